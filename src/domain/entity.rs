@@ -1,0 +1,126 @@
+//! What the commands change: customers, accounts and subscribers, and their current values.
+
+use super::Timestamp;
+use super::external_id::ExternalId;
+use super::transaction::Change;
+use super::update_customer_custom_name::CustomName;
+use super::update_customer_segment::SegmentCode;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// The three types of entity. External ids are unique within one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntityType {
+    /// Who signs the contract.
+    Customer,
+    /// What is billed; belongs to a customer.
+    Account,
+    /// Who uses the service; belongs to an account.
+    Subscriber,
+}
+
+impl EntityType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Customer, Self::Account, Self::Subscriber];
+
+    /// `customer`, `account`, `subscriber`: in record keys, field paths, import lines and the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Account => "account",
+            Self::Subscriber => "subscriber",
+        }
+    }
+
+    /// The type called `name` (see [`EntityType::name`]).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.name() == name)
+    }
+}
+
+impl fmt::Display for EntityType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where an entity is in its life. Only `DEACTIVATED` refuses commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Created, not in use yet.
+    Inactive,
+    /// In use.
+    Active,
+    /// Barred for a while.
+    Suspended,
+    /// Gone for good; its external id stays taken.
+    Deactivated,
+}
+
+impl State {
+    /// All of them, in the order of the Avro enum.
+    pub const ALL: [Self; 4] = [Self::Inactive, Self::Active, Self::Suspended, Self::Deactivated];
+
+    /// `INACTIVE`, `ACTIVE`, `SUSPENDED`, `DEACTIVATED`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inactive => "INACTIVE",
+            Self::Active => "ACTIVE",
+            Self::Suspended => "SUSPENDED",
+            Self::Deactivated => "DEACTIVATED",
+        }
+    }
+
+    /// The state called `name` (see [`State::name`]).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name)
+    }
+}
+
+/// A customer, account or subscriber with its values at one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entity {
+    /// Customer, account or subscriber.
+    pub entity_type: EntityType,
+    /// Names the entity for ever.
+    pub ref_id: Uuid,
+    /// Names the entity for the CRM, for now.
+    pub external_id: ExternalId,
+    /// 1 after creation or import; every change adds one.
+    pub version: i64,
+    /// Where it is in its life.
+    pub state: State,
+    /// The name that the customer chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_name: Option<CustomName>,
+    /// The segment of a customer; none for accounts and subscribers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<SegmentCode>,
+    /// Since when the segment applies. None where the import gave the segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_valid_from: Option<Timestamp>,
+    /// An account's customer, a subscriber's account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Uuid>,
+}
+
+impl Entity {
+    /// `customer:<refId>`: the key of its business transactions.
+    pub fn key(&self) -> String {
+        format!("{}:{}", self.entity_type, self.ref_id)
+    }
+
+    /// The entity under another external id; None if it has that one already.
+    pub fn renamed_to(&self, external_id: &ExternalId) -> Option<(Self, Change)> {
+        if self.external_id == *external_id {
+            return None;
+        }
+        let change =
+            Change { field: "externalId".into(), old: Some(self.external_id.to_string()), new: Some(external_id.to_string()) };
+        Some((Self { external_id: external_id.clone(), ..self.clone() }, change))
+    }
+}

@@ -1,0 +1,168 @@
+//! Why a command is refused, and what the CRM is told.
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The path of a field, such as `customer.externalId`.
+pub type FieldPath = Cow<'static, str>;
+
+/// Why a command was refused. Variants stand in the order in which they are checked; the first that holds is answered.
+/// (The first three are found by request validation, which reports one finding for each field.)
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "camelCase")]
+pub enum Rejection {
+    /// Missing, empty or blank: the request id, the reference, a given external id, the new value.
+    MandatoryAttribute {
+        /// What is missing.
+        field: FieldPath,
+    },
+    /// Too long, malformed, forbidden characters; both or neither of externalId and refId; a refId that is no UUID; a
+    /// negative expectedVersion.
+    InvalidAttribute {
+        /// What is wrong.
+        field: FieldPath,
+        /// In which way; continues a sentence that begins with the field.
+        reason: Cow<'static, str>,
+    },
+    /// The segment code is not in the configured list (case-sensitive).
+    SegmentNotConfigured {
+        /// The segment's field.
+        field: FieldPath,
+    },
+    /// The entity has seen this request id with other contents.
+    RequestIdReused,
+    /// The reference resolves to nothing. An old external id does not resolve.
+    EntityNotFound {
+        /// The reference as given.
+        field: FieldPath,
+    },
+    /// The entity is DEACTIVATED.
+    Deactivated {
+        /// The entity's field.
+        field: FieldPath,
+    },
+    /// `expectedVersion` was given and differs.
+    VersionConflict {
+        /// What the command expected.
+        expected: i64,
+        /// What it is.
+        actual: i64,
+    },
+    /// Another entity of the same type holds the external id, in whatever state.
+    ExternalIdNotUnique,
+    /// The record could not be read as a command.
+    RecordUnreadable {
+        /// In which way.
+        reason: Cow<'static, str>,
+    },
+    /// A bug was caught while the command was decided.
+    InternalError,
+}
+
+impl Rejection {
+    /// The code in the reply.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MandatoryAttribute { .. } => "CASM-MANDATORY-ATTRIBUTE",
+            Self::InvalidAttribute { .. } => "CASM-INVALID-ATTRIBUTE",
+            Self::SegmentNotConfigured { .. } => "CASM-SEGMENT-NOT-CONFIGURED",
+            Self::RequestIdReused => "CASM-REQUEST-ID-REUSED",
+            Self::EntityNotFound { .. } => "CASM-ENTITY-NOT-FOUND",
+            Self::Deactivated { .. } => "CASM-STATE-DEACTIVATED",
+            Self::VersionConflict { .. } => "CASM-VERSION-CONFLICT",
+            Self::ExternalIdNotUnique => "CASM-EXTERNAL-ID-NOT-UNIQUE",
+            Self::RecordUnreadable { .. } => "CASM-RECORD-UNREADABLE",
+            Self::InternalError => "CASM-INTERNAL-ERROR",
+        }
+    }
+
+    /// 400 for what the CRM can mend, 500 for a bug of ours.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::InternalError => Status::InternalError,
+            _ => Status::RequestValidationFailed,
+        }
+    }
+
+    /// The field that the reply names.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::MandatoryAttribute { field }
+            | Self::InvalidAttribute { field, .. }
+            | Self::SegmentNotConfigured { field }
+            | Self::EntityNotFound { field }
+            | Self::Deactivated { field } => Some(field),
+            Self::RequestIdReused => Some("requestId"),
+            Self::VersionConflict { .. } => Some("expectedVersion"),
+            Self::ExternalIdNotUnique => Some("externalId"),
+            Self::RecordUnreadable { .. } | Self::InternalError => None,
+        }
+    }
+
+    /// A sentence for the CRM's developers. Never holds a value that the command brought, save numbers.
+    pub fn message(&self) -> String {
+        match self {
+            Self::MandatoryAttribute { field } => format!("{field} is mandatory and must not be empty or blank"),
+            Self::InvalidAttribute { field, reason } => format!("{field} {reason}"),
+            Self::SegmentNotConfigured { field } => {
+                format!("{field} is not one of the configured segments (codes are case-sensitive)")
+            }
+            Self::RequestIdReused => {
+                "this requestId was used before with other contents; a new request needs a new requestId".into()
+            }
+            Self::EntityNotFound { field } => {
+                format!("{field} resolves to no entity (an external id that was given up does not resolve)")
+            }
+            Self::Deactivated { field } => format!("the {field} is DEACTIVATED and can't be changed"),
+            Self::VersionConflict { expected, actual } => format!("expectedVersion is {expected}, the version is {actual}"),
+            Self::ExternalIdNotUnique => "externalId is held by another entity of the same type".into(),
+            Self::RecordUnreadable { reason } => format!("the record can't be read: {reason}"),
+            Self::InternalError => {
+                "the command could not be decided because of an internal error; a new try needs a new requestId".into()
+            }
+        }
+    }
+}
+
+/// The status of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// 200: applied, or already so.
+    Ok,
+    /// 400: the command was refused.
+    RequestValidationFailed,
+    /// 500: a bug was caught.
+    InternalError,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::RequestValidationFailed, Self::InternalError];
+
+    /// 200, 400 or 500.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Ok => 200,
+            Self::RequestValidationFailed => 400,
+            Self::InternalError => 500,
+        }
+    }
+
+    /// The same as text, as the `status-code` header carries it.
+    pub fn code_text(self) -> &'static str {
+        match self {
+            Self::Ok => "200",
+            Self::RequestValidationFailed => "400",
+            Self::InternalError => "500",
+        }
+    }
+
+    /// What the reply's `statusMessage` says.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::RequestValidationFailed => "Request Validation failed",
+            Self::InternalError => "Internal error",
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Business Transactions: what the data warehouse learns of a change.
+
+use super::Timestamp;
+use super::command::{RequestId, UseCaseName};
+use super::entity::Entity;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// One attribute's value before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The attribute: `customName`, `customerSegment` or `externalId`.
+    pub field: String,
+    /// None where there was no value.
+    pub old: Option<String>,
+    /// None where there is no value any more.
+    pub new: Option<String>,
+}
+
+/// A change that was applied, with the entity after it; or, with no changes, what a command found already so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transaction {
+    /// The use case that changed the entity.
+    pub use_case: UseCaseName,
+    /// The request that asked for it.
+    pub request_id: RequestId,
+    /// The correlation id of the record that caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// When it was decided.
+    pub occurred_at: Timestamp,
+    /// `entity.version - 1` for a change, `entity.version` where there was none.
+    pub previous_version: i64,
+    /// What changed; empty where the value was already the requested one.
+    pub changes: Vec<Change>,
+    /// The entity afterwards.
+    pub entity: Entity,
+}
+
+impl Transaction {
+    /// The UUIDv5 in the URL namespace of `crm:<entity type>:<refId>:<requestId>`: the same on every replay.
+    pub fn id(&self) -> Uuid {
+        let name = format!("crm:{}:{}:{}", self.entity.entity_type, self.entity.ref_id, self.request_id);
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
+    }
+}

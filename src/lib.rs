@@ -1,0 +1,3 @@
+//! The map.
+pub mod domain;
+pub mod store;

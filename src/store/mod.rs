@@ -1,0 +1,208 @@
+//! Where entities and external ids are kept: the [`ConditionalStore`] trait with its row types, the claim protocol written
+//! once over it, and its implementations.
+//!
+//! Every write is conditional, touches one partition, and either happens as a whole or not at all. A write that errs may
+//! have happened, or may still happen later: callers go round the protocol again and let the conditions decide.
+
+use crate::domain::Timestamp;
+use crate::domain::entity::{Entity, EntityType};
+use crate::domain::external_id::ExternalId;
+use std::future::Future;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
+/// row of its import. No command can have it: request ids are not empty.
+pub const FIRST_ROW: &str = "";
+
+/// Names the partition of an external id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdKey {
+    /// External ids are unique per entity type.
+    pub entity_type: EntityType,
+    /// The id.
+    pub external_id: ExternalId,
+}
+
+/// Names the partition of an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntityKey {
+    /// Customer, account or subscriber.
+    pub entity_type: EntityType,
+    /// The entity's id for ever.
+    pub ref_id: Uuid,
+}
+
+/// The claim on an external id: the statics of the id's partition. Replaced by the next claim, never deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Counts the claims on this id, from 1.
+    pub generation: i64,
+    /// The entity that claims.
+    pub owner: Uuid,
+    /// The epoch that the owner will have when the claim is completed.
+    pub epoch: i64,
+    /// The request that claims; [`FIRST_ROW`] for an import.
+    pub claimed_by: String,
+    /// What anybody needs to complete the claim: see `outcome::ClaimBlob`.
+    pub blob: Vec<u8>,
+    /// Who claimed the id before, and when they were replaced.
+    pub previous_owners: Vec<(Uuid, Timestamp)>,
+    /// The last refusal stored under this id.
+    pub refused: Option<Timestamp>,
+}
+
+/// What one read of an external id's partition shows: statics and rows of one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdRead {
+    /// None where the id was never claimed.
+    pub claim: Option<Claim>,
+    /// The outcome blobs of those of the asked requests that were refused under this id, by request id.
+    pub outcomes: Vec<(String, Vec<u8>)>,
+}
+
+/// An entity with what the protocol keeps beside its values: the statics of the entity's partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntityStatics {
+    /// The current values.
+    pub entity: Entity,
+    /// Counts the entity's external id changes, from 1.
+    pub epoch: i64,
+    /// The generation of the claim by which it holds its external id.
+    pub generation: i64,
+}
+
+/// What one read of an entity's partition shows: statics and rows of one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntityRead {
+    /// None where there is no such entity.
+    pub statics: Option<EntityStatics>,
+    /// The outcome blobs of those of the asked requests that were decided, by request id.
+    pub outcomes: Vec<(String, Vec<u8>)>,
+}
+
+/// The outcome of one request, as it is to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// Which request.
+    pub request_id: String,
+    /// The version that the change led to; None for a rejection or a no-op.
+    pub changed_to: Option<i64>,
+    /// See `outcome::Outcome`.
+    pub outcome: Vec<u8>,
+    /// How long the row is kept; None: for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// Claims an external id, `IF generation = replaces`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimWrite {
+    /// The id.
+    pub id: IdKey,
+    /// The generation of the claim that was read; None: there was none.
+    pub replaces: Option<i64>,
+    /// The new claim. Its `refused` is not written: a refusal stays as it is.
+    pub claim: Claim,
+}
+
+/// Stores what was decided about an entity: new statics if it changes, and the log rows, in one conditional write,
+/// `IF version = read AND` each row's `outcome = null`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyWrite {
+    /// The entity.
+    pub key: EntityKey,
+    /// The version that was decided from; None: there is no such entity.
+    pub read: Option<i64>,
+    /// The statics afterwards; None if they stay.
+    pub after: Option<EntityStatics>,
+    /// At least one.
+    pub rows: Vec<LogRow>,
+}
+
+/// Stores under an external id that requests found no entity there, `IF generation = read AND` each row's
+/// `outcome = null`; sets the static `refused`, with the rows' TTL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefuseWrite {
+    /// The id.
+    pub id: IdKey,
+    /// The generation of the claim that was read; None: there was none.
+    pub read: Option<i64>,
+    /// When.
+    pub refused: Timestamp,
+    /// At least one, all with the same TTL.
+    pub rows: Vec<LogRow>,
+}
+
+/// One change out of an entity's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// The request.
+    pub request_id: String,
+    /// The version that the change led to.
+    pub changed_to: i64,
+    /// See `outcome::Outcome`.
+    pub outcome: Vec<u8>,
+}
+
+/// How much a read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// All writes that a quorum has; conditional writes under way may be missed. For values that a condition will confirm.
+    Quorum,
+    /// All conditional writes, those under way completed first. For reads that decide an answer.
+    Serial,
+}
+
+/// What became of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Applied {
+    /// The conditions held, everything was written.
+    Yes,
+    /// A condition did not hold, nothing was written.
+    No,
+}
+
+/// A read or write that did not come to an end. A write may have happened all the same, or may happen later.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation} failed: {cause}")]
+pub struct StoreFault {
+    /// What was tried: `read_id`, `claim`, ….
+    pub operation: &'static str,
+    /// What the database or its driver says. Holds no values of entities.
+    pub cause: String,
+}
+
+/// Partitions of rows with statics, and conditional writes to one partition at a time. Linearizable per partition.
+pub trait ConditionalStore: Send + Sync + 'static {
+    /// Statics of an external id's partition, and the rows of `requests`.
+    fn read_id(
+        &self,
+        id: &IdKey,
+        requests: &[&str],
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<IdRead, StoreFault>> + Send;
+
+    /// Statics of an entity's partition, and the rows of `requests`.
+    fn read_entity(
+        &self,
+        key: EntityKey,
+        requests: &[&str],
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<EntityRead, StoreFault>> + Send;
+
+    /// See [`ClaimWrite`].
+    fn claim(&self, write: ClaimWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+
+    /// See [`ApplyWrite`].
+    fn apply(&self, write: ApplyWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+
+    /// See [`RefuseWrite`].
+    fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+
+    /// The changes of an entity, oldest first. For people, not for decisions.
+    fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send;
+
+    /// Reads something cheap: is the store there?
+    fn ping(&self) -> impl Future<Output = Result<(), StoreFault>> + Send;
+}
