@@ -1,3 +1,4 @@
 //! The map.
+pub mod config;
 pub mod domain;
 pub mod store;
