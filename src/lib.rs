@@ -1,3 +1,4 @@
 //! The map.
 pub mod domain;
+pub mod flow;
 pub mod store;
