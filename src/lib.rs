@@ -1,3 +1,4 @@
 //! The map.
 pub mod domain;
 pub mod store;
+pub mod wire;
