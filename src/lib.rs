@@ -1,3 +1,4 @@
-//! The map.
+//! The map: what lives where.
+
 pub mod domain;
 pub mod store;

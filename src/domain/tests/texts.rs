@@ -59,7 +59,10 @@ const ALLOWED: [&str; 10] = [
     "'\"\\;--<>&", // nothing is special
 ];
 
-fn identifiers() -> [(&'static str, fn(&str) -> Result<String, InvalidText>, usize); 3] {
+type Parse = fn(&str) -> Result<String, InvalidText>;
+
+/// What it is called, how it is parsed, and how many code points it may have.
+fn identifiers() -> [(&'static str, Parse, usize); 3] {
     [
         ("request id", |t| RequestId::parse(t).map(Into::into), 128),
         ("external id", |t| ExternalId::parse(t).map(Into::into), 256),
@@ -168,11 +171,11 @@ fn an_external_id_is_normalised_to_nfc() {
 fn the_length_of_an_external_id_is_counted_after_normalisation() {
     let too_long = Err(InvalidText::TooLong { max: 256 });
     for (unit, count, expected) in [
-        ("e\u{301}", 256, Ok(256)),          // 512 code points become 256
-        ("e\u{301}", 257, too_long.clone()), // 514 become 257
-        ("\u{958}", 128, Ok(256)),           // 128 become 256
-        ("\u{958}", 129, too_long.clone()),  // 129 become 258
-        ("a\u{300}\u{301}", 128, Ok(256)),   // 384 become 256: the second mark stays
+        ("e\u{301}", 256, Ok(256)),        // 512 code points become 256
+        ("e\u{301}", 257, too_long),       // 514 become 257
+        ("\u{958}", 128, Ok(256)),         // 128 become 256
+        ("\u{958}", 129, too_long),        // 129 become 258
+        ("a\u{300}\u{301}", 128, Ok(256)), // 384 become 256: the second mark stays
         ("a\u{300}\u{301}", 129, too_long),
     ] {
         let got = ExternalId::parse(&unit.repeat(count)).map(|id| id.as_str().chars().count());
