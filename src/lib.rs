@@ -1,4 +1,5 @@
-//! The map.
+//! The map: what lives where.
+
 pub mod domain;
 pub mod flow;
 pub mod store;
