@@ -1,4 +1,7 @@
-//! The map.
+//! The map: what lives where.
+
 pub mod config;
 pub mod domain;
+pub mod flow;
 pub mod store;
+pub mod wire;
