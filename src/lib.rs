@@ -4,4 +4,5 @@ pub mod config;
 pub mod domain;
 pub mod flow;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
