@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub mod claims;
 pub mod outcome;
 pub mod embedded;
+pub mod simulated;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
 /// row of its import. No command can have it: request ids are not empty.
