@@ -1,5 +1,7 @@
 //! The map: what lives where.
 
+//! The map.
+pub mod config;
 pub mod domain;
 pub mod flow;
 pub mod store;
