@@ -7,9 +7,15 @@
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::external_id::ExternalId;
+use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 use uuid::Uuid;
+
+pub mod claims;
+pub mod outcome;
+pub mod embedded;
+pub mod simulated;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
 /// row of its import. No command can have it: request ids are not empty.
@@ -115,7 +121,8 @@ pub struct ApplyWrite {
     pub read: Option<i64>,
     /// The statics afterwards; None if they stay.
     pub after: Option<EntityStatics>,
-    /// At least one.
+    /// At least one, of different requests. Where the entity comes into being (`read` is None, `after` is not), one is
+    /// [`FIRST_ROW`]'s: reads rely on it.
     pub rows: Vec<LogRow>,
 }
 
@@ -129,7 +136,7 @@ pub struct RefuseWrite {
     pub read: Option<i64>,
     /// When.
     pub refused: Timestamp,
-    /// At least one, all with the same TTL.
+    /// At least one, of different requests, all with the same TTL.
     pub rows: Vec<LogRow>,
 }
 
@@ -205,4 +212,13 @@ pub trait ConditionalStore: Send + Sync + 'static {
 
     /// Reads something cheap: is the store there?
     fn ping(&self) -> impl Future<Output = Result<(), StoreFault>> + Send;
+}
+
+/// What every store relies on in a write's rows.
+///
+/// # Panics
+/// There are none, or two are of one request, which conditions can't tell: the caller has a bug.
+fn assert_rows(rows: &[LogRow]) {
+    let requests: HashSet<_> = rows.iter().map(|row| &row.request_id).collect();
+    assert!(!rows.is_empty() && requests.len() == rows.len(), "a write needs rows of different requests, at least one");
 }
