@@ -11,7 +11,7 @@ use crate::kafka::{Outputs, Record};
 use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
-use crate::telemetry::admin::Health;
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::command::{Unreadable, frame};
 use crate::wire::headers::CommandHeaders;
@@ -231,10 +231,14 @@ async fn load(registry: &Registry, id: u32, metrics: &Metrics, health: &Health) 
     let (mut delay, longest) = BACK_OFF;
     loop {
         match registry.writer_schema(id).await {
-            Ok(_) => return health.registry(true),
+            Ok(_) => {
+                health.set_registry_up(true);
+                metrics.registry_up.set(1);
+                return;
+            }
             Err(error) => {
-                health.registry(false);
-                metrics.registry_faults.inc();
+                health.set_registry_up(false);
+                metrics.registry_up.set(0);
                 tracing::warn!(schema_id = id, %error, "the schema registry does not answer; the partition waits");
             }
         }

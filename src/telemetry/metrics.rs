@@ -51,6 +51,8 @@ metrics! {
     commands_in_flight: IntGauge = "commands_in_flight", NONE;
     /// Command records taken from Kafka that wait for their turn.
     commands_queued: IntGauge = "commands_queued", NONE;
+    /// Command records whose answers the broker refuses; each is tried again now and then.
+    records_held: IntGauge = "records_held", NONE;
     /// Command records that are on the topic and not yet answered, by partition; of the partitions assigned to this process.
     consumer_lag: PerPartition = "consumer_lag_records", NONE;
     /// Partitions of the command topic that are assigned to this process.
