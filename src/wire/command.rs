@@ -298,3 +298,7 @@ fn reference(body: &mut Body<'_>, shape: &Shape) -> Result<Option<RawReference>,
     }
     Ok(Some(reference))
 }
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;
