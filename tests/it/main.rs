@@ -7,3 +7,6 @@ mod conformance;
 mod cql;
 mod embedded;
 mod servers;
+//! The integration tests: one binary, a file per subject.
+
+mod protocol;
