@@ -60,12 +60,16 @@ pub fn make_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), String>) 
     let said = |what: &str, e: std::io::Error| format!("{what} {}: {e}", folder.display());
     let parent = folder.parent().expect("a folder in the cache has a parent");
     fs::create_dir_all(parent).map_err(|e| said("cannot make the parent of", e))?;
-    let lock = File::create(folder.with_extension("lock")).map_err(|e| said("cannot lock", e))?;
+    let beside = |suffix: &str| {
+        let name = folder.file_name().expect("a folder in the cache has a name").to_string_lossy();
+        parent.join(format!("{name}.{suffix}"))
+    };
+    let lock = File::create(beside("lock")).map_err(|e| said("cannot lock", e))?;
     lock.lock().map_err(|e| said("cannot lock", e))?;
     if folder.exists() {
         return Ok(());
     }
-    let partial = folder.with_extension("partial");
+    let partial = beside("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(|e| said("cannot remove what was left beside", e))?;
     }
