@@ -103,6 +103,11 @@ impl UseCaseName {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|u| u.name() == name)
     }
+
+    /// True if commands of this use case claim an external id (see [`UseCase::wanted`]): the attribute that they change.
+    pub fn is_rename(self) -> bool {
+        self.value_field() == "externalId"
+    }
 }
 
 impl Serialize for UseCaseName {

@@ -11,6 +11,9 @@ use std::future::Future;
 use std::time::Duration;
 use uuid::Uuid;
 
+pub mod claims;
+pub mod outcome;
+
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
 /// row of its import. No command can have it: request ids are not empty.
 pub const FIRST_ROW: &str = "";

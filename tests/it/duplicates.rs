@@ -246,6 +246,7 @@ fn a_redelivered_record_is_answered_and_published_again_as_the_first_time() {
 }
 
 /// As an operator would: sets the group back to the beginning of the command topic.
+#[expect(clippy::disallowed_methods, reason = "no processor is running")]
 fn rewind(world: &World) {
     let kafka = crate::servers::kafka().expect("is up");
     let consumer: BaseConsumer = ClientConfig::new()

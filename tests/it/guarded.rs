@@ -82,7 +82,7 @@ impl Guarded {
                 return status;
             }
             assert!(Instant::now() < deadline, "process {} has not ended after {at_most:?}; {}", self.pid, self.log_tail());
-            std::thread::sleep(Duration::from_millis(20));
+            crate::pause();
         }
     }
 

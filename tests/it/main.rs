@@ -4,6 +4,7 @@
 //! schema of their own, and know nothing but the contract. `servers` starts what it runs against, `world` is an installation of
 //! it, `crm` writes commands, `inbox` reads what comes out.
 
+mod architecture;
 mod crm;
 mod duplicates;
 mod guarded;
@@ -14,6 +15,12 @@ mod servers;
 mod smoke;
 mod use_cases;
 mod world;
+
+/// Lets others work for a moment, between two looks at something that has no way to wake who waits for it: another process.
+#[expect(clippy::disallowed_methods, reason = "nothing could wake it")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(25));
+}
 
 /// The tokio runtime of the tests' own clients.
 fn runtime() -> &'static tokio::runtime::Runtime {

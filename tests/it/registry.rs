@@ -6,6 +6,7 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
+use crm_processor::wire::embedded_registry;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,15 +18,11 @@ pub fn url() -> &'static str {
         let address = runtime().block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the loopback interface has a free port");
             let address = listener.local_addr().expect("it is bound");
-            tokio::spawn(serve(listener));
+            tokio::spawn(embedded_registry::serve(listener, std::future::pending()));
             address
         });
         format!("http://{address}")
     })
-}
-
-async fn serve(listener: tokio::net::TcpListener) {
-    let _ = listener;
 }
 
 /// The CRM's schema of a command, as a producer would have it: fields in the order of the contract.

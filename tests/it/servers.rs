@@ -221,7 +221,7 @@ fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool
         if Instant::now() > deadline {
             return Err(NoStart::Failed(format!("{name} is not up after {PATIENCE:?}; {}", log_tail(log))));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        crate::pause();
     }
     Ok(())
 }

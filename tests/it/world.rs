@@ -278,7 +278,7 @@ impl Processor {
                 "not ready; it ended: {ended:?}; /readyz: {status} {body}; {}",
                 self.log_tail()
             );
-            std::thread::sleep(Duration::from_millis(30));
+            crate::pause();
         }
     }
 

@@ -1,0 +1,75 @@
+//! Imports: an entity that is not there yet is created through a claim on its external id, completed like any other.
+
+use super::Claims;
+use super::rename::{Claimant, Completed};
+use super::resolve::Standing;
+use crate::domain::entity::Entity;
+use crate::store::outcome::ClaimBlob;
+use crate::store::{ConditionalStore, Consistency, EntityKey, FIRST_ROW, IdKey, StoreFault};
+
+/// The epoch of an entity that was never renamed.
+const FIRST_EPOCH: i64 = 1;
+/// The version of an entity that was never changed.
+const FIRST_VERSION: i64 = 1;
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// The entity is there now.
+    Created,
+    /// The entity was there, and was left as it is.
+    Existed,
+    /// The entity contradicts what is there: a sentence that says in which way. Nothing was done.
+    Contradicts(String),
+}
+
+impl<S: ConditionalStore> Claims<S> {
+    /// Imports an entity, as version 1. Safe to repeat.
+    ///
+    /// # Errors
+    /// A fault leaves open whether it was imported. Going round again is right at any time.
+    pub async fn import(&self, entity: Entity) -> Result<Imported, StoreFault> {
+        let entity = Entity { version: FIRST_VERSION, ..entity };
+        loop {
+            if let Some(imported) = self.try_import(&entity).await? {
+                return Ok(imported);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// None: something came in between; look again.
+    async fn try_import(&self, entity: &Entity) -> Result<Option<Imported>, StoreFault> {
+        let (entity_type, ref_id) = (entity.entity_type, entity.ref_id);
+        let key = EntityKey { entity_type, ref_id };
+        if let Some(there) = self.store.read_entity(key, &[], Consistency::Serial).await?.statics {
+            return Ok(Some(if there.entity.external_id == entity.external_id {
+                Imported::Existed
+            } else {
+                Imported::Contradicts(format!("the {entity_type} exists with another external id"))
+            }));
+        }
+        let id = IdKey { entity_type, external_id: entity.external_id.clone() };
+        let replaced = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        if let Some(claim) = &replaced {
+            match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
+                // An earlier attempt at this import, too: what it claimed with is what is imported.
+                Standing::Pending(owner) => {
+                    self.complete(&id, claim, owner.as_ref()).await?;
+                    return Ok(None);
+                }
+                Standing::Current(holder) if holder.entity.ref_id == ref_id => return Ok(None),
+                Standing::Current(_) => {
+                    return Ok(Some(Imported::Contradicts(format!("another {entity_type} holds the external id"))));
+                }
+                Standing::Stale => {}
+            }
+        }
+        let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
+        let Some(claim) = self.claim(&id, replaced, claimant, &ClaimBlob::Import(entity.clone())).await? else {
+            return Ok(None);
+        };
+        let completed = self.complete(&id, &claim, None).await?;
+        Ok(matches!(completed, Some(Completed::Import)).then_some(Imported::Created))
+    }
+}

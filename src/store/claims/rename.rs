@@ -1,0 +1,155 @@
+//! Renames: an external id is claimed first, then the claim is completed, which changes the entity.
+//!
+//! A claim is completed by its claimant or by whoever meets it, from its blob, with the same function and the same result:
+//! the record in the blob publishes the business transaction.
+
+use super::fold::Request;
+use super::resolve::{Standing, key};
+use super::{Claims, Decided, Submission};
+use crate::domain::Timestamp;
+use crate::domain::entity::Entity;
+use crate::domain::rejection::Rejection;
+use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, ImportOutcome, Outcome};
+use crate::store::{
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, StoreFault,
+};
+use uuid::Uuid;
+
+/// For whom an id is claimed.
+pub(super) struct Claimant<'a> {
+    pub owner: Uuid,
+    /// The epoch that the owner will have when the claim is completed.
+    pub epoch: i64,
+    /// [`FIRST_ROW`] for an import.
+    pub request_id: &'a str,
+}
+
+/// What the completion of a claim led to.
+pub(super) enum Completed {
+    Command(Outcome),
+    Import,
+}
+
+impl<S: ConditionalStore> Claims<S> {
+    /// Renames the entity that was `seen`, as far as one entity can tell. None: something came in between; look again.
+    pub(super) async fn rename(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+        let command = &submission.command;
+        let wanted = command.use_case.wanted().expect("only a rename is left over by a fold");
+        let id = IdKey { entity_type: command.entity_type(), external_id: wanted.clone() };
+        // Never from a cache: that an id is taken or stale must be so now.
+        let replaced = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        if let Some(claim) = &replaced {
+            let claimant = (claim.owner, claim.epoch, claim.claimed_by.as_str());
+            if claimant == (seen.entity.ref_id, seen.epoch + 1, command.request_id.as_str()) {
+                return self.complete_own(&id, claim, seen, submission).await;
+            }
+            match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
+                Standing::Pending(owner) => {
+                    self.complete(&id, claim, owner.as_ref()).await?;
+                    return Ok(None);
+                }
+                // We hold it ourselves: so our version has changed since.
+                Standing::Current(holder) if holder.entity.ref_id == seen.entity.ref_id => return Ok(None),
+                Standing::Current(_) => return self.reject_as_taken(submission, seen).await,
+                Standing::Stale => {}
+            }
+        }
+        let blob = ClaimBlob::Command(ClaimingCommand {
+            request_id: command.request_id.clone(),
+            use_case: command.use_case.clone(),
+            expected_version: command.expected_version,
+            correlation_id: submission.correlation_id.clone(),
+            record: submission.record.clone(),
+        });
+        let claimant = Claimant { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: command.request_id.as_str() };
+        match self.claim(&id, replaced, claimant, &blob).await? {
+            Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Puts a claim in the place of the one that was read, or of none; None: another one is there by now.
+    pub(super) async fn claim(
+        &self,
+        id: &IdKey,
+        replaced: Option<Claim>,
+        claimant: Claimant<'_>,
+        blob: &ClaimBlob,
+    ) -> Result<Option<Claim>, StoreFault> {
+        let replaces = replaced.as_ref().map(|c| c.generation);
+        let claim = Claim {
+            generation: replaces.unwrap_or(0) + 1,
+            owner: claimant.owner,
+            epoch: claimant.epoch,
+            claimed_by: claimant.request_id.into(),
+            blob: blob.encode(),
+            previous_owners: replaced.map(|c| self.retention.leave(c, claimant.owner, self.now())).unwrap_or_default(),
+            refused: None,
+        };
+        let applied = self.store.claim(ClaimWrite { id: id.clone(), replaces, claim: claim.clone() }).await?;
+        Ok((applied == Applied::Yes).then_some(claim))
+    }
+
+    /// Completes a claim, for its claimant and for whoever meets it: decided anew, for the entity may have changed since,
+    /// and as the claimant's record, for that one will publish the business transaction. None: not applied.
+    pub(super) async fn complete(
+        &self,
+        id: &IdKey,
+        claim: &Claim,
+        owner: Option<&EntityStatics>,
+    ) -> Result<Option<Completed>, StoreFault> {
+        let now = self.now();
+        let (write, completed) = match (ClaimBlob::decode(&claim.blob)?, owner) {
+            (ClaimBlob::Import(entity), _) => (creation(id, claim, entity, now), Completed::Import),
+            (ClaimBlob::Command(command), Some(owner)) => {
+                let request = Request::of_claimant(&command);
+                let answer = request.decide(&owner.entity, now);
+                let after = match &answer {
+                    Answer::Changed(transaction) => {
+                        let entity = transaction.entity.clone();
+                        Some(EntityStatics { entity, epoch: claim.epoch, generation: claim.generation })
+                    }
+                    Answer::Unchanged(_) | Answer::Rejected(_) => None,
+                };
+                let outcome = request.outcome(answer, now);
+                let rows = vec![self.retention.row(id.entity_type, request.id, &outcome)];
+                let write = ApplyWrite { key: owner.key(), read: Some(owner.entity.version), after, rows };
+                (write, Completed::Command(outcome))
+            }
+            (ClaimBlob::Command(_), None) => {
+                let cause = format!("request {} claims for an entity that is not there", claim.claimed_by);
+                return Err(StoreFault { operation: "complete claim", cause });
+            }
+        };
+        Ok((self.apply(write).await? == Applied::Yes).then_some(completed))
+    }
+
+    async fn complete_own(
+        &self,
+        id: &IdKey,
+        claim: &Claim,
+        seen: &EntityStatics,
+        submission: &Submission,
+    ) -> Result<Option<Decided>, StoreFault> {
+        Ok(match self.complete(id, claim, Some(seen)).await? {
+            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, submission)),
+            Some(Completed::Import) | None => None,
+        })
+    }
+
+    async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+        let request = Request::of(submission);
+        let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), self.now());
+        let rows = vec![self.retention.row(seen.entity.entity_type, request.id, &outcome)];
+        let write = ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after: None, rows };
+        let applied = self.apply(write).await?;
+        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, submission)))
+    }
+}
+
+/// The first write to an entity's partition: all of it, with the row that lets reads always return the statics.
+fn creation(id: &IdKey, claim: &Claim, entity: Entity, now: Timestamp) -> ApplyWrite {
+    let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome: ImportOutcome { at: now }.encode(), ttl: None };
+    let statics = EntityStatics { entity, epoch: claim.epoch, generation: claim.generation };
+    ApplyWrite { key: key(id, claim.owner), read: None, after: Some(statics), rows: vec![row] }
+}

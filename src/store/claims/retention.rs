@@ -1,0 +1,73 @@
+//! How long outcomes are kept, and what is too old to matter.
+//!
+//! **Invariant**: an outcome about an entity whose type can be renamed never expires, whatever its use case. A claim may
+//! land after its request was rejected; the outcome alone keeps it from turning pending. A request id can be reused with
+//! other contents, so the outcome that does so need not be a rename's.
+
+use crate::domain::Timestamp;
+use crate::domain::command::{RequestId, UseCaseName};
+use crate::domain::entity::EntityType;
+use crate::store::outcome::{Answer, Outcome};
+use crate::store::{Claim, LogRow};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// See [`super::ClaimsOptions::outcome_retention`].
+pub(super) struct Retention {
+    keep: Duration,
+    millis: Timestamp,
+}
+
+impl Retention {
+    pub fn new(retention: Duration) -> Self {
+        Self { keep: retention, millis: Timestamp::try_from(retention.as_millis()).unwrap_or(Timestamp::MAX) }
+    }
+
+    /// The log row of a decision about an entity of this type.
+    pub fn row(&self, entity_type: EntityType, request: &RequestId, outcome: &Outcome) -> LogRow {
+        LogRow {
+            request_id: request.as_str().into(),
+            changed_to: match &outcome.answer {
+                Answer::Changed(transaction) => Some(transaction.entity.version),
+                Answer::Unchanged(_) | Answer::Rejected(_) => None,
+            },
+            outcome: outcome.encode(),
+            ttl: match outcome.answer {
+                Answer::Changed(_) => None,
+                _ if can_be_renamed(entity_type) => None,
+                _ => Some(self.keep),
+            },
+        }
+    }
+
+    /// The log row of a request that found no entity. It expires for every type: a claim can be made only by who saw the
+    /// entity, and its epoch tells it apart from one that is made after that.
+    pub fn refusal(&self, request: &RequestId, outcome: &Outcome) -> LogRow {
+        LogRow { request_id: request.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
+    }
+
+    /// Who, besides the claim's owner, may have outcomes of requests that name the entity by this id.
+    pub fn previous_owners(&self, claim: &Claim, now: Timestamp) -> impl Iterator<Item = (Uuid, Timestamp)> {
+        claim.previous_owners.iter().copied().filter(move |(who, left)| *who != claim.owner && self.is_live(*left, now))
+    }
+
+    /// The previous owners once `claim` is replaced by one of `successor`, who is asked anyway.
+    pub fn leave(&self, claim: Claim, successor: Uuid, now: Timestamp) -> Vec<(Uuid, Timestamp)> {
+        let others = self.previous_owners(&claim, now);
+        others.chain([(claim.owner, now)]).filter(|(who, _)| *who != successor).collect()
+    }
+
+    /// Whether requests that were refused under this id may still be remembered there.
+    pub fn is_refused(&self, claim: &Claim, now: Timestamp) -> bool {
+        claim.refused.is_some_and(|at| self.is_live(at, now))
+    }
+
+    fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
+        now.saturating_sub(at) <= self.millis
+    }
+}
+
+/// Whether some use case changes the external id of entities of this type.
+pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
+    UseCaseName::ALL.iter().any(|u| u.entity_type() == entity_type && u.is_rename())
+}

@@ -1,0 +1,74 @@
+//! What the command line shows of an entity: its current values and the log of its changes. Reads only.
+
+use super::Claims;
+use super::resolve::Standing;
+use crate::domain::Timestamp;
+use crate::domain::command::{Reference, RequestId, UseCaseName};
+use crate::domain::entity::EntityType;
+use crate::domain::transaction::Change;
+use crate::store::outcome::{Answer, Outcome};
+use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, StoreFault};
+
+/// One change of an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The version that the change led to.
+    pub version: i64,
+    /// When it was decided.
+    pub occurred_at: Timestamp,
+    /// The use case.
+    pub use_case: UseCaseName,
+    /// The request that asked for it.
+    pub request_id: RequestId,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
+impl<S: ConditionalStore> Claims<S> {
+    /// The entity behind a reference and its changes, oldest first; None where there is no such entity. An id that is
+    /// claimed by an unfinished rename does not resolve yet.
+    ///
+    /// # Errors
+    /// A fault if the store can't be read.
+    pub async fn show(
+        &self,
+        entity_type: EntityType,
+        reference: &Reference,
+    ) -> Result<Option<(EntityStatics, Vec<HistoryEntry>)>, StoreFault> {
+        let statics = match reference {
+            Reference::RefId(ref_id) => {
+                let key = EntityKey { entity_type, ref_id: *ref_id };
+                self.store.read_entity(key, &[], Consistency::Serial).await?.statics
+            }
+            Reference::ExternalId(external_id) => self.holder(&IdKey { entity_type, external_id: external_id.clone() }).await?,
+        };
+        let Some(statics) = statics else { return Ok(None) };
+        let history = self.store.history(statics.key()).await?;
+        let history = history.iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(Some((statics, history)))
+    }
+
+    async fn holder(&self, id: &IdKey) -> Result<Option<EntityStatics>, StoreFault> {
+        let Some(claim) = self.store.read_id(id, &[], Consistency::Serial).await?.claim else { return Ok(None) };
+        Ok(match self.standing(id, &claim, &[], Consistency::Serial).await?.0 {
+            Standing::Current(holder) => Some(holder),
+            Standing::Pending(_) | Standing::Stale => None,
+        })
+    }
+}
+
+fn entry(row: &HistoryRow) -> Result<HistoryEntry, StoreFault> {
+    match Outcome::decode(&row.outcome)?.answer {
+        Answer::Changed(t) => Ok(HistoryEntry {
+            version: row.changed_to,
+            occurred_at: t.occurred_at,
+            use_case: t.use_case,
+            request_id: t.request_id,
+            changes: t.changes,
+        }),
+        Answer::Unchanged(_) | Answer::Rejected(_) => {
+            let cause = format!("the log row of version {} holds no change", row.changed_to);
+            Err(StoreFault { operation: "decode outcome", cause })
+        }
+    }
+}
