@@ -59,12 +59,23 @@ impl Topics {
         let replies: Arc<str> = topics.replies.as_str().into();
         let mut allowed: BTreeSet<Arc<str>> = kafka.reply_topic_allow_list.iter().map(|t| t.as_str().into()).collect();
         allowed.insert(replies.clone());
-        Self { commands: topics.commands.as_str().into(), replies, transactions: topics.transactions.as_str().into(), dlq: topics.dlq.as_str().into(), allowed }
+        Self {
+            commands: topics.commands.as_str().into(),
+            replies,
+            transactions: topics.transactions.as_str().into(),
+            dlq: topics.dlq.as_str().into(),
+            allowed,
+        }
     }
 
     /// After a refusal: replies to a topic of the CRM's choice go to the default one and are tried again at once; records
     /// with other refused outputs are taken out and answered, to be held.
-    pub fn rework<M>(&self, records: &mut Vec<Finished<Outputs<M>>>, refusals: &[Refusal], metrics: &Metrics) -> Vec<Finished<Outputs<M>>> {
+    pub fn rework<M>(
+        &self,
+        records: &mut Vec<Finished<Outputs<M>>>,
+        refusals: &[Refusal],
+        metrics: &Metrics,
+    ) -> Vec<Finished<Outputs<M>>> {
         let mut held = BTreeSet::new();
         for refusal in refusals {
             let at = records[refusal.record].at;
@@ -151,7 +162,8 @@ impl<S: ConditionalStore> Shared<S> {
         memo.errors = errors.to_vec();
         let correlation_id = job.headers.correlation_id.as_deref().or(request_id);
         let processed_at = (self.clock)();
-        let value = self.encoder.reply(&Reply { correlation_id, request_id, status, errors, replayed, transaction, processed_at });
+        let value =
+            self.encoder.reply(&Reply { correlation_id, request_id, status, errors, replayed, transaction, processed_at });
         let (topic, partition) = self.reply_address(job).await;
         Output {
             kind: OutputKind::Reply,
@@ -187,7 +199,9 @@ impl<S: ConditionalStore> Shared<S> {
 
     fn refuse_reply_topic(&self) {
         self.metrics.reply_topics_refused.inc();
-        tracing::warn!("a command asks for a reply topic that is not on the allow-list, or is missing; the reply goes to the default one");
+        tracing::warn!(
+            "a command asks for a reply topic that is not on the allow-list, or is missing; the reply goes to the default one"
+        );
     }
 
     fn transaction(&self, job: &Job, transaction: &Transaction) -> Output {

@@ -41,7 +41,12 @@ pub struct Shared<S> {
 }
 
 /// Starts a run; `finished` learns of its end.
-pub fn spawn<S: ConditionalStore>(shared: Arc<Shared<S>>, run: Run<Job>, epoch: Epoch, finished: mpsc::UnboundedSender<RunFinished>) {
+pub fn spawn<S: ConditionalStore>(
+    shared: Arc<Shared<S>>,
+    run: Run<Job>,
+    epoch: Epoch,
+    finished: mpsc::UnboundedSender<RunFinished>,
+) {
     tokio::spawn(async move {
         let lane = run.lane;
         let submissions: Vec<Submission> = run.commands.iter().filter_map(|(_, job)| submission(job)).cloned().collect();

@@ -161,7 +161,12 @@ struct Processor<S> {
 }
 
 impl<S: ConditionalStore> Processor<S> {
-    async fn run(mut self, mut channels: Channels, shutdown: impl Future<Output = ()>, consumer_thread: std::thread::JoinHandle<()>) {
+    async fn run(
+        mut self,
+        mut channels: Channels,
+        shutdown: impl Future<Output = ()>,
+        consumer_thread: std::thread::JoinHandle<()>,
+    ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut left = std::pin::pin!(wait_for(consumer_thread));
         let mut ticks = interval(TICK);
