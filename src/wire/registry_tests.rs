@@ -6,6 +6,7 @@ use crate::wire::{command_subject, subjects};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as AxumStatus, Uri};
+use serde_json::json;
 use std::collections::VecDeque;
 use tokio::net::TcpListener;
 
