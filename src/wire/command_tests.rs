@@ -1,3 +1,6 @@
+//! What is read as a command, and what is not: wire format, names, resolution onto our schemas, bounds, damage.
+//! Bodies are written out by hand where it matters what their bytes are.
+
 use super::*;
 use crate::wire::json::encode_command;
 use serde_json::{Value, json};

@@ -1,3 +1,6 @@
+//! The embedded registry as its clients see it: over HTTP, answer by answer, and by way of a client that is not ours.
+//! That of Python (`confluent-kafka`) works with it, too; that was tried by hand.
+
 use super::*;
 use reqwest::{Client, Method};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, get_schema_by_subject, post_schema};

@@ -1,3 +1,6 @@
+//! Records as JSON, type by type, and commands by the names of their fields.
+//! Bodies are written out by hand: only commands are ever encoded here.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,6 @@
+//! The registry's client against a registry that answers what it is told, and against the embedded one.
+//! What is concluded of each answer, what is kept, and what is asked again.
+
 use super::*;
 use crate::domain::command::UseCaseName;
 use crate::wire::embedded_registry::EmbeddedRegistry;
