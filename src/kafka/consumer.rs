@@ -333,7 +333,8 @@ impl Intake {
     /// Pauses whatever is assigned, or resumes all but what the processor asked to be paused.
     fn set_all_paused(&self, paused: bool) {
         let assigned = self.consumer.assignment().unwrap_or_default();
-        let partitions = assigned.elements().iter().map(|p| p.partition()).filter(|p| paused || !self.paused.contains(p)).collect::<Vec<_>>();
+        let partitions =
+            assigned.elements().iter().map(|p| p.partition()).filter(|p| paused || !self.paused.contains(p)).collect::<Vec<_>>();
         self.set_paused(&partitions, paused);
     }
 
@@ -378,6 +379,10 @@ fn to_record(message: &BorrowedMessage<'_>) -> Record {
 /// The headers, without those whose name is not UTF-8: rdkafka panics on these.
 fn to_headers(message: &BorrowedMessage<'_>) -> Headers {
     let Some(headers) = message.headers() else { return Headers::new() };
-    let read = |n| catch_unwind(AssertUnwindSafe(|| headers.try_get(n).map(|h| (h.key.to_owned().into(), h.value.map(Bytes::copy_from_slice)))));
+    let read = |n| {
+        catch_unwind(AssertUnwindSafe(|| {
+            headers.try_get(n).map(|h| (h.key.to_owned().into(), h.value.map(Bytes::copy_from_slice)))
+        }))
+    };
     (0..headers.count()).filter_map(|n| read(n).ok().flatten()).collect()
 }

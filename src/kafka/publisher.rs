@@ -91,7 +91,11 @@ pub struct Publishing<M> {
 ///
 /// # Errors
 /// librdkafka does not take the configuration, or the thread can't be started.
-pub fn start<M: Send + 'static>(config: ClientConfig, consumer: Arc<CommandConsumer>, topic: &str) -> Result<Publishing<M>, StartFault> {
+pub fn start<M: Send + 'static>(
+    config: ClientConfig,
+    consumer: Arc<CommandConsumer>,
+    topic: &str,
+) -> Result<Publishing<M>, StartFault> {
     let (publications, receiver) = std_mpsc::channel();
     let (sender, published) = mpsc::unbounded_channel();
     let publisher = Publisher { producer: create(&config)?, config, consumer, topic: topic.into() };
@@ -168,7 +172,11 @@ impl Publisher {
         };
         match failure {
             Failure::Refused(refusals) => {
-                if self.abort() { Verdict::Refused(refusals) } else { self.start_over(publication) }
+                if self.abort() {
+                    Verdict::Refused(refusals)
+                } else {
+                    self.start_over(publication)
+                }
             }
             Failure::Transaction(error) => {
                 tracing::warn!(%error, records = publication.records.len(), "a Kafka transaction failed");
@@ -191,7 +199,8 @@ impl Publisher {
         self.flush(publication, deadline)?;
         let offsets = offsets(&self.topic, &publication.offsets).map_err(Failure::Transaction)?;
         // After the flush: before it, the coordinator would still be busy with the outputs' partitions.
-        retrying(deadline, || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION)).map_err(Failure::Transaction)?;
+        retrying(deadline, || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION))
+            .map_err(Failure::Transaction)?;
         retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(Failure::Transaction)
     }
 
@@ -214,7 +223,8 @@ impl Publisher {
     }
 
     fn send(&self, output: &Output, place: usize, deadline: Instant) -> Result<(), KafkaError> {
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&output.topic, place).headers(to_headers(&output.headers));
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&output.topic, place).headers(to_headers(&output.headers));
         record.key = output.key.as_deref();
         record.payload = output.value.as_deref();
         record.partition = output.partition;
@@ -240,8 +250,16 @@ impl Publisher {
         }
         let failures = self.producer.context().take_failures();
         let Some((_, code)) = failures.first() else { return Ok(()) };
-        let refusals: Vec<_> = failures.iter().filter(|(_, code)| is_refusal(*code)).map(|(place, code)| refusal(publication, *place, *code)).collect();
-        Err(if refusals.is_empty() { Failure::Transaction(KafkaError::MessageProduction(*code)) } else { Failure::Refused(refusals) })
+        let refusals: Vec<_> = failures
+            .iter()
+            .filter(|(_, code)| is_refusal(*code))
+            .map(|(place, code)| refusal(publication, *place, *code))
+            .collect();
+        Err(if refusals.is_empty() {
+            Failure::Transaction(KafkaError::MessageProduction(*code))
+        } else {
+            Failure::Refused(refusals)
+        })
     }
 
     /// True if it is certain that nothing of the transaction took effect.
@@ -288,7 +306,9 @@ impl Publisher {
             tracing::warn!(%error, "the transaction coordinator does not answer or refuses us, trying again");
             std::thread::sleep(BACK_OFF);
             // After a fatal error this producer is of no use any more.
-            if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) && let Ok(producer) = create(&self.config) {
+            if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable())
+                && let Ok(producer) = create(&self.config)
+            {
                 self.producer = producer;
             }
         }
@@ -370,5 +390,7 @@ fn offsets(topic: &str, commits: &[OffsetCommit]) -> Result<TopicPartitionList, 
 }
 
 fn to_headers(headers: &Headers) -> OwnedHeaders {
-    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| owned.insert(Header { key, value: value.as_deref() }))
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
+        owned.insert(Header { key, value: value.as_deref() })
+    })
 }

@@ -13,6 +13,7 @@ use crate::kafka::{Output, OutputKind, Outputs};
 use crate::store::ConditionalStore;
 use crate::store::claims::Decided;
 use crate::store::outcome::Answer;
+use crate::telemetry::labels::{DeadLetter, OutputTopic};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Reply;
 use crate::wire::command::Unreadable;
@@ -32,12 +33,12 @@ pub struct Memo {
     pub use_case: Option<UseCaseName>,
     /// None where there is no reply.
     pub status: Option<Status>,
-    /// The codes of the rejections.
-    pub codes: Vec<&'static str>,
+    /// What the reply reports.
+    pub errors: Vec<Rejection>,
     /// A stored answer was given again.
     pub replayed: bool,
     /// Why the record could not be read.
-    pub buried: Option<&'static str>,
+    pub buried: Option<DeadLetter>,
     /// The record's, in milliseconds since the epoch.
     pub timestamp: Option<i64>,
 }
@@ -58,18 +59,29 @@ impl Topics {
         let replies: Arc<str> = topics.replies.as_str().into();
         let mut allowed: BTreeSet<Arc<str>> = kafka.reply_topic_allow_list.iter().map(|t| t.as_str().into()).collect();
         allowed.insert(replies.clone());
-        Self { commands: topics.commands.as_str().into(), replies, transactions: topics.transactions.as_str().into(), dlq: topics.dlq.as_str().into(), allowed }
+        Self {
+            commands: topics.commands.as_str().into(),
+            replies,
+            transactions: topics.transactions.as_str().into(),
+            dlq: topics.dlq.as_str().into(),
+            allowed,
+        }
     }
 
     /// After a refusal: replies to a topic of the CRM's choice go to the default one and are tried again at once; records
     /// with other refused outputs are taken out and answered, to be held.
-    pub fn rework<M>(&self, records: &mut Vec<Finished<Outputs<M>>>, refusals: &[Refusal], metrics: &Metrics) -> Vec<Finished<Outputs<M>>> {
+    pub fn rework<M>(
+        &self,
+        records: &mut Vec<Finished<Outputs<M>>>,
+        refusals: &[Refusal],
+        metrics: &Metrics,
+    ) -> Vec<Finished<Outputs<M>>> {
         let mut held = BTreeSet::new();
         for refusal in refusals {
             let at = records[refusal.record].at;
             let output = &mut records[refusal.record].outputs.outputs[refusal.output];
             tracing::error!(topic = %output.topic, partition = at.partition, offset = at.offset, code = %refusal.code, "the broker refuses an output");
-            metrics.output_refused(output.kind);
+            metrics.outputs_refused.of(self.label(output)).inc();
             if output.kind == OutputKind::Reply && output.topic != self.replies {
                 metrics.reply_topics_refused.inc();
                 output.topic = self.replies.clone();
@@ -86,6 +98,17 @@ impl Topics {
         }
         *records = kept;
         taken_out
+    }
+}
+
+impl Topics {
+    fn label(&self, output: &Output) -> OutputTopic {
+        match output.kind {
+            OutputKind::Reply if output.topic == self.replies => OutputTopic::Replies,
+            OutputKind::Reply => OutputTopic::NamedReplies,
+            OutputKind::Transaction => OutputTopic::Transactions,
+            OutputKind::DeadLetter => OutputTopic::Dlq,
+        }
     }
 }
 
@@ -113,7 +136,7 @@ pub async fn answer<S: ConditionalStore>(shared: &Shared<S>, job: &Job, decided:
             outputs.push(shared.reply(job, request_id, findings, false, None, &mut memo).await);
         }
         (Task::Bury(unreadable), _) => {
-            memo.buried = Some(unreadable.class_name());
+            memo.buried = Some(unreadable.into());
             outputs.push(shared.dead_letter(job, unreadable));
             if unreadable.has_reply() && job.headers.has_correlation() {
                 outputs.push(shared.reply(job, None, &[unreadable.rejection()], false, None, &mut memo).await);
@@ -136,10 +159,11 @@ impl<S: ConditionalStore> Shared<S> {
     ) -> Output {
         let status = errors.first().map_or(Status::Ok, Rejection::status);
         memo.status = Some(status);
-        memo.codes = errors.iter().map(Rejection::code).collect();
+        memo.errors = errors.to_vec();
         let correlation_id = job.headers.correlation_id.as_deref().or(request_id);
         let processed_at = (self.clock)();
-        let value = self.encoder.reply(&Reply { correlation_id, request_id, status, errors, replayed, transaction, processed_at });
+        let value =
+            self.encoder.reply(&Reply { correlation_id, request_id, status, errors, replayed, transaction, processed_at });
         let (topic, partition) = self.reply_address(job).await;
         Output {
             kind: OutputKind::Reply,
@@ -175,7 +199,9 @@ impl<S: ConditionalStore> Shared<S> {
 
     fn refuse_reply_topic(&self) {
         self.metrics.reply_topics_refused.inc();
-        tracing::warn!("a command asks for a reply topic that is not on the allow-list, or is missing; the reply goes to the default one");
+        tracing::warn!(
+            "a command asks for a reply topic that is not on the allow-list, or is missing; the reply goes to the default one"
+        );
     }
 
     fn transaction(&self, job: &Job, transaction: &Transaction) -> Output {

@@ -11,7 +11,7 @@ use crate::kafka::{Outputs, Record};
 use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
-use crate::telemetry::admin::Health;
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::command::{Unreadable, frame};
 use crate::wire::headers::CommandHeaders;
@@ -48,7 +48,9 @@ pub enum Task {
 impl Foldable for Job {
     fn folds_with(&self, next: &Self) -> bool {
         match (&self.task, &next.task) {
-            (Task::Decide(a), Task::Decide(b)) => a.command.entity_type() == b.command.entity_type() && a.command.target == b.command.target,
+            (Task::Decide(a), Task::Decide(b)) => {
+                a.command.entity_type() == b.command.entity_type() && a.command.target == b.command.target
+            }
             _ => false,
         }
     }
@@ -84,7 +86,12 @@ enum Wait {
 
 impl Intake {
     /// With the channel by which it learns of schemas.
-    pub fn new(config: &Config, registry: Arc<Registry>, metrics: Arc<Metrics>, health: Arc<Health>) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
+    pub fn new(
+        config: &Config,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
         let (loaded, receiver) = mpsc::unbounded_channel();
         let intake = Self {
             topic: config.kafka.topics.commands.as_str().into(),
@@ -158,7 +165,8 @@ impl Intake {
     fn wait(&mut self, wait: Wait) {
         let Wait::Schema(id) = wait else { return };
         if self.loading.insert(id) {
-            let (registry, loaded, metrics, health) = (self.registry.clone(), self.loaded.clone(), self.metrics.clone(), self.health.clone());
+            let (registry, loaded, metrics, health) =
+                (self.registry.clone(), self.loaded.clone(), self.metrics.clone(), self.health.clone());
             tokio::spawn(async move {
                 load(&registry, id, &metrics, &health).await;
                 let _ = loaded.send(SchemaLoaded(id));
@@ -231,10 +239,14 @@ async fn load(registry: &Registry, id: u32, metrics: &Metrics, health: &Health) 
     let (mut delay, longest) = BACK_OFF;
     loop {
         match registry.writer_schema(id).await {
-            Ok(_) => return health.registry(true),
+            Ok(_) => {
+                health.set_registry_up(true);
+                metrics.registry_up.set(1);
+                return;
+            }
             Err(error) => {
-                health.registry(false);
-                metrics.registry_faults.inc();
+                health.set_registry_up(false);
+                metrics.registry_up.set(0);
                 tracing::warn!(schema_id = id, %error, "the schema registry does not answer; the partition waits");
             }
         }

@@ -41,7 +41,12 @@ pub struct Shared<S> {
 }
 
 /// Starts a run; `finished` learns of its end.
-pub fn spawn<S: ConditionalStore>(shared: Arc<Shared<S>>, run: Run<Job>, epoch: Epoch, finished: mpsc::UnboundedSender<RunFinished>) {
+pub fn spawn<S: ConditionalStore>(
+    shared: Arc<Shared<S>>,
+    run: Run<Job>,
+    epoch: Epoch,
+    finished: mpsc::UnboundedSender<RunFinished>,
+) {
     tokio::spawn(async move {
         let lane = run.lane;
         let submissions: Vec<Submission> = run.commands.iter().filter_map(|(_, job)| submission(job)).cloned().collect();
@@ -118,20 +123,18 @@ impl<S: ConditionalStore> Shared<S> {
     pub fn count(&self, records: &[Finished<Outputs<Memo>>], now: Timestamp) {
         for record in records {
             let memo = &record.outputs.memo;
-            self.metrics.answered(memo.use_case, memo.status, &memo.codes, memo.replayed);
-            if let Some(timestamp) = memo.timestamp {
-                self.metrics.command_duration(memo.use_case, now - timestamp);
+            let since_record = memo.timestamp.map_or(0, |at| u64::try_from(now - at).unwrap_or(0));
+            if let (Some(use_case), Some(status)) = (memo.use_case, memo.status) {
+                self.metrics.command_answered(use_case, status, Duration::from_millis(since_record));
             }
-            for output in &record.outputs.outputs {
-                match output.kind {
-                    OutputKind::Reply => self.metrics.replies.inc(),
-                    OutputKind::Transaction => self.metrics.business_transactions.inc(),
-                    OutputKind::DeadLetter => (),
-                }
+            if memo.status.is_some() {
+                self.metrics.replied(&memo.errors, memo.replayed);
             }
             if let Some(reason) = memo.buried {
-                self.metrics.dead_letter(reason);
+                self.metrics.dead_letters.of(reason).inc();
             }
+            let transactions = record.outputs.outputs.iter().filter(|o| o.kind == OutputKind::Transaction).count();
+            self.metrics.business_transactions.inc_by(transactions as u64);
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
 use crate::store::claims::Claims;
-use crate::telemetry::admin::Health;
+use crate::telemetry::health::Health;
+use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
@@ -160,7 +161,12 @@ struct Processor<S> {
 }
 
 impl<S: ConditionalStore> Processor<S> {
-    async fn run(mut self, mut channels: Channels, shutdown: impl Future<Output = ()>, consumer_thread: std::thread::JoinHandle<()>) {
+    async fn run(
+        mut self,
+        mut channels: Channels,
+        shutdown: impl Future<Output = ()>,
+        consumer_thread: std::thread::JoinHandle<()>,
+    ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut left = std::pin::pin!(wait_for(consumer_thread));
         let mut ticks = interval(TICK);
@@ -204,14 +210,15 @@ impl<S: ConditionalStore> Processor<S> {
             Notice::Assigned { epoch, partitions, generation } => {
                 let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
                 tracing::info!(partitions = ?numbers, "partitions assigned");
-                self.metrics.assigned(&numbers);
-                self.health.assigned(true);
+                self.metrics.rebalances.of(Rebalance::Assigned).inc();
+                self.metrics.partitions_assigned.set(partitions.len() as i64);
+                self.health.set_group_joined(true);
                 self.assignment = Some(Assignment { epoch, generation, flow: Flow::new(self.limits, &partitions) });
             }
             Notice::Revoked { lost, done } => {
                 tracing::info!(lost, "partitions revoked");
-                self.metrics.revoked(lost);
-                self.health.assigned(false);
+                self.metrics.rebalances.of(if lost { Rebalance::Lost } else { Rebalance::Revoked }).inc();
+                self.health.set_group_joined(false);
                 self.intake.clear();
                 if lost {
                     self.give_up_assignment();
@@ -221,7 +228,6 @@ impl<S: ConditionalStore> Processor<S> {
             }
             Notice::Ends(ends) => self.report_lag(&ends),
             Notice::Trouble(error) => {
-                self.metrics.consumer_errors.inc();
                 tracing::warn!(%error, "the consumer reports");
             }
         }
@@ -242,7 +248,10 @@ impl<S: ConditionalStore> Processor<S> {
 
     fn published(&mut self, published: Published<Memo>) {
         let Published { epoch, mut records, verdict, took } = published;
-        self.metrics.transaction(verdict_name(&verdict), took, records.len());
+        self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
+        if let Verdict::Uncertain(_) = verdict {
+            self.metrics.producer_recreations.inc();
+        }
         let now = (self.shared.clock)();
         let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == epoch) else {
             if let Verdict::Committed = verdict {
@@ -262,7 +271,6 @@ impl<S: ConditionalStore> Processor<S> {
                 assignment.flow.aborted(records, held);
             }
             Verdict::Uncertain(committed) => {
-                self.metrics.producer_recreations.inc();
                 let done = assignment.flow.uncertain(records, &committed);
                 self.shared.count(&done, now);
             }
@@ -274,13 +282,17 @@ impl<S: ConditionalStore> Processor<S> {
     fn give_up_assignment(&mut self) {
         self.assignment = None;
         self.intake.clear();
-        self.metrics.nothing_assigned();
+        self.metrics.partitions_assigned.set(0);
+        self.metrics.consumer_lag.forget_all();
     }
 
     fn ticked(&mut self) {
         self.health.beat();
         if let Some(assignment) = &self.assignment {
-            self.metrics.flow(assignment.flow.open(), assignment.flow.running(), assignment.flow.held());
+            let flow = &assignment.flow;
+            self.metrics.commands_in_flight.set(flow.running() as i64);
+            self.metrics.commands_queued.set((flow.open() - flow.running() + self.intake.waiting()) as i64);
+            self.metrics.records_held.set(flow.held() as i64);
         }
     }
 
@@ -288,14 +300,14 @@ impl<S: ConditionalStore> Processor<S> {
         let Some(assignment) = &self.assignment else { return };
         for (partition, low) in assignment.flow.lows() {
             if let Some((_, end)) = ends.iter().find(|(p, _)| *p == partition) {
-                self.metrics.lag(partition, (end - low).max(0));
+                self.metrics.consumer_lag.set(partition, (end - low).max(0));
             }
         }
     }
 
     fn shut_down(&mut self) {
         tracing::info!("stopping: finishing what is being processed");
-        self.health.draining();
+        self.health.set_draining();
         self.stopping = Stopping::Draining;
         self.with_flow(|flow| flow.drain(false));
         if self.draining.is_none() {
@@ -347,12 +359,10 @@ async fn wait_for(thread: std::thread::JoinHandle<()>) {
     }
 }
 
-fn verdict_name(verdict: &Verdict) -> &'static str {
+fn result_of(verdict: &Verdict) -> TransactionResult {
     match verdict {
-        Verdict::Committed => "committed",
-        Verdict::Refused(_) => "refused",
-        Verdict::Aborted => "aborted",
-        Verdict::Stale => "stale",
-        Verdict::Uncertain(_) => "uncertain",
+        Verdict::Committed => TransactionResult::Committed,
+        Verdict::Refused(_) | Verdict::Aborted | Verdict::Stale => TransactionResult::Aborted,
+        Verdict::Uncertain(_) => TransactionResult::Unknown,
     }
 }

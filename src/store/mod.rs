@@ -13,9 +13,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub mod claims;
-pub mod outcome;
 pub mod cql;
 pub mod embedded;
+pub mod outcome;
 pub mod simulated;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log

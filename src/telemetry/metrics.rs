@@ -8,9 +8,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder
 use std::time::Duration;
 
 /// From a write of the store's own machine to a command that waited for a store that was away.
-const SECONDS: &[f64] = &[
-    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
+const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
 const NONE: &[f64] = &[];
 
@@ -51,6 +49,8 @@ metrics! {
     commands_in_flight: IntGauge = "commands_in_flight", NONE;
     /// Command records taken from Kafka that wait for their turn.
     commands_queued: IntGauge = "commands_queued", NONE;
+    /// Command records whose answers the broker refuses; each is tried again now and then.
+    records_held: IntGauge = "records_held", NONE;
     /// Command records that are on the topic and not yet answered, by partition; of the partitions assigned to this process.
     consumer_lag: PerPartition = "consumer_lag_records", NONE;
     /// Partitions of the command topic that are assigned to this process.

@@ -3,7 +3,7 @@
 
 pub mod admin;
 pub mod health;
+pub mod labels;
 pub mod log;
 pub mod metrics;
-pub mod labels;
 pub mod series;

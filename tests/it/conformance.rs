@@ -37,7 +37,8 @@ macro_rules! checks {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $check() {
-                    super::$check(std::sync::Arc::new(crate::cql::connect().await)).await;
+                    let Some(store) = crate::cql::connect().await else { return };
+                    super::$check(std::sync::Arc::new(store)).await;
                 }
             )+
         }

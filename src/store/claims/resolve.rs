@@ -27,7 +27,6 @@ pub(super) struct Sight {
 }
 
 /// Who is behind a reference.
-#[expect(clippy::large_enum_variant, reason = "short-lived, and never many")]
 pub(super) enum Holder {
     Entity(EntityStatics),
     /// Nobody, while the id's claim has this generation (None: no claim); of a refId, while there is no such entity.
@@ -44,7 +43,6 @@ pub(super) struct Known(HashMap<String, Outcome>);
 
 /// How a claim stands to its owner.
 #[derive(Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and never many")]
 pub(super) enum Standing {
     /// The owner holds the id by this very claim.
     Current(EntityStatics),
