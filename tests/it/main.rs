@@ -5,16 +5,23 @@
 //! it, `crm` writes commands, `inbox` reads what comes out.
 
 mod architecture;
+mod cost;
 mod crm;
 mod duplicates;
 mod guarded;
+mod headers;
 mod inbox;
+mod ledger;
+mod ordering;
 mod registry;
 mod rejections;
+mod restarts;
 mod servers;
 mod smoke;
+mod unreadable;
 mod use_cases;
 mod world;
+mod writers;
 
 /// Lets others work for a moment, between two looks at something that has no way to wake who waits for it: another process.
 #[expect(clippy::disallowed_methods, reason = "nothing could wake it")]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use toml::{Table, Value};
 
 /// How many partitions the command topics of the tests have.
@@ -214,8 +214,19 @@ impl World {
         drafts.iter().map(reply).collect()
     }
 
-    fn holds_replies(&self, topic: &str) -> bool {
+    /// Whether it is one of the reply topics.
+    pub fn holds_replies(&self, topic: &str) -> bool {
         [&self.replies, &self.other_replies, &self.refused_replies].iter().any(|&t| t == topic)
+    }
+
+    /// Sends records as they are, each with a key that no other has, and waits for the replies with these keys.
+    pub fn ask_by_key(&self, drafts: &[Draft]) -> Vec<Arc<Record>> {
+        self.send_all(drafts);
+        let reply = |draft: &Draft| {
+            let is_reply = |r: &Record| r.key == draft.key && self.holds_replies(&r.topic);
+            self.inbox.first(&format!("a reply with the key of {draft:?}"), is_reply)
+        };
+        drafts.iter().map(reply).collect()
     }
 
     /// The business transaction of a request about an entity.
@@ -295,6 +306,28 @@ impl Processor {
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values = text.lines().filter(of_name).filter(|line| has(line));
         values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until the sum of a metric's series is `value`.
+    pub fn until_metric(&self, name: &str, value: f64) {
+        self.until_metric_is(name, &format!("{value}"), |now| (now - value).abs() < 0.5);
+    }
+
+    /// Waits until the sum of a metric's series is `value` or more.
+    pub fn until_metric_at_least(&self, name: &str, value: f64) {
+        self.until_metric_is(name, &format!("{value} or more"), |now| now >= value);
+    }
+
+    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        loop {
+            let now = self.metric(name, &[]);
+            if reached(now) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
+            crate::pause();
+        }
     }
 
     /// The end of its log.
