@@ -386,7 +386,3 @@ fn too_long() -> Unreadable {
 fn causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
-
-#[cfg(test)]
-#[path = "registry_tests.rs"]
-mod tests;

@@ -6,13 +6,17 @@
 
 mod architecture;
 mod cost;
+mod conformance;
+mod cql;
 mod crm;
 mod duplicates;
+mod embedded;
 mod guarded;
 mod headers;
 mod inbox;
 mod ledger;
 mod ordering;
+mod protocol;
 mod registry;
 mod rejections;
 mod restarts;

@@ -66,7 +66,7 @@ impl<S: ConditionalStore> Claims<S> {
             }
         }
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
-        let Some(claim) = self.claim(&id, replaced, claimant, &ClaimBlob::Import(entity.clone())).await? else {
+        let Some(claim) = self.claim(&id, replaced.as_ref(), claimant, &ClaimBlob::Import(entity.clone())).await? else {
             return Ok(None);
         };
         let completed = self.complete(&id, &claim, None).await?;

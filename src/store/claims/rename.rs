@@ -25,6 +25,7 @@ pub(super) struct Claimant<'a> {
 }
 
 /// What the completion of a claim led to.
+#[expect(clippy::large_enum_variant, reason = "short-lived, and never many")]
 pub(super) enum Completed {
     Command(Outcome),
     Import,
@@ -62,7 +63,7 @@ impl<S: ConditionalStore> Claims<S> {
             record: submission.record.clone(),
         });
         let claimant = Claimant { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: command.request_id.as_str() };
-        match self.claim(&id, replaced, claimant, &blob).await? {
+        match self.claim(&id, replaced.as_ref(), claimant, &blob).await? {
             Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
             None => Ok(None),
         }
@@ -72,11 +73,11 @@ impl<S: ConditionalStore> Claims<S> {
     pub(super) async fn claim(
         &self,
         id: &IdKey,
-        replaced: Option<Claim>,
+        replaced: Option<&Claim>,
         claimant: Claimant<'_>,
         blob: &ClaimBlob,
     ) -> Result<Option<Claim>, StoreFault> {
-        let replaces = replaced.as_ref().map(|c| c.generation);
+        let replaces = replaced.map(|c| c.generation);
         let claim = Claim {
             generation: replaces.unwrap_or(0) + 1,
             owner: claimant.owner,

@@ -52,8 +52,8 @@ impl Retention {
     }
 
     /// The previous owners once `claim` is replaced by one of `successor`, who is asked anyway.
-    pub fn leave(&self, claim: Claim, successor: Uuid, now: Timestamp) -> Vec<(Uuid, Timestamp)> {
-        let others = self.previous_owners(&claim, now);
+    pub fn leave(&self, claim: &Claim, successor: Uuid, now: Timestamp) -> Vec<(Uuid, Timestamp)> {
+        let others = self.previous_owners(claim, now);
         others.chain([(claim.owner, now)]).filter(|(who, _)| *who != successor).collect()
     }
 
