@@ -302,3 +302,7 @@ fn reference(body: &mut Body<'_>, shape: &Shape) -> Result<Option<RawReference>,
 #[cfg(test)]
 #[path = "command_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "command_random_tests.rs"]
+mod random_tests;
