@@ -23,8 +23,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Customer, Self::Account, Self::Subscriber];
-
     /// `customer`, …: in keys, in import lines and as the reference's field.
     pub fn name(self) -> &'static str {
         match self {

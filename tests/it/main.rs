@@ -4,13 +4,18 @@
 //! schema of their own, and know nothing but the contract. `servers` starts what it runs against, `world` is an installation of
 //! it, `crm` writes commands, `inbox` reads what comes out.
 
+#![allow(clippy::unwrap_used, reason = "in tests")]
+
+mod acceptance;
 mod architecture;
-mod cost;
+mod command_line;
 mod conformance;
+mod cost;
 mod cql;
 mod crm;
 mod duplicates;
 mod embedded;
+mod examples;
 mod guarded;
 mod headers;
 mod inbox;

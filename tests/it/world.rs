@@ -198,12 +198,12 @@ impl World {
         const NAME: &str = "correlation-id";
         let drafts: Vec<_> = drafts
             .iter()
-            .map(|draft| match draft.headers.iter().find(|(name, _)| name == NAME) {
-                Some((_, value)) => (draft.clone(), value.clone()),
-                None => {
-                    let correlation = unique("c");
-                    (draft.clone().header(NAME, &correlation), Some(correlation.into_bytes()))
+            .map(|draft| {
+                if let Some((_, value)) = draft.headers.iter().find(|(name, _)| name == NAME) {
+                    return (draft.clone(), value.clone());
                 }
+                let correlation = unique("c");
+                (draft.clone().header(NAME, &correlation), Some(correlation.into_bytes()))
             })
             .collect();
         self.send_all(&drafts.iter().map(|(draft, _)| draft.clone()).collect::<Vec<_>>());
@@ -298,30 +298,31 @@ impl Processor {
         registry::get(&format!("{}{path}", self.admin))
     }
 
-    /// The sum of all series of a metric that have these labels.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    /// The sum of all series of a counter or gauge.
+    pub fn metric(&self, name: &str) -> u64 {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "/metrics: {text}");
-        let has = |line: &str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values = text.lines().filter(of_name).filter(|line| has(line));
-        values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        let values: Vec<_> =
+            text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
+        assert!(!values.is_empty(), "there is no metric {name} in {text}");
+        values.iter().sum()
     }
 
     /// Waits until the sum of a metric's series is `value`.
-    pub fn until_metric(&self, name: &str, value: f64) {
-        self.until_metric_is(name, &format!("{value}"), |now| (now - value).abs() < 0.5);
+    pub fn until_metric(&self, name: &str, value: u64) {
+        self.until_metric_is(name, &format!("{value}"), |now| now == value);
     }
 
     /// Waits until the sum of a metric's series is `value` or more.
-    pub fn until_metric_at_least(&self, name: &str, value: f64) {
+    pub fn until_metric_at_least(&self, name: &str, value: u64) {
         self.until_metric_is(name, &format!("{value} or more"), |now| now >= value);
     }
 
-    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(f64) -> bool) {
+    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
-            let now = self.metric(name, &[]);
+            let now = self.metric(name);
             if reached(now) {
                 return;
             }
