@@ -2,7 +2,7 @@
 //! checked over everything that came out. `CRM_TEST_ENTITIES=10000` is the size of the issue that asked for it; ordinary runs
 //! take 1,000 of each type.
 
-use crate::crm::{Entity, Kind, unique};
+use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::examples;
 use crate::ledger::Ledger;
 use crate::world::World;
@@ -23,8 +23,7 @@ fn mixed_commands_by_a_third_party_client_are_each_answered_once_and_applied_onc
     let processor = world.run();
 
     let commands = commands(&entities, 2 * size);
-    let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
-    if !examples::send_with_python(&world, &lines) {
+    if !examples::send_with_python(&world, &json_lines(&commands)) {
         return;
     }
     let correlations: Vec<_> = commands.iter().map(|c| c["correlationId"].as_str().expect("each has one").to_owned()).collect();

@@ -1,6 +1,6 @@
 //! The subcommands, as a person or a script calls them: what they print and how they exit.
 
-use crate::crm::{Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Entity, Kind, custom_name, json_lines, rename, segment, unique};
 use crate::world::{World, run_cli, shared};
 use serde_json::{Value as Json, json};
 
@@ -64,8 +64,7 @@ fn import_keeps_all_attributes_and_leaves_what_exists_as_it_is() {
     lines[0]["customerSegment"] = json!("ENTERPRISE");
     lines[1]["customerRefId"] = json!(customer.ref_id);
     lines[2]["accountRefId"] = json!(account.ref_id);
-    let text = |lines: &[Json]| lines.iter().map(|l| format!("{l}\n")).collect::<String>();
-    shared.import_lines(&text(&lines)).succeeded();
+    shared.import_lines(&json_lines(&lines)).succeeded();
     let before = show(shared, &["customer", &customer.external_id]);
     assert_eq!(before["entity"]["customName"], "Ada", "{before}");
     assert_eq!((&before["entity"]["customerSegment"], &before["entity"]["state"]), (&json!("ENTERPRISE"), &json!("SUSPENDED")));
@@ -74,12 +73,12 @@ fn import_keeps_all_attributes_and_leaves_what_exists_as_it_is() {
 
     lines[0]["customName"] = json!("Bob");
     lines[0]["state"] = json!("ACTIVE");
-    shared.import_lines(&text(&lines)).succeeded();
+    shared.import_lines(&json_lines(&lines)).succeeded();
     assert_eq!(show(shared, &["customer", &customer.external_id]), before, "an entity that exists is left as it is");
 
     let renamed = shared.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "Eve"));
     assert_eq!(renamed.body["businessTransaction"]["changes"], json!([{"field": "customName", "old": "Ada", "new": "Eve"}]));
-    shared.import_lines(&text(&lines)).succeeded();
+    shared.import_lines(&json_lines(&lines)).succeeded();
     let after = show(shared, &["customer", &customer.external_id]);
     assert_eq!((&after["entity"]["customName"], &after["version"]), (&json!("Eve"), &json!(2)), "{after}");
 }

@@ -14,6 +14,11 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{run}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// One JSON object a line.
+pub fn json_lines<'a>(objects: impl IntoIterator<Item = &'a Json>) -> String {
+    objects.into_iter().fold(String::new(), |lines, object| lines + &object.to_string() + "\n")
+}
+
 /// What an entity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

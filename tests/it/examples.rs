@@ -1,6 +1,6 @@
 //! The producer examples, run as their first lines say.
 
-use crate::crm::{Entity, Kind, unique};
+use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::registry;
 use crate::servers;
 use crate::world::{World, shared};
@@ -69,7 +69,7 @@ fn the_python_producer_sends_each_kind_of_command() {
         line("UpdateAccountExternalId", &account, "externalId", &unique("a")),
         line("UpdateSubscriberExternalId", &subscriber, "externalId", &unique("s")),
     ];
-    if !send_with_python(shared, &commands.iter().map(|c| format!("{c}\n")).collect::<String>()) {
+    if !send_with_python(shared, &json_lines(&commands)) {
         return;
     }
     for command in commands {

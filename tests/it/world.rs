@@ -3,7 +3,7 @@
 //!
 //! Most tests share one installation with one running processor ([`shared`]) and keep apart by having entities of their own.
 
-use crate::crm::{Draft, Entity, Kind, unique};
+use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Record};
 use crate::{registry, runtime, servers};
@@ -140,8 +140,8 @@ impl World {
 
     /// Imports entities; all lines must be fine.
     pub fn import(&self, entities: &[Entity]) {
-        let lines = entities.iter().fold(String::new(), |lines, entity| lines + &entity.line().to_string() + "\n");
-        self.import_lines(&lines).succeeded();
+        let lines: Vec<_> = entities.iter().map(Entity::line).collect();
+        self.import_lines(&json_lines(&lines)).succeeded();
     }
 
     /// Imports the lines of a file.
