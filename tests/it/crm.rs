@@ -14,6 +14,11 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{run}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// One JSON object a line.
+pub fn json_lines<'a>(objects: impl IntoIterator<Item = &'a Json>) -> String {
+    objects.into_iter().fold(String::new(), |lines, object| lines + &object.to_string() + "\n")
+}
+
 /// What an entity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -23,8 +28,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Customer, Self::Account, Self::Subscriber];
-
     /// `customer`, …: in keys, in import lines and as the reference's field.
     pub fn name(self) -> &'static str {
         match self {
@@ -79,19 +82,30 @@ pub struct Draft {
     pub body: Json,
     pub key: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// The value's bytes, where they are not to be the body's.
-    pub raw: Option<Option<Vec<u8>>>,
+    pub contents: Contents,
+}
+
+/// The value of a record that is about to be sent.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// The draft's body, with the CRM's schema.
+    Body,
+    /// Any bytes.
+    Bytes(Vec<u8>),
+    /// A tombstone.
+    Null,
 }
 
 impl Draft {
     /// A command with any body; its key is unique.
     pub fn new(record: &'static str, body: Json) -> Self {
-        Self { record, body, key: Some(unique("k").into_bytes()), headers: Vec::new(), raw: None }
+        Self { record, body, key: Some(unique("k").into_bytes()), headers: Vec::new(), contents: Contents::Body }
     }
 
     /// A record with any value; its key is unique.
     pub fn raw(value: Option<Vec<u8>>) -> Self {
-        Self { raw: Some(value), ..Self::new("UpdateCustomerCustomName", Json::Null) }
+        let contents = value.map_or(Contents::Null, Contents::Bytes);
+        Self { contents, ..Self::new("UpdateCustomerCustomName", Json::Null) }
     }
 
     /// Another request for the same key, so in the same lane.
@@ -108,9 +122,10 @@ impl Draft {
         self
     }
 
-    pub fn null_header(mut self, name: &str) -> Self {
-        self.headers.push((name.to_owned(), None));
-        self
+    /// The same contents, written with another schema of the record.
+    pub fn written_with(self, schema: &Json) -> Self {
+        let value = registry::encode(&unique("subject"), schema, &self.body);
+        Self { contents: Contents::Bytes(value), ..self }
     }
 
     pub fn expecting(mut self, version: i64) -> Self {
@@ -125,11 +140,14 @@ impl Draft {
 
     /// The value's bytes. Schemas are registered under the record's name, so that no subject of the project's is touched.
     pub fn value(&self) -> Option<Vec<u8>> {
-        let encoded = || {
-            let schema = registry::command_schema(self.record);
-            Some(registry::encode(&format!("crm.v1.{}", self.record), &schema, &self.body))
-        };
-        self.raw.clone().unwrap_or_else(encoded)
+        match &self.contents {
+            Contents::Body => {
+                let schema = registry::command_schema(self.record);
+                Some(registry::encode(&format!("crm.v1.{}", self.record), &schema, &self.body))
+            }
+            Contents::Bytes(bytes) => Some(bytes.clone()),
+            Contents::Null => None,
+        }
     }
 }
 

@@ -4,21 +4,33 @@
 //! schema of their own, and know nothing but the contract. `servers` starts what it runs against, `world` is an installation of
 //! it, `crm` writes commands, `inbox` reads what comes out.
 
+#![allow(clippy::unwrap_used, reason = "in tests")]
+
+mod acceptance;
 mod architecture;
+mod command_line;
 mod conformance;
+mod cost;
 mod cql;
 mod crm;
 mod duplicates;
 mod embedded;
+mod examples;
 mod guarded;
+mod headers;
 mod inbox;
+mod ledger;
+mod ordering;
 mod protocol;
 mod registry;
 mod rejections;
+mod restarts;
 mod servers;
 mod smoke;
+mod unreadable;
 mod use_cases;
 mod world;
+mod writers;
 
 /// Lets others work for a moment, between two looks at something that has no way to wake who waits for it: another process.
 #[expect(clippy::disallowed_methods, reason = "nothing could wake it")]

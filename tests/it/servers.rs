@@ -80,7 +80,7 @@ pub fn make_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), String>) 
 
 /// Runs a program to its end; its output if it fails.
 pub fn finish(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|e| format!("cannot run {:?}: {e}", command.get_program()))?;
+    let output = command.output().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
     if output.status.success() {
         return Ok(());
     }
@@ -224,6 +224,18 @@ fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool
         crate::pause();
     }
     Ok(())
+}
+
+/// The folder with the jars of a pom. None: the caller is to return, the reason has been printed.
+pub fn jars_or_skip(name: &str, pom: &str) -> Option<PathBuf> {
+    match jars(name, pom) {
+        Ok(lib) => Some(lib),
+        Err(NoStart::Missing(what)) => {
+            skip(&what);
+            None
+        }
+        Err(NoStart::Failed(why)) => panic!("{why}"),
+    }
 }
 
 /// The folder with the jars of a pom, downloaded if it is the first time.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// A use case with the entity afterwards; `@TIME@` stands for when the change was decided.
 struct Case {
-    use_case: &'static str,
+    name: &'static str,
     entity: Entity,
     command: Draft,
     change: Json,
@@ -33,7 +33,7 @@ fn each_use_case_answers_and_publishes_the_entity_as_it_is_afterwards() {
         }
         let only = |kind: Kind| if entity.kind == kind { after.clone() } else { Json::Null };
         let expected = json!({
-            "transactionId": transaction_id, "useCase": case.use_case, "requestId": request, "correlationId": correlation,
+            "transactionId": transaction_id, "useCase": case.name, "requestId": request, "correlationId": correlation,
             "occurredAt": occurred_at, "entityType": entity.kind.name().to_uppercase(), "refId": entity.ref_id,
             "version": 2, "previousVersion": 1, "changes": [case.change],
             "customer": only(Kind::Customer), "account": only(Kind::Account), "subscriber": only(Kind::Subscriber),
@@ -64,7 +64,7 @@ fn each_use_case_answers_and_publishes_the_entity_as_it_is_afterwards() {
         for (header, expected) in [
             ("ce_specversion", "1.0"),
             ("ce_id", &transaction_id),
-            ("ce_type", &format!("crm.v1.{}", case.use_case)),
+            ("ce_type", &format!("crm.v1.{}", case.name)),
             ("ce_source", "/crm-processor"),
             ("ce_subject", &entity.subject()),
             ("content-type", "application/avro"),
@@ -81,7 +81,7 @@ fn cases(named: &Entity, moved: &Entity, account: &Entity, subscriber: &Entity) 
     let (account_id, subscriber_id) = (unique("a-new"), unique("s-new"));
     [
         Case {
-            use_case: "updateCustomerCustomName",
+            name: "updateCustomerCustomName",
             entity: named.clone(),
             command: custom_name(&request(), &named.by_external_id(), "Ada"),
             change: json!({"field": "customName", "old": null, "new": "Ada"}),
@@ -91,7 +91,7 @@ fn cases(named: &Entity, moved: &Entity, account: &Entity, subscriber: &Entity) 
             }),
         },
         Case {
-            use_case: "updateCustomerSegment",
+            name: "updateCustomerSegment",
             entity: moved.clone(),
             command: segment(&request(), &moved.by_ref_id(), "ENTERPRISE"),
             change: json!({"field": "customerSegment", "old": null, "new": "ENTERPRISE"}),
@@ -101,7 +101,7 @@ fn cases(named: &Entity, moved: &Entity, account: &Entity, subscriber: &Entity) 
             }),
         },
         Case {
-            use_case: "updateAccountExternalId",
+            name: "updateAccountExternalId",
             entity: account.clone(),
             command: rename(Kind::Account, &request(), &account.by_external_id(), &account_id),
             change: json!({"field": "externalId", "old": account.external_id, "new": account_id}),
@@ -111,7 +111,7 @@ fn cases(named: &Entity, moved: &Entity, account: &Entity, subscriber: &Entity) 
             }),
         },
         Case {
-            use_case: "updateSubscriberExternalId",
+            name: "updateSubscriberExternalId",
             entity: subscriber.clone(),
             command: rename(Kind::Subscriber, &request(), &subscriber.by_ref_id(), &subscriber_id),
             change: json!({"field": "externalId", "old": subscriber.external_id, "new": subscriber_id}),

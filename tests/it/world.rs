@@ -3,7 +3,7 @@
 //!
 //! Most tests share one installation with one running processor ([`shared`]) and keep apart by having entities of their own.
 
-use crate::crm::{Draft, Entity, Kind, unique};
+use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Record};
 use crate::{registry, runtime, servers};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use toml::{Table, Value};
 
 /// How many partitions the command topics of the tests have.
@@ -140,8 +140,8 @@ impl World {
 
     /// Imports entities; all lines must be fine.
     pub fn import(&self, entities: &[Entity]) {
-        let lines = entities.iter().fold(String::new(), |lines, entity| lines + &entity.line().to_string() + "\n");
-        self.import_lines(&lines).succeeded();
+        let lines: Vec<_> = entities.iter().map(Entity::line).collect();
+        self.import_lines(&json_lines(&lines)).succeeded();
     }
 
     /// Imports the lines of a file.
@@ -198,12 +198,12 @@ impl World {
         const NAME: &str = "correlation-id";
         let drafts: Vec<_> = drafts
             .iter()
-            .map(|draft| match draft.headers.iter().find(|(name, _)| name == NAME) {
-                Some((_, value)) => (draft.clone(), value.clone()),
-                None => {
-                    let correlation = unique("c");
-                    (draft.clone().header(NAME, &correlation), Some(correlation.into_bytes()))
+            .map(|draft| {
+                if let Some((_, value)) = draft.headers.iter().find(|(name, _)| name == NAME) {
+                    return (draft.clone(), value.clone());
                 }
+                let correlation = unique("c");
+                (draft.clone().header(NAME, &correlation), Some(correlation.into_bytes()))
             })
             .collect();
         self.send_all(&drafts.iter().map(|(draft, _)| draft.clone()).collect::<Vec<_>>());
@@ -214,8 +214,19 @@ impl World {
         drafts.iter().map(reply).collect()
     }
 
-    fn holds_replies(&self, topic: &str) -> bool {
+    /// Whether it is one of the reply topics.
+    pub fn holds_replies(&self, topic: &str) -> bool {
         [&self.replies, &self.other_replies, &self.refused_replies].iter().any(|&t| t == topic)
+    }
+
+    /// Sends records as they are, each with a key that no other has, and waits for the replies with these keys.
+    pub fn ask_by_key(&self, drafts: &[Draft]) -> Vec<Arc<Record>> {
+        self.send_all(drafts);
+        let reply = |draft: &Draft| {
+            let is_reply = |r: &Record| r.key == draft.key && self.holds_replies(&r.topic);
+            self.inbox.first(&format!("a reply with the key of {draft:?}"), is_reply)
+        };
+        drafts.iter().map(reply).collect()
     }
 
     /// The business transaction of a request about an entity.
@@ -287,14 +298,37 @@ impl Processor {
         registry::get(&format!("{}{path}", self.admin))
     }
 
-    /// The sum of all series of a metric that have these labels.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    /// The sum of all series of a counter or gauge.
+    pub fn metric(&self, name: &str) -> u64 {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "/metrics: {text}");
-        let has = |line: &str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values = text.lines().filter(of_name).filter(|line| has(line));
-        values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        let values: Vec<_> =
+            text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
+        assert!(!values.is_empty(), "there is no metric {name} in {text}");
+        values.iter().sum()
+    }
+
+    /// Waits until the sum of a metric's series is `value`.
+    pub fn until_metric(&self, name: &str, value: u64) {
+        self.until_metric_is(name, &format!("{value}"), |now| now == value);
+    }
+
+    /// Waits until the sum of a metric's series is `value` or more.
+    pub fn until_metric_at_least(&self, name: &str, value: u64) {
+        self.until_metric_is(name, &format!("{value} or more"), |now| now >= value);
+    }
+
+    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        loop {
+            let now = self.metric(name);
+            if reached(now) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
+            crate::pause();
+        }
     }
 
     /// The end of its log.
