@@ -130,7 +130,11 @@ impl Context {
         let Some(generation) = consumer.group_metadata() else { return };
         // Without knowing what was done, nothing may be read: it could be answered twice.
         while !consumer.assignment_lost() {
-            match committed(consumer, &self.topic, partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)) {
+            match committed(
+                consumer,
+                &self.topic,
+                partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition),
+            ) {
                 Ok(partitions) => {
                     let generation = Arc::new(generation);
                     let _ = self.notices.send(Notice::Assigned { epoch, partitions, generation });
