@@ -13,8 +13,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub mod claims;
+pub mod configured;
 pub mod cql;
 pub mod embedded;
+pub mod metered;
 pub mod outcome;
 pub mod simulated;
 

@@ -177,7 +177,7 @@ impl From<&Rejection> for Code {
 labels! {
     /// Why a record became a dead letter.
     DeadLetter("reason") {
-        /// See [`Unreadable::NullValue`](crate::wire::command::Unreadable::NullValue).
+        /// The value is null.
         NullValue = "null_value",
         /// Not in the Confluent wire format.
         NotWireFormat = "not_wire_format",
@@ -193,22 +193,6 @@ labels! {
         TooLarge = "too_large",
         /// A correlation header is too long.
         CorrelationHeaderTooLong = "correlation_header_too_long",
-    }
-}
-
-impl From<&crate::wire::command::Unreadable> for DeadLetter {
-    fn from(unreadable: &crate::wire::command::Unreadable) -> Self {
-        use crate::wire::command::Unreadable as U;
-        match unreadable {
-            U::NullValue => Self::NullValue,
-            U::NotWireFormat => Self::NotWireFormat,
-            U::UnknownSchemaId { .. } => Self::UnknownSchemaId,
-            U::UnknownRecordName { .. } => Self::UnknownRecordName,
-            U::SchemaUnusable { .. } => Self::SchemaUnusable,
-            U::Malformed(_) => Self::Malformed,
-            U::TooLarge { .. } => Self::TooLarge,
-            U::CorrelationHeaderTooLong => Self::CorrelationHeaderTooLong,
-        }
     }
 }
 
