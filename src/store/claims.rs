@@ -189,10 +189,7 @@ impl<S: ConditionalStore> Claims<S> {
                     return Ok(Decided::by(outcome, submission));
                 }
                 let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), self.now());
-                let row = match sight.holder {
-                    Holder::Entity(_) => self.retention.row(submission.command.entity_type(), request.id, &outcome),
-                    Holder::Nobody { .. } | Holder::NotAsked => self.retention.refusal(request.id, &outcome),
-                };
+                let row = self.retention.row(&target, &sight.holder, request.id, &outcome);
                 if self.write(&target, &sight.holder, vec![row], None).await? == Applied::Yes {
                     return Ok(Decided::by(&outcome, submission));
                 }
@@ -206,7 +203,7 @@ impl<S: ConditionalStore> Claims<S> {
         let target = Target::of(&open[0].command);
         let requests: Vec<&str> = open.iter().map(|s| s.command.request_id.as_str()).collect();
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
-        let Fold { decided, rows, after } = Fold::of(open, &mut sight, self.now(), &self.retention);
+        let Fold { decided, rows, after } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             return Ok(self.rename(&open[0], seen).await?.into_iter().collect());
         }

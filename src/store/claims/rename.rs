@@ -113,7 +113,7 @@ impl<S: ConditionalStore> Claims<S> {
                     Answer::Unchanged(_) | Answer::Rejected(_) => None,
                 };
                 let outcome = request.outcome(answer, now);
-                let rows = vec![self.retention.row(id.entity_type, request.id, &outcome)];
+                let rows = vec![self.retention.entity_row(id.entity_type, request.id, &outcome)];
                 let write = ApplyWrite { key: owner.key(), read: Some(owner.entity.version), after, rows };
                 (write, Completed::Command(outcome))
             }
@@ -141,7 +141,7 @@ impl<S: ConditionalStore> Claims<S> {
     async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let request = Request::of(submission);
         let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), self.now());
-        let rows = vec![self.retention.row(seen.entity.entity_type, request.id, &outcome)];
+        let rows = vec![self.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];
         let write = ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after: None, rows };
         let applied = self.apply(write).await?;
         Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, submission)))
