@@ -9,6 +9,7 @@
 mod cache;
 mod fold;
 mod import;
+mod past;
 mod rename;
 mod resolve;
 mod retention;
@@ -188,7 +189,7 @@ impl<S: ConditionalStore> Claims<S> {
                 if let Some(outcome) = sight.known.of(submission) {
                     return Ok(Decided::by(outcome, submission));
                 }
-                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), self.now());
+                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), sight.holder.epoch(), self.now());
                 let row = self.retention.row(&target, &sight.holder, request.id, &outcome);
                 if self.write(&target, &sight.holder, vec![row], None).await? == Applied::Yes {
                     return Ok(Decided::by(&outcome, submission));

@@ -34,7 +34,7 @@ impl Fold {
             let request = Request::of(submission);
             if sight.known.of(submission).is_none() {
                 let Some(answer) = fold.answer(&request, submission, &sight.holder, now) else { break };
-                let outcome = request.outcome(answer, now);
+                let outcome = request.outcome(answer, sight.holder.epoch(), now);
                 fold.rows.push(retention.row(target, &sight.holder, request.id, &outcome));
                 sight.known.add(request.id, outcome);
             }
@@ -105,10 +105,10 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// `answer` as it is stored.
-    pub fn outcome(&self, answer: Answer, now: Timestamp) -> Outcome {
+    /// `answer` as it is stored, decided in this epoch of the entity.
+    pub fn outcome(&self, answer: Answer, epoch: Option<i64>, now: Timestamp) -> Outcome {
         let fingerprint = fingerprint(self.use_case, self.expected_version);
-        Outcome { fingerprint, record: self.record.clone(), at: now, answer }
+        Outcome { fingerprint, record: self.record.clone(), at: now, epoch, answer }
     }
 
     fn transaction(&self, previous_version: i64, changes: Vec<Change>, entity: Entity, now: Timestamp) -> Transaction {

@@ -13,7 +13,6 @@ use crate::domain::entity::EntityType;
 use crate::store::outcome::{Answer, Outcome};
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// See [`super::ClaimsOptions::outcome_retention`].
 pub(super) struct Retention {
@@ -53,23 +52,13 @@ impl Retention {
         LogRow { request_id: request.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
     }
 
-    /// Who, besides the claim's owner, may have outcomes of requests that name the entity by this id.
-    pub fn previous_owners(&self, claim: &Claim, now: Timestamp) -> impl Iterator<Item = (Uuid, Timestamp)> {
-        claim.previous_owners.iter().copied().filter(move |(who, left)| *who != claim.owner && self.is_live(*left, now))
-    }
-
-    /// The previous owners once `claim` is replaced by one of `successor`, who is asked anyway.
-    pub fn leave(&self, claim: &Claim, successor: Uuid, now: Timestamp) -> Vec<(Uuid, Timestamp)> {
-        let others = self.previous_owners(claim, now);
-        others.chain([(claim.owner, now)]).filter(|(who, _)| *who != successor).collect()
-    }
-
     /// Whether requests that were refused under this id may still be remembered there.
     pub fn is_refused(&self, claim: &Claim, now: Timestamp) -> bool {
         claim.refused.is_some_and(|at| self.is_live(at, now))
     }
 
-    fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
+    /// Whether what happened at this time is still to be remembered.
+    pub fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
         now.saturating_sub(at) <= self.millis
     }
 }
