@@ -8,6 +8,8 @@ pub mod command;
 pub mod entity;
 pub mod external_id;
 pub mod rejection;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod transaction;
 pub mod update_account_external_id;

@@ -18,7 +18,7 @@ pub enum InvalidText {
     #[error("must not begin or end with white space")]
     OuterWhiteSpace,
     /// A character of a forbidden category.
-    #[error("must not contain control, format, private-use or line-separator characters (U+{0:04X})")]
+    #[error("must not contain the character U+{0:04X}")]
     ForbiddenCharacter(u32),
 }
 

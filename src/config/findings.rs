@@ -1,0 +1,104 @@
+//! What is wrong with a configuration: every finding, so that one round of mending is enough. A finding names the key,
+//! where its value came from, the value (secrets are never shown), why it can't be taken and what would be right.
+
+use std::fmt;
+
+/// The longest value that a finding shows, in characters: enough to recognise it, short enough for a line.
+const SHOWN_CHARS: usize = 80;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The key with its path: `kafka.max_in_flight`.
+    pub key: String,
+    /// The value as given, secrets redacted; None where the key is missing.
+    pub value: Option<String>,
+    /// The environment variable that gave the value; None for the file.
+    pub variable: Option<String>,
+    /// Why it can't be taken. Continues a sentence.
+    pub reason: String,
+    /// What would be right.
+    pub right: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        if let Some(variable) = &self.variable {
+            write!(f, " (from {variable})")?;
+        }
+        write!(f, ": {}\n    right would be: {}", self.reason, self.right)
+    }
+}
+
+/// All that is wrong with a configuration; never empty where it is an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Findings(pub Vec<Finding>);
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.len() {
+            1 => write!(f, "the configuration has 1 finding:")?,
+            n => write!(f, "the configuration has {n} findings:")?,
+        }
+        self.0.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+    }
+}
+
+/// A value as a finding may show it: nothing of secrets, no credentials in URLs, and not too long.
+pub(super) fn shown(key: &str, value: &toml::Value) -> String {
+    if is_secret(key) {
+        return "***".into();
+    }
+    let text = without_credentials(&value.to_string().replace('\n', " "));
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// True for keys whose values are secrets, or could be where the key is misspelt.
+fn is_secret(key: &str) -> bool {
+    const SIGNS: [&str; 8] = ["pas", "pwd", "secret", "token", "cred", "jaas", "pem", "sasl.oauthbearer.config"];
+    let key = key.to_ascii_lowercase();
+    SIGNS.iter().any(|sign| key.contains(sign)) || key.ends_with(".key")
+}
+
+/// `https://user:password@host` as `https://***@host`.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let authority = rest.find(['/', '?', '#', '"', ' ']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_show_no_secrets() {
+        let cases = [
+            ("registry.password", "hunter2", "***"),
+            ("registry.pasword", "hunter2", "***"),
+            ("kafka.consumer.sasl.password", "hunter2", "***"),
+            ("kafka.consumer.ssl.key.pem", "-----BEGIN", "***"),
+            ("registry.url", "http://me:hunter2@host:8081/x", "\"http://***@host:8081/x\""),
+            ("kafka.group_id", "crm", "\"crm\""),
+        ];
+        for (key, value, expected) in cases {
+            assert_eq!(shown(key, &toml::Value::String(value.into())), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let text = shown("segments", &toml::Value::String("ä".repeat(500)));
+        assert_eq!(text.chars().count(), SHOWN_CHARS + 1);
+    }
+}

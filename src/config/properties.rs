@@ -1,0 +1,95 @@
+//! librdkafka properties of `kafka.consumer` and `kafka.producer`: passed through as they are, but for those that the promises
+//! rest on. Names and values are checked against librdkafka itself.
+
+use super::reader::{Section, scalar};
+use rdkafka::ClientConfig;
+use std::collections::BTreeMap;
+
+/// Properties that the processor sets itself, each with the reason. They are findings in either table: librdkafka takes a
+/// consumer's properties for a producer, too, so a misplaced one would go unnoticed.
+const RESERVED: &[(&[&str], &str, &str)] = &[
+    (&["bootstrap.servers", "metadata.broker.list"], "all clients must talk to the same brokers", "kafka.bootstrap_servers"),
+    (&["group.id"], "offsets are committed for one group, by the producer", "kafka.group_id"),
+    (&["transactional.id"], "it fences the predecessor in the same slot", "kafka.instance_id"),
+    (&["isolation.level"], "commands of aborted transactions must not be processed: it is read_committed", LEAVE),
+    (
+        &[
+            "enable.auto.commit",
+            "auto.commit.enable",
+            "auto.commit.interval.ms",
+            "enable.auto.offset.store",
+            "offset.store.method",
+        ],
+        "offsets are committed in one transaction with the answers, else answers would be lost or doubled",
+        LEAVE,
+    ),
+    (&["auto.offset.reset"], "a group without offsets begins with the first command, else commands would get no answer", LEAVE),
+    (
+        &["partition.assignment.strategy", "group.protocol", "group.remote.assignor", "group.protocol.type"],
+        "what belongs to a partition is finished before it is given up, which needs the eager range assignor",
+        LEAVE,
+    ),
+    (
+        &["group.instance.id"],
+        "static members keep their partitions without a sign of it, which is not covered by the promises",
+        LEAVE,
+    ),
+    (&["enable.partition.eof"], "the end of a partition is no command", LEAVE),
+    (
+        &[
+            "enable.idempotence",
+            "enable.gapless.guarantee",
+            "acks",
+            "request.required.acks",
+            "retries",
+            "message.send.max.retries",
+            "max.in.flight",
+            "max.in.flight.requests.per.connection",
+        ],
+        "answers are written exactly once, in order, which needs an idempotent producer with its own settings",
+        LEAVE,
+    ),
+    (&["transaction.timeout.ms"], "it goes with other time-outs: a hanging transaction keeps readers waiting for so long", LEAVE),
+    (&["message.max.bytes"], "the dead letter topic takes whatever the command topic took", LEAVE),
+    (&["delivery.report.only.error"], "refused records are recognised by their delivery reports", LEAVE),
+];
+
+const LEAVE: &str = "leaving it out";
+
+/// The properties of a table, checked; the environment's names with dots for underscores.
+pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    for (name, given) in table.take_all() {
+        let name = if given.variable.is_some() { dotted(&name) } else { name };
+        let key = format!("{path}.{name}");
+        if let Some((_, reason, right)) = RESERVED.iter().find(|(names, _, _)| names.contains(&name.as_str())) {
+            let reason = format!("is set by the processor: {reason}");
+            parent.reject(&key, Some(&given), &reason, right);
+            continue;
+        }
+        match scalar(&given).and_then(|value| check(&name, &value).map(|()| value)) {
+            Ok(value) => drop(properties.insert(name, value)),
+            Err(reason) => {
+                parent.reject(&key, Some(&given), &reason, "a property that librdkafka knows, with a value that it takes")
+            }
+        }
+    }
+    properties
+}
+
+/// `session_timeout_ms` as `session.timeout.ms`: the names of variables can't have dots. `log_level` is spelt so.
+fn dotted(name: &str) -> String {
+    if name == "log_level" { name.into() } else { name.replace('_', ".") }
+}
+
+/// Asks librdkafka. Its sentence is left out where it quotes the value.
+fn check(name: &str, value: &str) -> Result<(), String> {
+    let refused = ClientConfig::new().set(name, value).create_native_config().err();
+    match refused {
+        None => Ok(()),
+        Some(rdkafka::error::KafkaError::ClientConfig(rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Err("is no property of librdkafka".into())
+        }
+        Some(_) => Err("has a value that librdkafka does not take".into()),
+    }
+}

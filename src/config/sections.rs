@@ -1,0 +1,296 @@
+//! Reads each section of the configuration: which keys there are, their defaults, and what is right for them.
+
+use super::properties::properties;
+use super::reader::{Gathered, Given, Section, boolean, count, duration, list, scalar, text};
+use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
+use super::{
+    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, Secret, SerialConsistency, Store, Tls, Topics,
+};
+use crate::domain::update_customer_segment::SegmentCode;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+const DEFAULT_SEGMENTS: [&str; 3] = ["RESIDENTIAL", "SMALL_BUSINESS", "ENTERPRISE"];
+const CQL_PORT: u16 = 9042;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// CQL's own bound of a TTL is 20 years.
+const MAX_RETENTION: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+/// About 60,000 entities with their claims: enough for the hot ones of an hour, little beside librdkafka's buffers.
+const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+
+/// The whole; None only if something without a default is missing.
+pub(super) fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Config> {
+    let segments = segments(&mut root);
+    let kafka = kafka(root.section("kafka"), gathered);
+    let registry = registry(root.section("registry"));
+    let store = store(root.section("store"));
+    let admin = admin(root.section("admin"));
+    let log = log(root.section("log"));
+    Some(Config { segments, kafka, registry, store: store?, admin, log })
+}
+
+fn segments(root: &mut Section<'_>) -> Vec<SegmentCode> {
+    let default = || DEFAULT_SEGMENTS.iter().filter_map(|s| SegmentCode::parse(s).ok()).collect();
+    let right = "a list of different codes of 1 to 64 characters, such as [\"RESIDENTIAL\", \"ENTERPRISE\"]";
+    let parsed = root.optional("segments", right, |given| {
+        let codes = list(SegmentCode::parse)(given)?;
+        if codes.is_empty() {
+            return Err("must have at least one code".to_owned());
+        }
+        match codes.iter().enumerate().find(|(at, code)| codes[..*at].contains(code)) {
+            Some((_, twice)) => Err(format!("has {:?} more than once", twice.as_str())),
+            None => Ok(codes),
+        }
+    });
+    parsed.unwrap_or_else(default)
+}
+
+fn kafka(mut section: Section<'_>, gathered: &Gathered) -> Kafka {
+    let s = &mut section;
+    let named = |given: &Given| text(given).and_then(|t| client_name(&t));
+    let bootstrap_servers = s.value("bootstrap_servers", "127.0.0.1:9092".into(), "host:port, or several with commas", |g| {
+        text(g).and_then(|t| servers(&t))
+    });
+    let group_id = s.value("group_id", "crm-processor".into(), "a name such as \"crm-processor\"", named);
+    let instance_id = s.optional("instance_id", "a name that is stable per slot, such as the pod's name", named);
+    let topics = topics(s.section("topics"), gathered);
+    let reply_topic_allow_list = reply_topics(s, &topics);
+    let max_command_bytes = s.value("max_command_bytes", 1 << 20, "bytes, such as 1048576", count(1 << 10..=64 << 20));
+    let max_in_flight = s.value("max_in_flight", 256, "a number such as 256", count(1..=65_536));
+    let max_queued = s.value("max_queued", 2048.max(max_in_flight), "a number such as 2048", count(1..=1 << 20));
+    if max_queued < max_in_flight && gathered.is_sound("kafka.max_queued") && gathered.is_sound("kafka.max_in_flight") {
+        let given = Given { value: toml::Value::Integer(i64::try_from(max_queued).unwrap_or(i64::MAX)), variable: None };
+        let right = format!("{max_in_flight} or more");
+        s.reject("max_queued", Some(&given), "must not be less than kafka.max_in_flight", &right);
+    }
+    let transaction_cap = s.value("transaction_cap", 1000, "a number such as 1000", count(1..=10_000));
+    let shutdown_grace =
+        s.value("shutdown_grace", Duration::from_secs(20), "a duration such as \"20s\"", duration(Duration::ZERO..=DAY));
+    let consumer = properties(s.section("consumer"), "consumer", s);
+    let producer = properties(s.section("producer"), "producer", s);
+    Kafka {
+        bootstrap_servers,
+        group_id,
+        instance_id: instance_id.unwrap_or_else(|| Uuid::new_v4().simple().to_string()),
+        topics,
+        reply_topic_allow_list,
+        max_command_bytes,
+        max_in_flight,
+        max_queued,
+        transaction_cap,
+        shutdown_grace,
+        consumer,
+        producer,
+    }
+}
+
+const A_TOPIC: &str = "1 to 249 letters, digits, dots, underscores and hyphens";
+
+fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
+    let mut named = |key, default: &str| section.value(key, default.to_owned(), A_TOPIC, |g| text(g).and_then(|t| topic(&t)));
+    let names = [
+        ("commands", named("commands", "crm.commands")),
+        ("replies", named("replies", "crm.replies")),
+        ("transactions", named("transactions", "crm.transactions")),
+        ("dlq", named("dlq", "crm.commands.dlq")),
+    ];
+    for (at, (key, name)) in names.iter().enumerate() {
+        let sound = |key| gathered.is_sound(&section.key(key));
+        if let Some((other, _)) = names[..at].iter().find(|(k, n)| same_topic(n, name) && sound(k) && sound(key)) {
+            let given = Given { value: toml::Value::String(name.clone()), variable: None };
+            section.reject(key, Some(&given), &format!("is the topic of kafka.topics.{other}, too"), "a topic of its own");
+        }
+    }
+    let [(_, commands), (_, replies), (_, transactions), (_, dlq)] = names;
+    Topics { commands, replies, transactions, dlq }
+}
+
+/// The allow-list; the default reply topic is allowed whether it is on it or not.
+fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
+    let right = "a list of topics that may be written replies to, none of the processor's others";
+    let mut allowed = section.value("reply_topic_allow_list", Vec::new(), right, |given| {
+        list(|name| {
+            let name = topic(name)?;
+            match [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
+                true => Err("is no topic for replies: the processor uses it for something else".to_owned()),
+                false => Ok(name),
+            }
+        })(given)
+    });
+    if !allowed.contains(&topics.replies) {
+        allowed.push(topics.replies.clone());
+    }
+    allowed
+}
+
+fn registry(mut section: Section<'_>) -> Registry {
+    let s = &mut section;
+    let url = s.value("url", "http://127.0.0.1:8081".into(), "a URL such as \"http://registry:8081\"", |g| {
+        text(g).and_then(|t| http_url(&t))
+    });
+    Registry { url, credentials: credentials(s), ca_file: s.optional("ca_file", "the path of a PEM file", readable_file) }
+}
+
+fn store(mut section: Section<'_>) -> Option<Store> {
+    let s = &mut section;
+    let kind = s.value("kind", "cql".to_owned(), "\"cql\" or \"embedded\"", |given| {
+        let kind = text(given)?;
+        if ["cql", "embedded"].contains(&kind.as_str()) { Ok(kind) } else { Err("is no kind of store".to_owned()) }
+    });
+    // Both kinds' keys are read, so that a file can hold both and none of them is unknown.
+    let path = s.optional("path", "the path of a folder", text);
+    let cql = cql(s);
+    let request_timeout = s.value(
+        "request_timeout",
+        Duration::from_secs(5),
+        "a duration such as \"5s\"",
+        duration(Duration::from_millis(10)..=Duration::from_secs(600)),
+    );
+    let outcome_retention =
+        s.value("outcome_retention", 30 * DAY, "a duration such as \"30d\"", duration(Duration::from_secs(1)..=MAX_RETENTION));
+    let cache_bytes = s.value("cache_bytes", DEFAULT_CACHE_BYTES, "bytes, such as 67108864", count(0..=1 << 40));
+    let backend = match (kind.as_str(), path) {
+        ("cql", _) => Backend::Cql(cql),
+        (_, Some(path)) => Backend::Embedded { path: path.into() },
+        (_, None) => {
+            s.reject("path", None, "is missing, and kind = \"embedded\" needs it", "the path of a folder");
+            return None;
+        }
+    };
+    Some(Store {
+        backend,
+        request_timeout,
+        outcome_retention: Duration::from_secs(outcome_retention.as_secs()),
+        cache_bytes: cache_bytes as u64,
+    })
+}
+
+fn cql(s: &mut Section<'_>) -> Cql {
+    let contact_points = s.value(
+        "contact_points",
+        vec![format!("127.0.0.1:{CQL_PORT}")],
+        "a list of nodes such as [\"127.0.0.1:9042\"]",
+        |given| match list(|point| contact_point(point, CQL_PORT))(given)? {
+            points if points.is_empty() => Err("must have at least one node".to_owned()),
+            points => Ok(points),
+        },
+    );
+    let keyspace = s.value("keyspace", "crm".into(), "a name such as \"crm\"", |g| text(g).and_then(|t| keyspace(&t)));
+    let local_datacenter = s.optional("local_datacenter", "the name of a data centre", text);
+    let serial_consistency =
+        s.value("serial_consistency", SerialConsistency::Serial, "\"serial\" or \"local_serial\"", |given| {
+            match text(given)?.as_str() {
+                "serial" => Ok(SerialConsistency::Serial),
+                "local_serial" => Ok(SerialConsistency::LocalSerial),
+                _ => Err("is no serial consistency".to_owned()),
+            }
+        });
+    let replication = replication(s);
+    let credentials = credentials(s);
+    let tls = tls(s.section("tls"));
+    Cql { contact_points, keyspace, replication, local_datacenter, serial_consistency, credentials, tls }
+}
+
+fn replication(store: &mut Section<'_>) -> BTreeMap<String, String> {
+    const RIGHT: &str = "{ class = \"NetworkTopologyStrategy\", replication_factor = 3 }, or a number for each data centre";
+    let mut options = BTreeMap::new();
+    for (name, given) in store.section("replication").take_all() {
+        // Names of data centres keep their case, which variables are free to have.
+        let own_case = given.variable.as_deref().and_then(|v| v.rsplit("__").next()).filter(|v| v.eq_ignore_ascii_case(&name));
+        let name = match own_case {
+            Some(own) if !["class", "replication_factor"].contains(&name.as_str()) => own.to_owned(),
+            _ => name,
+        };
+        let value = scalar(&given).and_then(|value| match name.as_str() {
+            "class" if ["NetworkTopologyStrategy", "SimpleStrategy"].contains(&value.as_str()) => Ok(value),
+            "class" => Err("must be NetworkTopologyStrategy or SimpleStrategy".into()),
+            _ if name.contains(['\'', '"', '\\']) => Err("has a name that no data centre can have".into()),
+            _ if value.parse::<u8>().is_ok_and(|n| n > 0) => Ok(value),
+            _ => Err("must be a number of replicas between 1 and 255".into()),
+        });
+        match value {
+            Ok(value) => drop(options.insert(name, value)),
+            Err(reason) => store.reject(&format!("replication.{name}"), Some(&given), &reason, RIGHT),
+        }
+    }
+    options.entry("class".into()).or_insert_with(|| "NetworkTopologyStrategy".into());
+    if options.len() == 1 {
+        options.insert("replication_factor".into(), "3".into());
+    }
+    options
+}
+
+fn credentials(section: &mut Section<'_>) -> Option<Credentials> {
+    let user = section.optional("user", "the user's name", text);
+    let password = section.optional("password", "the user's password", text).map(Secret::new);
+    match (user, password) {
+        (Some(user), Some(password)) => Some(Credentials { user, password }),
+        (Some(_), None) => {
+            section.reject("password", None, "is missing, and there is a user", "the user's password");
+            None
+        }
+        (None, Some(_)) => {
+            section.reject("user", None, "is missing, and there is a password", "the user's name");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn tls(mut section: Section<'_>) -> Option<Tls> {
+    let s = &mut section;
+    let file = "the path of a PEM file";
+    let enabled = s.value("enabled", false, "true or false", boolean);
+    let ca_file = s.optional("ca_file", file, readable_file);
+    let cert_file = s.optional("cert_file", file, readable_file);
+    let key_file = s.optional("key_file", file, readable_file);
+    let verify_hostname = s.value("verify_hostname", true, "true or false", boolean);
+    if (ca_file.is_some() || cert_file.is_some() || key_file.is_some()) && !enabled {
+        let given = Given { value: toml::Value::Boolean(false), variable: None };
+        s.reject("enabled", Some(&given), "must be true where store.tls has files", "enabled = true, or no files");
+    }
+    let identity = match (cert_file, key_file) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (Some(_), None) => {
+            s.reject("key_file", None, "is missing, and there is a cert_file", file);
+            None
+        }
+        (None, Some(_)) => {
+            s.reject("cert_file", None, "is missing, and there is a key_file", file);
+            None
+        }
+        (None, None) => None,
+    };
+    enabled.then_some(Tls { ca_file, identity, verify_hostname })
+}
+
+fn admin(mut section: Section<'_>) -> Admin {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9464));
+    let listen = section.value("listen", default, "an address such as \"127.0.0.1:9464\" or \"0.0.0.0:9464\"", |g| {
+        text(g).and_then(|t| socket_address(&t))
+    });
+    Admin { listen }
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let format = section.value("format", LogFormat::Text, "\"text\" or \"json\"", |given| match text(given)?.as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("is no format".to_owned()),
+    });
+    let right = "error, warn, info, debug or trace, or directives such as \"info,crm_processor=debug\"";
+    let level = section.value("level", "info".to_owned(), right, |given| {
+        let level = text(given)?;
+        EnvFilter::try_new(&level).map(|_| level).map_err(|e| format!("is no level: {e}"))
+    });
+    Log { format, level }
+}
+
+fn readable_file(given: &Given) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text(given)?);
+    std::fs::File::open(&path).map(|_| path).map_err(|e| format!("can't be read: {e}"))
+}

@@ -1,0 +1,95 @@
+//! Checks of single texts: topic names, addresses, URLs, names of the database. Each error continues a sentence that begins
+//! with the key.
+
+use std::net::SocketAddr;
+
+/// Kafka's own bound.
+const MAX_TOPIC_CHARS: usize = 249;
+
+/// A legal topic name.
+pub(super) fn topic(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match text {
+        "" => Err("must not be empty".into()),
+        "." | ".." => Err("is no legal topic name".into()),
+        _ if text.len() > MAX_TOPIC_CHARS => Err(format!("must have at most {MAX_TOPIC_CHARS} characters")),
+        _ if !text.chars().all(legal) => Err("has characters that topic names can't have".into()),
+        _ => Ok(text.into()),
+    }
+}
+
+/// Kafka takes two topics that differ in `.` and `_` alone for one where it names metrics, and refuses the second.
+pub(super) fn same_topic(a: &str, b: &str) -> bool {
+    a.replace('_', ".") == b.replace('_', ".")
+}
+
+/// `host:port,host:port`
+pub(super) fn servers(text: &str) -> Result<String, String> {
+    for server in text.split(',') {
+        // librdkafka takes `SSL://host:port`, too.
+        let address = server.trim();
+        let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+        host_port(address).map_err(|reason| format!("{reason} ({address:?})"))?;
+    }
+    Ok(text.into())
+}
+
+/// `host:port`; IPv6 addresses in brackets.
+pub(super) fn host_port(text: &str) -> Result<String, String> {
+    let Some((host, port)) = text.rsplit_once(':') else { return Err("has no port".into()) };
+    if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !host.starts_with('[')) {
+        return Err("has no proper host".into());
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(text.into()),
+        _ => Err("has no port between 1 and 65535".into()),
+    }
+}
+
+/// `host` or `host:port`, with `port` where there is none.
+pub(super) fn contact_point(text: &str, port: u16) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("must not be empty".into());
+    }
+    if text.rsplit_once(':').is_none() { host_port(&format!("{text}:{port}")) } else { host_port(text) }
+}
+
+/// An address of this machine to listen on.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is no address with a port".into())
+}
+
+/// The base URL of an HTTP server, without a slash at the end.
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|e| format!("is no URL: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold credentials; registry.user and registry.password are for them".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must have neither query nor fragment".into());
+    }
+    Ok(text.trim_end_matches('/').into())
+}
+
+/// A keyspace's name, as it needs no quotes.
+pub(super) fn keyspace(text: &str) -> Result<String, String> {
+    const MAX_CHARS: usize = 48;
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if !text.starts_with(|c: char| c.is_ascii_lowercase()) || !text.chars().all(legal) {
+        return Err("must begin with a letter and have lower-case letters, digits and underscores only".into());
+    }
+    if text.len() > MAX_CHARS { Err(format!("must have at most {MAX_CHARS} characters")) } else { Ok(text.into()) }
+}
+
+/// A name that goes into a consumer group's id or a transactional id.
+pub(super) fn client_name(text: &str) -> Result<String, String> {
+    const MAX_CHARS: usize = 200;
+    if !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err("must have printable ASCII characters only, no blanks".into());
+    }
+    if text.len() > MAX_CHARS { Err(format!("must have at most {MAX_CHARS} characters")) } else { Ok(text.into()) }
+}

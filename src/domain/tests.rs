@@ -1,0 +1,91 @@
+//! The domain's tests read as its specification: a table for each rule, a row for each case. What several of them need
+//! to build a row is here.
+
+mod decisions;
+mod identity;
+mod rejections;
+mod texts;
+mod validation;
+
+use super::command::{RawCommand, RawReference, Rules, UseCase, UseCaseName};
+use super::entity::{Entity, EntityType, State};
+use super::external_id::ExternalId;
+use super::rejection::Rejection;
+use super::update_customer_custom_name::CustomName;
+use super::update_customer_segment::SegmentCode;
+use uuid::Uuid;
+
+const REF_ID: Uuid = Uuid::from_u128(0x3f8e_4b1a_0000_4000_8000_0000_0000_0001);
+const NOW: i64 = 1_760_000_000_123;
+
+fn rules() -> Rules {
+    Rules { segments: ["RESIDENTIAL", "ENTERPRISE", "Enterprise"].map(segment).to_vec() }
+}
+
+fn segment(code: &str) -> SegmentCode {
+    SegmentCode::parse(code).expect("a segment code")
+}
+
+fn external_id(text: &str) -> ExternalId {
+    ExternalId::parse(text).expect("an external id")
+}
+
+fn custom_name(text: &str) -> CustomName {
+    CustomName::parse(text).expect("a custom name")
+}
+
+/// An active entity at version 7 that is called `old-id` and, if it is a customer, `Old name` in segment RESIDENTIAL.
+fn entity(entity_type: EntityType) -> Entity {
+    let is_customer = entity_type == EntityType::Customer;
+    Entity {
+        entity_type,
+        ref_id: REF_ID,
+        external_id: external_id("old-id"),
+        version: 7,
+        state: State::Active,
+        custom_name: is_customer.then(|| custom_name("Old name")),
+        segment: is_customer.then(|| segment("RESIDENTIAL")),
+        segment_valid_from: is_customer.then_some(1_000),
+        parent: (!is_customer).then(|| Uuid::from_u128(9)),
+    }
+}
+
+/// A value that the use case accepts, and that [`entity`] does not have yet.
+fn new_value(use_case: UseCaseName) -> &'static str {
+    match use_case.value_field() {
+        "customName" => "New name",
+        "customerSegment" => "ENTERPRISE",
+        _ => "new-id",
+    }
+}
+
+/// The value that [`entity`] has.
+fn old_value(use_case: UseCaseName) -> &'static str {
+    match use_case.value_field() {
+        "customName" => "Old name",
+        "customerSegment" => "RESIDENTIAL",
+        _ => "old-id",
+    }
+}
+
+/// A command without a finding.
+fn raw(use_case: UseCaseName) -> RawCommand {
+    RawCommand {
+        use_case,
+        request_id: Some("r-1".into()),
+        reference: Some(RawReference { external_id: Some("old-id".into()), ref_id: None }),
+        value: Some(new_value(use_case).into()),
+        expected_version: None,
+    }
+}
+
+/// The checked use case with `value`.
+fn checked(use_case: UseCaseName, value: &str) -> UseCase {
+    let raw = RawCommand { value: Some(value.into()), ..raw(use_case) };
+    raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).use_case
+}
+
+/// Code and field of each finding.
+fn told(findings: &[Rejection]) -> Vec<(String, Option<String>)> {
+    findings.iter().map(|f| (f.code().to_owned(), f.field().map(str::to_owned))).collect()
+}

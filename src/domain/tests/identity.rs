@@ -1,0 +1,200 @@
+//! Names and identities that others rely on: use cases and their schemas, transaction ids, record keys, fingerprints.
+
+use super::super::command::{Command, RawCommand, RawReference, RequestId, UseCase, UseCaseName};
+use super::super::entity::{Entity, EntityType, State};
+use super::super::transaction::{Change, Transaction};
+use super::{NOW, REF_ID, checked, entity, new_value, raw, rules};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use uuid::Uuid;
+
+fn transaction(entity: Entity, request_id: &str) -> Transaction {
+    Transaction {
+        use_case: UseCaseName::UpdateCustomerCustomName,
+        request_id: RequestId::parse(request_id).expect("a request id"),
+        correlation_id: None,
+        occurred_at: NOW,
+        previous_version: 6,
+        changes: vec![Change { field: "customName".into(), old: None, new: Some("x".into()) }],
+        entity,
+    }
+}
+
+/// The expected ids are Python's: `uuid.uuid5(uuid.NAMESPACE_URL, "crm:customer:<refId>:<requestId>")`.
+#[test]
+fn a_transaction_id_follows_from_entity_and_request() {
+    let greatest = Uuid::parse_str("FFFFFFFF-FFFF-4FFF-BFFF-FFFFFFFFFFFF").expect("a UUID");
+    for (entity_type, ref_id, request_id, expected) in [
+        (EntityType::Customer, REF_ID, "r-1", "16916ba3-ee35-5a95-ad4b-231a302a72ec"),
+        (EntityType::Account, REF_ID, "r-1", "d2dce406-c5f3-5dd6-9a7d-07777fc77c11"),
+        (EntityType::Subscriber, REF_ID, "r-1", "c5ea722a-eda9-5537-ae6b-89eb18855496"),
+        (EntityType::Customer, REF_ID, "Žádost 1/€", "a7921174-bb74-57e5-a585-343c3f772260"),
+        (EntityType::Customer, greatest, "a:b", "73210326-dae1-5625-a00f-052b3b9ed727"),
+    ] {
+        let of = Entity { ref_id, ..entity(entity_type) };
+        let got = transaction(of, request_id).id().to_string();
+        assert_eq!(got, expected, "{entity_type} {ref_id} {request_id:?}");
+    }
+}
+
+#[test]
+fn a_transaction_id_depends_on_nothing_else() {
+    let one = transaction(entity(EntityType::Customer), "r-1");
+    let other = Transaction {
+        use_case: UseCaseName::UpdateCustomerSegment,
+        correlation_id: Some("c".into()),
+        occurred_at: NOW + 1,
+        previous_version: 99,
+        changes: Vec::new(),
+        entity: Entity { version: 100, state: State::Suspended, ..one.entity.clone() },
+        ..one.clone()
+    };
+    assert_eq!(one.id(), other.id());
+}
+
+#[test]
+fn a_transaction_is_keyed_by_type_and_ref_id() {
+    for (entity_type, key) in [
+        (EntityType::Customer, "customer:3f8e4b1a-0000-4000-8000-000000000001"),
+        (EntityType::Account, "account:3f8e4b1a-0000-4000-8000-000000000001"),
+        (EntityType::Subscriber, "subscriber:3f8e4b1a-0000-4000-8000-000000000001"),
+    ] {
+        assert_eq!(entity(entity_type).key(), key);
+    }
+}
+
+fn command(edit: impl FnOnce(&mut RawCommand)) -> Command {
+    let mut command = raw(UseCaseName::UpdateCustomerCustomName);
+    edit(&mut command);
+    command.validate(&rules()).unwrap_or_else(|f| panic!("{command:?}: {f:?}"))
+}
+
+#[test]
+fn a_fingerprint_tells_contents_apart() {
+    let of = |use_case, value: &str, expected_version| {
+        let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
+        raw.validate(&rules()).unwrap_or_else(|f| panic!("{raw:?}: {f:?}")).fingerprint()
+    };
+    let all = [
+        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", None),
+        of(UseCaseName::UpdateCustomerSegment, "ENTERPRISE", None),
+        of(UseCaseName::UpdateAccountExternalId, "ENTERPRISE", None),
+        of(UseCaseName::UpdateSubscriberExternalId, "ENTERPRISE", None),
+        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE ", None),
+        of(UseCaseName::UpdateCustomerCustomName, "Enterprise", None),
+        of(UseCaseName::UpdateCustomerCustomName, "7", None),
+        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", Some(0)),
+        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", Some(7)),
+    ];
+    let different: HashSet<_> = all.iter().collect();
+    assert_eq!(different.len(), all.len(), "{all:?}");
+}
+
+#[test]
+fn a_fingerprint_does_not_depend_on_reference_or_request_id() {
+    let plain = command(|_| ());
+    let by_ref_id = RawReference { external_id: None, ref_id: Some(REF_ID.to_string()) };
+    let others = [
+        command(|c| c.reference = Some(by_ref_id)),
+        command(|c| c.reference = Some(RawReference { external_id: Some("another".into()), ref_id: None })),
+        command(|c| c.request_id = Some("r-2".into())),
+    ];
+    for other in others {
+        assert_eq!(other.fingerprint(), plain.fingerprint(), "{other:?}");
+    }
+    let rename = |value| checked(UseCaseName::UpdateAccountExternalId, value);
+    assert_eq!(rename("e\u{301}"), rename("é"), "the same external id, so the same contents");
+}
+
+/// It is stored, so it must never change. Python: `uuid.uuid5(uuid.NAMESPACE_OID, "updateCustomerCustomName\n7\nAda")`.
+#[test]
+fn fingerprints_are_the_same_in_every_version_of_this_program() {
+    for (expected_version, fingerprint) in
+        [(None, "7958bd3d-3466-5962-b4d6-a3a25d044865"), (Some(7), "f044b51f-ed51-5acc-b441-dbca0a81d77a")]
+    {
+        let got = command(|c| (c.value, c.expected_version) = (Some("Ada".into()), expected_version)).fingerprint();
+        assert_eq!(got.to_string(), fingerprint, "expectedVersion {expected_version:?}");
+    }
+}
+
+#[test]
+fn each_use_case_has_its_names() {
+    for (use_case, name, record, entity_type, value_field) in [
+        (
+            UseCaseName::UpdateCustomerCustomName,
+            "updateCustomerCustomName",
+            "UpdateCustomerCustomName",
+            EntityType::Customer,
+            "customName",
+        ),
+        (
+            UseCaseName::UpdateCustomerSegment,
+            "updateCustomerSegment",
+            "UpdateCustomerSegment",
+            EntityType::Customer,
+            "customerSegment",
+        ),
+        (
+            UseCaseName::UpdateAccountExternalId,
+            "updateAccountExternalId",
+            "UpdateAccountExternalId",
+            EntityType::Account,
+            "externalId",
+        ),
+        (
+            UseCaseName::UpdateSubscriberExternalId,
+            "updateSubscriberExternalId",
+            "UpdateSubscriberExternalId",
+            EntityType::Subscriber,
+            "externalId",
+        ),
+    ] {
+        let got = (use_case.name(), use_case.record(), use_case.entity_type(), use_case.value_field());
+        assert_eq!(got, (name, record, entity_type, value_field));
+        assert_eq!(UseCaseName::from_name(name), Some(use_case));
+    }
+    assert_eq!(UseCaseName::from_name("UpdateCustomerSegment"), None, "the record's name is not the use case's");
+}
+
+/// The order of the fields is the order of findings. All are nullable: what lacks one must get a readable answer.
+#[test]
+fn each_use_case_has_a_schema_with_its_fields_in_order() {
+    for use_case in UseCaseName::ALL {
+        let schema: Value = serde_json::from_str(use_case.schema()).expect("a schema is JSON");
+        assert_eq!((&schema["namespace"], &schema["name"]), (&json!("crm.v1"), &json!(use_case.record())));
+        let fields = schema["fields"].as_array().expect("a record has fields");
+        let names: Vec<_> = fields.iter().map(|f| f["name"].as_str().expect("a field has a name")).collect();
+        assert_eq!(names, ["requestId", use_case.entity_type().name(), use_case.value_field(), "expectedVersion"]);
+        for field in fields {
+            let nullable = (&field["type"][0], &field["default"]);
+            assert_eq!(nullable, (&json!("null"), &Value::Null), "{}.{}", use_case.record(), field["name"]);
+        }
+    }
+}
+
+#[test]
+fn what_is_stored_comes_back_as_it_was() {
+    for use_case in UseCaseName::ALL {
+        let checked = checked(*use_case, new_value(*use_case));
+        let stored = serde_json::to_value(&checked).expect("a use case can be stored");
+        assert_eq!(stored, json!({"useCase": use_case.name(), "value": new_value(*use_case)}));
+        assert_eq!(serde_json::from_value::<UseCase>(stored).expect("and read"), checked);
+        let written = transaction(entity(use_case.entity_type()), "r-1");
+        let stored = serde_json::to_string(&written).expect("a transaction can be stored");
+        assert_eq!(serde_json::from_str::<Transaction>(&stored).expect("and read"), written, "{stored}");
+    }
+}
+
+#[test]
+fn types_and_states_have_their_names() {
+    assert_eq!(EntityType::ALL.map(EntityType::name), ["customer", "account", "subscriber"]);
+    assert_eq!(State::ALL.map(State::name), ["INACTIVE", "ACTIVE", "SUSPENDED", "DEACTIVATED"]);
+    for t in EntityType::ALL {
+        assert_eq!(EntityType::from_name(t.name()), Some(t));
+        assert_eq!(EntityType::from_name(&t.name().to_uppercase()), None);
+    }
+    for s in State::ALL {
+        assert_eq!(State::from_name(s.name()), Some(s));
+        assert_eq!(State::from_name(&s.name().to_lowercase()), None);
+    }
+}

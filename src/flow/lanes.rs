@@ -1,0 +1,115 @@
+//! Lanes: commands with the same key wait in one lane and are processed strictly in order; lanes run side by side, up to
+//! a bound on the commands being processed. A lane runs its head together with those behind it that name the same
+//! entity, so that one conditional write decides them all and nothing is overtaken.
+
+use super::Position;
+use std::collections::{HashMap, VecDeque};
+
+/// Names a lane: a hash of partition and key. (Two keys with the same hash share a lane, which harms nobody.)
+pub type LaneId = u64;
+
+/// Commands that may be decided together.
+pub trait Foldable {
+    /// Does `next` name the entity that `self` names, by the same reference?
+    fn folds_with(&self, next: &Self) -> bool;
+}
+
+/// Commands of one lane that are to be processed now, in this order.
+#[derive(Debug)]
+pub struct Run<C> {
+    /// To be named when the run is finished.
+    pub lane: LaneId,
+    /// At least one; all name the same entity.
+    pub commands: Vec<(Position, C)>,
+}
+
+#[derive(Debug)]
+struct Lane<C> {
+    queue: VecDeque<(Position, C)>,
+    /// Commands of the run under way, 0 where there is none.
+    running: usize,
+}
+
+/// All lanes of an assignment.
+#[derive(Debug)]
+pub struct Lanes<C> {
+    by_id: HashMap<LaneId, Lane<C>>,
+    /// Lanes with commands and no run under way, in the order in which they became so.
+    ready: VecDeque<LaneId>,
+    queued: usize,
+    running: usize,
+    max_running: usize,
+    max_run: usize,
+}
+
+impl<C: Foldable> Lanes<C> {
+    /// At most `max_running` commands are processed at once, at most `max_run` in one run.
+    pub fn new(max_running: usize, max_run: usize) -> Self {
+        Self { by_id: HashMap::new(), ready: VecDeque::new(), queued: 0, running: 0, max_running, max_run }
+    }
+
+    /// A command joins the end of its lane; answers how many wait there now.
+    pub fn push(&mut self, id: LaneId, at: Position, command: C) -> usize {
+        let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: VecDeque::new(), running: 0 });
+        if lane.queue.is_empty() && lane.running == 0 {
+            self.ready.push_back(id);
+        }
+        lane.queue.push_back((at, command));
+        self.queued += 1;
+        lane.queue.len()
+    }
+
+    /// The next run to start, if there is one and the bound allows it.
+    pub fn start(&mut self) -> Option<Run<C>> {
+        let room = self.max_running.saturating_sub(self.running).min(self.max_run);
+        if room == 0 {
+            return None;
+        }
+        let id = self.ready.pop_front()?;
+        let lane = self.by_id.get_mut(&id).expect("ready lanes exist");
+        let mut commands = vec![lane.queue.pop_front().expect("ready lanes have commands")];
+        while commands.len() < room && lane.queue.front().is_some_and(|next| commands[0].1.folds_with(&next.1)) {
+            commands.extend(lane.queue.pop_front());
+        }
+        lane.running = commands.len();
+        self.queued -= commands.len();
+        self.running += commands.len();
+        Some(Run { lane: id, commands })
+    }
+
+    /// The lane's run is over; its next one may start.
+    pub fn finish(&mut self, id: LaneId) {
+        let lane = self.by_id.get_mut(&id).expect("a lane with a run exists");
+        self.running -= std::mem::take(&mut lane.running);
+        if lane.queue.is_empty() {
+            self.by_id.remove(&id);
+        } else {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Forgets what waits; what runs goes on.
+    pub fn drop_queued(&mut self) {
+        self.by_id.retain(|_, lane| {
+            lane.queue.clear();
+            lane.running > 0
+        });
+        self.ready.clear();
+        self.queued = 0;
+    }
+
+    /// How many commands wait in the lane.
+    pub fn depth(&self, id: LaneId) -> usize {
+        self.by_id.get(&id).map_or(0, |lane| lane.queue.len())
+    }
+
+    /// Commands that wait.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Commands being processed.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+}

@@ -1,0 +1,283 @@
+//! The stream, pure: state machines without I/O and without a clock. [`Flow`] is the life of one assignment of
+//! partitions: records are delivered, admitted to [`lanes`], finished, committed in [`batch`]es together with the
+//! [`offsets`] they complete. The processor drives it between Kafka and the store; nothing of it outlives the assignment.
+
+pub mod batch;
+pub mod lanes;
+pub mod offsets;
+#[cfg(test)]
+mod tests;
+
+use batch::{Batches, Finished, Weighed};
+use lanes::{Foldable, LaneId, Lanes, Run};
+use offsets::{Committed, Delivery, MAX_SPAN, Offsets};
+use std::collections::{BTreeMap, HashMap};
+
+/// Names a partition of the command topic.
+pub type Partition = i32;
+
+/// Names a record of the command topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: i64,
+}
+
+/// The bounds of the stream. Each keeps one queue or one transaction from growing with what arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Commands processed at once: as many as keep the store busy.
+    pub max_in_flight: usize,
+    /// Records between intake and commit; at the bound nothing more is taken in.
+    pub max_queued: usize,
+    /// Commands waiting in one lane; at the bound its partition is paused, so that one key can't take all the room.
+    pub max_lane: usize,
+    /// Commands decided by one conditional write.
+    pub max_run: usize,
+    /// Records in one transaction: bounds what is repeated when it fails.
+    pub max_transaction_records: usize,
+    /// Bytes of outputs in one transaction, roughly.
+    pub max_transaction_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 256,
+            max_queued: 2_048,
+            max_lane: 512,
+            max_run: 64,
+            max_transaction_records: 1_000,
+            max_transaction_bytes: 8 << 20,
+        }
+    }
+}
+
+/// An offset to be committed in a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommit {
+    /// Of the command topic.
+    pub partition: Partition,
+    /// The next offset to read.
+    pub offset: i64,
+    /// Which offsets above it are done.
+    pub metadata: String,
+}
+
+/// What one Kafka transaction is to carry.
+#[derive(Debug)]
+pub struct Transaction<O> {
+    /// Records with their outputs; none where offsets alone are behind.
+    pub records: Vec<Finished<O>>,
+    /// One for each partition of `records`.
+    pub offsets: Vec<OffsetCommit>,
+}
+
+/// A partition of the assignment.
+#[derive(Debug)]
+struct Assigned {
+    offsets: Offsets,
+    /// Lanes of this partition that are too long.
+    long_lanes: usize,
+    /// Its next record can't be admitted yet.
+    blocked: bool,
+    /// What the consumer was told last.
+    paused: bool,
+}
+
+/// One assignment of partitions, from its beginning to its revocation.
+#[derive(Debug)]
+pub struct Flow<C, O> {
+    limits: Limits,
+    partitions: BTreeMap<Partition, Assigned>,
+    lanes: Lanes<C>,
+    long_lanes: HashMap<LaneId, Partition>,
+    batches: Batches<O>,
+    /// Delivered and not committed.
+    open: usize,
+    publishing: bool,
+    draining: bool,
+}
+
+impl<C: Foldable, O: Weighed> Flow<C, O> {
+    /// Goes on from what was committed for the partitions.
+    pub fn new(limits: Limits, assignment: &[(Partition, Committed)]) -> Self {
+        let assigned = |c: &Committed| Assigned { offsets: Offsets::resume(c), long_lanes: 0, blocked: false, paused: false };
+        Self {
+            limits,
+            partitions: assignment.iter().map(|(p, c)| (*p, assigned(c))).collect(),
+            lanes: Lanes::new(limits.max_in_flight, limits.max_run),
+            long_lanes: HashMap::new(),
+            batches: Batches::new(limits.max_transaction_records, limits.max_transaction_bytes),
+            open: 0,
+            publishing: false,
+            draining: false,
+        }
+    }
+
+    /// A record arrived. To be processed if [`Delivery::New`]; then [`Flow::admit`] must follow.
+    pub fn deliver(&mut self, at: Position) -> Delivery {
+        let Some(partition) = self.partitions.get_mut(&at.partition) else { return Delivery::Known };
+        let delivery = partition.offsets.deliver(at.offset);
+        if delivery == Delivery::New {
+            self.open += 1;
+        }
+        delivery
+    }
+
+    /// A command is to be processed in its lane.
+    pub fn admit(&mut self, at: Position, lane: LaneId, command: C) {
+        let depth = self.lanes.push(lane, at, command);
+        if depth >= self.limits.max_lane && self.long_lanes.insert(lane, at.partition).is_none() {
+            self.partition(at.partition).long_lanes += 1;
+        }
+    }
+
+    /// The next run to process, if the bounds allow one. [`Flow::finish_run`] must follow.
+    pub fn next_run(&mut self) -> Option<Run<C>> {
+        let run = self.lanes.start()?;
+        if self.lanes.depth(run.lane) < self.limits.max_lane / 2
+            && let Some(partition) = self.long_lanes.remove(&run.lane)
+        {
+            self.partition(partition).long_lanes -= 1;
+        }
+        Some(run)
+    }
+
+    /// A run was processed.
+    pub fn finish_run(&mut self, lane: LaneId, results: Vec<Finished<O>>) {
+        self.lanes.finish(lane);
+        for result in results {
+            self.batches.push(result);
+        }
+    }
+
+    /// The next transaction, if none is under way and there is something to commit. [`Flow::committed`],
+    /// [`Flow::aborted`] or [`Flow::uncertain`] must follow.
+    pub fn next_transaction(&mut self) -> Option<Transaction<O>> {
+        if self.publishing {
+            return None;
+        }
+        let records = self.batches.take();
+        let mut behind: Vec<Partition> = self.partitions.iter().filter(|(_, p)| p.offsets.is_behind()).map(|(p, _)| *p).collect();
+        for record in &records {
+            self.partition(record.at.partition).offsets.committing(record.at.offset);
+            behind.push(record.at.partition);
+        }
+        behind.sort_unstable();
+        behind.dedup();
+        if behind.is_empty() {
+            return None;
+        }
+        let commit = |partition: Partition| {
+            let (offset, metadata) = self.partitions[&partition].offsets.to_commit();
+            OffsetCommit { partition, offset, metadata }
+        };
+        let offsets = behind.into_iter().map(commit).collect();
+        self.publishing = true;
+        Some(Transaction { records, offsets })
+    }
+
+    /// The transaction was committed; it carried `records` records.
+    pub fn committed(&mut self, records: usize) {
+        self.publishing = false;
+        self.open -= records;
+        self.partitions.values_mut().for_each(|p| p.offsets.commit());
+    }
+
+    /// Nothing of the transaction took effect. `records` are tried again, `refused` alone.
+    pub fn aborted(&mut self, records: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
+        self.publishing = false;
+        self.partitions.values_mut().for_each(|p| p.offsets.abort());
+        self.batches.put_back(records);
+        for record in refused {
+            self.batches.hold(record);
+        }
+    }
+
+    /// Whether the transaction was committed is told by what the coordinator has `now`. Answers the records that were;
+    /// the others are tried again.
+    pub fn uncertain(&mut self, records: Vec<Finished<O>>, now: &[(Partition, Committed)]) -> Vec<Finished<O>> {
+        let covered = |at: Position| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
+        let (done, not_done): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| covered(r.at));
+        // Some of them: then a partition has passed to another instance, which went on from before the transaction.
+        for record in &not_done {
+            self.partition(record.at.partition).offsets.reopen(record.at.offset);
+        }
+        self.committed(done.len());
+        self.batches.put_back(not_done);
+        done
+    }
+
+    /// Some time has passed: a record whose outputs were refused may be tried again.
+    pub fn try_held(&mut self) {
+        self.batches.try_held();
+    }
+
+    /// Nothing more is admitted. With `drop_queued`, commands that wait are forgotten (they will be delivered again, to
+    /// whoever has the partition then); what runs is finished and committed.
+    pub fn drain(&mut self, drop_queued: bool) {
+        self.draining = true;
+        if drop_queued {
+            self.lanes.drop_queued();
+        }
+    }
+
+    /// True if nothing runs and nothing waits for its transaction, those held left out.
+    pub fn is_drained(&self) -> bool {
+        self.lanes.queued() + self.lanes.running() + self.batches.waiting() == 0 && !self.publishing
+    }
+
+    /// True if more records may be taken in.
+    pub fn has_room(&self) -> bool {
+        !self.draining && self.open < self.limits.max_queued
+    }
+
+    /// The next record of the partition can't be admitted yet (true), or can now (false).
+    pub fn block(&mut self, partition: Partition, blocked: bool) {
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.blocked = blocked;
+        }
+    }
+
+    /// The partitions that are to be paused (true) or resumed (false), since it was asked last.
+    pub fn pauses(&mut self) -> Vec<(Partition, bool)> {
+        let mut changes = Vec::new();
+        // What has been fetched already still arrives after a pause: hence half the span as a reserve.
+        for (partition, assigned) in &mut self.partitions {
+            let limit = if assigned.paused { MAX_SPAN / 4 } else { MAX_SPAN / 2 };
+            let pause = assigned.blocked || assigned.long_lanes > 0 || assigned.offsets.span() >= limit;
+            if pause != assigned.paused {
+                assigned.paused = pause;
+                changes.push((*partition, pause));
+            }
+        }
+        changes
+    }
+
+    /// The lowest offset of each partition that is not done.
+    pub fn lows(&self) -> impl Iterator<Item = (Partition, i64)> {
+        self.partitions.iter().map(|(p, a)| (*p, a.offsets.low()))
+    }
+
+    /// Records delivered and not committed.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Commands being processed.
+    pub fn running(&self) -> usize {
+        self.lanes.running()
+    }
+
+    /// Records that the broker refused.
+    pub fn held(&self) -> usize {
+        self.batches.held()
+    }
+
+    fn partition(&mut self, partition: Partition) -> &mut Assigned {
+        self.partitions.get_mut(&partition).expect("records of other partitions are not admitted")
+    }
+}

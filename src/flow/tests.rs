@@ -1,0 +1,308 @@
+//! The state machines of the stream: each by itself in tables, and whole lives of assignments at random.
+
+use super::batch::{Batches, Finished, Weighed};
+use super::lanes::{Foldable, Lanes};
+use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets};
+use super::{Flow, Limits, Position};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A command, as far as the stream sees it: which entity it names.
+#[derive(Clone, Debug, PartialEq)]
+struct Names(u32);
+
+impl Foldable for Names {
+    fn folds_with(&self, next: &Self) -> bool {
+        self == next
+    }
+}
+
+impl Weighed for usize {
+    fn weight(&self) -> usize {
+        *self
+    }
+}
+
+fn at(offset: i64) -> Position {
+    Position { partition: 0, offset }
+}
+
+fn committed(offsets: &Offsets) -> Committed {
+    let (offset, metadata) = offsets.to_commit();
+    Committed { offset: Some(offset), metadata }
+}
+
+/// A small generator (xorshift64*), so that a seed says everything.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    match std::env::var("CRM_SEED").ok().and_then(|s| s.parse().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 1..count + 1,
+    }
+}
+
+#[test]
+fn the_lowest_incomplete_offset_is_committed_with_a_bitmap_of_those_done_above() {
+    // Committed before, delivered, done; what is committed then, and which are covered by it.
+    let table: &[(Option<i64>, &[i64], &[i64], i64, &[i64])] = &[
+        (None, &[], &[], 0, &[]),
+        (None, &[0, 1, 2], &[0, 1, 2], 3, &[0, 1, 2]),
+        (None, &[0, 1, 2], &[1], 0, &[1]),
+        (None, &[0, 1, 2, 3], &[0, 2, 3], 1, &[0, 2, 3]),
+        (Some(10), &[10, 11, 12], &[11], 10, &[9, 11]),
+        // 11 is a transaction marker: no record, so nothing waits for it.
+        (Some(10), &[10, 12], &[10, 12], 13, &[10, 12]),
+        (Some(10), &[10, 12], &[10], 12, &[10]),
+        // The log begins at 1,000,000,000.
+        (None, &[1_000_000_000, 1_000_000_001], &[1_000_000_001], 1_000_000_000, &[1_000_000_001]),
+    ];
+    for (before, delivered, done, expected, covered) in table {
+        let mut offsets = Offsets::resume(&Committed { offset: *before, metadata: String::new() });
+        for offset in *delivered {
+            assert_eq!(offsets.deliver(*offset), Delivery::New, "{offset} of {delivered:?}");
+        }
+        done.iter().for_each(|o| offsets.committing(*o));
+        let now = committed(&offsets);
+        assert_eq!(now.offset, Some(*expected), "committed before: {before:?}, delivered: {delivered:?}, done: {done:?}");
+        for offset in delivered.iter().chain(*covered) {
+            assert_eq!(now.covers(*offset), covered.contains(offset), "is {offset} covered by {now:?}?");
+        }
+    }
+}
+
+#[test]
+fn what_was_done_before_the_assignment_is_skipped() {
+    let mut before = Offsets::resume(&Committed::default());
+    (0..100).for_each(|o| assert_eq!(before.deliver(o), Delivery::New));
+    let done = [0, 1, 2, 5, 7, 8, 9, 64, 99];
+    done.iter().for_each(|o| before.committing(*o));
+    let now = committed(&before);
+    assert_eq!(now.offset, Some(3));
+    let mut after = Offsets::resume(&now);
+    for offset in 3..120 {
+        let expected = if done.contains(&offset) { Delivery::Known } else { Delivery::New };
+        assert_eq!(after.deliver(offset), expected, "offset {offset}");
+    }
+    assert_eq!(after.deliver(119), Delivery::Known, "delivered a second time");
+}
+
+#[test]
+fn an_aborted_transaction_completes_nothing() {
+    let mut offsets = Offsets::resume(&Committed::default());
+    (0..3).for_each(|o| assert_eq!(offsets.deliver(o), Delivery::New));
+    offsets.committing(0);
+    offsets.committing(2);
+    offsets.abort();
+    assert_eq!(offsets.to_commit(), (0, String::new()));
+    offsets.committing(0);
+    offsets.commit();
+    assert_eq!(offsets.low(), 1);
+}
+
+#[test]
+fn text_that_is_not_ours_counts_as_absent() {
+    for metadata in ["", "1", "1:", "1:?", "2:AAAA", "some other framework's text", "1:\u{fc}"] {
+        let mut offsets = Offsets::resume(&Committed { offset: Some(7), metadata: metadata.into() });
+        for offset in 7..40 {
+            assert_eq!(offsets.deliver(offset), Delivery::New, "offset {offset} after metadata {metadata:?}");
+        }
+    }
+}
+
+#[test]
+fn the_bitmap_always_fits_the_offset_s_metadata() {
+    let mut offsets = Offsets::resume(&Committed::default());
+    let reachable = MAX_SPAN as i64;
+    for offset in 0..reachable {
+        assert_eq!(offsets.deliver(offset), Delivery::New);
+    }
+    assert_eq!(offsets.deliver(reachable), Delivery::TooFar, "one further than the bitmap reaches");
+    (1..reachable).for_each(|o| offsets.committing(o));
+    let (offset, metadata) = offsets.to_commit();
+    assert_eq!(offset, 0);
+    assert!(metadata.len() <= 4_096, "{} characters", metadata.len());
+    offsets.commit();
+    offsets.committing(0);
+    offsets.commit();
+    assert_eq!(offsets.deliver(reachable), Delivery::New, "after the lowest one was done");
+}
+
+#[test]
+fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
+    let mut lanes = Lanes::new(10, 1);
+    for (lane, offset) in [(1, 0), (1, 1), (2, 2), (1, 3), (3, 4)] {
+        lanes.push(lane, at(offset), Names(0));
+    }
+    let started = |lanes: &mut Lanes<Names>| {
+        std::iter::from_fn(|| lanes.start()).map(|r| (r.lane, r.commands[0].0.offset)).collect::<Vec<_>>()
+    };
+    assert_eq!(started(&mut lanes), [(1, 0), (2, 2), (3, 4)]);
+    lanes.finish(1);
+    assert_eq!(started(&mut lanes), [(1, 1)]);
+    lanes.finish(2);
+    assert!(started(&mut lanes).is_empty());
+    lanes.finish(1);
+    assert_eq!(started(&mut lanes), [(1, 3)]);
+}
+
+#[test]
+fn a_run_takes_what_names_the_same_entity_and_overtakes_nothing() {
+    let mut lanes = Lanes::new(100, 3);
+    for (offset, names) in [7, 7, 8, 7, 7, 7, 7].into_iter().enumerate() {
+        lanes.push(1, at(offset as i64), Names(names));
+    }
+    let mut runs = Vec::new();
+    while let Some(run) = lanes.start() {
+        assert!(lanes.start().is_none(), "one run of a lane at a time");
+        runs.push(run.commands.iter().map(|(at, _)| at.offset).collect::<Vec<_>>());
+        lanes.finish(run.lane);
+    }
+    assert_eq!(runs, [vec![0, 1], vec![2], vec![3, 4, 5], vec![6]]);
+}
+
+#[test]
+fn no_more_commands_run_at_once_than_the_bound_says() {
+    let mut lanes = Lanes::new(5, 4);
+    for lane in 0..4 {
+        for offset in 0..4 {
+            lanes.push(lane, at(offset), Names(0));
+        }
+    }
+    let sizes: Vec<usize> = std::iter::from_fn(|| lanes.start()).map(|r| r.commands.len()).collect();
+    assert_eq!((sizes, lanes.running(), lanes.queued()), (vec![4, 1], 5, 11));
+}
+
+#[test]
+fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
+    // Records and bytes allowed; the sizes that wait; how many go together.
+    let table: &[(usize, usize, &[usize], &[usize])] = &[
+        (3, 100, &[1, 1, 1, 1], &[3, 1]),
+        (9, 10, &[4, 4, 4], &[2, 1]),
+        (9, 10, &[50, 1, 50], &[1, 1, 1]),
+        (9, 10, &[5, 5, 1], &[2, 1]),
+    ];
+    for (records, bytes, sizes, expected) in table {
+        let mut batches = Batches::new(*records, *bytes);
+        for (n, size) in sizes.iter().enumerate() {
+            batches.push(Finished { at: at(n as i64), outputs: *size });
+        }
+        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take().len()).filter(|n| *n > 0)).collect();
+        assert_eq!(got, *expected, "at most {records} records and {bytes} bytes of {sizes:?}");
+    }
+}
+
+#[test]
+fn a_refused_record_is_tried_alone_and_only_when_its_time_has_come() {
+    let record = |n: i64| Finished { at: at(n), outputs: 1 };
+    let mut batches = Batches::new(10, 10);
+    batches.hold(record(0));
+    batches.put_back(vec![record(1), record(2)]);
+    batches.push(record(3));
+    let offsets = |b: &mut Batches<usize>| b.take().iter().map(|r| r.at.offset).collect::<Vec<_>>();
+    batches.try_held();
+    assert_eq!(offsets(&mut batches), [0]);
+    assert_eq!(offsets(&mut batches), [1, 2, 3]);
+    batches.hold(record(0));
+    assert!(offsets(&mut batches).is_empty());
+}
+
+#[test]
+fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
+    let limits = Limits { max_lane: 4, max_in_flight: 1, max_run: 1, ..Limits::default() };
+    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default()), (1, Committed::default())]);
+    for offset in 0..4 {
+        assert_eq!(flow.deliver(at(offset)), Delivery::New);
+        flow.admit(at(offset), 1, Names(0));
+    }
+    assert_eq!(flow.pauses(), [(0, true)]);
+    assert!(flow.pauses().is_empty(), "told once");
+    for _ in 0..3 {
+        let run = flow.next_run().expect("something waits");
+        flow.finish_run(run.lane, Vec::new());
+    }
+    assert_eq!(flow.pauses(), [(0, false)]);
+}
+
+/// Lives of one partition: commands finish in any order, transactions are committed, aborted, or leave it open which;
+/// instances come and go. Each record is answered exactly once, and nothing is left.
+#[test]
+fn whatever_happens_each_record_is_committed_exactly_once() {
+    for seed in seeds(2_000) {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        // Some offsets hold no record.
+        let log: Vec<i64> = (0..200).filter(|_| random.below(10) > 0).collect();
+        let mut coordinator = Committed::default();
+        let mut answered: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut lives = 0;
+        while answered.len() < log.len() {
+            lives += 1;
+            assert!(lives < 1_000, "seed {seed}: no progress");
+            live(&mut random, &log, &mut coordinator, &mut answered, seed);
+        }
+        assert!(answered.values().all(|n| *n == 1), "seed {seed}: answered more than once: {answered:?}");
+    }
+}
+
+fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered: &mut BTreeMap<i64, usize>, seed: u64) {
+    let limits = Limits { max_in_flight: 8, max_queued: 20, max_run: 3, max_transaction_records: 5, ..Limits::default() };
+    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, coordinator.clone())]);
+    let mut unread: VecDeque<i64> = log.iter().copied().filter(|o| coordinator.offset.is_none_or(|c| *o >= c)).collect();
+    let mut running = Vec::new();
+    let mut in_lane: BTreeMap<u64, i64> = BTreeMap::new();
+    for _ in 0..random.below(400) {
+        match random.below(6) {
+            0 | 1 if flow.has_room() => {
+                let Some(offset) = unread.pop_front() else { continue };
+                if flow.deliver(at(offset)) == Delivery::New {
+                    assert!(!answered.contains_key(&offset), "seed {seed}: {offset} is processed though it was answered");
+                    flow.admit(at(offset), random.next() % 6, Names((random.next() % 2) as u32));
+                }
+            }
+            2 | 3 => running.extend(flow.next_run()),
+            4 if !running.is_empty() => {
+                let run = running.swap_remove(random.below(running.len()));
+                for (at, _) in &run.commands {
+                    let before = in_lane.insert(run.lane, at.offset);
+                    assert!(before.is_none_or(|b| b < at.offset), "seed {seed}: {} after {before:?} in its lane", at.offset);
+                }
+                flow.finish_run(run.lane, run.commands.into_iter().map(|(at, _)| Finished { at, outputs: 1 }).collect());
+            }
+            5 => publish(random, &mut flow, coordinator, answered),
+            _ => (),
+        }
+    }
+}
+
+fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut Committed, answered: &mut BTreeMap<i64, usize>) {
+    let Some(transaction) = flow.next_transaction() else { return };
+    let commit = random.below(4) > 0;
+    if commit {
+        let offset = &transaction.offsets[0];
+        *coordinator = Committed { offset: Some(offset.offset), metadata: offset.metadata.clone() };
+        transaction.records.iter().for_each(|r| *answered.entry(r.at.offset).or_default() += 1);
+    }
+    match (commit, random.below(3)) {
+        (_, 0) => drop(flow.uncertain(transaction.records, &[(0, coordinator.clone())])),
+        (true, _) => flow.committed(transaction.records.len()),
+        (false, 1) => flow.aborted(transaction.records, Vec::new()),
+        (false, _) => {
+            let mut records = transaction.records;
+            let refused = records.pop().into_iter().collect();
+            flow.aborted(records, refused);
+            flow.try_held();
+        }
+    }
+}

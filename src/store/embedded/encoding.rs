@@ -1,0 +1,259 @@
+//! The embedded store's bytes on disk: keys that sort a partition's cells together, and values with a version and an expiry.
+//!
+//! A key is table (1 external id, 2 entity), entity type (1 customer, 2 account, 3 subscriber), the id (length as 2 bytes
+//! and UTF-8) or refId (16 bytes), then what the cell is: 0 the statics, 1 `refused`, 2 and a request id a row. A value is
+//! the version of this encoding, the expiry (milliseconds since 1970, 0 for never) and the body. Integers are 8 bytes,
+//! big-endian. Whatever doesn't decode is an error: the database is damaged, or of a newer release.
+
+use crate::domain::Timestamp;
+use crate::domain::entity::EntityType;
+use crate::store::{Claim, EntityKey, EntityStatics, IdKey};
+use uuid::Uuid;
+
+const VERSION: u8 = 1;
+const ID_TABLE: u8 = 1;
+const ENTITY_TABLE: u8 = 2;
+const STATICS: u8 = 0;
+const REFUSED: u8 = 1;
+const ROW: u8 = 2;
+
+/// Why bytes could not be decoded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undecodable {
+    #[error("a value has encoding version {0}, this release knows {VERSION} only")]
+    Version(u8),
+    #[error("a value is damaged")]
+    Damaged,
+    #[error("an entity's values are damaged: {0}")]
+    Entity(#[from] serde_json::Error),
+}
+
+/// The beginning of all keys of one partition.
+#[derive(Clone)]
+pub(super) struct Partition(Vec<u8>);
+
+impl Partition {
+    pub(super) fn of_id(id: &IdKey) -> Self {
+        let text = id.external_id.as_str().as_bytes();
+        let length = u16::try_from(text.len()).expect("an external id has 256 code points at most, so 1024 bytes");
+        let mut key = vec![ID_TABLE, type_code(id.entity_type)];
+        key.extend(length.to_be_bytes());
+        key.extend(text);
+        Self(key)
+    }
+
+    pub(super) fn of_entity(key: EntityKey) -> Self {
+        let mut bytes = vec![ENTITY_TABLE, type_code(key.entity_type)];
+        bytes.extend(key.ref_id.as_bytes());
+        Self(bytes)
+    }
+
+    pub(super) fn statics(&self) -> Vec<u8> {
+        self.cell(STATICS, "")
+    }
+
+    pub(super) fn refused(&self) -> Vec<u8> {
+        self.cell(REFUSED, "")
+    }
+
+    pub(super) fn row(&self, request_id: &str) -> Vec<u8> {
+        self.cell(ROW, request_id)
+    }
+
+    fn cell(&self, tag: u8, rest: &str) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.0.len() + 1 + rest.len());
+        key.extend(&self.0);
+        key.push(tag);
+        key.extend(rest.as_bytes());
+        key
+    }
+}
+
+fn type_code(entity_type: EntityType) -> u8 {
+    match entity_type {
+        EntityType::Customer => 1,
+        EntityType::Account => 2,
+        EntityType::Subscriber => 3,
+    }
+}
+
+/// A value with its expiry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    /// From this instant on the cell is as if absent.
+    pub(super) expires: Option<Timestamp>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Cell {
+    pub(super) fn for_ever(body: Vec<u8>) -> Self {
+        Self { expires: None, body }
+    }
+
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(9 + self.body.len());
+        bytes.push(VERSION);
+        bytes.extend(self.expires.unwrap_or(0).to_be_bytes());
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let mut rest = Reader(bytes);
+        match rest.take::<1>()? {
+            [VERSION] => {}
+            [other] => return Err(Undecodable::Version(other)),
+        }
+        let expires = Some(rest.integer()?).filter(|expires| *expires != 0);
+        Ok(Self { expires, body: rest.0.to_vec() })
+    }
+}
+
+/// The key under which the expiry index lists the cell at `key`.
+pub(super) fn expiry_key(expires: Timestamp, key: &[u8]) -> Vec<u8> {
+    let mut bytes = expires.to_be_bytes().to_vec();
+    bytes.extend(key);
+    bytes
+}
+
+/// The expiry and the key of the cell that an entry of the expiry index lists.
+pub(super) fn parse_expiry_key(bytes: &[u8]) -> Result<(Timestamp, &[u8]), Undecodable> {
+    let mut rest = Reader(bytes);
+    Ok((rest.integer()?, rest.0))
+}
+
+/// A row: the version that a change led to (0 for none, versions begin at 1), and the outcome.
+pub(super) fn encode_row(changed_to: Option<i64>, outcome: &[u8]) -> Vec<u8> {
+    let mut body = changed_to.unwrap_or(0).to_be_bytes().to_vec();
+    body.extend(outcome);
+    body
+}
+
+pub(super) fn decode_row(body: &[u8]) -> Result<(Option<i64>, Vec<u8>), Undecodable> {
+    let mut rest = Reader(body);
+    let changed_to = Some(rest.integer()?).filter(|version| *version != 0);
+    Ok((changed_to, rest.0.to_vec()))
+}
+
+/// When an id was last refused.
+pub(super) fn encode_refused(refused: Timestamp) -> Vec<u8> {
+    refused.to_be_bytes().to_vec()
+}
+
+pub(super) fn decode_refused(body: &[u8]) -> Result<Timestamp, Undecodable> {
+    Reader(body).integer()
+}
+
+/// A claim without `refused`, which is a cell of its own because it expires: generation, owner, epoch, length and text of
+/// the claimant, number of previous owners and these, the blob.
+pub(super) fn encode_claim(claim: &Claim) -> Vec<u8> {
+    let mut body = claim.generation.to_be_bytes().to_vec();
+    body.extend(claim.owner.as_bytes());
+    body.extend(claim.epoch.to_be_bytes());
+    body.extend((claim.claimed_by.len() as u64).to_be_bytes());
+    body.extend(claim.claimed_by.as_bytes());
+    body.extend((claim.previous_owners.len() as u64).to_be_bytes());
+    for (owner, left) in &claim.previous_owners {
+        body.extend(owner.as_bytes());
+        body.extend(left.to_be_bytes());
+    }
+    body.extend(&claim.blob);
+    body
+}
+
+pub(super) fn decode_claim(body: &[u8], refused: Option<Timestamp>) -> Result<Claim, Undecodable> {
+    let mut rest = Reader(body);
+    let generation = rest.integer()?;
+    let owner = rest.uuid()?;
+    let epoch = rest.integer()?;
+    let length = rest.length()?;
+    let claimed_by = String::from_utf8(rest.slice(length)?.to_vec()).map_err(|_| Undecodable::Damaged)?;
+    let previous_owners =
+        (0..rest.length()?).map(|_| Ok((rest.uuid()?, rest.integer()?))).collect::<Result<Vec<_>, Undecodable>>()?;
+    Ok(Claim { generation, owner, epoch, claimed_by, blob: rest.0.to_vec(), previous_owners, refused })
+}
+
+/// An entity's statics: epoch, generation, and its values as JSON.
+pub(super) fn encode_entity(statics: &EntityStatics) -> Vec<u8> {
+    let mut body = statics.epoch.to_be_bytes().to_vec();
+    body.extend(statics.generation.to_be_bytes());
+    serde_json::to_writer(&mut body, &statics.entity).expect("an entity holds texts and numbers only, and a Vec takes them");
+    body
+}
+
+pub(super) fn decode_entity(body: &[u8]) -> Result<EntityStatics, Undecodable> {
+    let mut rest = Reader(body);
+    let epoch = rest.integer()?;
+    let generation = rest.integer()?;
+    Ok(EntityStatics { entity: serde_json::from_slice(rest.0)?, epoch, generation })
+}
+
+/// What is left to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Undecodable> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(Undecodable::Damaged)?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn slice(&mut self, length: usize) -> Result<&'a [u8], Undecodable> {
+        let (head, tail) = self.0.split_at_checked(length).ok_or(Undecodable::Damaged)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn integer(&mut self) -> Result<i64, Undecodable> {
+        self.take().map(i64::from_be_bytes)
+    }
+
+    fn length(&mut self) -> Result<usize, Undecodable> {
+        usize::try_from(self.integer()?).map_err(|_| Undecodable::Damaged)
+    }
+
+    fn uuid(&mut self) -> Result<Uuid, Undecodable> {
+        self.take().map(Uuid::from_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim() -> Claim {
+        Claim {
+            generation: 7,
+            owner: Uuid::from_u128(1),
+            epoch: 2,
+            claimed_by: "r-ü".into(),
+            blob: vec![0, 255],
+            previous_owners: vec![(Uuid::from_u128(2), 1_000), (Uuid::from_u128(3), -1)],
+            refused: Some(5),
+        }
+    }
+
+    #[test]
+    fn a_claim_survives_encoding() {
+        assert_eq!(decode_claim(&encode_claim(&claim()), Some(5)).unwrap(), claim());
+    }
+
+    #[test]
+    fn no_truncation_of_a_claim_goes_unnoticed() {
+        let whole = encode_claim(&claim());
+        for length in 0..whole.len() - claim().blob.len() {
+            assert!(decode_claim(&whole[..length], None).is_err(), "{length} of {} bytes were taken for a claim", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_newer_encoding_is_refused() {
+        let mut bytes = Cell::for_ever(vec![1]).encode();
+        bytes[0] = VERSION + 1;
+        assert!(matches!(Cell::decode(&bytes), Err(Undecodable::Version(2))));
+    }
+}

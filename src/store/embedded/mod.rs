@@ -1,0 +1,203 @@
+//! The store for one process with nothing to install: a fjall database in a folder. Durable: what was acknowledged
+//! survives kill -9 and power loss.
+//!
+//! Writes go to one thread ([`writer`]), which decides them in the order of their arrival and pays one fsync for all that
+//! arrived meanwhile. Reads are point look-ups in a snapshot, from memory or a few blocks of a file, and run where they are
+//! called: microseconds, and no lock that an fsync holds. A history may be long and goes to the blocking pool. Fjall has no
+//! TTL: expiry is stored with each cell, honoured on read, and swept by the writer.
+
+mod encoding;
+mod writer;
+
+use super::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    RefuseWrite, StoreFault, assert_rows,
+};
+use crate::domain::Timestamp;
+use encoding::{Cell, Partition};
+use fjall::{KeyspaceCreateOptions, Readable, Snapshot};
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use writer::{Failure, Files, Job, MAX_GROUP, Write};
+
+/// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
+pub struct EmbeddedStore {
+    files: Files,
+    /// None only while dropping.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    /// Why the writer gave up, if it did.
+    failed: Arc<OnceLock<String>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the database in the folder `path`; makes it if it isn't there. Blocks: reads back what was written last.
+    ///
+    /// # Errors
+    /// The folder is in use by another process, can't be written, or holds something else.
+    pub fn open(path: &Path) -> Result<Self, StoreFault> {
+        let fault = |cause: String| StoreFault { operation: "open", cause: format!("{}: {cause}", path.display()) };
+        let files = open_files(path).map_err(|error| match error {
+            fjall::Error::Locked => fault("in use by another process; the embedded store is for one at a time".into()),
+            error => fault(error.to_string()),
+        })?;
+        let (jobs, waiting) = mpsc::channel(MAX_GROUP);
+        let failed = Arc::new(OnceLock::new());
+        let writer = std::thread::Builder::new()
+            .name("embedded-store".into())
+            .spawn({
+                let (files, failed) = (files.clone(), Arc::clone(&failed));
+                move || writer::run(&files, waiting, &failed)
+            })
+            .map_err(|error| fault(format!("no thread for the writer: {error}")))?;
+        Ok(Self { files, jobs: Some(jobs), writer: Some(writer), failed })
+    }
+
+    async fn write(&self, write: Write) -> Result<Applied, StoreFault> {
+        let operation = write.operation();
+        let gone = || StoreFault { operation, cause: "the writer thread is gone".into() };
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(Job { write, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    fn read_id_now(&self, id: &IdKey, requests: &[&str]) -> Result<IdRead, Failure> {
+        let view = self.view();
+        let partition = Partition::of_id(id);
+        let claim = match view.get(&partition.statics())? {
+            Some(cell) => {
+                let refused = view.get(&partition.refused())?.map(|cell| encoding::decode_refused(&cell.body)).transpose()?;
+                Some(encoding::decode_claim(&cell.body, refused)?)
+            }
+            None => None,
+        };
+        Ok(IdRead { claim, outcomes: view.outcomes(&partition, requests)? })
+    }
+
+    fn read_entity_now(&self, key: EntityKey, requests: &[&str]) -> Result<EntityRead, Failure> {
+        let view = self.view();
+        let partition = Partition::of_entity(key);
+        let statics = view.get(&partition.statics())?.map(|cell| encoding::decode_entity(&cell.body)).transpose()?;
+        Ok(EntityRead { statics, outcomes: view.outcomes(&partition, requests)? })
+    }
+
+    fn view(&self) -> View<'_> {
+        View { snapshot: self.files.database.snapshot(), files: &self.files, now: writer::now() }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    /// Waits for the writes that were asked for, so that the folder can be opened again at once.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl ConditionalStore for EmbeddedStore {
+    async fn read_id(&self, id: &IdKey, requests: &[&str], _consistency: Consistency) -> Result<IdRead, StoreFault> {
+        self.read_id_now(id, requests).map_err(fault_of("read_id"))
+    }
+
+    async fn read_entity(&self, key: EntityKey, requests: &[&str], _consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        self.read_entity_now(key, requests).map_err(fault_of("read_entity"))
+    }
+
+    async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
+        self.write(Write::Claim(write)).await
+    }
+
+    async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
+        assert_rows(&write.rows);
+        self.write(Write::Apply(write)).await
+    }
+
+    async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
+        assert_rows(&write.rows);
+        self.write(Write::Refuse(write)).await
+    }
+
+    async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || read_history(&files, key))
+            .await
+            .map_err(|error| StoreFault { operation: "history", cause: error.to_string() })?
+            .map_err(fault_of("history"))
+    }
+
+    async fn ping(&self) -> Result<(), StoreFault> {
+        let cause = match self.failed.get() {
+            Some(cause) => format!("an earlier write failed: {cause}"),
+            None if self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed) => "the writer thread is gone".into(),
+            None => return Ok(()),
+        };
+        Err(StoreFault { operation: "ping", cause })
+    }
+}
+
+/// The database at one instant.
+struct View<'a> {
+    snapshot: Snapshot,
+    files: &'a Files,
+    now: Timestamp,
+}
+
+impl View<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
+        let Some(bytes) = self.snapshot.get(&self.files.cells, key)? else { return Ok(None) };
+        Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(self.now)))
+    }
+
+    fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let mut outcomes = Vec::new();
+        for request in requests {
+            if let Some(cell) = self.get(&partition.row(request))? {
+                outcomes.push(((*request).to_owned(), encoding::decode_row(&cell.body)?.1));
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+fn read_history(files: &Files, key: EntityKey) -> Result<Vec<HistoryRow>, Failure> {
+    let first = Partition::of_entity(key).row(super::FIRST_ROW);
+    let now = writer::now();
+    let mut history = Vec::new();
+    for entry in files.cells.prefix(&first) {
+        let (row_key, bytes) = entry.into_inner()?;
+        let cell = Cell::decode(&bytes)?;
+        let (changed_to, outcome) = encoding::decode_row(&cell.body)?;
+        let request_id = &row_key[first.len()..];
+        if let Some(changed_to) = changed_to
+            && !request_id.is_empty()
+            && cell.is_live(now)
+        {
+            history.push(HistoryRow { request_id: String::from_utf8_lossy(request_id).into_owned(), changed_to, outcome });
+        }
+    }
+    history.sort_by_key(|row| row.changed_to);
+    Ok(history)
+}
+
+fn open_files(path: &Path) -> fjall::Result<Files> {
+    let path = std::path::absolute(path)?;
+    // Fjall syncs the folder, not the entries of its ancestors that lead to it.
+    let made_in: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).filter_map(Path::parent).collect();
+    let database = fjall::Database::builder(&path).open()?;
+    for folder in made_in {
+        File::open(folder)?.sync_all()?;
+    }
+    let cells = database.keyspace("cells", KeyspaceCreateOptions::default)?;
+    let expiries = database.keyspace("expiries", KeyspaceCreateOptions::default)?;
+    Ok(Files { database, cells, expiries })
+}
+
+fn fault_of(operation: &'static str) -> impl Fn(Failure) -> StoreFault {
+    move |failure| StoreFault { operation, cause: failure.to_string() }
+}

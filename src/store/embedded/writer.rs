@@ -1,0 +1,318 @@
+//! The one thread that writes: it takes all writes that wait, decides them one after another, each seeing those before it,
+//! and commits them as one batch with one fsync (group commit). So no locks are needed, and what a reader sees is durable.
+//!
+//! Now and then it removes expired cells in the same batch.
+
+use super::encoding::{self, Cell, Partition, Undecodable};
+use crate::domain::Timestamp;
+use crate::store::{Applied, ApplyWrite, ClaimWrite, LogRow, RefuseWrite, StoreFault};
+use fjall::{Database, Keyspace, PersistMode};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many writes may wait for the writer, and how many it commits at once; more wait in their callers. A few times the
+/// commands that a process has in flight.
+pub(super) const MAX_GROUP: usize = 1024;
+/// After how many writes expired cells are looked for.
+const WRITES_PER_SWEEP: usize = 1024;
+/// How many cells a sweep removes at most: a few milliseconds. More than a write adds, so sweeping keeps up.
+const MAX_SWEEP: usize = 4096;
+
+/// One of the three conditional writes.
+pub(super) enum Write {
+    Claim(ClaimWrite),
+    Apply(ApplyWrite),
+    Refuse(RefuseWrite),
+}
+
+impl Write {
+    pub(super) fn operation(&self) -> &'static str {
+        match self {
+            Self::Claim(_) => "claim",
+            Self::Apply(_) => "apply",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+}
+
+/// A write, and who waits for its answer.
+pub(super) struct Job {
+    pub(super) write: Write,
+    pub(super) answer: oneshot::Sender<Result<Applied, StoreFault>>,
+}
+
+/// The database with its two keyspaces.
+#[derive(Clone)]
+pub(super) struct Files {
+    pub(super) database: Database,
+    /// All cells.
+    pub(super) cells: Keyspace,
+    /// The keys of the cells that expire, by expiry.
+    pub(super) expiries: Keyspace,
+}
+
+/// Why a write came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Failure(String);
+
+impl From<fjall::Error> for Failure {
+    fn from(error: fjall::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<Undecodable> for Failure {
+    fn from(error: Undecodable) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Milliseconds since 1970 by the system's clock.
+#[expect(clippy::disallowed_methods, reason = "a database is an edge: only its expiries look at this clock")]
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::try_from(since.as_millis()).unwrap_or(Timestamp::MAX)
+}
+
+/// Writes until nobody can ask for a write any more. `failed` is set when a commit fails: from then on the database
+/// takes no writes.
+pub(super) fn run(files: &Files, mut jobs: mpsc::Receiver<Job>, failed: &OnceLock<String>) {
+    // The first group sweeps, so that a process that is restarted often sweeps at all.
+    let mut writes_since_sweep = WRITES_PER_SWEEP;
+    let mut waiting = Vec::with_capacity(MAX_GROUP);
+    while jobs.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
+        writes_since_sweep += waiting.len();
+        let sweep = writes_since_sweep >= WRITES_PER_SWEEP;
+        if sweep {
+            writes_since_sweep = 0;
+        }
+        commit_group(files, waiting.drain(..), now(), sweep, failed);
+    }
+}
+
+fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: bool, failed: &OnceLock<String>) {
+    let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
+    let decided: Vec<_> = jobs
+        .map(|job| {
+            let operation = job.write.operation();
+            (group.decide(job.write), operation, job.answer)
+        })
+        .collect();
+    if sweep && let Err(error) = group.sweep() {
+        tracing::warn!(%error, "expired rows could not be removed; they are ignored all the same, and the next sweep tries again");
+    }
+    let committed = group.commit();
+    if let Err(Failure(cause)) = &committed {
+        tracing::error!(cause, "the embedded store could not write and takes no more writes; restart the process");
+        let _ = failed.set(cause.clone());
+    }
+    for (applied, operation, answer) in decided {
+        // A failed commit fails the writes that were not applied, too: what they were compared with may be lost.
+        let result = committed.clone().and(applied).map_err(|Failure(cause)| StoreFault { operation, cause });
+        // Nobody waits any more: the write happened all the same, as it may with any store.
+        let _ = answer.send(result);
+    }
+}
+
+/// Writes that are committed together: the cells that they change hide those on disk.
+struct Group<'a> {
+    files: &'a Files,
+    now: Timestamp,
+    /// None: to be removed.
+    cells: HashMap<Vec<u8>, Option<Cell>>,
+    /// Entries of the expiry index that are done with.
+    swept: Vec<fjall::Slice>,
+}
+
+impl Group<'_> {
+    fn decide(&mut self, write: Write) -> Result<Applied, Failure> {
+        match write {
+            Write::Claim(write) => self.claim(&write),
+            Write::Apply(write) => self.apply(&write),
+            Write::Refuse(write) => self.refuse(&write),
+        }
+    }
+
+    fn claim(&mut self, write: &ClaimWrite) -> Result<Applied, Failure> {
+        let partition = Partition::of_id(&write.id);
+        if self.generation(&partition)? != write.replaces {
+            return Ok(Applied::No);
+        }
+        self.put(partition.statics(), Cell::for_ever(encoding::encode_claim(&write.claim)));
+        Ok(Applied::Yes)
+    }
+
+    fn apply(&mut self, write: &ApplyWrite) -> Result<Applied, Failure> {
+        let partition = Partition::of_entity(write.key);
+        let statics = self.get(&partition.statics())?.map(|cell| encoding::decode_entity(&cell.body)).transpose()?;
+        if statics.map(|statics| statics.entity.version) != write.read || self.any_decided(&partition, &write.rows)? {
+            return Ok(Applied::No);
+        }
+        if let Some(after) = &write.after {
+            self.put(partition.statics(), Cell::for_ever(encoding::encode_entity(after)));
+        }
+        self.put_rows(&partition, &write.rows);
+        Ok(Applied::Yes)
+    }
+
+    fn refuse(&mut self, write: &RefuseWrite) -> Result<Applied, Failure> {
+        let partition = Partition::of_id(&write.id);
+        if self.generation(&partition)? != write.read || self.any_decided(&partition, &write.rows)? {
+            return Ok(Applied::No);
+        }
+        let expires = write.rows.first().and_then(|row| self.expiry(row.ttl));
+        self.put(partition.refused(), Cell { expires, body: encoding::encode_refused(write.refused) });
+        self.put_rows(&partition, &write.rows);
+        Ok(Applied::Yes)
+    }
+
+    fn generation(&self, partition: &Partition) -> Result<Option<i64>, Failure> {
+        let Some(cell) = self.get(&partition.statics())? else { return Ok(None) };
+        Ok(Some(encoding::decode_claim(&cell.body, None)?.generation))
+    }
+
+    fn any_decided(&self, partition: &Partition, rows: &[LogRow]) -> Result<bool, Failure> {
+        for row in rows {
+            if self.get(&partition.row(&row.request_id))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn put_rows(&mut self, partition: &Partition, rows: &[LogRow]) {
+        for row in rows {
+            let cell = Cell { expires: self.expiry(row.ttl), body: encoding::encode_row(row.changed_to, &row.outcome) };
+            self.put(partition.row(&row.request_id), cell);
+        }
+    }
+
+    fn expiry(&self, ttl: Option<Duration>) -> Option<Timestamp> {
+        ttl.map(|ttl| self.now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX)))
+    }
+
+    fn put(&mut self, key: Vec<u8>, cell: Cell) {
+        self.cells.insert(key, Some(cell));
+    }
+
+    /// The cell at `key`, if it has not expired.
+    fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
+        Ok(self.get_even_if_expired(key)?.filter(|cell| cell.is_live(self.now)))
+    }
+
+    fn get_even_if_expired(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
+        if let Some(cell) = self.cells.get(key) {
+            return Ok(cell.clone());
+        }
+        Ok(self.files.cells.get(key)?.map(|bytes| Cell::decode(&bytes)).transpose()?)
+    }
+
+    /// Removes what expired first, up to [`MAX_SWEEP`] cells.
+    fn sweep(&mut self) -> Result<(), Failure> {
+        for entry in self.files.expiries.range(..self.now.to_be_bytes()).take(MAX_SWEEP) {
+            let entry = entry.key()?;
+            let (expires, key) = encoding::parse_expiry_key(&entry)?;
+            // A row that expired may have been written again since, with a later expiry.
+            if self.get_even_if_expired(key)?.is_some_and(|cell| cell.expires == Some(expires)) {
+                self.cells.insert(key.to_vec(), None);
+            }
+            self.swept.push(entry);
+        }
+        Ok(())
+    }
+
+    fn commit(self) -> Result<(), Failure> {
+        let Files { database, cells, expiries } = self.files;
+        // fdatasync: the journal's length is among what it makes durable.
+        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
+        for (key, cell) in self.cells {
+            match cell {
+                Some(cell) => {
+                    if let Some(expires) = cell.expires {
+                        batch.insert(expiries, encoding::expiry_key(expires, &key), []);
+                    }
+                    batch.insert(cells, key, cell.encode());
+                }
+                None => batch.remove(cells, key),
+            }
+        }
+        for entry in self.swept {
+            batch.remove(expiries, entry);
+        }
+        Ok(batch.commit()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entity::EntityType;
+    use crate::store::{Claim, EntityKey, IdKey};
+    use uuid::Uuid;
+
+    fn claim(replaces: Option<i64>, generation: i64) -> Write {
+        let claim = Claim {
+            generation,
+            owner: Uuid::from_u128(1),
+            epoch: 1,
+            claimed_by: "r".into(),
+            blob: vec![],
+            previous_owners: vec![],
+            refused: None,
+        };
+        Write::Claim(ClaimWrite { id: id(), replaces, claim })
+    }
+
+    fn id() -> IdKey {
+        IdKey { entity_type: EntityType::Customer, external_id: crate::domain::external_id::ExternalId::parse("x").unwrap() }
+    }
+
+    fn rejection(request: &str, ttl: Option<Duration>) -> Write {
+        let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
+        let row = LogRow { request_id: request.into(), changed_to: None, outcome: vec![], ttl };
+        Write::Apply(ApplyWrite { key, read: None, after: None, rows: vec![row] })
+    }
+
+    /// Commits `writes` as one group; what became of each.
+    fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: bool) -> Vec<Applied> {
+        let (jobs, answers): (Vec<_>, Vec<_>) = writes
+            .into_iter()
+            .map(|write| {
+                let (answer, answered) = oneshot::channel();
+                (Job { write, answer }, answered)
+            })
+            .unzip();
+        commit_group(files, jobs.into_iter(), now, sweep, &OnceLock::new());
+        answers.into_iter().map(|answered| answered.blocking_recv().unwrap().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_write_sees_those_before_it_in_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = super::super::open_files(folder.path()).unwrap();
+        let writes = vec![claim(None, 1), claim(None, 1), claim(Some(1), 2), claim(Some(1), 2), claim(Some(2), 3)];
+        assert_eq!(commit(&files, writes, 0, false), [Applied::Yes, Applied::No, Applied::Yes, Applied::No, Applied::Yes]);
+        assert_eq!(commit(&files, vec![claim(Some(2), 3), claim(Some(3), 4)], 0, false), [Applied::No, Applied::Yes]);
+    }
+
+    #[test]
+    fn a_sweep_removes_what_expired_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = super::super::open_files(folder.path()).unwrap();
+        let second = Some(Duration::from_secs(1));
+        let writes = vec![rejection("again", second), rejection("once", second), rejection("kept", None), claim(None, 1)];
+        assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 4]);
+        assert_eq!(commit(&files, vec![rejection("again", second)], 5_999, true), [Applied::No], "not expired yet");
+        assert_eq!(files.cells.len().unwrap(), 4);
+        // Expired, hence decided again; the first expiry must not take the new row.
+        assert_eq!(commit(&files, vec![rejection("again", second)], 6_000, false), [Applied::Yes]);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (4, 3));
+        commit(&files, vec![], 6_500, true);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (3, 1));
+        commit(&files, vec![], 8_000, true);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (2, 0));
+    }
+}

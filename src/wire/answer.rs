@@ -1,0 +1,217 @@
+//! Replies and business transactions as Avro, in the Confluent wire format: written straight from borrowed values.
+
+use super::command::frame_prefix;
+use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
+use crate::domain::Timestamp;
+use crate::domain::entity::{Entity, EntityType};
+use crate::domain::rejection::{Rejection, Status};
+use crate::domain::transaction::{Change, Transaction};
+use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::update_customer_segment::SegmentCode;
+use apache_avro::Schema;
+use apache_avro::writer::datum::GenericDatumWriter;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use std::sync::LazyLock;
+use uuid::Uuid;
+
+/// The answer to one command record.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// From the command's headers, else the request id.
+    pub correlation_id: Option<&'a str>,
+    /// The command's request id.
+    pub request_id: Option<&'a str>,
+    /// 200, 400 or 500.
+    pub status: Status,
+    /// All findings; none with [`Status::Ok`].
+    pub errors: &'a [Rejection],
+    /// True if this answers a duplicate with the stored answer.
+    pub replayed: bool,
+    /// What was done, or found already so.
+    pub transaction: Option<&'a Transaction>,
+    /// When the reply was made.
+    pub processed_at: Timestamp,
+}
+
+/// Encodes answers under the schema ids that the registry gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    reply_schema_id: u32,
+    transaction_schema_id: u32,
+}
+
+impl Encoder {
+    /// With the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`].
+    pub fn new(reply_schema_id: u32, transaction_schema_id: u32) -> Self {
+        Self { reply_schema_id, transaction_schema_id }
+    }
+
+    /// A reply's value.
+    pub fn reply(&self, reply: &Reply<'_>) -> Vec<u8> {
+        static WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
+            static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(REPLY_SCHEMA));
+            writer(&SCHEMA)
+        });
+        encode(&WRITER, self.reply_schema_id, &ReplyRecord::from(reply))
+    }
+
+    /// A business transaction's value.
+    pub fn transaction(&self, transaction: &Transaction) -> Vec<u8> {
+        static WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
+            static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(TRANSACTION_SCHEMA));
+            writer(&SCHEMA)
+        });
+        encode(&WRITER, self.transaction_schema_id, &TransactionRecord::from(transaction))
+    }
+}
+
+pub(super) fn parse(schema: &str) -> Schema {
+    Schema::parse_str(schema).expect("our schemas are checked by the tests")
+}
+
+pub(super) fn writer(schema: &'static Schema) -> GenericDatumWriter<'static> {
+    GenericDatumWriter::builder(schema).human_readable(false).build().expect("our schemas name nothing but what they define")
+}
+
+fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Serialize) -> Vec<u8> {
+    /// What an answer with its after-image takes, give or take.
+    const USUAL_SIZE: usize = 768;
+    let mut value = Vec::with_capacity(USUAL_SIZE);
+    value.extend(frame_prefix(schema_id));
+    writer.write_ser(&mut value, record).expect("the record has the schema's fields, and memory takes whatever is written");
+    value
+}
+
+/// `crm.v1.Reply`, its fields in the order of the schema: out of order, each would be kept aside first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplyRecord<'a> {
+    correlation_id: Option<&'a str>,
+    request_id: Option<&'a str>,
+    status_code: i32,
+    status_message: &'static str,
+    errors: Vec<ErrorRecord<'a>>,
+    replayed: bool,
+    business_transaction: Option<TransactionRecord<'a>>,
+    processed_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct ErrorRecord<'a> {
+    code: &'static str,
+    field: Option<&'a str>,
+    message: String,
+}
+
+/// `crm.v1.BusinessTransaction`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TransactionRecord<'a> {
+    transaction_id: UuidText,
+    use_case: &'static str,
+    request_id: &'a str,
+    correlation_id: Option<&'a str>,
+    occurred_at: Timestamp,
+    entity_type: EntityTypeSymbol,
+    ref_id: UuidText,
+    version: i64,
+    previous_version: i64,
+    changes: &'a [Change],
+    customer: Option<AfterImage<'a>>,
+    account: Option<AfterImage<'a>>,
+    subscriber: Option<AfterImage<'a>>,
+}
+
+/// An after-image: `crm.v1.Customer`, `Account` or `Subscriber`. They begin alike, and end as their type has it.
+struct AfterImage<'a>(&'a Entity);
+
+impl Serialize for AfterImage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entity = self.0;
+        let mut record = serializer.serialize_struct("AfterImage", 6)?;
+        record.serialize_field("refId", &UuidText(entity.ref_id))?;
+        record.serialize_field("externalId", entity.external_id.as_str())?;
+        record.serialize_field("state", &entity.state)?;
+        record.serialize_field("customName", &entity.custom_name.as_ref().map(CustomName::as_str))?;
+        match entity.entity_type {
+            EntityType::Customer => {
+                record.serialize_field("customerSegment", &entity.segment.as_ref().map(SegmentCode::as_str))?;
+                record.serialize_field("segmentValidFrom", &entity.segment_valid_from)?;
+            }
+            EntityType::Account => record.serialize_field("customerRefId", &entity.parent.map(UuidText))?,
+            EntityType::Subscriber => record.serialize_field("accountRefId", &entity.parent.map(UuidText))?,
+        }
+        record.end()
+    }
+}
+
+/// The domain's entity types, by the symbols of the Avro enum. (The domain's own names are lower case.)
+#[derive(Serialize)]
+#[serde(rename = "EntityType", rename_all = "UPPERCASE")]
+enum EntityTypeSymbol {
+    Customer,
+    Account,
+    Subscriber,
+}
+
+/// A UUID as text; by itself it would be written as 16 bytes.
+struct UuidText(Uuid);
+
+impl Serialize for UuidText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+impl<'a> From<&Reply<'a>> for ReplyRecord<'a> {
+    fn from(reply: &Reply<'a>) -> Self {
+        let error = |r: &'a Rejection| ErrorRecord { code: r.code(), field: r.field(), message: r.message() };
+        Self {
+            correlation_id: reply.correlation_id,
+            request_id: reply.request_id,
+            status_code: reply.status.code(),
+            status_message: reply.status.message(),
+            errors: reply.errors.iter().map(error).collect(),
+            replayed: reply.replayed,
+            business_transaction: reply.transaction.map(Into::into),
+            processed_at: reply.processed_at,
+        }
+    }
+}
+
+impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
+    fn from(transaction: &'a Transaction) -> Self {
+        let entity = &transaction.entity;
+        let of = |entity_type| (entity.entity_type == entity_type).then_some(AfterImage(entity));
+        Self {
+            transaction_id: UuidText(transaction.id()),
+            use_case: transaction.use_case.name(),
+            request_id: transaction.request_id.as_str(),
+            correlation_id: transaction.correlation_id.as_deref(),
+            occurred_at: transaction.occurred_at,
+            entity_type: entity.entity_type.into(),
+            ref_id: UuidText(entity.ref_id),
+            version: entity.version,
+            previous_version: transaction.previous_version,
+            changes: &transaction.changes,
+            customer: of(EntityType::Customer),
+            account: of(EntityType::Account),
+            subscriber: of(EntityType::Subscriber),
+        }
+    }
+}
+
+impl From<EntityType> for EntityTypeSymbol {
+    fn from(entity_type: EntityType) -> Self {
+        match entity_type {
+            EntityType::Customer => Self::Customer,
+            EntityType::Account => Self::Account,
+            EntityType::Subscriber => Self::Subscriber,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,324 @@
+//! From a record's value to a [`RawCommand`], or to the reason why it can't be read.
+//!
+//! A command is known by the full name of its writer's schema. What the writer wrote is resolved onto our record by Avro's
+//! rules: fields by name, in any order, unknown ones skipped, missing ones null; int is good for long, bytes for string, a
+//! value for a nullable one; logical types count as what is below them. A writer's schema is usable only if *each* value that
+//! it allows can be resolved; so a body fails for what its bytes are, never for what its schema is.
+
+use super::NAMESPACE;
+use super::body::Body;
+pub use super::body::Malformed;
+use super::shape::{Record, Shape, quote};
+use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use crate::domain::rejection::Rejection;
+use crate::telemetry::labels::DeadLetter;
+use std::sync::Arc;
+
+/// The first byte of the Confluent wire format.
+const MAGIC: u8 = 0;
+
+/// Why a record can't be read as a command. Messages never hold any of its contents.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The value is null.
+    #[error("the value is null")]
+    NullValue,
+    /// The value does not begin with byte 0 and a schema id.
+    #[error("the value is not in the Confluent wire format (byte 0, schema id, Avro)")]
+    NotWireFormat,
+    /// The registry says that it has no such schema.
+    #[error("the registry has no schema with id {id}")]
+    UnknownSchemaId {
+        /// The id in the value.
+        id: u32,
+    },
+    /// The writer's schema is not one of our commands.
+    #[error("no command is called {name}")]
+    UnknownRecordName {
+        /// What it is, quoted.
+        name: Arc<str>,
+    },
+    /// The writer's schema is recursive, nested too deep, no Avro schema at all, or can't be resolved onto ours.
+    #[error("the writer's schema can't be used: {reason}")]
+    SchemaUnusable {
+        /// In which way.
+        reason: Arc<str>,
+    },
+    /// The bytes are not what the writer's schema says.
+    #[error("the value does not match its writer's schema: {0}")]
+    Malformed(#[from] Malformed),
+    /// Key, value and headers together are over `max_command_bytes`.
+    #[error("the record has {size} bytes, more than the {max} allowed")]
+    TooLarge {
+        /// Key, value and headers, in bytes.
+        size: usize,
+        /// `max_command_bytes`.
+        max: usize,
+    },
+    /// A correlation header is over [`MAX_CORRELATION_BYTES`](super::headers::MAX_CORRELATION_BYTES).
+    #[error("a correlation header is longer than {} bytes", super::headers::MAX_CORRELATION_BYTES)]
+    CorrelationHeaderTooLong,
+}
+
+impl Unreadable {
+    /// For the dead letter's header `__connect.errors.exception.class.name`, and as a metric's label.
+    pub fn class_name(&self) -> &'static str {
+        match self {
+            Self::NullValue => "crm.NullValue",
+            Self::NotWireFormat => "crm.NotWireFormat",
+            Self::UnknownSchemaId { .. } => "crm.UnknownSchemaId",
+            Self::UnknownRecordName { .. } => "crm.UnknownRecordName",
+            Self::SchemaUnusable { .. } => "crm.SchemaUnusable",
+            Self::Malformed(_) => "crm.Malformed",
+            Self::TooLarge { .. } => "crm.TooLarge",
+            Self::CorrelationHeaderTooLong => "crm.CorrelationHeaderTooLong",
+        }
+    }
+
+    /// For the dead letter's header `__connect.errors.stage`: the stage as Kafka Connect calls it.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "KAFKA_CONSUME",
+            Self::CorrelationHeaderTooLong => "HEADER_CONVERTER",
+            _ => "VALUE_CONVERTER",
+        }
+    }
+
+    /// False if not even a reply may be sent: what it would be correlated by is what is wrong.
+    pub fn has_reply(&self) -> bool {
+        *self != Self::CorrelationHeaderTooLong
+    }
+
+    /// What the CRM is told.
+    pub fn rejection(&self) -> Rejection {
+        Rejection::RecordUnreadable { reason: self.to_string().into() }
+    }
+
+    fn unusable(reason: impl Into<Arc<str>>) -> Self {
+        Self::SchemaUnusable { reason: reason.into() }
+    }
+}
+
+impl From<&Unreadable> for DeadLetter {
+    fn from(unreadable: &Unreadable) -> Self {
+        match unreadable {
+            Unreadable::NullValue => Self::NullValue,
+            Unreadable::NotWireFormat => Self::NotWireFormat,
+            Unreadable::UnknownSchemaId { .. } => Self::UnknownSchemaId,
+            Unreadable::UnknownRecordName { .. } => Self::UnknownRecordName,
+            Unreadable::SchemaUnusable { .. } => Self::SchemaUnusable,
+            Unreadable::Malformed(_) => Self::Malformed,
+            Unreadable::TooLarge { .. } => Self::TooLarge,
+            Unreadable::CorrelationHeaderTooLong => Self::CorrelationHeaderTooLong,
+        }
+    }
+}
+
+/// Takes the Confluent wire format apart: schema id and body.
+///
+/// # Errors
+/// The value is null or not in the wire format.
+pub fn frame(value: Option<&[u8]>) -> Result<(u32, &[u8]), Unreadable> {
+    let value = value.ok_or(Unreadable::NullValue)?;
+    match value.split_first_chunk::<5>() {
+        Some(([MAGIC, id @ ..], body)) => Ok((u32::from_be_bytes(*id), body)),
+        _ => Err(Unreadable::NotWireFormat),
+    }
+}
+
+/// The beginning of a value in the Confluent wire format; the body is to be appended.
+pub fn frame_prefix(schema_id: u32) -> [u8; 5] {
+    let [a, b, c, d] = schema_id.to_be_bytes();
+    [MAGIC, a, b, c, d]
+}
+
+/// The schema that a command was written with, found to be readable.
+#[derive(Debug)]
+pub struct WriterSchema {
+    use_case: UseCaseName,
+    shape: Arc<Shape>,
+}
+
+impl WriterSchema {
+    /// Checks a schema that refers to no others.
+    ///
+    /// # Errors
+    /// It is none of our commands, or can't be resolved onto ours.
+    pub fn parse(json: &str) -> Result<Self, Unreadable> {
+        Self::parse_with_references(json, &[])
+    }
+
+    /// Checks a schema. `references` are the schemas that the registry says it refers to, in any order.
+    ///
+    /// # Errors
+    /// It is none of our commands, or can't be resolved onto ours.
+    pub fn parse_with_references(json: &str, references: &[String]) -> Result<Self, Unreadable> {
+        let shape = Shape::parse(json, references).map_err(Unreadable::unusable)?;
+        let Shape::Record(record) = &*shape else {
+            return Err(Unreadable::UnknownRecordName { name: shape.describe().into() });
+        };
+        let use_case = recognise(&record.full_name)
+            .ok_or_else(|| Unreadable::UnknownRecordName { name: quote(&record.full_name).into() })?;
+        check_command(use_case, record).map_err(Unreadable::unusable)?;
+        Ok(Self { use_case, shape })
+    }
+
+    /// Which command it is.
+    pub fn use_case(&self) -> UseCaseName {
+        self.use_case
+    }
+
+    /// Decodes a body.
+    ///
+    /// # Errors
+    /// The bytes are not what the schema says.
+    pub fn decode(&self, body: &[u8]) -> Result<RawCommand, Unreadable> {
+        let mut body = Body::new(body);
+        let mut command =
+            RawCommand { use_case: self.use_case, request_id: None, reference: None, value: None, expected_version: None };
+        let Shape::Record(record) = &*self.shape else { unreachable!("parse accepts nothing but records") };
+        for field in &record.fields {
+            match Slot::of(self.use_case, &field.name) {
+                Some(Slot::RequestId) => command.request_id = text(&mut body, &field.shape)?,
+                Some(Slot::Reference) => command.reference = reference(&mut body, &field.shape)?,
+                Some(Slot::Value) => command.value = text(&mut body, &field.shape)?,
+                Some(Slot::ExpectedVersion) => command.expected_version = long(&mut body, &field.shape)?,
+                None => body.skip(&field.shape)?,
+            }
+        }
+        body.finish()?;
+        Ok(command)
+    }
+}
+
+fn recognise(full_name: &str) -> Option<UseCaseName> {
+    let record = full_name.strip_prefix(NAMESPACE)?.strip_prefix('.')?;
+    UseCaseName::ALL.iter().copied().find(|u| u.record() == record)
+}
+
+/// The fields of our records.
+enum Slot {
+    RequestId,
+    Reference,
+    Value,
+    ExpectedVersion,
+}
+
+impl Slot {
+    fn of(use_case: UseCaseName, field: &str) -> Option<Self> {
+        match field {
+            "requestId" => Some(Self::RequestId),
+            "expectedVersion" => Some(Self::ExpectedVersion),
+            f if f == use_case.entity_type().name() => Some(Self::Reference),
+            f if f == use_case.value_field() => Some(Self::Value),
+            _ => None,
+        }
+    }
+}
+
+/// The name of our record for references. Avro resolves a record only onto one of the same name, namespace aside.
+const REFERENCE_RECORD: &str = "EntityRef";
+
+/// The fields of a reference.
+const EXTERNAL_ID: &str = "externalId";
+const REF_ID: &str = "refId";
+
+/// That each value of a writer's record can be resolved onto ours. [`WriterSchema::decode`] rests on it.
+fn check_command(use_case: UseCaseName, record: &Record) -> Result<(), String> {
+    record.fields.iter().try_for_each(|field| match Slot::of(use_case, &field.name) {
+        Some(Slot::RequestId | Slot::Value) => check_text(&field.name, &field.shape),
+        Some(Slot::ExpectedVersion) => check_long(&field.name, &field.shape),
+        Some(Slot::Reference) => check_reference(&field.name, &field.shape),
+        None => Ok(()),
+    })
+}
+
+fn check_text(field: &str, shape: &Shape) -> Result<(), String> {
+    each_branch(field, shape, "string", |s| matches!(s, Shape::Null | Shape::String | Shape::Bytes))
+}
+
+fn check_long(field: &str, shape: &Shape) -> Result<(), String> {
+    each_branch(field, shape, "long", |s| matches!(s, Shape::Null | Shape::Int | Shape::Long))
+}
+
+fn check_reference(field: &str, shape: &Shape) -> Result<(), String> {
+    let is_reference = |s: &Shape| match s {
+        Shape::Null => true,
+        Shape::Record(record) => record.name() == REFERENCE_RECORD,
+        _ => false,
+    };
+    each_branch(field, shape, REFERENCE_RECORD, is_reference)?;
+    branches(shape).try_for_each(|branch| match branch {
+        Shape::Record(record) => record
+            .fields
+            .iter()
+            .filter(|f| matches!(&*f.name, EXTERNAL_ID | REF_ID))
+            .try_for_each(|f| check_text(&format!("{field}.{}", f.name), &f.shape)),
+        _ => Ok(()),
+    })
+}
+
+fn each_branch(field: &str, shape: &Shape, ours: &str, is_readable: impl Fn(&Shape) -> bool) -> Result<(), String> {
+    match branches(shape).find(|branch| !is_readable(branch)) {
+        Some(branch) => Err(format!("{field} is {}, which can't be read as a nullable {ours}", branch.describe())),
+        None => Ok(()),
+    }
+}
+
+fn branches(shape: &Shape) -> impl Iterator<Item = &Shape> {
+    match shape {
+        Shape::Union(branches) => branches.as_slice().iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+        other => vec![other],
+    }
+    .into_iter()
+}
+
+/// Steps into the branch of a union, if it is one.
+fn resolve<'s>(body: &mut Body<'_>, shape: &'s Shape) -> Result<&'s Shape, Malformed> {
+    match shape {
+        Shape::Union(branches) => body.branch(branches),
+        other => Ok(other),
+    }
+}
+
+fn text(body: &mut Body<'_>, shape: &Shape) -> Result<Option<String>, Malformed> {
+    match resolve(body, shape)? {
+        Shape::Null => Ok(None),
+        Shape::String | Shape::Bytes => body.text().map(|t| Some(t.into())),
+        other => unreachable!("check_text lets no {} pass", other.describe()),
+    }
+}
+
+fn long(body: &mut Body<'_>, shape: &Shape) -> Result<Option<i64>, Malformed> {
+    match resolve(body, shape)? {
+        Shape::Null => Ok(None),
+        Shape::Int => body.int().map(|i| Some(i.into())),
+        Shape::Long => body.long().map(Some),
+        other => unreachable!("check_long lets no {} pass", other.describe()),
+    }
+}
+
+fn reference(body: &mut Body<'_>, shape: &Shape) -> Result<Option<RawReference>, Malformed> {
+    let record = match resolve(body, shape)? {
+        Shape::Null => return Ok(None),
+        Shape::Record(record) => record,
+        other => unreachable!("check_reference lets no {} pass", other.describe()),
+    };
+    let mut reference = RawReference::default();
+    for field in &record.fields {
+        match &*field.name {
+            EXTERNAL_ID => reference.external_id = text(body, &field.shape)?,
+            REF_ID => reference.ref_id = text(body, &field.shape)?,
+            _ => body.skip(&field.shape)?,
+        }
+    }
+    Ok(Some(reference))
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "command_random_tests.rs"]
+mod random_tests;

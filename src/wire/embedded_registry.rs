@@ -1,0 +1,299 @@
+//! A small schema registry in this process, for the demo and the tests: the part of Confluent's REST API that serialisers
+//! use, over HTTP, in memory. Ids are global; the same schema has the same id under each subject.
+//!
+//! It keeps what it is given as long as it lives, checks no compatibility (so its level is `NONE`, whatever it is set to), and
+//! deletes nothing.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The largest request. Real schemas have a few KiB.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// The most schemas that it takes, and the most versions of subjects.
+const MAX_SCHEMAS: usize = 10_000;
+
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// A running registry. Stops when it is dropped, or by [`EmbeddedRegistry::stop`].
+#[derive(Debug)]
+pub struct EmbeddedRegistry {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl EmbeddedRegistry {
+    /// Starts one that listens on `address`; port 0 is any free one.
+    ///
+    /// # Errors
+    /// It can't listen there.
+    pub async fn start(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        // An error means that the handle is gone: stop, too.
+        let task = tokio::spawn(serve(listener, async { drop(stopped.await) }));
+        Ok(Self { address, stop: Some(stop), task })
+    }
+
+    /// `http://127.0.0.1:8081`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops it, and waits until the requests under way are answered.
+    ///
+    /// # Errors
+    /// It had failed.
+    pub async fn stop(mut self) -> io::Result<()> {
+        drop(self.stop.take());
+        self.task.await.map_err(io::Error::other)?
+    }
+}
+
+/// Serves a new, empty registry until `shutdown` is ready.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    axum::serve(listener, router()).with_graceful_shutdown(shutdown).await
+}
+
+fn router() -> Router {
+    Router::new()
+        .route("/", get(|| async { answer(&json!({})) }))
+        .route("/subjects", get(subjects))
+        .route("/subjects/{subject}", post(look_up))
+        .route("/subjects/{subject}/versions", get(versions).post(register))
+        .route("/subjects/{subject}/versions/{version}", get(version))
+        .route("/schemas/types", get(|| async { answer(&["AVRO"]) }))
+        .route("/schemas/ids/{id}", get(schema))
+        .route("/schemas/ids/{id}/versions", get(schema_versions))
+        .route("/config", get(config).put(set_config))
+        .route("/config/{subject}", get(config).put(set_config))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(Arc::default())
+}
+
+/// A schema as a producer offers it.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Offer {
+    schema: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    references: Vec<Reference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+struct Reference {
+    name: String,
+    subject: String,
+    version: usize,
+}
+
+struct Schema {
+    offer: Offer,
+    /// The same for the same schema, however it is laid out.
+    canonical: Value,
+}
+
+/// Schema ids count from 1 and versions, too: they are indexes plus 1.
+#[derive(Default)]
+struct Contents {
+    schemas: Vec<Schema>,
+    /// The ids of a subject's versions.
+    subjects: BTreeMap<String, Vec<usize>>,
+}
+
+type Shared = Arc<Mutex<Contents>>;
+
+fn lock(contents: &Shared) -> MutexGuard<'_, Contents> {
+    contents.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Contents {
+    fn id_of(&self, canonical: &Value, references: &[Reference]) -> Option<usize> {
+        let same = |s: &Schema| s.canonical == *canonical && s.offer.references == references;
+        self.schemas.iter().position(same).map(|index| index + 1)
+    }
+
+    fn schema(&self, id: usize) -> Option<&Schema> {
+        self.schemas.get(id.checked_sub(1)?)
+    }
+
+    /// The texts of schemas that `references` name, and of those that these refer to.
+    fn texts(&self, references: &[Reference]) -> Result<BTreeMap<usize, String>, Failure> {
+        let mut texts = BTreeMap::new();
+        let mut open: Vec<&Reference> = references.iter().collect();
+        while let Some(reference) = open.pop() {
+            let ids = self.subjects.get(&reference.subject);
+            let id = ids.and_then(|ids| ids.get(reference.version.checked_sub(1)?));
+            let (id, schema) = id.and_then(|id| Some((*id, self.schema(*id)?))).ok_or(Failure::INVALID_SCHEMA)?;
+            if texts.insert(id, schema.offer.schema.clone()).is_none() {
+                open.extend(&schema.offer.references);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Checks an offer, and gives its canonical form.
+    fn check(&self, offer: &Offer) -> Result<Value, Failure> {
+        if offer.schema_type.as_deref().is_some_and(|kind| kind != "AVRO") {
+            return Err(Failure::INVALID_SCHEMA);
+        }
+        let texts = self.texts(&offer.references)?;
+        apache_avro::Schema::parse_str_with_list(&offer.schema, texts.values()).map_err(|_| Failure::INVALID_SCHEMA)?;
+        // A bare `string` is a schema, too, in quotes.
+        serde_json::from_str(&offer.schema).map_err(|_| Failure::INVALID_SCHEMA)
+    }
+}
+
+/// What is answered where there is nothing else to answer.
+struct Failure {
+    status: StatusCode,
+    error_code: u32,
+    message: &'static str,
+}
+
+impl Failure {
+    const NO_SUBJECT: Self = Self::new(StatusCode::NOT_FOUND, 40401, "Subject not found");
+    const NO_VERSION: Self = Self::new(StatusCode::NOT_FOUND, 40402, "Version not found");
+    const NO_SCHEMA: Self = Self::new(StatusCode::NOT_FOUND, 40403, "Schema not found");
+    const INVALID_SCHEMA: Self = Self::new(StatusCode::UNPROCESSABLE_ENTITY, 42201, "Invalid Avro schema");
+    const INVALID_VERSION: Self = Self::new(StatusCode::UNPROCESSABLE_ENTITY, 42202, "Invalid version");
+    const INVALID_REQUEST: Self = Self::new(StatusCode::BAD_REQUEST, 400, "The request is not the JSON that is expected");
+    const FULL: Self = Self::new(StatusCode::INSUFFICIENT_STORAGE, 50001, "The registry is full");
+
+    const fn new(status: StatusCode, error_code: u32, message: &'static str) -> Self {
+        Self { status, error_code, message }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = json!({ "error_code": self.error_code, "message": self.message });
+        (self.status, answer(&body)).into_response()
+    }
+}
+
+fn answer(body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("texts, numbers and lists of them become JSON");
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|_| Failure::INVALID_REQUEST)
+}
+
+async fn subjects(State(contents): State<Shared>) -> Response {
+    answer(&lock(&contents).subjects.keys().collect::<Vec<_>>())
+}
+
+async fn register(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
+    let offer: Offer = parse(&body)?;
+    let mut contents = lock(&contents);
+    let canonical = contents.check(&offer)?;
+    let known = contents.id_of(&canonical, &offer.references);
+    let versions: usize = contents.subjects.values().map(Vec::len).sum();
+    let id = known.unwrap_or(contents.schemas.len() + 1);
+    if !contents.subjects.get(&subject).is_some_and(|ids| ids.contains(&id)) {
+        if versions >= MAX_SCHEMAS {
+            return Err(Failure::FULL);
+        }
+        contents.subjects.entry(subject).or_default().push(id);
+    }
+    if known.is_none() {
+        contents.schemas.push(Schema { offer, canonical });
+    }
+    Ok(answer(&json!({ "id": id })))
+}
+
+async fn look_up(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
+    let offer: Offer = parse(&body)?;
+    let contents = lock(&contents);
+    let ids = contents.subjects.get(&subject).ok_or(Failure::NO_SUBJECT)?;
+    let id = contents.id_of(&contents.check(&offer)?, &offer.references);
+    let index = ids.iter().position(|i| Some(*i) == id).ok_or(Failure::NO_SCHEMA)?;
+    registered(&contents, &subject, index)
+}
+
+async fn versions(State(contents): State<Shared>, Path(subject): Path<String>) -> Result<Response, Failure> {
+    let contents = lock(&contents);
+    let ids = contents.subjects.get(&subject).ok_or(Failure::NO_SUBJECT)?;
+    Ok(answer(&(1..=ids.len()).collect::<Vec<_>>()))
+}
+
+async fn version(State(contents): State<Shared>, Path((subject, version)): Path<(String, String)>) -> Result<Response, Failure> {
+    let contents = lock(&contents);
+    let ids = contents.subjects.get(&subject).ok_or(Failure::NO_SUBJECT)?;
+    let index = match version.as_str() {
+        "latest" | "-1" => ids.len().checked_sub(1),
+        number => number.parse::<usize>().map_err(|_| Failure::INVALID_VERSION)?.checked_sub(1),
+    };
+    registered(&contents, &subject, index.ok_or(Failure::INVALID_VERSION)?)
+}
+
+/// What is said of a subject's version.
+fn registered(contents: &Contents, subject: &str, index: usize) -> Result<Response, Failure> {
+    let id = contents.subjects.get(subject).and_then(|ids| ids.get(index)).ok_or(Failure::NO_VERSION)?;
+    let mut body = described(contents.schema(*id).ok_or(Failure::NO_SCHEMA)?);
+    body["subject"] = subject.into();
+    body["version"] = (index + 1).into();
+    body["id"] = (*id).into();
+    Ok(answer(&body))
+}
+
+fn described(schema: &Schema) -> Value {
+    let offer = Offer { schema_type: None, ..schema.offer.clone() };
+    serde_json::to_value(offer).expect("texts and numbers become JSON")
+}
+
+/// An id as Confluent reads it; what is no number is not found.
+fn find<'a>(contents: &'a Contents, id: &str) -> Result<(usize, &'a Schema), Failure> {
+    let id = id.parse().map_err(|_| Failure::NO_SCHEMA)?;
+    contents.schema(id).map(|schema| (id, schema)).ok_or(Failure::NO_SCHEMA)
+}
+
+async fn schema(State(contents): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+    find(&lock(&contents), &id).map(|(_, schema)| answer(&described(schema)))
+}
+
+async fn schema_versions(State(contents): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let contents = lock(&contents);
+    let (id, _) = find(&contents, &id)?;
+    let uses = contents.subjects.iter().flat_map(|(subject, ids)| {
+        let indexes = ids.iter().enumerate().filter(move |(_, i)| **i == id);
+        indexes.map(move |(index, _)| json!({ "subject": subject, "version": index + 1 }))
+    });
+    Ok(answer(&uses.collect::<Vec<_>>()))
+}
+
+async fn config() -> Response {
+    answer(&json!({ "compatibilityLevel": "NONE" }))
+}
+
+/// Serialisers' set-up scripts set a level; it is accepted, and has no effect.
+async fn set_config(body: Bytes) -> Result<Response, Failure> {
+    let asked: Value = parse(&body)?;
+    Ok(answer(&json!({ "compatibility": asked["compatibility"].as_str().unwrap_or("NONE") })))
+}
+
+#[cfg(test)]
+#[path = "embedded_registry_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! Headers: what a command's ask for, and what its answers carry.
+//!
+//! A header that stands there more than once counts by its last occurrence, as with Kafka's `lastHeader`; of the correlation
+//! headers, that one is echoed. So an answer carries each at most once, whatever the command carried.
+
+use super::command::Unreadable;
+use crate::domain::Timestamp;
+use crate::domain::rejection::Status;
+use crate::domain::transaction::Transaction;
+use bytes::Bytes;
+use std::borrow::Cow;
+use uuid::Uuid;
+
+/// A record's headers, in order. Values are shared, not copied, between the answers to one command.
+pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
+
+/// The longest correlation header. Each answer carries it, and each duplicate's answer, so it can't be left to the CRM.
+pub const MAX_CORRELATION_BYTES: usize = 1024;
+
+/// The longest `traceparent` that is passed on. The present version has 55 bytes; later ones may be longer.
+pub const MAX_TRACEPARENT_BYTES: usize = 256;
+
+/// The longest name that Kafka allows a topic.
+const MAX_TOPIC_NAME: usize = 249;
+
+const CORRELATION_ID: &str = "correlation-id";
+const KAFKA_CORRELATION_ID: &str = "kafka_correlationId";
+const KAFKA_REPLY_TOPIC: &str = "kafka_replyTopic";
+const KAFKA_REPLY_PARTITION: &str = "kafka_replyPartition";
+const TRACEPARENT: &str = "traceparent";
+const REQUEST_ID: &str = "request-id";
+
+/// What a header that may be missing or wrong says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked<T> {
+    /// It is not there, or null.
+    #[default]
+    Absent,
+    /// It is there and well-formed.
+    Valid(T),
+    /// It is there, but not what it should be.
+    Malformed,
+}
+
+/// What a command's headers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandHeaders {
+    /// The correlation headers, to be echoed with the same bytes. Over-long ones are left out.
+    pub echo: Headers,
+    /// The correlation id that the headers give, as text.
+    pub correlation_id: Option<String>,
+    /// Where the reply shall go: a legal topic name, which says nothing about the allow-list.
+    pub reply_topic: Asked<String>,
+    /// The partition of whichever topic that the reply goes to: not negative.
+    pub reply_partition: Asked<i32>,
+    /// The trace that the command belongs to, well-formed.
+    pub traceparent: Option<Bytes>,
+    /// A correlation header is over [`MAX_CORRELATION_BYTES`], be it one that does not count: the record is unreadable.
+    pub oversized_correlation: bool,
+}
+
+impl CommandHeaders {
+    /// Reads a command's headers. Never fails: what is wrong is ignored, and told.
+    pub fn parse<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
+        let mut parsed = Self::default();
+        let (mut correlation, mut kafka_correlation) = (None, None);
+        for (name, value) in headers {
+            match name {
+                CORRELATION_ID | KAFKA_CORRELATION_ID if value.is_some_and(|v| v.len() > MAX_CORRELATION_BYTES) => {
+                    parsed.oversized_correlation = true;
+                }
+                CORRELATION_ID => correlation = Some(value),
+                KAFKA_CORRELATION_ID => kafka_correlation = Some(value),
+                KAFKA_REPLY_TOPIC => parsed.reply_topic = asked(value, topic_name),
+                KAFKA_REPLY_PARTITION => parsed.reply_partition = asked(value, partition),
+                TRACEPARENT => {
+                    parsed.traceparent = value.filter(|v| is_traceparent(v)).map(Bytes::copy_from_slice);
+                }
+                _ => {}
+            }
+        }
+        let given = |header: Option<Option<&'a [u8]>>| header.flatten().filter(|v| !v.is_empty());
+        parsed.correlation_id =
+            given(correlation).map(correlation_text).or_else(|| given(kafka_correlation).map(kafka_correlation_text));
+        let found = [(CORRELATION_ID, correlation), (KAFKA_CORRELATION_ID, kafka_correlation)];
+        parsed.echo =
+            found.into_iter().filter_map(|(name, value)| Some((name.into(), value?.map(Bytes::copy_from_slice)))).collect();
+        parsed
+    }
+
+    /// True if there is anything that a reply could be correlated by: a reply to an unreadable record is sent only then.
+    pub fn has_correlation(&self) -> bool {
+        self.correlation_id.is_some()
+    }
+
+    /// The headers of the reply.
+    pub fn reply(&self, request_id: Option<&str>, status: Status) -> Headers {
+        let mut headers = Vec::with_capacity(self.echo.len() + 3);
+        headers.extend(request_id.map(|id| text(REQUEST_ID, id)));
+        headers.push(fixed("status-code", status.code_text()));
+        self.pass_on(&mut headers);
+        headers
+    }
+
+    /// The headers of the business transaction: ours, and `CloudEvents` 1.0 in binary mode.
+    pub fn transaction(&self, transaction: &Transaction) -> Headers {
+        let mut headers = Vec::with_capacity(self.echo.len() + 9);
+        headers.extend([
+            text(REQUEST_ID, transaction.request_id.as_str()),
+            fixed("content-type", "application/avro"),
+            fixed("ce_specversion", "1.0"),
+            text("ce_id", &transaction.id().to_string()),
+            text("ce_type", &format!("crm.v1.{}", transaction.use_case.name())),
+            fixed("ce_source", "/crm-processor"),
+            text("ce_subject", &transaction.entity.key()),
+            text("ce_time", &rfc3339(transaction.occurred_at)),
+        ]);
+        self.pass_on(&mut headers);
+        headers
+    }
+
+    fn pass_on(&self, headers: &mut Headers) {
+        headers.extend(self.echo.iter().cloned());
+        headers.extend(self.traceparent.iter().map(|t| (TRACEPARENT.into(), Some(t.clone()))));
+    }
+}
+
+/// Where a dead letter came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// The record's own offset.
+    pub offset: i64,
+}
+
+/// The headers of a dead letter: the record's own, as they came, then those that Kafka Connect would add.
+pub fn dead_letter<'a>(
+    original: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    origin: Origin<'_>,
+    error: &Unreadable,
+) -> Headers {
+    let original = original.into_iter().map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice)));
+    let added = [
+        text("__connect.errors.topic", origin.topic),
+        text("__connect.errors.partition", &origin.partition.to_string()),
+        text("__connect.errors.offset", &origin.offset.to_string()),
+        fixed("__connect.errors.stage", error.stage()),
+        fixed("__connect.errors.exception.class.name", error.class_name()),
+        text("__connect.errors.exception.message", &error.to_string()),
+    ];
+    original.chain(added).collect()
+}
+
+/// `2026-01-31T23:59:59.123Z`. RFC 3339 has four digits for the year: what lies outside becomes the first or last instant.
+pub fn rfc3339(at: Timestamp) -> String {
+    const FIRST: Timestamp = -62_167_219_200_000;
+    const LAST: Timestamp = 253_402_300_799_999;
+    let at = at.clamp(FIRST, LAST);
+    let second = time::OffsetDateTime::from_unix_timestamp(at.div_euclid(1000)).expect("the years 0 to 9999 are in range");
+    let (date, (hour, minute, second)) = (second.date(), second.to_hms());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", at.rem_euclid(1000))
+}
+
+fn text(name: &'static str, value: &str) -> (Cow<'static, str>, Option<Bytes>) {
+    (name.into(), Some(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+fn fixed(name: &'static str, value: &'static str) -> (Cow<'static, str>, Option<Bytes>) {
+    (name.into(), Some(Bytes::from_static(value.as_bytes())))
+}
+
+/// `correlation-id`: UTF-8 as it is, else 16 bytes are a UUID, else hexadecimal.
+fn correlation_text(bytes: &[u8]) -> String {
+    match (std::str::from_utf8(bytes), uuid_text(bytes)) {
+        (Ok(text), _) => text.into(),
+        (Err(_), Some(uuid)) => uuid,
+        (Err(_), None) => hexadecimal(bytes),
+    }
+}
+
+/// `kafka_correlationId`: Spring sends 16 random bytes, which may by chance be UTF-8; a text of 16 bytes is printable.
+fn kafka_correlation_text(bytes: &[u8]) -> String {
+    match uuid_text(bytes) {
+        Some(uuid) if !bytes.iter().all(|b| matches!(b, b' '..=b'~')) => uuid,
+        _ => correlation_text(bytes),
+    }
+}
+
+fn uuid_text(bytes: &[u8]) -> Option<String> {
+    Some(Uuid::from_bytes(bytes.try_into().ok()?).to_string())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes whatever is written");
+        text
+    })
+}
+
+fn asked<T>(value: Option<&[u8]>, parse: impl FnOnce(&[u8]) -> Option<T>) -> Asked<T> {
+    match value.map(parse) {
+        None => Asked::Absent,
+        Some(Some(value)) => Asked::Valid(value),
+        Some(None) => Asked::Malformed,
+    }
+}
+
+fn topic_name(bytes: &[u8]) -> Option<String> {
+    let is_legal = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let legal = (1..=MAX_TOPIC_NAME).contains(&bytes.len()) && bytes.iter().all(is_legal) && bytes != b"." && bytes != b"..";
+    legal.then(|| String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn partition(bytes: &[u8]) -> Option<i32> {
+    Some(i32::from_be_bytes(bytes.try_into().ok()?)).filter(|p| *p >= 0)
+}
+
+/// W3C Trace Context: version, trace id, parent id, flags, in lower-case hexadecimal. Later versions may append to that.
+fn is_traceparent(bytes: &[u8]) -> bool {
+    const TODAYS_LENGTH: usize = 55;
+    if bytes.len() > MAX_TRACEPARENT_BYTES {
+        return false;
+    }
+    let Some((known, rest)) = bytes.split_at_checked(TODAYS_LENGTH) else { return false };
+    let parts: Vec<&[u8]> = known.split(|b| *b == b'-').collect();
+    let [version, trace_id, parent_id, flags] = parts[..] else { return false };
+    let is_hex = |part: &[u8], length| part.len() == length && part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_set = |part: &[u8]| part.iter().any(|b| *b != b'0');
+    let is_complete = if version == b"00" { rest.is_empty() } else { rest.is_empty() || rest[0] == b'-' };
+    is_hex(version, 2)
+        && version != b"ff"
+        && is_hex(trace_id, 32)
+        && is_set(trace_id)
+        && is_hex(parent_id, 16)
+        && is_set(parent_id)
+        && is_hex(flags, 2)
+        && is_complete
+}
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;

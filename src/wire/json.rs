@@ -1,0 +1,184 @@
+//! For the command line: any record as JSON, and commands from their fields.
+
+use super::answer::{parse, writer};
+use super::body::{Body, Malformed};
+use super::command::{Unreadable, frame};
+use super::registry::{Registry, RegistryFault};
+use super::shape::Shape;
+use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use apache_avro::Schema;
+use apache_avro::types::Value as Avro;
+use apache_avro::writer::datum::GenericDatumWriter;
+use base64::Engine;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+/// The most values that one record may hold. An array may hold billions that take no bytes, but all take memory as JSON.
+pub const MAX_VALUES: usize = 1_000_000;
+
+/// Any schema, for decoding to JSON.
+#[derive(Clone, Debug)]
+pub struct GenericSchema(Arc<Shape>);
+
+impl GenericSchema {
+    /// Reads a schema that refers to no others.
+    ///
+    /// # Errors
+    /// It is no Avro schema, recursive, or nested too deep.
+    pub fn parse(json: &str) -> Result<Self, Unreadable> {
+        Shape::parse(json, &[]).map(Self).map_err(|reason| Unreadable::SchemaUnusable { reason: reason.into() })
+    }
+
+    /// Decodes a body. Unions become what they hold, enums their symbol, bytes and fixed base64; numbers stay as they are in
+    /// Avro, so a timestamp is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The bytes are not what the schema says, or hold more than [`MAX_VALUES`].
+    pub fn decode(&self, body: &[u8]) -> Result<Value, Unreadable> {
+        let mut reader = Reader { body: Body::new(body), left: MAX_VALUES };
+        let value = reader.value(&self.0)?;
+        reader.body.finish()?;
+        Ok(value)
+    }
+}
+
+/// Decodes records of any schema that the registry has, for as long as there are not too many of them.
+#[derive(Debug)]
+pub struct JsonDecoder {
+    registry: Registry,
+    schemas: HashMap<u32, GenericSchema>,
+}
+
+impl JsonDecoder {
+    /// The most schemas that are kept; then it begins afresh.
+    const MAX_SCHEMAS: usize = 100;
+
+    /// Decodes with the schemas of `registry`.
+    pub fn new(registry: Registry) -> Self {
+        Self { registry, schemas: HashMap::new() }
+    }
+
+    /// Decodes a value in the Confluent wire format.
+    ///
+    /// # Errors
+    /// The registry can't be asked; or, inside, the value can't be read.
+    pub async fn decode(&mut self, value: Option<&[u8]>) -> Result<Result<Value, Unreadable>, RegistryFault> {
+        let (id, body) = match frame(value) {
+            Ok(framed) => framed,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !self.schemas.contains_key(&id) {
+            let Some(json) = self.registry.schema_json(id).await? else { return Ok(Err(Unreadable::UnknownSchemaId { id })) };
+            let schema = match GenericSchema::parse(&json) {
+                Ok(schema) => schema,
+                Err(error) => return Ok(Err(error)),
+            };
+            if self.schemas.len() >= Self::MAX_SCHEMAS {
+                self.schemas.clear();
+            }
+            self.schemas.insert(id, schema);
+        }
+        Ok(self.schemas[&id].decode(body))
+    }
+}
+
+struct Reader<'a> {
+    body: Body<'a>,
+    /// How many more values there may be.
+    left: usize,
+}
+
+impl Reader<'_> {
+    fn value(&mut self, shape: &Shape) -> Result<Value, Unreadable> {
+        self.left = self.left.checked_sub(1).ok_or(Malformed::TooMany)?;
+        Ok(match shape {
+            Shape::Null => Value::Null,
+            Shape::Boolean => self.body.boolean()?.into(),
+            Shape::Int => self.body.int()?.into(),
+            Shape::Long => self.body.long()?.into(),
+            Shape::Float => f32::from_le_bytes(self.array()?).into(),
+            Shape::Double => f64::from_le_bytes(self.array()?).into(),
+            Shape::Bytes => base64(self.body.bytes()?),
+            Shape::String => self.body.text()?.into(),
+            Shape::Fixed(size) => base64(self.body.take(*size)?),
+            Shape::Enum(symbols) => self.body.symbol(symbols)?.into(),
+            Shape::Array(item) => {
+                let mut items = Vec::new();
+                self.blocks(|reader| {
+                    items.push(reader.value(item)?);
+                    Ok(())
+                })?;
+                items.into()
+            }
+            Shape::Map(value) => {
+                let mut entries = Map::new();
+                self.blocks(|reader| {
+                    let key = reader.body.text()?.to_owned();
+                    entries.insert(key, reader.value(value)?);
+                    Ok(())
+                })?;
+                entries.into()
+            }
+            Shape::Union(branches) => {
+                let branch = self.body.branch(branches)?;
+                self.value(branch)?
+            }
+            Shape::Record(record) => {
+                let field = |f: &super::shape::Field| Ok((f.name.to_string(), self.value(&f.shape)?));
+                Value::Object(record.fields.iter().map(field).collect::<Result<_, Unreadable>>()?)
+            }
+        })
+    }
+
+    fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Unreadable>) -> Result<(), Unreadable> {
+        while let Some(block) = self.body.block()? {
+            (0..block.count).try_for_each(|_| item(self))?;
+            self.body.end_block(&block)?;
+        }
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.body.take(N).map(|bytes| bytes.try_into().expect("N bytes were taken"))
+    }
+}
+
+fn base64(bytes: &[u8]) -> Value {
+    base64::engine::general_purpose::STANDARD.encode(bytes).into()
+}
+
+/// A command's body. The beginning of its value is [`frame_prefix`](super::command::frame_prefix) of its schema's id.
+pub fn encode_command(command: &RawCommand) -> Vec<u8> {
+    static WRITERS: LazyLock<Vec<(UseCaseName, GenericDatumWriter<'static>)>> = LazyLock::new(|| {
+        static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| UseCaseName::ALL.iter().map(|u| parse(u.schema())).collect());
+        UseCaseName::ALL.iter().copied().zip(SCHEMAS.iter().map(writer)).collect()
+    });
+    let use_case = command.use_case;
+    let reference = command.reference.as_ref().map(|RawReference { external_id, ref_id }| {
+        Avro::Record(vec![("externalId".into(), text(external_id.as_deref())), ("refId".into(), text(ref_id.as_deref()))])
+    });
+    let record = Avro::Record(vec![
+        ("requestId".into(), text(command.request_id.as_deref())),
+        (use_case.entity_type().name().into(), nullable(reference)),
+        (use_case.value_field().into(), text(command.value.as_deref())),
+        ("expectedVersion".into(), nullable(command.expected_version.map(Avro::Long))),
+    ]);
+    let (_, writer) = WRITERS.iter().find(|(u, _)| *u == use_case).expect("each use case has a writer");
+    writer.write_value_to_vec(record).expect("a test encodes each use case's record")
+}
+
+fn text(value: Option<&str>) -> Avro {
+    nullable(value.map(|v| Avro::String(v.into())))
+}
+
+fn nullable(value: Option<Avro>) -> Avro {
+    match value {
+        None => Avro::Union(0, Box::new(Avro::Null)),
+        Some(value) => Avro::Union(1, Box::new(value)),
+    }
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+//! What goes over the wire: Avro in and out, headers, and the schema registry.
+//!
+//! - [`command`]: from a record's value to a [`RawCommand`](crate::domain::command::RawCommand), or why it can't be read
+//! - [`answer`]: replies and business transactions as Avro
+//! - [`headers`]: what a command's headers ask for, and what its answers carry
+//! - [`registry`]: the client of the schema registry; [`embedded_registry`]: a small one in this process
+//! - [`json`]: any record as JSON, and commands from their fields, for the command line
+//!
+//! Values are in the Confluent wire format: byte 0, the schema id as 4 bytes big-endian, Avro binary.
+//!
+//! **Reading is ours, writing is apache-avro's.** The bytes of a command come from outside, and apache-avro 0.22 takes the end
+//! of its input for null, allocates for values that take no bytes (an array of a billion nulls), checks a schema's defaults in
+//! time exponential to its size, and can't resolve a string with logical type uuid, or a record that is named a second time,
+//! onto ours. So `shape` checks the writer's schema once, and `body` walks the bytes once, in time linear to their number, and
+//! picks out the five values that a command has. The tests hold it against apache-avro.
+
+pub mod answer;
+mod body;
+pub mod command;
+pub mod embedded_registry;
+pub mod headers;
+pub mod json;
+pub mod registry;
+mod shape;
+
+use crate::domain::command::UseCaseName;
+
+/// The Avro schema of `crm.v1.Reply`.
+pub const REPLY_SCHEMA: &str = include_str!("../../schemas/Reply.avsc");
+
+/// The Avro schema of `crm.v1.BusinessTransaction`. [`REPLY_SCHEMA`] repeats it.
+pub const TRANSACTION_SCHEMA: &str = include_str!("../../schemas/BusinessTransaction.avsc");
+
+/// The namespace of all our records.
+pub const NAMESPACE: &str = "crm.v1";
+
+/// How many bytes apache-avro may allocate for one value, unless told otherwise.
+pub const MAX_AVRO_ALLOCATION: usize = 512 * 1024 * 1024;
+
+/// Bounds what apache-avro allocates, once for the whole process: call it first in `main`. (Nothing here lets apache-avro
+/// decode; this holds if somebody does.)
+pub fn limit_allocation() {
+    apache_avro::util::max_allocation_bytes(MAX_AVRO_ALLOCATION);
+}
+
+/// The subject of the replies' schema: `<topic>-value`.
+pub fn reply_subject(replies_topic: &str) -> String {
+    format!("{replies_topic}-value")
+}
+
+/// The subject of the business transactions' schema: `<topic>-value`.
+pub fn transaction_subject(transactions_topic: &str) -> String {
+    format!("{transactions_topic}-value")
+}
+
+/// The subject of a command's schema: `<topic>-crm.v1.<Record>`, as `TopicRecordNameStrategy` has it.
+pub fn command_subject(commands_topic: &str, use_case: UseCaseName) -> String {
+    format!("{commands_topic}-{NAMESPACE}.{}", use_case.record())
+}
+
+/// What `setup` registers: each subject with its schema.
+pub fn subjects(commands_topic: &str, replies_topic: &str, transactions_topic: &str) -> Vec<(String, &'static str)> {
+    let commands = UseCaseName::ALL.iter().map(|u| (command_subject(commands_topic, *u), u.schema()));
+    let answers = [(reply_subject(replies_topic), REPLY_SCHEMA), (transaction_subject(transactions_topic), TRANSACTION_SCHEMA)];
+    commands.chain(answers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn the_reply_repeats_the_schema_of_the_business_transaction() {
+        let reply: Value = serde_json::from_str(REPLY_SCHEMA).unwrap();
+        let transaction: Value = serde_json::from_str(TRANSACTION_SCHEMA).unwrap();
+        let field = reply["fields"].as_array().unwrap().iter().find(|f| f["name"] == "businessTransaction").unwrap();
+        assert_eq!(field["type"][1], transaction);
+    }
+
+    #[test]
+    fn subjects_are_named_by_topic_and_commands_by_record_too() {
+        let subjects = subjects("crm.commands", "crm.replies", "crm.transactions");
+        let names: Vec<&str> = subjects.iter().map(|(subject, _)| subject.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "crm.commands-crm.v1.UpdateCustomerCustomName",
+                "crm.commands-crm.v1.UpdateCustomerSegment",
+                "crm.commands-crm.v1.UpdateAccountExternalId",
+                "crm.commands-crm.v1.UpdateSubscriberExternalId",
+                "crm.replies-value",
+                "crm.transactions-value",
+            ]
+        );
+        for (subject, schema) in &subjects {
+            assert!(apache_avro::Schema::parse_str(schema).is_ok(), "{subject}");
+        }
+    }
+}

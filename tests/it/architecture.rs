@@ -1,0 +1,348 @@
+//! Who may use whom. Dependencies point one way, cli → processor → kafka, store, wire → flow → domain, and the business
+//! rules are pure. A plain scan of the sources proves it: every path in them is held against the tables below.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A module of the crate, and which others it may use.
+struct Layer {
+    name: &'static str,
+    uses: &'static [&'static str],
+}
+
+/// From the bottom up. Configuration and telemetry stand aside: all but the pure modules may use them.
+const LAYERS: &[Layer] = &[
+    Layer { name: "domain", uses: &[] },
+    Layer { name: "flow", uses: &["domain"] },
+    Layer { name: "config", uses: &["domain"] },
+    Layer { name: "telemetry", uses: &["domain", "config"] },
+    Layer { name: "wire", uses: &["domain", "flow", "config", "telemetry"] },
+    Layer { name: "store", uses: &["domain", "config", "telemetry"] },
+    Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry"] },
+    Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry"] },
+    Layer { name: "cli", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry"] },
+];
+
+/// Modules without I/O, clocks, threads or async.
+const PURE: &[&str] = &["domain", "flow"];
+/// The packages that pure modules may use: texts, ids, and how values are written down.
+const PURE_PACKAGES: &[&str] =
+    &["base64", "serde", "serde_json", "thiserror", "unicode_general_category", "unicode_normalization", "uuid"];
+/// What they may not use of the standard library.
+const IMPURE_STD: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::future",
+    "std::io",
+    "std::net",
+    "std::os",
+    "std::process",
+    "std::sync::mpsc",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "std::time::UNIX_EPOCH",
+    "Instant::now",
+    "SystemTime::now",
+];
+
+#[test]
+fn each_module_of_the_crate_has_its_place() {
+    let placed: BTreeSet<_> = LAYERS.iter().map(|l| l.name.to_owned()).collect();
+    let there: BTreeSet<_> = sources().into_iter().filter_map(|s| s.module.into_iter().next()).collect();
+    let misplaced: Vec<_> = there.difference(&placed).collect();
+    assert!(misplaced.is_empty(), "new modules need their place in LAYERS: {misplaced:?}");
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut findings = Findings::default();
+    for source in sources() {
+        let Some(layer) = LAYERS.iter().find(|l| source.module.first().is_some_and(|m| m == l.name)) else { continue };
+        for path in paths(&source.text) {
+            let Some(used) = top_level_module(&path.segments, &source.module) else { continue };
+            if used != layer.name && LAYERS.iter().any(|l| l.name == used) && !layer.uses.contains(&used.as_str()) {
+                findings.add(&source, &path, &format!("{} may use only {:?} of this crate", layer.name, layer.uses));
+            }
+        }
+    }
+    findings.assert_none();
+}
+
+#[test]
+fn pure_modules_do_no_input_or_output_and_read_no_clock() {
+    let packages = packages();
+    let mut findings = Findings::default();
+    for source in sources().into_iter().filter(|s| s.module.first().is_some_and(|m| PURE.contains(&m.as_str()))) {
+        for path in paths(&source.text) {
+            let written = path.segments.join("::");
+            let package = &path.segments[0];
+            if path.segments.len() > 1 && packages.contains(package) && !PURE_PACKAGES.contains(&package.as_str()) {
+                findings.add(&source, &path, &format!("a pure module may use only {PURE_PACKAGES:?}"));
+            }
+            // Tests may: a seed comes in by a variable.
+            if !source.is_test() && IMPURE_STD.iter().any(|i| written == *i || written.starts_with(&format!("{i}::"))) {
+                findings.add(&source, &path, "time comes in as an argument, and everything else is done by the callers");
+            }
+            if written == "async" || written == "await" {
+                findings.add(&source, &path, "pure modules take events and return actions; they never wait");
+            }
+        }
+    }
+    findings.assert_none();
+}
+
+#[test]
+fn errors_without_a_type_stay_in_the_command_line() {
+    let mut findings = Findings::default();
+    for source in sources().into_iter().filter(|s| s.module.first().is_some_and(|m| m != "cli")) {
+        for path in paths(&source.text).into_iter().filter(|p| p.segments[0] == "anyhow" && p.segments.len() > 1) {
+            findings.add(&source, &path, "each module has its own error type; anyhow is for cli");
+        }
+    }
+    findings.assert_none();
+}
+
+#[test]
+fn the_scan_sees_what_it_should() {
+    let source = r##"
+        //! crate::comment::one
+        use crate::store::{self, claims::{Claims, Other as Renamed}, cql};
+        /* crate::comment::two /* nested */ crate::comment::three */
+        pub(crate) fn f<'a>(x: &'a super::super::wire::Command) -> Vec<crate::flow::Lane> {
+            let text = "crate::text::one"; let raw = r#"crate::text::two " "#; let c = '"'; let e = '\'';
+            tokio::spawn(async { x.await }); ::std::thread::sleep(Instant::now().elapsed());
+        }
+    "##;
+    let got: Vec<_> =
+        paths(source).into_iter().map(|p| p.segments.join("::")).filter(|p| p.contains("::") || p == "async").collect();
+    let expected = [
+        "crate::store::self",
+        "crate::store::claims::Claims",
+        "crate::store::claims::Other",
+        "crate::store::cql",
+        "super::super::wire::Command",
+        "crate::flow::Lane",
+        "tokio::spawn",
+        "async",
+        "std::thread::sleep",
+        "Instant::now",
+    ];
+    assert_eq!(got, expected);
+    for (path, module, expected) in [
+        (&["crate", "wire", "Reply"][..], &["store", "cql"][..], Some("wire")),
+        (&["super", "Claims"], &["store", "cql"], Some("store")),
+        (&["super", "super", "wire", "Reply"], &["store", "cql"], Some("wire")),
+        (&["super", "super", "entity"], &["domain", "tests", "texts"], Some("domain")),
+        (&["self", "cql", "Cql"], &["store"], Some("store")),
+        (&["tokio", "spawn"], &["store"], None),
+    ] {
+        assert_eq!(top_level_module(&owned(path), &owned(module)).as_deref(), expected, "{path:?} in {module:?}");
+    }
+}
+
+/// A source file, and which module it is: `["store", "cql"]`; none for `lib.rs`.
+struct Source {
+    file: PathBuf,
+    module: Vec<String>,
+    text: String,
+}
+
+impl Source {
+    /// A file of tests, by its name; tests within other files count as the program.
+    fn is_test(&self) -> bool {
+        self.module.iter().any(|part| part == "tests" || part.ends_with("_tests"))
+    }
+}
+
+/// A path as it is written, groups of `use` expanded.
+struct Written {
+    line: usize,
+    segments: Vec<String>,
+}
+
+#[derive(Default)]
+struct Findings(String);
+
+impl Findings {
+    fn add(&mut self, source: &Source, path: &Written, why: &str) {
+        let _ = writeln!(self.0, "{}:{}: {}: {why}", source.file.display(), path.line, path.segments.join("::"));
+    }
+
+    fn assert_none(self) {
+        assert!(self.0.is_empty(), "\n{}", self.0);
+    }
+}
+
+/// All files of the library. The binary's `main.rs` uses the library from outside.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut pending = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            pending.extend(entries.map(|entry| entry.expect("a directory entry").path()));
+        } else if path.extension().is_some_and(|e| e == "rs") && path != root.join("main.rs") {
+            let file = path.strip_prefix(&root).expect("it is in src").to_owned();
+            let stem = file.with_extension("");
+            let parts = stem.iter().map(|part| part.to_string_lossy().into_owned());
+            let module = parts.filter(|part| part != "mod" && part != "lib").collect();
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            sources.push(Source { file: Path::new("src").join(file), module, text });
+        }
+    }
+    sources.sort_by(|a, b| a.file.cmp(&b.file));
+    assert!(!sources.is_empty(), "no sources in {}", root.display());
+    sources
+}
+
+/// The names of the packages in Cargo.toml, as paths spell them.
+fn packages() -> BTreeSet<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest = std::fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
+    let manifest: toml::Table = manifest.parse().expect("cargo has read it, too");
+    let tables = ["dependencies", "dev-dependencies"].into_iter().filter_map(|name| manifest.get(name)?.as_table());
+    tables.flat_map(toml::Table::keys).map(|name| name.replace('-', "_")).collect()
+}
+
+/// The first module below the crate's root that `path`, written in `module`, goes into. None for a path that begins with
+/// anything but `crate`, `self` or `super`.
+fn top_level_module(path: &[String], module: &[String]) -> Option<String> {
+    let supers = path.iter().take_while(|s| *s == "super").count();
+    let absolute: Vec<_> = match path[0].as_str() {
+        "crate" => path[1..].to_vec(),
+        "self" => module.to_vec(),
+        "super" => module.iter().take(module.len().saturating_sub(supers)).chain(&path[supers..]).cloned().collect(),
+        _ => return None,
+    };
+    absolute.into_iter().next()
+}
+
+/// All paths in Rust source, single names included. Comments, strings and method names don't count.
+fn paths(source: &str) -> Vec<Written> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let starts = is_name(&tokens[at].1) && (at == 0 || tokens[at - 1].1 != ".");
+        if starts || tokens[at].1 == "await" {
+            at = path(&tokens, at, &mut Vec::new(), &mut found);
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+/// Reads one path, or the branches of one group, from `at`; returns where it ends.
+fn path(tokens: &[(usize, String)], mut at: usize, prefix: &mut Vec<String>, found: &mut Vec<Written>) -> usize {
+    let text = |at: usize| tokens.get(at).map_or("", |t| t.1.as_str());
+    let line = tokens[at].0;
+    let depth = prefix.len();
+    loop {
+        if text(at) == "{" {
+            at += 1;
+            while !matches!(text(at), "}" | "") {
+                at = if is_name(text(at)) || text(at) == "*" { path(tokens, at, prefix, found) } else { at + 1 };
+                if text(at) == "as" {
+                    at += 2;
+                }
+            }
+            prefix.truncate(depth);
+            return at + 1;
+        }
+        prefix.push(text(at).to_owned());
+        at += 1;
+        if text(at) != "::" || !(is_name(text(at + 1)) || matches!(text(at + 1), "{" | "*")) {
+            break;
+        }
+        at += 1;
+    }
+    found.push(Written { line, segments: prefix.clone() });
+    prefix.truncate(depth);
+    at
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// Names, `::` and single characters, each with its line.
+fn tokens(source: &str) -> Vec<(usize, String)> {
+    let mut tokens = Vec::new();
+    let mut rest = source;
+    let mut line = 1;
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if let Some(length) = raw_string(rest) {
+            length
+        } else if first == '"' {
+            quoted(rest, '"')
+        } else if first == '\'' {
+            char_or_lifetime(rest)
+        } else {
+            let name = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            let length = if rest.starts_with("::") { 2 } else { name.max(first.len_utf8()) };
+            if !first.is_whitespace() {
+                tokens.push((line, rest[..length].to_owned()));
+            }
+            length
+        };
+        line += rest[..length].matches('\n').count();
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+fn block_comment(text: &str) -> usize {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < text.len() {
+        match &text.as_bytes()[at..] {
+            [b'/', b'*', ..] => (depth, at) = (depth + 1, at + 2),
+            [b'*', b'/', ..] if depth == 1 => return at + 2,
+            [b'*', b'/', ..] => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+    }
+    text.len()
+}
+
+fn raw_string(text: &str) -> Option<usize> {
+    let after = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    let body = after[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let start = text.len() - body.len();
+    Some(body.find(&end).map_or(text.len(), |at| start + at + end.len()))
+}
+
+fn quoted(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn char_or_lifetime(text: &str) -> usize {
+    let mut after = text.chars().skip(1);
+    match (after.next(), after.next()) {
+        (Some('\\'), _) | (Some(_), Some('\'')) => quoted(text, '\''),
+        _ => 1,
+    }
+}
+
+fn owned(segments: &[&str]) -> Vec<String> {
+    segments.iter().map(|s| (*s).to_owned()).collect()
+}
