@@ -103,7 +103,7 @@ fn faults(random: &mut Random) -> Faults {
     Faults { yields: pick(random, &[1, 3, 8]), unread, unacknowledged, lost, late, stale: pick(random, &[0, 300]) }
 }
 
-fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
+pub fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
     from[usize::try_from(random.below(from.len() as u64)).expect("an index")]
 }
 
@@ -147,7 +147,7 @@ impl Simulation {
                 request = format!("r{phase}-{}", random.below(n));
                 self.reused.lock().unwrap().insert(request.clone());
             }
-            let first = self.submission(&request, random);
+            let first = submission(&self.world, &request, random);
             for _ in 0..pick(random, &[0, 0, 1, 1, 2]) {
                 submissions.push(self.world.again(&first));
             }
@@ -158,23 +158,6 @@ impl Simulation {
             submissions.swap(n, usize::try_from(other).expect("an index"));
         }
         submissions
-    }
-
-    fn submission(&self, request: &str, random: &mut Random) -> Submission {
-        let w = &self.world;
-        let account = random.chance(700);
-        let (ids, entities) =
-            if account { (&ACCOUNT_IDS[..], &["a", "b", "c"][..]) } else { (&CUSTOMER_IDS[..], &["d", "e"][..]) };
-        let reference: RawReference =
-            if random.chance(700) { w.by_id(pick(random, ids)) } else { w.by_ref(pick(random, entities)) };
-        let expected_version = random.chance(200).then(|| pick(random, &[1, 2, 3]));
-        let wanted = w.id(pick(random, &ACCOUNT_IDS));
-        let (use_case, value) = match (account, random.chance(700)) {
-            (true, _) => (UpdateAccountExternalId, wanted.as_str()),
-            (false, true) => (UpdateCustomerCustomName, pick(random, &["Ada", "Bea"])),
-            (false, false) => (UpdateCustomerSegment, "RESIDENTIAL"),
-        };
-        w.submit(use_case, request, reference, value, expected_version)
     }
 
     /// One process after another works at the records, in order, in runs; a crash or a fault takes some of them back.
@@ -249,6 +232,21 @@ impl Simulation {
                 .await;
         }
     }
+}
+
+/// A command in a record of its own.
+pub fn submission<S: ConditionalStore>(w: &World<S>, request: &str, random: &mut Random) -> Submission {
+    let account = random.chance(700);
+    let (ids, entities) = if account { (&ACCOUNT_IDS[..], &["a", "b", "c"][..]) } else { (&CUSTOMER_IDS[..], &["d", "e"][..]) };
+    let reference: RawReference = if random.chance(700) { w.by_id(pick(random, ids)) } else { w.by_ref(pick(random, entities)) };
+    let expected_version = random.chance(200).then(|| pick(random, &[1, 2, 3]));
+    let wanted = w.id(pick(random, &ACCOUNT_IDS));
+    let (use_case, value) = match (account, random.chance(700)) {
+        (true, _) => (UpdateAccountExternalId, wanted.as_str()),
+        (false, true) => (UpdateCustomerCustomName, pick(random, &["Ada", "Bea"])),
+        (false, false) => (UpdateCustomerSegment, "RESIDENTIAL"),
+    };
+    w.submit(use_case, request, reference, value, expected_version)
 }
 
 /// What `work` yields, unless its process crashes: dropped at some await.
