@@ -63,6 +63,8 @@ checks! {
         a_duplicate_by_the_id_that_was_given_up_gets_its_answer,
         a_duplicate_by_an_id_that_another_took_gets_its_answer,
         a_record_finds_its_own_change_though_the_next_holder_used_the_same_request_id,
+        a_duplicate_is_known_under_each_id_that_was_given_up_since,
+        what_an_entity_decides_after_it_gave_an_id_up_is_no_answer_under_that_id,
         an_entity_can_go_back_to_its_old_id,
         of_two_renames_to_one_id_one_is_refused,
         two_processes_at_one_record_apply_it_once;
