@@ -277,16 +277,21 @@ impl Processor {
 
     /// Waits until `/readyz` says yes.
     pub fn until_ready(&self) {
+        self.until_ready_is(true);
+    }
+
+    /// Waits until `/readyz` says so.
+    pub fn until_ready_is(&self, ready: bool) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
             let (status, body) = self.get("/readyz");
-            if status == 200 {
+            if (status == 200) == ready {
                 return;
             }
             let ended = self.process().ended();
             assert!(
                 ended.is_none() && Instant::now() < deadline,
-                "not ready; it ended: {ended:?}; /readyz: {status} {body}; {}",
+                "expected ready: {ready}; it ended: {ended:?}; /readyz: {status} {body}; {}",
                 self.log_tail()
             );
             crate::pause();
