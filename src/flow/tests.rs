@@ -199,7 +199,7 @@ fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
         for (n, size) in sizes.iter().enumerate() {
             batches.push(Finished { at: at(n as i64), outputs: *size });
         }
-        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.next().len()).filter(|n| *n > 0)).collect();
+        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take().len()).filter(|n| *n > 0)).collect();
         assert_eq!(got, *expected, "at most {records} records and {bytes} bytes of {sizes:?}");
     }
 }
@@ -211,7 +211,7 @@ fn a_refused_record_is_tried_alone_and_only_when_its_time_has_come() {
     batches.hold(record(0));
     batches.put_back(vec![record(1), record(2)]);
     batches.push(record(3));
-    let offsets = |b: &mut Batches<usize>| b.next().iter().map(|r| r.at.offset).collect::<Vec<_>>();
+    let offsets = |b: &mut Batches<usize>| b.take().iter().map(|r| r.at.offset).collect::<Vec<_>>();
     batches.try_held();
     assert_eq!(offsets(&mut batches), [0]);
     assert_eq!(offsets(&mut batches), [1, 2, 3]);

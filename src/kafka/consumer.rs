@@ -130,7 +130,11 @@ impl Context {
         let Some(generation) = consumer.group_metadata() else { return };
         // Without knowing what was done, nothing may be read: it could be answered twice.
         while !consumer.assignment_lost() {
-            match committed(consumer, &self.topic, partitions.elements().iter().map(|p| p.partition())) {
+            match committed(
+                consumer,
+                &self.topic,
+                partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition),
+            ) {
                 Ok(partitions) => {
                     let generation = Arc::new(generation);
                     let _ = self.notices.send(Notice::Assigned { epoch, partitions, generation });
@@ -138,7 +142,7 @@ impl Context {
                 }
                 Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
             }
-            std::thread::sleep(COMMITTED_PAUSE);
+            pause(COMMITTED_PAUSE);
         }
     }
 
@@ -194,9 +198,9 @@ pub struct Consuming {
 /// # Errors
 /// librdkafka does not take the configuration, or the thread can't be started.
 pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Consuming, super::StartFault> {
-    let (notice_sender, notices) = mpsc::unbounded_channel();
+    let (notice_sender, notices) = notice_channel();
     let (batch_sender, batches) = mpsc::channel(BATCHES);
-    let (orders, order_receiver) = std_mpsc::channel();
+    let (orders, order_receiver) = order_channel();
     let context = Context { topic: topic.into(), epoch: AtomicU64::new(0), notices: notice_sender };
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[topic])?;
@@ -213,6 +217,27 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
     };
     let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || intake.run())?;
     Ok(Consuming { consumer, notices, batches, orders, thread })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one notice an assignment, a revocation, and every few seconds; a callback must not wait"
+)]
+fn notice_channel() -> (mpsc::UnboundedSender<Notice>, mpsc::UnboundedReceiver<Notice>) {
+    mpsc::unbounded_channel()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an order comes only when a partition is to be paused that was not, or resumed that was"
+)]
+fn order_channel() -> (std_mpsc::Sender<Order>, std_mpsc::Receiver<Order>) {
+    std_mpsc::channel()
+}
+
+#[expect(clippy::disallowed_methods, reason = "for milliseconds, in a callback of librdkafka that has nothing to wait on")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 struct Intake {

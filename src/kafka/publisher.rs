@@ -25,7 +25,7 @@ const INIT: Duration = Duration::from_secs(15);
 /// Between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// How long to wait in one go for the producer's queue to empty.
-const FLUSH_STEP: Duration = Duration::from_millis(20);
+const FLUSH_STEP_MS: i32 = 20;
 
 /// A transaction to be committed.
 pub struct Publication<M> {
@@ -96,11 +96,21 @@ pub fn start<M: Send + 'static>(
     consumer: Arc<CommandConsumer>,
     topic: &str,
 ) -> Result<Publishing<M>, StartFault> {
-    let (publications, receiver) = std_mpsc::channel();
-    let (sender, published) = mpsc::unbounded_channel();
-    let publisher = Publisher { producer: create(&config)?, config, consumer, topic: topic.into() };
-    let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(&receiver, &sender))?;
+    let (publications, inbox) = publication_channel();
+    let (verdicts, published) = verdict_channel();
+    let publisher = Publisher { producer: create(&config)?, config, consumer, topic: topic.into(), verdicts };
+    let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(&inbox))?;
     Ok(Publishing { publications, published, thread })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the processor sends one transaction at a time, and must not wait for this thread")]
+fn publication_channel<M>() -> (std_mpsc::Sender<Publication<M>>, std_mpsc::Receiver<Publication<M>>) {
+    std_mpsc::channel()
+}
+
+#[expect(clippy::disallowed_methods, reason = "one verdict for each transaction, and these come one at a time")]
+fn verdict_channel<M>() -> (mpsc::UnboundedSender<Published<M>>, mpsc::UnboundedReceiver<Published<M>>) {
+    mpsc::unbounded_channel()
 }
 
 /// Collects what could not be delivered. Delivery is reported on failure only.
@@ -145,27 +155,28 @@ enum Failure {
     Transaction(KafkaError),
 }
 
-struct Publisher {
+struct Publisher<M> {
     producer: TransactionalProducer,
     config: ClientConfig,
     consumer: Arc<CommandConsumer>,
     topic: String,
+    verdicts: mpsc::UnboundedSender<Published<M>>,
 }
 
-impl Publisher {
-    fn run<M>(mut self, publications: &std_mpsc::Receiver<Publication<M>>, published: &mpsc::UnboundedSender<Published<M>>) {
+impl<M> Publisher<M> {
+    fn run(mut self, publications: &std_mpsc::Receiver<Publication<M>>) {
         self.initialise();
         while let Ok(publication) = publications.recv() {
             let start = Instant::now();
             let verdict = self.publish(&publication);
             let Publication { epoch, records, .. } = publication;
-            if published.send(Published { epoch, records, verdict, took: start.elapsed() }).is_err() {
+            if self.verdicts.send(Published { epoch, records, verdict, took: start.elapsed() }).is_err() {
                 return;
             }
         }
     }
 
-    fn publish<M>(&mut self, publication: &Publication<M>) -> Verdict {
+    fn publish(&mut self, publication: &Publication<M>) -> Verdict {
         let failure = match self.attempt(publication) {
             Ok(()) => return Verdict::Committed,
             Err(failure) => failure,
@@ -191,7 +202,7 @@ impl Publisher {
         }
     }
 
-    fn attempt<M>(&self, publication: &Publication<M>) -> Result<(), Failure> {
+    fn attempt(&self, publication: &Publication<M>) -> Result<(), Failure> {
         let deadline = Instant::now() + TRANSACTION;
         self.producer.context().take_failures();
         self.producer.begin_transaction().map_err(Failure::Transaction)?;
@@ -204,7 +215,7 @@ impl Publisher {
         retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(Failure::Transaction)
     }
 
-    fn produce<M>(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+    fn produce(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let mut refusals = Vec::new();
         let mut place = 0;
         for (record, finished) in publication.records.iter().enumerate() {
@@ -241,7 +252,7 @@ impl Publisher {
     }
 
     /// Waits until all outputs are delivered, or the broker has refused some.
-    fn flush<M>(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+    fn flush(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         while !flush_step(&self.producer) {
             self.producer.poll(Duration::ZERO);
             if Instant::now() >= deadline {
@@ -274,16 +285,17 @@ impl Publisher {
     }
 
     /// A new producer. Its registration ends whatever transaction the old one has left.
-    fn start_over<M>(&mut self, publication: &Publication<M>) -> Verdict {
+    fn start_over(&mut self, publication: &Publication<M>) -> Verdict {
         self.recreate();
         let partitions = || publication.offsets.iter().map(|o| o.partition);
-        loop {
+        while self.rest() {
             match consumer::committed(&self.consumer, &self.topic, partitions()) {
                 Ok(committed) => return Verdict::Uncertain(committed),
                 Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
             }
-            std::thread::sleep(BACK_OFF);
         }
+        // Nobody is there to hear it.
+        Verdict::Stale
     }
 
     fn recreate(&mut self) {
@@ -296,15 +308,26 @@ impl Publisher {
                 }
                 Err(error) => tracing::error!(%error, "no transactional producer can be made, trying again"),
             }
-            std::thread::sleep(BACK_OFF);
+            if !self.rest() {
+                return;
+            }
         }
+    }
+
+    /// Waits a little before the next attempt; false if the processor has gone.
+    #[expect(clippy::disallowed_methods, reason = "short, and the processor's end is looked for after it")]
+    fn rest(&self) -> bool {
+        std::thread::sleep(BACK_OFF);
+        !self.verdicts.is_closed()
     }
 
     /// Registers with the transaction coordinator, however long that takes.
     fn initialise(&mut self) {
         while let Err(error) = self.producer.init_transactions(INIT) {
             tracing::warn!(%error, "the transaction coordinator does not answer or refuses us, trying again");
-            std::thread::sleep(BACK_OFF);
+            if !self.rest() {
+                return;
+            }
             // After a fatal error this producer is of no use any more.
             if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable())
                 && let Ok(producer) = create(&self.config)
@@ -344,7 +367,7 @@ fn retrying(deadline: Instant, operation: impl Fn() -> Result<(), KafkaError>) -
 fn flush_step(producer: &TransactionalProducer) -> bool {
     use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
     // SAFETY: the pointer is the live producer's; rd_kafka_flush may be called from any thread.
-    unsafe { rd_kafka_flush(producer.client().native_ptr(), FLUSH_STEP.as_millis() as i32) == RD_KAFKA_RESP_ERR_NO_ERROR }
+    unsafe { rd_kafka_flush(producer.client().native_ptr(), FLUSH_STEP_MS) == RD_KAFKA_RESP_ERR_NO_ERROR }
 }
 
 /// Errors of the broker about one record or one topic, which stay however often the record is sent.

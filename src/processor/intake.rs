@@ -92,7 +92,7 @@ impl Intake {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
-        let (loaded, receiver) = mpsc::unbounded_channel();
+        let (loaded, receiver) = schema_channel();
         let intake = Self {
             topic: config.kafka.topics.commands.as_str().into(),
             max_command_bytes: config.kafka.max_command_bytes,
@@ -113,10 +113,11 @@ impl Intake {
         let partition = record.at.partition;
         if let Some(queue) = self.waiting.get_mut(&partition) {
             queue.push_back(record);
-        } else if let Err((record, wait)) = self.admit(record, flow) {
+        } else if let Err(unready) = self.admit(record, flow) {
+            let (record, wait) = *unready;
             self.waiting.entry(partition).or_default().push_back(record);
             flow.block(partition, true);
-            self.wait(wait);
+            self.wait(&wait);
         }
     }
 
@@ -127,9 +128,10 @@ impl Intake {
         }
         for (partition, mut queue) in std::mem::take(&mut self.waiting) {
             while let Some(record) = queue.pop_front() {
-                if let Err((record, wait)) = self.admit(record, flow) {
+                if let Err(unready) = self.admit(record, flow) {
+                    let (record, wait) = *unready;
                     queue.push_front(record);
-                    self.wait(wait);
+                    self.wait(&wait);
                     break;
                 }
             }
@@ -162,8 +164,8 @@ impl Intake {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
-    fn wait(&mut self, wait: Wait) {
-        let Wait::Schema(id) = wait else { return };
+    fn wait(&mut self, wait: &Wait) {
+        let Wait::Schema(id) = *wait else { return };
         if self.loading.insert(id) {
             let (registry, loaded, metrics, health) =
                 (self.registry.clone(), self.loaded.clone(), self.metrics.clone(), self.health.clone());
@@ -174,17 +176,17 @@ impl Intake {
         }
     }
 
-    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), (Record, Wait)> {
+    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Box<(Record, Wait)>> {
         let headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
         let read = match self.read(&record, &headers) {
             Ok(read) => read,
-            Err(wait) => return Err((record, wait)),
+            Err(wait) => return Err(Box::new((record, wait))),
         };
         let at = record.at;
         match flow.deliver(at) {
             Delivery::New => (),
             Delivery::Known => return Ok(()),
-            Delivery::TooFar => return Err((record, Wait::Span)),
+            Delivery::TooFar => return Err(Box::new((record, Wait::Span))),
         }
         let task = match read {
             Err(unreadable) => Task::Bury(unreadable),
@@ -220,6 +222,11 @@ impl Intake {
         let record = Coordinates { topic: self.topic.clone(), partition: record.at.partition, offset: record.at.offset };
         Submission { command, correlation_id, record }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]
+fn schema_channel() -> (mpsc::UnboundedSender<SchemaLoaded>, mpsc::UnboundedReceiver<SchemaLoaded>) {
+    mpsc::unbounded_channel()
 }
 
 /// The key, in its partition; without one the entity; and what is no command stays out of everybody's way.

@@ -1,5 +1,5 @@
-//! The loop that drives `flow` between Kafka and the store: records come in, are decoded ([`intake`]), decided in their
-//! lanes by the claim protocol ([`lane`]), turned into outputs ([`answer`]), and published.
+//! The loop that drives `flow` between Kafka and the store: records come in, are decoded (`intake`), decided in their
+//! lanes by the claim protocol (`lane`), turned into outputs (`answer`), and published.
 //!
 //! One task owns all state, so there are no locks; lanes run as tasks of their own. Nothing waits without a bound, and
 //! nothing is forgotten: a command is answered, or its record is delivered again to whoever has the partition then.
@@ -75,7 +75,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         metrics: setup.metrics.clone(),
         clock: setup.clock,
     });
-    let (finished_sender, finished) = mpsc::unbounded_channel();
+    let (finished_sender, finished) = run_channel();
     let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone(), setup.health.clone());
     let limits = Limits {
         max_in_flight: kafka.max_in_flight,
@@ -105,6 +105,11 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         let _ = publisher_thread.join();
     }
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "bounded by the commands in flight; a lane's last act must not wait")]
+fn run_channel() -> (mpsc::UnboundedSender<RunFinished>, mpsc::UnboundedReceiver<RunFinished>) {
+    mpsc::unbounded_channel()
 }
 
 /// A lane's run is over.
@@ -211,7 +216,7 @@ impl<S: ConditionalStore> Processor<S> {
                 let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
                 tracing::info!(partitions = ?numbers, "partitions assigned");
                 self.metrics.rebalances.of(Rebalance::Assigned).inc();
-                self.metrics.partitions_assigned.set(partitions.len() as i64);
+                self.metrics.partitions_assigned.set(gauge(partitions.len()));
                 self.health.set_group_joined(true);
                 self.assignment = Some(Assignment { epoch, generation, flow: Flow::new(self.limits, &partitions) });
             }
@@ -290,9 +295,9 @@ impl<S: ConditionalStore> Processor<S> {
         self.health.beat();
         if let Some(assignment) = &self.assignment {
             let flow = &assignment.flow;
-            self.metrics.commands_in_flight.set(flow.running() as i64);
-            self.metrics.commands_queued.set((flow.open() - flow.running() + self.intake.waiting()) as i64);
-            self.metrics.records_held.set(flow.held() as i64);
+            self.metrics.commands_in_flight.set(gauge(flow.running()));
+            self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
+            self.metrics.records_held.set(gauge(flow.held()));
         }
     }
 
@@ -350,6 +355,10 @@ impl<S: ConditionalStore> Processor<S> {
             let _ = self.orders.send(Order::Stop);
         }
     }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn wait_for(thread: std::thread::JoinHandle<()>) {

@@ -1,3 +1,6 @@
+//! Answers as they are read again: by apache-avro, and by our own reader.
+//! Every entity type, state and rejection, with and without all that may be null.
+
 use super::*;
 use crate::domain::command::{RequestId, UseCaseName};
 use crate::domain::entity::State;

@@ -1,3 +1,6 @@
+//! What is read as a command, and what is not: wire format, names, resolution onto our schemas, bounds, damage.
+//! Bodies are written out by hand where it matters what their bytes are.
+
 use super::*;
 use crate::wire::json::encode_command;
 use serde_json::{Value, json};
@@ -31,7 +34,8 @@ fn commands(use_case: UseCaseName) -> Vec<RawCommand> {
 
 #[test]
 fn the_wire_format_is_byte_0_the_schema_id_and_the_body() {
-    let cases: &[(Option<&[u8]>, Result<(u32, &[u8]), Unreadable>)] = &[
+    type Case<'a> = (Option<&'a [u8]>, Result<(u32, &'a [u8]), Unreadable>);
+    let cases: &[Case<'_>] = &[
         (None, Err(Unreadable::NullValue)),
         (Some(b""), Err(Unreadable::NotWireFormat)),
         (Some(&[0, 0, 0, 1]), Err(Unreadable::NotWireFormat)),
@@ -111,6 +115,7 @@ fn commands_are_known_by_their_full_name() {
 }
 
 /// `["null", {…}]`
+#[allow(clippy::needless_pass_by_value, reason = "what it is given is made on the spot")]
 fn nullable(schema: Value) -> Value {
     json!(["null", schema])
 }
@@ -391,7 +396,7 @@ fn what_a_schema_refers_to_is_found_among_its_references() {
         WriterSchema::parse_with_references(&schema, &references).unwrap_err().to_string()
     };
     assert!(error(&[]).contains("names \"crm.v1.EntityRef\", which is not defined"));
-    assert!(error(&[reference.clone()]).contains("names \"crm.v1.Id\", which is not defined"));
+    assert!(error(std::slice::from_ref(&reference)).contains("names \"crm.v1.Id\", which is not defined"));
     // It is found, and no string.
     assert!(error(&[id, reference]).contains("customer.refId is record \"Id\""));
     let plain =

@@ -293,3 +293,7 @@ async fn set_config(body: Bytes) -> Result<Response, Failure> {
     let asked: Value = parse(&body)?;
     Ok(answer(&json!({ "compatibility": asked["compatibility"].as_str().unwrap_or("NONE") })))
 }
+
+#[cfg(test)]
+#[path = "embedded_registry_tests.rs"]
+mod tests;

@@ -1,3 +1,6 @@
+//! Headers in, by what they say; headers out, name by name.
+//! Byte values are given where text would hide the rule.
+
 use super::*;
 use crate::domain::command::{RequestId, UseCaseName};
 use crate::domain::entity::{Entity, EntityType, State};

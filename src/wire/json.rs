@@ -178,3 +178,7 @@ fn nullable(value: Option<Avro>) -> Avro {
         Some(value) => Avro::Union(1, Box::new(value)),
     }
 }
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

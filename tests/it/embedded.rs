@@ -1,5 +1,7 @@
 //! What is particular to the embedded store: it survives its process, and is for one process at a time.
 
+#![allow(clippy::unwrap_used, reason = "tests; clippy.toml's exception stops at functions without #[test]")]
+
 use crate::conformance::{any_entity, change, creation};
 use crm_processor::domain::entity::EntityType;
 use crm_processor::store::embedded::EmbeddedStore;

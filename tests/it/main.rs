@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod architecture;
+mod backlog;
 mod command_line;
 mod conformance;
 mod cost;

@@ -62,6 +62,7 @@ checks! {
         an_old_external_id_no_longer_resolves,
         a_duplicate_by_the_id_that_was_given_up_gets_its_answer,
         a_duplicate_by_an_id_that_another_took_gets_its_answer,
+        a_record_finds_its_own_change_though_the_next_holder_used_the_same_request_id,
         an_entity_can_go_back_to_its_old_id,
         of_two_renames_to_one_id_one_is_refused,
         two_processes_at_one_record_apply_it_once;

@@ -32,12 +32,12 @@ impl Fold {
         let mut fold = Self::default();
         for submission in open {
             let request = Request::of(submission);
-            if sight.known.of(request.id).is_none() {
+            if sight.known.of(submission).is_none() {
                 let Some((outcome, row)) = fold.next(&request, submission, &sight.holder, now, retention) else { break };
                 fold.rows.push(row);
                 sight.known.add(request.id, outcome);
             }
-            let outcome = sight.known.of(request.id).expect("it was known, or has just been decided");
+            let outcome = sight.known.of(submission).expect("it was known, or has just been decided");
             fold.decided.push(Decided::by(outcome, submission));
         }
         fold

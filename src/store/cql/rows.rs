@@ -18,7 +18,7 @@ const MAX_TTL_SECONDS: i32 = 630_720_000;
 /// What is bound to a statement; None is null.
 pub(super) type Values = Vec<Option<CqlValue>>;
 
-/// A row of a partition of external_id, with the statics.
+/// A row of a partition of `external_id`, with the statics.
 #[derive(DeserializeRow)]
 pub(super) struct IdRow {
     generation: Option<i64>,
@@ -51,7 +51,7 @@ impl IdRow {
     }
 }
 
-/// A row of a partition of entity, with the statics.
+/// A row of a partition of `entity`, with the statics.
 #[derive(DeserializeRow)]
 pub(super) struct EntityRow {
     external_id: Option<String>,
@@ -112,17 +112,17 @@ pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> V
     values
 }
 
-/// The key columns of external_id.
+/// The key columns of `external_id`.
 pub(super) fn id_values(id: &IdKey) -> [Option<CqlValue>; 2] {
     [Some(text(id.entity_type.name())), Some(text(id.external_id.as_str()))]
 }
 
-/// The key columns of entity.
+/// The key columns of `entity`.
 pub(super) fn entity_key_values(key: EntityKey) -> [Option<CqlValue>; 2] {
     [Some(text(key.entity_type.name())), Some(CqlValue::Uuid(key.ref_id))]
 }
 
-/// The static columns of entity, in the order of the statements.
+/// The static columns of `entity`, in the order of the statements.
 pub(super) fn statics_values(statics: &EntityStatics) -> Values {
     let entity = &statics.entity;
     vec![

@@ -108,3 +108,16 @@ pub async fn two_processes_at_one_record_apply_it_once<S: ConditionalStore>(w: &
     assert_ne!(one.publish, third.publish, "the record that caused the change publishes it, the other does not");
     assert_eq!(w.version(Account, "a").await, 2);
 }
+
+/// Request ids are scoped to an entity, so two entities may see the same one.
+pub async fn a_record_finds_its_own_change_though_the_next_holder_used_the_same_request_id<S: ConditionalStore>(w: &World<S>) {
+    w.account("a").await;
+    w.account("b").await;
+    let record = w.rename("r1", w.by_id("a"), "x");
+    let first = decide(&w.process(), &record).await;
+    let other = decide(&w.process(), &w.rename("r1", w.by_id("b"), "a")).await;
+    assert_eq!([&first, &other].map(|d| published(d).entity.version), [2, 2]);
+    assert_eq!(decide(&w.process(), &record).await, first);
+    assert_replay(&decide(&w.process(), &w.again(&record)).await, &first);
+    assert_replay(&decide(&w.process(), &w.rename("r1", w.by_ref("b"), "a")).await, &other);
+}

@@ -1,6 +1,6 @@
 //! What the checks are written in: processes over one watched store, entities and commands under a prefix.
 
-use crm_processor::domain::command::{Command, RawCommand, RawReference, Reference, Rules, UseCaseName};
+use crm_processor::domain::command::{RawCommand, RawReference, Reference, Rules, UseCaseName};
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
@@ -102,7 +102,11 @@ impl<S: ConditionalStore> World<S> {
 
     /// A process with a cold cache.
     pub fn process(&self) -> Process<S> {
-        Claims::new(Arc::clone(&self.store), &ClaimsOptions::default(), Arc::clone(&self.clock))
+        self.process_with(&ClaimsOptions::default())
+    }
+
+    pub fn process_with(&self, options: &ClaimsOptions) -> Process<S> {
+        Claims::new(Arc::clone(&self.store), options, Arc::clone(&self.clock))
     }
 
     pub fn id(&self, name: &str) -> ExternalId {
@@ -267,10 +271,4 @@ pub fn assert_replay(decided: &Decided, first: &Decided) {
 
 pub fn not_found() -> Rejection {
     Rejection::EntityNotFound { field: "customer.externalId".into() }
-}
-
-/// The command with another value.
-pub fn with_value(submission: &Submission, other: &Submission) -> Submission {
-    let command = Command { use_case: other.command.use_case.clone(), ..submission.command.clone() };
-    Submission { command, ..other.clone() }
 }
