@@ -30,6 +30,7 @@ mod rejections;
 mod restarts;
 mod servers;
 mod smoke;
+mod telemetry;
 mod unreadable;
 mod use_cases;
 mod world;

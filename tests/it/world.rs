@@ -303,7 +303,7 @@ impl Processor {
         registry::get(&format!("{}{path}", self.admin))
     }
 
-    /// The sum of all series of a counter or gauge.
+    /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too.
     pub fn metric(&self, name: &str) -> u64 {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "/metrics: {text}");
@@ -334,6 +334,11 @@ impl Processor {
             assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
             crate::pause();
         }
+    }
+
+    /// All that it said.
+    pub fn log(&self) -> String {
+        self.process().log()
     }
 
     /// The end of its log.
