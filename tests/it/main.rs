@@ -1,3 +1,4 @@
 //! The integration tests: one binary, a file for each subject.
 
 mod architecture;
+mod deploy;
