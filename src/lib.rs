@@ -1,8 +1,29 @@
-//! The map: what lives where.
+//! `crm-processor` applies a CRM's commands from Kafka to ScyllaDB and publishes Business Transactions, each change exactly
+//! once.
+//!
+//! The map; dependencies point down only:
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `cli` | one file per subcommand; the only place that knows how everything is put together |
+//! | [`processor`] | the loop: records in, decisions, outputs; where bugs are caught |
+//! | [`kafka`] | the consuming and the publishing thread |
+//! | [`store`] | the claim protocol, and the databases that it runs on |
+//! | [`wire`] | Avro in and out, headers, the schema registry |
+//! | [`telemetry`] | metrics, health, logs |
+//! | [`config`] | one typed configuration, with every finding at once |
+//! | [`flow`] | the stream's state machines, pure: lanes, offsets, group commit |
+//! | [`domain`] | the business rules, pure: commands, entities, decisions |
+//!
+//! A command's way: [`kafka::consumer`] reads its record, [`processor`] decodes it with [`wire::command`] and validates it
+//! with [`domain::command`]; [`flow`] gives it a turn in the lane of its key; [`store::claims`] decides it with one
+//! conditional write; [`kafka::publisher`] commits its reply, its Business Transaction and its offset in one transaction.
 
-//! The map.
 pub mod config;
 pub mod domain;
 pub mod flow;
+pub mod kafka;
+pub mod processor;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

@@ -162,12 +162,15 @@ pub enum SerialConsistency {
 }
 
 /// TLS to the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// `ca_file`: a PEM file of the authorities to trust; the system's by default.
     pub ca_file: Option<PathBuf>,
     /// `cert_file` and `key_file`: PEM files with which this process shows who it is.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// `verify_hostname`: a node's certificate must name the IP address by which it is reached (the driver knows no names).
+    /// False: any certificate of a trusted authority will do. True by default.
+    pub verify_hostname: bool,
 }
 
 /// Where metrics and health are served.

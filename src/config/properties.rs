@@ -49,6 +49,7 @@ const RESERVED: &[(&[&str], &str, &str)] = &[
         "answers are written exactly once, in order, which needs an idempotent producer with its own settings",
         LEAVE,
     ),
+    (&["transaction.timeout.ms"], "it goes with other time-outs: a hanging transaction keeps readers waiting for so long", LEAVE),
     (&["message.max.bytes"], "the dead letter topic takes whatever the command topic took", LEAVE),
     (&["delivery.report.only.error"], "refused records are recognised by their delivery reports", LEAVE),
 ];

@@ -248,6 +248,7 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
     let ca_file = s.optional("ca_file", file, readable_file);
     let cert_file = s.optional("cert_file", file, readable_file);
     let key_file = s.optional("key_file", file, readable_file);
+    let verify_hostname = s.value("verify_hostname", true, "true or false", boolean);
     if (ca_file.is_some() || cert_file.is_some() || key_file.is_some()) && !enabled {
         let given = Given { value: toml::Value::Boolean(false), variable: None };
         s.reject("enabled", Some(&given), "must be true where store.tls has files", "enabled = true, or no files");
@@ -264,7 +265,7 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
         }
         (None, None) => None,
     };
-    enabled.then_some(Tls { ca_file, identity })
+    enabled.then_some(Tls { ca_file, identity, verify_hostname })
 }
 
 fn admin(mut section: Section<'_>) -> Admin {

@@ -60,7 +60,7 @@ impl<O: Weighed> Batches<O> {
     }
 
     /// The records of the next transaction; empty if there is nothing.
-    pub fn next(&mut self) -> Vec<Finished<O>> {
+    pub fn take(&mut self) -> Vec<Finished<O>> {
         if std::mem::take(&mut self.held_due)
             && let Some(record) = self.held.pop_front()
         {

@@ -33,7 +33,7 @@ struct Lane<C> {
 /// All lanes of an assignment.
 #[derive(Debug)]
 pub struct Lanes<C> {
-    lanes: HashMap<LaneId, Lane<C>>,
+    by_id: HashMap<LaneId, Lane<C>>,
     /// Lanes with commands and no run under way, in the order in which they became so.
     ready: VecDeque<LaneId>,
     queued: usize,
@@ -45,12 +45,12 @@ pub struct Lanes<C> {
 impl<C: Foldable> Lanes<C> {
     /// At most `max_running` commands are processed at once, at most `max_run` in one run.
     pub fn new(max_running: usize, max_run: usize) -> Self {
-        Self { lanes: HashMap::new(), ready: VecDeque::new(), queued: 0, running: 0, max_running, max_run }
+        Self { by_id: HashMap::new(), ready: VecDeque::new(), queued: 0, running: 0, max_running, max_run }
     }
 
     /// A command joins the end of its lane; answers how many wait there now.
     pub fn push(&mut self, id: LaneId, at: Position, command: C) -> usize {
-        let lane = self.lanes.entry(id).or_insert_with(|| Lane { queue: VecDeque::new(), running: 0 });
+        let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: VecDeque::new(), running: 0 });
         if lane.queue.is_empty() && lane.running == 0 {
             self.ready.push_back(id);
         }
@@ -66,7 +66,7 @@ impl<C: Foldable> Lanes<C> {
             return None;
         }
         let id = self.ready.pop_front()?;
-        let lane = self.lanes.get_mut(&id).expect("ready lanes exist");
+        let lane = self.by_id.get_mut(&id).expect("ready lanes exist");
         let mut commands = vec![lane.queue.pop_front().expect("ready lanes have commands")];
         while commands.len() < room && lane.queue.front().is_some_and(|next| commands[0].1.folds_with(&next.1)) {
             commands.extend(lane.queue.pop_front());
@@ -79,10 +79,10 @@ impl<C: Foldable> Lanes<C> {
 
     /// The lane's run is over; its next one may start.
     pub fn finish(&mut self, id: LaneId) {
-        let lane = self.lanes.get_mut(&id).expect("a lane with a run exists");
+        let lane = self.by_id.get_mut(&id).expect("a lane with a run exists");
         self.running -= std::mem::take(&mut lane.running);
         if lane.queue.is_empty() {
-            self.lanes.remove(&id);
+            self.by_id.remove(&id);
         } else {
             self.ready.push_back(id);
         }
@@ -90,7 +90,7 @@ impl<C: Foldable> Lanes<C> {
 
     /// Forgets what waits; what runs goes on.
     pub fn drop_queued(&mut self) {
-        self.lanes.retain(|_, lane| {
+        self.by_id.retain(|_, lane| {
             lane.queue.clear();
             lane.running > 0
         });
@@ -100,7 +100,7 @@ impl<C: Foldable> Lanes<C> {
 
     /// How many commands wait in the lane.
     pub fn depth(&self, id: LaneId) -> usize {
-        self.lanes.get(&id).map_or(0, |lane| lane.queue.len())
+        self.by_id.get(&id).map_or(0, |lane| lane.queue.len())
     }
 
     /// Commands that wait.

@@ -149,7 +149,9 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     /// A run was processed.
     pub fn finish_run(&mut self, lane: LaneId, results: Vec<Finished<O>>) {
         self.lanes.finish(lane);
-        results.into_iter().for_each(|r| self.batches.push(r));
+        for result in results {
+            self.batches.push(result);
+        }
     }
 
     /// The next transaction, if none is under way and there is something to commit. [`Flow::committed`],
@@ -158,7 +160,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         if self.publishing {
             return None;
         }
-        let records = self.batches.next();
+        let records = self.batches.take();
         let mut behind: Vec<Partition> = self.partitions.iter().filter(|(_, p)| p.offsets.is_behind()).map(|(p, _)| *p).collect();
         for record in &records {
             self.partition(record.at.partition).offsets.committing(record.at.offset);
@@ -190,7 +192,9 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         self.publishing = false;
         self.partitions.values_mut().for_each(|p| p.offsets.abort());
         self.batches.put_back(records);
-        refused.into_iter().for_each(|r| self.batches.hold(r));
+        for record in refused {
+            self.batches.hold(record);
+        }
     }
 
     /// Whether the transaction was committed is told by what the coordinator has `now`. Answers the records that were;

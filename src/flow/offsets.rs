@@ -81,7 +81,7 @@ impl Offsets {
         // The broker delivers in order: what it left out does not exist.
         self.next = offset;
         self.advance();
-        if offset - self.low >= MAX_SPAN as i64 {
+        if usize::try_from(offset - self.low).is_ok_and(|span| span >= MAX_SPAN) {
             return Delivery::TooFar;
         }
         self.next = offset + 1;
@@ -110,7 +110,7 @@ impl Offsets {
         let delivered = usize::try_from(self.next - self.low).expect("next is never below low");
         let first_open = self.window.iter().take(delivered).position(|s| *s == Slot::Open);
         let lowest = first_open.unwrap_or(delivered);
-        (self.low + lowest as i64, encode(self.window.iter().skip(lowest)))
+        (self.low + i64::try_from(lowest).expect("a window is short"), encode(self.window.iter().skip(lowest)))
     }
 
     /// The transaction under way was committed.

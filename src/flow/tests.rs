@@ -153,7 +153,7 @@ fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
     lanes.finish(1);
     assert_eq!(started(&mut lanes), [(1, 1)]);
     lanes.finish(2);
-    assert_eq!(started(&mut lanes), []);
+    assert!(started(&mut lanes).is_empty());
     lanes.finish(1);
     assert_eq!(started(&mut lanes), [(1, 3)]);
 }
@@ -199,7 +199,7 @@ fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
         for (n, size) in sizes.iter().enumerate() {
             batches.push(Finished { at: at(n as i64), outputs: *size });
         }
-        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.next().len()).filter(|n| *n > 0)).collect();
+        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take().len()).filter(|n| *n > 0)).collect();
         assert_eq!(got, *expected, "at most {records} records and {bytes} bytes of {sizes:?}");
     }
 }
@@ -211,12 +211,12 @@ fn a_refused_record_is_tried_alone_and_only_when_its_time_has_come() {
     batches.hold(record(0));
     batches.put_back(vec![record(1), record(2)]);
     batches.push(record(3));
-    let offsets = |b: &mut Batches<usize>| b.next().iter().map(|r| r.at.offset).collect::<Vec<_>>();
+    let offsets = |b: &mut Batches<usize>| b.take().iter().map(|r| r.at.offset).collect::<Vec<_>>();
     batches.try_held();
     assert_eq!(offsets(&mut batches), [0]);
     assert_eq!(offsets(&mut batches), [1, 2, 3]);
     batches.hold(record(0));
-    assert_eq!(offsets(&mut batches), []);
+    assert!(offsets(&mut batches).is_empty());
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
         flow.admit(at(offset), 1, Names(0));
     }
     assert_eq!(flow.pauses(), [(0, true)]);
-    assert_eq!(flow.pauses(), [], "told once");
+    assert!(flow.pauses().is_empty(), "told once");
     for _ in 0..3 {
         let run = flow.next_run().expect("something waits");
         flow.finish_run(run.lane, Vec::new());

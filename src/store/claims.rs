@@ -9,6 +9,7 @@
 mod cache;
 mod fold;
 mod import;
+mod past;
 mod rename;
 mod resolve;
 mod retention;
@@ -163,15 +164,14 @@ impl<S: ConditionalStore> Claims<S> {
     /// [`Claims::decide`], again and again with capped exponential back-off until the store lets it: there is no giving
     /// up, for an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
     pub async fn decide_until_done(&self, run: &[Submission], on_fault: impl Fn(&StoreFault, u32) + Send + Sync) -> Vec<Decided> {
-        let (mut attempt, mut pause) = (1, FIRST_PAUSE);
+        let mut attempt = 1;
         loop {
             match self.decide(run).await {
                 Ok(decided) => return decided,
                 Err(fault) => on_fault(&fault, attempt),
             }
-            tokio::time::sleep(pause).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
-            attempt += 1;
+            tokio::time::sleep(pause_after(attempt)).await;
+            attempt = attempt.saturating_add(1);
         }
     }
 
@@ -186,14 +186,11 @@ impl<S: ConditionalStore> Claims<S> {
         self.cache.forget(&target);
         loop {
             if let Some(sight) = self.see(&target, &[request.id.as_str()], Trust::Serial).await? {
-                if let Some(outcome) = sight.known.of(request.id) {
+                if let Some(outcome) = sight.known.of(submission) {
                     return Ok(Decided::by(outcome, submission));
                 }
-                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), self.now());
-                let row = match sight.holder {
-                    Holder::Entity(_) => self.retention.row(submission.command.entity_type(), request.id, &outcome),
-                    Holder::Nobody { .. } | Holder::NotAsked => self.retention.refusal(request.id, &outcome),
-                };
+                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), sight.holder.epoch(), self.now());
+                let row = self.retention.row(&target, &sight.holder, request.id, &outcome);
                 if self.write(&target, &sight.holder, vec![row], None).await? == Applied::Yes {
                     return Ok(Decided::by(&outcome, submission));
                 }
@@ -207,7 +204,7 @@ impl<S: ConditionalStore> Claims<S> {
         let target = Target::of(&open[0].command);
         let requests: Vec<&str> = open.iter().map(|s| s.command.request_id.as_str()).collect();
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
-        let Fold { decided, rows, after } = Fold::of(open, &mut sight, self.now(), &self.retention);
+        let Fold { decided, rows, after } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             return Ok(self.rename(&open[0], seen).await?.into_iter().collect());
         }
@@ -256,3 +253,11 @@ impl<S: ConditionalStore> Claims<S> {
         (self.clock)()
     }
 }
+
+/// The pause after so many attempts: exponential, capped.
+fn pause_after(attempts: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,20 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub mod claims;
-pub mod outcome;
+pub mod configured;
+pub mod cql;
 pub mod embedded;
+pub mod metered;
+pub mod outcome;
 pub mod simulated;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
 /// row of its import. No command can have it: request ids are not empty.
 pub const FIRST_ROW: &str = "";
+
+/// How many rows one write may have: they are one Paxos proposal, held in memory by every replica, and with outcomes of a
+/// few KiB that stays well below what the databases warn of.
+pub const MAX_ROWS: usize = 128;
 
 /// Names the partition of an external id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,7 +128,7 @@ pub struct ApplyWrite {
     pub read: Option<i64>,
     /// The statics afterwards; None if they stay.
     pub after: Option<EntityStatics>,
-    /// At least one, of different requests. Where the entity comes into being (`read` is None, `after` is not), one is
+    /// 1 to [`MAX_ROWS`], of different requests. Where the entity comes into being (`read` is None, `after` is not), one is
     /// [`FIRST_ROW`]'s: reads rely on it.
     pub rows: Vec<LogRow>,
 }
@@ -136,7 +143,7 @@ pub struct RefuseWrite {
     pub read: Option<i64>,
     /// When.
     pub refused: Timestamp,
-    /// At least one, of different requests, all with the same TTL.
+    /// 1 to [`MAX_ROWS`], of different requests, all with the same TTL.
     pub rows: Vec<LogRow>,
 }
 
@@ -217,8 +224,9 @@ pub trait ConditionalStore: Send + Sync + 'static {
 /// What every store relies on in a write's rows.
 ///
 /// # Panics
-/// There are none, or two are of one request, which conditions can't tell: the caller has a bug.
+/// There are none, too many, or two of one request, which conditions can't tell: the caller has a bug.
 fn assert_rows(rows: &[LogRow]) {
     let requests: HashSet<_> = rows.iter().map(|row| &row.request_id).collect();
-    assert!(!rows.is_empty() && requests.len() == rows.len(), "a write needs rows of different requests, at least one");
+    assert!((1..=MAX_ROWS).contains(&rows.len()), "a write has 1 to {MAX_ROWS} rows, not {}", rows.len());
+    assert_eq!(requests.len(), rows.len(), "the rows of a write are of different requests");
 }

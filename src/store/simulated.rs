@@ -36,7 +36,7 @@ pub struct Faults {
     pub stale: u64,
 }
 
-/// A seeded stream of numbers (SplitMix64, Steele et al. 2014). Not for secrets.
+/// A seeded stream of numbers (`SplitMix64`, Steele et al. 2014). Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -47,7 +47,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -57,7 +57,7 @@ impl Random {
 
     /// A number below `bound`; 0 if that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next().checked_rem(bound).unwrap_or(0)
+        self.number().checked_rem(bound).unwrap_or(0)
     }
 
     /// True `per_mille` times out of a thousand.

@@ -3,11 +3,14 @@
 use super::command::frame_prefix;
 use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
 use crate::domain::Timestamp;
-use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::entity::{Entity, EntityType};
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::{Change, Transaction};
+use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::update_customer_segment::SegmentCode;
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::sync::LazyLock;
 use uuid::Uuid;
@@ -115,41 +118,32 @@ struct TransactionRecord<'a> {
     version: i64,
     previous_version: i64,
     changes: &'a [Change],
-    customer: Option<CustomerRecord<'a>>,
-    account: Option<AccountRecord<'a>>,
-    subscriber: Option<SubscriberRecord<'a>>,
+    customer: Option<AfterImage<'a>>,
+    account: Option<AfterImage<'a>>,
+    subscriber: Option<AfterImage<'a>>,
 }
 
-/// What the three entities have in common is written out in each: apache-avro does not flatten in the schema's order.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CustomerRecord<'a> {
-    ref_id: UuidText,
-    external_id: &'a str,
-    state: State,
-    custom_name: Option<&'a str>,
-    customer_segment: Option<&'a str>,
-    segment_valid_from: Option<Timestamp>,
-}
+/// An after-image: `crm.v1.Customer`, `Account` or `Subscriber`. They begin alike, and end as their type has it.
+struct AfterImage<'a>(&'a Entity);
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AccountRecord<'a> {
-    ref_id: UuidText,
-    external_id: &'a str,
-    state: State,
-    custom_name: Option<&'a str>,
-    customer_ref_id: Option<UuidText>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SubscriberRecord<'a> {
-    ref_id: UuidText,
-    external_id: &'a str,
-    state: State,
-    custom_name: Option<&'a str>,
-    account_ref_id: Option<UuidText>,
+impl Serialize for AfterImage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entity = self.0;
+        let mut record = serializer.serialize_struct("AfterImage", 6)?;
+        record.serialize_field("refId", &UuidText(entity.ref_id))?;
+        record.serialize_field("externalId", entity.external_id.as_str())?;
+        record.serialize_field("state", &entity.state)?;
+        record.serialize_field("customName", &entity.custom_name.as_ref().map(CustomName::as_str))?;
+        match entity.entity_type {
+            EntityType::Customer => {
+                record.serialize_field("customerSegment", &entity.segment.as_ref().map(SegmentCode::as_str))?;
+                record.serialize_field("segmentValidFrom", &entity.segment_valid_from)?;
+            }
+            EntityType::Account => record.serialize_field("customerRefId", &entity.parent.map(UuidText))?,
+            EntityType::Subscriber => record.serialize_field("accountRefId", &entity.parent.map(UuidText))?,
+        }
+        record.end()
+    }
 }
 
 /// The domain's entity types, by the symbols of the Avro enum. (The domain's own names are lower case.)
@@ -189,7 +183,7 @@ impl<'a> From<&Reply<'a>> for ReplyRecord<'a> {
 impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
     fn from(transaction: &'a Transaction) -> Self {
         let entity = &transaction.entity;
-        let of = |entity_type| (entity.entity_type == entity_type).then_some(entity);
+        let of = |entity_type| (entity.entity_type == entity_type).then_some(AfterImage(entity));
         Self {
             transaction_id: UuidText(transaction.id()),
             use_case: transaction.use_case.name(),
@@ -201,9 +195,9 @@ impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
             version: entity.version,
             previous_version: transaction.previous_version,
             changes: &transaction.changes,
-            customer: of(EntityType::Customer).map(Into::into),
-            account: of(EntityType::Account).map(Into::into),
-            subscriber: of(EntityType::Subscriber).map(Into::into),
+            customer: of(EntityType::Customer),
+            account: of(EntityType::Account),
+            subscriber: of(EntityType::Subscriber),
         }
     }
 }
@@ -214,43 +208,6 @@ impl From<EntityType> for EntityTypeSymbol {
             EntityType::Customer => Self::Customer,
             EntityType::Account => Self::Account,
             EntityType::Subscriber => Self::Subscriber,
-        }
-    }
-}
-
-impl<'a> From<&'a Entity> for CustomerRecord<'a> {
-    fn from(entity: &'a Entity) -> Self {
-        Self {
-            ref_id: UuidText(entity.ref_id),
-            external_id: entity.external_id.as_str(),
-            state: entity.state,
-            custom_name: entity.custom_name.as_ref().map(|n| n.as_str()),
-            customer_segment: entity.segment.as_ref().map(|s| s.as_str()),
-            segment_valid_from: entity.segment_valid_from,
-        }
-    }
-}
-
-impl<'a> From<&'a Entity> for AccountRecord<'a> {
-    fn from(entity: &'a Entity) -> Self {
-        Self {
-            ref_id: UuidText(entity.ref_id),
-            external_id: entity.external_id.as_str(),
-            state: entity.state,
-            custom_name: entity.custom_name.as_ref().map(|n| n.as_str()),
-            customer_ref_id: entity.parent.map(UuidText),
-        }
-    }
-}
-
-impl<'a> From<&'a Entity> for SubscriberRecord<'a> {
-    fn from(entity: &'a Entity) -> Self {
-        Self {
-            ref_id: UuidText(entity.ref_id),
-            external_id: entity.external_id.as_str(),
-            state: entity.state,
-            custom_name: entity.custom_name.as_ref().map(|n| n.as_str()),
-            account_ref_id: entity.parent.map(UuidText),
         }
     }
 }

@@ -11,6 +11,7 @@ pub use super::body::Malformed;
 use super::shape::{Record, Shape, quote};
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
 use crate::domain::rejection::Rejection;
+use crate::telemetry::labels::DeadLetter;
 use std::sync::Arc;
 
 /// The first byte of the Confluent wire format.
@@ -95,6 +96,21 @@ impl Unreadable {
 
     fn unusable(reason: impl Into<Arc<str>>) -> Self {
         Self::SchemaUnusable { reason: reason.into() }
+    }
+}
+
+impl From<&Unreadable> for DeadLetter {
+    fn from(unreadable: &Unreadable) -> Self {
+        match unreadable {
+            Unreadable::NullValue => Self::NullValue,
+            Unreadable::NotWireFormat => Self::NotWireFormat,
+            Unreadable::UnknownSchemaId { .. } => Self::UnknownSchemaId,
+            Unreadable::UnknownRecordName { .. } => Self::UnknownRecordName,
+            Unreadable::SchemaUnusable { .. } => Self::SchemaUnusable,
+            Unreadable::Malformed(_) => Self::Malformed,
+            Unreadable::TooLarge { .. } => Self::TooLarge,
+            Unreadable::CorrelationHeaderTooLong => Self::CorrelationHeaderTooLong,
+        }
     }
 }
 
@@ -302,3 +318,7 @@ fn reference(body: &mut Body<'_>, shape: &Shape) -> Result<Option<RawReference>,
 #[cfg(test)]
 #[path = "command_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "command_random_tests.rs"]
+mod random_tests;

@@ -1,4 +1,4 @@
-//! Headers: what a command's ask for, and what its answers carry. See CONTRACT "Headers" in the documentation.
+//! Headers: what a command's ask for, and what its answers carry.
 //!
 //! A header that stands there more than once counts by its last occurrence, as with Kafka's `lastHeader`; of the correlation
 //! headers, that one is echoed. So an answer carries each at most once, whatever the command carried.

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_named_as_the_contract_says() {
+    fn subjects_are_named_by_topic_and_commands_by_record_too() {
         let subjects = subjects("crm.commands", "crm.replies", "crm.transactions");
         let names: Vec<&str> = subjects.iter().map(|(subject, _)| subject.as_str()).collect();
         assert_eq!(

@@ -178,19 +178,19 @@ impl<'a> Parser<'a> {
             "double" => Shape::Double,
             "bytes" => Shape::Bytes,
             "string" => Shape::String,
-            _ => return self.reference(qualify(name, namespace), depth),
+            _ => return self.reference(&qualify(name, namespace), depth),
         };
         Ok(Node::leaf(primitive))
     }
 
-    fn reference(&mut self, name: String, depth: usize) -> Result<Node, String> {
-        match self.named.get(&name) {
+    fn reference(&mut self, name: &str, depth: usize) -> Result<Node, String> {
+        match self.named.get(name) {
             // Bounds the depth, too: the height of what holds this is checked when that is complete.
             Some(Some(node)) => Ok(node.clone()),
-            Some(None) => Err(format!("the schema is recursive: {} holds itself", quote(&name))),
-            None => match self.references.remove(&name) {
+            Some(None) => Err(format!("the schema is recursive: {} holds itself", quote(name))),
+            None => match self.references.remove(name) {
                 Some(json) => self.schema(json, "", depth),
-                None => Err(format!("the schema names {}, which is not defined", quote(&name))),
+                None => Err(format!("the schema names {}, which is not defined", quote(name))),
             },
         }
     }

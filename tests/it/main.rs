@@ -1,4 +1,50 @@
-//! The integration tests: one binary, a file for each subject.
+//! The integration tests: one binary, so that all of them share one real Kafka and one real Cassandra.
+//!
+//! They treat the processor as other systems do: they start its binary, write to and read from its topics with a client and a
+//! schema of their own, and know nothing but the contract. `servers` starts what it runs against, `world` is an installation of
+//! it, `crm` writes commands, `inbox` reads what comes out.
 
+#![allow(clippy::unwrap_used, reason = "in tests")]
+
+mod acceptance;
 mod architecture;
 mod deploy;
+mod backlog;
+mod command_line;
+mod conformance;
+mod cost;
+mod cql;
+mod crm;
+mod duplicates;
+mod embedded;
+mod examples;
+mod gate;
+mod guarded;
+mod headers;
+mod inbox;
+mod ledger;
+mod ordering;
+mod outages;
+mod protocol;
+mod registry;
+mod rejections;
+mod restarts;
+mod servers;
+mod smoke;
+mod telemetry;
+mod unreadable;
+mod use_cases;
+mod world;
+mod writers;
+
+/// Lets others work for a moment, between two looks at something that has no way to wake who waits for it: another process.
+#[expect(clippy::disallowed_methods, reason = "nothing could wake it")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(25));
+}
+
+/// The tokio runtime of the tests' own clients.
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"))
+}

@@ -4,7 +4,8 @@
 //! claim beside which nothing is to be asked, which the condition of the write will confirm. Everything else is concluded
 //! from serial reads, and never beside a pending claim, which is completed first.
 
-use super::{Claims, Target};
+use super::past::{previous_owners, was_current};
+use super::{Claims, Submission, Target};
 use crate::domain::command::RequestId;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, StoreFault};
@@ -27,7 +28,6 @@ pub(super) struct Sight {
 }
 
 /// Who is behind a reference.
-#[expect(clippy::large_enum_variant, reason = "short-lived, and never many")]
 pub(super) enum Holder {
     Entity(EntityStatics),
     /// Nobody, while the id's claim has this generation (None: no claim); of a refId, while there is no such entity.
@@ -38,52 +38,92 @@ pub(super) enum Holder {
     NotAsked,
 }
 
-/// The outcomes that requests are known to have.
+impl Holder {
+    /// The entity's epoch.
+    pub fn epoch(&self) -> Option<i64> {
+        match self {
+            Self::Entity(entity) => Some(entity.epoch),
+            Self::Nobody { .. } | Self::NotAsked => None,
+        }
+    }
+}
+
+/// The outcomes that requests are known to have, in the order in which they were found.
+///
+/// There may be several for one request id: it is scoped to an entity, and an external id can have had several owners.
 #[derive(Default)]
-pub(super) struct Known(HashMap<String, Outcome>);
+pub(super) struct Known(HashMap<String, Vec<Outcome>>);
+
+/// An external id, its claim and the claim's owner, as read.
+struct Traced<'a> {
+    known: Known,
+    /// The requests that were not refused under the id.
+    open: Vec<&'a str>,
+    /// None: there is no claim, or all requests were refused.
+    claimed: Option<(Claim, Standing)>,
+}
 
 /// How a claim stands to its owner.
 #[derive(Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and never many")]
 pub(super) enum Standing {
     /// The owner holds the id by this very claim.
     Current(EntityStatics),
     /// The owner's external id is still the one that the claim was made to replace, and the request is undecided; an
     /// import's owner is not there yet.
     Pending(Option<EntityStatics>),
-    /// Neither, and so for ever: epochs only grow, and the outcome of a rename stays.
-    Stale,
+    /// Neither, and so for ever: epochs only grow, and the outcome of a rename stays. `held`: the claim was current once.
+    Stale { held: bool },
 }
 
 impl Standing {
     /// The standing of the claim on `id`; `owner` must show the row of its claimant.
-    pub fn of(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Self {
+    pub fn of(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<Self, StoreFault> {
         let epoch = match &owner.statics {
             Some(e) if e.entity.external_id == id.external_id && e.generation == claim.generation => {
-                return Self::Current(e.clone());
+                return Ok(Self::Current(e.clone()));
             }
             Some(e) => e.epoch,
             None => 0,
         };
         let decided = owner.outcomes.iter().any(|(request, _)| *request == claim.claimed_by);
-        if epoch + 1 == claim.epoch && !decided { Self::Pending(owner.statics.clone()) } else { Self::Stale }
+        if epoch + 1 == claim.epoch && !decided {
+            return Ok(Self::Pending(owner.statics.clone()));
+        }
+        Ok(Self::Stale { held: was_current(id, claim, owner)? })
+    }
+
+    /// Of the epochs of the claim's owner, the last whose outcomes answer requests under the id; None: none do.
+    fn last_epoch(&self, claim: &Claim) -> Option<i64> {
+        match self {
+            Self::Current(_) => Some(i64::MAX),
+            Self::Stale { held: true } => Some(claim.epoch),
+            Self::Stale { held: false } | Self::Pending(_) => None,
+        }
     }
 }
 
 impl Known {
-    pub fn of(&self, request: &RequestId) -> Option<&Outcome> {
-        self.0.get(request.as_str())
+    /// The outcome that answers `submission`. First of all the one that its own record caused, which nobody else will
+    /// publish; then that of a request with the same contents.
+    pub fn of(&self, submission: &Submission) -> Option<&Outcome> {
+        let found = self.0.get(submission.command.request_id.as_str())?;
+        let fingerprint = submission.command.fingerprint();
+        let own = found.iter().find(|o| o.record == submission.record);
+        own.or_else(|| found.iter().find(|o| o.fingerprint == fingerprint)).or(found.first())
     }
 
     pub fn add(&mut self, request: &RequestId, outcome: Outcome) {
-        self.0.insert(request.as_str().into(), outcome);
+        self.0.entry(request.as_str().into()).or_default().push(outcome);
     }
 
-    /// The first outcome found is the one that counts.
-    fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str]) -> Result<(), StoreFault> {
+    /// Adds the outcomes of `requests` that were decided until an epoch.
+    fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
         for (request, blob) in rows {
-            if requests.contains(&request.as_str()) && !self.0.contains_key(&request) {
-                self.0.insert(request, Outcome::decode(&blob)?);
+            if requests.contains(&request.as_str()) {
+                let outcome = Outcome::decode(&blob)?;
+                if outcome.epoch.is_none_or(|epoch| epoch <= until) {
+                    self.0.entry(request).or_default().push(outcome);
+                }
             }
         }
         Ok(())
@@ -91,6 +131,10 @@ impl Known {
 
     fn open<'a>(&self, requests: &[&'a str]) -> Vec<&'a str> {
         requests.iter().copied().filter(|r| !self.0.contains_key(*r)).collect()
+    }
+
+    fn has_all(&self, requests: &[&str]) -> bool {
+        requests.iter().all(|r| self.0.contains_key(*r))
     }
 }
 
@@ -121,13 +165,15 @@ impl<S: ConditionalStore> Claims<S> {
                 return Ok((!absent).then_some(sight));
             }
         };
-        let (known, claimed) = self.follow(id, requests, Consistency::Quorum).await?;
-        if known.open(requests).is_empty() {
-            return Ok(Some(Sight { known, holder: Holder::NotAsked }));
-        }
-        match claimed {
-            Some((claim, Standing::Current(entity))) if self.nothing_beside(&claim) => {
-                self.remember(id, &claim, &entity);
+        let Traced { known, claimed, .. } = self.trace(id, requests, Consistency::Quorum).await?;
+        let Some((claim, standing)) = claimed else {
+            return Ok(known.has_all(requests).then_some(Sight { known, holder: Holder::NotAsked }));
+        };
+        match standing {
+            Standing::Current(_) if self.has_previous_owners(&claim)? => Ok(None),
+            Standing::Current(_) if known.has_all(requests) => Ok(Some(Sight { known, holder: Holder::NotAsked })),
+            Standing::Current(entity) if !self.retention.is_refused(&claim, self.now()) => {
+                self.remember(id, &claim, &entity)?;
                 Ok(Some(Sight { known, holder: Holder::Entity(entity) }))
             }
             _ => Ok(None),
@@ -136,44 +182,41 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// Resolves an external id with serial reads.
     async fn resolve(&self, id: &IdKey, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
-        let (mut known, claimed) = self.follow(id, requests, Consistency::Serial).await?;
-        let done = known.open(requests).is_empty();
-        let (claim, standing) = match claimed {
-            _ if done => return Ok(Some(Sight { known, holder: Holder::NotAsked })),
-            None => return Ok(Some(Sight { known, holder: Holder::Nobody { generation: None } })),
-            Some(claimed) => claimed,
+        let Traced { mut known, open, claimed } = self.trace(id, requests, Consistency::Serial).await?;
+        let Some((claim, standing)) = claimed else {
+            let holder = if open.is_empty() { Holder::NotAsked } else { Holder::Nobody { generation: None } };
+            return Ok(Some(Sight { known, holder }));
         };
-        if let Standing::Pending(owner) = standing {
+        if let Standing::Pending(owner) = &standing {
             // It may be applied at any moment, so nothing can be concluded beside it.
             self.complete(id, &claim, owner.as_ref()).await?;
             return Ok(None);
         }
-        self.ask_previous_owners(id, &claim, requests, &mut known).await?;
+        self.ask_previous_owners(id, &claim, &standing, &open, &mut known).await?;
         let holder = match standing {
+            _ if known.has_all(requests) => Holder::NotAsked,
             Standing::Current(entity) => {
-                self.remember(id, &claim, &entity);
+                self.remember(id, &claim, &entity)?;
                 Holder::Entity(entity)
             }
-            _ => Holder::Nobody { generation: Some(claim.generation) },
+            Standing::Pending(_) | Standing::Stale { .. } => Holder::Nobody { generation: Some(claim.generation) },
         };
         Ok(Some(Sight { known, holder }))
     }
 
-    /// Reads the claim on an id and its owner, unless all requests turn out to have outcomes before.
-    async fn follow(
-        &self,
-        id: &IdKey,
-        requests: &[&str],
-        consistency: Consistency,
-    ) -> Result<(Known, Option<(Claim, Standing)>), StoreFault> {
+    /// Reads the claim on an id and its owner, unless all requests turn out to be refused under the id: then they can have
+    /// no other outcome.
+    async fn trace<'a>(&self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
         let mut known = Known::default();
         let read = self.store.read_id(id, requests, consistency).await?;
-        known.add_read(read.outcomes, requests)?;
+        known.add_read(read.outcomes, requests, i64::MAX)?;
         let open = known.open(requests);
-        let Some(claim) = read.claim.filter(|_| !open.is_empty()) else { return Ok((known, None)) };
+        let Some(claim) = read.claim.filter(|_| !open.is_empty()) else { return Ok(Traced { known, open, claimed: None }) };
         let (standing, owner) = self.standing(id, &claim, &open, consistency).await?;
-        known.add_read(owner.outcomes, &open)?;
-        Ok((known, Some((claim, standing))))
+        if let Some(last) = standing.last_epoch(&claim) {
+            known.add_read(owner.outcomes, &open, last)?;
+        }
+        Ok(Traced { known, open, claimed: Some((claim, standing)) })
     }
 
     /// Reads a claim's owner, with the rows of the claimant and of `requests`, all of one instant.
@@ -187,26 +230,26 @@ impl<S: ConditionalStore> Claims<S> {
         let mut rows = vec![claim.claimed_by.as_str()];
         rows.extend(requests.iter().filter(|r| **r != claim.claimed_by));
         let owner = self.store.read_entity(key(id, claim.owner), &rows, consistency).await?;
-        Ok((Standing::of(id, claim, &owner), owner))
+        Ok((Standing::of(id, claim, &owner)?, owner))
     }
 
     /// Looks for outcomes of requests that named the entity by an id that it has given up since, even if another holds it
-    /// now. As many reads as owners within the retention: leaving one out would decide a request twice.
+    /// now, and even if that one has an outcome for the same request id: a record must find the change that it caused.
+    /// As many reads as owners within the retention, for leaving one out would decide a request twice.
     async fn ask_previous_owners(
         &self,
         id: &IdKey,
         claim: &Claim,
+        standing: &Standing,
         requests: &[&str],
         known: &mut Known,
     ) -> Result<(), StoreFault> {
-        let owners: Vec<Uuid> = self.retention.previous_owners(claim, self.now()).map(|(owner, _)| owner).collect();
-        for owner in owners {
-            let open = known.open(requests);
-            if open.is_empty() {
-                return Ok(());
+        for previous in previous_owners(claim, &self.retention, self.now())? {
+            if previous.owner == claim.owner && matches!(standing, Standing::Current(_)) {
+                continue;
             }
-            let read = self.store.read_entity(key(id, owner), &open, Consistency::Serial).await?;
-            known.add_read(read.outcomes, &open)?;
+            let read = self.store.read_entity(key(id, previous.owner), requests, Consistency::Serial).await?;
+            known.add_read(read.outcomes, requests, previous.epoch)?;
         }
         Ok(())
     }
@@ -215,9 +258,9 @@ impl<S: ConditionalStore> Claims<S> {
     async fn look_up(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
         let mut known = Known::default();
         let read = self.store.read_entity(key, requests, consistency).await?;
-        known.add_read(read.outcomes, requests)?;
+        known.add_read(read.outcomes, requests, i64::MAX)?;
         let holder = match read.statics {
-            _ if known.open(requests).is_empty() => Holder::NotAsked,
+            _ if known.has_all(requests) => Holder::NotAsked,
             Some(entity) => {
                 self.cache.put_entity(entity.clone());
                 Holder::Entity(entity)
@@ -227,17 +270,19 @@ impl<S: ConditionalStore> Claims<S> {
         Ok(Sight { known, holder })
     }
 
-    fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) {
-        if self.nothing_beside(claim) {
+    /// That an entity holds an id by this claim.
+    fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
+        if !self.retention.is_refused(claim, self.now()) && !self.has_previous_owners(claim)? {
             self.cache.put_claim(id.clone(), entity);
         }
         self.cache.put_entity(entity.clone());
+        Ok(())
     }
 
-    /// Neither a refusal nor a previous owner is to be asked about requests that come under this id.
-    fn nothing_beside(&self, claim: &Claim) -> bool {
-        let now = self.now();
-        !self.retention.is_refused(claim, now) && self.retention.previous_owners(claim, now).next().is_none()
+    /// Others than the owner, who holds the id, are to be asked about requests under it.
+    fn has_previous_owners(&self, claim: &Claim) -> Result<bool, StoreFault> {
+        let owners = previous_owners(claim, &self.retention, self.now())?;
+        Ok(owners.iter().any(|previous| previous.owner != claim.owner))
     }
 }
 

@@ -224,11 +224,6 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::external_id::ExternalId;
-
-    fn id(text: &str) -> IdKey {
-        IdKey { entity_type: EntityType::Customer, external_id: ExternalId::parse(text).unwrap() }
-    }
 
     fn claim() -> Claim {
         Claim {
@@ -253,12 +248,6 @@ mod tests {
         for length in 0..whole.len() - claim().blob.len() {
             assert!(decode_claim(&whole[..length], None).is_err(), "{length} of {} bytes were taken for a claim", whole.len());
         }
-    }
-
-    #[test]
-    fn no_key_of_a_partition_begins_another_partitions_keys() {
-        let (short, long) = (Partition::of_id(&id("a")), Partition::of_id(&id("a\u{2}")));
-        assert!(!long.row("r").starts_with(&short.row("")), "{:?} {:?}", long.row("r"), short.row(""));
     }
 
     #[test]

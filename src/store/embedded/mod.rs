@@ -1,7 +1,7 @@
 //! The store for one process with nothing to install: a fjall database in a folder. Durable: what was acknowledged
 //! survives kill -9 and power loss.
 //!
-//! Writes go to one thread ([`writer`]), which decides them in the order of their arrival and pays one fsync for all that
+//! Writes go to one thread (writer.rs), which decides them in the order of their arrival and pays one fsync for all that
 //! arrived meanwhile. Reads are point look-ups in a snapshot, from memory or a few blocks of a file, and run where they are
 //! called: microseconds, and no lock that an fsync holds. A history may be long and goes to the blocking pool. Fjall has no
 //! TTL: expiry is stored with each cell, honoured on read, and swept by the writer.
@@ -13,6 +13,7 @@ use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault, assert_rows,
 };
+use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
 use fjall::{KeyspaceCreateOptions, Readable, Snapshot};
 use std::fs::File;
@@ -85,7 +86,7 @@ impl EmbeddedStore {
     }
 
     fn view(&self) -> View<'_> {
-        View { snapshot: self.files.database.snapshot(), files: &self.files }
+        View { snapshot: self.files.database.snapshot(), files: &self.files, now: writer::now() }
     }
 }
 
@@ -144,12 +145,13 @@ impl ConditionalStore for EmbeddedStore {
 struct View<'a> {
     snapshot: Snapshot,
     files: &'a Files,
+    now: Timestamp,
 }
 
 impl View<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
         let Some(bytes) = self.snapshot.get(&self.files.cells, key)? else { return Ok(None) };
-        Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(writer::now())))
+        Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(self.now)))
     }
 
     fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
@@ -165,6 +167,7 @@ impl View<'_> {
 
 fn read_history(files: &Files, key: EntityKey) -> Result<Vec<HistoryRow>, Failure> {
     let first = Partition::of_entity(key).row(super::FIRST_ROW);
+    let now = writer::now();
     let mut history = Vec::new();
     for entry in files.cells.prefix(&first) {
         let (row_key, bytes) = entry.into_inner()?;
@@ -173,7 +176,7 @@ fn read_history(files: &Files, key: EntityKey) -> Result<Vec<HistoryRow>, Failur
         let request_id = &row_key[first.len()..];
         if let Some(changed_to) = changed_to
             && !request_id.is_empty()
-            && cell.is_live(writer::now())
+            && cell.is_live(now)
         {
             history.push(HistoryRow { request_id: String::from_utf8_lossy(request_id).into_owned(), changed_to, outcome });
         }

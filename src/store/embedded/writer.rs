@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::store::{Applied, ApplyWrite, ClaimWrite, LogRow, RefuseWrite, StoreFault};
 use fjall::{Database, Keyspace, PersistMode};
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
@@ -71,6 +71,7 @@ impl From<Undecodable> for Failure {
 }
 
 /// Milliseconds since 1970 by the system's clock.
+#[expect(clippy::disallowed_methods, reason = "a database is an edge: only its expiries look at this clock")]
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Timestamp::try_from(since.as_millis()).unwrap_or(Timestamp::MAX)
@@ -78,7 +79,7 @@ pub(super) fn now() -> Timestamp {
 
 /// Writes until nobody can ask for a write any more. `failed` is set when a commit fails: from then on the database
 /// takes no writes.
-pub(super) fn run(files: &Files, mut jobs: mpsc::Receiver<Job>, failed: &Arc<OnceLock<String>>) {
+pub(super) fn run(files: &Files, mut jobs: mpsc::Receiver<Job>, failed: &OnceLock<String>) {
     // The first group sweeps, so that a process that is restarted often sweeps at all.
     let mut writes_since_sweep = WRITES_PER_SWEEP;
     let mut waiting = Vec::with_capacity(MAX_GROUP);
@@ -88,12 +89,12 @@ pub(super) fn run(files: &Files, mut jobs: mpsc::Receiver<Job>, failed: &Arc<Onc
         if sweep {
             writes_since_sweep = 0;
         }
-        commit_group(files, waiting.drain(..), sweep, failed);
+        commit_group(files, waiting.drain(..), now(), sweep, failed);
     }
 }
 
-fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, sweep: bool, failed: &Arc<OnceLock<String>>) {
-    let mut group = Group { files, now: now(), cells: HashMap::new(), swept: Vec::new() };
+fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: bool, failed: &OnceLock<String>) {
+    let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
     let decided: Vec<_> = jobs
         .map(|job| {
             let operation = job.write.operation();
@@ -242,5 +243,76 @@ impl Group<'_> {
             batch.remove(expiries, entry);
         }
         Ok(batch.commit()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entity::EntityType;
+    use crate::store::{Claim, EntityKey, IdKey};
+    use uuid::Uuid;
+
+    fn claim(replaces: Option<i64>, generation: i64) -> Write {
+        let claim = Claim {
+            generation,
+            owner: Uuid::from_u128(1),
+            epoch: 1,
+            claimed_by: "r".into(),
+            blob: vec![],
+            previous_owners: vec![],
+            refused: None,
+        };
+        Write::Claim(ClaimWrite { id: id(), replaces, claim })
+    }
+
+    fn id() -> IdKey {
+        IdKey { entity_type: EntityType::Customer, external_id: crate::domain::external_id::ExternalId::parse("x").unwrap() }
+    }
+
+    fn rejection(request: &str, ttl: Option<Duration>) -> Write {
+        let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
+        let row = LogRow { request_id: request.into(), changed_to: None, outcome: vec![], ttl };
+        Write::Apply(ApplyWrite { key, read: None, after: None, rows: vec![row] })
+    }
+
+    /// Commits `writes` as one group; what became of each.
+    fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: bool) -> Vec<Applied> {
+        let (jobs, answers): (Vec<_>, Vec<_>) = writes
+            .into_iter()
+            .map(|write| {
+                let (answer, answered) = oneshot::channel();
+                (Job { write, answer }, answered)
+            })
+            .unzip();
+        commit_group(files, jobs.into_iter(), now, sweep, &OnceLock::new());
+        answers.into_iter().map(|answered| answered.blocking_recv().unwrap().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_write_sees_those_before_it_in_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = super::super::open_files(folder.path()).unwrap();
+        let writes = vec![claim(None, 1), claim(None, 1), claim(Some(1), 2), claim(Some(1), 2), claim(Some(2), 3)];
+        assert_eq!(commit(&files, writes, 0, false), [Applied::Yes, Applied::No, Applied::Yes, Applied::No, Applied::Yes]);
+        assert_eq!(commit(&files, vec![claim(Some(2), 3), claim(Some(3), 4)], 0, false), [Applied::No, Applied::Yes]);
+    }
+
+    #[test]
+    fn a_sweep_removes_what_expired_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = super::super::open_files(folder.path()).unwrap();
+        let second = Some(Duration::from_secs(1));
+        let writes = vec![rejection("again", second), rejection("once", second), rejection("kept", None), claim(None, 1)];
+        assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 4]);
+        assert_eq!(commit(&files, vec![rejection("again", second)], 5_999, true), [Applied::No], "not expired yet");
+        assert_eq!(files.cells.len().unwrap(), 4);
+        // Expired, hence decided again; the first expiry must not take the new row.
+        assert_eq!(commit(&files, vec![rejection("again", second)], 6_000, false), [Applied::Yes]);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (4, 3));
+        commit(&files, vec![], 6_500, true);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (3, 1));
+        commit(&files, vec![], 8_000, true);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (2, 0));
     }
 }

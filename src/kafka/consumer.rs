@@ -1,0 +1,406 @@
+//! The consuming thread: polls the command topic, hands records on in small batches, and tells of assignments and
+//! revocations. In the revoke callback it waits until the processor has committed or discarded what belongs to the
+//! partitions, for after the callback they are somebody else's.
+//!
+//! It never stops polling for long, or the group would expel it: while nothing more is taken in, it pauses all partitions
+//! and goes on polling for rebalances.
+
+use super::{Headers, Record};
+use crate::flow::offsets::Committed;
+use crate::flow::{Partition, Position};
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::statistics::Statistics;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Counts the assignments of this process. What belongs to an earlier one is dropped wherever it turns up.
+pub type Epoch = u64;
+
+/// Which membership of the group a transaction's offsets belong to. Captured at the assignment: taken later, it could
+/// make the output of an earlier one valid.
+pub type Generation = Arc<ConsumerGroupMetadata>;
+
+/// What the processor is told, apart from records.
+pub enum Notice {
+    /// Partitions were assigned: all that this process has now.
+    Assigned {
+        /// Their assignment's number.
+        epoch: Epoch,
+        /// The partitions, and where each is to go on.
+        partitions: Vec<(Partition, Committed)>,
+        /// To be committed with.
+        generation: Generation,
+    },
+    /// All partitions are about to be given up, or are lost already.
+    Revoked {
+        /// They belong to somebody else already; nothing of them can be committed any more.
+        lost: bool,
+        /// To be sent (or dropped) when nothing more will be committed for them.
+        done: std_mpsc::SyncSender<()>,
+    },
+    /// The offset after the last record that can be read, for some partitions.
+    Ends(Vec<(Partition, i64)>),
+    /// Consuming failed; librdkafka goes on trying.
+    Trouble(KafkaError),
+}
+
+/// Records of one assignment, in the order of each partition.
+pub struct Batch {
+    /// The assignment.
+    pub epoch: Epoch,
+    /// At least one.
+    pub records: Vec<Record>,
+}
+
+/// What the processor asks of the consuming thread.
+pub enum Order {
+    /// Fetch nothing more of a partition, for now.
+    Pause(Partition),
+    /// Go on fetching.
+    Resume(Partition),
+    /// Leave the group and end.
+    Stop,
+}
+
+/// Records in a batch, at most: few enough to be dealt with in a millisecond.
+const BATCH_RECORDS: usize = 64;
+/// Bytes in a batch, about: with [`BATCHES`] it bounds what lies between consumer and processor.
+const BATCH_BYTES: usize = 256 << 10;
+/// Batches between consumer and processor.
+pub const BATCHES: usize = 4;
+/// How long the processor may take in nothing before the partitions are paused.
+const PATIENCE: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(100);
+/// While some partition is paused, orders to resume it are looked for this often.
+const POLL_PAUSED: Duration = Duration::from_millis(10);
+/// How long one attempt to learn what was committed may take.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two attempts: an earlier transaction may have to be ended first.
+const COMMITTED_PAUSE: Duration = Duration::from_millis(50);
+/// How long the revoke callback waits for the processor. It gives up sooner by itself; this bounds a bug.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The consumer as the publisher and the reply topics use it, too.
+pub type CommandConsumer = BaseConsumer<Context>;
+
+/// Called back by librdkafka, on the consuming thread (statistics apart).
+pub struct Context {
+    topic: String,
+    epoch: AtomicU64,
+    notices: mpsc::UnboundedSender<Notice>,
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        let known = topic.partitions.values().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
+        let _ = self.notices.send(Notice::Ends(known.map(|p| (p.partition, p.ls_offset)).collect()));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka consumer");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.assigned(consumer, partitions),
+            Rebalance::Revoke(_) => self.revoked(consumer.assignment_lost()),
+            Rebalance::Error(error) => {
+                let _ = self.notices.send(Notice::Trouble(error.clone()));
+            }
+        }
+    }
+}
+
+impl Context {
+    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
+        let Some(generation) = consumer.group_metadata() else { return };
+        // Without knowing what was done, nothing may be read: it could be answered twice.
+        while !consumer.assignment_lost() {
+            match committed(
+                consumer,
+                &self.topic,
+                partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition),
+            ) {
+                Ok(partitions) => {
+                    let generation = Arc::new(generation);
+                    let _ = self.notices.send(Notice::Assigned { epoch, partitions, generation });
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
+            }
+            pause(COMMITTED_PAUSE);
+        }
+    }
+
+    fn revoked(&self, lost: bool) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        let (done, wait) = std_mpsc::sync_channel(1);
+        if self.notices.send(Notice::Revoked { lost, done }).is_ok() {
+            let _ = wait.recv_timeout(REVOKE_TIMEOUT);
+        }
+    }
+}
+
+/// What the group coordinator has for some partitions of `topic`. Waits for transactions that are being committed.
+///
+/// # Errors
+/// The coordinator can't be reached.
+pub fn committed(
+    consumer: &CommandConsumer,
+    topic: &str,
+    partitions: impl Iterator<Item = Partition>,
+) -> KafkaResult<Vec<(Partition, Committed)>> {
+    let mut asked = TopicPartitionList::new();
+    for partition in partitions {
+        asked.add_partition(topic, partition);
+    }
+    let answer = consumer.committed_offsets(asked, COMMITTED_TIMEOUT)?;
+    let each = answer.elements().into_iter().map(|p| {
+        p.error()?;
+        let offset = if let Offset::Offset(offset) = p.offset() { Some(offset) } else { None };
+        // rdkafka panics on metadata that is not UTF-8: it is not ours then.
+        let metadata = catch_unwind(AssertUnwindSafe(|| p.metadata().to_owned())).unwrap_or_default();
+        Ok((p.partition(), Committed { offset, metadata }))
+    });
+    each.collect()
+}
+
+/// The consuming thread.
+pub struct Consuming {
+    /// For the publisher and the reply topics, which ask the cluster through it.
+    pub consumer: Arc<CommandConsumer>,
+    /// Assignments and revocations.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+    /// Records.
+    pub batches: mpsc::Receiver<Batch>,
+    /// To the thread.
+    pub orders: std_mpsc::Sender<Order>,
+    /// Ends after [`Order::Stop`].
+    pub thread: JoinHandle<()>,
+}
+
+/// Joins the group and starts the thread.
+///
+/// # Errors
+/// librdkafka does not take the configuration, or the thread can't be started.
+pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Consuming, super::StartFault> {
+    let (notice_sender, notices) = notice_channel();
+    let (batch_sender, batches) = mpsc::channel(BATCHES);
+    let (orders, order_receiver) = order_channel();
+    let context = Context { topic: topic.into(), epoch: AtomicU64::new(0), notices: notice_sender };
+    let consumer: CommandConsumer = config.create_with_context(context)?;
+    consumer.subscribe(&[topic])?;
+    let consumer = Arc::new(consumer);
+    let intake = Intake {
+        consumer: consumer.clone(),
+        topic: topic.into(),
+        batches: batch_sender,
+        orders: order_receiver,
+        runtime,
+        paused: BTreeSet::new(),
+        epoch: 0,
+        stopping: false,
+    };
+    let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || intake.run())?;
+    Ok(Consuming { consumer, notices, batches, orders, thread })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one notice an assignment, a revocation, and every few seconds; a callback must not wait"
+)]
+fn notice_channel() -> (mpsc::UnboundedSender<Notice>, mpsc::UnboundedReceiver<Notice>) {
+    mpsc::unbounded_channel()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an order comes only when a partition is to be paused that was not, or resumed that was"
+)]
+fn order_channel() -> (std_mpsc::Sender<Order>, std_mpsc::Receiver<Order>) {
+    std_mpsc::channel()
+}
+
+#[expect(clippy::disallowed_methods, reason = "for milliseconds, in a callback of librdkafka that has nothing to wait on")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+struct Intake {
+    consumer: Arc<CommandConsumer>,
+    topic: String,
+    batches: mpsc::Sender<Batch>,
+    orders: std_mpsc::Receiver<Order>,
+    runtime: Handle,
+    /// The partitions that the processor asked to be paused.
+    paused: BTreeSet<Partition>,
+    epoch: Epoch,
+    stopping: bool,
+}
+
+impl Intake {
+    fn run(mut self) {
+        while !self.stopping {
+            self.obey();
+            if let Some(batch) = self.collect(if self.paused.is_empty() { POLL } else { POLL_PAUSED }) {
+                self.hand_on(batch);
+            }
+        }
+        self.leave();
+    }
+
+    fn obey(&mut self) {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Pause(partition)) => {
+                    self.paused.insert(partition);
+                    self.set_paused(&[partition], true);
+                }
+                Ok(Order::Resume(partition)) => {
+                    self.paused.remove(&partition);
+                    self.set_paused(&[partition], false);
+                }
+                Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return self.stopping = true,
+                Err(std_mpsc::TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    /// Waits for a record and takes those along that have arrived with it.
+    fn collect(&mut self, wait: Duration) -> Option<Batch> {
+        let consumer = self.consumer.clone();
+        let mut records: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        let mut epoch = self.epoch;
+        while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            let polled = consumer.poll(if records.is_empty() { wait } else { Duration::ZERO });
+            let now = consumer.context().epoch.load(Ordering::SeqCst);
+            if now != epoch {
+                // What was collected before the rebalance is not ours any more.
+                records.clear();
+                bytes = 0;
+                epoch = now;
+                self.reassigned(epoch);
+            }
+            match polled {
+                Some(Ok(message)) => {
+                    let record = to_record(&message);
+                    bytes += record.size();
+                    records.push(record);
+                }
+                Some(Err(error)) => self.trouble(error),
+                None => break,
+            }
+        }
+        (!records.is_empty()).then_some(Batch { epoch, records })
+    }
+
+    /// A new assignment begins with nothing paused.
+    fn reassigned(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.paused.clear();
+        self.set_all_paused(false);
+    }
+
+    /// Waits for room. If there is none for a while, nothing more is fetched, but rebalances are still served.
+    fn hand_on(&mut self, mut batch: Batch) {
+        let mut fetching = true;
+        while !self.stopping {
+            match self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.batches.reserve()).await }) {
+                Ok(Ok(permit)) => {
+                    permit.send(batch);
+                    break;
+                }
+                Ok(Err(_)) => return self.stopping = true,
+                Err(_) if fetching => {
+                    fetching = false;
+                    self.set_all_paused(true);
+                }
+                Err(_) => (),
+            }
+            let polled = self.consumer.poll(Duration::ZERO);
+            let epoch = self.consumer.context().epoch.load(Ordering::SeqCst);
+            if epoch != batch.epoch {
+                return self.reassigned(epoch);
+            }
+            // What had been fetched before the pause still arrives, in order.
+            if let Some(Ok(message)) = polled {
+                batch.records.push(to_record(&message));
+            }
+            self.obey();
+        }
+        if !fetching {
+            self.set_all_paused(false);
+        }
+    }
+
+    /// Pauses whatever is assigned, or resumes all but what the processor asked to be paused.
+    fn set_all_paused(&self, paused: bool) {
+        let assigned = self.consumer.assignment().unwrap_or_default();
+        let partitions =
+            assigned.elements().iter().map(|p| p.partition()).filter(|p| paused || !self.paused.contains(p)).collect::<Vec<_>>();
+        self.set_paused(&partitions, paused);
+    }
+
+    fn set_paused(&self, partitions: &[Partition], paused: bool) {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        let result = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        if let Err(error) = result {
+            tracing::debug!(%error, ?partitions, paused, "not ours any more");
+        }
+    }
+
+    fn trouble(&self, error: KafkaError) {
+        let quiet = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF));
+        if !quiet {
+            let _ = self.consumer.context().notices.send(Notice::Trouble(error));
+        }
+    }
+
+    /// Leaves the group, so that the others need not wait for the session to time out. Revokes, too.
+    fn leave(&self) {
+        self.consumer.unsubscribe();
+        let deadline = Instant::now() + REVOKE_TIMEOUT;
+        while Instant::now() < deadline && self.consumer.assignment().is_ok_and(|a| a.count() > 0) {
+            let _ = self.consumer.poll(POLL);
+        }
+    }
+}
+
+fn to_record(message: &BorrowedMessage<'_>) -> Record {
+    Record {
+        at: Position { partition: message.partition(), offset: message.offset() },
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: to_headers(message),
+        timestamp: message.timestamp().to_millis(),
+    }
+}
+
+/// The headers, without those whose name is not UTF-8: rdkafka panics on these.
+fn to_headers(message: &BorrowedMessage<'_>) -> Headers {
+    let Some(headers) = message.headers() else { return Headers::new() };
+    let read = |n| {
+        catch_unwind(AssertUnwindSafe(|| {
+            headers.try_get(n).map(|h| (h.key.to_owned().into(), h.value.map(Bytes::copy_from_slice)))
+        }))
+    };
+    (0..headers.count()).filter_map(|n| read(n).ok().flatten()).collect()
+}

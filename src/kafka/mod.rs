@@ -1,0 +1,156 @@
+//! Kafka, the I/O of the stream: a thread that consumes the command topic ([`consumer`]), a thread that publishes in
+//! transactions ([`publisher`]), and what is known of the reply topics ([`reply_topics`]). What to do is decided by
+//! `flow`; here it is done.
+
+pub mod consumer;
+pub mod publisher;
+pub mod reply_topics;
+
+use crate::config;
+use crate::flow::Position;
+use crate::flow::batch::Weighed;
+use bytes::Bytes;
+use rdkafka::ClientConfig;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The headers of a record, in order. A name may repeat, a value may be null.
+pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
+
+/// A record of the command topic.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it stands.
+    pub at: Position,
+    /// The bytes as they came.
+    pub key: Option<Bytes>,
+    /// The bytes as they came.
+    pub value: Option<Bytes>,
+    /// As they came, but for those whose name is not UTF-8.
+    pub headers: Headers,
+    /// Milliseconds since the epoch, by producer or broker.
+    pub timestamp: Option<i64>,
+}
+
+impl Record {
+    /// Key, value and headers, in bytes.
+    pub fn size(&self) -> usize {
+        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + optional(value)).sum();
+        optional(&self.key) + optional(&self.value) + headers
+    }
+}
+
+/// A thread of this module could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// librdkafka refuses a property, or the client can't be made.
+    #[error("the Kafka client can't be made: {0}")]
+    Client(#[from] rdkafka::error::KafkaError),
+    /// The operating system gave no thread.
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What an output is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutputKind {
+    /// An answer to the CRM.
+    Reply,
+    /// A Business Transaction for the data warehouse.
+    Transaction,
+    /// A record that could not be read.
+    DeadLetter,
+}
+
+/// A record to be published.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// What it is for.
+    pub kind: OutputKind,
+    /// Where it goes.
+    pub topic: Arc<str>,
+    /// None: by the key.
+    pub partition: Option<i32>,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Option<Bytes>,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+/// All that is published for one record of the command topic, and what its metrics need when it is committed.
+#[derive(Clone, Debug)]
+pub struct Outputs<M> {
+    /// To be published in one transaction with the record's completion.
+    pub outputs: Vec<Output>,
+    /// For whoever learns of the commit.
+    pub memo: M,
+}
+
+impl<M> Weighed for Outputs<M> {
+    fn weight(&self) -> usize {
+        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        self.outputs.iter().map(|o| optional(&o.key) + optional(&o.value) + PER_RECORD).sum()
+    }
+}
+
+/// What a record costs beside key and value: headers and the batch's bookkeeping, roughly.
+const PER_RECORD: usize = 256;
+
+/// How long a request to a broker may take. Less than [`TRANSACTION_TIMEOUT_MS`], so that a broker that hangs is noticed
+/// before the coordinator ends the transaction.
+const SOCKET_TIMEOUT_MS: &str = "9000";
+
+/// How long a transaction may stay open: it keeps `read_committed` readers of its partitions waiting.
+const TRANSACTION_TIMEOUT_MS: &str = "10000";
+
+/// The consumer's properties: ours, then the configured ones, then those that the promises rest on.
+pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", format!("crm-processor-{}", kafka.instance_id))
+        // How long a dead instance keeps its partitions.
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "2000")
+        // Little is read ahead (it is dropped and read again on a rebalance), and fetching goes on soon after a pause.
+        .set("queued.max.messages.kbytes", "4096")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.wait.max.ms", "100")
+        .set("statistics.interval.ms", "5000");
+    config.extend(kafka.consumer.iter().map(|(k, v)| (k.clone(), v.clone())));
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("group.id", &kafka.group_id)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("partition.assignment.strategy", "range");
+    config
+}
+
+/// The transactional producer's properties: ours, then the configured ones, then those that the promises rest on.
+pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", format!("crm-processor-{}", kafka.instance_id))
+        // A transaction is flushed as soon as it is complete; waiting for more only delays it.
+        .set("linger.ms", "0")
+        .set("retry.backoff.ms", "5")
+        .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
+        .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
+        // How long a topic that the metadata does not show counts as "just being created".
+        .set("topic.metadata.propagation.max.ms", "1000")
+        // The broker's limits decide, topic by topic: the DLQ takes whatever the command topic took.
+        .set("message.max.bytes", "1000000000");
+    config.extend(kafka.producer.iter().map(|(k, v)| (k.clone(), v.clone())));
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("transactional.id", format!("{}-{}", kafka.group_id, kafka.instance_id))
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
+        .set("enable.idempotence", "true")
+        .set("delivery.report.only.error", "true");
+    config
+}

@@ -1,0 +1,263 @@
+//! From a record to a job for a lane: frame, writer's schema, decoding, request validation. A record whose writer's schema
+//! is not known yet makes its partition wait, for its commands must stay in order; the others go on.
+
+use crate::config::Config;
+use crate::domain::command::{Command, RawCommand, Rules};
+use crate::domain::rejection::Rejection;
+use crate::flow::lanes::{Foldable, LaneId};
+use crate::flow::offsets::Delivery;
+use crate::flow::{Flow, Partition};
+use crate::kafka::{Outputs, Record};
+use crate::processor::answer::Memo;
+use crate::store::claims::Submission;
+use crate::store::outcome::Coordinates;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+use crate::wire::command::{Unreadable, frame};
+use crate::wire::headers::CommandHeaders;
+use crate::wire::registry::Registry;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Between attempts to get a schema from a registry that is away: doubled from the first to the second.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A record on its way through a lane.
+pub struct Job {
+    /// The record as it came.
+    pub record: Record,
+    /// What its headers say.
+    pub headers: CommandHeaders,
+    /// What is to be done.
+    pub task: Task,
+}
+
+/// What is to be done about a record.
+pub enum Task {
+    /// A command that passed request validation: to be decided.
+    Decide(Box<Submission>),
+    /// A command that did not: to be answered.
+    Refuse(RawCommand, Vec<Rejection>),
+    /// No command: to the dead letter queue.
+    Bury(Unreadable),
+}
+
+impl Foldable for Job {
+    fn folds_with(&self, next: &Self) -> bool {
+        match (&self.task, &next.task) {
+            (Task::Decide(a), Task::Decide(b)) => {
+                a.command.entity_type() == b.command.entity_type() && a.command.target == b.command.target
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The registry has answered about the schema with this id.
+pub struct SchemaLoaded(u32);
+
+/// What happens to records before they have a lane.
+pub struct Intake {
+    topic: Arc<str>,
+    max_command_bytes: usize,
+    rules: Rules,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    /// Records that can't be admitted yet, by partition.
+    waiting: BTreeMap<Partition, VecDeque<Record>>,
+    /// Schema ids being asked for.
+    loading: HashSet<u32>,
+    /// Something may have changed for those that wait.
+    stirred: bool,
+    loaded: mpsc::UnboundedSender<SchemaLoaded>,
+}
+
+type CommandFlow = Flow<Job, Outputs<Memo>>;
+
+/// Why a record can't be admitted yet.
+enum Wait {
+    Schema(u32),
+    Span,
+}
+
+impl Intake {
+    /// With the channel by which it learns of schemas.
+    pub fn new(
+        config: &Config,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
+        let (loaded, receiver) = schema_channel();
+        let intake = Self {
+            topic: config.kafka.topics.commands.as_str().into(),
+            max_command_bytes: config.kafka.max_command_bytes,
+            rules: Rules { segments: config.segments.clone() },
+            registry,
+            metrics,
+            health,
+            waiting: BTreeMap::new(),
+            loading: HashSet::new(),
+            stirred: false,
+            loaded,
+        };
+        (intake, receiver)
+    }
+
+    /// A record arrived.
+    pub fn take(&mut self, record: Record, flow: &mut CommandFlow) {
+        let partition = record.at.partition;
+        if let Some(queue) = self.waiting.get_mut(&partition) {
+            queue.push_back(record);
+        } else if let Err(unready) = self.admit(record, flow) {
+            let (record, wait) = *unready;
+            self.waiting.entry(partition).or_default().push_back(record);
+            flow.block(partition, true);
+            self.wait(&wait);
+        }
+    }
+
+    /// Admits what could not be admitted before, as far as it can be now.
+    pub fn resume(&mut self, flow: &mut CommandFlow) {
+        if !std::mem::take(&mut self.stirred) {
+            return;
+        }
+        for (partition, mut queue) in std::mem::take(&mut self.waiting) {
+            while let Some(record) = queue.pop_front() {
+                if let Err(unready) = self.admit(record, flow) {
+                    let (record, wait) = *unready;
+                    queue.push_front(record);
+                    self.wait(&wait);
+                    break;
+                }
+            }
+            if queue.is_empty() {
+                flow.block(partition, false);
+            } else {
+                self.waiting.insert(partition, queue);
+            }
+        }
+    }
+
+    /// Those that wait may find that something has changed.
+    pub fn stir(&mut self) {
+        self.stirred = !self.waiting.is_empty();
+    }
+
+    /// A schema that was asked for is there.
+    pub fn schema_loaded(&mut self, SchemaLoaded(id): SchemaLoaded) {
+        self.loading.remove(&id);
+        self.stir();
+    }
+
+    /// The partitions are given up.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// How many records can't be admitted yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
+    fn wait(&mut self, wait: &Wait) {
+        let Wait::Schema(id) = *wait else { return };
+        if self.loading.insert(id) {
+            let (registry, loaded, metrics, health) =
+                (self.registry.clone(), self.loaded.clone(), self.metrics.clone(), self.health.clone());
+            tokio::spawn(async move {
+                load(&registry, id, &metrics, &health).await;
+                let _ = loaded.send(SchemaLoaded(id));
+            });
+        }
+    }
+
+    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Box<(Record, Wait)>> {
+        let headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
+        let read = match self.read(&record, &headers) {
+            Ok(read) => read,
+            Err(wait) => return Err(Box::new((record, wait))),
+        };
+        let at = record.at;
+        match flow.deliver(at) {
+            Delivery::New => (),
+            Delivery::Known => return Ok(()),
+            Delivery::TooFar => return Err(Box::new((record, Wait::Span))),
+        }
+        let task = match read {
+            Err(unreadable) => Task::Bury(unreadable),
+            Ok(raw) => match raw.validate(&self.rules) {
+                Err(findings) => Task::Refuse(raw, findings),
+                Ok(command) => Task::Decide(Box::new(self.submission(command, &record, &headers))),
+            },
+        };
+        let lane = lane_of(&record, &task);
+        flow.admit(at, lane, Job { record, headers, task });
+        Ok(())
+    }
+
+    fn read(&self, record: &Record, headers: &CommandHeaders) -> Result<Result<RawCommand, Unreadable>, Wait> {
+        if headers.oversized_correlation {
+            return Ok(Err(Unreadable::CorrelationHeaderTooLong));
+        }
+        if record.size() > self.max_command_bytes {
+            return Ok(Err(Unreadable::TooLarge { size: record.size(), max: self.max_command_bytes }));
+        }
+        let (id, body) = match frame(record.value.as_deref()) {
+            Ok(framed) => framed,
+            Err(unreadable) => return Ok(Err(unreadable)),
+        };
+        match self.registry.cached(id) {
+            None => Err(Wait::Schema(id)),
+            Some(schema) => Ok(schema.and_then(|schema| schema.decode(body))),
+        }
+    }
+
+    fn submission(&self, command: Command, record: &Record, headers: &CommandHeaders) -> Submission {
+        let correlation_id = headers.correlation_id.clone().or_else(|| Some(command.request_id.to_string()));
+        let record = Coordinates { topic: self.topic.clone(), partition: record.at.partition, offset: record.at.offset };
+        Submission { command, correlation_id, record }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]
+fn schema_channel() -> (mpsc::UnboundedSender<SchemaLoaded>, mpsc::UnboundedReceiver<SchemaLoaded>) {
+    mpsc::unbounded_channel()
+}
+
+/// The key, in its partition; without one the entity; and what is no command stays out of everybody's way.
+fn lane_of(record: &Record, task: &Task) -> LaneId {
+    let mut hasher = DefaultHasher::new();
+    record.at.partition.hash(&mut hasher);
+    match (&record.key, task) {
+        (Some(key), _) => key.hash(&mut hasher),
+        (None, Task::Decide(submission)) => (submission.command.entity_type(), &submission.command.target).hash(&mut hasher),
+        (None, _) => record.at.offset.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Asks until the registry answers, for only the registry's word makes an id unknown.
+async fn load(registry: &Registry, id: u32, metrics: &Metrics, health: &Health) {
+    let (mut delay, longest) = BACK_OFF;
+    loop {
+        match registry.writer_schema(id).await {
+            Ok(_) => {
+                health.set_registry_up(true);
+                metrics.registry_up.set(1);
+                return;
+            }
+            Err(error) => {
+                health.set_registry_up(false);
+                metrics.registry_up.set(0);
+                tracing::warn!(schema_id = id, %error, "the schema registry does not answer; the partition waits");
+            }
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(longest);
+    }
+}

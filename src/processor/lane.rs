@@ -1,0 +1,144 @@
+//! A lane's run: the claim protocol decides its commands, and each becomes outputs. The edge at which bugs are caught: a
+//! panic while a command is decided ends in the stored outcome, if there is one, else in a stored `CASM-INTERNAL-ERROR`.
+
+use super::RunFinished;
+use super::answer::{self, Memo, Topics};
+use super::intake::{Job, Task};
+use crate::domain::Timestamp;
+use crate::flow::batch::Finished;
+use crate::flow::lanes::Run;
+use crate::kafka::consumer::Epoch;
+use crate::kafka::reply_topics::ReplyTopics;
+use crate::kafka::{OutputKind, Outputs};
+use crate::store::claims::{Claims, Decided, Submission};
+use crate::store::{ConditionalStore, StoreFault};
+use crate::telemetry::metrics::Metrics;
+use crate::wire::answer::Encoder;
+use futures::FutureExt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long a record rests that a bug keeps from being answered, before it is tried again.
+const AFTER_BUG: Duration = Duration::from_secs(1);
+
+/// What all lanes use.
+pub struct Shared<S> {
+    /// Where outputs go.
+    pub topics: Topics,
+    /// Which of these exist.
+    pub reply_topics: Arc<ReplyTopics>,
+    /// Decides commands.
+    pub claims: Arc<Claims<S>>,
+    /// Writes replies and Business Transactions.
+    pub encoder: Encoder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// Starts a run; `finished` learns of its end.
+pub fn spawn<S: ConditionalStore>(
+    shared: Arc<Shared<S>>,
+    run: Run<Job>,
+    epoch: Epoch,
+    finished: mpsc::UnboundedSender<RunFinished>,
+) {
+    tokio::spawn(async move {
+        let lane = run.lane;
+        let submissions: Vec<Submission> = run.commands.iter().filter_map(|(_, job)| submission(job)).cloned().collect();
+        let mut decided = shared.decide(&submissions).await.into_iter();
+        let mut results = Vec::with_capacity(run.commands.len());
+        for (at, job) in run.commands {
+            let decided = submission(&job).and_then(|_| decided.next());
+            results.push(Finished { at, outputs: shared.answer(&job, decided.as_ref()).await });
+        }
+        let _ = finished.send(RunFinished { epoch, lane, results });
+    });
+}
+
+fn submission(job: &Job) -> Option<&Submission> {
+    match &job.task {
+        Task::Decide(submission) => Some(submission),
+        Task::Refuse(..) | Task::Bury(_) => None,
+    }
+}
+
+impl<S: ConditionalStore> Shared<S> {
+    /// Decides commands that name the same entity, however long the store is away.
+    async fn decide(&self, submissions: &[Submission]) -> Vec<Decided> {
+        if submissions.is_empty() {
+            return Vec::new();
+        }
+        if let Some(decided) = self.guarded(self.claims.decide_until_done(submissions, report)).await {
+            return decided;
+        }
+        // Which of them it was is found by deciding them one at a time.
+        let mut decided = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            decided.extend(self.decide_alone(submission).await);
+        }
+        decided
+    }
+
+    async fn decide_alone(&self, submission: &Submission) -> Vec<Decided> {
+        let one = std::slice::from_ref(submission);
+        if let Some(decided) = self.guarded(self.claims.decide_until_done(one, report)).await {
+            return decided;
+        }
+        loop {
+            match self.guarded(self.claims.give_up(submission)).await {
+                Some(Ok(decided)) => return vec![decided],
+                Some(Err(fault)) => report(&fault, 0),
+                None => tracing::error!("a command can't even be given up because of a bug; it is held and tried again"),
+            }
+            tokio::time::sleep(AFTER_BUG).await;
+        }
+    }
+
+    /// What is to be published for a job. A bug here must not lose it either.
+    async fn answer(&self, job: &Job, decided: Option<&Decided>) -> Outputs<Memo> {
+        loop {
+            if let Some(outputs) = self.guarded(answer::answer(self, job, decided)).await {
+                return outputs;
+            }
+            tracing::error!("a record can't be answered because of a bug; it is held and tried again");
+            tokio::time::sleep(AFTER_BUG).await;
+        }
+    }
+
+    /// None if `future` panics.
+    async fn guarded<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let result = AssertUnwindSafe(future).catch_unwind().await;
+        if result.is_err() {
+            self.metrics.panics.inc();
+        }
+        result.ok()
+    }
+
+    /// The records' outputs are committed at `now`.
+    pub fn count(&self, records: &[Finished<Outputs<Memo>>], now: Timestamp) {
+        for record in records {
+            let memo = &record.outputs.memo;
+            let since_record = memo.timestamp.map_or(0, |at| u64::try_from(now - at).unwrap_or(0));
+            if let (Some(use_case), Some(status)) = (memo.use_case, memo.status) {
+                self.metrics.command_answered(use_case, status, Duration::from_millis(since_record));
+            }
+            if memo.status.is_some() {
+                self.metrics.replied(&memo.errors, memo.replayed);
+            }
+            if let Some(reason) = memo.buried {
+                self.metrics.dead_letters.of(reason).inc();
+            }
+            let transactions = record.outputs.outputs.iter().filter(|o| o.kind == OutputKind::Transaction).count();
+            self.metrics.business_transactions.inc_by(transactions as u64);
+        }
+    }
+}
+
+fn report(fault: &StoreFault, attempt: u32) {
+    tracing::warn!(%fault, attempt, "the store does not answer; the command waits");
+}

@@ -1,0 +1,377 @@
+//! The loop that drives `flow` between Kafka and the store: records come in, are decoded (`intake`), decided in their
+//! lanes by the claim protocol (`lane`), turned into outputs (`answer`), and published.
+//!
+//! One task owns all state, so there are no locks; lanes run as tasks of their own. Nothing waits without a bound, and
+//! nothing is forgotten: a command is answered, or its record is delivered again to whoever has the partition then.
+
+mod answer;
+mod intake;
+mod lane;
+
+use crate::config::Config;
+use crate::domain::Timestamp;
+use crate::flow::batch::Finished;
+use crate::flow::lanes::LaneId;
+use crate::flow::{Flow, Limits, Partition};
+use crate::kafka::consumer::{self, Consuming, Epoch, Generation, Notice, Order};
+use crate::kafka::publisher::{self, Publication, Published, Publishing, Verdict};
+use crate::kafka::reply_topics::ReplyTopics;
+use crate::kafka::{self, Outputs, StartFault};
+use crate::store::ConditionalStore;
+use crate::store::claims::Claims;
+use crate::telemetry::health::Health;
+use crate::telemetry::labels::{Rebalance, TransactionResult};
+use crate::telemetry::metrics::Metrics;
+use crate::wire::answer::Encoder;
+use crate::wire::registry::Registry;
+use answer::{Memo, Topics};
+use intake::{Intake, Job};
+use std::future::Future;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
+const REVOKE_GRACE: Duration = Duration::from_secs(5);
+/// How often a record whose outputs the broker refused is tried again, one at a time.
+const HELD_RETRY: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(250);
+
+/// What the processor works with.
+pub struct Setup<S> {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Decides commands.
+    pub claims: Arc<Claims<S>>,
+    /// Knows the writers' schemas.
+    pub registry: Arc<Registry>,
+    /// Writes replies and Business Transactions.
+    pub encoder: Encoder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What the probes are told.
+    pub health: Arc<Health>,
+    /// What time it is.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// Processes commands until `shutdown` comes; then finishes what is being processed, within the configured grace period,
+/// commits it and leaves the group.
+///
+/// # Errors
+/// The Kafka clients can't be made. Whatever goes wrong later is waited for or worked around.
+pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Output = ()>) -> Result<(), StartFault> {
+    let kafka = &setup.config.kafka;
+    let commands = kafka.topics.commands.clone();
+    let consuming = consumer::start(&kafka::consumer_config(kafka), &commands, Handle::current())?;
+    let publishing = publisher::start(kafka::producer_config(kafka), consuming.consumer.clone(), &commands)?;
+    let shared = Arc::new(lane::Shared {
+        topics: Topics::new(kafka),
+        reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
+        claims: setup.claims,
+        encoder: setup.encoder,
+        metrics: setup.metrics.clone(),
+        clock: setup.clock,
+    });
+    let (finished_sender, finished) = run_channel();
+    let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone(), setup.health.clone());
+    let limits = Limits {
+        max_in_flight: kafka.max_in_flight,
+        max_queued: kafka.max_queued,
+        max_transaction_records: kafka.transaction_cap,
+        ..Limits::default()
+    };
+    let Consuming { notices, batches, orders, thread: consumer_thread, .. } = consuming;
+    let Publishing { publications, published, thread: publisher_thread } = publishing;
+    let processor = Processor {
+        limits,
+        shutdown_grace: kafka.shutdown_grace,
+        shared,
+        metrics: setup.metrics,
+        health: setup.health,
+        intake,
+        assignment: None,
+        draining: None,
+        stopping: Stopping::No,
+        orders,
+        publications,
+        finished: finished_sender,
+    };
+    processor.run(Channels { notices, batches, published, finished, schemas }, shutdown, consumer_thread).await;
+    // Its channel is closed now. It may be waiting for a broker that is away: that is no reason to wait for it.
+    if publisher_thread.is_finished() {
+        let _ = publisher_thread.join();
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "bounded by the commands in flight; a lane's last act must not wait")]
+fn run_channel() -> (mpsc::UnboundedSender<RunFinished>, mpsc::UnboundedReceiver<RunFinished>) {
+    mpsc::unbounded_channel()
+}
+
+/// A lane's run is over.
+struct RunFinished {
+    epoch: Epoch,
+    lane: LaneId,
+    results: Vec<Finished<Outputs<Memo>>>,
+}
+
+struct Channels {
+    notices: mpsc::UnboundedReceiver<Notice>,
+    batches: mpsc::Receiver<consumer::Batch>,
+    published: mpsc::UnboundedReceiver<Published<Memo>>,
+    finished: mpsc::UnboundedReceiver<RunFinished>,
+    schemas: mpsc::UnboundedReceiver<intake::SchemaLoaded>,
+}
+
+/// The partitions that we have now.
+struct Assignment {
+    epoch: Epoch,
+    generation: Generation,
+    flow: Flow<Job, Outputs<Memo>>,
+}
+
+/// What is being processed is finished before this is acknowledged.
+struct Draining {
+    until: Instant,
+    /// None: a shutdown.
+    revoked: Option<std_mpsc::SyncSender<()>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Finishing what is being processed.
+    Draining,
+    /// Leaving the group.
+    Leaving,
+}
+
+struct Processor<S> {
+    limits: Limits,
+    shutdown_grace: Duration,
+    shared: Arc<lane::Shared<S>>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    intake: Intake,
+    assignment: Option<Assignment>,
+    draining: Option<Draining>,
+    stopping: Stopping,
+    orders: std_mpsc::Sender<Order>,
+    publications: std_mpsc::Sender<Publication<Memo>>,
+    finished: mpsc::UnboundedSender<RunFinished>,
+}
+
+impl<S: ConditionalStore> Processor<S> {
+    async fn run(
+        mut self,
+        mut channels: Channels,
+        shutdown: impl Future<Output = ()>,
+        consumer_thread: std::thread::JoinHandle<()>,
+    ) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut left = std::pin::pin!(wait_for(consumer_thread));
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut held = interval(HELD_RETRY);
+        held.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut runs = Vec::new();
+        loop {
+            let room = self.has_room();
+            tokio::select! {
+                biased;
+                Some(notice) = channels.notices.recv() => self.noticed(notice),
+                Some(published) = channels.published.recv() => self.published(published),
+                _ = channels.finished.recv_many(&mut runs, self.limits.max_in_flight) => {
+                    runs.drain(..).for_each(|run| self.run_finished(run));
+                }
+                Some(loaded) = channels.schemas.recv() => self.intake.schema_loaded(loaded),
+                Some(batch) = channels.batches.recv(), if room => self.arrived(batch),
+                _ = ticks.tick() => self.ticked(),
+                _ = held.tick() => self.with_flow(Flow::try_held),
+                () = &mut shutdown, if self.stopping == Stopping::No => self.shut_down(),
+                () = &mut left, if self.stopping == Stopping::Leaving => return,
+            }
+            self.proceed();
+        }
+    }
+
+    fn with_flow(&mut self, act: impl FnOnce(&mut Flow<Job, Outputs<Memo>>)) {
+        if let Some(assignment) = &mut self.assignment {
+            act(&mut assignment.flow);
+        }
+    }
+
+    /// Without an assignment records are taken in and dropped: they belong to an earlier one.
+    fn has_room(&self) -> bool {
+        self.assignment.as_ref().is_none_or(|a| a.flow.has_room() && self.intake.waiting() < self.limits.max_queued)
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Assigned { epoch, partitions, generation } => {
+                let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
+                tracing::info!(partitions = ?numbers, "partitions assigned");
+                self.metrics.rebalances.of(Rebalance::Assigned).inc();
+                self.metrics.partitions_assigned.set(gauge(partitions.len()));
+                self.health.set_group_joined(true);
+                self.assignment = Some(Assignment { epoch, generation, flow: Flow::new(self.limits, &partitions) });
+            }
+            Notice::Revoked { lost, done } => {
+                tracing::info!(lost, "partitions revoked");
+                self.metrics.rebalances.of(if lost { Rebalance::Lost } else { Rebalance::Revoked }).inc();
+                self.health.set_group_joined(false);
+                self.intake.clear();
+                if lost {
+                    self.give_up_assignment();
+                }
+                self.with_flow(|flow| flow.drain(true));
+                self.draining = Some(Draining { until: Instant::now() + REVOKE_GRACE, revoked: Some(done) });
+            }
+            Notice::Ends(ends) => self.report_lag(&ends),
+            Notice::Trouble(error) => {
+                tracing::warn!(%error, "the consumer reports");
+            }
+        }
+    }
+
+    fn arrived(&mut self, batch: consumer::Batch) {
+        let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == batch.epoch) else { return };
+        for record in batch.records {
+            self.intake.take(record, &mut assignment.flow);
+        }
+    }
+
+    fn run_finished(&mut self, run: RunFinished) {
+        if let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == run.epoch) {
+            assignment.flow.finish_run(run.lane, run.results);
+        }
+    }
+
+    fn published(&mut self, published: Published<Memo>) {
+        let Published { epoch, mut records, verdict, took } = published;
+        self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
+        if let Verdict::Uncertain(_) = verdict {
+            self.metrics.producer_recreations.inc();
+        }
+        let now = (self.shared.clock)();
+        let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == epoch) else {
+            if let Verdict::Committed = verdict {
+                self.shared.count(&records, now);
+            }
+            return;
+        };
+        match verdict {
+            Verdict::Committed => {
+                assignment.flow.committed(records.len());
+                self.intake.stir();
+                self.shared.count(&records, now);
+            }
+            Verdict::Aborted => assignment.flow.aborted(records, Vec::new()),
+            Verdict::Refused(refusals) => {
+                let held = self.shared.topics.rework(&mut records, &refusals, &self.metrics);
+                assignment.flow.aborted(records, held);
+            }
+            Verdict::Uncertain(committed) => {
+                let done = assignment.flow.uncertain(records, &committed);
+                self.shared.count(&done, now);
+            }
+            Verdict::Stale => self.give_up_assignment(),
+        }
+    }
+
+    /// The partitions are somebody else's: what was processed for them is dropped, and processed again over there.
+    fn give_up_assignment(&mut self) {
+        self.assignment = None;
+        self.intake.clear();
+        self.metrics.partitions_assigned.set(0);
+        self.metrics.consumer_lag.forget_all();
+    }
+
+    fn ticked(&mut self) {
+        self.health.beat();
+        if let Some(assignment) = &self.assignment {
+            let flow = &assignment.flow;
+            self.metrics.commands_in_flight.set(gauge(flow.running()));
+            self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
+            self.metrics.records_held.set(gauge(flow.held()));
+        }
+    }
+
+    fn report_lag(&self, ends: &[(Partition, i64)]) {
+        let Some(assignment) = &self.assignment else { return };
+        for (partition, low) in assignment.flow.lows() {
+            if let Some((_, end)) = ends.iter().find(|(p, _)| *p == partition) {
+                self.metrics.consumer_lag.set(partition, (end - low).max(0));
+            }
+        }
+    }
+
+    fn shut_down(&mut self) {
+        tracing::info!("stopping: finishing what is being processed");
+        self.health.set_draining();
+        self.stopping = Stopping::Draining;
+        self.with_flow(|flow| flow.drain(false));
+        if self.draining.is_none() {
+            self.draining = Some(Draining { until: Instant::now() + self.shutdown_grace, revoked: None });
+        }
+    }
+
+    /// Does whatever has become possible.
+    fn proceed(&mut self) {
+        if let Some(assignment) = &mut self.assignment {
+            self.intake.resume(&mut assignment.flow);
+            while let Some(run) = assignment.flow.next_run() {
+                lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
+            }
+            if let Some(transaction) = assignment.flow.next_transaction() {
+                let (epoch, generation) = (assignment.epoch, assignment.generation.clone());
+                let publication = Publication { epoch, generation, records: transaction.records, offsets: transaction.offsets };
+                // It ends only after us.
+                let _ = self.publications.send(publication);
+            }
+            for (partition, pause) in assignment.flow.pauses() {
+                let _ = self.orders.send(if pause { Order::Pause(partition) } else { Order::Resume(partition) });
+            }
+        }
+        self.end_draining();
+    }
+
+    fn end_draining(&mut self) {
+        let drained = self.assignment.as_ref().is_none_or(|a| a.flow.is_drained());
+        let Some(draining) = self.draining.take_if(|d| drained || Instant::now() >= d.until) else { return };
+        if !drained {
+            tracing::warn!("not all that was being processed could be finished in time; its records will be delivered again");
+        }
+        self.give_up_assignment();
+        if let Some(done) = draining.revoked {
+            let _ = done.send(());
+        }
+        if self.stopping == Stopping::Draining {
+            self.stopping = Stopping::Leaving;
+            let _ = self.orders.send(Order::Stop);
+        }
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+async fn wait_for(thread: std::thread::JoinHandle<()>) {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        tracing::error!("the consuming thread ended in a panic");
+    }
+}
+
+fn result_of(verdict: &Verdict) -> TransactionResult {
+    match verdict {
+        Verdict::Committed => TransactionResult::Committed,
+        Verdict::Refused(_) | Verdict::Aborted | Verdict::Stale => TransactionResult::Aborted,
+        Verdict::Uncertain(_) => TransactionResult::Unknown,
+    }
+}

@@ -1,0 +1,118 @@
+//! The store that the configuration names: one of the two kinds, behind one type.
+
+use super::cql::{self, CqlOptions, CqlStore, TlsOptions};
+use super::embedded::EmbeddedStore;
+use super::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    RefuseWrite, StoreFault,
+};
+use crate::config::{Backend, Cql, SerialConsistency, Store};
+use std::future::Future;
+
+/// One of the two kinds of store.
+pub enum ConfiguredStore {
+    /// `kind = "cql"`
+    Cql(CqlStore),
+    /// `kind = "embedded"`
+    Embedded(EmbeddedStore),
+}
+
+impl ConfiguredStore {
+    /// Connects to the database, or opens the folder.
+    ///
+    /// # Errors
+    /// It can't be reached, or its keyspace or tables are missing.
+    pub async fn connect(config: &Store) -> Result<Self, StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlStore::connect(&options(config, cql)).await.map(Self::Cql),
+            Backend::Embedded { path } => {
+                let path = path.clone();
+                let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path)).await;
+                opened.map_err(|e| StoreFault { operation: "open", cause: e.to_string() })?.map(Self::Embedded)
+            }
+        }
+    }
+
+    /// Creates keyspace and tables, or the folder, where they aren't there.
+    ///
+    /// # Errors
+    /// The database can't be reached, or does not let us.
+    pub async fn setup(config: &Store) -> Result<(), StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlStore::setup(&options(config, cql)).await,
+            Backend::Embedded { .. } => Self::connect(config).await.map(drop),
+        }
+    }
+}
+
+fn options(config: &Store, cql: &Cql) -> CqlOptions {
+    let tls = cql.tls.as_ref().map(|tls| TlsOptions {
+        ca: tls.ca_file.clone(),
+        cert: tls.identity.as_ref().map(|(cert, _)| cert.clone()),
+        key: tls.identity.as_ref().map(|(_, key)| key.clone()),
+        verify_hostname: tls.verify_hostname,
+    });
+    CqlOptions {
+        contact_points: cql.contact_points.clone(),
+        keyspace: cql.keyspace.clone(),
+        replication: cql.replication.clone(),
+        request_timeout: config.request_timeout,
+        serial_consistency: match cql.serial_consistency {
+            SerialConsistency::Serial => cql::SerialConsistency::Serial,
+            SerialConsistency::LocalSerial => cql::SerialConsistency::LocalSerial,
+        },
+        local_datacenter: cql.local_datacenter.clone(),
+        user: cql.credentials.as_ref().map(|c| c.user.clone()),
+        password: cql.credentials.as_ref().map(|c| c.password.expose().to_owned()),
+        tls,
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Cql($store) => futures::future::Either::Left($call),
+            Self::Embedded($store) => futures::future::Either::Right($call),
+        }
+    };
+}
+
+impl ConditionalStore for ConfiguredStore {
+    fn read_id(
+        &self,
+        id: &IdKey,
+        requests: &[&str],
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<IdRead, StoreFault>> + Send {
+        delegate!(self, store => store.read_id(id, requests, consistency))
+    }
+
+    fn read_entity(
+        &self,
+        key: EntityKey,
+        requests: &[&str],
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<EntityRead, StoreFault>> + Send {
+        delegate!(self, store => store.read_entity(key, requests, consistency))
+    }
+
+    fn claim(&self, write: ClaimWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
+        delegate!(self, store => store.claim(write))
+    }
+
+    fn apply(&self, write: ApplyWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
+        delegate!(self, store => store.apply(write))
+    }
+
+    fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
+        delegate!(self, store => store.refuse(write))
+    }
+
+    fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send {
+        delegate!(self, store => store.history(key))
+    }
+
+    fn ping(&self) -> impl Future<Output = Result<(), StoreFault>> + Send {
+        delegate!(self, store => store.ping())
+    }
+}

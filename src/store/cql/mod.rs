@@ -1,0 +1,253 @@
+//! The store for production: ScyllaDB (or Cassandra) over its lightweight transactions (LWT). Every write is one
+//! conditional statement, or one conditional batch in one partition, decided by Paxos among the replicas.
+//!
+//! Several rows go as a batch of the protocol, made of the very statements that single rows use, so that nothing is
+//! prepared per number of rows. Each partition has a row with request id '' (see `store::FIRST_ROW`), so that one select by
+//! full key returns statics and rows of one instant. A request that fails is not repeated here: it may have happened, and
+//! the claim protocol finds out.
+
+mod options;
+mod rows;
+mod schema;
+mod statements;
+
+pub use options::{CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
+
+use super::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
+    LogRow, RefuseWrite, StoreFault, assert_rows,
+};
+use futures::TryStreamExt;
+use rows::{EntityRow, IdRow, LogEntry, Values};
+use scylla::client::session::Session;
+use scylla::deserialize::row::ColumnIterator;
+use scylla::response::query_result::{QueryResult, QueryRowsResult};
+use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlValue;
+use statements::{Read, Statements};
+use std::fmt::Display;
+
+/// A [`ConditionalStore`] in a keyspace of ScyllaDB 2025.4 or later, or of Cassandra 5.
+pub struct CqlStore {
+    session: Session,
+    statements: Statements,
+}
+
+impl CqlStore {
+    /// Connects to the database and prepares all statements.
+    ///
+    /// # Errors
+    /// No contact point can be reached, they don't let us in, or the keyspace or a table is missing.
+    pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
+        let session = options.open_session("connect").await?;
+        let statements = Statements::prepare(&session, options).await?;
+        Ok(Self { session, statements })
+    }
+
+    /// Creates the keyspace and the tables, where they aren't there, and waits until the nodes agree on them.
+    ///
+    /// # Errors
+    /// As for [`CqlStore::connect`], or we may not create them.
+    pub async fn setup(options: &CqlOptions) -> Result<(), StoreFault> {
+        schema::create(&options.open_session("setup").await?, options).await
+    }
+
+    async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, String> {
+        let statement = match consistency {
+            Consistency::Quorum => &read.quorum,
+            Consistency::Serial => &read.serial,
+        };
+        let result = self.session.execute_unpaged(statement, values).await.map_err(described)?;
+        result.into_rows_result().map_err(described)
+    }
+
+    async fn select_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, String> {
+        let mut values = rows::id_values(id).to_vec();
+        values.push(Some(rows_to_read(requests)));
+        let result = self.select(&self.statements.read_id, consistency, values).await?;
+        let mut read = IdRead::default();
+        for row in result.rows::<IdRow>().map_err(described)? {
+            let mut row = row.map_err(described)?;
+            if read.claim.is_none() {
+                read.claim = row.take_claim()?;
+            }
+            // Here the row '' is no request's: it only keeps the statics in sight.
+            if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
+                && request_id != FIRST_ROW
+            {
+                read.outcomes.push((request_id, outcome));
+            }
+        }
+        Ok(read)
+    }
+
+    async fn select_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, String> {
+        let mut values = rows::entity_key_values(key).to_vec();
+        values.push(Some(rows_to_read(requests)));
+        let result = self.select(&self.statements.read_entity, consistency, values).await?;
+        let mut read = EntityRead::default();
+        for row in result.rows::<EntityRow>().map_err(described)? {
+            let mut row = row.map_err(described)?;
+            if read.statics.is_none() {
+                read.statics = row.take_statics(key)?;
+            }
+            if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
+                && requests.contains(&request_id.as_str())
+            {
+                read.outcomes.push((request_id, outcome));
+            }
+        }
+        Ok(read)
+    }
+
+    async fn select_history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, String> {
+        let pages = self.session.execute_iter(self.statements.history.clone(), rows::entity_key_values(key).to_vec());
+        let mut entries = pages.await.map_err(described)?.rows_stream::<LogEntry>().map_err(described)?;
+        let mut history = Vec::new();
+        while let Some(entry) = entries.try_next().await.map_err(described)? {
+            if let LogEntry { request_id: Some(request_id), changed_to: Some(changed_to), outcome: Some(outcome) } = entry
+                && request_id != FIRST_ROW
+            {
+                history.push(HistoryRow { request_id, changed_to, outcome });
+            }
+        }
+        history.sort_by_key(|row| row.changed_to);
+        Ok(history)
+    }
+
+    /// Runs conditional writes to one partition: all of them happen, or none.
+    async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, String> {
+        let result = if writes.len() == 1 {
+            let (statement, values) = writes.remove(0);
+            self.session.execute_unpaged(statement, values).await
+        } else {
+            // Unlogged: one partition, one Paxos round, so there is nothing for a batch log to repair.
+            let mut batch = Batch::new(BatchType::Unlogged);
+            let mut values = Vec::with_capacity(writes.len());
+            for (statement, bound) in writes {
+                batch.append_statement(statement.clone());
+                values.push(bound);
+            }
+            self.session.batch(&batch, values).await
+        };
+        applied(result.map_err(described)?)
+    }
+
+    fn row_write(&self, write: &ApplyWrite, row: &LogRow) -> (&PreparedStatement, Values) {
+        let mut values = vec![Some(rows::ttl_value(row.ttl))];
+        values.extend(row_values(write, row));
+        (&self.statements.row, values)
+    }
+
+    fn apply_writes(&self, write: &ApplyWrite) -> Vec<(&PreparedStatement, Values)> {
+        let Some(after) = &write.after else {
+            return write.rows.iter().map(|row| self.row_write(write, row)).collect();
+        };
+        let mut writes = Vec::with_capacity(write.rows.len() + 1);
+        // The statics travel with a row that stays: a TTL would take them with it.
+        let carrier = write.rows.iter().position(|row| row.ttl.is_none());
+        let mut values = rows::statics_values(after);
+        if let Some(carrier) = carrier {
+            values.extend(row_values(write, &write.rows[carrier]));
+            writes.push((&self.statements.change, values));
+        } else {
+            values.extend(rows::entity_key_values(write.key));
+            values.push(write.read.map(CqlValue::BigInt));
+            writes.push((&self.statements.statics, values));
+        }
+        let others = write.rows.iter().enumerate().filter(|(i, _)| Some(*i) != carrier);
+        writes.extend(others.map(|(_, row)| self.row_write(write, row)));
+        writes
+    }
+
+    fn refuse_writes(&self, write: &RefuseWrite) -> Vec<(&PreparedStatement, Values)> {
+        let row_write = |row: &LogRow| {
+            let mut values = vec![
+                Some(rows::ttl_value(row.ttl)),
+                Some(rows::timestamp(write.refused)),
+                Some(CqlValue::Blob(row.outcome.clone())),
+            ];
+            values.extend(rows::id_values(&write.id));
+            values.push(Some(rows::text(&row.request_id)));
+            values.push(write.read.map(CqlValue::BigInt));
+            (&self.statements.refuse, values)
+        };
+        write.rows.iter().map(row_write).collect()
+    }
+}
+
+impl ConditionalStore for CqlStore {
+    async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
+        self.select_id(id, requests, consistency).await.map_err(fault_of("read_id"))
+    }
+
+    async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        self.select_entity(key, requests, consistency).await.map_err(fault_of("read_entity"))
+    }
+
+    async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
+        let values = rows::claim_values(&write.id, write.claim, write.replaces);
+        self.decide(vec![(&self.statements.claim, values)]).await.map_err(fault_of("claim"))
+    }
+
+    async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
+        assert_rows(&write.rows);
+        self.decide(self.apply_writes(&write)).await.map_err(fault_of("apply"))
+    }
+
+    async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
+        assert_rows(&write.rows);
+        self.decide(self.refuse_writes(&write)).await.map_err(fault_of("refuse"))
+    }
+
+    async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
+        self.select_history(key).await.map_err(fault_of("history"))
+    }
+
+    /// Reads a partition that isn't there, which takes a quorum all the same.
+    async fn ping(&self) -> Result<(), StoreFault> {
+        let result = self.session.execute_unpaged(&self.statements.ping, ("ping", "")).await;
+        result.map(drop).map_err(described).map_err(fault_of("ping"))
+    }
+}
+
+/// The rows to select: those of the requests, and the one that brings the statics.
+fn rows_to_read(requests: &[&str]) -> CqlValue {
+    let first = if requests.contains(&FIRST_ROW) { None } else { Some(FIRST_ROW) };
+    CqlValue::List(first.into_iter().chain(requests.iter().copied()).map(rows::text).collect())
+}
+
+/// What the statements `change` and `row` end with.
+fn row_values(write: &ApplyWrite, row: &LogRow) -> Values {
+    let mut values = vec![row.changed_to.map(CqlValue::BigInt), Some(CqlValue::Blob(row.outcome.clone()))];
+    values.extend(rows::entity_key_values(write.key));
+    values.push(Some(rows::text(&row.request_id)));
+    values.push(write.read.map(CqlValue::BigInt));
+    values
+}
+
+/// What became of a conditional write. `[applied]` comes alone or among the columns of the row or rows that the conditions
+/// were checked on, and says the same in each row.
+fn applied(result: QueryResult) -> Result<Applied, String> {
+    let rows = result.into_rows_result().map_err(described)?;
+    for column in rows.first_row::<ColumnIterator>().map_err(described)? {
+        let column = column.map_err(described)?;
+        if column.spec.name() == "[applied]" {
+            return match column.slice.map(|slice| slice.as_slice()) {
+                Some([0]) => Ok(Applied::No),
+                Some([_]) => Ok(Applied::Yes),
+                _ => Err("the column [applied] is no boolean".into()),
+            };
+        }
+    }
+    Err("the answer to a conditional write lacks the column [applied]".into())
+}
+
+fn described(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn fault_of(operation: &'static str) -> impl Fn(String) -> StoreFault {
+    move |cause| StoreFault { operation, cause }
+}

@@ -1,0 +1,164 @@
+//! Between the tables' columns and the store's types.
+
+use crate::domain::entity::{Entity, State};
+use crate::domain::external_id::ExternalId;
+use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::update_customer_segment::SegmentCode;
+use crate::store::{Claim, EntityKey, EntityStatics, IdKey};
+use scylla::DeserializeRow;
+use scylla::value::{CqlTimestamp, CqlValue};
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The longest TTL that Cassandra takes, 20 years. Longer ones mean the same to us.
+const MAX_TTL_SECONDS: i32 = 630_720_000;
+
+/// What is bound to a statement; None is null.
+pub(super) type Values = Vec<Option<CqlValue>>;
+
+/// A row of a partition of `external_id`, with the statics.
+#[derive(DeserializeRow)]
+pub(super) struct IdRow {
+    generation: Option<i64>,
+    owner: Option<Uuid>,
+    epoch: Option<i64>,
+    claimed_by: Option<String>,
+    claim: Option<Vec<u8>>,
+    previous_owners: Option<HashMap<Uuid, CqlTimestamp>>,
+    refused: Option<CqlTimestamp>,
+    pub(super) request_id: Option<String>,
+    pub(super) outcome: Option<Vec<u8>>,
+}
+
+impl IdRow {
+    /// The claim, if there is one; what is missing of it otherwise.
+    pub(super) fn take_claim(&mut self) -> Result<Option<Claim>, String> {
+        let Some(generation) = self.generation else { return Ok(None) };
+        let mut previous_owners: Vec<_> =
+            self.previous_owners.take().unwrap_or_default().into_iter().map(|(owner, left)| (owner, left.0)).collect();
+        previous_owners.sort_by_key(|(owner, left)| (*left, *owner));
+        Ok(Some(Claim {
+            generation,
+            owner: self.owner.ok_or_else(|| missing("owner"))?,
+            epoch: self.epoch.ok_or_else(|| missing("epoch"))?,
+            claimed_by: self.claimed_by.take().ok_or_else(|| missing("claimed_by"))?,
+            blob: self.claim.take().ok_or_else(|| missing("claim"))?,
+            previous_owners,
+            refused: self.refused.map(|refused| refused.0),
+        }))
+    }
+}
+
+/// A row of a partition of `entity`, with the statics.
+#[derive(DeserializeRow)]
+pub(super) struct EntityRow {
+    external_id: Option<String>,
+    epoch: Option<i64>,
+    generation: Option<i64>,
+    version: Option<i64>,
+    state: Option<String>,
+    custom_name: Option<String>,
+    segment: Option<String>,
+    segment_valid_from: Option<CqlTimestamp>,
+    parent: Option<Uuid>,
+    pub(super) request_id: Option<String>,
+    pub(super) outcome: Option<Vec<u8>>,
+}
+
+impl EntityRow {
+    /// The statics, if the entity is there; what is wrong with them otherwise.
+    pub(super) fn take_statics(&mut self, key: EntityKey) -> Result<Option<EntityStatics>, String> {
+        let Some(version) = self.version else { return Ok(None) };
+        let external_id = self.external_id.take().ok_or_else(|| missing("external_id"))?;
+        let entity = Entity {
+            entity_type: key.entity_type,
+            ref_id: key.ref_id,
+            external_id: parsed("external_id", ExternalId::parse(&external_id))?,
+            version,
+            state: self.state.as_deref().and_then(State::from_name).ok_or_else(|| missing("state"))?,
+            custom_name: self.custom_name.take().map(|text| parsed("custom_name", CustomName::parse(&text))).transpose()?,
+            segment: self.segment.take().map(|text| parsed("segment", SegmentCode::parse(&text))).transpose()?,
+            segment_valid_from: self.segment_valid_from.map(|from| from.0),
+            parent: self.parent,
+        };
+        let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
+        Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
+    }
+}
+
+/// A row of an entity's log.
+#[derive(DeserializeRow)]
+pub(super) struct LogEntry {
+    pub(super) request_id: Option<String>,
+    pub(super) changed_to: Option<i64>,
+    pub(super) outcome: Option<Vec<u8>>,
+}
+
+/// The values of statement `claim`.
+pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> Values {
+    let previous_owners = claim.previous_owners.into_iter().map(|(owner, left)| (CqlValue::Uuid(owner), timestamp(left)));
+    let mut values = vec![
+        Some(CqlValue::BigInt(claim.generation)),
+        Some(CqlValue::Uuid(claim.owner)),
+        Some(CqlValue::BigInt(claim.epoch)),
+        Some(CqlValue::Text(claim.claimed_by)),
+        Some(CqlValue::Blob(claim.blob)),
+        Some(CqlValue::Map(previous_owners.collect())),
+    ];
+    values.extend(id_values(id));
+    values.push(replaces.map(CqlValue::BigInt));
+    values
+}
+
+/// The key columns of `external_id`.
+pub(super) fn id_values(id: &IdKey) -> [Option<CqlValue>; 2] {
+    [Some(text(id.entity_type.name())), Some(text(id.external_id.as_str()))]
+}
+
+/// The key columns of `entity`.
+pub(super) fn entity_key_values(key: EntityKey) -> [Option<CqlValue>; 2] {
+    [Some(text(key.entity_type.name())), Some(CqlValue::Uuid(key.ref_id))]
+}
+
+/// The static columns of `entity`, in the order of the statements.
+pub(super) fn statics_values(statics: &EntityStatics) -> Values {
+    let entity = &statics.entity;
+    vec![
+        Some(text(entity.external_id.as_str())),
+        Some(CqlValue::BigInt(statics.epoch)),
+        Some(CqlValue::BigInt(statics.generation)),
+        Some(CqlValue::BigInt(entity.version)),
+        Some(text(entity.state.name())),
+        entity.custom_name.as_ref().map(|name| text(name.as_str())),
+        entity.segment.as_ref().map(|segment| text(segment.as_str())),
+        entity.segment_valid_from.map(timestamp),
+        entity.parent.map(CqlValue::Uuid),
+    ]
+}
+
+/// A TTL in whole seconds: at least as long as asked, 0 for ever.
+pub(super) fn ttl_value(ttl: Option<Duration>) -> CqlValue {
+    let seconds = ttl.map_or(0, |ttl| {
+        let rounded_up = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        i32::try_from(rounded_up).unwrap_or(MAX_TTL_SECONDS).clamp(1, MAX_TTL_SECONDS)
+    });
+    CqlValue::Int(seconds)
+}
+
+pub(super) fn timestamp(milliseconds: i64) -> CqlValue {
+    CqlValue::Timestamp(CqlTimestamp(milliseconds))
+}
+
+pub(super) fn text(text: &str) -> CqlValue {
+    CqlValue::Text(text.to_owned())
+}
+
+fn parsed<T>(column: &str, result: Result<T, impl Display>) -> Result<T, String> {
+    result.map_err(|error| format!("column {column} {error}"))
+}
+
+fn missing(column: &str) -> String {
+    format!("column {column} is missing or unknown")
+}

@@ -1,0 +1,64 @@
+//! The keyspace and its two tables. Creating them is safe to repeat; nothing that exists is changed.
+
+use super::CqlOptions;
+use crate::store::StoreFault;
+use scylla::client::session::Session;
+use scylla::statement::unprepared::Statement;
+
+/// Who holds an external id; a claim is replaced, never deleted. The row with request id '' comes with the first claim, the
+/// others are requests that found no entity under this id, and expire.
+const EXTERNAL_ID: &str = "(
+    entity_type text, external_id text,
+    generation bigint static,
+    owner uuid static, epoch bigint static, claimed_by text static,
+    claim blob static,
+    previous_owners map<uuid, timestamp> static,
+    refused timestamp static,
+    request_id text, outcome blob,
+    PRIMARY KEY ((entity_type, external_id), request_id))";
+
+/// Current values, and the log of the requests decided about an entity. The row with request id '' is the import's.
+const ENTITY: &str = "(
+    entity_type text, ref_id uuid,
+    external_id text static, epoch bigint static, generation bigint static,
+    version bigint static, state text static, custom_name text static,
+    segment text static, segment_valid_from timestamp static, parent uuid static,
+    request_id text, changed_to bigint, outcome blob,
+    PRIMARY KEY ((entity_type, ref_id), request_id))";
+
+pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<(), StoreFault> {
+    let keyspace = &options.keyspace;
+    // IF NOT EXISTS asks for the right to create keyspaces even where there is nothing to create.
+    if !exists(session, keyspace).await? {
+        run(session, format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {}", replication(options))).await?;
+    }
+    for (table, columns) in [("external_id", EXTERNAL_ID), ("entity", ENTITY)] {
+        run(session, format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table} {columns}")).await?;
+    }
+    session.await_schema_agreement().await.map_err(|cause| fault(format!("the nodes don't agree on the schema: {cause}")))?;
+    Ok(())
+}
+
+async fn exists(session: &Session, keyspace: &str) -> Result<bool, StoreFault> {
+    let mut select = Statement::new("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?");
+    // A local table: a quorum means nothing for it.
+    select.set_consistency(scylla::statement::Consistency::One);
+    let rows = session.query_unpaged(select, (keyspace,)).await.map_err(|e| fault(e.to_string()))?;
+    Ok(rows.into_rows_result().map_err(|e| fault(e.to_string()))?.rows_num() > 0)
+}
+
+async fn run(session: &Session, statement: String) -> Result<(), StoreFault> {
+    let first_words = statement.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    session.query_unpaged(statement, ()).await.map(drop).map_err(|cause| fault(format!("{first_words}: {cause}")))
+}
+
+/// `{'class': 'NetworkTopologyStrategy', 'replication_factor': '3'}`
+fn replication(options: &CqlOptions) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let entries: Vec<_> = options.replication.iter().map(|(key, value)| format!("{}: {}", quoted(key), quoted(value))).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
+fn fault(cause: String) -> StoreFault {
+    StoreFault { operation: "setup", cause }
+}

@@ -1,0 +1,124 @@
+//! The statements, prepared once per session. Each binds the whole partition key, so that the driver sends it to a
+//! replica; a literal there would stop that.
+
+use super::CqlOptions;
+use crate::store::StoreFault;
+use scylla::client::session::Session;
+use scylla::errors::{DbError, PrepareError, RequestAttemptError};
+use scylla::policies::retry::DefaultRetryPolicy;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+use std::sync::Arc;
+
+/// Rows of a history that are fetched at a time.
+const PAGE_ROWS: i32 = 500;
+
+/// A read, ready for both consistencies.
+pub(super) struct Read {
+    pub(super) quorum: PreparedStatement,
+    pub(super) serial: PreparedStatement,
+}
+
+/// All statements. Values are bound in the order of the question marks.
+pub(super) struct Statements {
+    pub(super) read_id: Read,
+    pub(super) read_entity: Read,
+    pub(super) history: PreparedStatement,
+    pub(super) ping: PreparedStatement,
+    pub(super) claim: PreparedStatement,
+    pub(super) refuse: PreparedStatement,
+    /// New statics, and a row that stays.
+    pub(super) change: PreparedStatement,
+    /// New statics alone.
+    pub(super) statics: PreparedStatement,
+    /// A row alone; with TTL 0 it stays.
+    pub(super) row: PreparedStatement,
+}
+
+impl Statements {
+    pub(super) async fn prepare(session: &Session, options: &CqlOptions) -> Result<Self, StoreFault> {
+        let keyspace = &options.keyspace;
+        let id = "entity_type = ? AND external_id = ?";
+        let entity = "entity_type = ? AND ref_id = ?";
+        let values = "external_id = ?, epoch = ?, generation = ?, version = ?, state = ?, custom_name = ?, segment = ?, \
+                      segment_valid_from = ?, parent = ?";
+        let serial = options.serial_consistency.of_reads();
+        let prepare = async |text: String| prepare(session, keyspace, text).await;
+        let mut history =
+            read(prepare(format!("SELECT request_id, changed_to, outcome FROM {keyspace}.entity WHERE {entity}")).await?);
+        history.set_page_size(PAGE_ROWS);
+        Ok(Self {
+            read_id: Read::new(
+                prepare(format!(
+                    "SELECT generation, owner, epoch, claimed_by, claim, previous_owners, refused, request_id, outcome \
+                     FROM {keyspace}.external_id WHERE {id} AND request_id IN ?"
+                ))
+                .await?,
+                serial,
+            ),
+            read_entity: Read::new(
+                prepare(format!(
+                    "SELECT external_id, epoch, generation, version, state, custom_name, segment, segment_valid_from, parent, \
+                     request_id, outcome FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
+                ))
+                .await?,
+                serial,
+            ),
+            history,
+            ping: read(prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?),
+            // The empty outcome brings the row '' to life, without which later reads would miss the statics.
+            claim: prepare(format!(
+                "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
+                 previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?"
+            ))
+            .await?,
+            refuse: prepare(format!(
+                "UPDATE {keyspace}.external_id USING TTL ? SET refused = ?, outcome = ? WHERE {id} AND request_id = ? \
+                 IF generation = ? AND outcome = null"
+            ))
+            .await?,
+            change: prepare(format!(
+                "UPDATE {keyspace}.entity SET {values}, changed_to = ?, outcome = ? WHERE {entity} AND request_id = ? \
+                 IF version = ? AND outcome = null"
+            ))
+            .await?,
+            statics: prepare(format!("UPDATE {keyspace}.entity SET {values} WHERE {entity} IF version = ?")).await?,
+            row: prepare(format!(
+                "UPDATE {keyspace}.entity USING TTL ? SET changed_to = ?, outcome = ? WHERE {entity} AND request_id = ? \
+                 IF version = ? AND outcome = null"
+            ))
+            .await?,
+        })
+    }
+}
+
+impl Read {
+    fn new(statement: PreparedStatement, serial_consistency: Consistency) -> Self {
+        let quorum = read(statement);
+        let mut serial = quorum.clone();
+        serial.set_consistency(serial_consistency);
+        Self { quorum, serial }
+    }
+}
+
+/// Unlike a write, a read may be tried again at another replica.
+fn read(mut statement: PreparedStatement) -> PreparedStatement {
+    statement.set_is_idempotent(true);
+    statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
+    statement
+}
+
+async fn prepare(session: &Session, keyspace: &str, text: String) -> Result<PreparedStatement, StoreFault> {
+    session.prepare(text).await.map_err(|error| {
+        let missing = matches!(
+            &error,
+            PrepareError::AllAttemptsFailed { first_attempt: RequestAttemptError::DbError(DbError::Invalid, _) }
+        );
+        let advice = if missing {
+            format!("; to create keyspace {keyspace} and its tables run `crm-processor setup`")
+        } else {
+            String::new()
+        };
+        StoreFault { operation: "prepare", cause: format!("{error}{advice}") }
+    })
+}

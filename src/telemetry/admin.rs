@@ -1,0 +1,140 @@
+//! The admin address: `/metrics` for Prometheus, `/livez` and `/readyz` for the orchestrator. For the operators' network only: it
+//! asks nobody who they are.
+
+use super::health::Health;
+use super::metrics::Metrics;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// The admin address could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminFault {
+    /// It can't be listened on.
+    #[error("admin.listen = \"{address}\" can't be listened on: {source}; is another process there? Port 0 takes any free one")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It could be, and then not any more.
+    #[error("the admin address {address} is not served any more: {source}")]
+    Serve {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// An address that is listened on, not yet served.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// Listens on `address`; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub async fn bind(address: SocketAddr) -> Result<Self, AdminFault> {
+        let bind = async {
+            let listener = TcpListener::bind(address).await?;
+            listener.local_addr().map(|address| Self { listener, address })
+        };
+        bind.await.map_err(|source| AdminFault::Bind { address, source })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready.
+    ///
+    /// # Errors
+    /// The address fails.
+    pub async fn serve(
+        self,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), AdminFault> {
+        let Self { listener, address } = self;
+        let router = Router::new()
+            .route("/metrics", get(exposition).with_state(metrics))
+            .route("/livez", get(livez).with_state(health.clone()))
+            .route("/readyz", get(readyz).with_state(health));
+        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+        served.map_err(|source| AdminFault::Serve { address, source })
+    }
+}
+
+async fn exposition(State(metrics): State<Arc<Metrics>>) -> Response {
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.exposition()).into_response()
+}
+
+async fn livez(State(health): State<Arc<Health>>) -> Response {
+    let alive = health.is_alive();
+    let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "alive": alive }))).into_response()
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> Response {
+    let obstacles = health.obstacles();
+    let status = if obstacles.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": obstacles.is_empty(), "obstacles": obstacles }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn metrics_and_health_are_served_until_shutdown() {
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let base = format!("http://{}", admin.address());
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(admin.serve(metrics, health.clone(), async { drop(stopped.await) }));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let fetch = async |path: &str| {
+            let response = client.get(format!("{base}{path}")).send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        };
+
+        let (status, text) = fetch("/metrics").await;
+        assert!(status == 200 && text.contains("crm_commands_total"), "{status} {text}");
+        assert_eq!(fetch("/livez").await, (200, r#"{"alive":true}"#.into()));
+        let (status, text) = fetch("/readyz").await;
+        assert!(status == 503 && text.contains("the store does not answer"), "{status} {text}");
+        health.set_store_up(true);
+        health.set_registry_up(true);
+        health.set_group_joined(true);
+        assert_eq!(fetch("/readyz").await.0, 200);
+        assert_eq!(fetch("/").await.0, 404);
+
+        drop(client);
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_a_fault_that_names_it() {
+        let first = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let fault = Admin::bind(first.address()).await.unwrap_err().to_string();
+        assert!(fault.contains(&first.address().to_string()) && fault.contains("admin.listen"), "{fault}");
+    }
+}

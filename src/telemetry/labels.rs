@@ -1,0 +1,240 @@
+//! The labels of the metrics, each with all its values.
+
+use super::series::Label;
+use crate::domain::command::UseCaseName;
+use crate::domain::rejection::{Rejection, Status};
+
+/// A label over all values of a slice, in its order.
+macro_rules! label {
+    ($type:ty, $name:literal, $all:expr, |$value:ident| $text:expr) => {
+        impl Label for $type {
+            const COUNT: usize = $all.len();
+
+            fn names() -> Vec<&'static str> {
+                vec![$name]
+            }
+
+            fn all() -> Vec<Self> {
+                $all.to_vec()
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn texts(self) -> Vec<&'static str> {
+                let $value = self;
+                vec![$text]
+            }
+        }
+    };
+}
+
+/// An enum that is a label: each variant with its text.
+macro_rules! labels {
+    ($(#[doc = $doc:literal])+ $type:ident($name:literal) { $($(#[doc = $what:literal])+ $variant:ident = $text:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $type { $($(#[doc = $what])+ $variant,)+ }
+
+        impl $type {
+            /// The text of the label.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        label!($type, $name, [$(Self::$variant),+], |value| value.text());
+    };
+}
+
+label!(UseCaseName, "use_case", UseCaseName::ALL, |value| value.name());
+label!(Status, "status", Status::ALL, |value| value.code_text());
+
+labels! {
+    /// What was asked of the store: the methods of `ConditionalStore`.
+    Operation("operation") {
+        /// A read of an external id's partition.
+        ReadId = "read_id",
+        /// A read of an entity's partition.
+        ReadEntity = "read_entity",
+        /// A conditional write: an external id is claimed.
+        Claim = "claim",
+        /// A conditional write: a decision about an entity.
+        Apply = "apply",
+        /// A conditional write: there is no such entity.
+        Refuse = "refuse",
+        /// A read of an entity's changes.
+        History = "history",
+        /// A sign of life.
+        Ping = "ping",
+    }
+}
+
+labels! {
+    /// The conditional writes of [`Operation`].
+    ConditionalWrite("operation") {
+        /// An external id is claimed.
+        Claim = "claim",
+        /// A decision about an entity.
+        Apply = "apply",
+        /// There is no such entity.
+        Refuse = "refuse",
+    }
+}
+
+labels! {
+    /// How a Kafka transaction ended.
+    TransactionResult("result") {
+        /// Committed.
+        Committed = "committed",
+        /// Aborted; its records are answered again.
+        Aborted = "aborted",
+        /// Its end is not known; the committed offsets will tell.
+        Unknown = "unknown",
+    }
+}
+
+labels! {
+    /// What happened to the assignment of partitions.
+    Rebalance("kind") {
+        /// Partitions were assigned.
+        Assigned = "assigned",
+        /// Partitions were given up in order.
+        Revoked = "revoked",
+        /// Partitions were taken away: others may work on them already.
+        Lost = "lost",
+    }
+}
+
+labels! {
+    /// The topics that the processor writes to.
+    OutputTopic("topic") {
+        /// The default reply topic.
+        Replies = "replies",
+        /// A reply topic that a command named.
+        NamedReplies = "named_replies",
+        /// The Business Transactions.
+        Transactions = "transactions",
+        /// The dead letters.
+        Dlq = "dlq",
+    }
+}
+
+labels! {
+    /// Whether a reply repeats a stored answer.
+    Replayed("replayed") {
+        /// The first answer to the request.
+        No = "false",
+        /// The request was answered before, to another record.
+        Yes = "true",
+    }
+}
+
+labels! {
+    /// The codes of rejections.
+    Code("code") {
+        /// See [`Rejection::MandatoryAttribute`].
+        MandatoryAttribute = "CASM-MANDATORY-ATTRIBUTE",
+        /// See [`Rejection::InvalidAttribute`].
+        InvalidAttribute = "CASM-INVALID-ATTRIBUTE",
+        /// See [`Rejection::SegmentNotConfigured`].
+        SegmentNotConfigured = "CASM-SEGMENT-NOT-CONFIGURED",
+        /// See [`Rejection::RequestIdReused`].
+        RequestIdReused = "CASM-REQUEST-ID-REUSED",
+        /// See [`Rejection::EntityNotFound`].
+        EntityNotFound = "CASM-ENTITY-NOT-FOUND",
+        /// See [`Rejection::Deactivated`].
+        Deactivated = "CASM-STATE-DEACTIVATED",
+        /// See [`Rejection::VersionConflict`].
+        VersionConflict = "CASM-VERSION-CONFLICT",
+        /// See [`Rejection::ExternalIdNotUnique`].
+        ExternalIdNotUnique = "CASM-EXTERNAL-ID-NOT-UNIQUE",
+        /// See [`Rejection::RecordUnreadable`].
+        RecordUnreadable = "CASM-RECORD-UNREADABLE",
+        /// See [`Rejection::InternalError`].
+        InternalError = "CASM-INTERNAL-ERROR",
+    }
+}
+
+impl From<&Rejection> for Code {
+    fn from(rejection: &Rejection) -> Self {
+        match rejection {
+            Rejection::MandatoryAttribute { .. } => Self::MandatoryAttribute,
+            Rejection::InvalidAttribute { .. } => Self::InvalidAttribute,
+            Rejection::SegmentNotConfigured { .. } => Self::SegmentNotConfigured,
+            Rejection::RequestIdReused => Self::RequestIdReused,
+            Rejection::EntityNotFound { .. } => Self::EntityNotFound,
+            Rejection::Deactivated { .. } => Self::Deactivated,
+            Rejection::VersionConflict { .. } => Self::VersionConflict,
+            Rejection::ExternalIdNotUnique => Self::ExternalIdNotUnique,
+            Rejection::RecordUnreadable { .. } => Self::RecordUnreadable,
+            Rejection::InternalError => Self::InternalError,
+        }
+    }
+}
+
+labels! {
+    /// Why a record became a dead letter.
+    DeadLetter("reason") {
+        /// The value is null.
+        NullValue = "null_value",
+        /// Not in the Confluent wire format.
+        NotWireFormat = "not_wire_format",
+        /// The registry has no such schema.
+        UnknownSchemaId = "unknown_schema_id",
+        /// No command is called so.
+        UnknownRecordName = "unknown_record_name",
+        /// The writer's schema can't be used.
+        SchemaUnusable = "schema_unusable",
+        /// The bytes don't match the schema.
+        Malformed = "malformed",
+        /// Over `max_command_bytes`.
+        TooLarge = "too_large",
+        /// A correlation header is too long.
+        CorrelationHeaderTooLong = "correlation_header_too_long",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<L: Label + PartialEq + std::fmt::Debug>() {
+        let all = L::all();
+        assert_eq!(all.len(), L::COUNT);
+        for (at, label) in all.into_iter().enumerate() {
+            assert_eq!(label.index(), at, "{label:?}");
+            assert_eq!(label.texts().len(), L::names().len(), "{label:?}");
+        }
+    }
+
+    #[test]
+    fn the_index_of_each_label_is_its_place() {
+        check::<(UseCaseName, Status)>();
+        check::<(Code, Replayed)>();
+        check::<Operation>();
+        check::<DeadLetter>();
+    }
+
+    #[test]
+    fn codes_are_those_of_the_replies() {
+        let field = || "customer".into();
+        let rejections = [
+            Rejection::MandatoryAttribute { field: field() },
+            Rejection::InvalidAttribute { field: field(), reason: "x".into() },
+            Rejection::SegmentNotConfigured { field: field() },
+            Rejection::RequestIdReused,
+            Rejection::EntityNotFound { field: field() },
+            Rejection::Deactivated { field: field() },
+            Rejection::VersionConflict { expected: 1, actual: 2 },
+            Rejection::ExternalIdNotUnique,
+            Rejection::RecordUnreadable { reason: "x".into() },
+            Rejection::InternalError,
+        ];
+        assert_eq!(rejections.len(), Code::COUNT);
+        for rejection in &rejections {
+            assert_eq!(Code::from(rejection).text(), rejection.code());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Each metric, once: its doc comment is its help text. `crm_` comes before each name. No label can grow with what arrives.
+
+use super::labels::{Code, ConditionalWrite, DeadLetter, Operation, OutputTopic, Rebalance, Replayed, TransactionResult};
+use super::series::{BuildInfo, Family, PerPartition, Series};
+use crate::domain::command::UseCaseName;
+use crate::domain::rejection::{Rejection, Status};
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use std::time::Duration;
+
+/// From a write of the store's own machine to a command that waited for a store that was away.
+const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
+const NONE: &[f64] = &[];
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $series:ty = $name:literal, $buckets:expr;)+) => {
+        /// The metrics of a process.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $series,)+
+        }
+
+        impl Metrics {
+            fn register(registry: Registry) -> prometheus::Result<Self> {
+                Ok(Self {
+                    $($field: Series::register(&registry, concat!("crm_", $name), concat!($($help),+).trim(), $buckets)?,)+
+                    registry,
+                })
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Commands answered, by use case and status; counted when the answer is committed.
+    commands: Family<(UseCaseName, Status), IntCounter> = "commands_total", NONE;
+    /// Seconds from a command record's timestamp to the commit of its answer.
+    command_duration: Histogram = "command_duration_seconds", SECONDS;
+    /// Findings in replies, by code.
+    rejections: Family<Code, IntCounter> = "rejections_total", NONE;
+    /// Replies committed, by whether they repeat a stored answer.
+    replies: Family<Replayed, IntCounter> = "replies_total", NONE;
+    /// Business Transactions committed.
+    business_transactions: IntCounter = "business_transactions_total", NONE;
+    /// Records that could not be read and were moved to the dead letter topic, by reason.
+    dead_letters: Family<DeadLetter, IntCounter> = "dlq_records_total", NONE;
+    /// Commands being executed.
+    commands_in_flight: IntGauge = "commands_in_flight", NONE;
+    /// Command records taken from Kafka that wait for their turn.
+    commands_queued: IntGauge = "commands_queued", NONE;
+    /// Command records whose answers the broker refuses; each is tried again now and then.
+    records_held: IntGauge = "records_held", NONE;
+    /// Command records that are on the topic and not yet answered, by partition; of the partitions assigned to this process.
+    consumer_lag: PerPartition = "consumer_lag_records", NONE;
+    /// Partitions of the command topic that are assigned to this process.
+    partitions_assigned: IntGauge = "partitions_assigned", NONE;
+    /// Changes of the assignment, by kind.
+    rebalances: Family<Rebalance, IntCounter> = "rebalances_total", NONE;
+    /// Kafka transactions, by how they ended.
+    kafka_transactions: Family<TransactionResult, IntCounter> = "kafka_transactions_total", NONE;
+    /// Seconds from the beginning of a Kafka transaction to its end.
+    kafka_transaction_duration: Histogram = "kafka_transaction_duration_seconds", SECONDS;
+    /// Command records that one Kafka transaction answered.
+    kafka_transaction_records: Histogram = "kafka_transaction_records", RECORDS;
+    /// Producers made anew after an error that left the transaction's end unknown.
+    producer_recreations: IntCounter = "producer_recreations_total", NONE;
+    /// Records that the broker refused for good (too large, topic missing or denied), by topic.
+    outputs_refused: Family<OutputTopic, IntCounter> = "outputs_refused_total", NONE;
+    /// Replies that went to the default topic because the named one is not allowed, or refused them.
+    reply_topics_refused: IntCounter = "reply_topics_refused_total", NONE;
+    /// Replies whose named partition was malformed or does not exist.
+    reply_partitions_ignored: IntCounter = "reply_partitions_ignored_total", NONE;
+    /// Conditional writes (LWT) sent to the store, by operation.
+    store_conditional_writes: Family<ConditionalWrite, IntCounter> = "store_conditional_writes_total", NONE;
+    /// Conditional writes that were not applied because a condition did not hold, by operation.
+    store_conflicts: Family<ConditionalWrite, IntCounter> = "store_conflicts_total", NONE;
+    /// Seconds that the store took, by operation; failures included.
+    store_operation_duration: Family<Operation, Histogram> = "store_operation_duration_seconds", SECONDS;
+    /// Reads and writes of the store that came to no end, by operation.
+    store_faults: Family<Operation, IntCounter> = "store_faults_total", NONE;
+    /// 1 while the store answers, 0 while it does not.
+    store_up: IntGauge = "store_up", NONE;
+    /// 1 while the schema registry answers, 0 while it does not.
+    registry_up: IntGauge = "registry_up", NONE;
+    /// Bugs that were caught while a command was decided.
+    panics: IntCounter = "panics_total", NONE;
+    /// Always 1; the label is the version.
+    build_info: BuildInfo = "build_info", NONE;
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero, in a registry of their own.
+    pub fn new() -> Self {
+        Self::register(Registry::new()).expect("names and labels are fixed, and a test registers them")
+    }
+
+    /// A command's answer was committed, so long after its record was written.
+    pub fn command_answered(&self, use_case: UseCaseName, status: Status, since_record: Duration) {
+        self.commands.of((use_case, status)).inc();
+        self.command_duration.observe(since_record.as_secs_f64());
+    }
+
+    /// A reply with these findings was committed.
+    pub fn replied(&self, errors: &[Rejection], replayed: bool) {
+        self.replies.of(if replayed { Replayed::Yes } else { Replayed::No }).inc();
+        for rejection in errors {
+            self.rejections.of(rejection.into()).inc();
+        }
+    }
+
+    /// A Kafka transaction with the answers to so many records ended after so long.
+    pub fn kafka_transaction_ended(&self, result: TransactionResult, records: usize, duration: Duration) {
+        self.kafka_transactions.of(result).inc();
+        self.kafka_transaction_duration.observe(duration.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a transaction has thousands of records at most")]
+        self.kafka_transaction_records.observe(records as f64);
+    }
+
+    /// All conditional writes so far.
+    pub fn conditional_writes(&self) -> u64 {
+        self.store_conditional_writes.iter().map(|(_, counter)| counter.get()).sum()
+    }
+
+    /// In Prometheus' text format.
+    pub fn exposition(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("memory takes whatever is written");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_series_is_there_from_the_start_with_its_doc_comment_as_help() {
+        let text = Metrics::new().exposition();
+        for line in [
+            "# HELP crm_commands_total Commands answered, by use case and status; counted when the answer is committed.",
+            "# TYPE crm_commands_total counter",
+            "crm_commands_total{status=\"200\",use_case=\"updateAccountExternalId\"} 0",
+            "crm_rejections_total{code=\"CASM-ENTITY-NOT-FOUND\"} 0",
+            "crm_store_conditional_writes_total{operation=\"apply\"} 0",
+            "crm_store_operation_duration_seconds_bucket{operation=\"apply\",le=\"0.001\"} 0",
+            "crm_dlq_records_total{reason=\"malformed\"} 0",
+            concat!("crm_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_shows_in_its_series() {
+        let metrics = Metrics::new();
+        metrics.command_answered(UseCaseName::UpdateCustomerSegment, Status::RequestValidationFailed, Duration::from_millis(3));
+        metrics.replied(&[Rejection::RequestIdReused, Rejection::ExternalIdNotUnique], true);
+        metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_millis(3));
+        metrics.store_conditional_writes.of(ConditionalWrite::Claim).inc();
+        metrics.consumer_lag.set(3, 17);
+        metrics.consumer_lag.set(4, 1);
+        metrics.consumer_lag.forget(4);
+        metrics.dead_letters.of(DeadLetter::TooLarge).inc();
+        let text = metrics.exposition();
+        for line in [
+            "crm_commands_total{status=\"400\",use_case=\"updateCustomerSegment\"} 1",
+            "crm_command_duration_seconds_count 1",
+            "crm_replies_total{replayed=\"true\"} 1",
+            "crm_rejections_total{code=\"CASM-REQUEST-ID-REUSED\"} 1",
+            "crm_kafka_transaction_records_sum 40",
+            "crm_consumer_lag_records{partition=\"3\"} 17",
+            "crm_dlq_records_total{reason=\"too_large\"} 1",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        assert!(!text.contains("partition=\"4\""));
+        assert_eq!(metrics.conditional_writes(), 1);
+    }
+}

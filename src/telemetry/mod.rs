@@ -1,0 +1,9 @@
+//! What operators see of a process: metrics, health and logs. None of it holds personal data: no custom names, no external
+//! ids (logs may at debug level).
+
+pub mod admin;
+pub mod health;
+pub mod labels;
+pub mod log;
+pub mod metrics;
+pub mod series;

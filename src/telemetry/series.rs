@@ -1,0 +1,154 @@
+//! Kinds of metrics. Those with labels are resolved beforehand: the values of a label are a type with an end to them, and each
+//! combination's series exists from the start (a counter that appears with its first event hides that event from `rate`).
+//! Looking one up is an index into a vector.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+};
+use std::marker::PhantomData;
+
+/// A label, or two, with all values that there can be.
+pub trait Label: Copy + 'static {
+    /// How many values there are.
+    const COUNT: usize;
+
+    /// The names of the labels.
+    fn names() -> Vec<&'static str>;
+
+    /// All values, in the order of [`Label::index`].
+    fn all() -> Vec<Self>;
+
+    /// Where this value stands in [`Label::all`].
+    fn index(self) -> usize;
+
+    /// A text for each of [`Label::names`].
+    fn texts(self) -> Vec<&'static str>;
+}
+
+impl<A: Label, B: Label> Label for (A, B) {
+    const COUNT: usize = A::COUNT * B::COUNT;
+
+    fn names() -> Vec<&'static str> {
+        [A::names(), B::names()].concat()
+    }
+
+    fn all() -> Vec<Self> {
+        A::all().into_iter().flat_map(|a| B::all().into_iter().map(move |b| (a, b))).collect()
+    }
+
+    fn index(self) -> usize {
+        self.0.index() * B::COUNT + self.1.index()
+    }
+
+    fn texts(self) -> Vec<&'static str> {
+        [self.0.texts(), self.1.texts()].concat()
+    }
+}
+
+/// Something that can be registered under a name.
+pub(super) trait Series: Sized {
+    /// `buckets` is for histograms, upper bounds in ascending order.
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Self>;
+}
+
+/// One series of the kind `M` for each value of `L`.
+#[derive(Debug)]
+pub struct Family<L, M> {
+    children: Vec<M>,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: Label, M> Family<L, M> {
+    /// The series of this value.
+    pub fn of(&self, label: L) -> &M {
+        &self.children[label.index()]
+    }
+
+    /// All values with their series.
+    pub fn iter(&self) -> impl Iterator<Item = (L, &M)> {
+        L::all().into_iter().zip(&self.children)
+    }
+
+    fn resolve(child: impl Fn(&[&str]) -> M) -> Self {
+        Self { children: L::all().into_iter().map(|l| child(&l.texts())).collect(), label: PhantomData }
+    }
+}
+
+impl Series for IntCounter {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        registered(registry, Self::new(name, help)?)
+    }
+}
+
+impl Series for IntGauge {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        registered(registry, Self::new(name, help)?)
+    }
+}
+
+impl Series for Histogram {
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Self> {
+        registered(registry, Self::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+    }
+}
+
+impl<L: Label> Series for Family<L, IntCounter> {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        let family = registered(registry, IntCounterVec::new(Opts::new(name, help), &L::names())?)?;
+        Ok(Self::resolve(|texts| family.with_label_values(texts)))
+    }
+}
+
+impl<L: Label> Series for Family<L, Histogram> {
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Self> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let family = registered(registry, HistogramVec::new(options, &L::names())?)?;
+        Ok(Self::resolve(|texts| family.with_label_values(texts)))
+    }
+}
+
+/// A gauge for each partition that is assigned: as many as the command topic has at most.
+#[derive(Debug)]
+pub struct PerPartition(IntGaugeVec);
+
+impl PerPartition {
+    /// Sets the gauge of a partition.
+    pub fn set(&self, partition: i32, value: i64) {
+        self.0.with_label_values(&[partition.to_string()]).set(value);
+    }
+
+    /// The partition belongs to somebody else: its series ends.
+    pub fn forget(&self, partition: i32) {
+        // An error means that there was none.
+        let _ = self.0.remove_label_values(&[partition.to_string()]);
+    }
+
+    /// All partitions belong to somebody else.
+    pub fn forget_all(&self) {
+        self.0.reset();
+    }
+}
+
+impl Series for PerPartition {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        registered(registry, IntGaugeVec::new(Opts::new(name, help), &["partition"])?).map(Self)
+    }
+}
+
+/// Always 1, with the version as a label.
+#[derive(Debug)]
+pub struct BuildInfo(());
+
+impl Series for BuildInfo {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        let options = Opts::new(name, help).const_label("version", env!("CARGO_PKG_VERSION"));
+        registered(registry, IntGauge::with_opts(options)?)?.set(1);
+        Ok(Self(()))
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

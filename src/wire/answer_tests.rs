@@ -1,0 +1,197 @@
+//! Answers as they are read again: by apache-avro, and by our own reader.
+//! Every entity type, state and rejection, with and without all that may be null.
+
+use super::*;
+use crate::domain::command::{RequestId, UseCaseName};
+use crate::domain::entity::State;
+use crate::domain::external_id::ExternalId;
+use crate::wire::command::frame;
+use crate::wire::json::GenericSchema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value as Avro;
+use serde_json::{Value, json};
+
+const ENCODER: Encoder = Encoder { reply_schema_id: 7, transaction_schema_id: 0x0102_0304 };
+const REF_ID: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0001);
+const PARENT: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0002);
+
+/// An entity with or without all that may be null.
+fn entity(entity_type: EntityType, state: State, full: bool) -> Entity {
+    let is_customer = entity_type == EntityType::Customer;
+    Entity {
+        entity_type,
+        ref_id: REF_ID,
+        external_id: ExternalId::parse("é-1").unwrap(),
+        version: 3,
+        state,
+        custom_name: full.then(|| CustomName::parse("Ärger & Söhne").unwrap()),
+        segment: (full && is_customer).then(|| SegmentCode::parse("RESIDENTIAL").unwrap()),
+        segment_valid_from: (full && is_customer).then_some(1_700_000_000_123),
+        parent: (full && !is_customer).then_some(PARENT),
+    }
+}
+
+fn transaction(entity: Entity, full: bool) -> Transaction {
+    let change = |old: Option<&str>, new: Option<&str>| Change {
+        field: "customName".into(),
+        old: old.map(Into::into),
+        new: new.map(Into::into),
+    };
+    Transaction {
+        use_case: UseCaseName::UpdateCustomerCustomName,
+        request_id: RequestId::parse("r-1").unwrap(),
+        correlation_id: full.then(|| "c-1".into()),
+        occurred_at: 1_700_000_000_456,
+        previous_version: 2,
+        changes: if full { vec![change(None, Some("a")), change(Some("a"), None)] } else { vec![] },
+        entity,
+    }
+}
+
+/// Decodes with apache-avro, and with our own reader: both must see the same.
+fn decode(schema_json: &str, schema_id: u32, value: &[u8]) -> Value {
+    let (id, body) = frame(Some(value)).unwrap();
+    assert_eq!(id, schema_id);
+    let schema = Schema::parse_str(schema_json).unwrap();
+    let mut rest = body;
+    let avro = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut rest).unwrap();
+    assert_eq!(rest, b"", "bytes are left over");
+    let ours = GenericSchema::parse(schema_json).unwrap().decode(body).unwrap();
+    assert_eq!(plain(avro), ours);
+    ours
+}
+
+fn plain(value: Avro) -> Value {
+    match value {
+        Avro::Null => Value::Null,
+        Avro::Boolean(b) => b.into(),
+        Avro::Int(i) => i.into(),
+        Avro::Long(l) | Avro::TimestampMillis(l) => l.into(),
+        Avro::String(s) | Avro::Enum(_, s) => s.into(),
+        Avro::Uuid(u) => u.to_string().into(),
+        Avro::Union(_, inner) => plain(*inner),
+        Avro::Array(items) => items.into_iter().map(plain).collect(),
+        Avro::Record(fields) => Value::Object(fields.into_iter().map(|(name, v)| (name, plain(v))).collect()),
+        other => panic!("our schemas have no {other:?}"),
+    }
+}
+
+fn expected_entity(entity_type: EntityType, state: State, full: bool) -> Value {
+    let or_null = |value: Value| if full { value } else { Value::Null };
+    let mut image = json!({
+        "refId": REF_ID.to_string(), "externalId": "é-1", "state": state.name(), "customName": or_null("Ärger & Söhne".into()),
+    });
+    match entity_type {
+        EntityType::Customer => {
+            image["customerSegment"] = or_null("RESIDENTIAL".into());
+            image["segmentValidFrom"] = or_null(1_700_000_000_123_i64.into());
+        }
+        EntityType::Account => image["customerRefId"] = or_null(PARENT.to_string().into()),
+        EntityType::Subscriber => image["accountRefId"] = or_null(PARENT.to_string().into()),
+    }
+    image
+}
+
+fn expected_transaction(entity_type: EntityType, state: State, full: bool) -> Value {
+    let changes = json!([{ "field": "customName", "old": null, "new": "a" }, { "field": "customName", "old": "a", "new": null }]);
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("crm:{entity_type}:{REF_ID}:r-1").as_bytes());
+    let mut expected = json!({
+        "transactionId": id.to_string(), "useCase": "updateCustomerCustomName", "requestId": "r-1",
+        "correlationId": if full { json!("c-1") } else { Value::Null }, "occurredAt": 1_700_000_000_456_i64,
+        "entityType": entity_type.name().to_uppercase(), "refId": REF_ID.to_string(), "version": 3, "previousVersion": 2,
+        "changes": if full { changes } else { json!([]) }, "customer": null, "account": null, "subscriber": null,
+    });
+    expected[entity_type.name()] = expected_entity(entity_type, state, full);
+    expected
+}
+
+#[test]
+fn business_transactions_of_every_type_and_state_round_trip() {
+    for entity_type in EntityType::ALL {
+        for state in State::ALL {
+            for full in [false, true] {
+                let value = ENCODER.transaction(&transaction(entity(entity_type, state, full), full));
+                let decoded = decode(TRANSACTION_SCHEMA, ENCODER.transaction_schema_id, &value);
+                assert_eq!(decoded, expected_transaction(entity_type, state, full), "{entity_type} {state:?} full={full}");
+            }
+        }
+    }
+}
+
+/// Each rejection once: a new one is missed here by the compiler's exhaustiveness check in `covers`.
+fn rejections() -> Vec<Rejection> {
+    fn covers(rejection: &Rejection) {
+        match rejection {
+            Rejection::MandatoryAttribute { .. }
+            | Rejection::InvalidAttribute { .. }
+            | Rejection::SegmentNotConfigured { .. }
+            | Rejection::RequestIdReused
+            | Rejection::EntityNotFound { .. }
+            | Rejection::Deactivated { .. }
+            | Rejection::VersionConflict { .. }
+            | Rejection::ExternalIdNotUnique
+            | Rejection::RecordUnreadable { .. }
+            | Rejection::InternalError => {}
+        }
+    }
+    let all = vec![
+        Rejection::MandatoryAttribute { field: "requestId".into() },
+        Rejection::InvalidAttribute { field: "customer.externalId".into(), reason: "must not be é".into() },
+        Rejection::SegmentNotConfigured { field: "customerSegment".into() },
+        Rejection::RequestIdReused,
+        Rejection::EntityNotFound { field: "customer.refId".into() },
+        Rejection::Deactivated { field: "customer".into() },
+        Rejection::VersionConflict { expected: 1, actual: 2 },
+        Rejection::ExternalIdNotUnique,
+        Rejection::RecordUnreadable { reason: "it is truncated".into() },
+        Rejection::InternalError,
+    ];
+    all.iter().for_each(covers);
+    all
+}
+
+#[test]
+fn replies_with_and_without_all_that_may_be_null_round_trip() {
+    let transaction = transaction(entity(EntityType::Account, State::Suspended, true), true);
+    for status in Status::ALL {
+        for (full, replayed) in [(false, true), (true, false)] {
+            let errors = if full { rejections() } else { vec![] };
+            let reply = Reply {
+                correlation_id: full.then_some("c-1"),
+                request_id: full.then_some("r-1"),
+                status,
+                errors: &errors,
+                replayed,
+                transaction: full.then_some(&transaction),
+                processed_at: -1,
+            };
+            let decoded = decode(REPLY_SCHEMA, ENCODER.reply_schema_id, &ENCODER.reply(&reply));
+            let error = |r: &Rejection| json!({ "code": r.code(), "field": r.field(), "message": r.message() });
+            let expected = json!({
+                "correlationId": reply.correlation_id, "requestId": reply.request_id, "statusCode": status.code(),
+                "statusMessage": status.message(), "errors": errors.iter().map(error).collect::<Value>(), "replayed": replayed,
+                "businessTransaction":
+                    if full { expected_transaction(EntityType::Account, State::Suspended, true) } else { Value::Null },
+                "processedAt": -1,
+            });
+            assert_eq!(decoded, expected, "{status:?} full={full}");
+        }
+    }
+}
+
+#[test]
+fn the_business_transaction_in_a_reply_has_the_bytes_of_the_one_on_the_topic() {
+    let transaction = transaction(entity(EntityType::Customer, State::Active, true), true);
+    let reply = Reply {
+        correlation_id: None,
+        request_id: None,
+        status: Status::Ok,
+        errors: &[],
+        replayed: false,
+        transaction: Some(&transaction),
+        processed_at: 0,
+    };
+    let (reply, transaction) = (ENCODER.reply(&reply), ENCODER.transaction(&transaction));
+    let body = &transaction[5..];
+    assert!(reply.windows(body.len()).any(|window| window == body));
+}

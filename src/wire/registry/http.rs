@@ -1,0 +1,253 @@
+//! The calls of the registry's REST API: one request each, with a bound on its time and on the size of its answer.
+
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
+use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
+use serde::Deserialize;
+use serde_json::json;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest answer that is read. A schema of this size is no command's.
+pub(super) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+const SUBJECT_NOT_FOUND: u32 = 40401;
+const SCHEMA_NOT_FOUND: u32 = 40403;
+
+/// Where the registry is.
+#[derive(Clone, Default)]
+pub struct RegistryOptions {
+    /// Its base URL.
+    pub url: String,
+    /// For HTTP basic authentication.
+    pub user: Option<String>,
+    /// For HTTP basic authentication.
+    pub password: Option<String>,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for RegistryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, user, password: _, ca_file } = self;
+        f.debug_struct("RegistryOptions").field("user", user).field("ca_file", ca_file).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with [`RegistryOptions`].
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRegistryOptions {
+    /// Not an HTTP URL.
+    #[error("registry.url must be a URL with http:// or https://")]
+    Url,
+    /// The certificates can't be read.
+    #[error("the registry's CA file {path} can't be read: {source}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// TLS does not work here.
+    #[error("the HTTP client can't be built: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The same, found by `schema_registry_converter`.
+    #[error("the registry's client can't be built: {0}")]
+    Converter(#[from] SRCError),
+}
+
+/// The registry could not be asked, or gave no answer that anything can be concluded from. Worth another try later.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{call} at the schema registry {base}: {failure}")]
+pub struct RegistryFault {
+    call: Arc<str>,
+    base: Arc<str>,
+    failure: Arc<str>,
+    status: Option<u16>,
+}
+
+impl RegistryFault {
+    /// The HTTP status, if there was an answer.
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+}
+
+/// `GET /schemas/ids/{id}` and `GET /subjects/{subject}/versions/{version}`.
+#[derive(Deserialize)]
+pub(super) struct SchemaAnswer {
+    pub schema: String,
+    #[serde(default, rename = "schemaType")]
+    pub schema_type: Option<String>,
+    #[serde(default)]
+    pub references: Vec<SchemaReference>,
+}
+
+#[derive(Clone, Deserialize, PartialEq, Eq, Hash)]
+pub(super) struct SchemaReference {
+    pub subject: String,
+    pub version: u32,
+}
+
+#[derive(Deserialize)]
+struct IdAnswer {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error_code: u32,
+    #[serde(default)]
+    message: String,
+}
+
+/// An answer with an HTTP status that means something.
+pub(super) enum Answer<T> {
+    Found(T),
+    /// A 404 with one of the error codes that were allowed for.
+    NotFound,
+    /// More than [`MAX_ANSWER_BYTES`].
+    TooLong,
+}
+
+/// The registry's address, and how to talk to it.
+pub(super) struct Http {
+    client: Client,
+    /// For what needs no telling of errors apart.
+    converter: SrSettings,
+    base: Url,
+    /// The base without credentials, for messages.
+    shown_base: Arc<str>,
+    credentials: Option<(String, Option<String>)>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Http").field(&self.shown_base).finish()
+    }
+}
+
+impl Http {
+    /// A proxy in the environment is not used: the registry stands beside the broker.
+    pub(super) fn new(options: &RegistryOptions) -> Result<Self, InvalidRegistryOptions> {
+        let base = Url::parse(&options.url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let base = base.ok_or(InvalidRegistryOptions::Url)?;
+        let mut shown = base.clone();
+        // Both fail only for URLs that can't have credentials.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        Ok(Self {
+            client: client(options)?.build()?,
+            converter: converter(options)?,
+            base,
+            shown_base: shown.as_str().trim_end_matches('/').into(),
+            credentials: options.user.clone().map(|user| (user, options.password.clone())),
+        })
+    }
+
+    pub(super) async fn schema(&self, id: u32) -> Result<Answer<SchemaAnswer>, RegistryFault> {
+        let request = self.client.get(self.url(&["schemas", "ids", &id.to_string()]));
+        self.send(request, &format!("fetching schema {id}"), &[SCHEMA_NOT_FOUND]).await
+    }
+
+    /// Never [`Answer::NotFound`]: the registry said that there is one.
+    pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<Answer<SchemaAnswer>, RegistryFault> {
+        let SchemaReference { subject, version } = reference;
+        let request = self.client.get(self.url(&["subjects", subject, "versions", &version.to_string()]));
+        self.send(request, &format!("fetching version {version} of {subject}"), &[]).await
+    }
+
+    pub(super) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
+        let registered =
+            post_schema(&self.converter, subject.into(), SuppliedSchema::new(None, SchemaType::Avro, schema.into())).await;
+        registered.map(|r| r.id).map_err(|e| self.fault(&format!("registering a schema as {subject}"), &e.to_string(), None))
+    }
+
+    pub(super) async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryFault> {
+        let call = format!("looking a schema up in {subject}");
+        let request = self.client.post(self.url(&["subjects", subject])).json(&json!({ "schema": schema }));
+        match self.send::<IdAnswer>(request, &call, &[SUBJECT_NOT_FOUND, SCHEMA_NOT_FOUND]).await? {
+            Answer::Found(answer) => Ok(Some(answer.id)),
+            Answer::NotFound => Ok(None),
+            Answer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+        }
+    }
+
+    /// Sends a request. Of the errors, only a 404 with one of `not_found` comes back as an answer.
+    async fn send<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: RequestBuilder,
+        call: &str,
+        not_found: &[u32],
+    ) -> Result<Answer<T>, RegistryFault> {
+        let request = request.header(reqwest::header::ACCEPT, CONTENT_TYPE);
+        let request = match &self.credentials {
+            Some((user, password)) => request.basic_auth(user, password.as_ref()),
+            None => request,
+        };
+        let broken = |e: reqwest::Error| self.fault(call, &causes(&e.without_url()), None);
+        let mut response = request.send().await.map_err(broken)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER_BYTES {
+                break;
+            }
+        }
+        if status.is_success() {
+            if body.len() > MAX_ANSWER_BYTES {
+                return Ok(Answer::TooLong);
+            }
+            let unreadable = |e| self.fault(call, &format!("its answer can't be read: {e}"), None);
+            return serde_json::from_slice(&body).map(Answer::Found).map_err(unreadable);
+        }
+        let error = serde_json::from_slice::<ErrorAnswer>(&body).ok();
+        if status == StatusCode::NOT_FOUND && error.as_ref().is_some_and(|e| not_found.contains(&e.error_code)) {
+            return Ok(Answer::NotFound);
+        }
+        let failure = match error {
+            Some(ErrorAnswer { error_code, message }) => format!("it answered {status} ({error_code}: {message})"),
+            None => format!("it answered {status}"),
+        };
+        Err(self.fault(call, &failure, Some(status.as_u16())))
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(segments);
+        url
+    }
+
+    fn fault(&self, call: &str, failure: &str, status: Option<u16>) -> RegistryFault {
+        RegistryFault { call: call.into(), base: self.shown_base.clone(), failure: failure.into(), status }
+    }
+}
+
+fn client(options: &RegistryOptions) -> Result<ClientBuilder, InvalidRegistryOptions> {
+    let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy();
+    let Some(path) = &options.ca_file else { return Ok(client) };
+    let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
+    let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
+    Ok(client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?))
+}
+
+fn converter(options: &RegistryOptions) -> Result<SrSettings, InvalidRegistryOptions> {
+    let mut settings = SrSettings::new_builder(options.url.trim_end_matches('/').into());
+    settings.no_proxy().set_timeout(REQUEST_TIMEOUT);
+    if let Some(user) = &options.user {
+        settings.set_basic_authorization(user, options.password.as_deref());
+    }
+    Ok(settings.build_with(client(options)?)?)
+}
+
+/// An error with what caused it: reqwest's own messages leave that out.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

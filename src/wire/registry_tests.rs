@@ -1,0 +1,277 @@
+//! The registry's client against a registry that answers what it is told, and against the embedded one.
+//! What is concluded of each answer, what is kept, and what is asked again.
+
+use super::*;
+use crate::domain::command::UseCaseName;
+use crate::wire::embedded_registry::EmbeddedRegistry;
+use crate::wire::json::{JsonDecoder, encode_command};
+use crate::wire::{command_subject, subjects};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode as AxumStatus, Uri};
+use serde_json::json;
+use std::collections::VecDeque;
+use tokio::net::TcpListener;
+
+const SEGMENT: &str = include_str!("../../schemas/UpdateCustomerSegment.avsc");
+const UNKNOWN: (u16, &str) = (404, r#"{"error_code":40403,"message":"Schema not found"}"#);
+
+/// A registry that gives the answers that it is told, one after the other, and remembers what it was asked.
+#[derive(Clone, Default)]
+struct Scripted(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    answers: VecDeque<(u16, String)>,
+    asked: Vec<String>,
+    authorization: Option<String>,
+}
+
+impl Scripted {
+    async fn start(answers: &[(u16, &str)]) -> (Self, String) {
+        let scripted = Self::default();
+        scripted.0.lock().unwrap().answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(answer).with_state(scripted.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (scripted, url)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.0.lock().unwrap().asked.clone()
+    }
+}
+
+async fn answer(State(scripted): State<Scripted>, uri: Uri, headers: HeaderMap) -> (AxumStatus, String) {
+    let mut script = scripted.0.lock().unwrap();
+    script.asked.push(uri.to_string());
+    script.authorization = headers.get("authorization").map(|v| v.to_str().unwrap().into());
+    let (status, body) = script.answers.pop_front().unwrap_or((500, "the script is over".into()));
+    (AxumStatus::from_u16(status).unwrap(), body)
+}
+
+fn client(url: &str) -> Registry {
+    Registry::new(&RegistryOptions { url: url.into(), ..RegistryOptions::default() }).unwrap()
+}
+
+fn schema_answer(schema: &str) -> String {
+    json!({ "schema": schema }).to_string()
+}
+
+#[tokio::test]
+async fn only_the_registrys_own_404_makes_a_schema_id_unknown() {
+    let usable = schema_answer(SEGMENT);
+    let proto = json!({ "schema": "message A {}", "schemaType": "PROTOBUF" }).to_string();
+    let too_long = schema_answer(&" ".repeat(MAX_ANSWER_BYTES));
+    // What is answered; the class of what makes it unreadable, nothing if it is usable; None for a fault.
+    let cases: Vec<(u16, &str, Option<&str>)> = vec![
+        (200, &usable, Some("")),
+        (404, UNKNOWN.1, Some("crm.UnknownSchemaId")),
+        (200, r#"{"schema":"\"string\""}"#, Some("crm.UnknownRecordName")),
+        (200, r#"{"schema":"{"}"#, Some("crm.SchemaUnusable")),
+        (200, &proto, Some("crm.SchemaUnusable")),
+        (200, &too_long, Some("crm.SchemaUnusable")),
+        (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, None),
+        (404, r#"{"error_code":40401,"message":"Subject not found"}"#, None),
+        (404, "<html>no such page</html>", None),
+        (404, "", None),
+        (200, "<html>log in, please</html>", None),
+        (200, "{}", None),
+        (400, r#"{"error_code":40403,"message":"?"}"#, None),
+        (401, r#"{"error_code":401,"message":"Unauthorized"}"#, None),
+        (403, "", None),
+        (408, "", None),
+        (429, "", None),
+        (500, r#"{"error_code":50001,"message":"Error in the backend data store"}"#, None),
+        (500, &too_long, None),
+        (502, "", None),
+        (503, "", None),
+        (504, "", None),
+    ];
+    for (status, body, expected) in cases {
+        let (_, url) = Scripted::start(&[(status, body)]).await;
+        let registry = client(&url);
+        let got = registry.writer_schema(7).await;
+        let shown = format!("{status} {body:.80}: {got:?}");
+        match (&got, expected) {
+            (Ok(Ok(schema)), Some("")) => assert_eq!(schema.use_case(), UseCaseName::UpdateCustomerSegment, "{shown}"),
+            (Ok(Err(error)), Some(class)) => assert_eq!(error.class_name(), class, "{shown}"),
+            (Err(fault), None) => assert_eq!(fault.status(), (status != 200).then_some(status), "{shown}"),
+            _ => panic!("{shown}"),
+        }
+        assert_eq!(registry.cached(7).is_some(), expected.is_some(), "faults are not kept, all else is: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_is_a_fault() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://user:secret@{}", listener.local_addr().unwrap());
+    drop(listener);
+    let fault = client(&url).writer_schema(7).await.unwrap_err();
+    assert_eq!(fault.status(), None);
+    let message = fault.to_string();
+    assert!(message.starts_with("fetching schema 7 at the schema registry http://127.0.0.1:"), "{message}");
+    assert!(message.contains("onnect") && !message.contains("secret"), "{message}");
+    assert!(client(&url).check().await.is_err());
+}
+
+#[tokio::test]
+async fn after_a_fault_the_next_try_asks_again() {
+    let (scripted, url) = Scripted::start(&[(503, ""), (200, &schema_answer(SEGMENT))]).await;
+    let registry = client(&url);
+    assert!(registry.writer_schema(7).await.is_err());
+    for _ in 0..3 {
+        assert!(registry.writer_schema(7).await.unwrap().is_ok());
+    }
+    assert_eq!(scripted.asked(), ["/schemas/ids/7", "/schemas/ids/7"]);
+}
+
+#[tokio::test]
+async fn an_unknown_id_is_asked_again_after_a_while_and_a_schema_never() {
+    let answers = [UNKNOWN, UNKNOWN, (200, &schema_answer(SEGMENT))];
+    let (scripted, url) = Scripted::start(&answers).await;
+    let options = RegistryOptions { url, ..RegistryOptions::default() };
+    let registry = Registry::with_unknown_for(&options, Duration::ZERO).unwrap();
+    for expected in [false, false, true, true] {
+        assert_eq!(registry.writer_schema(7).await.unwrap().is_ok(), expected);
+    }
+    assert_eq!(scripted.asked().len(), 3);
+
+    let (scripted, url) = Scripted::start(&answers).await;
+    let registry = client(&url);
+    for _ in 0..3 {
+        assert!(registry.writer_schema(7).await.unwrap().is_err());
+    }
+    assert_eq!(scripted.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_needs_the_same_schema_shares_one_request() {
+    let (scripted, url) = Scripted::start(&[(200, &schema_answer(SEGMENT))]).await;
+    let registry = client(&url);
+    let lookups = (0..50).map(|_| registry.writer_schema(7));
+    for got in futures::future::join_all(lookups).await {
+        assert!(got.unwrap().is_ok());
+    }
+    assert_eq!(scripted.asked(), ["/schemas/ids/7"]);
+}
+
+#[tokio::test]
+async fn a_lookup_that_all_gave_up_does_not_stand_in_the_way_of_the_next() {
+    // The first may arrive before it is given up.
+    let answer = schema_answer(SEGMENT);
+    let (_, url) = Scripted::start(&[(200, &answer), (200, &answer)]).await;
+    let registry = client(&url);
+    let given_up = registry.writer_schema(7);
+    drop(futures::future::select(Box::pin(given_up), std::future::ready(())).await);
+    assert!(registry.writer_schema(7).await.unwrap_or_else(|e| panic!("{e}")).is_ok());
+}
+
+#[tokio::test]
+async fn an_id_that_no_registry_gives_is_unknown_without_asking() {
+    let (scripted, url) = Scripted::start(&[]).await;
+    for id in [u32::MAX, 1 << 31] {
+        assert_eq!(client(&url).writer_schema(id).await.unwrap().unwrap_err(), Unreadable::UnknownSchemaId { id });
+    }
+    assert_eq!(scripted.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn references_are_fetched_with_the_schemas_that_they_refer_to() {
+    let schema = json!({
+        "schema": r#"{"type":"record","name":"crm.v1.UpdateCustomerSegment","fields":[{"name":"customer","type":"EntityRef"}]}"#,
+        "references": [{ "name": "crm.v1.EntityRef", "subject": "refs/é", "version": 2 }],
+    });
+    let reference = json!({
+        "subject": "refs/é", "version": 2, "id": 1,
+        "schema": r#"{"type":"record","name":"crm.v1.EntityRef","fields":[{"name":"x","type":"crm.v1.X"}]}"#,
+        "references": [{ "name": "crm.v1.X", "subject": "x", "version": 1 }],
+    });
+    let last = json!({ "subject": "x", "version": 1, "id": 2, "schema": r#"{"type":"enum","name":"crm.v1.X","symbols":["A"]}"# });
+    let (schema, reference, last) = (schema.to_string(), reference.to_string(), last.to_string());
+    let (scripted, url) = Scripted::start(&[(200, &schema), (200, &reference), (200, &last)]).await;
+    let known = client(&url).writer_schema(7).await.unwrap().unwrap();
+    assert!(known.decode(&[0]).unwrap().reference.is_some());
+    assert_eq!(scripted.asked(), ["/schemas/ids/7", "/subjects/refs%2F%C3%A9/versions/2", "/subjects/x/versions/1"]);
+
+    // A reference that can't be fetched is a fault, whatever the reason.
+    let (_, url) = Scripted::start(&[(200, &schema), (404, r#"{"error_code":40402,"message":"Version not found"}"#)]).await;
+    assert!(client(&url).writer_schema(7).await.is_err());
+
+    // References without end are not followed without end.
+    let endless = |i: usize| {
+        let next = json!([{ "name": "n", "subject": "s", "version": i }]);
+        json!({ "schema": "\"string\"", "references": next }).to_string()
+    };
+    let answers: Vec<String> = (0..100).map(endless).collect();
+    let answers: Vec<(u16, &str)> = answers.iter().map(|a| (200, a.as_str())).collect();
+    let (scripted, url) = Scripted::start(&answers).await;
+    let error = client(&url).writer_schema(7).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("more than 64"), "{error}");
+    assert_eq!(scripted.asked().len(), 1 + MAX_REFERENCES);
+}
+
+#[tokio::test]
+async fn credentials_are_sent_and_the_path_of_the_base_url_is_kept() {
+    let (scripted, url) = Scripted::start(&[UNKNOWN, UNKNOWN]).await;
+    for base in ["/registry", "/registry/"] {
+        let options = RegistryOptions {
+            url: format!("{url}{base}"),
+            user: Some("crm".into()),
+            password: Some("secret".into()),
+            ca_file: None,
+        };
+        Registry::new(&options).unwrap().check().await.unwrap();
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+    assert_eq!(scripted.asked(), ["/registry/schemas/ids/1", "/registry/schemas/ids/1"]);
+    assert_eq!(scripted.0.lock().unwrap().authorization.as_deref(), Some("Basic Y3JtOnNlY3JldA=="));
+}
+
+#[test]
+fn wrong_options_are_refused() {
+    for url in ["", "127.0.0.1:8081", "localhost", "ftp://127.0.0.1", "http://"] {
+        let options = RegistryOptions { url: url.into(), ..RegistryOptions::default() };
+        assert!(matches!(Registry::new(&options), Err(InvalidRegistryOptions::Url)), "{url:?}");
+    }
+    let ca_file = Some("/does/not/exist.pem".into());
+    let options = RegistryOptions { url: "https://127.0.0.1".into(), ca_file, ..RegistryOptions::default() };
+    assert!(matches!(Registry::new(&options), Err(InvalidRegistryOptions::CaFile { .. })));
+}
+
+#[tokio::test]
+async fn registering_is_repeatable_and_what_is_registered_is_found() {
+    let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let registry = client(&server.url());
+    registry.check().await.unwrap();
+    for (subject, schema) in subjects("crm.commands", "crm.replies/é", "crm.transactions") {
+        assert_eq!(registry.lookup(&subject, schema).await.unwrap(), None, "{subject}");
+        let id = registry.register(&subject, schema).await.unwrap();
+        assert_eq!(registry.register(&subject, schema).await.unwrap(), id, "{subject}");
+        assert_eq!(registry.lookup(&subject, schema).await.unwrap(), Some(id), "{subject}");
+        assert_eq!(registry.schema_json(id).await.unwrap().as_deref(), Some(schema), "{subject}");
+    }
+    assert_eq!(registry.lookup("crm.replies/é-value", SEGMENT).await.unwrap(), None);
+    let refused = registry.register("s", "{").await.unwrap_err();
+    assert!(refused.to_string().contains("registering a schema as s") && refused.to_string().contains("422"), "{refused}");
+}
+
+#[tokio::test]
+async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
+    use crate::domain::command::RawCommand;
+    let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let registry = client(&server.url());
+    let use_case = UseCaseName::UpdateCustomerSegment;
+    let id = registry.register(&command_subject("c", use_case), use_case.schema()).await.unwrap();
+    let command = RawCommand { use_case, request_id: Some("r".into()), reference: None, value: None, expected_version: None };
+    let value = [&super::super::command::frame_prefix(id)[..], &encode_command(&command)].concat();
+    let mut decoder = JsonDecoder::new(registry);
+    let expected = json!({ "requestId": "r", "customer": null, "customerSegment": null, "expectedVersion": null });
+    for _ in 0..2 {
+        assert_eq!(decoder.decode(Some(&value)).await.unwrap(), Ok(expected.clone()));
+    }
+    assert_eq!(decoder.decode(None).await.unwrap(), Err(Unreadable::NullValue));
+    assert_eq!(decoder.decode(Some(&[0, 0, 0, 0, 9])).await.unwrap(), Err(Unreadable::UnknownSchemaId { id: 9 }));
+}

@@ -1,0 +1,614 @@
+//! What every `ConditionalStore` does, as checks that run over each of them. Each check uses keys of its own, so that all
+//! of them can share one database, at once and again.
+
+use crm_processor::domain::Timestamp;
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::external_id::ExternalId;
+use crm_processor::domain::update_customer_custom_name::CustomName;
+use crm_processor::domain::update_customer_segment::SegmentCode;
+use crm_processor::store::Consistency::{Quorum, Serial};
+use crm_processor::store::{
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, IdKey, IdRead,
+    LogRow, MAX_ROWS, RefuseWrite,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const NOW: Timestamp = 1_750_000_000_123;
+/// The shortest TTL that CQL knows.
+const SHORT: Option<Duration> = Some(Duration::from_secs(1));
+const LONG: Option<Duration> = Some(Duration::from_secs(3600));
+
+macro_rules! checks {
+    ($($check:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    let folder = tempfile::tempdir().unwrap();
+                    super::$check(std::sync::Arc::new(crate::embedded::open(folder.path()))).await;
+                }
+            )+
+        }
+        mod cql {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    let Some(store) = crate::cql::connect().await else { return };
+                    super::$check(std::sync::Arc::new(store)).await;
+                }
+            )+
+        }
+    };
+}
+
+checks! {
+    absent_partitions_show_nothing,
+    a_claim_replaces_the_one_that_was_read_only,
+    a_claim_is_read_as_it_was_written,
+    an_entity_comes_into_being_once,
+    the_first_row_is_reported_only_to_who_asks_for_it,
+    a_change_writes_statics_and_row,
+    a_rejection_leaves_the_statics_alone,
+    another_version_than_the_one_read_is_not_overwritten,
+    a_decided_request_is_not_decided_again,
+    a_request_about_no_entity_is_decided_in_its_absence_only,
+    a_batch_applies_as_a_whole,
+    a_batch_with_a_decided_request_applies_nothing,
+    a_batch_may_be_as_large_as_the_bound,
+    a_refusal_is_kept_beside_the_claim,
+    a_refusal_needs_the_generation_that_was_read,
+    a_request_is_refused_once,
+    refusals_of_a_batch_apply_as_a_whole,
+    a_row_expires_and_the_statics_stay,
+    statics_written_with_an_expiring_row_stay,
+    a_refusal_expires_with_its_time,
+    every_value_survives,
+    values_can_be_taken_away,
+    texts_may_be_long_and_of_any_script,
+    the_history_lists_changes_oldest_first,
+    of_racing_changes_one_wins_each_version,
+    of_racing_claims_one_wins,
+    of_racing_decisions_of_one_request_one_wins,
+    a_read_shows_one_instant,
+    a_store_that_is_there_answers_a_ping,
+}
+
+async fn absent_partitions_show_nothing<S: ConditionalStore>(store: Arc<S>) {
+    for consistency in [Quorum, Serial] {
+        assert_eq!(store.read_id(&any_id(), &["r"], consistency).await.unwrap(), IdRead::default());
+        assert_eq!(store.read_id(&any_id(), &[], consistency).await.unwrap(), IdRead::default());
+        assert_eq!(store.read_entity(any_entity(), &["r", FIRST_ROW], consistency).await.unwrap(), EntityRead::default());
+    }
+    assert_eq!(store.history(any_entity()).await.unwrap(), []);
+}
+
+async fn a_claim_replaces_the_one_that_was_read_only<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    // What is claimed to have been read, the claim's generation, whether that applies, and the generation afterwards.
+    let table = [
+        (Some(1), 2, Applied::No, None),
+        (None, 1, Applied::Yes, Some(1)),
+        (None, 1, Applied::No, Some(1)),
+        (Some(2), 3, Applied::No, Some(1)),
+        (Some(1), 2, Applied::Yes, Some(2)),
+        (Some(1), 2, Applied::No, Some(2)),
+    ];
+    for (step, (replaces, generation, expected, afterwards)) in table.into_iter().enumerate() {
+        let write = ClaimWrite { id: id.clone(), replaces, claim: claim(generation) };
+        assert_eq!(store.claim(write).await.unwrap(), expected, "step {step}");
+        let read = store.read_id(&id, &[], Serial).await.unwrap();
+        assert_eq!(read.claim.map(|c| c.generation), afterwards, "step {step}");
+    }
+}
+
+async fn a_claim_is_read_as_it_was_written<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    let first = Claim { claimed_by: FIRST_ROW.into(), blob: vec![0, 1, 255], previous_owners: vec![], ..claim(1) };
+    let previous_owners = vec![(Uuid::from_u128(9), NOW - 5), (Uuid::from_u128(3), NOW)];
+    let second = Claim { claimed_by: "request".into(), previous_owners, ..claim(2) };
+    let third = Claim { previous_owners: vec![(Uuid::from_u128(4), NOW + 1)], ..claim(3) };
+    let mut replaces = None;
+    for written in [first, second, third] {
+        let generation = written.generation;
+        let write = ClaimWrite { id: id.clone(), replaces, claim: written.clone() };
+        assert_eq!(store.claim(write).await.unwrap(), Applied::Yes);
+        for consistency in [Quorum, Serial] {
+            let read = store.read_id(&id, &["r", "request"], consistency).await.unwrap();
+            assert_eq!(read, IdRead { claim: Some(written.clone()), outcomes: vec![] });
+        }
+        replaces = Some(generation);
+    }
+}
+
+async fn an_entity_comes_into_being_once<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    let import = creation(key);
+    assert_eq!(store.apply(import.clone()).await.unwrap(), Applied::Yes);
+    assert_eq!(store.apply(import.clone()).await.unwrap(), Applied::No);
+    let read = store.read_entity(key, &[FIRST_ROW, "r"], Serial).await.unwrap();
+    assert_eq!(read, EntityRead { statics: import.after, outcomes: vec![(FIRST_ROW.into(), blob(FIRST_ROW))] });
+}
+
+async fn the_first_row_is_reported_only_to_who_asks_for_it<S: ConditionalStore>(store: Arc<S>) {
+    let (key, id) = (any_entity(), any_id());
+    create(&*store, key).await;
+    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    for requests in [&[][..], &["r"], &["r", "s"]] {
+        assert_eq!(store.read_entity(key, requests, Quorum).await.unwrap().outcomes, [], "asked for {requests:?}");
+    }
+    assert_eq!(store.read_entity(key, &[FIRST_ROW], Quorum).await.unwrap().outcomes.len(), 1);
+    assert_eq!(store.read_id(&id, &[FIRST_ROW, "r"], Quorum).await.unwrap().outcomes, []);
+}
+
+async fn a_change_writes_statics_and_row<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let write = change(key, 1, "r");
+    assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
+    for consistency in [Quorum, Serial] {
+        let read = store.read_entity(key, &["r", "s"], consistency).await.unwrap();
+        assert_eq!(read, EntityRead { statics: write.after.clone(), outcomes: vec![("r".into(), blob("r"))] });
+    }
+}
+
+async fn a_rejection_leaves_the_statics_alone<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    let created = create(&*store, key).await;
+    for (request, ttl) in [("expiring", LONG), ("lasting", None)] {
+        let write = ApplyWrite { key, read: Some(1), after: None, rows: vec![row(request, None, ttl)] };
+        assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+        let read = store.read_entity(key, &[request], Serial).await.unwrap();
+        assert_eq!(read, EntityRead { statics: Some(created.clone()), outcomes: vec![(request.into(), blob(request))] });
+    }
+}
+
+async fn another_version_than_the_one_read_is_not_overwritten<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes);
+    let before = store.read_entity(key, &["s", "t"], Serial).await.unwrap();
+    for read in [None, Some(1), Some(3)] {
+        for after in [None, Some(statics(key, 9))] {
+            for rows in [vec![row("s", None, LONG)], vec![row("s", Some(9), None), row("t", None, LONG)]] {
+                let write = ApplyWrite { key, read, after: after.clone(), rows };
+                assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::No, "{write:?}");
+            }
+        }
+    }
+    assert_eq!(store.read_entity(key, &["s", "t"], Serial).await.unwrap(), before);
+}
+
+async fn a_decided_request_is_not_decided_again<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes);
+    let rejection = ApplyWrite { key, read: Some(2), after: None, rows: vec![row("s", None, LONG)] };
+    assert_eq!(store.apply(rejection.clone()).await.unwrap(), Applied::Yes);
+    for again in [change(key, 2, "r"), change(key, 2, "s"), rejection] {
+        assert_eq!(store.apply(again.clone()).await.unwrap(), Applied::No, "{again:?}");
+    }
+    assert_eq!(version(&*store, key).await, Some(2));
+}
+
+async fn a_request_about_no_entity_is_decided_in_its_absence_only<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    let unknown = |request: &str| ApplyWrite { key, read: None, after: None, rows: vec![row(request, None, LONG)] };
+    assert_eq!(store.apply(unknown("r")).await.unwrap(), Applied::Yes);
+    assert_eq!(store.apply(unknown("r")).await.unwrap(), Applied::No);
+    let both = ApplyWrite { rows: vec![row("s", None, LONG), row("t", None, LONG)], ..unknown("s") };
+    assert_eq!(store.apply(both).await.unwrap(), Applied::Yes);
+    let read = store.read_entity(key, &["r"], Serial).await.unwrap();
+    assert_eq!(read, EntityRead { statics: None, outcomes: vec![("r".into(), blob("r"))] });
+
+    let created = create(&*store, key).await;
+    assert_eq!(store.apply(unknown("u")).await.unwrap(), Applied::No);
+    let read = store.read_entity(key, &["r"], Serial).await.unwrap();
+    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("r".into(), blob("r"))] });
+}
+
+async fn a_batch_applies_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    // In no order of time-to-live, nor of request ids: rejections before, between and after the changes.
+    let rows = vec![row("z", None, LONG), row("y", Some(2), None), row("x", None, None), row("a", Some(3), None)];
+    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 3)), rows };
+    assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
+    let read = store.read_entity(key, &["a", "x", "y", "z"], Serial).await.unwrap();
+    assert_eq!(read.statics, write.after);
+    assert_eq!(requests_of(&read.outcomes), ["a", "x", "y", "z"]);
+    assert!(read.outcomes.iter().all(|(request, outcome)| *outcome == blob(request)), "{read:?}");
+}
+
+async fn a_batch_with_a_decided_request_applies_nothing<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    assert_eq!(store.apply(change(key, 1, "decided")).await.unwrap(), Applied::Yes);
+    let before = store.read_entity(key, &["a", "decided", "z"], Serial).await.unwrap();
+    for place in 0..3 {
+        for after in [None, Some(statics(key, 4))] {
+            let mut rows = vec![row("a", Some(3), None), row("z", None, LONG)];
+            rows.insert(place, row("decided", Some(4), None));
+            let write = ApplyWrite { key, read: Some(2), after, rows };
+            assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::No, "{write:?}");
+            assert_eq!(store.read_entity(key, &["a", "decided", "z"], Serial).await.unwrap(), before, "{write:?}");
+        }
+    }
+}
+
+async fn a_batch_may_be_as_large_as_the_bound<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let last = 1 + i64::try_from(MAX_ROWS).unwrap();
+    let rows: Vec<_> = (2..=last).map(|v| LogRow { outcome: vec![7; 4096], ..row(&format!("r{v}"), Some(v), None) }).collect();
+    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, last)), rows };
+    assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
+    assert_eq!(store.apply(write).await.unwrap(), Applied::No);
+    assert_eq!(version(&*store, key).await, Some(last));
+    assert_eq!(store.history(key).await.unwrap().len(), MAX_ROWS);
+}
+
+async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    assert_eq!(store.refuse(refusal(&id, None, "r", NOW)).await.unwrap(), Applied::Yes);
+    let expected = IdRead { claim: None, outcomes: vec![("r".into(), blob("r"))] };
+    assert_eq!(store.read_id(&id, &["r", "s"], Serial).await.unwrap(), expected);
+
+    // The claim's own `refused` is not written; the one in the store shows.
+    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    let expected = IdRead { claim: Some(Claim { refused: Some(NOW), ..claim(1) }), outcomes: vec![("r".into(), blob("r"))] };
+    assert_eq!(store.read_id(&id, &["r"], Quorum).await.unwrap(), expected);
+
+    assert_eq!(store.refuse(refusal(&id, Some(1), "s", NOW + 7)).await.unwrap(), Applied::Yes);
+    let again = ClaimWrite { id: id.clone(), replaces: Some(1), claim: Claim { refused: Some(1), ..claim(2) } };
+    assert_eq!(store.claim(again).await.unwrap(), Applied::Yes);
+    let read = store.read_id(&id, &["r", "s"], Serial).await.unwrap();
+    assert_eq!(read.claim, Some(Claim { refused: Some(NOW + 7), ..claim(2) }));
+    assert_eq!(requests_of(&read.outcomes), ["r", "s"]);
+}
+
+async fn a_refusal_needs_the_generation_that_was_read<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    assert_eq!(store.refuse(refusal(&id, Some(1), "r", NOW)).await.unwrap(), Applied::No);
+    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    for read in [None, Some(2)] {
+        assert_eq!(store.refuse(refusal(&id, read, "r", NOW)).await.unwrap(), Applied::No, "{read:?}");
+    }
+    assert_eq!(store.read_id(&id, &["r"], Serial).await.unwrap(), IdRead { claim: Some(claim(1)), outcomes: vec![] });
+}
+
+async fn a_request_is_refused_once<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    assert_eq!(store.refuse(refusal(&id, None, "r", NOW)).await.unwrap(), Applied::Yes);
+    assert_eq!(store.refuse(refusal(&id, None, "r", NOW + 1)).await.unwrap(), Applied::No);
+    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    assert_eq!(store.read_id(&id, &[], Serial).await.unwrap().claim.unwrap().refused, Some(NOW));
+}
+
+async fn refusals_of_a_batch_apply_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    let both = |first: &str, second: &str| RefuseWrite {
+        rows: vec![row(first, None, LONG), row(second, None, LONG)],
+        ..refusal(&id, None, first, NOW)
+    };
+    assert_eq!(store.refuse(both("b", "a")).await.unwrap(), Applied::Yes);
+    assert_eq!(store.refuse(both("c", "a")).await.unwrap(), Applied::No);
+    let read = store.read_id(&id, &["a", "b", "c"], Serial).await.unwrap();
+    assert_eq!(requests_of(&read.outcomes), ["a", "b"]);
+}
+
+async fn a_row_expires_and_the_statics_stay<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    let created = create(&*store, key).await;
+    let write = ApplyWrite { key, read: Some(1), after: None, rows: vec![row("r", None, SHORT), row("s", None, LONG)] };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
+    let read = store.read_entity(key, &["r", "s"], Serial).await.unwrap();
+    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("s".into(), blob("s"))] });
+    assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes, "an expired request can be decided again");
+}
+
+async fn statics_written_with_an_expiring_row_stay<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let write = ApplyWrite { rows: vec![row("r", Some(2), SHORT)], ..change(key, 1, "r") };
+    assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
+    eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
+    assert_eq!(store.read_entity(key, &["r"], Serial).await.unwrap().statics, write.after);
+    assert_eq!(store.history(key).await.unwrap(), []);
+}
+
+async fn a_refusal_expires_with_its_time<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    let write = RefuseWrite { rows: vec![row("r", None, SHORT)], ..refusal(&id, Some(1), "r", NOW) };
+    assert_eq!(store.refuse(write).await.unwrap(), Applied::Yes);
+    eventually(|| async {
+        store.read_id(&id, &["r"], Serial).await.unwrap() == IdRead { claim: Some(claim(1)), outcomes: vec![] }
+    })
+    .await;
+}
+
+async fn every_value_survives<S: ConditionalStore>(store: Arc<S>) {
+    for entity_type in EntityType::ALL {
+        for state in State::ALL {
+            let key = EntityKey { entity_type, ref_id: Uuid::new_v4() };
+            let mut import = creation(key);
+            let after = EntityStatics { entity: Entity { state, ..full(key) }, epoch: i64::MAX, generation: 7 };
+            import.after = Some(after.clone());
+            assert_eq!(store.apply(import).await.unwrap(), Applied::Yes);
+            assert_eq!(store.read_entity(key, &[], Quorum).await.unwrap().statics, Some(after));
+        }
+    }
+}
+
+async fn values_can_be_taken_away<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let with = EntityStatics { entity: Entity { version: 2, ..full(key) }, ..statics(key, 2) };
+    for after in [with, statics(key, 3)] {
+        let write =
+            ApplyWrite { after: Some(after.clone()), ..change(key, after.entity.version - 1, &after.entity.version.to_string()) };
+        assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+        assert_eq!(store.read_entity(key, &[], Serial).await.unwrap().statics, Some(after));
+    }
+}
+
+async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>) {
+    let long_id = "𝔛".repeat(ExternalId::MAX_CHARS - 32) + &Uuid::new_v4().simple().to_string();
+    let long_request = "🏳".repeat(128);
+    for (text, request) in [(long_id, &*long_request), (format!("Ω'\"; -- % {}", Uuid::new_v4()), "рус 'quoted' \"r\"")] {
+        let id = IdKey { entity_type: EntityType::Account, external_id: ExternalId::parse(&text).unwrap() };
+        let claimed = Claim { claimed_by: request.into(), ..claim(1) };
+        assert_eq!(store.refuse(refusal(&id, None, request, NOW)).await.unwrap(), Applied::Yes);
+        assert_eq!(
+            store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claimed.clone() }).await.unwrap(),
+            Applied::Yes
+        );
+        let read = store.read_id(&id, &[request], Serial).await.unwrap();
+        assert_eq!(read.claim, Some(Claim { refused: Some(NOW), ..claimed }));
+        assert_eq!(read.outcomes, [(request.to_owned(), blob(request))]);
+
+        let key = any_entity();
+        create(&*store, key).await;
+        let mut write = change(key, 1, request);
+        let after = write.after.as_mut().unwrap();
+        after.entity.external_id = id.external_id.clone();
+        after.entity.custom_name = Some(CustomName::parse(&"名".repeat(CustomName::MAX_CHARS)).unwrap());
+        write.rows[0].outcome = vec![0; 60_000];
+        assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
+        let read = store.read_entity(key, &[request], Serial).await.unwrap();
+        assert_eq!(read, EntityRead { statics: write.after, outcomes: vec![(request.to_owned(), vec![0; 60_000])] });
+        assert_eq!(store.history(key).await.unwrap()[0].request_id, request);
+    }
+}
+
+async fn the_history_lists_changes_oldest_first<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    // Request ids in the opposite order, and enough for two pages.
+    let name = |version: i64| format!("r{:05}", 10_000 - version);
+    for first in (1..=600).step_by(100) {
+        let rows = (first..first + 100).map(|v| row(&name(v + 1), Some(v + 1), None)).collect();
+        let write = ApplyWrite { key, read: Some(first), after: Some(statics(key, first + 100)), rows };
+        assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    }
+    let rejection = ApplyWrite { key, read: Some(601), after: None, rows: vec![row("rejected", None, None)] };
+    assert_eq!(store.apply(rejection).await.unwrap(), Applied::Yes);
+    let history = store.history(key).await.unwrap();
+    assert_eq!(history.iter().map(|h| h.changed_to).collect::<Vec<_>>(), (2..=601).collect::<Vec<_>>());
+    assert!(history.iter().all(|h| h.request_id == name(h.changed_to) && h.outcome == blob(&h.request_id)));
+}
+
+async fn of_racing_changes_one_wins_each_version<S: ConditionalStore>(store: Arc<S>) {
+    const TASKS: usize = 12;
+    const WINS: usize = 4;
+    let key = any_entity();
+    create(&*store, key).await;
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let mut won = Vec::new();
+            while won.len() < WINS {
+                let read = version(&*store, key).await.unwrap();
+                let request = format!("{task}-{}", won.len());
+                match store.apply(change(key, read, &request)).await {
+                    Ok(Applied::Yes) => won.push(read + 1),
+                    Ok(Applied::No) => {}
+                    // Contention may time out, and the write have happened: the log says.
+                    Err(_) => loop {
+                        let Ok(seen) = store.read_entity(key, &[&request], Serial).await else { continue };
+                        if !seen.outcomes.is_empty() {
+                            won.push(read + 1);
+                        }
+                        break;
+                    },
+                }
+            }
+            won
+        });
+    }
+    let mut won: Vec<_> = tasks.join_all().await.concat();
+    won.sort_unstable();
+    let last = 1 + i64::try_from(TASKS * WINS).unwrap();
+    assert_eq!(won, (2..=last).collect::<Vec<_>>());
+    assert_eq!(version(&*store, key).await, Some(last));
+    assert_eq!(store.history(key).await.unwrap().iter().map(|h| h.changed_to).collect::<Vec<_>>(), won);
+}
+
+async fn of_racing_claims_one_wins<S: ConditionalStore>(store: Arc<S>) {
+    let id = any_id();
+    let mut tasks = JoinSet::new();
+    for owner in 1..=8 {
+        let store = Arc::clone(&store);
+        let claim = Claim { owner: Uuid::from_u128(owner), ..claim(1) };
+        let write = ClaimWrite { id: id.clone(), replaces: None, claim: claim.clone() };
+        tasks.spawn(async move { (claim, store.claim(write).await) });
+    }
+    let results = tasks.join_all().await;
+    let read = store.read_id(&id, &[], Serial).await.unwrap().claim.unwrap();
+    let winners: Vec<_> =
+        results.iter().filter(|(_, result)| matches!(result, Ok(Applied::Yes))).map(|(claim, _)| claim).collect();
+    let unknown = results.iter().any(|(_, result)| result.is_err());
+    assert!(winners == [&read] || (unknown && winners.is_empty()), "read {read:?}, got {results:?}");
+}
+
+async fn of_racing_decisions_of_one_request_one_wins<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let mut tasks = JoinSet::new();
+    for task in 0..8_u8 {
+        let store = Arc::clone(&store);
+        let mine = LogRow { outcome: vec![task], ..row("contested", None, LONG) };
+        let rows = vec![row(&format!("own-{task}"), None, LONG), mine];
+        tasks.spawn(async move { (task, store.apply(ApplyWrite { key, read: Some(1), after: None, rows }).await) });
+    }
+    let results = tasks.join_all().await;
+    let own: Vec<_> = (0..8).map(|task| format!("own-{task}")).collect();
+    let mut asked: Vec<&str> = own.iter().map(String::as_str).collect();
+    asked.push("contested");
+    let read = store.read_entity(key, &asked, Serial).await.unwrap();
+    assert_eq!(read.outcomes.len(), 2, "one batch of two rows: {read:?}, got {results:?}");
+    for (task, result) in &results {
+        let won = read.outcomes.iter().any(|(request, outcome)| request == "contested" && outcome == &[*task]);
+        let own = read.outcomes.iter().any(|(request, _)| *request == format!("own-{task}"));
+        assert_eq!(won, own, "the batch of task {task} applied in part: {read:?}");
+        assert!(result.as_ref().is_err() || matches!(result, Ok(Applied::Yes)) == won, "task {task}: {result:?}, {read:?}");
+    }
+}
+
+async fn a_read_shows_one_instant<S: ConditionalStore>(store: Arc<S>) {
+    const CHANGES: i64 = 60;
+    let key = any_entity();
+    create(&*store, key).await;
+    let writer = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for read in 1..CHANGES {
+                while store.apply(change(key, read, &(read + 1).to_string())).await.is_err() {}
+            }
+        }
+    });
+    let requests: Vec<_> = (2..=CHANGES).map(|v| v.to_string()).collect();
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    loop {
+        let finished = writer.is_finished();
+        let Ok(read) = store.read_entity(key, &requests, Serial).await else { continue };
+        let version = read.statics.as_ref().unwrap().entity.version;
+        let expected: BTreeSet<_> = (2..=version).map(|v| v.to_string()).collect();
+        let got: BTreeSet<_> = read.outcomes.into_iter().map(|(request, _)| request).collect();
+        assert_eq!(got, expected, "at version {version}");
+        if finished {
+            break;
+        }
+    }
+    writer.await.unwrap();
+    assert_eq!(version(&*store, key).await, Some(CHANGES));
+}
+
+async fn a_store_that_is_there_answers_a_ping<S: ConditionalStore>(store: Arc<S>) {
+    store.ping().await.unwrap();
+}
+
+/// Asks until the answer is yes. What is asked for comes with time, within seconds.
+async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
+    let asking = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("nothing expired within 20 s");
+}
+
+async fn create<S: ConditionalStore>(store: &S, key: EntityKey) -> EntityStatics {
+    assert_eq!(store.apply(creation(key)).await.unwrap(), Applied::Yes);
+    statics(key, 1)
+}
+
+async fn version<S: ConditionalStore>(store: &S, key: EntityKey) -> Option<i64> {
+    loop {
+        // A serial read may lose to the writers that it meets; it is only a read.
+        if let Ok(read) = store.read_entity(key, &[], Serial).await {
+            return read.statics.map(|statics| statics.entity.version);
+        }
+    }
+}
+
+pub fn any_id() -> IdKey {
+    let external_id = ExternalId::parse(&Uuid::new_v4().to_string()).unwrap();
+    IdKey { entity_type: EntityType::Customer, external_id }
+}
+
+pub fn any_entity() -> EntityKey {
+    EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::new_v4() }
+}
+
+fn claim(generation: i64) -> Claim {
+    Claim {
+        generation,
+        owner: Uuid::from_u128(1),
+        epoch: 4,
+        claimed_by: "claimant".into(),
+        blob: b"blob".to_vec(),
+        previous_owners: vec![],
+        refused: None,
+    }
+}
+
+/// An entity without what may be absent.
+pub fn statics(key: EntityKey, version: i64) -> EntityStatics {
+    let entity = Entity {
+        entity_type: key.entity_type,
+        ref_id: key.ref_id,
+        external_id: ExternalId::parse("external id").unwrap(),
+        version,
+        state: State::Active,
+        custom_name: None,
+        segment: None,
+        segment_valid_from: None,
+        parent: None,
+    };
+    EntityStatics { entity, epoch: 1, generation: 1 }
+}
+
+/// An entity with all that may be absent.
+fn full(key: EntityKey) -> Entity {
+    Entity {
+        custom_name: Some(CustomName::parse(" name ").unwrap()),
+        segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
+        segment_valid_from: Some(NOW),
+        parent: Some(Uuid::from_u128(77)),
+        ..statics(key, 1).entity
+    }
+}
+
+pub fn creation(key: EntityKey) -> ApplyWrite {
+    ApplyWrite { key, read: None, after: Some(statics(key, 1)), rows: vec![row(FIRST_ROW, Some(1), None)] }
+}
+
+pub fn change(key: EntityKey, read: i64, request: &str) -> ApplyWrite {
+    ApplyWrite { key, read: Some(read), after: Some(statics(key, read + 1)), rows: vec![row(request, Some(read + 1), None)] }
+}
+
+fn refusal(id: &IdKey, read: Option<i64>, request: &str, refused: Timestamp) -> RefuseWrite {
+    RefuseWrite { id: id.clone(), read, refused, rows: vec![row(request, None, LONG)] }
+}
+
+fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> LogRow {
+    LogRow { request_id: request.into(), changed_to, outcome: blob(request), ttl }
+}
+
+/// The outcome that the checks store for a request.
+fn blob(request: &str) -> Vec<u8> {
+    format!("outcome of {request}").into_bytes()
+}
+
+fn requests_of(outcomes: &[(String, Vec<u8>)]) -> Vec<&str> {
+    let mut requests: Vec<_> = outcomes.iter().map(|(request, _)| request.as_str()).collect();
+    requests.sort_unstable();
+    requests
+}

@@ -1,0 +1,202 @@
+//! Headers in every form in which they come, and what becomes of them.
+
+use crate::crm::{Draft, custom_name, segment, unique};
+use crate::inbox::Record;
+use crate::world::{Shared, shared};
+use serde_json::{Value as Json, json};
+use std::sync::Arc;
+
+const OURS: &str = "correlation-id";
+const SPRINGS: &str = "kafka_correlationId";
+
+fn headers(record: &Record) -> Vec<(&str, &[u8])> {
+    let mut headers: Vec<_> = record.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref().unwrap_or_default())).collect();
+    headers.sort_unstable();
+    headers
+}
+
+/// A row of the table below.
+struct Row {
+    sent: Vec<(&'static str, &'static [u8])>,
+    /// The correlation id as text; None: the request id.
+    text: Option<&'static str>,
+}
+
+fn correlations() -> Vec<Row> {
+    const UUID_BYTES: &[u8] = b"\x12\x3e\x45\x67\xe8\x9b\x12\xd3\xa4\x56\x42\x66\x14\x17\x40\x00";
+    const UUID: &str = "123e4567-e89b-12d3-a456-426614174000";
+    let row = |sent: &[(&'static str, &'static [u8])], text| Row { sent: sent.to_vec(), text };
+    vec![
+        row(&[], None),
+        row(&[(OURS, b"order 66")], Some("order 66")),
+        row(&[(OURS, "\u{1f600}".as_bytes())], Some("\u{1f600}")),
+        // Valid UTF-8 is text as it is, 16 bytes or not.
+        row(&[(OURS, b"0123456789abcdef")], Some("0123456789abcdef")),
+        row(&[(OURS, &[1; 16])], Some("\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}")),
+        // Other 16 bytes are a UUID, and anything else is hexadecimal.
+        row(&[(OURS, UUID_BYTES)], Some(UUID)),
+        row(&[(OURS, b"\xff\xfe\x00")], Some("fffe00")),
+        row(&[(OURS, b"\xAB")], Some("ab")),
+        // Spring sends UUIDs as bytes; some of these happen to be valid UTF-8.
+        row(&[(SPRINGS, UUID_BYTES)], Some(UUID)),
+        row(&[(SPRINGS, &[1; 16])], Some("01010101-0101-0101-0101-010101010101")),
+        row(&[(SPRINGS, b"0123456789abcde\x7f")], Some("30313233-3435-3637-3839-61626364657f")),
+        row(&[(SPRINGS, b"0123456789abcdef")], Some("0123456789abcdef")),
+        row(&[(SPRINGS, b"order 66")], Some("order 66")),
+        row(&[(SPRINGS, b"\xff\x00\x1f")], Some("ff001f")),
+        // Both: ours is the text.
+        row(&[(OURS, b"ours"), (SPRINGS, UUID_BYTES)], Some("ours")),
+        row(&[(SPRINGS, UUID_BYTES), (OURS, b"ours")], Some("ours")),
+        // An empty header is echoed, and otherwise as if absent.
+        row(&[(OURS, b""), (SPRINGS, UUID_BYTES)], Some(UUID)),
+        row(&[(OURS, b""), (SPRINGS, b"")], None),
+        row(&[(SPRINGS, b"")], None),
+        // The longest that is read.
+        row(&[(OURS, &[b'x'; 1024])], Some(std::str::from_utf8(&[b'x'; 1024]).expect("is ASCII"))),
+    ]
+}
+
+#[test]
+fn correlation_headers_come_back_as_they_were_and_show_as_text_in_the_records() {
+    let Some(shared) = shared() else { return };
+    let rows = correlations();
+    let customers: Vec<_> = rows.iter().map(|_| shared.customer()).collect();
+    let drafts: Vec<_> = rows
+        .iter()
+        .zip(&customers)
+        .map(|(row, customer)| {
+            let draft = custom_name(&unique("r"), &customer.by_ref_id(), "Ada");
+            row.sent.iter().fold(draft, |draft, (name, value)| draft.header(name, value)).header("other", "is not passed on")
+        })
+        .collect();
+    let replies = shared.ask_by_key(&drafts);
+    for (((row, customer), draft), reply) in rows.iter().zip(&customers).zip(&drafts).zip(replies) {
+        let input = format!("{:?}", row.sent);
+        let text = row.text.unwrap_or(draft.request());
+        assert_eq!(reply.body["correlationId"], text, "input: {input}\nreply: {reply:?}");
+        let mut expected = row.sent.clone();
+        expected.extend([("request-id", draft.request().as_bytes()), ("status-code", b"200")]);
+        expected.sort_unstable();
+        assert_eq!(headers(&reply), expected, "input: {input}\nreply: {reply:?}");
+
+        let transaction = shared.transaction(customer, draft.request());
+        assert_eq!(transaction.body["correlationId"], text, "input: {input}\n{transaction:?}");
+        let echoed: Vec<_> = headers(&transaction).into_iter().filter(|(n, _)| [OURS, SPRINGS].contains(n)).collect();
+        let mut expected = row.sent.clone();
+        expected.sort_unstable();
+        assert_eq!(echoed, expected, "input: {input}\n{transaction:?}");
+    }
+}
+
+#[test]
+fn a_rejection_without_any_id_has_no_correlation_and_no_request_header() {
+    let Some(shared) = shared() else { return };
+    let draft = Draft::new("UpdateCustomerCustomName", json!({"customName": "Ada"}));
+    let reply = &shared.ask_by_key(std::slice::from_ref(&draft))[0];
+    assert_eq!((&reply.body["correlationId"], &reply.body["requestId"]), (&Json::Null, &Json::Null), "{reply:?}");
+    assert_eq!(headers(reply), [("status-code", &b"400"[..])], "{reply:?}");
+}
+
+#[test]
+fn the_trace_goes_on_in_reply_and_business_transaction() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer();
+    let draft = custom_name(&unique("r"), &customer.by_ref_id(), "Ada");
+    let draft = draft.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let reply = shared.ask(&draft);
+    for record in [reply, shared.transaction(&customer, draft.request())] {
+        let parts: Vec<_> = record.text("traceparent").unwrap_or_default().split('-').collect();
+        assert_eq!(parts.get(1), Some(&TRACE), "{record:?}");
+    }
+}
+
+#[test]
+fn a_reply_has_the_commands_key_else_the_request_id_else_none() {
+    let Some(shared) = shared() else { return };
+    let request = unique("r");
+    let nameless = Draft::new("UpdateCustomerCustomName", json!({"customName": "Ada"}));
+    let known = custom_name(&request, &shared.customer().by_ref_id(), "Ada");
+    for (draft, expected) in [
+        (known.clone().key("a key"), Some(b"a key".to_vec())),
+        (known.clone().key(b"\xff\x00\xfe"), Some(b"\xff\x00\xfe".to_vec())),
+        (known.clone().key(b""), Some(Vec::new())),
+        (known.without_key(), Some(request.into_bytes())),
+        (nameless.clone().key("a key"), Some(b"a key".to_vec())),
+        (nameless.without_key(), None),
+    ] {
+        let reply = shared.ask(&draft);
+        assert_eq!(reply.key, expected, "input: {draft:?}\nreply: {reply:?}");
+    }
+}
+
+#[test]
+fn a_reply_topic_is_honoured_only_if_it_is_on_the_allow_list_and_there() {
+    let Some(shared) = shared() else { return };
+    for (asked, expected, refused) in [
+        (&shared.replies, &shared.replies, 0),
+        (&shared.other_replies, &shared.other_replies, 0),
+        (&shared.refused_replies, &shared.replies, 1),
+        (&shared.missing_replies, &shared.replies, 1),
+        (&shared.commands, &shared.replies, 1),
+        (&"no topic can be called so!".to_owned(), &shared.replies, 1),
+    ] {
+        let before = refused_topics(shared);
+        let reply = ask_at(shared, Some(asked.as_bytes()), None);
+        assert_eq!(&reply.topic, expected, "input: {asked}\nreply: {reply:?}");
+        assert_eq!(reply.body["statusCode"], 200, "it never fails the command: {reply:?}");
+        // Other tests are counted, too.
+        assert!(refused_topics(shared) >= before + refused, "input: {asked}\ncounted before: {before}");
+    }
+}
+
+#[test]
+fn a_missing_reply_topic_does_not_hold_up_the_commands_beside_it() {
+    let Some(shared) = shared() else { return };
+    let drafts: Vec<_> = (0..40)
+        .map(|n| {
+            let draft = custom_name(&unique("r"), &shared.customer().by_ref_id(), "Ada");
+            if n % 4 == 0 { draft.header("kafka_replyTopic", &shared.missing_replies) } else { draft }
+        })
+        .collect();
+    for (draft, reply) in drafts.iter().zip(shared.ask_all(&drafts)) {
+        let got = (&reply.topic, &reply.body["statusCode"], &reply.body["replayed"]);
+        assert_eq!(got, (&shared.replies, &json!(200), &json!(false)), "input: {draft:?}\nreply: {reply:?}");
+    }
+}
+
+#[test]
+fn a_reply_partition_is_honoured_if_it_is_well_formed_and_there() {
+    let Some(shared) = shared() else { return };
+    let (replies, other) = (&shared.replies, &shared.other_replies);
+    for (topic, partition) in [(replies, 0), (other, 0), (other, 1)] {
+        let reply = ask_at(shared, Some(topic.as_bytes()), Some(&i32::to_be_bytes(partition)));
+        assert_eq!((&reply.topic, reply.partition), (topic, partition), "{reply:?}");
+    }
+    // A refused topic's reply goes to the default topic, there to the partition that was asked for.
+    let reply = ask_at(shared, Some(shared.refused_replies.as_bytes()), Some(&[0; 4]));
+    assert_eq!((&reply.topic, reply.partition), (replies, 0), "{reply:?}");
+
+    let malformed: [&[u8]; 7] = [b"", b"\0", b"\0\0\0", b"\0\0\0\0\0", b"0000", &i32::to_be_bytes(9999), &i32::to_be_bytes(-1)];
+    for bytes in malformed {
+        for topic in [replies, other] {
+            let reply = ask_at(shared, Some(topic.as_bytes()), Some(bytes));
+            let got = (&reply.topic, &reply.body["statusCode"]);
+            assert_eq!(got, (topic, &json!(200)), "input: {bytes:?}\nreply: {reply:?}");
+        }
+    }
+}
+
+fn ask_at(shared: &Shared, topic: Option<&[u8]>, partition: Option<&[u8]>) -> Arc<Record> {
+    let mut draft = segment(&unique("r"), &shared.customer().by_ref_id(), "ENTERPRISE");
+    for (name, value) in [("kafka_replyTopic", topic), ("kafka_replyPartition", partition)] {
+        if let Some(value) = value {
+            draft = draft.header(name, value);
+        }
+    }
+    shared.ask(&draft)
+}
+
+fn refused_topics(shared: &Shared) -> u64 {
+    shared.processor.metric("crm_reply_topics_refused_total")
+}

@@ -1,0 +1,197 @@
+//! What other systems read: all committed records of the topics that the processor writes, collected as they come.
+
+use crate::registry;
+use rdkafka::ClientConfig;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use serde_json::Value as Json;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A record as it came.
+#[derive(Clone)]
+pub struct Record {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The decoded value; null on the DLQ, where values are anything.
+    pub body: Json,
+}
+
+impl Record {
+    /// The bytes of the one header called `name`. None: there is none, or its value is null.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let mut named = self.headers.iter().filter(|(n, _)| n == name);
+        let first = named.next();
+        assert!(named.next().is_none(), "two headers {name}: {self:?}");
+        first.and_then(|(_, value)| value.as_deref())
+    }
+
+    /// The same as text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.header(name).map(|v| std::str::from_utf8(v).unwrap_or_else(|e| panic!("header {name} is no text, {e}: {self:?}")))
+    }
+
+    /// Whether there is a header called `name`, null or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(n, _)| n == name)
+    }
+
+    /// The key as text.
+    pub fn key_text(&self) -> Option<&str> {
+        self.key.as_deref().map(|k| std::str::from_utf8(k).unwrap_or_else(|e| panic!("the key is no text, {e}: {self:?}")))
+    }
+}
+
+/// For failures' messages: long values are cut.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 80;
+        let bytes =
+            |b: &Option<Vec<u8>>| b.as_ref().map(|b| format!("{} ({} bytes)", b[..b.len().min(SHOWN)].escape_ascii(), b.len()));
+        let headers: Vec<_> = self.headers.iter().map(|(n, v)| (n, bytes(v))).collect();
+        let value = if self.body.is_null() { bytes(&self.value).unwrap_or_default() } else { self.body.to_string() };
+        write!(
+            f,
+            "{}[{}]@{} key={:?} headers={headers:?} value={value}",
+            self.topic,
+            self.partition,
+            self.offset,
+            bytes(&self.key)
+        )
+    }
+}
+
+/// Reads some topics from their beginning to the end of its life.
+pub struct Inbox {
+    seen: Arc<Seen>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    records: Mutex<Vec<Arc<Record>>>,
+    more: Condvar,
+    stop: AtomicBool,
+}
+
+impl Inbox {
+    /// How long anything may take on a busy machine. Nothing is expected to take this long.
+    pub const PATIENCE: Duration = Duration::from_secs(90);
+
+    /// Opens `topics`; values on those `encoded` are decoded.
+    pub fn open(kafka: &str, topics: &[&str], encoded: &[&str]) -> Self {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", kafka)
+            .set("group.id", "crm-processor-tests-reader")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "50")
+            .set("fetch.queue.backoff.ms", "5")
+            .create()
+            .expect("a consumer");
+        let mut assignment = TopicPartitionList::new();
+        for topic in topics {
+            let metadata = consumer.fetch_metadata(Some(topic), Self::PATIENCE).expect("metadata");
+            let partitions = metadata.topics()[0].partitions();
+            assert!(!partitions.is_empty(), "there is no topic {topic}");
+            for partition in partitions {
+                assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a valid offset");
+            }
+        }
+        consumer.assign(&assignment).expect("assigned");
+        let seen = Arc::new(Seen::default());
+        let encoded: Vec<String> = encoded.iter().map(|&t| t.to_owned()).collect();
+        let reader = std::thread::Builder::new().name("inbox".into());
+        let reader = reader.spawn({
+            let seen = seen.clone();
+            move || read(&consumer, &encoded, &seen)
+        });
+        Self { seen, reader: Some(reader.expect("a thread")) }
+    }
+
+    /// All records so far that `wanted` wants, in the order of their partitions.
+    pub fn all(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
+        self.records().iter().filter(|r| wanted(r)).cloned().collect()
+    }
+
+    /// The first record that `wanted` wants, now or later.
+    pub fn first(&self, what: &str, wanted: impl Fn(&Record) -> bool) -> Arc<Record> {
+        self.until(what, |records| records.iter().find(|r| wanted(r)).cloned())
+    }
+
+    /// Waits until `done` says something of all records so far.
+    pub fn until<T>(&self, what: &str, done: impl Fn(&[Arc<Record>]) -> Option<T>) -> T {
+        let deadline = Instant::now() + Self::PATIENCE;
+        let mut records = self.records();
+        loop {
+            if let Some(found) = done(&records) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let last: Vec<_> = records.iter().rev().take(8).map(|r| format!("  {r:?}")).collect();
+                panic!("expected: {what}\ngot: {} records, the last of them (latest first):\n{}", records.len(), last.join("\n"));
+            }
+            records = self.seen.more.wait_timeout(records, left).expect("no holder panics").0;
+        }
+    }
+
+    fn records(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Record>>> {
+        // A failed check panics with the lock held; the records are as good as before.
+        self.seen.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+fn read(consumer: &BaseConsumer, encoded: &[String], seen: &Seen) {
+    const CHUNK: usize = 500;
+    while !seen.stop.load(Ordering::Relaxed) {
+        let mut chunk = Vec::new();
+        let mut next = consumer.poll(Duration::from_millis(100));
+        while let Some(message) = next {
+            match message {
+                Ok(message) => chunk.push(Arc::new(record(&message, encoded))),
+                // The servers go away at the end of the run before the last reader does.
+                Err(e) => tracing::debug!("reading: {e}"),
+            }
+            next = if chunk.len() < CHUNK { consumer.poll(Duration::ZERO) } else { None };
+        }
+        if !chunk.is_empty() {
+            seen.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(chunk);
+            seen.more.notify_all();
+        }
+    }
+}
+
+fn record(message: &impl Message, encoded: &[String]) -> Record {
+    let headers = message.headers().map(|headers| headers.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))));
+    let topic = message.topic().to_owned();
+    let value = message.payload().map(<[u8]>::to_vec);
+    let body = value.as_deref().filter(|_| encoded.contains(&topic)).map_or(Json::Null, registry::decode);
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        headers: headers.into_iter().flatten().collect(),
+        topic,
+        value,
+        body,
+    }
+}

@@ -1,0 +1,96 @@
+//! The claim protocol, step by step, over any store: what each command is answered, and how many writes that takes.
+//!
+//! The checks take a store and a prefix for all that they name, so that they can share a database; [`all`] runs them over a
+//! store that is slow to set up. Here they run over the simulated one, without faults; `simulation` adds those.
+
+mod cache;
+mod dead;
+mod expiry;
+mod folding;
+mod imports;
+mod renames;
+mod requests;
+mod simulation;
+mod world;
+
+use crm_processor::store::ConditionalStore;
+use std::sync::Arc;
+
+macro_rules! checks {
+    ($($subject:ident: $($check:ident),+ $(,)?;)+) => {
+        /// Runs every check over `store`; `prefix` must not have been used there before.
+        #[allow(dead_code, reason = "for the stores that need a server or a disk")]
+        pub async fn all<S: ConditionalStore>(store: Arc<S>, prefix: &str) {
+            $($(
+                println!("{}", stringify!($check));
+                $subject::$check(&world::World::new(Arc::clone(&store), &format!("{prefix}-{}", stringify!($check)))).await;
+            )+)+
+        }
+
+        mod simulated {
+            use crm_processor::store::simulated::{Faults, Simulated};
+            use std::sync::Arc;
+            $($(
+                #[tokio::test]
+                async fn $check() {
+                    let store = Arc::new(Simulated::new(1, Faults::default()));
+                    super::$subject::$check(&super::world::World::new(store, "t")).await;
+                }
+            )+)+
+        }
+    };
+}
+
+checks! {
+    requests:
+        a_change_takes_one_write_and_no_read_once_the_entity_is_known,
+        a_command_by_ref_id_takes_one_read_and_one_write,
+        a_value_that_is_there_already_is_answered_without_a_new_version,
+        an_unknown_external_id_is_refused_with_one_write,
+        an_unknown_ref_id_is_refused_with_one_write,
+        a_duplicate_gets_the_stored_answer_without_a_write,
+        a_duplicate_is_known_however_it_names_the_entity,
+        a_redelivery_of_the_very_record_is_no_duplicate_and_publishes_again,
+        a_request_id_with_other_contents_is_refused_and_not_stored,
+        a_rejection_stays_when_its_reason_is_gone,
+        a_caught_panic_is_answered_and_nothing_of_it_can_take_effect_later,
+        a_caught_panic_after_the_outcome_was_stored_is_answered_with_that;
+    renames:
+        a_rename_takes_two_writes,
+        a_rename_onto_an_id_that_was_given_up_takes_two_writes,
+        a_rename_onto_a_held_id_is_refused_with_one_write,
+        an_old_external_id_no_longer_resolves,
+        a_duplicate_by_the_id_that_was_given_up_gets_its_answer,
+        a_duplicate_by_an_id_that_another_took_gets_its_answer,
+        a_record_finds_its_own_change_though_the_next_holder_used_the_same_request_id,
+        a_duplicate_is_known_under_each_id_that_was_given_up_since,
+        what_an_entity_decides_after_it_gave_an_id_up_is_no_answer_under_that_id,
+        an_entity_can_go_back_to_its_old_id,
+        of_two_renames_to_one_id_one_is_refused,
+        two_processes_at_one_record_apply_it_once;
+    dead:
+        a_claim_of_a_dead_process_is_completed_by_who_names_the_wanted_id,
+        a_claim_of_a_dead_process_is_completed_by_who_wants_the_id,
+        a_claim_of_a_dead_process_is_completed_by_its_redelivery,
+        a_claim_that_was_overtaken_by_another_rename_can_be_replaced,
+        a_claim_is_not_completed_twice,
+        a_claim_whose_request_was_given_up_can_be_replaced,
+        a_reused_request_id_does_not_change_what_a_claim_was_made_for;
+    folding:
+        a_run_takes_one_write,
+        a_duplicate_in_a_run_sees_the_first_ones_outcome,
+        a_run_of_renames_is_decided_one_after_another,
+        a_run_for_nobody_takes_one_write;
+    imports:
+        an_import_creates_what_is_not_there_and_leaves_what_is,
+        an_import_that_contradicts_what_is_there_does_nothing,
+        an_import_takes_an_id_that_was_given_up,
+        an_interrupted_import_is_completed_by_the_next,
+        an_interrupted_import_is_completed_by_a_command,
+        an_entity_is_shown_with_its_changes;
+    cache:
+        a_cached_entity_that_another_process_changed_is_read_again,
+        a_cached_id_that_changed_hands_is_read_again,
+        who_was_refused_before_the_id_was_claimed_is_refused_again_though_the_holder_is_cached,
+        who_was_served_by_a_previous_owner_is_answered_so_though_the_holder_is_cached;
+}

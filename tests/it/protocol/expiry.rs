@@ -1,0 +1,126 @@
+//! What is forgotten when the retention is over, and what never is; and what a store that can't be reached does to a
+//! command. Over the simulated store, whose time and faults can be set.
+
+use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
+use crm_processor::domain::command::UseCaseName::{UpdateAccountExternalId, UpdateCustomerCustomName};
+use crm_processor::domain::entity::EntityType::Account;
+use crm_processor::domain::rejection::Rejection;
+use crm_processor::store::claims::ClaimsOptions;
+use crm_processor::store::simulated::{Faults, Simulated};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+const A_MOMENT: Duration = Duration::from_secs(1);
+
+fn world() -> (Arc<Simulated>, World<Simulated>) {
+    let store = Arc::new(Simulated::new(1, Faults::default()));
+    (Arc::clone(&store), World::with_clock(Arc::clone(&store), "t", store.clock()))
+}
+
+fn retention() -> Duration {
+    ClaimsOptions::default().outcome_retention
+}
+
+#[tokio::test]
+async fn a_customers_rejection_is_forgotten_after_the_retention_and_a_change_is_not() {
+    let (store, w) = world();
+    w.customer("c").await;
+    let process = w.process();
+    let early = || w.submit(UpdateCustomerCustomName, "r1", w.by_id("c"), "Bea", Some(2));
+    let rejected = decide(&process, &early()).await;
+    assert_eq!(refused(&rejected), &Rejection::VersionConflict { expected: 2, actual: 1 });
+    let changed = decide(&process, &w.name("r2", w.by_id("c"), "Ada")).await;
+    store.advance(retention() - A_MOMENT);
+    assert_replay(&decide(&process, &early()).await, &rejected);
+    store.advance(A_MOMENT);
+    assert_eq!(published(&decide(&process, &early()).await).entity.version, 3);
+    assert_replay(&decide(&process, &w.name("r2", w.by_id("c"), "Ada")).await, &changed);
+}
+
+#[tokio::test]
+async fn a_refusal_is_forgotten_after_the_retention_and_the_holder_is_cached_then() {
+    let (store, w) = world();
+    let process = w.process();
+    let first = decide(&process, &w.name("r1", w.by_id("c"), "Ada")).await;
+    assert_eq!(refused(&first), &not_found());
+    w.customer("c").await;
+    published(&decide(&process, &w.name("r2", w.by_id("c"), "Bea")).await);
+    let (_, [reads, _]) = w.counted(decide(&process, &w.name("r3", w.by_id("c"), "Cleo"))).await;
+    assert_ne!(reads, 0, "a refusal must be looked for");
+    store.advance(retention() + A_MOMENT);
+    published(&decide(&process, &w.name("r1", w.by_id("c"), "Ada")).await);
+    let (_, counts) = w.counted(decide(&process, &w.name("r4", w.by_id("c"), "Dora"))).await;
+    assert_eq!(counts, [0, 1], "[reads, writes]");
+}
+
+/// A claim may land after its request was rejected; the outcome alone keeps it from turning pending.
+#[tokio::test]
+async fn no_outcome_about_an_account_is_forgotten() {
+    let (store, w) = world();
+    w.account("a").await;
+    w.account("b").await;
+    let process = w.process();
+    let claimed = w.rename("r1", w.by_id("a"), "x");
+    w.dies_after(1, &claimed).await;
+    let given_up = process.give_up(&claimed).await.expect("no faults");
+    let taken = decide(&process, &w.rename("r2", w.by_id("a"), "b")).await;
+    let same = decide(&process, &w.rename("r3", w.by_id("a"), "a")).await;
+    let conflict = || w.submit(UpdateAccountExternalId, "r4", w.by_id("a"), "t-y", Some(7));
+    let conflicting = decide(&process, &conflict()).await;
+    let nobody = decide(&process, &w.rename("r5", w.by_ref("n"), "z")).await;
+    w.account("n").await;
+    store.advance(10 * retention());
+    assert_replay(&decide(&process, &w.again(&claimed)).await, &given_up);
+    assert_replay(&decide(&process, &w.rename("r2", w.by_id("a"), "b")).await, &taken);
+    assert_replay(&decide(&process, &w.rename("r3", w.by_id("a"), "a")).await, &same);
+    assert_replay(&decide(&process, &conflict()).await, &conflicting);
+    assert_replay(&decide(&process, &w.rename("r5", w.by_ref("n"), "z")).await, &nobody);
+    assert_eq!((w.holder("x").await, w.version(Account, "a").await), (None, 1));
+}
+
+#[tokio::test]
+async fn a_previous_owner_is_asked_until_the_retention_is_over() {
+    let (store, w) = world();
+    w.account("a").await;
+    w.account("b").await;
+    let process = w.process();
+    let first = decide(&process, &w.rename("r1", w.by_id("a"), "x")).await;
+    published(&decide(&process, &w.rename("r2", w.by_id("b"), "a")).await);
+    store.advance(retention());
+    assert_replay(&decide(&process, &w.rename("r1", w.by_id("a"), "x")).await, &first);
+    store.advance(A_MOMENT);
+    assert_eq!(rejection(&decide(&process, &w.rename("r1", w.by_id("a"), "x")).await), &Rejection::ExternalIdNotUnique);
+}
+
+#[tokio::test]
+async fn a_command_waits_while_the_store_cannot_be_reached_and_is_decided_once_it_can() {
+    let (store, w) = world();
+    w.customer("c").await;
+    let process = w.process();
+    store.set_faults(Faults { unread: 1000, lost: 1000, ..Faults::default() });
+    let attempts = AtomicU32::new(0);
+    let run = [w.name("r1", w.by_id("c"), "Ada")];
+    let decided = process.decide_until_done(&run, |_, attempt| {
+        assert_eq!(attempts.fetch_add(1, SeqCst) + 1, attempt);
+        if attempt == 2 {
+            store.set_faults(Faults::default());
+        }
+    });
+    assert_eq!(published(&decided.await[0]).entity.version, 2);
+    assert_eq!(attempts.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_write_that_was_applied_though_it_failed_is_found_by_the_next_attempt() {
+    let (store, w) = world();
+    w.account("a").await;
+    let process = w.process();
+    store.set_faults(Faults { unacknowledged: 1000, ..Faults::default() });
+    let record = w.rename("r1", w.by_id("a"), "x");
+    for _ in 0..2 {
+        process.decide(std::slice::from_ref(&record)).await.expect_err("the acknowledgement was lost");
+    }
+    let (decided, [_, writes]) = w.counted(decide(&process, &record)).await;
+    assert_eq!((published(&decided).entity.version, writes), (2, 0));
+}

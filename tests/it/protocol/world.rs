@@ -1,0 +1,274 @@
+//! What the checks are written in: processes over one watched store, entities and commands under a prefix.
+
+use crm_processor::domain::command::{RawCommand, RawReference, Reference, Rules, UseCaseName};
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::external_id::ExternalId;
+use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::transaction::Transaction;
+use crm_processor::domain::update_customer_segment::SegmentCode;
+use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Imported, Submission};
+use crm_processor::store::outcome::{Answer, Coordinates};
+use crm_processor::store::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    RefuseWrite, StoreFault,
+};
+use std::future::{Future, pending};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// When all of it happens, save where time matters.
+const NOW: i64 = 1_750_000_000_000;
+
+/// Counts what is read and written, and can keep a write from ever happening.
+pub struct Watched<S> {
+    store: Arc<S>,
+    reads: AtomicUsize,
+    writes: AtomicUsize,
+    writes_left: AtomicUsize,
+    stopped: Notify,
+}
+
+impl<S> Watched<S> {
+    pub fn new(store: Arc<S>) -> Self {
+        let (reads, writes, writes_left) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        Self { store, reads, writes, writes_left, stopped: Notify::new() }
+    }
+
+    async fn before_write(&self) {
+        if self.writes_left.load(SeqCst) == 0 {
+            self.stopped.notify_one();
+            pending::<()>().await;
+        }
+        self.writes_left.fetch_sub(1, SeqCst);
+        self.writes.fetch_add(1, SeqCst);
+    }
+}
+
+impl<S: ConditionalStore> ConditionalStore for Watched<S> {
+    async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
+        self.reads.fetch_add(1, SeqCst);
+        self.store.read_id(id, requests, consistency).await
+    }
+
+    async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        self.reads.fetch_add(1, SeqCst);
+        self.store.read_entity(key, requests, consistency).await
+    }
+
+    async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
+        self.before_write().await;
+        self.store.claim(write).await
+    }
+
+    async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
+        self.before_write().await;
+        self.store.apply(write).await
+    }
+
+    async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
+        self.before_write().await;
+        self.store.refuse(write).await
+    }
+
+    async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
+        self.store.history(key).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreFault> {
+        self.store.ping().await
+    }
+}
+
+pub type Process<S> = Claims<Watched<S>>;
+
+/// One store, and names that nothing else in it has.
+pub struct World<S> {
+    pub store: Arc<Watched<S>>,
+    prefix: String,
+    clock: Clock,
+    offset: AtomicI64,
+}
+
+impl<S: ConditionalStore> World<S> {
+    pub fn new(store: Arc<S>, prefix: &str) -> Self {
+        Self::with_clock(store, prefix, Arc::new(|| NOW))
+    }
+
+    pub fn with_clock(store: Arc<S>, prefix: &str, clock: Clock) -> Self {
+        Self { store: Arc::new(Watched::new(store)), prefix: prefix.into(), clock, offset: AtomicI64::new(0) }
+    }
+
+    /// A process with a cold cache.
+    pub fn process(&self) -> Process<S> {
+        self.process_with(&ClaimsOptions::default())
+    }
+
+    pub fn process_with(&self, options: &ClaimsOptions) -> Process<S> {
+        Claims::new(Arc::clone(&self.store), options, Arc::clone(&self.clock))
+    }
+
+    pub fn id(&self, name: &str) -> ExternalId {
+        ExternalId::parse(&format!("{}-{name}", self.prefix)).expect("a fit name")
+    }
+
+    pub fn ref_id(&self, name: &str) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, self.id(name).as_str().as_bytes())
+    }
+
+    /// An entity called `name`, by its external id and its refId.
+    pub fn entity(&self, entity_type: EntityType, name: &str) -> Entity {
+        Entity {
+            entity_type,
+            ref_id: self.ref_id(name),
+            external_id: self.id(name),
+            version: 1,
+            state: State::Active,
+            custom_name: None,
+            segment: None,
+            segment_valid_from: None,
+            parent: None,
+        }
+    }
+
+    pub async fn customer(&self, name: &str) {
+        self.create(self.entity(EntityType::Customer, name)).await;
+    }
+
+    pub async fn account(&self, name: &str) {
+        self.create(self.entity(EntityType::Account, name)).await;
+    }
+
+    pub async fn create(&self, entity: Entity) {
+        assert_eq!(self.process().import(entity).await.expect("no faults"), Imported::Created);
+    }
+
+    pub fn by_id(&self, name: &str) -> RawReference {
+        RawReference { external_id: Some(self.id(name).to_string()), ref_id: None }
+    }
+
+    pub fn by_ref(&self, name: &str) -> RawReference {
+        RawReference { external_id: None, ref_id: Some(self.ref_id(name).to_string()) }
+    }
+
+    /// Request `request`, in a record of its own: the customer is to be called `value`.
+    pub fn name(&self, request: &str, customer: RawReference, value: &str) -> Submission {
+        self.submit(UseCaseName::UpdateCustomerCustomName, request, customer, value, None)
+    }
+
+    /// Request `request`, in a record of its own: the account's external id is to be that of `to`.
+    pub fn rename(&self, request: &str, account: RawReference, to: &str) -> Submission {
+        self.submit(UseCaseName::UpdateAccountExternalId, request, account, self.id(to).as_str(), None)
+    }
+
+    pub fn submit(
+        &self,
+        use_case: UseCaseName,
+        request: &str,
+        reference: RawReference,
+        value: &str,
+        expected_version: Option<i64>,
+    ) -> Submission {
+        let (request_id, value) = (Some(request.into()), Some(value.into()));
+        let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
+        let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };
+        let command = raw.validate(&rules).expect("a valid command");
+        Submission { command, correlation_id: Some(format!("c-{request}")), record: self.record() }
+    }
+
+    /// The same command in another record.
+    pub fn again(&self, submission: &Submission) -> Submission {
+        Submission { record: self.record(), ..submission.clone() }
+    }
+
+    fn record(&self) -> Coordinates {
+        Coordinates { topic: "crm.commands".into(), partition: 0, offset: self.offset.fetch_add(1, SeqCst) }
+    }
+
+    /// What `work` yields, and how many reads and writes it took.
+    pub async fn counted<T>(&self, work: impl Future<Output = T>) -> (T, [usize; 2]) {
+        let before = self.counts();
+        let done = work.await;
+        let after = self.counts();
+        (done, [after[0] - before[0], after[1] - before[1]])
+    }
+
+    fn counts(&self) -> [usize; 2] {
+        [self.store.reads.load(SeqCst), self.store.writes.load(SeqCst)]
+    }
+
+    /// A process dies at `submission` after so many writes.
+    pub async fn dies_after(&self, writes: usize, submission: &Submission) {
+        let process = self.process();
+        self.interrupt(writes, process.decide(std::slice::from_ref(submission))).await;
+    }
+
+    /// Drops `work` when it is about to write once more than so many times.
+    pub async fn interrupt<T>(&self, writes: usize, work: impl Future<Output = T>) {
+        self.store.writes_left.store(writes, SeqCst);
+        tokio::select! {
+            biased;
+            _ = work => panic!("it was over before it could be interrupted"),
+            () = self.store.stopped.notified() => {}
+        }
+        self.store.writes_left.store(usize::MAX, SeqCst);
+    }
+
+    /// The version of an entity, told by its refId.
+    pub async fn version(&self, entity_type: EntityType, name: &str) -> i64 {
+        let shown = self.process().show(entity_type, &Reference::RefId(self.ref_id(name))).await.expect("no faults");
+        shown.expect("it is there").0.entity.version
+    }
+
+    /// The refId of the account that holds the id of `name`.
+    pub async fn holder(&self, name: &str) -> Option<Uuid> {
+        let shown = self.process().show(EntityType::Account, &Reference::ExternalId(self.id(name))).await.expect("no faults");
+        shown.map(|(statics, _)| statics.entity.ref_id)
+    }
+}
+
+/// Decides one submission.
+pub async fn decide<S: ConditionalStore>(process: &Process<S>, submission: &Submission) -> Decided {
+    process.decide(std::slice::from_ref(submission)).await.expect("no faults").remove(0)
+}
+
+/// The change that this record is to publish.
+#[track_caller]
+pub fn published(decided: &Decided) -> &Transaction {
+    assert!(decided.publish && !decided.replayed, "to be published: {decided:?}");
+    changed(decided)
+}
+
+#[track_caller]
+pub fn changed(decided: &Decided) -> &Transaction {
+    match &decided.answer {
+        Answer::Changed(transaction) => transaction,
+        answer => panic!("expected a change, got {answer:?}"),
+    }
+}
+
+/// Why it was refused, now and for the first time.
+#[track_caller]
+pub fn refused(decided: &Decided) -> &Rejection {
+    assert!(!decided.publish && !decided.replayed, "not to be published, and no replay: {decided:?}");
+    rejection(decided)
+}
+
+#[track_caller]
+pub fn rejection(decided: &Decided) -> &Rejection {
+    match &decided.answer {
+        Answer::Rejected(rejection) => rejection,
+        answer => panic!("expected a rejection, got {answer:?}"),
+    }
+}
+
+/// That the answer is the one that `first` got, and that this record does not publish it.
+#[track_caller]
+pub fn assert_replay(decided: &Decided, first: &Decided) {
+    assert_eq!(decided, &Decided { answer: first.answer.clone(), replayed: true, publish: false });
+}
+
+pub fn not_found() -> Rejection {
+    Rejection::EntityNotFound { field: "customer.externalId".into() }
+}

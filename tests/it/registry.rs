@@ -1,0 +1,127 @@
+//! The schema registry of the tests, and their own Avro: records are encoded and decoded with schemas that are written down
+//! here or fetched by id, without the project's code, as other systems would do it.
+
+use crate::runtime;
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
+use crm_processor::wire::embedded_registry;
+use serde_json::{Value as Json, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Where the registry is; started when first asked for.
+pub fn url() -> &'static str {
+    static URL: OnceLock<String> = OnceLock::new();
+    URL.get_or_init(|| {
+        let address = runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the loopback interface has a free port");
+            let address = listener.local_addr().expect("it is bound");
+            tokio::spawn(embedded_registry::serve(listener, std::future::pending()));
+            address
+        });
+        format!("http://{address}")
+    })
+}
+
+/// The CRM's schema of a command, as a producer would have it: fields in the order of the contract.
+pub fn command_schema(record: &str) -> Json {
+    let (reference, value) = match record {
+        "UpdateCustomerCustomName" => ("customer", "customName"),
+        "UpdateCustomerSegment" => ("customer", "customerSegment"),
+        "UpdateAccountExternalId" => ("account", "externalId"),
+        "UpdateSubscriberExternalId" => ("subscriber", "externalId"),
+        other => panic!("no command is called {other}"),
+    };
+    let text = json!(["null", "string"]);
+    let entity_ref = json!({"type": "record", "name": "EntityRef", "fields": [
+        {"name": "externalId", "type": text, "default": null},
+        {"name": "refId", "type": text, "default": null},
+    ]});
+    json!({"type": "record", "name": record, "namespace": "crm.v1", "fields": [
+        {"name": "requestId", "type": text, "default": null},
+        {"name": reference, "type": ["null", entity_ref], "default": null},
+        {"name": value, "type": text, "default": null},
+        {"name": "expectedVersion", "type": ["null", "long"], "default": null},
+    ]})
+}
+
+/// Registers a schema and returns its id.
+pub fn register(subject: &str, schema: &Json) -> u32 {
+    let url = format!("{}/subjects/{subject}/versions", url());
+    let body = json!({"schema": schema.to_string()}).to_string();
+    let answer: Json = runtime().block_on(async {
+        let request =
+            reqwest::Client::new().post(&url).header("content-type", "application/vnd.schemaregistry.v1+json").body(body);
+        let response = request.send().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
+        let text = response.text().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("POST {url} answered {text:?}: {e}"))
+    });
+    answer["id"].as_u64().and_then(|id| id.try_into().ok()).unwrap_or_else(|| panic!("POST {url} answered {answer}"))
+}
+
+/// A value in the Confluent wire format. Fields that `body` lacks take their defaults.
+pub fn encode(subject: &str, schema: &Json, body: &Json) -> Vec<u8> {
+    let id = id_of(subject, schema);
+    let schema = Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"));
+    let value = Value::try_from(body.clone()).and_then(|v| v.resolve(&schema));
+    let value = value.unwrap_or_else(|e| panic!("{body} does not fit the schema: {e}"));
+    let writer = GenericDatumWriter::builder(&schema).build().expect("a parsed schema");
+    let datum = writer.write_value_to_vec(value).unwrap_or_else(|e| panic!("cannot encode {body}: {e}"));
+    [&[0], &id.to_be_bytes()[..], &datum].concat()
+}
+
+/// What a value in the Confluent wire format says, as JSON: unions show as what they hold.
+pub fn decode(bytes: &[u8]) -> Json {
+    let Some((&[0, a, b, c, d], mut datum)) = bytes.split_first_chunk::<5>() else { panic!("not the wire format: {bytes:?}") };
+    let schema = schema_by_id(u32::from_be_bytes([a, b, c, d]));
+    let reader = GenericDatumReader::builder(&schema).build().expect("a parsed schema");
+    let value = reader.read_value(&mut datum).unwrap_or_else(|e| panic!("cannot decode {bytes:?}: {e}"));
+    assert!(datum.is_empty(), "{} bytes are left over after {value:?}", datum.len());
+    let json: Json = value.try_into().expect("a record can be shown as JSON");
+    match json {
+        Json::Object(mut fields) => {
+            let Schema::Record(record) = &*schema else { panic!("{schema:?} is no record") };
+            fields.insert("record".into(), record.name.fullname(None).into());
+            Json::Object(fields)
+        }
+        other => panic!("{other} is no record"),
+    }
+}
+
+fn id_of(subject: &str, schema: &Json) -> u32 {
+    static IDS: OnceLock<Mutex<HashMap<String, u32>>> = OnceLock::new();
+    let ids = IDS.get_or_init(Mutex::default);
+    let key = format!("{subject} {schema}");
+    if let Some(id) = ids.lock().expect("no holder panics").get(&key) {
+        return *id;
+    }
+    let id = register(subject, schema);
+    ids.lock().expect("no holder panics").insert(key, id);
+    id
+}
+
+fn schema_by_id(id: u32) -> Arc<Schema> {
+    static SCHEMAS: OnceLock<Mutex<HashMap<u32, Arc<Schema>>>> = OnceLock::new();
+    let schemas = SCHEMAS.get_or_init(Mutex::default);
+    if let Some(schema) = schemas.lock().expect("no holder panics").get(&id) {
+        return schema.clone();
+    }
+    let url = format!("{}/schemas/ids/{id}", url());
+    let answer: Json = serde_json::from_str(&get(&url).1).unwrap_or_else(|e| panic!("GET {url}: {e}"));
+    let text = answer["schema"].as_str().unwrap_or_else(|| panic!("GET {url} answered {answer}"));
+    let schema = Arc::new(Schema::parse_str(text).unwrap_or_else(|e| panic!("{text} is no schema: {e}")));
+    schemas.lock().expect("no holder panics").insert(id, schema.clone());
+    schema
+}
+
+/// Status and body of a GET; status 0 where nobody answers.
+pub fn get(url: &str) -> (u16, String) {
+    runtime().block_on(async {
+        match reqwest::get(url).await {
+            Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
+            Err(e) => (0, e.to_string()),
+        }
+    })
+}

@@ -1,0 +1,324 @@
+//! Each rejection of the contract's table, with its code, status and field, and their precedence.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::inbox::Record;
+use crate::world::{Shared, shared};
+use serde_json::{Value as Json, json};
+
+const MANDATORY: &str = "CASM-MANDATORY-ATTRIBUTE";
+const INVALID: &str = "CASM-INVALID-ATTRIBUTE";
+const SEGMENT: &str = "CASM-SEGMENT-NOT-CONFIGURED";
+const NOT_FOUND: &str = "CASM-ENTITY-NOT-FOUND";
+const DEACTIVATED: &str = "CASM-STATE-DEACTIVATED";
+const VERSION: &str = "CASM-VERSION-CONFLICT";
+const NOT_UNIQUE: &str = "CASM-EXTERNAL-ID-NOT-UNIQUE";
+
+/// A command and the findings that it must be answered with; none: it is accepted.
+type Row = (Draft, Vec<(&'static str, Json)>);
+
+/// Sends all commands and compares code, field, status and all else that a rejection has.
+fn check(shared: &Shared, rows: Vec<Row>) {
+    let (drafts, expected): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    for ((draft, expected), reply) in drafts.iter().zip(&expected).zip(shared.ask_all(&drafts)) {
+        let got = &reply.body;
+        if expected.is_empty() {
+            assert_eq!((&got["statusCode"], &got["errors"]), (&json!(200), &json!([])), "{draft:?}: {reply:?}");
+            continue;
+        }
+        let findings: Vec<_> = got["errors"].as_array().expect("an array").iter().map(|e| (&e["code"], &e["field"])).collect();
+        let expected: Vec<_> = expected.iter().map(|(code, field)| (json!(code), field)).collect();
+        let expected: Vec<_> = expected.iter().map(|(code, field)| (code, *field)).collect();
+        assert_eq!(findings, expected, "input: {draft:?}\nreply: {reply:?}");
+        assert_eq!(
+            (&got["statusCode"], &got["statusMessage"], &got["replayed"], &got["businessTransaction"]),
+            (&json!(400), &json!("Request Validation failed"), &json!(false), &Json::Null),
+            "input: {draft:?}\nreply: {reply:?}"
+        );
+        assert_eq!(reply.text("status-code"), Some("400"), "{reply:?}");
+        assert!(messages(&reply).all(|message| !message.is_empty()), "{reply:?}");
+    }
+}
+
+fn messages(reply: &Record) -> impl Iterator<Item = &str> {
+    reply.body["errors"].as_array().into_iter().flatten().map(|e| e["message"].as_str().unwrap_or_default())
+}
+
+#[test]
+fn what_is_missing_empty_or_blank_is_a_mandatory_attribute() {
+    let Some(shared) = shared() else { return };
+    let entity = shared.customer();
+    let (customer, account) = (entity.by_ref_id(), shared.account().by_ref_id());
+    let id = || unique("r");
+    let mut rows = Vec::new();
+    for blank in [Json::Null, json!(""), json!(" "), json!("\t\n"), json!("\u{a0}\u{2003}\u{3000}")] {
+        for field in ["requestId", "customName"] {
+            let mut draft = custom_name(&id(), &customer, "Ada");
+            draft.body[field] = blank.clone();
+            rows.push((draft, vec![(MANDATORY, json!(field))]));
+        }
+        let mut draft = segment(&id(), &customer, "ENTERPRISE");
+        draft.body["customerSegment"] = blank.clone();
+        rows.push((draft, vec![(MANDATORY, json!("customerSegment"))]));
+        let mut draft = rename(Kind::Account, &id(), &account, "a");
+        draft.body["externalId"] = blank.clone();
+        rows.push((draft, vec![(MANDATORY, json!("externalId"))]));
+        if !blank.is_null() {
+            for kind in [Kind::Account, Kind::Subscriber] {
+                let draft = rename(kind, &id(), &json!({"externalId": blank}), &unique("a"));
+                rows.push((draft, vec![(MANDATORY, json!(format!("{}.externalId", kind.name())))]));
+            }
+            rows.push((
+                custom_name(&id(), &json!({"externalId": blank}), "Ada"),
+                vec![(MANDATORY, json!("customer.externalId"))],
+            ));
+        }
+    }
+    rows.push((custom_name(&id(), &Json::Null, "Ada"), vec![(MANDATORY, json!("customer"))]));
+    rows.push((segment(&id(), &Json::Null, "ENTERPRISE"), vec![(MANDATORY, json!("customer"))]));
+    rows.push((rename(Kind::Account, &id(), &Json::Null, "a"), vec![(MANDATORY, json!("account"))]));
+    rows.push((rename(Kind::Subscriber, &id(), &Json::Null, "s"), vec![(MANDATORY, json!("subscriber"))]));
+    check(shared, rows);
+    assert_eq!(shared.transactions(&entity).len(), 0, "nothing of this took effect");
+}
+
+#[test]
+fn what_is_too_long_or_malformed_is_an_invalid_attribute() {
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer();
+    let by_ref_id = customer.by_ref_id();
+    let id = || unique("r");
+    let forbidden = ["a\u{7}b", "a\u{200b}b", "a\u{e000}b", "a\u{2028}b", "a\u{2029}b", " a", "a ", "\u{3000}a", "a\u{a0}"];
+    let mut rows: Vec<Row> = Vec::new();
+    for text in forbidden.map(str::to_owned).into_iter().chain(["x".repeat(129), "\u{1f600}".repeat(129)]) {
+        rows.push((custom_name(&text, &by_ref_id, "Ada"), vec![(INVALID, json!("requestId"))]));
+    }
+    for text in forbidden.map(str::to_owned).into_iter().chain(["x".repeat(257), "\u{1f600}".repeat(257)]) {
+        let reference = json!({"externalId": text});
+        rows.push((custom_name(&id(), &reference, "Ada"), vec![(INVALID, json!("customer.externalId"))]));
+        let account = shared.account();
+        rows.push((rename(Kind::Account, &id(), &account.by_ref_id(), &text), vec![(INVALID, json!("externalId"))]));
+    }
+    for text in ["a\u{0}b".to_owned(), "\u{85}x".to_owned(), "x".repeat(256), "\u{1f600}".repeat(256)] {
+        rows.push((custom_name(&id(), &by_ref_id, &text), vec![(INVALID, json!("customName"))]));
+    }
+    for text in ["", " ", "no uuid", &customer.ref_id.replace('-', ""), &format!("{{{}}}", customer.ref_id)] {
+        let reference = json!({"refId": text});
+        rows.push((segment(&id(), &reference, "ENTERPRISE"), vec![(INVALID, json!("customer.refId"))]));
+    }
+    let both = json!({"externalId": customer.external_id, "refId": customer.ref_id});
+    for reference in [both, json!({"externalId": null, "refId": null})] {
+        rows.push((custom_name(&id(), &reference, "Ada"), vec![(INVALID, json!("customer"))]));
+        rows.push((rename(Kind::Account, &id(), &reference, "a"), vec![(INVALID, json!("account"))]));
+        rows.push((rename(Kind::Subscriber, &id(), &reference, "s"), vec![(INVALID, json!("subscriber"))]));
+    }
+    rows.push((custom_name(&id(), &by_ref_id, "Ada").expecting(-1), vec![(INVALID, json!("expectedVersion"))]));
+    rows.push((custom_name(&id(), &by_ref_id, "Ada").expecting(i64::MIN), vec![(INVALID, json!("expectedVersion"))]));
+    check(shared, rows);
+    assert_eq!(shared.transactions(&customer).len(), 0, "nothing of this took effect");
+}
+
+#[test]
+fn the_longest_and_oddest_values_that_are_allowed_are_accepted() {
+    let Some(shared) = shared() else { return };
+    let (named, account, subscriber) = (shared.customer(), shared.account(), shared.subscriber());
+    let long = |prefix: &str, length: usize| format!("{prefix}{}", "\u{1f600}".repeat(length - prefix.chars().count()));
+    check(
+        shared,
+        vec![
+            (custom_name(&long(&unique("r"), 128), &named.by_ref_id(), &"\u{1f600}".repeat(255)), vec![]),
+            (custom_name(&unique("r"), &named.by_ref_id(), " a\u{200b}b\u{2028}\u{e000} "), vec![]),
+            (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &long(&unique("a"), 256)), vec![]),
+            (rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("in the middle \u{a0} of it")), vec![]),
+            (
+                custom_name(&unique("r"), &json!({"externalId": "x".repeat(256)}), "a"),
+                vec![(NOT_FOUND, json!("customer.externalId"))],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_segment_must_be_one_of_the_configured_codes() {
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer().by_ref_id();
+    let rows = ["GOLD", "residential", "RESIDENTIAL ", "RESIDENTIA\u{301}L"];
+    check(shared, rows.map(|code| (segment(&unique("r"), &customer, code), vec![(SEGMENT, json!("customerSegment"))])).into());
+}
+
+#[test]
+fn all_findings_of_a_request_are_reported_in_field_order_and_one_a_field() {
+    let Some(shared) = shared() else { return };
+    let customer = json!({"externalId": " ", "refId": "no uuid"});
+    let rows = vec![
+        (
+            custom_name(" ", &Json::Null, "").expecting(-1),
+            vec![
+                (MANDATORY, json!("requestId")),
+                (MANDATORY, json!("customer")),
+                (MANDATORY, json!("customName")),
+                (INVALID, json!("expectedVersion")),
+            ],
+        ),
+        (
+            segment(&"x".repeat(129), &customer, "GOLD").expecting(-1),
+            vec![
+                (INVALID, json!("requestId")),
+                (INVALID, json!("customer")),
+                (MANDATORY, json!("customer.externalId")),
+                (INVALID, json!("customer.refId")),
+                (SEGMENT, json!("customerSegment")),
+                (INVALID, json!("expectedVersion")),
+            ],
+        ),
+        (
+            rename(Kind::Subscriber, "a\u{7}", &json!({"externalId": null}), " x").expecting(-1),
+            vec![
+                (INVALID, json!("requestId")),
+                (INVALID, json!("subscriber")),
+                (INVALID, json!("externalId")),
+                (INVALID, json!("expectedVersion")),
+            ],
+        ),
+    ];
+    check(shared, rows);
+}
+
+#[test]
+fn a_reference_that_resolves_to_nothing_is_not_found() {
+    let Some(shared) = shared() else { return };
+    let (customer, account) = (shared.customer(), shared.account());
+    let nobody = Entity::new(Kind::Customer, "ACTIVE");
+    check(
+        shared,
+        vec![
+            (custom_name(&unique("r"), &nobody.by_external_id(), "Ada"), vec![(NOT_FOUND, json!("customer.externalId"))]),
+            (segment(&unique("r"), &nobody.by_ref_id(), "ENTERPRISE"), vec![(NOT_FOUND, json!("customer.refId"))]),
+            (
+                rename(Kind::Account, &unique("r"), &nobody.by_external_id(), &unique("a")),
+                vec![(NOT_FOUND, json!("account.externalId"))],
+            ),
+            (
+                rename(Kind::Subscriber, &unique("r"), &nobody.by_ref_id(), &unique("s")),
+                vec![(NOT_FOUND, json!("subscriber.refId"))],
+            ),
+            // An id of another type, and the same letters in another case, name nobody.
+            (custom_name(&unique("r"), &account.by_external_id(), "Ada"), vec![(NOT_FOUND, json!("customer.externalId"))]),
+            (
+                custom_name(&unique("r"), &json!({"externalId": customer.external_id.to_uppercase()}), "Ada"),
+                vec![(NOT_FOUND, json!("customer.externalId"))],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_deactivated_entity_is_not_changed() {
+    let Some(shared) = shared() else { return };
+    let gone = |kind| shared.entity(kind, "DEACTIVATED");
+    let (customer, account, subscriber) = (gone(Kind::Customer), gone(Kind::Account), gone(Kind::Subscriber));
+    check(
+        shared,
+        vec![
+            (custom_name(&unique("r"), &customer.by_external_id(), "Ada"), vec![(DEACTIVATED, json!("customer"))]),
+            (segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE"), vec![(DEACTIVATED, json!("customer"))]),
+            (rename(Kind::Account, &unique("r"), &account.by_external_id(), &unique("a")), vec![(DEACTIVATED, json!("account"))]),
+            (
+                rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")),
+                vec![(DEACTIVATED, json!("subscriber"))],
+            ),
+            // A value that is so already makes no difference.
+            (
+                rename(Kind::Account, &unique("r"), &account.by_ref_id(), &account.external_id),
+                vec![(DEACTIVATED, json!("account"))],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_expected_version_must_be_the_entitys() {
+    let Some(shared) = shared() else { return };
+    let (customer, account) = (shared.customer().by_ref_id(), shared.account());
+    let key = unique("k");
+    let conflict = || vec![(VERSION, json!("expectedVersion"))];
+    check(
+        shared,
+        vec![
+            (custom_name(&unique("r"), &customer, "Ada").expecting(0).key(&key), conflict()),
+            (custom_name(&unique("r"), &customer, "Ada").expecting(2).key(&key), conflict()),
+            (custom_name(&unique("r"), &customer, "Ada").expecting(1).key(&key), vec![]),
+            (custom_name(&unique("r"), &customer, "Bob").expecting(1).key(&key), conflict()),
+            // It is checked before the value is compared.
+            (custom_name(&unique("r"), &customer, "Ada").expecting(1).key(&key), conflict()),
+            (custom_name(&unique("r"), &customer, "Ada").expecting(2).key(&key), vec![]),
+            (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")).expecting(i64::MAX), conflict()),
+        ],
+    );
+}
+
+#[test]
+fn an_external_id_that_another_entity_of_the_type_holds_is_not_unique_and_the_answer_does_not_say_whose() {
+    let Some(shared) = shared() else { return };
+    let (account, holder, subscriber) = (shared.account(), shared.account(), shared.subscriber());
+    let gone = shared.entity(Kind::Account, "DEACTIVATED");
+    let taken = || vec![(NOT_UNIQUE, json!("externalId"))];
+    let command = rename(Kind::Account, &unique("r"), &account.by_ref_id(), &holder.external_id);
+    let reply = shared.ask(&command);
+    assert!(!reply.body.to_string().contains(&holder.ref_id), "{reply:?}");
+    check(
+        shared,
+        vec![
+            (rename(Kind::Account, &unique("r"), &account.by_external_id(), &holder.external_id), taken()),
+            (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &gone.external_id), taken()),
+            // Unique per type: a subscriber may have the same id as an account.
+            (rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &holder.external_id), vec![]),
+        ],
+    );
+    assert_eq!(shared.transactions(&account).len(), 0, "nothing was renamed");
+}
+
+#[test]
+fn of_several_rejections_the_first_of_the_table_is_answered() {
+    let Some(shared) = shared() else { return };
+    let (account, holder) = (shared.account(), shared.account());
+    let gone = shared.entity(Kind::Account, "DEACTIVATED");
+    let nobody = Entity::new(Kind::Account, "ACTIVE");
+    let taken = &holder.external_id;
+    check(
+        shared,
+        vec![
+            (rename(Kind::Account, &unique("r"), &nobody.by_ref_id(), " ").expecting(9), vec![(MANDATORY, json!("externalId"))]),
+            (
+                rename(Kind::Account, &unique("r"), &nobody.by_ref_id(), taken).expecting(9),
+                vec![(NOT_FOUND, json!("account.refId"))],
+            ),
+            (rename(Kind::Account, &unique("r"), &gone.by_ref_id(), taken).expecting(9), vec![(DEACTIVATED, json!("account"))]),
+            (
+                rename(Kind::Account, &unique("r"), &account.by_ref_id(), taken).expecting(9),
+                vec![(VERSION, json!("expectedVersion"))],
+            ),
+            (
+                rename(Kind::Account, &unique("r"), &account.by_ref_id(), taken).expecting(1),
+                vec![(NOT_UNIQUE, json!("externalId"))],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn no_message_repeats_what_the_command_brought() {
+    const SECRET: &str = "Lovelace";
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer().by_ref_id();
+    let drafts = [
+        custom_name(&unique("r"), &customer, &format!("{SECRET}\u{7}")),
+        custom_name(&format!("{SECRET}\u{7}"), &customer, "Ada"),
+        custom_name(&unique("r"), &json!({"externalId": SECRET}), "Ada"),
+        custom_name(&unique("r"), &json!({"refId": SECRET}), "Ada"),
+        segment(&unique("r"), &customer, SECRET),
+    ];
+    for (draft, reply) in drafts.iter().zip(shared.ask_all(&drafts)) {
+        assert_eq!(reply.body["statusCode"], 400, "{draft:?}: {reply:?}");
+        assert!(messages(&reply).all(|message| !message.contains(SECRET)), "{draft:?}: {reply:?}");
+    }
+}

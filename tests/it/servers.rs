@@ -1,0 +1,270 @@
+//! The real servers that the tests run against: Apache Kafka and Apache Cassandra, from their Maven artifacts, without
+//! containers. Each is started when first asked for, once per run, on free ports of the loopback interface, with its data in a
+//! directory that goes away with it. None outlives the tests (see `guarded`).
+//!
+//! | environment variable | |
+//! |---|---|
+//! | `CRM_TEST_KAFKA` | bootstrap servers of a Kafka to use instead (the tests create topics there) |
+//! | `CRM_TEST_CQL` | `host:port` of a Cassandra or ScyllaDB to use instead (the tests create keyspaces there) |
+//! | `CRM_TEST_CACHE` | where the downloads are kept; default: `crm-processor-tests` in `$XDG_CACHE_HOME` or `~/.cache` |
+//! | `CI` | `true`: a test that cannot have its servers fails; otherwise it says so and is skipped |
+
+use crate::guarded::{Guarded, log_tail};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Bootstrap servers of a real Kafka. None: the caller is to return, the reason has been printed.
+pub fn kafka() -> Option<&'static str> {
+    static KAFKA: OnceLock<Server> = OnceLock::new();
+    KAFKA
+        .get_or_init(|| Server::from_environment("CRM_TEST_KAFKA").unwrap_or_else(|| Server::start("Kafka", start_kafka)))
+        .address()
+}
+
+/// `host:port` of a real Cassandra or ScyllaDB. None: the caller is to return, the reason has been printed.
+pub fn cassandra() -> Option<&'static str> {
+    static CASSANDRA: OnceLock<Server> = OnceLock::new();
+    CASSANDRA
+        .get_or_init(|| Server::from_environment("CRM_TEST_CQL").unwrap_or_else(|| Server::start("Cassandra", start_cassandra)))
+        .address()
+}
+
+/// Says on standard error, past the test runner's capture, that the running test is skipped. Under `CI=true` that is a failure.
+pub fn skip(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI=true, so this is no reason to skip {test}: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Where downloads are kept between runs, for programs of these versions.
+pub fn cache(versions: &str) -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let root = variable("CRM_TEST_CACHE").unwrap_or_else(|| {
+        variable("XDG_CACHE_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("crm-processor-tests")
+    });
+    root.join(versions)
+}
+
+/// Makes `folder` once, whoever asks at the same time: `fill` works in a folder beside it, which is renamed when it is done.
+pub fn make_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
+    let said = |what: &str, e: std::io::Error| format!("{what} {}: {e}", folder.display());
+    let parent = folder.parent().expect("a folder in the cache has a parent");
+    fs::create_dir_all(parent).map_err(|e| said("cannot make the parent of", e))?;
+    let beside = |suffix: &str| {
+        let name = folder.file_name().expect("a folder in the cache has a name").to_string_lossy();
+        parent.join(format!("{name}.{suffix}"))
+    };
+    let lock = File::create(beside("lock")).map_err(|e| said("cannot lock", e))?;
+    lock.lock().map_err(|e| said("cannot lock", e))?;
+    if folder.exists() {
+        return Ok(());
+    }
+    let partial = beside("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(|e| said("cannot remove what was left beside", e))?;
+    }
+    fs::create_dir(&partial).map_err(|e| said("cannot make a folder beside", e))?;
+    fill(&partial)?;
+    fs::rename(&partial, folder).map_err(|e| said("cannot rename to", e))
+}
+
+/// Runs a program to its end; its output if it fails.
+pub fn finish(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{command:?} ended with {}:\n{}", output.status, String::from_utf8_lossy(&said)))
+}
+
+/// Where this run keeps its logs: they stay after it.
+pub fn log_dir() -> &'static Path {
+    static LOGS: OnceLock<PathBuf> = OnceLock::new();
+    LOGS.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs").join(std::process::id().to_string());
+        fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
+        dir
+    })
+}
+
+/// A port of the loopback interface that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+enum Server {
+    /// In use for the rest of the run. The process, if it is ours, ends with the test process.
+    Up { address: String, _process: Option<Guarded> },
+    /// What is missing on this machine.
+    Missing(String),
+}
+
+/// Why a server did not start.
+enum NoStart {
+    /// Something is not installed.
+    Missing(String),
+    /// It could not take one of its ports, or ended for another reason: worth another try.
+    Failed(String),
+}
+
+impl Server {
+    fn from_environment(variable: &str) -> Option<Self> {
+        let address = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+        Some(Self::Up { address, _process: None })
+    }
+
+    /// Between the choice of a port and its use somebody else may take it: hence three tries.
+    fn start(name: &str, start: impl Fn() -> Result<(String, Guarded), NoStart>) -> Self {
+        const TRIES: usize = 3;
+        let mut failures = Vec::new();
+        for _ in 0..TRIES {
+            match start() {
+                Ok((address, process)) => return Self::Up { address, _process: Some(process) },
+                Err(NoStart::Missing(what)) => return Self::Missing(format!("no {name}: {what}")),
+                Err(NoStart::Failed(why)) => failures.push(why),
+            }
+        }
+        panic!("{name} does not start. {}", failures.join("\n"));
+    }
+
+    fn address(&self) -> Option<&str> {
+        match self {
+            Self::Up { address, .. } => Some(address),
+            Self::Missing(what) => {
+                skip(what);
+                None
+            }
+        }
+    }
+}
+
+fn start_kafka() -> Result<(String, Guarded), NoStart> {
+    let lib = jars("kafka-4.1.0", include_str!("servers/kafka.pom.xml"))?;
+    let (port, controller_port) = (free_port(), free_port());
+    let dir = scratch("kafka");
+    let properties = include_str!("servers/kafka.properties")
+        .replace("@PORT@", &port.to_string())
+        .replace("@CONTROLLER_PORT@", &controller_port.to_string())
+        .replace("@DATA@", &dir.join("data").display().to_string());
+    let config = write(&dir, "server.properties", &properties);
+    let log4j = write(&dir, "log4j.properties", include_str!("servers/log4j.properties"));
+
+    let mut java = Command::new("java");
+    java.arg(format!("-Dlog4j.configuration=file:{}", log4j.display())).arg("-cp").arg(lib.join("*"));
+    let mut format = Command::new("java");
+    format.args(java.get_args()).args(["kafka.tools.StorageTool", "format", "-t", "Y3JtLXByb2Nlc3Nvci10ZQ", "-c"]).arg(&config);
+    finish(&mut format).map_err(NoStart::Failed)?;
+    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"]).arg(&config);
+
+    let log = log_dir().join("kafka.log");
+    let mut process = Guarded::spawn(&java, &log, Some(&dir));
+    let address = format!("127.0.0.1:{port}");
+    until_up("Kafka", &mut process, &log, || {
+        // librdkafka says on standard error that a broker is away: ask it only when somebody listens.
+        TcpStream::connect(&address).is_ok()
+            && ClientConfig::new()
+                .set("bootstrap.servers", &address)
+                .create::<BaseConsumer>()
+                .is_ok_and(|client| client.fetch_metadata(None, Duration::from_secs(5)).is_ok_and(|m| !m.brokers().is_empty()))
+    })?;
+    Ok((address, process))
+}
+
+fn start_cassandra() -> Result<(String, Guarded), NoStart> {
+    let lib = jars("cassandra-5.0.5", include_str!("servers/cassandra.pom.xml"))?;
+    let (port, storage_port) = (free_port(), free_port());
+    let dir = scratch("cassandra");
+    let yaml = include_str!("servers/cassandra.yaml")
+        .replace("@PORT@", &port.to_string())
+        .replace("@STORAGE_PORT@", &storage_port.to_string())
+        .replace("@DATA@", &dir.join("data").display().to_string());
+    let config = write(&dir, "cassandra.yaml", &yaml);
+
+    let mut java = Command::new("java");
+    java.args(["-Xms512m", "-Xmx1g", "-XX:+UseSerialGC"]).args(include_str!("servers/cassandra.options").split_whitespace());
+    java.arg(format!("-Dcassandra.config=file:{}", config.display()));
+    java.arg(format!("-Dcassandra.storagedir={}", dir.join("data").display()));
+    java.args([
+        "-Dcassandra-foreground=yes",
+        "-Dcassandra.ring_delay_ms=1",
+        "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+        "-Djdk.attach.allowAttachSelf=true",
+    ]);
+    java.arg("-cp").arg(lib.join("*")).arg("org.apache.cassandra.service.CassandraDaemon").current_dir(&dir);
+
+    let log = log_dir().join("cassandra.log");
+    let mut process = Guarded::spawn(&java, &log, Some(&dir));
+    let address = format!("127.0.0.1:{port}");
+    until_up("Cassandra", &mut process, &log, || TcpStream::connect(&address).is_ok())?;
+    Ok((address, process))
+}
+
+fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool) -> Result<(), NoStart> {
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let deadline = Instant::now() + PATIENCE;
+    while !up() {
+        if let Some(status) = process.ended() {
+            return Err(NoStart::Failed(format!("{name} ended with {status}; {}", log_tail(log))));
+        }
+        if Instant::now() > deadline {
+            return Err(NoStart::Failed(format!("{name} is not up after {PATIENCE:?}; {}", log_tail(log))));
+        }
+        crate::pause();
+    }
+    Ok(())
+}
+
+/// The folder with the jars of a pom. None: the caller is to return, the reason has been printed.
+pub fn jars_or_skip(name: &str, pom: &str) -> Option<PathBuf> {
+    match jars(name, pom) {
+        Ok(lib) => Some(lib),
+        Err(NoStart::Missing(what)) => {
+            skip(&what);
+            None
+        }
+        Err(NoStart::Failed(why)) => panic!("{why}"),
+    }
+}
+
+/// The folder with the jars of a pom, downloaded if it is the first time.
+fn jars(name: &str, pom: &str) -> Result<PathBuf, NoStart> {
+    for (tool, argument, package) in [("java", "-version", "openjdk-17-jre-headless"), ("mvn", "-version", "maven")] {
+        if Command::new(tool).arg(argument).output().is_err() {
+            return Err(NoStart::Missing(format!("{tool} is not installed (Debian: apt-get install {package})")));
+        }
+    }
+    let lib = cache(name);
+    make_once(&lib, |partial| {
+        let poms = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+        let pom = write(poms.path(), "pom.xml", pom);
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(pom);
+        maven.arg(format!("-DoutputDirectory={}", partial.display()));
+        finish(&mut maven)
+    })
+    .map_err(NoStart::Failed)?;
+    Ok(lib)
+}
+
+/// A directory for a server's configuration and data, removed by its watchdog.
+fn scratch(name: &str) -> PathBuf {
+    tempfile::Builder::new().prefix(&format!("crm-processor-{name}-")).tempdir().expect("there is room for a folder").keep()
+}
+
+fn write(dir: &Path, name: &str, contents: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, contents).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+    path
+}

@@ -1,0 +1,209 @@
+//! What each of the four use cases answers and publishes, to the letter.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::world::shared;
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+/// A use case with the entity afterwards; `@TIME@` stands for when the change was decided.
+struct Case {
+    name: &'static str,
+    entity: Entity,
+    command: Draft,
+    change: Json,
+    after: Json,
+}
+
+#[test]
+fn each_use_case_answers_and_publishes_the_entity_as_it_is_afterwards() {
+    let Some(shared) = shared() else { return };
+    for case in cases(&shared.customer(), &shared.customer(), &shared.account(), &shared.subscriber()) {
+        let (entity, request, correlation) = (&case.entity, case.command.request(), unique("c"));
+        let reply = shared.ask(&case.command.clone().header("correlation-id", &correlation));
+        let transaction = shared.transaction(entity, request);
+
+        let occurred_at = transaction.body["occurredAt"].clone();
+        let name = format!("crm:{}:{}:{request}", entity.kind.name(), entity.ref_id);
+        let transaction_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string();
+        let mut after = case.after.clone();
+        for value in after.as_object_mut().expect("an entity").values_mut().filter(|v| *v == "@TIME@") {
+            *value = occurred_at.clone();
+        }
+        let only = |kind: Kind| if entity.kind == kind { after.clone() } else { Json::Null };
+        let expected = json!({
+            "transactionId": transaction_id, "useCase": case.name, "requestId": request, "correlationId": correlation,
+            "occurredAt": occurred_at, "entityType": entity.kind.name().to_uppercase(), "refId": entity.ref_id,
+            "version": 2, "previousVersion": 1, "changes": [case.change],
+            "customer": only(Kind::Customer), "account": only(Kind::Account), "subscriber": only(Kind::Subscriber),
+        });
+        let mut published = transaction.body.clone();
+        let record = published.as_object_mut().expect("a record").remove("record");
+        assert_eq!(record, Some("crm.v1.BusinessTransaction".into()), "{transaction:?}");
+        assert_eq!(published, expected, "the business transaction of {:?}", case.command);
+
+        let expected = json!({
+            "record": "crm.v1.Reply", "correlationId": correlation, "requestId": request, "statusCode": 200,
+            "statusMessage": "OK", "errors": [], "replayed": false, "businessTransaction": expected,
+            "processedAt": reply.body["processedAt"],
+        });
+        assert_eq!(reply.body, expected, "the reply to {:?}", case.command);
+        assert!(reply.body["processedAt"].is_i64(), "{reply:?}");
+
+        assert_eq!(reply.topic, shared.replies);
+        assert_eq!(reply.key, case.command.key, "the reply's key is the command's");
+        assert_eq!(transaction.key_text(), Some(&*entity.subject()));
+        let time = transaction.text("ce_time").expect("a business transaction has ce_time");
+        let time = OffsetDateTime::parse(time, &Rfc3339).unwrap_or_else(|e| panic!("ce_time {time}: {e}"));
+        assert_eq!(json!(time.unix_timestamp_nanos() / 1_000_000), occurred_at, "ce_time is occurredAt");
+        let mut headers: Vec<_> = transaction.headers.iter().map(|(name, _)| name.as_str()).collect();
+        headers.sort_unstable();
+        let expected = ["ce_id", "ce_source", "ce_specversion", "ce_subject", "ce_time", "ce_type", "content-type"];
+        assert_eq!(headers, [&expected[..], &["correlation-id", "request-id"]].concat(), "{transaction:?}");
+        for (header, expected) in [
+            ("ce_specversion", "1.0"),
+            ("ce_id", &transaction_id),
+            ("ce_type", &format!("crm.v1.{}", case.name)),
+            ("ce_source", "/crm-processor"),
+            ("ce_subject", &entity.subject()),
+            ("content-type", "application/avro"),
+            ("correlation-id", &correlation),
+            ("request-id", request),
+        ] {
+            assert_eq!(transaction.text(header), Some(expected), "{header} of {transaction:?}");
+        }
+    }
+}
+
+fn cases(named: &Entity, moved: &Entity, account: &Entity, subscriber: &Entity) -> [Case; 4] {
+    let request = || unique("r");
+    let (account_id, subscriber_id) = (unique("a-new"), unique("s-new"));
+    [
+        Case {
+            name: "updateCustomerCustomName",
+            entity: named.clone(),
+            command: custom_name(&request(), &named.by_external_id(), "Ada"),
+            change: json!({"field": "customName", "old": null, "new": "Ada"}),
+            after: json!({
+                "refId": named.ref_id, "externalId": named.external_id, "state": "ACTIVE", "customName": "Ada",
+                "customerSegment": null, "segmentValidFrom": null,
+            }),
+        },
+        Case {
+            name: "updateCustomerSegment",
+            entity: moved.clone(),
+            command: segment(&request(), &moved.by_ref_id(), "ENTERPRISE"),
+            change: json!({"field": "customerSegment", "old": null, "new": "ENTERPRISE"}),
+            after: json!({
+                "refId": moved.ref_id, "externalId": moved.external_id, "state": "ACTIVE", "customName": null,
+                "customerSegment": "ENTERPRISE", "segmentValidFrom": "@TIME@",
+            }),
+        },
+        Case {
+            name: "updateAccountExternalId",
+            entity: account.clone(),
+            command: rename(Kind::Account, &request(), &account.by_external_id(), &account_id),
+            change: json!({"field": "externalId", "old": account.external_id, "new": account_id}),
+            after: json!({
+                "refId": account.ref_id, "externalId": account_id, "state": "ACTIVE", "customName": null,
+                "customerRefId": null,
+            }),
+        },
+        Case {
+            name: "updateSubscriberExternalId",
+            entity: subscriber.clone(),
+            command: rename(Kind::Subscriber, &request(), &subscriber.by_ref_id(), &subscriber_id),
+            change: json!({"field": "externalId", "old": subscriber.external_id, "new": subscriber_id}),
+            after: json!({
+                "refId": subscriber.ref_id, "externalId": subscriber_id, "state": "ACTIVE", "customName": null,
+                "accountRefId": null,
+            }),
+        },
+    ]
+}
+
+#[test]
+fn a_value_that_is_so_already_is_answered_without_a_business_transaction_or_a_version() {
+    let Some(shared) = shared() else { return };
+    let (customer, account) = (shared.customer(), shared.account());
+    shared.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "Ada"));
+    shared.ask(&segment(&unique("r"), &customer.by_ref_id(), "RESIDENTIAL"));
+    for (entity, version, command) in [
+        (&customer, 3, custom_name(&unique("r"), &customer.by_ref_id(), "Ada")),
+        (&customer, 3, segment(&unique("r"), &customer.by_ref_id(), "RESIDENTIAL")),
+        (&account, 1, rename(Kind::Account, &unique("r"), &account.by_ref_id(), &account.external_id)),
+    ] {
+        let reply = shared.ask(&command);
+        let got = &reply.body;
+        assert_eq!((&got["statusCode"], &got["replayed"]), (&json!(200), &json!(false)), "{command:?}: {reply:?}");
+        let shown = &got["businessTransaction"];
+        assert_eq!(
+            (&shown["version"], &shown["previousVersion"], &shown["changes"]),
+            (&json!(version), &json!(version), &json!([])),
+            "{command:?}: {reply:?}"
+        );
+        assert_eq!(shown[entity.kind.name()]["externalId"], entity.external_id.as_str(), "shows the entity: {reply:?}");
+    }
+    assert_eq!(shared.transactions(&customer).len(), 2, "of the two changes");
+    assert_eq!(shared.transactions(&account).len(), 0, "of no change");
+}
+
+#[test]
+fn inactive_and_suspended_entities_can_be_changed() {
+    let Some(shared) = shared() else { return };
+    for state in ["INACTIVE", "SUSPENDED"] {
+        let customer = shared.entity(Kind::Customer, state);
+        let reply = shared.ask(&custom_name(&unique("r"), &customer.by_external_id(), "Ada"));
+        let got = (&reply.body["statusCode"], &reply.body["businessTransaction"]["customer"]["state"]);
+        assert_eq!(got, (&json!(200), &json!(state)), "{reply:?}");
+    }
+}
+
+#[test]
+fn names_are_kept_as_sent_and_external_ids_as_nfc() {
+    const DECOMPOSED: &str = " Zoe\u{308} ";
+    const COMPOSED: &str = "Zo\u{eb}";
+    let Some(shared) = shared() else { return };
+    let (customer, account, other) = (shared.customer(), shared.account(), shared.account());
+    let reply = shared.ask(&custom_name(&unique("r"), &customer.by_ref_id(), DECOMPOSED));
+    assert_eq!(reply.body["businessTransaction"]["customer"]["customName"], DECOMPOSED, "{reply:?}");
+
+    let suffix = unique("");
+    let reply = shared.ask(&rename(Kind::Account, &unique("r"), &account.by_ref_id(), &format!("Zoe\u{308}{suffix}")));
+    let composed = format!("{COMPOSED}{suffix}");
+    assert_eq!(reply.body["businessTransaction"]["account"]["externalId"], composed, "{reply:?}");
+    let taken = shared.ask(&rename(Kind::Account, &unique("r"), &other.by_ref_id(), &composed));
+    assert_eq!(taken.body["errors"][0]["code"], "CASM-EXTERNAL-ID-NOT-UNIQUE", "{taken:?}");
+    let reference = json!({"externalId": format!("Zoe\u{308}{suffix}")});
+    let found = shared.ask(&rename(Kind::Account, &unique("r"), &reference, &unique("a")));
+    assert_eq!(found.body["statusCode"], 200, "the reference is normalised, too: {found:?}");
+}
+
+#[test]
+fn a_ref_id_is_read_in_any_case_and_written_in_lower_case() {
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer();
+    let reference = json!({"refId": customer.ref_id.to_uppercase()});
+    let reply = shared.ask(&custom_name(&unique("r"), &reference, "Ada"));
+    assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
+    assert_eq!(reply.body["businessTransaction"]["refId"], customer.ref_id.as_str(), "{reply:?}");
+}
+
+#[test]
+fn an_old_external_id_no_longer_resolves_and_is_free_at_once() {
+    let Some(shared) = shared() else { return };
+    let (first, second) = (shared.account(), shared.account());
+    let key = unique("k");
+    let replies = shared.ask_all(&[
+        rename(Kind::Account, &unique("r"), &first.by_external_id(), &unique("a")).key(&key),
+        rename(Kind::Account, &unique("r"), &first.by_external_id(), &unique("a")).key(&key),
+        rename(Kind::Account, &unique("r"), &second.by_external_id(), &first.external_id).key(&key),
+        rename(Kind::Account, &unique("r"), &first.by_external_id(), &unique("a")).key(&key),
+    ]);
+    let got: Vec<_> = replies.iter().map(|r| (&r.body["statusCode"], &r.body["businessTransaction"]["refId"])).collect();
+    let (ok, refused) = (json!(200), json!(400));
+    let (first_ref, second_ref) = (json!(first.ref_id), json!(second.ref_id));
+    assert_eq!(got, [(&ok, &first_ref), (&refused, &Json::Null), (&ok, &second_ref), (&ok, &second_ref)], "{replies:#?}");
+    assert_eq!(replies[1].body["errors"][0]["code"], "CASM-ENTITY-NOT-FOUND");
+}

@@ -1,0 +1,493 @@
+//! An installation of the processor, on the real servers and through its own binary: topics, keyspace and configuration, the
+//! processes that run, and what goes in and comes out.
+//!
+//! Most tests share one installation with one running processor ([`shared`]) and keep apart by having entities of their own.
+
+use crate::crm::{Draft, Entity, Kind, json_lines, unique};
+use crate::guarded::Guarded;
+use crate::inbox::{Inbox, Record};
+use crate::{registry, runtime, servers};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+use toml::{Table, Value};
+
+/// How many partitions the command topics of the tests have.
+pub const PARTITIONS: i32 = 4;
+/// What the command topics of the tests take: more than `max_command_bytes`, which is left at its default.
+pub const LARGEST_RECORD: usize = 4 << 20;
+
+/// An installation.
+pub struct World {
+    pub commands: String,
+    pub replies: String,
+    pub transactions: String,
+    pub dlq: String,
+    /// On the allow-list, and there.
+    pub other_replies: String,
+    /// On the allow-list, but not there.
+    pub missing_replies: String,
+    /// There, but not on the allow-list.
+    pub refused_replies: String,
+    /// All committed records that the processor writes.
+    pub inbox: Inbox,
+    /// The configuration file.
+    pub config: PathBuf,
+    group: String,
+    dir: PathBuf,
+    producer: FutureProducer,
+    runs: AtomicU32,
+}
+
+/// Where a record came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// What a subcommand said.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl World {
+    /// A new installation, set up by `setup`; `adjust` changes its configuration. None: the servers can't be had here, the
+    /// caller is to return.
+    pub fn set_up(name: &str, adjust: impl FnOnce(&mut Table)) -> Option<Self> {
+        let (kafka, cassandra) = (servers::kafka()?, servers::cassandra()?);
+        let prefix = unique(name);
+        let topic = |suffix: &str| format!("{prefix}.{suffix}");
+        let dir = servers::log_dir().join(&prefix);
+        std::fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
+
+        let (commands, other, refused) = (topic("commands"), topic("replies.other"), topic("replies.refused"));
+        create_topics(kafka, &[(&commands, PARTITIONS), (&other, 2), (&refused, 1)]);
+        let (replies, transactions, dlq) = (topic("replies"), topic("transactions"), topic("commands.dlq"));
+        let missing = topic("replies.missing");
+        let mut config =
+            configuration(&prefix, kafka, cassandra, &[&commands, &replies, &transactions, &dlq], &[&other, &missing]);
+        adjust(&mut config);
+        let path = dir.join("crm-processor.toml");
+        std::fs::write(&path, config.to_string()).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+        run_cli(&["setup", "--config", &path.display().to_string()]).succeeded();
+
+        let encoded = [&*replies, &*transactions, &*other, &*refused];
+        let inbox = Inbox::open(kafka, &[&replies, &transactions, &dlq, &other, &refused], &encoded);
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", kafka)
+            .set("message.max.bytes", (2 * LARGEST_RECORD).to_string())
+            .set("linger.ms", "0")
+            .set("enable.idempotence", "true")
+            .create()
+            .expect("a producer");
+        Some(Self {
+            commands,
+            replies,
+            transactions,
+            dlq,
+            other_replies: other,
+            missing_replies: missing,
+            refused_replies: refused,
+            inbox,
+            config: path,
+            group: prefix,
+            dir,
+            producer,
+            runs: AtomicU32::new(0),
+        })
+    }
+
+    /// Starts `run` and waits until it says that it is ready.
+    pub fn run(&self) -> Processor {
+        self.run_as(&unique("slot"))
+    }
+
+    /// The same with this `instance_id`.
+    pub fn run_as(&self, instance_id: &str) -> Processor {
+        let processor = self.start(instance_id);
+        processor.until_ready();
+        processor
+    }
+
+    /// Starts `run` and does not wait.
+    pub fn start(&self, instance_id: &str) -> Processor {
+        let port = servers::free_port();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+        run.args(["run", "--config"]).arg(&self.config);
+        run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
+        let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
+        Processor { process: Mutex::new(Guarded::spawn(&run, &log, None)), admin: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Runs a subcommand of the binary to its end, with `--config` of this installation.
+    pub fn cli(&self, subcommand: &str, args: &[&str]) -> Finished {
+        let config = self.config.display().to_string();
+        run_cli(&[&[subcommand, "--config", &config], args].concat())
+    }
+
+    /// Imports entities; all lines must be fine.
+    pub fn import(&self, entities: &[Entity]) {
+        let lines: Vec<_> = entities.iter().map(Entity::line).collect();
+        self.import_lines(&json_lines(&lines)).succeeded();
+    }
+
+    /// Imports the lines of a file.
+    pub fn import_lines(&self, lines: &str) -> Finished {
+        let file = self.dir.join(format!("{}.jsonl", unique("import")));
+        std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
+        self.cli("import", &[&file.display().to_string()])
+    }
+
+    /// The consumer group of its processors.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// A folder for files of the test.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Sends a record as it is.
+    pub fn send(&self, draft: &Draft) -> Sent {
+        runtime().block_on(self.deliver(draft))
+    }
+
+    /// Sends records one after another in the order given, without waiting for each.
+    pub fn send_all(&self, drafts: &[Draft]) -> Vec<Sent> {
+        // rdkafka queues a record when the future is made, so the order is that of the drafts.
+        let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(draft)).collect();
+        runtime().block_on(futures::future::join_all(deliveries))
+    }
+
+    fn deliver(&self, draft: &Draft) -> impl Future<Output = Sent> + use<> {
+        let (value, headers) = (draft.value(), draft.headers.iter());
+        let headers = headers
+            .fold(OwnedHeaders::new(), |headers, (name, value)| headers.insert(Header { key: name, value: value.as_ref() }));
+        let mut record = FutureRecord::<Vec<u8>, Vec<u8>>::to(&self.commands).headers(headers);
+        record.key = draft.key.as_ref();
+        record.payload = value.as_ref();
+        let queued = self.producer.send_result(record).map_err(|(e, _)| e);
+        async move {
+            let delivery = queued.expect("there is room in the queue").await.expect("the producer is alive");
+            let delivery = delivery.unwrap_or_else(|(e, _)| panic!("the broker refused a command: {e}"));
+            Sent { partition: delivery.partition, offset: delivery.offset }
+        }
+    }
+
+    /// Sends a command, with a correlation id unless it has one, and waits for the reply.
+    pub fn ask(&self, draft: &Draft) -> Arc<Record> {
+        self.ask_all(std::slice::from_ref(draft)).remove(0)
+    }
+
+    /// Sends commands in the order given, each with a correlation id unless it has one, and waits for all replies.
+    pub fn ask_all(&self, drafts: &[Draft]) -> Vec<Arc<Record>> {
+        const NAME: &str = "correlation-id";
+        let drafts: Vec<_> = drafts
+            .iter()
+            .map(|draft| {
+                if let Some((_, value)) = draft.headers.iter().find(|(name, _)| name == NAME) {
+                    return (draft.clone(), value.clone());
+                }
+                let correlation = unique("c");
+                (draft.clone().header(NAME, &correlation), Some(correlation.into_bytes()))
+            })
+            .collect();
+        self.send_all(&drafts.iter().map(|(draft, _)| draft.clone()).collect::<Vec<_>>());
+        let reply = |(draft, correlation): &(Draft, Option<Vec<u8>>)| {
+            let is_reply = |r: &Record| r.header(NAME) == correlation.as_deref() && self.holds_replies(&r.topic);
+            self.inbox.first(&format!("a reply to {draft:?}"), is_reply)
+        };
+        drafts.iter().map(reply).collect()
+    }
+
+    /// Whether it is one of the reply topics.
+    pub fn holds_replies(&self, topic: &str) -> bool {
+        [&self.replies, &self.other_replies, &self.refused_replies].iter().any(|&t| t == topic)
+    }
+
+    /// Sends records as they are, each with a key that no other has, and waits for the replies with these keys.
+    pub fn ask_by_key(&self, drafts: &[Draft]) -> Vec<Arc<Record>> {
+        self.send_all(drafts);
+        let reply = |draft: &Draft| {
+            let is_reply = |r: &Record| r.key == draft.key && self.holds_replies(&r.topic);
+            self.inbox.first(&format!("a reply with the key of {draft:?}"), is_reply)
+        };
+        drafts.iter().map(reply).collect()
+    }
+
+    /// The business transaction of a request about an entity.
+    pub fn transaction(&self, entity: &Entity, request: &str) -> Arc<Record> {
+        let what = format!("a business transaction of {request} about {entity:?}");
+        self.inbox.first(&what, |r| self.is_transaction_of(r, entity) && r.body["requestId"] == request)
+    }
+
+    /// All business transactions of an entity. A last change, which is left out, marks that the reader has seen them all.
+    pub fn transactions(&self, entity: &Entity) -> Vec<Arc<Record>> {
+        let request = unique("last");
+        let last = match entity.kind {
+            Kind::Customer => crate::crm::custom_name(&request, &entity.by_ref_id(), &request),
+            kind => crate::crm::rename(kind, &request, &entity.by_ref_id(), &request),
+        };
+        let reply = self.ask(&last);
+        assert_eq!(reply.body["statusCode"], 200, "the last change of {entity:?}: {reply:?}");
+        let last = self.transaction(entity, &request);
+        self.inbox.all(|r| self.is_transaction_of(r, entity) && r.offset < last.offset)
+    }
+
+    fn is_transaction_of(&self, record: &Record, entity: &Entity) -> bool {
+        record.topic == self.transactions && record.body["refId"] == entity.ref_id.as_str()
+    }
+}
+
+/// A running `run`.
+pub struct Processor {
+    process: Mutex<Guarded>,
+    admin: String,
+}
+
+impl Processor {
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        self.process().signal(name);
+    }
+
+    /// Waits for its end, and returns its exit code.
+    pub fn wait(&self) -> i32 {
+        self.process().wait(Inbox::PATIENCE).code().unwrap_or(-1)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Waits until `/readyz` says yes.
+    pub fn until_ready(&self) {
+        self.until_ready_is(true);
+    }
+
+    /// Waits until `/readyz` says so.
+    pub fn until_ready_is(&self, ready: bool) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        loop {
+            let (status, body) = self.get("/readyz");
+            if (status == 200) == ready {
+                return;
+            }
+            let ended = self.process().ended();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "expected ready: {ready}; it ended: {ended:?}; /readyz: {status} {body}; {}",
+                self.log_tail()
+            );
+            crate::pause();
+        }
+    }
+
+    /// Status and body of a path of the admin address.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        registry::get(&format!("{}{path}", self.admin))
+    }
+
+    /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200, "/metrics: {text}");
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values: Vec<_> =
+            text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
+        assert!(!values.is_empty(), "there is no metric {name} in {text}");
+        values.iter().sum()
+    }
+
+    /// Waits until the sum of a metric's series is `value`.
+    pub fn until_metric(&self, name: &str, value: u64) {
+        self.until_metric_is(name, &format!("{value}"), |now| now == value);
+    }
+
+    /// Waits until the sum of a metric's series is `value` or more.
+    pub fn until_metric_at_least(&self, name: &str, value: u64) {
+        self.until_metric_is(name, &format!("{value} or more"), |now| now >= value);
+    }
+
+    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        loop {
+            let now = self.metric(name);
+            if reached(now) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
+            crate::pause();
+        }
+    }
+
+    /// All that it said.
+    pub fn log(&self) -> String {
+        self.process().log()
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        self.process().log_tail()
+    }
+
+    fn process(&self) -> std::sync::MutexGuard<'_, Guarded> {
+        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The installation that most tests share, its processor running.
+pub struct Shared {
+    pub world: World,
+    pub processor: Processor,
+    pool: Mutex<HashMap<(Kind, &'static str), Vec<Entity>>>,
+}
+
+/// See [`Shared`]. None: the servers can't be had here, the caller is to return.
+pub fn shared() -> Option<&'static Shared> {
+    static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| {
+        let world = World::set_up("shared", |_| {})?;
+        let pool = Mutex::new(HashMap::new());
+        let processor = world.run();
+        Some(Shared { world, processor, pool })
+    });
+    if shared.is_none() {
+        // The first test was told why; so is each other.
+        let _ = (servers::kafka(), servers::cassandra());
+    }
+    shared.as_ref()
+}
+
+impl Shared {
+    /// An entity of one's own, imported.
+    pub fn entity(&self, kind: Kind, state: &'static str) -> Entity {
+        let mut pool = self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let free = pool.entry((kind, state)).or_default();
+        if free.is_empty() {
+            let batch = if state == "ACTIVE" { 60 } else { 5 };
+            free.extend((0..batch).map(|_| Entity::new(kind, state)));
+            self.world.import(free);
+        }
+        free.pop().expect("was filled")
+    }
+
+    /// An ACTIVE customer.
+    pub fn customer(&self) -> Entity {
+        self.entity(Kind::Customer, "ACTIVE")
+    }
+
+    /// An ACTIVE account.
+    pub fn account(&self) -> Entity {
+        self.entity(Kind::Account, "ACTIVE")
+    }
+
+    /// An ACTIVE subscriber.
+    pub fn subscriber(&self) -> Entity {
+        self.entity(Kind::Subscriber, "ACTIVE")
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Finished {
+    /// Fails the test unless the exit code is 0.
+    pub fn succeeded(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Fails the test unless this is the exit code.
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code of {self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Finished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a subcommand with the output\n{}and on standard error\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs the binary to its end.
+pub fn run_cli(args: &[&str]) -> Finished {
+    let output = Command::new(env!("CARGO_BIN_EXE_crm-processor")).args(args).output().expect("the binary was built");
+    let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
+}
+
+fn create_topics(kafka: &str, topics: &[(&str, i32)]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka).create().expect("an admin client");
+    let largest = LARGEST_RECORD.to_string();
+    let topics: Vec<_> = topics
+        .iter()
+        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1)).set("max.message.bytes", &largest))
+        .collect();
+    let created = runtime().block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
+    for result in created {
+        result.unwrap_or_else(|(topic, e)| panic!("cannot create {topic}: {e}"));
+    }
+}
+
+/// The keyspace is shared by the whole run: making one takes seconds.
+fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], allowed: &[&str]) -> Table {
+    static KEYSPACE: OnceLock<String> = OnceLock::new();
+    let keyspace = KEYSPACE.get_or_init(|| unique("crm_tests").replace('-', "_"));
+    let text = |s: &str| Value::String(s.to_owned());
+    let table =
+        |entries: &[(&str, Value)]| Value::Table(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect());
+    let [commands, replies, transactions, dlq] = *topics;
+    let names = table(&[
+        ("commands", text(commands)),
+        ("replies", text(replies)),
+        ("transactions", text(transactions)),
+        ("dlq", text(dlq)),
+    ]);
+    let allow_list = std::iter::once(&replies).chain(allowed).map(|t| text(t)).collect();
+    let replication = table(&[("class", text("NetworkTopologyStrategy")), ("replication_factor", Value::Integer(1))]);
+    Table::from_iter([
+        ("segments".to_owned(), Value::Array(vec![text("RESIDENTIAL"), text("SMALL_BUSINESS"), text("ENTERPRISE")])),
+        (
+            "kafka".to_owned(),
+            table(&[
+                ("bootstrap_servers", text(kafka)),
+                ("group_id", text(group)),
+                ("reply_topic_allow_list", Value::Array(allow_list)),
+                ("topics", names),
+            ]),
+        ),
+        ("registry".to_owned(), table(&[("url", text(registry::url()))])),
+        (
+            "store".to_owned(),
+            table(&[
+                ("kind", text("cql")),
+                ("contact_points", Value::Array(vec![text(cassandra)])),
+                ("keyspace", text(keyspace)),
+                ("replication", replication),
+            ]),
+        ),
+    ])
+}
