@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod architecture;
+mod deploy;
 mod backlog;
 mod command_line;
 mod conformance;
