@@ -82,7 +82,7 @@ impl World {
         adjust(&mut config);
         let path = dir.join("crm-processor.toml");
         std::fs::write(&path, config.to_string()).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
-        run_cli(&["setup", "--config", &path.display().to_string()]).succeeded();
+        run_cli(&["setup", "--partitions", "3", "--config", &path.display().to_string()]).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
         let inbox = Inbox::open(kafka, &[&replies, &transactions, &dlq, &other, &refused], &encoded);
