@@ -33,21 +33,29 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     check_topics(&config, &mut list).await;
     check_schemas(&config, &mut list).await;
     check_store(&config, &mut list).await;
-    println!("{}", if list.findings == 0 { "all is well".to_owned() } else { format!("findings: {}", list.findings) });
-    Ok(if list.findings == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    if list.findings == 0 {
+        println!("all is well");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} of {} are not well", list.findings, list.looked_at);
+    Ok(ExitCode::from(FAILED))
 }
 
+/// What was looked at.
 #[derive(Default)]
 struct List {
+    looked_at: usize,
     findings: usize,
 }
 
 impl List {
-    fn ok(&self, what: &str, text: &str) {
+    fn ok(&mut self, what: &str, text: &str) {
+        self.looked_at += 1;
         println!("  ok  {what}: {text}");
     }
 
     fn finding(&mut self, what: &str, text: &str) {
+        self.looked_at += 1;
         self.findings += 1;
         println!("  !!  {what}: {text}");
     }
@@ -91,8 +99,7 @@ async fn check_topics(config: &Config, list: &mut List) {
             ),
         }
     }
-    let there: Vec<_> = topics.iter().filter(|topic| sight.topics.contains_key(&topic.name)).collect();
-    match cluster.findings(&there).await {
+    match cluster.findings(&topics, &sight).await {
         Ok(findings) => findings.iter().for_each(|(topic, finding)| list.finding("topic", &format!("{topic}: {finding}"))),
         Err(error) => list.finding("topics", &format!("their settings can't be read: {error:#}")),
     }

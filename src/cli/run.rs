@@ -192,6 +192,6 @@ fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a bug: a panic");
-        tracing::debug!(panic = panic.payload_as_str().unwrap_or("?"), "its text");
+        tracing::debug!(panic = %panic, "its text");
     }));
 }

@@ -57,22 +57,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// How many findings there are about topics that existed.
 async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize> {
     let cluster = Cluster::new(&config.kafka)?;
-    let there = cluster.look().await?.topics;
+    let before = cluster.look().await?;
     let topics = topics::of(config);
     for topic in &topics {
-        if let Some(partitions) = there.get(&topic.name) {
+        if let Some(partitions) = before.topics.get(&topic.name) {
             done("topic", &topic.name, &format!("is there, with {partitions} partitions"));
         } else {
             cluster.create(topic, layout).await.with_context(|| format!("making topic {} ({})", topic.name, topic.key))?;
             done("topic", &topic.name, &format!("made, with {} partitions", layout.partitions));
         }
     }
-    let existed: Vec<_> = topics.iter().filter(|topic| there.contains_key(&topic.name)).collect();
-    if existed.is_empty() {
-        return Ok(0);
-    }
-    // The others' settings count, too: a dead letter topic must take what the command topic takes.
-    let findings = cluster.findings(&topics.iter().collect::<Vec<_>>()).await?;
+    let findings = cluster.findings(&topics, &before).await?;
     for (topic, finding) in &findings {
         println!("! topic     {topic}: {finding}");
     }

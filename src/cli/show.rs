@@ -6,6 +6,8 @@ use crate::domain::command::{Reference, parse_ref_id};
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::external_id::ExternalId;
 use crate::domain::transaction::Change;
+use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::update_customer_segment::SegmentCode;
 use crate::store::EntityStatics;
 use crate::store::claims::HistoryEntry;
 use anyhow::anyhow;
@@ -91,11 +93,11 @@ fn after_image(entity: &Entity) -> Value {
         "refId": entity.ref_id,
         "externalId": entity.external_id.as_str(),
         "state": entity.state.name(),
-        "customName": entity.custom_name.as_ref().map(|name| name.as_str()),
+        "customName": entity.custom_name.as_ref().map(CustomName::as_str),
     });
     match entity.entity_type {
         EntityType::Customer => {
-            image["customerSegment"] = entity.segment.as_ref().map(|segment| segment.as_str()).into();
+            image["customerSegment"] = entity.segment.as_ref().map(SegmentCode::as_str).into();
             image["segmentValidFrom"] = entity.segment_valid_from.into();
         }
         EntityType::Account => image["customerRefId"] = json!(entity.parent),

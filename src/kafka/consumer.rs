@@ -317,7 +317,7 @@ impl Intake {
     }
 
     /// Waits for room. If there is none for a while, nothing more is fetched, but rebalances are still served.
-    fn hand_on(&mut self, batch: Batch) {
+    fn hand_on(&mut self, mut batch: Batch) {
         let mut fetching = true;
         while !self.stopping {
             match self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.batches.reserve()).await }) {
@@ -332,26 +332,19 @@ impl Intake {
                 }
                 Err(_) => (),
             }
-            // What arrives in spite of the pause is not lost: it is fetched again from the position set back here.
-            if let Some(Ok(message)) = self.consumer.poll(Duration::ZERO) {
-                self.set_back(&message);
-            }
+            let polled = self.consumer.poll(Duration::ZERO);
             let epoch = self.consumer.context().epoch.load(Ordering::SeqCst);
             if epoch != batch.epoch {
                 return self.reassigned(epoch);
+            }
+            // What had been fetched before the pause still arrives, in order.
+            if let Some(Ok(message)) = polled {
+                batch.records.push(to_record(&message));
             }
             self.obey();
         }
         if !fetching {
             self.set_all_paused(false);
-        }
-    }
-
-    fn set_back(&self, message: &BorrowedMessage<'_>) {
-        let mut list = TopicPartitionList::new();
-        let _ = list.add_partition_offset(&self.topic, message.partition(), Offset::Offset(message.offset()));
-        if let Err(error) = self.consumer.seek_partitions(list, COMMITTED_TIMEOUT) {
-            tracing::warn!(%error, "can't seek");
         }
     }
 

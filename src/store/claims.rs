@@ -9,6 +9,7 @@
 mod cache;
 mod fold;
 mod import;
+mod past;
 mod rename;
 mod resolve;
 mod retention;
@@ -188,11 +189,8 @@ impl<S: ConditionalStore> Claims<S> {
                 if let Some(outcome) = sight.known.of(submission) {
                     return Ok(Decided::by(outcome, submission));
                 }
-                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), self.now());
-                let row = match sight.holder {
-                    Holder::Entity(_) => self.retention.row(submission.command.entity_type(), request.id, &outcome),
-                    Holder::Nobody { .. } | Holder::NotAsked => self.retention.refusal(request.id, &outcome),
-                };
+                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), sight.holder.epoch(), self.now());
+                let row = self.retention.row(&target, &sight.holder, request.id, &outcome);
                 if self.write(&target, &sight.holder, vec![row], None).await? == Applied::Yes {
                     return Ok(Decided::by(&outcome, submission));
                 }
@@ -206,7 +204,7 @@ impl<S: ConditionalStore> Claims<S> {
         let target = Target::of(&open[0].command);
         let requests: Vec<&str> = open.iter().map(|s| s.command.request_id.as_str()).collect();
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
-        let Fold { decided, rows, after } = Fold::of(open, &mut sight, self.now(), &self.retention);
+        let Fold { decided, rows, after } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             return Ok(self.rename(&open[0], seen).await?.into_iter().collect());
         }

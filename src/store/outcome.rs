@@ -8,10 +8,12 @@ use super::StoreFault;
 use crate::domain::Timestamp;
 use crate::domain::command::{RequestId, UseCase};
 use crate::domain::entity::Entity;
+use crate::domain::external_id::ExternalId;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::Transaction;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -51,8 +53,22 @@ pub struct Outcome {
     pub record: Coordinates,
     /// When it was decided.
     pub at: Timestamp,
+    /// The epoch that the entity had when it was decided; None where there was no entity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
     /// What was decided.
     pub answer: Answer,
+}
+
+/// A claim's blob: what it was made for, and what the next claims must know of those before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredClaim {
+    /// What it was made for.
+    #[serde(flatten)]
+    pub cause: ClaimBlob,
+    /// The last epoch during which each of the previous owners held the id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<Uuid, i64>,
 }
 
 /// What anybody needs to complete a claim as the claimant would.
@@ -84,12 +100,15 @@ pub struct ClaimingCommand {
     pub record: Coordinates,
 }
 
-/// The log row of an import. For people: the protocol asks only whether it is there.
+/// The log row of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ImportOutcome {
     /// When the entity was imported.
     #[serde(rename = "importedAt")]
     pub at: Timestamp,
+    /// The id that it came with.
+    pub external_id: ExternalId,
 }
 
 impl Outcome {
@@ -105,7 +124,7 @@ impl Outcome {
     }
 }
 
-impl ClaimBlob {
+impl StoredClaim {
     /// As a claim's blob.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
@@ -122,6 +141,12 @@ impl ImportOutcome {
     /// As a log row's blob.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
+    }
+
+    /// # Errors
+    /// A fault if `blob` is no import's outcome, or was written by a newer build.
+    pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
+        decode("decode import", blob)
     }
 }
 
@@ -166,7 +191,6 @@ mod tests {
     use super::*;
     use crate::domain::command::UseCaseName;
     use crate::domain::entity::{EntityType, State};
-    use crate::domain::external_id::ExternalId;
     use crate::domain::transaction::Change;
     use crate::domain::update_account_external_id::UpdateAccountExternalId;
 
@@ -210,7 +234,7 @@ mod tests {
         ];
         let answers = [Answer::Changed(transaction()), Answer::Unchanged(transaction())];
         for answer in answers.into_iter().chain(rejections.map(Answer::Rejected)) {
-            let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, answer };
+            let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
             let blob = outcome.encode();
             assert_eq!(Outcome::decode(&blob).unwrap(), outcome, "{}", String::from_utf8_lossy(&blob));
         }
@@ -225,9 +249,11 @@ mod tests {
             correlation_id: None,
             record: record(),
         };
-        for claim in [ClaimBlob::Command(command), ClaimBlob::Import(entity())] {
+        let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
+        let rename = StoredClaim { cause: ClaimBlob::Command(command), held };
+        for claim in [rename, StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }] {
             let blob = claim.encode();
-            assert_eq!(ClaimBlob::decode(&blob).unwrap(), claim, "{}", String::from_utf8_lossy(&blob));
+            assert_eq!(StoredClaim::decode(&blob).unwrap(), claim, "{}", String::from_utf8_lossy(&blob));
         }
     }
 
@@ -237,6 +263,7 @@ mod tests {
             fingerprint: Uuid::nil(),
             record: Coordinates { offset: 9, ..record() },
             at: 5,
+            epoch: None,
             answer: Answer::Rejected(Rejection::Deactivated { field: "account".into() }),
         };
         let expected = r#"{"v":1,"fingerprint":"00000000-0000-0000-0000-000000000000","record":{"topic":"crm.commands","partition":3,"offset":9},"at":5,"answer":{"rejected":{"code":"deactivated","field":"account"}}}"#;
@@ -245,8 +272,13 @@ mod tests {
 
     #[test]
     fn a_field_of_a_later_build_is_passed_over_and_a_later_version_is_a_fault() {
-        let outcome =
-            Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, answer: Answer::Rejected(Rejection::InternalError) };
+        let outcome = Outcome {
+            fingerprint: Uuid::nil(),
+            record: record(),
+            at: 5,
+            epoch: Some(2),
+            answer: Answer::Rejected(Rejection::InternalError),
+        };
         let text = String::from_utf8(outcome.encode()).unwrap();
         let with_more = text.replace(r#""at":5"#, r#""at":5,"new":{"x":1}"#);
         assert_eq!(Outcome::decode(with_more.as_bytes()).unwrap(), outcome);

@@ -36,7 +36,7 @@ pub struct Faults {
     pub stale: u64,
 }
 
-/// A seeded stream of numbers (SplitMix64, Steele et al. 2014). Not for secrets.
+/// A seeded stream of numbers (`SplitMix64`, Steele et al. 2014). Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

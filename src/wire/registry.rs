@@ -4,9 +4,9 @@
 //! be registered by then. Whoever needs a schema that is being fetched waits for the same request.
 //!
 //! Only the registry's own 404 with error code 40403 means that a schema id is unknown. All else that can go wrong is a
-//! [`RegistryFault`]: nothing is concluded, the caller waits and tries again. `schema_registry_converter` can't be used for
-//! this: it calls most HTTP errors (401, 429, 500, 504) final and caches them, and gives their status only as a text. The tests
-//! hold its client against our embedded registry instead.
+//! [`RegistryFault`]: nothing is concluded, the caller waits and tries again. `schema_registry_converter` registers our
+//! own schemas; it can't be used for this: it calls most HTTP errors (401, 429, 500, 504) final and caches them, and gives
+//! their status only as a text.
 
 mod http;
 

@@ -5,7 +5,7 @@
 
 use super::resolve::{Holder, Sight};
 use super::retention::Retention;
-use super::{Decided, Submission};
+use super::{Decided, Submission, Target};
 use crate::domain::Timestamp;
 use crate::domain::command::{Decision, RequestId, UseCase, decide, fingerprint};
 use crate::domain::entity::Entity;
@@ -28,13 +28,14 @@ pub(super) struct Fold {
 impl Fold {
     /// Goes through `open` up to the first rename that would change the entity: that one needs a claim first. Adds what it
     /// decides to what is known.
-    pub fn of(open: &[Submission], sight: &mut Sight, now: Timestamp, retention: &Retention) -> Self {
+    pub fn of(open: &[Submission], target: &Target, sight: &mut Sight, now: Timestamp, retention: &Retention) -> Self {
         let mut fold = Self::default();
         for submission in open {
             let request = Request::of(submission);
             if sight.known.of(submission).is_none() {
-                let Some((outcome, row)) = fold.next(&request, submission, &sight.holder, now, retention) else { break };
-                fold.rows.push(row);
+                let Some(answer) = fold.answer(&request, submission, &sight.holder, now) else { break };
+                let outcome = request.outcome(answer, sight.holder.epoch(), now);
+                fold.rows.push(retention.row(target, &sight.holder, request.id, &outcome));
                 sight.known.add(request.id, outcome);
             }
             let outcome = sight.known.of(submission).expect("it was known, or has just been decided");
@@ -43,37 +44,24 @@ impl Fold {
         fold
     }
 
-    fn next(
-        &mut self,
-        request: &Request<'_>,
-        submission: &Submission,
-        holder: &Holder,
-        now: Timestamp,
-        retention: &Retention,
-    ) -> Option<(Outcome, LogRow)> {
-        let entity_type = submission.command.entity_type();
-        match holder {
-            Holder::NotAsked => None,
+    /// None: it can't be told in memory.
+    fn answer(&mut self, request: &Request<'_>, submission: &Submission, holder: &Holder, now: Timestamp) -> Option<Answer> {
+        let seen = match holder {
+            Holder::NotAsked => return None,
             Holder::Nobody { .. } => {
-                let field = submission.command.target.field(entity_type);
-                let outcome = request.outcome(Answer::Rejected(Rejection::EntityNotFound { field }), now);
-                let row = retention.refusal(request.id, &outcome);
-                Some((outcome, row))
+                let field = submission.command.target.field(submission.command.entity_type());
+                return Some(Answer::Rejected(Rejection::EntityNotFound { field }));
             }
-            Holder::Entity(seen) => {
-                let seen = self.after.as_ref().unwrap_or(seen);
-                let answer = request.decide(&seen.entity, now);
-                if let Answer::Changed(transaction) = &answer {
-                    if request.use_case.wanted().is_some() {
-                        return None;
-                    }
-                    self.after = Some(EntityStatics { entity: transaction.entity.clone(), ..*seen });
-                }
-                let outcome = request.outcome(answer, now);
-                let row = retention.row(entity_type, request.id, &outcome);
-                Some((outcome, row))
+            Holder::Entity(seen) => self.after.as_ref().unwrap_or(seen),
+        };
+        let answer = request.decide(&seen.entity, now);
+        if let Answer::Changed(transaction) = &answer {
+            if request.use_case.wanted().is_some() {
+                return None;
             }
+            self.after = Some(EntityStatics { entity: transaction.entity.clone(), ..*seen });
         }
+        Some(answer)
     }
 }
 
@@ -117,10 +105,10 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// `answer` as it is stored.
-    pub fn outcome(&self, answer: Answer, now: Timestamp) -> Outcome {
+    /// `answer` as it is stored, decided in this epoch of the entity.
+    pub fn outcome(&self, answer: Answer, epoch: Option<i64>, now: Timestamp) -> Outcome {
         let fingerprint = fingerprint(self.use_case, self.expected_version);
-        Outcome { fingerprint, record: self.record.clone(), at: now, answer }
+        Outcome { fingerprint, record: self.record.clone(), at: now, epoch, answer }
     }
 
     fn transaction(&self, previous_version: i64, changes: Vec<Change>, entity: Entity, now: Timestamp) -> Transaction {

@@ -1,7 +1,7 @@
 //! Imports: an entity that is not there yet is created through a claim on its external id, completed like any other.
 
 use super::Claims;
-use super::rename::{Claimant, Completed};
+use super::rename::{Claimant, Completed, Replaced};
 use super::resolve::Standing;
 use crate::domain::entity::Entity;
 use crate::store::outcome::ClaimBlob;
@@ -50,8 +50,9 @@ impl<S: ConditionalStore> Claims<S> {
             }));
         }
         let id = IdKey { entity_type, external_id: entity.external_id.clone() };
-        let replaced = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
-        if let Some(claim) = &replaced {
+        let there = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        let mut replaced = None;
+        if let Some(claim) = &there {
             match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
                 // An earlier attempt at this import, too: what it claimed with is what is imported.
                 Standing::Pending(owner) => {
@@ -62,11 +63,11 @@ impl<S: ConditionalStore> Claims<S> {
                 Standing::Current(_) => {
                     return Ok(Some(Imported::Contradicts(format!("another {entity_type} holds the external id"))));
                 }
-                Standing::Stale => {}
+                Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
-        let Some(claim) = self.claim(&id, replaced.as_ref(), claimant, &ClaimBlob::Import(entity.clone())).await? else {
+        let Some(claim) = self.claim(&id, replaced, claimant, ClaimBlob::Import(entity.clone())).await? else {
             return Ok(None);
         };
         let completed = self.complete(&id, &claim, None).await?;

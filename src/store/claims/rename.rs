@@ -4,12 +4,13 @@
 //! the record in the blob publishes the business transaction.
 
 use super::fold::Request;
+use super::past::{epochs, successors};
 use super::resolve::{Standing, key};
 use super::{Claims, Decided, Submission};
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
-use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, ImportOutcome, Outcome};
+use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, StoreFault,
 };
@@ -22,6 +23,13 @@ pub(super) struct Claimant<'a> {
     pub epoch: i64,
     /// [`FIRST_ROW`] for an import.
     pub request_id: &'a str,
+}
+
+/// The stale claim in whose place another is put.
+pub(super) struct Replaced<'a> {
+    pub claim: &'a Claim,
+    /// It was current once.
+    pub held: bool,
 }
 
 /// What the completion of a claim led to.
@@ -38,8 +46,9 @@ impl<S: ConditionalStore> Claims<S> {
         let wanted = command.use_case.wanted().expect("only a rename is left over by a fold");
         let id = IdKey { entity_type: command.entity_type(), external_id: wanted.clone() };
         // Never from a cache: that an id is taken or stale must be so now.
-        let replaced = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
-        if let Some(claim) = &replaced {
+        let there = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        let mut replaced = None;
+        if let Some(claim) = &there {
             let claimant = (claim.owner, claim.epoch, claim.claimed_by.as_str());
             if claimant == (seen.entity.ref_id, seen.epoch + 1, command.request_id.as_str()) {
                 return self.complete_own(&id, claim, seen, submission).await;
@@ -52,7 +61,7 @@ impl<S: ConditionalStore> Claims<S> {
                 // We hold it ourselves: so our version has changed since.
                 Standing::Current(holder) if holder.entity.ref_id == seen.entity.ref_id => return Ok(None),
                 Standing::Current(_) => return self.reject_as_taken(submission, seen).await,
-                Standing::Stale => {}
+                Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
         let blob = ClaimBlob::Command(ClaimingCommand {
@@ -63,7 +72,7 @@ impl<S: ConditionalStore> Claims<S> {
             record: submission.record.clone(),
         });
         let claimant = Claimant { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: command.request_id.as_str() };
-        match self.claim(&id, replaced.as_ref(), claimant, &blob).await? {
+        match self.claim(&id, replaced, claimant, blob).await? {
             Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
             None => Ok(None),
         }
@@ -73,18 +82,22 @@ impl<S: ConditionalStore> Claims<S> {
     pub(super) async fn claim(
         &self,
         id: &IdKey,
-        replaced: Option<&Claim>,
+        replaced: Option<Replaced<'_>>,
         claimant: Claimant<'_>,
-        blob: &ClaimBlob,
+        cause: ClaimBlob,
     ) -> Result<Option<Claim>, StoreFault> {
-        let replaces = replaced.map(|c| c.generation);
+        let replaces = replaced.as_ref().map(|r| r.claim.generation);
+        let previous = match replaced {
+            Some(Replaced { claim, held }) => successors(claim, held, &self.retention, self.now())?,
+            None => Vec::new(),
+        };
         let claim = Claim {
             generation: replaces.unwrap_or(0) + 1,
             owner: claimant.owner,
             epoch: claimant.epoch,
             claimed_by: claimant.request_id.into(),
-            blob: blob.encode(),
-            previous_owners: replaced.map(|c| self.retention.leave(c, claimant.owner, self.now())).unwrap_or_default(),
+            blob: StoredClaim { cause, held: epochs(&previous) }.encode(),
+            previous_owners: previous.iter().map(|p| (p.owner, p.left)).collect(),
             refused: None,
         };
         let applied = self.store.claim(ClaimWrite { id: id.clone(), replaces, claim: claim.clone() }).await?;
@@ -100,7 +113,7 @@ impl<S: ConditionalStore> Claims<S> {
         owner: Option<&EntityStatics>,
     ) -> Result<Option<Completed>, StoreFault> {
         let now = self.now();
-        let (write, completed) = match (ClaimBlob::decode(&claim.blob)?, owner) {
+        let (write, completed) = match (StoredClaim::decode(&claim.blob)?.cause, owner) {
             (ClaimBlob::Import(entity), _) => (creation(id, claim, entity, now), Completed::Import),
             (ClaimBlob::Command(command), Some(owner)) => {
                 let request = Request::of_claimant(&command);
@@ -112,8 +125,8 @@ impl<S: ConditionalStore> Claims<S> {
                     }
                     Answer::Unchanged(_) | Answer::Rejected(_) => None,
                 };
-                let outcome = request.outcome(answer, now);
-                let rows = vec![self.retention.row(id.entity_type, request.id, &outcome)];
+                let outcome = request.outcome(answer, Some(owner.epoch), now);
+                let rows = vec![self.retention.entity_row(id.entity_type, request.id, &outcome)];
                 let write = ApplyWrite { key: owner.key(), read: Some(owner.entity.version), after, rows };
                 (write, Completed::Command(outcome))
             }
@@ -140,8 +153,8 @@ impl<S: ConditionalStore> Claims<S> {
 
     async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let request = Request::of(submission);
-        let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), self.now());
-        let rows = vec![self.retention.row(seen.entity.entity_type, request.id, &outcome)];
+        let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), Some(seen.epoch), self.now());
+        let rows = vec![self.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];
         let write = ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after: None, rows };
         let applied = self.apply(write).await?;
         Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, submission)))
@@ -150,7 +163,8 @@ impl<S: ConditionalStore> Claims<S> {
 
 /// The first write to an entity's partition: all of it, with the row that lets reads always return the statics.
 fn creation(id: &IdKey, claim: &Claim, entity: Entity, now: Timestamp) -> ApplyWrite {
-    let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome: ImportOutcome { at: now }.encode(), ttl: None };
+    let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone() }.encode();
+    let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None };
     let statics = EntityStatics { entity, epoch: claim.epoch, generation: claim.generation };
     ApplyWrite { key: key(id, claim.owner), read: None, after: Some(statics), rows: vec![row] }
 }

@@ -4,6 +4,7 @@
 //! claim beside which nothing is to be asked, which the condition of the write will confirm. Everything else is concluded
 //! from serial reads, and never beside a pending claim, which is completed first.
 
+use super::past::{previous_owners, was_current};
 use super::{Claims, Submission, Target};
 use crate::domain::command::RequestId;
 use crate::store::outcome::Outcome;
@@ -37,6 +38,16 @@ pub(super) enum Holder {
     NotAsked,
 }
 
+impl Holder {
+    /// The entity's epoch.
+    pub fn epoch(&self) -> Option<i64> {
+        match self {
+            Self::Entity(entity) => Some(entity.epoch),
+            Self::Nobody { .. } | Self::NotAsked => None,
+        }
+    }
+}
+
 /// The outcomes that requests are known to have, in the order in which they were found.
 ///
 /// There may be several for one request id: it is scoped to an entity, and an external id can have had several owners.
@@ -60,22 +71,34 @@ pub(super) enum Standing {
     /// The owner's external id is still the one that the claim was made to replace, and the request is undecided; an
     /// import's owner is not there yet.
     Pending(Option<EntityStatics>),
-    /// Neither, and so for ever: epochs only grow, and the outcome of a rename stays.
-    Stale,
+    /// Neither, and so for ever: epochs only grow, and the outcome of a rename stays. `held`: the claim was current once.
+    Stale { held: bool },
 }
 
 impl Standing {
     /// The standing of the claim on `id`; `owner` must show the row of its claimant.
-    pub fn of(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Self {
+    pub fn of(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<Self, StoreFault> {
         let epoch = match &owner.statics {
             Some(e) if e.entity.external_id == id.external_id && e.generation == claim.generation => {
-                return Self::Current(e.clone());
+                return Ok(Self::Current(e.clone()));
             }
             Some(e) => e.epoch,
             None => 0,
         };
         let decided = owner.outcomes.iter().any(|(request, _)| *request == claim.claimed_by);
-        if epoch + 1 == claim.epoch && !decided { Self::Pending(owner.statics.clone()) } else { Self::Stale }
+        if epoch + 1 == claim.epoch && !decided {
+            return Ok(Self::Pending(owner.statics.clone()));
+        }
+        Ok(Self::Stale { held: was_current(id, claim, owner)? })
+    }
+
+    /// Of the epochs of the claim's owner, the last whose outcomes answer requests under the id; None: none do.
+    fn last_epoch(&self, claim: &Claim) -> Option<i64> {
+        match self {
+            Self::Current(_) => Some(i64::MAX),
+            Self::Stale { held: true } => Some(claim.epoch),
+            Self::Stale { held: false } | Self::Pending(_) => None,
+        }
     }
 }
 
@@ -93,10 +116,14 @@ impl Known {
         self.0.entry(request.as_str().into()).or_default().push(outcome);
     }
 
-    fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str]) -> Result<(), StoreFault> {
+    /// Adds the outcomes of `requests` that were decided until an epoch.
+    fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
         for (request, blob) in rows {
             if requests.contains(&request.as_str()) {
-                self.0.entry(request).or_default().push(Outcome::decode(&blob)?);
+                let outcome = Outcome::decode(&blob)?;
+                if outcome.epoch.is_none_or(|epoch| epoch <= until) {
+                    self.0.entry(request).or_default().push(outcome);
+                }
             }
         }
         Ok(())
@@ -143,10 +170,10 @@ impl<S: ConditionalStore> Claims<S> {
             return Ok(known.has_all(requests).then_some(Sight { known, holder: Holder::NotAsked }));
         };
         match standing {
-            _ if self.has_live_previous_owners(&claim) => Ok(None),
-            _ if known.has_all(requests) => Ok(Some(Sight { known, holder: Holder::NotAsked })),
-            Standing::Current(entity) if self.nothing_beside(&claim) => {
-                self.remember(id, &claim, &entity);
+            Standing::Current(_) if self.has_previous_owners(&claim)? => Ok(None),
+            Standing::Current(_) if known.has_all(requests) => Ok(Some(Sight { known, holder: Holder::NotAsked })),
+            Standing::Current(entity) if !self.retention.is_refused(&claim, self.now()) => {
+                self.remember(id, &claim, &entity)?;
                 Ok(Some(Sight { known, holder: Holder::Entity(entity) }))
             }
             _ => Ok(None),
@@ -160,19 +187,19 @@ impl<S: ConditionalStore> Claims<S> {
             let holder = if open.is_empty() { Holder::NotAsked } else { Holder::Nobody { generation: None } };
             return Ok(Some(Sight { known, holder }));
         };
-        if let (Standing::Pending(owner), false) = (&standing, known.has_all(requests)) {
+        if let Standing::Pending(owner) = &standing {
             // It may be applied at any moment, so nothing can be concluded beside it.
             self.complete(id, &claim, owner.as_ref()).await?;
             return Ok(None);
         }
-        self.ask_previous_owners(id, &claim, &open, &mut known).await?;
+        self.ask_previous_owners(id, &claim, &standing, &open, &mut known).await?;
         let holder = match standing {
             _ if known.has_all(requests) => Holder::NotAsked,
             Standing::Current(entity) => {
-                self.remember(id, &claim, &entity);
+                self.remember(id, &claim, &entity)?;
                 Holder::Entity(entity)
             }
-            Standing::Pending(_) | Standing::Stale => Holder::Nobody { generation: Some(claim.generation) },
+            Standing::Pending(_) | Standing::Stale { .. } => Holder::Nobody { generation: Some(claim.generation) },
         };
         Ok(Some(Sight { known, holder }))
     }
@@ -182,11 +209,13 @@ impl<S: ConditionalStore> Claims<S> {
     async fn trace<'a>(&self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
         let mut known = Known::default();
         let read = self.store.read_id(id, requests, consistency).await?;
-        known.add_read(read.outcomes, requests)?;
+        known.add_read(read.outcomes, requests, i64::MAX)?;
         let open = known.open(requests);
         let Some(claim) = read.claim.filter(|_| !open.is_empty()) else { return Ok(Traced { known, open, claimed: None }) };
         let (standing, owner) = self.standing(id, &claim, &open, consistency).await?;
-        known.add_read(owner.outcomes, &open)?;
+        if let Some(last) = standing.last_epoch(&claim) {
+            known.add_read(owner.outcomes, &open, last)?;
+        }
         Ok(Traced { known, open, claimed: Some((claim, standing)) })
     }
 
@@ -201,7 +230,7 @@ impl<S: ConditionalStore> Claims<S> {
         let mut rows = vec![claim.claimed_by.as_str()];
         rows.extend(requests.iter().filter(|r| **r != claim.claimed_by));
         let owner = self.store.read_entity(key(id, claim.owner), &rows, consistency).await?;
-        Ok((Standing::of(id, claim, &owner), owner))
+        Ok((Standing::of(id, claim, &owner)?, owner))
     }
 
     /// Looks for outcomes of requests that named the entity by an id that it has given up since, even if another holds it
@@ -211,12 +240,16 @@ impl<S: ConditionalStore> Claims<S> {
         &self,
         id: &IdKey,
         claim: &Claim,
+        standing: &Standing,
         requests: &[&str],
         known: &mut Known,
     ) -> Result<(), StoreFault> {
-        for (owner, _) in self.retention.previous_owners(claim, self.now()) {
-            let read = self.store.read_entity(key(id, owner), requests, Consistency::Serial).await?;
-            known.add_read(read.outcomes, requests)?;
+        for previous in previous_owners(claim, &self.retention, self.now())? {
+            if previous.owner == claim.owner && matches!(standing, Standing::Current(_)) {
+                continue;
+            }
+            let read = self.store.read_entity(key(id, previous.owner), requests, Consistency::Serial).await?;
+            known.add_read(read.outcomes, requests, previous.epoch)?;
         }
         Ok(())
     }
@@ -225,7 +258,7 @@ impl<S: ConditionalStore> Claims<S> {
     async fn look_up(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
         let mut known = Known::default();
         let read = self.store.read_entity(key, requests, consistency).await?;
-        known.add_read(read.outcomes, requests)?;
+        known.add_read(read.outcomes, requests, i64::MAX)?;
         let holder = match read.statics {
             _ if known.has_all(requests) => Holder::NotAsked,
             Some(entity) => {
@@ -237,20 +270,19 @@ impl<S: ConditionalStore> Claims<S> {
         Ok(Sight { known, holder })
     }
 
-    fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) {
-        if self.nothing_beside(claim) {
+    /// That an entity holds an id by this claim.
+    fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
+        if !self.retention.is_refused(claim, self.now()) && !self.has_previous_owners(claim)? {
             self.cache.put_claim(id.clone(), entity);
         }
         self.cache.put_entity(entity.clone());
+        Ok(())
     }
 
-    /// Neither a refusal nor a previous owner is to be asked about requests that come under this id.
-    fn nothing_beside(&self, claim: &Claim) -> bool {
-        !self.retention.is_refused(claim, self.now()) && !self.has_live_previous_owners(claim)
-    }
-
-    fn has_live_previous_owners(&self, claim: &Claim) -> bool {
-        self.retention.previous_owners(claim, self.now()).next().is_some()
+    /// Others than the owner, who holds the id, are to be asked about requests under it.
+    fn has_previous_owners(&self, claim: &Claim) -> Result<bool, StoreFault> {
+        let owners = previous_owners(claim, &self.retention, self.now())?;
+        Ok(owners.iter().any(|previous| previous.owner != claim.owner))
     }
 }
 

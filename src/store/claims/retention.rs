@@ -1,16 +1,18 @@
 //! How long outcomes are kept, and what is too old to matter.
 //!
-//! **Invariant**: an outcome about an entity whose type can be renamed never expires, whatever its use case. A claim may
-//! land after its request was rejected; the outcome alone keeps it from turning pending. A request id can be reused with
-//! other contents, so the outcome that does so need not be a rename's.
+//! **Invariant**: in the partition of an entity whose type can be renamed no outcome ever expires, whatever its use case,
+//! "not found" under its refId included. A claim may land after its request was rejected, or be made from a cache by who
+//! did not see the outcome; that outcome alone keeps the claim from turning pending. A request id can be reused with other
+//! contents, so the outcome that does so need not be a rename's.
 
+use super::Target;
+use super::resolve::Holder;
 use crate::domain::Timestamp;
 use crate::domain::command::{RequestId, UseCaseName};
 use crate::domain::entity::EntityType;
 use crate::store::outcome::{Answer, Outcome};
-use crate::store::{Claim, LogRow};
+use crate::store::{Claim, EntityKey, IdKey, LogRow};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// See [`super::ClaimsOptions::outcome_retention`].
 pub(super) struct Retention {
@@ -23,38 +25,31 @@ impl Retention {
         Self { keep: retention, millis: Timestamp::try_from(retention.as_millis()).unwrap_or(Timestamp::MAX) }
     }
 
-    /// The log row of a decision about an entity of this type.
-    pub fn row(&self, entity_type: EntityType, request: &RequestId, outcome: &Outcome) -> LogRow {
-        LogRow {
-            request_id: request.as_str().into(),
-            changed_to: match &outcome.answer {
-                Answer::Changed(transaction) => Some(transaction.entity.version),
-                Answer::Unchanged(_) | Answer::Rejected(_) => None,
-            },
-            outcome: outcome.encode(),
-            ttl: match outcome.answer {
-                Answer::Changed(_) => None,
-                _ if can_be_renamed(entity_type) => None,
-                _ => Some(self.keep),
-            },
+    /// The log row of an outcome in the partition that `target` leads to, where there is nobody, or else in the holder's.
+    pub fn row(&self, target: &Target, holder: &Holder, request: &RequestId, outcome: &Outcome) -> LogRow {
+        match (target, holder) {
+            (Target::Id(_), Holder::Nobody { .. }) => self.refusal(request, outcome),
+            (Target::Id(IdKey { entity_type, .. }) | Target::Entity(EntityKey { entity_type, .. }), _) => {
+                self.entity_row(*entity_type, request, outcome)
+            }
         }
     }
 
-    /// The log row of a request that found no entity. It expires for every type: a claim can be made only by who saw the
-    /// entity, and its epoch tells it apart from one that is made after that.
-    pub fn refusal(&self, request: &RequestId, outcome: &Outcome) -> LogRow {
+    /// The log row of an outcome in the partition of an entity.
+    pub fn entity_row(&self, entity_type: EntityType, request: &RequestId, outcome: &Outcome) -> LogRow {
+        let changed_to = match &outcome.answer {
+            Answer::Changed(transaction) => Some(transaction.entity.version),
+            Answer::Unchanged(_) | Answer::Rejected(_) => None,
+        };
+        let kept = changed_to.is_some() || can_be_renamed(entity_type);
+        let ttl = (!kept).then_some(self.keep);
+        LogRow { request_id: request.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
+    }
+
+    /// The log row of a request that found nobody under an external id. It expires for every type: whoever claims for an
+    /// entity that was found under the id later knows of the refusal by the static `refused`.
+    fn refusal(&self, request: &RequestId, outcome: &Outcome) -> LogRow {
         LogRow { request_id: request.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
-    }
-
-    /// Who, besides the claim's owner, may have outcomes of requests that name the entity by this id.
-    pub fn previous_owners(&self, claim: &Claim, now: Timestamp) -> impl Iterator<Item = (Uuid, Timestamp)> {
-        claim.previous_owners.iter().copied().filter(move |(who, left)| *who != claim.owner && self.is_live(*left, now))
-    }
-
-    /// The previous owners once `claim` is replaced by one of `successor`, who is asked anyway.
-    pub fn leave(&self, claim: &Claim, successor: Uuid, now: Timestamp) -> Vec<(Uuid, Timestamp)> {
-        let others = self.previous_owners(claim, now);
-        others.chain([(claim.owner, now)]).filter(|(who, _)| *who != successor).collect()
     }
 
     /// Whether requests that were refused under this id may still be remembered there.
@@ -62,7 +57,8 @@ impl Retention {
         claim.refused.is_some_and(|at| self.is_live(at, now))
     }
 
-    fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
+    /// Whether what happened at this time is still to be remembered.
+    pub fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
         now.saturating_sub(at) <= self.millis
     }
 }

@@ -52,7 +52,7 @@ impl<S: ConditionalStore> Claims<S> {
         let Some(claim) = self.store.read_id(id, &[], Consistency::Serial).await?.claim else { return Ok(None) };
         Ok(match self.standing(id, &claim, &[], Consistency::Serial).await?.0 {
             Standing::Current(holder) => Some(holder),
-            Standing::Pending(_) | Standing::Stale => None,
+            Standing::Pending(_) | Standing::Stale { .. } => None,
         })
     }
 }

@@ -42,14 +42,17 @@ fn a_claim_stands_to_its_owner_by_generation_epoch_and_outcome() {
         previous_owners: Vec::new(),
         refused: None,
     };
+    let record = Coordinates { topic: "t".into(), partition: 0, offset: 0 };
+    let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
+    let taken = Outcome { fingerprint: Uuid::nil(), record, at: 0, epoch: Some(2), answer }.encode();
     let owner = |external_id: &str, epoch, generation, decided: bool| EntityRead {
         statics: Some(EntityStatics { entity: entity(external_id), epoch, generation }),
-        outcomes: if decided { vec![("r".into(), Vec::new())] } else { Vec::new() },
+        outcomes: if decided { vec![("r".into(), taken.clone())] } else { Vec::new() },
     };
-    let standing = |owner: &EntityRead| match Standing::of(&id, &claim, owner) {
+    let standing = |owner: &EntityRead| match Standing::of(&id, &claim, owner).unwrap() {
         Standing::Current(_) => "current",
         Standing::Pending(_) => "pending",
-        Standing::Stale => "stale",
+        Standing::Stale { .. } => "stale",
     };
     let table = [
         ("completed", owner("x", 3, 5, true), "current"),
@@ -65,7 +68,7 @@ fn a_claim_stands_to_its_owner_by_generation_epoch_and_outcome() {
         assert_eq!(standing(&owner), expected, "{case}: {owner:?}");
     }
     let import = Claim { epoch: 1, claimed_by: crate::store::FIRST_ROW.into(), ..claim };
-    assert_eq!(Standing::of(&id, &import, &EntityRead::default()), Standing::Pending(None));
+    assert_eq!(Standing::of(&id, &import, &EntityRead::default()).unwrap(), Standing::Pending(None));
 }
 
 fn entity(external_id: &str) -> Entity {

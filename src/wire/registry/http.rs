@@ -1,6 +1,9 @@
 //! The calls of the registry's REST API: one request each, with a bound on its time and on the size of its answer.
 
-use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
+use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
 use serde::Deserialize;
 use serde_json::json;
 use std::fmt;
@@ -54,6 +57,9 @@ pub enum InvalidRegistryOptions {
     /// TLS does not work here.
     #[error("the HTTP client can't be built: {0}")]
     Client(#[from] reqwest::Error),
+    /// The same, found by `schema_registry_converter`.
+    #[error("the registry's client can't be built: {0}")]
+    Converter(#[from] SRCError),
 }
 
 /// The registry could not be asked, or gave no answer that anything can be concluded from. Worth another try later.
@@ -113,6 +119,8 @@ pub(super) enum Answer<T> {
 /// The registry's address, and how to talk to it.
 pub(super) struct Http {
     client: Client,
+    /// For what needs no telling of errors apart.
+    converter: SrSettings,
     base: Url,
     /// The base without credentials, for messages.
     shown_base: Arc<str>,
@@ -130,18 +138,13 @@ impl Http {
     pub(super) fn new(options: &RegistryOptions) -> Result<Self, InvalidRegistryOptions> {
         let base = Url::parse(&options.url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let base = base.ok_or(InvalidRegistryOptions::Url)?;
-        let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy();
-        if let Some(path) = &options.ca_file {
-            let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
-            let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
-            client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?);
-        }
         let mut shown = base.clone();
         // Both fail only for URLs that can't have credentials.
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
         Ok(Self {
-            client: client.build()?,
+            client: client(options)?.build()?,
+            converter: converter(options)?,
             base,
             shown_base: shown.as_str().trim_end_matches('/').into(),
             credentials: options.user.clone().map(|user| (user, options.password.clone())),
@@ -161,12 +164,9 @@ impl Http {
     }
 
     pub(super) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
-        let call = format!("registering a schema as {subject}");
-        let request = self.client.post(self.url(&["subjects", subject, "versions"])).json(&json!({ "schema": schema }));
-        match self.send::<IdAnswer>(request, &call, &[]).await? {
-            Answer::Found(answer) => Ok(answer.id),
-            Answer::NotFound | Answer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
-        }
+        let registered =
+            post_schema(&self.converter, subject.into(), SuppliedSchema::new(None, SchemaType::Avro, schema.into())).await;
+        registered.map(|r| r.id).map_err(|e| self.fault(&format!("registering a schema as {subject}"), &e.to_string(), None))
     }
 
     pub(super) async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryFault> {
@@ -228,6 +228,23 @@ impl Http {
     fn fault(&self, call: &str, failure: &str, status: Option<u16>) -> RegistryFault {
         RegistryFault { call: call.into(), base: self.shown_base.clone(), failure: failure.into(), status }
     }
+}
+
+fn client(options: &RegistryOptions) -> Result<ClientBuilder, InvalidRegistryOptions> {
+    let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy();
+    let Some(path) = &options.ca_file else { return Ok(client) };
+    let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
+    let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
+    Ok(client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?))
+}
+
+fn converter(options: &RegistryOptions) -> Result<SrSettings, InvalidRegistryOptions> {
+    let mut settings = SrSettings::new_builder(options.url.trim_end_matches('/').into());
+    settings.no_proxy().set_timeout(REQUEST_TIMEOUT);
+    if let Some(user) = &options.user {
+        settings.set_basic_authorization(user, options.password.as_deref());
+    }
+    Ok(settings.build_with(client(options)?)?)
 }
 
 /// An error with what caused it: reqwest's own messages leave that out.

@@ -68,11 +68,14 @@ async fn no_outcome_about_an_account_is_forgotten() {
     let same = decide(&process, &w.rename("r3", w.by_id("a"), "a")).await;
     let conflict = || w.submit(UpdateAccountExternalId, "r4", w.by_id("a"), "t-y", Some(7));
     let conflicting = decide(&process, &conflict()).await;
+    let nobody = decide(&process, &w.rename("r5", w.by_ref("n"), "z")).await;
+    w.account("n").await;
     store.advance(10 * retention());
     assert_replay(&decide(&process, &w.again(&claimed)).await, &given_up);
     assert_replay(&decide(&process, &w.rename("r2", w.by_id("a"), "b")).await, &taken);
     assert_replay(&decide(&process, &w.rename("r3", w.by_id("a"), "a")).await, &same);
     assert_replay(&decide(&process, &conflict()).await, &conflicting);
+    assert_replay(&decide(&process, &w.rename("r5", w.by_ref("n"), "z")).await, &nobody);
     assert_eq!((w.holder("x").await, w.version(Account, "a").await), (None, 1));
 }
 

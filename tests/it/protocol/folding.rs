@@ -1,10 +1,15 @@
 //! Runs: the same outcomes as one at a time, with one write for what can be folded.
 
-use super::world::{World, assert_replay, published, refused};
-use crm_processor::domain::entity::EntityType::Customer;
+use super::simulation::{Reproduce, pick, seeds, submission};
+use super::world::{World, assert_replay, decide, published, refused};
+use crm_processor::domain::command::Reference;
+use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::store::ConditionalStore;
+use crm_processor::store::claims::{Decided, HistoryEntry, Submission};
 use crm_processor::store::outcome::Answer;
+use crm_processor::store::simulated::{Faults, Random, Simulated};
+use std::sync::Arc;
 
 pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
@@ -59,4 +64,58 @@ pub async fn a_run_for_nobody_takes_one_write<S: ConditionalStore>(w: &World<S>)
         assert_eq!((&decided[1], writes), (&decided[0], 1));
         assert_replay(&decided[2], &decided[0]);
     }
+}
+
+#[test]
+fn a_run_has_the_same_outcomes_as_its_commands_one_at_a_time() {
+    for seed in seeds(500) {
+        let reproduce = Reproduce(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
+        let outcomes = [true, false].map(|folded| runtime.block_on(decide_all(seed, folded)));
+        assert_eq!(outcomes[0], outcomes[1], "folded, one at a time");
+        drop(reproduce);
+    }
+}
+
+/// The answers to the commands of a seed, and the changes of all entities.
+async fn decide_all(seed: u64, folded: bool) -> (Vec<Decided>, Vec<Vec<HistoryEntry>>) {
+    let mut random = Random::new(seed);
+    let world = World::new(Arc::new(Simulated::new(seed, Faults::default())), "f");
+    for name in ["a", "b"] {
+        world.account(name).await;
+    }
+    world.customer("d").await;
+    let process = world.process();
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        let run = run(&world, &mut random);
+        if folded {
+            answers.extend(process.decide(&run).await.expect("no faults"));
+        } else {
+            for submission in &run {
+                answers.push(decide(&process, submission).await);
+            }
+        }
+    }
+    let mut histories = Vec::new();
+    for (entity_type, name) in [(Account, "a"), (Account, "b"), (Customer, "d")] {
+        let shown = process.show(entity_type, &Reference::RefId(world.ref_id(name))).await.expect("no faults");
+        histories.push(shown.expect("it is there").1);
+    }
+    (answers, histories)
+}
+
+/// Commands about one entity under one reference; request ids from few, so that some come again.
+fn run(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
+    let first = submission(world, "r0", random);
+    let same =
+        |s: &Submission| (&s.command.target, s.command.entity_type()) == (&first.command.target, first.command.entity_type());
+    let mut run = Vec::new();
+    while run.len() < 8 {
+        let next = submission(world, pick(random, &["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]), random);
+        if same(&next) {
+            run.push(next);
+        }
+    }
+    run
 }

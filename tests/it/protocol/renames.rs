@@ -121,3 +121,32 @@ pub async fn a_record_finds_its_own_change_though_the_next_holder_used_the_same_
     assert_replay(&decide(&w.process(), &w.again(&record)).await, &first);
     assert_replay(&decide(&w.process(), &w.rename("r1", w.by_ref("b"), "a")).await, &other);
 }
+
+pub async fn a_duplicate_is_known_under_each_id_that_was_given_up_since<S: ConditionalStore>(w: &World<S>) {
+    w.account("a").await;
+    w.account("b").await;
+    let process = w.process();
+    let first = decide(&process, &w.rename("r1", w.by_id("a"), "x")).await;
+    published(&decide(&process, &w.rename("r2", w.by_id("x"), "y")).await);
+    published(&decide(&process, &w.rename("r3", w.by_id("y"), "z")).await);
+    published(&decide(&process, &w.rename("r2", w.by_id("b"), "y")).await);
+    for given_up in ["a", "x", "y", "z"] {
+        assert_replay(&decide(&process, &w.rename("r1", w.by_id(given_up), "x")).await, &first);
+    }
+}
+
+/// It was not given up since, but before: so it names the present holder, and request ids are scoped to an entity.
+pub async fn what_an_entity_decides_after_it_gave_an_id_up_is_no_answer_under_that_id<S: ConditionalStore>(w: &World<S>) {
+    w.account("a").await;
+    w.account("b").await;
+    let process = w.process();
+    published(&decide(&process, &w.rename("r1", w.by_id("a"), "x")).await);
+    let late = decide(&process, &w.rename("r2", w.by_ref("a"), "y")).await;
+    assert_eq!(published(&late).entity.ref_id, w.ref_id("a"));
+    let nobody = decide(&process, &w.rename("r2", w.by_id("a"), "y")).await;
+    assert_eq!(refused(&nobody), &not_found());
+    published(&decide(&process, &w.rename("r3", w.by_id("b"), "a")).await);
+    published(&decide(&process, &w.rename("r4", w.by_ref("a"), "z")).await);
+    let other = decide(&process, &w.rename("r4", w.by_id("a"), "y")).await;
+    assert_eq!(published(&other).entity.ref_id, w.ref_id("b"));
+}

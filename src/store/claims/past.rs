@@ -1,0 +1,69 @@
+//! Who held an external id before, and which of their outcomes are answers to requests that come under it now.
+//!
+//! An entity that held the id during its epoch n answers with what it decided until it gave the id up: its outcomes of
+//! epochs up to n. **Invariant**: all these were stored before the claim that is there now, so every attempt under that
+//! claim finds the same. What it decided later under another reference is another request: request ids are scoped to an
+//! entity, and whoever answered it here could miss that an overlapping attempt is deciding for the present holder.
+
+use super::retention::Retention;
+use crate::domain::Timestamp;
+use crate::store::outcome::{Answer, ImportOutcome, Outcome, StoredClaim};
+use crate::store::{Claim, EntityRead, FIRST_ROW, IdKey, StoreFault};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// An entity that held an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PreviousOwner {
+    pub owner: Uuid,
+    /// When its claim was replaced.
+    pub left: Timestamp,
+    /// The last of its epochs during which it held the id.
+    pub epoch: i64,
+}
+
+/// The previous owners under a claim that are not too long gone.
+pub(super) fn previous_owners(claim: &Claim, retention: &Retention, now: Timestamp) -> Result<Vec<PreviousOwner>, StoreFault> {
+    let live = claim.previous_owners.iter().filter(|(_, left)| retention.is_live(*left, now));
+    let mut live = live.peekable();
+    if live.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let epochs = StoredClaim::decode(&claim.blob)?.held;
+    // One whose epoch is not there is asked about all that it decided.
+    let owner = |&(owner, left)| PreviousOwner { owner, left, epoch: epochs.get(&owner).copied().unwrap_or(i64::MAX) };
+    Ok(live.map(owner).collect())
+}
+
+/// The previous owners for the claim that replaces this stale one. `held`: it was current once.
+pub(super) fn successors(
+    claim: &Claim,
+    held: bool,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<Vec<PreviousOwner>, StoreFault> {
+    let mut owners = previous_owners(claim, retention, now)?;
+    if held {
+        owners.retain(|previous| previous.owner != claim.owner);
+        owners.push(PreviousOwner { owner: claim.owner, left: now, epoch: claim.epoch });
+    }
+    Ok(owners)
+}
+
+/// As a claim's blob holds them.
+pub(super) fn epochs(owners: &[PreviousOwner]) -> BTreeMap<Uuid, i64> {
+    owners.iter().map(|previous| (previous.owner, previous.epoch)).collect()
+}
+
+/// Whether a claim that is not current was so once: its claimant's outcome says which id the entity came to. `owner` must
+/// show the row of the claimant.
+pub(super) fn was_current(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<bool, StoreFault> {
+    let Some((_, blob)) = owner.outcomes.iter().find(|(request, _)| *request == claim.claimed_by) else { return Ok(false) };
+    if claim.claimed_by == FIRST_ROW {
+        return Ok(ImportOutcome::decode(blob)?.external_id == id.external_id);
+    }
+    Ok(match Outcome::decode(blob)?.answer {
+        Answer::Changed(transaction) => transaction.entity.external_id == id.external_id,
+        Answer::Unchanged(_) | Answer::Rejected(_) => false,
+    })
+}
