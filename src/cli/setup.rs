@@ -10,6 +10,7 @@ use crate::store::{ConditionalStore, Consistency, EntityKey};
 use crate::wire;
 use anyhow::Context as _;
 use std::process::ExitCode;
+use std::time::Duration;
 use uuid::Uuid;
 
 const HELP: &str = "\
@@ -38,6 +39,11 @@ pub(super) struct Args {
     )]
     replication_factor: i32,
 }
+
+/// How often, and after which pause, the settings of topics that were just made are asked for again: 5 s in all, where a
+/// busy broker takes some 100 ms.
+const SETTINGS_ASKED: usize = 25;
+const SETTINGS_PAUSE: Duration = Duration::from_millis(200);
 
 /// `crm-processor setup`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -72,7 +78,18 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
         return Ok(0);
     }
     // The others' settings count, too: a dead letter topic must take what the command topic takes.
-    let findings = cluster.findings(&topics.iter().collect::<Vec<_>>()).await?;
+    let asked: Vec<_> = topics.iter().collect();
+    let mut findings = cluster.findings(&asked).await?;
+    if existed.len() < topics.len() {
+        // What was just made is described with the broker's defaults until its settings have arrived there.
+        for _ in 0..SETTINGS_ASKED {
+            if findings.is_empty() {
+                break;
+            }
+            tokio::time::sleep(SETTINGS_PAUSE).await;
+            findings = cluster.findings(&asked).await?;
+        }
+    }
     for (topic, finding) in &findings {
         println!("! topic     {topic}: {finding}");
     }
