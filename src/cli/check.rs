@@ -99,8 +99,7 @@ async fn check_topics(config: &Config, list: &mut List) {
             ),
         }
     }
-    let there: Vec<_> = topics.iter().filter(|topic| sight.topics.contains_key(&topic.name)).collect();
-    match cluster.findings(&there).await {
+    match cluster.findings(&topics, &sight).await {
         Ok(findings) => findings.iter().for_each(|(topic, finding)| list.finding("topic", &format!("{topic}: {finding}"))),
         Err(error) => list.finding("topics", &format!("their settings can't be read: {error:#}")),
     }

@@ -10,7 +10,6 @@ use crate::store::{ConditionalStore, Consistency, EntityKey};
 use crate::wire;
 use anyhow::Context as _;
 use std::process::ExitCode;
-use std::time::Duration;
 use uuid::Uuid;
 
 const HELP: &str = "\
@@ -40,11 +39,6 @@ pub(super) struct Args {
     replication_factor: i32,
 }
 
-/// How often, and after which pause, the settings of topics that were just made are asked for again: 5 s in all, where a
-/// busy broker takes some 100 ms.
-const SETTINGS_ASKED: usize = 25;
-const SETTINGS_PAUSE: Duration = Duration::from_millis(200);
-
 /// `crm-processor setup`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
@@ -63,33 +57,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// How many findings there are about topics that existed.
 async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize> {
     let cluster = Cluster::new(&config.kafka)?;
-    let there = cluster.look().await?.topics;
+    let before = cluster.look().await?;
     let topics = topics::of(config);
     for topic in &topics {
-        if let Some(partitions) = there.get(&topic.name) {
+        if let Some(partitions) = before.topics.get(&topic.name) {
             done("topic", &topic.name, &format!("is there, with {partitions} partitions"));
         } else {
             cluster.create(topic, layout).await.with_context(|| format!("making topic {} ({})", topic.name, topic.key))?;
             done("topic", &topic.name, &format!("made, with {} partitions", layout.partitions));
         }
     }
-    let existed: Vec<_> = topics.iter().filter(|topic| there.contains_key(&topic.name)).collect();
-    if existed.is_empty() {
-        return Ok(0);
-    }
-    // The others' settings count, too: a dead letter topic must take what the command topic takes.
-    let asked: Vec<_> = topics.iter().collect();
-    let mut findings = cluster.findings(&asked).await?;
-    if existed.len() < topics.len() {
-        // What was just made is described with the broker's defaults until its settings have arrived there.
-        for _ in 0..SETTINGS_ASKED {
-            if findings.is_empty() {
-                break;
-            }
-            tokio::time::sleep(SETTINGS_PAUSE).await;
-            findings = cluster.findings(&asked).await?;
-        }
-    }
+    let findings = cluster.findings(&topics, &before).await?;
     for (topic, finding) in &findings {
         println!("! topic     {topic}: {finding}");
     }

@@ -4,14 +4,14 @@
 use crate::config::{Config, Kafka};
 use anyhow::{Context as _, anyhow};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a broker takes by default, in bytes.
 const BROKER_DEFAULT_BYTES: u64 = 1_048_588;
@@ -90,7 +90,8 @@ impl Cluster {
             let topics = topics.map(|t| (t.name().to_owned(), t.partitions().len())).collect();
             Ok::<_, rdkafka::error::KafkaError>(Sight { brokers: metadata.brokers().len(), topics })
         });
-        asked.await?.with_context(|| {
+        // Without its source, which says the same again.
+        asked.await?.map_err(|e| anyhow!("{e}")).with_context(|| {
             format!(
                 "no broker answers at kafka.bootstrap_servers = {:?} (is Kafka there? security goes into kafka.consumer and \
                  kafka.producer)",
@@ -114,20 +115,30 @@ impl Cluster {
         }
     }
 
-    /// What is not right about topics that exist, each with the way out.
-    pub async fn findings(&self, topics: &[&Topic]) -> anyhow::Result<Vec<(String, String)>> {
-        let mut settings = BTreeMap::new();
-        let asked: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(&t.name)).collect();
+    /// What is not right about those of the topics that were there, each with the way out. The others count as `setup` makes
+    /// them: asked about a topic that was just made, a broker may answer with its defaults.
+    pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, String)>> {
+        let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
+        if there.is_empty() {
+            return Ok(Vec::new());
+        }
+        let as_made = |t: &&Topic| (t.key, Settings { max_bytes: t.max_bytes, cleanup: "delete".into() });
+        let mut settings: BTreeMap<_, _> = made.iter().map(as_made).collect();
+        let asked: Vec<_> = there.iter().map(|t| ResourceSpecifier::Topic(&t.name)).collect();
         let answers = self.admin.describe_configs(&asked, &options()).await.context("the brokers don't describe topics")?;
-        for (topic, answer) in topics.iter().zip(answers) {
-            let resource = answer.map_err(|code| anyhow!("the broker does not describe {}: {code}", topic.name))?;
+        // The answers come in an order of the broker's own.
+        for answer in answers {
+            let resource = answer.map_err(|code| anyhow!("the broker does not describe a topic: {code}"))?;
+            let described = |t: &&&Topic| resource.specifier == OwnedResourceSpecifier::Topic(t.name.clone());
+            let Some(topic) = there.iter().find(described) else { continue };
             let value = |name| resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
             let max_bytes = value(MAX_BYTES).parse().unwrap_or(BROKER_DEFAULT_BYTES);
             settings.insert(topic.key, Settings { max_bytes, cleanup: value(CLEANUP) });
         }
         let mut findings = Vec::new();
-        for topic in topics {
-            let of_topic = settings[topic.key].findings(topic, &settings, self.max_command_bytes);
+        for topic in there {
+            let Some(of_topic) = settings.get(topic.key) else { continue };
+            let of_topic = of_topic.findings(topic, &settings, self.max_command_bytes);
             findings.extend(of_topic.into_iter().map(|finding| (topic.name.clone(), finding)));
         }
         Ok(findings)
