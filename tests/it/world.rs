@@ -305,13 +305,16 @@ impl Processor {
 
     /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too.
     pub fn metric(&self, name: &str) -> u64 {
+        self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
+    }
+
+    fn metric_so_far(&self, name: &str) -> Option<u64> {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "/metrics: {text}");
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values: Vec<_> =
             text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
-        assert!(!values.is_empty(), "there is no metric {name} in {text}");
-        values.iter().sum()
+        (!values.is_empty()).then(|| values.iter().sum())
     }
 
     /// Waits until the sum of a metric's series is `value`.
@@ -327,11 +330,11 @@ impl Processor {
     fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
-            let now = self.metric(name);
-            if reached(now) {
+            let now = self.metric_so_far(name);
+            if now.is_some_and(&reached) {
                 return;
             }
-            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
+            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now:?}; {}", self.log_tail());
             crate::pause();
         }
     }
