@@ -3,10 +3,16 @@
 
 mod check;
 mod connect;
+mod crm_client;
+mod demo;
 mod import;
+mod interrupt;
+mod paint;
+mod reply;
 mod run;
 mod setup;
 mod show;
+mod topic_reader;
 mod topics;
 
 use crate::config::{Config, Findings};
@@ -43,6 +49,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Run(run::Args),
+    Demo(demo::Args),
     Setup(setup::Args),
     Import(import::Args),
     Check(check::Args),
@@ -80,6 +87,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
     match subcommand {
         Sub::Run(args) => run::run(args).await,
+        Sub::Demo(args) => demo::run(args).await,
         Sub::Setup(args) => setup::run(args).await,
         Sub::Import(args) => import::run(args).await,
         Sub::Check(args) => check::run(args).await,
