@@ -30,7 +30,7 @@ mod registry;
 mod rejections;
 mod restarts;
 mod servers;
-mod smoke;
+mod sizes;
 mod telemetry;
 mod unreadable;
 mod use_cases;

@@ -363,18 +363,14 @@ pub struct Shared {
 
 /// See [`Shared`]. None: the servers can't be had here, the caller is to return.
 pub fn shared() -> Option<&'static Shared> {
-    static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
-    let shared = SHARED.get_or_init(|| {
-        let world = World::set_up("shared", |_| {})?;
-        let pool = Mutex::new(HashMap::new());
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    // Asked each time, so that each test says why it is skipped.
+    let _ = (servers::kafka()?, servers::cassandra()?);
+    Some(SHARED.get_or_init(|| {
+        let world = World::set_up("shared", |_| {}).expect("the servers are there");
         let processor = world.run();
-        Some(Shared { world, processor, pool })
-    });
-    if shared.is_none() {
-        // The first test was told why; so is each other.
-        let _ = (servers::kafka(), servers::cassandra());
-    }
-    shared.as_ref()
+        Shared { world, processor, pool: Mutex::default() }
+    }))
 }
 
 impl Shared {
