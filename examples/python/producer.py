@@ -86,15 +86,16 @@ def objects(file: TextIO) -> Iterator[dict]:
     decoder = json.JSONDecoder()
     text = ""
     for line in file:
-        text += line
-        try:
-            value, end = decoder.raw_decode(text.lstrip())
-        except json.JSONDecodeError:
-            continue
-        text = text.lstrip()[end:]
-        yield value
-    if text.strip():
-        raise SystemExit(f"not a whole JSON object: {text.strip()[:80]}")
+        text = (text + line).lstrip()
+        while text:
+            try:
+                value, end = decoder.raw_decode(text)
+            except json.JSONDecodeError:
+                break
+            text = text[end:].lstrip()
+            yield value
+    if text:
+        raise SystemExit(f"not a whole JSON object: {text[:80]}")
 
 
 def parse_arguments() -> argparse.Namespace:

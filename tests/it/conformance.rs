@@ -1,8 +1,6 @@
 //! What every `ConditionalStore` does, as checks that run over each of them. Each check uses keys of its own, so that all
 //! of them can share one database, at once and again.
 
-#![allow(clippy::unwrap_used, reason = "tests; clippy.toml's exception stops at functions without #[test]")]
-
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::external_id::ExternalId;

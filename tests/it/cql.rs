@@ -1,7 +1,5 @@
 //! What is particular to the store over CQL: connecting, and setting up.
 
-#![allow(clippy::unwrap_used, reason = "tests; clippy.toml's exception stops at functions without #[test]")]
-
 use crate::conformance::{any_entity, creation};
 use crate::servers;
 use crm_processor::store::cql::{CqlOptions, CqlStore, SerialConsistency};

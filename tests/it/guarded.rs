@@ -90,6 +90,11 @@ impl Guarded {
         }
     }
 
+    /// All that it said on both outputs.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines of its log, with the log's name, for a failure's message.
     pub fn log_tail(&self) -> String {
         log_tail(&self.log)

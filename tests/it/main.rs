@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod architecture;
+mod deploy;
 mod backlog;
 mod command_line;
 mod conformance;
@@ -17,17 +18,20 @@ mod crm;
 mod duplicates;
 mod embedded;
 mod examples;
+mod gate;
 mod guarded;
 mod headers;
 mod inbox;
 mod ledger;
 mod ordering;
+mod outages;
 mod protocol;
 mod registry;
 mod rejections;
 mod restarts;
 mod servers;
 mod smoke;
+mod telemetry;
 mod unreadable;
 mod use_cases;
 mod world;

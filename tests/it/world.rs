@@ -82,7 +82,7 @@ impl World {
         adjust(&mut config);
         let path = dir.join("crm-processor.toml");
         std::fs::write(&path, config.to_string()).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
-        run_cli(&["setup", "--config", &path.display().to_string()]).succeeded();
+        run_cli(&["setup", "--partitions", "3", "--config", &path.display().to_string()]).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
         let inbox = Inbox::open(kafka, &[&replies, &transactions, &dlq, &other, &refused], &encoded);
@@ -277,16 +277,21 @@ impl Processor {
 
     /// Waits until `/readyz` says yes.
     pub fn until_ready(&self) {
+        self.until_ready_is(true);
+    }
+
+    /// Waits until `/readyz` says so.
+    pub fn until_ready_is(&self, ready: bool) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
             let (status, body) = self.get("/readyz");
-            if status == 200 {
+            if (status == 200) == ready {
                 return;
             }
             let ended = self.process().ended();
             assert!(
                 ended.is_none() && Instant::now() < deadline,
-                "not ready; it ended: {ended:?}; /readyz: {status} {body}; {}",
+                "expected ready: {ready}; it ended: {ended:?}; /readyz: {status} {body}; {}",
                 self.log_tail()
             );
             crate::pause();
@@ -298,7 +303,7 @@ impl Processor {
         registry::get(&format!("{}{path}", self.admin))
     }
 
-    /// The sum of all series of a counter or gauge.
+    /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too.
     pub fn metric(&self, name: &str) -> u64 {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "/metrics: {text}");
@@ -329,6 +334,11 @@ impl Processor {
             assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
             crate::pause();
         }
+    }
+
+    /// All that it said.
+    pub fn log(&self) -> String {
+        self.process().log()
     }
 
     /// The end of its log.

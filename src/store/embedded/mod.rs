@@ -1,7 +1,7 @@
 //! The store for one process with nothing to install: a fjall database in a folder. Durable: what was acknowledged
 //! survives kill -9 and power loss.
 //!
-//! Writes go to one thread ([`writer`]), which decides them in the order of their arrival and pays one fsync for all that
+//! Writes go to one thread (writer.rs), which decides them in the order of their arrival and pays one fsync for all that
 //! arrived meanwhile. Reads are point look-ups in a snapshot, from memory or a few blocks of a file, and run where they are
 //! called: microseconds, and no lock that an fsync holds. A history may be long and goes to the blocking pool. Fjall has no
 //! TTL: expiry is stored with each cell, honoured on read, and swept by the writer.

@@ -1,0 +1,77 @@
+//! What an operator sees: metrics that count what happened, and logs without personal data.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::world::{World, shared};
+
+#[test]
+fn the_log_of_a_busy_processor_holds_no_names_and_no_external_ids() {
+    let Some(world) = World::set_up("log", |_| {}) else { return };
+    let (customer, account) = (Entity::new(Kind::Customer, "ACTIVE"), Entity::new(Kind::Account, "ACTIVE"));
+    world.import(&[customer.clone(), account.clone()]);
+    let processor = world.run();
+    let (name, id) = (unique("Lovelace"), unique("secret"));
+    world.ask_all(&[
+        custom_name(&unique("r"), &customer.by_external_id(), &name),
+        custom_name(&unique("r"), &customer.by_external_id(), &format!("{name}\u{7}")),
+        segment(&unique("r"), &customer.by_external_id(), "GOLD"),
+        rename(Kind::Account, &unique("r"), &account.by_external_id(), &id),
+        rename(Kind::Account, &unique("r"), &account.by_external_id(), &id),
+        Draft::raw(Some(name.clone().into_bytes())).header("correlation-id", unique("c")),
+        custom_name(&unique("r"), &customer.by_external_id(), &name).header("kafka_replyTopic", &world.missing_replies),
+    ]);
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
+    let log = processor.log();
+    assert!(!log.is_empty(), "it says something");
+    for personal in [&name, &id, &customer.external_id, &account.external_id] {
+        let told: Vec<_> = log.lines().filter(|line| line.contains(personal.as_str())).collect();
+        assert!(told.is_empty(), "{personal} is personal: {told:#?}");
+    }
+}
+
+#[test]
+fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
+    let Some(world) = World::set_up("metrics", |_| {}) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let processor = world.run();
+    let key = unique("k");
+    let name = custom_name(&unique("r"), &customer.by_external_id(), "Ada").key(&key);
+    world.ask_all(&[
+        name.clone(),
+        name,
+        segment(&unique("r"), &customer.by_external_id(), "GOLD").key(&key),
+        Draft::raw(None).key(&key).header("correlation-id", unique("c")),
+        custom_name(&unique("r"), &customer.by_external_id(), "Eve").key(&key).header("kafka_replyPartition", "no number"),
+    ]);
+    for (series, expected) in [
+        ("crm_commands_total{status=\"200\",use_case=\"updateCustomerCustomName\"}", 3),
+        ("crm_commands_total{status=\"400\",use_case=\"updateCustomerSegment\"}", 1),
+        ("crm_rejections_total{code=\"CASM-SEGMENT-NOT-CONFIGURED\"}", 1),
+        ("crm_rejections_total{code=\"CASM-RECORD-UNREADABLE\"}", 1),
+        ("crm_replies_total{replayed=\"true\"}", 1),
+        ("crm_business_transactions_total", 2),
+        ("crm_dlq_records_total", 1),
+        ("crm_reply_partitions_ignored_total", 1),
+        ("crm_command_duration_seconds_count", 4),
+    ] {
+        // Counted when the answers are committed, which the reader may see first.
+        processor.until_metric(series, expected);
+    }
+    for quiet in ["crm_commands_in_flight", "crm_commands_queued", "crm_consumer_lag_records", "crm_panics_total"] {
+        processor.until_metric(quiet, 0);
+    }
+    assert_eq!(processor.metric("crm_store_up"), 1);
+    assert_eq!(processor.metric("crm_registry_up"), 1);
+    assert_eq!(processor.metric("crm_partitions_assigned"), 4);
+}
+
+#[test]
+fn livez_and_readyz_answer_while_it_runs() {
+    let Some(shared) = shared() else { return };
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let (status, body) = shared.processor.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+    }
+    assert_eq!(shared.processor.get("/nothing").0, 404);
+}
