@@ -8,13 +8,13 @@
 
 mod acceptance;
 mod architecture;
-mod deploy;
 mod backlog;
 mod command_line;
 mod conformance;
 mod cost;
 mod cql;
 mod crm;
+mod deploy;
 mod duplicates;
 mod embedded;
 mod examples;
