@@ -253,9 +253,8 @@ impl<S: ConditionalStore> Processor<S> {
             Verdict::Uncertain(committed) => Ending::Uncertain(committed),
             Verdict::Stale => Ending::Stale,
         };
-        if let Ending::Committed = ending {
-            self.intake.stir();
-        }
+        // However it ended, the lowest incomplete record may be another one now.
+        self.intake.stir();
         let done = self.stream.published(epoch, records, ending);
         self.shared.count(&done, (self.shared.clock)());
         self.forget_unless_assigned();
