@@ -51,10 +51,8 @@ struct Waiting(Mutex<HashMap<String, oneshot::Sender<Answer>>>);
 pub enum NoReply {
     /// None came in time.
     #[error(
-        "no reply within {waited}. The command {}: it will be answered when it is processed, with a reply on {replies}. \
-         Is `crm-processor run` up (see /readyz on its admin address), with the same topics and the same schema registry? Is it \
-         behind (crm_consumer_lag_records on /metrics)?",
-        on_topic(.delivered.as_ref(), .commands), waited = humantime::format_duration(*.waited)
+        "no reply within {}; the command {}",
+        humantime::format_duration(*.waited), on_topic(.delivered.as_ref(), .commands)
     )]
     TimedOut {
         /// How long we waited.
@@ -79,6 +77,18 @@ pub enum NoReply {
     Unread(String),
 }
 
+impl NoReply {
+    /// What to look at, where that is not plain.
+    pub fn way_out(&self) -> Option<String> {
+        let Self::TimedOut { replies, .. } = self else { return None };
+        Some(format!(
+            "A command on the topic will be answered when it is processed, with a reply on {replies} (`crm-processor watch replies`). \
+             Is `crm-processor run` up (/readyz on its admin address says what is missing), with the same topics and the same \
+             schema registry? Is it behind (crm_consumer_lag_records on /metrics)?"
+        ))
+    }
+}
+
 impl CrmClient {
     /// Gets ready to write commands; reads the reply topic from here on.
     ///
@@ -96,7 +106,7 @@ impl CrmClient {
     /// Sends a command off. Commands of one key are written in the order of these calls.
     ///
     /// # Errors
-    /// It can't be queued.
+    /// It can't be queued, or its reply could not be read.
     pub fn submit(&self, command: &RawCommand, key: Option<&str>) -> Result<Submitted, NoReply> {
         let mut value = wire::command::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
         value.extend(wire::json::encode_command(command));
@@ -106,8 +116,11 @@ impl CrmClient {
     /// Sends off what may or may not be a command.
     ///
     /// # Errors
-    /// It can't be queued.
+    /// It can't be queued, or its reply could not be read.
     pub fn submit_bytes(&self, value: &[u8], key: Option<&str>) -> Result<Submitted, NoReply> {
+        if self.reading.is_finished() {
+            return Err(NoReply::Unread("the replies are not read any more".into()));
+        }
         let correlation_id = Uuid::new_v4().to_string();
         let answer = self.waiting.register(&correlation_id);
         let headers = OwnedHeaders::new().insert(Header { key: CORRELATION_ID, value: Some(&correlation_id) });
@@ -146,9 +159,9 @@ impl Submitted {
             answer.await.unwrap_or_else(|_| Err("the reader of the replies is gone".into())).map_err(NoReply::Unread)
         })
         .await;
-        answered.unwrap_or_else(|_| {
-            Err(NoReply::TimedOut { waited: within, delivered, commands: topics.commands, replies: topics.replies })
-        })
+        let timed_out =
+            NoReply::TimedOut { waited: within, delivered, commands: topics.commands.clone(), replies: topics.replies.clone() };
+        answered.unwrap_or(Err(timed_out))
     }
 }
 

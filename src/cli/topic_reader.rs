@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
 fn partitions(consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let found = metadata.topics().iter().find(|t| t.name() == topic);
-    let partitions: Vec<i32> = found.into_iter().flat_map(|t| t.partitions()).map(|p| p.id()).collect();
+    let partitions: Vec<i32> = found.into_iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
     ensure!(!partitions.is_empty(), "there is no topic {topic}, or we may not see it; `crm-processor setup` creates it");
     Ok(partitions)
 }

@@ -4,6 +4,7 @@
 //! show, proof of nothing about exactly-once.
 
 use super::cast::Cast;
+use super::show::say;
 use crate::cli::connect;
 use crate::cli::crm_client::CrmClient;
 use crate::cli::topic_reader::{Start, TopicReader};
@@ -220,13 +221,12 @@ async fn register_schemas(registry: &Registry, config: &Config) -> anyhow::Resul
 
 /// On the port if it is free, else on any.
 async fn serve_metrics(port: u16, metrics: &Arc<Metrics>, health: &Arc<Health>) -> anyhow::Result<(SocketAddr, Running<()>)> {
-    let admin = match Admin::bind(loopback(port)).await {
-        Ok(admin) => admin,
-        Err(_) => {
-            let admin = Admin::bind(loopback(0)).await?;
-            println!("(Port {port} is taken; the metrics are on {} this time.)\n", admin.address());
-            admin
-        }
+    let admin = if let Ok(admin) = Admin::bind(loopback(port)).await {
+        admin
+    } else {
+        let admin = Admin::bind(loopback(0)).await?;
+        say(format!("(Port {port} is taken: the metrics are at {} this time.)", admin.address()))?;
+        admin
     };
     let address = admin.address();
     let (stop, stopped) = oneshot::channel::<()>();
