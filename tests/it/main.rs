@@ -32,6 +32,7 @@ mod restarts;
 mod servers;
 mod sizes;
 mod telemetry;
+mod tools;
 mod unreadable;
 mod use_cases;
 mod world;
