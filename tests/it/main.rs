@@ -8,13 +8,13 @@
 
 mod acceptance;
 mod architecture;
-mod deploy;
 mod backlog;
 mod command_line;
 mod conformance;
 mod cost;
 mod cql;
 mod crm;
+mod deploy;
 mod duplicates;
 mod embedded;
 mod examples;
@@ -30,6 +30,7 @@ mod registry;
 mod rejections;
 mod restarts;
 mod servers;
+mod simulation;
 mod smoke;
 mod telemetry;
 mod unreadable;
