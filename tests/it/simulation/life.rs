@@ -12,6 +12,7 @@ use super::weakened::Weakened;
 use crm_processor::flow::Limits;
 use crm_processor::store::claims::{Claims, ClaimsOptions, Imported};
 use crm_processor::store::simulated::{Faults, Random, Simulated};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
@@ -137,13 +138,9 @@ impl Life {
         // Save for what is to be expected of any network.
         self.trouble = Trouble { abortable: 0, unknown: pick(&mut self.random, &[0, 20]) };
         self.broker.refusing.clear();
-        let mut ids = Vec::new();
-        self.instances.retain(|i| {
-            !ids.contains(&i.id) && {
-                ids.push(i.id);
-                true
-            }
-        });
+        // Two under one transactional id would go on fencing each other.
+        let mut ids = BTreeSet::new();
+        self.instances.retain(|i| ids.insert(i.id));
         self.instances.iter_mut().for_each(|i| i.outages = Outages::default());
     }
 
