@@ -3,11 +3,20 @@
 
 mod check;
 mod connect;
+mod crm_client;
+mod demo;
 mod import;
+mod interrupt;
+mod lines;
+mod paint;
+mod reply;
 mod run;
+mod send;
 mod setup;
 mod show;
+mod topic_reader;
 mod topics;
+mod watch;
 
 use crate::config::{Config, Findings};
 use clap::{Parser, Subcommand};
@@ -26,6 +35,10 @@ First steps with a Kafka, a schema registry and a ScyllaDB (or Cassandra) of one
   crm-processor setup  --config crm.toml                 topics, schemas, keyspace and tables
   crm-processor import --config crm.toml entities.jsonl  customers, accounts, subscribers
   crm-processor run    --config crm.toml                 as many of them as the topic has partitions
+  crm-processor send   --config crm.toml updateCustomerCustomName --external-id c-1 --value Ann
+  crm-processor watch  --config crm.toml transactions    what was changed, as JSON lines
+
+With nothing at all: crm-processor demo
 
 An empty file is a configuration for a local set-up. Each key can be overridden by the environment:
   CRM__KAFKA__BOOTSTRAP_SERVERS=kafka:9092 CRM__STORE__CONTACT_POINTS=db1,db2 crm-processor run --config crm.toml
@@ -43,10 +56,13 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Run(run::Args),
+    Demo(demo::Args),
     Setup(setup::Args),
     Import(import::Args),
     Check(check::Args),
     Show(show::Args),
+    Send(send::Args),
+    Watch(watch::Args),
 }
 
 /// Which configuration.
@@ -80,10 +96,13 @@ pub fn main() -> ExitCode {
 async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
     match subcommand {
         Sub::Run(args) => run::run(args).await,
+        Sub::Demo(args) => Box::pin(demo::run(args)).await,
         Sub::Setup(args) => setup::run(args).await,
         Sub::Import(args) => import::run(args).await,
         Sub::Check(args) => check::run(args).await,
         Sub::Show(args) => show::run(args).await,
+        Sub::Send(args) => Box::pin(send::run(args)).await,
+        Sub::Watch(args) => watch::run(args).await,
     }
 }
 

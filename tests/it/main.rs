@@ -32,6 +32,7 @@ mod restarts;
 mod servers;
 mod simulation;
 mod smoke;
+mod sizes;
 mod telemetry;
 mod unreadable;
 mod use_cases;

@@ -230,6 +230,8 @@ fn an_unreadable_record_without_a_key_keeps_none() {
     shared.send(&draft);
     let dead = shared.inbox.first("on the DLQ", |r| r.topic == shared.dlq && r.header("marker") == Some(marker.as_bytes()));
     assert_eq!(dead.key, None, "{dead:?}");
-    let reply = shared.inbox.first("a reply", |r| shared.holds_replies(&r.topic) && r.header("correlation-id") == Some(marker.as_bytes()));
+    let reply = shared
+        .inbox
+        .first("a reply", |r| shared.holds_replies(&r.topic) && r.header("correlation-id") == Some(marker.as_bytes()));
     assert_eq!((&reply.key, reply.has("request-id")), (&None, false), "{reply:?}");
 }

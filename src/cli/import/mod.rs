@@ -4,6 +4,7 @@
 
 mod line;
 
+use super::lines::{Line, open, read_lines};
 use super::{ConfigFile, FAILED, connect};
 use crate::domain::entity::Entity;
 use crate::store::claims::{Claims, Imported};
@@ -14,9 +15,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +26,6 @@ use tokio::task::{JoinError, JoinHandle};
 const IN_FLIGHT: usize = 128;
 /// Lines read ahead.
 const READ_AHEAD: usize = 1_024;
-/// The longest line, in bytes. The longest values in the most verbose JSON stay far below.
-const MAX_LINE_BYTES: u64 = 64 << 10;
 /// How often a line is tried before the import is given up: about half a minute.
 const ATTEMPTS: u32 = 10;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -181,82 +178,5 @@ impl Tally {
         let rate = (created + existed) as f64 / seconds.max(0.001);
         println!("{created} created, {existed} existed, {findings} findings, in {seconds:.1} s ({rate:.0} entities/s)");
         if findings == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
-    }
-}
-
-/// A line of the file.
-struct Line {
-    /// From 1.
-    number: u64,
-    /// Without its end; or why it can't be read.
-    text: Result<String, String>,
-    /// How much of the file it is.
-    bytes: u64,
-}
-
-type Input = Box<dyn BufRead + Send>;
-
-fn open(path: &Path) -> anyhow::Result<(Input, Option<u64>)> {
-    if path == Path::new("-") {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
-    }
-    let file = File::open(path).with_context(|| format!("{} can't be opened", path.display()))?;
-    let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-    Ok((Box::new(BufReader::new(file)), size))
-}
-
-/// Reads until the end, or until nobody wants more.
-fn read_lines(mut input: Input, lines: &mpsc::Sender<Line>) -> io::Result<()> {
-    for number in 1.. {
-        let (text, bytes) = read_line(&mut input)?;
-        if bytes == 0 {
-            break;
-        }
-        let blank = text.as_ref().is_ok_and(|text| text.trim().is_empty());
-        if !blank && lines.blocking_send(Line { number, text, bytes }).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A line, and how many bytes of the input it was; 0 at the end. Of a line that is too long, the rest is skipped.
-fn read_line(input: &mut impl BufRead) -> io::Result<(Result<String, String>, u64)> {
-    let mut line = Vec::new();
-    let mut bytes = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
-    if bytes == MAX_LINE_BYTES && !line.ends_with(b"\n") {
-        loop {
-            let mut rest = Vec::new();
-            let skipped = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut rest)? as u64;
-            bytes += skipped;
-            if skipped == 0 || rest.ends_with(b"\n") {
-                return Ok((Err(format!("is longer than {MAX_LINE_BYTES} bytes")), bytes));
-            }
-        }
-    }
-    let text = String::from_utf8(line).map_err(|_| "is not UTF-8".to_owned());
-    Ok((text.map(|text| text.trim_start_matches('\u{feff}').to_owned()), bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_read_with_a_bound() {
-        let long = "x".repeat(3 * usize::try_from(MAX_LINE_BYTES).unwrap());
-        let mut input = io::Cursor::new([b"\xef\xbb\xbfone\n", long.as_bytes(), b"\nthree\xff\nfour"].concat());
-        let mut texts = Vec::new();
-        let mut total = 0;
-        loop {
-            let (text, bytes) = read_line(&mut input).unwrap();
-            total += bytes;
-            if bytes == 0 {
-                break;
-            }
-            texts.push(text.map(|t| t.trim_end().to_owned()).map_err(|e| e.chars().take(9).collect::<String>()));
-        }
-        assert_eq!(texts, [Ok("one".into()), Err("is longer".into()), Err("is not UT".into()), Ok("four".into())]);
-        assert_eq!(total, input.into_inner().len() as u64);
     }
 }
