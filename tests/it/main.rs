@@ -30,6 +30,8 @@ mod registry;
 mod rejections;
 mod restarts;
 mod servers;
+mod simulation;
+mod smoke;
 mod sizes;
 mod telemetry;
 mod tools;
