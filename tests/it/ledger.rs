@@ -3,32 +3,59 @@
 
 use crate::inbox::Record;
 use crate::world::World;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// All replies and business transactions of an installation, once each command was answered.
+/// How a promise can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Breach {
+    ReplyMissing,
+    ReplyDoubled,
+    ReplyUnasked,
+    TransactionMissing,
+    TransactionDoubled,
+    /// A business transaction that no reply shows.
+    TransactionUnasked,
+    /// Reply and business transaction do not say the same.
+    Difference,
+    VersionGap,
+    /// The old value of a change is not the new one of the change before.
+    NotOnTop,
+}
+
+/// All replies and business transactions of an installation.
 pub struct Ledger {
     /// The reply to each command, by its `correlation-id` header.
     pub replies: HashMap<String, Arc<Record>>,
     /// In the order of their topic, by refId.
     pub transactions: BTreeMap<String, Vec<Arc<Record>>>,
+    /// All that is wrong with them.
+    pub breaches: Vec<(Breach, String)>,
 }
 
 impl Ledger {
-    /// Waits until each of the commands has a reply and each change a business transaction, then checks that there is nothing
+    /// Waits until each of the commands has a reply and each change a business transaction, and fails if there is anything
     /// else. The commands must be all that the installation ever got, each with a correlation id of its own.
     pub fn close(world: &World, correlations: &[String]) -> Self {
-        let (replies, transactions) =
-            world.inbox.until(&format!("{} replies, and the business transactions they show", correlations.len()), |records| {
-                let (replies, rest): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.topic == world.replies);
-                let published: Vec<_> = rest.into_iter().filter(|r| r.topic == world.transactions).cloned().collect();
-                let answered: HashSet<_> = replies.iter().map(|r| r.header("correlation-id")).collect();
-                let changes: HashSet<_> = replies.iter().filter_map(|r| change(r)).collect();
-                let done = answered.len() >= correlations.len() && published.len() >= changes.len();
-                done.then(|| (replies.into_iter().cloned().collect::<Vec<_>>(), published))
-            });
-        let ledger = Self { replies: one_each(&replies, correlations), transactions: by_entity(transactions) };
+        world.inbox.until(&format!("{} replies, and the business transactions they show", correlations.len()), |records| {
+            let (replies, rest): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.topic == world.replies);
+            let published = rest.into_iter().filter(|r| r.topic == world.transactions).count();
+            let answered: HashSet<_> = replies.iter().map(|r| r.header("correlation-id")).collect();
+            let changes: HashSet<_> = replies.iter().filter_map(|r| change(r)).collect();
+            (answered.len() >= correlations.len() && published >= changes.len()).then_some(())
+        });
+        let ledger = Self::so_far(world, correlations);
+        assert!(ledger.breaches.is_empty(), "{:#?}", ledger.breaches);
+        ledger
+    }
+
+    /// What has come out so far, and what is wrong with that.
+    pub fn so_far(world: &World, correlations: &[String]) -> Self {
+        let replies = world.inbox.all(|r| r.topic == world.replies);
+        let transactions = by_entity(world.inbox.all(|r| r.topic == world.transactions));
+        let mut ledger = Self { replies: HashMap::new(), transactions, breaches: Vec::new() };
+        ledger.check_replies(replies, correlations);
         ledger.check_changes();
         ledger.check_versions();
         ledger
@@ -39,40 +66,68 @@ impl Ledger {
         self.replies.values().filter(|r| r.body["statusCode"] == status).count()
     }
 
+    fn check_replies(&mut self, replies: Vec<Arc<Record>>, correlations: &[String]) {
+        let asked: HashSet<&str> = correlations.iter().map(String::as_str).collect();
+        for reply in replies {
+            let correlation = reply.text("correlation-id").expect("each command had one").to_owned();
+            if !asked.contains(correlation.as_str()) {
+                self.breaches.push((Breach::ReplyUnasked, format!("{reply:?}")));
+            } else if let Some(first) = self.replies.get(&correlation) {
+                self.breaches.push((Breach::ReplyDoubled, format!("{first:?} and {reply:?}")));
+            } else {
+                self.replies.insert(correlation, reply);
+            }
+        }
+        let missing = correlations.iter().filter(|c| !self.replies.contains_key(*c));
+        self.breaches.extend(missing.map(|c| (Breach::ReplyMissing, c.clone())));
+    }
+
     /// The changes that replies show are those that were published, each once, and both say the same.
-    fn check_changes(&self) {
+    fn check_changes(&mut self) {
+        let mut breaches = Vec::new();
         let mut published: HashMap<&str, &Record> = HashMap::new();
         for record in self.transactions.values().flatten() {
             let id = record.body["transactionId"].as_str().expect("is mandatory");
-            assert!(published.insert(id, record).is_none(), "published twice: {record:?}");
+            if let Some(first) = published.insert(id, record) {
+                breaches.push((Breach::TransactionDoubled, format!("{first:?} and {record:?}")));
+            }
         }
         let mut answered = HashSet::new();
         for reply in self.replies.values() {
             let Some(id) = change(reply) else { continue };
-            let record = published.get(id).unwrap_or_else(|| panic!("answered but not published: {reply:?}"));
+            answered.insert(id);
+            let Some(record) = published.get(id) else {
+                breaches.push((Breach::TransactionMissing, format!("{reply:?}")));
+                continue;
+            };
             let mut shown = reply.body["businessTransaction"].clone();
             shown["record"] = "crm.v1.BusinessTransaction".into();
-            assert_eq!(shown, record.body, "reply and business transaction differ: {reply:?}");
-            answered.insert(id);
+            if shown != record.body {
+                breaches.push((Breach::Difference, format!("{reply:?} and {record:?}")));
+            }
         }
-        assert_eq!(answered.len(), published.len(), "more was published than answered");
+        let unasked = published.iter().filter(|(id, _)| !answered.contains(*id));
+        breaches.extend(unasked.map(|(_, record)| (Breach::TransactionUnasked, format!("{record:?}"))));
+        self.breaches.extend(breaches);
     }
 
     /// From 2 on (1 is the import), in the order of the topic, each on top of the one before.
-    fn check_versions(&self) {
+    fn check_versions(&mut self) {
+        let mut breaches = Vec::new();
         for (ref_id, records) in &self.transactions {
-            let versions: Vec<_> = records.iter().map(|r| (&r.body["previousVersion"], &r.body["version"])).collect();
-            let expected: Vec<_> = (1..=records.len()).map(|n| (json!(n), json!(n + 1))).collect();
-            assert!(versions.iter().copied().eq(expected.iter().map(|(p, v)| (p, v))), "versions of {ref_id}: {versions:?}");
             let mut values: HashMap<&str, &Json> = HashMap::new();
-            for record in records {
+            for (record, version) in records.iter().zip(2..) {
+                if record.body["previousVersion"] != version - 1 || record.body["version"] != version {
+                    breaches.push((Breach::VersionGap, format!("expected version {version} of {ref_id}: {record:?}")));
+                }
                 let change = &record.body["changes"][0];
                 let field = change["field"].as_str().expect("is mandatory");
-                if let Some(before) = values.insert(field, &change["new"]) {
-                    assert_eq!(&change["old"], before, "not on top of the change before: {record:?}");
+                if values.insert(field, &change["new"]).is_some_and(|before| change["old"] != *before) {
+                    breaches.push((Breach::NotOnTop, format!("{record:?}")));
                 }
             }
         }
+        self.breaches.extend(breaches);
     }
 }
 
@@ -80,19 +135,6 @@ impl Ledger {
 fn change(reply: &Record) -> Option<&str> {
     let shown = &reply.body["businessTransaction"];
     if shown["changes"].as_array().is_some_and(|changes| !changes.is_empty()) { shown["transactionId"].as_str() } else { None }
-}
-
-fn one_each(replies: &[Arc<Record>], correlations: &[String]) -> HashMap<String, Arc<Record>> {
-    let mut one_each = HashMap::new();
-    for reply in replies {
-        let correlation = reply.text("correlation-id").expect("each command had one").to_owned();
-        let first = one_each.insert(correlation, reply.clone());
-        assert!(first.is_none(), "two replies to one command: {first:?} and {reply:?}");
-    }
-    let missing: Vec<_> = correlations.iter().filter(|c| !one_each.contains_key(*c)).collect();
-    assert!(missing.is_empty(), "no reply to {missing:?}");
-    assert_eq!(one_each.len(), correlations.len(), "replies to commands that nobody sent");
-    one_each
 }
 
 fn by_entity(transactions: Vec<Arc<Record>>) -> BTreeMap<String, Vec<Arc<Record>>> {

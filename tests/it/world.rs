@@ -13,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -40,6 +40,7 @@ pub struct World {
     pub inbox: Inbox,
     /// The configuration file.
     pub config: PathBuf,
+    kafka: String,
     group: String,
     dir: PathBuf,
     producer: FutureProducer,
@@ -65,14 +66,18 @@ impl World {
     /// A new installation, set up by `setup`; `adjust` changes its configuration. None: the servers can't be had here, the
     /// caller is to return.
     pub fn set_up(name: &str, adjust: impl FnOnce(&mut Table)) -> Option<Self> {
-        let (kafka, cassandra) = (servers::kafka()?, servers::cassandra()?);
+        Some(Self::set_up_on(servers::kafka()?, servers::cassandra()?, name, adjust))
+    }
+
+    /// The same on servers of one's own.
+    pub fn set_up_on(kafka: &str, cassandra: &str, name: &str, adjust: impl FnOnce(&mut Table)) -> Self {
         let prefix = unique(name);
         let topic = |suffix: &str| format!("{prefix}.{suffix}");
         let dir = servers::log_dir().join(&prefix);
         std::fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
 
         let (commands, other, refused) = (topic("commands"), topic("replies.other"), topic("replies.refused"));
-        topics::create(&[(&commands, PARTITIONS), (&other, 2), (&refused, 1)], LARGEST_RECORD);
+        topics::create(kafka, &[(&commands, PARTITIONS), (&other, 2), (&refused, 1)], LARGEST_RECORD);
         let (replies, transactions, dlq) = (topic("replies"), topic("transactions"), topic("commands.dlq"));
         let missing = topic("replies.missing");
         let mut config =
@@ -91,7 +96,7 @@ impl World {
             .set("enable.idempotence", "true")
             .create()
             .expect("a producer");
-        Some(Self {
+        Self {
             commands,
             replies,
             transactions,
@@ -105,7 +110,8 @@ impl World {
             dir,
             producer,
             runs: AtomicU32::new(0),
-        })
+            kafka: kafka.to_owned(),
+        }
     }
 
     /// Starts `run` and waits until it says that it is ready.
@@ -153,6 +159,11 @@ impl World {
         let file = self.dir.join(format!("{}.jsonl", unique("import")));
         std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
         self.cli("import", &[&file.display().to_string()])
+    }
+
+    /// The bootstrap servers of its Kafka.
+    pub fn kafka(&self) -> &str {
+        &self.kafka
     }
 
     /// The consumer group of its processors.
@@ -274,6 +285,11 @@ impl Processor {
         self.process().wait(Inbox::PATIENCE).code().unwrap_or(-1)
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.process().ended()
+    }
+
     /// SIGKILL.
     pub fn kill(&self) {
         self.process().kill();
@@ -321,9 +337,12 @@ impl Processor {
         self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
-    fn metric_so_far(&self, name: &str) -> Option<u64> {
+    /// The same; None if there is no such metric, or it does not answer.
+    pub fn metric_so_far(&self, name: &str) -> Option<u64> {
         let (status, text) = self.get("/metrics");
-        assert_eq!(status, 200, "/metrics: {text}");
+        if status != 200 {
+            return None;
+        }
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values: Vec<_> =
             text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
