@@ -22,13 +22,15 @@ pub enum Breach {
     VersionGap,
     /// The old value of a change is not the new one of the change before.
     NotOnTop,
+    /// Versions of an entity that stand on the topic in another order.
+    OutOfOrder,
 }
 
 /// All replies and business transactions of an installation.
 pub struct Ledger {
     /// The reply to each command, by its `correlation-id` header.
     pub replies: HashMap<String, Arc<Record>>,
-    /// In the order of their topic, by refId.
+    /// In the order of their versions, by refId.
     pub transactions: BTreeMap<String, Vec<Arc<Record>>>,
     /// All that is wrong with them.
     pub breaches: Vec<(Breach, String)>,
@@ -36,7 +38,8 @@ pub struct Ledger {
 
 impl Ledger {
     /// Waits until each of the commands has a reply and each change a business transaction, and fails if there is anything
-    /// else. The commands must be all that the installation ever got, each with a correlation id of its own.
+    /// else. The commands must be all that the installation ever got, each with a correlation id of its own, and all about one
+    /// entity must have had the same key.
     pub fn close(world: &World, correlations: &[String]) -> Self {
         world.inbox.until(&format!("{} replies, and the business transactions they show", correlations.len()), |records| {
             let (replies, rest): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.topic == world.replies);
@@ -45,18 +48,19 @@ impl Ledger {
             let changes: HashSet<_> = replies.iter().filter_map(|r| change(r)).collect();
             (answered.len() >= correlations.len() && published >= changes.len()).then_some(())
         });
-        let ledger = Self::so_far(world, correlations);
+        let ledger = Self::so_far(world, correlations, |_| true);
         assert!(ledger.breaches.is_empty(), "{:#?}", ledger.breaches);
         ledger
     }
 
-    /// What has come out so far, and what is wrong with that.
-    pub fn so_far(world: &World, correlations: &[String]) -> Self {
+    /// What has come out so far, and what is wrong with that. Commands about an entity with `one_key` all had the same.
+    pub fn so_far(world: &World, correlations: &[String], one_key: impl Fn(&Record) -> bool) -> Self {
         let replies = world.inbox.all(|r| r.topic == world.replies);
         let transactions = by_entity(world.inbox.all(|r| r.topic == world.transactions));
         let mut ledger = Self { replies: HashMap::new(), transactions, breaches: Vec::new() };
         ledger.check_replies(replies, correlations);
         ledger.check_changes();
+        ledger.sort(one_key);
         ledger.check_versions();
         ledger
     }
@@ -111,7 +115,20 @@ impl Ledger {
         self.breaches.extend(breaches);
     }
 
-    /// From 2 on (1 is the import), in the order of the topic, each on top of the one before.
+    /// Lanes publish in their order, and each for itself: who is changed by two is published in any order.
+    fn sort(&mut self, one_key: impl Fn(&Record) -> bool) {
+        for records in self.transactions.values_mut() {
+            let version = |r: &Record| r.body["version"].as_i64().expect("is mandatory");
+            if let Some(pair) = records.windows(2).find(|pair| version(&pair[0]) > version(&pair[1]))
+                && one_key(&pair[0])
+            {
+                self.breaches.push((Breach::OutOfOrder, format!("{:?} then {:?}", pair[0], pair[1])));
+            }
+            records.sort_by_key(|r| version(r));
+        }
+    }
+
+    /// From 2 on (1 is the import), each on top of the one before.
     fn check_versions(&mut self) {
         let mut breaches = Vec::new();
         for (ref_id, records) in &self.transactions {

@@ -36,7 +36,7 @@ pub struct Report {
 }
 
 /// All that could be wrong: what is not is shown, too.
-const WRONGS: [&str; 13] = [
+const WRONGS: [&str; 14] = [
     REPLIES_MISSING,
     REPLIES_DOUBLED,
     "replies unasked for",
@@ -46,7 +46,8 @@ const WRONGS: [&str; 13] = [
     "replies that differ from their transaction",
     "version gaps",
     "changes not on top of the last",
-    "changes of a customer out of order",
+    "versions of a customer out of order",
+    "commands about a customer out of order",
     "internal errors",
     UNIQUENESS,
     DIFFERENT,
@@ -61,7 +62,7 @@ const DIFFERENT: &str = "entities that differ from what was published";
 impl Report {
     /// Holds all that came out against all that went in, and against the database. All processors must have ended.
     pub fn audit(&mut self, world: &World, traffic: &Traffic, cassandra: &str) {
-        let ledger = Ledger::so_far(world, &traffic.correlations());
+        let ledger = Ledger::so_far(world, &traffic.correlations(), |r| r.body["entityType"] == "CUSTOMER");
         self.commands = traffic.sent();
         for reply in ledger.replies.values() {
             *self.statuses.entry(reply.body["statusCode"].as_i64().expect("is an int")).or_default() += 1;
@@ -79,7 +80,8 @@ impl Report {
     }
 
     pub fn assert_clean(&self) {
-        assert!(self.wrong.is_empty() && self.answered_while_away == 0, "{:#?}", self.wrong);
+        let first = self.wrong.iter().map(|(wrong, what)| format!("{wrong}: {}", what[0])).collect::<Vec<_>>();
+        assert!(first.is_empty() && self.answered_while_away == 0, "one of each:\n{}", first.join("\n"));
     }
 
     fn add(&mut self, wrong: &'static str, what: String) {
@@ -91,7 +93,7 @@ impl Report {
             let sent = |n: usize| order.get(records[n].body["requestId"].as_str().expect("is mandatory"));
             for n in 1..records.len() {
                 if sent(n - 1).zip(sent(n)).is_some_and(|(before, after)| before > after) {
-                    self.add("changes of a customer out of order", format!("{:?} then {:?}", records[n - 1], records[n]));
+                    self.add("commands about a customer out of order", format!("{:?} then {:?}", records[n - 1], records[n]));
                 }
             }
         }
@@ -161,6 +163,7 @@ fn name(breach: Breach) -> &'static str {
         Breach::TransactionUnasked => "transactions without a reply",
         Breach::Difference => "replies that differ from their transaction",
         Breach::VersionGap => "version gaps",
+        Breach::OutOfOrder => "versions of a customer out of order",
         Breach::NotOnTop => "changes not on top of the last",
     }
 }
