@@ -3,7 +3,7 @@
 
 use crate::inbox::Record;
 use crate::world::World;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -55,9 +55,17 @@ impl Ledger {
 
     /// What has come out so far, and what is wrong with that. Commands about an entity with `one_key` all had the same.
     pub fn so_far(world: &World, correlations: &[String], one_key: impl Fn(&Record) -> bool) -> Self {
-        let replies = world.inbox.all(|r| r.topic == world.replies);
-        let transactions = by_entity(world.inbox.all(|r| r.topic == world.transactions));
-        let mut ledger = Self { replies: HashMap::new(), transactions, breaches: Vec::new() };
+        let of = |topic: &str| world.inbox.all(|r| r.topic == topic);
+        Self::of(of(&world.replies), of(&world.transactions), correlations, one_key)
+    }
+
+    fn of(
+        replies: Vec<Arc<Record>>,
+        transactions: Vec<Arc<Record>>,
+        correlations: &[String],
+        one_key: impl Fn(&Record) -> bool,
+    ) -> Self {
+        let mut ledger = Self { replies: HashMap::new(), transactions: by_entity(transactions), breaches: Vec::new() };
         ledger.check_replies(replies, correlations);
         ledger.check_changes();
         ledger.sort(one_key);
@@ -161,4 +169,62 @@ fn by_entity(transactions: Vec<Arc<Record>>) -> BTreeMap<String, Vec<Arc<Record>
         by_entity.entry(ref_id).or_default().push(record);
     }
     by_entity
+}
+
+#[test]
+fn each_breach_of_a_promise_is_found() {
+    // Two changes of one customer, each with its reply.
+    let (replies, changes) = ([reply("c-1", 2), reply("c-2", 3)], [published(2), published(3)]);
+    let asked = ["c-1".to_owned(), "c-2".to_owned()];
+    let found = |replies: &[&Arc<Record>], changes: &[&Arc<Record>]| {
+        let all = |records: &[&Arc<Record>]| records.iter().map(|r| Arc::clone(r)).collect::<Vec<_>>();
+        let ledger = Ledger::of(all(replies), all(changes), &asked, |_| true);
+        ledger.breaches.iter().map(|(breach, _)| *breach).collect::<Vec<_>>()
+    };
+    let ([r2, r3], [t2, t3]) = (&replies, &changes);
+    assert_eq!(found(&[r2, r3], &[t2, t3]), [], "all is well");
+    assert_eq!(found(&[r2], &[t2, t3]), [Breach::ReplyMissing, Breach::TransactionUnasked]);
+    assert_eq!(found(&[r2, r3, r2], &[t2, t3]), [Breach::ReplyDoubled]);
+    assert_eq!(found(&[r2, r3, &reply("c-3", 3)], &[t2, t3]), [Breach::ReplyUnasked]);
+    assert_eq!(found(&[r2, r3], &[t2]), [Breach::TransactionMissing]);
+    assert_eq!(found(&[r2, r3], &[t3]), [Breach::TransactionMissing, Breach::VersionGap]);
+    assert_eq!(found(&[r2, r3], &[t2, t3, t3]), [Breach::TransactionDoubled, Breach::VersionGap, Breach::NotOnTop]);
+    assert_eq!(found(&[r2, r3], &[t3, t2]), [Breach::OutOfOrder]);
+    let other_time = changed(t3, |body| body["occurredAt"] = 7.into());
+    assert_eq!(found(&[r2, r3], &[t2, &other_time]), [Breach::Difference]);
+    let other_old = |body: &mut Json| body["changes"][0]["old"] = "name 9".into();
+    let reply_other_old = changed(r3, |body| other_old(&mut body["businessTransaction"]));
+    assert_eq!(found(&[r2, &reply_other_old], &[t2, &changed(t3, other_old)]), [Breach::NotOnTop]);
+}
+
+/// The Business Transaction that changes a name to this version.
+fn transaction(version: i64) -> Json {
+    let change = json!({
+        "field": "customName", "old": format!("name {}", version - 1), "new": format!("name {version}"),
+    });
+    json!({
+        "transactionId": format!("t-{version}"), "refId": "e", "previousVersion": version - 1, "version": version,
+        "occurredAt": version, "changes": [change],
+    })
+}
+
+fn published(version: i64) -> Arc<Record> {
+    let mut body = transaction(version);
+    body["record"] = "crm.v1.BusinessTransaction".into();
+    record(Vec::new(), body)
+}
+
+fn reply(correlation: &str, version: i64) -> Arc<Record> {
+    let headers = vec![("correlation-id".to_owned(), Some(correlation.as_bytes().to_vec()))];
+    record(headers, json!({"statusCode": 200, "businessTransaction": transaction(version)}))
+}
+
+fn record(headers: Vec<(String, Option<Vec<u8>>)>, body: Json) -> Arc<Record> {
+    Arc::new(Record { topic: String::new(), partition: 0, offset: 0, key: None, value: None, headers, body })
+}
+
+fn changed(record: &Record, change: impl Fn(&mut Json)) -> Arc<Record> {
+    let mut changed = record.clone();
+    change(&mut changed.body);
+    Arc::new(changed)
 }
