@@ -31,7 +31,6 @@ mod rejections;
 mod restarts;
 mod servers;
 mod simulation;
-mod smoke;
 mod sizes;
 mod telemetry;
 mod tools;

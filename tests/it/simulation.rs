@@ -28,8 +28,8 @@ use defects::Defect;
 use happened::EVENTS;
 use life::{Summary, live};
 
-/// A life takes some 3 ms.
-const SEEDS: u64 = 3_000;
+/// A life takes some 2 ms.
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn whatever_happens_each_record_is_answered_once_and_each_change_published_once() {
