@@ -15,6 +15,7 @@ mod cost;
 mod cql;
 mod crm;
 mod deploy;
+mod docs;
 mod duplicates;
 mod embedded;
 mod examples;
