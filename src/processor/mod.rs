@@ -10,12 +10,13 @@ mod lane;
 
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::flow::attempt::Verdict;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::LaneId;
-use crate::flow::stream::{Ending, Epoch, Stream};
+use crate::flow::stream::{Epoch, Stream};
 use crate::flow::{Flow, Limits, Partition};
 use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
-use crate::kafka::publisher::{self, Publication, Published, Publishing, Verdict};
+use crate::kafka::publisher::{self, Publication, Published, Publishing};
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
@@ -241,21 +242,16 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn published(&mut self, published: Published<Memo>) {
-        let Published { epoch, mut records, verdict, took } = published;
+        let Published { epoch, records, verdict, took } = published;
         self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
-        let ending = match verdict {
-            Verdict::Committed => Ending::Committed,
-            Verdict::Aborted => Ending::Aborted(Vec::new()),
-            Verdict::Refused(refusals) => Ending::Aborted(self.shared.topics.rework(&mut records, &refusals, &self.metrics)),
-            Verdict::Uncertain(committed) => Ending::Uncertain(committed),
-            Verdict::Stale => Ending::Stale,
-        };
         // However it ended, the lowest incomplete record may be another one now.
         self.intake.stir();
-        let done = self.stream.published(epoch, records, ending);
+        let (topics, metrics) = (&self.shared.topics, &self.metrics);
+        let redirect = |record: &mut Outputs<Memo>, output: usize| topics.redirect(&mut record.outputs[output], metrics);
+        let done = self.stream.published(epoch, records, verdict, redirect);
         self.shared.count(&done, (self.shared.clock)());
         self.forget_unless_assigned();
     }

@@ -30,6 +30,7 @@ mod protocol;
 mod registry;
 mod rejections;
 mod restarts;
+mod seeds;
 mod servers;
 mod simulation;
 mod sizes;

@@ -9,16 +9,17 @@ use super::happened::Happened;
 use super::intake::Intake;
 use super::lane::{Job, process};
 use super::outputs::{Output, Outputs};
-use super::publisher::{Publication, Published, Publisher, Trouble, Verdict};
+use super::publisher::{self, Publication, Published, Publisher, Trouble};
 use super::weakened::Weakened;
+use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::LaneId;
 use crm_processor::flow::offsets::Committed;
-use crm_processor::flow::stream::{Ending, Epoch, Stream};
+use crm_processor::flow::stream::{Epoch, Stream};
 use crm_processor::flow::{Flow, Limits, Partition};
 use crm_processor::store::claims::Claims;
 use crm_processor::store::simulated::Random;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ impl Instance {
     /// What has happened to it.
     pub fn happened(&self) -> Happened {
         let mut happened = self.happened.clone();
-        happened.add(&self.intake.happened);
+        happened.add(self.intake.happened());
         happened
     }
 
@@ -219,54 +220,25 @@ impl Instance {
     }
 
     fn published(&mut self, published: Published) {
-        let Published { epoch, mut records, verdict } = published;
-        self.happened.note(verdict.name());
+        let Published { epoch, records, verdict } = published;
+        self.happened.note(publisher::name(&verdict));
         let uncertain = matches!(verdict, Verdict::Uncertain(_)).then_some(records.len());
-        let ending = match verdict {
-            Verdict::Committed => Ending::Committed,
-            Verdict::Aborted => Ending::Aborted(Vec::new()),
-            Verdict::Refused(refused) => Ending::Aborted(self.rework(&mut records, &refused)),
-            Verdict::Uncertain(_) if self.defect == Some(Defect::UncertainIsCommitted) => Ending::Committed,
-            Verdict::Uncertain(_) if self.defect == Some(Defect::UncertainIsAborted) => Ending::Aborted(Vec::new()),
-            Verdict::Uncertain(committed) => Ending::Uncertain(committed),
-            Verdict::Stale => Ending::Stale,
+        let verdict = match (verdict, self.defect) {
+            (Verdict::Uncertain(_), Some(Defect::UncertainIsCommitted)) => Verdict::Committed,
+            (Verdict::Uncertain(_), Some(Defect::UncertainIsAborted)) => Verdict::Aborted,
+            (verdict, _) => verdict,
         };
-        if matches!(ending, Ending::Committed) || self.defect != Some(Defect::WaitingNotStirred) {
+        if verdict == Verdict::Committed || self.defect != Some(Defect::WaitingNotStirred) {
             self.intake.waiting.stir();
         }
-        let done = self.stream.published(epoch, records, ending);
+        let defect = self.defect;
+        let done = self.stream.published(epoch, records, verdict, |outputs, output| redirect(outputs, output, defect));
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }
         if self.stream.current().is_none() {
             self.intake.waiting.clear();
         }
-    }
-
-    /// Replies that were refused at a topic of the CRM's choice go to the default one; records with other refused outputs
-    /// are taken out, to be held.
-    fn rework(&self, records: &mut Results, refused: &[(usize, usize)]) -> Results {
-        let mut held = BTreeSet::new();
-        for (record, output) in refused {
-            match &mut records[*record].outputs.0[*output] {
-                Output::Reply { named, .. } if *named => *named = false,
-                _ => {
-                    held.insert(*record);
-                }
-            }
-        }
-        if self.defect == Some(Defect::RefusedIsDropped) {
-            for record in held {
-                records[record].outputs.0.clear();
-            }
-            return Vec::new();
-        }
-        let (mut kept, mut taken_out) = (Vec::new(), Vec::new());
-        for (n, record) in std::mem::take(records).into_iter().enumerate() {
-            if held.contains(&n) { taken_out.push(record) } else { kept.push(record) }
-        }
-        *records = kept;
-        taken_out
     }
 
     /// Does whatever has become possible.
@@ -317,4 +289,19 @@ impl Instance {
             self.stopping = Stopping::Left;
         }
     }
+}
+
+/// As `processor` has it, where topics have names: a reply that is refused at a topic or a partition of the CRM's choice goes
+/// to the default topic.
+fn redirect(outputs: &mut Outputs, output: usize, defect: Option<Defect>) -> bool {
+    let Some(Output::Reply { named, .. }) = outputs.0.get_mut(output) else { return dropped(outputs, defect) };
+    std::mem::take(named) || dropped(outputs, defect)
+}
+
+fn dropped(outputs: &mut Outputs, defect: Option<Defect>) -> bool {
+    let dropped = defect == Some(Defect::RefusedIsDropped);
+    if dropped {
+        outputs.0.clear();
+    }
+    dropped
 }
