@@ -28,11 +28,13 @@ use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use answer::{Memo, Topics};
 use intake::{Intake, Job};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
@@ -99,6 +101,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stopping: Stopping::No,
         orders,
         publications,
+        runs: HashMap::new(),
         finished: finished_sender,
     };
     processor.run(Channels { notices, batches, published, finished, schemas }, shutdown, consumer_thread).await;
@@ -157,6 +160,8 @@ struct Processor<S> {
     stopping: Stopping,
     orders: std_mpsc::Sender<Order>,
     publications: std_mpsc::Sender<Publication<Memo>>,
+    /// The runs of the present assignment.
+    runs: HashMap<LaneId, AbortHandle>,
     finished: mpsc::UnboundedSender<RunFinished>,
 }
 
@@ -238,6 +243,9 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn run_finished(&mut self, run: RunFinished) {
+        if self.stream.flow(run.epoch).is_some() {
+            self.runs.remove(&run.lane);
+        }
         self.stream.run_finished(run.epoch, run.lane, run.results);
     }
 
@@ -265,6 +273,8 @@ impl<S: ConditionalStore> Processor<S> {
     fn forget_unless_assigned(&mut self) {
         if self.stream.current().is_none() {
             self.intake.clear();
+            // While the store is away they would go on for ever, and every assignment would add more.
+            self.runs.drain().for_each(|(_, run)| run.abort());
             self.metrics.partitions_assigned.set(0);
             self.metrics.consumer_lag.forget_all();
         }
@@ -304,7 +314,9 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
-                lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
+                let lane = run.lane;
+                let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
+                self.runs.insert(lane, running);
             }
             if let Some(transaction) = assignment.flow.next_transaction() {
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());

@@ -16,6 +16,7 @@ mod defects;
 mod expected;
 mod group;
 mod happened;
+mod held;
 mod instance;
 mod intake;
 mod lane;

@@ -3,7 +3,7 @@
 
 use super::Defect;
 use super::broker::{Broker, TransactionalId};
-use super::consumer::{BATCH, Consumer, Notice};
+use super::consumer::{BATCH, BATCHES, Consumer, Notice};
 use super::group::Membership;
 use super::happened::Happened;
 use super::intake::Intake;
@@ -14,7 +14,7 @@ use super::weakened::Weakened;
 use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::LaneId;
-use crm_processor::flow::offsets::Committed;
+use crm_processor::flow::offsets::{Committed, MAX_SPAN};
 use crm_processor::flow::stream::{Epoch, Stream};
 use crm_processor::flow::{Flow, Limits, Partition};
 use crm_processor::store::claims::Claims;
@@ -34,6 +34,7 @@ type Results = Vec<Finished<Outputs>>;
 struct Run {
     epoch: Epoch,
     lane: LaneId,
+    commands: usize,
     work: Pin<Box<dyn Future<Output = Results>>>,
 }
 
@@ -110,6 +111,11 @@ impl Instance {
         happened
     }
 
+    /// True if no command is being decided.
+    pub fn is_idle(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// True if it has shut down in good order.
     pub fn has_left(&self) -> bool {
         self.stopping == Stopping::Left
@@ -141,6 +147,26 @@ impl Instance {
                 }
             }
         }
+        self.check_bounds();
+    }
+
+    /// Whatever happens, no queue grows beyond its bound.
+    fn check_bounds(&mut self) {
+        let batches = self.consumer.batches.len();
+        assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
+        let running: usize = self.runs.iter().map(|run| run.commands).sum();
+        assert!(running <= self.limits.max_in_flight || self.defect.is_some(), "{running} commands run");
+        let Some(assignment) = self.stream.current() else { return };
+        let flow = &assignment.flow;
+        if flow.held() > 0 {
+            self.happened.note("records were held");
+        }
+        assert!(flow.running() <= self.limits.max_in_flight, "{} commands run", flow.running());
+        // Both counts were below the bound before the last batch came.
+        let (open, waiting) = (flow.open(), self.intake.waiting.len());
+        assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
+        let span = self.intake.span(flow);
+        assert!(usize::try_from(span).unwrap_or(0) <= MAX_SPAN, "a partition is open over {span} offsets");
     }
 
     /// It is asked to stop.
@@ -177,7 +203,12 @@ impl Instance {
             }
             self.stream.run_finished(epoch, lane, results);
         } else if room && let Some(batch) = self.consumer.batches.pop_front() {
-            let Some(flow) = self.stream.flow(batch.epoch) else { return };
+            let ours = self.stream.current().map_or(batch.epoch, |a| a.epoch);
+            if batch.epoch != ours {
+                self.happened.note("batches came after their assignment");
+            }
+            let epoch = if self.defect == Some(Defect::StaleBatchTaken) { ours } else { batch.epoch };
+            let Some(flow) = self.stream.flow(epoch) else { return };
             for record in batch.records {
                 self.admitted.insert(record.at.partition, record.at.offset);
                 self.intake.take(record, flow);
@@ -197,8 +228,9 @@ impl Instance {
             Notice::Revoked { .. } if self.defect == Some(Defect::RevocationIgnored) => {}
             Notice::Revoked { lost } => {
                 self.happened.note(if lost { "an assignment was lost" } else { "an assignment was revoked" });
-                self.intake.waiting.clear();
+                self.intake.clear();
                 self.stream.revoked(lost);
+                self.forget_unless_assigned();
                 self.draining = Some(Draining { until: now + GRACE, revoked: true });
             }
         }
@@ -215,7 +247,10 @@ impl Instance {
             Some(current) if self.defect == Some(Defect::RevocationIgnored) && same(&current.flow) => {
                 (current.epoch, current.generation) = (epoch, membership);
             }
-            _ => self.stream.assigned(epoch, membership, &partitions),
+            _ => {
+                self.intake.clear();
+                self.stream.assigned(epoch, membership, &partitions);
+            }
         }
     }
 
@@ -236,8 +271,14 @@ impl Instance {
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }
-        if self.stream.current().is_none() {
-            self.intake.waiting.clear();
+        self.forget_unless_assigned();
+    }
+
+    /// As `processor` does it: what runs for an assignment that was given up is dropped, too.
+    fn forget_unless_assigned(&mut self) {
+        if self.stream.current().is_none() && self.defect != Some(Defect::RevocationIgnored) {
+            self.intake.clear();
+            self.runs.clear();
         }
     }
 
@@ -246,8 +287,9 @@ impl Instance {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
+                let commands = run.commands.len();
                 let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
-                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work });
+                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, commands, work });
             }
             if let Some(mut transaction) = assignment.flow.next_transaction() {
                 assert!(transaction.records.len() <= self.limits.max_transaction_records, "a transaction is too large");
@@ -261,15 +303,7 @@ impl Instance {
                 let (records, offsets) = (transaction.records, transaction.offsets);
                 self.publisher.publish(Publication { epoch, membership, records, offsets });
             }
-            let flow = &mut assignment.flow;
-            self.consumer.orders.extend(flow.pauses());
-            if flow.held() > 0 {
-                self.happened.note("records were held");
-            }
-            assert!(flow.running() <= self.limits.max_in_flight, "{} commands run", flow.running());
-            // Both counts were below the bound before the last batch came.
-            let (open, waiting) = (flow.open(), self.intake.waiting.len());
-            assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
+            self.consumer.orders.extend(assignment.flow.pauses());
         }
         self.end_draining(now);
     }
@@ -281,7 +315,7 @@ impl Instance {
             self.happened.note("not everything was drained in time");
         }
         self.stream.give_up();
-        self.intake.waiting.clear();
+        self.forget_unless_assigned();
         if draining.revoked {
             self.consumer.revoked = true;
         }

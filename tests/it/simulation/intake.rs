@@ -5,13 +5,13 @@ use super::crm::{Body, Incoming};
 use super::happened::Happened;
 use super::lane::{Job, Task};
 use super::outputs::Outputs;
-use crm_processor::flow::Flow;
 use crm_processor::flow::lanes::lane_of;
 use crm_processor::flow::offsets::Delivery;
 use crm_processor::flow::waiting::{Unready, Waiting};
+use crm_processor::flow::{Flow, Partition};
 use crm_processor::store::claims::Submission;
 use crm_processor::store::outcome::Coordinates;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 pub struct Intake {
@@ -23,13 +23,15 @@ pub struct Intake {
 /// Makes jobs of records.
 struct Reader {
     schemas: BTreeSet<u32>,
+    /// The last record of each partition that was admitted under this assignment.
+    admitted: BTreeMap<Partition, i64>,
     happened: Happened,
     defect: Option<Defect>,
 }
 
 impl Intake {
     pub fn new(defect: Option<Defect>) -> Self {
-        let reader = Reader { schemas: BTreeSet::new(), happened: Happened::default(), defect };
+        let reader = Reader { schemas: BTreeSet::new(), admitted: BTreeMap::new(), happened: Happened::default(), defect };
         Self { reader, waiting: Waiting::default(), asked_for: Vec::new() }
     }
 
@@ -51,6 +53,18 @@ impl Intake {
         }
     }
 
+    /// The partitions are given up.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.reader.admitted.clear();
+    }
+
+    /// How far the records that were admitted reach from the lowest incomplete one of their partition, at most.
+    pub fn span(&self, flow: &Flow<Job, Outputs>) -> i64 {
+        let reach = |(partition, low)| self.reader.admitted.get(&partition).map_or(0, |highest| highest + 1 - low);
+        flow.lows().map(reach).max().unwrap_or(0)
+    }
+
     pub fn happened(&self) -> &Happened {
         &self.reader.happened
     }
@@ -63,7 +77,7 @@ impl Reader {
             return Err(Unready::Lacks(record, schema));
         }
         match flow.deliver(record.at) {
-            Delivery::New => {}
+            Delivery::New => drop(self.admitted.insert(record.at.partition, record.at.offset)),
             Delivery::Known => return Ok(()),
             Delivery::TooFar => {
                 self.happened.note("a record was too far above the lowest incomplete one");
