@@ -256,6 +256,11 @@ impl Command {
         self.use_case.name().entity_type()
     }
 
+    /// The entity, as it is referenced: commands for which this is equal are about the same one.
+    pub fn entity_named(&self) -> (EntityType, &Reference) {
+        (self.entity_type(), &self.target)
+    }
+
     /// Tells requests with the same id and other contents apart: a UUIDv5 (OID namespace) of use case, value and expected
     /// version. How the entity is referenced does not count.
     pub fn fingerprint(&self) -> Uuid {

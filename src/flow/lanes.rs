@@ -4,9 +4,23 @@
 
 use super::Position;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Names a lane: a hash of partition and key. (Two keys with the same hash share a lane, which harms nobody.)
 pub type LaneId = u64;
+
+/// The lane of a record: that of its key, in its partition; without one that of the entity that it names; and what names
+/// none stays out of everybody's way.
+pub fn lane_of(at: Position, key: Option<&[u8]>, entity: Option<impl Hash>) -> LaneId {
+    let mut hasher = DefaultHasher::new();
+    at.partition.hash(&mut hasher);
+    match (key, entity) {
+        (Some(key), _) => key.hash(&mut hasher),
+        (None, Some(entity)) => entity.hash(&mut hasher),
+        (None, None) => at.offset.hash(&mut hasher),
+    }
+    hasher.finish()
+}
 
 /// Commands that may be decided together.
 pub trait Foldable {

@@ -1,8 +1,10 @@
 //! The stream, pure: state machines without I/O and without a clock. [`Flow`] is the life of one assignment of
 //! partitions: records are delivered, admitted to [`lanes`], finished, committed in [`batch`]es together with the
 //! [`offsets`] they complete. Nothing of it outlives the assignment. A process has a [`stream`] of assignments, one at a
-//! time, and records [`waiting`] to be admitted. The processor drives them between Kafka and the store.
+//! time, records [`waiting`] to be admitted, and an [`attempt`] at a transaction. The processor drives them between Kafka
+//! and the store.
 
+pub mod attempt;
 pub mod batch;
 pub mod lanes;
 pub mod offsets;

@@ -2,10 +2,12 @@
 //! under way when they are revoked or lost. What belongs to an earlier assignment is dropped wherever it turns up: its
 //! records are delivered again, to whoever has their partitions then.
 
+use super::attempt::{Refusal, Verdict};
 use super::batch::{Finished, Weighed};
 use super::lanes::{Foldable, LaneId};
 use super::offsets::Committed;
 use super::{Flow, Limits, Partition};
+use std::collections::BTreeSet;
 
 /// Counts the assignments of this process.
 pub type Epoch = u64;
@@ -19,19 +21,6 @@ pub struct Assignment<C, O, G> {
     pub generation: G,
     /// What happens to its records.
     pub flow: Flow<C, O>,
-}
-
-/// What became of a transaction.
-#[derive(Debug)]
-pub enum Ending<O> {
-    /// It was committed.
-    Committed,
-    /// Nothing of it took effect, and its records are to be tried again; these alone, for the broker refuses their outputs.
-    Aborted(Vec<Finished<O>>),
-    /// Nothing of it took effect: the partitions are not ours any more.
-    Stale,
-    /// It was committed if these offsets say so.
-    Uncertain(Vec<(Partition, Committed)>),
 }
 
 /// See the module.
@@ -88,19 +77,31 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
         }
     }
 
-    /// A transaction is over. Answers those of its records that are known to be committed.
-    pub fn published(&mut self, epoch: Epoch, records: Vec<Finished<O>>, ending: Ending<O>) -> Vec<Finished<O>> {
+    /// A transaction is over. Answers those of its records that are known to be committed. Of a record whose output is
+    /// refused, `redirect` sends that output elsewhere, if it can (true): then the record is tried again with the others;
+    /// else alone.
+    pub fn published(
+        &mut self,
+        epoch: Epoch,
+        records: Vec<Finished<O>>,
+        verdict: Verdict,
+        redirect: impl FnMut(&mut O, usize) -> bool,
+    ) -> Vec<Finished<O>> {
         let Some(flow) = self.flow(epoch) else {
-            return if matches!(ending, Ending::Committed) { records } else { Vec::new() };
+            return if verdict == Verdict::Committed { records } else { Vec::new() };
         };
-        match ending {
-            Ending::Committed => {
+        match verdict {
+            Verdict::Committed => {
                 flow.committed(records.len());
                 return records;
             }
-            Ending::Aborted(refused) => flow.aborted(records, refused),
-            Ending::Stale => self.give_up(),
-            Ending::Uncertain(now) => return flow.uncertain(records, &now),
+            Verdict::Aborted => flow.aborted(records, Vec::new()),
+            Verdict::Refused(refusals) => {
+                let (again, alone) = sort(records, &refusals, redirect);
+                flow.aborted(again, alone);
+            }
+            Verdict::Stale => self.give_up(),
+            Verdict::Uncertain(now) => return flow.uncertain(records, &now),
         }
         Vec::new()
     }
@@ -114,4 +115,21 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
     pub fn is_drained(&self) -> bool {
         self.assignment.as_ref().is_none_or(|a| a.flow.is_drained())
     }
+}
+
+/// Which records are tried again together, and which alone.
+fn sort<O>(
+    mut records: Vec<Finished<O>>,
+    refusals: &[Refusal],
+    mut redirect: impl FnMut(&mut O, usize) -> bool,
+) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
+    let mut alone = BTreeSet::new();
+    for refusal in refusals {
+        if !redirect(&mut records[refusal.record].outputs, refusal.output) {
+            alone.insert(refusal.record);
+        }
+    }
+    let (alone, again): (Vec<_>, Vec<_>) = (0..).zip(records).partition(|(n, _)| alone.contains(n));
+    let records = |numbered: Vec<(usize, _)>| numbered.into_iter().map(|(_, record)| record).collect();
+    (records(again), records(alone))
 }

@@ -1,5 +1,9 @@
 //! The state machines of the stream: each by itself in tables, and whole lives of assignments at random.
 
+mod attempt;
+mod stream;
+mod waiting;
+
 use super::batch::{Batches, Finished, Weighed};
 use super::lanes::{Foldable, Lanes};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets};

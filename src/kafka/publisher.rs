@@ -1,16 +1,16 @@
 //! The publishing thread: owns the transactional producer and commits one transaction at a time. No transaction is open
 //! while it waits. rdkafka's transaction calls block, so they live on this thread.
 //!
-//! After an error that leaves the outcome open it abandons the producer, makes a new one (which makes the coordinator end
-//! the old transaction one way or the other), and lets the committed offsets say which it was.
+//! Which call follows which, and what an error leaves open, is decided by `flow::attempt`; here the calls are made, and
+//! librdkafka's errors are told apart.
 
 use super::consumer::{self, CommandConsumer, Generation};
 use super::{Headers, Output, Outputs, StartFault};
 use crate::fail_points::FailPoint;
+use crate::flow::OffsetCommit;
+use crate::flow::attempt::{Failure, Refusal, Step, Verdict};
 use crate::flow::batch::Finished;
-use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
-use crate::flow::{OffsetCommit, Partition};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -51,32 +51,6 @@ pub struct Published<M> {
     pub verdict: Verdict,
     /// From its beginning to the verdict.
     pub took: Duration,
-}
-
-/// What became of a transaction.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It was committed.
-    Committed,
-    /// It was aborted, because the broker refuses outputs of these records.
-    Refused(Vec<Refusal>),
-    /// It was aborted; it may be tried again.
-    Aborted,
-    /// It was aborted: the partitions are not ours any more.
-    Stale,
-    /// It was committed if these offsets say so. The producer is a new one.
-    Uncertain(Vec<(Partition, Committed)>),
-}
-
-/// An output that the broker does not take.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The record's place in the transaction.
-    pub record: usize,
-    /// The output's place in the record's.
-    pub output: usize,
-    /// What the broker says.
-    pub code: Code,
 }
 
 /// The publishing thread. It ends when `publications` is dropped.
@@ -151,12 +125,6 @@ fn create(config: &ClientConfig) -> Result<TransactionalProducer, KafkaError> {
     config.create_with_context(Context::default())
 }
 
-/// Why a transaction did not come to its commit.
-enum Failure {
-    Refused(Vec<Refusal>),
-    Transaction(KafkaError),
-}
-
 struct Publisher<M> {
     producer: TransactionalProducer,
     config: ClientConfig,
@@ -179,58 +147,38 @@ impl<M> Publisher<M> {
     }
 
     fn publish(&mut self, publication: &Publication<M>) -> Verdict {
-        let failure = match self.attempt(publication) {
-            Ok(()) => return Verdict::Committed,
-            Err(failure) => failure,
-        };
-        match failure {
-            Failure::Refused(refusals) => {
-                if self.abort() {
-                    Verdict::Refused(refusals)
-                } else {
-                    self.start_over(publication)
-                }
+        let deadline = Instant::now() + TRANSACTION;
+        let mut step = Step::FIRST;
+        loop {
+            let result = match &step {
+                Step::Produce => self.produce(publication, deadline),
+                Step::Flush => self.flush(publication, deadline),
+                Step::SendOffsets => self.send_offsets(publication, deadline),
+                Step::Commit => retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(failure),
+                Step::Abort(_) => self.abort(),
+                Step::StartOver => return self.start_over(publication),
+                Step::Over(verdict) => return verdict.clone(),
+            };
+            if result.is_ok() {
+                step.reached();
             }
-            Failure::Transaction(error) => {
-                tracing::warn!(%error, records = publication.records.len(), "a Kafka transaction failed");
-                let stale = is_stale(&error);
-                // Only an error that asks for an abort says that nothing was committed.
-                if requires_abort(&error) && self.abort() {
-                    if stale { Verdict::Stale } else { Verdict::Aborted }
-                } else {
-                    self.start_over(publication)
-                }
-            }
+            step = step.then(result);
         }
     }
 
-    fn attempt(&self, publication: &Publication<M>) -> Result<(), Failure> {
-        let deadline = Instant::now() + TRANSACTION;
-        self.producer.context().take_failures();
-        self.producer.begin_transaction().map_err(Failure::Transaction)?;
-        self.produce(publication, deadline)?;
-        self.flush(publication, deadline)?;
-        FailPoint::OutputsSent.reach();
-        let offsets = offsets(&self.topic, &publication.offsets).map_err(Failure::Transaction)?;
-        // After the flush: before it, the coordinator would still be busy with the outputs' partitions.
-        retrying(deadline, || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION))
-            .map_err(Failure::Transaction)?;
-        FailPoint::OffsetsSent.reach();
-        retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(Failure::Transaction)?;
-        FailPoint::Committed.reach();
-        Ok(())
-    }
-
+    /// Sends all outputs, even if some are refused at once.
     fn produce(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+        self.producer.context().take_failures();
+        self.producer.begin_transaction().map_err(failure)?;
         let mut refusals = Vec::new();
         let mut place = 0;
-        for (record, finished) in publication.records.iter().enumerate() {
-            for (output, it) in finished.outputs.outputs.iter().enumerate() {
-                match self.send(it, place, deadline) {
+        for finished in &publication.records {
+            for output in &finished.outputs.outputs {
+                match self.send(output, place, deadline) {
                     Ok(()) => (),
                     Err(error) => match error.rdkafka_error_code() {
-                        Some(code) if is_refusal(code) => refusals.push(Refusal { record, output, code }),
-                        _ => return Err(Failure::Transaction(error)),
+                        Some(code) if is_refusal(code) => refusals.push(refusal(publication, place, code)),
+                        _ => return Err(failure(error)),
                     },
                 }
                 place += 1;
@@ -262,32 +210,27 @@ impl<M> Publisher<M> {
         while !flush_step(&self.producer) {
             self.producer.poll(Duration::ZERO);
             if Instant::now() >= deadline {
-                return Err(Failure::Transaction(KafkaError::Flush(Code::OperationTimedOut)));
+                return Err(failure(KafkaError::Flush(Code::OperationTimedOut)));
             }
         }
         let failures = self.producer.context().take_failures();
         let Some((_, code)) = failures.first() else { return Ok(()) };
-        let refusals: Vec<_> = failures
-            .iter()
-            .filter(|(_, code)| is_refusal(*code))
-            .map(|(place, code)| refusal(publication, *place, *code))
-            .collect();
-        Err(if refusals.is_empty() {
-            Failure::Transaction(KafkaError::MessageProduction(*code))
-        } else {
-            Failure::Refused(refusals)
-        })
+        let refused = failures.iter().filter(|(_, code)| is_refusal(*code));
+        let refusals: Vec<_> = refused.map(|(place, code)| refusal(publication, *place, *code)).collect();
+        Err(if refusals.is_empty() { failure(KafkaError::MessageProduction(*code)) } else { Failure::Refused(refusals) })
     }
 
-    /// True if it is certain that nothing of the transaction took effect.
-    fn abort(&self) -> bool {
+    fn send_offsets(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+        let offsets = offsets(&self.topic, &publication.offsets).map_err(failure)?;
+        let send = || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION);
+        retrying(deadline, send).map_err(failure)
+    }
+
+    fn abort(&self) -> Result<(), Failure> {
         self.producer.poll(Duration::ZERO);
         let aborted = retrying(Instant::now() + TRANSACTION, || self.producer.abort_transaction(TRANSACTION));
-        if let Err(error) = &aborted {
-            tracing::warn!(%error, "a Kafka transaction could not be aborted");
-        }
         self.producer.poll(Duration::ZERO);
-        aborted.is_ok()
+        aborted.map_err(failure)
     }
 
     /// A new producer. Its registration ends whatever transaction the old one has left.
@@ -344,16 +287,43 @@ impl<M> Publisher<M> {
     }
 }
 
+/// The output at this place is refused.
+impl Step {
+    /// Where test builds can be told to die.
+    fn reached(&self) {
+        match self {
+            Self::Flush => FailPoint::OutputsSent.reach(),
+            Self::SendOffsets => FailPoint::OffsetsSent.reach(),
+            Self::Commit => FailPoint::Committed.reach(),
+            Self::Produce | Self::Abort(_) | Self::StartOver | Self::Over(_) => {}
+        }
+    }
+}
+
 fn refusal<M>(publication: &Publication<M>, place: usize, code: Code) -> Refusal {
     let mut output = place;
     for (record, finished) in publication.records.iter().enumerate() {
-        let count = finished.outputs.outputs.len();
-        if output < count {
-            return Refusal { record, output, code };
+        let outputs = &finished.outputs.outputs;
+        if let Some(refused) = outputs.get(output) {
+            let (topic, at) = (&refused.topic, finished.at);
+            tracing::error!(%topic, partition = at.partition, offset = at.offset, %code, "the broker refuses an output");
+            return Refusal { record, output };
         }
-        output -= count;
+        output -= outputs.len();
     }
     unreachable!("the place was counted through the same records")
+}
+
+/// What an error of the transaction as a whole says.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failure(error: KafkaError) -> Failure {
+    tracing::warn!(%error, "a Kafka transaction failed");
+    // Only an error that asks for an abort says that nothing was committed.
+    match (requires_abort(&error), is_stale(&error)) {
+        (true, false) => Failure::Abortable,
+        (true, true) => Failure::Stale,
+        (false, _) => Failure::Unknown,
+    }
 }
 
 /// Tries again while librdkafka says that this may help.

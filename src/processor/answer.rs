@@ -7,8 +7,6 @@ use crate::config;
 use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::Transaction;
-use crate::flow::batch::Finished;
-use crate::kafka::publisher::Refusal;
 use crate::kafka::{Output, OutputKind, Outputs};
 use crate::store::ConditionalStore;
 use crate::store::claims::Decided;
@@ -68,40 +66,23 @@ impl Topics {
         }
     }
 
-    /// After a refusal: replies to a topic of the CRM's choice go to the default one and are tried again at once; records
-    /// with other refused outputs are taken out and answered, to be held.
-    pub fn rework<M>(
-        &self,
-        records: &mut Vec<Finished<Outputs<M>>>,
-        refusals: &[Refusal],
-        metrics: &Metrics,
-    ) -> Vec<Finished<Outputs<M>>> {
-        let mut held = BTreeSet::new();
-        for refusal in refusals {
-            let at = records[refusal.record].at;
-            let output = &mut records[refusal.record].outputs.outputs[refusal.output];
-            tracing::error!(topic = %output.topic, partition = at.partition, offset = at.offset, code = %refusal.code, "the broker refuses an output");
-            metrics.outputs_refused.of(self.label(output)).inc();
-            if output.kind == OutputKind::Reply && output.topic != self.replies {
-                metrics.reply_topics_refused.inc();
-                output.topic = self.replies.clone();
-                output.partition = None;
-            } else if output.kind == OutputKind::Reply && output.partition.take().is_some() {
-                metrics.reply_partitions_ignored.inc();
-            } else {
-                held.insert(refusal.record);
-            }
+    /// Where an output goes that the broker refuses: a reply to a topic of the CRM's choice to the default one, one to a
+    /// partition of the CRM's choice to any. False: nowhere else.
+    pub fn redirect(&self, output: &mut Output, metrics: &Metrics) -> bool {
+        metrics.outputs_refused.of(self.label(output)).inc();
+        if output.kind == OutputKind::Reply && output.topic != self.replies {
+            metrics.reply_topics_refused.inc();
+            output.topic = self.replies.clone();
+            output.partition = None;
+            return true;
         }
-        let (mut kept, mut taken_out) = (Vec::new(), Vec::new());
-        for (n, record) in std::mem::take(records).into_iter().enumerate() {
-            if held.contains(&n) { taken_out.push(record) } else { kept.push(record) }
+        let redirected = output.kind == OutputKind::Reply && output.partition.take().is_some();
+        if redirected {
+            metrics.reply_partitions_ignored.inc();
         }
-        *records = kept;
-        taken_out
+        redirected
     }
-}
 
-impl Topics {
     fn label(&self, output: &Output) -> OutputTopic {
         match output.kind {
             OutputKind::Reply if output.topic == self.replies => OutputTopic::Replies,

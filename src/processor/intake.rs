@@ -5,9 +5,9 @@ use crate::config::Config;
 use crate::domain::command::{Command, RawCommand, Rules};
 use crate::domain::rejection::Rejection;
 use crate::flow::Flow;
-use crate::flow::lanes::{Foldable, LaneId};
+use crate::flow::lanes::{Foldable, lane_of};
 use crate::flow::offsets::Delivery;
-use crate::flow::waiting::Waiting;
+use crate::flow::waiting::{Unready, Waiting};
 use crate::kafka::{Outputs, Record};
 use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
@@ -17,8 +17,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::wire::command::{Unreadable, frame};
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -49,9 +47,7 @@ pub enum Task {
 impl Foldable for Job {
     fn folds_with(&self, next: &Self) -> bool {
         match (&self.task, &next.task) {
-            (Task::Decide(a), Task::Decide(b)) => {
-                a.command.entity_type() == b.command.entity_type() && a.command.target == b.command.target
-            }
+            (Task::Decide(a), Task::Decide(b)) => a.command.entity_named() == b.command.entity_named(),
             _ => false,
         }
     }
@@ -62,26 +58,26 @@ pub struct SchemaLoaded(u32);
 
 /// What happens to records before they have a lane.
 pub struct Intake {
+    reader: Reader,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    /// Records that can't be admitted yet; they may lack the schema with an id.
+    waiting: Waiting<Record, u32>,
+    loaded: mpsc::UnboundedSender<SchemaLoaded>,
+}
+
+/// Makes jobs of records.
+struct Reader {
     topic: Arc<str>,
     max_command_bytes: usize,
     rules: Rules,
     registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
-    health: Arc<Health>,
-    /// Records that can't be admitted yet.
-    waiting: Waiting<Record>,
-    /// Schema ids being asked for.
-    loading: HashSet<u32>,
-    loaded: mpsc::UnboundedSender<SchemaLoaded>,
 }
 
 type CommandFlow = Flow<Job, Outputs<Memo>>;
 
-/// Why a record can't be admitted yet.
-enum Wait {
-    Schema(u32),
-    Span,
-}
+/// The writer's schema of this id is not known yet.
+struct NoSchema(u32);
 
 impl Intake {
     /// With the channel by which it learns of schemas.
@@ -92,32 +88,26 @@ impl Intake {
         health: Arc<Health>,
     ) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
         let (loaded, receiver) = schema_channel();
-        let intake = Self {
+        let reader = Reader {
             topic: config.kafka.topics.commands.as_str().into(),
             max_command_bytes: config.kafka.max_command_bytes,
             rules: Rules { segments: config.segments.clone() },
             registry,
-            metrics,
-            health,
-            waiting: Waiting::default(),
-            loading: HashSet::new(),
-            loaded,
         };
+        let intake = Self { reader, health, metrics, waiting: Waiting::default(), loaded };
         (intake, receiver)
     }
 
     /// A record arrived.
     pub fn take(&mut self, record: Record, flow: &mut CommandFlow) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.take(record.at.partition, record, flow, |record, flow| self.admit_or_ask(record, flow));
-        self.waiting = waiting;
+        self.waiting.take(record.at.partition, record, flow, |record, flow| self.reader.admit(record, flow));
+        self.load_schemas();
     }
 
     /// Admits what could not be admitted before, as far as it can be now.
     pub fn resume(&mut self, flow: &mut CommandFlow) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.resume(flow, |record, flow| self.admit_or_ask(record, flow));
-        self.waiting = waiting;
+        self.waiting.resume(flow, |record, flow| self.reader.admit(record, flow));
+        self.load_schemas();
     }
 
     /// Those that wait may find that something has changed.
@@ -127,8 +117,7 @@ impl Intake {
 
     /// A schema that was asked for is there.
     pub fn schema_loaded(&mut self, SchemaLoaded(id): SchemaLoaded) {
-        self.loading.remove(&id);
-        self.stir();
+        self.waiting.fetched(&id);
     }
 
     /// The partitions are given up.
@@ -141,38 +130,30 @@ impl Intake {
         self.waiting.len()
     }
 
-    /// Asks for what a record lacks that can't be admitted yet.
-    fn admit_or_ask(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Record> {
-        self.admit(record, flow).map_err(|unready| {
-            let (record, wait) = *unready;
-            self.wait(&wait);
-            record
-        })
-    }
-
-    fn wait(&mut self, wait: &Wait) {
-        let Wait::Schema(id) = *wait else { return };
-        if self.loading.insert(id) {
-            let (registry, loaded, metrics, health) =
-                (self.registry.clone(), self.loaded.clone(), self.metrics.clone(), self.health.clone());
+    fn load_schemas(&mut self) {
+        for id in self.waiting.wanted() {
+            let (registry, loaded) = (self.reader.registry.clone(), self.loaded.clone());
+            let (metrics, health) = (self.metrics.clone(), self.health.clone());
             tokio::spawn(async move {
                 load(&registry, id, &metrics, &health).await;
                 let _ = loaded.send(SchemaLoaded(id));
             });
         }
     }
+}
 
-    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Box<(Record, Wait)>> {
+impl Reader {
+    fn admit(&self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, u32>> {
         let headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
         let read = match self.read(&record, &headers) {
             Ok(read) => read,
-            Err(wait) => return Err(Box::new((record, wait))),
+            Err(NoSchema(id)) => return Err(Unready::Lacks(record, id)),
         };
         let at = record.at;
         match flow.deliver(at) {
             Delivery::New => (),
             Delivery::Known => return Ok(()),
-            Delivery::TooFar => return Err(Box::new((record, Wait::Span))),
+            Delivery::TooFar => return Err(Unready::TooFar(record)),
         }
         let task = match read {
             Err(unreadable) => Task::Bury(unreadable),
@@ -181,12 +162,13 @@ impl Intake {
                 Ok(command) => Task::Decide(Box::new(self.submission(command, &record, &headers))),
             },
         };
-        let lane = lane_of(&record, &task);
+        let entity = if let Task::Decide(submission) = &task { Some(submission.command.entity_named()) } else { None };
+        let lane = lane_of(at, record.key.as_deref(), entity);
         flow.admit(at, lane, Job { record, headers, task });
         Ok(())
     }
 
-    fn read(&self, record: &Record, headers: &CommandHeaders) -> Result<Result<RawCommand, Unreadable>, Wait> {
+    fn read(&self, record: &Record, headers: &CommandHeaders) -> Result<Result<RawCommand, Unreadable>, NoSchema> {
         if headers.oversized_correlation {
             return Ok(Err(Unreadable::CorrelationHeaderTooLong));
         }
@@ -198,7 +180,7 @@ impl Intake {
             Err(unreadable) => return Ok(Err(unreadable)),
         };
         match self.registry.cached(id) {
-            None => Err(Wait::Schema(id)),
+            None => Err(NoSchema(id)),
             Some(schema) => Ok(schema.and_then(|schema| schema.decode(body))),
         }
     }
@@ -213,18 +195,6 @@ impl Intake {
 #[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]
 fn schema_channel() -> (mpsc::UnboundedSender<SchemaLoaded>, mpsc::UnboundedReceiver<SchemaLoaded>) {
     mpsc::unbounded_channel()
-}
-
-/// The key, in its partition; without one the entity; and what is no command stays out of everybody's way.
-fn lane_of(record: &Record, task: &Task) -> LaneId {
-    let mut hasher = DefaultHasher::new();
-    record.at.partition.hash(&mut hasher);
-    match (&record.key, task) {
-        (Some(key), _) => key.hash(&mut hasher),
-        (None, Task::Decide(submission)) => (submission.command.entity_type(), &submission.command.target).hash(&mut hasher),
-        (None, _) => record.at.offset.hash(&mut hasher),
-    }
-    hasher.finish()
 }
 
 /// Asks until the registry answers, for only the registry's word makes an id unknown.

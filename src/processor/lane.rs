@@ -21,6 +21,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// How long a record rests that a bug keeps from being answered, before it is tried again.
 const AFTER_BUG: Duration = Duration::from_secs(1);
@@ -41,14 +42,15 @@ pub struct Shared<S> {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// Starts a run; `finished` learns of its end.
+/// Starts a run; `finished` learns of its end. It can be aborted at any moment: whoever has the partition then decides its
+/// commands again.
 pub fn spawn<S: ConditionalStore>(
     shared: Arc<Shared<S>>,
     run: Run<Job>,
     epoch: Epoch,
     finished: mpsc::UnboundedSender<RunFinished>,
-) {
-    tokio::spawn(async move {
+) -> AbortHandle {
+    let run = tokio::spawn(async move {
         let lane = run.lane;
         let submissions: Vec<Submission> = run.commands.iter().filter_map(|(_, job)| submission(job)).cloned().collect();
         let mut decided = shared.decide(&submissions).await.into_iter();
@@ -59,6 +61,7 @@ pub fn spawn<S: ConditionalStore>(
         }
         let _ = finished.send(RunFinished { epoch, lane, results });
     });
+    run.abort_handle()
 }
 
 fn submission(job: &Job) -> Option<&Submission> {

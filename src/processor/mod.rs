@@ -10,12 +10,13 @@ mod lane;
 
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::flow::attempt::Verdict;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::LaneId;
-use crate::flow::stream::{Ending, Epoch, Stream};
+use crate::flow::stream::{Epoch, Stream};
 use crate::flow::{Flow, Limits, Partition};
 use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
-use crate::kafka::publisher::{self, Publication, Published, Publishing, Verdict};
+use crate::kafka::publisher::{self, Publication, Published, Publishing};
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
@@ -27,11 +28,13 @@ use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use answer::{Memo, Topics};
 use intake::{Intake, Job};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
@@ -98,6 +101,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stopping: Stopping::No,
         orders,
         publications,
+        runs: HashMap::new(),
         finished: finished_sender,
     };
     processor.run(Channels { notices, batches, published, finished, schemas }, shutdown, consumer_thread).await;
@@ -156,6 +160,8 @@ struct Processor<S> {
     stopping: Stopping,
     orders: std_mpsc::Sender<Order>,
     publications: std_mpsc::Sender<Publication<Memo>>,
+    /// The runs of the present assignment.
+    runs: HashMap<LaneId, AbortHandle>,
     finished: mpsc::UnboundedSender<RunFinished>,
 }
 
@@ -237,25 +243,23 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn run_finished(&mut self, run: RunFinished) {
+        if self.stream.flow(run.epoch).is_some() {
+            self.runs.remove(&run.lane);
+        }
         self.stream.run_finished(run.epoch, run.lane, run.results);
     }
 
     fn published(&mut self, published: Published<Memo>) {
-        let Published { epoch, mut records, verdict, took } = published;
+        let Published { epoch, records, verdict, took } = published;
         self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
-        let ending = match verdict {
-            Verdict::Committed => Ending::Committed,
-            Verdict::Aborted => Ending::Aborted(Vec::new()),
-            Verdict::Refused(refusals) => Ending::Aborted(self.shared.topics.rework(&mut records, &refusals, &self.metrics)),
-            Verdict::Uncertain(committed) => Ending::Uncertain(committed),
-            Verdict::Stale => Ending::Stale,
-        };
         // However it ended, the lowest incomplete record may be another one now.
         self.intake.stir();
-        let done = self.stream.published(epoch, records, ending);
+        let (topics, metrics) = (&self.shared.topics, &self.metrics);
+        let redirect = |record: &mut Outputs<Memo>, output: usize| topics.redirect(&mut record.outputs[output], metrics);
+        let done = self.stream.published(epoch, records, verdict, redirect);
         self.shared.count(&done, (self.shared.clock)());
         self.forget_unless_assigned();
     }
@@ -269,6 +273,8 @@ impl<S: ConditionalStore> Processor<S> {
     fn forget_unless_assigned(&mut self) {
         if self.stream.current().is_none() {
             self.intake.clear();
+            // While the store is away they would go on for ever, and every assignment would add more.
+            self.runs.drain().for_each(|(_, run)| run.abort());
             self.metrics.partitions_assigned.set(0);
             self.metrics.consumer_lag.forget_all();
         }
@@ -308,7 +314,9 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
-                lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
+                let lane = run.lane;
+                let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
+                self.runs.insert(lane, running);
             }
             if let Some(transaction) = assignment.flow.next_transaction() {
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());

@@ -137,7 +137,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// # Errors
     /// A fault leaves open which of the run took effect. Going round again with the same run is right at any time.
     pub async fn decide(&self, run: &[Submission]) -> Result<Vec<Decided>, StoreFault> {
-        debug_assert!(run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].command.target == w[1].command.target));
+        debug_assert!(run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].command.entity_named() == w[1].command.entity_named()));
         let mut decided = Vec::with_capacity(run.len());
         let mut contended = false;
         while let Some(next) = run.get(decided.len()) {

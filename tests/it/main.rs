@@ -32,6 +32,7 @@ mod proxy;
 mod registry;
 mod rejections;
 mod restarts;
+mod seeds;
 mod servers;
 mod simulation;
 mod sizes;

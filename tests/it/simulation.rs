@@ -6,7 +6,7 @@
 //! Readers of committed records must see exactly one reply to each record and one Business Transaction for each change,
 //! in order, and nothing may be lost. That the checks find what they should is shown by [`Defect`]s.
 //!
-//! All follows from the seed: `CRM_SEED=n` runs one, `CRM_SEEDS=n` so many.
+//! All follows from the seed: see `seeds`.
 
 mod broker;
 mod check;
@@ -16,6 +16,7 @@ mod defects;
 mod expected;
 mod group;
 mod happened;
+mod held;
 mod instance;
 mod intake;
 mod lane;
@@ -24,25 +25,24 @@ mod outputs;
 mod publisher;
 mod weakened;
 
+use crate::seeds;
 use defects::Defect;
 use happened::EVENTS;
 use life::{Summary, live};
 
-/// A life takes some 3 ms.
-const SEEDS: u64 = 3_000;
+/// A life takes some 2 ms.
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn whatever_happens_each_record_is_answered_once_and_each_change_published_once() {
     let (mut lives, mut total) = (0_u64, Summary::default());
-    for seed in seeds(SEEDS) {
-        let reproduce = Reproduce(seed);
-        let summary = live(seed, None);
-        drop(reproduce);
+    let take = |summary: Summary| {
         lives += 1;
         total.records += summary.records;
         total.steps += summary.steps;
         total.happened.add(&summary.happened);
-    }
+    };
+    seeds::each(SEEDS, |seed| live(seed, None), take);
     println!("{lives} lives, {} records, {} steps, {:#?}", total.records, total.steps, total.happened.0);
     if lives >= SEEDS {
         let missing: Vec<_> = EVENTS.iter().filter(|event| !total.happened.0.contains_key(*event)).collect();
@@ -52,26 +52,7 @@ fn whatever_happens_each_record_is_answered_once_and_each_change_published_once(
 
 #[test]
 fn a_seed_says_everything() {
-    for seed in seeds(3) {
+    for seed in seeds::range(10).take(10) {
         assert_eq!(live(seed, None), live(seed, None), "seed {seed}");
-    }
-}
-
-fn seeds(default: u64) -> std::ops::Range<u64> {
-    let variable = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
-    match variable("CRM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..variable("CRM_SEEDS").unwrap_or(default),
-    }
-}
-
-/// Says how to run a seed again, if it fails.
-struct Reproduce(u64);
-
-impl Drop for Reproduce {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("re-run with CRM_SEED={}", self.0);
-        }
     }
 }

@@ -1,7 +1,10 @@
 //! Runs: the same outcomes as one at a time, with one write for what can be folded.
 
-use super::simulation::{Reproduce, pick, seeds, submission};
+use super::simulation::pick;
+use super::simulation::scene::{reference, submission};
+use super::simulation::tasks::complete;
 use super::world::{World, assert_replay, decide, published, refused};
+use crate::seeds;
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::rejection::Rejection;
@@ -68,13 +71,11 @@ pub async fn a_run_for_nobody_takes_one_write<S: ConditionalStore>(w: &World<S>)
 
 #[test]
 fn a_run_has_the_same_outcomes_as_its_commands_one_at_a_time() {
-    for seed in seeds(500) {
-        let reproduce = Reproduce(seed);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
-        let outcomes = [true, false].map(|folded| runtime.block_on(decide_all(seed, folded)));
+    let compare = |seed| {
+        let outcomes = [true, false].map(|folded| complete(decide_all(seed, folded)));
         assert_eq!(outcomes[0], outcomes[1], "folded, one at a time");
-        drop(reproduce);
-    }
+    };
+    seeds::each(500, compare, |()| ());
 }
 
 /// The answers to the commands of a seed, and the changes of all entities.
@@ -107,15 +108,11 @@ async fn decide_all(seed: u64, folded: bool) -> (Vec<Decided>, Vec<Vec<HistoryEn
 
 /// Commands about one entity under one reference; request ids from few, so that some come again.
 fn run(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
-    let first = submission(world, "r0", random);
-    let same =
-        |s: &Submission| (&s.command.target, s.command.entity_type()) == (&first.command.target, first.command.entity_type());
+    let (entity_type, named) = reference(world, random);
     let mut run = Vec::new();
     while run.len() < 8 {
-        let next = submission(world, pick(random, &["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]), random);
-        if same(&next) {
-            run.push(next);
-        }
+        let request = pick(random, &["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]);
+        run.push(submission(world, request, entity_type, named.clone(), random));
     }
     run
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Records in a batch, at most.
 pub const BATCH: usize = 4;
 /// Batches between consumer and processor.
-const BATCHES: usize = 2;
+pub const BATCHES: usize = 2;
 
 pub enum Notice {
     Assigned { epoch: Epoch, partitions: Vec<(Partition, Committed)>, membership: Membership },

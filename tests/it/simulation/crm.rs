@@ -29,6 +29,8 @@ pub struct Incoming {
     pub named: bool,
     /// The writer's schema, which each instance must fetch first.
     pub schema: u32,
+    /// How often the retention had been over when it was written.
+    pub era: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +86,8 @@ pub struct Crm {
     pub left: u64,
     next: Vec<i64>,
     /// Per mille of the records that stand behind a wide gap.
-    wide_gaps: u64,
+    pub wide_gaps: u64,
+    pub era: u32,
     sent: Vec<(Option<String>, Command)>,
 }
 
@@ -92,7 +95,7 @@ impl Crm {
     pub fn new(mut random: Random, partitions: Partition, records: u64) -> Self {
         let next = (0..partitions).map(|_| pick(&mut random, &[0, 7, 1_000_000_000])).collect();
         let wide_gaps = pick(&mut random, &[0, 0, 0, 200]);
-        Self { random, left: records, next, wide_gaps, sent: Vec::new() }
+        Self { random, left: records, next, wide_gaps, era: 0, sent: Vec::new() }
     }
 
     /// Writes one record.
@@ -121,7 +124,7 @@ impl Crm {
         self.next[partition] = offset + 1;
         let at = Position { partition: Partition::try_from(partition).expect("few"), offset };
         let (named, schema) = (self.random.chance(200), u32::from(self.random.chance(100)));
-        topic[partition].push(Incoming { at, key, body, named, schema });
+        topic[partition].push(Incoming { at, key, body, named, schema, era: self.era });
     }
 
     /// The CRM did not get its answer in time, and asks again.

@@ -35,6 +35,8 @@ pub enum Defect {
     RefusedIsDropped,
     /// Results of an earlier assignment are taken for the present one's.
     LateResultsTaken,
+    /// Records fetched under an earlier assignment are taken in under the present one.
+    StaleBatchTaken,
     /// Commands with the same key may overtake each other.
     LanesWithoutKeys,
     /// Records wait on after a transaction whose end was unknown at first.
@@ -77,6 +79,7 @@ defects! {
     a_dropped_outcome_condition_is_found: OutcomeConditionDropped,
     refused_outputs_that_are_dropped_are_found: RefusedIsDropped,
     late_results_of_an_earlier_assignment_are_found: LateResultsTaken,
+    batches_of_an_earlier_assignment_are_found: StaleBatchTaken,
     commands_that_overtake_each_other_are_found: LanesWithoutKeys,
     records_that_wait_for_ever_are_found: WaitingNotStirred,
 }

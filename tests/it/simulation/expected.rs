@@ -1,5 +1,5 @@
 //! What the commands about customers must be answered: each customer's stand in one lane, so that deciding them one after
-//! another, in the order of the topic, says it to the letter.
+//! another, in the order of the topic, says it to the letter; when each was decided is taken from its answer.
 
 use super::crm::{Body, Incoming, entities};
 use crm_processor::domain::Timestamp;
@@ -16,12 +16,24 @@ use uuid::Uuid;
 /// What was decided first for a request: its contents, its answer.
 type Outcomes = BTreeMap<(Option<Uuid>, String), (Uuid, Answer)>;
 
-/// The answers to all commands about customers in `topic`, if those at `given_up` came to nothing for a bug.
-pub fn answers(topic: &[Vec<Incoming>], given_up: &BTreeSet<Position>, now: Timestamp) -> BTreeMap<Position, Decided> {
+/// The answers to all commands about customers in `topic`, if those at `given_up` came to nothing for a bug, and each was
+/// decided at the time that `decided_at` says.
+pub fn answers(
+    topic: &[Vec<Incoming>],
+    given_up: &BTreeSet<Position>,
+    decided_at: impl Fn(Position) -> Timestamp,
+) -> BTreeMap<Position, Decided> {
     let mut customers: Vec<Entity> = entities().filter(|e| e.entity_type == EntityType::Customer).collect();
     let mut outcomes = Outcomes::new();
     let mut answers = BTreeMap::new();
-    for record in topic.iter().flatten() {
+    let mut records: Vec<&Incoming> = topic.iter().flatten().collect();
+    records.sort_by_key(|r| r.era);
+    let mut era = 0;
+    for record in records {
+        if std::mem::replace(&mut era, record.era) < record.era {
+            // Only changes are remembered for ever.
+            outcomes.retain(|_, (_, answer)| matches!(answer, Answer::Changed(_)));
+        }
         let Body::Command(command) = &record.body else { continue };
         if command.entity_type() != EntityType::Customer {
             continue;
@@ -40,7 +52,7 @@ pub fn answers(topic: &[Vec<Incoming>], given_up: &BTreeSet<Position>, now: Time
                 let answer = if given_up.contains(&record.at) {
                     Answer::Rejected(Rejection::InternalError)
                 } else {
-                    first_answer(customer, command, record, now)
+                    first_answer(customer, command, record, decided_at(record.at))
                 };
                 outcomes.insert(request, (command.fingerprint(), answer.clone()));
                 Decided { publish: matches!(answer, Answer::Changed(_)), answer, replayed: false }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 /// All that must happen now and then.
-pub const EVENTS: [&str; 17] = [
+pub const EVENTS: [&str; 20] = [
     "a commit came late",
+    "a lane was held",
     "a record was too far above the lowest incomplete one",
     "a transaction had refused outputs",
     "a transaction that was uncertain turned out committed",
@@ -18,7 +19,9 @@ pub const EVENTS: [&str; 17] = [
     "an assignment was revoked",
     "an instance crashed",
     "an instance was shut down",
+    "batches came after their assignment",
     "not everything was drained in time",
+    "outcomes expired",
     "records were held",
     "results came after their assignment",
 ];

@@ -3,22 +3,23 @@
 
 use super::Defect;
 use super::broker::{Broker, TransactionalId};
-use super::consumer::{BATCH, Consumer, Notice};
+use super::consumer::{BATCH, BATCHES, Consumer, Notice};
 use super::group::Membership;
 use super::happened::Happened;
 use super::intake::Intake;
 use super::lane::{Job, process};
 use super::outputs::{Output, Outputs};
-use super::publisher::{Publication, Published, Publisher, Trouble, Verdict};
+use super::publisher::{self, Publication, Published, Publisher, Trouble};
 use super::weakened::Weakened;
+use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::LaneId;
-use crm_processor::flow::offsets::Committed;
-use crm_processor::flow::stream::{Ending, Epoch, Stream};
+use crm_processor::flow::offsets::{Committed, MAX_SPAN};
+use crm_processor::flow::stream::{Epoch, Stream};
 use crm_processor::flow::{Flow, Limits, Partition};
 use crm_processor::store::claims::Claims;
 use crm_processor::store::simulated::Random;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ type Results = Vec<Finished<Outputs>>;
 struct Run {
     epoch: Epoch,
     lane: LaneId,
+    commands: usize,
     work: Pin<Box<dyn Future<Output = Results>>>,
 }
 
@@ -105,8 +107,13 @@ impl Instance {
     /// What has happened to it.
     pub fn happened(&self) -> Happened {
         let mut happened = self.happened.clone();
-        happened.add(&self.intake.happened);
+        happened.add(self.intake.happened());
         happened
+    }
+
+    /// True if no command is being decided.
+    pub fn is_idle(&self) -> bool {
+        self.runs.is_empty()
     }
 
     /// True if it has shut down in good order.
@@ -140,6 +147,26 @@ impl Instance {
                 }
             }
         }
+        self.check_bounds();
+    }
+
+    /// Whatever happens, no queue grows beyond its bound.
+    fn check_bounds(&mut self) {
+        let batches = self.consumer.batches.len();
+        assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
+        let running: usize = self.runs.iter().map(|run| run.commands).sum();
+        assert!(running <= self.limits.max_in_flight || self.defect.is_some(), "{running} commands run");
+        let Some(assignment) = self.stream.current() else { return };
+        let flow = &assignment.flow;
+        if flow.held() > 0 {
+            self.happened.note("records were held");
+        }
+        assert!(flow.running() <= self.limits.max_in_flight, "{} commands run", flow.running());
+        // Both counts were below the bound before the last batch came.
+        let (open, waiting) = (flow.open(), self.intake.waiting.len());
+        assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
+        let span = self.intake.span(flow);
+        assert!(usize::try_from(span).unwrap_or(0) <= MAX_SPAN, "a partition is open over {span} offsets");
     }
 
     /// It is asked to stop.
@@ -176,7 +203,12 @@ impl Instance {
             }
             self.stream.run_finished(epoch, lane, results);
         } else if room && let Some(batch) = self.consumer.batches.pop_front() {
-            let Some(flow) = self.stream.flow(batch.epoch) else { return };
+            let ours = self.stream.current().map_or(batch.epoch, |a| a.epoch);
+            if batch.epoch != ours {
+                self.happened.note("batches came after their assignment");
+            }
+            let epoch = if self.defect == Some(Defect::StaleBatchTaken) { ours } else { batch.epoch };
+            let Some(flow) = self.stream.flow(epoch) else { return };
             for record in batch.records {
                 self.admitted.insert(record.at.partition, record.at.offset);
                 self.intake.take(record, flow);
@@ -196,8 +228,9 @@ impl Instance {
             Notice::Revoked { .. } if self.defect == Some(Defect::RevocationIgnored) => {}
             Notice::Revoked { lost } => {
                 self.happened.note(if lost { "an assignment was lost" } else { "an assignment was revoked" });
-                self.intake.waiting.clear();
+                self.intake.clear();
                 self.stream.revoked(lost);
+                self.forget_unless_assigned();
                 self.draining = Some(Draining { until: now + GRACE, revoked: true });
             }
         }
@@ -214,59 +247,39 @@ impl Instance {
             Some(current) if self.defect == Some(Defect::RevocationIgnored) && same(&current.flow) => {
                 (current.epoch, current.generation) = (epoch, membership);
             }
-            _ => self.stream.assigned(epoch, membership, &partitions),
+            _ => {
+                self.intake.clear();
+                self.stream.assigned(epoch, membership, &partitions);
+            }
         }
     }
 
     fn published(&mut self, published: Published) {
-        let Published { epoch, mut records, verdict } = published;
-        self.happened.note(verdict.name());
+        let Published { epoch, records, verdict } = published;
+        self.happened.note(publisher::name(&verdict));
         let uncertain = matches!(verdict, Verdict::Uncertain(_)).then_some(records.len());
-        let ending = match verdict {
-            Verdict::Committed => Ending::Committed,
-            Verdict::Aborted => Ending::Aborted(Vec::new()),
-            Verdict::Refused(refused) => Ending::Aborted(self.rework(&mut records, &refused)),
-            Verdict::Uncertain(_) if self.defect == Some(Defect::UncertainIsCommitted) => Ending::Committed,
-            Verdict::Uncertain(_) if self.defect == Some(Defect::UncertainIsAborted) => Ending::Aborted(Vec::new()),
-            Verdict::Uncertain(committed) => Ending::Uncertain(committed),
-            Verdict::Stale => Ending::Stale,
+        let verdict = match (verdict, self.defect) {
+            (Verdict::Uncertain(_), Some(Defect::UncertainIsCommitted)) => Verdict::Committed,
+            (Verdict::Uncertain(_), Some(Defect::UncertainIsAborted)) => Verdict::Aborted,
+            (verdict, _) => verdict,
         };
-        if matches!(ending, Ending::Committed) || self.defect != Some(Defect::WaitingNotStirred) {
+        if verdict == Verdict::Committed || self.defect != Some(Defect::WaitingNotStirred) {
             self.intake.waiting.stir();
         }
-        let done = self.stream.published(epoch, records, ending);
+        let defect = self.defect;
+        let done = self.stream.published(epoch, records, verdict, |outputs, output| redirect(outputs, output, defect));
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }
-        if self.stream.current().is_none() {
-            self.intake.waiting.clear();
-        }
+        self.forget_unless_assigned();
     }
 
-    /// Replies that were refused at a topic of the CRM's choice go to the default one; records with other refused outputs
-    /// are taken out, to be held.
-    fn rework(&self, records: &mut Results, refused: &[(usize, usize)]) -> Results {
-        let mut held = BTreeSet::new();
-        for (record, output) in refused {
-            match &mut records[*record].outputs.0[*output] {
-                Output::Reply { named, .. } if *named => *named = false,
-                _ => {
-                    held.insert(*record);
-                }
-            }
+    /// As `processor` does it: what runs for an assignment that was given up is dropped, too.
+    fn forget_unless_assigned(&mut self) {
+        if self.stream.current().is_none() && self.defect != Some(Defect::RevocationIgnored) {
+            self.intake.clear();
+            self.runs.clear();
         }
-        if self.defect == Some(Defect::RefusedIsDropped) {
-            for record in held {
-                records[record].outputs.0.clear();
-            }
-            return Vec::new();
-        }
-        let (mut kept, mut taken_out) = (Vec::new(), Vec::new());
-        for (n, record) in std::mem::take(records).into_iter().enumerate() {
-            if held.contains(&n) { taken_out.push(record) } else { kept.push(record) }
-        }
-        *records = kept;
-        taken_out
     }
 
     /// Does whatever has become possible.
@@ -274,8 +287,9 @@ impl Instance {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
+                let commands = run.commands.len();
                 let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
-                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work });
+                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, commands, work });
             }
             if let Some(mut transaction) = assignment.flow.next_transaction() {
                 assert!(transaction.records.len() <= self.limits.max_transaction_records, "a transaction is too large");
@@ -289,15 +303,7 @@ impl Instance {
                 let (records, offsets) = (transaction.records, transaction.offsets);
                 self.publisher.publish(Publication { epoch, membership, records, offsets });
             }
-            let flow = &mut assignment.flow;
-            self.consumer.orders.extend(flow.pauses());
-            if flow.held() > 0 {
-                self.happened.note("records were held");
-            }
-            assert!(flow.running() <= self.limits.max_in_flight, "{} commands run", flow.running());
-            // Both counts were below the bound before the last batch came.
-            let (open, waiting) = (flow.open(), self.intake.waiting.len());
-            assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
+            self.consumer.orders.extend(assignment.flow.pauses());
         }
         self.end_draining(now);
     }
@@ -309,7 +315,7 @@ impl Instance {
             self.happened.note("not everything was drained in time");
         }
         self.stream.give_up();
-        self.intake.waiting.clear();
+        self.forget_unless_assigned();
         if draining.revoked {
             self.consumer.revoked = true;
         }
@@ -317,4 +323,19 @@ impl Instance {
             self.stopping = Stopping::Left;
         }
     }
+}
+
+/// As `processor` has it, where topics have names: a reply that is refused at a topic or a partition of the CRM's choice goes
+/// to the default topic.
+fn redirect(outputs: &mut Outputs, output: usize, defect: Option<Defect>) -> bool {
+    let Some(Output::Reply { named, .. }) = outputs.0.get_mut(output) else { return dropped(outputs, defect) };
+    std::mem::take(named) || dropped(outputs, defect)
+}
+
+fn dropped(outputs: &mut Outputs, defect: Option<Defect>) -> bool {
+    let dropped = defect == Some(Defect::RefusedIsDropped);
+    if dropped {
+        outputs.0.clear();
+    }
+    dropped
 }

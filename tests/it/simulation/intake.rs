@@ -1,64 +1,87 @@
-//! From a record to a job for a lane, as `processor::intake` has it: a record whose writer's schema is not there yet makes its
-//! partition wait, and so does one that is too far above the lowest incomplete one.
+//! From a record to a job for a lane: what `processor::intake` does around the real [`Waiting`] and [`lane_of`].
 
 use super::Defect;
 use super::crm::{Body, Incoming};
 use super::happened::Happened;
-use super::lane::{Job, Task, lane_of};
+use super::lane::{Job, Task};
 use super::outputs::Outputs;
-use crm_processor::flow::Flow;
+use crm_processor::flow::lanes::lane_of;
 use crm_processor::flow::offsets::Delivery;
-use crm_processor::flow::waiting::Waiting;
+use crm_processor::flow::waiting::{Unready, Waiting};
+use crm_processor::flow::{Flow, Partition};
 use crm_processor::store::claims::Submission;
 use crm_processor::store::outcome::Coordinates;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 pub struct Intake {
-    pub waiting: Waiting<Incoming>,
+    reader: Reader,
+    pub waiting: Waiting<Incoming, u32>,
+    asked_for: Vec<u32>,
+}
+
+/// Makes jobs of records.
+struct Reader {
     schemas: BTreeSet<u32>,
-    asked_for: BTreeSet<u32>,
-    pub happened: Happened,
+    /// The last record of each partition that was admitted under this assignment.
+    admitted: BTreeMap<Partition, i64>,
+    happened: Happened,
     defect: Option<Defect>,
 }
 
 impl Intake {
     pub fn new(defect: Option<Defect>) -> Self {
-        let (schemas, asked_for) = (BTreeSet::new(), BTreeSet::new());
-        Self { waiting: Waiting::default(), schemas, asked_for, happened: Happened::default(), defect }
+        let reader = Reader { schemas: BTreeSet::new(), admitted: BTreeMap::new(), happened: Happened::default(), defect };
+        Self { reader, waiting: Waiting::default(), asked_for: Vec::new() }
     }
 
     pub fn take(&mut self, record: Incoming, flow: &mut Flow<Job, Outputs>) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.take(record.at.partition, record, flow, |record, flow| self.admit(record, flow));
-        self.waiting = waiting;
+        self.waiting.take(record.at.partition, record, flow, |record, flow| self.reader.admit(record, flow));
+        self.asked_for.extend(self.waiting.wanted());
     }
 
     pub fn resume(&mut self, flow: &mut Flow<Job, Outputs>) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.resume(flow, |record, flow| self.admit(record, flow));
-        self.waiting = waiting;
+        self.waiting.resume(flow, |record, flow| self.reader.admit(record, flow));
+        self.asked_for.extend(self.waiting.wanted());
     }
 
     /// The registry answers.
     pub fn fetch_schemas(&mut self) {
-        if !self.asked_for.is_empty() {
-            self.schemas.append(&mut self.asked_for);
-            self.waiting.stir();
+        for schema in self.asked_for.drain(..) {
+            self.reader.schemas.insert(schema);
+            self.waiting.fetched(&schema);
         }
     }
 
-    fn admit(&mut self, record: Incoming, flow: &mut Flow<Job, Outputs>) -> Result<(), Incoming> {
+    /// The partitions are given up.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.reader.admitted.clear();
+    }
+
+    /// How far the records that were admitted reach from the lowest incomplete one of their partition, at most.
+    pub fn span(&self, flow: &Flow<Job, Outputs>) -> i64 {
+        let reach = |(partition, low)| self.reader.admitted.get(&partition).map_or(0, |highest| highest + 1 - low);
+        flow.lows().map(reach).max().unwrap_or(0)
+    }
+
+    pub fn happened(&self) -> &Happened {
+        &self.reader.happened
+    }
+}
+
+impl Reader {
+    fn admit(&mut self, record: Incoming, flow: &mut Flow<Job, Outputs>) -> Result<(), Unready<Incoming, u32>> {
         if !self.schemas.contains(&record.schema) {
-            self.asked_for.insert(record.schema);
-            return Err(record);
+            let schema = record.schema;
+            return Err(Unready::Lacks(record, schema));
         }
         match flow.deliver(record.at) {
-            Delivery::New => {}
+            Delivery::New => drop(self.admitted.insert(record.at.partition, record.at.offset)),
             Delivery::Known => return Ok(()),
             Delivery::TooFar => {
                 self.happened.note("a record was too far above the lowest incomplete one");
-                return Err(record);
+                return Err(Unready::TooFar(record));
             }
         }
         let task = match &record.body {
@@ -71,7 +94,12 @@ impl Intake {
             Body::Invalid => Task::Refuse,
             Body::Unreadable { correlated } => Task::Bury { correlated: *correlated },
         };
-        let lane = lane_of(record.at, record.key.as_deref(), &task, self.defect);
+        let entity = if let Task::Decide(submission) = &task { Some(submission.command.entity_named()) } else { None };
+        let key = record.key.as_deref().map(str::as_bytes);
+        let lane = match self.defect {
+            Some(Defect::LanesWithoutKeys) => lane_of(record.at, None, None::<()>),
+            _ => lane_of(record.at, key, entity),
+        };
         flow.admit(record.at, lane, Job { at: record.at, named: record.named, task });
         Ok(())
     }

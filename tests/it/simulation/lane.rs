@@ -5,12 +5,11 @@ use super::outputs::{Output, Outputs, Reply};
 use super::weakened::Weakened;
 use crm_processor::flow::Position;
 use crm_processor::flow::batch::Finished;
-use crm_processor::flow::lanes::{Foldable, LaneId};
+use crm_processor::flow::lanes::Foldable;
 use crm_processor::store::StoreFault;
 use crm_processor::store::claims::{Claims, Decided, Submission};
 use crm_processor::store::outcome::Answer;
 use std::future::{Future, poll_fn};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -31,25 +30,10 @@ pub enum Task {
 impl Foldable for Job {
     fn folds_with(&self, next: &Self) -> bool {
         match (&self.task, &next.task) {
-            (Task::Decide(a), Task::Decide(b)) => {
-                a.command.entity_type() == b.command.entity_type() && a.command.target == b.command.target
-            }
+            (Task::Decide(a), Task::Decide(b)) => a.command.entity_named() == b.command.entity_named(),
             _ => false,
         }
     }
-}
-
-/// The key, in its partition; without one the entity; and what is no command stays out of everybody's way.
-pub fn lane_of(at: Position, key: Option<&str>, task: &Task, defect: Option<Defect>) -> LaneId {
-    let mut hasher = DefaultHasher::new();
-    at.partition.hash(&mut hasher);
-    match (key, task) {
-        _ if defect == Some(Defect::LanesWithoutKeys) => at.offset.hash(&mut hasher),
-        (Some(key), _) => key.hash(&mut hasher),
-        (None, Task::Decide(submission)) => (submission.command.entity_type(), &submission.command.target).hash(&mut hasher),
-        (None, _) => at.offset.hash(&mut hasher),
-    }
-    hasher.finish()
 }
 
 /// Does a bug make a panic of the command in the record at `offset`, in lives that have it?

@@ -1,5 +1,6 @@
 //! A life: some instances, the brokers, the store and the CRM, one step of one of them at a time, by a seed. First they go
-//! wrong in all ways; then everything heals, and what was left undone must get done.
+//! wrong in all ways; then everything heals, and what was left undone must get done. Some live on after that, when what is
+//! kept for a time only has been forgotten.
 
 use super::Defect;
 use super::broker::{Broker, TransactionalId};
@@ -8,8 +9,9 @@ use super::crm::{self, Crm, pick};
 use super::happened::Happened;
 use super::instance::{Instance, Outages};
 use super::publisher::Trouble;
-use super::weakened::Weakened;
+use super::weakened::{Held, Hold, Weakened};
 use crm_processor::flow::Limits;
+use crm_processor::store::ConditionalStore;
 use crm_processor::store::claims::{Claims, ClaimsOptions, Imported};
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use std::collections::BTreeSet;
@@ -27,6 +29,12 @@ const INSTANCES: usize = 4;
 const PATIENCE: u64 = 100_000;
 /// What nobody waits for any more has arrived by then.
 const AFTERMATH: u64 = 3_000;
+/// Operations after which no write is late any more.
+const LATE: usize = 100;
+/// How far the clock moves now and then, in parts of the retention, and how far at most before everything has healed: the
+/// retention outlives whatever is under way.
+const TICK: u32 = 1_000;
+const MOST_TICKS: u32 = 500;
 
 /// What happened in a life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,10 +52,14 @@ pub struct Summary {
 /// Something is not as it must be.
 pub fn live(seed: u64, defect: Option<Defect>) -> Summary {
     let mut life = Life::new(seed, defect);
-    life.turmoil();
-    life.heal();
-    life.finish();
-    life.summary
+    life.start_instance();
+    for left in pick(&mut life.random, &[&[0][..], &[0], &[20, 0]]) {
+        life.turmoil(*left);
+        life.heal();
+        life.settle();
+        life.forget();
+    }
+    life.end()
 }
 
 /// Polls until it is ready. Nothing here waits for anything else.
@@ -60,27 +72,31 @@ fn complete<T>(work: impl Future<Output = T>) -> T {
     }
 }
 
-struct Life {
-    random: Random,
+pub struct Life {
+    pub random: Random,
     /// Some commands panic.
     bug: bool,
     defect: Option<Defect>,
-    limits: Limits,
-    trouble: Trouble,
+    pub limits: Limits,
+    pub trouble: Trouble,
     options: ClaimsOptions,
-    broker: Broker,
+    pub broker: Broker,
     store: Arc<Simulated>,
-    crm: Crm,
-    instances: Vec<Instance>,
+    pub hold: Arc<Hold>,
+    held_until: u64,
+    /// That the clock has moved since everything was healed.
+    ticks: u32,
+    pub crm: Crm,
+    pub instances: Vec<Instance>,
     next_id: TransactionalId,
     /// Some outputs were refused at some time.
     refusals: bool,
-    seen: Seen,
+    pub seen: Seen,
     summary: Summary,
 }
 
 impl Life {
-    fn new(seed: u64, defect: Option<Defect>) -> Self {
+    pub fn new(seed: u64, defect: Option<Defect>) -> Self {
         let mut random = Random::new(seed);
         let store = Arc::new(Simulated::new(random.number(), Faults::default()));
         let partitions = pick(&mut random, &[1, 2, 3]);
@@ -92,41 +108,49 @@ impl Life {
             max_transaction_records: pick(&mut random, &[1, 4, 20]),
             max_transaction_bytes: 12,
         };
-        let trouble = Trouble { abortable: pick(&mut random, &[0, 10, 50]), unknown: pick(&mut random, &[0, 10, 50]) };
         let options = ClaimsOptions { cache_bytes: pick(&mut random, &[0, 1 << 20]), ..ClaimsOptions::default() };
         let importer = Claims::new(Arc::clone(&store), &options, store.clock());
         for entity in crm::entities() {
             assert_eq!(complete(importer.import(entity)).expect("no faults"), Imported::Created);
         }
-        let mut life = Self {
+        Self {
             crm: Crm::new(Random::new(random.number()), partitions, RECORDS / 2 + random.below(RECORDS)),
             broker: Broker::new(partitions),
             bug: random.chance(300),
             random,
             defect,
             limits,
-            trouble,
+            trouble: Trouble::default(),
             options,
             store,
+            hold: Arc::default(),
+            held_until: 0,
+            ticks: 0,
             instances: Vec::new(),
             next_id: 0,
             refusals: false,
             seen: Seen::default(),
             summary: Summary::default(),
-        };
-        life.start_instance();
-        life
+        }
     }
 
-    /// The CRM writes, and everything goes wrong.
-    fn turmoil(&mut self) {
+    /// The CRM writes all but `left` of its records, and everything goes wrong.
+    fn turmoil(&mut self, left: u64) {
+        self.trouble = Trouble { abortable: pick(&mut self.random, &[0, 10, 50]), unknown: pick(&mut self.random, &[0, 10, 50]) };
         let misfortunes = pick(&mut self.random, &[1, 3, 6]);
-        while self.crm.left > 0 || !self.random.chance(1) {
-            if self.crm.left > 0 && self.random.chance(20) {
+        while self.crm.left > left || !self.random.chance(1) {
+            if self.crm.left > left && self.random.chance(20) {
                 self.crm.write(&mut self.broker.topic);
             }
             if self.random.chance(misfortunes) {
                 self.misfortune();
+            }
+            if self.random.chance(10) && self.ticks < MOST_TICKS {
+                self.ticks += 1;
+                self.store.advance(self.options.outcome_retention / TICK);
+            }
+            if self.held_until < self.broker.now() {
+                self.hold.set(None);
             }
             self.step();
         }
@@ -138,16 +162,19 @@ impl Life {
         // Save for what is to be expected of any network.
         self.trouble = Trouble { abortable: 0, unknown: pick(&mut self.random, &[0, 20]) };
         self.broker.refusing.clear();
+        self.hold.set(None);
         // Two under one transactional id would go on fencing each other.
         let mut ids = BTreeSet::new();
         self.instances.retain(|i| ids.insert(i.id));
         self.instances.iter_mut().for_each(|i| i.outages = Outages::default());
     }
 
-    fn finish(&mut self) {
+    /// Until everything has been answered, and nothing is under way any more.
+    pub fn settle(&mut self) {
         let begin = self.broker.now();
+        let patience = begin + PATIENCE;
         while !self.seen.is_complete(&self.broker.topic) {
-            if self.broker.now() > begin + PATIENCE {
+            if self.broker.now() > patience {
                 let missing: Vec<String> = self.seen.missing(&self.broker.topic).collect();
                 panic!("{} records are not answered, such as: {}", missing.len(), missing[0]);
             }
@@ -158,6 +185,25 @@ impl Life {
             (0..100).for_each(|_| self.step());
         }
         (0..AFTERMATH).for_each(|_| self.step());
+        while !self.instances.iter().all(Instance::is_idle) {
+            assert!(self.broker.now() < patience, "a command is decided for ever");
+            self.step();
+        }
+        (0..LATE).for_each(|_| complete(self.store.ping()).expect("no faults"));
+    }
+
+    /// The retention is over.
+    fn forget(&mut self) {
+        if self.crm.left > 0 {
+            self.store.advance(self.options.outcome_retention * 2);
+            self.ticks = 0;
+            self.crm.era += 1;
+            self.broker.happened.note("outcomes expired");
+        }
+    }
+
+    /// Everything must be as it should.
+    pub fn end(mut self) -> Summary {
         complete(self.seen.check(&self.broker.topic, &self.store, self.refusals, self.bug));
         self.summary.records = self.broker.topic.iter().map(Vec::len).sum();
         self.summary.steps = self.broker.now();
@@ -168,9 +214,10 @@ impl Life {
         let mut hasher = DefaultHasher::new();
         format!("{:?}", self.broker.view).hash(&mut hasher);
         self.summary.digest = hasher.finish();
+        self.summary
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         self.broker.step(&mut self.random);
         if let Some(which) = self.one_of() {
             self.instances[which].step(&mut self.broker, self.trouble, &mut self.random);
@@ -188,7 +235,7 @@ impl Life {
         let now = self.broker.now();
         let Some(which) = self.one_of() else { return self.start_instance() };
         let until = now + 50 + self.random.below(1_500);
-        match self.random.below(12) {
+        match self.random.below(13) {
             0 | 1 => {
                 self.end_instance(which);
                 self.broker.happened.note("an instance crashed");
@@ -202,6 +249,7 @@ impl Life {
             7 => self.instances[which].outages.heartbeats = until,
             8 => self.instances[which].outages.publisher = until,
             9 => self.refuse(),
+            10 => self.hold(until),
             _ => self.store.set_faults(store_faults(&mut self.random)),
         }
     }
@@ -216,17 +264,25 @@ impl Life {
         }
     }
 
+    /// Nothing that is written about one entity is answered, until another time.
+    fn hold(&mut self, until: u64) {
+        let entity = crm::ref_id(pick(&mut self.random, &["c0", "c1", "a0", "a1"]));
+        self.hold.set(Some(Held { entity, happens: self.random.chance(500) }));
+        self.held_until = until;
+        self.broker.happened.note("a lane was held");
+    }
+
     /// A process in the place of one that was there before, or still is; or at a place of its own.
-    fn start_instance(&mut self) {
+    pub fn start_instance(&mut self) {
         let id = if self.random.chance(500) { self.random.below(self.next_id as u64 + 1) } else { self.next_id as u64 };
         let id = usize::try_from(id).expect("few");
         self.next_id = self.next_id.max(id + 1);
-        let store = Arc::new(Weakened { store: Arc::clone(&self.store), defect: self.defect });
+        let store = Arc::new(Weakened { store: Arc::clone(&self.store), hold: Arc::clone(&self.hold), defect: self.defect });
         let claims = Claims::new(store, &self.options, self.store.clock());
         self.instances.push(Instance::new(id, self.limits, claims, self.bug, self.defect));
     }
 
-    fn end_instance(&mut self, which: usize) {
+    pub fn end_instance(&mut self, which: usize) {
         let instance = self.instances.swap_remove(which);
         self.summary.happened.add(&instance.happened());
     }

@@ -1,14 +1,14 @@
-//! An instance's publisher, step by step as `kafka::publisher` has it: one transaction at a time; after an error that leaves
-//! its outcome open, a new registration, and then the committed offsets say what became of it.
+//! An instance's publisher, request by request: one transaction at a time, driven by the real [`Step`]s; to start over is to
+//! register anew, and to ask for the committed offsets then.
 
 use super::Defect;
 use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};
 use super::group::Membership;
 use super::outputs::Outputs;
+use crm_processor::flow::OffsetCommit;
+use crm_processor::flow::attempt::{Failure, Refusal, Step, Verdict};
 use crm_processor::flow::batch::Finished;
-use crm_processor::flow::offsets::Committed;
 use crm_processor::flow::stream::Epoch;
-use crm_processor::flow::{OffsetCommit, Partition};
 use crm_processor::store::simulated::Random;
 use std::collections::VecDeque;
 
@@ -27,28 +27,6 @@ pub struct Published {
     pub verdict: Verdict,
 }
 
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    Committed,
-    /// Which outputs of which records.
-    Refused(Vec<(usize, usize)>),
-    Aborted,
-    Stale,
-    Uncertain(Vec<(Partition, Committed)>),
-}
-
-impl Verdict {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Committed => "a transaction was committed",
-            Self::Refused(_) => "a transaction had refused outputs",
-            Self::Aborted => "a transaction was aborted",
-            Self::Stale => "a transaction was stale",
-            Self::Uncertain(_) => "a transaction was uncertain",
-        }
-    }
-}
-
 /// How its requests go wrong; per mille.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trouble {
@@ -61,11 +39,13 @@ pub struct Trouble {
 enum Stage {
     Registering,
     Idle,
-    /// The next output: record and output in it; and those refused.
-    Producing((usize, usize), Vec<(usize, usize)>),
-    SendingOffsets,
-    Committing,
-    Aborting(Verdict),
+    /// In a transaction. With the next output: record and output in it; and those refused.
+    Attempting {
+        step: Step,
+        next: (usize, usize),
+        refused: Vec<Refusal>,
+    },
+    /// What was committed.
     Asking,
 }
 
@@ -106,17 +86,22 @@ impl Publisher {
                 return None;
             }
             (_, None) => return None,
+            (Stage::Idle, Some(_)) => {
+                self.stage = Stage::Attempting { step: Step::FIRST, next: (0, 0), refused: Vec::new() };
+                return None;
+            }
             (Stage::Asking, Some(publication)) => {
                 let partitions: Vec<_> = publication.offsets.iter().map(|o| o.partition).collect();
                 Verdict::Uncertain(broker.committed(&partitions)?)
             }
-            (_, Some(_)) => self.attempt(broker, membership, trouble, random)?,
+            (Stage::Attempting { .. }, Some(_)) => self.attempt(broker, membership, trouble, random)?,
         };
         self.stage = Stage::Idle;
         let Publication { epoch, records, .. } = self.publication.take()?;
         Some(Published { epoch, records, verdict })
     }
 
+    /// One request of the transaction. None while there is more to be done.
     fn attempt(
         &mut self,
         broker: &mut Broker,
@@ -124,73 +109,99 @@ impl Publisher {
         trouble: Trouble,
         random: &mut Random,
     ) -> Option<Verdict> {
-        let publication = self.publication.as_ref()?;
-        if random.chance(trouble.abortable) && !matches!(self.stage, Stage::Committing | Stage::Aborting(_)) {
-            self.stage = Stage::Aborting(Verdict::Aborted);
-            return None;
+        let result = self.call_with(broker, membership, trouble, random)?;
+        let Stage::Attempting { step, .. } = &mut self.stage else { return None };
+        *step = std::mem::replace(step, Step::StartOver).then(result);
+        match step {
+            Step::StartOver => self.stage = Stage::Registering,
+            Step::Over(verdict) => return Some(verdict.clone()),
+            _ => {}
         }
-        let unknown = random.chance(trouble.unknown);
-        let arrives = random.chance(500);
-        if unknown && !arrives {
-            if matches!(self.stage, Stage::Committing) && random.chance(500) {
-                broker.commit_late(self.id, self.epoch);
+        None
+    }
+
+    /// A request that may go wrong on its way.
+    fn call_with(
+        &mut self,
+        broker: &mut Broker,
+        membership: Option<Membership>,
+        trouble: Trouble,
+        random: &mut Random,
+    ) -> Option<Result<(), Failure>> {
+        let Stage::Attempting { step, .. } = &self.stage else { return None };
+        let (committing, aborting) = (*step == Step::Commit, matches!(step, Step::Abort(_)));
+        if random.chance(trouble.abortable) && !committing && !aborting {
+            return Some(Err(Failure::Abortable));
+        }
+        if random.chance(trouble.unknown) {
+            match random.below(4) {
+                0 | 1 => drop(self.call(broker, membership)),
+                2 if committing => broker.commit_late(self.id, self.epoch),
+                _ => {}
             }
-            self.stage = Stage::Registering;
-            return None;
+            return Some(Err(Failure::Unknown));
         }
+        self.call(broker, membership)
+    }
+
+    /// A request that is answered. None if the step is not over with it.
+    fn call(&mut self, broker: &mut Broker, membership: Option<Membership>) -> Option<Result<(), Failure>> {
         let (id, epoch) = (self.id, self.epoch);
-        let result = match &mut self.stage {
-            Stage::Producing(next, refused) => {
+        let publication = self.publication.as_ref()?;
+        let Stage::Attempting { step, next, refused } = &mut self.stage else { return None };
+        let answer = match step {
+            Step::Produce => {
                 while publication.records.get(next.0).is_some_and(|r| next.1 >= r.outputs.0.len()) {
                     *next = (next.0 + 1, 0);
                 }
-                let Some(record) = publication.records.get(next.0) else {
-                    let refused = std::mem::take(refused);
-                    self.stage =
-                        if refused.is_empty() { Stage::SendingOffsets } else { Stage::Aborting(Verdict::Refused(refused)) };
-                    return None;
-                };
+                let Some(record) = publication.records.get(next.0) else { return Some(Ok(())) };
                 let output = record.outputs.0[next.1].clone();
-                let result = if self.defect == Some(Defect::OutputsOutsideTheTransaction) {
-                    broker.produce_at_once(output)
-                } else {
-                    broker.produce(id, epoch, output)
+                let answer = match self.defect {
+                    Some(Defect::OutputsOutsideTheTransaction) => broker.produce_at_once(output),
+                    _ => broker.produce(id, epoch, output),
                 };
-                if let Err(Denied::Refused) = result {
-                    refused.push(*next);
+                match answer {
+                    Ok(()) => {}
+                    // Heard of when all are flushed.
+                    Err(Denied::Refused) => refused.push(Refusal { record: next.0, output: next.1 }),
+                    Err(denied) => return answered(Err(denied)),
                 }
-                if let Ok(()) | Err(Denied::Refused) = result {
-                    next.1 += 1;
-                    Ok(None)
-                } else {
-                    result.map(|()| None)
-                }
+                next.1 += 1;
+                return None;
             }
-            Stage::SendingOffsets => {
+            Step::Flush if refused.is_empty() => Ok(()),
+            Step::Flush => return Some(Err(Failure::Refused(std::mem::take(refused)))),
+            Step::SendOffsets => {
                 let captured = publication.membership;
                 let late = self.defect == Some(Defect::GenerationAtCommit);
                 let membership = membership.filter(|_| late).unwrap_or(captured);
-                broker.send_offsets(id, epoch, membership, &publication.offsets).map(|()| Some(Stage::Committing))
+                broker.send_offsets(id, epoch, membership, &publication.offsets)
             }
-            Stage::Committing => match broker.end(id, epoch, true) {
-                Ok(()) if !unknown => return Some(Verdict::Committed),
-                result => result.map(|()| None),
-            },
-            Stage::Aborting(verdict) => match broker.end(id, epoch, false) {
-                Ok(()) if !unknown => return Some(verdict.clone()),
-                result => result.map(|()| None),
-            },
-            Stage::Idle => Ok(Some(Stage::Producing((0, 0), Vec::new()))),
-            Stage::Registering | Stage::Asking => unreachable!("dealt with by the caller"),
+            Step::Commit => broker.end(id, epoch, true),
+            Step::Abort(_) => broker.end(id, epoch, false),
+            Step::StartOver | Step::Over(_) => unreachable!("dealt with by the caller"),
         };
-        match result {
-            Ok(_) if unknown => self.stage = Stage::Registering,
-            Ok(Some(next)) => self.stage = next,
-            Ok(None) | Err(Denied::Busy) => {}
-            Err(Denied::Stale) => self.stage = Stage::Aborting(Verdict::Stale),
-            Err(Denied::Fenced) => self.stage = Stage::Registering,
-            Err(Denied::Refused) => unreachable!("counted above"),
-        }
-        None
+        answered(answer)
+    }
+}
+
+/// What the client makes of an answer. None: it asks again by itself.
+fn answered(answer: Result<(), Denied>) -> Option<Result<(), Failure>> {
+    match answer {
+        Ok(()) => Some(Ok(())),
+        Err(Denied::Busy) => None,
+        Err(Denied::Stale) => Some(Err(Failure::Stale)),
+        Err(Denied::Fenced) => Some(Err(Failure::Unknown)),
+        Err(Denied::Refused) => unreachable!("only outputs are refused"),
+    }
+}
+
+pub fn name(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Committed => "a transaction was committed",
+        Verdict::Refused(_) => "a transaction had refused outputs",
+        Verdict::Aborted => "a transaction was aborted",
+        Verdict::Stale => "a transaction was stale",
+        Verdict::Uncertain(_) => "a transaction was uncertain",
     }
 }

@@ -1,4 +1,5 @@
-//! The simulated store, with a condition of its writes dropped where a defect asks for that.
+//! The store as instances have it: writes about one entity may be left without an answer, and a condition is dropped where a
+//! defect asks for that.
 
 use super::Defect;
 use crm_processor::store::simulated::Simulated;
@@ -6,11 +7,46 @@ use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use uuid::Uuid;
 
 pub struct Weakened {
     pub store: Arc<Simulated>,
+    pub hold: Arc<Hold>,
     pub defect: Option<Defect>,
+}
+
+/// The entity about which no write is answered for now.
+#[derive(Default)]
+pub struct Hold(Mutex<Option<Held>>);
+
+#[derive(Clone, Copy)]
+pub struct Held {
+    pub entity: Uuid,
+    /// What is written meanwhile happens at once (though nobody is told), or only afterwards.
+    pub happens: bool,
+}
+
+impl Hold {
+    pub fn set(&self, held: Option<Held>) {
+        *self.0.lock().unwrap() = held;
+    }
+
+    fn holds(&self, entity: Uuid) -> Option<Held> {
+        self.0.lock().unwrap().filter(|held| held.entity == entity)
+    }
+
+    /// What a write about `entity` comes to, when its sender is told.
+    async fn answer<T>(&self, entity: Uuid, write: impl Future<Output = T>) -> T {
+        while self.holds(entity).is_some_and(|held| !held.happens) {
+            tokio::task::yield_now().await;
+        }
+        let answer = write.await;
+        while self.holds(entity).is_some() {
+            tokio::task::yield_now().await;
+        }
+        answer
+    }
 }
 
 impl Weakened {
@@ -42,15 +78,19 @@ impl ConditionalStore for Weakened {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        self.store.claim(write).await
+        self.hold.answer(write.claim.owner, self.store.claim(write)).await
     }
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        match self.defect {
-            Some(Defect::VersionConditionDropped) => self.apply_to_any_version(write).await,
-            Some(Defect::OutcomeConditionDropped) => self.apply_beside_outcomes(write).await,
-            _ => self.store.apply(write).await,
-        }
+        let ref_id = write.key.ref_id;
+        let apply = async {
+            match self.defect {
+                Some(Defect::VersionConditionDropped) => self.apply_to_any_version(write).await,
+                Some(Defect::OutcomeConditionDropped) => self.apply_beside_outcomes(write).await,
+                _ => self.store.apply(write).await,
+            }
+        };
+        self.hold.answer(ref_id, apply).await
     }
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {

@@ -1,9 +1,7 @@
-//! What must hold between the store and the answers, whatever happened.
+//! What must hold between the store and the answers, whatever happened. Whether they were the right answers is for `history`.
 
-use super::{ACCOUNT_IDS, ACCOUNTS, CUSTOMER_IDS, CUSTOMERS, IMPORTS, OPERATIONS, Simulation};
-use crm_processor::domain::command::Reference;
-use crm_processor::domain::entity::EntityType::{Account, Customer};
-use crm_processor::domain::rejection::Rejection;
+use super::scene::{ENTITIES, IDS, OPERATIONS};
+use super::{Answered, Simulation};
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::store::claims::{Decided, Submission};
 use crm_processor::store::outcome::{Answer, Coordinates, Outcome};
@@ -18,7 +16,9 @@ struct Found {
 
 /// Panics at the first disagreement.
 pub async fn check(s: &Simulation) {
-    let answers = s.answers.lock().unwrap().clone();
+    let pair =
+        |(record, answered): (&Coordinates, &Answered)| (record.clone(), (answered.submission.clone(), answered.decided.clone()));
+    let answers: BTreeMap<_, _> = s.answers.lock().unwrap().iter().map(pair).collect();
     let mut found = Vec::new();
     let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
     let requests: Vec<&str> =
@@ -28,16 +28,14 @@ pub async fn check(s: &Simulation) {
             outcomes.entry(request).or_default().push(Outcome::decode(&blob).expect("an outcome"));
         }
     };
-    let names = ["a", "b", "c"].map(|n| (Account, n)).into_iter().chain(["d", "e"].map(|n| (Customer, n)));
-    for (entity_type, name) in names {
+    for (entity_type, name) in ENTITIES {
         let key = EntityKey { entity_type, ref_id: s.world.ref_id(name) };
         let read = s.store.read_entity(key, &requests, Consistency::Serial).await.expect("no faults");
         decoded(read.outcomes);
         let Some(statics) = read.statics else { continue };
         found.push(check_entity(s, key, statics).await);
     }
-    let ids = ACCOUNT_IDS.map(|n| (Account, n)).into_iter().chain(CUSTOMER_IDS.map(|n| (Customer, n)));
-    for (entity_type, name) in ids {
+    for (entity_type, name) in IDS.iter().flat_map(|(entity_type, names)| names.iter().map(|name| (*entity_type, *name))) {
         let id = IdKey { entity_type, external_id: s.world.id(name) };
         decoded(s.store.read_id(&id, &requests, Consistency::Serial).await.expect("no faults").outcomes);
     }
@@ -45,7 +43,6 @@ pub async fn check(s: &Simulation) {
     assert_eq!(held.len(), found.len(), "external ids are unique");
     check_publications(&answers, &found);
     check_replies(s, &answers, &outcomes);
-    check_reasons(s, &answers, &found);
 }
 
 async fn check_entity(s: &Simulation, key: EntityKey, statics: EntityStatics) -> Found {
@@ -91,11 +88,11 @@ fn check_replies(
     answers: &BTreeMap<Coordinates, (Submission, Decided)>,
     outcomes: &HashMap<String, Vec<Outcome>>,
 ) {
-    let reused = s.reused.lock().unwrap();
+    let several = s.several.lock().unwrap();
     let mut replies: HashMap<&str, &Decided> = HashMap::new();
     for (submission, decided) in answers.values() {
         let request = submission.command.request_id.as_str();
-        if reused.contains(request) {
+        if several.contains(request) {
             continue;
         }
         let first = replies.entry(request).or_insert(decided);
@@ -105,33 +102,6 @@ fn check_replies(
         if let [outcome] = stored {
             assert_eq!(outcome.answer, decided.answer, "{request} is answered what is stored");
             assert_eq!(outcome.record != submission.record, decided.replayed, "{submission:?}");
-        }
-    }
-}
-
-/// Not found: an id that was held all the time is found. Taken: somebody held it at some time.
-fn check_reasons(s: &Simulation, answers: &BTreeMap<Coordinates, (Submission, Decided)>, found: &[Found]) {
-    let w = &s.world;
-    let renames: Vec<&Transaction> =
-        found.iter().flat_map(|f| &f.changes).map(|(.., t)| t).filter(|t| t.use_case.is_rename()).collect();
-    let given_up: BTreeSet<&str> = renames.iter().filter_map(|t| t.changes[0].old.as_deref()).collect();
-    let always = |id: &str| ACCOUNTS.iter().chain(&CUSTOMERS).any(|n| w.id(n).as_str() == id) && !given_up.contains(id);
-    let begun: BTreeSet<_> = ACCOUNTS.iter().map(|n| w.id(n)).chain(IMPORTS.iter().map(|i| w.id(i.2))).collect();
-    for (submission, decided) in answers.values() {
-        let command = &submission.command;
-        match (&decided.answer, &command.target) {
-            (Answer::Rejected(Rejection::EntityNotFound { .. }), Reference::ExternalId(id)) => {
-                assert!(!always(id.as_str()), "held all the time: {submission:?}");
-            }
-            (Answer::Rejected(Rejection::EntityNotFound { .. }), Reference::RefId(ref_id)) => {
-                assert!(!ACCOUNTS.iter().chain(&CUSTOMERS).any(|n| w.ref_id(n) == *ref_id), "there all the time: {submission:?}");
-            }
-            (Answer::Rejected(Rejection::ExternalIdNotUnique), _) => {
-                let wanted = command.use_case.wanted().expect("only renames want an id");
-                let held = begun.contains(wanted) || renames.iter().any(|t| t.entity.external_id == *wanted);
-                assert!(held, "held by nobody, ever: {submission:?}");
-            }
-            _ => {}
         }
     }
 }

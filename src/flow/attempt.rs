@@ -1,0 +1,90 @@
+//! One attempt at a Kafka transaction: which call follows which, and what an error leaves open. The publisher makes the
+//! calls and says what came of them.
+//!
+//! **Invariant**: nothing is tried again unless it is known that nothing took effect. An error that does not say so makes the
+//! publisher start over with a new producer, whose registration makes the coordinator end the old transaction one way or the
+//! other; then the committed offsets say which.
+
+use super::Partition;
+use super::offsets::Committed;
+
+/// What the publisher is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Begin a transaction and send the outputs of all records.
+    Produce,
+    /// Wait until they are delivered.
+    Flush,
+    /// Add the offsets. After the flush: before it the coordinator would still be busy with the outputs' partitions.
+    SendOffsets,
+    /// Commit.
+    Commit,
+    /// Abort; if that succeeds, this is what became of the transaction.
+    Abort(Verdict),
+    /// Make a new producer, and ask what is committed: [`Verdict::Uncertain`].
+    StartOver,
+    /// Nothing: the attempt is over.
+    Over(Verdict),
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was committed.
+    Committed,
+    /// It was aborted, because the broker refuses these outputs.
+    Refused(Vec<Refusal>),
+    /// It was aborted; it may be tried again.
+    Aborted,
+    /// It was aborted: the partitions are not ours any more.
+    Stale,
+    /// It was committed if these offsets say so. The producer is a new one.
+    Uncertain(Vec<(Partition, Committed)>),
+}
+
+/// An output that the broker does not take, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// The record's place in the transaction.
+    pub record: usize,
+    /// The output's place in the record's.
+    pub output: usize,
+}
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The broker refuses outputs.
+    Refused(Vec<Refusal>),
+    /// The error asks for an abort: nothing was committed.
+    Abortable,
+    /// The same, for the membership of the group that the offsets were to be committed with is over.
+    Stale,
+    /// Anything else: the call may have taken effect, or may yet.
+    Unknown,
+}
+
+impl Step {
+    /// What is done first.
+    pub const FIRST: Self = Self::Produce;
+
+    /// What is to be done after this step, given what came of it.
+    #[must_use]
+    pub fn then(self, result: Result<(), Failure>) -> Self {
+        match (self, result) {
+            (Self::Produce, Ok(())) => Self::Flush,
+            (Self::Flush, Ok(())) => Self::SendOffsets,
+            (Self::SendOffsets, Ok(())) => Self::Commit,
+            (Self::Commit, Ok(())) => Self::Over(Verdict::Committed),
+            (Self::Abort(verdict), Ok(())) => Self::Over(verdict),
+            (Self::Produce | Self::Flush, Err(Failure::Refused(refusals))) => Self::Abort(Verdict::Refused(refusals)),
+            (Self::Produce | Self::Flush | Self::SendOffsets | Self::Commit, Err(Failure::Abortable)) => {
+                Self::Abort(Verdict::Aborted)
+            }
+            (Self::Produce | Self::Flush | Self::SendOffsets | Self::Commit, Err(Failure::Stale)) => Self::Abort(Verdict::Stale),
+            // A failed abort among them: the transaction may still be open.
+            (_, Err(_)) | (Self::StartOver, Ok(())) => Self::StartOver,
+            (over @ Self::Over(_), Ok(())) => over,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What goes on at once: lanes with their records, imports, an operator.
+
+use super::history::{Effect, Operation};
+use super::{Answered, Defect, Defective, Process, Simulation, scene};
+use crm_processor::domain::command::Reference;
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::rejection::Rejection;
+use crm_processor::store::claims::{Decided, Imported, Submission};
+use crm_processor::store::outcome::Answer;
+use crm_processor::store::simulated::Random;
+use crm_processor::store::{ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, LogRow, StoreFault};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+
+impl Answered {
+    /// It was refused for what its request id was used for before, which is not stored.
+    pub fn is_reused(&self) -> bool {
+        self.decided.answer == Answer::Rejected(Rejection::RequestIdReused)
+    }
+}
+
+impl Simulation {
+    /// One process after another works at the records, in order, in runs; a crash or a fault takes some of them back.
+    pub async fn lane(&self, phase: usize, records: Vec<Submission>, mut random: Random) {
+        let mut done = 0;
+        while done < records.len() {
+            let (which, process) = self.process(&mut random);
+            let named = records[done].command.entity_named();
+            let most = usize::try_from(1 + random.below(5)).expect("few");
+            let same = |s: &&Submission| s.command.entity_named() == named;
+            let run: Vec<_> = records[done..].iter().take_while(same).take(most).cloned().collect();
+            for submission in &run {
+                let now = self.now.load(Relaxed);
+                self.begun.lock().unwrap().entry(submission.record.clone()).or_insert(now);
+            }
+            let decided = if random.chance(20) {
+                perhaps(&mut random, async { Ok(vec![process.give_up(&run[0]).await?]) }).await
+            } else {
+                perhaps(&mut random, process.decide(&run)).await
+            };
+            match decided {
+                Some(Ok(decided)) => {
+                    done += decided.len();
+                    if decided.len() > 1 {
+                        self.note("a run of several was decided");
+                    }
+                    for (submission, decided) in run.into_iter().zip(decided) {
+                        self.commit(phase, submission, decided);
+                    }
+                }
+                Some(Err(_)) if self.defect == Some(Defect::FaultIsAnswered) => {
+                    let answer = Answer::Rejected(Rejection::InternalError);
+                    self.commit(phase, run[0].clone(), Decided { answer, replayed: false, publish: false });
+                    done += 1;
+                }
+                Some(Err(_)) => self.note("a fault was met"),
+                None => {
+                    self.crashed(which, &mut random);
+                    done -= usize::try_from(random.below(done as u64 + 1)).expect("an index");
+                }
+            }
+        }
+    }
+
+    /// The first output of a record counts; those after it are fenced, but must be the same.
+    pub fn commit(&self, phase: usize, submission: Submission, mut decided: Decided) {
+        if self.defect == Some(Defect::CoordinatesIgnored) {
+            decided.publish = matches!(decided.answer, Answer::Changed(_));
+        }
+        let request = submission.command.request_id.as_str().to_owned();
+        let mut answers = self.answers.lock().unwrap();
+        let Some(Answered { decided: first, .. }) = answers.get(&submission.record) else {
+            self.note(what(&decided));
+            let at = self.now.load(Relaxed);
+            answers.insert(submission.record.clone(), Answered { submission, decided, phase, at });
+            return;
+        };
+        // Who holds the reference may have used a reused request id meanwhile: then it is that one's by now.
+        if first.publish || decided.publish || !self.several.lock().unwrap().contains(&request) {
+            assert_eq!(&decided, first, "the same record {submission:?}");
+        }
+    }
+
+    pub async fn import(&self, entity: Entity, mut random: Random) {
+        let begin = self.now.load(Relaxed);
+        loop {
+            let (which, process) = self.process(&mut random);
+            match perhaps(&mut random, process.import(entity.clone())).await {
+                Some(Ok(imported)) => return self.imported(begin, entity, &imported, &process).await,
+                Some(Err(_)) => self.note("a fault was met"),
+                None => self.crashed(which, &mut random),
+            }
+        }
+    }
+
+    async fn imported(&self, begin: u64, entity: Entity, imported: &Imported, process: &Process<Defective>) {
+        let end = self.now.load(Relaxed);
+        let reference = Reference::RefId(entity.ref_id);
+        let there = loop {
+            if let Ok(shown) = process.show(entity.entity_type, &reference).await {
+                break shown.is_some();
+            }
+        };
+        assert!(there || matches!(imported, Imported::Contradicts(_)), "{imported:?}");
+        let (event, effect) = match imported {
+            Imported::Created => ("an entity was imported", Effect::Created(entity)),
+            Imported::Existed => ("an import came too late", Effect::Existed(entity)),
+            Imported::Contradicts(_) => ("an import contradicted", Effect::Contradicted(entity)),
+        };
+        self.note(event);
+        self.beside.lock().unwrap().push(Operation { begin, end, effect });
+    }
+
+    /// Changes a state behind the processor's back, as far as the conditions allow.
+    pub async fn operate(&self, phase: usize, (entity_type, name): (EntityType, &'static str), state: State) {
+        let key = EntityKey { entity_type, ref_id: self.world.ref_id(name) };
+        let begin = self.now.load(Relaxed);
+        for _ in 0..5 {
+            let Ok(read) = self.store.read_entity(key, &[], Consistency::Serial).await else { continue };
+            let statics = read.statics.expect("it is there from the beginning");
+            let entity = Entity { state, version: statics.entity.version + 1, ..statics.entity };
+            let row = LogRow { request_id: scene::OPERATIONS[phase].into(), changed_to: None, outcome: Vec::new(), ttl: None };
+            let read = Some(entity.version - 1);
+            let _ = self
+                .store
+                .apply(ApplyWrite { key, read, after: Some(EntityStatics { entity, ..statics }), rows: vec![row] })
+                .await;
+        }
+        let effect = Effect::Operated(entity_type, key.ref_id, state);
+        self.beside.lock().unwrap().push(Operation { begin, end: u64::MAX, effect });
+    }
+
+    fn process(&self, random: &mut Random) -> (usize, Arc<Process<Defective>>) {
+        let processes = self.processes.lock().unwrap();
+        let which = usize::try_from(random.below(processes.len() as u64)).expect("an index");
+        (which, Arc::clone(&processes[which]))
+    }
+
+    /// A caller is gone; perhaps its whole process, and with it what it remembers.
+    fn crashed(&self, which: usize, random: &mut Random) {
+        self.note("a caller crashed");
+        if random.chance(300) {
+            self.note("a process was replaced");
+            self.processes.lock().unwrap()[which] = Arc::new(self.world.process_with(&self.options));
+        }
+    }
+
+    fn note(&self, event: &'static str) {
+        self.happened.lock().unwrap().note(event);
+    }
+}
+
+fn what(decided: &Decided) -> &'static str {
+    match &decided.answer {
+        _ if decided.replayed => "a stored answer was given again",
+        Answer::Changed(_) => "a change was published",
+        Answer::Unchanged(_) => "a value was there already",
+        Answer::Rejected(rejection) => rejection.code(),
+    }
+}
+
+/// What `work` yields, unless its process crashes: dropped at some await.
+async fn perhaps<T>(random: &mut Random, work: impl Future<Output = Result<T, StoreFault>>) -> Option<Result<T, StoreFault>> {
+    let mut left = if random.chance(300) { random.below(40) } else { u64::MAX };
+    let mut work = pin!(work);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}

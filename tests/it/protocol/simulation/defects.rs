@@ -1,0 +1,200 @@
+//! Proof that the checks find what they should: a store, or callers, with one deliberate defect each, found within so many
+//! seeds.
+
+use super::simulate;
+use crate::seeds;
+use crm_processor::store::simulated::Simulated;
+use crm_processor::store::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    RefuseWrite, StoreFault,
+};
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Seeds within which a defect must show.
+const BUDGET: u64 = 2_000;
+/// A defect that shows all the time proves little: these show once in so many writes.
+const SELDOM: u64 = 16;
+
+/// What the store, or a caller, does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// `IF version = ?` is left out.
+    VersionConditionDropped,
+    /// `IF outcome = null` is left out.
+    OutcomeConditionDropped,
+    /// `IF generation = ?` is left out of claims.
+    ClaimConditionDropped,
+    /// `IF generation = ?` is left out of refusals.
+    RefusalConditionDropped,
+    /// Now and then the log row is written without the statics that belong to it.
+    RowWithoutStatics,
+    /// Now and then statics are written without their log row.
+    StaticsWithoutRow,
+    /// Now and then a write is acknowledged that does not happen.
+    AcknowledgedWriteLost,
+    /// Now and then a write that happens is said not to have been applied. No defect: it is only looked at again.
+    AppliedWriteDenied,
+    /// A serial read is not one.
+    SerialReadIsPlain,
+    /// Rows and statics are read one after the other.
+    TornRead,
+    /// Every record that is answered with a change publishes it.
+    CoordinatesIgnored,
+    /// A fault is answered, as if nothing could have happened.
+    FaultIsAnswered,
+    /// Outcomes expire while their records are being worked at.
+    RetentionTooShort,
+}
+
+/// Runs seeds until one of them fails.
+fn found(defect: Defect) {
+    for seed in 0..BUDGET {
+        if let Err(panic) = catch_unwind(|| simulate(seed, Some(defect))) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+            println!("{defect:?}: found after {} seeds: {text:.300}", seed + 1);
+            return;
+        }
+    }
+    panic!("{defect:?} is not found within {BUDGET} seeds");
+}
+
+macro_rules! defects {
+    ($($name:ident: $defect:ident),+ $(,)?) => { $(
+        #[test]
+        fn $name() {
+            found(Defect::$defect);
+        }
+    )+ };
+}
+
+defects! {
+    a_dropped_version_condition_is_found: VersionConditionDropped,
+    a_dropped_outcome_condition_is_found: OutcomeConditionDropped,
+    a_dropped_condition_of_claims_is_found: ClaimConditionDropped,
+    a_dropped_condition_of_refusals_is_found: RefusalConditionDropped,
+    a_row_without_its_statics_is_found: RowWithoutStatics,
+    statics_without_their_row_are_found: StaticsWithoutRow,
+    a_lost_write_that_was_acknowledged_is_found: AcknowledgedWriteLost,
+    a_serial_read_that_is_none_is_found: SerialReadIsPlain,
+    a_read_of_two_instants_is_found: TornRead,
+    ignored_coordinates_are_found: CoordinatesIgnored,
+    an_answered_fault_is_found: FaultIsAnswered,
+    a_retention_that_is_too_short_is_found: RetentionTooShort,
+}
+
+/// Databases do so when a write is proposed a second time, on behalf of who seems to have died.
+#[test]
+fn a_write_that_happened_and_was_denied_harms_nobody() {
+    seeds::each(500, |seed| simulate(seed, Some(Defect::AppliedWriteDenied)), |_| ());
+}
+
+/// The simulated store, with its defect.
+pub struct Defective {
+    pub store: Arc<Simulated>,
+    pub defect: Option<Defect>,
+    pub writes: AtomicU64,
+}
+
+impl Defective {
+    pub fn new(store: Arc<Simulated>, defect: Option<Defect>) -> Self {
+        Self { store, defect, writes: AtomicU64::new(0) }
+    }
+
+    fn is(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+
+    fn is_seldom(&self, defect: Defect) -> bool {
+        self.is(defect) && self.writes.fetch_add(1, Relaxed) % SELDOM == SELDOM - 1
+    }
+
+    fn consistency(&self, asked: Consistency) -> Consistency {
+        if self.is(Defect::SerialReadIsPlain) { Consistency::Quorum } else { asked }
+    }
+
+    async fn version(&self, key: EntityKey) -> Result<Option<i64>, StoreFault> {
+        let read = self.store.read_entity(key, &[], Consistency::Serial).await?;
+        Ok(read.statics.map(|statics| statics.entity.version))
+    }
+
+    async fn generation(&self, id: &IdKey) -> Result<Option<i64>, StoreFault> {
+        let read = self.store.read_id(id, &[], Consistency::Serial).await?;
+        Ok(read.claim.map(|claim| claim.generation))
+    }
+
+    /// Outcomes that are there already stay as they are; everything else is written.
+    async fn beside_outcomes(&self, write: &mut ApplyWrite) -> Result<(), StoreFault> {
+        let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
+        let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;
+        for row in write.rows.iter_mut().filter(|row| there.iter().any(|(request, _)| *request == row.request_id)) {
+            row.request_id.push_str(", again");
+        }
+        Ok(())
+    }
+}
+
+impl ConditionalStore for Defective {
+    async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
+        let read = self.store.read_id(id, requests, self.consistency(consistency)).await?;
+        if self.is(Defect::TornRead) {
+            let outcomes = self.store.read_id(id, requests, consistency).await?.outcomes;
+            return Ok(IdRead { outcomes, ..read });
+        }
+        Ok(read)
+    }
+
+    async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        let read = self.store.read_entity(key, requests, self.consistency(consistency)).await?;
+        if self.is(Defect::TornRead) {
+            let statics = self.store.read_entity(key, requests, consistency).await?.statics;
+            return Ok(EntityRead { statics, ..read });
+        }
+        Ok(read)
+    }
+
+    async fn claim(&self, mut write: ClaimWrite) -> Result<Applied, StoreFault> {
+        if self.is(Defect::ClaimConditionDropped) {
+            write.replaces = self.generation(&write.id).await?;
+        }
+        self.store.claim(write).await
+    }
+
+    async fn apply(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
+        if self.is(Defect::VersionConditionDropped) {
+            write.read = self.version(write.key).await?;
+        }
+        if self.is(Defect::OutcomeConditionDropped) {
+            self.beside_outcomes(&mut write).await?;
+        }
+        if self.is_seldom(Defect::RowWithoutStatics) {
+            write.after = None;
+        }
+        if self.is_seldom(Defect::StaticsWithoutRow) {
+            write.rows.iter_mut().for_each(|row| row.request_id.push_str(", elsewhere"));
+        }
+        if self.is_seldom(Defect::AcknowledgedWriteLost) {
+            return Ok(Applied::Yes);
+        }
+        let denied = self.is_seldom(Defect::AppliedWriteDenied);
+        let applied = self.store.apply(write).await?;
+        Ok(if denied { Applied::No } else { applied })
+    }
+
+    async fn refuse(&self, mut write: RefuseWrite) -> Result<Applied, StoreFault> {
+        if self.is(Defect::RefusalConditionDropped) {
+            write.read = self.generation(&write.id).await?;
+        }
+        self.store.refuse(write).await
+    }
+
+    async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
+        self.store.history(key).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreFault> {
+        self.store.ping().await
+    }
+}

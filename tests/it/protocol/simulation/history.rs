@@ -1,0 +1,149 @@
+//! Linearizability: what each caller was told, and what the store has become, must be explained by some order in which the
+//! decisions are made one after another by the business rules alone, external ids being unique, each decision at an instant
+//! between its beginning and its answer.
+//!
+//! The order is searched for (Wing and Gong, 1993): whatever began before anything else was answered may come next.
+
+use crm_processor::domain::Timestamp;
+use crm_processor::domain::command::{Command, Decision, Reference, decide};
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::external_id::ExternalId;
+use crm_processor::domain::rejection::Rejection;
+use crm_processor::store::outcome::Answer;
+use std::collections::HashSet;
+use uuid::Uuid;
+
+/// Something that took effect at one instant.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub begin: u64,
+    /// When its effect was known; [`u64::MAX`] if nobody was told.
+    pub end: u64,
+    pub effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// A command was decided.
+    Decided(Command, Answer),
+    /// An import created its entity.
+    Created(Entity),
+    /// An import found its entity there already.
+    Existed(Entity),
+    /// An import found that another entity has its id, or the entity another id.
+    Contradicted(Entity),
+    /// An operator set a state.
+    Operated(EntityType, Uuid, State),
+}
+
+/// Panics unless `operations`, at most 64, lead from one state of all entities to another.
+pub fn assert_linearizable(operations: &[Operation], from: &[Entity], to: &[Entity]) {
+    assert!(operations.len() <= 64, "{} operations are too many", operations.len());
+    // The first that was answered is tried first.
+    let mut operations = operations.to_vec();
+    operations.sort_by_key(|o| (o.end, o.begin));
+    let mut search = Search { operations: &operations, to, dead_ends: HashSet::new() };
+    let open = (0..operations.len()).fold(0, |open, n| open | 1 << n);
+    assert!(search.explains(open, &mut from.to_vec()), "no order explains how {from:#?} became {to:#?} by {operations:#?}");
+}
+
+struct Search<'a> {
+    operations: &'a [Operation],
+    to: &'a [Entity],
+    /// What was left, and the state: from there it does not go on.
+    dead_ends: HashSet<(u64, String)>,
+}
+
+impl Search<'_> {
+    fn explains(&mut self, open: u64, entities: &mut Vec<Entity>) -> bool {
+        let left = || (0..self.operations.len()).filter(|n| open >> n & 1 == 1);
+        let Some(first_end) = left().map(|n| self.operations[n].end).min() else { return agree(entities, self.to) };
+        let next: Vec<usize> = left().filter(|n| self.operations[*n].begin <= first_end).collect();
+        if self.dead_ends.contains(&(open, format!("{entities:?}"))) {
+            return false;
+        }
+        for n in next {
+            let mut after = entities.clone();
+            if self.operations[n].effect.is_possible(&mut after) && self.explains(open & !(1 << n), &mut after) {
+                return true;
+            }
+        }
+        self.dead_ends.insert((open, format!("{entities:?}")));
+        false
+    }
+}
+
+fn agree(these: &[Entity], those: &[Entity]) -> bool {
+    these.len() == those.len() && these.iter().all(|e| those.contains(e))
+}
+
+impl Effect {
+    /// Could it happen now? Then it does.
+    fn is_possible(&self, entities: &mut Vec<Entity>) -> bool {
+        match self {
+            Self::Decided(command, answer) => is_answer(command, answer, entities),
+            Self::Created(entity) => {
+                let free = find(entities, entity.entity_type, entity.ref_id).is_none()
+                    && holder(entities, entity.entity_type, &entity.external_id).is_none();
+                entities.push(entity.clone());
+                free
+            }
+            Self::Existed(entity) => {
+                find(entities, entity.entity_type, entity.ref_id).is_some_and(|n| entities[n].external_id == entity.external_id)
+            }
+            Self::Contradicted(entity) => match find(entities, entity.entity_type, entity.ref_id) {
+                Some(n) => entities[n].external_id != entity.external_id,
+                None => holder(entities, entity.entity_type, &entity.external_id).is_some(),
+            },
+            Self::Operated(entity_type, ref_id, state) => {
+                let Some(n) = find(entities, *entity_type, *ref_id) else { return false };
+                entities[n].state = *state;
+                entities[n].version += 1;
+                true
+            }
+        }
+    }
+}
+
+fn is_answer(command: &Command, answer: &Answer, entities: &mut [Entity]) -> bool {
+    if *answer == Answer::Rejected(Rejection::InternalError) {
+        return true;
+    }
+    let target = match &command.target {
+        Reference::ExternalId(id) => holder(entities, command.entity_type(), id),
+        Reference::RefId(ref_id) => find(entities, command.entity_type(), *ref_id),
+    };
+    let Some(n) = target else { return matches!(answer, Answer::Rejected(Rejection::EntityNotFound { .. })) };
+    let entity = &entities[n];
+    match (decide(entity, &command.use_case, command.expected_version, decided_at(answer)), answer) {
+        (Decision::Rejected(expected), Answer::Rejected(got)) => expected == *got,
+        (Decision::Unchanged, Answer::Unchanged(t)) => {
+            t.entity == *entity && t.previous_version == entity.version && t.changes.is_empty()
+        }
+        (Decision::Change { after, .. }, Answer::Rejected(Rejection::ExternalIdNotUnique)) => {
+            holder(entities, after.entity_type, &after.external_id).is_some_and(|other| other != n)
+        }
+        (Decision::Change { after, change }, Answer::Changed(t)) => {
+            let free = holder(entities, after.entity_type, &after.external_id).is_none_or(|other| other == n);
+            let fits = t.entity == after && t.previous_version == entity.version && t.changes == [change];
+            entities[n] = after;
+            free && fits
+        }
+        _ => false,
+    }
+}
+
+fn decided_at(answer: &Answer) -> Timestamp {
+    match answer {
+        Answer::Changed(transaction) | Answer::Unchanged(transaction) => transaction.occurred_at,
+        Answer::Rejected(_) => 0,
+    }
+}
+
+fn find(entities: &[Entity], entity_type: EntityType, ref_id: Uuid) -> Option<usize> {
+    entities.iter().position(|e| (e.entity_type, e.ref_id) == (entity_type, ref_id))
+}
+
+fn holder(entities: &[Entity], entity_type: EntityType, id: &ExternalId) -> Option<usize> {
+    entities.iter().position(|e| e.entity_type == entity_type && e.external_id == *id)
+}

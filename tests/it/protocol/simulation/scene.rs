@@ -1,0 +1,149 @@
+//! Who and what there is: few entities, few ids, so that commands contend; and what must happen now and then.
+
+use super::{Simulation, complete, pick};
+use crate::protocol::world::World;
+use crm_processor::domain::command::RawReference;
+use crm_processor::domain::command::UseCaseName::{
+    UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment, UpdateSubscriberExternalId,
+};
+use crm_processor::domain::entity::EntityType::{Account, Customer, Subscriber};
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::store::claims::Submission;
+use crm_processor::store::simulated::Random;
+use crm_processor::store::{ConditionalStore, Consistency, EntityKey};
+use std::collections::BTreeMap;
+
+/// Who is there from the beginning, under an id of the same name.
+pub const THERE: [(EntityType, &str); 5] =
+    [(Account, "a"), (Account, "b"), (Customer, "d"), (Subscriber, "a"), (Subscriber, "s")];
+/// Who is imported meanwhile, and under which ids: some lines contradict each other.
+pub const IMPORTS: [(EntityType, &str, &str); 5] =
+    [(Account, "c", "c"), (Account, "c", "x"), (Customer, "e", "e"), (Subscriber, "t", "s"), (Subscriber, "t", "x")];
+/// All that there may be.
+pub const ENTITIES: [(EntityType, &str); 8] = [
+    (Account, "a"),
+    (Account, "b"),
+    (Account, "c"),
+    (Customer, "d"),
+    (Customer, "e"),
+    (Subscriber, "a"),
+    (Subscriber, "s"),
+    (Subscriber, "t"),
+];
+pub const IDS: [(EntityType, &[&str]); 3] =
+    [(Account, &["a", "b", "c", "x", "y"]), (Customer, &["d", "e", "z"]), (Subscriber, &["a", "s", "x"])];
+/// The operator's requests, one a phase, which change a state out of band.
+pub const OPERATIONS: [&str; 3] = ["operation-0", "operation-1", "operation-2"];
+pub const OPERATED: [(EntityType, &str); 3] = [(Account, "a"), (Account, "b"), (Customer, "d")];
+pub const STATES: [State; 3] = [State::Deactivated, State::Active, State::Active];
+
+/// All that must happen now and then.
+const EVENTS: [&str; 17] = [
+    "CASM-ENTITY-NOT-FOUND",
+    "CASM-EXTERNAL-ID-NOT-UNIQUE",
+    "CASM-INTERNAL-ERROR",
+    "CASM-REQUEST-ID-REUSED",
+    "CASM-STATE-DEACTIVATED",
+    "CASM-VERSION-CONFLICT",
+    "a caller crashed",
+    "a change was published",
+    "a fault was met",
+    "a process was replaced",
+    "a run of several was decided",
+    "a stored answer was given again",
+    "a value was there already",
+    "an entity was imported",
+    "an import came too late",
+    "an import contradicted",
+    "outcomes expired",
+];
+
+/// What happened, counted: runs in which nothing ever happens prove nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Happened(pub BTreeMap<&'static str, usize>);
+
+impl Happened {
+    pub fn note(&mut self, event: &'static str) {
+        assert!(EVENTS.contains(&event), "{event} is not listed");
+        *self.0.entry(event).or_default() += 1;
+    }
+
+    pub fn add(&mut self, others: &Self) {
+        for (event, count) in &others.0 {
+            *self.0.entry(event).or_default() += count;
+        }
+    }
+
+    pub fn missing(&self) -> Vec<&'static str> {
+        EVENTS.into_iter().filter(|event| !self.0.contains_key(event)).collect()
+    }
+}
+
+impl Simulation {
+    /// All that is there now.
+    pub fn entities(&self) -> Vec<Entity> {
+        let key = |(entity_type, name): (EntityType, &str)| EntityKey { entity_type, ref_id: self.world.ref_id(name) };
+        let read = |at| complete(self.store.read_entity(key(at), &[], Consistency::Serial)).expect("no faults");
+        ENTITIES.into_iter().filter_map(|at| read(at).statics.map(|statics| statics.entity)).collect()
+    }
+
+    /// The records of a phase: requests, most of them new, some of them twice or thrice, some with a request id that was used
+    /// already.
+    pub fn submissions(&self, phase: usize, earlier: &mut Vec<Submission>, random: &mut Random) -> Vec<Submission> {
+        let mut several = self.several.lock().unwrap();
+        let mut submissions: Vec<Submission> = Vec::new();
+        for submission in earlier.iter().filter(|_| random.chance(200)) {
+            several.insert(submission.command.request_id.as_str().into());
+            submissions.push(self.world.again(submission));
+        }
+        // With one or two of them, lanes have runs to fold.
+        let references: Vec<_> = (0..pick(random, &[1, 2, 20])).map(|_| reference(&self.world, random)).collect();
+        for n in 0..4 + random.below(8) {
+            let mut request = format!("r{phase}-{n}");
+            if random.chance(150) && n > 0 {
+                request = format!("r{phase}-{}", random.below(n));
+                several.insert(request.clone());
+            }
+            let (entity_type, reference) = pick(random, &references);
+            let first = submission(&self.world, &request, entity_type, reference, random);
+            for _ in 0..pick(random, &[0, 0, 1, 1, 2]) {
+                submissions.push(self.world.again(&first));
+            }
+            earlier.push(first.clone());
+            submissions.push(first);
+        }
+        for n in (1..submissions.len()).rev() {
+            let other = random.below(n as u64 + 1);
+            submissions.swap(n, usize::try_from(other).expect("an index"));
+        }
+        submissions
+    }
+}
+
+/// A way to name one of them.
+pub fn reference<S: ConditionalStore>(w: &World<S>, random: &mut Random) -> (EntityType, RawReference) {
+    let (entity_type, ids) = pick(random, &[IDS[0], IDS[0], IDS[0], IDS[1], IDS[1], IDS[2]]);
+    let names: Vec<&str> = ENTITIES.iter().filter(|e| e.0 == entity_type).map(|e| e.1).collect();
+    let reference = if random.chance(700) { w.by_id(pick(random, ids)) } else { w.by_ref(pick(random, &names)) };
+    (entity_type, reference)
+}
+
+/// A command in a record of its own.
+pub fn submission<S: ConditionalStore>(
+    w: &World<S>,
+    request: &str,
+    entity_type: EntityType,
+    reference: RawReference,
+    random: &mut Random,
+) -> Submission {
+    let expected_version = random.chance(200).then(|| pick(random, &[1, 2, 3]));
+    let ids = IDS.iter().find(|ids| ids.0 == entity_type).expect("each type has its ids").1;
+    let wanted = w.id(pick(random, ids));
+    let (use_case, value) = match (entity_type, random.chance(700)) {
+        (Account, _) => (UpdateAccountExternalId, wanted.as_str()),
+        (Subscriber, _) => (UpdateSubscriberExternalId, wanted.as_str()),
+        (Customer, true) => (UpdateCustomerCustomName, pick(random, &["Ada", "Bea"])),
+        (Customer, false) => (UpdateCustomerSegment, "RESIDENTIAL"),
+    };
+    w.submit(use_case, request, reference, value, expected_version)
+}

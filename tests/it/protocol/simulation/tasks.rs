@@ -1,0 +1,63 @@
+//! Many callers at once, deterministically: one task at a time goes on to its next await, any of them, and now and then one
+//! is left alone for long.
+
+use crm_processor::store::simulated::Random;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+/// Steps after which nothing can be under way any more that gets anywhere.
+const PATIENCE: u64 = 200_000;
+/// Per mille of the steps after which a task stalls, and for how long at most.
+const STALLS: u64 = 4;
+const STALL: u64 = 400;
+
+/// A caller.
+pub struct Task<'a> {
+    work: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    stalled_until: u64,
+}
+
+impl<'a> Task<'a> {
+    pub fn new(work: impl Future<Output = ()> + 'a) -> Self {
+        Self { work: Box::pin(work), stalled_until: 0 }
+    }
+}
+
+/// Until all are done. `step` is told that another step begins.
+pub fn run(mut tasks: Vec<Task<'_>>, random: &mut Random, mut step: impl FnMut(u64)) {
+    let mut context = Context::from_waker(Waker::noop());
+    for now in 0.. {
+        if tasks.is_empty() {
+            return;
+        }
+        assert!(now < PATIENCE, "{} callers get nowhere", tasks.len());
+        step(now);
+        let which = usize::try_from(random.below(tasks.len() as u64)).expect("an index");
+        let task = &mut tasks[which];
+        if now < task.stalled_until {
+            continue;
+        }
+        if task.work.as_mut().poll(&mut context).is_ready() {
+            drop(tasks.swap_remove(which));
+        } else if random.chance(STALLS) {
+            task.stalled_until = now + random.below(STALL);
+        }
+    }
+}
+
+/// What `work` yields, with nobody else there.
+pub fn complete<T>(work: impl Future<Output = T>) -> T {
+    polls(work, u64::MAX).expect("there is no end to so many polls")
+}
+
+/// What `work` yields, unless its process dies after so many polls, at whatever await it has come to.
+pub fn polls<T>(work: impl Future<Output = T>, most: u64) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..most {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(done);
+        }
+    }
+    None
+}

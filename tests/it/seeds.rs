@@ -1,0 +1,54 @@
+//! Runs a simulation by many seeds, on all cores.
+//!
+//! `CRM_SEEDS=n` runs the first n seeds, `CRM_SEEDS=m..n` those from m to below n, `CRM_SEED=n` that one alone.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+use std::thread::{available_parallelism, scope};
+
+/// Runs `simulate` by each seed, `default` of them if nobody asks for others, and hands the results to `take`. A seed that
+/// fails prints how to run it alone, and the test fails.
+pub fn each<T: Send>(default: u64, simulate: impl Fn(u64) -> T + Sync, take: impl FnMut(T) + Send) {
+    let open = Mutex::new(range(default));
+    let take = Mutex::new(take);
+    let work = || {
+        while let Some(seed) = next(&open) {
+            match catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
+                Ok(done) => take.lock().unwrap()(done),
+                Err(panic) => {
+                    open.lock().unwrap().end = 0;
+                    eprintln!("re-run with CRM_SEED={seed}");
+                    resume_unwind(panic);
+                }
+            }
+        }
+    };
+    scope(|threads| {
+        let threads: Vec<_> = (0..available_parallelism().map_or(1, usize::from)).map(|_| threads.spawn(work)).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                resume_unwind(panic);
+            }
+        }
+    });
+}
+
+fn next(open: &Mutex<Range<u64>>) -> Option<u64> {
+    open.lock().unwrap().next()
+}
+
+/// The seeds that were asked for.
+pub fn range(default: u64) -> Range<u64> {
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("a seed is a number, not {text:?}"));
+    if let Ok(seed) = std::env::var("CRM_SEED") {
+        return number(&seed)..number(&seed) + 1;
+    }
+    match std::env::var("CRM_SEEDS").as_deref() {
+        Ok(text) => match text.split_once("..") {
+            Some((first, end)) => number(first)..number(end),
+            None => 0..number(text),
+        },
+        Err(_) => 0..default,
+    }
+}
