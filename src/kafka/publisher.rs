@@ -160,7 +160,7 @@ impl<M> Publisher<M> {
                 Step::Over(verdict) => return verdict.clone(),
             };
             if result.is_ok() {
-                step.reached();
+                reach_after(&step);
             }
             step = step.then(result);
         }
@@ -288,15 +288,13 @@ impl<M> Publisher<M> {
 }
 
 /// The output at this place is refused.
-impl Step {
-    /// Where test builds can be told to die.
-    fn reached(&self) {
-        match self {
-            Self::Flush => FailPoint::OutputsSent.reach(),
-            Self::SendOffsets => FailPoint::OffsetsSent.reach(),
-            Self::Commit => FailPoint::Committed.reach(),
-            Self::Produce | Self::Abort(_) | Self::StartOver | Self::Over(_) => {}
-        }
+/// Where test builds can be told to die: after a step.
+fn reach_after(step: &Step) {
+    match step {
+        Step::Flush => FailPoint::OutputsSent.reach(),
+        Step::SendOffsets => FailPoint::OffsetsSent.reach(),
+        Step::Commit => FailPoint::Committed.reach(),
+        Step::Produce | Step::Abort(_) | Step::StartOver | Step::Over(_) => {}
     }
 }
 
