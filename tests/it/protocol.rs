@@ -1,7 +1,7 @@
 //! The claim protocol, step by step, over any store: what each command is answered, and how many writes that takes.
 //!
-//! The checks take a store and a prefix for all that they name, so that they can share a database; [`all`] runs them over a
-//! store that is slow to set up. Here they run over the simulated one, without faults; `simulation` adds those.
+//! The checks take a store and a prefix for all that they name, so that they can share a database. Each runs by itself over
+//! the simulated store, without faults (`simulation` adds those), and all in one test over each of the others.
 
 mod cache;
 mod dead;
@@ -15,12 +15,24 @@ mod world;
 
 use crm_processor::store::ConditionalStore;
 use std::sync::Arc;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn every_check_holds_over_the_embedded_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    all(Arc::new(crate::embedded::open(folder.path())), "t").await;
+}
+
+#[tokio::test]
+async fn every_check_holds_over_a_database() {
+    let Some(store) = crate::cql::connect().await else { return };
+    all(Arc::new(store), &Uuid::new_v4().to_string()).await;
+}
 
 macro_rules! checks {
     ($($subject:ident: $($check:ident),+ $(,)?;)+) => {
         /// Runs every check over `store`; `prefix` must not have been used there before.
-        #[allow(dead_code, reason = "for the stores that need a server or a disk")]
-        pub async fn all<S: ConditionalStore>(store: Arc<S>, prefix: &str) {
+        async fn all<S: ConditionalStore>(store: Arc<S>, prefix: &str) {
             $($(
                 println!("{}", stringify!($check));
                 $subject::$check(&world::World::new(Arc::clone(&store), &format!("{prefix}-{}", stringify!($check)))).await;
