@@ -1,0 +1,76 @@
+//! The claim protocol as a model: the specification of `crm_processor::store::claims`, and the proof that it keeps its promises.
+//!
+//! Every order of events of a scenario is gone through: each attempt at a record is a sequence of statements, one conditional write or
+//! one read of one partition each, and between any two of them anything else may happen. A process dies and its records are
+//! delivered again; a zombie goes on beside its successor; a write that timed out is applied at any later time, or never; what is
+//! old is forgotten; a bug panics. `properties` says what must hold in every state.
+//!
+//! To be read in this order: `vocabulary`, `store` (the conditional writes), `protocol` (the rules), `attempt` and `claiming` (the order
+//! of the statements), `properties`, `scenarios`. `system` puts them together. `weakened` leaves the rules out, one at a time, and names the
+//! promise that breaks then.
+//!
+//! Not in the model: more than two entities, runs of more than two commands, and segments, which are a name to it. States
+//! such as DEACTIVATED stand still; the rejection that comes and goes with time is the version conflict. A cache is an earlier look:
+//! its bounds and how it is filled are not modelled.
+//!
+//! `cargo test --test model` goes through the small scenarios; `CRM_MODEL=large` adds faults to each, for hours and with tens of GiB.
+//! A violation prints how it comes about. `--nocapture` shows the number of states.
+
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "that claims and statics are small is the model's doing")]
+
+mod attempt;
+mod check;
+mod claiming;
+mod normal;
+mod properties;
+mod protocol;
+mod retention;
+mod scenario;
+mod scenarios;
+mod store;
+mod system;
+mod vocabulary;
+mod weakened;
+
+macro_rules! hold {
+    ($($scenario:ident),+ $(,)?) => {
+        $(#[test]
+        fn $scenario() {
+            check::holds(scenarios::$scenario());
+        })+
+    };
+}
+
+hold! {
+    race,
+    handover,
+    zombies,
+    rivals,
+    new_id,
+    swap,
+    there_and_back,
+    rejected_claimant,
+    claim_comes_back,
+    expiry,
+    expiry_without_renames,
+    expiry_of_previous_owners,
+    expiry_of_a_reused_request_id,
+    reused_request_id,
+    reused_request_id_of_nobody,
+    shared_request_id,
+    own_outcome,
+    duplicate_of_a_rename_claims,
+    claim_that_came_to_nothing,
+    unknown_ref_id,
+    unknown_ref_id_of_a_rename,
+    import_races_a_rename,
+    contradictory_imports,
+    run,
+    run_with_a_rename,
+    run_of_nobody,
+    run_with_a_duplicate,
+    bug,
+    cache,
+    cache_at_a_handover,
+    cache_by_ref_id,
+}
