@@ -5,7 +5,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | `cli` | one file per subcommand; the only place that knows how everything is put together |
+//! | [`cli`] | one file per subcommand; the only place that knows how everything is put together |
 //! | [`processor`] | the loop: records in, decisions, outputs; where bugs are caught |
 //! | [`kafka`] | the consuming and the publishing thread |
 //! | [`store`] | the claim protocol, and the databases that it runs on |
@@ -19,6 +19,7 @@
 //! with [`domain::command`]; [`flow`] gives it a turn in the lane of its key; [`store::claims`] decides it with one
 //! conditional write; [`kafka::publisher`] commits its reply, its Business Transaction and its offset in one transaction.
 
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod flow;

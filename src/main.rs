@@ -1,3 +1,7 @@
-//! The binary: parses the command line, dispatches.
+//! The binary: hands over to the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    crm_processor::cli::main()
+}

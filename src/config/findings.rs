@@ -64,7 +64,7 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
 fn is_secret(key: &str) -> bool {
     const SIGNS: [&str; 8] = ["pas", "pwd", "secret", "token", "cred", "jaas", "pem", "sasl.oauthbearer.config"];
     let key = key.to_ascii_lowercase();
-    SIGNS.iter().any(|sign| key.contains(sign)) || key.ends_with(".key")
+    SIGNS.iter().any(|sign| key.contains(sign)) || key.split('.').next_back() == Some("key")
 }
 
 /// `https://user:password@host` as `https://***@host`.

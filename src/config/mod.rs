@@ -123,6 +123,7 @@ pub struct Store {
 
 /// The kinds of store.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Backend {
     /// `kind = "cql"`: ScyllaDB or Cassandra.
     Cql(Cql),

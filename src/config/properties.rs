@@ -70,7 +70,7 @@ pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -
         match scalar(&given).and_then(|value| check(&name, &value).map(|()| value)) {
             Ok(value) => drop(properties.insert(name, value)),
             Err(reason) => {
-                parent.reject(&key, Some(&given), &reason, "a property that librdkafka knows, with a value that it takes")
+                parent.reject(&key, Some(&given), &reason, "a property that librdkafka knows, with a value that it takes");
             }
         }
     }

@@ -103,13 +103,14 @@ impl<'a> Section<'a> {
         let entries = match self.entries.remove(key) {
             None => BTreeMap::new(),
             Some(Node::Table(entries)) => entries,
-            Some(Node::Leaf(given)) => match as_toml(&given) {
-                Some(toml::Value::Table(table)) => nodes(table, given.variable.as_deref()),
-                _ => {
+            Some(Node::Leaf(given)) => {
+                if let Some(toml::Value::Table(table)) = as_toml(&given) {
+                    nodes(table, given.variable.as_deref())
+                } else {
                     self.reject(key, Some(&given), "must be a table", &format!("[{path}] with its keys below"));
                     BTreeMap::new()
                 }
-            },
+            }
         };
         Section { path, entries, gathered: self.gathered }
     }

@@ -115,10 +115,10 @@ fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
     let mut allowed = section.value("reply_topic_allow_list", Vec::new(), right, |given| {
         list(|name| {
             let name = topic(name)?;
-            match [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
-                true => Err("is no topic for replies: the processor uses it for something else".to_owned()),
-                false => Ok(name),
+            if [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
+                return Err("is no topic for replies: the processor uses it for something else".to_owned());
             }
+            Ok(name)
         })(given)
     });
     if !allowed.contains(&topics.replies) {

@@ -43,7 +43,7 @@ impl Random {
     }
 
     fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        usize::try_from(self.next() % n as u64).expect("it is below n")
     }
 }
 
@@ -57,7 +57,8 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 #[test]
 fn the_lowest_incomplete_offset_is_committed_with_a_bitmap_of_those_done_above() {
     // Committed before, delivered, done; what is committed then, and which are covered by it.
-    let table: &[(Option<i64>, &[i64], &[i64], i64, &[i64])] = &[
+    type Row = (Option<i64>, &'static [i64], &'static [i64], i64, &'static [i64]);
+    let table: &[Row] = &[
         (None, &[], &[], 0, &[]),
         (None, &[0, 1, 2], &[0, 1, 2], 3, &[0, 1, 2]),
         (None, &[0, 1, 2], &[1], 0, &[1]),
@@ -74,7 +75,9 @@ fn the_lowest_incomplete_offset_is_committed_with_a_bitmap_of_those_done_above()
         for offset in *delivered {
             assert_eq!(offsets.deliver(*offset), Delivery::New, "{offset} of {delivered:?}");
         }
-        done.iter().for_each(|o| offsets.committing(*o));
+        for offset in *done {
+            offsets.committing(*offset);
+        }
         let now = committed(&offsets);
         assert_eq!(now.offset, Some(*expected), "committed before: {before:?}, delivered: {delivered:?}, done: {done:?}");
         for offset in delivered.iter().chain(*covered) {
@@ -88,7 +91,9 @@ fn what_was_done_before_the_assignment_is_skipped() {
     let mut before = Offsets::resume(&Committed::default());
     (0..100).for_each(|o| assert_eq!(before.deliver(o), Delivery::New));
     let done = [0, 1, 2, 5, 7, 8, 9, 64, 99];
-    done.iter().for_each(|o| before.committing(*o));
+    for offset in done {
+        before.committing(offset);
+    }
     let now = committed(&before);
     assert_eq!(now.offset, Some(3));
     let mut after = Offsets::resume(&now);
@@ -125,12 +130,14 @@ fn text_that_is_not_ours_counts_as_absent() {
 #[test]
 fn the_bitmap_always_fits_the_offset_s_metadata() {
     let mut offsets = Offsets::resume(&Committed::default());
-    let reachable = MAX_SPAN as i64;
+    let reachable = i64::try_from(MAX_SPAN).expect("it is small");
     for offset in 0..reachable {
         assert_eq!(offsets.deliver(offset), Delivery::New);
     }
     assert_eq!(offsets.deliver(reachable), Delivery::TooFar, "one further than the bitmap reaches");
-    (1..reachable).for_each(|o| offsets.committing(o));
+    for offset in 1..reachable {
+        offsets.committing(offset);
+    }
     let (offset, metadata) = offsets.to_commit();
     assert_eq!(offset, 0);
     assert!(metadata.len() <= 4_096, "{} characters", metadata.len());
@@ -161,8 +168,8 @@ fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
 #[test]
 fn a_run_takes_what_names_the_same_entity_and_overtakes_nothing() {
     let mut lanes = Lanes::new(100, 3);
-    for (offset, names) in [7, 7, 8, 7, 7, 7, 7].into_iter().enumerate() {
-        lanes.push(1, at(offset as i64), Names(names));
+    for (offset, names) in (0..).zip([7, 7, 8, 7, 7, 7, 7]) {
+        lanes.push(1, at(offset), Names(names));
     }
     let mut runs = Vec::new();
     while let Some(run) = lanes.start() {
@@ -196,8 +203,8 @@ fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
     ];
     for (records, bytes, sizes, expected) in table {
         let mut batches = Batches::new(*records, *bytes);
-        for (n, size) in sizes.iter().enumerate() {
-            batches.push(Finished { at: at(n as i64), outputs: *size });
+        for (n, size) in (0..).zip(*sizes) {
+            batches.push(Finished { at: at(n), outputs: *size });
         }
         let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take().len()).filter(|n| *n > 0)).collect();
         assert_eq!(got, *expected, "at most {records} records and {bytes} bytes of {sizes:?}");

@@ -351,8 +351,9 @@ impl Intake {
     /// Pauses whatever is assigned, or resumes all but what the processor asked to be paused.
     fn set_all_paused(&self, paused: bool) {
         let assigned = self.consumer.assignment().unwrap_or_default();
-        let partitions =
-            assigned.elements().iter().map(|p| p.partition()).filter(|p| paused || !self.paused.contains(p)).collect::<Vec<_>>();
+        let numbers = assigned.elements();
+        let numbers = numbers.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
+        let partitions: Vec<Partition> = numbers.filter(|p| paused || !self.paused.contains(p)).collect();
         self.set_paused(&partitions, paused);
     }
 

@@ -118,7 +118,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("queued.max.messages.kbytes", "4096")
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")
-        .set("statistics.interval.ms", "5000");
+        .set("statistics.interval.ms", "1000");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.clone(), v.clone())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)

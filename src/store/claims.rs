@@ -139,24 +139,19 @@ impl<S: ConditionalStore> Claims<S> {
     pub async fn decide(&self, run: &[Submission]) -> Result<Vec<Decided>, StoreFault> {
         debug_assert!(run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].command.target == w[1].command.target));
         let mut decided = Vec::with_capacity(run.len());
-        let mut trust = Trust::Cache;
-        while let Some(open) = run.get(decided.len()..).filter(|open| !open.is_empty()) {
-            let more = match self.attempt(open, trust).await {
-                Ok(more) => more,
-                Err(fault) => {
-                    self.cache.forget(&Target::of(&open[0].command));
-                    return Err(fault);
-                }
-            };
-            if more.is_empty() {
-                // Not applied: somebody else's write was. Its author got somewhere, so going round ends.
-                self.cache.forget(&Target::of(&open[0].command));
-                tokio::task::yield_now().await;
-                trust = Trust::Serial;
-            } else {
-                trust = Trust::Cache;
+        let mut contended = false;
+        while let Some(next) = run.get(decided.len()) {
+            let trust = if contended { Trust::Serial } else { Trust::at_first(&next.command) };
+            let more = self.attempt(&run[decided.len()..], trust).await;
+            contended = more.as_ref().is_ok_and(Vec::is_empty);
+            if contended || more.is_err() {
+                self.cache.forget(&Target::of(&next.command));
             }
-            decided.extend(more);
+            decided.extend(more?);
+            if contended {
+                // Not applied: somebody else's write was. Its author got somewhere, so going round ends.
+                tokio::task::yield_now().await;
+            }
         }
         Ok(decided)
     }

@@ -10,6 +10,7 @@ use crate::config::{Backend, Cql, SerialConsistency, Store};
 use std::future::Future;
 
 /// One of the two kinds of store.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum ConfiguredStore {
     /// `kind = "cql"`
     Cql(CqlStore),

@@ -57,7 +57,7 @@ pub struct Claim {
     pub epoch: i64,
     /// The request that claims; [`FIRST_ROW`] for an import.
     pub claimed_by: String,
-    /// What anybody needs to complete the claim: see `outcome::ClaimBlob`.
+    /// What anybody needs to complete the claim: see `outcome::StoredClaim`.
     pub blob: Vec<u8>,
     /// Who claimed the id before, and when they were replaced.
     pub previous_owners: Vec<(Uuid, Timestamp)>,

@@ -4,15 +4,21 @@
 //! What it promises is what [`ConditionalStore`] promises and no more. It keeps its own time, which only moves when told to.
 //! The same seed over the same single-threaded schedule does the same.
 
+mod partition;
+mod random;
+
 use super::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, HistoryRow,
-    IdKey, IdRead, LogRow, RefuseWrite, StoreFault,
+    IdKey, IdRead, RefuseWrite, StoreFault,
 };
 use crate::domain::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use partition::{Partition, Row};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub use random::Random;
 
 /// The most writes that are under way after their sender was told of a fault; beyond, one of them is never applied.
 const MOST_LATE: usize = 8;
@@ -36,36 +42,6 @@ pub struct Faults {
     pub stale: u64,
 }
 
-/// A seeded stream of numbers (`SplitMix64`, Steele et al. 2014). Not for secrets.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The stream of `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`; 0 if that is 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.number().checked_rem(bound).unwrap_or(0)
-    }
-
-    /// True `per_mille` times out of a thousand.
-    pub fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-}
-
 /// See the module.
 pub struct Simulated {
     tables: Mutex<Tables>,
@@ -80,32 +56,11 @@ struct Tables {
     late: Vec<Write>,
 }
 
-/// Statics and rows, and what a plain read may still show instead.
-#[derive(Default)]
-struct Partition<T> {
-    statics: T,
-    rows: BTreeMap<String, Row>,
-    under_way: Option<UnderWay<T>>,
-    writes: u64,
-}
-
-/// The latest write, if nobody was told yet that it was applied: the statics before it, and the rows that it brought.
-struct UnderWay<T> {
-    before: T,
-    rows: Vec<String>,
-}
-
 #[derive(Clone, Default)]
 struct IdStatics {
     claim: Option<Claim>,
     refused: Option<Timestamp>,
     refused_until: Timestamp,
-}
-
-struct Row {
-    changed_to: Option<i64>,
-    outcome: Vec<u8>,
-    until: Option<Timestamp>,
 }
 
 #[derive(Clone)]
@@ -259,59 +214,6 @@ impl Tables {
 impl IdStatics {
     fn generation(&self) -> Option<i64> {
         self.claim.as_ref().map(|c| c.generation)
-    }
-}
-
-impl<T: Clone + Default> Partition<T> {
-    /// The conditional write: `holds` is its condition on statics.
-    fn update(&mut self, holds: bool, rows: &[LogRow], now: Timestamp, statics: impl FnOnce(&mut T)) -> (Applied, u64) {
-        self.writes += 1;
-        // Whether it is applied or not, what was under way has come to its end first.
-        self.under_way = None;
-        if !holds || rows.iter().any(|row| self.row(&row.request_id, now).is_some()) {
-            return (Applied::No, self.writes);
-        }
-        let before = self.statics.clone();
-        statics(&mut self.statics);
-        for row in rows {
-            let stored = Row { changed_to: row.changed_to, outcome: row.outcome.clone(), until: row.until(now) };
-            self.rows.insert(row.request_id.clone(), stored);
-        }
-        self.under_way = Some(UnderWay { before, rows: rows.iter().map(|r| r.request_id.clone()).collect() });
-        (Applied::Yes, self.writes)
-    }
-
-    fn settle(&mut self, writes: u64) {
-        if self.writes == writes {
-            self.under_way = None;
-        }
-    }
-
-    fn show(
-        &mut self,
-        requests: &[&str],
-        consistency: Consistency,
-        missing: bool,
-        now: Timestamp,
-    ) -> (T, Vec<(String, Vec<u8>)>) {
-        if consistency == Consistency::Serial {
-            self.under_way = None;
-        }
-        let missed = self.under_way.as_ref().filter(|_| missing);
-        let shown = |request: &&&str| missed.is_none_or(|m| !m.rows.iter().any(|r| r == **request));
-        let row = |request: &&str| Some(((*request).into(), self.row(request, now)?.outcome.clone()));
-        let statics = missed.map_or(&self.statics, |m| &m.before).clone();
-        (statics, requests.iter().filter(shown).filter_map(row).collect())
-    }
-
-    fn row(&self, request: &str, now: Timestamp) -> Option<&Row> {
-        self.rows.get(request).filter(|row| row.until.is_none_or(|until| now < until))
-    }
-}
-
-impl LogRow {
-    fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.ttl.map(|ttl| now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX)))
     }
 }
 

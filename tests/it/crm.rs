@@ -122,6 +122,12 @@ impl Draft {
         self
     }
 
+    /// A header without a value, as Kafka allows.
+    pub fn null_header(mut self, name: &str) -> Self {
+        self.headers.push((name.to_owned(), None));
+        self
+    }
+
     /// The same contents, written with another schema of the record.
     pub fn written_with(self, schema: &Json) -> Self {
         let value = registry::encode(&unique("subject"), schema, &self.body);

@@ -188,6 +188,30 @@ fn requests_that_fail_validation_are_not_remembered() {
 }
 
 #[test]
+fn a_rejection_is_forgotten_after_the_retention_and_a_change_never() {
+    let Some(world) = World::set_up("retention", |config| {
+        let store = config["store"].as_table_mut().expect("is a table");
+        store.insert("outcome_retention".into(), "3s".into());
+    }) else {
+        return;
+    };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let _processor = world.run();
+    let change = custom_name(&unique("r"), &customer.by_ref_id(), "Ada");
+    let early = custom_name(&unique("r"), &customer.by_ref_id(), "Eve").expecting(3);
+    let replies = world.ask_all(&[change.clone().key("k"), early.clone().key("k")]);
+    assert_eq!(replies[1].body["errors"][0]["code"], "CASM-VERSION-CONFLICT", "{replies:?}");
+    assert_eq!(world.ask(&segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE")).body["statusCode"], 200);
+
+    // Remembered first, then decided anew: how long that takes is the database's business.
+    let again = (0..10_000).map(|_| world.ask(&early)).find(|reply| reply.body["replayed"] == false);
+    let again = again.expect("was forgotten");
+    assert_eq!(again.body["statusCode"], 200, "version 3 is there by now: {again:?}");
+    assert_replayed(&replies[0], &world.ask(&change));
+}
+
+#[test]
 fn duplicates_in_one_burst_are_applied_once() {
     const COPIES: usize = 20;
     let Some(shared) = shared() else { return };

@@ -89,6 +89,17 @@ fn correlation_headers_come_back_as_they_were_and_show_as_text_in_the_records() 
 }
 
 #[test]
+fn a_correlation_header_without_a_value_is_as_if_absent() {
+    let Some(shared) = shared() else { return };
+    for name in [OURS, SPRINGS] {
+        let draft = custom_name(&unique("r"), &shared.customer().by_ref_id(), "Ada").null_header(name);
+        let reply = &shared.ask_by_key(std::slice::from_ref(&draft))[0];
+        assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
+        assert_eq!(reply.body["correlationId"], draft.request(), "{name} without a value: {reply:?}");
+    }
+}
+
+#[test]
 fn a_rejection_without_any_id_has_no_correlation_and_no_request_header() {
     let Some(shared) = shared() else { return };
     let draft = Draft::new("UpdateCustomerCustomName", json!({"customName": "Ada"}));
@@ -134,15 +145,18 @@ fn a_reply_has_the_commands_key_else_the_request_id_else_none() {
 fn a_reply_topic_is_honoured_only_if_it_is_on_the_allow_list_and_there() {
     let Some(shared) = shared() else { return };
     for (asked, expected, refused) in [
-        (&shared.replies, &shared.replies, 0),
-        (&shared.other_replies, &shared.other_replies, 0),
-        (&shared.refused_replies, &shared.replies, 1),
-        (&shared.missing_replies, &shared.replies, 1),
-        (&shared.commands, &shared.replies, 1),
-        (&"no topic can be called so!".to_owned(), &shared.replies, 1),
+        (shared.replies.as_bytes(), &shared.replies, 0),
+        (shared.other_replies.as_bytes(), &shared.other_replies, 0),
+        (shared.refused_replies.as_bytes(), &shared.replies, 1),
+        (shared.missing_replies.as_bytes(), &shared.replies, 1),
+        (shared.commands.as_bytes(), &shared.replies, 1),
+        (b"no topic can be called so!", &shared.replies, 1),
+        (b"\xff\xfe", &shared.replies, 1),
+        (&[b'x'; 5_000], &shared.replies, 1),
     ] {
         let before = refused_topics(shared);
-        let reply = ask_at(shared, Some(asked.as_bytes()), None);
+        let reply = ask_at(shared, Some(asked), None);
+        let asked = asked.escape_ascii();
         assert_eq!(&reply.topic, expected, "input: {asked}\nreply: {reply:?}");
         assert_eq!(reply.body["statusCode"], 200, "it never fails the command: {reply:?}");
         // Other tests are counted, too.

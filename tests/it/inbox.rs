@@ -100,11 +100,8 @@ impl Inbox {
             .expect("a consumer");
         let mut assignment = TopicPartitionList::new();
         for topic in topics {
-            let metadata = consumer.fetch_metadata(Some(topic), Self::PATIENCE).expect("metadata");
-            let partitions = metadata.topics()[0].partitions();
-            assert!(!partitions.is_empty(), "there is no topic {topic}");
-            for partition in partitions {
-                assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a valid offset");
+            for partition in 0..partitions(&consumer, topic) {
+                assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
             }
         }
         consumer.assign(&assignment).expect("assigned");
@@ -141,7 +138,8 @@ impl Inbox {
                 let last: Vec<_> = records.iter().rev().take(8).map(|r| format!("  {r:?}")).collect();
                 panic!("expected: {what}\ngot: {} records, the last of them (latest first):\n{}", records.len(), last.join("\n"));
             }
-            records = self.seen.more.wait_timeout(records, left).expect("no holder panics").0;
+            let woken = self.seen.more.wait_timeout(records, left);
+            records = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
     }
 
@@ -157,6 +155,20 @@ impl Drop for Inbox {
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
+    }
+}
+
+/// How many partitions a topic has. One that was just made may not have reached the broker yet.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    loop {
+        let metadata = consumer.fetch_metadata(Some(topic), Inbox::PATIENCE).expect("metadata");
+        let count = metadata.topics()[0].partitions().len();
+        if count > 0 {
+            return count.try_into().expect("is small");
+        }
+        assert!(Instant::now() < deadline, "there is no topic {topic}");
+        crate::pause();
     }
 }
 

@@ -20,13 +20,13 @@ use uuid::Uuid;
 #[tokio::test]
 async fn every_check_holds_over_the_embedded_store() {
     let folder = tempfile::tempdir().expect("a folder");
-    all(Arc::new(crate::embedded::open(folder.path())), "t").await;
+    Box::pin(all(Arc::new(crate::embedded::open(folder.path())), "t")).await;
 }
 
 #[tokio::test]
 async fn every_check_holds_over_a_database() {
     let Some(store) = crate::cql::connect().await else { return };
-    all(Arc::new(store), &Uuid::new_v4().to_string()).await;
+    Box::pin(all(Arc::new(store), &Uuid::new_v4().to_string())).await;
 }
 
 macro_rules! checks {

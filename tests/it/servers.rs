@@ -240,7 +240,7 @@ pub fn jars_or_skip(name: &str, pom: &str) -> Option<PathBuf> {
 
 /// The folder with the jars of a pom, downloaded if it is the first time.
 fn jars(name: &str, pom: &str) -> Result<PathBuf, NoStart> {
-    for (tool, argument, package) in [("java", "-version", "openjdk-17-jre-headless"), ("mvn", "-version", "maven")] {
+    for (tool, argument, package) in [("java", "-version", "openjdk-17-jdk-headless"), ("mvn", "-version", "maven")] {
         if Command::new(tool).arg(argument).output().is_err() {
             return Err(NoStart::Missing(format!("{tool} is not installed (Debian: apt-get install {package})")));
         }

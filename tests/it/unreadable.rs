@@ -44,7 +44,7 @@ fn assert_dead(shared: &Shared, what: &str, draft: &Draft, sent: Sent) -> Arc<Re
 
 fn assert_reply(shared: &Shared, what: &str, draft: &Draft, correlation: &str) {
     let reply = shared.inbox.first(&format!("a reply: {what}: {draft:?}"), |r| {
-        shared.holds_replies(&r.topic) && r.text("correlation-id") == Some(correlation)
+        shared.holds_replies(&r.topic) && r.header("correlation-id") == Some(correlation.as_bytes())
     });
     let got = &reply.body;
     assert_eq!(
@@ -228,8 +228,10 @@ fn an_unreadable_record_without_a_key_keeps_none() {
     let marker = unique("marker");
     let draft = Draft::raw(Some(b"x".to_vec())).without_key().header("marker", &marker).header("correlation-id", &marker);
     shared.send(&draft);
-    let dead = shared.inbox.first("on the DLQ", |r| r.topic == shared.dlq && r.text("marker") == Some(&marker));
+    let dead = shared.inbox.first("on the DLQ", |r| r.topic == shared.dlq && r.header("marker") == Some(marker.as_bytes()));
     assert_eq!(dead.key, None, "{dead:?}");
-    let reply = shared.inbox.first("a reply", |r| shared.holds_replies(&r.topic) && r.text("correlation-id") == Some(&marker));
+    let reply = shared
+        .inbox
+        .first("a reply", |r| shared.holds_replies(&r.topic) && r.header("correlation-id") == Some(marker.as_bytes()));
     assert_eq!((&reply.key, reply.has("request-id")), (&None, false), "{reply:?}");
 }

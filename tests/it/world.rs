@@ -82,7 +82,7 @@ impl World {
         adjust(&mut config);
         let path = dir.join("crm-processor.toml");
         std::fs::write(&path, config.to_string()).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
-        run_cli(&["setup", "--config", &path.display().to_string()]).succeeded();
+        run_cli(&["setup", "--partitions", "3", "--config", &path.display().to_string()]).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
         let inbox = Inbox::open(kafka, &[&replies, &transactions, &dlq, &other, &refused], &encoded);
@@ -305,13 +305,16 @@ impl Processor {
 
     /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too.
     pub fn metric(&self, name: &str) -> u64 {
+        self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
+    }
+
+    fn metric_so_far(&self, name: &str) -> Option<u64> {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "/metrics: {text}");
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values: Vec<_> =
             text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
-        assert!(!values.is_empty(), "there is no metric {name} in {text}");
-        values.iter().sum()
+        (!values.is_empty()).then(|| values.iter().sum())
     }
 
     /// Waits until the sum of a metric's series is `value`.
@@ -327,11 +330,11 @@ impl Processor {
     fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
-            let now = self.metric(name);
-            if reached(now) {
+            let now = self.metric_so_far(name);
+            if now.is_some_and(&reached) {
                 return;
             }
-            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now}; {}", self.log_tail());
+            assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now:?}; {}", self.log_tail());
             crate::pause();
         }
     }
@@ -360,18 +363,14 @@ pub struct Shared {
 
 /// See [`Shared`]. None: the servers can't be had here, the caller is to return.
 pub fn shared() -> Option<&'static Shared> {
-    static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
-    let shared = SHARED.get_or_init(|| {
-        let world = World::set_up("shared", |_| {})?;
-        let pool = Mutex::new(HashMap::new());
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    // Asked each time, so that each test says why it is skipped.
+    let _ = (servers::kafka()?, servers::cassandra()?);
+    Some(SHARED.get_or_init(|| {
+        let world = World::set_up("shared", |_| {}).expect("the servers are there");
         let processor = world.run();
-        Some(Shared { world, processor, pool })
-    });
-    if shared.is_none() {
-        // The first test was told why; so is each other.
-        let _ = (servers::kafka(), servers::cassandra());
-    }
-    shared.as_ref()
+        Shared { world, processor, pool: Mutex::default() }
+    }))
 }
 
 impl Shared {

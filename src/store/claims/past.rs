@@ -55,15 +55,18 @@ pub(super) fn epochs(owners: &[PreviousOwner]) -> BTreeMap<Uuid, i64> {
     owners.iter().map(|previous| (previous.owner, previous.epoch)).collect()
 }
 
-/// Whether a claim that is not current was so once: its claimant's outcome says which id the entity came to. `owner` must
-/// show the row of the claimant.
+/// Whether a claim that is not current was so once: then its claimant's outcome is the change that took the entity to the
+/// id, in the claim's epoch. `owner` must show the row of the claimant.
 pub(super) fn was_current(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<bool, StoreFault> {
     let Some((_, blob)) = owner.outcomes.iter().find(|(request, _)| *request == claim.claimed_by) else { return Ok(false) };
     if claim.claimed_by == FIRST_ROW {
         return Ok(ImportOutcome::decode(blob)?.external_id == id.external_id);
     }
-    Ok(match Outcome::decode(blob)?.answer {
-        Answer::Changed(transaction) => transaction.entity.external_id == id.external_id,
+    let outcome = Outcome::decode(blob)?;
+    Ok(match outcome.answer {
+        Answer::Changed(transaction) => {
+            transaction.entity.external_id == id.external_id && outcome.epoch.is_none_or(|before| before + 1 == claim.epoch)
+        }
         Answer::Unchanged(_) | Answer::Rejected(_) => false,
     })
 }

@@ -6,7 +6,7 @@
 
 use super::past::{previous_owners, was_current};
 use super::{Claims, Submission, Target};
-use crate::domain::command::RequestId;
+use crate::domain::command::{Command, RequestId};
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, StoreFault};
 use std::collections::HashMap;
@@ -17,8 +17,18 @@ use uuid::Uuid;
 pub(super) enum Trust {
     /// The cache, and plain reads.
     Cache,
+    /// Plain reads.
+    Plain,
     /// Serial reads only: something came in between.
     Serial,
+}
+
+impl Trust {
+    /// For the first look at a command. A rename is not decided from the cache: it may have been decided already, and the
+    /// claim that it would write before that is found out takes the place of another.
+    pub fn at_first(command: &Command) -> Self {
+        if command.use_case.wanted().is_some() { Self::Plain } else { Self::Cache }
+    }
 }
 
 /// What is behind a reference.
@@ -141,13 +151,13 @@ impl Known {
 impl<S: ConditionalStore> Claims<S> {
     /// What is behind `target`. None: a pending claim was met and completed, or somebody else did; look again.
     pub(super) async fn see(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Option<Sight>, StoreFault> {
-        if trust == Trust::Cache {
-            if let Some(entity) = self.cache.entity(target) {
-                return Ok(Some(Sight { known: Known::default(), holder: Holder::Entity(entity) }));
-            }
-            if let Some(sight) = self.glance(target, requests).await? {
-                return Ok(Some(sight));
-            }
+        if let (Trust::Cache, Some(entity)) = (trust, self.cache.entity(target)) {
+            return Ok(Some(Sight { known: Known::default(), holder: Holder::Entity(entity) }));
+        }
+        if trust != Trust::Serial
+            && let Some(sight) = self.glance(target, requests).await?
+        {
+            return Ok(Some(sight));
         }
         match target {
             Target::Id(id) => self.resolve(id, requests).await,

@@ -4,6 +4,7 @@ use super::CqlOptions;
 use crate::store::StoreFault;
 use scylla::client::session::Session;
 use scylla::statement::unprepared::Statement;
+use std::time::Duration;
 
 /// Who holds an external id; a claim is replaced, never deleted. The row with request id '' comes with the first claim, the
 /// others are requests that found no entity under this id, and expire.
@@ -25,6 +26,9 @@ const ENTITY: &str = "(
     segment text static, segment_valid_from timestamp static, parent uuid static,
     request_id text, changed_to bigint, outcome blob,
     PRIMARY KEY ((entity_type, ref_id), request_id))";
+
+/// A change of the schema goes through all nodes: it takes longer than `request_timeout` may allow a read or write.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<(), StoreFault> {
     let keyspace = &options.keyspace;
@@ -49,6 +53,8 @@ async fn exists(session: &Session, keyspace: &str) -> Result<bool, StoreFault> {
 
 async fn run(session: &Session, statement: String) -> Result<(), StoreFault> {
     let first_words = statement.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let mut statement = Statement::new(statement);
+    statement.set_request_timeout(Some(PATIENCE));
     session.query_unpaged(statement, ()).await.map(drop).map_err(|cause| fault(format!("{first_words}: {cause}")))
 }
 

@@ -83,6 +83,10 @@ pub async fn an_entity_can_go_back_to_its_old_id<S: ConditionalStore>(w: &World<
     assert_eq!(published(&back).entity.version, 3);
     assert_replay(&decide(&process, &w.rename("r1", w.by_id("a"), "x")).await, &first);
     assert_replay(&decide(&w.process(), &w.rename("r2", w.by_id("x"), "a")).await, &back);
+    // By the refId, too, and though x is free now and the entity is known.
+    let (again, [_, writes]) = w.counted(decide(&process, &w.rename("r1", w.by_ref("a"), "x"))).await;
+    assert_replay(&again, &first);
+    assert_eq!(writes, 0);
     assert_eq!((w.holder("a").await, w.holder("x").await), (Some(w.ref_id("a")), None));
 }
 

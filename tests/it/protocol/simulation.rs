@@ -4,24 +4,23 @@
 //!
 //! `CRM_SEED=n` runs one seed, `CRM_SEEDS=n` so many.
 
+mod verdict;
+
 use super::world::{Process, World};
 use crm_processor::domain::command::UseCaseName::{UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment};
 use crm_processor::domain::command::{RawReference, Reference};
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, EntityType, State};
-use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::transaction::Transaction;
 use crm_processor::store::claims::{ClaimsOptions, Decided, Imported, Submission};
-use crm_processor::store::outcome::{Answer, Coordinates, Outcome};
+use crm_processor::store::outcome::Coordinates;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
-use crm_processor::store::{
-    ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, LogRow, StoreFault,
-};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crm_processor::store::{ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, LogRow, StoreFault};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use verdict::check;
 
 const SEEDS: u64 = 2_000;
 /// Who is there from the beginning, under an id of the same name.
@@ -117,7 +116,7 @@ impl Simulation {
         }
         let mut tasks = Vec::new();
         for lane in lanes {
-            for _ in 0..1 + u64::from(random.chance(300)) {
+            for _ in 0..=u64::from(random.chance(300)) {
                 tasks.push(tokio::spawn(Arc::clone(self).lane(lane.clone(), Random::new(random.number()))));
             }
         }
@@ -262,129 +261,4 @@ async fn perhaps<T>(random: &mut Random, work: impl Future<Output = Result<T, St
         }
     })
     .await
-}
-
-/// An entity as the store has it in the end.
-struct Found {
-    statics: EntityStatics,
-    changes: Vec<(HistoryRow, Outcome, Transaction)>,
-}
-
-async fn check(s: &Simulation) {
-    let answers = s.answers.lock().unwrap().clone();
-    let mut found = Vec::new();
-    let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
-    let requests: Vec<&str> =
-        answers.values().map(|(s, _)| s.command.request_id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut decoded = |rows: Vec<(String, Vec<u8>)>| {
-        for (request, blob) in rows {
-            outcomes.entry(request).or_default().push(Outcome::decode(&blob).expect("an outcome"));
-        }
-    };
-    let names = ["a", "b", "c"].map(|n| (Account, n)).into_iter().chain(["d", "e"].map(|n| (Customer, n)));
-    for (entity_type, name) in names {
-        let key = EntityKey { entity_type, ref_id: s.world.ref_id(name) };
-        let read = s.store.read_entity(key, &requests, Consistency::Serial).await.expect("no faults");
-        decoded(read.outcomes);
-        let Some(statics) = read.statics else { continue };
-        found.push(check_entity(s, key, statics).await);
-    }
-    let ids = ACCOUNT_IDS.map(|n| (Account, n)).into_iter().chain(CUSTOMER_IDS.map(|n| (Customer, n)));
-    for (entity_type, name) in ids {
-        let id = IdKey { entity_type, external_id: s.world.id(name) };
-        decoded(s.store.read_id(&id, &requests, Consistency::Serial).await.expect("no faults").outcomes);
-    }
-    let held: BTreeSet<_> = found.iter().map(|f| (f.statics.entity.entity_type, &f.statics.entity.external_id)).collect();
-    assert_eq!(held.len(), found.len(), "external ids are unique");
-    check_publications(&answers, &found);
-    check_replies(s, &answers, &outcomes);
-    check_reasons(s, &answers, &found);
-}
-
-async fn check_entity(s: &Simulation, key: EntityKey, statics: EntityStatics) -> Found {
-    let entity = &statics.entity;
-    let id = IdKey { entity_type: key.entity_type, external_id: entity.external_id.clone() };
-    let claim =
-        s.store.read_id(&id, &[], Consistency::Serial).await.expect("no faults").claim.expect("who holds an id has claimed it");
-    assert_eq!((claim.owner, claim.generation), (entity.ref_id, statics.generation), "who holds an id has the current claim");
-
-    let operations = s.store.read_entity(key, &OPERATIONS, Consistency::Serial).await.expect("no faults").outcomes.len();
-    let mut changes = Vec::new();
-    for row in s.store.history(key).await.expect("no faults") {
-        let outcome = Outcome::decode(&row.outcome).expect("an outcome");
-        let Answer::Changed(transaction) = outcome.answer.clone() else { panic!("no change: {outcome:?}") };
-        assert_eq!((transaction.previous_version + 1, transaction.entity.version), (row.changed_to, row.changed_to));
-        changes.push((row, outcome, transaction));
-    }
-    let versions: BTreeSet<_> = changes.iter().map(|(row, ..)| row.changed_to).collect();
-    assert_eq!(versions.len(), changes.len(), "each change has a version of its own");
-    let expected = 1 + changes.len() + operations;
-    assert_eq!(usize::try_from(entity.version).ok(), Some(expected), "each change raises the version once: {changes:?}");
-    let renames = changes.iter().filter(|(.., t)| t.use_case.is_rename()).count();
-    assert_eq!(usize::try_from(statics.epoch).ok(), Some(1 + renames), "the epoch counts the renames");
-    Found { statics, changes }
-}
-
-/// Each change is published by the record that caused it, and nothing else is published.
-fn check_publications(answers: &BTreeMap<Coordinates, (Submission, Decided)>, found: &[Found]) {
-    let changes: Vec<_> = found.iter().flat_map(|f| &f.changes).collect();
-    for (_, outcome, transaction) in &changes {
-        let (submission, decided) = &answers[&outcome.record];
-        assert_eq!(decided, &Decided { answer: outcome.answer.clone(), replayed: false, publish: true }, "{submission:?}");
-        assert_eq!(transaction.request_id, submission.command.request_id);
-        assert_eq!(transaction.correlation_id, submission.correlation_id);
-    }
-    let published = answers.values().filter(|(_, decided)| decided.publish).count();
-    assert_eq!(published, changes.len(), "each change is published once");
-}
-
-/// A request has one outcome, and its replies agree.
-fn check_replies(
-    s: &Simulation,
-    answers: &BTreeMap<Coordinates, (Submission, Decided)>,
-    outcomes: &HashMap<String, Vec<Outcome>>,
-) {
-    let reused = s.reused.lock().unwrap();
-    let mut replies: HashMap<&str, &Decided> = HashMap::new();
-    for (submission, decided) in answers.values() {
-        let request = submission.command.request_id.as_str();
-        if reused.contains(request) {
-            continue;
-        }
-        let first = replies.entry(request).or_insert(decided);
-        assert_eq!(first.answer, decided.answer, "replies to {request} agree");
-        let stored = outcomes.get(request).map_or(&[][..], Vec::as_slice);
-        assert!(stored.len() <= 1, "{request} has one outcome: {stored:?}");
-        if let [outcome] = stored {
-            assert_eq!(outcome.answer, decided.answer, "{request} is answered what is stored");
-            assert_eq!(outcome.record != submission.record, decided.replayed, "{submission:?}");
-        }
-    }
-}
-
-/// Not found: an id that was held all the time is found. Taken: somebody held it at some time.
-fn check_reasons(s: &Simulation, answers: &BTreeMap<Coordinates, (Submission, Decided)>, found: &[Found]) {
-    let w = &s.world;
-    let renames: Vec<&Transaction> =
-        found.iter().flat_map(|f| &f.changes).map(|(.., t)| t).filter(|t| t.use_case.is_rename()).collect();
-    let given_up: BTreeSet<&str> = renames.iter().filter_map(|t| t.changes[0].old.as_deref()).collect();
-    let always = |id: &str| ACCOUNTS.iter().chain(&CUSTOMERS).any(|n| w.id(n).as_str() == id) && !given_up.contains(id);
-    let begun: BTreeSet<_> = ACCOUNTS.iter().map(|n| w.id(n)).chain(IMPORTS.iter().map(|i| w.id(i.2))).collect();
-    for (submission, decided) in answers.values() {
-        let command = &submission.command;
-        match (&decided.answer, &command.target) {
-            (Answer::Rejected(Rejection::EntityNotFound { .. }), Reference::ExternalId(id)) => {
-                assert!(!always(id.as_str()), "held all the time: {submission:?}");
-            }
-            (Answer::Rejected(Rejection::EntityNotFound { .. }), Reference::RefId(ref_id)) => {
-                assert!(!ACCOUNTS.iter().chain(&CUSTOMERS).any(|n| w.ref_id(n) == *ref_id), "there all the time: {submission:?}");
-            }
-            (Answer::Rejected(Rejection::ExternalIdNotUnique), _) => {
-                let wanted = command.use_case.wanted().expect("only renames want an id");
-                let held = begun.contains(wanted) || renames.iter().any(|t| t.entity.external_id == *wanted);
-                assert!(held, "held by nobody, ever: {submission:?}");
-            }
-            _ => {}
-        }
-    }
 }

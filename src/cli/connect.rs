@@ -1,0 +1,58 @@
+//! From a configuration to what the subcommands work with: clock, registry, store, claims.
+
+use crate::config::Config;
+use crate::domain::Timestamp;
+use crate::store::StoreFault;
+use crate::store::claims::{Claims, ClaimsOptions, Clock};
+use crate::store::configured::ConfiguredStore;
+use crate::wire::registry::{Registry, RegistryOptions};
+use anyhow::Context as _;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The clock of the machine.
+pub(super) fn clock() -> Clock {
+    Arc::new(now)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge where the clock is read")]
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::try_from(since_epoch.as_millis()).unwrap_or(Timestamp::MAX)
+}
+
+/// The client of the configured registry. Nothing is sent yet.
+pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
+    let registry = &config.registry;
+    let credentials = registry.credentials.as_ref();
+    let options = RegistryOptions {
+        url: registry.url.clone(),
+        user: credentials.map(|c| c.user.clone()),
+        password: credentials.map(|c| c.password.expose().to_owned()),
+        ca_file: registry.ca_file.clone(),
+    };
+    Registry::new(&options).context("the registry's client")
+}
+
+/// The protocol over the configured store, for a subcommand that is soon done: what does not answer is an error.
+pub(super) async fn claims(config: &Config) -> anyhow::Result<Claims<ConfiguredStore>> {
+    let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| store_trouble(&fault))?;
+    Ok(Claims::new(Arc::new(store), &claims_options(config), clock()))
+}
+
+/// What the configuration says about the protocol.
+pub(super) fn claims_options(config: &Config) -> ClaimsOptions {
+    ClaimsOptions { outcome_retention: config.store.outcome_retention, cache_bytes: config.store.cache_bytes }
+}
+
+/// True if waiting does not help: keyspace or tables are missing, or nobody lets us in.
+pub(super) fn needs_operator(fault: &StoreFault) -> bool {
+    const SIGNS: [&str; 3] = ["crm-processor setup", "Authentication", "in use by another process"];
+    SIGNS.iter().any(|sign| fault.cause.contains(sign))
+}
+
+/// A fault with the way out.
+pub(super) fn store_trouble(fault: &StoreFault) -> anyhow::Error {
+    let way_out = if needs_operator(fault) { "" } else { " (store.contact_points says where it is looked for)" };
+    anyhow::anyhow!("the store: {fault}{way_out}")
+}

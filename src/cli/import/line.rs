@@ -1,0 +1,163 @@
+//! One line of an import: from JSON to an entity, or to all that is wrong with it.
+
+use crate::domain::command::{Rules, parse_ref_id};
+use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::external_id::ExternalId;
+use crate::domain::update_customer_custom_name::CustomName;
+use serde_json::{Map, Value};
+use std::fmt::Display;
+use uuid::Uuid;
+
+/// Reads a line. Its version is 1.
+///
+/// # Errors
+/// All findings, each a sentence that begins with the field.
+pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
+    let object: Map<String, Value> = match serde_json::from_str(line) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) => return Err(vec!["is no JSON object".into()]),
+        Err(e) => return Err(vec![format!("is no JSON (column {}): {}", e.column(), kind_of(&e))]),
+    };
+    let mut fields = Fields { object, findings: Vec::new() };
+    let entity_type =
+        fields.mandatory("type", |text| EntityType::from_name(text).ok_or("must be customer, account or subscriber"));
+    let ref_id = fields.mandatory("refId", uuid);
+    let external_id = fields.mandatory("externalId", ExternalId::parse);
+    let state =
+        fields.mandatory("state", |text| State::from_name(text).ok_or("must be INACTIVE, ACTIVE, SUSPENDED or DEACTIVATED"));
+    let custom_name = fields.optional("customName", CustomName::parse);
+    let mut segment = None;
+    let mut parent = None;
+    match entity_type {
+        Some(EntityType::Customer) => {
+            let configured = |text: &str| rules.segment(text).cloned().ok_or("is not one of the configured segments");
+            segment = fields.optional("customerSegment", configured);
+        }
+        Some(EntityType::Account) => parent = fields.optional("customerRefId", uuid),
+        Some(EntityType::Subscriber) => parent = fields.optional("accountRefId", uuid),
+        // What else there may be depends on the type: nothing more can be said.
+        None => fields.object.clear(),
+    }
+    let findings = fields.finish(entity_type);
+    match (entity_type, ref_id, external_id, state) {
+        (Some(entity_type), Some(ref_id), Some(external_id), Some(state)) if findings.is_empty() => Ok(Entity {
+            entity_type,
+            ref_id,
+            external_id,
+            version: 1,
+            state,
+            custom_name,
+            segment,
+            segment_valid_from: None,
+            parent,
+        }),
+        _ => Err(findings),
+    }
+}
+
+struct Fields {
+    object: Map<String, Value>,
+    findings: Vec<String>,
+}
+
+impl Fields {
+    fn mandatory<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        if matches!(self.object.get(name), None | Some(Value::Null)) {
+            self.object.remove(name);
+            self.findings.push(format!("{name} is missing"));
+            return None;
+        }
+        self.optional(name, parse)
+    }
+
+    fn optional<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let finding = match self.object.remove(name)? {
+            Value::Null => return None,
+            Value::String(text) => match parse(&text) {
+                Ok(value) => return Some(value),
+                Err(reason) => format!("{name} {reason}"),
+            },
+            _ => format!("{name} must be a text"),
+        };
+        self.findings.push(finding);
+        None
+    }
+
+    /// What was not asked for should not be there.
+    fn finish(mut self, entity_type: Option<EntityType>) -> Vec<String> {
+        let of = entity_type.map_or("entity", EntityType::name);
+        let article = if matches!(entity_type, Some(EntityType::Account)) { "an" } else { "a" };
+        self.findings.extend(self.object.keys().map(|name| format!("{name:?} is no field of {article} {of}")));
+        self.findings
+    }
+}
+
+fn uuid(text: &str) -> Result<Uuid, &'static str> {
+    parse_ref_id(text).ok_or("must be a hyphenated UUID")
+}
+
+/// serde's own words may quote the line.
+fn kind_of(error: &serde_json::Error) -> &'static str {
+    if error.is_eof() { "it ends too early" } else { "something is not as JSON has it" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::update_customer_segment::SegmentCode;
+
+    const ID: &str = "0198c7a0-0000-7000-8000-00000000000a";
+
+    fn rules() -> Rules {
+        Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").unwrap()] }
+    }
+
+    #[test]
+    fn the_lines_of_the_contract_become_entities() {
+        let customer = format!(
+            r#"{{"type":"customer","refId":"{}","externalId":"c-1","state":"ACTIVE","customName":"Ann","customerSegment":"RESIDENTIAL"}}"#,
+            ID.to_uppercase()
+        );
+        let entity = parse(&customer, &rules()).unwrap();
+        assert_eq!(entity.key(), format!("customer:{ID}"));
+        assert_eq!(entity.segment.unwrap().as_str(), "RESIDENTIAL");
+        assert_eq!((entity.version, entity.segment_valid_from), (1, None));
+        for (kind, parent) in [("account", "customerRefId"), ("subscriber", "accountRefId")] {
+            let line = format!(
+                r#"{{"type":"{kind}","refId":"{ID}","externalId":"x","state":"INACTIVE","customName":null,"{parent}":"{ID}"}}"#
+            );
+            assert_eq!(parse(&line, &rules()).unwrap().parent.unwrap().to_string(), ID);
+            let line = format!(r#"{{"type":"{kind}","refId":"{ID}","externalId":"x","state":"SUSPENDED"}}"#);
+            assert_eq!(parse(&line, &rules()).unwrap().parent, None);
+        }
+    }
+
+    #[test]
+    fn each_rule_broken_is_a_finding_that_names_the_field() {
+        let line = |rest: &str| format!(r#"{{"type":"customer","refId":"{ID}","externalId":"c","state":"ACTIVE"{rest}}}"#);
+        let cases = [
+            (String::from("{"), "is no JSON"),
+            ("[]".into(), "is no JSON object"),
+            (r#"{"type":"robot"}"#.into(), "type must be customer"),
+            (line(r#","customName":" ""#), "customName must not be empty or blank"),
+            (line(r#","customName":3"#), "customName must be a text"),
+            (line(r#","customerSegment":"residential""#), "customerSegment is not one of the configured"),
+            (line(r#","customerRefId":"x""#), "\"customerRefId\" is no field of a customer"),
+            (line(r#","colour":"red""#), "\"colour\" is no field"),
+            (line("").replace(ID, &ID.replace('-', "")), "refId must be a hyphenated UUID"),
+            (line("").replace("\"c\"", "\" c\""), "externalId must not begin or end"),
+            (line("").replace("ACTIVE", "active"), "state must be"),
+            (r#"{"type":"account","customerSegment":"RESIDENTIAL"}"#.into(), "is no field of an account"),
+        ];
+        for (line, expected) in cases {
+            let findings = parse(&line, &rules()).expect_err(&line);
+            assert!(findings.iter().any(|f| f.contains(expected)), "{line}: {findings:?} should say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn all_findings_of_a_line_come_at_once() {
+        let findings = parse(r#"{"type":"subscriber","refId":"x","externalId":"","colour":1}"#, &rules()).unwrap_err();
+        assert_eq!(findings.len(), 4, "{findings:?}");
+    }
+}

@@ -1,0 +1,182 @@
+//! `import`: creates the entities of a file of JSON lines. Streams: the file may be larger than memory. Many lines are under
+//! way at once, but the outcome is that of one after another: a line waits for those before it that name the same entity or
+//! the same external id.
+
+mod line;
+
+use super::lines::{Line, open, read_lines};
+use super::{ConfigFile, FAILED, connect};
+use crate::domain::entity::Entity;
+use crate::store::claims::{Claims, Imported};
+use crate::store::configured::ConfiguredStore;
+use crate::store::{EntityKey, IdKey, StoreFault};
+use anyhow::{Context as _, bail};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+
+/// Lines under way at once: as many as keep the store busy.
+const IN_FLIGHT: usize = 128;
+/// Lines read ahead.
+const READ_AHEAD: usize = 1_024;
+/// How often a line is tried before the import is given up: about half a minute.
+const ATTEMPTS: u32 = 10;
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+const HELP: &str = r#"A line of ENTITIES.jsonl ("-" reads standard input), one for each type; customName, customerSegment and the parent's refId may be left out:
+  {"type":"customer","refId":"<uuid>","externalId":"c-1","state":"ACTIVE","customName":"…","customerSegment":"…"}
+  {"type":"account","refId":"<uuid>","externalId":"a-1","state":"ACTIVE","customerRefId":"<uuid>"}
+  {"type":"subscriber","refId":"<uuid>","externalId":"s-1","state":"ACTIVE","accountRefId":"<uuid>"}
+
+An entity that exists is left as it is. A bad line, or one that contradicts what is there, is a finding on standard error ("line 17: …");
+all other lines are imported; the exit code is 1 if there was any.
+
+Example:
+  crm-processor import --config crm.toml entities.jsonl"#;
+
+/// Import customers, accounts and subscribers; safe to repeat
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// A file of JSON lines; - is standard input
+    #[arg(value_name = "ENTITIES.jsonl")]
+    entities: PathBuf,
+}
+
+/// `crm-processor import`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?;
+    let (input, size) = open(&args.entities)?;
+    let claims = Arc::new(connect::claims(&config).await?);
+    let (sender, mut lines) = mpsc::channel(READ_AHEAD);
+    let reading = tokio::task::spawn_blocking(move || read_lines(input, &sender));
+
+    let mut import = Import { claims, busy: HashSet::new(), running: FuturesUnordered::new(), tally: Tally::new(size) };
+    let rules = config.rules();
+    while let Some(Line { number, text, bytes }) = lines.recv().await {
+        import.tally.bar.inc(bytes);
+        match text.map_err(|reason| vec![reason]).and_then(|text| line::parse(&text, &rules)) {
+            Ok(entity) => import.start(number, entity).await?,
+            Err(findings) => import.tally.finding(number, &findings.join("; ")),
+        }
+    }
+    while import.finish_one().await? {}
+    reading.await?.with_context(|| format!("reading {}", args.entities.display()))?;
+    Ok(import.tally.conclude())
+}
+
+/// The store, and what is under way.
+struct Import {
+    claims: Arc<Claims<ConfiguredStore>>,
+    /// The partitions of the lines under way.
+    busy: HashSet<Partition>,
+    running: FuturesUnordered<JoinHandle<Done>>,
+    tally: Tally,
+}
+
+/// What a line works on: its entity, and its external id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Partition {
+    Entity(EntityKey),
+    Id(IdKey),
+}
+
+struct Done {
+    number: u64,
+    partitions: [Partition; 2],
+    result: Result<Imported, StoreFault>,
+}
+
+impl Import {
+    /// Starts a line when there is room, and none before it is under way that it could interfere with.
+    async fn start(&mut self, number: u64, entity: Entity) -> anyhow::Result<()> {
+        let (entity_type, ref_id) = (entity.entity_type, entity.ref_id);
+        let partitions = [
+            Partition::Entity(EntityKey { entity_type, ref_id }),
+            Partition::Id(IdKey { entity_type, external_id: entity.external_id.clone() }),
+        ];
+        while self.running.len() >= IN_FLIGHT || partitions.iter().any(|p| self.busy.contains(p)) {
+            self.finish_one().await?;
+        }
+        self.busy.extend(partitions.iter().cloned());
+        let claims = self.claims.clone();
+        self.running.push(tokio::spawn(async move {
+            let result = import(&claims, entity).await;
+            Done { number, partitions, result }
+        }));
+        Ok(())
+    }
+
+    /// Waits for the end of a line; false if none is under way.
+    async fn finish_one(&mut self) -> anyhow::Result<bool> {
+        let Some(done) = self.running.next().await else { return Ok(false) };
+        let Done { number, partitions, result } = done.map_err(|e: JoinError| anyhow::anyhow!("a bug: {e}"))?;
+        for partition in &partitions {
+            self.busy.remove(partition);
+        }
+        match result {
+            Ok(Imported::Created) => self.tally.created += 1,
+            Ok(Imported::Existed) => self.tally.existed += 1,
+            Ok(Imported::Contradicts(how)) => self.tally.finding(number, &how),
+            Err(fault) => bail!("line {number}: {fault}; given up, the import can be repeated when the store answers again"),
+        }
+        Ok(true)
+    }
+}
+
+async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
+    let mut pause = PAUSE.0;
+    for _ in 1..ATTEMPTS {
+        if let Ok(imported) = claims.import(entity.clone()).await {
+            return Ok(imported);
+        }
+        tokio::time::sleep(pause).await;
+        pause = PAUSE.1.min(pause * 2);
+    }
+    claims.import(entity).await
+}
+
+/// What came of the lines so far, and the bar that shows it on a terminal.
+struct Tally {
+    created: u64,
+    existed: u64,
+    findings: u64,
+    start: Instant,
+    bar: ProgressBar,
+}
+
+impl Tally {
+    fn new(size: Option<u64>) -> Self {
+        let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
+        let template = match size {
+            Some(_) => "{bar:40} {bytes}/{total_bytes}  {elapsed} (left: {eta})",
+            None => "{spinner} {bytes}  {elapsed}",
+        };
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { created: 0, existed: 0, findings: 0, start: Instant::now(), bar }
+    }
+
+    fn finding(&mut self, number: u64, text: &str) {
+        self.findings += 1;
+        self.bar.suspend(|| eprintln!("line {number}: {text}"));
+    }
+
+    fn conclude(self) -> ExitCode {
+        self.bar.finish_and_clear();
+        let Self { created, existed, findings, start, .. } = self;
+        let seconds = start.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
+        let rate = (created + existed) as f64 / seconds.max(0.001);
+        println!("{created} created, {existed} existed, {findings} findings, in {seconds:.1} s ({rate:.0} entities/s)");
+        if findings == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    }
+}

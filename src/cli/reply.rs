@@ -1,0 +1,157 @@
+//! A reply as the command line sees it: the decoded record, and what of it people and checks look at.
+
+use super::paint::Paint;
+use crate::domain::transaction::Change;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A `crm.v1.Reply`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reply {
+    /// 200, 400 or 500.
+    pub status_code: i32,
+    /// `OK`, ….
+    pub status_message: String,
+    /// All findings.
+    pub errors: Vec<Finding>,
+    /// The answer to a duplicate.
+    pub replayed: bool,
+    /// What was done, or found already so.
+    pub business_transaction: Option<BusinessTransaction>,
+    /// The record as it came.
+    #[serde(skip)]
+    pub json: Value,
+}
+
+/// One entry of a reply's `errors`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Finding {
+    /// `CASM-…`
+    pub code: String,
+    /// Such as `customer.externalId`.
+    pub field: Option<String>,
+    /// A sentence.
+    pub message: String,
+}
+
+/// A `crm.v1.BusinessTransaction`, as far as it is shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BusinessTransaction {
+    /// Names the entity for ever.
+    pub ref_id: String,
+    /// Afterwards.
+    pub version: i64,
+    /// Before.
+    pub previous_version: i64,
+    /// One, or none where the value was already the requested one.
+    pub changes: Vec<Change>,
+    customer: Option<AfterImage>,
+    account: Option<AfterImage>,
+    subscriber: Option<AfterImage>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AfterImage {
+    external_id: String,
+}
+
+impl Reply {
+    /// Reads a decoded `crm.v1.Reply`.
+    ///
+    /// # Errors
+    /// It is another record.
+    pub fn read(json: Value) -> serde_json::Result<Self> {
+        let reply = Self::deserialize(&json)?;
+        Ok(Self { json, ..reply })
+    }
+
+    /// True if the command took effect, or had nothing to do.
+    pub fn is_ok(&self) -> bool {
+        self.status_code == 200
+    }
+
+    /// `200 OK`, in its colour.
+    pub fn headline(&self, paint: Paint) -> String {
+        let status = format!("{} {}", self.status_code, self.status_message);
+        let status = if self.is_ok() { paint.green(status) } else { paint.yellow(status) };
+        if self.replayed { format!("{status}, replayed: the stored answer") } else { status }
+    }
+
+    /// A line for each finding: code, field and sentence, in columns.
+    pub fn findings(&self, paint: Paint) -> impl Iterator<Item = String> {
+        let width = |text: fn(&Finding) -> &str| self.errors.iter().map(|e| text(e).chars().count()).max().unwrap_or_default();
+        let (codes, fields) = (width(|e| &e.code), width(Finding::place));
+        self.errors.iter().map(move |error| {
+            let code = paint.yellow(format!("{:codes$}", error.code));
+            format!("{code}  {:fields$}  {}", error.place(), error.message)
+        })
+    }
+}
+
+impl Finding {
+    fn place(&self) -> &str {
+        self.field.as_deref().unwrap_or("-")
+    }
+}
+
+impl BusinessTransaction {
+    /// `customer c-1, version 1 → 2, customName: "Ann" → "Bob"`.
+    pub fn summary(&self) -> String {
+        let (entity_type, after) = [("customer", &self.customer), ("account", &self.account), ("subscriber", &self.subscriber)]
+            .into_iter()
+            .find_map(|(name, after)| Some((name, after.as_ref()?)))
+            .map_or(("entity", self.ref_id.as_str()), |(name, after)| (name, after.external_id.as_str()));
+        let entity = format!("{entity_type} {after}");
+        if self.changes.is_empty() {
+            return format!("{entity}, version {}, no changes", self.version);
+        }
+        let changes: Vec<String> = self.changes.iter().map(change).collect();
+        format!("{entity}, version {} → {}, {}", self.previous_version, self.version, changes.join(", "))
+    }
+}
+
+fn change(change: &Change) -> String {
+    let value = |value: &Option<String>| value.as_ref().map_or("null".into(), |text| format!("{text:?}"));
+    format!("{}: {} → {}", change.field, value(&change.old), value(&change.new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_reads_as_old_and_new_with_the_versions() {
+        let json = json!({
+            "requestId": "r-1", "statusCode": 200, "statusMessage": "OK", "errors": [], "replayed": true,
+            "businessTransaction": {
+                "refId": "e", "version": 2, "previousVersion": 1,
+                "changes": [{"field": "customName", "old": null, "new": "Ann"}],
+                "customer": {"externalId": "c-1"}, "account": null, "subscriber": null,
+            },
+            "processedAt": 0,
+        });
+        let reply = Reply::read(json.clone()).unwrap();
+        assert_eq!(reply.json, json);
+        assert_eq!(reply.headline(Paint::plain()), "200 OK, replayed: the stored answer");
+        let transaction = reply.business_transaction.unwrap();
+        assert_eq!(transaction.summary(), r#"customer c-1, version 1 → 2, customName: null → "Ann""#);
+    }
+
+    #[test]
+    fn findings_stand_in_columns() {
+        let json = json!({
+            "requestId": null, "statusCode": 400, "statusMessage": "Request Validation failed", "replayed": false,
+            "errors": [
+                {"code": "CASM-A", "field": "requestId", "message": "is mandatory"},
+                {"code": "CASM-LONGER", "field": null, "message": "is wrong"},
+            ],
+            "businessTransaction": null,
+        });
+        let findings: Vec<String> = Reply::read(json).unwrap().findings(Paint::plain()).collect();
+        assert_eq!(findings, ["CASM-A       requestId  is mandatory", "CASM-LONGER  -          is wrong"]);
+    }
+}

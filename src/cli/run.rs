@@ -1,0 +1,197 @@
+//! `run`: the processor itself. What is away is waited for; what only an operator can mend ends it with a message. SIGTERM
+//! and SIGINT let it finish what is being processed; a second one ends it at once.
+
+use super::{ConfigFile, FAILED, connect};
+use crate::config::Config;
+use crate::processor;
+use crate::store::ConditionalStore;
+use crate::store::claims::Claims;
+use crate::store::configured::ConfiguredStore;
+use crate::store::metered::Metered;
+use crate::telemetry::admin::Admin;
+use crate::telemetry::health::Health;
+use crate::telemetry::log;
+use crate::telemetry::metrics::Metrics;
+use crate::wire::answer::Encoder;
+use crate::wire::registry::Registry;
+use crate::wire::{REPLY_SCHEMA, TRANSACTION_SCHEMA, reply_subject, transaction_subject};
+use anyhow::{Context as _, bail};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// Between attempts to reach what is away at the start: the first pause, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// While nothing is processed, the store is asked this often whether it is there.
+const PING: Duration = Duration::from_secs(5);
+
+const HELP: &str = "\
+Example:
+  CRM__KAFKA__INSTANCE_ID=$HOSTNAME crm-processor run --config /etc/crm/crm.toml
+
+kafka.instance_id names this process's slot: stable per slot, unique among running processes (a StatefulSet's pod name). Store
+and registry may be away at the start; they are waited for. /readyz on admin.listen says what is missing.
+SIGTERM or Ctrl-C: finish what is being processed (at most kafka.shutdown_grace), commit, leave the group. Twice: at once.";
+
+/// Process commands until SIGTERM
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// `crm-processor run`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(args.config.load()?);
+    log::start(&config.log).map_err(anyhow::Error::msg)?;
+    log_panics();
+    let (stop, stopping) = watch::channel(false);
+    let signals = Signals::listen()?;
+    tokio::select! {
+        result = process(config, stopping) => result.map(|()| ExitCode::SUCCESS),
+        () = signals.twice(stop) => {
+            tracing::warn!("a second signal: ended at once; what was being processed will be processed again");
+            Ok(ExitCode::from(FAILED))
+        }
+    }
+}
+
+async fn process(config: Arc<Config>, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let admin = Admin::bind(config.admin.listen).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        admin = %admin.address(),
+        instance_id = config.kafka.instance_id,
+        "starting"
+    );
+    let (admin_stop, admin_stopping) = watch::channel(false);
+    let serving = tokio::spawn(admin.serve(metrics.clone(), health.clone(), stopped(admin_stopping)));
+
+    let started = tokio::select! {
+        setup = prepare(&config, &metrics, &health) => Some(setup?),
+        () = stopped(stopping.clone()) => None,
+    };
+    if let Some((setup, store)) = started {
+        let pinging = tokio::spawn(keep_asking(store, metrics));
+        processor::run(setup, stopped(stopping)).await?;
+        pinging.abort();
+    }
+    tracing::info!("stopped");
+    admin_stop.send_replace(true);
+    // A scrape under way is none to wait for.
+    serving.abort();
+    Ok(())
+}
+
+type Store = Metered<ConfiguredStore>;
+
+/// Connects to everything, however long that takes.
+async fn prepare(
+    config: &Arc<Config>,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> anyhow::Result<(processor::Setup<Store>, Arc<Store>)> {
+    let registry = connect::registry(config)?;
+    let (store, encoder) = tokio::try_join!(store(config), encoder(config, &registry))?;
+    health.set_registry_up(true);
+    metrics.registry_up.set(1);
+    let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
+    let clock = connect::clock();
+    let claims = Arc::new(Claims::new(store.clone(), &connect::claims_options(config), clock.clone()));
+    let (config, metrics, health) = (config.clone(), metrics.clone(), health.clone());
+    Ok((processor::Setup { config, claims, registry: Arc::new(registry), encoder, metrics, health, clock }, store))
+}
+
+async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
+    let mut pause = PAUSE.0;
+    loop {
+        match ConfiguredStore::connect(&config.store).await {
+            Ok(store) => return Ok(store),
+            Err(fault) if connect::needs_operator(&fault) => return Err(connect::store_trouble(&fault)),
+            Err(fault) => tracing::warn!(%fault, "the store can't be reached, trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = PAUSE.1.min(pause * 2);
+    }
+}
+
+/// The encoder of answers, with the ids that the registry has for their schemas.
+async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder> {
+    let topics = &config.kafka.topics;
+    let reply = schema_id(registry, &reply_subject(&topics.replies), REPLY_SCHEMA).await?;
+    let transaction = schema_id(registry, &transaction_subject(&topics.transactions), TRANSACTION_SCHEMA).await?;
+    Ok(Encoder::new(reply, transaction))
+}
+
+async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {
+    let mut pause = PAUSE.0;
+    loop {
+        match registry.lookup(subject, schema).await {
+            Ok(Some(id)) => return Ok(id),
+            Ok(None) => bail!("the registry does not have our schema as {subject}; `crm-processor setup` registers it"),
+            Err(fault) => tracing::warn!(%fault, "the schema registry can't be reached, trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = PAUSE.1.min(pause * 2);
+    }
+}
+
+/// Readiness must tell that the store is away while nothing is processed, too. While something is, its own reads and writes
+/// tell: they need more of the store than a ping does.
+async fn keep_asking(store: Arc<Store>, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(PING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if metrics.commands_in_flight.get() == 0
+            && let Err(fault) = store.ping().await
+        {
+            tracing::warn!(%fault, "the store does not answer");
+        }
+    }
+}
+
+/// Resolves when the signal came, or whoever waited for it is gone.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals can't be listened to");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Tells `stop` of the first signal, resolves with the second.
+    async fn twice(mut self, stop: watch::Sender<bool>) {
+        self.next().await;
+        stop.send_replace(true);
+        self.next().await;
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Panics go to the log like everything else. Their text may hold values of entities: it is for debugging only.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a bug: a panic");
+        tracing::debug!(panic = %panic, "its text");
+    }));
+}

@@ -1,0 +1,206 @@
+//! `send`: a CRM at the command line. One command from flags, or many from a file; each waits for its reply.
+
+mod file;
+mod line;
+
+use super::crm_client::{CrmClient, NoReply};
+use super::paint::Paint;
+use super::{ConfigFile, FAILED, connect};
+use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use crate::telemetry::log;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use uuid::Uuid;
+
+const HELP: &str = r#"Examples:
+  crm-processor send --config crm.toml updateCustomerCustomName --external-id c-1 --value "Ann's Flowers"
+  crm-processor send --config crm.toml updateCustomerSegment --external-id c-1 --value ENTERPRISE --expected-version 2
+  crm-processor send --config crm.toml updateAccountExternalId --ref-id 0198c7a0-0000-7000-8000-00000000000a --value a-2
+  crm-processor send --config crm.toml updateSubscriberExternalId --external-id s-1     a 400: the value is missing
+  crm-processor send --config crm.toml --file commands.jsonl                            many, "-" reads standard input
+
+To see a duplicate, send the same --request-id twice. What is left out is null in the command, but for the request id, which is
+made up.
+
+A line of commands.jsonl:
+  {"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"c-1"}
+The entity is "customer", "account" or "subscriber" with "externalId" or "refId", the new value is "customName", "customerSegment" or
+"externalId". Without "requestId" one is made up, without "key" it is the entity's id; with null they are null. Replies are printed as
+JSON lines in the order of the file. A line that is no command, or has no reply, is a finding on standard error ("line 17: …").
+
+The exit code is 0 if the status is 200 (with --file: of all lines), else 1."#;
+
+/// Send commands as a CRM does, and wait for the replies
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    command: CommandArgs,
+    /// Send the commands of a file of JSON lines; - is standard input
+    #[arg(long, value_name = "COMMANDS.jsonl", conflicts_with = "CommandArgs")]
+    file: Option<PathBuf>,
+    /// How long to wait for a reply
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Print the reply as a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One command.
+#[derive(Debug, clap::Args)]
+struct CommandArgs {
+    /// What is asked for
+    #[arg(value_name = "USE_CASE", required_unless_present = "file", value_parser = use_case())]
+    use_case: Option<UseCaseName>,
+    /// The entity's external id
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    external_id: Option<String>,
+    /// The entity's refId, a UUID
+    #[arg(long, value_name = "UUID", allow_hyphen_values = true)]
+    ref_id: Option<String>,
+    /// The new value: a name, a segment, an external id
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    value: Option<String>,
+    /// Names the request, so that it is recognised when it comes again [default: a random UUID]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    request_id: Option<String>,
+    /// The version that the entity must have
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    expected_version: Option<i64>,
+    /// The record's key: commands with the same key take effect in their order [default: the entity's id]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    key: Option<String>,
+}
+
+fn use_case() -> impl TypedValueParser<Value = UseCaseName> {
+    let names = PossibleValuesParser::new(UseCaseName::ALL.iter().map(|u| u.name()));
+    names.try_map(|name| UseCaseName::from_name(&name).ok_or("is no use case"))
+}
+
+/// A command, and the key of its record.
+#[derive(Debug, PartialEq)]
+struct Outgoing {
+    command: RawCommand,
+    key: Option<String>,
+}
+
+/// `crm-processor send`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?;
+    log::start(&config.log).map_err(anyhow::Error::msg)?;
+    let crm = CrmClient::connect(&config.kafka, connect::registry(&config)?).await?;
+    let all_ok = match (args.command.outgoing(), args.file) {
+        (Some(outgoing), _) => send(&crm, &outgoing, args.timeout, args.json).await?,
+        (None, Some(file)) => file::send(&crm, &file, args.timeout).await?,
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
+    crm.close().await;
+    Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// True if the status is 200.
+async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, json: bool) -> anyhow::Result<bool> {
+    let Outgoing { command, key } = outgoing;
+    let paint = Paint::for_stdout();
+    let mut out = io::stdout();
+    let submitted = crm.submit(command, key.as_deref())?;
+    if !json {
+        let request = command.request_id.as_deref().unwrap_or_default();
+        writeln!(out, "{}", paint.dim(format!("{}, request {request}", command.use_case.name())))?;
+    }
+    let reply = submitted.reply(timeout).await.map_err(|no_reply| with_way_out(&no_reply))?;
+    if json {
+        writeln!(out, "{}", reply.json)?;
+    } else {
+        writeln!(out, "{}", reply.headline(paint))?;
+        for finding in reply.findings(paint) {
+            writeln!(out, "  {finding}")?;
+        }
+        if let Some(transaction) = &reply.business_transaction {
+            writeln!(out, "  {}", transaction.summary())?;
+        }
+    }
+    Ok(reply.is_ok())
+}
+
+fn with_way_out(no_reply: &NoReply) -> anyhow::Error {
+    let way_out = no_reply.way_out().map(|text| format!("\n{text}")).unwrap_or_default();
+    anyhow::anyhow!("{no_reply}{way_out}")
+}
+
+impl CommandArgs {
+    fn outgoing(self) -> Option<Outgoing> {
+        let Self { use_case, external_id, ref_id, value, request_id, expected_version, key } = self;
+        let reference = (external_id.is_some() || ref_id.is_some()).then_some(RawReference { external_id, ref_id });
+        let key = key.or_else(|| reference.as_ref().and_then(key_of));
+        let request_id = Some(request_id.unwrap_or_else(new_request_id));
+        Some(Outgoing { command: RawCommand { use_case: use_case?, request_id, reference, value, expected_version }, key })
+    }
+}
+
+/// The key of a record that is given none: the entity's id, so that its commands stay in order.
+fn key_of(reference: &RawReference) -> Option<String> {
+    reference.external_id.clone().or_else(|| reference.ref_id.clone())
+}
+
+fn new_request_id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::error::ErrorKind> {
+        let line = Line::try_parse_from(["send", "--config", "crm.toml"].iter().chain(flags));
+        line.map(|line| line.args).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn flags_become_a_command_with_a_key_and_a_request_id() {
+        let outgoing = parse(&["updateAccountExternalId", "--external-id", "a-1", "--value", "a-2"]).unwrap().command.outgoing();
+        let Outgoing { command, key } = outgoing.unwrap();
+        assert_eq!((command.use_case, key.as_deref()), (UseCaseName::UpdateAccountExternalId, Some("a-1")));
+        assert!(command.request_id.is_some_and(|id| !id.is_empty()));
+        assert_eq!(command.value.as_deref(), Some("a-2"));
+    }
+
+    #[test]
+    fn what_is_left_out_is_null_and_what_is_wrong_may_be_sent() {
+        let empty = parse(&["updateCustomerSegment", "--request-id", ""]).unwrap().command.outgoing().unwrap();
+        let expected = RawCommand {
+            use_case: UseCaseName::UpdateCustomerSegment,
+            request_id: Some(String::new()),
+            reference: None,
+            value: None,
+            expected_version: None,
+        };
+        assert_eq!(empty, Outgoing { command: expected, key: None });
+        let flags = ["updateCustomerSegment", "--external-id", "-1", "--ref-id", "-", "--expected-version", "-3", "--key", "k"];
+        let both = parse(&flags).unwrap().command.outgoing().unwrap();
+        assert_eq!((both.command.expected_version, both.key.as_deref()), (Some(-3), Some("k")));
+    }
+
+    #[test]
+    fn it_is_either_one_command_or_a_file() {
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument};
+        assert_eq!(parse(&[]).unwrap_err(), MissingRequiredArgument);
+        assert_eq!(parse(&["updateCustomer"]).unwrap_err(), InvalidValue);
+        assert_eq!(parse(&["--file", "-", "updateCustomerSegment"]).unwrap_err(), ArgumentConflict);
+        assert_eq!(parse(&["--file", "-", "--value", "x"]).unwrap_err(), ArgumentConflict);
+        assert!(parse(&["--file", "-"]).unwrap().command.outgoing().is_none());
+    }
+}

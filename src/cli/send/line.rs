@@ -1,0 +1,138 @@
+//! One line of a file of commands: from JSON to a command, or to all that is wrong with it. Values are sent as they are: to
+//! check them is up to the processor.
+
+use super::{Outgoing, key_of, new_request_id};
+use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use serde_json::{Map, Value};
+
+/// Reads a line.
+///
+/// # Errors
+/// All findings, each a sentence that begins with the field.
+pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
+    let object: Map<String, Value> = match serde_json::from_str(line) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) => return Err(vec!["is no JSON object".into()]),
+        Err(error) => return Err(vec![format!("is no JSON: {error}")]),
+    };
+    let mut fields = Fields { object, findings: Vec::new() };
+    let Some(use_case) = fields.text("useCase", || None).and_then(|name| UseCaseName::from_name(&name)) else {
+        let names: Vec<_> = UseCaseName::ALL.iter().map(|u| u.name()).collect();
+        return Err(vec![format!("useCase must be one of {}", names.join(", "))]);
+    };
+    let request_id = fields.text("requestId", || Some(new_request_id()));
+    let reference = fields.reference(use_case.entity_type().name());
+    let value = fields.text(use_case.value_field(), || None);
+    let expected_version = fields.integer("expectedVersion");
+    let key = fields.text("key", || reference.as_ref().and_then(key_of));
+    let findings = fields.finish(use_case.name());
+    if findings.is_empty() {
+        Ok(Outgoing { command: RawCommand { use_case, request_id, reference, value, expected_version }, key })
+    } else {
+        Err(findings)
+    }
+}
+
+/// An object of which field after field is taken.
+struct Fields {
+    object: Map<String, Value>,
+    findings: Vec<String>,
+}
+
+impl Fields {
+    fn text(&mut self, name: &str, left_out: impl FnOnce() -> Option<String>) -> Option<String> {
+        match self.object.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Null) => None,
+            None => left_out(),
+            Some(_) => {
+                self.findings.push(format!("{name} must be a text or null"));
+                None
+            }
+        }
+    }
+
+    fn integer(&mut self, name: &str) -> Option<i64> {
+        let value = self.object.remove(name).filter(|v| !v.is_null())?;
+        if value.as_i64().is_none() {
+            self.findings.push(format!("{name} must be a whole number or null"));
+        }
+        value.as_i64()
+    }
+
+    fn reference(&mut self, name: &'static str) -> Option<RawReference> {
+        match self.object.remove(name)? {
+            Value::Null => None,
+            Value::Object(object) => {
+                let mut inner = Fields { object, findings: Vec::new() };
+                let reference =
+                    RawReference { external_id: inner.text("externalId", || None), ref_id: inner.text("refId", || None) };
+                let findings = inner.finish(name);
+                self.findings.extend(findings.into_iter().map(|finding| format!("{name}: {finding}")));
+                Some(reference)
+            }
+            _ => {
+                self.findings.push(format!("{name} must be an object with externalId or refId, or null"));
+                None
+            }
+        }
+    }
+
+    fn finish(mut self, owner: &str) -> Vec<String> {
+        let left = self.object.keys().map(|name| format!("{name} is no field of {owner}"));
+        self.findings.extend(left);
+        self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_becomes_a_command() {
+        let line = r#"{"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"k"}"#;
+        let command = RawCommand {
+            use_case: UseCaseName::UpdateCustomerCustomName,
+            request_id: Some("r-1".into()),
+            reference: Some(RawReference { external_id: Some("c-1".into()), ref_id: None }),
+            value: Some("Ann".into()),
+            expected_version: Some(2),
+        };
+        assert_eq!(parse(line), Ok(Outgoing { command, key: Some("k".into()) }));
+    }
+
+    #[test]
+    fn what_is_left_out_is_made_up_or_null_and_null_is_null() {
+        let left_out = parse(r#"{"useCase":"updateAccountExternalId","account":{"refId":"x"}}"#).unwrap();
+        assert!(left_out.command.request_id.is_some() && left_out.command.value.is_none(), "{left_out:?}");
+        assert_eq!(left_out.key.as_deref(), Some("x"));
+        let null = parse(r#"{"useCase":"updateAccountExternalId","requestId":null,"account":null,"externalId":null,"key":null}"#);
+        let null = null.unwrap();
+        assert_eq!((null.command.request_id, null.command.reference, null.command.value, null.key), (None, None, None, None));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_line_is_said() {
+        for (line, findings) in [
+            ("[]", &["is no JSON object"][..]),
+            (r#"{"useCase":"updateCustomer"}"#, &["useCase must be one of"]),
+            (
+                r#"{"useCase":"updateCustomerSegment","requestId":1,"customer":{"externalId":[],"id":2},"customName":"Ann","expectedVersion":"2"}"#,
+                &[
+                    "requestId must be a text or null",
+                    "customer: externalId must be a text or null",
+                    "customer: id is no field of customer",
+                    "expectedVersion must be a whole number or null",
+                    "customName is no field of updateCustomerSegment",
+                ],
+            ),
+            (r#"{"useCase":"updateCustomerSegment","customer":"c-1"}"#, &["customer must be an object"]),
+        ] {
+            let got = parse(line).unwrap_err();
+            let as_expected = got.len() == findings.len() && got.iter().zip(findings).all(|(got, f)| got.starts_with(f));
+            assert!(as_expected, "{line}: {got:?}, expected {findings:?}");
+        }
+        assert!(parse("{").unwrap_err()[0].starts_with("is no JSON:"));
+    }
+}

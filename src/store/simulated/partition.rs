@@ -1,0 +1,80 @@
+//! One partition in memory: a conditional write happens as a whole or not at all, and reads see statics and rows of one
+//! instant, the latest or, plain ones, perhaps the one before.
+
+use crate::domain::Timestamp;
+use crate::store::{Applied, Consistency, LogRow};
+use std::collections::BTreeMap;
+
+/// Statics and rows, and what a plain read may still show instead.
+#[derive(Default)]
+pub(super) struct Partition<T> {
+    pub statics: T,
+    pub rows: BTreeMap<String, Row>,
+    under_way: Option<UnderWay<T>>,
+    writes: u64,
+}
+
+/// The latest write, if nobody was told yet that it was applied: the statics before it, and the rows that it brought.
+struct UnderWay<T> {
+    before: T,
+    rows: Vec<String>,
+}
+
+pub(super) struct Row {
+    pub changed_to: Option<i64>,
+    pub outcome: Vec<u8>,
+    until: Option<Timestamp>,
+}
+
+impl<T: Clone + Default> Partition<T> {
+    /// The conditional write: `holds` is its condition on statics.
+    pub fn update(&mut self, holds: bool, rows: &[LogRow], now: Timestamp, statics: impl FnOnce(&mut T)) -> (Applied, u64) {
+        self.writes += 1;
+        // Whether it is applied or not, what was under way has come to its end first.
+        self.under_way = None;
+        if !holds || rows.iter().any(|row| self.row(&row.request_id, now).is_some()) {
+            return (Applied::No, self.writes);
+        }
+        let before = self.statics.clone();
+        statics(&mut self.statics);
+        for row in rows {
+            let stored = Row { changed_to: row.changed_to, outcome: row.outcome.clone(), until: row.until(now) };
+            self.rows.insert(row.request_id.clone(), stored);
+        }
+        self.under_way = Some(UnderWay { before, rows: rows.iter().map(|r| r.request_id.clone()).collect() });
+        (Applied::Yes, self.writes)
+    }
+
+    pub fn settle(&mut self, writes: u64) {
+        if self.writes == writes {
+            self.under_way = None;
+        }
+    }
+
+    pub fn show(
+        &mut self,
+        requests: &[&str],
+        consistency: Consistency,
+        missing: bool,
+        now: Timestamp,
+    ) -> (T, Vec<(String, Vec<u8>)>) {
+        if consistency == Consistency::Serial {
+            self.under_way = None;
+        }
+        let missed = self.under_way.as_ref().filter(|_| missing);
+        let shown = |request: &&&str| missed.is_none_or(|m| !m.rows.iter().any(|r| r == **request));
+        let row = |request: &&str| Some(((*request).into(), self.row(request, now)?.outcome.clone()));
+        let statics = missed.map_or(&self.statics, |m| &m.before).clone();
+        (statics, requests.iter().filter(shown).filter_map(row).collect())
+    }
+
+    fn row(&self, request: &str, now: Timestamp) -> Option<&Row> {
+        self.rows.get(request).filter(|row| row.until.is_none_or(|until| now < until))
+    }
+}
+
+impl LogRow {
+    pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.ttl.map(|ttl| now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX)))
+    }
+}
