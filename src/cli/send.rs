@@ -111,8 +111,9 @@ async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, json: boo
     let mut out = io::stdout();
     let submitted = crm.submit(command, key.as_deref())?;
     if !json {
+        // It may have been made up.
         let request = command.request_id.as_deref().unwrap_or_default();
-        writeln!(out, "{}", paint.dim(format!("{}, request {request}", command.use_case.name())))?;
+        writeln!(out, "{}", paint.dim(format!("{}, request {request:?}", command.use_case.name())))?;
     }
     let reply = submitted.reply(timeout).await.map_err(|no_reply| with_way_out(&no_reply))?;
     if json {

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -79,7 +80,7 @@ async fn tail(reader: &TopicReader, mut decoder: JsonDecoder, limit: Option<u64>
             None => Value::Null,
             Some(bytes) => decoder.decode(Some(bytes)).await?.unwrap_or_else(|_| base64(bytes)),
         };
-        writeln!(io::stdout(), "{}", line(&record, &value))?;
+        writeln!(io::stdout(), "{}", serde_json::to_string(&Line::of(&record, value))?)?;
         shown += 1;
     }
     Ok(())
@@ -95,16 +96,30 @@ impl Watched {
     }
 }
 
-fn line(record: &OwnedMessage, value: &Value) -> Value {
-    json!({
-        "topic": record.topic(),
-        "partition": record.partition(),
-        "offset": record.offset(),
-        "timestamp": record.timestamp().to_millis(),
-        "key": text(record.key()),
-        "headers": headers(record),
-        "value": value,
-    })
+/// A record as it is shown, its parts in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    timestamp: Option<i64>,
+    key: Value,
+    headers: Map<String, Value>,
+    value: Value,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a OwnedMessage, value: Value) -> Self {
+        Self {
+            topic: record.topic(),
+            partition: record.partition(),
+            offset: record.offset(),
+            timestamp: record.timestamp().to_millis(),
+            key: text(record.key()),
+            headers: headers(record),
+            value,
+        }
+    }
 }
 
 /// By name; of a name that stands there more than once, a list.
@@ -150,6 +165,6 @@ mod tests {
             "headers": {"a": ["1", "2", "3"], "b": {"base64": "/w=="}, "c": null},
             "value": {"x": 1},
         });
-        assert_eq!(line(&record, &json!({"x": 1})), expected);
+        assert_eq!(serde_json::to_value(Line::of(&record, json!({"x": 1}))).unwrap(), expected);
     }
 }

@@ -34,7 +34,7 @@ fn custom_name(text: &str) -> CustomName {
     CustomName::parse(text).expect("a custom name")
 }
 
-/// An active entity at version 7 that is called `old-id` and, if it is a customer, `Old name` in segment RESIDENTIAL.
+/// An active entity at version 7 with the id `old-id` and the name `Old name`; a customer is in segment RESIDENTIAL.
 fn entity(entity_type: EntityType) -> Entity {
     let is_customer = entity_type == EntityType::Customer;
     Entity {
@@ -43,7 +43,7 @@ fn entity(entity_type: EntityType) -> Entity {
         external_id: external_id("old-id"),
         version: 7,
         state: State::Active,
-        custom_name: is_customer.then(|| custom_name("Old name")),
+        custom_name: Some(custom_name("Old name")),
         segment: is_customer.then(|| segment("RESIDENTIAL")),
         segment_valid_from: is_customer.then_some(1_000),
         parent: (!is_customer).then(|| Uuid::from_u128(9)),

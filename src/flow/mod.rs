@@ -1,12 +1,15 @@
 //! The stream, pure: state machines without I/O and without a clock. [`Flow`] is the life of one assignment of
 //! partitions: records are delivered, admitted to [`lanes`], finished, committed in [`batch`]es together with the
-//! [`offsets`] they complete. The processor drives it between Kafka and the store; nothing of it outlives the assignment.
+//! [`offsets`] they complete. Nothing of it outlives the assignment. A process has a [`stream`] of assignments, one at a
+//! time, and records [`waiting`] to be admitted. The processor drives them between Kafka and the store.
 
 pub mod batch;
 pub mod lanes;
 pub mod offsets;
+pub mod stream;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
 
 use batch::{Batches, Finished, Weighed};
 use lanes::{Foldable, LaneId, Lanes, Run};

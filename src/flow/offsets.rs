@@ -130,9 +130,10 @@ impl Offsets {
         self.skipped
     }
 
-    /// How far the done records reach above the lowest incomplete one; at [`MAX_SPAN`] nothing more can be taken in.
+    /// How far the delivered records reach above the lowest incomplete one, which is among them; at [`MAX_SPAN`] nothing
+    /// more can be taken in. (What was done before the assignment does not count: the lowest one must be fetched first.)
     pub fn span(&self) -> usize {
-        self.window.len()
+        usize::try_from(self.next - self.low).expect("next is never below low")
     }
 
     /// The lowest offset that is not done.

@@ -148,6 +148,21 @@ fn the_bitmap_always_fits_the_offset_s_metadata() {
 }
 
 #[test]
+fn what_was_done_far_above_before_the_assignment_does_not_keep_the_lowest_record_from_being_fetched() {
+    let mut before = Offsets::resume(&Committed::default());
+    let highest = i64::try_from(MAX_SPAN).expect("it is small") - 1;
+    for offset in [0, highest] {
+        assert_eq!(before.deliver(offset), Delivery::New);
+    }
+    before.committing(highest);
+    let mut flow: Flow<Names, usize> = Flow::new(Limits::default(), &[(0, committed(&before))]);
+    assert!(flow.pauses().is_empty(), "its lowest record was not delivered yet");
+    assert_eq!(flow.deliver(at(0)), Delivery::New);
+    assert_eq!(flow.deliver(at(highest)), Delivery::Known);
+    assert_eq!(flow.pauses(), [(0, true)], "until the lowest one is done");
+}
+
+#[test]
 fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
     let mut lanes = Lanes::new(10, 1);
     for (lane, offset) in [(1, 0), (1, 1), (2, 2), (1, 3), (3, 4)] {

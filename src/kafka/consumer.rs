@@ -7,6 +7,7 @@
 
 use super::{Headers, Record};
 use crate::flow::offsets::Committed;
+use crate::flow::stream::Epoch;
 use crate::flow::{Partition, Position};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
@@ -22,9 +23,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-
-/// Counts the assignments of this process. What belongs to an earlier one is dropped wherever it turns up.
-pub type Epoch = u64;
 
 /// Which membership of the group a transaction's offsets belong to. Captured at the assignment: taken later, it could
 /// make the output of an earlier one valid.

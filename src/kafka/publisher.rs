@@ -4,10 +4,11 @@
 //! After an error that leaves the outcome open it abandons the producer, makes a new one (which makes the coordinator end
 //! the old transaction one way or the other), and lets the committed offsets say which it was.
 
-use super::consumer::{self, CommandConsumer, Epoch, Generation};
+use super::consumer::{self, CommandConsumer, Generation};
 use super::{Headers, Output, Outputs, StartFault};
 use crate::flow::batch::Finished;
 use crate::flow::offsets::Committed;
+use crate::flow::stream::Epoch;
 use crate::flow::{OffsetCommit, Partition};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};

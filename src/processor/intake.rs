@@ -4,9 +4,10 @@
 use crate::config::Config;
 use crate::domain::command::{Command, RawCommand, Rules};
 use crate::domain::rejection::Rejection;
+use crate::flow::Flow;
 use crate::flow::lanes::{Foldable, LaneId};
 use crate::flow::offsets::Delivery;
-use crate::flow::{Flow, Partition};
+use crate::flow::waiting::Waiting;
 use crate::kafka::{Outputs, Record};
 use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
@@ -16,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::wire::command::{Unreadable, frame};
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,12 +68,10 @@ pub struct Intake {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    /// Records that can't be admitted yet, by partition.
-    waiting: BTreeMap<Partition, VecDeque<Record>>,
+    /// Records that can't be admitted yet.
+    waiting: Waiting<Record>,
     /// Schema ids being asked for.
     loading: HashSet<u32>,
-    /// Something may have changed for those that wait.
-    stirred: bool,
     loaded: mpsc::UnboundedSender<SchemaLoaded>,
 }
 
@@ -100,9 +99,8 @@ impl Intake {
             registry,
             metrics,
             health,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             loading: HashSet::new(),
-            stirred: false,
             loaded,
         };
         (intake, receiver)
@@ -110,42 +108,21 @@ impl Intake {
 
     /// A record arrived.
     pub fn take(&mut self, record: Record, flow: &mut CommandFlow) {
-        let partition = record.at.partition;
-        if let Some(queue) = self.waiting.get_mut(&partition) {
-            queue.push_back(record);
-        } else if let Err(unready) = self.admit(record, flow) {
-            let (record, wait) = *unready;
-            self.waiting.entry(partition).or_default().push_back(record);
-            flow.block(partition, true);
-            self.wait(&wait);
-        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.take(record.at.partition, record, flow, |record, flow| self.admit_or_ask(record, flow));
+        self.waiting = waiting;
     }
 
     /// Admits what could not be admitted before, as far as it can be now.
     pub fn resume(&mut self, flow: &mut CommandFlow) {
-        if !std::mem::take(&mut self.stirred) {
-            return;
-        }
-        for (partition, mut queue) in std::mem::take(&mut self.waiting) {
-            while let Some(record) = queue.pop_front() {
-                if let Err(unready) = self.admit(record, flow) {
-                    let (record, wait) = *unready;
-                    queue.push_front(record);
-                    self.wait(&wait);
-                    break;
-                }
-            }
-            if queue.is_empty() {
-                flow.block(partition, false);
-            } else {
-                self.waiting.insert(partition, queue);
-            }
-        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.resume(flow, |record, flow| self.admit_or_ask(record, flow));
+        self.waiting = waiting;
     }
 
     /// Those that wait may find that something has changed.
     pub fn stir(&mut self) {
-        self.stirred = !self.waiting.is_empty();
+        self.waiting.stir();
     }
 
     /// A schema that was asked for is there.
@@ -161,7 +138,16 @@ impl Intake {
 
     /// How many records can't be admitted yet.
     pub fn waiting(&self) -> usize {
-        self.waiting.values().map(VecDeque::len).sum()
+        self.waiting.len()
+    }
+
+    /// Asks for what a record lacks that can't be admitted yet.
+    fn admit_or_ask(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Record> {
+        self.admit(record, flow).map_err(|unready| {
+            let (record, wait) = *unready;
+            self.wait(&wait);
+            record
+        })
     }
 
     fn wait(&mut self, wait: &Wait) {

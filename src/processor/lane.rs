@@ -7,7 +7,7 @@ use super::intake::{Job, Task};
 use crate::domain::Timestamp;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::Run;
-use crate::kafka::consumer::Epoch;
+use crate::flow::stream::Epoch;
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};

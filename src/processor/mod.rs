@@ -12,8 +12,9 @@ use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::LaneId;
+use crate::flow::stream::{Ending, Epoch, Stream};
 use crate::flow::{Flow, Limits, Partition};
-use crate::kafka::consumer::{self, Consuming, Epoch, Generation, Notice, Order};
+use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
 use crate::kafka::publisher::{self, Publication, Published, Publishing, Verdict};
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
@@ -92,7 +93,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         metrics: setup.metrics,
         health: setup.health,
         intake,
-        assignment: None,
+        stream: Stream::new(limits),
         draining: None,
         stopping: Stopping::No,
         orders,
@@ -127,13 +128,6 @@ struct Channels {
     schemas: mpsc::UnboundedReceiver<intake::SchemaLoaded>,
 }
 
-/// The partitions that we have now.
-struct Assignment {
-    epoch: Epoch,
-    generation: Generation,
-    flow: Flow<Job, Outputs<Memo>>,
-}
-
 /// What is being processed is finished before this is acknowledged.
 struct Draining {
     until: Instant,
@@ -157,7 +151,7 @@ struct Processor<S> {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     intake: Intake,
-    assignment: Option<Assignment>,
+    stream: Stream<Job, Outputs<Memo>, Generation>,
     draining: Option<Draining>,
     stopping: Stopping,
     orders: std_mpsc::Sender<Order>,
@@ -200,14 +194,13 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn with_flow(&mut self, act: impl FnOnce(&mut Flow<Job, Outputs<Memo>>)) {
-        if let Some(assignment) = &mut self.assignment {
+        if let Some(assignment) = self.stream.current_mut() {
             act(&mut assignment.flow);
         }
     }
 
-    /// Without an assignment records are taken in and dropped: they belong to an earlier one.
     fn has_room(&self) -> bool {
-        self.assignment.as_ref().is_none_or(|a| a.flow.has_room() && self.intake.waiting() < self.limits.max_queued)
+        self.stream.has_room() && self.intake.waiting() < self.limits.max_queued
     }
 
     fn noticed(&mut self, notice: Notice) {
@@ -218,17 +211,15 @@ impl<S: ConditionalStore> Processor<S> {
                 self.metrics.rebalances.of(Rebalance::Assigned).inc();
                 self.metrics.partitions_assigned.set(gauge(partitions.len()));
                 self.health.set_group_joined(true);
-                self.assignment = Some(Assignment { epoch, generation, flow: Flow::new(self.limits, &partitions) });
+                self.stream.assigned(epoch, generation, &partitions);
             }
             Notice::Revoked { lost, done } => {
                 tracing::info!(lost, "partitions revoked");
                 self.metrics.rebalances.of(if lost { Rebalance::Lost } else { Rebalance::Revoked }).inc();
                 self.health.set_group_joined(false);
                 self.intake.clear();
-                if lost {
-                    self.give_up_assignment();
-                }
-                self.with_flow(|flow| flow.drain(true));
+                self.stream.revoked(lost);
+                self.forget_unless_assigned();
                 self.draining = Some(Draining { until: Instant::now() + REVOKE_GRACE, revoked: Some(done) });
             }
             Notice::Ends(ends) => self.report_lag(&ends),
@@ -239,16 +230,14 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn arrived(&mut self, batch: consumer::Batch) {
-        let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == batch.epoch) else { return };
+        let Some(flow) = self.stream.flow(batch.epoch) else { return };
         for record in batch.records {
-            self.intake.take(record, &mut assignment.flow);
+            self.intake.take(record, flow);
         }
     }
 
     fn run_finished(&mut self, run: RunFinished) {
-        if let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == run.epoch) {
-            assignment.flow.finish_run(run.lane, run.results);
-        }
+        self.stream.run_finished(run.epoch, run.lane, run.results);
     }
 
     fn published(&mut self, published: Published<Memo>) {
@@ -257,43 +246,37 @@ impl<S: ConditionalStore> Processor<S> {
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
-        let now = (self.shared.clock)();
-        let Some(assignment) = self.assignment.as_mut().filter(|a| a.epoch == epoch) else {
-            if let Verdict::Committed = verdict {
-                self.shared.count(&records, now);
-            }
-            return;
+        let ending = match verdict {
+            Verdict::Committed => Ending::Committed,
+            Verdict::Aborted => Ending::Aborted(Vec::new()),
+            Verdict::Refused(refusals) => Ending::Aborted(self.shared.topics.rework(&mut records, &refusals, &self.metrics)),
+            Verdict::Uncertain(committed) => Ending::Uncertain(committed),
+            Verdict::Stale => Ending::Stale,
         };
-        match verdict {
-            Verdict::Committed => {
-                assignment.flow.committed(records.len());
-                self.intake.stir();
-                self.shared.count(&records, now);
-            }
-            Verdict::Aborted => assignment.flow.aborted(records, Vec::new()),
-            Verdict::Refused(refusals) => {
-                let held = self.shared.topics.rework(&mut records, &refusals, &self.metrics);
-                assignment.flow.aborted(records, held);
-            }
-            Verdict::Uncertain(committed) => {
-                let done = assignment.flow.uncertain(records, &committed);
-                self.shared.count(&done, now);
-            }
-            Verdict::Stale => self.give_up_assignment(),
-        }
+        // However it ended, the lowest incomplete record may be another one now.
+        self.intake.stir();
+        let done = self.stream.published(epoch, records, ending);
+        self.shared.count(&done, (self.shared.clock)());
+        self.forget_unless_assigned();
     }
 
     /// The partitions are somebody else's: what was processed for them is dropped, and processed again over there.
     fn give_up_assignment(&mut self) {
-        self.assignment = None;
-        self.intake.clear();
-        self.metrics.partitions_assigned.set(0);
-        self.metrics.consumer_lag.forget_all();
+        self.stream.give_up();
+        self.forget_unless_assigned();
+    }
+
+    fn forget_unless_assigned(&mut self) {
+        if self.stream.current().is_none() {
+            self.intake.clear();
+            self.metrics.partitions_assigned.set(0);
+            self.metrics.consumer_lag.forget_all();
+        }
     }
 
     fn ticked(&mut self) {
         self.health.beat();
-        if let Some(assignment) = &self.assignment {
+        if let Some(assignment) = self.stream.current() {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
             self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
@@ -302,7 +285,7 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn report_lag(&self, ends: &[(Partition, i64)]) {
-        let Some(assignment) = &self.assignment else { return };
+        let Some(assignment) = self.stream.current() else { return };
         for (partition, low) in assignment.flow.lows() {
             if let Some((_, end)) = ends.iter().find(|(p, _)| *p == partition) {
                 self.metrics.consumer_lag.set(partition, (end - low).max(0));
@@ -322,7 +305,7 @@ impl<S: ConditionalStore> Processor<S> {
 
     /// Does whatever has become possible.
     fn proceed(&mut self) {
-        if let Some(assignment) = &mut self.assignment {
+        if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
                 lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
@@ -341,7 +324,7 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn end_draining(&mut self) {
-        let drained = self.assignment.as_ref().is_none_or(|a| a.flow.is_drained());
+        let drained = self.stream.is_drained();
         let Some(draining) = self.draining.take_if(|d| drained || Instant::now() >= d.until) else { return };
         if !drained {
             tracing::warn!("not all that was being processed could be finished in time; its records will be delivered again");

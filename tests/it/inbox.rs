@@ -5,6 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use serde_json::Value as Json;
 use std::fmt;
@@ -89,22 +90,7 @@ impl Inbox {
 
     /// Opens `topics`; values on those `encoded` are decoded.
     pub fn open(kafka: &str, topics: &[&str], encoded: &[&str]) -> Self {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", kafka)
-            .set("group.id", "crm-processor-tests-reader")
-            .set("isolation.level", "read_committed")
-            .set("enable.auto.commit", "false")
-            .set("fetch.wait.max.ms", "50")
-            .set("fetch.queue.backoff.ms", "5")
-            .create()
-            .expect("a consumer");
-        let mut assignment = TopicPartitionList::new();
-        for topic in topics {
-            for partition in 0..partitions(&consumer, topic) {
-                assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
-            }
-        }
-        consumer.assign(&assignment).expect("assigned");
+        let (consumer, _) = consumer(kafka, topics);
         let seen = Arc::new(Seen::default());
         let encoded: Vec<String> = encoded.iter().map(|&t| t.to_owned()).collect();
         let reader = std::thread::Builder::new().name("inbox".into());
@@ -158,6 +144,45 @@ impl Drop for Inbox {
     }
 }
 
+/// How many committed records there are on `topics`, counted from their beginning to their end as it is now.
+pub fn count(kafka: &str, topics: &[&str]) -> usize {
+    let (consumer, mut open) = consumer(kafka, topics);
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    let mut count = 0;
+    while open > 0 {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(_)) => count += 1,
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(e)) => panic!("reading {topics:?}: {e}"),
+            None => assert!(Instant::now() < deadline, "{open} partitions of {topics:?} have no end; {count} records so far"),
+        }
+    }
+    count
+}
+
+/// A consumer of all partitions of `topics`, and how many these are.
+fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("group.id", "crm-processor-tests-reader")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "50")
+        .set("fetch.queue.backoff.ms", "5")
+        .create()
+        .expect("a consumer");
+    let mut assignment = TopicPartitionList::new();
+    for topic in topics {
+        for partition in 0..partitions(&consumer, topic) {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+        }
+    }
+    consumer.assign(&assignment).expect("assigned");
+    let partitions = assignment.count();
+    (consumer, partitions)
+}
+
 /// How many partitions a topic has. One that was just made may not have reached the broker yet.
 fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
     let deadline = Instant::now() + Inbox::PATIENCE;
@@ -180,6 +205,7 @@ fn read(consumer: &BaseConsumer, encoded: &[String], seen: &Seen) {
         while let Some(message) = next {
             match message {
                 Ok(message) => chunk.push(Arc::new(record(&message, encoded))),
+                Err(KafkaError::PartitionEOF(_)) => {}
                 // The servers go away at the end of the run before the last reader does.
                 Err(e) => tracing::debug!("reading: {e}"),
             }

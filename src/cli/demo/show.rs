@@ -108,6 +108,10 @@ impl<'a> Show<'a> {
             let note = format!("to request {}", command.request_id.as_deref().unwrap_or("-"));
             self.answered(&reply, &note)?;
             if reply.is_ok() {
+                let changes = reply.business_transaction.iter().flat_map(|t| &t.changes);
+                if !changes.map(|c| &c.new).eq([&command.value]) {
+                    self.check(vec!["a command won that did not get what it asked for".into()])?;
+                }
                 winners.push(reply);
             } else {
                 self.check(refusal.broken_by(&reply))?;

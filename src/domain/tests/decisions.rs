@@ -20,7 +20,7 @@ fn conflict(expected: i64) -> Decision {
 
 #[test]
 fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
-    for (use_case, field, old, new, after) in [
+    let table = [
         (
             UseCaseName::UpdateCustomerCustomName,
             "customName",
@@ -54,7 +54,9 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
             "new-id",
             Entity { version: 8, external_id: external_id("new-id"), ..entity(EntityType::Subscriber) },
         ),
-    ] {
+    ];
+    assert!(table.iter().map(|row| &row.0).eq(UseCaseName::ALL), "a row for each, in order");
+    for (use_case, field, old, new, after) in table {
         let change = Change { field: field.into(), old: Some(old.into()), new: Some(new.into()) };
         let got = decide(&target(use_case), &checked(use_case, new), None, NOW);
         assert_eq!(got, Decision::Change { after, change }, "{}", use_case.name());

@@ -119,7 +119,7 @@ fn fingerprints_are_the_same_in_every_version_of_this_program() {
 
 #[test]
 fn each_use_case_has_its_names() {
-    for (use_case, name, record, entity_type, value_field) in [
+    let table = [
         (
             UseCaseName::UpdateCustomerCustomName,
             "updateCustomerCustomName",
@@ -148,7 +148,9 @@ fn each_use_case_has_its_names() {
             EntityType::Subscriber,
             "externalId",
         ),
-    ] {
+    ];
+    assert_eq!(table.map(|row| row.0), UseCaseName::ALL, "a row for each, in order");
+    for (use_case, name, record, entity_type, value_field) in table {
         let got = (use_case.name(), use_case.record(), use_case.entity_type(), use_case.value_field());
         assert_eq!(got, (name, record, entity_type, value_field));
         assert_eq!(UseCaseName::from_name(name), Some(use_case));

@@ -1,0 +1,77 @@
+//! Whole lives of several instances, simulated: the real state machines of `flow` and the real claim protocol, between a
+//! simulated Kafka and the simulated store. Instances crash, stall past their session, are revoked in the middle of things and
+//! replaced under the same transactional id; transactions abort, time out, or commit without telling; outputs are refused;
+//! the CRM sends its requests twice.
+//!
+//! Readers of committed records must see exactly one reply to each record and one Business Transaction for each change,
+//! in order, and nothing may be lost. That the checks find what they should is shown by [`Defect`]s.
+//!
+//! All follows from the seed: `CRM_SEED=n` runs one, `CRM_SEEDS=n` so many.
+
+mod broker;
+mod check;
+mod consumer;
+mod crm;
+mod defects;
+mod expected;
+mod group;
+mod happened;
+mod instance;
+mod intake;
+mod lane;
+mod life;
+mod outputs;
+mod publisher;
+mod weakened;
+
+use defects::Defect;
+use happened::EVENTS;
+use life::{Summary, live};
+
+/// A life takes some 3 ms.
+const SEEDS: u64 = 3_000;
+
+#[test]
+fn whatever_happens_each_record_is_answered_once_and_each_change_published_once() {
+    let (mut lives, mut total) = (0_u64, Summary::default());
+    for seed in seeds(SEEDS) {
+        let reproduce = Reproduce(seed);
+        let summary = live(seed, None);
+        drop(reproduce);
+        lives += 1;
+        total.records += summary.records;
+        total.steps += summary.steps;
+        total.happened.add(&summary.happened);
+    }
+    println!("{lives} lives, {} records, {} steps, {:#?}", total.records, total.steps, total.happened.0);
+    if lives >= SEEDS {
+        let missing: Vec<_> = EVENTS.iter().filter(|event| !total.happened.0.contains_key(*event)).collect();
+        assert!(missing.is_empty(), "never happened: {missing:?}");
+    }
+}
+
+#[test]
+fn a_seed_says_everything() {
+    for seed in seeds(3) {
+        assert_eq!(live(seed, None), live(seed, None), "seed {seed}");
+    }
+}
+
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    let variable = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
+    match variable("CRM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..variable("CRM_SEEDS").unwrap_or(default),
+    }
+}
+
+/// Says how to run a seed again, if it fails.
+struct Reproduce(u64);
+
+impl Drop for Reproduce {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("re-run with CRM_SEED={}", self.0);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The brokers: the command topic, the transaction coordinator, and what readers of the committed records see.
+//!
+//! A transaction that is ended shows by and by: its outputs and its offsets each at a moment of its own. Until then its
+//! offsets are pending, and who asks what was committed for their partitions has to wait. A request whose sender was told of
+//! a time-out may still arrive.
+
+use super::crm::Incoming;
+use super::group::{Group, Membership};
+use super::happened::Happened;
+use super::outputs::Output;
+use crm_processor::flow::offsets::Committed;
+use crm_processor::flow::{OffsetCommit, Partition, Position};
+use crm_processor::store::simulated::Random;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a transaction may be open before the coordinator aborts it.
+const TRANSACTION: u64 = 1_500;
+
+/// Names a producer through all lives of its process.
+pub type TransactionalId = usize;
+/// Counts the registrations under one transactional id.
+pub type ProducerEpoch = u64;
+
+/// Why a request was not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Another has registered under the transactional id since, or the coordinator has ended the transaction.
+    Fenced,
+    /// The last transaction is still being ended.
+    Busy,
+    /// The broker does not take this output, however often it is sent.
+    Refused,
+    /// The offsets come from a member or generation that is not there any more.
+    Stale,
+}
+
+#[derive(Default)]
+struct Transaction {
+    since: u64,
+    outputs: Vec<Output>,
+    offsets: Vec<OffsetCommit>,
+    /// Whether it is being committed (or aborted).
+    committing: Option<bool>,
+}
+
+#[derive(Default)]
+struct Registration {
+    epoch: ProducerEpoch,
+    transaction: Option<Transaction>,
+}
+
+pub struct Broker {
+    now: u64,
+    /// By partition, in order.
+    pub topic: Vec<Vec<Incoming>>,
+    pub group: Group,
+    registrations: BTreeMap<TransactionalId, Registration>,
+    /// Commits under way though their senders were told of a time-out.
+    late: Vec<(TransactionalId, ProducerEpoch)>,
+    /// Records whose outputs are refused for now: a topic of theirs is missing.
+    pub refusing: BTreeSet<Position>,
+    /// What readers of the committed records see, in order.
+    pub view: Vec<Output>,
+    pub happened: Happened,
+    /// What must not happen, and has.
+    pub broken: Option<String>,
+}
+
+impl Broker {
+    pub fn new(partitions: Partition) -> Self {
+        Self {
+            now: 0,
+            topic: (0..partitions).map(|_| Vec::new()).collect(),
+            group: Group::new(partitions),
+            registrations: BTreeMap::new(),
+            late: Vec::new(),
+            refusing: BTreeSet::new(),
+            view: Vec::new(),
+            happened: Happened::default(),
+            broken: None,
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// A producer registers. None while an earlier transaction has to be ended first.
+    pub fn register(&mut self, id: TransactionalId) -> Option<ProducerEpoch> {
+        let registration = self.registrations.entry(id).or_default();
+        if let Some(transaction) = &mut registration.transaction {
+            if transaction.committing.is_none() {
+                transaction.committing = Some(false);
+                registration.epoch += 1;
+                self.happened.note("a transaction was fenced");
+            }
+            return None;
+        }
+        registration.epoch += 1;
+        Some(registration.epoch)
+    }
+
+    pub fn produce(&mut self, id: TransactionalId, epoch: ProducerEpoch, output: Output) -> Result<(), Denied> {
+        let transaction = open(&mut self.registrations, id, epoch, self.now)?;
+        if output.is_refused(self.refusing.contains(&output.of())) {
+            return Err(Denied::Refused);
+        }
+        transaction.outputs.push(output);
+        Ok(())
+    }
+
+    /// An output outside of any transaction, which nobody here should ever send.
+    pub fn produce_at_once(&mut self, output: Output) -> Result<(), Denied> {
+        if output.is_refused(self.refusing.contains(&output.of())) {
+            return Err(Denied::Refused);
+        }
+        self.view.push(output);
+        Ok(())
+    }
+
+    pub fn send_offsets(
+        &mut self,
+        id: TransactionalId,
+        epoch: ProducerEpoch,
+        membership: Membership,
+        offsets: &[OffsetCommit],
+    ) -> Result<(), Denied> {
+        let transaction = open(&mut self.registrations, id, epoch, self.now)?;
+        if !self.group.knows(membership) {
+            return Err(Denied::Stale);
+        }
+        transaction.offsets = offsets.to_vec();
+        Ok(())
+    }
+
+    pub fn end(&mut self, id: TransactionalId, epoch: ProducerEpoch, commit: bool) -> Result<(), Denied> {
+        open(&mut self.registrations, id, epoch, self.now)?.committing = Some(commit);
+        Ok(())
+    }
+
+    /// The commit arrives later, or never.
+    pub fn commit_late(&mut self, id: TransactionalId, epoch: ProducerEpoch) {
+        self.late.push((id, epoch));
+    }
+
+    /// What was committed. None while transactions are under way that may commit more.
+    pub fn committed(&self, partitions: &[Partition]) -> Option<Vec<(Partition, Committed)>> {
+        let pending = self.registrations.values().filter_map(|r| r.transaction.as_ref()).flat_map(|t| &t.offsets);
+        if pending.into_iter().any(|o| partitions.contains(&o.partition)) {
+            return None;
+        }
+        Some(self.committed_so_far(partitions))
+    }
+
+    /// As a consumer sees it that does not wait for transactions.
+    pub fn committed_so_far(&self, partitions: &[Partition]) -> Vec<(Partition, Committed)> {
+        partitions.iter().map(|p| (*p, self.group.offsets.get(p).cloned().unwrap_or_default())).collect()
+    }
+
+    /// Time passes: some of what is under way arrives.
+    pub fn step(&mut self, random: &mut Random) {
+        self.now += 1;
+        self.group.step(self.now);
+        if !self.late.is_empty() && random.chance(20) {
+            let which = random.below(self.late.len() as u64);
+            let (id, epoch) = self.late.swap_remove(usize::try_from(which).expect("an index"));
+            if self.end(id, epoch, true).is_ok() {
+                self.happened.note("a commit came late");
+            }
+        }
+        for registration in self.registrations.values_mut() {
+            let Some(transaction) = &mut registration.transaction else { continue };
+            if transaction.committing.is_none() && transaction.since + TRANSACTION < self.now {
+                transaction.committing = Some(false);
+                registration.epoch += 1;
+                self.happened.note("a transaction timed out");
+            }
+            let Some(commit) = transaction.committing else { continue };
+            let mut settled = Transaction::default();
+            if random.chance(100) {
+                settled.outputs = std::mem::take(&mut transaction.outputs);
+            }
+            if random.chance(100) {
+                settled.offsets = std::mem::take(&mut transaction.offsets);
+            }
+            if transaction.outputs.is_empty() && transaction.offsets.is_empty() {
+                registration.transaction = None;
+            }
+            if commit {
+                self.view.append(&mut settled.outputs);
+                if let Err(broken) = self.group.commit(settled.offsets) {
+                    self.broken.get_or_insert(broken);
+                }
+            }
+        }
+    }
+}
+
+/// The transaction that a producer has open; opens it if there is none.
+fn open(
+    registrations: &mut BTreeMap<TransactionalId, Registration>,
+    id: TransactionalId,
+    epoch: ProducerEpoch,
+    now: u64,
+) -> Result<&mut Transaction, Denied> {
+    let registration = registrations.get_mut(&id).filter(|r| r.epoch == epoch).ok_or(Denied::Fenced)?;
+    let transaction = registration.transaction.get_or_insert_with(|| Transaction { since: now, ..Transaction::default() });
+    if transaction.committing.is_some() { Err(Denied::Busy) } else { Ok(transaction) }
+}

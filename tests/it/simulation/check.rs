@@ -1,0 +1,175 @@
+//! What must hold: while a life goes on, of all that readers of committed records see; and in the end, of the whole.
+
+use super::crm::{ACCOUNTS, Body, CUSTOMERS, Incoming, entities, ref_id};
+use super::expected;
+use super::lane::panics;
+use super::outputs::{Output, Reply};
+use crm_processor::domain::Timestamp;
+use crm_processor::domain::entity::EntityType;
+use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::transaction::Transaction;
+use crm_processor::flow::Position;
+use crm_processor::store::claims::Decided;
+use crm_processor::store::outcome::{Answer, Outcome};
+use crm_processor::store::simulated::Simulated;
+use crm_processor::store::{ConditionalStore, Consistency, EntityKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What readers of the committed records have seen so far.
+#[derive(Default)]
+pub struct Seen {
+    count: usize,
+    replies: BTreeMap<Position, Reply>,
+    transactions: Vec<(Position, Transaction)>,
+    dead_letters: BTreeSet<Position>,
+}
+
+impl Seen {
+    /// Goes on where it was last: nothing is there twice.
+    pub fn read(&mut self, view: &[Output]) {
+        for output in &view[self.count..] {
+            match output.clone() {
+                Output::Reply { of, reply, .. } => {
+                    let before = self.replies.insert(of, reply);
+                    assert!(before.is_none(), "two replies to {of:?}: {output:?} after {before:?}");
+                }
+                Output::DeadLetter { of } => assert!(self.dead_letters.insert(of), "two dead letters for {of:?}"),
+                Output::Transaction { of, transaction } => {
+                    let id = transaction.id();
+                    let before = self.transactions.iter().find(|(_, t)| t.id() == id);
+                    assert!(before.is_none(), "{of:?} has published what is there already: {transaction:?}");
+                    self.transactions.push((of, transaction));
+                }
+            }
+        }
+        self.count = view.len();
+    }
+
+    /// True if everything in `topic` was answered.
+    pub fn is_complete(&self, topic: &[Vec<Incoming>]) -> bool {
+        topic.iter().flatten().all(|r| self.lacks(r).is_none())
+    }
+
+    /// What has not been answered yet.
+    pub fn missing<'a>(&'a self, topic: &'a [Vec<Incoming>]) -> impl Iterator<Item = String> + 'a {
+        topic.iter().flatten().filter_map(|r| self.lacks(r).map(|what| format!("{what} {r:?}")))
+    }
+
+    fn lacks(&self, record: &Incoming) -> Option<&'static str> {
+        if record.is_answered() && !self.replies.contains_key(&record.at) {
+            return Some("no reply to");
+        }
+        let unreadable = matches!(record.body, Body::Unreadable { .. });
+        (unreadable && !self.dead_letters.contains(&record.at)).then_some("no dead letter for")
+    }
+
+    /// In the end: everything was answered, and rightly so.
+    pub async fn check(&self, topic: &[Vec<Incoming>], store: &Simulated, refusals: bool, bug: bool) {
+        let wrongly = self.given_up().into_iter().find(|at| !bug || !panics(at.offset));
+        assert_eq!(wrongly, None, "given up without a bug");
+        self.check_kinds(topic);
+        self.check_customers(topic, store.clock()());
+        self.check_requests(topic);
+        self.check_order(topic, refusals);
+        self.check_changes(store).await;
+    }
+
+    fn check_kinds(&self, topic: &[Vec<Incoming>]) {
+        for record in topic.iter().flatten() {
+            let reply = self.replies.get(&record.at);
+            let fits = match record.body {
+                Body::Command(_) => matches!(reply, Some(Reply::Decided(_))),
+                Body::Invalid => reply == Some(&Reply::Invalid),
+                Body::Unreadable { correlated } => reply == correlated.then_some(&Reply::Unreadable),
+            };
+            assert!(fits, "{reply:?} is no reply to {record:?}");
+            let unreadable = matches!(record.body, Body::Unreadable { .. });
+            assert_eq!(self.dead_letters.contains(&record.at), unreadable, "dead letter for {record:?}");
+        }
+    }
+
+    /// Commands about customers are answered as they would be by one process that nothing ever happens to.
+    fn check_customers(&self, topic: &[Vec<Incoming>], now: Timestamp) {
+        for (at, expected) in expected::answers(topic, &self.given_up(), now) {
+            let got = &self.replies[&at];
+            assert_eq!(*got, Reply::Decided(Box::new(expected)), "the reply to {at:?}");
+        }
+    }
+
+    /// Where the answer is that there is a bug.
+    fn given_up(&self) -> BTreeSet<Position> {
+        let given_up = |reply: &Reply| match reply {
+            Reply::Decided(decided) => !decided.replayed && decided.answer == Answer::Rejected(Rejection::InternalError),
+            Reply::Invalid | Reply::Unreadable => false,
+        };
+        self.replies.iter().filter(|(_, reply)| given_up(reply)).map(|(at, _)| *at).collect()
+    }
+
+    /// A request is decided for one of its records; the others get the same answer again.
+    fn check_requests(&self, topic: &[Vec<Incoming>]) {
+        let mut requests: BTreeMap<&str, Vec<(&Incoming, &Decided)>> = BTreeMap::new();
+        let mut contents: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
+        for record in topic.iter().flatten() {
+            if let (Body::Command(command), Some(Reply::Decided(decided))) = (&record.body, self.replies.get(&record.at)) {
+                let request = command.request_id.as_str();
+                requests.entry(request).or_default().push((record, decided));
+                contents.entry(request).or_default().insert(command.fingerprint());
+            }
+        }
+        for (request, replies) in requests.iter().filter(|(request, _)| contents[*request].len() == 1) {
+            let firsts = replies.iter().filter(|(_, decided)| !decided.replayed).count();
+            assert_eq!(firsts, 1, "{request} is decided once: {replies:?}");
+            let agree = replies.iter().all(|(_, decided)| decided.answer == replies[0].1.answer);
+            assert!(agree, "the replies to {request} agree: {replies:?}");
+        }
+    }
+
+    /// Commands with the same key take effect in their order. Where no output was refused, they are published in order, too.
+    fn check_order(&self, topic: &[Vec<Incoming>], refusals: bool) {
+        let key = |at: &Position| topic.iter().flatten().find(|r| r.at == *at).and_then(|r| r.key.clone());
+        let mut versions: BTreeMap<_, Vec<(Position, i64)>> = BTreeMap::new();
+        for (of, transaction) in &self.transactions {
+            if let Some(key) = key(of) {
+                let entity = transaction.entity.ref_id;
+                versions.entry((key, entity)).or_default().push((*of, transaction.entity.version));
+            }
+        }
+        for ((key, entity), mut published) in versions {
+            if !refusals {
+                assert!(published.is_sorted(), "published in order under key {key}, entity {entity}: {published:?}");
+            }
+            published.sort_unstable();
+            let in_order = published.is_sorted_by_key(|(_, version)| version);
+            assert!(in_order, "changes in order under key {key}, entity {entity}: {published:?}");
+        }
+    }
+
+    /// Each change of the store was published once, by the record that caused it, and nothing else was.
+    async fn check_changes(&self, store: &Simulated) {
+        let mut changes = Vec::new();
+        let mut held = BTreeSet::new();
+        let names = CUSTOMERS.iter().map(|name| (EntityType::Customer, *name)).take(entities().count() - ACCOUNTS.len());
+        for (entity_type, name) in names.chain(ACCOUNTS.map(|name| (EntityType::Account, name))) {
+            let key = EntityKey { entity_type, ref_id: ref_id(name) };
+            let read = store.read_entity(key, &[], Consistency::Serial).await.expect("no faults");
+            let entity = read.statics.expect("it is there from the beginning").entity;
+            assert!(held.insert((entity_type, entity.external_id.clone())), "{} is held twice", entity.external_id.as_str());
+            let history = store.history(key).await.expect("no faults");
+            let versions: Vec<i64> = history.iter().map(|row| row.changed_to).collect();
+            assert_eq!(versions, (2..=entity.version).collect::<Vec<_>>(), "the versions of {name} have no gaps");
+            for row in history {
+                let Outcome { record, answer, .. } = Outcome::decode(&row.outcome).expect("an outcome");
+                let Answer::Changed(transaction) = answer else { panic!("no change: {answer:?}") };
+                assert_eq!(transaction.previous_version + 1, transaction.entity.version, "{transaction:?}");
+                changes.push((Position { partition: record.partition, offset: record.offset }, transaction));
+            }
+        }
+        for (of, change) in &changes {
+            let published = self.transactions.iter().find(|(_, t)| t.id() == change.id());
+            assert_eq!(published, Some(&(*of, change.clone())), "each change has its Business Transaction");
+            let correlation = format!("correlation {}/{}", of.partition, of.offset);
+            assert_eq!(change.correlation_id, Some(correlation), "of the record that caused it");
+        }
+        assert_eq!(self.transactions.len(), changes.len(), "each Business Transaction has its change");
+    }
+}

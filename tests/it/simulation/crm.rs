@@ -1,0 +1,192 @@
+//! The CRM: writes commands about a few customers and accounts, some of them twice, some of them nonsense.
+//!
+//! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. Commands
+//! about accounts rename them, have keys of all kinds or none, and contend for few ids.
+
+use crm_processor::domain::command::{Command, RawCommand, RawReference, Rules, UseCaseName};
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::external_id::ExternalId;
+use crm_processor::domain::update_customer_segment::SegmentCode;
+use crm_processor::flow::{Partition, Position};
+use crm_processor::store::simulated::Random;
+use uuid::Uuid;
+
+/// The last one does not exist.
+pub const CUSTOMERS: [&str; 4] = ["c0", "c1", "c2", "nobody"];
+pub const ACCOUNTS: [&str; 3] = ["a0", "a1", "a2"];
+/// What accounts are called: the first ones have their own names in the beginning.
+pub const ACCOUNT_IDS: [&str; 5] = ["a0", "a1", "a2", "x", "y"];
+/// Transactions, compaction: offsets without a record. Some gaps are wider than the bitmap reaches.
+const WIDE_GAPS: [i64; 3] = [11_000, 13_000, 30_000];
+
+/// A record of the command topic.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub at: Position,
+    pub key: Option<String>,
+    pub body: Body,
+    /// It asks for a reply to a topic of its own.
+    pub named: bool,
+    /// The writer's schema, which each instance must fetch first.
+    pub schema: u32,
+}
+
+#[derive(Clone, Debug)]
+pub enum Body {
+    Command(Box<Command>),
+    /// Does not pass request validation.
+    Invalid,
+    /// Gets a reply only if it is correlated.
+    Unreadable {
+        correlated: bool,
+    },
+}
+
+impl Incoming {
+    /// Is a reply due?
+    pub fn is_answered(&self) -> bool {
+        !matches!(self.body, Body::Unreadable { correlated: false })
+    }
+
+    /// What its command's Business Transaction must be correlated by.
+    pub fn correlation_id(&self) -> String {
+        format!("correlation {}/{}", self.at.partition, self.at.offset)
+    }
+}
+
+pub fn ref_id(name: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+/// Who is there in the beginning.
+pub fn entities() -> impl Iterator<Item = Entity> {
+    let customers = CUSTOMERS[..3].iter().map(|name| (EntityType::Customer, *name));
+    customers.chain(ACCOUNTS.iter().map(|name| (EntityType::Account, *name))).map(|(entity_type, name)| Entity {
+        entity_type,
+        ref_id: ref_id(name),
+        external_id: ExternalId::parse(name).expect("a fit id"),
+        version: 1,
+        state: State::Active,
+        custom_name: None,
+        segment: None,
+        segment_valid_from: None,
+        parent: None,
+    })
+}
+
+pub fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
+    from[usize::try_from(random.below(from.len() as u64)).expect("an index")]
+}
+
+/// Writes `left` records.
+pub struct Crm {
+    random: Random,
+    pub left: u64,
+    next: Vec<i64>,
+    /// Per mille of the records that stand behind a wide gap.
+    wide_gaps: u64,
+    sent: Vec<(Option<String>, Command)>,
+}
+
+impl Crm {
+    pub fn new(mut random: Random, partitions: Partition, records: u64) -> Self {
+        let next = (0..partitions).map(|_| pick(&mut random, &[0, 7, 1_000_000_000])).collect();
+        let wide_gaps = pick(&mut random, &[0, 0, 0, 200]);
+        Self { random, left: records, next, wide_gaps, sent: Vec::new() }
+    }
+
+    /// Writes one record.
+    pub fn write(&mut self, topic: &mut [Vec<Incoming>]) {
+        self.left -= 1;
+        let (key, body) = match self.random.below(20) {
+            0 => (self.any_key(), Body::Invalid),
+            1 => (self.any_key(), Body::Unreadable { correlated: self.random.chance(500) }),
+            2..5 if !self.sent.is_empty() => self.again(),
+            5..7 if !self.sent.is_empty() => self.other_contents(),
+            _ => {
+                let request = format!("request {}", self.left);
+                let (key, command) = self.command(&request);
+                self.sent.push((key.clone(), command.clone()));
+                (key, Body::Command(Box::new(command)))
+            }
+        };
+        let partition = self.partition(key.as_deref());
+        let gap = match (self.random.chance(self.wide_gaps), self.random.below(10)) {
+            (true, _) => pick(&mut self.random, &WIDE_GAPS),
+            (false, 0) => 1,
+            (false, 1) => 5,
+            _ => 0,
+        };
+        let offset = self.next[partition] + gap;
+        self.next[partition] = offset + 1;
+        let at = Position { partition: Partition::try_from(partition).expect("few"), offset };
+        let (named, schema) = (self.random.chance(200), u32::from(self.random.chance(100)));
+        topic[partition].push(Incoming { at, key, body, named, schema });
+    }
+
+    /// The CRM did not get its answer in time, and asks again.
+    fn again(&mut self) -> (Option<String>, Body) {
+        let (key, command) = self.one_sent();
+        let customer = command.entity_type() == EntityType::Customer;
+        let key = if customer || self.random.chance(500) { key } else { self.any_key() };
+        (key, Body::Command(Box::new(command)))
+    }
+
+    /// A request id is used once more, for something else.
+    fn other_contents(&mut self) -> (Option<String>, Body) {
+        let (key, command) = self.one_sent();
+        let (_, other) = loop {
+            let other = self.command(command.request_id.as_str());
+            if other.1.entity_type() == command.entity_type() {
+                break other;
+            }
+        };
+        (key, Body::Command(Box::new(Command { target: command.target, ..other })))
+    }
+
+    fn one_sent(&mut self) -> (Option<String>, Command) {
+        let which = self.random.below(self.sent.len() as u64);
+        self.sent[usize::try_from(which).expect("an index")].clone()
+    }
+
+    fn command(&mut self, request: &str) -> (Option<String>, Command) {
+        let customer = self.random.chance(600);
+        let (key, name, use_case, value) = if customer {
+            let name = pick(&mut self.random, &CUSTOMERS);
+            let (use_case, value) = if self.random.chance(700) {
+                (UseCaseName::UpdateCustomerCustomName, pick(&mut self.random, &["Ada", "Bea", "Cleo"]))
+            } else {
+                (UseCaseName::UpdateCustomerSegment, pick(&mut self.random, &["RESIDENTIAL", "ENTERPRISE"]))
+            };
+            (Some(name.to_owned()), name, use_case, value)
+        } else {
+            let value = pick(&mut self.random, &ACCOUNT_IDS);
+            (self.any_key(), pick(&mut self.random, &ACCOUNTS), UseCaseName::UpdateAccountExternalId, value)
+        };
+        let by_id = self.random.chance(600) || name == "nobody";
+        let reference = if by_id {
+            let id = if customer { name } else { pick(&mut self.random, &ACCOUNT_IDS) };
+            RawReference { external_id: Some(id.into()), ref_id: None }
+        } else {
+            RawReference { external_id: None, ref_id: Some(ref_id(name).to_string()) }
+        };
+        let expected_version = self.random.chance(200).then(|| pick(&mut self.random, &[1, 2, 3, 4]));
+        let (request_id, value) = (Some(request.into()), Some(value.into()));
+        let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
+        let rules = Rules { segments: ["RESIDENTIAL", "ENTERPRISE"].map(|s| SegmentCode::parse(s).expect("a code")).into() };
+        (key, raw.validate(&rules).expect("a valid command"))
+    }
+
+    /// Few, so that lanes are long.
+    fn any_key(&mut self) -> Option<String> {
+        pick(&mut self.random, &[None, Some("a0"), Some("a1"), Some("c0")]).map(Into::into)
+    }
+
+    fn partition(&mut self, key: Option<&str>) -> usize {
+        let partitions = self.next.len();
+        match key {
+            Some(key) => key.bytes().map(usize::from).sum::<usize>() % partitions,
+            None => usize::try_from(self.random.below(partitions as u64)).expect("an index"),
+        }
+    }
+}

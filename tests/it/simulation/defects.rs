@@ -1,0 +1,82 @@
+//! Proof that the checks find what they should: instances with one deliberate defect each, found within so many seeds.
+
+use super::life::live;
+use std::panic::catch_unwind;
+
+/// Lives in which a defect must show.
+const BUDGET: u64 = 2_000;
+
+/// What an instance, or the store for it, does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Offsets are committed of all that was delivered, answered or not.
+    OffsetsOfWhatWasDelivered,
+    /// What the offset's metadata says is done is done once more.
+    BitmapIgnored,
+    /// Outputs are visible whether their transaction commits or not.
+    OutputsOutsideTheTransaction,
+    /// Offsets are committed with the membership that the consumer has by then.
+    GenerationAtCommit,
+    /// What is under way goes on through revocations.
+    RevocationIgnored,
+    /// A new assignment goes on from the offsets without waiting for transactions under way.
+    PendingOffsetsNotAwaited,
+    /// A transaction whose end is unknown counts as committed.
+    UncertainIsCommitted,
+    /// A transaction whose end is unknown counts as aborted.
+    UncertainIsAborted,
+    /// A change is published by every record that is answered with it.
+    CoordinatesIgnored,
+    /// `IF version = ?` is left out.
+    VersionConditionDropped,
+    /// `IF outcome = null` is left out.
+    OutcomeConditionDropped,
+    /// A record whose outputs are refused counts as answered.
+    RefusedIsDropped,
+    /// Results of an earlier assignment are taken for the present one's.
+    LateResultsTaken,
+    /// Commands with the same key may overtake each other.
+    LanesWithoutKeys,
+    /// Records wait on after a transaction whose end was unknown at first.
+    WaitingNotStirred,
+}
+
+/// Lives through seeds until one of them fails.
+fn found(defect: Defect) {
+    for seed in 0..BUDGET {
+        if let Err(panic) = catch_unwind(|| live(seed, Some(defect))) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+            println!("{defect:?}: found after {} seeds: {text:.300}", seed + 1);
+            return;
+        }
+    }
+    panic!("{defect:?} is not found within {BUDGET} seeds");
+}
+
+macro_rules! defects {
+    ($($name:ident: $defect:ident),+ $(,)?) => { $(
+        #[test]
+        fn $name() {
+            found(Defect::$defect);
+        }
+    )+ };
+}
+
+defects! {
+    offsets_that_are_committed_too_early_are_found: OffsetsOfWhatWasDelivered,
+    an_ignored_bitmap_is_found: BitmapIgnored,
+    outputs_outside_of_the_transaction_are_found: OutputsOutsideTheTransaction,
+    a_generation_that_is_asked_for_too_late_is_found: GenerationAtCommit,
+    ignored_revocations_are_found: RevocationIgnored,
+    pending_offsets_that_are_not_awaited_are_found: PendingOffsetsNotAwaited,
+    uncertain_transactions_taken_for_committed_are_found: UncertainIsCommitted,
+    uncertain_transactions_taken_for_aborted_are_found: UncertainIsAborted,
+    ignored_coordinates_are_found: CoordinatesIgnored,
+    a_dropped_version_condition_is_found: VersionConditionDropped,
+    a_dropped_outcome_condition_is_found: OutcomeConditionDropped,
+    refused_outputs_that_are_dropped_are_found: RefusedIsDropped,
+    late_results_of_an_earlier_assignment_are_found: LateResultsTaken,
+    commands_that_overtake_each_other_are_found: LanesWithoutKeys,
+    records_that_wait_for_ever_are_found: WaitingNotStirred,
+}

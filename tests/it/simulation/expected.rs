@@ -1,0 +1,77 @@
+//! What the commands about customers must be answered: each customer's stand in one lane, so that deciding them one after
+//! another, in the order of the topic, says it to the letter.
+
+use super::crm::{Body, Incoming, entities};
+use crm_processor::domain::Timestamp;
+use crm_processor::domain::command::{Command, Decision, Reference, decide};
+use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::transaction::Transaction;
+use crm_processor::flow::Position;
+use crm_processor::store::claims::Decided;
+use crm_processor::store::outcome::Answer;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// What was decided first for a request: its contents, its answer.
+type Outcomes = BTreeMap<(Option<Uuid>, String), (Uuid, Answer)>;
+
+/// The answers to all commands about customers in `topic`, if those at `given_up` came to nothing for a bug.
+pub fn answers(topic: &[Vec<Incoming>], given_up: &BTreeSet<Position>, now: Timestamp) -> BTreeMap<Position, Decided> {
+    let mut customers: Vec<Entity> = entities().filter(|e| e.entity_type == EntityType::Customer).collect();
+    let mut outcomes = Outcomes::new();
+    let mut answers = BTreeMap::new();
+    for record in topic.iter().flatten() {
+        let Body::Command(command) = &record.body else { continue };
+        if command.entity_type() != EntityType::Customer {
+            continue;
+        }
+        let customer = customers.iter_mut().find(|c| match &command.target {
+            Reference::ExternalId(id) => c.external_id == *id,
+            Reference::RefId(ref_id) => c.ref_id == *ref_id,
+        });
+        let request = (customer.as_ref().map(|c| c.ref_id), command.request_id.to_string());
+        let decided = match outcomes.get(&request) {
+            Some((contents, _)) if *contents != command.fingerprint() => {
+                Decided { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false, publish: false }
+            }
+            Some((_, answer)) => Decided { answer: answer.clone(), replayed: true, publish: false },
+            None => {
+                let answer = if given_up.contains(&record.at) {
+                    Answer::Rejected(Rejection::InternalError)
+                } else {
+                    first_answer(customer, command, record, now)
+                };
+                outcomes.insert(request, (command.fingerprint(), answer.clone()));
+                Decided { publish: matches!(answer, Answer::Changed(_)), answer, replayed: false }
+            }
+        };
+        answers.insert(record.at, decided);
+    }
+    answers
+}
+
+fn first_answer(customer: Option<&mut Entity>, command: &Command, record: &Incoming, now: Timestamp) -> Answer {
+    let Some(customer) = customer else {
+        let field = command.target.field(EntityType::Customer);
+        return Answer::Rejected(Rejection::EntityNotFound { field });
+    };
+    let transaction = |changes, entity: &Entity| Transaction {
+        use_case: command.use_case.name(),
+        request_id: command.request_id.clone(),
+        correlation_id: Some(record.correlation_id()),
+        occurred_at: now,
+        previous_version: customer.version,
+        changes,
+        entity: entity.clone(),
+    };
+    match decide(customer, &command.use_case, command.expected_version, now) {
+        Decision::Change { after, change } => {
+            let transaction = transaction(vec![change], &after);
+            *customer = after;
+            Answer::Changed(transaction)
+        }
+        Decision::Unchanged => Answer::Unchanged(transaction(Vec::new(), customer)),
+        Decision::Rejected(rejection) => Answer::Rejected(rejection),
+    }
+}

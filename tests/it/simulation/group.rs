@@ -1,0 +1,162 @@
+//! The consumer group: members that join, are heard of, leave or are expelled; generations, each with its assignment of the
+//! partitions (eager: a rebalance takes all partitions from all members); and the committed offsets.
+
+use crm_processor::flow::offsets::Committed;
+use crm_processor::flow::{OffsetCommit, Partition};
+use std::collections::BTreeMap;
+
+/// How long a member may be silent.
+pub const SESSION: u64 = 400;
+/// How long the members have to give their partitions up and join again.
+const REBALANCE: u64 = 1_200;
+
+pub type MemberId = u64;
+
+/// What a transaction's offsets are committed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub member: MemberId,
+    pub generation: u64,
+}
+
+/// What a member learns from its heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    Fine,
+    /// It is to give its partitions up and join again.
+    Rebalance,
+    /// It was expelled.
+    Expelled,
+}
+
+/// What comes of joining.
+pub enum Joining {
+    /// The others have not joined yet.
+    Waits,
+    Assigned(Membership, Vec<Partition>),
+    Expelled,
+}
+
+struct Member {
+    heard: u64,
+    /// Since the rebalance began.
+    joined: bool,
+    partitions: Vec<Partition>,
+}
+
+pub struct Group {
+    partitions: Partition,
+    generation: u64,
+    members: BTreeMap<MemberId, Member>,
+    /// Since when the members are to join again.
+    rebalancing: Option<u64>,
+    next_member: MemberId,
+    pub offsets: BTreeMap<Partition, Committed>,
+    now: u64,
+}
+
+impl Group {
+    pub fn new(partitions: Partition) -> Self {
+        let (members, offsets) = (BTreeMap::new(), BTreeMap::new());
+        Self { partitions, generation: 0, members, rebalancing: None, next_member: 0, offsets, now: 0 }
+    }
+
+    /// A new member.
+    pub fn join(&mut self) -> MemberId {
+        let id = self.next_member;
+        self.next_member += 1;
+        self.members.insert(id, Member { heard: self.now, joined: true, partitions: Vec::new() });
+        self.rebalance();
+        id
+    }
+
+    /// A member has given its partitions up.
+    pub fn join_again(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            (member.joined, member.heard) = (true, self.now);
+        }
+        // Without a rebalance under way: it asks for one.
+        self.rebalance();
+    }
+
+    pub fn leave(&mut self, id: MemberId) {
+        if self.members.remove(&id).is_some() {
+            self.rebalance();
+        }
+    }
+
+    pub fn hear(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.heard = self.now;
+        }
+    }
+
+    pub fn heartbeat(&self, id: MemberId) -> Heartbeat {
+        match (self.members.contains_key(&id), self.rebalancing) {
+            (false, _) => Heartbeat::Expelled,
+            (true, Some(_)) => Heartbeat::Rebalance,
+            (true, None) => Heartbeat::Fine,
+        }
+    }
+
+    pub fn joining(&mut self, id: MemberId) -> Joining {
+        let Some(member) = self.members.get_mut(&id) else { return Joining::Expelled };
+        if self.rebalancing.is_some() {
+            member.joined = true;
+            return Joining::Waits;
+        }
+        Joining::Assigned(Membership { member: id, generation: self.generation }, member.partitions.clone())
+    }
+
+    /// May offsets be committed with this membership?
+    pub fn knows(&self, membership: Membership) -> bool {
+        self.members.contains_key(&membership.member) && self.generation == membership.generation
+    }
+
+    /// What a transaction committed.
+    pub fn commit(&mut self, offsets: Vec<OffsetCommit>) -> Result<(), String> {
+        for OffsetCommit { partition, offset, metadata } in offsets {
+            if metadata.len() > 4_096 {
+                return Err(format!("{} bytes of metadata for partition {partition}", metadata.len()));
+            }
+            let before = self.offsets.insert(partition, Committed { offset: Some(offset), metadata });
+            if let Some(before) = before.and_then(|b| b.offset).filter(|b| *b > offset) {
+                return Err(format!("partition {partition} goes back from {before} to {offset}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Time passes.
+    pub fn step(&mut self, now: u64) {
+        self.now = now;
+        let before = self.members.len();
+        self.members.retain(|_, m| m.heard + SESSION >= now);
+        if self.members.len() < before {
+            self.rebalance();
+        }
+        let Some(since) = self.rebalancing else { return };
+        if since + REBALANCE < now {
+            self.members.retain(|_, m| m.joined);
+        }
+        if self.members.values().all(|m| m.joined) {
+            self.rebalancing = None;
+            self.generation += 1;
+            self.assign();
+        }
+    }
+
+    fn rebalance(&mut self) {
+        self.rebalancing.get_or_insert(self.now);
+    }
+
+    /// So that partitions move whenever there is more than one member.
+    fn assign(&mut self) {
+        let count = self.members.len() as u64;
+        for (n, member) in (0..).zip(self.members.values_mut()) {
+            let turn = |p: &Partition| (u64::try_from(*p).expect("positive") + self.generation) % count == n;
+            member.partitions = (0..self.partitions).filter(turn).collect();
+            member.joined = false;
+        }
+    }
+}

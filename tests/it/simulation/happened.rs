@@ -1,0 +1,40 @@
+//! What went wrong in a life, counted: lives in which nothing ever happens prove nothing.
+
+use std::collections::BTreeMap;
+
+/// All that must happen now and then.
+pub const EVENTS: [&str; 17] = [
+    "a commit came late",
+    "a record was too far above the lowest incomplete one",
+    "a transaction had refused outputs",
+    "a transaction that was uncertain turned out committed",
+    "a transaction timed out",
+    "a transaction was aborted",
+    "a transaction was committed",
+    "a transaction was fenced",
+    "a transaction was stale",
+    "a transaction was uncertain",
+    "an assignment was lost",
+    "an assignment was revoked",
+    "an instance crashed",
+    "an instance was shut down",
+    "not everything was drained in time",
+    "records were held",
+    "results came after their assignment",
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Happened(pub BTreeMap<&'static str, usize>);
+
+impl Happened {
+    pub fn note(&mut self, event: &'static str) {
+        assert!(EVENTS.contains(&event), "{event} is not listed");
+        *self.0.entry(event).or_default() += 1;
+    }
+
+    pub fn add(&mut self, others: &Self) {
+        for (event, count) in &others.0 {
+            *self.0.entry(event).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! One process: consumer, lanes and publisher around the real [`Stream`], driven as `processor` drives it, with the real claim
+//! protocol in the lanes. It can be dropped at any moment, with all that it has under way.
+
+use super::Defect;
+use super::broker::{Broker, TransactionalId};
+use super::consumer::{BATCH, Consumer, Notice};
+use super::group::Membership;
+use super::happened::Happened;
+use super::intake::Intake;
+use super::lane::{Job, process};
+use super::outputs::{Output, Outputs};
+use super::publisher::{Publication, Published, Publisher, Trouble, Verdict};
+use super::weakened::Weakened;
+use crm_processor::flow::batch::Finished;
+use crm_processor::flow::lanes::LaneId;
+use crm_processor::flow::offsets::Committed;
+use crm_processor::flow::stream::{Ending, Epoch, Stream};
+use crm_processor::flow::{Flow, Limits, Partition};
+use crm_processor::store::claims::Claims;
+use crm_processor::store::simulated::Random;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// How long a revocation or a shutdown waits for what is being processed.
+const GRACE: u64 = 250;
+
+type Results = Vec<Finished<Outputs>>;
+
+/// A lane's run under way.
+struct Run {
+    epoch: Epoch,
+    lane: LaneId,
+    work: Pin<Box<dyn Future<Output = Results>>>,
+}
+
+struct Draining {
+    until: u64,
+    /// Else: a shutdown.
+    revoked: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    Draining,
+    Left,
+}
+
+/// Until when it hears, sends or does nothing.
+#[derive(Clone, Copy, Default)]
+pub struct Outages {
+    pub whole: u64,
+    pub heartbeats: u64,
+    pub publisher: u64,
+}
+
+pub struct Instance {
+    pub id: TransactionalId,
+    pub outages: Outages,
+    happened: Happened,
+    limits: Limits,
+    /// Some commands panic.
+    bug: bool,
+    defect: Option<Defect>,
+    claims: Arc<Claims<Weakened>>,
+    consumer: Consumer,
+    publisher: Publisher,
+    intake: Intake,
+    stream: Stream<Job, Outputs, Membership>,
+    draining: Option<Draining>,
+    stopping: Stopping,
+    runs: Vec<Run>,
+    finished: VecDeque<(Epoch, LaneId, Results)>,
+    published: VecDeque<Published>,
+    /// The last record of each partition that was admitted; for a defect.
+    admitted: BTreeMap<Partition, i64>,
+}
+
+impl Instance {
+    pub fn new(id: TransactionalId, limits: Limits, claims: Claims<Weakened>, bug: bool, defect: Option<Defect>) -> Self {
+        Self {
+            id,
+            outages: Outages::default(),
+            happened: Happened::default(),
+            limits,
+            bug,
+            defect,
+            claims: Arc::new(claims),
+            consumer: Consumer::new(defect),
+            publisher: Publisher::new(id, defect),
+            intake: Intake::new(defect),
+            stream: Stream::new(limits),
+            draining: None,
+            stopping: Stopping::No,
+            runs: Vec::new(),
+            finished: VecDeque::new(),
+            published: VecDeque::new(),
+            admitted: BTreeMap::new(),
+        }
+    }
+
+    /// What has happened to it.
+    pub fn happened(&self) -> Happened {
+        let mut happened = self.happened.clone();
+        happened.add(&self.intake.happened);
+        happened
+    }
+
+    /// True if it has shut down in good order.
+    pub fn has_left(&self) -> bool {
+        self.stopping == Stopping::Left
+    }
+
+    /// One of its threads or tasks does something.
+    pub fn step(&mut self, broker: &mut Broker, trouble: Trouble, random: &mut Random) {
+        let now = broker.now();
+        if now < self.outages.whole {
+            return;
+        }
+        let deaf = now < self.outages.heartbeats;
+        if let Some(member) = self.consumer.member().filter(|_| !deaf) {
+            broker.group.hear(member);
+        }
+        match random.below(10) {
+            0..2 => self.consumer.step(broker, deaf, random),
+            2..4 if now >= self.outages.publisher => {
+                self.published.extend(self.publisher.step(broker, self.consumer.membership(), trouble, random));
+            }
+            4..7 => self.work(random),
+            7 if random.chance(100) => self.with_flow(Flow::try_held),
+            7 if random.chance(200) => self.intake.fetch_schemas(),
+            _ => {
+                self.turn(now);
+                self.proceed(now);
+                if self.stopping == Stopping::Left {
+                    self.consumer.leave(broker);
+                }
+            }
+        }
+    }
+
+    /// It is asked to stop.
+    pub fn shut_down(&mut self, now: u64) {
+        if self.stopping == Stopping::No {
+            self.stopping = Stopping::Draining;
+            self.with_flow(|flow| flow.drain(false));
+            self.draining.get_or_insert(Draining { until: now + GRACE, revoked: false });
+        }
+    }
+
+    /// Some run goes on to where it waits next.
+    fn work(&mut self, random: &mut Random) {
+        let which = usize::try_from(random.below(self.runs.len() as u64)).expect("an index");
+        let Some(run) = self.runs.get_mut(which) else { return };
+        if let Poll::Ready(results) = run.work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let Run { epoch, lane, .. } = self.runs.swap_remove(which);
+            self.finished.push_back((epoch, lane, results));
+        }
+    }
+
+    /// What the processor's task hears, the most urgent first.
+    fn turn(&mut self, now: u64) {
+        let room = self.stream.has_room() && self.intake.waiting.len() < self.limits.max_queued;
+        if let Some(notice) = self.consumer.notices.pop_front() {
+            self.noticed(notice, now);
+        } else if let Some(published) = self.published.pop_front() {
+            self.published(published);
+        } else if let Some((epoch, lane, results)) = self.finished.pop_front() {
+            let ours = self.stream.current().map_or(epoch, |a| a.epoch);
+            let epoch = if self.defect == Some(Defect::LateResultsTaken) { ours } else { epoch };
+            if epoch != ours {
+                self.happened.note("results came after their assignment");
+            }
+            self.stream.run_finished(epoch, lane, results);
+        } else if room && let Some(batch) = self.consumer.batches.pop_front() {
+            let Some(flow) = self.stream.flow(batch.epoch) else { return };
+            for record in batch.records {
+                self.admitted.insert(record.at.partition, record.at.offset);
+                self.intake.take(record, flow);
+            }
+        }
+    }
+
+    fn with_flow(&mut self, act: impl FnOnce(&mut Flow<Job, Outputs>)) {
+        if let Some(assignment) = self.stream.current_mut() {
+            act(&mut assignment.flow);
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice, now: u64) {
+        match notice {
+            Notice::Assigned { epoch, partitions, membership } => self.assigned(epoch, partitions, membership),
+            Notice::Revoked { .. } if self.defect == Some(Defect::RevocationIgnored) => {}
+            Notice::Revoked { lost } => {
+                self.happened.note(if lost { "an assignment was lost" } else { "an assignment was revoked" });
+                self.intake.waiting.clear();
+                self.stream.revoked(lost);
+                self.draining = Some(Draining { until: now + GRACE, revoked: true });
+            }
+        }
+    }
+
+    fn assigned(&mut self, epoch: Epoch, mut partitions: Vec<(Partition, Committed)>, membership: Membership) {
+        if self.defect == Some(Defect::BitmapIgnored) {
+            for (_, committed) in &mut partitions {
+                committed.metadata.clear();
+            }
+        }
+        let same = |a: &Flow<_, _>| a.lows().map(|(p, _)| p).eq(partitions.iter().map(|(p, _)| *p));
+        match self.stream.current_mut() {
+            Some(current) if self.defect == Some(Defect::RevocationIgnored) && same(&current.flow) => {
+                (current.epoch, current.generation) = (epoch, membership);
+            }
+            _ => self.stream.assigned(epoch, membership, &partitions),
+        }
+    }
+
+    fn published(&mut self, published: Published) {
+        let Published { epoch, mut records, verdict } = published;
+        self.happened.note(verdict.name());
+        let uncertain = matches!(verdict, Verdict::Uncertain(_)).then_some(records.len());
+        let ending = match verdict {
+            Verdict::Committed => Ending::Committed,
+            Verdict::Aborted => Ending::Aborted(Vec::new()),
+            Verdict::Refused(refused) => Ending::Aborted(self.rework(&mut records, &refused)),
+            Verdict::Uncertain(_) if self.defect == Some(Defect::UncertainIsCommitted) => Ending::Committed,
+            Verdict::Uncertain(_) if self.defect == Some(Defect::UncertainIsAborted) => Ending::Aborted(Vec::new()),
+            Verdict::Uncertain(committed) => Ending::Uncertain(committed),
+            Verdict::Stale => Ending::Stale,
+        };
+        if matches!(ending, Ending::Committed) || self.defect != Some(Defect::WaitingNotStirred) {
+            self.intake.waiting.stir();
+        }
+        let done = self.stream.published(epoch, records, ending);
+        if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
+            self.happened.note("a transaction that was uncertain turned out committed");
+        }
+        if self.stream.current().is_none() {
+            self.intake.waiting.clear();
+        }
+    }
+
+    /// Replies that were refused at a topic of the CRM's choice go to the default one; records with other refused outputs
+    /// are taken out, to be held.
+    fn rework(&self, records: &mut Results, refused: &[(usize, usize)]) -> Results {
+        let mut held = BTreeSet::new();
+        for (record, output) in refused {
+            match &mut records[*record].outputs.0[*output] {
+                Output::Reply { named, .. } if *named => *named = false,
+                _ => {
+                    held.insert(*record);
+                }
+            }
+        }
+        if self.defect == Some(Defect::RefusedIsDropped) {
+            for record in held {
+                records[record].outputs.0.clear();
+            }
+            return Vec::new();
+        }
+        let (mut kept, mut taken_out) = (Vec::new(), Vec::new());
+        for (n, record) in std::mem::take(records).into_iter().enumerate() {
+            if held.contains(&n) { taken_out.push(record) } else { kept.push(record) }
+        }
+        *records = kept;
+        taken_out
+    }
+
+    /// Does whatever has become possible.
+    fn proceed(&mut self, now: u64) {
+        if let Some(assignment) = self.stream.current_mut() {
+            self.intake.resume(&mut assignment.flow);
+            while let Some(run) = assignment.flow.next_run() {
+                let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
+                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work });
+            }
+            if let Some(mut transaction) = assignment.flow.next_transaction() {
+                assert!(transaction.records.len() <= self.limits.max_transaction_records, "a transaction is too large");
+                for offset in &mut transaction.offsets {
+                    if self.defect == Some(Defect::OffsetsOfWhatWasDelivered) {
+                        offset.offset = self.admitted.get(&offset.partition).map_or(offset.offset, |o| o + 1);
+                        offset.metadata.clear();
+                    }
+                }
+                let (epoch, membership) = (assignment.epoch, assignment.generation);
+                let (records, offsets) = (transaction.records, transaction.offsets);
+                self.publisher.publish(Publication { epoch, membership, records, offsets });
+            }
+            let flow = &mut assignment.flow;
+            self.consumer.orders.extend(flow.pauses());
+            if flow.held() > 0 {
+                self.happened.note("records were held");
+            }
+            assert!(flow.running() <= self.limits.max_in_flight, "{} commands run", flow.running());
+            // Both counts were below the bound before the last batch came.
+            let (open, waiting) = (flow.open(), self.intake.waiting.len());
+            assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
+        }
+        self.end_draining(now);
+    }
+
+    fn end_draining(&mut self, now: u64) {
+        let drained = self.stream.is_drained();
+        let Some(draining) = self.draining.take_if(|d| drained || now >= d.until) else { return };
+        if !drained {
+            self.happened.note("not everything was drained in time");
+        }
+        self.stream.give_up();
+        self.intake.waiting.clear();
+        if draining.revoked {
+            self.consumer.revoked = true;
+        }
+        if self.stopping == Stopping::Draining {
+            self.stopping = Stopping::Left;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A lane's run: the real claim protocol decides its commands, and each record becomes outputs.
+
+use super::Defect;
+use super::outputs::{Output, Outputs, Reply};
+use super::weakened::Weakened;
+use crm_processor::flow::Position;
+use crm_processor::flow::batch::Finished;
+use crm_processor::flow::lanes::{Foldable, LaneId};
+use crm_processor::store::StoreFault;
+use crm_processor::store::claims::{Claims, Decided, Submission};
+use crm_processor::store::outcome::Answer;
+use std::future::{Future, poll_fn};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// A record on its way through a lane.
+pub struct Job {
+    pub at: Position,
+    pub named: bool,
+    pub task: Task,
+}
+
+pub enum Task {
+    Decide(Submission),
+    Refuse,
+    Bury { correlated: bool },
+}
+
+impl Foldable for Job {
+    fn folds_with(&self, next: &Self) -> bool {
+        match (&self.task, &next.task) {
+            (Task::Decide(a), Task::Decide(b)) => {
+                a.command.entity_type() == b.command.entity_type() && a.command.target == b.command.target
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The key, in its partition; without one the entity; and what is no command stays out of everybody's way.
+pub fn lane_of(at: Position, key: Option<&str>, task: &Task, defect: Option<Defect>) -> LaneId {
+    let mut hasher = DefaultHasher::new();
+    at.partition.hash(&mut hasher);
+    match (key, task) {
+        _ if defect == Some(Defect::LanesWithoutKeys) => at.offset.hash(&mut hasher),
+        (Some(key), _) => key.hash(&mut hasher),
+        (None, Task::Decide(submission)) => (submission.command.entity_type(), &submission.command.target).hash(&mut hasher),
+        (None, _) => at.offset.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Does a bug make a panic of the command in the record at `offset`, in lives that have it?
+pub fn panics(offset: i64) -> bool {
+    offset % 13 == 5
+}
+
+/// Decides the commands, however often the store fails, and makes the outputs.
+pub async fn process(
+    claims: Arc<Claims<Weakened>>,
+    jobs: Vec<(Position, Job)>,
+    bug: bool,
+    defect: Option<Defect>,
+) -> Vec<Finished<Outputs>> {
+    let submission = |job: &Job| if let Task::Decide(submission) = &job.task { Some(submission.clone()) } else { None };
+    let submissions: Vec<_> = jobs.iter().filter_map(|(_, job)| submission(job)).collect();
+    let mut decided = decide(&claims, &submissions, bug).await.into_iter();
+    let mut results = Vec::new();
+    for (at, job) in jobs {
+        let decided = submission(&job).and_then(|_| decided.next());
+        results.push(Finished { at, outputs: outputs(&job, decided, defect) });
+    }
+    results
+}
+
+/// As `processor` does it: after a panic one at a time, and what panics again is given up.
+async fn decide(claims: &Claims<Weakened>, submissions: &[Submission], bug: bool) -> Vec<Decided> {
+    let panics = |submission: &Submission| bug && panics(submission.record.offset);
+    if !submissions.iter().any(panics) {
+        return persistently(|| claims.decide(submissions)).await;
+    }
+    cut_short(claims.decide(submissions), submissions[0].record.offset).await;
+    let mut decided = Vec::new();
+    for submission in submissions {
+        let one = std::slice::from_ref(submission);
+        if !panics(submission) {
+            decided.extend(persistently(|| claims.decide(one)).await);
+        } else if let Some(Ok(one)) = cut_short(claims.decide(one), submission.record.offset / 13).await {
+            decided.extend(one);
+        } else {
+            decided.push(persistently(|| claims.give_up(submission)).await);
+        }
+    }
+    decided
+}
+
+async fn persistently<T, F: Future<Output = Result<T, StoreFault>>>(attempt: impl Fn() -> F) -> T {
+    loop {
+        if let Ok(done) = attempt().await {
+            return done;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What `work` yields, unless a panic comes first: at one of its awaits, of the first 20.
+async fn cut_short<T>(work: impl Future<Output = T>, at: i64) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), at % 20);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+fn outputs(job: &Job, decided: Option<Decided>, defect: Option<Defect>) -> Outputs {
+    let of = job.at;
+    let reply = |reply| Output::Reply { of, reply, named: job.named };
+    Outputs(match (&job.task, decided) {
+        (Task::Decide(_), Some(decided)) => {
+            let publish = decided.publish || defect == Some(Defect::CoordinatesIgnored);
+            let transaction = match &decided.answer {
+                Answer::Changed(transaction) if publish => Some(Output::Transaction { of, transaction: transaction.clone() }),
+                _ => None,
+            };
+            transaction.into_iter().chain([reply(Reply::Decided(Box::new(decided)))]).collect()
+        }
+        (Task::Refuse, _) => vec![reply(Reply::Invalid)],
+        (Task::Bury { correlated: true }, _) => vec![Output::DeadLetter { of }, reply(Reply::Unreadable)],
+        (Task::Bury { correlated: false }, _) => vec![Output::DeadLetter { of }],
+        (Task::Decide(_), None) => unreachable!("each submission was decided"),
+    })
+}

@@ -1,0 +1,67 @@
+//! The simulated store, with a condition of its writes dropped where a defect asks for that.
+
+use super::Defect;
+use crm_processor::store::simulated::Simulated;
+use crm_processor::store::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    RefuseWrite, StoreFault,
+};
+use std::sync::Arc;
+
+pub struct Weakened {
+    pub store: Arc<Simulated>,
+    pub defect: Option<Defect>,
+}
+
+impl Weakened {
+    /// Writes whatever the version is by now.
+    async fn apply_to_any_version(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
+        let read = self.store.read_entity(write.key, &[], Consistency::Serial).await?;
+        write.read = read.statics.map(|statics| statics.entity.version);
+        self.store.apply(write).await
+    }
+
+    /// Leaves outcomes that are there already as they are, but writes everything else.
+    async fn apply_beside_outcomes(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
+        let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
+        let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;
+        for row in write.rows.iter_mut().filter(|row| there.iter().any(|(request, _)| *request == row.request_id)) {
+            row.request_id.push_str(", again");
+        }
+        self.store.apply(write).await
+    }
+}
+
+impl ConditionalStore for Weakened {
+    async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
+        self.store.read_id(id, requests, consistency).await
+    }
+
+    async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        self.store.read_entity(key, requests, consistency).await
+    }
+
+    async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
+        self.store.claim(write).await
+    }
+
+    async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
+        match self.defect {
+            Some(Defect::VersionConditionDropped) => self.apply_to_any_version(write).await,
+            Some(Defect::OutcomeConditionDropped) => self.apply_beside_outcomes(write).await,
+            _ => self.store.apply(write).await,
+        }
+    }
+
+    async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
+        self.store.refuse(write).await
+    }
+
+    async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
+        self.store.history(key).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreFault> {
+        self.store.ping().await
+    }
+}
