@@ -140,8 +140,13 @@ impl AtWork<'_> {
                 let others = (0..).zip(there.previous_owners).any(|(e, until)| until > 0 && e != claim.owner);
                 let silent = !there.refused || p.is(Weakening::CacheIgnoresRefusals);
                 let sole = !others || p.is(Weakening::CacheIgnoresPreviousOwners);
-                let current = p.standing(id, &claim, Some(&owner), None) == Standing::Current;
-                (current && silent && sole).then_some(owner)?
+                let claimants = self.store.entity(claim.owner).log[usize::from(claim.claimed_by)];
+                let usable = match p.standing(id, &claim, Some(&owner), claimants) {
+                    Standing::Current => true,
+                    Standing::Stale { held } => held && p.is(Weakening::CacheIgnoresGeneration),
+                    Standing::Pending => false,
+                };
+                (usable && silent && sole).then_some(owner)?
             }
         };
         let holder = command.wanted().and_then(|id| self.store.holder(Target::Id(id)));
@@ -155,12 +160,13 @@ impl AtWork<'_> {
         *open.expect("something is left to decide").0
     }
 
-    /// What is known of the run, with the rows that a read showed.
+    /// What is known of the run, with the rows that a read showed. What was refused under the id has no other outcome.
     fn and(&self, known: Known, rows: &Known, until: Option<u8>) -> Known {
         let mut all = known;
         for (n, row) in rows.iter().enumerate() {
             let Some((row, until)) = row.zip(until) else { continue };
-            if row.about.is_none_or(|(_, epoch)| epoch <= until) {
+            let refused = known[n].is_some_and(|outcome| outcome.about.is_none());
+            if !refused && row.about.is_none_or(|(_, epoch)| epoch <= until) {
                 all[n] = Some(self.protocol.better(self.run[n], all[n], row));
             }
         }

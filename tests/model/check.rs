@@ -15,7 +15,7 @@ use std::time::Instant;
 pub fn holds(scenario: Scenario) {
     let scenario = if large() { scenario.large() } else { scenario };
     let (system, begun) = (system(scenario, None), Instant::now());
-    let checker = system.clone().checker().threads(1).finish_when(HasDiscoveries::All).spawn_bfs().join();
+    let checker = system.clone().checker().threads(1).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!(
         "{}: {} states, {} steps deep, {:.1} s",
         system.scenario.name,

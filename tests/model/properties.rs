@@ -49,7 +49,13 @@ pub fn properties(system: &System) -> Vec<Property<System>> {
         Property::always("an answer is that of an entity that was named", |m: &System, s: &State| {
             answered(m, s).all(|(_, command, output)| named(m, s, command.target, &output.outcome))
         }),
-        Property::always("not found or taken: it was so at some instant", |_, s: &State| !s.unfounded),
+        Property::always("a refusal or no-op was true at some instant", |_, s: &State| !s.unfounded),
+        Property::always("a change was made of the version that was expected", |m: &System, s: &State| {
+            s.store
+                .outcomes()
+                .filter_map(|(_, o)| Some((m.protocol.commands.get(usize::from(o.record))?, version(o)?)))
+                .all(|(command, version)| command.expected_version.is_none_or(|expected| expected + 1 == version))
+        }),
         Property::always("commands of a run take effect in their order", |m: &System, s: &State| {
             m.scenario.deliveries.iter().flat_map(|d| d.run.windows(2)).all(|pair| {
                 let version = |record| caused(s, record).find_map(|o| version(&o));
@@ -164,6 +170,8 @@ fn reached(what: &Reached) -> Property<System> {
         },
         Reached::Taken => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Taken),
         Reached::NotFound => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::NotFound),
+        Reached::VersionConflict => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::VersionConflict),
+        Reached::Unchanged => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Unchanged),
         Reached::InternalError => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::InternalError),
         Reached::Forgotten => |m: &System, s: &State| {
             answered(m, s).any(|(record, c, o)| {

@@ -244,6 +244,17 @@ pub fn import_races_a_rename() -> Scenario {
     }
 }
 
+/// An entity leaves the id that it was imported with, comes back and leaves it again; a zombie of the import claims the id once more.
+pub fn late_claim_of_an_import() -> Scenario {
+    let (away, back) = (at_version(1, rename(1, FIRST, X)), at_version(2, rename(2, FIRST, A)));
+    let commands = vec![import(0, A), away, back, at_version(3, rename(3, A, Y)), rename(4, SECOND, A)];
+    Scenario {
+        held: [None, Some(B)],
+        reaches: &[Reached::Replaced, Reached::AnsweredFromThePast],
+        ..Scenario::new("late claim of an import", commands, &[(&[0], 2), (&[1, 2], 1), (&[3], 2), (&[4], 1)])
+    }
+}
+
 /// Two lines import one entity with different ids, and what the loser claimed is wanted.
 pub fn contradictory_imports() -> Scenario {
     let commands = vec![import(1, X), import(1, Y), rename(1, A, X), name(2, Y, 1)];
@@ -316,6 +327,18 @@ pub fn cache() -> Scenario {
         progress: true,
         reaches: &[Reached::NotFound, Reached::Helped],
         ..Scenario::new("cache", commands, &[(&[0], 1), (&[1], 1), (&[2], 1)])
+    }
+}
+
+/// A value is set, and another, and no-ops and conflicts come between, decided from memory.
+pub fn unchanged_and_back() -> Scenario {
+    let commands = vec![name(1, A, 1), at_version(2, name(2, A, 0)), name(3, A, 1), at_version(1, name(4, FIRST, 0))];
+    Scenario {
+        faults: faults(1, 1),
+        cache: true,
+        progress: true,
+        reaches: &[Reached::Unchanged, Reached::VersionConflict],
+        ..Scenario::new("unchanged and back", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
     }
 }
 

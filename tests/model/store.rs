@@ -103,7 +103,8 @@ impl Protocol {
                 if read.is_none() && after.is_some() && self.is(Weakening::CreatedAnyway) {
                     return true;
                 }
-                let unconditional = read.is_some() && self.is(Weakening::ApplyToAnyVersion);
+                let unconditional = read.is_some() && self.is(Weakening::ApplyToAnyVersion)
+                    || after.is_none() && self.is(Weakening::RejectAtAnyVersion);
                 let checked = if self.is(Weakening::FirstRowOfBatchChecked) { &rows[..1] } else { &rows[..] };
                 (there.statics.map(|s| s.version) == read || unconditional)
                     && (undecided(&there.log, checked) || self.is(Weakening::ApplyToDecided))

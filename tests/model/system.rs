@@ -3,7 +3,7 @@
 
 use super::attempt::{AtWork, Attempt, Step};
 use super::properties::properties;
-use super::protocol::{Protocol, created};
+use super::protocol::{Protocol, created, decide};
 use super::scenario::Scenario;
 use super::store::{Store, Write};
 use super::vocabulary::{Answer, Claim, Entity, EntityStatics, FIRST_ROW, Id, Outcome, RECORDS, Record, Request, Target};
@@ -64,6 +64,10 @@ pub enum Witness {
         nobody: bool,
         /// Another held the wanted id.
         taken: bool,
+        /// The entity had another version than was expected.
+        conflict: bool,
+        /// The entity was as it is to be.
+        unchanged: bool,
     },
     Done,
 }
@@ -119,7 +123,7 @@ impl System {
         for record in run.iter().filter(|_| matches!(step, Step::Waiting | Step::Remembering { .. })) {
             let witness = &mut s.witnesses[usize::from(*record)];
             if *witness == Witness::NotCome {
-                *witness = Witness::Since { nobody: false, taken: false };
+                *witness = Witness::Since { nobody: false, taken: false, conflict: false, unchanged: false };
             }
         }
         if let Some(write) = written {
@@ -147,25 +151,36 @@ impl System {
     }
 
     fn perform(&self, s: &mut State, write: &Write) {
+        self.protocol.perform(&mut s.store, write);
+        // For a command of a run it counts, too, what those before it in the run have made of the entity.
+        self.witness(s);
         for (_, outcome) in write.rows().filter(|(request, _)| *request != FIRST_ROW) {
             let witness = std::mem::replace(&mut s.witnesses[usize::from(outcome.record)], Witness::Done);
             s.unfounded |= match (outcome.answer, witness) {
                 (Answer::NotFound, Witness::Since { nobody, .. }) => !nobody,
                 (Answer::Taken, Witness::Since { taken, .. }) => !taken,
+                (Answer::VersionConflict, Witness::Since { conflict, .. }) => !conflict,
+                (Answer::Unchanged, Witness::Since { unchanged, .. }) => !unchanged,
                 _ => false,
             };
         }
-        self.protocol.perform(&mut s.store, write);
     }
 
     /// What can be seen at this instant.
     fn witness(&self, s: &mut State) {
         for (command, witness) in self.protocol.commands.iter().zip(&mut s.witnesses) {
-            let Witness::Since { nobody, taken } = witness else { continue };
-            let holder = s.store.holder(command.target);
-            *nobody |= holder.is_none();
+            let Witness::Since { nobody, taken, conflict, unchanged } = witness else { continue };
+            let Some(holder) = s.store.holder(command.target) else {
+                *nobody = true;
+                continue;
+            };
             let rival = command.wanted().and_then(|id| s.store.holder(Target::Id(id)));
-            *taken |= rival.is_some_and(|r| holder.is_some_and(|h| h != r));
+            *taken |= rival.is_some_and(|rival| rival != holder);
+            if let Some(entity) = s.store.entity(holder).statics.filter(|_| !command.is_import()) {
+                let (answer, _) = decide(command, &entity);
+                *conflict |= answer == Answer::VersionConflict;
+                *unchanged |= answer == Answer::Unchanged;
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Weakening {
     ClaimUnconditionally,
     /// Applied to whatever version is there.
     ApplyToAnyVersion,
+    /// What changes nothing is stored whatever version is there.
+    RejectAtAnyVersion,
     /// Applied although the request is decided.
     ApplyToDecided,
     /// Of the rows of a batch only the first is conditional.
@@ -42,6 +44,8 @@ pub enum Weakening {
     RefusedBesidePending,
     /// A pending claim is replaced like a stale one.
     PendingStolen,
+    /// A claim is completed as it was decided when it was made.
+    CompletedAsClaimed,
     /// A claim is deleted when its owner leaves.
     DeletedOnRelease,
 
@@ -56,6 +60,8 @@ pub enum Weakening {
     StaleCountsAsHeld,
     /// A stale claim counts as current once if its request ever brought the entity to the id, in whichever epoch.
     HeldInAnyEpoch,
+    /// Until when an entity held an id is taken from the claim that is replaced, though it is known to have held it since.
+    LastEpochOverwritten,
     /// Of several outcomes for a request id the first that is found answers, not the record's own.
     OwnOutcomeNotPreferred,
     /// The contents of a command are not held against those that the request id stands for.
@@ -78,6 +84,10 @@ pub enum Weakening {
     InternalErrorsNotStored,
     /// The store can't be read: an internal error is answered.
     AnsweredUnread,
+    /// Changes expire, too.
+    ChangesExpire,
+    /// Refusals under the refId of an absent entity expire, though it could be renamed.
+    AbsentExpire,
     /// Outcomes about entities that can be renamed expire, but for changes.
     RejectionsOfRenamesExpire,
     /// Only outcomes of renames are kept, of other use cases about the same entities not.
@@ -100,12 +110,16 @@ pub enum Weakening {
     CacheIgnoresRefusals,
     /// A cached claim is used although there are previous owners to ask.
     CacheIgnoresPreviousOwners,
+    /// A cached claim is used although its owner has left the id.
+    CacheIgnoresGeneration,
     /// That an id is taken is concluded from a cache.
     TakenFromCache,
 
     // Several commands in one batch.
     /// Each command of a run is decided about the entity as it was read.
     RunSeesWhatWasRead,
+    /// A request that comes twice in a run is decided twice.
+    TwinsDecidedTwice,
     /// What comes behind a rename is decided before it.
     RunOvertakesRename,
 }
@@ -115,7 +129,7 @@ impl Weakening {
     pub fn bends_conditions(self) -> bool {
         use Weakening::{
             ApplyToAnyVersion, ApplyToDecided, ClaimUnconditionally, CreatedAnyway, CurrentByClaimant, CurrentByEpoch,
-            DeletedOnRelease, FirstRowOfBatchChecked, RefuseDecided, RefuseUnderAnyClaim,
+            DeletedOnRelease, FirstRowOfBatchChecked, RefuseDecided, RefuseUnderAnyClaim, RejectAtAnyVersion,
         };
         matches!(
             self,
@@ -129,6 +143,7 @@ impl Weakening {
                 | FirstRowOfBatchChecked
                 | RefuseDecided
                 | RefuseUnderAnyClaim
+                | RejectAtAnyVersion
         )
     }
 }
@@ -170,7 +185,8 @@ const OWN_OUTCOME: &str = "a record is answered with the outcome that it caused"
 const PUBLISHED_ONCE: &str = "each change is published once, by the record that caused it";
 const AGREE: &str = "replies to a request agree, and other contents get none";
 const NAMED: &str = "an answer is that of an entity that was named";
-const FOUNDED: &str = "not found or taken: it was so at some instant";
+const FOUNDED: &str = "a refusal or no-op was true at some instant";
+const EXPECTED: &str = "a change was made of the version that was expected";
 const ENDS: &str = "left alone, an attempt ends";
 const ORDER: &str = "commands of a run take effect in their order";
 
@@ -192,6 +208,7 @@ fn without_a_condition_of_a_write() {
         (W::ClaimUnconditionally, s::race, CLAIM),
         (W::ClaimUnconditionally, s::contradictory_imports, CLAIM),
         (W::ApplyToAnyVersion, s::handover, GAPLESS),
+        (W::RejectAtAnyVersion, s::unchanged_and_back, FOUNDED),
         (W::ApplyToDecided, s::cache, GAPLESS),
         (W::ApplyToDecided, s::unknown_ref_id, OWN_OUTCOME),
         (W::FirstRowOfBatchChecked, s::run, AGREE),
@@ -211,6 +228,7 @@ fn with_another_meaning_of_claims() {
         (W::RefusedBesidePending, s::new_id, ONE_OUTCOME),
         (W::PendingStolen, s::race, CLAIM),
         (W::PendingStolen, s::import_races_a_rename, CLAIM),
+        (W::CompletedAsClaimed, s::rejected_claimant, EXPECTED),
         (W::DeletedOnRelease, s::handover, ONE_OUTCOME),
     ]);
 }
@@ -223,6 +241,7 @@ fn with_other_answers_from_the_past() {
         (W::PastAnswersForAll, s::shared_request_id, NAMED),
         (W::StaleCountsAsHeld, s::claim_that_came_to_nothing, NAMED),
         (W::HeldInAnyEpoch, s::duplicate_of_a_rename_claims, NAMED),
+        (W::LastEpochOverwritten, s::late_claim_of_an_import, ONE_OUTCOME),
         (W::OwnOutcomeNotPreferred, s::own_outcome, PUBLISHED_ONCE),
         (W::ContentsUnchecked, s::reused_request_id, AGREE),
     ]);
@@ -244,6 +263,8 @@ fn with_less_in_the_store() {
         (W::AbsentNotStored, s::unknown_ref_id, AGREE),
         (W::InternalErrorsNotStored, s::bug, OWN_OUTCOME),
         (W::AnsweredUnread, s::handover, PUBLISHED_ONCE),
+        (W::ChangesExpire, s::expiry_without_renames, GAPLESS),
+        (W::AbsentExpire, s::unknown_ref_id_of_a_rename, PUBLISHED_ONCE),
         (W::RejectionsOfRenamesExpire, s::expiry, PUBLISHED_ONCE),
         (W::KeptByUseCase, s::expiry_of_a_reused_request_id, PUBLISHED_ONCE),
         (W::KnownClaimantsKept, s::expiry, PUBLISHED_ONCE),
@@ -265,11 +286,16 @@ fn with_too_much_trust_in_memory() {
     fail(&[
         (W::CacheIgnoresRefusals, s::cache, ONE_OUTCOME),
         (W::CacheIgnoresPreviousOwners, s::cache_at_a_handover, ONE_OUTCOME),
+        (W::CacheIgnoresGeneration, s::cache_at_a_handover, NAMED),
         (W::TakenFromCache, s::cache_by_ref_id, FOUNDED),
     ]);
 }
 
 #[test]
 fn with_other_runs() {
-    fail(&[(W::RunSeesWhatWasRead, s::run_of_nobody, GAPLESS), (W::RunOvertakesRename, s::run_with_a_rename, ORDER)]);
+    fail(&[
+        (W::RunSeesWhatWasRead, s::run_of_nobody, GAPLESS),
+        (W::TwinsDecidedTwice, s::run_with_a_duplicate, GAPLESS),
+        (W::RunOvertakesRename, s::run_with_a_rename, ORDER),
+    ]);
 }
