@@ -29,6 +29,7 @@ mod scenario;
 mod scenarios;
 mod store;
 mod system;
+mod trace;
 mod vocabulary;
 mod weakened;
 

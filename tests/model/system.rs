@@ -15,7 +15,7 @@ const ATTEMPTS: usize = 7;
 /// The most writes in flight.
 const IN_FLIGHT: usize = 2;
 /// The record of who was there from the beginning.
-const BEFORE: Record = u8::MAX;
+pub const BEFORE: Record = u8::MAX;
 
 /// A scenario under the protocol, as it is or weakened.
 #[derive(Clone, Debug)]
