@@ -5,7 +5,7 @@
 
 use super::protocol::{Known, Protocol, Standing};
 use super::store::{Store, Write};
-use super::vocabulary::{Claim, EntityStatics, IdStatics, Outcome, PreviousOwners, RUN, Record, Target, UseCase};
+use super::vocabulary::{Claim, EntityStatics, Id, IdStatics, Outcome, PreviousOwners, RUN, Record, Target, UseCase};
 use super::weakened::Weakening;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +27,8 @@ pub enum Step {
     /// Not delivered yet, or delivered again; or goes on with the rest of its run. May decide from memory.
     Waiting,
     /// Has the entity from an earlier look: its own or, which is the same, of a cache. A plain read that misses writes under way
-    /// is no more than that.
+    /// is no more than that. (The code does not decide a rename from its cache, for a duplicate would claim for nothing. The model lets
+    /// it happen: it must do no harm.)
     Remembering {
         entity: EntityStatics,
         taken: bool,
@@ -217,11 +218,11 @@ impl AtWork<'_> {
 
     fn read_owner(&mut self, there: IdStatics, known: Known, half: Option<OwnerRead>) -> Step {
         let Target::Id(id) = self.protocol.command(self.first()).target else { unreachable!("a refId has no claim") };
-        let claim = there.claim.expect("a claim was read");
-        let read = match self.read_as_one(&claim, half) {
+        let read = match self.read_as_one(&there.claim.expect("a claim was read"), half) {
             Ok(read) => read,
             Err(half) => return Step::ReadOwner { there, known, half: Some(half) },
         };
+        let Some((there, claim)) = self.claim_before(id, there) else { return Attempt::AGAIN };
         let standing = self.protocol.standing(id, &claim, read.statics.as_ref(), read.claimants);
         // It may be applied at any moment, so nothing can be concluded beside it.
         if standing == Standing::Pending && !self.protocol.is(Weakening::RefusedBesidePending) {
@@ -285,11 +286,22 @@ impl AtWork<'_> {
         let claimants = there.log[usize::from(claim.claimed_by)];
         let now = OwnerRead { statics: there.statics, claimants, rows: self.rows(&there.log) };
         match (half, self.protocol.weakening) {
-            (None, Some(Weakening::StaticsThenRowsOfOwner | Weakening::RowsThenStaticsOfOwner)) => Err(now),
+            (
+                None,
+                Some(Weakening::StaticsThenRowsOfOwner | Weakening::RowsThenStaticsOfOwner | Weakening::OwnerReadBeforeClaim),
+            ) => Err(now),
             (Some(half), Some(Weakening::StaticsThenRowsOfOwner)) => Ok(OwnerRead { statics: half.statics, ..now }),
+            (Some(half), Some(Weakening::OwnerReadBeforeClaim)) => Ok(half),
             (Some(half), _) => Ok(OwnerRead { statics: now.statics, ..half }),
             (None, _) => Ok(now),
         }
+    }
+
+    /// The claim that was read before its owner. (One weakened variant reads it after its owner; None: that is another one now.)
+    pub fn claim_before(&self, id: Id, there: IdStatics) -> Option<(IdStatics, Claim)> {
+        let owner = there.claim?.owner;
+        let there = if self.protocol.is(Weakening::OwnerReadBeforeClaim) { self.store.id(id).statics } else { there };
+        there.claim.filter(|claim| claim.owner == owner).map(|claim| (there, claim))
     }
 
     /// A write was applied.

@@ -40,11 +40,12 @@ impl AtWork<'_> {
     }
 
     pub fn read_rival(&mut self, seen: Option<EntityStatics>, there: IdStatics, half: Option<OwnerRead>) -> Step {
-        let (id, claim) = (self.wanted(), there.claim.expect("a claim was read"));
-        let read = match self.read_as_one(&claim, half) {
+        let id = self.wanted();
+        let read = match self.read_as_one(&there.claim.expect("a claim was read"), half) {
             Ok(read) => read,
             Err(half) => return Step::ReadRival { seen, there, half: Some(half) },
         };
+        let Some((there, claim)) = self.claim_before(id, there) else { return Attempt::AGAIN };
         let standing = self.protocol.standing(id, &claim, read.statics.as_ref(), read.claimants);
         match (standing, seen) {
             (Standing::Pending, _) if self.protocol.is(Weakening::PendingStolen) => self.claim(seen, &there, standing),

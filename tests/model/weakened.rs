@@ -67,13 +67,15 @@ pub enum Weakening {
     /// The contents of a command are not held against those that the request id stands for.
     ContentsUnchecked,
 
-    // A partition is read as one.
+    // A partition is read as one, and a claim before its owner.
     /// The rows of an external id first, then its statics.
     RowsThenStaticsOfId,
     /// The statics of a claim's owner first, then the rows.
     StaticsThenRowsOfOwner,
     /// The other way round.
     RowsThenStaticsOfOwner,
+    /// The owner of a claim first, then the claim.
+    OwnerReadBeforeClaim,
 
     // What is stored, and for how long.
     /// Rejections, no-ops and refusals are answered, not stored.
@@ -248,11 +250,12 @@ fn with_other_answers_from_the_past() {
 }
 
 #[test]
-fn with_two_reads_of_a_partition() {
+fn with_reads_in_two_or_in_another_order() {
     fail(&[
         (W::RowsThenStaticsOfId, s::new_id, ONE_OUTCOME),
         (W::StaticsThenRowsOfOwner, s::rivals, CLAIM),
         (W::RowsThenStaticsOfOwner, s::rivals, ONE_OUTCOME),
+        (W::OwnerReadBeforeClaim, s::there_and_back, CLAIM),
     ]);
 }
 
