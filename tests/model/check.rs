@@ -13,7 +13,11 @@ use std::time::Instant;
 /// # Panics
 /// With how it comes about, if not.
 pub fn holds(scenario: Scenario) {
-    let scenario = if large() { scenario.large() } else { scenario };
+    let scenario = match std::env::var("CRM_MODEL").as_deref() {
+        Ok("large") => scenario.with_more_faults(),
+        Ok("zombies") => scenario.with_zombies(),
+        _ => scenario,
+    };
     let (system, begun) = (system(scenario, None), Instant::now());
     let checker = system.clone().checker().threads(1).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!(
@@ -52,10 +56,6 @@ pub fn violated(weakening: Weakening, scenario: Scenario) -> Vec<&'static str> {
         names.push(name);
     }
     names
-}
-
-fn large() -> bool {
-    std::env::var("CRM_MODEL").is_ok_and(|size| size == "large")
 }
 
 fn system(scenario: Scenario, weakening: Option<Weakening>) -> System {

@@ -17,9 +17,9 @@
 //! rejection that comes and goes with time is the version conflict. A cache is an earlier look: its bounds and how it is filled
 //! are not modelled.
 //!
-//! `cargo test --test model` goes through the small scenarios. `CRM_MODEL=large` adds faults and decisions from memory to each, for
-//! minutes to hours and with many GiB for some: name the scenario, and give it `--test-threads=1`. A violation prints the shortest
-//! way to it. `--nocapture` shows the number of states.
+//! `cargo test --test model` goes through the small scenarios. `CRM_MODEL=large` adds faults and decisions from memory to each,
+//! `CRM_MODEL=zombies` a zombie beside each attempt: seconds to hours, many GiB for some, so name a scenario and give it
+//! `--test-threads=1`. A violation prints the shortest way to it. `--nocapture` shows the number of states.
 
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "that claims and statics are small is the model's doing")]
 

@@ -1,5 +1,6 @@
 //! What a scenario consists of.
 
+use super::system::ATTEMPTS;
 use super::vocabulary::{Command, ENTITIES, Entity, FIRST_ROW, Id, Record, Request, Target, UseCase};
 
 /// Commands, the records that bring them, and what may go wrong meanwhile.
@@ -97,9 +98,20 @@ impl Scenario {
     }
 
     /// With more faults, and decisions from memory.
-    pub fn large(self) -> Self {
+    pub fn with_more_faults(self) -> Self {
         let Faults { crashes, timeouts, panics } = self.faults;
         Self { faults: Faults { crashes: crashes + 1, timeouts: timeouts + 1, panics }, cache: true, ..self }
+    }
+
+    /// With a zombie beside each attempt, which may go on with what it saw long ago.
+    pub fn with_zombies(mut self) -> Self {
+        let mut room = ATTEMPTS - self.deliveries.iter().map(|d| d.attempts).sum::<usize>();
+        for delivery in self.deliveries.iter_mut().filter(|d| d.attempts == 1) {
+            let zombies = room.min(1);
+            delivery.attempts += zombies;
+            room -= zombies;
+        }
+        self
     }
 }
 

@@ -11,7 +11,7 @@ use super::weakened::Weakening;
 use stateright::{Model, Property};
 
 /// The most attempts, over all deliveries.
-const ATTEMPTS: usize = 7;
+pub const ATTEMPTS: usize = 8;
 /// The most writes in flight.
 const IN_FLIGHT: usize = 2;
 /// The record of who was there from the beginning.

@@ -53,8 +53,9 @@ pub async fn a_late_claim_of_an_import_hides_nothing_that_its_entity_decided_sin
         first = Some(decide(&process, &record).await);
     };
     // Having seen that there is no such entity.
-    let imported = w.stalled(1, zombie.import(w.entity(Account, "a")), meanwhile).await.expect("no faults");
-    assert!(matches!(imported, Imported::Contradicts(_)), "{imported:?}");
+    let (imported, [_, writes]) = w.counted(w.stalled(1, zombie.import(w.entity(Account, "a")), meanwhile)).await;
+    assert!(matches!(imported, Ok(Imported::Contradicts(_))), "{imported:?}");
+    assert_eq!(writes, 4 * 2 + 2, "an import, three renames, and the zombie, which has claimed for nothing");
 
     published(&decide(&process, &w.rename("r4", w.by_id("b"), "a")).await);
     let first = first.expect("decided meanwhile");
