@@ -3,9 +3,10 @@
 //!
 //! What was not applied, or has changed meanwhile, is read and decided again from the start.
 
+use super::owner::OwnerRead;
 use super::protocol::{Known, Protocol, Standing};
 use super::store::{Store, Write};
-use super::vocabulary::{Claim, EntityStatics, Id, IdStatics, Outcome, PreviousOwners, RUN, Record, Target, UseCase};
+use super::vocabulary::{Claim, EntityStatics, IdStatics, Outcome, PreviousOwners, RUN, Record, Target, UseCase};
 use super::weakened::Weakening;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,14 +78,6 @@ pub enum Step {
 pub struct TargetRead {
     statics: IdStatics,
     known: Known,
-}
-
-/// What one read of a claim's owner shows: its statics, the claimant's outcome and those of the run, of one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OwnerRead {
-    pub statics: Option<EntityStatics>,
-    pub claimants: Option<Outcome>,
-    pub rows: Known,
 }
 
 /// An attempt at work: the rules, what it is at, and the store at this instant.
@@ -175,7 +168,7 @@ impl AtWork<'_> {
     }
 
     /// The rows of the run in a log.
-    fn rows(&self, log: &[Option<Outcome>]) -> Known {
+    pub fn rows(&self, log: &[Option<Outcome>]) -> Known {
         let mut rows = self.attempt.decided.map(|_| None);
         for (row, record) in rows.iter_mut().zip(self.run) {
             *row = log[usize::from(self.protocol.request(*record))];
@@ -278,30 +271,6 @@ impl AtWork<'_> {
             (None, Target::Id(id)) => Write::Refuse { id, read: claim, rows },
         };
         Step::Try { write, seen: None, decides: fold.decided }
-    }
-
-    /// One statement. With two, a claim that is completed in between looks stale.
-    pub fn read_as_one(&self, claim: &Claim, half: Option<OwnerRead>) -> Result<OwnerRead, OwnerRead> {
-        let there = self.store.entity(claim.owner);
-        let claimants = there.log[usize::from(claim.claimed_by)];
-        let now = OwnerRead { statics: there.statics, claimants, rows: self.rows(&there.log) };
-        match (half, self.protocol.weakening) {
-            (
-                None,
-                Some(Weakening::StaticsThenRowsOfOwner | Weakening::RowsThenStaticsOfOwner | Weakening::OwnerReadBeforeClaim),
-            ) => Err(now),
-            (Some(half), Some(Weakening::StaticsThenRowsOfOwner)) => Ok(OwnerRead { statics: half.statics, ..now }),
-            (Some(half), Some(Weakening::OwnerReadBeforeClaim)) => Ok(half),
-            (Some(half), _) => Ok(OwnerRead { statics: now.statics, ..half }),
-            (None, _) => Ok(now),
-        }
-    }
-
-    /// The claim that was read before its owner. (One weakened variant reads it after its owner; None: that is another one now.)
-    pub fn claim_before(&self, id: Id, there: IdStatics) -> Option<(IdStatics, Claim)> {
-        let owner = there.claim?.owner;
-        let there = if self.protocol.is(Weakening::OwnerReadBeforeClaim) { self.store.id(id).statics } else { there };
-        there.claim.filter(|claim| claim.owner == owner).map(|claim| (there, claim))
     }
 
     /// A write was applied.

@@ -1,6 +1,7 @@
 //! What an attempt does about an external id that is wanted, by a rename or an import: it claims it, and completes the claim.
 
-use super::attempt::{AtWork, Attempt, OwnerRead, Step};
+use super::attempt::{AtWork, Attempt, Step};
+use super::owner::OwnerRead;
 use super::protocol::Standing;
 use super::vocabulary::{Answer, Claim, EntityStatics, Id, IdStatics, Outcome, Target};
 use super::weakened::Weakening;

@@ -27,6 +27,7 @@ mod attempt;
 mod check;
 mod claiming;
 mod normal;
+mod owner;
 mod properties;
 mod protocol;
 mod retention;
@@ -37,6 +38,7 @@ mod system;
 mod trace;
 mod vocabulary;
 mod weakened;
+mod witness;
 
 macro_rules! hold {
     ($($scenario:ident),+ $(,)?) => {

@@ -1,9 +1,10 @@
 //! What is forgotten, and when: an assumption about the world, for the retention is days and an attempt takes seconds.
 
 use super::attempt::Attempt;
-use super::system::{Action, Output, State, System, Witness};
+use super::system::{Action, Output, State, System};
 use super::vocabulary::{Command, Record, Request, Target};
 use super::weakened::Weakening;
+use super::witness::Witness;
 
 impl System {
     /// A record has not come yet, or all that was ever begun for it is at its end.

@@ -3,11 +3,12 @@
 
 use super::attempt::{AtWork, Attempt, Step};
 use super::properties::properties;
-use super::protocol::{Protocol, created, decide};
+use super::protocol::{Protocol, created};
 use super::scenario::Scenario;
 use super::store::{Store, Write};
 use super::vocabulary::{Answer, Claim, Entity, EntityStatics, FIRST_ROW, Id, Outcome, RECORDS, Record, Request, Target};
 use super::weakened::Weakening;
+use super::witness::Witness;
 use stateright::{Model, Property};
 
 /// The most attempts, over all deliveries.
@@ -52,24 +53,6 @@ pub struct Output {
     pub published: bool,
     /// How often its outcome was forgotten since. A record that comes later is decided anew.
     pub forgotten: u8,
-}
-
-/// What was true at some instant since a record came, and before it had an outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Witness {
-    #[default]
-    NotCome,
-    Since {
-        /// Nobody was there under the reference.
-        nobody: bool,
-        /// Another held the wanted id.
-        taken: bool,
-        /// The entity had another version than was expected.
-        conflict: bool,
-        /// The entity was as it is to be.
-        unchanged: bool,
-    },
-    Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,11 +103,8 @@ impl System {
         let mut work = AtWork { protocol: &self.protocol, store: &s.store, run, attempt: s.attempts[attempt] };
         let written = work.proceed();
         let Attempt { step, .. } = std::mem::replace(&mut s.attempts[attempt], work.attempt);
-        for record in run.iter().filter(|_| matches!(step, Step::Waiting | Step::Remembering { .. })) {
-            let witness = &mut s.witnesses[usize::from(*record)];
-            if *witness == Witness::NotCome {
-                *witness = Witness::Since { nobody: false, taken: false, conflict: false, unchanged: false };
-            }
+        if matches!(step, Step::Waiting | Step::Remembering { .. }) {
+            s.call_witnesses(run);
         }
         if let Some(write) = written {
             // A decision from memory was true when it was remembered; by then its record has come, or the condition fails.
@@ -154,34 +134,7 @@ impl System {
         self.protocol.perform(&mut s.store, write);
         // For a command of a run it counts, too, what those before it in the run have made of the entity.
         self.witness(s);
-        for (_, outcome) in write.rows().filter(|(request, _)| *request != FIRST_ROW) {
-            let witness = std::mem::replace(&mut s.witnesses[usize::from(outcome.record)], Witness::Done);
-            s.unfounded |= match (outcome.answer, witness) {
-                (Answer::NotFound, Witness::Since { nobody, .. }) => !nobody,
-                (Answer::Taken, Witness::Since { taken, .. }) => !taken,
-                (Answer::VersionConflict, Witness::Since { conflict, .. }) => !conflict,
-                (Answer::Unchanged, Witness::Since { unchanged, .. }) => !unchanged,
-                _ => false,
-            };
-        }
-    }
-
-    /// What can be seen at this instant.
-    fn witness(&self, s: &mut State) {
-        for (command, witness) in self.protocol.commands.iter().zip(&mut s.witnesses) {
-            let Witness::Since { nobody, taken, conflict, unchanged } = witness else { continue };
-            let Some(holder) = s.store.holder(command.target) else {
-                *nobody = true;
-                continue;
-            };
-            let rival = command.wanted().and_then(|id| s.store.holder(Target::Id(id)));
-            *taken |= rival.is_some_and(|rival| rival != holder);
-            if let Some(entity) = s.store.entity(holder).statics.filter(|_| !command.is_import()) {
-                let (answer, _) = decide(command, &entity);
-                *conflict |= answer == Answer::VersionConflict;
-                *unchanged |= answer == Answer::Unchanged;
-            }
-        }
+        self.hear(s, write);
     }
 
     pub fn answered(&self, s: &State, attempt: usize) -> bool {
