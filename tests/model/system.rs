@@ -134,7 +134,7 @@ impl System {
         self.protocol.perform(&mut s.store, write);
         // For a command of a run it counts, too, what those before it in the run have made of the entity.
         self.witness(s);
-        self.hear(s, write);
+        s.hear_witnesses(write);
     }
 
     pub fn answered(&self, s: &State, attempt: usize) -> bool {

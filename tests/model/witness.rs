@@ -34,6 +34,20 @@ impl State {
             }
         }
     }
+
+    /// Holds the outcomes that were just stored against what was seen.
+    pub fn hear_witnesses(&mut self, write: &Write) {
+        for (_, outcome) in write.rows().filter(|(request, _)| *request != FIRST_ROW) {
+            let witness = std::mem::replace(&mut self.witnesses[usize::from(outcome.record)], Witness::Done);
+            self.unfounded |= match (outcome.answer, witness) {
+                (Answer::NotFound, Witness::Since { nobody, .. }) => !nobody,
+                (Answer::Taken, Witness::Since { taken, .. }) => !taken,
+                (Answer::VersionConflict, Witness::Since { conflict, .. }) => !conflict,
+                (Answer::Unchanged, Witness::Since { unchanged, .. }) => !unchanged,
+                _ => false,
+            };
+        }
+    }
 }
 
 impl System {
@@ -52,20 +66,6 @@ impl System {
                 *conflict |= answer == Answer::VersionConflict;
                 *unchanged |= answer == Answer::Unchanged;
             }
-        }
-    }
-
-    /// Holds the outcomes that were just stored against what was seen.
-    pub fn hear(&self, s: &mut State, write: &Write) {
-        for (_, outcome) in write.rows().filter(|(request, _)| *request != FIRST_ROW) {
-            let witness = std::mem::replace(&mut s.witnesses[usize::from(outcome.record)], Witness::Done);
-            s.unfounded |= match (outcome.answer, witness) {
-                (Answer::NotFound, Witness::Since { nobody, .. }) => !nobody,
-                (Answer::Taken, Witness::Since { taken, .. }) => !taken,
-                (Answer::VersionConflict, Witness::Since { conflict, .. }) => !conflict,
-                (Answer::Unchanged, Witness::Since { unchanged, .. }) => !unchanged,
-                _ => false,
-            };
         }
     }
 }
