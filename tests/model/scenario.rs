@@ -18,6 +18,8 @@ pub struct Scenario {
     pub cache: bool,
     /// The retention may pass.
     pub expiry: bool,
+    /// The first attempt is a zombie of an import: it saw that there is no such entity when there was none.
+    pub stalled_import: bool,
     /// Check, too, that an attempt left alone comes to its end. Dear.
     pub progress: bool,
     /// A request id is used for more than one entity.
@@ -91,6 +93,7 @@ impl Scenario {
             faults: Faults::default(),
             cache: false,
             expiry: false,
+            stalled_import: false,
             progress: false,
             shares_request_ids: false,
             reaches: &[],

@@ -249,9 +249,9 @@ pub fn late_claim_of_an_import() -> Scenario {
     let (away, back) = (at_version(1, rename(1, FIRST, X)), at_version(2, rename(2, FIRST, A)));
     let commands = vec![import(0, A), away, back, at_version(3, rename(3, A, Y)), rename(4, SECOND, A)];
     Scenario {
-        held: [None, Some(B)],
+        stalled_import: true,
         reaches: &[Reached::Replaced, Reached::AnsweredFromThePast],
-        ..Scenario::new("late claim of an import", commands, &[(&[0], 2), (&[1, 2], 1), (&[3], 2), (&[4], 1)])
+        ..Scenario::new("late claim of an import", commands, &[(&[0], 1), (&[1, 2], 1), (&[3], 2), (&[4], 1)])
     }
 }
 

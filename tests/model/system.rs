@@ -186,6 +186,9 @@ impl Model for System {
         }
         let mut attempts = [Attempt::OVER; ATTEMPTS];
         attempts[..self.attempts()].fill(Attempt::NEW);
+        if self.scenario.stalled_import {
+            attempts[0].step = Step::ReadWanted { seen: None, taken: false };
+        }
         vec![State {
             store,
             attempts,
