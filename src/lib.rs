@@ -14,6 +14,7 @@
 //! | [`config`] | one typed configuration, with every finding at once |
 //! | [`flow`] | the stream's state machines, pure: lanes, offsets, group commit |
 //! | [`domain`] | the business rules, pure: commands, entities, decisions |
+//! | [`fail_points`] | where test builds can be told to die; nothing in any other |
 //!
 //! A command's way: [`kafka::consumer`] reads its record, [`processor`] decodes it with [`wire::command`] and validates it
 //! with [`domain::command`]; [`flow`] gives it a turn in the lane of its key; [`store::claims`] decides it with one
@@ -22,6 +23,7 @@
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod fail_points;
 pub mod flow;
 pub mod kafka;
 pub mod processor;

@@ -82,6 +82,8 @@ impl ConfigFile {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     crate::wire::limit_allocation();
+    #[cfg(feature = "fail-points")]
+    let _fail_points = crate::fail_points::set_up();
     let line = CommandLine::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -6,6 +6,7 @@
 
 use super::consumer::{self, CommandConsumer, Generation};
 use super::{Headers, Output, Outputs, StartFault};
+use crate::fail_points::FailPoint;
 use crate::flow::batch::Finished;
 use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
@@ -209,11 +210,15 @@ impl<M> Publisher<M> {
         self.producer.begin_transaction().map_err(Failure::Transaction)?;
         self.produce(publication, deadline)?;
         self.flush(publication, deadline)?;
+        FailPoint::OutputsSent.reach();
         let offsets = offsets(&self.topic, &publication.offsets).map_err(Failure::Transaction)?;
         // After the flush: before it, the coordinator would still be busy with the outputs' partitions.
         retrying(deadline, || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION))
             .map_err(Failure::Transaction)?;
-        retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(Failure::Transaction)
+        FailPoint::OffsetsSent.reach();
+        retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(Failure::Transaction)?;
+        FailPoint::Committed.reach();
+        Ok(())
     }
 
     fn produce(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use super::RunFinished;
 use super::answer::{self, Memo, Topics};
 use super::intake::{Job, Task};
 use crate::domain::Timestamp;
+use crate::fail_points::FailPoint;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::Run;
 use crate::flow::stream::Epoch;
@@ -73,7 +74,7 @@ impl<S: ConditionalStore> Shared<S> {
         if submissions.is_empty() {
             return Vec::new();
         }
-        if let Some(decided) = self.guarded(self.claims.decide_until_done(submissions, report)).await {
+        if let Some(decided) = self.guarded(self.try_to_decide(submissions)).await {
             return decided;
         }
         // Which of them it was is found by deciding them one at a time.
@@ -84,9 +85,17 @@ impl<S: ConditionalStore> Shared<S> {
         decided
     }
 
+    async fn try_to_decide(&self, submissions: &[Submission]) -> Vec<Decided> {
+        let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.command.request_id.as_str()));
+        reach(FailPoint::Deciding);
+        let decided = self.claims.decide_until_done(submissions, report).await;
+        reach(FailPoint::Decided);
+        decided
+    }
+
     async fn decide_alone(&self, submission: &Submission) -> Vec<Decided> {
         let one = std::slice::from_ref(submission);
-        if let Some(decided) = self.guarded(self.claims.decide_until_done(one, report)).await {
+        if let Some(decided) = self.guarded(self.try_to_decide(one)).await {
             return decided;
         }
         loop {

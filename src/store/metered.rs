@@ -5,6 +5,7 @@ use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
+use crate::fail_points::FailPoint;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{ConditionalWrite, Operation};
 use crate::telemetry::metrics::Metrics;
@@ -75,11 +76,19 @@ impl<S: ConditionalStore> ConditionalStore for Metered<S> {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        self.watched_write(ConditionalWrite::Claim, Operation::Claim, self.inner.claim(write)).await
+        let claimed = self.watched_write(ConditionalWrite::Claim, Operation::Claim, self.inner.claim(write)).await;
+        if let Ok(Applied::Yes) = claimed {
+            FailPoint::Claimed.reach();
+        }
+        claimed
     }
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        self.watched_write(ConditionalWrite::Apply, Operation::Apply, self.inner.apply(write)).await
+        let applied = self.watched_write(ConditionalWrite::Apply, Operation::Apply, self.inner.apply(write)).await;
+        if let Ok(Applied::Yes) = applied {
+            FailPoint::Applied.reach();
+        }
+        applied
     }
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {

@@ -15,13 +15,14 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "domain", uses: &[] },
     Layer { name: "flow", uses: &["domain"] },
+    Layer { name: "fail_points", uses: &[] },
     Layer { name: "config", uses: &["domain"] },
     Layer { name: "telemetry", uses: &["domain", "config"] },
     Layer { name: "wire", uses: &["domain", "flow", "config", "telemetry"] },
-    Layer { name: "store", uses: &["domain", "config", "telemetry"] },
-    Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry"] },
-    Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry"] },
-    Layer { name: "cli", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry"] },
+    Layer { name: "store", uses: &["domain", "config", "telemetry", "fail_points"] },
+    Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry", "fail_points"] },
+    Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry", "fail_points"] },
+    Layer { name: "cli", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry", "fail_points"] },
 ];
 
 /// Modules without I/O, clocks, threads or async.

@@ -4,7 +4,7 @@ use crm_processor::domain::rejection::Rejection;
 use crm_processor::telemetry::metrics::Metrics;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reliability.md"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -19,7 +19,8 @@ fn the_files_that_documents_link_to_exist() {
     for name in DOCUMENTS {
         for target in document(name).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (file, _) = target.split_once('#').unwrap_or((target, ""));
-            assert!(file.starts_with("https://") || root().join(file).exists(), "{name} links to {target}");
+            let beside = root().join(name).parent().expect("it is in a folder").join(file);
+            assert!(file.starts_with("https://") || beside.exists(), "{name} links to {target}");
         }
     }
 }
@@ -35,6 +36,19 @@ fn the_metrics_that_the_readme_names_exist() {
     assert!(named.len() > 5, "{named:?}");
     for name in named {
         assert!(exposition.contains(&format!("# TYPE {name} ")), "there is no metric {name}");
+    }
+}
+
+#[test]
+fn the_tests_that_the_page_about_reliability_names_exist() {
+    let page = document("docs/reliability.md");
+    let column = page.lines().filter(|l| l.starts_with("| ")).filter_map(|l| l.split('|').nth(4));
+    let named: Vec<_> = column.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        let path = name.replace("::", "/");
+        let places = [format!("tests/it/{path}.rs"), format!("tests/{path}/main.rs")];
+        assert!(places.iter().any(|place| root().join(place).exists()), "there are no tests {name}");
     }
 }
 

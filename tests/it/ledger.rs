@@ -7,29 +7,68 @@ use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// All replies and business transactions of an installation, once each command was answered.
+/// How a promise can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Breach {
+    ReplyMissing,
+    ReplyDoubled,
+    ReplyUnasked,
+    TransactionMissing,
+    TransactionDoubled,
+    /// A business transaction that no reply shows.
+    TransactionUnasked,
+    /// Reply and business transaction do not say the same.
+    Difference,
+    VersionGap,
+    /// The old value of a change is not the new one of the change before.
+    NotOnTop,
+    /// Versions of an entity that stand on the topic in another order.
+    OutOfOrder,
+}
+
+/// All replies and business transactions of an installation.
 pub struct Ledger {
     /// The reply to each command, by its `correlation-id` header.
     pub replies: HashMap<String, Arc<Record>>,
-    /// In the order of their topic, by refId.
+    /// In the order of their versions, by refId.
     pub transactions: BTreeMap<String, Vec<Arc<Record>>>,
+    /// All that is wrong with them.
+    pub breaches: Vec<(Breach, String)>,
 }
 
 impl Ledger {
-    /// Waits until each of the commands has a reply and each change a business transaction, then checks that there is nothing
-    /// else. The commands must be all that the installation ever got, each with a correlation id of its own.
+    /// Waits until each of the commands has a reply and each change a business transaction, and fails if there is anything
+    /// else. The commands must be all that the installation ever got, each with a correlation id of its own, and all about one
+    /// entity must have had the same key.
     pub fn close(world: &World, correlations: &[String]) -> Self {
-        let (replies, transactions) =
-            world.inbox.until(&format!("{} replies, and the business transactions they show", correlations.len()), |records| {
-                let (replies, rest): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.topic == world.replies);
-                let published: Vec<_> = rest.into_iter().filter(|r| r.topic == world.transactions).cloned().collect();
-                let answered: HashSet<_> = replies.iter().map(|r| r.header("correlation-id")).collect();
-                let changes: HashSet<_> = replies.iter().filter_map(|r| change(r)).collect();
-                let done = answered.len() >= correlations.len() && published.len() >= changes.len();
-                done.then(|| (replies.into_iter().cloned().collect::<Vec<_>>(), published))
-            });
-        let ledger = Self { replies: one_each(&replies, correlations), transactions: by_entity(transactions) };
+        world.inbox.until(&format!("{} replies, and the business transactions they show", correlations.len()), |records| {
+            let (replies, rest): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.topic == world.replies);
+            let published = rest.into_iter().filter(|r| r.topic == world.transactions).count();
+            let answered: HashSet<_> = replies.iter().map(|r| r.header("correlation-id")).collect();
+            let changes: HashSet<_> = replies.iter().filter_map(|r| change(r)).collect();
+            (answered.len() >= correlations.len() && published >= changes.len()).then_some(())
+        });
+        let ledger = Self::so_far(world, correlations, |_| true);
+        assert!(ledger.breaches.is_empty(), "{:#?}", ledger.breaches);
+        ledger
+    }
+
+    /// What has come out so far, and what is wrong with that. Commands about an entity with `one_key` all had the same.
+    pub fn so_far(world: &World, correlations: &[String], one_key: impl Fn(&Record) -> bool) -> Self {
+        let of = |topic: &str| world.inbox.all(|r| r.topic == topic);
+        Self::of(of(&world.replies), of(&world.transactions), correlations, one_key)
+    }
+
+    fn of(
+        replies: Vec<Arc<Record>>,
+        transactions: Vec<Arc<Record>>,
+        correlations: &[String],
+        one_key: impl Fn(&Record) -> bool,
+    ) -> Self {
+        let mut ledger = Self { replies: HashMap::new(), transactions: by_entity(transactions), breaches: Vec::new() };
+        ledger.check_replies(replies, correlations);
         ledger.check_changes();
+        ledger.sort(one_key);
         ledger.check_versions();
         ledger
     }
@@ -39,40 +78,81 @@ impl Ledger {
         self.replies.values().filter(|r| r.body["statusCode"] == status).count()
     }
 
+    fn check_replies(&mut self, replies: Vec<Arc<Record>>, correlations: &[String]) {
+        let asked: HashSet<&str> = correlations.iter().map(String::as_str).collect();
+        for reply in replies {
+            let correlation = reply.text("correlation-id").expect("each command had one").to_owned();
+            if !asked.contains(correlation.as_str()) {
+                self.breaches.push((Breach::ReplyUnasked, format!("{reply:?}")));
+            } else if let Some(first) = self.replies.get(&correlation) {
+                self.breaches.push((Breach::ReplyDoubled, format!("{first:?} and {reply:?}")));
+            } else {
+                self.replies.insert(correlation, reply);
+            }
+        }
+        let missing = correlations.iter().filter(|c| !self.replies.contains_key(*c));
+        self.breaches.extend(missing.map(|c| (Breach::ReplyMissing, c.clone())));
+    }
+
     /// The changes that replies show are those that were published, each once, and both say the same.
-    fn check_changes(&self) {
+    fn check_changes(&mut self) {
+        let mut breaches = Vec::new();
         let mut published: HashMap<&str, &Record> = HashMap::new();
         for record in self.transactions.values().flatten() {
             let id = record.body["transactionId"].as_str().expect("is mandatory");
-            assert!(published.insert(id, record).is_none(), "published twice: {record:?}");
+            if let Some(first) = published.insert(id, record) {
+                breaches.push((Breach::TransactionDoubled, format!("{first:?} and {record:?}")));
+            }
         }
         let mut answered = HashSet::new();
         for reply in self.replies.values() {
             let Some(id) = change(reply) else { continue };
-            let record = published.get(id).unwrap_or_else(|| panic!("answered but not published: {reply:?}"));
+            answered.insert(id);
+            let Some(record) = published.get(id) else {
+                breaches.push((Breach::TransactionMissing, format!("{reply:?}")));
+                continue;
+            };
             let mut shown = reply.body["businessTransaction"].clone();
             shown["record"] = "crm.v1.BusinessTransaction".into();
-            assert_eq!(shown, record.body, "reply and business transaction differ: {reply:?}");
-            answered.insert(id);
+            if shown != record.body {
+                breaches.push((Breach::Difference, format!("{reply:?} and {record:?}")));
+            }
         }
-        assert_eq!(answered.len(), published.len(), "more was published than answered");
+        let unasked = published.iter().filter(|(id, _)| !answered.contains(*id));
+        breaches.extend(unasked.map(|(_, record)| (Breach::TransactionUnasked, format!("{record:?}"))));
+        self.breaches.extend(breaches);
     }
 
-    /// From 2 on (1 is the import), in the order of the topic, each on top of the one before.
-    fn check_versions(&self) {
+    /// Lanes publish in their order, and each for itself: who is changed by two is published in any order.
+    fn sort(&mut self, one_key: impl Fn(&Record) -> bool) {
+        for records in self.transactions.values_mut() {
+            let version = |r: &Record| r.body["version"].as_i64().expect("is mandatory");
+            if let Some(pair) = records.windows(2).find(|pair| version(&pair[0]) > version(&pair[1]))
+                && one_key(&pair[0])
+            {
+                self.breaches.push((Breach::OutOfOrder, format!("{:?} then {:?}", pair[0], pair[1])));
+            }
+            records.sort_by_key(|r| version(r));
+        }
+    }
+
+    /// From 2 on (1 is the import), each on top of the one before.
+    fn check_versions(&mut self) {
+        let mut breaches = Vec::new();
         for (ref_id, records) in &self.transactions {
-            let versions: Vec<_> = records.iter().map(|r| (&r.body["previousVersion"], &r.body["version"])).collect();
-            let expected: Vec<_> = (1..=records.len()).map(|n| (json!(n), json!(n + 1))).collect();
-            assert!(versions.iter().copied().eq(expected.iter().map(|(p, v)| (p, v))), "versions of {ref_id}: {versions:?}");
             let mut values: HashMap<&str, &Json> = HashMap::new();
-            for record in records {
+            for (record, version) in records.iter().zip(2..) {
+                if record.body["previousVersion"] != version - 1 || record.body["version"] != version {
+                    breaches.push((Breach::VersionGap, format!("expected version {version} of {ref_id}: {record:?}")));
+                }
                 let change = &record.body["changes"][0];
                 let field = change["field"].as_str().expect("is mandatory");
-                if let Some(before) = values.insert(field, &change["new"]) {
-                    assert_eq!(&change["old"], before, "not on top of the change before: {record:?}");
+                if values.insert(field, &change["new"]).is_some_and(|before| change["old"] != *before) {
+                    breaches.push((Breach::NotOnTop, format!("{record:?}")));
                 }
             }
         }
+        self.breaches.extend(breaches);
     }
 }
 
@@ -82,19 +162,6 @@ fn change(reply: &Record) -> Option<&str> {
     if shown["changes"].as_array().is_some_and(|changes| !changes.is_empty()) { shown["transactionId"].as_str() } else { None }
 }
 
-fn one_each(replies: &[Arc<Record>], correlations: &[String]) -> HashMap<String, Arc<Record>> {
-    let mut one_each = HashMap::new();
-    for reply in replies {
-        let correlation = reply.text("correlation-id").expect("each command had one").to_owned();
-        let first = one_each.insert(correlation, reply.clone());
-        assert!(first.is_none(), "two replies to one command: {first:?} and {reply:?}");
-    }
-    let missing: Vec<_> = correlations.iter().filter(|c| !one_each.contains_key(*c)).collect();
-    assert!(missing.is_empty(), "no reply to {missing:?}");
-    assert_eq!(one_each.len(), correlations.len(), "replies to commands that nobody sent");
-    one_each
-}
-
 fn by_entity(transactions: Vec<Arc<Record>>) -> BTreeMap<String, Vec<Arc<Record>>> {
     let mut by_entity: BTreeMap<String, Vec<Arc<Record>>> = BTreeMap::new();
     for record in transactions {
@@ -102,4 +169,62 @@ fn by_entity(transactions: Vec<Arc<Record>>) -> BTreeMap<String, Vec<Arc<Record>
         by_entity.entry(ref_id).or_default().push(record);
     }
     by_entity
+}
+
+#[test]
+fn each_breach_of_a_promise_is_found() {
+    // Two changes of one customer, each with its reply.
+    let (replies, changes) = ([reply("c-1", 2), reply("c-2", 3)], [published(2), published(3)]);
+    let asked = ["c-1".to_owned(), "c-2".to_owned()];
+    let found = |replies: &[&Arc<Record>], changes: &[&Arc<Record>]| {
+        let all = |records: &[&Arc<Record>]| records.iter().map(|r| Arc::clone(r)).collect::<Vec<_>>();
+        let ledger = Ledger::of(all(replies), all(changes), &asked, |_| true);
+        ledger.breaches.iter().map(|(breach, _)| *breach).collect::<Vec<_>>()
+    };
+    let ([r2, r3], [t2, t3]) = (&replies, &changes);
+    assert_eq!(found(&[r2, r3], &[t2, t3]), [], "all is well");
+    assert_eq!(found(&[r2], &[t2, t3]), [Breach::ReplyMissing, Breach::TransactionUnasked]);
+    assert_eq!(found(&[r2, r3, r2], &[t2, t3]), [Breach::ReplyDoubled]);
+    assert_eq!(found(&[r2, r3, &reply("c-3", 3)], &[t2, t3]), [Breach::ReplyUnasked]);
+    assert_eq!(found(&[r2, r3], &[t2]), [Breach::TransactionMissing]);
+    assert_eq!(found(&[r2, r3], &[t3]), [Breach::TransactionMissing, Breach::VersionGap]);
+    assert_eq!(found(&[r2, r3], &[t2, t3, t3]), [Breach::TransactionDoubled, Breach::VersionGap, Breach::NotOnTop]);
+    assert_eq!(found(&[r2, r3], &[t3, t2]), [Breach::OutOfOrder]);
+    let other_time = changed(t3, |body| body["occurredAt"] = 7.into());
+    assert_eq!(found(&[r2, r3], &[t2, &other_time]), [Breach::Difference]);
+    let other_old = |body: &mut Json| body["changes"][0]["old"] = "name 9".into();
+    let reply_other_old = changed(r3, |body| other_old(&mut body["businessTransaction"]));
+    assert_eq!(found(&[r2, &reply_other_old], &[t2, &changed(t3, other_old)]), [Breach::NotOnTop]);
+}
+
+/// The Business Transaction that changes a name to this version.
+fn transaction(version: i64) -> Json {
+    let change = json!({
+        "field": "customName", "old": format!("name {}", version - 1), "new": format!("name {version}"),
+    });
+    json!({
+        "transactionId": format!("t-{version}"), "refId": "e", "previousVersion": version - 1, "version": version,
+        "occurredAt": version, "changes": [change],
+    })
+}
+
+fn published(version: i64) -> Arc<Record> {
+    let mut body = transaction(version);
+    body["record"] = "crm.v1.BusinessTransaction".into();
+    record(Vec::new(), body)
+}
+
+fn reply(correlation: &str, version: i64) -> Arc<Record> {
+    let headers = vec![("correlation-id".to_owned(), Some(correlation.as_bytes().to_vec()))];
+    record(headers, json!({"statusCode": 200, "businessTransaction": transaction(version)}))
+}
+
+fn record(headers: Vec<(String, Option<Vec<u8>>)>, body: Json) -> Arc<Record> {
+    Arc::new(Record { topic: String::new(), partition: 0, offset: 0, key: None, value: None, headers, body })
+}
+
+fn changed(record: &Record, change: impl Fn(&mut Json)) -> Arc<Record> {
+    let mut changed = record.clone();
+    change(&mut changed.body);
+    Arc::new(changed)
 }

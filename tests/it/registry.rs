@@ -10,6 +10,7 @@ use crm_processor::wire::embedded_registry;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 /// Where the registry is; started when first asked for.
 pub fn url() -> &'static str {
@@ -116,10 +117,12 @@ fn schema_by_id(id: u32) -> Arc<Schema> {
     schema
 }
 
-/// Status and body of a GET; status 0 where nobody answers.
+/// Status and body of a GET; status 0 where nobody answers: who is frozen does not either.
 pub fn get(url: &str) -> (u16, String) {
+    const PATIENCE: Duration = Duration::from_secs(10);
     runtime().block_on(async {
-        match reqwest::get(url).await {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+        match client.get(url).send().await {
             Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
             Err(e) => (0, e.to_string()),
         }

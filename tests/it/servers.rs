@@ -20,11 +20,18 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub mod own;
+
+/// Between the choice of a port and its use somebody else may take it: hence some tries.
+const TRIES: usize = 3;
+/// Writes are on the disk some time after they are acknowledged: quick, and no test kills this one.
+const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
+
 /// Bootstrap servers of a real Kafka. None: the caller is to return, the reason has been printed.
 pub fn kafka() -> Option<&'static str> {
     static KAFKA: OnceLock<Server> = OnceLock::new();
     KAFKA
-        .get_or_init(|| Server::from_environment("CRM_TEST_KAFKA").unwrap_or_else(|| Server::start("Kafka", start_kafka)))
+        .get_or_init(|| Server::from_environment("CRM_TEST_KAFKA").unwrap_or_else(|| Server::start("Kafka", prepare_kafka)))
         .address()
 }
 
@@ -32,7 +39,9 @@ pub fn kafka() -> Option<&'static str> {
 pub fn cassandra() -> Option<&'static str> {
     static CASSANDRA: OnceLock<Server> = OnceLock::new();
     CASSANDRA
-        .get_or_init(|| Server::from_environment("CRM_TEST_CQL").unwrap_or_else(|| Server::start("Cassandra", start_cassandra)))
+        .get_or_init(|| {
+            Server::from_environment("CRM_TEST_CQL").unwrap_or_else(|| Server::start("Cassandra", || prepare_cassandra(PERIODIC)))
+        })
         .address()
 }
 
@@ -125,13 +134,12 @@ impl Server {
         Some(Self::Up { address, _process: None })
     }
 
-    /// Between the choice of a port and its use somebody else may take it: hence three tries.
-    fn start(name: &str, start: impl Fn() -> Result<(String, Guarded), NoStart>) -> Self {
-        const TRIES: usize = 3;
+    fn start(name: &str, prepare: impl Fn() -> Result<Prepared, NoStart>) -> Self {
         let mut failures = Vec::new();
         for _ in 0..TRIES {
-            match start() {
-                Ok((address, process)) => return Self::Up { address, _process: Some(process) },
+            let started = prepare().and_then(|prepared| Ok((prepared.start(Some(&prepared.dir))?, prepared.address)));
+            match started {
+                Ok((process, address)) => return Self::Up { address, _process: Some(process) },
                 Err(NoStart::Missing(what)) => return Self::Missing(format!("no {name}: {what}")),
                 Err(NoStart::Failed(why)) => failures.push(why),
             }
@@ -150,7 +158,27 @@ impl Server {
     }
 }
 
-fn start_kafka() -> Result<(String, Guarded), NoStart> {
+/// A server with its configuration and an empty folder for its data, ready to be started.
+struct Prepared {
+    name: &'static str,
+    address: String,
+    command: Command,
+    dir: PathBuf,
+    log: PathBuf,
+    /// Whether one at this address answers.
+    up: fn(&str) -> bool,
+}
+
+impl Prepared {
+    /// Starts it and waits until it answers. `scratch` goes away with it.
+    fn start(&self, scratch: Option<&Path>) -> Result<Guarded, NoStart> {
+        let mut process = Guarded::spawn(&self.command, &self.log, scratch);
+        until_up(self.name, &mut process, &self.log, || (self.up)(&self.address))?;
+        Ok(process)
+    }
+}
+
+fn prepare_kafka() -> Result<Prepared, NoStart> {
     let lib = jars("kafka-4.1.0", include_str!("servers/kafka.pom.xml"))?;
     let (port, controller_port) = (free_port(), free_port());
     let dir = scratch("kafka");
@@ -167,28 +195,28 @@ fn start_kafka() -> Result<(String, Guarded), NoStart> {
     format.args(java.get_args()).args(["kafka.tools.StorageTool", "format", "-t", "Y3JtLXByb2Nlc3Nvci10ZQ", "-c"]).arg(&config);
     finish(&mut format).map_err(NoStart::Failed)?;
     java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"]).arg(&config);
-
-    let log = log_dir().join("kafka.log");
-    let mut process = Guarded::spawn(&java, &log, Some(&dir));
-    let address = format!("127.0.0.1:{port}");
-    until_up("Kafka", &mut process, &log, || {
-        // librdkafka says on standard error that a broker is away: ask it only when somebody listens.
-        TcpStream::connect(&address).is_ok()
-            && ClientConfig::new()
-                .set("bootstrap.servers", &address)
-                .create::<BaseConsumer>()
-                .is_ok_and(|client| client.fetch_metadata(None, Duration::from_secs(5)).is_ok_and(|m| !m.brokers().is_empty()))
-    })?;
-    Ok((address, process))
+    let log = log_dir().join(format!("kafka-{port}.log"));
+    Ok(Prepared { name: "Kafka", address: format!("127.0.0.1:{port}"), command: java, dir, log, up: has_brokers })
 }
 
-fn start_cassandra() -> Result<(String, Guarded), NoStart> {
+fn has_brokers(address: &str) -> bool {
+    // librdkafka says on standard error that a broker is away: ask it only when somebody listens.
+    TcpStream::connect(address).is_ok()
+        && ClientConfig::new()
+            .set("bootstrap.servers", address)
+            .create::<BaseConsumer>()
+            .is_ok_and(|client| client.fetch_metadata(None, Duration::from_secs(5)).is_ok_and(|m| !m.brokers().is_empty()))
+}
+
+/// `commitlog` is how it makes writes durable, as cassandra.yaml says it.
+fn prepare_cassandra(commitlog: &str) -> Result<Prepared, NoStart> {
     let lib = jars("cassandra-5.0.5", include_str!("servers/cassandra.pom.xml"))?;
     let (port, storage_port) = (free_port(), free_port());
     let dir = scratch("cassandra");
     let yaml = include_str!("servers/cassandra.yaml")
         .replace("@PORT@", &port.to_string())
         .replace("@STORAGE_PORT@", &storage_port.to_string())
+        .replace("@COMMITLOG@", commitlog)
         .replace("@DATA@", &dir.join("data").display().to_string());
     let config = write(&dir, "cassandra.yaml", &yaml);
 
@@ -203,12 +231,9 @@ fn start_cassandra() -> Result<(String, Guarded), NoStart> {
         "-Djdk.attach.allowAttachSelf=true",
     ]);
     java.arg("-cp").arg(lib.join("*")).arg("org.apache.cassandra.service.CassandraDaemon").current_dir(&dir);
-
-    let log = log_dir().join("cassandra.log");
-    let mut process = Guarded::spawn(&java, &log, Some(&dir));
-    let address = format!("127.0.0.1:{port}");
-    until_up("Cassandra", &mut process, &log, || TcpStream::connect(&address).is_ok())?;
-    Ok((address, process))
+    let log = log_dir().join(format!("cassandra-{port}.log"));
+    let up = |address: &str| TcpStream::connect(address).is_ok();
+    Ok(Prepared { name: "Cassandra", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
 }
 
 fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool) -> Result<(), NoStart> {

@@ -6,16 +6,14 @@
 use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Record};
-use crate::{registry, runtime, servers};
+use crate::{registry, runtime, servers, topics};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -42,6 +40,7 @@ pub struct World {
     pub inbox: Inbox,
     /// The configuration file.
     pub config: PathBuf,
+    kafka: String,
     group: String,
     dir: PathBuf,
     producer: FutureProducer,
@@ -67,14 +66,18 @@ impl World {
     /// A new installation, set up by `setup`; `adjust` changes its configuration. None: the servers can't be had here, the
     /// caller is to return.
     pub fn set_up(name: &str, adjust: impl FnOnce(&mut Table)) -> Option<Self> {
-        let (kafka, cassandra) = (servers::kafka()?, servers::cassandra()?);
+        Some(Self::set_up_on(servers::kafka()?, servers::cassandra()?, name, adjust))
+    }
+
+    /// The same on servers of one's own.
+    pub fn set_up_on(kafka: &str, cassandra: &str, name: &str, adjust: impl FnOnce(&mut Table)) -> Self {
         let prefix = unique(name);
         let topic = |suffix: &str| format!("{prefix}.{suffix}");
         let dir = servers::log_dir().join(&prefix);
         std::fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
 
         let (commands, other, refused) = (topic("commands"), topic("replies.other"), topic("replies.refused"));
-        create_topics(kafka, &[(&commands, PARTITIONS), (&other, 2), (&refused, 1)]);
+        topics::create(kafka, &[(&commands, PARTITIONS), (&other, 2), (&refused, 1)], LARGEST_RECORD);
         let (replies, transactions, dlq) = (topic("replies"), topic("transactions"), topic("commands.dlq"));
         let missing = topic("replies.missing");
         let mut config =
@@ -93,7 +96,7 @@ impl World {
             .set("enable.idempotence", "true")
             .create()
             .expect("a producer");
-        Some(Self {
+        Self {
             commands,
             replies,
             transactions,
@@ -107,7 +110,8 @@ impl World {
             dir,
             producer,
             runs: AtomicU32::new(0),
-        })
+            kafka: kafka.to_owned(),
+        }
     }
 
     /// Starts `run` and waits until it says that it is ready.
@@ -124,10 +128,16 @@ impl World {
 
     /// Starts `run` and does not wait.
     pub fn start(&self, instance_id: &str) -> Processor {
+        self.start_with(instance_id, &[])
+    }
+
+    /// The same with environment variables, such as `FAILPOINTS`.
+    pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
         let port = servers::free_port();
         let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
         run.args(["run", "--config"]).arg(&self.config);
         run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
+        run.envs(environment.iter().copied());
         let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         Processor { process: Mutex::new(Guarded::spawn(&run, &log, None)), admin: format!("http://127.0.0.1:{port}") }
     }
@@ -149,6 +159,11 @@ impl World {
         let file = self.dir.join(format!("{}.jsonl", unique("import")));
         std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
         self.cli("import", &[&file.display().to_string()])
+    }
+
+    /// The bootstrap servers of its Kafka.
+    pub fn kafka(&self) -> &str {
+        &self.kafka
     }
 
     /// The consumer group of its processors.
@@ -270,9 +285,23 @@ impl Processor {
         self.process().wait(Inbox::PATIENCE).code().unwrap_or(-1)
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.process().ended()
+    }
+
     /// SIGKILL.
     pub fn kill(&self) {
         self.process().kill();
+    }
+
+    /// A size of its memory in KiB, as `/proc/<pid>/status` has it: `VmRSS` now, `VmHWM` at the highest.
+    pub fn memory_kib(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.process().pid());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}; {}", self.log_tail()));
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+        kib.unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
     /// Waits until `/readyz` says yes.
@@ -308,9 +337,12 @@ impl Processor {
         self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
-    fn metric_so_far(&self, name: &str) -> Option<u64> {
+    /// The same; None if there is no such metric, or it does not answer.
+    pub fn metric_so_far(&self, name: &str) -> Option<u64> {
         let (status, text) = self.get("/metrics");
-        assert_eq!(status, 200, "/metrics: {text}");
+        if status != 200 {
+            return None;
+        }
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values: Vec<_> =
             text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
@@ -435,20 +467,6 @@ pub fn run_cli(args: &[&str]) -> Finished {
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
-}
-
-fn create_topics(kafka: &str, topics: &[(&str, i32)]) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", kafka).create().expect("an admin client");
-    let largest = LARGEST_RECORD.to_string();
-    let topics: Vec<_> = topics
-        .iter()
-        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1)).set("max.message.bytes", &largest))
-        .collect();
-    let created = runtime().block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
-    for result in created {
-        result.unwrap_or_else(|(topic, e)| panic!("cannot create {topic}: {e}"));
-    }
 }
 
 /// The keyspace is shared by the whole run: making one takes seconds.

@@ -1,0 +1,70 @@
+//! Places at which a test build can be told to die or to panic: `FAILPOINTS="applied=0.1%return;deciding=return(boom)"`, in the
+//! syntax of the `fail` package. Tests kill processors there, which a kill from outside would hit once in a million times.
+//!
+//! Compiled in by the feature `fail-points`, which the tests of this package turn on and nothing else does. Without it
+//! nothing of this is left in the binary.
+
+/// Where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailPoint {
+    /// A command is about to be decided.
+    Deciding,
+    /// A command was decided; its outcome is stored.
+    Decided,
+    /// A claim on an external id was written and acknowledged; it is not completed yet.
+    Claimed,
+    /// A decision was applied to an entity and acknowledged; nothing of it is published yet.
+    Applied,
+    /// The outputs of a transaction were delivered; its offsets are not sent yet.
+    OutputsSent,
+    /// The offsets of a transaction were sent; it is not committed yet.
+    OffsetsSent,
+    /// A transaction was committed; nobody but this thread knows.
+    Committed,
+}
+
+impl FailPoint {
+    /// As in `FAILPOINTS`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deciding => "deciding",
+            Self::Decided => "decided",
+            Self::Claimed => "claimed",
+            Self::Applied => "applied",
+            Self::OutputsSent => "outputs-sent",
+            Self::OffsetsSent => "offsets-sent",
+            Self::Committed => "committed",
+        }
+    }
+
+    /// `return`: the process is killed, as by SIGKILL from outside.
+    #[inline]
+    pub fn reach(self) {
+        #[cfg(feature = "fail-points")]
+        fail::fail_point!(self.name(), |_| die());
+    }
+
+    /// `return(text)`: panics if `subject` contains the text.
+    #[inline]
+    #[cfg_attr(not(feature = "fail-points"), expect(unused_variables))]
+    pub fn reach_with(self, subject: &str) {
+        #[cfg(feature = "fail-points")]
+        fail::fail_point!(self.name(), |text| {
+            let text: Option<String> = text;
+            assert!(!text.is_some_and(|text| subject.contains(&text)), "the fail point {} was reached", self.name());
+        });
+    }
+}
+
+/// Reads `FAILPOINTS`; in force while the result lives.
+#[cfg(feature = "fail-points")]
+pub fn set_up() -> impl Drop {
+    fail::FailScenario::setup()
+}
+
+#[cfg(feature = "fail-points")]
+fn die() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    unreachable!("a process does not survive its SIGKILL");
+}

@@ -1,0 +1,189 @@
+//! What the CRM sends meanwhile: all use cases, many about the same entities and ids, some twice, some refused.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::world::World;
+use crm_processor::store::simulated::Random;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How many external ids accounts contend for.
+const RING: u64 = 40;
+/// The CRM sends so many times a second what is due.
+const TICKS: usize = 20;
+
+/// See the module. One thread sends, another says how much.
+pub struct Traffic {
+    customers: Vec<Entity>,
+    accounts: Vec<Entity>,
+    subscribers: Vec<Entity>,
+    ring: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    random: Random,
+    sent: Vec<Draft>,
+    correlations: Vec<String>,
+    /// How many may have been sent in all.
+    allowed: usize,
+    per_second: usize,
+    needs_store: bool,
+    stopped: bool,
+}
+
+impl Traffic {
+    pub fn new(seed: u64) -> Self {
+        let entities = |kind, count| (0..count).map(|_| Entity::new(kind, "ACTIVE")).collect();
+        let state = State {
+            random: Random::new(seed ^ 1),
+            sent: Vec::new(),
+            correlations: Vec::new(),
+            allowed: 0,
+            per_second: 0,
+            needs_store: false,
+            stopped: false,
+        };
+        Self {
+            customers: entities(Kind::Customer, 600),
+            accounts: entities(Kind::Account, 200),
+            subscribers: entities(Kind::Subscriber, 200),
+            ring: unique("ring"),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// To be imported.
+    pub fn entities(&self) -> Vec<Entity> {
+        [&*self.customers, &*self.accounts, &*self.subscribers].concat()
+    }
+
+    /// So many more may be sent, so many a second; no more than [`super::COMMANDS`] in all.
+    pub fn allow(&self, more: usize, per_second: usize) {
+        let mut state = self.state();
+        state.allowed = (state.allowed + more).min(super::COMMANDS);
+        state.per_second = per_second;
+        state.needs_store = false;
+    }
+
+    /// The same, of commands that can't be answered without the store. Returns the number of the first.
+    pub fn only_what_needs_the_store(&self, more: usize, per_second: usize) -> usize {
+        self.allow(more, per_second);
+        let mut state = self.state();
+        state.needs_store = true;
+        state.sent.len()
+    }
+
+    /// The sending thread ends.
+    pub fn stop(&self) {
+        self.state().stopped = true;
+    }
+
+    pub fn allowed(&self) -> usize {
+        self.state().allowed
+    }
+
+    pub fn sent(&self) -> usize {
+        self.state().sent.len()
+    }
+
+    /// Of all commands sent so far.
+    pub fn correlations(&self) -> Vec<String> {
+        self.state().correlations.clone()
+    }
+
+    pub fn correlations_from(&self, first: usize) -> HashSet<String> {
+        self.state().correlations[first..].iter().cloned().collect()
+    }
+
+    /// The commands about each customer in the order in which they were sent: all have the same key. A request counts from its
+    /// first command on.
+    pub fn order(&self) -> HashMap<String, usize> {
+        let state = self.state();
+        let mut order = HashMap::new();
+        for (n, draft) in state.sent.iter().enumerate().filter(|(_, d)| d.body.get("customer").is_some()) {
+            order.entry(draft.request().to_owned()).or_insert(n);
+        }
+        order
+    }
+
+    /// Sends what is allowed until it is stopped.
+    pub fn send_to(&self, world: &World) {
+        loop {
+            let due = {
+                let mut state = self.state();
+                if state.stopped {
+                    return;
+                }
+                let due = (state.allowed - state.sent.len()).min(state.per_second.div_ceil(TICKS));
+                (0..due).map(|_| self.next(&mut state)).collect::<Vec<_>>()
+            };
+            world.send_all(&due);
+            rest();
+        }
+    }
+
+    fn next(&self, state: &mut State) -> Draft {
+        let correlation = unique("c");
+        let draft = self.command(state).header("correlation-id", &correlation);
+        state.correlations.push(correlation);
+        state.sent.push(draft.clone());
+        draft
+    }
+
+    fn command(&self, state: &mut State) -> Draft {
+        let random = &mut state.random;
+        let (request, value) = (unique("r"), unique("v"));
+        let customer = pick(random, &self.customers);
+        let account = pick(random, &self.accounts);
+        let subscriber = pick(random, &self.subscribers);
+        let ring = |random: &mut Random| format!("{}-{}", self.ring, random.below(RING));
+        match random.below(100) {
+            0..45 => custom_name(&request, &customer.by_external_id(), &value).key(&customer.ref_id),
+            45..55 => {
+                let code = ["ENTERPRISE", "RESIDENTIAL", "SMALL_BUSINESS"][index(random, 3)];
+                segment(&request, &customer.by_ref_id(), code).key(&customer.ref_id)
+            }
+            // Contended: many are taken, many were given up a moment ago.
+            55..70 => rename(Kind::Account, &request, &account.by_ref_id(), &ring(random)).key(&account.ref_id),
+            70..78 => rename(Kind::Account, &request, &account.by_ref_id(), &value).key(&account.ref_id),
+            // In another lane than those above: by an id that may be nobody's.
+            78..83 => {
+                let id = ring(random);
+                rename(Kind::Account, &request, &serde_json::json!({"externalId": id}), &value).key(&id)
+            }
+            83..90 => rename(Kind::Subscriber, &request, &subscriber.by_ref_id(), &value).without_key(),
+            90..97 if !state.sent.is_empty() => {
+                let earlier = state.sent[index(&mut state.random, state.sent.len())].clone();
+                if state.needs_store && !needs_store(&earlier) {
+                    return self.command(state);
+                }
+                Draft { headers: Vec::new(), ..earlier }
+            }
+            97..99 if !state.needs_store => custom_name(&request, &customer.by_ref_id(), " ").key(&customer.ref_id),
+            _ => custom_name(&request, &customer.by_ref_id(), &value).expecting(1).key(&customer.ref_id),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those with a blank name are refused before anything is read.
+fn needs_store(draft: &Draft) -> bool {
+    draft.body["customName"] != " "
+}
+
+fn index(random: &mut Random, length: usize) -> usize {
+    usize::try_from(random.below(length as u64)).expect("is below a usize")
+}
+
+fn pick<'a>(random: &mut Random, from: &'a [Entity]) -> &'a Entity {
+    &from[index(random, from.len())]
+}
+
+#[expect(clippy::disallowed_methods, reason = "the pace of the CRM")]
+fn rest() {
+    std::thread::sleep(Duration::from_secs(1) / u32::try_from(TICKS).expect("is small"));
+}
