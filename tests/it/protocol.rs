@@ -77,6 +77,7 @@ checks! {
         a_record_finds_its_own_change_though_the_next_holder_used_the_same_request_id,
         a_duplicate_is_known_under_each_id_that_was_given_up_since,
         what_an_entity_decides_after_it_gave_an_id_up_is_no_answer_under_that_id,
+        a_duplicate_of_a_rename_makes_nobody_a_previous_owner,
         an_entity_can_go_back_to_its_old_id,
         of_two_renames_to_one_id_one_is_refused,
         two_processes_at_one_record_apply_it_once;
@@ -97,6 +98,7 @@ checks! {
         an_import_creates_what_is_not_there_and_leaves_what_is,
         an_import_that_contradicts_what_is_there_does_nothing,
         an_import_takes_an_id_that_was_given_up,
+        a_late_claim_of_an_import_hides_nothing_that_its_entity_decided_since,
         an_interrupted_import_is_completed_by_the_next,
         an_interrupted_import_is_completed_by_a_command,
         an_entity_is_shown_with_its_changes;

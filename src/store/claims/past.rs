@@ -35,7 +35,8 @@ pub(super) fn previous_owners(claim: &Claim, retention: &Retention, now: Timesta
     Ok(live.map(owner).collect())
 }
 
-/// The previous owners for the claim that replaces this stale one. `held`: it was current once.
+/// The previous owners for the claim that replaces this stale one. `held`: it was current once. A late claim of a zombie may
+/// be of an epoch long past, so what is known of a later one stays.
 pub(super) fn successors(
     claim: &Claim,
     held: bool,
@@ -44,8 +45,9 @@ pub(super) fn successors(
 ) -> Result<Vec<PreviousOwner>, StoreFault> {
     let mut owners = previous_owners(claim, retention, now)?;
     if held {
-        owners.retain(|previous| previous.owner != claim.owner);
-        owners.push(PreviousOwner { owner: claim.owner, left: now, epoch: claim.epoch });
+        let known = owners.iter().position(|previous| previous.owner == claim.owner).map(|at| owners.swap_remove(at));
+        let epoch = known.map_or(claim.epoch, |previous| previous.epoch.max(claim.epoch));
+        owners.push(PreviousOwner { owner: claim.owner, left: now, epoch });
     }
     Ok(owners)
 }

@@ -40,6 +40,29 @@ pub async fn an_import_takes_an_id_that_was_given_up<S: ConditionalStore>(w: &Wo
     assert!(duplicate.replayed, "{duplicate:?}");
 }
 
+/// Its entity has left the id, come back and left it again: what it decided at its return still answers under the id.
+pub async fn a_late_claim_of_an_import_hides_nothing_that_its_entity_decided_since<S: ConditionalStore>(w: &World<S>) {
+    w.account("b").await;
+    let (process, zombie) = (w.process(), w.process());
+    let record = w.rename("r3", w.by_id("a"), "y");
+    let mut first = None;
+    let meanwhile = async {
+        w.account("a").await;
+        published(&decide(&process, &w.rename("r1", w.by_ref("a"), "x")).await);
+        published(&decide(&process, &w.rename("r2", w.by_ref("a"), "a")).await);
+        first = Some(decide(&process, &record).await);
+    };
+    // Having seen that there is no such entity.
+    let (imported, [_, writes]) = w.counted(w.stalled(1, zombie.import(w.entity(Account, "a")), meanwhile)).await;
+    assert!(matches!(imported, Ok(Imported::Contradicts(_))), "{imported:?}");
+    assert_eq!(writes, 4 * 2 + 2, "an import, three renames, and the zombie, which has claimed for nothing");
+
+    published(&decide(&process, &w.rename("r4", w.by_id("b"), "a")).await);
+    let first = first.expect("decided meanwhile");
+    assert_eq!(published(&first).entity.ref_id, w.ref_id("a"));
+    assert_eq!(decide(&w.process(), &record).await, first, "the record that changed one entity changes no other");
+}
+
 pub async fn an_interrupted_import_is_completed_by_the_next<S: ConditionalStore>(w: &World<S>) {
     let (entity, dead) = (w.entity(Customer, "c"), w.process());
     w.interrupt(1, dead.import(entity.clone())).await;

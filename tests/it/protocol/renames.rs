@@ -154,3 +154,17 @@ pub async fn what_an_entity_decides_after_it_gave_an_id_up_is_no_answer_under_th
     let other = decide(&process, &w.rename("r4", w.by_id("a"), "y")).await;
     assert_eq!(published(&other).entity.ref_id, w.ref_id("b"));
 }
+
+/// A claim that comes to nothing tells nothing about the id. (That of a duplicate of a rename is one, if it is made at all.)
+pub async fn a_duplicate_of_a_rename_makes_nobody_a_previous_owner<S: ConditionalStore>(w: &World<S>) {
+    w.account("a").await;
+    w.account("b").await;
+    let process = w.process();
+    let first = decide(&process, &w.rename("r1", w.by_ref("a"), "x")).await;
+    published(&decide(&process, &w.rename("r2", w.by_ref("a"), "y")).await);
+    assert_replay(&decide(&process, &w.rename("r1", w.by_ref("a"), "x")).await, &first);
+    published(&decide(&process, &w.rename("r3", w.by_id("b"), "x")).await);
+    published(&decide(&process, &w.rename("r4", w.by_ref("a"), "z")).await);
+    let other = decide(&w.process(), &w.rename("r4", w.by_id("x"), "v")).await;
+    assert_eq!(published(&other).entity.ref_id, w.ref_id("b"));
+}

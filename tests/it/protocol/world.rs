@@ -21,19 +21,32 @@ use uuid::Uuid;
 /// When all of it happens, save where time matters.
 const NOW: i64 = 1_750_000_000_000;
 
-/// Counts what is read and written, and can keep a write from ever happening.
+/// Counts what is read and written, can keep a write from ever happening, and a read from happening until others have.
 pub struct Watched<S> {
     store: Arc<S>,
     reads: AtomicUsize,
     writes: AtomicUsize,
+    reads_left: AtomicUsize,
     writes_left: AtomicUsize,
     stopped: Notify,
+    resumed: Notify,
 }
 
 impl<S> Watched<S> {
     pub fn new(store: Arc<S>) -> Self {
-        let (reads, writes, writes_left) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
-        Self { store, reads, writes, writes_left, stopped: Notify::new() }
+        let [reads, writes] = [0, 0].map(AtomicUsize::new);
+        let [reads_left, writes_left] = [usize::MAX; 2].map(AtomicUsize::new);
+        Self { store, reads, writes, reads_left, writes_left, stopped: Notify::new(), resumed: Notify::new() }
+    }
+
+    async fn before_read(&self) {
+        if self.reads_left.load(SeqCst) == 0 {
+            self.reads_left.store(usize::MAX, SeqCst);
+            self.stopped.notify_one();
+            self.resumed.notified().await;
+        }
+        self.reads_left.fetch_sub(1, SeqCst);
+        self.reads.fetch_add(1, SeqCst);
     }
 
     async fn before_write(&self) {
@@ -48,12 +61,12 @@ impl<S> Watched<S> {
 
 impl<S: ConditionalStore> ConditionalStore for Watched<S> {
     async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
-        self.reads.fetch_add(1, SeqCst);
+        self.before_read().await;
         self.store.read_id(id, requests, consistency).await
     }
 
     async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
-        self.reads.fetch_add(1, SeqCst);
+        self.before_read().await;
         self.store.read_entity(key, requests, consistency).await
     }
 
@@ -213,6 +226,17 @@ impl<S: ConditionalStore> World<S> {
             () = self.store.stopped.notified() => {}
         }
         self.store.writes_left.store(usize::MAX, SeqCst);
+    }
+
+    /// What a zombie yields: it stalls when it is about to read once more than so many times, and goes on after `meanwhile`.
+    pub async fn stalled<T>(&self, reads: usize, zombie: impl Future<Output = T>, meanwhile: impl Future<Output = ()>) -> T {
+        self.store.reads_left.store(reads, SeqCst);
+        let others = async {
+            self.store.stopped.notified().await;
+            meanwhile.await;
+            self.store.resumed.notify_one();
+        };
+        tokio::join!(zombie, others).0
     }
 
     /// The version of an entity, told by its refId.

@@ -1,0 +1,86 @@
+//! What an attempt does about an external id that is wanted, by a rename or an import: it claims it, and completes the claim.
+
+use super::attempt::{AtWork, Attempt, Step};
+use super::owner::OwnerRead;
+use super::protocol::Standing;
+use super::vocabulary::{Answer, Claim, EntityStatics, Id, IdStatics, Outcome, Target};
+use super::weakened::Weakening;
+
+impl AtWork<'_> {
+    /// An entity that is there is left as it is, whatever the line of the import says.
+    pub fn import(&mut self, id: Id, there: Option<&EntityStatics>) -> Step {
+        match there {
+            Some(e) if e.external_id == id => self.imported(Answer::Existed),
+            Some(_) => self.imported(Answer::Contradicts),
+            None => Step::ReadWanted { seen: None, taken: false },
+        }
+    }
+
+    fn imported(&mut self, answer: Answer) -> Step {
+        let outcome = Outcome { answer, record: self.first(), about: None, expires: false };
+        self.end(self.with(outcome))
+    }
+
+    fn wanted(&self) -> Id {
+        self.protocol.command(self.first()).wanted().expect("only renames and imports want an id")
+    }
+
+    /// Never from a cache: that an id is taken or stale must be so now.
+    pub fn read_wanted(&self, seen: Option<EntityStatics>, taken: bool) -> Step {
+        let (id, record) = (self.wanted(), self.first());
+        if let Some(seen) = seen.filter(|_| taken) {
+            return self.take_no(&seen);
+        }
+        let there = self.store.id(id).statics;
+        let Some(claim) = there.claim else { return self.claim(seen, &there, Standing::Stale { held: false }) };
+        let mine = |e: EntityStatics| (e.ref_id, e.epoch + 1, self.protocol.request(record));
+        if seen.map(mine) == Some((claim.owner, claim.epoch, claim.claimed_by)) {
+            return self.complete_own(id, &claim, seen);
+        }
+        Step::ReadRival { seen, there, half: None }
+    }
+
+    pub fn read_rival(&mut self, seen: Option<EntityStatics>, there: IdStatics, half: Option<OwnerRead>) -> Step {
+        let id = self.wanted();
+        let read = match self.read_as_one(&there.claim.expect("a claim was read"), half) {
+            Ok(read) => read,
+            Err(half) => return Step::ReadRival { seen, there, half: Some(half) },
+        };
+        let Some((there, claim)) = self.claim_before(id, there) else { return Attempt::AGAIN };
+        let standing = self.protocol.standing(id, &claim, read.statics.as_ref(), read.claimants);
+        match (standing, seen) {
+            (Standing::Pending, _) if self.protocol.is(Weakening::PendingStolen) => self.claim(seen, &there, standing),
+            (Standing::Pending, _) => self.help(id, &there, read.statics),
+            // It is held by whom it is wanted for: so the entity has changed since it was seen.
+            (Standing::Current, Some(seen)) if claim.owner == seen.ref_id => Attempt::AGAIN,
+            (Standing::Current, Some(seen)) => self.take_no(&seen),
+            (Standing::Current, None) if Target::RefId(claim.owner) == self.protocol.command(self.first()).target => {
+                Attempt::AGAIN
+            }
+            (Standing::Current, None) => self.imported(Answer::Contradicts),
+            (Standing::Stale { .. }, _) => self.claim(seen, &there, standing),
+        }
+    }
+
+    pub fn claim(&self, seen: Option<EntityStatics>, there: &IdStatics, standing: Standing) -> Step {
+        let write = self.protocol.claim(self.first(), self.wanted(), seen.as_ref(), there, standing);
+        Step::Try { write, seen, decides: self.attempt.decided }
+    }
+
+    /// Whoever meets a pending claim completes it, and looks again.
+    pub fn help(&self, id: Id, there: &IdStatics, owner: Option<EntityStatics>) -> Step {
+        let claim = there.claim.expect("a pending one");
+        let (write, _) = self.protocol.complete(id, &claim, owner.as_ref(), self.first());
+        Step::Try { write, seen: None, decides: self.attempt.decided }
+    }
+
+    pub fn complete_own(&self, id: Id, claim: &Claim, seen: Option<EntityStatics>) -> Step {
+        let (write, outcome) = self.protocol.complete(id, claim, seen.as_ref(), self.first());
+        Step::Try { write, seen: None, decides: self.with(outcome) }
+    }
+
+    pub fn take_no(&self, seen: &EntityStatics) -> Step {
+        let (write, outcome) = self.protocol.taken(self.first(), seen);
+        Step::Try { write, seen: None, decides: self.with(outcome) }
+    }
+}

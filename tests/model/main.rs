@@ -1,0 +1,86 @@
+//! The claim protocol as a model: the specification of `crm_processor::store::claims`, and the proof that it keeps its promises.
+//!
+//! Every order of events of a scenario is gone through: each attempt at a record is a sequence of statements, one conditional write or
+//! one read of one partition each, and between any two of them anything else may happen. A process dies and its records are
+//! delivered again; a zombie goes on beside its successor; a write that timed out is applied at any later time, or never; what is
+//! old is forgotten; a bug panics. `properties` says what must hold in every state.
+//!
+//! To be read in this order: `vocabulary`, `store` (the conditional writes), `protocol` (the rules), `attempt` and `claiming` (the order
+//! of the statements), `properties`, `scenarios`. `system` puts them together. `weakened` leaves the rules out, one at a time, and names the
+//! promise that breaks then.
+//!
+//! Two use cases stand for the four: to the protocol a segment is a value like the name, and accounts and subscribers are
+//! renamed alike. The model renames and names the same entities, which no type of ours allows yet; scenarios without a rename are those
+//! of customers, whose refusals and no-ops expire.
+//!
+//! Not in the model: more than two entities, and runs of more than two commands. States such as DEACTIVATED stand still; the
+//! rejection that comes and goes with time is the version conflict. A cache is an earlier look: its bounds and how it is filled
+//! are not modelled.
+//!
+//! `cargo test --test model` goes through the small scenarios. `CRM_MODEL=large` adds faults and decisions from memory to each,
+//! `CRM_MODEL=zombies` a zombie beside each attempt: seconds to hours, many GiB for some, so name a scenario and give it
+//! `--test-threads=1`. A violation prints the shortest way to it. `--nocapture` shows the number of states.
+
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "that claims and statics are small is the model's doing")]
+
+mod attempt;
+mod check;
+mod claiming;
+mod normal;
+mod owner;
+mod properties;
+mod protocol;
+mod retention;
+mod scenario;
+mod scenarios;
+mod store;
+mod system;
+mod trace;
+mod vocabulary;
+mod weakened;
+mod witness;
+
+macro_rules! hold {
+    ($($scenario:ident),+ $(,)?) => {
+        $(#[test]
+        fn $scenario() {
+            check::holds(scenarios::$scenario());
+        })+
+    };
+}
+
+hold! {
+    race,
+    handover,
+    zombies,
+    rivals,
+    new_id,
+    swap,
+    there_and_back,
+    rejected_claimant,
+    claim_comes_back,
+    expiry,
+    expiry_without_renames,
+    expiry_of_previous_owners,
+    expiry_of_a_reused_request_id,
+    reused_request_id,
+    reused_request_id_of_nobody,
+    shared_request_id,
+    own_outcome,
+    duplicate_of_a_rename_claims,
+    claim_that_came_to_nothing,
+    unknown_ref_id,
+    unknown_ref_id_of_a_rename,
+    import_races_a_rename,
+    contradictory_imports,
+    late_claim_of_an_import,
+    run,
+    run_with_a_rename,
+    run_of_nobody,
+    run_with_a_duplicate,
+    bug,
+    cache,
+    unchanged_and_back,
+    cache_at_a_handover,
+    cache_by_ref_id,
+}

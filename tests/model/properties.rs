@@ -1,0 +1,193 @@
+//! What is promised: invariants of every reachable state, and what each scenario must reach for its result to mean anything.
+
+use super::attempt::Step;
+use super::protocol::Standing;
+use super::scenario::Reached;
+use super::store::Write;
+use super::system::{Output, State, System};
+use super::vocabulary::{Answer, Command, Entity, EntityPartition, FIRST_ROW, Outcome, Record, Target, UseCase};
+use stateright::Property;
+
+pub fn properties(system: &System) -> Vec<Property<System>> {
+    let mut properties = vec![
+        Property::always("external ids are unique", |_, s: &State| {
+            let mut held: Vec<_> = s.store.statics().map(|e| e.external_id).collect();
+            held.sort_unstable();
+            held.windows(2).all(|w| w[0] != w[1])
+        }),
+        Property::always("who holds an id has the current claim on it", |m: &System, s: &State| {
+            s.store.statics().all(|e| {
+                let claim = s.store.id(e.external_id).statics.claim;
+                claim.is_some_and(|c| {
+                    c.owner == e.ref_id && m.protocol.standing(e.external_id, &c, Some(e), None) == Standing::Current
+                })
+            })
+        }),
+        // So no change is applied twice either: it would raise the version twice for one outcome.
+        Property::always("each change raises the version by one, each rename the epoch", |m: &System, s: &State| {
+            s.store.entities.iter().all(|e| gapless(m, e))
+        }),
+        Property::always("a record causes one outcome at most", |m: &System, s: &State| {
+            records(m).all(|(record, _)| caused(s, record).count() <= 1)
+        }),
+        Property::always("a record is answered with the outcome that it caused", |m: &System, s: &State| {
+            answered(m, s).all(|(record, _, output)| caused(s, record).all(|o| same(o, &output.outcome)))
+        }),
+        // Redeliveries and duplicates publish none, and there is none without a change.
+        Property::always("each change is published once, by the record that caused it", |m: &System, s: &State| {
+            answered(m, s).all(|(record, _, output)| output.published == caused(s, record).any(|o| o.answer.is_change()))
+        }),
+        Property::always("replies to a request agree, and other contents get none", |m: &System, s: &State| {
+            answered(m, s).all(|(_, a, one)| {
+                let asked_there = answered(m, s).filter(|(_, b, _)| (a.request, a.target) == (b.request, b.target));
+                m.scenario.shares_request_ids
+                    || asked_there
+                        .filter(|(_, b, other)| !a.is_import() && !b.is_import() && one.forgotten == other.forgotten)
+                        .all(|(_, b, other)| agree(a.same_contents(b), one.reply, other.reply))
+            })
+        }),
+        Property::always("an answer is that of an entity that was named", |m: &System, s: &State| {
+            answered(m, s).all(|(_, command, output)| named(m, s, command.target, &output.outcome))
+        }),
+        Property::always("a refusal or no-op was true at some instant", |_, s: &State| !s.unfounded),
+        Property::always("a change was made of the version that was expected", |m: &System, s: &State| {
+            s.store
+                .outcomes()
+                .filter_map(|(_, o)| Some((m.protocol.commands.get(usize::from(o.record))?, version(o)?)))
+                .all(|(command, version)| command.expected_version.is_none_or(|expected| expected + 1 == version))
+        }),
+        Property::always("commands of a run take effect in their order", |m: &System, s: &State| {
+            m.scenario.deliveries.iter().flat_map(|d| d.run.windows(2)).all(|pair| {
+                let version = |record| caused(s, record).find_map(|o| version(&o));
+                version(pair[0]).zip(version(pair[1])).is_none_or(|(one, other)| one < other)
+            })
+        }),
+        Property::always("an entity is imported as its line says", |m: &System, s: &State| {
+            (0..).zip(&s.store.entities).all(|(e, there)| as_imported(m, e, there))
+        }),
+        Property::sometimes("all are answered", |m: &System, s: &State| answered(m, s).count() == m.protocol.commands.len()),
+    ];
+    if system.scenario.progress {
+        properties.push(Property::always("left alone, an attempt ends", System::all_would_end));
+    }
+    if system.protocol.weakening.is_none() {
+        properties.extend(system.scenario.reaches.iter().map(reached));
+    }
+    properties
+}
+
+fn records(m: &System) -> impl Iterator<Item = (Record, &Command)> {
+    (0..).zip(&m.protocol.commands)
+}
+
+fn answered<'a>(m: &'a System, s: &'a State) -> impl Iterator<Item = (Record, &'a Command, &'a Output)> {
+    records(m).filter_map(|(record, command)| Some((record, command, s.outputs[usize::from(record)].as_ref()?)))
+}
+
+/// The outcomes of requests that a record caused.
+fn caused(s: &State, record: Record) -> impl Iterator<Item = Outcome> {
+    let of_requests = s.store.outcomes().filter(|(request, _)| *request != FIRST_ROW);
+    of_requests.map(|(_, o)| *o).filter(move |o| o.record == record)
+}
+
+/// But for how long it is kept, which one weakened variant lets the instant decide.
+fn same(a: Outcome, b: &Outcome) -> bool {
+    (a.answer, a.record, a.about) == (b.answer, b.record, b.about)
+}
+
+fn agree(same_contents: bool, one: Answer, other: Answer) -> bool {
+    if same_contents { one == other } else { one == Answer::Reused || other == Answer::Reused }
+}
+
+fn version(outcome: &Outcome) -> Option<u8> {
+    match outcome.answer {
+        Answer::Changed { version, .. } => Some(version),
+        _ => None,
+    }
+}
+
+fn is_rename(m: &System, outcome: &Outcome) -> bool {
+    matches!(m.protocol.command(outcome.record).use_case, UseCase::Rename(_))
+}
+
+fn gapless(m: &System, e: &EntityPartition) -> bool {
+    let Some(statics) = e.statics else { return true };
+    let changes = || e.log.iter().flatten().filter(|o| o.answer.is_change());
+    let mut versions: Vec<u8> = changes().filter_map(version).collect();
+    versions.sort_unstable();
+    versions.iter().copied().eq(2..=statics.version)
+        && usize::from(statics.epoch) == 1 + changes().filter(|o| is_rename(m, o)).count()
+}
+
+/// The entity that an outcome is about held the reference when it was decided, or came to hold it later. (What it decided after it
+/// gave the id up is no answer: request ids are scoped to an entity.)
+fn named(m: &System, s: &State, target: Target, outcome: &Outcome) -> bool {
+    let (Some((entity, decided_in)), Target::Id(id)) = (outcome.about, target) else { return true };
+    s.store.entity(entity).log.iter().flatten().any(|row| {
+        let Some((_, epoch)) = row.about else { return false };
+        // The after-image shows the id, and in which epoch the entity held it.
+        let held_in = match row.answer {
+            Answer::Imported { external_id } => Some((external_id, epoch + 1)),
+            Answer::Changed { external_id, .. } => Some((external_id, epoch + u8::from(is_rename(m, row)))),
+            _ => None,
+        };
+        held_in.is_some_and(|(held, epoch)| held == id && decided_in <= epoch)
+    })
+}
+
+fn as_imported(m: &System, e: Entity, there: &EntityPartition) -> bool {
+    let Some(row) = there.log[usize::from(FIRST_ROW)] else { return there.statics.is_none() };
+    let line = m.protocol.commands.get(usize::from(row.record));
+    let as_it_says = |line: &Command| {
+        let says = line.wanted().map(|external_id| Answer::Imported { external_id });
+        line.target == Target::RefId(e) && says == Some(row.answer)
+    };
+    there.statics.is_some() && line.is_none_or(as_it_says)
+}
+
+fn reached(what: &Reached) -> Property<System> {
+    let is_so: fn(&System, &State) -> bool = match what {
+        Reached::Helped => |m: &System, s: &State| {
+            trying(m, s).any(|(i, write)| {
+                let mine = |record: &Record| write.concerns(m.protocol.request(*record));
+                matches!(write, Write::Apply { .. }) && !m.run(i).iter().any(mine)
+            })
+        },
+        Reached::Replaced => |_, s| s.store.ids.iter().any(|id| id.statics.claim.is_some_and(|c| c.generation > 1)),
+        Reached::AnsweredFromThePast => |m: &System, s: &State| {
+            answered(m, s).any(|(_, c, o)| {
+                let holder = s.store.holder(c.target);
+                matches!(c.target, Target::Id(_)) && o.outcome.about.is_some_and(|(e, _)| Some(e) != holder)
+            })
+        },
+        Reached::Batched => |m: &System, s: &State| trying(m, s).any(|(_, write)| write.rows().count() > 1),
+        Reached::Reused => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Reused),
+        Reached::Shared => |m: &System, s: &State| {
+            records(m).any(|(_, c)| {
+                let has = |e: &&EntityPartition| e.log[usize::from(c.request)].is_some();
+                s.store.entities.iter().filter(has).count() > 1
+            })
+        },
+        Reached::Taken => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Taken),
+        Reached::NotFound => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::NotFound),
+        Reached::VersionConflict => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::VersionConflict),
+        Reached::Unchanged => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Unchanged),
+        Reached::InternalError => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::InternalError),
+        Reached::Forgotten => |m: &System, s: &State| {
+            answered(m, s).any(|(record, c, o)| {
+                let answer = o.outcome.answer;
+                !c.is_import() && !answer.is_change() && o.outcome.record == record && caused(s, record).count() == 0
+            })
+        },
+        Reached::Contradicted => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Contradicts),
+    };
+    Property::sometimes(what.name(), is_so)
+}
+
+/// Writes that would be applied at this instant.
+fn trying<'a>(m: &'a System, s: &'a State) -> impl Iterator<Item = (usize, Write)> + 'a {
+    (0..m.attempts()).filter_map(|i| match s.attempts[i].step {
+        Step::Try { write, .. } if m.protocol.condition_holds(&s.store, &write) => Some((i, write)),
+        _ => None,
+    })
+}

@@ -1,0 +1,285 @@
+//! The rules of the protocol, without the order of its statements (see `attempt`): what a claim means, who answers for what,
+//! what is decided, and what is written then.
+
+use super::store::{Rows, Write};
+use super::vocabulary::{
+    Answer, Claim, Command, Entity, EntityStatics, FIRST_ROW, Id, IdStatics, Outcome, PreviousOwners, RUN, Record, Request,
+    Target, UseCase,
+};
+use super::weakened::Weakening;
+
+/// The protocol over the commands of a scenario: as it is, or weakened in one place.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// What each record asks for.
+    pub commands: Vec<Command>,
+    pub weakening: Option<Weakening>,
+}
+
+/// How a claim stands to its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The owner holds the id by this very claim.
+    Current,
+    /// The owner's external id is still the one that the claim was made to replace, and the request is undecided: the claim may
+    /// be completed at any moment.
+    Pending,
+    /// Neither, and so for ever: epochs only grow, and the outcome of who claims stays. `held`: it was current once.
+    Stale { held: bool },
+}
+
+/// The outcomes that the requests of a run are known to have.
+pub type Known = [Option<Outcome>; RUN];
+
+/// What was decided of a run, and what must be written before it is final.
+pub struct Fold {
+    /// From the front; shorter than the run if the next is a rename, which needs a claim.
+    pub decided: Known,
+    pub rows: Rows,
+    pub after: Option<EntityStatics>,
+}
+
+impl Protocol {
+    pub fn is(&self, weakening: Weakening) -> bool {
+        self.weakening == Some(weakening)
+    }
+
+    pub fn command(&self, record: Record) -> &Command {
+        &self.commands[usize::from(record)]
+    }
+
+    pub fn request(&self, record: Record) -> Request {
+        self.command(record).request
+    }
+
+    /// The standing of a claim on `id`, whose owner was read with the outcome of the claimant, both of one instant.
+    pub fn standing(&self, id: Id, claim: &Claim, owner: Option<&EntityStatics>, claimants: Option<Outcome>) -> Standing {
+        // By the generation: owner, epoch and request come back in the same combination after a rejected rename.
+        let by_this_claim = |e: &EntityStatics| match self.weakening {
+            Some(Weakening::CurrentByEpoch) => e.epoch == claim.epoch,
+            Some(Weakening::CurrentByClaimant) => (e.epoch, e.claimed_by) == (claim.epoch, claim.claimed_by),
+            _ => e.generation == claim.generation,
+        };
+        if owner.is_some_and(|e| e.external_id == id && by_this_claim(e)) {
+            return Standing::Current;
+        }
+        // An entity that is not there is in epoch 0.
+        let epoch = owner.map_or(0, |e| e.epoch);
+        let in_turn = epoch + 1 == claim.epoch || self.is(Weakening::EpochUnchecked) && claim.claimed_by != FIRST_ROW;
+        if in_turn && (claimants.is_none() || self.is(Weakening::ClaimantsOutcomeIgnored)) {
+            return Standing::Pending;
+        }
+        Standing::Stale { held: self.was_current(id, claim, claimants) }
+    }
+
+    /// Whether a claim that is not current was so once. Its claimant's outcome says so: that request brought the entity to
+    /// this id and into the claim's epoch. Either alone is no proof: the same request may claim again, by who did not see
+    /// that it was decided, when the entity has left the id long since.
+    fn was_current(&self, id: Id, claim: &Claim, claimants: Option<Outcome>) -> bool {
+        let Some(outcome) = claimants else { return self.is(Weakening::StaleCountsAsHeld) };
+        let came_to = match outcome.answer {
+            Answer::Changed { external_id, .. } | Answer::Imported { external_id } => Some(external_id),
+            _ => None,
+        };
+        let then = outcome.about.is_some_and(|(_, epoch)| epoch + 1 == claim.epoch) || self.is(Weakening::HeldInAnyEpoch);
+        came_to == Some(id) && then || self.is(Weakening::StaleCountsAsHeld)
+    }
+
+    /// The last epoch of a claim's owner whose outcomes answer requests that come under the id. It answers with all that it
+    /// decided until it gave the id up, but not with what it decided since, under another reference: that is another request.
+    pub fn answers_until(&self, standing: Standing, claim: &Claim) -> Option<u8> {
+        match standing {
+            Standing::Current => Some(u8::MAX),
+            Standing::Stale { held: true } => Some(if self.is(Weakening::PastAnswersForAll) { u8::MAX } else { claim.epoch }),
+            Standing::Stale { held: false } | Standing::Pending => None,
+        }
+    }
+
+    /// The previous owners under the claim that replaces a stale one.
+    fn successors(&self, replaced: &IdStatics, standing: Standing) -> PreviousOwners {
+        let mut owners = replaced.previous_owners;
+        if let Some(claim) = replaced.claim
+            && let Some(until) = self.answers_until(standing, &claim)
+            && !self.is(Weakening::PreviousOwnersIgnored)
+        {
+            let known = &mut owners[usize::from(claim.owner)];
+            // A late claim of an epoch long past may stand in the place of one that its owner held the id by since.
+            *known = if self.is(Weakening::LastEpochOverwritten) { until } else { until.max(*known) };
+        }
+        owners
+    }
+
+    pub fn same_claim(&self, a: Option<Claim>, b: Option<Claim>) -> bool {
+        if matches!(self.weakening, Some(Weakening::CurrentByEpoch | Weakening::CurrentByClaimant)) {
+            let triple = |c: Claim| (c.owner, c.epoch, c.claimed_by);
+            return a.map(triple) == b.map(triple);
+        }
+        a.map(|c| c.generation) == b.map(|c| c.generation)
+    }
+
+    /// Of two outcomes for a request id, which can have one at each entity that held the reference, the one that answers `record`.
+    /// First of all the one that this very record caused, for nobody else will publish that; then that of the same contents.
+    pub fn better(&self, record: Record, known: Option<Outcome>, found: Outcome) -> Outcome {
+        let rank = |o: &Outcome| {
+            let own = o.record == record && !self.is(Weakening::OwnOutcomeNotPreferred);
+            (own, self.command(o.record).same_contents(self.command(record)))
+        };
+        match known {
+            Some(known) if rank(&known) >= rank(&found) => known,
+            _ => found,
+        }
+    }
+
+    /// What `record` is answered, now that its request has an outcome.
+    pub fn reply(&self, record: Record, outcome: &Outcome) -> Answer {
+        let same = self.command(record).same_contents(self.command(outcome.record));
+        if same || self.is(Weakening::ContentsUnchecked) { outcome.answer } else { Answer::Reused }
+    }
+
+    /// Whether `record` publishes the business transaction: it caused the change, whoever applied it, at whichever attempt.
+    pub fn publishes(&self, record: Record, outcome: &Outcome, applied_here: bool) -> bool {
+        outcome.answer.is_change()
+            && match self.weakening {
+                Some(Weakening::EveryReplayPublishes) => true,
+                Some(Weakening::WhoAppliedPublishes) => applied_here,
+                _ => outcome.record == record,
+            }
+    }
+
+    /// An outcome as it is stored. Under an external id it expires. About an entity that can be renamed nothing ever does, whatever
+    /// the use case: a claim may land after its request was decided, and only the outcome keeps it from turning pending.
+    fn outcome(&self, record: Record, about: Option<(Entity, u8)>, answer: Answer) -> Outcome {
+        let is_rename = |c: &Command| matches!(c.use_case, UseCase::Rename(_));
+        let kept = match self.weakening {
+            Some(Weakening::RejectionsOfRenamesExpire) => false,
+            Some(Weakening::KeptByUseCase) => is_rename(self.command(record)),
+            Some(Weakening::AbsentExpire) if answer == Answer::NotFound => false,
+            _ => self.commands.iter().any(is_rename),
+        };
+        let change = answer.is_change() && !self.is(Weakening::ChangesExpire);
+        Outcome { answer, record, about, expires: about.is_none() || !kept && !change }
+    }
+
+    /// Decides a run about one entity, or about none, one command after the other as if each were stored before the next.
+    /// `give_up`: what is not known already ends as an internal error. `singly`: at most one is decided.
+    pub fn fold(
+        &self,
+        run: &[Record],
+        target: Target,
+        known: Known,
+        holder: Option<&EntityStatics>,
+        give_up: bool,
+        singly: bool,
+    ) -> Fold {
+        let mut fold = Fold { decided: [None; RUN], rows: [None; RUN], after: None };
+        let about = match (holder, target) {
+            (Some(e), _) => Some((e.ref_id, e.epoch)),
+            (None, Target::RefId(entity)) => Some((entity, 0)),
+            (None, Target::Id(_)) => None,
+        };
+        for (n, record) in run.iter().enumerate() {
+            let request = self.request(*record);
+            let twin = fold.rows.iter().flatten().find(|row| row.0 == request).map(|row| row.1);
+            fold.decided[n] = known[n].or(twin.filter(|_| !self.is(Weakening::TwinsDecidedTwice)));
+            if fold.decided[n].is_some() {
+                continue;
+            }
+            if singly && fold.rows[0].is_some() {
+                break;
+            }
+            let there = if self.is(Weakening::RunSeesWhatWasRead) { None } else { fold.after };
+            let there = there.or(holder.copied());
+            let (answer, after) = match (there, give_up) {
+                (_, true) => (Answer::InternalError, None),
+                (None, _) => (Answer::NotFound, None),
+                (Some(e), _) => decide(self.command(*record), &e),
+            };
+            if let Some(after) = after {
+                if self.command(*record).wanted().is_some() {
+                    if self.is(Weakening::RunOvertakesRename) && n + 1 < run.len() {
+                        continue;
+                    }
+                    break;
+                }
+                fold.after = Some(after);
+            }
+            let outcome = self.outcome(*record, about, answer);
+            let free = fold.rows.iter().position(Option::is_none).expect("a row for each command");
+            fold.rows[free] = Some((request, outcome));
+            fold.decided[n] = Some(outcome);
+        }
+        fold
+    }
+
+    /// Completes the claim on `id`: for its claimant and for whoever meets it, in the same way. Decided anew, for the entity may have
+    /// changed since; as the claimant's record, for that one will publish.
+    pub fn complete(&self, id: Id, claim: &Claim, owner: Option<&EntityStatics>, me: Record) -> (Write, Outcome) {
+        let record = if self.is(Weakening::CompletedAsMyRecord) { me } else { claim.record };
+        let about = Some((claim.owner, owner.map_or(0, |e| e.epoch)));
+        let holding = |e: EntityStatics| EntityStatics {
+            external_id: id,
+            generation: claim.generation,
+            epoch: claim.epoch,
+            claimed_by: claim.claimed_by,
+            ..e
+        };
+        let (answer, after) = match (self.command(claim.record), owner) {
+            (command, Some(owner)) if !command.is_import() => {
+                let anew = command.expected_version.filter(|_| !self.is(Weakening::CompletedAsClaimed));
+                let (answer, after) = decide(&Command { expected_version: anew, ..*command }, owner);
+                (answer, after.map(holding))
+            }
+            _ => (Answer::Imported { external_id: id }, Some(holding(created(claim.owner)))),
+        };
+        let outcome = self.outcome(record, about, answer);
+        let outcome = Outcome { expires: outcome.expires && claim.claimed_by != FIRST_ROW, ..outcome };
+        let mut rows = [None; RUN];
+        rows[0] = Some((claim.claimed_by, outcome));
+        (Write::Apply { entity: claim.owner, read: owner.map(|e| e.version), after, rows }, outcome)
+    }
+
+    /// The rejection of a rename whose id another entity holds.
+    pub fn taken(&self, record: Record, seen: &EntityStatics) -> (Write, Outcome) {
+        let outcome = self.outcome(record, Some((seen.ref_id, seen.epoch)), Answer::Taken);
+        let mut rows = [None; RUN];
+        rows[0] = Some((self.request(record), outcome));
+        (Write::Apply { entity: seen.ref_id, read: Some(seen.version), after: None, rows }, outcome)
+    }
+
+    /// The claim that `record` makes for the entity that it saw (None: for the one that it imports). The epoch says which external
+    /// id of the entity it is to replace; the generation makes it unlike any other claim on the id.
+    pub fn claim(&self, record: Record, id: Id, seen: Option<&EntityStatics>, there: &IdStatics, standing: Standing) -> Write {
+        let command = self.command(record);
+        let owner = match (seen, command.target) {
+            (Some(seen), _) => seen.ref_id,
+            (None, Target::RefId(entity)) => entity,
+            (None, Target::Id(_)) => unreachable!("an import names its entity by refId"),
+        };
+        let generation = there.claim.map_or(0, |c| c.generation) + 1;
+        let epoch = seen.map_or(0, |e| e.epoch) + 1;
+        let claim = Claim { generation, owner, epoch, claimed_by: command.request, record };
+        Write::Claim { id, read: there.claim, claim, previous_owners: self.successors(there, standing) }
+    }
+}
+
+/// What one entity can tell about a command, and the entity after a change. Whether an id is taken it can't tell.
+pub fn decide(command: &Command, e: &EntityStatics) -> (Answer, Option<EntityStatics>) {
+    if command.expected_version.is_some_and(|v| v != e.version) {
+        return (Answer::VersionConflict, None);
+    }
+    let after = match command.use_case {
+        UseCase::Rename(id) => EntityStatics { external_id: id, ..*e },
+        UseCase::Name(name) => EntityStatics { name, ..*e },
+        UseCase::Import(_) => unreachable!("an import is no command"),
+    };
+    if after == *e {
+        return (Answer::Unchanged, None);
+    }
+    let after = EntityStatics { version: e.version + 1, ..after };
+    (Answer::Changed { version: after.version, external_id: after.external_id }, Some(after))
+}
+
+/// An entity that was just created, but for its external id.
+pub fn created(ref_id: Entity) -> EntityStatics {
+    EntityStatics { ref_id, external_id: 0, generation: 0, claimed_by: FIRST_ROW, epoch: 0, version: 1, name: 0 }
+}

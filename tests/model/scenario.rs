@@ -1,0 +1,151 @@
+//! What a scenario consists of.
+
+use super::system::ATTEMPTS;
+use super::vocabulary::{Command, ENTITIES, Entity, FIRST_ROW, Id, Record, Request, Target, UseCase};
+
+/// Commands, the records that bring them, and what may go wrong meanwhile.
+#[expect(clippy::struct_excessive_bools, reason = "independent of one another")]
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// The external ids of the entities that are there from the beginning.
+    pub held: [Option<Id>; ENTITIES],
+    /// By record.
+    pub commands: Vec<Command>,
+    pub deliveries: Vec<Delivery>,
+    pub faults: Faults,
+    /// Attempts may decide from memory.
+    pub cache: bool,
+    /// The retention may pass.
+    pub expiry: bool,
+    /// The first attempt is a zombie of an import: it saw that there is no such entity when there was none.
+    pub stalled_import: bool,
+    /// Check, too, that an attempt left alone comes to its end. Dear.
+    pub progress: bool,
+    /// A request id is used for more than one entity.
+    pub shares_request_ids: bool,
+    /// What must happen at some time.
+    pub reaches: &'static [Reached],
+}
+
+/// Records that are handled as one run, one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    pub run: &'static [Record],
+    /// How many attempts at it overlap: of two, one may be a zombie.
+    pub attempts: usize,
+}
+
+/// How much may go wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    pub crashes: u8,
+    pub timeouts: u8,
+    pub panics: u8,
+}
+
+/// Something interesting.
+#[derive(Clone, Copy, Debug)]
+pub enum Reached {
+    Helped,
+    Replaced,
+    AnsweredFromThePast,
+    Batched,
+    Reused,
+    Shared,
+    Taken,
+    NotFound,
+    VersionConflict,
+    Unchanged,
+    InternalError,
+    Forgotten,
+    Contradicted,
+}
+
+impl Reached {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Helped => "a claim is completed by another",
+            Self::Replaced => "a stale claim is replaced",
+            Self::AnsweredFromThePast => "an answer is given by who held the id before",
+            Self::Batched => "several commands are decided by one write",
+            Self::Reused => "other contents under a request id are refused",
+            Self::Shared => "a request id has outcomes at two entities",
+            Self::Taken => "a rename is refused because the id is taken",
+            Self::NotFound => "a command is refused because nobody is there",
+            Self::VersionConflict => "a command is refused because of the version",
+            Self::Unchanged => "a command changes nothing",
+            Self::InternalError => "a bug is answered",
+            Self::Forgotten => "an outcome is forgotten",
+            Self::Contradicted => "an import is refused",
+        }
+    }
+}
+
+impl Scenario {
+    /// Two entities that hold an id each, and nothing that goes wrong.
+    pub fn new(name: &'static str, commands: Vec<Command>, deliveries: &[(&'static [Record], usize)]) -> Self {
+        Self {
+            name,
+            held: [Some(A), Some(B)],
+            commands,
+            deliveries: deliveries.iter().map(|(run, attempts)| Delivery { run, attempts: *attempts }).collect(),
+            faults: Faults::default(),
+            cache: false,
+            expiry: false,
+            stalled_import: false,
+            progress: false,
+            shares_request_ids: false,
+            reaches: &[],
+        }
+    }
+
+    /// With more faults, and decisions from memory.
+    pub fn with_more_faults(self) -> Self {
+        let Faults { crashes, timeouts, panics } = self.faults;
+        Self { faults: Faults { crashes: crashes + 1, timeouts: timeouts + 1, panics }, cache: true, ..self }
+    }
+
+    /// With a zombie beside each attempt, which may go on with what it saw long ago.
+    pub fn with_zombies(mut self) -> Self {
+        let mut room = ATTEMPTS - self.deliveries.iter().map(|d| d.attempts).sum::<usize>();
+        for delivery in self.deliveries.iter_mut().filter(|d| d.attempts == 1) {
+            let zombies = room.min(1);
+            delivery.attempts += zombies;
+            room -= zombies;
+        }
+        self
+    }
+}
+
+/// The external ids: those that the entities begin with, and those that are free.
+pub const A: Id = 0;
+pub const B: Id = 1;
+pub const X: Id = 2;
+pub const Y: Id = 3;
+
+/// The entities.
+pub const FIRST: Target = Target::RefId(0);
+pub const SECOND: Target = Target::RefId(1);
+
+pub fn rename(request: Request, target: impl Into<Target>, to: Id) -> Command {
+    Command { request, target: target.into(), use_case: UseCase::Rename(to), expected_version: None }
+}
+
+pub fn name(request: Request, target: impl Into<Target>, name: u8) -> Command {
+    Command { request, target: target.into(), use_case: UseCase::Name(name), expected_version: None }
+}
+
+pub fn import(entity: Entity, id: Id) -> Command {
+    Command { request: FIRST_ROW, target: Target::RefId(entity), use_case: UseCase::Import(id), expected_version: None }
+}
+
+pub fn at_version(version: u8, command: Command) -> Command {
+    Command { expected_version: Some(version), ..command }
+}
+
+impl From<Id> for Target {
+    fn from(id: Id) -> Self {
+        Self::Id(id)
+    }
+}

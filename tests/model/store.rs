@@ -1,0 +1,157 @@
+//! The store: partitions of an external id and of an entity, and the three conditional writes. A write concerns one
+//! partition and happens as a whole or not at all; between any two writes anything else may happen.
+
+use super::protocol::Protocol;
+use super::vocabulary::{
+    Claim, ENTITIES, Entity, EntityPartition, EntityStatics, IDS, Id, IdPartition, Log, Outcome, PreviousOwners, RUN, Request,
+    Target,
+};
+use super::weakened::Weakening;
+
+/// A row that a write is to add to the log.
+pub type Row = (Request, Outcome);
+/// Of different requests, from the front.
+pub type Rows = [Option<Row>; RUN];
+
+/// All that a conditional write depends on travels with it, for it may be applied long after its sender gave up on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Write {
+    /// Puts a claim in the place of the one that was read: `IF generation = read's`. A stale claim stays stale, so nothing
+    /// more is needed.
+    Claim { id: Id, read: Option<Claim>, claim: Claim, previous_owners: PreviousOwners },
+    /// Stores what was decided about an entity, or that there is none: `IF version = read`, which stands for all statics that
+    /// were read, `AND outcome = null` for each row: its request is undecided.
+    Apply { entity: Entity, read: Option<u8>, after: Option<EntityStatics>, rows: Rows },
+    /// Stores that nobody holds an id: `IF generation = read's`, so nobody has claimed it since, `AND outcome = null` for
+    /// each row.
+    Refuse { id: Id, read: Option<Claim>, rows: Rows },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Store {
+    pub ids: [IdPartition; IDS],
+    pub entities: [EntityPartition; ENTITIES],
+}
+
+impl Write {
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        let rows = match *self {
+            Self::Claim { .. } => [None; RUN],
+            Self::Apply { rows, .. } | Self::Refuse { rows, .. } => rows,
+        };
+        rows.into_iter().flatten()
+    }
+
+    /// Whether it is on behalf of a request.
+    pub fn concerns(&self, request: Request) -> bool {
+        match self {
+            Self::Claim { claim, .. } => claim.claimed_by == request,
+            Self::Apply { .. } | Self::Refuse { .. } => self.rows().any(|(of, _)| of == request),
+        }
+    }
+}
+
+impl Store {
+    pub fn id(&self, id: Id) -> &IdPartition {
+        &self.ids[usize::from(id)]
+    }
+
+    pub fn entity(&self, entity: Entity) -> &EntityPartition {
+        &self.entities[usize::from(entity)]
+    }
+
+    pub fn statics(&self) -> impl Iterator<Item = &EntityStatics> {
+        self.entities.iter().filter_map(|e| e.statics.as_ref())
+    }
+
+    /// Who is there under a reference at this instant: the truth, which nobody can read in one statement.
+    pub fn holder(&self, target: Target) -> Option<Entity> {
+        let is_meant = |e: &&EntityStatics| match target {
+            Target::Id(id) => e.external_id == id,
+            Target::RefId(entity) => e.ref_id == entity,
+        };
+        self.statics().find(is_meant).map(|e| e.ref_id)
+    }
+
+    /// All outcomes that there are.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Request, &Outcome)> {
+        let logs = self.ids.iter().map(|p| &p.log).chain(self.entities.iter().map(|p| &p.log));
+        logs.flat_map(|log| (0..).zip(log)).filter_map(|(request, outcome)| Some((request, outcome.as_ref()?)))
+    }
+
+    /// The retention of what was decided about a request is over.
+    pub fn expire(&mut self, request: Request) {
+        let request = usize::from(request);
+        for partition in &mut self.ids {
+            partition.log[request] = None;
+            partition.statics.refused &= partition.log.iter().any(Option::is_some);
+        }
+        for log in self.entities.iter_mut().map(|p| &mut p.log) {
+            log[request] = log[request].filter(|outcome| !outcome.expires);
+        }
+    }
+}
+
+impl Protocol {
+    pub fn condition_holds(&self, store: &Store, write: &Write) -> bool {
+        match *write {
+            Write::Claim { id, read, .. } => {
+                self.is(Weakening::ClaimUnconditionally) || self.same_claim(store.id(id).statics.claim, read)
+            }
+            Write::Apply { entity, read, after, rows } => {
+                let there = store.entity(entity);
+                if read.is_none() && after.is_some() && self.is(Weakening::CreatedAnyway) {
+                    return true;
+                }
+                let unconditional = read.is_some() && self.is(Weakening::ApplyToAnyVersion)
+                    || after.is_none() && self.is(Weakening::RejectAtAnyVersion);
+                let checked = if self.is(Weakening::FirstRowOfBatchChecked) { &rows[..1] } else { &rows[..] };
+                (there.statics.map(|s| s.version) == read || unconditional)
+                    && (undecided(&there.log, checked) || self.is(Weakening::ApplyToDecided))
+            }
+            Write::Refuse { id, read, rows } => {
+                let there = store.id(id);
+                (self.same_claim(there.statics.claim, read) || self.is(Weakening::RefuseUnderAnyClaim))
+                    && (undecided(&there.log, &rows) || self.is(Weakening::RefuseDecided))
+            }
+        }
+    }
+
+    /// A write whose condition holds takes effect.
+    pub fn perform(&self, store: &mut Store, write: &Write) {
+        match *write {
+            Write::Claim { id, claim, previous_owners, .. } => {
+                let statics = &mut store.ids[usize::from(id)].statics;
+                statics.claim = Some(claim);
+                statics.previous_owners = previous_owners;
+            }
+            Write::Apply { entity, after, .. } => {
+                if let Some(after) = after {
+                    self.release(store, &after);
+                    store.entities[usize::from(entity)].statics = Some(after);
+                }
+                for row in write.rows() {
+                    let kept = self.kept(&store.ids, row);
+                    add(&mut store.entities[usize::from(entity)].log, kept);
+                }
+            }
+            Write::Refuse { id, .. } => {
+                store.ids[usize::from(id)].statics.refused = true;
+                for row in write.rows() {
+                    let kept = self.kept(&store.ids, row);
+                    add(&mut store.ids[usize::from(id)].log, kept);
+                }
+            }
+        }
+    }
+}
+
+fn undecided(log: &Log, rows: &[Option<Row>]) -> bool {
+    rows.iter().flatten().all(|(request, _)| log[usize::from(*request)].is_none())
+}
+
+fn add(log: &mut Log, row: Option<Row>) {
+    if let Some((request, outcome)) = row {
+        log[usize::from(request)] = Some(outcome);
+    }
+}

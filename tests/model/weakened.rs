@@ -1,0 +1,304 @@
+//! The protocol weakened in one place: each condition dropped in turn, each rule bent. A variant must fail in its scenario; one
+//! that did not would mean that the rule is not needed, or that the model can't see why it is.
+
+use super::check::violated;
+use super::protocol::Protocol;
+use super::scenario::Scenario;
+use super::scenarios as s;
+use super::store::{self, Store};
+use super::vocabulary::{Answer, EntityStatics, IdPartition, IdStatics, Outcome};
+use Weakening as W;
+use std::fmt::Write as _;
+
+/// What is left out, or done otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weakening {
+    // The conditions of the writes.
+    /// A claim is written whatever claim is there.
+    ClaimUnconditionally,
+    /// Applied to whatever version is there.
+    ApplyToAnyVersion,
+    /// What changes nothing is stored whatever version is there.
+    RejectAtAnyVersion,
+    /// Applied although the request is decided.
+    ApplyToDecided,
+    /// Of the rows of a batch only the first is conditional.
+    FirstRowOfBatchChecked,
+    /// An import creates its entity, whatever is there.
+    CreatedAnyway,
+    /// Refused although the id was claimed meanwhile.
+    RefuseUnderAnyClaim,
+    /// Refused although the request is decided under the id.
+    RefuseDecided,
+
+    // What a claim means.
+    /// A claim is pending whatever the epoch of its owner.
+    EpochUnchecked,
+    /// A claim is pending although its request is decided.
+    ClaimantsOutcomeIgnored,
+    /// Claims are told apart by owner, epoch and request, and one is current by its epoch.
+    CurrentByEpoch,
+    /// Likewise, but current only if the entity remembers that claimant.
+    CurrentByClaimant,
+    /// A request is refused beside a pending claim.
+    RefusedBesidePending,
+    /// A pending claim is replaced like a stale one.
+    PendingStolen,
+    /// A claim is completed as it was decided when it was made.
+    CompletedAsClaimed,
+    /// A claim is deleted when its owner leaves.
+    DeletedOnRelease,
+
+    // Who answers for what.
+    /// Who held an id before is not remembered.
+    PreviousOwnersIgnored,
+    /// Who held an id before is asked only if nobody holds it now.
+    PreviousOwnersOnlyOfStale,
+    /// Who held an id before answers with all that it ever decided.
+    PastAnswersForAll,
+    /// Each stale claim counts as one that was current once.
+    StaleCountsAsHeld,
+    /// A stale claim counts as current once if its request ever brought the entity to the id, in whichever epoch.
+    HeldInAnyEpoch,
+    /// Until when an entity held an id is taken from the claim that is replaced, though it is known to have held it since.
+    LastEpochOverwritten,
+    /// Of several outcomes for a request id the first that is found answers, not the record's own.
+    OwnOutcomeNotPreferred,
+    /// The contents of a command are not held against those that the request id stands for.
+    ContentsUnchecked,
+
+    // A partition is read as one, and a claim before its owner.
+    /// The rows of an external id first, then its statics.
+    RowsThenStaticsOfId,
+    /// The statics of a claim's owner first, then the rows.
+    StaticsThenRowsOfOwner,
+    /// The other way round.
+    RowsThenStaticsOfOwner,
+    /// The owner of a claim first, then the claim.
+    OwnerReadBeforeClaim,
+
+    // What is stored, and for how long.
+    /// Rejections, no-ops and refusals are answered, not stored.
+    RejectionsNotStored,
+    /// Refusals under an unknown refId are answered, not stored.
+    AbsentNotStored,
+    /// Internal errors are answered, not stored.
+    InternalErrorsNotStored,
+    /// The store can't be read: an internal error is answered.
+    AnsweredUnread,
+    /// Changes expire, too.
+    ChangesExpire,
+    /// Refusals under the refId of an absent entity expire, though it could be renamed.
+    AbsentExpire,
+    /// Outcomes about entities that can be renamed expire, but for changes.
+    RejectionsOfRenamesExpire,
+    /// Only outcomes of renames are kept, of other use cases about the same entities not.
+    KeptByUseCase,
+    /// Outcomes about entities that can be renamed expire unless the request has a claim at that instant.
+    KnownClaimantsKept,
+    /// The retention is shorter than an attempt.
+    ExpiryOutrunsAttempts,
+
+    // Which record publishes.
+    /// Every record that gets the answer.
+    EveryReplayPublishes,
+    /// The attempt that applied the change.
+    WhoAppliedPublishes,
+    /// Who completes another's claim puts its own coordinates in the outcome.
+    CompletedAsMyRecord,
+
+    // What is concluded from memory.
+    /// A cached claim is used although a request was refused under the id.
+    CacheIgnoresRefusals,
+    /// A cached claim is used although there are previous owners to ask.
+    CacheIgnoresPreviousOwners,
+    /// A cached claim is used although its owner has left the id.
+    CacheIgnoresGeneration,
+    /// That an id is taken is concluded from a cache.
+    TakenFromCache,
+
+    // Several commands in one batch.
+    /// Each command of a run is decided about the entity as it was read.
+    RunSeesWhatWasRead,
+    /// A request that comes twice in a run is decided twice.
+    TwinsDecidedTwice,
+    /// What comes behind a rename is decided before it.
+    RunOvertakesRename,
+}
+
+impl Weakening {
+    /// A write whose condition does not hold may take effect later.
+    pub fn bends_conditions(self) -> bool {
+        use Weakening::{
+            ApplyToAnyVersion, ApplyToDecided, ClaimUnconditionally, CreatedAnyway, CurrentByClaimant, CurrentByEpoch,
+            DeletedOnRelease, FirstRowOfBatchChecked, RefuseDecided, RefuseUnderAnyClaim, RejectAtAnyVersion,
+        };
+        matches!(
+            self,
+            ApplyToAnyVersion
+                | ApplyToDecided
+                | ClaimUnconditionally
+                | CreatedAnyway
+                | CurrentByClaimant
+                | CurrentByEpoch
+                | DeletedOnRelease
+                | FirstRowOfBatchChecked
+                | RefuseDecided
+                | RefuseUnderAnyClaim
+                | RejectAtAnyVersion
+        )
+    }
+}
+
+/// What the variants do to the effects of writes. (What they do to rules and conditions stands there.)
+impl Protocol {
+    /// A row as it is stored; None: it is not.
+    pub fn kept(&self, ids: &[IdPartition], (request, outcome): store::Row) -> Option<store::Row> {
+        let lost = match outcome.answer {
+            Answer::Changed { .. } | Answer::Imported { .. } => false,
+            Answer::NotFound if outcome.about.is_some() => self.is(W::AbsentNotStored),
+            Answer::InternalError => self.is(W::InternalErrorsNotStored),
+            _ => self.is(W::RejectionsNotStored),
+        };
+        let claims = |p: &IdPartition| p.statics.claim.is_some_and(|c| c.claimed_by == request);
+        let expires = self.is(W::KnownClaimantsKept) && !outcome.answer.is_change() && !ids.iter().any(claims);
+        (!lost).then_some((request, Outcome { expires: outcome.expires || expires, ..outcome }))
+    }
+
+    /// The entity becomes what it is `after`.
+    pub fn release(&self, store: &mut Store, after: &EntityStatics) {
+        let left = store.entity(after.ref_id).statics.map(|s| s.external_id).filter(|left| *left != after.external_id);
+        if let Some(left) = left.filter(|_| self.is(W::DeletedOnRelease)) {
+            let statics = &mut store.ids[usize::from(left)].statics;
+            if statics.claim.is_some_and(|c| c.owner == after.ref_id) {
+                *statics = IdStatics::default();
+            }
+        }
+    }
+}
+
+/// A weakened variant, the scenario that shows why the rule is there, and the promise that it breaks.
+type Row = (Weakening, fn() -> Scenario, &'static str);
+
+const CLAIM: &str = "who holds an id has the current claim on it";
+const GAPLESS: &str = "each change raises the version by one, each rename the epoch";
+const ONE_OUTCOME: &str = "a record causes one outcome at most";
+const OWN_OUTCOME: &str = "a record is answered with the outcome that it caused";
+const PUBLISHED_ONCE: &str = "each change is published once, by the record that caused it";
+const AGREE: &str = "replies to a request agree, and other contents get none";
+const NAMED: &str = "an answer is that of an entity that was named";
+const FOUNDED: &str = "a refusal or no-op was true at some instant";
+const EXPECTED: &str = "a change was made of the version that was expected";
+const ENDS: &str = "left alone, an attempt ends";
+const ORDER: &str = "commands of a run take effect in their order";
+
+/// Each row is violated as it says.
+fn fail(rows: &[Row]) {
+    let mut wrong = String::new();
+    for (weakening, scenario, promise) in rows {
+        let violated = violated(*weakening, scenario());
+        if !violated.contains(promise) {
+            let _ = writeln!(wrong, "{weakening:?} in {}: expected {promise:?}, got {violated:?}", scenario().name);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn without_a_condition_of_a_write() {
+    fail(&[
+        (W::ClaimUnconditionally, s::race, CLAIM),
+        (W::ClaimUnconditionally, s::contradictory_imports, CLAIM),
+        (W::ApplyToAnyVersion, s::handover, GAPLESS),
+        (W::RejectAtAnyVersion, s::unchanged_and_back, FOUNDED),
+        (W::ApplyToDecided, s::cache, GAPLESS),
+        (W::ApplyToDecided, s::unknown_ref_id, OWN_OUTCOME),
+        (W::FirstRowOfBatchChecked, s::run, AGREE),
+        (W::CreatedAnyway, s::import_races_a_rename, GAPLESS),
+        (W::RefuseUnderAnyClaim, s::new_id, ONE_OUTCOME),
+        (W::RefuseDecided, s::reused_request_id_of_nobody, AGREE),
+    ]);
+}
+
+#[test]
+fn with_another_meaning_of_claims() {
+    fail(&[
+        (W::EpochUnchecked, s::rivals, GAPLESS),
+        (W::ClaimantsOutcomeIgnored, s::expiry, ENDS),
+        (W::CurrentByEpoch, s::rejected_claimant, ONE_OUTCOME),
+        (W::CurrentByClaimant, s::claim_comes_back, ONE_OUTCOME),
+        (W::RefusedBesidePending, s::new_id, ONE_OUTCOME),
+        (W::PendingStolen, s::race, CLAIM),
+        (W::PendingStolen, s::import_races_a_rename, CLAIM),
+        (W::CompletedAsClaimed, s::rejected_claimant, EXPECTED),
+        (W::DeletedOnRelease, s::handover, ONE_OUTCOME),
+    ]);
+}
+
+#[test]
+fn with_other_answers_from_the_past() {
+    fail(&[
+        (W::PreviousOwnersIgnored, s::handover, ONE_OUTCOME),
+        (W::PreviousOwnersOnlyOfStale, s::handover, ONE_OUTCOME),
+        (W::PastAnswersForAll, s::shared_request_id, NAMED),
+        (W::StaleCountsAsHeld, s::claim_that_came_to_nothing, NAMED),
+        (W::HeldInAnyEpoch, s::duplicate_of_a_rename_claims, NAMED),
+        (W::LastEpochOverwritten, s::late_claim_of_an_import, ONE_OUTCOME),
+        (W::OwnOutcomeNotPreferred, s::own_outcome, PUBLISHED_ONCE),
+        (W::ContentsUnchecked, s::reused_request_id, AGREE),
+    ]);
+}
+
+#[test]
+fn with_reads_in_two_or_in_another_order() {
+    fail(&[
+        (W::RowsThenStaticsOfId, s::new_id, ONE_OUTCOME),
+        (W::StaticsThenRowsOfOwner, s::rivals, CLAIM),
+        (W::RowsThenStaticsOfOwner, s::rivals, ONE_OUTCOME),
+        (W::OwnerReadBeforeClaim, s::there_and_back, CLAIM),
+    ]);
+}
+
+#[test]
+fn with_less_in_the_store() {
+    fail(&[
+        (W::RejectionsNotStored, s::handover, AGREE),
+        (W::AbsentNotStored, s::unknown_ref_id, AGREE),
+        (W::InternalErrorsNotStored, s::bug, OWN_OUTCOME),
+        (W::AnsweredUnread, s::handover, PUBLISHED_ONCE),
+        (W::ChangesExpire, s::expiry_without_renames, GAPLESS),
+        (W::AbsentExpire, s::unknown_ref_id_of_a_rename, PUBLISHED_ONCE),
+        (W::RejectionsOfRenamesExpire, s::expiry, PUBLISHED_ONCE),
+        (W::KeptByUseCase, s::expiry_of_a_reused_request_id, PUBLISHED_ONCE),
+        (W::KnownClaimantsKept, s::expiry, PUBLISHED_ONCE),
+        (W::ExpiryOutrunsAttempts, s::expiry_without_renames, OWN_OUTCOME),
+    ]);
+}
+
+#[test]
+fn with_other_publishers() {
+    fail(&[
+        (W::EveryReplayPublishes, s::handover, PUBLISHED_ONCE),
+        (W::WhoAppliedPublishes, s::handover, PUBLISHED_ONCE),
+        (W::CompletedAsMyRecord, s::race, ONE_OUTCOME),
+    ]);
+}
+
+#[test]
+fn with_too_much_trust_in_memory() {
+    fail(&[
+        (W::CacheIgnoresRefusals, s::cache, ONE_OUTCOME),
+        (W::CacheIgnoresPreviousOwners, s::cache_at_a_handover, ONE_OUTCOME),
+        (W::CacheIgnoresGeneration, s::cache_at_a_handover, NAMED),
+        (W::TakenFromCache, s::cache_by_ref_id, FOUNDED),
+    ]);
+}
+
+#[test]
+fn with_other_runs() {
+    fail(&[
+        (W::RunSeesWhatWasRead, s::run_of_nobody, GAPLESS),
+        (W::TwinsDecidedTwice, s::run_with_a_duplicate, GAPLESS),
+        (W::RunOvertakesRename, s::run_with_a_rename, ORDER),
+    ]);
+}
