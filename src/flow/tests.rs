@@ -5,7 +5,7 @@ mod stream;
 mod waiting;
 
 use super::batch::{Batches, Finished, Weighed};
-use super::lanes::{Foldable, Lanes};
+use super::lanes::{Foldable, Lanes, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets};
 use super::{Flow, Limits, Position};
 use std::collections::{BTreeMap, VecDeque};
@@ -164,6 +164,26 @@ fn what_was_done_far_above_before_the_assignment_does_not_keep_the_lowest_record
     assert_eq!(flow.deliver(at(0)), Delivery::New);
     assert_eq!(flow.deliver(at(highest)), Delivery::Known);
     assert_eq!(flow.pauses(), [(0, true)], "until the lowest one is done");
+}
+
+#[test]
+fn a_lane_is_that_of_the_key_or_of_the_entity_or_nobody_else_s() {
+    let record = |partition, offset| Position { partition, offset };
+    let (a, b) = (Some(&b"a"[..]), Some(&b"b"[..]));
+    // Two records: partition and offset, key, entity; do they share a lane?
+    let table = [
+        ((record(0, 1), a, Some(7)), (record(0, 2), a, Some(8)), true),
+        ((record(0, 1), a, None), (record(0, 2), a, Some(8)), true),
+        ((record(0, 1), a, Some(7)), (record(1, 1), a, Some(7)), false),
+        ((record(0, 1), a, Some(7)), (record(0, 2), b, Some(7)), false),
+        ((record(0, 1), None, Some(7)), (record(0, 2), None, Some(7)), true),
+        ((record(0, 1), None, Some(7)), (record(0, 2), None, Some(8)), false),
+        ((record(0, 1), None, None), (record(0, 2), None, None), false),
+    ];
+    for (one, other, shared) in table {
+        let lane = |(at, key, entity): (Position, Option<&[u8]>, Option<i32>)| lane_of(at, key, entity);
+        assert_eq!(lane(one) == lane(other), shared, "{one:?} and {other:?}");
+    }
 }
 
 #[test]

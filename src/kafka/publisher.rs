@@ -154,7 +154,7 @@ impl<M> Publisher<M> {
                 Step::Produce => self.produce(publication, deadline),
                 Step::Flush => self.flush(publication, deadline),
                 Step::SendOffsets => self.send_offsets(publication, deadline),
-                Step::Commit => retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(failure),
+                Step::Commit => self.commit(deadline),
                 Step::Abort(_) => self.abort(),
                 Step::StartOver => return self.start_over(publication),
                 Step::Over(verdict) => return verdict.clone(),
@@ -224,6 +224,10 @@ impl<M> Publisher<M> {
         let offsets = offsets(&self.topic, &publication.offsets).map_err(failure)?;
         let send = || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION);
         retrying(deadline, send).map_err(failure)
+    }
+
+    fn commit(&self, deadline: Instant) -> Result<(), Failure> {
+        retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(failure)
     }
 
     fn abort(&self) -> Result<(), Failure> {

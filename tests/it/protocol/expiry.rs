@@ -124,3 +124,22 @@ async fn a_write_that_was_applied_though_it_failed_is_found_by_the_next_attempt(
     let (decided, [_, writes]) = w.counted(decide(&process, &record)).await;
     assert_eq!((published(&decided).entity.version, writes), (2, 0));
 }
+
+/// Where the promise ends. An outcome that expires does so for every attempt, those at one record included: if a duplicate is
+/// answered with it, and a zombie at the very same record comes to it later, the zombie finds nothing.
+#[tokio::test]
+async fn a_duplicate_that_is_worked_at_while_its_outcome_expires_may_be_decided_anew() {
+    let (store, w) = world();
+    w.customer("c").await;
+    let process = w.process();
+    published(&decide(&process, &w.name("r1", w.by_id("c"), "Ada")).await);
+    let same = w.name("r2", w.by_id("c"), "Ada");
+    let unchanged = decide(&process, &same).await;
+    published(&decide(&process, &w.name("r3", w.by_id("c"), "Bea")).await);
+
+    store.advance(retention().saturating_sub(A_MOMENT));
+    let duplicate = w.again(&same);
+    assert_replay(&decide(&process, &duplicate).await, &unchanged);
+    store.advance(A_MOMENT * 2);
+    published(&decide(&w.process(), &duplicate).await);
+}
