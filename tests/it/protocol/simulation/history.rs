@@ -147,3 +147,71 @@ fn find(entities: &[Entity], entity_type: EntityType, ref_id: Uuid) -> Option<us
 fn holder(entities: &[Entity], entity_type: EntityType, id: &ExternalId) -> Option<usize> {
     entities.iter().position(|e| e.entity_type == entity_type && e.external_id == *id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Effect, Entity, Operation, assert_linearizable};
+    use crate::protocol::world::{World, decide};
+    use crm_processor::domain::entity::EntityType::Account;
+    use crm_processor::domain::rejection::Rejection;
+    use crm_processor::store::outcome::Answer;
+    use crm_processor::store::simulated::{Faults, Simulated};
+    use std::panic::catch_unwind;
+    use std::sync::Arc;
+
+    /// What really happened, one after another: a becomes x; b can't become x; nobody is a.
+    async fn happened() -> (Vec<Effect>, [Vec<Entity>; 2]) {
+        let w = World::new(Arc::new(Simulated::new(1, Faults::default())), "t");
+        w.account("a").await;
+        w.account("b").await;
+        let (a, b) = (w.entity(Account, "a"), w.entity(Account, "b"));
+        let process = w.process();
+        let mut effects = Vec::new();
+        for s in [w.rename("r1", w.by_id("a"), "x"), w.rename("r2", w.by_id("b"), "x"), w.rename("r3", w.by_id("a"), "y")] {
+            let answer = decide(&process, &s).await.answer;
+            effects.push(Effect::Decided(s.command, answer));
+        }
+        let Effect::Decided(_, Answer::Changed(change)) = &effects[0] else { panic!("{effects:?}") };
+        let after = vec![change.entity.clone(), b.clone()];
+        (effects, [vec![a, b], after])
+    }
+
+    #[tokio::test]
+    async fn an_order_must_respect_when_each_began_and_was_answered() {
+        let (effects, [before, after]) = happened().await;
+        // When each of the three began and was answered; is there an order?
+        let table: [([(u64, u64); 3], bool); 5] = [
+            ([(0, 1), (2, 3), (4, 5)], true),
+            ([(0, 9), (0, 9), (0, 9)], true),
+            ([(4, 9), (2, 5), (0, 5)], true),
+            // b was refused x before a wanted it.
+            ([(4, 5), (2, 3), (6, 7)], false),
+            // Nobody was a before a became x.
+            ([(4, 5), (4, 9), (0, 3)], false),
+        ];
+        for (times, expected) in table {
+            let timed = |(effect, (begin, end)): (&Effect, (u64, u64))| Operation { begin, end, effect: effect.clone() };
+            let operations: Vec<_> = effects.iter().zip(times).map(timed).collect();
+            let explained = catch_unwind(|| assert_linearizable(&operations, &before, &after)).is_ok();
+            assert_eq!(explained, expected, "{times:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_could_have_been_told_or_become_is_found() {
+        let (effects, [before, after]) = happened().await;
+        let all = |effects: &[Effect]| -> Vec<Operation> {
+            effects.iter().map(|effect| Operation { begin: 0, end: 9, effect: effect.clone() }).collect()
+        };
+        let fails = |effects: &[Effect], to| catch_unwind(|| assert_linearizable(&all(effects), &before, to)).is_err();
+        assert!(fails(&effects, &before), "the change is not there");
+        assert!(fails(&effects[1..], &before), "nobody has taken x");
+        let mut other = effects.clone();
+        if let Effect::Decided(_, answer) = &mut other[1] {
+            *answer = Answer::Rejected(Rejection::VersionConflict { expected: 1, actual: 2 });
+        }
+        assert!(fails(&other, &after), "another reason");
+        let twice = [&effects[..], &effects[..1]].concat();
+        assert!(fails(&twice, &after), "changed twice");
+    }
+}
