@@ -58,6 +58,11 @@ impl Guarded {
         Self { watchdog, pid, log: log.to_owned() }
     }
 
+    /// The child's process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Sends the child a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid)).stderr(Stdio::null()).status();

@@ -35,6 +35,7 @@ mod simulation;
 mod sizes;
 mod telemetry;
 mod tools;
+mod topics;
 mod unreadable;
 mod use_cases;
 mod world;

@@ -6,10 +6,8 @@
 use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Record};
-use crate::{registry, runtime, servers};
+use crate::{registry, runtime, servers, topics};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::HashMap;
@@ -74,7 +72,7 @@ impl World {
         std::fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
 
         let (commands, other, refused) = (topic("commands"), topic("replies.other"), topic("replies.refused"));
-        create_topics(kafka, &[(&commands, PARTITIONS), (&other, 2), (&refused, 1)]);
+        topics::create(&[(&commands, PARTITIONS), (&other, 2), (&refused, 1)], LARGEST_RECORD);
         let (replies, transactions, dlq) = (topic("replies"), topic("transactions"), topic("commands.dlq"));
         let missing = topic("replies.missing");
         let mut config =
@@ -124,10 +122,16 @@ impl World {
 
     /// Starts `run` and does not wait.
     pub fn start(&self, instance_id: &str) -> Processor {
+        self.start_with(instance_id, &[])
+    }
+
+    /// The same with environment variables, such as `FAILPOINTS`.
+    pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
         let port = servers::free_port();
         let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
         run.args(["run", "--config"]).arg(&self.config);
         run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
+        run.envs(environment.iter().copied());
         let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         Processor { process: Mutex::new(Guarded::spawn(&run, &log, None)), admin: format!("http://127.0.0.1:{port}") }
     }
@@ -273,6 +277,15 @@ impl Processor {
     /// SIGKILL.
     pub fn kill(&self) {
         self.process().kill();
+    }
+
+    /// A size of its memory in KiB, as `/proc/<pid>/status` has it: `VmRSS` now, `VmHWM` at the highest.
+    pub fn memory_kib(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.process().pid());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}; {}", self.log_tail()));
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+        kib.unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
     /// Waits until `/readyz` says yes.
@@ -435,20 +448,6 @@ pub fn run_cli(args: &[&str]) -> Finished {
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
-}
-
-fn create_topics(kafka: &str, topics: &[(&str, i32)]) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", kafka).create().expect("an admin client");
-    let largest = LARGEST_RECORD.to_string();
-    let topics: Vec<_> = topics
-        .iter()
-        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1)).set("max.message.bytes", &largest))
-        .collect();
-    let created = runtime().block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
-    for result in created {
-        result.unwrap_or_else(|(topic, e)| panic!("cannot create {topic}: {e}"));
-    }
 }
 
 /// The keyspace is shared by the whole run: making one takes seconds.
