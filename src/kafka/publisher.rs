@@ -26,6 +26,8 @@ const TRANSACTION: Duration = Duration::from_secs(9);
 const INIT: Duration = Duration::from_secs(15);
 /// Between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
+/// How long an abort may take in one go; librdkafka goes on where it was.
+const ABORT_STEP: Duration = Duration::from_millis(50);
 /// How long to wait in one go for the producer's queue to empty.
 const FLUSH_STEP_MS: i32 = 20;
 
@@ -208,8 +210,11 @@ impl<M> Publisher<M> {
         let deadline = Instant::now() + TRANSACTION;
         self.producer.context().take_failures();
         self.producer.begin_transaction().map_err(Failure::Transaction)?;
-        self.produce(publication, deadline)?;
-        self.flush(publication, deadline)?;
+        let mut refusals = self.produce(publication, deadline)?;
+        refusals.extend(self.flush(publication, deadline)?);
+        if !refusals.is_empty() {
+            return Err(Failure::Refused(refusals));
+        }
         FailPoint::OutputsSent.reach();
         let offsets = offsets(&self.topic, &publication.offsets).map_err(Failure::Transaction)?;
         // After the flush: before it, the coordinator would still be busy with the outputs' partitions.
@@ -221,7 +226,8 @@ impl<M> Publisher<M> {
         Ok(())
     }
 
-    fn produce(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+    /// What librdkafka refuses itself, knowing the broker's mind: topics that are missing.
+    fn produce(&self, publication: &Publication<M>, deadline: Instant) -> Result<Vec<Refusal>, Failure> {
         let mut refusals = Vec::new();
         let mut place = 0;
         for (record, finished) in publication.records.iter().enumerate() {
@@ -236,7 +242,7 @@ impl<M> Publisher<M> {
                 place += 1;
             }
         }
-        if refusals.is_empty() { Ok(()) } else { Err(Failure::Refused(refusals)) }
+        Ok(refusals)
     }
 
     fn send(&self, output: &Output, place: usize, deadline: Instant) -> Result<(), KafkaError> {
@@ -257,8 +263,8 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Waits until all outputs are delivered, or the broker has refused some.
-    fn flush(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+    /// Waits until all outputs are delivered or refused.
+    fn flush(&self, publication: &Publication<M>, deadline: Instant) -> Result<Vec<Refusal>, Failure> {
         while !flush_step(&self.producer) {
             self.producer.poll(Duration::ZERO);
             if Instant::now() >= deadline {
@@ -266,23 +272,22 @@ impl<M> Publisher<M> {
             }
         }
         let failures = self.producer.context().take_failures();
-        let Some((_, code)) = failures.first() else { return Ok(()) };
+        let Some((_, code)) = failures.first() else { return Ok(Vec::new()) };
         let refusals: Vec<_> = failures
             .iter()
             .filter(|(_, code)| is_refusal(*code))
             .map(|(place, code)| refusal(publication, *place, *code))
             .collect();
-        Err(if refusals.is_empty() {
-            Failure::Transaction(KafkaError::MessageProduction(*code))
-        } else {
-            Failure::Refused(refusals)
-        })
+        if refusals.is_empty() { Err(Failure::Transaction(KafkaError::MessageProduction(*code))) } else { Ok(refusals) }
     }
 
     /// True if it is certain that nothing of the transaction took effect.
     fn abort(&self) -> bool {
-        self.producer.poll(Duration::ZERO);
-        let aborted = retrying(Instant::now() + TRANSACTION, || self.producer.abort_transaction(TRANSACTION));
+        // librdkafka drops what was not delivered yet, and waits for the reports of that to be taken: by this very thread.
+        let aborted = retrying(Instant::now() + TRANSACTION, || {
+            self.producer.poll(Duration::ZERO);
+            self.producer.abort_transaction(ABORT_STEP)
+        });
         if let Err(error) = &aborted {
             tracing::warn!(%error, "a Kafka transaction could not be aborted");
         }

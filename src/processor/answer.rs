@@ -19,6 +19,7 @@ use crate::wire::answer::Reply;
 use crate::wire::command::Unreadable;
 use crate::wire::headers::{Asked, Origin, dead_letter};
 use bytes::Bytes;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -80,17 +81,29 @@ impl Topics {
         for refusal in refusals {
             let at = records[refusal.record].at;
             let output = &mut records[refusal.record].outputs.outputs[refusal.output];
-            tracing::error!(topic = %output.topic, partition = at.partition, offset = at.offset, code = %refusal.code, "the broker refuses an output");
             metrics.outputs_refused.of(self.label(output)).inc();
-            if output.kind == OutputKind::Reply && output.topic != self.replies {
+            let topic = output.topic.clone();
+            let what_now = if output.kind == OutputKind::Reply && output.topic != self.replies {
                 metrics.reply_topics_refused.inc();
                 output.topic = self.replies.clone();
                 output.partition = None;
+                "the reply goes to the default topic"
             } else if output.kind == OutputKind::Reply && output.partition.take().is_some() {
                 metrics.reply_partitions_ignored.inc();
+                "the reply goes to another partition"
             } else {
                 held.insert(refusal.record);
-            }
+                "its record is held, with those that follow it in its lane, and tried again every few seconds; nothing is lost"
+            };
+            tracing::error!(
+                %topic,
+                error = %refusal.code,
+                way_out = way_out(refusal.code),
+                command_topic = %self.commands,
+                command_partition = at.partition,
+                command_offset = at.offset,
+                "the broker refuses an output: {what_now}"
+            );
         }
         let (mut kept, mut taken_out) = (Vec::new(), Vec::new());
         for (n, record) in std::mem::take(records).into_iter().enumerate() {
@@ -98,6 +111,16 @@ impl Topics {
         }
         *records = kept;
         taken_out
+    }
+}
+
+/// What an operator can do about a refusal.
+fn way_out(code: Code) -> &'static str {
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => "raise the topic's max.message.bytes",
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => "make the topic, `setup` does it",
+        Code::TopicAuthorizationFailed => "grant the right to write to the topic",
+        _ => "see what the topic's configuration demands of records",
     }
 }
 

@@ -27,6 +27,8 @@ use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use answer::{Memo, Topics};
 use intake::{Intake, Job};
+use rdkafka::error::RDKafkaErrorCode;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
@@ -96,6 +98,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stream: Stream::new(limits),
         draining: None,
         stopping: Stopping::No,
+        refusing: BTreeMap::new(),
         orders,
         publications,
         finished: finished_sender,
@@ -154,6 +157,8 @@ struct Processor<S> {
     stream: Stream<Job, Outputs<Memo>, Generation>,
     draining: Option<Draining>,
     stopping: Stopping,
+    /// The topics that refused outputs since nothing was held.
+    refusing: BTreeMap<Arc<str>, RDKafkaErrorCode>,
     orders: std_mpsc::Sender<Order>,
     publications: std_mpsc::Sender<Publication<Memo>>,
     finished: mpsc::UnboundedSender<RunFinished>,
@@ -249,7 +254,11 @@ impl<S: ConditionalStore> Processor<S> {
         let ending = match verdict {
             Verdict::Committed => Ending::Committed,
             Verdict::Aborted => Ending::Aborted(Vec::new()),
-            Verdict::Refused(refusals) => Ending::Aborted(self.shared.topics.rework(&mut records, &refusals, &self.metrics)),
+            Verdict::Refused(refusals) => {
+                self.refusing
+                    .extend(refusals.iter().map(|r| (records[r.record].outputs.outputs[r.output].topic.clone(), r.code)));
+                Ending::Aborted(self.shared.topics.rework(&mut records, &refusals, &self.metrics))
+            }
             Verdict::Uncertain(committed) => Ending::Uncertain(committed),
             Verdict::Stale => Ending::Stale,
         };
@@ -270,6 +279,7 @@ impl<S: ConditionalStore> Processor<S> {
         if self.stream.current().is_none() {
             self.intake.clear();
             self.metrics.partitions_assigned.set(0);
+            self.tell_held(0);
             self.metrics.consumer_lag.forget_all();
         }
     }
@@ -280,8 +290,24 @@ impl<S: ConditionalStore> Processor<S> {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
             self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
-            self.metrics.records_held.set(gauge(flow.held()));
+            let held = flow.held();
+            self.tell_held(held);
         }
+    }
+
+    fn tell_held(&mut self, held: usize) {
+        if held > 0 {
+            let topics: Vec<_> = self.refusing.iter().map(|(topic, code)| format!("{topic} ({code})")).collect();
+            let topics = topics.join(", ");
+            self.health.warn(Some(format!("{held} records are held, because the broker refuses what is written to {topics}")));
+        } else if !self.refusing.is_empty() {
+            self.refusing.clear();
+            self.health.warn(None);
+            if self.metrics.records_held.get() > 0 {
+                tracing::info!("the broker takes all outputs again; no records are held any more");
+            }
+        }
+        self.metrics.records_held.set(gauge(held));
     }
 
     fn report_lag(&self, ends: &[(Partition, i64)]) {

@@ -27,6 +27,7 @@ mod ledger;
 mod ordering;
 mod outages;
 mod protocol;
+mod refused_outputs;
 mod registry;
 mod rejections;
 mod restarts;
