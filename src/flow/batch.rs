@@ -68,6 +68,14 @@ impl<O: Weighed> Batches<O> {
             let refused: HashSet<Position> = refused.iter().map(|r| r.at).collect();
             self.hold(under_way.iter().filter(|(_, at)| refused.contains(at)).map(|(lane, _)| *lane).collect());
         }
+        if let [(lane, _)] = under_way[..]
+            && !again.is_empty()
+            && self.held.contains_key(&lane)
+        {
+            // It was not refused: its turn is not over.
+            self.turns.rotate_right(1);
+            self.held_due = true;
+        }
         let mut back: HashMap<Position, Finished<O>> = again.into_iter().chain(refused).map(|r| (r.at, r)).collect();
         for (lane, at) in under_way.into_iter().rev() {
             match (back.remove(&at), self.held.get_mut(&lane)) {

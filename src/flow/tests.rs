@@ -286,6 +286,12 @@ fn those_held_are_tried_in_turn_and_one_after_another_as_soon_as_one_goes_throug
     tried.sort_unstable();
     tried.dedup();
     assert_eq!((tried, transact(&mut batches, &[])), (vec![1, 2, 3], vec![]));
+    // A transaction that fails for another reason is no refusal.
+    batches.try_held();
+    let tried = batches.take();
+    let offset = tried[0].at.offset;
+    batches.ended(tried, Vec::new());
+    assert_eq!(transact(&mut batches, &[offset]), [offset], "again, and at once");
     batches.try_held();
     let mut published: Vec<_> = std::iter::from_fn(|| transact(&mut batches, &[]).first().copied()).collect();
     published.sort_unstable();

@@ -20,7 +20,7 @@ use crate::wire::command::Unreadable;
 use crate::wire::headers::{Asked, Origin, dead_letter};
 use bytes::Bytes;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The longest request id that a reply repeats though it breaks the rules: enough to recognise it, too short to make the
@@ -78,7 +78,7 @@ impl Topics {
         metrics: &Metrics,
     ) -> Vec<Finished<Outputs<M>>> {
         let mut held = BTreeSet::new();
-        for refusal in refusals {
+        for refusal in culprits(records, refusals) {
             let at = records[refusal.record].at;
             let output = &mut records[refusal.record].outputs.outputs[refusal.output];
             metrics.outputs_refused.of(self.label(output)).inc();
@@ -112,6 +112,24 @@ impl Topics {
         *records = kept;
         taken_out
     }
+}
+
+/// The refusals without those that only shared a batch with one that is too large: the broker refuses the whole batch. The
+/// largest of a topic is the one; if others are too large, too, that shows when the rest is tried again.
+fn culprits<'a, M>(records: &[Finished<Outputs<M>>], refusals: &'a [Refusal]) -> Vec<&'a Refusal> {
+    let output = |r: &Refusal| &records[r.record].outputs.outputs[r.output];
+    let size = |r: &Refusal| output(r).key.as_ref().map_or(0, Bytes::len) + output(r).value.as_ref().map_or(0, Bytes::len);
+    let is_size = |r: &Refusal| matches!(r.code, Code::MessageSizeTooLarge | Code::InvalidMessageSize);
+    let mut culprits: Vec<&Refusal> = refusals.iter().filter(|r| !is_size(r)).collect();
+    let mut largest: BTreeMap<&str, &Refusal> = BTreeMap::new();
+    for refusal in refusals.iter().filter(|r| is_size(r)) {
+        let largest = largest.entry(&output(refusal).topic).or_insert(refusal);
+        if size(refusal) > size(largest) {
+            *largest = refusal;
+        }
+    }
+    culprits.extend(largest.into_values());
+    culprits
 }
 
 /// What an operator can do about a refusal.

@@ -9,6 +9,7 @@
 mod acceptance;
 mod architecture;
 mod backlog;
+mod bugs;
 mod command_line;
 mod conformance;
 mod cost;
@@ -24,6 +25,7 @@ mod guarded;
 mod headers;
 mod inbox;
 mod ledger;
+mod malformed;
 mod ordering;
 mod outages;
 mod protocol;
