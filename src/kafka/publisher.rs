@@ -11,10 +11,12 @@ use crate::flow::batch::Finished;
 use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
 use crate::flow::{OffsetCommit, Partition};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +28,10 @@ const TRANSACTION: Duration = Duration::from_secs(9);
 const INIT: Duration = Duration::from_secs(15);
 /// Between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
+/// Outputs that take longer than this to deliver may be for a topic that has vanished; and how long asking for it may take.
+const SLOW: Duration = Duration::from_secs(1);
+/// What the broker says of a topic that is not there.
+const MISSING: Code = Code::UnknownTopicOrPartition;
 /// How long an abort may take in one go; librdkafka goes on where it was.
 const ABORT_STEP: Duration = Duration::from_millis(50);
 /// How long to wait in one go for the producer's queue to empty.
@@ -265,10 +271,19 @@ impl<M> Publisher<M> {
 
     /// Waits until all outputs are delivered or refused.
     fn flush(&self, publication: &Publication<M>, deadline: Instant) -> Result<Vec<Refusal>, Failure> {
+        let mut look = Instant::now() + SLOW;
         while !flush_step(&self.producer) {
             self.producer.poll(Duration::ZERO);
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Err(Failure::Transaction(KafkaError::Flush(Code::OperationTimedOut)));
+            }
+            if now >= look {
+                let missing = self.missing(publication);
+                if !missing.is_empty() {
+                    return Ok(missing);
+                }
+                look = Instant::now() + SLOW;
             }
         }
         let failures = self.producer.context().take_failures();
@@ -279,6 +294,25 @@ impl<M> Publisher<M> {
             .map(|(place, code)| refusal(publication, *place, *code))
             .collect();
         if refusals.is_empty() { Err(Failure::Transaction(KafkaError::MessageProduction(*code))) } else { Ok(refusals) }
+    }
+
+    /// The outputs to topics that are not there any more. librdkafka knew them, and would wait for them to come back.
+    fn missing(&self, publication: &Publication<M>) -> Vec<Refusal> {
+        let places = || {
+            publication.records.iter().enumerate().flat_map(|(n, r)| r.outputs.outputs.iter().enumerate().map(move |o| (n, o)))
+        };
+        let topics: BTreeSet<&str> = places().map(|(_, (_, output))| &*output.topic).collect();
+        let is_missing = |topic: &&str| {
+            let metadata = self.consumer.fetch_metadata(Some(topic), SLOW);
+            metadata.is_ok_and(|m| {
+                m.topics().iter().any(|t| t.name() == *topic && t.error().is_some_and(|e| Code::from(e) == MISSING))
+            })
+        };
+        let missing: BTreeSet<&str> = topics.into_iter().filter(is_missing).collect();
+        places()
+            .filter(|(_, (_, output))| missing.contains(&*output.topic))
+            .map(|(record, (output, _))| Refusal { record, output, code: MISSING })
+            .collect()
     }
 
     /// True if it is certain that nothing of the transaction took effect.

@@ -270,3 +270,42 @@ impl<S: ConditionalStore> Shared<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Position;
+
+    #[test]
+    fn of_outputs_refused_for_their_size_the_largest_of_each_topic_is_to_blame() {
+        let outputs: &[&[(&str, usize)]] =
+            &[&[("dlq", 10), ("replies", 30)], &[("replies", 900)], &[("replies", 40), ("dlq", 20)]];
+        let output = |(topic, size): &(&str, usize)| Output {
+            kind: OutputKind::Reply,
+            topic: (*topic).into(),
+            partition: None,
+            key: None,
+            value: Some(vec![0; *size].into()),
+            headers: Vec::new(),
+        };
+        let records: Vec<_> = (0..)
+            .zip(outputs)
+            .map(|(offset, outputs)| Finished {
+                at: Position { partition: 0, offset },
+                outputs: Outputs { outputs: outputs.iter().map(output).collect(), memo: () },
+            })
+            .collect();
+        let refusal = |record, output, code| Refusal { record, output, code };
+        let size = Code::MessageSizeTooLarge;
+        // Refused, and to blame.
+        let table: &[(&[Refusal], &[(usize, usize)])] = &[
+            (&[refusal(0, 1, size), refusal(1, 0, size), refusal(2, 0, size)], &[(1, 0)]),
+            (&[refusal(0, 0, size), refusal(0, 1, size), refusal(2, 0, size), refusal(2, 1, size)], &[(2, 1), (2, 0)]),
+            (&[refusal(0, 0, Code::UnknownTopic), refusal(2, 1, Code::UnknownTopic)], &[(0, 0), (2, 1)]),
+        ];
+        for (refusals, expected) in table {
+            let got: Vec<_> = culprits(&records, refusals).iter().map(|r| (r.record, r.output)).collect();
+            assert_eq!(got, *expected, "{refusals:?}");
+        }
+    }
+}

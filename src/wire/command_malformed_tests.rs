@@ -31,8 +31,9 @@ const SCHEMA_OVERHEAD: usize = 4096;
 const PER_HEADER_BYTE: usize = 4;
 const HEADERS_OVERHEAD: usize = 1024;
 
-/// What came of the cases.
+/// What came of the cases, and how many; and the most bytes that a byte of a schema took.
 type Verdicts = BTreeMap<&'static str, u64>;
+const LARGEST: &str = "bytes for a byte of a schema";
 
 #[test]
 fn whatever_comes_is_read_or_refused_and_takes_no_memory_out_of_proportion() {
@@ -46,6 +47,7 @@ fn whatever_comes_is_read_or_refused_and_takes_no_memory_out_of_proportion() {
         run(seed, &mut verdicts);
         drop(reproduce);
     }
+    println!("most {LARGEST}: {}", verdicts.remove(LARGEST).unwrap_or_default());
     println!("{} cases: {verdicts:#?}", verdicts.values().sum::<u64>());
     let expected = ["read", "truncated", "left over", "number", "length", "boolean", "utf-8", "branch", "symbol", "block"];
     let expected = expected.iter().chain(&["schema read", "schema unusable", "schema unknown", "headers"]);
@@ -97,6 +99,8 @@ fn run(seed: u64, verdicts: &mut Verdicts) {
         let (parsed, bytes) = allocated(|| WriterSchema::parse(&schema));
         let bound = PER_SCHEMA_BYTE * schema.len() + SCHEMA_OVERHEAD;
         assert!(bytes <= bound, "{bytes} bytes for {} of {schema}", schema.len());
+        let largest = verdicts.entry(LARGEST).or_default();
+        *largest = (*largest).max((bytes.saturating_sub(SCHEMA_OVERHEAD) / schema.len().max(1)) as u64);
         *verdicts.entry(schema_verdict(&parsed, &schema)).or_default() += 1;
         let Ok(parsed) = parsed else { continue };
         for _ in 0..BODIES_EACH {

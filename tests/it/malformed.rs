@@ -11,9 +11,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-const RECORDS: usize = 100_000;
-/// As many as are sent in one go.
-const PORTION: usize = 10_000;
+/// Somewhat more, for some of the damage leaves a command that can be read, and some are meant to be.
+const RECORDS: usize = 110_000;
+const MALFORMED: usize = 100_000;
+/// They are sent in so many goes.
+const PORTIONS: usize = 10;
 /// One of so many is a command as it should be.
 const COMMANDS: usize = 40;
 const KEYS: usize = 64;
@@ -221,10 +223,10 @@ fn a_hundred_thousand_malformed_records_are_on_the_dlq_as_they_came_and_leave_no
     let start = Instant::now();
     let mut sent = Vec::new();
     let mut middle = 0;
-    for (n, portion) in cases.chunks(PORTION).enumerate() {
+    for (n, portion) in cases.chunks(RECORDS / PORTIONS).enumerate() {
         let drafts: Vec<_> = portion.iter().map(|c| c.draft.clone()).collect();
         sent.extend(world.send_all(&drafts));
-        if n + 1 == RECORDS / PORTION / 2 {
+        if n + 1 == PORTIONS / 2 {
             until_done(&world, RECORDS / 2);
             middle = memory_mib(&processor, "in the middle");
         }
@@ -279,7 +281,7 @@ fn check(world: &World, cases: &[Case], sent: &[Sent]) {
     }
     assert!(dead.is_empty(), "nobody sent {dead:?}");
     println!("{} dead letters, {readable} readable, {} replies", cases.len() - readable, replies.len());
-    assert!(readable > RECORDS / COMMANDS && readable < RECORDS / 4, "{readable} were readable");
+    assert!(readable > RECORDS / COMMANDS && cases.len() - readable >= MALFORMED, "{readable} were readable");
 }
 
 /// Under each key they lie in the order in which they came; `dead` is in the order of the topic.
