@@ -297,15 +297,13 @@ mod tests {
             .collect();
         let refusal = |record, output, code| Refusal { record, output, code };
         let size = Code::MessageSizeTooLarge;
-        // Refused, and to blame.
-        let table: &[(&[Refusal], &[(usize, usize)])] = &[
-            (&[refusal(0, 1, size), refusal(1, 0, size), refusal(2, 0, size)], &[(1, 0)]),
-            (&[refusal(0, 0, size), refusal(0, 1, size), refusal(2, 0, size), refusal(2, 1, size)], &[(2, 1), (2, 0)]),
-            (&[refusal(0, 0, Code::UnknownTopic), refusal(2, 1, Code::UnknownTopic)], &[(0, 0), (2, 1)]),
-        ];
-        for (refusals, expected) in table {
-            let got: Vec<_> = culprits(&records, refusals).iter().map(|r| (r.record, r.output)).collect();
-            assert_eq!(got, *expected, "{refusals:?}");
-        }
+        let check = |refused: &[Refusal], to_blame: &[(usize, usize)]| {
+            let got: Vec<_> = culprits(&records, refused).iter().map(|r| (r.record, r.output)).collect();
+            assert_eq!(got, to_blame, "{refused:?}");
+        };
+        check(&[refusal(0, 1, size), refusal(1, 0, size), refusal(2, 0, size)], &[(1, 0)]);
+        check(&[refusal(0, 0, size), refusal(0, 1, size), refusal(2, 0, size), refusal(2, 1, size)], &[(2, 1), (2, 0)]);
+        let missing = Code::UnknownTopic;
+        check(&[refusal(0, 0, missing), refusal(2, 1, missing)], &[(0, 0), (2, 1)]);
     }
 }

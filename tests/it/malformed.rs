@@ -136,12 +136,12 @@ impl Corpus {
 
 /// Recursive, deep, exponential, with names defined twice, in odd namespaces, or not the type that we can read.
 fn hostile_schemas() -> Vec<Json> {
-    let command =
-        |fields: Json| json!({"type": "record", "name": "UpdateCustomerCustomName", "namespace": "crm.v1", "fields": fields});
+    let record = |name: &str, fields: Json| json!({"type": "record", "name": name, "namespace": "crm.v1", "fields": fields});
+    let command = |fields| record("UpdateCustomerCustomName", fields);
     let deep = (0..60).fold(json!("int"), |inner, _| json!({"type": "array", "items": inner}));
     let doubling = (0..40).fold(json!("boolean"), |inner, n| {
-        let name = format!("D{n}");
-        json!({"type": "record", "name": name, "fields": [{"name": "a", "type": inner}, {"name": "b", "type": if n == 0 { json!("int") } else { json!(format!("crm.v1.D{}", n - 1)) }}]})
+        let again = if n == 0 { json!("int") } else { json!(format!("D{}", n - 1)) };
+        record(&format!("D{n}"), json!([{"name": "a", "type": inner}, {"name": "b", "type": again}]))
     });
     let mut renamed = registry::command_schema("UpdateCustomerSegment");
     renamed["namespace"] = "crm".into();
@@ -167,7 +167,7 @@ struct Case {
 fn case(n: usize, corpus: &Corpus, customers: &[Entity], random: &mut Random) -> Case {
     let correlation = unique("c");
     let key = format!("key-{}", random.below(KEYS));
-    if n % COMMANDS == 0 {
+    if n.is_multiple_of(COMMANDS) {
         let customer = &customers[random.below(customers.len())];
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), &n.to_string()).key(key);
         return Case { draft: draft.header("correlation-id", &correlation), correlation, readable: Some(true) };
@@ -178,7 +178,7 @@ fn case(n: usize, corpus: &Corpus, customers: &[Entity], random: &mut Random) ->
         draft = draft.without_key();
     }
     // Those that may be readable are answered in any case; of the others every fourth asks for a reply.
-    if !certain || n % 4 == 0 {
+    if !certain || n.is_multiple_of(4) {
         draft = draft.header("correlation-id", &correlation);
     }
     Case { draft, correlation, readable: certain.then_some(false) }
@@ -286,15 +286,14 @@ fn check(world: &World, cases: &[Case], sent: &[Sent]) {
 
 /// Under each key they lie in the order in which they came; `dead` is in the order of the topic.
 fn check_order(dead: &[Arc<Record>]) {
-    let mut last: HashMap<&[u8], (i32, i64)> = HashMap::new();
+    let mut last: HashMap<&[u8], i64> = HashMap::new();
     let mut partitions: HashMap<&[u8], HashSet<i32>> = HashMap::new();
     for letter in dead {
         let Some(key) = letter.key.as_deref() else { continue };
-        let offset: i64 = letter.text("__connect.errors.offset").expect("is there").parse().expect("a number");
+        let offset = letter.text("__connect.errors.offset").expect("is there").parse().expect("a number");
         partitions.entry(key).or_default().insert(letter.partition);
-        if let Some((_, before)) = last.insert(key, (letter.partition, offset)) {
-            assert!(before < offset, "{letter:?} comes after offset {before} of its key");
-        }
+        let before = last.insert(key, offset);
+        assert!(before.is_none_or(|before| before < offset), "{letter:?} comes after offset {before:?} of its key");
     }
     assert!(partitions.len() == KEYS && partitions.values().all(|p| p.len() == 1), "each key in one partition: {partitions:?}");
 }
