@@ -369,7 +369,7 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
                     assert!(before.is_none_or(|b| b < offset), "seed {seed}: {offset} is published after {before:?} of its lane");
                 }
             }
-            _ => (),
+            _ => flow.try_held(),
         }
     }
 }
@@ -392,7 +392,6 @@ fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut
             let mut records = transaction.records;
             let refused = if records.is_empty() { Vec::new() } else { vec![records.swap_remove(random.below(records.len()))] };
             flow.aborted(records, refused);
-            flow.try_held();
         }
     }
     committed
