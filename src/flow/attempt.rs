@@ -49,6 +49,21 @@ pub struct Refusal {
     pub record: usize,
     /// The output's place in the record's.
     pub output: usize,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why the broker does not take an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It is larger than its topic allows.
+    TooLarge,
+    /// Its topic is not there, or the partition.
+    Missing,
+    /// We may not write to its topic.
+    Denied,
+    /// It breaks another rule of its topic.
+    Invalid,
 }
 
 /// Why a call did not succeed.

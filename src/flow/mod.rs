@@ -155,7 +155,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     pub fn finish_run(&mut self, lane: LaneId, results: Vec<Finished<O>>) {
         self.lanes.finish(lane);
         for result in results {
-            self.batches.push(result);
+            self.batches.push(lane, result);
         }
     }
 
@@ -187,19 +187,21 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
 
     /// The transaction was committed; it carried `records` records.
     pub fn committed(&mut self, records: usize) {
-        self.publishing = false;
-        self.open -= records;
-        self.partitions.values_mut().for_each(|p| p.offsets.commit());
+        self.ended(records, Vec::new());
     }
 
-    /// Nothing of the transaction took effect. `records` are tried again, `refused` alone.
+    fn ended(&mut self, committed: usize, again: Vec<Finished<O>>) {
+        self.publishing = false;
+        self.open -= committed;
+        self.partitions.values_mut().for_each(|p| p.offsets.commit());
+        self.batches.ended(again, Vec::new());
+    }
+
+    /// Nothing of the transaction took effect. `records` are tried again, `refused` alone and before what follows in their lanes.
     pub fn aborted(&mut self, records: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
         self.publishing = false;
         self.partitions.values_mut().for_each(|p| p.offsets.abort());
-        self.batches.put_back(records);
-        for record in refused {
-            self.batches.hold(record);
-        }
+        self.batches.ended(records, refused);
     }
 
     /// Whether the transaction was committed is told by what the coordinator has `now`. Answers the records that were;
@@ -211,8 +213,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         for record in &not_done {
             self.partition(record.at.partition).offsets.reopen(record.at.offset);
         }
-        self.committed(done.len());
-        self.batches.put_back(not_done);
+        self.ended(done.len(), not_done);
         done
     }
 
@@ -277,7 +278,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         self.lanes.running()
     }
 
-    /// Records that the broker refused.
+    /// Records that the broker refused, and those behind them in their lanes.
     pub fn held(&self) -> usize {
         self.batches.held()
     }

@@ -85,7 +85,7 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
         epoch: Epoch,
         records: Vec<Finished<O>>,
         verdict: Verdict,
-        redirect: impl FnMut(&mut O, usize) -> bool,
+        redirect: impl FnMut(&mut Finished<O>, Refusal) -> bool,
     ) -> Vec<Finished<O>> {
         let Some(flow) = self.flow(epoch) else {
             return if verdict == Verdict::Committed { records } else { Vec::new() };
@@ -121,11 +121,11 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
 fn sort<O>(
     mut records: Vec<Finished<O>>,
     refusals: &[Refusal],
-    mut redirect: impl FnMut(&mut O, usize) -> bool,
+    mut redirect: impl FnMut(&mut Finished<O>, Refusal) -> bool,
 ) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
     let mut alone = BTreeSet::new();
     for refusal in refusals {
-        if !redirect(&mut records[refusal.record].outputs, refusal.output) {
+        if !redirect(&mut records[refusal.record], *refusal) {
             alone.insert(refusal.record);
         }
     }

@@ -243,26 +243,83 @@ fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
     for (records, bytes, sizes, expected) in table {
         let mut batches = Batches::new(*records, *bytes);
         for (n, size) in (0..).zip(*sizes) {
-            batches.push(Finished { at: at(n), outputs: *size });
+            batches.push(0, Finished { at: at(n), outputs: *size });
         }
         let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take().len()).filter(|n| *n > 0)).collect();
         assert_eq!(got, *expected, "at most {records} records and {bytes} bytes of {sizes:?}");
     }
 }
 
+/// A record of lane 0 to 9 for each of 0 to 9, 10 to 19, …
+fn finish(batches: &mut Batches<usize>, offsets: impl IntoIterator<Item = i64>) {
+    for n in offsets {
+        batches.push(n.unsigned_abs() % 10, Finished { at: at(n), outputs: 1 });
+    }
+}
+
+/// Takes a transaction; of it, records with `refused` offsets are refused (then nothing of it takes effect).
+fn transact(batches: &mut Batches<usize>, refused: &[i64]) -> Vec<i64> {
+    let records = batches.take();
+    let offsets = records.iter().map(|r| r.at.offset).collect();
+    let (refused, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| refused.contains(&r.at.offset));
+    let again = if refused.is_empty() { Vec::new() } else { others };
+    batches.ended(again, refused);
+    offsets
+}
+
 #[test]
 fn a_refused_record_is_tried_alone_and_only_when_its_time_has_come() {
-    let record = |n: i64| Finished { at: at(n), outputs: 1 };
-    let mut batches = Batches::new(10, 10);
-    batches.hold(record(0));
-    batches.put_back(vec![record(1), record(2)]);
-    batches.push(record(3));
-    let offsets = |b: &mut Batches<usize>| b.take().iter().map(|r| r.at.offset).collect::<Vec<_>>();
+    let mut batches = Batches::new(100, 100);
+    finish(&mut batches, [1, 2, 3]);
+    assert_eq!(transact(&mut batches, &[2]), [1, 2, 3]);
+    assert_eq!(transact(&mut batches, &[]), [1, 3]);
+    assert_eq!((transact(&mut batches, &[]), batches.held()), (vec![], 1));
+    finish(&mut batches, [4]);
     batches.try_held();
-    assert_eq!(offsets(&mut batches), [0]);
-    assert_eq!(offsets(&mut batches), [1, 2, 3]);
-    batches.hold(record(0));
-    assert!(offsets(&mut batches).is_empty());
+    assert_eq!(transact(&mut batches, &[2]), [2]);
+    assert_eq!((transact(&mut batches, &[]), batches.held()), (vec![4], 1));
+    batches.try_held();
+    assert_eq!((transact(&mut batches, &[]), batches.held()), (vec![2], 0));
+}
+
+#[test]
+fn what_follows_a_refused_record_in_its_lane_waits_behind_it_and_the_other_lanes_go_on() {
+    let mut batches = Batches::new(4, 100);
+    // In the same transaction (11), behind it (21), and finished later (31).
+    finish(&mut batches, [2, 1, 11, 12, 21, 22]);
+    assert_eq!(transact(&mut batches, &[1]), [2, 1, 11, 12]);
+    finish(&mut batches, [31, 32]);
+    assert_eq!((transact(&mut batches, &[]), batches.held()), (vec![2, 12, 22, 32], 4));
+    batches.try_held();
+    assert_eq!(transact(&mut batches, &[1]), [1]);
+    batches.try_held();
+    assert_eq!(transact(&mut batches, &[]), [1]);
+    assert_eq!(transact(&mut batches, &[]), [11, 21, 31], "as soon as the first went through");
+}
+
+#[test]
+fn those_held_are_tried_in_turn_and_one_after_another_as_soon_as_one_goes_through() {
+    let mut batches = Batches::new(100, 100);
+    finish(&mut batches, [1, 2, 3]);
+    transact(&mut batches, &[1, 2, 3]);
+    let mut tried = Vec::new();
+    for _ in 0..4 {
+        batches.try_held();
+        tried.extend(transact(&mut batches, &[1, 2, 3]));
+    }
+    tried.sort_unstable();
+    tried.dedup();
+    assert_eq!((tried, transact(&mut batches, &[])), (vec![1, 2, 3], vec![]));
+    // A transaction that fails for another reason is no refusal.
+    batches.try_held();
+    let tried = batches.take();
+    let offset = tried[0].at.offset;
+    batches.ended(tried, Vec::new());
+    assert_eq!(transact(&mut batches, &[offset]), [offset], "again, and at once");
+    batches.try_held();
+    let mut published: Vec<_> = std::iter::from_fn(|| transact(&mut batches, &[]).first().copied()).collect();
+    published.sort_unstable();
+    assert_eq!(published, [1, 2, 3]);
 }
 
 #[test]
@@ -308,13 +365,16 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
     let mut unread: VecDeque<i64> = log.iter().copied().filter(|o| coordinator.offset.is_none_or(|c| *o >= c)).collect();
     let mut running = Vec::new();
     let mut in_lane: BTreeMap<u64, i64> = BTreeMap::new();
+    let (mut lanes, mut published): (BTreeMap<i64, u64>, BTreeMap<u64, i64>) = Default::default();
     for _ in 0..random.below(400) {
         match random.below(6) {
             0 | 1 if flow.has_room() => {
                 let Some(offset) = unread.pop_front() else { continue };
                 if flow.deliver(at(offset)) == Delivery::New {
                     assert!(!answered.contains_key(&offset), "seed {seed}: {offset} is processed though it was answered");
-                    flow.admit(at(offset), random.next() % 6, Names((random.next() % 2) as u32));
+                    let lane = random.next() % 6;
+                    lanes.insert(offset, lane);
+                    flow.admit(at(offset), lane, Names((random.next() % 2) as u32));
                 }
             }
             2 | 3 => running.extend(flow.next_run()),
@@ -326,19 +386,27 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
                 }
                 flow.finish_run(run.lane, run.commands.into_iter().map(|(at, _)| Finished { at, outputs: 1 }).collect());
             }
-            5 => publish(random, &mut flow, coordinator, answered),
-            _ => (),
+            5 => {
+                for offset in publish(random, &mut flow, coordinator) {
+                    *answered.entry(offset).or_default() += 1;
+                    let before = published.insert(lanes[&offset], offset);
+                    assert!(before.is_none_or(|b| b < offset), "seed {seed}: {offset} is published after {before:?} of its lane");
+                }
+            }
+            _ => flow.try_held(),
         }
     }
 }
 
-fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut Committed, answered: &mut BTreeMap<i64, usize>) {
-    let Some(transaction) = flow.next_transaction() else { return };
+/// The offsets of what was committed.
+fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut Committed) -> Vec<i64> {
+    let Some(transaction) = flow.next_transaction() else { return Vec::new() };
     let commit = random.below(4) > 0;
+    let mut committed = Vec::new();
     if commit {
         let offset = &transaction.offsets[0];
         *coordinator = Committed { offset: Some(offset.offset), metadata: offset.metadata.clone() };
-        transaction.records.iter().for_each(|r| *answered.entry(r.at.offset).or_default() += 1);
+        committed.extend(transaction.records.iter().map(|r| r.at.offset));
     }
     match (commit, random.below(3)) {
         (_, 0) => drop(flow.uncertain(transaction.records, &[(0, coordinator.clone())])),
@@ -346,9 +414,9 @@ fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut
         (false, 1) => flow.aborted(transaction.records, Vec::new()),
         (false, _) => {
             let mut records = transaction.records;
-            let refused = records.pop().into_iter().collect();
+            let refused = if records.is_empty() { Vec::new() } else { vec![records.swap_remove(random.below(records.len()))] };
             flow.aborted(records, refused);
-            flow.try_held();
         }
     }
+    committed
 }

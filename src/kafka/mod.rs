@@ -4,6 +4,7 @@
 
 pub mod consumer;
 pub mod publisher;
+mod refusals;
 pub mod reply_topics;
 
 use crate::config;

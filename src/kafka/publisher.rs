@@ -5,16 +5,20 @@
 //! librdkafka's errors are told apart.
 
 use super::consumer::{self, CommandConsumer, Generation};
+use super::refusals::{culprits, refusal, why};
 use super::{Headers, Output, Outputs, StartFault};
 use crate::fail_points::FailPoint;
 use crate::flow::OffsetCommit;
-use crate::flow::attempt::{Failure, Refusal, Step, Verdict};
+use crate::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::stream::Epoch;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +30,10 @@ const TRANSACTION: Duration = Duration::from_secs(9);
 const INIT: Duration = Duration::from_secs(15);
 /// Between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
+/// Outputs that take longer than this to deliver may be for a topic that has vanished; and how long asking for it may take.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long an abort may take in one go; librdkafka goes on where it was.
+const ABORT_STEP: Duration = Duration::from_millis(50);
 /// How long to wait in one go for the producer's queue to empty.
 const FLUSH_STEP_MS: i32 = 20;
 
@@ -74,7 +82,8 @@ pub fn start<M: Send + 'static>(
 ) -> Result<Publishing<M>, StartFault> {
     let (publications, inbox) = publication_channel();
     let (verdicts, published) = verdict_channel();
-    let publisher = Publisher { producer: create(&config)?, config, consumer, topic: topic.into(), verdicts };
+    let publisher =
+        Publisher { producer: create(&config)?, config, consumer, topic: topic.into(), refusals: BTreeSet::new(), verdicts };
     let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(&inbox))?;
     Ok(Publishing { publications, published, thread })
 }
@@ -130,6 +139,8 @@ struct Publisher<M> {
     config: ClientConfig,
     consumer: Arc<CommandConsumer>,
     topic: String,
+    /// The outputs of the transaction under way that the broker does not take.
+    refusals: BTreeSet<Refusal>,
     verdicts: mpsc::UnboundedSender<Published<M>>,
 }
 
@@ -166,25 +177,25 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Sends all outputs, even if some are refused at once.
-    fn produce(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+    /// Sends all outputs, even if librdkafka, knowing the broker's mind, refuses some at once: topics that are missing.
+    fn produce(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         self.producer.context().take_failures();
+        self.refusals.clear();
         self.producer.begin_transaction().map_err(failure)?;
-        let mut refusals = Vec::new();
         let mut place = 0;
         for finished in &publication.records {
             for output in &finished.outputs.outputs {
                 match self.send(output, place, deadline) {
                     Ok(()) => (),
-                    Err(error) => match error.rdkafka_error_code() {
-                        Some(code) if is_refusal(code) => refusals.push(refusal(publication, place, code)),
-                        _ => return Err(failure(error)),
+                    Err(error) => match error.rdkafka_error_code().and_then(why) {
+                        Some(why) => _ = self.refusals.insert(refusal(&publication.records, place, why)),
+                        None => return Err(failure(error)),
                     },
                 }
                 place += 1;
             }
         }
-        if refusals.is_empty() { Ok(()) } else { Err(Failure::Refused(refusals)) }
+        Ok(())
     }
 
     fn send(&self, output: &Output, place: usize, deadline: Instant) -> Result<(), KafkaError> {
@@ -205,19 +216,48 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Waits until all outputs are delivered, or the broker has refused some.
-    fn flush(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+    /// Waits until all outputs are delivered or refused.
+    fn flush(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+        let mut look = Instant::now() + SLOW;
         while !flush_step(&self.producer) {
             self.producer.poll(Duration::ZERO);
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Err(failure(KafkaError::Flush(Code::OperationTimedOut)));
+            }
+            if now >= look {
+                self.refusals.extend(self.missing(publication));
+                if !self.refusals.is_empty() {
+                    break;
+                }
+                look = Instant::now() + SLOW;
             }
         }
         let failures = self.producer.context().take_failures();
-        let Some((_, code)) = failures.first() else { return Ok(()) };
-        let refused = failures.iter().filter(|(_, code)| is_refusal(*code));
-        let refusals: Vec<_> = refused.map(|(place, code)| refusal(publication, *place, *code)).collect();
-        Err(if refusals.is_empty() { failure(KafkaError::MessageProduction(*code)) } else { Failure::Refused(refusals) })
+        let refused = failures.iter().filter_map(|(place, code)| Some((*place, why(*code)?)));
+        self.refusals.extend(refused.map(|(place, why)| refusal(&publication.records, place, why)));
+        match failures.first() {
+            _ if !self.refusals.is_empty() => Err(Failure::Refused(culprits(&publication.records, &self.refusals))),
+            Some((_, code)) => Err(failure(KafkaError::MessageProduction(*code))),
+            None => Ok(()),
+        }
+    }
+
+    /// The outputs to topics that are not there any more. librdkafka knew them, and would wait for them to come back.
+    fn missing(&self, publication: &Publication<M>) -> Vec<Refusal> {
+        let places = || {
+            publication.records.iter().enumerate().flat_map(|(n, r)| r.outputs.outputs.iter().enumerate().map(move |o| (n, o)))
+        };
+        let topics: BTreeSet<&str> = places().map(|(_, (_, output))| &*output.topic).collect();
+        let is_missing = |topic: &&str| {
+            let metadata = self.consumer.fetch_metadata(Some(topic), SLOW);
+            let is_it =
+                |t: &MetadataTopic| t.name() == *topic && t.error().map(Code::from) == Some(Code::UnknownTopicOrPartition);
+            metadata.is_ok_and(|m| m.topics().iter().any(is_it))
+        };
+        let missing: BTreeSet<&str> = topics.into_iter().filter(is_missing).collect();
+        let to_missing = places().filter(|(_, (_, output))| missing.contains(&*output.topic));
+        to_missing.map(|(record, (output, _))| Refusal { record, output, why: Why::Missing }).collect()
     }
 
     fn send_offsets(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
@@ -231,8 +271,11 @@ impl<M> Publisher<M> {
     }
 
     fn abort(&self) -> Result<(), Failure> {
-        self.producer.poll(Duration::ZERO);
-        let aborted = retrying(Instant::now() + TRANSACTION, || self.producer.abort_transaction(TRANSACTION));
+        // librdkafka drops what was not delivered yet, and waits for the reports of that to be taken: by this very thread.
+        let aborted = retrying(Instant::now() + TRANSACTION, || {
+            self.producer.poll(Duration::ZERO);
+            self.producer.abort_transaction(ABORT_STEP)
+        });
         self.producer.poll(Duration::ZERO);
         aborted.map_err(failure)
     }
@@ -302,20 +345,6 @@ fn reach_after(step: &Step) {
     }
 }
 
-fn refusal<M>(publication: &Publication<M>, place: usize, code: Code) -> Refusal {
-    let mut output = place;
-    for (record, finished) in publication.records.iter().enumerate() {
-        let outputs = &finished.outputs.outputs;
-        if let Some(refused) = outputs.get(output) {
-            let (topic, at) = (&refused.topic, finished.at);
-            tracing::error!(%topic, partition = at.partition, offset = at.offset, %code, "the broker refuses an output");
-            return Refusal { record, output };
-        }
-        output -= outputs.len();
-    }
-    unreachable!("the place was counted through the same records")
-}
-
 /// What an error of the transaction as a whole says.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failure(error: KafkaError) -> Failure {
@@ -346,24 +375,6 @@ fn flush_step(producer: &TransactionalProducer) -> bool {
     use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
     // SAFETY: the pointer is the live producer's; rd_kafka_flush may be called from any thread.
     unsafe { rd_kafka_flush(producer.client().native_ptr(), FLUSH_STEP_MS) == RD_KAFKA_RESP_ERR_NO_ERROR }
-}
-
-/// Errors of the broker about one record or one topic, which stay however often the record is sent.
-fn is_refusal(code: Code) -> bool {
-    matches!(
-        code,
-        Code::MessageSizeTooLarge
-            | Code::InvalidMessageSize
-            | Code::InvalidMessage
-            | Code::InvalidRecord
-            | Code::PolicyViolation
-            | Code::InvalidTopic
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-            | Code::TopicAuthorizationFailed
-            | Code::InvalidTimestamp
-    )
 }
 
 fn requires_abort(error: &KafkaError) -> bool {

@@ -7,6 +7,8 @@ use crate::config;
 use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::Transaction;
+use crate::flow::attempt::{Refusal, Why};
+use crate::flow::batch::Finished;
 use crate::kafka::{Output, OutputKind, Outputs};
 use crate::store::ConditionalStore;
 use crate::store::claims::Decided;
@@ -68,18 +70,33 @@ impl Topics {
 
     /// Where an output goes that the broker refuses: a reply to a topic of the CRM's choice to the default one, one to a
     /// partition of the CRM's choice to any. False: nowhere else.
-    pub fn redirect(&self, output: &mut Output, metrics: &Metrics) -> bool {
+    pub fn redirect<M>(&self, record: &mut Finished<Outputs<M>>, refusal: Refusal, metrics: &Metrics) -> bool {
+        let (at, output) = (record.at, &mut record.outputs.outputs[refusal.output]);
         metrics.outputs_refused.of(self.label(output)).inc();
-        if output.kind == OutputKind::Reply && output.topic != self.replies {
+        let topic = output.topic.clone();
+        let (redirected, what_now) = if output.kind == OutputKind::Reply && output.topic != self.replies {
             metrics.reply_topics_refused.inc();
             output.topic = self.replies.clone();
             output.partition = None;
-            return true;
-        }
-        let redirected = output.kind == OutputKind::Reply && output.partition.take().is_some();
-        if redirected {
+            (true, "the reply goes to the default topic")
+        } else if output.kind == OutputKind::Reply && output.partition.take().is_some() {
             metrics.reply_partitions_ignored.inc();
-        }
+            (true, "the reply goes to another partition")
+        } else {
+            (
+                false,
+                "its record is held, with those that follow it in its lane, and tried again every few seconds; nothing is lost",
+            )
+        };
+        tracing::error!(
+            %topic,
+            error = what(refusal.why),
+            way_out = way_out(refusal.why),
+            command_topic = %self.commands,
+            command_partition = at.partition,
+            command_offset = at.offset,
+            "the broker refuses an output: {what_now}"
+        );
         redirected
     }
 
@@ -90,6 +107,26 @@ impl Topics {
             OutputKind::Transaction => OutputTopic::Transactions,
             OutputKind::DeadLetter => OutputTopic::Dlq,
         }
+    }
+}
+
+/// What is wrong with an output, in words.
+pub fn what(why: Why) -> &'static str {
+    match why {
+        Why::TooLarge => "it is too large",
+        Why::Missing => "the topic or its partition is missing",
+        Why::Denied => "writing to the topic is not allowed",
+        Why::Invalid => "it breaks a rule of the topic",
+    }
+}
+
+/// What an operator can do about it.
+fn way_out(why: Why) -> &'static str {
+    match why {
+        Why::TooLarge => "raise the topic's max.message.bytes",
+        Why::Missing => "make the topic, `setup` does it",
+        Why::Denied => "grant the right to write to the topic",
+        Why::Invalid => "see what the topic's configuration demands of records",
     }
 }
 

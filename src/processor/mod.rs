@@ -10,7 +10,7 @@ mod lane;
 
 use crate::config::Config;
 use crate::domain::Timestamp;
-use crate::flow::attempt::Verdict;
+use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::lanes::LaneId;
 use crate::flow::stream::{Epoch, Stream};
@@ -28,7 +28,7 @@ use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use answer::{Memo, Topics};
 use intake::{Intake, Job};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
@@ -99,6 +99,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stream: Stream::new(limits),
         draining: None,
         stopping: Stopping::No,
+        refusing: BTreeMap::new(),
         orders,
         publications,
         runs: HashMap::new(),
@@ -158,6 +159,8 @@ struct Processor<S> {
     stream: Stream<Job, Outputs<Memo>, Generation>,
     draining: Option<Draining>,
     stopping: Stopping,
+    /// The topics that refused outputs since nothing was held.
+    refusing: BTreeMap<Arc<str>, Why>,
     orders: std_mpsc::Sender<Order>,
     publications: std_mpsc::Sender<Publication<Memo>>,
     /// The runs of the present assignment.
@@ -255,10 +258,14 @@ impl<S: ConditionalStore> Processor<S> {
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
+        if let Verdict::Refused(refusals) = &verdict {
+            let topic = |r: &Refusal| records[r.record].outputs.outputs[r.output].topic.clone();
+            self.refusing.extend(refusals.iter().map(|r| (topic(r), r.why)));
+        }
         // However it ended, the lowest incomplete record may be another one now.
         self.intake.stir();
         let (topics, metrics) = (&self.shared.topics, &self.metrics);
-        let redirect = |record: &mut Outputs<Memo>, output: usize| topics.redirect(&mut record.outputs[output], metrics);
+        let redirect = |record: &mut Finished<Outputs<Memo>>, refusal| topics.redirect(record, refusal, metrics);
         let done = self.stream.published(epoch, records, verdict, redirect);
         self.shared.count(&done, (self.shared.clock)());
         self.forget_unless_assigned();
@@ -276,6 +283,7 @@ impl<S: ConditionalStore> Processor<S> {
             // While the store is away they would go on for ever, and every assignment would add more.
             self.runs.drain().for_each(|(_, run)| run.abort());
             self.metrics.partitions_assigned.set(0);
+            self.tell_held(0);
             self.metrics.consumer_lag.forget_all();
         }
     }
@@ -286,8 +294,24 @@ impl<S: ConditionalStore> Processor<S> {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
             self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
-            self.metrics.records_held.set(gauge(flow.held()));
+            let held = flow.held();
+            self.tell_held(held);
         }
+    }
+
+    fn tell_held(&mut self, held: usize) {
+        if held > 0 {
+            let topics: Vec<_> = self.refusing.iter().map(|(topic, why)| format!("{topic} ({})", answer::what(*why))).collect();
+            let topics = topics.join(", ");
+            self.health.warn(Some(format!("{held} records are held, because the broker refuses what is written to {topics}")));
+        } else if !self.refusing.is_empty() {
+            self.refusing.clear();
+            self.health.warn(None);
+            if self.metrics.records_held.get() > 0 {
+                tracing::info!("the broker takes all outputs again; no records are held any more");
+            }
+        }
+        self.metrics.records_held.set(gauge(held));
     }
 
     fn report_lag(&self, ends: &[(Partition, i64)]) {

@@ -94,7 +94,8 @@ async fn livez(State(health): State<Arc<Health>>) -> Response {
 async fn readyz(State(health): State<Arc<Health>>) -> Response {
     let obstacles = health.obstacles();
     let status = if obstacles.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": obstacles.is_empty(), "obstacles": obstacles }))).into_response()
+    (status, Json(json!({ "ready": obstacles.is_empty(), "obstacles": obstacles, "warnings": health.warnings() })))
+        .into_response()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whether this process is alive, and whether it is ready: shared by who knows and who asks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A processor's loop that has not come round for so long is taken for stuck. Longer than each wait of its own, a drain at a
@@ -15,6 +16,7 @@ pub struct Health {
     registry_up: AtomicBool,
     group_joined: AtomicBool,
     draining: AtomicBool,
+    warning: Mutex<Option<String>>,
     /// Milliseconds from `started` to the last time that the processor's loop came round; 0 before the first.
     last_beat: AtomicU64,
 }
@@ -34,6 +36,7 @@ impl Health {
             registry_up: AtomicBool::new(false),
             group_joined: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            warning: Mutex::default(),
             last_beat: AtomicU64::new(0),
         }
     }
@@ -61,6 +64,16 @@ impl Health {
     /// The process is shutting down.
     pub fn set_draining(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// What an operator must mend though the process takes commands; None if there is nothing.
+    pub fn warn(&self, warning: Option<String>) {
+        *self.warning.lock().unwrap_or_else(PoisonError::into_inner) = warning;
+    }
+
+    /// What was warned of last.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warning.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// The processor's loop came round.

@@ -322,3 +322,7 @@ mod tests;
 #[cfg(test)]
 #[path = "command_random_tests.rs"]
 mod random_tests;
+
+#[cfg(test)]
+#[path = "command_malformed_tests.rs"]
+mod malformed_tests;

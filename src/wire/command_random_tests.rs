@@ -15,25 +15,25 @@ const BODIES: usize = 4;
 const DAMAGES: usize = 60;
 
 /// `SplitMix64`: good enough, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap()
     }
 
-    fn coin(&mut self) -> bool {
+    pub fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 
@@ -41,17 +41,17 @@ impl Random {
         (0..self.below(5)).map(|_| self.pick(&['a', '0', ' ', 'ä', '€', '\u{0}', '𝄞'])).collect()
     }
 
-    fn long(&mut self) -> i64 {
+    pub fn long(&mut self) -> i64 {
         let shift = self.below(64);
         self.next().cast_signed() >> shift
     }
 }
 
 /// Makes a schema, and values for it.
-struct Writer<'a> {
-    random: &'a mut Random,
+pub(super) struct Writer<'a> {
+    pub random: &'a mut Random,
     /// Makes the names of types unique.
-    types: usize,
+    pub types: usize,
 }
 
 impl Writer<'_> {
@@ -100,7 +100,7 @@ impl Writer<'_> {
         self.nullable(one)
     }
 
-    fn command_schema(&mut self, use_case: UseCaseName) -> Value {
+    pub fn command_schema(&mut self, use_case: UseCaseName) -> Value {
         let reference_fields = json!([
             { "name": "before", "type": self.any_schema(1) },
             { "name": "refId", "type": self.text_schema() },
@@ -122,7 +122,7 @@ impl Writer<'_> {
         json!({ "type": "record", "name": use_case.record(), "namespace": "crm.v1", "fields": fields })
     }
 
-    fn value(&mut self, schema: &Schema) -> Avro {
+    pub fn value(&mut self, schema: &Schema) -> Avro {
         let random = &mut *self.random;
         match schema {
             Schema::Null => Avro::Null,
@@ -151,7 +151,7 @@ impl Writer<'_> {
 }
 
 /// What of a record as apache-avro has it makes a command.
-fn command_of(use_case: UseCaseName, record: &Avro) -> RawCommand {
+pub(super) fn command_of(use_case: UseCaseName, record: &Avro) -> RawCommand {
     fn field<'a>(record: &'a Avro, name: &str) -> Option<&'a Avro> {
         let Avro::Record(fields) = record else { panic!("{record:?} is no record") };
         let (_, value) = fields.iter().find(|(n, _)| n == name)?;
@@ -188,13 +188,13 @@ impl Read for Strict<'_> {
     }
 }
 
-fn apache_decode(schema: &Schema, body: &[u8]) -> Result<Avro, String> {
+pub(super) fn apache_decode(schema: &Schema, body: &[u8]) -> Result<Avro, String> {
     let mut reader = Strict(body);
     let value = GenericDatumReader::builder(schema).build().unwrap().read_value(&mut reader).map_err(|e| e.to_string())?;
     if reader.0.is_empty() { Ok(value) } else { Err("bytes are left over".into()) }
 }
 
-fn damage(random: &mut Random, body: &[u8]) -> Vec<u8> {
+pub(super) fn damage(random: &mut Random, body: &[u8]) -> Vec<u8> {
     let mut damaged = body.to_vec();
     for _ in 0..=random.below(3) {
         let at = random.below(damaged.len() + 1);

@@ -1,13 +1,13 @@
 //! Which call of a transaction follows which.
 
 use crate::flow::attempt::Failure::{Abortable, Refused, Stale, Unknown};
-use crate::flow::attempt::{Failure, Refusal, Step, Verdict};
+use crate::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 
 const OK: Result<(), Failure> = Ok(());
 const CALLS: [Step; 4] = [Step::Produce, Step::Flush, Step::SendOffsets, Step::Commit];
 
 fn refusals() -> Vec<Refusal> {
-    vec![Refusal { record: 1, output: 0 }]
+    vec![Refusal { record: 1, output: 0, why: Why::Missing }]
 }
 
 /// The step after these results.

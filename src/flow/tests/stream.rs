@@ -1,7 +1,7 @@
 //! One assignment after another: what is under way when one ends, and what becomes of a transaction's records.
 
 use super::{Names, at};
-use crate::flow::attempt::{Refusal, Verdict};
+use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::offsets::{Committed, Delivery};
 use crate::flow::stream::Stream;
@@ -38,7 +38,7 @@ fn next(stream: &mut Tested) -> Vec<i64> {
 fn the_verdict_on_a_transaction_says_what_is_done_and_what_is_tried_again() {
     // The verdict on offsets 0, 1 and 2; can refused outputs go elsewhere; known to be committed; tried next; after that.
     type Row = (Verdict, bool, &'static [i64], &'static [i64], &'static [i64]);
-    let refused = |record| Verdict::Refused(vec![Refusal { record, output: 0 }]);
+    let refused = |record| Verdict::Refused(vec![Refusal { record, output: 0, why: Why::Missing }]);
     let table: &[Row] = &[
         (Verdict::Committed, false, &[0, 1, 2], &[], &[]),
         (Verdict::Aborted, false, &[], &[0, 1, 2], &[]),
@@ -70,12 +70,12 @@ fn the_verdict_on_a_transaction_says_what_is_done_and_what_is_tried_again() {
 #[test]
 fn only_the_refused_outputs_are_sent_elsewhere_and_a_record_with_one_that_can_t_be_is_held() {
     let (mut stream, transaction) = publishing(&[0, 1, 2]);
-    let refusals = [(0, 3), (1, 0), (1, 1)].map(|(record, output)| Refusal { record, output });
+    let refusals = [(0, 3), (1, 0), (1, 1)].map(|(record, output)| Refusal { record, output, why: Why::Missing });
     let mut asked = Vec::new();
-    stream.published(1, transaction.records, Verdict::Refused(refusals.to_vec()), |outputs, output| {
-        *outputs += 10;
-        asked.push(output);
-        output != 0
+    stream.published(1, transaction.records, Verdict::Refused(refusals.to_vec()), |record, refusal| {
+        record.outputs += 10;
+        asked.push(refusal.output);
+        refusal.output != 0
     });
     assert_eq!(asked, [3, 0, 1]);
     let flow = stream.flow(1).expect("still ours");

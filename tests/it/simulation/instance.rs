@@ -267,7 +267,9 @@ impl Instance {
             self.intake.waiting.stir();
         }
         let defect = self.defect;
-        let done = self.stream.published(epoch, records, verdict, |outputs, output| redirect(outputs, output, defect));
+        let done = self
+            .stream
+            .published(epoch, records, verdict, |record, refusal| redirect(&mut record.outputs, refusal.output, defect));
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }

@@ -6,7 +6,7 @@ use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};
 use super::group::Membership;
 use super::outputs::Outputs;
 use crm_processor::flow::OffsetCommit;
-use crm_processor::flow::attempt::{Failure, Refusal, Step, Verdict};
+use crm_processor::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::stream::Epoch;
 use crm_processor::store::simulated::Random;
@@ -163,7 +163,7 @@ impl Publisher {
                 match answer {
                     Ok(()) => {}
                     // Heard of when all are flushed.
-                    Err(Denied::Refused) => refused.push(Refusal { record: next.0, output: next.1 }),
+                    Err(Denied::Refused) => refused.push(Refusal { record: next.0, output: next.1, why: Why::Missing }),
                     Err(denied) => return answered(Err(denied)),
                 }
                 next.1 += 1;

@@ -1,0 +1,93 @@
+//! Outputs that the broker does not take: which errors say so, and who of those refused together is to blame.
+
+use super::Outputs;
+use crate::flow::attempt::{Refusal, Why};
+use crate::flow::batch::Finished;
+use bytes::Bytes;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is wrong with an output, for errors of the broker about one record or one topic: these stay however often the record
+/// is sent. None for all others.
+pub fn why(code: Code) -> Option<Why> {
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => Some(Why::TooLarge),
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Some(Why::Missing),
+        Code::TopicAuthorizationFailed => Some(Why::Denied),
+        Code::InvalidMessage | Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTopic | Code::InvalidTimestamp => {
+            tracing::warn!(%code, "the broker refuses an output");
+            Some(Why::Invalid)
+        }
+        _ => None,
+    }
+}
+
+/// The refusal of the output at a place, counted through the outputs of all records.
+pub fn refusal<M>(records: &[Finished<Outputs<M>>], place: usize, why: Why) -> Refusal {
+    let mut output = place;
+    for (record, finished) in records.iter().enumerate() {
+        let outputs = finished.outputs.outputs.len();
+        if output < outputs {
+            return Refusal { record, output, why };
+        }
+        output -= outputs;
+    }
+    unreachable!("the place was counted through the same records")
+}
+
+/// The refusals, each once, without those that only shared a batch with one that is too large: the broker refuses the whole
+/// batch. The largest of a topic is the one; if others are too large, too, that shows when the rest is tried again.
+pub fn culprits<M>(records: &[Finished<Outputs<M>>], refusals: &BTreeSet<Refusal>) -> Vec<Refusal> {
+    let output = |r: &Refusal| &records[r.record].outputs.outputs[r.output];
+    let size = |r: &Refusal| output(r).key.as_ref().map_or(0, Bytes::len) + output(r).value.as_ref().map_or(0, Bytes::len);
+    let (too_large, mut culprits): (Vec<Refusal>, Vec<Refusal>) = refusals.iter().partition(|r| r.why == Why::TooLarge);
+    culprits.dedup_by_key(|r| (r.record, r.output));
+    let mut largest: BTreeMap<&str, Refusal> = BTreeMap::new();
+    for refusal in too_large {
+        let largest = largest.entry(&output(&refusal).topic).or_insert(refusal);
+        if size(&refusal) > size(largest) {
+            *largest = refusal;
+        }
+    }
+    culprits.extend(largest.into_values());
+    culprits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Position;
+    use crate::kafka::{Output, OutputKind};
+
+    #[test]
+    fn of_outputs_refused_for_their_size_the_largest_of_each_topic_is_to_blame() {
+        let outputs: &[&[(&str, usize)]] =
+            &[&[("dlq", 10), ("replies", 30)], &[("replies", 900)], &[("replies", 40), ("dlq", 20)]];
+        let output = |(topic, size): &(&str, usize)| Output {
+            kind: OutputKind::Reply,
+            topic: (*topic).into(),
+            partition: None,
+            key: None,
+            value: Some(vec![0; *size].into()),
+            headers: Vec::new(),
+        };
+        let records: Vec<_> = (0..)
+            .zip(outputs)
+            .map(|(offset, outputs)| Finished {
+                at: Position { partition: 0, offset },
+                outputs: Outputs { outputs: outputs.iter().map(output).collect(), memo: () },
+            })
+            .collect();
+        let refusal = |record, output, why| Refusal { record, output, why };
+        let size = Why::TooLarge;
+        let check = |refused: &[Refusal], to_blame: &[(usize, usize)]| {
+            let got: Vec<_> =
+                culprits(&records, &refused.iter().copied().collect()).iter().map(|r| (r.record, r.output)).collect();
+            assert_eq!(got, to_blame, "{refused:?}");
+        };
+        check(&[refusal(0, 1, size), refusal(1, 0, size), refusal(2, 0, size)], &[(1, 0)]);
+        check(&[refusal(0, 0, size), refusal(0, 1, size), refusal(2, 0, size), refusal(2, 1, size)], &[(2, 1), (2, 0)]);
+        let missing = Why::Missing;
+        check(&[refusal(0, 0, missing), refusal(2, 1, missing)], &[(0, 0), (2, 1)]);
+    }
+}

@@ -1,0 +1,162 @@
+//! A bug in the middle of things: fail points make the processor panic while it decides commands whose request id contains
+//! a certain text. Whoever asked gets what is stored, or a stored 500; everybody else notices nothing.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, unique};
+use crate::inbox::Record;
+use crate::ledger::Ledger;
+use crate::world::{Processor, World};
+use std::sync::Arc;
+
+/// Panics before a command is decided, and after its outcome was stored.
+const FAIL_POINTS: (&str, &str) = ("FAILPOINTS", "deciding=return(early);decided=return(late)");
+
+/// An installation with entities, and what was sent to it.
+struct Buggy {
+    world: World,
+    customers: Vec<Entity>,
+    account: Entity,
+    correlations: Vec<String>,
+}
+
+impl Buggy {
+    fn set_up(name: &str) -> Option<Self> {
+        let world = World::set_up(name, |_| {})?;
+        let customers: Vec<_> = (0..20).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
+        let account = Entity::new(Kind::Account, "ACTIVE");
+        world.import(&[&customers[..], std::slice::from_ref(&account)].concat());
+        Some(Self { world, customers, account, correlations: Vec::new() })
+    }
+
+    fn start(&self) -> Processor {
+        self.world.start_with(&unique("slot"), &[FAIL_POINTS])
+    }
+
+    /// Sends commands all at once and waits for their replies.
+    fn ask_all(&mut self, drafts: Vec<Draft>) -> Vec<Arc<Record>> {
+        let correlations: Vec<_> = drafts.iter().map(|_| unique("c")).collect();
+        let drafts: Vec<_> = drafts.into_iter().zip(&correlations).map(|(d, c)| d.header("correlation-id", c)).collect();
+        self.correlations.extend(correlations);
+        self.world.ask_all(&drafts)
+    }
+
+    /// All that came out is as it should be, and so many commands ended in a 500.
+    fn close(&self, with_500: usize) -> Ledger {
+        let ledger = Ledger::close(&self.world, &self.correlations);
+        assert_eq!(ledger.with_status(500), with_500);
+        assert_eq!(ledger.with_status(200) + with_500, self.correlations.len());
+        ledger
+    }
+}
+
+/// Under the key of the customer, so in one lane.
+fn name(customer: &Entity, request: &str) -> Draft {
+    custom_name(request, &customer.by_ref_id(), request).key(&customer.ref_id)
+}
+
+fn statuses(replies: &[Arc<Record>]) -> Vec<u64> {
+    replies.iter().map(|r| r.body["statusCode"].as_u64().expect("is a number")).collect()
+}
+
+fn assert_internal_errors(replies: &[Arc<Record>], replayed: bool) {
+    for reply in replies {
+        let (body, code) = (&reply.body, "CASM-INTERNAL-ERROR");
+        assert_eq!((&body["statusCode"], &body["statusMessage"]), (&500.into(), &"Internal error".into()), "{reply:?}");
+        assert_eq!(body["errors"].as_array().map(Vec::len), Some(1), "{reply:?}");
+        assert_eq!((&body["errors"][0]["code"], &body["replayed"]), (&code.into(), &replayed.into()), "{reply:?}");
+        assert!(body["businessTransaction"].is_null(), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_command_that_panics_before_it_is_decided_gets_a_stored_500_and_never_takes_effect() {
+    let Some(mut buggy) = Buggy::set_up("panic-before") else { return };
+    let processor = buggy.start();
+    let (customer, account, wanted) = (buggy.customers[0].clone(), buggy.account.clone(), unique("a"));
+    let renamed = |request: &str| rename(Kind::Account, request, &account.by_ref_id(), &wanted).key(&account.ref_id);
+    let (early, early_rename) = (unique("early"), unique("early"));
+    let replies = buggy.ask_all(vec![name(&customer, &early), renamed(&early_rename)]);
+    assert_internal_errors(&replies, false);
+    // The same requests in records of their own, then others for the same change, all in the same lanes.
+    let duplicates = vec![name(&customer, &early), renamed(&early_rename)];
+    let replies = buggy.ask_all(duplicates.clone());
+    assert_internal_errors(&replies, true);
+    let replies = buggy.ask_all(vec![name(&customer, &unique("r"))]);
+    assert_eq!(statuses(&replies), [200]);
+    assert!(processor.metric("crm_panics_total") >= 2, "counted");
+    assert!(processor.metric("crm_commands_total{status=\"500\",use_case=\"updateAccountExternalId\"}") >= 1);
+    assert!(processor.log().contains("a bug: a panic"), "{}", processor.log_tail());
+    processor.until_ready();
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
+
+    // Without the bug the request stays refused: the CRM was told so.
+    let processor = buggy.world.run();
+    let replies = buggy.ask_all(duplicates);
+    assert_internal_errors(&replies, true);
+    let replies = buggy.ask_all(vec![name(&customer, &unique("r")), renamed(&unique("r"))]);
+    assert_eq!(statuses(&replies), [200, 200], "a new request can do it");
+    assert_eq!(processor.metric("crm_panics_total"), 0);
+    let ledger = buggy.close(6);
+    let changes: Vec<_> = ledger.transactions.values().map(Vec::len).collect();
+    assert_eq!(changes.iter().sum::<usize>(), 3, "nothing of the others took effect");
+}
+
+#[test]
+fn a_command_that_panics_after_its_outcome_was_stored_is_answered_with_it() {
+    let Some(mut buggy) = Buggy::set_up("panic-after") else { return };
+    let processor = buggy.start();
+    let (customer, account) = (buggy.customers[0].clone(), buggy.account.clone());
+    let late = name(&customer, &unique("late"));
+    let late_rename = rename(Kind::Account, &unique("late"), &account.by_external_id(), &unique("a")).key(&account.ref_id);
+    let replies = buggy.ask_all(vec![late.clone(), late_rename.clone(), name(&customer, &unique("r"))]);
+    assert_eq!(statuses(&replies), [200; 3]);
+    assert!(replies.iter().all(|r| r.body["replayed"] == false), "{replies:?}");
+    let duplicates = buggy.ask_all(vec![late, late_rename]);
+    assert!(duplicates.iter().all(|r| r.body["statusCode"] == 200 && r.body["replayed"] == true), "{duplicates:?}");
+    assert!(processor.metric("crm_panics_total") >= 2, "counted");
+    processor.until_ready();
+    let ledger = buggy.close(0);
+    assert_eq!(ledger.transactions.values().map(Vec::len).sum::<usize>(), 3, "each change is published once");
+}
+
+#[test]
+fn in_a_lane_only_the_commands_that_panic_get_the_500_and_other_lanes_go_on() {
+    const COMMANDS: usize = 120;
+    let Some(mut buggy) = Buggy::set_up("panic-lane") else { return };
+    let kind = |n: usize| {
+        if n % 10 == 4 {
+            "early"
+        } else if n % 10 == 7 {
+            "late"
+        } else {
+            "r"
+        }
+    };
+    // Every other command is for one customer, so that they queue and are decided in runs; the others are everybody else's.
+    let customers = buggy.customers.clone();
+    let drafts: Vec<_> = (0..COMMANDS)
+        .flat_map(|n| [name(&customers[0], &unique(kind(n))), name(&customers[1 + n % (customers.len() - 1)], &unique("r"))])
+        .collect();
+    // They are there before the processor is, so that the runs are long.
+    let correlations: Vec<_> = drafts.iter().map(|_| unique("c")).collect();
+    let drafts: Vec<_> = drafts.into_iter().zip(&correlations).map(|(d, c)| d.header("correlation-id", c)).collect();
+    buggy.correlations = correlations;
+    let sent = buggy.world.send_all(&drafts);
+    let beside = sent.iter().skip(1).step_by(2).filter(|s| s.partition == sent[0].partition).count();
+    assert!(beside > 0, "there are other lanes in its partition");
+    let processor = buggy.start();
+    let ledger = buggy.close(COMMANDS / 10);
+    for (n, (draft, correlation)) in drafts.iter().zip(&buggy.correlations).enumerate() {
+        let expected = if n % 2 == 0 && kind(n / 2) == "early" { 500 } else { 200 };
+        let reply = &ledger.replies[correlation];
+        assert_eq!(reply.body["statusCode"], expected, "{draft:?}: {reply:?}");
+    }
+    let names: Vec<_> = ledger.transactions[&customers[0].ref_id].iter().map(|r| r.body["requestId"].clone()).collect();
+    let expected: Vec<_> = drafts.iter().step_by(2).map(Draft::request).filter(|r| !r.starts_with("early")).collect();
+    assert_eq!(names, expected, "in their order");
+    processor.until_ready();
+    let panics = processor.metric("crm_panics_total");
+    assert!(panics >= 2 * (COMMANDS / 10) as u64, "counted: {panics}");
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
+}

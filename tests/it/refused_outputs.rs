@@ -1,0 +1,202 @@
+//! Outputs that the broker refuses, because a topic has vanished or takes less than it did: what belongs to their key waits,
+//! everybody else goes on, and an operator can see what is wrong. When the topic takes it again, all is published: each
+//! output once, and in order under each key.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::inbox::{Inbox, Record};
+use crate::world::{LARGEST_RECORD, PARTITIONS, Processor, World};
+use crate::{servers, topics};
+use std::sync::Arc;
+
+/// More than a topic of [`SMALL`] takes.
+const BALLAST: usize = 20_000;
+const SMALL: usize = 8_000;
+
+fn world_with_customers(name: &str, count: usize) -> Option<(World, Vec<Entity>)> {
+    let world = World::set_up(name, |_| {})?;
+    let customers: Vec<_> = (0..count).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
+    world.import(&customers);
+    Some((world, customers))
+}
+
+fn rename_customer(customer: &Entity, name: &str) -> Draft {
+    custom_name(&unique("r"), &customer.by_ref_id(), name).key(&customer.ref_id)
+}
+
+fn unreadable(key: &str, correlation: &str) -> Draft {
+    Draft::raw(Some(correlation.as_bytes().to_vec())).key(key).header("correlation-id", correlation)
+}
+
+/// Commands under keys of their own are answered as ever.
+fn assert_others_go_on(world: &World, customers: &[Entity]) {
+    let commands: Vec<_> = customers.iter().map(|c| custom_name(&unique("r"), &c.by_ref_id(), "")).collect();
+    for reply in world.ask_all(&commands) {
+        assert_eq!(reply.body["statusCode"], 400, "an empty name is refused: {reply:?}");
+    }
+}
+
+/// What an operator sees while records are held.
+fn assert_held(processor: &Processor, count: u64, topic: &str) {
+    processor.until_metric("crm_records_held", count);
+    assert!(processor.metric("crm_outputs_refused_total") > 0);
+    let (status, body) = processor.get("/readyz");
+    assert!(status == 200 && body.contains(topic), "takes commands, and names {topic}: {status} {body}");
+    let log = processor.log();
+    let line = log.lines().find(|line| line.contains("held") && line.contains(topic));
+    let line = line.unwrap_or_else(|| panic!("no line names {topic}: {}", processor.log_tail()));
+    assert!(line.contains("command_partition") && line.contains("command_offset"), "{line}");
+}
+
+/// What an operator sees when all is well again.
+fn assert_nothing_held(processor: &Processor) {
+    processor.until_metric("crm_records_held", 0);
+    processor.until_metric("crm_consumer_lag_records", 0);
+    let (status, body) = processor.get("/readyz");
+    assert!(status == 200 && body.contains("\"warnings\":[]"), "{status} {body}");
+}
+
+/// The correlation ids of the replies, in the order of their partitions.
+fn correlations(replies: &[Arc<Record>]) -> Vec<&str> {
+    replies.iter().map(|r| r.text("correlation-id").expect("each has one")).collect()
+}
+
+/// The replies with a key, once there are so many.
+fn replies_under(world: &World, key: &str, count: usize) -> Vec<Arc<Record>> {
+    let is_reply = |r: &Arc<Record>| r.topic == world.replies && r.key.as_deref() == Some(key.as_bytes());
+    world.inbox.until(&format!("{count} replies under {key}"), |records| {
+        let replies: Vec<_> = records.iter().filter(|r| is_reply(r)).cloned().collect();
+        (replies.len() >= count).then_some(replies)
+    })
+}
+
+#[test]
+fn while_the_dlq_is_gone_dead_letters_are_held_and_the_others_go_on() {
+    let Some((world, customers)) = world_with_customers("no-dlq", 3) else { return };
+    let processor = world.run();
+    let before = unreadable(&unique("k"), &unique("c"));
+    world.ask(&before);
+
+    topics::delete(&world.dlq);
+    let key = customers[0].ref_id.clone();
+    let ids: Vec<_> = (0..4).map(|_| unique("c")).collect();
+    let good = rename_customer(&customers[0], "Ada").header("correlation-id", &ids[3]);
+    let mut drafts: Vec<_> = ids[..3].iter().map(|id| unreadable(&key, id)).collect();
+    drafts.push(good);
+    let keyless: Vec<_> = (0..3).map(|_| unreadable("", &unique("c")).without_key()).collect();
+    world.send_all(&[&drafts[..], &keyless[..]].concat());
+    assert_others_go_on(&world, &customers);
+    // The readable one, too: it waits behind those of its key.
+    assert_held(&processor, 7, &world.dlq);
+    assert_others_go_on(&world, &customers);
+
+    topics::create(world.kafka(), &[(&world.dlq, 3)], LARGEST_RECORD);
+    let replies = replies_under(&world, &key, 4);
+    assert_eq!(correlations(&replies), ids, "in the order of the commands, each once");
+    assert_nothing_held(&processor);
+    let dlq = Inbox::open(servers::kafka().expect("is up"), &[&world.dlq], &[]);
+    let dead = dlq.until("6 dead letters", |records| (records.len() >= 6).then(|| records.to_vec()));
+    assert_eq!(dead.len(), 6, "{dead:?}");
+    let under_key: Vec<_> = dead.into_iter().filter(|r| r.key.as_deref() == Some(key.as_bytes())).collect();
+    assert_eq!(correlations(&under_key), ids[..3], "in the order of the commands, each once");
+    for draft in &keyless {
+        assert_eq!(dlq.all(|r| r.value == draft.value()).len(), 1, "{draft:?}");
+    }
+    assert_eq!(world.transactions(&customers[0]).len(), 1);
+}
+
+#[test]
+fn while_the_transactions_topic_is_gone_changes_are_held_and_refusals_go_on() {
+    const CHANGES: usize = 5;
+    let Some((world, customers)) = world_with_customers("no-transactions", 4) else { return };
+    let processor = world.run();
+    world.ask_all(&customers.iter().map(|c| rename_customer(c, "before")).collect::<Vec<_>>());
+
+    topics::delete(&world.transactions);
+    let changes: Vec<_> = (0..CHANGES)
+        .flat_map(|n| {
+            customers[..2].iter().map(move |c| rename_customer(c, &n.to_string()).header("correlation-id", unique("c")))
+        })
+        .collect();
+    world.send_all(&changes);
+    assert_others_go_on(&world, &customers);
+    assert_held(&processor, 2 * CHANGES as u64, &world.transactions);
+    let dead = unreadable(&unique("k"), &unique("c"));
+    world.ask(&dead);
+    world.inbox.first("a dead letter meanwhile", |r| r.topic == world.dlq && r.key == dead.key);
+
+    topics::create(world.kafka(), &[(&world.transactions, 2)], LARGEST_RECORD);
+    for customer in &customers[..2] {
+        let replies = replies_under(&world, &customer.ref_id, CHANGES + 1);
+        let versions: Vec<_> = replies.iter().map(|r| r.body["businessTransaction"]["version"].as_u64()).collect();
+        assert_eq!(versions, (2..).map(Some).take(CHANGES + 1).collect::<Vec<_>>(), "in order, each once");
+    }
+    assert_nothing_held(&processor);
+    let published = Inbox::open(servers::kafka().expect("is up"), &[&world.transactions], &[&world.transactions]);
+    published.until("all changes", |records| (records.len() >= 2 * CHANGES).then_some(()));
+    for customer in &customers[..2] {
+        let records = published.all(|r| r.body["refId"] == customer.ref_id.as_str());
+        let versions: Vec<_> = records.iter().map(|r| r.body["version"].as_u64()).collect();
+        assert_eq!(versions, (3..).map(Some).take(CHANGES).collect::<Vec<_>>(), "in order, each once");
+    }
+}
+
+#[test]
+fn an_output_that_is_too_large_for_its_topic_is_held_until_the_limit_is_raised() {
+    let Some((world, customers)) = world_with_customers("limits", 4) else { return };
+    let processor = world.run();
+    world.ask_all(&customers.iter().map(|c| rename_customer(c, "before")).collect::<Vec<_>>());
+    topics::limit(&world.dlq, SMALL);
+    topics::limit(&world.replies, SMALL);
+
+    // A dead letter that is too large, and a reply that is so by its key.
+    let large = Draft::raw(Some(vec![b'x'; BALLAST]));
+    let long_key = format!("{}{}", unique("k"), "x".repeat(BALLAST));
+    let answered = rename_customer(&customers[0], "Ada").key(&long_key);
+    let behind = segment(&unique("r"), &customers[0].by_ref_id(), "ENTERPRISE").key(&long_key);
+    world.send_all(&[large.clone(), answered, behind]);
+    assert_others_go_on(&world, &customers);
+    assert_held(&processor, 3, &world.dlq);
+    assert_held(&processor, 3, &world.replies);
+    let small = unreadable(&unique("k"), &unique("c"));
+    world.ask(&small);
+    world.inbox.first("a small dead letter meanwhile", |r| r.topic == world.dlq && r.key == small.key);
+
+    topics::limit(&world.dlq, LARGEST_RECORD);
+    topics::limit(&world.replies, LARGEST_RECORD);
+    world.inbox.first("the dead letter", |r| r.topic == world.dlq && r.value == large.value());
+    let replies = replies_under(&world, &long_key, 2);
+    let versions: Vec<_> = replies.iter().map(|r| r.body["businessTransaction"]["version"].as_u64()).collect();
+    assert_eq!(versions, [Some(3), Some(4)], "in order, each once");
+    assert_nothing_held(&processor);
+    assert_eq!(world.transactions(&customers[0]).len(), 3);
+    assert_eq!(world.inbox.all(|r| r.topic == world.dlq).len(), 2, "each once");
+}
+
+#[test]
+fn a_reply_that_its_named_topic_refuses_goes_to_the_default_topic() {
+    let Some((world, customers)) = world_with_customers("named", 4) else { return };
+    let processor = world.run();
+    let named = |draft: Draft| draft.header("kafka_replyTopic", &world.other_replies);
+    let reply = world.ask(&named(rename_customer(&customers[0], "before")));
+    assert_eq!(reply.topic, world.other_replies);
+
+    topics::limit(&world.other_replies, SMALL);
+    let long_key = format!("{}{}", unique("k"), "x".repeat(BALLAST));
+    let commands =
+        [named(rename_customer(&customers[1], "large").key(&long_key)), named(rename_customer(&customers[2], "small"))];
+    let replies = world.ask_all(&commands);
+    assert_eq!([&replies[0].topic, &replies[1].topic], [&world.replies, &world.other_replies]);
+
+    topics::delete(&world.other_replies);
+    let account = Entity::new(Kind::Account, "ACTIVE");
+    world.import(std::slice::from_ref(&account));
+    let renamed = rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")).key(&account.ref_id);
+    let replies = world.ask_all(&[named(rename_customer(&customers[0], "gone")), named(renamed)]);
+    for reply in &replies {
+        assert_eq!((&reply.topic, &reply.body["statusCode"]), (&world.replies, &200.into()), "{reply:?}");
+    }
+    assert!(processor.metric("crm_reply_topics_refused_total") >= 3);
+    assert_eq!(processor.metric("crm_records_held"), 0, "nothing is held");
+    assert_eq!(processor.metric("crm_partitions_assigned"), u64::from(PARTITIONS.unsigned_abs()));
+    assert_eq!(world.transactions(&customers[1]).len(), 1);
+}
