@@ -89,8 +89,6 @@ pub struct Life {
     pub crm: Crm,
     pub instances: Vec<Instance>,
     next_id: TransactionalId,
-    /// Some outputs were refused at some time.
-    refusals: bool,
     pub seen: Seen,
     summary: Summary,
 }
@@ -128,7 +126,6 @@ impl Life {
             ticks: 0,
             instances: Vec::new(),
             next_id: 0,
-            refusals: false,
             seen: Seen::default(),
             summary: Summary::default(),
         }
@@ -204,7 +201,7 @@ impl Life {
 
     /// Everything must be as it should.
     pub fn end(mut self) -> Summary {
-        complete(self.seen.check(&self.broker.topic, &self.store, self.refusals, self.bug));
+        complete(self.seen.check(&self.broker.topic, &self.store, self.bug));
         self.summary.records = self.broker.topic.iter().map(Vec::len).sum();
         self.summary.steps = self.broker.now();
         while !self.instances.is_empty() {
@@ -257,7 +254,6 @@ impl Life {
     /// The outputs of some of the latest records are refused, until another time.
     fn refuse(&mut self) {
         self.broker.refusing.clear();
-        self.refusals = true;
         for partition in &self.broker.topic {
             let some = partition.iter().rev().take(6).map(|r| r.at).filter(|_| self.random.chance(500));
             self.broker.refusing.extend(some);
