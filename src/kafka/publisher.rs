@@ -366,11 +366,11 @@ fn retrying(deadline: Instant, operation: impl Fn() -> Result<(), KafkaError>) -
     }
 }
 
-/// Waits a moment for the producer's queue to empty; true if it is.
+/// Waits a moment for a producer's queue to empty; true if it is.
 ///
 /// rdkafka's own `flush` waits in steps of 100 ms of its event queue, which successful deliveries don't wake.
 #[allow(unsafe_code, reason = "rdkafka offers no other way to wait for librdkafka's queue")]
-fn flush_step(producer: &TransactionalProducer) -> bool {
+pub fn flush_step<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
     use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
     // SAFETY: the pointer is the live producer's; rd_kafka_flush may be called from any thread.
     unsafe { rd_kafka_flush(producer.client().native_ptr(), FLUSH_STEP_MS) == RD_KAFKA_RESP_ERR_NO_ERROR }
