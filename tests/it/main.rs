@@ -8,7 +8,7 @@
 
 mod acceptance;
 mod architecture;
-mod backlog;
+mod bench;
 mod command_line;
 mod conformance;
 mod cost;

@@ -2,7 +2,8 @@
 //! offsets, as bare librdkafka does it with the processor's own properties. A transaction takes what has arrived while the
 //! one before it was committed, as the processor's does. Runs in a process of its own.
 //!
-//! The clock runs from the first record to the last commit.
+//! The first record is copied by itself, for connections and metadata are a matter of starting. The clock runs from the second
+//! record to the last commit.
 
 use super::latency::Latency;
 use super::load::wait_until;
@@ -32,7 +33,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// What to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
-    /// How many records are on the topic; of single transactions: how many to make.
+    /// How many records to copy, beside the first one on the topic; of single transactions: how many to make.
     pub commands: u32,
     /// The most records in a transaction.
     pub transaction_cap: usize,
@@ -48,6 +49,7 @@ struct Copy<'a> {
 /// Copies all records of the command topic.
 pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
+    copy.commit(&[copy.first()?])?;
     let mut waiting = vec![copy.first()?];
     let start = Instant::now();
     let (mut copied, mut transactions, mut taken) = (0, 0, Vec::new());
@@ -71,6 +73,7 @@ pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
 pub fn measure_one(config: &Config, load: &Load, per_second: f64) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
     let record = vec![copy.first()?];
+    copy.commit(&record)?;
     let (_stop, stopped) = sync_channel(0);
     let start = Instant::now();
     let mut due = start;

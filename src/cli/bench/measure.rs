@@ -123,7 +123,7 @@ impl Bench {
             return worked.context(format!("case {}; of the processor, {}", case.name(), tails.join("\n")));
         }
         for processor in self.place.processors.drain(..) {
-            processor.stop().await;
+            processor.stop().await?;
         }
         bar.finish_and_clear();
         worked
@@ -258,7 +258,7 @@ impl Bench {
         let spinner = spinner("copy: Kafka alone");
         let mut runs = Vec::new();
         for _ in 0..self.options.runs {
-            let round = self.with_names(self.options.commands()).await?;
+            let round = self.with_names(self.options.commands() + 1).await?;
             let load = self.copy(&round, self.options.commands());
             runs.push(Part::Copy(load).run(&round).await?.line("copy"));
         }

@@ -170,7 +170,8 @@ impl Place {
     /// Takes everything away that was made.
     pub async fn close(mut self) -> anyhow::Result<()> {
         for processor in std::mem::take(&mut self.processors) {
-            processor.stop().await;
+            // Whatever it says: it is gone, and the run has its own error.
+            let _ = processor.stop().await;
         }
         let topics = self.delete_topics_and_groups().await;
         let store = match &self.store {

@@ -116,14 +116,21 @@ impl Processor {
         if tail.is_empty() { "it logged nothing".into() } else { format!("the end of its log:\n{}", tail.join("\n")) }
     }
 
-    /// Ends it: it leaves its group, unless it takes too long.
-    pub async fn stop(mut self) {
+    /// Ends it, and sees to it that it is gone.
+    ///
+    /// # Errors
+    /// It did not end in good order, so it may still be a member of its group.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         // Errors mean that it has ended already.
         let _ = kill_process(self.pid, Signal::CONT);
         let _ = kill_process(self.pid, Signal::TERM);
-        if timeout(STOP, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+        if let Ok(ended) = timeout(STOP, self.child.wait()).await {
+            let status = ended.context("the processor's end")?;
+            ensure!(status.success(), "the processor ended with {status}; {}", self.log_tail());
+            return Ok(());
         }
+        self.child.kill().await.context("the processor can't be killed")?;
+        bail!("the processor did not end within {} s of SIGTERM; {}", STOP.as_secs(), self.log_tail())
     }
 }
 
