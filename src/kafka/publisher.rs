@@ -418,7 +418,8 @@ fn offsets(topic: &str, commits: &[OffsetCommit]) -> Result<TopicPartitionList, 
     Ok(list)
 }
 
-fn to_headers(headers: &Headers) -> OwnedHeaders {
+/// Headers as rdkafka has them.
+pub fn to_headers(headers: &Headers) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
         owned.insert(Header { key, value: value.as_deref() })
     })

@@ -17,7 +17,7 @@ use super::cases::{Case, Kind, Step};
 use super::fleet;
 use super::latency::Latency;
 use super::part::Measured;
-use super::writes;
+use super::{samples, writes};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
 use crate::domain::external_id::ExternalId;
@@ -80,7 +80,7 @@ pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
     let customers = slots(&store, EntityType::Customer, needs.customers, load.cold).await?;
     let accounts = slots(&store, EntityType::Account, needs.accounts, load.cold).await?;
     let steps = load.case.steps(load.commands, load.entities);
-    let outcome = writes::sample_outcome();
+    let outcome = samples::outcome();
     let ceiling = Ceiling { store, load, outcome, customers, accounts, writes: AtomicUsize::new(0) };
     if ceiling.load.case == Case::Hot { ceiling.hot().await } else { Arc::new(ceiling).many(steps).await }
 }
@@ -89,7 +89,7 @@ pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
 pub async fn measure_one(config: &Config, load: Load, per_second: f64) -> anyhow::Result<Measured> {
     let store = ConfiguredStore::connect(&config.store).await?;
     let customers = slots(&store, EntityType::Customer, load.entities, false).await?;
-    let outcome = writes::sample_outcome();
+    let outcome = samples::outcome();
     let commands = load.commands;
     let load = Load { case: Case::Name, cold: false, ..load };
     let ceiling = Ceiling { store, outcome, customers, accounts: Vec::new(), writes: AtomicUsize::new(0), load };
@@ -235,10 +235,14 @@ fn somebody_else() -> anyhow::Error {
 async fn slots(store: &ConfiguredStore, entity_type: EntityType, count: u32, cold: bool) -> anyhow::Result<Vec<Mutex<Slot>>> {
     let read = |number| async move {
         let key = EntityKey { entity_type, ref_id: fleet::ref_id(entity_type, number) };
+        if cold && entity_type == EntityType::Customer {
+            let external_id = ExternalId::parse(&fleet::customer_id(number))?;
+            return anyhow::Ok(Mutex::new(Slot { key, external_id, statics: None }));
+        }
         let read = store.read_entity(key, &[], Consistency::Quorum).await?;
         let statics = read.statics.context("the entities were imported")?;
         let external_id = statics.entity.external_id.clone();
-        anyhow::Ok(Mutex::new(Slot { key, external_id, statics: (!cold).then_some(statics) }))
+        Ok(Mutex::new(Slot { key, external_id, statics: (!cold).then_some(statics) }))
     };
     stream::iter(0..count).map(read).buffered(READS).try_collect().await
 }

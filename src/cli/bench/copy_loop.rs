@@ -8,13 +8,14 @@
 use super::latency::Latency;
 use super::load::wait_until;
 use super::part::Measured;
+use super::samples;
 use crate::config::Config;
-use crate::kafka::publisher::flush_step;
+use crate::kafka::publisher::{flush_step, to_headers};
 use crate::kafka::{consumer_config, producer_config};
 use anyhow::{Context as _, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
+use rdkafka::message::{Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -22,9 +23,6 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// As large as a reply and a business transaction are with their values.
-const REPLY_BYTES: usize = 330;
-const TRANSACTION_BYTES: usize = 240;
 /// How long joining the group, a transaction, or a stall may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait for the first record of a transaction in one go.
@@ -40,10 +38,10 @@ pub struct Load {
 }
 
 struct Copy<'a> {
-    config: &'a Config,
     consumer: BaseConsumer,
     producer: BaseProducer,
-    filler: Vec<u8>,
+    /// For each command, to the topic of this name.
+    outputs: [(&'a str, Vec<u8>, OwnedHeaders); 2],
 }
 
 /// Copies all records of the command topic.
@@ -99,7 +97,13 @@ impl<'a> Copy<'a> {
         consumer.subscribe(&[&config.kafka.topics.commands])?;
         let producer: BaseProducer = producer_config(&config.kafka).create().context("a producer")?;
         producer.init_transactions(PATIENCE).context("the transaction coordinator")?;
-        Ok(Self { config, consumer, producer, filler: vec![b'x'; REPLY_BYTES.max(TRANSACTION_BYTES)] })
+        let topics = &config.kafka.topics;
+        let [reply, transaction] = samples::answers();
+        let outputs = [
+            (topics.replies.as_str(), reply.value, to_headers(&reply.headers)),
+            (topics.transactions.as_str(), transaction.value, to_headers(&transaction.headers)),
+        ];
+        Ok(Self { consumer, producer, outputs })
     }
 
     /// Waits for a record.
@@ -126,10 +130,10 @@ impl<'a> Copy<'a> {
     fn commit(&self, records: &[OwnedMessage]) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         self.producer.begin_transaction()?;
-        let topics = &self.config.kafka.topics;
         for record in records {
-            self.send(&topics.replies, record, REPLY_BYTES)?;
-            self.send(&topics.transactions, record, TRANSACTION_BYTES)?;
+            for output in &self.outputs {
+                self.send(record, output)?;
+            }
         }
         while !flush_step(&self.producer) {
             self.producer.poll(Duration::ZERO);
@@ -141,11 +145,8 @@ impl<'a> Copy<'a> {
         retrying(deadline, || self.producer.commit_transaction(PATIENCE))
     }
 
-    fn send(&self, topic: &str, record: &OwnedMessage, bytes: usize) -> anyhow::Result<()> {
-        let headers = ["correlation-id", "request-id"]
-            .into_iter()
-            .fold(OwnedHeaders::new(), |headers, key| headers.insert(Header { key, value: Some("r-12-12345") }));
-        let mut output = BaseRecord::to(topic).payload(&self.filler[..bytes]).headers(headers);
+    fn send(&self, record: &OwnedMessage, (topic, value, headers): &(&str, Vec<u8>, OwnedHeaders)) -> anyhow::Result<()> {
+        let mut output = BaseRecord::to(topic).payload(value).headers(headers.clone());
         output.key = record.key();
         loop {
             match self.producer.send(output) {

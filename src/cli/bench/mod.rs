@@ -4,6 +4,8 @@
 //! starting and joining the group are no part of what is measured, nor is writing the commands. The clock runs from when it
 //! goes on to the last reply. With a rate, each command has a time when it is due, and its latency counts from then.
 
+mod alone;
+mod bars;
 mod cases;
 mod ceiling;
 mod copy_loop;
@@ -14,6 +16,7 @@ mod measure;
 mod part;
 mod place;
 mod processor;
+mod samples;
 mod table;
 mod writes;
 
@@ -70,6 +73,7 @@ enum Only {
 
 /// What to measure, and where.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Options {
     /// The cases [default: all]
     #[arg(value_name = "CASE")]
@@ -98,7 +102,7 @@ struct Options {
     /// Send at a rate, commands a second, and measure latency [default: as a backlog]
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
-    /// Commands decided at once [default: the configuration's kafka.max_in_flight]
+    /// Commands decided at once [default: as configured]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: Option<u32>,
     /// Processors that share the work
@@ -139,7 +143,7 @@ fn prefix(text: &str) -> Result<String, String> {
 /// `crm-processor bench`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (options, only_ceiling) = match args.only {
-        Some(Only::Part(part)) => return part::run(part).await,
+        Some(Only::Part(part)) => return Box::pin(part::run(part)).await,
         Some(Only::Ceiling(options)) => (options, true),
         None => (args.options, false),
     };

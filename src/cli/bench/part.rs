@@ -68,7 +68,7 @@ impl Measured {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     let part: Part = serde_json::from_str(&args.part).context("what to do")?;
-    let measured = part.measure(&config).await?;
+    let measured = Box::pin(part.measure(&config)).await?;
     println!("{}", serde_json::to_string(&measured)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -90,15 +90,15 @@ impl Part {
     async fn measure(self, config: &Config) -> anyhow::Result<Measured> {
         let before = Usage::of("self")?;
         let measured = match self {
-            Self::Ceiling(load) => ceiling::measure(config, load).await?,
-            Self::OneWrite(load, per_second) => ceiling::measure_one(config, load, per_second).await?,
+            Self::Ceiling(load) => Box::pin(ceiling::measure(config, load)).await?,
+            Self::OneWrite(load, per_second) => Box::pin(ceiling::measure_one(config, load, per_second)).await?,
             Self::Copy(load) => blocking(config, move |config| copy_loop::measure(config, &load)).await?,
             Self::OneTransaction(load, per_second) => {
                 blocking(config, move |config| copy_loop::measure_one(config, &load, per_second)).await?
             }
         };
         let after = Usage::of("self")?;
-        Ok(Measured { cpu_seconds: (after.cpu - before.cpu).as_secs_f64(), peak_kib: after.peak_kib, ..measured })
+        Ok(Measured { cpu_seconds: after.cpu.saturating_sub(before.cpu).as_secs_f64(), peak_kib: after.peak_kib, ..measured })
     }
 
     fn name(&self) -> &'static str {

@@ -137,6 +137,12 @@ fn row(line: &Line) -> String {
     )
 }
 
+/// KiB as MiB.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+pub fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
