@@ -11,7 +11,7 @@
 //! | `duplicates` | one row and the statics; then the same again, which is refused, and the read that finds the outcome |
 //! | `hot` | one row and the statics, one write at a time; `bench ceiling` tries several rows in a write, too |
 //!
-//! For `skewed` and `hot` the processor may be faster: it folds commands for one entity into one write.
+//! For `skewed`, `hot` and `duplicates` the processor may be faster: it folds queued commands for one entity into one write.
 
 use super::cases::{Case, Kind, Step};
 use super::fleet;

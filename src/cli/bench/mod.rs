@@ -47,7 +47,7 @@ Columns: "the store alone" is the ceiling: the same conditional writes without K
 of its own before and after the case; with --cold with the reads that find the entity. "ratio" is commands/s by that. CPU and memory
 are those of the processor. Replies to a backlog are timed from when the processor begins with it, with --rate from when the command was
 due. copy: Kafka alone, records consumed and twice as many produced in transactions. one-lwt, one-transaction: these two alone, at
---rate. Beyond the names of the cases, skewed and hot can be above their ceiling: commands for one entity share a write.
+--rate. skewed, hot and duplicates can be above their ceiling: queued commands for one entity share a write.
 
 --embedded: librdkafka's mock of Kafka in this process and the embedded store in a folder. It measures the processor and this machine's
 disk (see --folder: a folder in memory syncs for nothing), not Kafka."#;
