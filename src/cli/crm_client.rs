@@ -186,7 +186,7 @@ impl Waiting {
     }
 }
 
-async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCaseName, u32>> {
+pub(super) async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCaseName, u32>> {
     let mut ids = HashMap::new();
     for use_case in UseCaseName::ALL {
         let subject = wire::command_subject(commands, *use_case);
@@ -198,7 +198,7 @@ async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashM
 }
 
 /// Ours, then the configured properties, then what keeps commands in their order.
-fn producer_config(kafka: &config::Kafka) -> ClientConfig {
+pub(super) fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("linger.ms", "0").set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS);
     config.extend(kafka.producer.iter().map(|(k, v)| (k.clone(), v.clone())));

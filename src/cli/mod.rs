@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Here everything is put together, errors become sentences with the way out,
 //! and exit codes are given: 0 fine, 1 failed, 2 wrong usage or configuration.
 
+mod bench;
 mod check;
 mod connect;
 mod crm_client;
@@ -63,6 +64,7 @@ enum Sub {
     Show(show::Args),
     Send(send::Args),
     Watch(watch::Args),
+    Bench(bench::Args),
 }
 
 /// Which configuration.
@@ -105,6 +107,7 @@ async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
         Sub::Show(args) => show::run(args).await,
         Sub::Send(args) => Box::pin(send::run(args)).await,
         Sub::Watch(args) => watch::run(args).await,
+        Sub::Bench(args) => Box::pin(bench::run(args)).await,
     }
 }
 

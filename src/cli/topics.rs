@@ -115,6 +115,29 @@ impl Cluster {
         }
     }
 
+    /// Deletes topics; those that aren't there are no error.
+    pub async fn delete_topics(&self, names: &[String]) -> anyhow::Result<()> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let results = self.admin.delete_topics(&names, &options()).await.context("the controller does not answer")?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                Err((topic, code)) => return Err(anyhow!("topic {topic} can't be deleted: {code}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a consumer group without members; one that isn't there is no error. False: it has members.
+    pub async fn delete_group(&self, name: &str) -> anyhow::Result<bool> {
+        let results = self.admin.delete_groups(&[name], &options()).await.context("the coordinator does not answer")?;
+        match results.into_iter().next() {
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => Ok(false),
+            Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => Err(anyhow!("group {name}: {code}")),
+            _ => Ok(true),
+        }
+    }
+
     /// What is not right about those of the topics that were there, each with the way out. The others count as `setup` makes
     /// them: asked about a topic that was just made, a broker may answer with its defaults.
     pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, String)>> {

@@ -79,7 +79,7 @@ pub const BATCHES: usize = 4;
 /// How long the processor may take in nothing before the partitions are paused.
 const PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(100);
-/// While some partition is paused, orders to resume it are looked for this often.
+/// While some partition is paused, orders to resume it are looked for this often; and at the end, whether it is closed.
 const POLL_PAUSED: Duration = Duration::from_millis(10);
 /// How long one attempt to learn what was committed may take.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -374,11 +374,15 @@ impl Intake {
     }
 
     /// Leaves the group, so that the others need not wait for the session to time out. Revokes, too.
+    ///
+    /// Closing waits for the coordinator's answer. Unsubscribing does not: the process may be gone before its request is sent.
     fn leave(&self) {
-        self.consumer.unsubscribe();
+        if let Err(error) = self.consumer.close_queue() {
+            tracing::warn!(%error, "the consumer group is left without a word");
+        }
         let deadline = Instant::now() + REVOKE_TIMEOUT;
-        while Instant::now() < deadline && self.consumer.assignment().is_ok_and(|a| a.count() > 0) {
-            let _ = self.consumer.poll(POLL);
+        while Instant::now() < deadline && !self.consumer.closed() {
+            let _ = self.consumer.poll(POLL_PAUSED);
         }
     }
 }

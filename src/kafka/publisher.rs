@@ -367,11 +367,11 @@ fn retrying(deadline: Instant, operation: impl Fn() -> Result<(), KafkaError>) -
     }
 }
 
-/// Waits a moment for the producer's queue to empty; true if it is.
+/// Waits a moment for a producer's queue to empty; true if it is.
 ///
 /// rdkafka's own `flush` waits in steps of 100 ms of its event queue, which successful deliveries don't wake.
 #[allow(unsafe_code, reason = "rdkafka offers no other way to wait for librdkafka's queue")]
-fn flush_step(producer: &TransactionalProducer) -> bool {
+pub fn flush_step<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
     use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
     // SAFETY: the pointer is the live producer's; rd_kafka_flush may be called from any thread.
     unsafe { rd_kafka_flush(producer.client().native_ptr(), FLUSH_STEP_MS) == RD_KAFKA_RESP_ERR_NO_ERROR }
@@ -401,7 +401,8 @@ fn offsets(topic: &str, commits: &[OffsetCommit]) -> Result<TopicPartitionList, 
     Ok(list)
 }
 
-fn to_headers(headers: &Headers) -> OwnedHeaders {
+/// Headers as rdkafka has them.
+pub fn to_headers(headers: &Headers) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
         owned.insert(Header { key, value: value.as_deref() })
     })

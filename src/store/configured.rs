@@ -44,6 +44,22 @@ impl ConfiguredStore {
             Backend::Embedded { .. } => Self::connect(config).await.map(drop),
         }
     }
+
+    /// Drops the keyspace, or removes the folder, with all that is in it. For a store that was made to be thrown away.
+    ///
+    /// # Errors
+    /// The database can't be reached, or does not let us.
+    pub async fn tear_down(config: &Store) -> Result<(), StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlStore::tear_down(&options(config, cql)).await,
+            Backend::Embedded { path } => match std::fs::remove_dir_all(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(StoreFault { operation: "tear_down", cause: format!("{}: {error}", path.display()) })
+                }
+                _ => Ok(()),
+            },
+        }
+    }
 }
 
 fn options(config: &Store, cql: &Cql) -> CqlOptions {

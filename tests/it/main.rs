@@ -10,6 +10,7 @@ mod acceptance;
 mod architecture;
 mod backlog;
 mod bugs;
+mod bench;
 mod command_line;
 mod conformance;
 mod cost;

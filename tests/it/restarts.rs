@@ -4,6 +4,9 @@ use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::ledger::Ledger;
 use crate::world::{Processor, World};
 use crate::{inbox, servers};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::time::Duration;
 
 const BACKLOG: usize = 3_000;
 /// How many replies there must be before the processor is disturbed: enough to be in the middle.
@@ -75,6 +78,23 @@ impl Backlog {
         assert_eq!(inbox::count(kafka, &[&self.world.replies]), BACKLOG, "replies");
         let changes: usize = ledger.transactions.values().map(Vec::len).sum();
         assert_eq!(inbox::count(kafka, &[&self.world.transactions]), changes, "business transactions");
+    }
+}
+
+/// Who ends without a word to the group keeps its partitions until the session times out.
+#[test]
+fn a_processor_that_is_told_to_stop_has_left_its_group_when_it_ends() {
+    const TIMES: usize = 6;
+    let Some(world) = World::set_up("leaving", |_| {}) else { return };
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", servers::kafka().expect("is up")).create().expect("a client");
+    for time in 1..=TIMES {
+        let processor = world.run();
+        processor.signal("TERM");
+        assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
+        let groups = client.fetch_group_list(Some(world.group()), Duration::from_secs(10)).expect("the broker answers");
+        let members: usize = groups.groups().iter().map(|group| group.members().len()).sum();
+        assert_eq!(members, 0, "after {time} of {TIMES} stops; {}", processor.log_tail());
     }
 }
 

@@ -53,6 +53,14 @@ impl CqlStore {
         schema::create(&options.open_session("setup").await?, options).await
     }
 
+    /// Drops the keyspace with all that is in it.
+    ///
+    /// # Errors
+    /// As for [`CqlStore::connect`], or we may not drop it.
+    pub async fn tear_down(options: &CqlOptions) -> Result<(), StoreFault> {
+        schema::drop_keyspace(&options.open_session("tear_down").await?, options).await
+    }
+
     async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, String> {
         let statement = match consistency {
             Consistency::Quorum => &read.quorum,

@@ -43,6 +43,10 @@ pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<()
     Ok(())
 }
 
+pub(super) async fn drop_keyspace(session: &Session, options: &CqlOptions) -> Result<(), StoreFault> {
+    run(session, format!("DROP KEYSPACE IF EXISTS {}", options.keyspace)).await
+}
+
 async fn exists(session: &Session, keyspace: &str) -> Result<bool, StoreFault> {
     let mut select = Statement::new("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?");
     // A local table: a quorum means nothing for it.

@@ -1,0 +1,92 @@
+//! One change as an example, in all forms that the parts alone need: they read, write and send what is as large as that of the
+//! processor.
+
+use crate::domain::command::{RequestId, UseCase, UseCaseName, fingerprint};
+use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::external_id::ExternalId;
+use crate::domain::rejection::Status;
+use crate::domain::transaction::{Change, Transaction};
+use crate::domain::update_customer_custom_name::{CustomName, UpdateCustomerCustomName};
+use crate::kafka::Headers;
+use crate::store::outcome::{Answer, Coordinates, Outcome};
+use crate::wire::answer::{Encoder, Reply};
+use crate::wire::headers::CommandHeaders;
+use uuid::Uuid;
+
+const NAME: &str = "Ann's Flowers no. 12-12345";
+const CORRELATION_ID: &str = "12345";
+/// Some instant, with as many digits as any.
+pub const SOME_TIME: i64 = 1_700_000_000_000;
+
+/// A record to be sent.
+pub struct Message {
+    /// Its value.
+    pub value: Vec<u8>,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+/// What is stored of a request that gave a customer a new name.
+pub fn outcome() -> Vec<u8> {
+    let use_case = UseCase::UpdateCustomerCustomName(UpdateCustomerCustomName(name()));
+    let (fingerprint, answer) = (fingerprint(&use_case, None), Answer::Changed(transaction()));
+    Outcome { fingerprint, record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
+}
+
+/// The reply and the business transaction of that request.
+pub fn answers() -> [Message; 2] {
+    let transaction = transaction();
+    let encoder = Encoder::new(1, 2);
+    let headers = CommandHeaders::parse([("correlation-id", Some(CORRELATION_ID.as_bytes()))]);
+    let reply = Reply {
+        correlation_id: Some(CORRELATION_ID),
+        request_id: Some(transaction.request_id.as_str()),
+        status: Status::Ok,
+        errors: &[],
+        replayed: false,
+        transaction: Some(&transaction),
+        processed_at: SOME_TIME,
+    };
+    let request_id = transaction.request_id.as_str();
+    [
+        Message { value: encoder.reply(&reply), headers: headers.reply(Some(request_id), Status::Ok) },
+        Message { value: encoder.transaction(&transaction), headers: headers.transaction(&transaction) },
+    ]
+}
+
+/// A request id.
+pub fn request() -> RequestId {
+    RequestId::parse("r-12-12345").expect("it is a request id")
+}
+
+/// Where a command stands.
+pub fn record() -> Coordinates {
+    Coordinates { topic: "crm-bench-01234567.12.commands".into(), partition: 10, offset: 12_345 }
+}
+
+fn transaction() -> Transaction {
+    let entity = Entity {
+        entity_type: EntityType::Customer,
+        ref_id: Uuid::from_u128(u128::MAX),
+        external_id: ExternalId::parse("c-12345").expect("it is an id"),
+        version: 10,
+        state: State::Active,
+        custom_name: Some(name()),
+        segment: None,
+        segment_valid_from: None,
+        parent: None,
+    };
+    Transaction {
+        use_case: UseCaseName::UpdateCustomerCustomName,
+        request_id: request(),
+        correlation_id: Some(CORRELATION_ID.into()),
+        occurred_at: SOME_TIME,
+        previous_version: 9,
+        changes: vec![Change { field: "customName".into(), old: Some(NAME.into()), new: Some(NAME.into()) }],
+        entity,
+    }
+}
+
+fn name() -> CustomName {
+    CustomName::parse(NAME).expect("it is a name")
+}

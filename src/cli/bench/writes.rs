@@ -1,0 +1,66 @@
+//! The writes of the ceiling: what the claim protocol would write, with outcomes of the same size, without deciding anything.
+
+use super::samples::{SOME_TIME, record, request};
+use crate::domain::command::UseCase;
+use crate::domain::external_id::ExternalId;
+use crate::domain::update_account_external_id::UpdateAccountExternalId;
+use crate::store::outcome::{ClaimBlob, ClaimingCommand, StoredClaim};
+use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, IdKey, LogRow};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a refusal is kept.
+const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A change of the entity: its statics, and a row for each request.
+pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> (ApplyWrite, EntityStatics) {
+    let mut after = before.clone();
+    after.entity.version += 1;
+    let row = |request_id| LogRow { request_id, changed_to: Some(after.entity.version), outcome: outcome.to_vec(), ttl: None };
+    let rows = requests.into_iter().map(row).collect();
+    let write = ApplyWrite { key: key(before), read: Some(before.entity.version), after: Some(after.clone()), rows };
+    (write, after)
+}
+
+/// The outcome of a rejected command: a row.
+pub fn refusal(before: &EntityStatics, request_id: String, outcome: &[u8]) -> ApplyWrite {
+    // A rejection has no after-image: about a third of a change's outcome.
+    let row = LogRow { request_id, changed_to: None, outcome: outcome[..outcome.len() / 3].to_vec(), ttl: Some(TTL) };
+    ApplyWrite { key: key(before), read: Some(before.entity.version), after: None, rows: vec![row] }
+}
+
+/// A rename onto an id that nobody ever had.
+pub fn rename(
+    before: &EntityStatics,
+    wanted: ExternalId,
+    request_id: String,
+    outcome: &[u8],
+) -> (ClaimWrite, ApplyWrite, EntityStatics) {
+    let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
+    let cause = ClaimBlob::Command(ClaimingCommand {
+        request_id: request(),
+        use_case: UseCase::UpdateAccountExternalId(UpdateAccountExternalId(wanted.clone())),
+        expected_version: None,
+        correlation_id: Some(SOME_TIME.to_string()),
+        record: record(),
+    });
+    let claim = Claim {
+        generation: 1,
+        owner: before.entity.ref_id,
+        epoch: before.epoch + 1,
+        claimed_by: request_id.clone(),
+        blob: StoredClaim { cause, held: BTreeMap::new() }.encode(),
+        previous_owners: Vec::new(),
+        refused: None,
+    };
+    let (mut write, mut after) = change(before, vec![request_id], outcome);
+    after.entity.external_id = wanted;
+    after.epoch += 1;
+    after.generation = 1;
+    write.after = Some(after.clone());
+    (ClaimWrite { id, replaces: None, claim }, write, after)
+}
+
+fn key(statics: &EntityStatics) -> EntityKey {
+    EntityKey { entity_type: statics.entity.entity_type, ref_id: statics.entity.ref_id }
+}

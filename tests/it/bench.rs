@@ -1,0 +1,176 @@
+//! `bench`, with a few hundred commands: its lines have the promised shape, what must be exact is exact, and nothing stays
+//! behind. Its figures are printed, never asserted; `cargo test --test it -- --nocapture bench` shows them.
+
+use crate::crm::unique;
+use crate::guarded::Guarded;
+use crate::inbox::Inbox;
+use crate::servers;
+use crate::world::{Finished, run_cli, shared};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use scylla::client::session_builder::SessionBuilder;
+use serde_json::Value as Json;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const KEYS: [&str; 11] = [
+    "case",
+    "commands",
+    "seconds",
+    "commands_per_second",
+    "ceiling_per_second",
+    "ratio",
+    "lwts_per_command",
+    "records_per_transaction",
+    "cpu_us_per_command",
+    "peak_memory_mib",
+    "reply_ms",
+];
+
+/// The lines, by the names of their cases; each with the keys that tools count on.
+fn lines(finished: &Finished) -> Vec<(String, Json)> {
+    let read = |line: &str| {
+        println!("{line}");
+        let json: Json = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        // In their order: whoever reads the lines does so from left to right.
+        let keys: Vec<_> = line.match_indices('"').map(|(at, _)| at).collect();
+        let at = |key: &str| line.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key} is in {line}"));
+        assert!(KEYS.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{line}");
+        assert_eq!(json.as_object().expect("an object").len(), KEYS.len(), "{line}");
+        // Three more names, and one more text.
+        assert_eq!(keys.len(), 2 * (KEYS.len() + 3 + 1), "{line}");
+        for number in [&json["reply_ms"]["p50"], &json["reply_ms"]["p99"], &json["reply_ms"]["max"], &json["peak_memory_mib"]] {
+            assert!(number.as_f64().is_some_and(|n| n > 0.0), "{line}");
+        }
+        (json["case"].as_str().expect("a text").to_owned(), json)
+    };
+    finished.stdout.lines().map(read).collect()
+}
+
+fn of<'a>(lines: &'a [(String, Json)], case: &str) -> &'a Json {
+    &lines.iter().find(|(name, _)| name == case).unwrap_or_else(|| panic!("{case} is among {lines:?}")).1
+}
+
+#[test]
+fn each_case_prints_a_line_beside_its_ceiling_and_leaves_nothing_behind() {
+    let Some(shared) = shared() else { return };
+    let (prefix, config) = (prefix(), shared.config.display().to_string());
+    let sizes = ["--commands", "300", "--entities", "300", "--partitions", "3", "--prefix", &prefix];
+    let finished = run_cli(&[&["bench", "--config", &config], &sizes[..]].concat()).succeeded();
+    let lines = lines(&finished);
+    let cases: Vec<_> = lines.iter().map(|(case, _)| case.as_str()).collect();
+    assert_eq!(cases, ["name", "segment", "rename", "mixed", "hot", "skewed", "duplicates", "rejected", "copy"]);
+    for case in &cases[..8] {
+        assert_eq!(of(&lines, case)["commands"], 300);
+        assert!(of(&lines, case)["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{case}: {lines:?}");
+    }
+    for (case, lwts) in [("name", 1.0), ("segment", 1.0), ("rename", 2.0), ("rejected", 1.0)] {
+        assert_eq!(of(&lines, case)["lwts_per_command"], lwts, "{case}: one command for each entity");
+    }
+    assert_gone(&prefix);
+}
+
+#[test]
+fn latency_at_a_rate_stands_beside_that_of_its_two_parts() {
+    let Some(shared) = shared() else { return };
+    let (prefix, config) = (prefix(), shared.config.display().to_string());
+    let how = ["--warm", "--instances", "2", "--rate", "100", "--commands", "50", "--entities", "20", "--prefix", &prefix];
+    let finished = run_cli(&[&["bench", "name", "--config", &config], &how[..]].concat()).succeeded();
+    let lines = lines(&finished);
+    let cases: Vec<_> = lines.iter().map(|(case, _)| case.as_str()).collect();
+    assert_eq!(cases, ["name", "one-lwt", "one-transaction"]);
+    assert!(of(&lines, "name")["seconds"].as_f64().is_some_and(|s| s >= 0.49), "the last of 50 is due after 0.49 s: {lines:?}");
+    assert_eq!(of(&lines, "one-lwt")["lwts_per_command"], 1.0);
+    assert_eq!(of(&lines, "one-transaction")["records_per_transaction"], 1.0);
+    assert_gone(&prefix);
+}
+
+#[test]
+fn the_ceiling_can_be_measured_by_itself() {
+    let Some(shared) = shared() else { return };
+    let (prefix, config) = (prefix(), shared.config.display().to_string());
+    let how = ["rename", "hot", "--commands", "128", "--entities", "50", "--prefix", &prefix];
+    let finished = run_cli(&[&["bench", "ceiling", "--config", &config], &how[..]].concat()).succeeded();
+    let lines = lines(&finished);
+    for (case, lwts) in [("ceiling:rename", 2.0), ("ceiling:hot:1", 1.0), ("ceiling:hot:16", 0.063)] {
+        assert_eq!(of(&lines, case)["lwts_per_command"], lwts, "{case}");
+    }
+    assert_gone(&prefix);
+}
+
+#[test]
+fn embedded_needs_no_servers() {
+    let how = ["--commands", "100", "--entities", "100", "--partitions", "2", "--runs", "2"];
+    let finished = run_cli(&[&["bench", "--embedded", "name", "duplicates"], &how[..]].concat()).succeeded();
+    let lines = lines(&finished);
+    assert_eq!(of(&lines, "name")["lwts_per_command"], 1.0);
+    assert!(of(&lines, "duplicates")["ratio"].is_number() && of(&lines, "copy")["ratio"].is_null());
+    run_cli(&["bench", "--embedded", "--instances", "2", "name"]).exits(2);
+}
+
+#[test]
+fn what_was_made_is_removed_after_ctrl_c_too() {
+    let Some(shared) = shared() else { return };
+    let prefix = prefix();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    bench.args(["bench", "--rate", "10", "--commands", "100000", "--entities", "10", "name", "--prefix", &prefix, "--config"]);
+    bench.arg(&shared.config);
+    let mut bench = Guarded::spawn(&bench, &shared.dir().join(format!("{prefix}.log")), None);
+    // Its command topic is there, so it is under way.
+    until(&mut bench, || !topics(&prefix).is_empty());
+    bench.signal("INT");
+    assert_eq!(bench.wait(Inbox::PATIENCE).code(), Some(1), "{}", bench.log());
+    assert!(bench.log().contains("interrupted"), "{}", bench.log());
+    assert_gone(&prefix);
+}
+
+/// Not the beginning of another's.
+fn prefix() -> String {
+    format!("{}-b", unique("bench"))
+}
+
+fn assert_gone(prefix: &str) {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    // A broker may tell of a deleted topic for a moment.
+    while !topics(prefix).is_empty() {
+        assert!(Instant::now() < deadline, "left: {:?}", topics(prefix));
+        crate::pause();
+    }
+    assert_eq!(groups(prefix), Vec::<String>::new());
+    let keyspace = prefix.replace('-', "_");
+    let left: Vec<_> = keyspaces().into_iter().filter(|k| k.starts_with(&keyspace)).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+fn until(bench: &mut Guarded, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    while !reached() {
+        assert!(bench.ended().is_none() && Instant::now() < deadline, "{}", bench.log());
+        crate::pause();
+    }
+}
+
+fn client() -> BaseConsumer {
+    let kafka = servers::kafka().expect("it is there");
+    ClientConfig::new().set("bootstrap.servers", kafka).create().expect("a client")
+}
+
+fn topics(prefix: &str) -> Vec<String> {
+    let metadata = client().fetch_metadata(None, Duration::from_secs(10)).expect("the broker answers");
+    metadata.topics().iter().map(|t| t.name().to_owned()).filter(|name| name.starts_with(prefix)).collect()
+}
+
+fn groups(prefix: &str) -> Vec<String> {
+    let groups = client().fetch_group_list(None, Duration::from_secs(10)).expect("the broker answers");
+    groups.groups().iter().map(|g| g.name().to_owned()).filter(|name| name.starts_with(prefix)).collect()
+}
+
+fn keyspaces() -> Vec<String> {
+    crate::runtime().block_on(async {
+        let node = servers::cassandra().expect("it is there");
+        let session = SessionBuilder::new().known_node(node).build().await.expect("a session");
+        let rows = session.query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ()).await.expect("rows");
+        let rows = rows.into_rows_result().expect("rows");
+        rows.rows::<(String,)>().expect("a text").map(|row| row.expect("a text").0).collect()
+    })
+}
