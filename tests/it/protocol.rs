@@ -91,6 +91,7 @@ checks! {
         a_reused_request_id_does_not_change_what_a_claim_was_made_for;
     folding:
         a_run_takes_one_write,
+        a_run_of_the_largest_commands_is_decided,
         a_duplicate_in_a_run_sees_the_first_ones_outcome,
         a_run_of_renames_is_decided_one_after_another,
         a_run_for_nobody_takes_one_write;

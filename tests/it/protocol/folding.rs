@@ -5,11 +5,13 @@ use super::simulation::scene::{reference, submission};
 use super::simulation::tasks::complete;
 use super::world::{World, assert_replay, decide, published, refused};
 use crate::seeds;
-use crm_processor::domain::command::Reference;
+use crm_processor::domain::command::{Reference, RequestId};
 use crm_processor::domain::entity::EntityType::{Account, Customer};
+use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::update_customer_custom_name::CustomName;
 use crm_processor::store::ConditionalStore;
-use crm_processor::store::claims::{Decided, HistoryEntry, Submission};
+use crm_processor::store::claims::{Decided, HistoryEntry, MAX_RUN, Submission};
 use crm_processor::store::outcome::Answer;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use std::sync::Arc;
@@ -21,6 +23,28 @@ pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     let versions: Vec<_> = decided.expect("no faults").iter().map(|d| published(d).entity.version).collect();
     assert_eq!((versions, writes), ((2..66).collect(), 1));
     assert_eq!(w.version(Customer, "c").await, 65);
+}
+
+/// All texts as long as they may be, in the characters that take most room.
+pub async fn a_run_of_the_largest_commands_is_decided<S: ConditionalStore>(w: &World<S>) {
+    let padding = "\u{1f600}".repeat(ExternalId::MAX_CHARS - w.id("c").as_str().len());
+    let name = format!("c{padding}");
+    w.customer(&name).await;
+    for (prefix, reference) in [("i", w.by_id(&name)), ("r", w.by_ref(&name))] {
+        let largest = |n: usize| {
+            let letter = char::from_u32(0x1f600 + u32::try_from(n % 70).expect("few")).expect("a letter");
+            let text = |length: usize| letter.to_string().repeat(length);
+            let request = format!("{prefix}{n:03}{}", text(RequestId::MAX_CHARS - 4));
+            let submission = w.name(&request, reference.clone(), &text(CustomName::MAX_CHARS));
+            // A correlation header of 1 KiB, each byte of which is escaped in JSON.
+            Submission { correlation_id: Some("\u{1}".repeat(1024)), ..submission }
+        };
+        let run: Vec<_> = (0..MAX_RUN).map(largest).collect();
+        let before = w.version(Customer, &name).await;
+        let decided = w.process().decide(&run).await.expect("no faults");
+        let versions: Vec<_> = decided.iter().map(|d| published(d).entity.version).collect();
+        assert_eq!(versions, (1..=i64::try_from(MAX_RUN).expect("few")).map(|n| before + n).collect::<Vec<_>>());
+    }
 }
 
 pub async fn a_duplicate_in_a_run_sees_the_first_ones_outcome<S: ConditionalStore>(w: &World<S>) {
