@@ -53,7 +53,7 @@ pub struct Kafka {
     pub reply_topic_allow_list: Vec<String>,
     /// `max_command_bytes`: the largest command that is read: key, value and headers.
     pub max_command_bytes: usize,
-    /// `max_in_flight`: how many commands are executed at once.
+    /// `max_in_flight`: how many commands are executed at once; a run of them for one entity counts once.
     pub max_in_flight: usize,
     /// `max_queued`: how many commands wait for their turn before partitions are paused. Drained at a rebalance, so small.
     pub max_queued: usize,

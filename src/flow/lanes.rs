@@ -1,6 +1,6 @@
 //! Lanes: commands with the same key wait in one lane and are processed strictly in order; lanes run side by side, up to
-//! a bound on the commands being processed. A lane runs its head together with those behind it that name the same
-//! entity, so that one conditional write decides them all and nothing is overtaken.
+//! a bound on the runs under way. A lane runs its head together with those behind it that name the same entity, so that
+//! one conditional write decides them all and nothing is overtaken.
 
 use super::Position;
 use std::collections::{HashMap, VecDeque};
@@ -51,15 +51,17 @@ pub struct Lanes<C> {
     /// Lanes with commands and no run under way, in the order in which they became so.
     ready: VecDeque<LaneId>,
     queued: usize,
+    /// Commands of all runs under way.
     running: usize,
-    max_running: usize,
+    runs: usize,
+    max_runs: usize,
     max_run: usize,
 }
 
 impl<C: Foldable> Lanes<C> {
-    /// At most `max_running` commands are processed at once, at most `max_run` in one run.
-    pub fn new(max_running: usize, max_run: usize) -> Self {
-        Self { by_id: HashMap::new(), ready: VecDeque::new(), queued: 0, running: 0, max_running, max_run }
+    /// At most `max_runs` runs are under way at once, of at most `max_run` commands each.
+    pub fn new(max_runs: usize, max_run: usize) -> Self {
+        Self { by_id: HashMap::new(), ready: VecDeque::new(), queued: 0, running: 0, runs: 0, max_runs, max_run }
     }
 
     /// A command joins the end of its lane; answers how many wait there now.
@@ -75,19 +77,19 @@ impl<C: Foldable> Lanes<C> {
 
     /// The next run to start, if there is one and the bound allows it.
     pub fn start(&mut self) -> Option<Run<C>> {
-        let room = self.max_running.saturating_sub(self.running).min(self.max_run);
-        if room == 0 {
+        if self.runs >= self.max_runs {
             return None;
         }
         let id = self.ready.pop_front()?;
         let lane = self.by_id.get_mut(&id).expect("ready lanes exist");
         let mut commands = vec![lane.queue.pop_front().expect("ready lanes have commands")];
-        while commands.len() < room && lane.queue.front().is_some_and(|next| commands[0].1.folds_with(&next.1)) {
+        while commands.len() < self.max_run && lane.queue.front().is_some_and(|next| commands[0].1.folds_with(&next.1)) {
             commands.extend(lane.queue.pop_front());
         }
         lane.running = commands.len();
         self.queued -= commands.len();
         self.running += commands.len();
+        self.runs += 1;
         Some(Run { lane: id, commands })
     }
 
@@ -95,6 +97,7 @@ impl<C: Foldable> Lanes<C> {
     pub fn finish(&mut self, id: LaneId) {
         let lane = self.by_id.get_mut(&id).expect("a lane with a run exists");
         self.running -= std::mem::take(&mut lane.running);
+        self.runs -= 1;
         if lane.queue.is_empty() {
             self.by_id.remove(&id);
         } else {

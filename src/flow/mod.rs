@@ -33,13 +33,15 @@ pub struct Position {
 /// The bounds of the stream. Each keeps one queue or one transaction from growing with what arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Commands processed at once: as many as keep the store busy.
+    /// Runs processed at once, most of them of one command: as many conditional writes as keep the store busy. (Counted in
+    /// commands, the runs of a hot key would be the shorter the busier the others are.)
     pub max_in_flight: usize,
     /// Records between intake and commit; at the bound nothing more is taken in.
     pub max_queued: usize,
-    /// Commands waiting in one lane; at the bound its partition is paused, so that one key can't take all the room.
+    /// Commands waiting in one lane; at the bound its partition is paused, so that one key can't take all the room. At half
+    /// of it the partition goes on: what is left, four runs, lasts until records come again, some 10 ms later.
     pub max_lane: usize,
-    /// Commands decided by one conditional write.
+    /// Commands decided together, by as few conditional writes as they can be; see `store::claims::MAX_RUN`.
     pub max_run: usize,
     /// Records in one transaction: bounds what is repeated when it fails.
     pub max_transaction_records: usize,
@@ -52,8 +54,8 @@ impl Default for Limits {
         Self {
             max_in_flight: 256,
             max_queued: 2_048,
-            max_lane: 512,
-            max_run: 64,
+            max_lane: 1_024,
+            max_run: 128,
             max_transaction_records: 1_000,
             max_transaction_bytes: 8 << 20,
         }

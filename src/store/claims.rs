@@ -16,7 +16,7 @@ mod retention;
 mod show;
 
 use super::outcome::{Answer, Coordinates, Outcome};
-use super::{Applied, ApplyWrite, ConditionalStore, EntityKey, EntityStatics, IdKey, LogRow, RefuseWrite, StoreFault};
+use super::{Applied, ApplyWrite, ConditionalStore, EntityKey, EntityStatics, IdKey, LogRow, MAX_ROWS, RefuseWrite, StoreFault};
 use crate::domain::Timestamp;
 use crate::domain::command::{Command, Reference};
 use crate::domain::rejection::Rejection;
@@ -30,9 +30,8 @@ use std::time::Duration;
 pub use import::Imported;
 pub use show::HistoryEntry;
 
-/// The longest run that [`Claims::decide`] takes: the rows of one conditional batch, which the database bounds (50 KiB by
-/// default) and other writers of the partition wait for.
-pub const MAX_RUN: usize = 64;
+/// The longest run that [`Claims::decide`] takes: what one write has room for, if its rows are of usual size.
+pub const MAX_RUN: usize = MAX_ROWS;
 
 /// The first pause after a fault; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -82,12 +81,12 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// What `submission` is answered, now that its request id has an outcome.
-    fn by(outcome: &Outcome, submission: &Submission) -> Self {
-        if outcome.fingerprint != submission.command.fingerprint() {
+    /// What `request` is answered, now that its id has an outcome.
+    fn by(outcome: &Outcome, request: &Request<'_>) -> Self {
+        if outcome.fingerprint != request.fingerprint {
             return Self { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false, publish: false };
         }
-        let replayed = outcome.record != submission.record;
+        let replayed = outcome.record != *request.record;
         let publish = matches!(outcome.answer, Answer::Changed(_)) && !replayed;
         Self { answer: outcome.answer.clone(), replayed, publish }
     }
@@ -132,7 +131,7 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// Decides a run of at most [`MAX_RUN`] submissions that all name the same entity by the same reference, in order; one
-    /// result each. What can be folded takes one conditional write.
+    /// result each. What can be folded takes one conditional write, or as few as have room for it.
     ///
     /// # Errors
     /// A fault leaves open which of the run took effect. Going round again with the same run is right at any time.
@@ -181,13 +180,13 @@ impl<S: ConditionalStore> Claims<S> {
         self.cache.forget(&target);
         loop {
             if let Some(sight) = self.see(&target, &[request.id.as_str()], Trust::Serial).await? {
-                if let Some(outcome) = sight.known.of(submission) {
-                    return Ok(Decided::by(outcome, submission));
+                if let Some(outcome) = sight.known.of(&request) {
+                    return Ok(Decided::by(outcome, &request));
                 }
                 let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), sight.holder.epoch(), self.now());
                 let row = self.retention.row(&target, &sight.holder, request.id, &outcome);
                 if self.write(&target, &sight.holder, vec![row], None).await? == Applied::Yes {
-                    return Ok(Decided::by(&outcome, submission));
+                    return Ok(Decided::by(&outcome, &request));
                 }
             }
             tokio::task::yield_now().await;
@@ -199,7 +198,7 @@ impl<S: ConditionalStore> Claims<S> {
         let target = Target::of(&open[0].command);
         let requests: Vec<&str> = open.iter().map(|s| s.command.request_id.as_str()).collect();
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
-        let Fold { decided, rows, after } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
+        let Fold { decided, rows, after, .. } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             return Ok(Box::pin(self.rename(&open[0], seen)).await?.into_iter().collect());
         }

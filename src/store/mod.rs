@@ -24,8 +24,9 @@ pub mod simulated;
 /// row of its import. No command can have it: request ids are not empty.
 pub const FIRST_ROW: &str = "";
 
-/// How many rows one write may have: they are one Paxos proposal, held in memory by every replica, and with outcomes of a
-/// few KiB that stays well below what the databases warn of.
+/// How many rows one write may have. They are one Paxos proposal, held in memory by every replica, and a batch of as many
+/// statements, each with its conditions to check: beyond a hundred hardly anything is saved by one row more. (That the
+/// servers refuse batches over `batch_size_fail_threshold`, and warn of smaller ones, is said of several partitions only.)
 pub const MAX_ROWS: usize = 128;
 
 /// Names the partition of an external id.

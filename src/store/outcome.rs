@@ -111,6 +111,16 @@ pub struct ImportOutcome {
     pub external_id: ExternalId,
 }
 
+impl Answer {
+    /// The entity as it was changed; None if it was not.
+    pub fn changed(&self) -> Option<&Entity> {
+        match self {
+            Self::Changed(transaction) => Some(&transaction.entity),
+            Self::Unchanged(_) | Self::Rejected(_) => None,
+        }
+    }
+}
+
 impl Outcome {
     /// As a log row's blob.
     pub fn encode(&self) -> Vec<u8> {

@@ -1,9 +1,12 @@
 //! What a command costs the store: its conditional writes, counted.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::inbox::Record;
 use crate::world::{Processor, World};
+use serde_json::{Value as Json, json};
 
 const COMMANDS: u64 = 40;
+const HOT_COMMANDS: usize = 600;
 
 #[test]
 fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
@@ -38,6 +41,78 @@ fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
         let expected = least * COMMANDS..=most * COMMANDS;
         assert!(expected.contains(&writes), "{what}: {COMMANDS} commands made {writes} conditional writes, not {expected:?}");
     }
+}
+
+/// All in the topic before the processor begins, so that its lane has runs to fold.
+#[test]
+fn commands_for_one_customer_share_conditional_writes() {
+    let Some(world) = World::set_up("hot", |_| {}) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let (drafts, expected): (Vec<_>, Vec<_>) = hot_commands(&customer).into_iter().unzip();
+    world.send_all(&drafts);
+    let processor = world.run();
+    let mut replies = Vec::new();
+    for draft in &drafts {
+        let correlation = &draft.headers[0].1;
+        let is_reply = |r: &Record| r.header("correlation-id") == correlation.as_deref() && world.holds_replies(&r.topic);
+        replies.push(world.inbox.first(&format!("a reply to {draft:?}"), is_reply));
+    }
+    for ((reply, draft), expected) in replies.iter().zip(&drafts).zip(&expected) {
+        let body = &reply.body;
+        let answered = (body["statusCode"].clone(), body["replayed"].clone(), body["businessTransaction"]["version"].clone());
+        let codes = (answered, body["errors"][0]["code"].clone());
+        assert_eq!(codes, *expected, "to {:?}", draft.body);
+    }
+    let offsets: Vec<_> = replies.iter().map(|r| r.offset).collect();
+    assert!(offsets.is_sorted(), "replies in the order of the commands: {offsets:?}");
+    let writes = conditional_writes(&processor);
+    println!("{} commands for one customer: {writes} conditional writes", drafts.len());
+    assert!(writes <= drafts.len() as u64 / 10, "{} commands made {writes} conditional writes", drafts.len());
+}
+
+/// Status, `replayed` and version; the code of the error.
+type Expected = ((Json, Json, Json), Json);
+
+/// Commands with one key, and how each is answered if they are decided one after another.
+fn hot_commands(customer: &Entity) -> Vec<(Draft, Expected)> {
+    let (key, reference) = (unique("k"), customer.by_external_id());
+    let mut commands: Vec<(Draft, Expected)> = Vec::new();
+    let (mut version, mut name) = (1, String::new());
+    let refused = |draft: Draft, code: &str| (draft, ((json!(400), json!(false), Json::Null), json!(code)));
+    for n in 0..HOT_COMMANDS {
+        let request = unique("r");
+        let fresh = format!("name {n}");
+        let named = |request: &str, name: &str| custom_name(request, &reference, name);
+        let done = |draft, version: i64| (draft, ((json!(200), json!(false), json!(version)), Json::Null));
+        let command = match n % 10 {
+            4 => {
+                version += 1;
+                done(segment(&request, &reference, if n % 20 < 10 { "ENTERPRISE" } else { "RESIDENTIAL" }), version)
+            }
+            5 => done(named(&request, &name), version),
+            6 => {
+                // The name of five commands before, again.
+                let (draft, ((status, _, version), code)) = commands[n - 5].clone();
+                (Draft { headers: Vec::new(), ..draft }, ((status, json!(true), version), code))
+            }
+            7 => refused(named(commands[n - 6].0.request(), &fresh), "CASM-REQUEST-ID-REUSED"),
+            8 => refused(named(&request, &fresh).expecting(version - 1), "CASM-VERSION-CONFLICT"),
+            9 => {
+                let draft = named(&request, &fresh).expecting(version);
+                (version, name) = (version + 1, fresh);
+                done(draft, version)
+            }
+            _ => {
+                let draft = named(&request, &fresh);
+                (version, name) = (version + 1, fresh);
+                done(draft, version)
+            }
+        };
+        let (draft, expected) = command;
+        commands.push((draft.key(&key).header("correlation-id", unique("c")), expected));
+    }
+    commands
 }
 
 fn conditional_writes(processor: &Processor) -> u64 {

@@ -8,6 +8,7 @@ mod dead;
 mod expiry;
 mod folding;
 mod imports;
+mod one_at_a_time;
 mod renames;
 mod requests;
 mod simulation;
@@ -91,6 +92,9 @@ checks! {
         a_reused_request_id_does_not_change_what_a_claim_was_made_for;
     folding:
         a_run_takes_one_write,
+        a_run_of_the_largest_commands_is_decided,
+        what_one_write_has_no_room_for_goes_into_the_next,
+        what_is_behind_a_rename_is_folded,
         a_duplicate_in_a_run_sees_the_first_ones_outcome,
         a_run_of_renames_is_decided_one_after_another,
         a_run_for_nobody_takes_one_write;

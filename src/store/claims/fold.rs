@@ -1,7 +1,7 @@
 //! Decides a run of commands about one entity, one after another in memory. Pure.
 //!
 //! What comes out is as if each had been decided and stored by itself: each sees the entity as its predecessor left it, and
-//! a request id that comes twice sees the first one's outcome.
+//! a request id that comes twice sees the first one's outcome. What one write has no room for is left to the next.
 
 use super::resolve::{Holder, Sight};
 use super::retention::Retention;
@@ -12,7 +12,13 @@ use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
 use crate::store::outcome::{Answer, ClaimingCommand, Coordinates, Outcome};
-use crate::store::{EntityStatics, LogRow};
+use crate::store::{EntityStatics, LogRow, MAX_ROWS};
+use uuid::Uuid;
+
+/// What the rows of one write may take, in bytes, unless it is a single row. Each replica keeps the write as one cell of its
+/// Paxos state before it applies it: 128 KiB is far below the 1 MiB from which on ScyllaDB reports a cell as large, and
+/// holds [`MAX_ROWS`] rows of usual size (under 1 KiB). The largest rows, with every text at its bound, have about 12 KiB.
+const MAX_BYTES: usize = 128 << 10;
 
 /// What was decided of the head of a run, and what must be applied before it is final.
 #[derive(Default)]
@@ -23,46 +29,74 @@ pub(super) struct Fold {
     pub rows: Vec<LogRow>,
     /// The entity after them; None if it stays as it is.
     pub after: Option<EntityStatics>,
+    /// Of the rows.
+    bytes: usize,
 }
 
 impl Fold {
-    /// Goes through `open` up to the first rename that would change the entity: that one needs a claim first. Adds what it
-    /// decides to what is known.
+    /// Goes through `open` up to the first rename that would change the entity, which needs a claim first, or as far as one
+    /// write has room. Adds what it decides to what is known.
     pub fn of(open: &[Submission], target: &Target, sight: &mut Sight, now: Timestamp, retention: &Retention) -> Self {
         let mut fold = Self::default();
+        // The entity as the last change among what is decided leaves it.
+        let mut changed: Option<usize> = None;
         for submission in open {
             let request = Request::of(submission);
-            if sight.known.of(submission).is_none() {
-                let Some(answer) = fold.answer(&request, submission, &sight.holder, now) else { break };
+            let decided = if let Some(outcome) = sight.known.of(&request) {
+                Decided::by(outcome, &request)
+            } else {
+                let entity = changed.and_then(|n| fold.decided[n].answer.changed());
+                let Some(answer) = answer(&request, submission, &sight.holder, entity, now) else { break };
                 let outcome = request.outcome(answer, sight.holder.epoch(), now);
-                fold.rows.push(retention.row(target, &sight.holder, request.id, &outcome));
+                if !fold.add(retention.row(target, &sight.holder, request.id, &outcome)) {
+                    break;
+                }
+                if outcome.answer.changed().is_some() {
+                    changed = Some(fold.decided.len());
+                }
+                let decided = Decided::by(&outcome, &request);
                 sight.known.add(request.id, outcome);
-            }
-            let outcome = sight.known.of(submission).expect("it was known, or has just been decided");
-            fold.decided.push(Decided::by(outcome, submission));
+                decided
+            };
+            fold.decided.push(decided);
+        }
+        if let (Holder::Entity(seen), Some(entity)) = (&sight.holder, changed.and_then(|n| fold.decided[n].answer.changed())) {
+            fold.after = Some(EntityStatics { entity: entity.clone(), ..*seen });
         }
         fold
     }
 
-    /// None: it can't be told in memory.
-    fn answer(&mut self, request: &Request<'_>, submission: &Submission, holder: &Holder, now: Timestamp) -> Option<Answer> {
-        let seen = match holder {
-            Holder::NotAsked => return None,
-            Holder::Nobody { .. } => {
-                let field = submission.command.target.field(submission.command.entity_type());
-                return Some(Answer::Rejected(Rejection::EntityNotFound { field }));
-            }
-            Holder::Entity(seen) => self.after.as_ref().unwrap_or(seen),
-        };
-        let answer = request.decide(&seen.entity, now);
-        if let Answer::Changed(transaction) = &answer {
-            if request.use_case.wanted().is_some() {
-                return None;
-            }
-            self.after = Some(EntityStatics { entity: transaction.entity.clone(), ..*seen });
+    /// Whether there is room for the row, which is added then.
+    fn add(&mut self, row: LogRow) -> bool {
+        let bytes = self.bytes + row.request_id.len() + row.outcome.len();
+        if !self.rows.is_empty() && (self.rows.len() == MAX_ROWS || bytes > MAX_BYTES) {
+            return false;
         }
-        Some(answer)
+        self.bytes = bytes;
+        self.rows.push(row);
+        true
     }
+}
+
+/// What a submission is to be answered, if the entity is as it was seen, or `changed` since. None: it can't be told in memory.
+fn answer(
+    request: &Request<'_>,
+    submission: &Submission,
+    holder: &Holder,
+    changed: Option<&Entity>,
+    now: Timestamp,
+) -> Option<Answer> {
+    let entity = match holder {
+        Holder::NotAsked => return None,
+        Holder::Nobody { .. } => {
+            let field = submission.command.target.field(submission.command.entity_type());
+            return Some(Answer::Rejected(Rejection::EntityNotFound { field }));
+        }
+        Holder::Entity(seen) => changed.unwrap_or(&seen.entity),
+    };
+    let answer = request.decide(entity, now);
+    let needs_a_claim = answer.changed().is_some() && request.use_case.wanted().is_some();
+    (!needs_a_claim).then_some(answer)
 }
 
 /// What a decision depends on besides the entity: of a submission, or of a claim that is completed for another.
@@ -71,7 +105,9 @@ pub(super) struct Request<'a> {
     pub use_case: &'a UseCase,
     expected_version: Option<i64>,
     correlation_id: Option<&'a str>,
-    record: &'a Coordinates,
+    pub record: &'a Coordinates,
+    /// See [`fingerprint`].
+    pub fingerprint: Uuid,
 }
 
 impl<'a> Request<'a> {
@@ -83,6 +119,7 @@ impl<'a> Request<'a> {
             expected_version: command.expected_version,
             correlation_id: submission.correlation_id.as_deref(),
             record: &submission.record,
+            fingerprint: command.fingerprint(),
         }
     }
 
@@ -93,6 +130,7 @@ impl<'a> Request<'a> {
             expected_version: command.expected_version,
             correlation_id: command.correlation_id.as_deref(),
             record: &command.record,
+            fingerprint: fingerprint(&command.use_case, command.expected_version),
         }
     }
 
@@ -107,8 +145,7 @@ impl<'a> Request<'a> {
 
     /// `answer` as it is stored, decided in this epoch of the entity.
     pub fn outcome(&self, answer: Answer, epoch: Option<i64>, now: Timestamp) -> Outcome {
-        let fingerprint = fingerprint(self.use_case, self.expected_version);
-        Outcome { fingerprint, record: self.record.clone(), at: now, epoch, answer }
+        Outcome { fingerprint: self.fingerprint, record: self.record.clone(), at: now, epoch, answer }
     }
 
     fn transaction(&self, previous_version: i64, changes: Vec<Change>, entity: Entity, now: Timestamp) -> Transaction {

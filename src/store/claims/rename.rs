@@ -146,7 +146,7 @@ impl<S: ConditionalStore> Claims<S> {
         submission: &Submission,
     ) -> Result<Option<Decided>, StoreFault> {
         Ok(match self.complete(id, claim, Some(seen)).await? {
-            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, submission)),
+            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, &Request::of(submission))),
             Some(Completed::Import) | None => None,
         })
     }
@@ -157,7 +157,7 @@ impl<S: ConditionalStore> Claims<S> {
         let rows = vec![self.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];
         let write = ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after: None, rows };
         let applied = self.apply(write).await?;
-        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, submission)))
+        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, &request)))
     }
 }
 

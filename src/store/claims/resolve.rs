@@ -4,8 +4,9 @@
 //! claim beside which nothing is to be asked, which the condition of the write will confirm. Everything else is concluded
 //! from serial reads, and never beside a pending claim, which is completed first.
 
+use super::fold::Request;
 use super::past::{previous_owners, was_current};
-use super::{Claims, Submission, Target};
+use super::{Claims, Target};
 use crate::domain::command::{Command, RequestId};
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, StoreFault};
@@ -113,13 +114,12 @@ impl Standing {
 }
 
 impl Known {
-    /// The outcome that answers `submission`. First of all the one that its own record caused, which nobody else will
+    /// The outcome that answers `request`. First of all the one that its own record caused, which nobody else will
     /// publish; then that of a request with the same contents.
-    pub fn of(&self, submission: &Submission) -> Option<&Outcome> {
-        let found = self.0.get(submission.command.request_id.as_str())?;
-        let fingerprint = submission.command.fingerprint();
-        let own = found.iter().find(|o| o.record == submission.record);
-        own.or_else(|| found.iter().find(|o| o.fingerprint == fingerprint)).or(found.first())
+    pub fn of(&self, request: &Request<'_>) -> Option<&Outcome> {
+        let found = self.0.get(request.id.as_str())?;
+        let own = found.iter().find(|o| o.record == *request.record);
+        own.or_else(|| found.iter().find(|o| o.fingerprint == request.fingerprint)).or(found.first())
     }
 
     pub fn add(&mut self, request: &RequestId, outcome: Outcome) {

@@ -10,7 +10,7 @@ use super::resolve::Holder;
 use crate::domain::Timestamp;
 use crate::domain::command::{RequestId, UseCaseName};
 use crate::domain::entity::EntityType;
-use crate::store::outcome::{Answer, Outcome};
+use crate::store::outcome::Outcome;
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
 use std::time::Duration;
 
@@ -37,10 +37,7 @@ impl Retention {
 
     /// The log row of an outcome in the partition of an entity.
     pub fn entity_row(&self, entity_type: EntityType, request: &RequestId, outcome: &Outcome) -> LogRow {
-        let changed_to = match &outcome.answer {
-            Answer::Changed(transaction) => Some(transaction.entity.version),
-            Answer::Unchanged(_) | Answer::Rejected(_) => None,
-        };
+        let changed_to = outcome.answer.changed().map(|entity| entity.version);
         let kept = changed_to.is_some() || can_be_renamed(entity_type);
         let ttl = (!kept).then_some(self.keep);
         LogRow { request_id: request.as_str().into(), changed_to, outcome: outcome.encode(), ttl }

@@ -142,46 +142,40 @@ impl CqlStore {
         applied(result.map_err(described)?)
     }
 
-    fn row_write(&self, write: &ApplyWrite, row: &LogRow) -> (&PreparedStatement, Values) {
-        let mut values = vec![Some(rows::ttl_value(row.ttl))];
-        values.extend(row_values(write, row));
-        (&self.statements.row, values)
-    }
-
-    fn apply_writes(&self, write: &ApplyWrite) -> Vec<(&PreparedStatement, Values)> {
-        let Some(after) = &write.after else {
-            return write.rows.iter().map(|row| self.row_write(write, row)).collect();
-        };
-        let mut writes = Vec::with_capacity(write.rows.len() + 1);
-        // The statics travel with a row that stays: a TTL would take them with it.
-        let carrier = write.rows.iter().position(|row| row.ttl.is_none());
-        let mut values = rows::statics_values(after);
-        if let Some(carrier) = carrier {
-            values.extend(row_values(write, &write.rows[carrier]));
-            writes.push((&self.statements.change, values));
-        } else {
-            values.extend(rows::entity_key_values(write.key));
-            values.push(write.read.map(CqlValue::BigInt));
-            writes.push((&self.statements.statics, values));
+    fn apply_writes(&self, ApplyWrite { key, read, after, mut rows }: ApplyWrite) -> Vec<(&PreparedStatement, Values)> {
+        let mut writes = Vec::with_capacity(rows.len() + 1);
+        if let Some(after) = after {
+            let mut values = rows::statics_values(&after);
+            // The statics travel with a row that stays: a TTL would take them with it.
+            if let Some(carrier) = rows.iter().position(|row| row.ttl.is_none()) {
+                rows::extend_by_row(&mut values, key, read, rows.remove(carrier));
+                writes.push((&self.statements.change, values));
+            } else {
+                values.extend(rows::entity_key_values(key));
+                values.push(read.map(CqlValue::BigInt));
+                writes.push((&self.statements.statics, values));
+            }
         }
-        let others = write.rows.iter().enumerate().filter(|(i, _)| Some(*i) != carrier);
-        writes.extend(others.map(|(_, row)| self.row_write(write, row)));
+        let row_write = |row: LogRow| {
+            let mut values = Vec::with_capacity(7);
+            values.push(Some(rows::ttl_value(row.ttl)));
+            rows::extend_by_row(&mut values, key, read, row);
+            (&self.statements.row, values)
+        };
+        writes.extend(rows.into_iter().map(row_write));
         writes
     }
 
-    fn refuse_writes(&self, write: &RefuseWrite) -> Vec<(&PreparedStatement, Values)> {
-        let row_write = |row: &LogRow| {
-            let mut values = vec![
-                Some(rows::ttl_value(row.ttl)),
-                Some(rows::timestamp(write.refused)),
-                Some(CqlValue::Blob(row.outcome.clone())),
-            ];
-            values.extend(rows::id_values(&write.id));
-            values.push(Some(rows::text(&row.request_id)));
-            values.push(write.read.map(CqlValue::BigInt));
+    fn refuse_writes(&self, RefuseWrite { id, read, refused, rows }: RefuseWrite) -> Vec<(&PreparedStatement, Values)> {
+        let row_write = |row: LogRow| {
+            let mut values =
+                vec![Some(rows::ttl_value(row.ttl)), Some(rows::timestamp(refused)), Some(CqlValue::Blob(row.outcome))];
+            values.extend(rows::id_values(&id));
+            values.push(Some(CqlValue::Text(row.request_id)));
+            values.push(read.map(CqlValue::BigInt));
             (&self.statements.refuse, values)
         };
-        write.rows.iter().map(row_write).collect()
+        rows.into_iter().map(row_write).collect()
     }
 }
 
@@ -201,12 +195,12 @@ impl ConditionalStore for CqlStore {
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
-        self.decide(self.apply_writes(&write)).await.map_err(fault_of("apply"))
+        self.decide(self.apply_writes(write)).await.map_err(fault_of("apply"))
     }
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
-        self.decide(self.refuse_writes(&write)).await.map_err(fault_of("refuse"))
+        self.decide(self.refuse_writes(write)).await.map_err(fault_of("refuse"))
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
@@ -224,15 +218,6 @@ impl ConditionalStore for CqlStore {
 fn rows_to_read(requests: &[&str]) -> CqlValue {
     let first = if requests.contains(&FIRST_ROW) { None } else { Some(FIRST_ROW) };
     CqlValue::List(first.into_iter().chain(requests.iter().copied()).map(rows::text).collect())
-}
-
-/// What the statements `change` and `row` end with.
-fn row_values(write: &ApplyWrite, row: &LogRow) -> Values {
-    let mut values = vec![row.changed_to.map(CqlValue::BigInt), Some(CqlValue::Blob(row.outcome.clone()))];
-    values.extend(rows::entity_key_values(write.key));
-    values.push(Some(rows::text(&row.request_id)));
-    values.push(write.read.map(CqlValue::BigInt));
-    values
 }
 
 /// What became of a conditional write. `[applied]` comes alone or among the columns of the row or rows that the conditions

@@ -4,7 +4,7 @@ use crate::domain::entity::{Entity, State};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
-use crate::store::{Claim, EntityKey, EntityStatics, IdKey};
+use crate::store::{Claim, EntityKey, EntityStatics, IdKey, LogRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue};
 use std::collections::HashMap;
@@ -120,6 +120,13 @@ pub(super) fn id_values(id: &IdKey) -> [Option<CqlValue>; 2] {
 /// The key columns of `entity`.
 pub(super) fn entity_key_values(key: EntityKey) -> [Option<CqlValue>; 2] {
     [Some(text(key.entity_type.name())), Some(CqlValue::Uuid(key.ref_id))]
+}
+
+/// Adds what the statements `change` and `row` end with.
+pub(super) fn extend_by_row(values: &mut Values, key: EntityKey, read: Option<i64>, row: LogRow) {
+    values.extend([row.changed_to.map(CqlValue::BigInt), Some(CqlValue::Blob(row.outcome))]);
+    values.extend(entity_key_values(key));
+    values.extend([Some(CqlValue::Text(row.request_id)), read.map(CqlValue::BigInt)]);
 }
 
 /// The static columns of `entity`, in the order of the statements.

@@ -1,26 +1,92 @@
 //! Runs: the same outcomes as one at a time, with one write for what can be folded.
 
-use super::simulation::pick;
-use super::simulation::scene::{reference, submission};
-use super::simulation::tasks::complete;
-use super::world::{World, assert_replay, decide, published, refused};
-use crate::seeds;
-use crm_processor::domain::command::Reference;
-use crm_processor::domain::entity::EntityType::{Account, Customer};
+use super::world::{World, assert_replay, published, refused};
+use crm_processor::domain::command::RequestId;
+use crm_processor::domain::command::UseCaseName::UpdateAccountExternalId;
+use crm_processor::domain::entity::EntityType::Customer;
+use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::update_customer_custom_name::CustomName;
 use crm_processor::store::ConditionalStore;
-use crm_processor::store::claims::{Decided, HistoryEntry, Submission};
+use crm_processor::store::claims::{MAX_RUN, Submission};
 use crm_processor::store::outcome::Answer;
-use crm_processor::store::simulated::{Faults, Random, Simulated};
-use std::sync::Arc;
 
 pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
-    let run: Vec<_> = (0..64).map(|n| w.name(&format!("r{n}"), w.by_id("c"), &format!("name {n}"))).collect();
+    let run: Vec<_> = (0..128).map(|n| w.name(&format!("r{n}"), w.by_id("c"), &format!("name {n}"))).collect();
+    assert_eq!(run.len(), MAX_RUN);
     let (decided, [_, writes]) = w.counted(w.process().decide(&run)).await;
     let versions: Vec<_> = decided.expect("no faults").iter().map(|d| published(d).entity.version).collect();
-    assert_eq!((versions, writes), ((2..66).collect(), 1));
-    assert_eq!(w.version(Customer, "c").await, 65);
+    assert_eq!((versions, writes), ((2..130).collect(), 1));
+    assert_eq!(w.version(Customer, "c").await, 129);
+}
+
+/// Four of these rows have 120 KiB and more, five do not fit.
+pub async fn what_one_write_has_no_room_for_goes_into_the_next<S: ConditionalStore>(w: &World<S>) {
+    w.customer("c").await;
+    let large = |s: Submission| Submission { correlation_id: Some("x".repeat(30 << 10)), ..s };
+    for reference in [w.by_id("c"), w.by_id("nobody"), w.by_ref("nobody")] {
+        let name = |n| large(w.name(&format!("r{n}"), reference.clone(), &format!("name {n}")));
+        let mut run: Vec<_> = (0..10).map(name).collect();
+        run.push(w.again(&run[0]));
+        let (decided, [_, writes]) = w.counted(w.process().decide(&run)).await;
+        let decided = decided.expect("no faults");
+        let refusals = decided[..10].iter().filter(|d| matches!(d.answer, Answer::Rejected(_))).count();
+        if refusals == 0 {
+            let versions: Vec<_> = decided[..10].iter().map(|d| published(d).entity.version).collect();
+            assert_eq!(versions, (2..12).collect::<Vec<_>>());
+            // Beside the three that are applied one that finds the first outcome there.
+            assert_eq!(writes, 4, "{reference:?}");
+        } else {
+            assert_eq!(refusals, 10);
+        }
+        assert!((1..=4).contains(&writes), "{reference:?}: {writes}");
+        assert_replay(&decided[10], &decided[0]);
+    }
+}
+
+/// A change of the external id needs a claim; what is between two of them is refused in one write.
+pub async fn what_is_behind_a_rename_is_folded<S: ConditionalStore>(w: &World<S>) {
+    w.account("a").await;
+    let rename = |request: &str, to: &str, expected| {
+        w.submit(UpdateAccountExternalId, request, w.by_ref("a"), w.id(to).as_str(), Some(expected))
+    };
+    let stale = |n: usize| rename(&format!("stale {n}"), "z", 7);
+    let mut run = vec![rename("r1", "x", 1)];
+    run.extend((0..20).map(stale));
+    run.push(rename("r2", "y", 2));
+    run.extend((20..40).map(stale));
+    let (decided, [_, writes]) = w.counted(w.process().decide(&run)).await;
+    let decided = decided.expect("no faults");
+    assert_eq!([0, 21].map(|n| published(&decided[n]).entity.version), [2, 3]);
+    for (range, actual) in [(1..21, 2), (22..42, 3)] {
+        for n in range {
+            assert_eq!(refused(&decided[n]), &Rejection::VersionConflict { expected: 7, actual });
+        }
+    }
+    assert_eq!(writes, 2 + 1 + 2 + 1);
+}
+
+/// All texts as long as they may be, in the characters that take most room.
+pub async fn a_run_of_the_largest_commands_is_decided<S: ConditionalStore>(w: &World<S>) {
+    let padding = "\u{1f600}".repeat(ExternalId::MAX_CHARS - w.id("c").as_str().len());
+    let name = format!("c{padding}");
+    w.customer(&name).await;
+    for (prefix, reference) in [("i", w.by_id(&name)), ("r", w.by_ref(&name))] {
+        let largest = |n: usize| {
+            let letter = char::from_u32(0x1f600 + u32::try_from(n % 70).expect("few")).expect("a letter");
+            let text = |length: usize| letter.to_string().repeat(length);
+            let request = format!("{prefix}{n:03}{}", text(RequestId::MAX_CHARS - 4));
+            let submission = w.name(&request, reference.clone(), &text(CustomName::MAX_CHARS));
+            // A correlation header of 1 KiB, each byte of which is escaped in JSON.
+            Submission { correlation_id: Some("\u{1}".repeat(1024)), ..submission }
+        };
+        let run: Vec<_> = (0..MAX_RUN).map(largest).collect();
+        let before = w.version(Customer, &name).await;
+        let decided = w.process().decide(&run).await.expect("no faults");
+        let versions: Vec<_> = decided.iter().map(|d| published(d).entity.version).collect();
+        assert_eq!(versions, (1..=i64::try_from(MAX_RUN).expect("few")).map(|n| before + n).collect::<Vec<_>>());
+    }
 }
 
 pub async fn a_duplicate_in_a_run_sees_the_first_ones_outcome<S: ConditionalStore>(w: &World<S>) {
@@ -67,52 +133,4 @@ pub async fn a_run_for_nobody_takes_one_write<S: ConditionalStore>(w: &World<S>)
         assert_eq!((&decided[1], writes), (&decided[0], 1));
         assert_replay(&decided[2], &decided[0]);
     }
-}
-
-#[test]
-fn a_run_has_the_same_outcomes_as_its_commands_one_at_a_time() {
-    let compare = |seed| {
-        let outcomes = [true, false].map(|folded| complete(decide_all(seed, folded)));
-        assert_eq!(outcomes[0], outcomes[1], "folded, one at a time");
-    };
-    seeds::each(500, compare, |()| ());
-}
-
-/// The answers to the commands of a seed, and the changes of all entities.
-async fn decide_all(seed: u64, folded: bool) -> (Vec<Decided>, Vec<Vec<HistoryEntry>>) {
-    let mut random = Random::new(seed);
-    let world = World::new(Arc::new(Simulated::new(seed, Faults::default())), "f");
-    for name in ["a", "b"] {
-        world.account(name).await;
-    }
-    world.customer("d").await;
-    let process = world.process();
-    let mut answers = Vec::new();
-    for _ in 0..6 {
-        let run = run(&world, &mut random);
-        if folded {
-            answers.extend(process.decide(&run).await.expect("no faults"));
-        } else {
-            for submission in &run {
-                answers.push(decide(&process, submission).await);
-            }
-        }
-    }
-    let mut histories = Vec::new();
-    for (entity_type, name) in [(Account, "a"), (Account, "b"), (Customer, "d")] {
-        let shown = process.show(entity_type, &Reference::RefId(world.ref_id(name))).await.expect("no faults");
-        histories.push(shown.expect("it is there").1);
-    }
-    (answers, histories)
-}
-
-/// Commands about one entity under one reference; request ids from few, so that some come again.
-fn run(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
-    let (entity_type, named) = reference(world, random);
-    let mut run = Vec::new();
-    while run.len() < 8 {
-        let request = pick(random, &["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]);
-        run.push(submission(world, request, entity_type, named.clone(), random));
-    }
-    run
 }

@@ -122,7 +122,7 @@ fn simulate(seed: u64, defect: Option<Defect>) -> Happened {
     simulation.happened.into_inner().unwrap()
 }
 
-fn faults(random: &mut Random) -> Faults {
+pub fn faults(random: &mut Random) -> Faults {
     let mut rate = || pick(random, &[0, 0, 20, 150]);
     let (unread, unacknowledged, lost, late) = (rate(), rate(), rate(), rate());
     Faults { yields: pick(random, &[1, 3, 8]), unread, unacknowledged, lost, late, stale: pick(random, &[0, 300]) }

@@ -34,7 +34,6 @@ type Results = Vec<Finished<Outputs>>;
 struct Run {
     epoch: Epoch,
     lane: LaneId,
-    commands: usize,
     work: Pin<Box<dyn Future<Output = Results>>>,
 }
 
@@ -154,14 +153,15 @@ impl Instance {
     fn check_bounds(&mut self) {
         let batches = self.consumer.batches.len();
         assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
-        let running: usize = self.runs.iter().map(|run| run.commands).sum();
-        assert!(running <= self.limits.max_in_flight || self.defect.is_some(), "{running} commands run");
+        let runs = self.runs.len();
+        assert!(runs <= self.limits.max_in_flight || self.defect.is_some(), "{runs} runs are under way");
         let Some(assignment) = self.stream.current() else { return };
         let flow = &assignment.flow;
         if flow.held() > 0 {
             self.happened.note("records were held");
         }
-        assert!(flow.running() <= self.limits.max_in_flight, "{} commands run", flow.running());
+        let most = self.limits.max_in_flight * self.limits.max_run;
+        assert!(flow.running() <= most, "{} commands run", flow.running());
         // Both counts were below the bound before the last batch came.
         let (open, waiting) = (flow.open(), self.intake.waiting.len());
         assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
@@ -289,9 +289,8 @@ impl Instance {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
-                let commands = run.commands.len();
                 let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
-                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, commands, work });
+                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work });
             }
             if let Some(mut transaction) = assignment.flow.next_transaction() {
                 assert!(transaction.records.len() <= self.limits.max_transaction_records, "a transaction is too large");

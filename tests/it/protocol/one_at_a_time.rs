@@ -1,0 +1,203 @@
+//! Runs, by a seed, beside the same commands one at a time: whatever goes wrong meanwhile, the answers, the stored outcomes,
+//! and the entities are the same.
+//!
+//! The commands: names, segments, renames, by external ids that change hands and by refIds, unknown ones, too; versions that
+//! fit and that don't; request ids out of few, so that many come again, with the same contents or with others. What goes
+//! wrong: lost, late and unacknowledged writes, reads that fail or miss what is under way, and processes that die in a run,
+//! after which it begins again somewhat earlier, with other ends.
+
+use super::simulation::scene::{ENTITIES, IDS, THERE, reference, submission};
+use super::simulation::tasks::{complete, polls};
+use super::simulation::{faults, pick};
+use super::world::{Process, World};
+use crate::seeds;
+use crm_processor::domain::entity::Entity;
+use crm_processor::store::claims::{Decided, MAX_RUN, Submission};
+use crm_processor::store::outcome::Outcome;
+use crm_processor::store::simulated::{Faults, Random, Simulated};
+use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A seed takes some ms.
+const SEEDS: u64 = 3_000;
+/// Operations after which no write is late any more.
+const LATE: usize = 100;
+/// Sixteen of them have room in a write.
+const LARGE: usize = 7 << 10;
+
+/// What must happen now and then, or the comparison proves nothing.
+const EVENTS: [&str; 6] = [
+    "a death",
+    "a fault",
+    "a run of many",
+    "a run that went on in a second write",
+    "an answer was given again",
+    "something was changed",
+];
+
+type Happened = BTreeMap<&'static str, usize>;
+
+/// The entities with their epochs, and the stored outcomes by request and place.
+type End = (Vec<Option<(Entity, i64)>>, BTreeMap<String, Outcome>);
+
+#[test]
+fn a_run_has_the_same_outcomes_as_its_commands_one_at_a_time() {
+    let mut total = Happened::new();
+    let take = |happened: Happened| happened.into_iter().for_each(|(event, n)| *total.entry(event).or_default() += n);
+    seeds::each(SEEDS, compare, take);
+    println!("{total:#?}");
+    if seeds::range(SEEDS).count() as u64 >= SEEDS {
+        assert_eq!(total.into_keys().collect::<Vec<_>>(), EVENTS, "happened");
+    }
+}
+
+fn compare(seed: u64) -> Happened {
+    let one_at_a_time = Stage::new(seed);
+    let process = one_at_a_time.world.process();
+    let expected: Vec<_> = one_at_a_time.records.iter().map(|record| one(&process, record)).collect();
+    let end = one_at_a_time.end();
+    let mut happened = Happened::new();
+    for faulty in [false, true] {
+        let mut stage = Stage::new(seed);
+        stage.decide_in_runs(faulty, &expected);
+        assert_eq!(stage.end(), end, "in the end; faults: {faulty}");
+        for (event, n) in stage.happened {
+            *happened.entry(event).or_default() += n;
+        }
+    }
+    happened
+}
+
+fn one(process: &Process<Simulated>, record: &Submission) -> Decided {
+    complete(process.decide(std::slice::from_ref(record))).expect("no faults").remove(0)
+}
+
+/// A store of its own, and the records of the seed, which are the same on each stage.
+struct Stage {
+    store: Arc<Simulated>,
+    world: World<Simulated>,
+    records: Vec<Submission>,
+    /// What goes wrong.
+    random: Random,
+    happened: Happened,
+}
+
+impl Stage {
+    fn new(seed: u64) -> Self {
+        let store = Arc::new(Simulated::new(seed, Faults::default()));
+        let world = World::new(Arc::clone(&store), "f");
+        for (entity_type, name) in THERE {
+            complete(world.create(world.entity(entity_type, name)));
+        }
+        let mut random = Random::new(seed);
+        let records = records(&world, &mut random);
+        Self { store, world, records, random, happened: Happened::new() }
+    }
+
+    /// In runs, however often it takes; each answer must be the expected one, each time that it is given.
+    fn decide_in_runs(&mut self, faulty: bool, expected: &[Decided]) {
+        if faulty {
+            self.store.set_faults(faults(&mut self.random));
+        }
+        let mut process = self.world.process();
+        let mut done = 0;
+        while done < self.records.len() {
+            let most = if self.random.chance(500) { MAX_RUN } else { self.below(8) + 1 };
+            let named = self.records[done].command.entity_named();
+            let run: Vec<_> =
+                self.records[done..].iter().take_while(|s| s.command.entity_named() == named).take(most).cloned().collect();
+            let dies_after = if faulty && self.random.chance(300) { self.random.below(100) } else { u64::MAX };
+            let (decided, [_, writes]) = complete(self.world.counted(async { polls(process.decide(&run), dies_after) }));
+            match decided {
+                Some(Ok(decided)) => {
+                    assert_eq!(decided, expected[done..done + run.len()], "the answers to {run:#?}; faults: {faulty}");
+                    self.note_run(&decided, writes);
+                    done += run.len();
+                }
+                Some(Err(_)) => self.note("a fault"),
+                None => {
+                    self.note("a death");
+                    if self.random.chance(700) {
+                        process = self.world.process();
+                    }
+                    done -= self.below(done.min(20) + 1);
+                }
+            }
+        }
+        self.store.set_faults(Faults::default());
+        for _ in 0..LATE {
+            complete(self.store.ping()).expect("no faults");
+        }
+    }
+
+    /// What is stored. Not the claims: an attempt that saw an earlier state may have made one for nothing, which leaves its
+    /// successor another generation.
+    fn end(&self) -> End {
+        let requests: Vec<_> = self.records.iter().map(|s| s.command.request_id.as_str()).collect();
+        let mut stored = BTreeMap::new();
+        let mut entities = Vec::new();
+        let mut add = |place: String, rows: Vec<(String, Vec<u8>)>| {
+            for (request, blob) in rows {
+                stored.insert(format!("{request} {place}"), Outcome::decode(&blob).expect("an outcome"));
+            }
+        };
+        for (entity_type, name) in ENTITIES {
+            let key = EntityKey { entity_type, ref_id: self.world.ref_id(name) };
+            let read = complete(self.store.read_entity(key, &requests, Consistency::Serial)).expect("no faults");
+            add(format!("of {entity_type} {name}"), read.outcomes);
+            entities.push(read.statics.map(|statics| (statics.entity, statics.epoch)));
+        }
+        for (entity_type, name) in IDS.iter().flat_map(|(entity_type, names)| names.iter().map(|name| (*entity_type, *name))) {
+            let id = IdKey { entity_type, external_id: self.world.id(name) };
+            let read = complete(self.store.read_id(&id, &requests, Consistency::Serial)).expect("no faults");
+            add(format!("under {entity_type} id {name}"), read.outcomes);
+        }
+        (entities, stored)
+    }
+
+    fn note_run(&mut self, decided: &[Decided], writes: usize) {
+        let large = decided.len() > 16 && self.records[0].correlation_id.as_ref().is_some_and(|c| c.len() >= LARGE);
+        for (event, happened) in [
+            ("a run of many", decided.len() > 16),
+            ("a run that went on in a second write", large && writes > 1),
+            ("an answer was given again", decided.iter().any(|d| d.replayed)),
+            ("something was changed", decided.iter().any(|d| d.publish)),
+        ] {
+            if happened {
+                self.note(event);
+            }
+        }
+    }
+
+    fn note(&mut self, event: &'static str) {
+        *self.happened.entry(event).or_default() += 1;
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.random.below(bound as u64)).expect("few")
+    }
+}
+
+/// A lane's records: some about one entity under one reference, then some about another.
+fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
+    let requests: Vec<_> = (0..pick(random, &[8, 30, 200])).map(|n| format!("r{n}")).collect();
+    let correlation_id = if random.chance(100) { "x".repeat(LARGE) } else { "c".into() };
+    let mut records = Vec::new();
+    for _ in 0..pick(random, &[1, 3, 6]) {
+        let (entity_type, named) = reference(world, random);
+        for _ in 0..pick(random, &[4, 8, 40]) {
+            let request = pick(random, &requests);
+            let mut record = submission(world, &request, entity_type, named.clone(), random);
+            if random.chance(200) {
+                record.command.expected_version = Some(i64::try_from(random.below(12)).expect("few"));
+            }
+            record.correlation_id = Some(correlation_id.clone());
+            records.push(record.clone());
+            if random.chance(150) {
+                records.push(world.again(&record));
+            }
+        }
+    }
+    records
+}
