@@ -15,7 +15,7 @@
 //! picks out the five values that a command has. The tests hold it against apache-avro.
 
 #[cfg(test)]
-mod allocated;
+pub(crate) mod allocated;
 pub mod answer;
 mod body;
 pub mod command;
