@@ -8,9 +8,8 @@
 
 mod acceptance;
 mod architecture;
-mod backlog;
-mod bugs;
 mod bench;
+mod bugs;
 mod command_line;
 mod conformance;
 mod cost;
@@ -32,6 +31,7 @@ mod ordering;
 mod outages;
 mod protocol;
 mod proxy;
+mod read_ahead;
 mod refused_outputs;
 mod registry;
 mod rejections;
