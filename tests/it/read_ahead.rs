@@ -152,7 +152,7 @@ async fn slowly(store: CqlStore, prefix: &str, read_ahead: bool) {
         "{} reading ahead: {:.0} commands/s with {IN_FLIGHT} in flight and {DELAY:?} a statement; {} reads of ids, {} of entities, \
          {} writes; {} read ahead, {hits} were there at their turn",
         if read_ahead { "with" } else { "without" },
-        COMMANDS as f64 / seconds,
+        f64::from(u32::try_from(COMMANDS).expect("few")) / seconds,
         count(Operation::ReadId),
         count(Operation::ReadEntity),
         count(Operation::Apply),

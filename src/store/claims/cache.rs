@@ -6,6 +6,8 @@
 //! stale or unknown is never concluded from here.
 
 use super::Target;
+use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::update_customer_segment::SegmentCode;
 use crate::store::{EntityKey, EntityStatics, IdKey};
 use quick_cache::sync::{Cache as Bounded, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -146,8 +148,8 @@ impl Weighter<EntityKey, EntityStatics> for Weight {
         let e = &held.entity;
         let texts = [
             Some(e.external_id.as_str()),
-            e.custom_name.as_ref().map(|name| name.as_str()),
-            e.segment.as_ref().map(|segment| segment.as_str()),
+            e.custom_name.as_ref().map(CustomName::as_str),
+            e.segment.as_ref().map(SegmentCode::as_str),
         ];
         ENTITY + texts.into_iter().flatten().map(|text| TEXT + text.len() as u64).sum::<u64>()
     }
@@ -169,8 +171,6 @@ mod tests {
     use crate::allocated::held;
     use crate::domain::entity::{Entity, EntityType, State};
     use crate::domain::external_id::ExternalId;
-    use crate::domain::update_customer_custom_name::CustomName;
-    use crate::domain::update_customer_segment::SegmentCode;
 
     /// The larger, the less chance has to say.
     const BYTES: u64 = 16 << 20;
