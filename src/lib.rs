@@ -20,6 +20,8 @@
 //! with [`domain::command`]; [`flow`] gives it a turn in the lane of its key; [`store::claims`] decides it with one
 //! conditional write; [`kafka::publisher`] commits its reply, its Business Transaction and its offset in one transaction.
 
+#[cfg(test)]
+mod allocated;
 pub mod cli;
 pub mod config;
 pub mod domain;

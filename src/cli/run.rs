@@ -102,7 +102,8 @@ async fn prepare(
     metrics.registry_up.set(1);
     let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
     let clock = connect::clock();
-    let claims = Arc::new(Claims::new(store.clone(), &connect::claims_options(config), clock.clone()));
+    let claims = Claims::new(store.clone(), &connect::claims_options(config), clock.clone());
+    let claims = Arc::new(claims.counting_in(metrics.clone()));
     let (config, metrics, health) = (config.clone(), metrics.clone(), health.clone());
     Ok((processor::Setup { config, claims, registry: Arc::new(registry), encoder, metrics, health, clock }, store))
 }

@@ -19,8 +19,8 @@ const CQL_PORT: u16 = 9042;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// CQL's own bound of a TTL is 20 years.
 const MAX_RETENTION: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// About 60,000 entities with their claims: enough for the hot ones of an hour, little beside librdkafka's buffers.
-const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+/// About 90,000 entities with their claims: enough for the hot ones of an hour, and a third of what a process may take in all.
+const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 
 /// The whole; None only if something without a default is missing.
 pub(super) fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Config> {
@@ -152,7 +152,7 @@ fn store(mut section: Section<'_>) -> Option<Store> {
     );
     let outcome_retention =
         s.value("outcome_retention", 30 * DAY, "a duration such as \"30d\"", duration(Duration::from_secs(1)..=MAX_RETENTION));
-    let cache_bytes = s.value("cache_bytes", DEFAULT_CACHE_BYTES, "bytes, such as 67108864", count(0..=1 << 40));
+    let cache_bytes = s.value("cache_bytes", DEFAULT_CACHE_BYTES, "bytes, such as 33554432", count(0..=1 << 40));
     let backend = match (kind.as_str(), path) {
         ("cql", _) => Backend::Cql(cql),
         (_, Some(path)) => Backend::Embedded { path: path.into() },

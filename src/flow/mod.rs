@@ -275,6 +275,11 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         self.open
     }
 
+    /// Commands that wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.lanes.queued()
+    }
+
     /// Commands being processed.
     pub fn running(&self) -> usize {
         self.lanes.running()

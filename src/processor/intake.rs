@@ -37,7 +37,7 @@ pub struct Job {
 /// What is to be done about a record.
 pub enum Task {
     /// A command that passed request validation: to be decided.
-    Decide(Box<Submission>),
+    Decide(Arc<Submission>),
     /// A command that did not: to be answered.
     Refuse(RawCommand, Vec<Rejection>),
     /// No command: to the dead letter queue.
@@ -72,6 +72,8 @@ struct Reader {
     max_command_bytes: usize,
     rules: Rules,
     registry: Arc<Registry>,
+    /// The commands that have joined their lanes, since it was asked last.
+    admitted: Vec<Arc<Submission>>,
 }
 
 type CommandFlow = Flow<Job, Outputs<Memo>>;
@@ -93,6 +95,7 @@ impl Intake {
             max_command_bytes: config.kafka.max_command_bytes,
             rules: Rules { segments: config.segments.clone() },
             registry,
+            admitted: Vec::new(),
         };
         let intake = Self { reader, health, metrics, waiting: Waiting::default(), loaded };
         (intake, receiver)
@@ -120,8 +123,14 @@ impl Intake {
         self.waiting.fetched(&id);
     }
 
+    /// The commands that have joined their lanes, since it was asked last.
+    pub fn admitted(&mut self) -> Vec<Arc<Submission>> {
+        std::mem::take(&mut self.reader.admitted)
+    }
+
     /// The partitions are given up.
     pub fn clear(&mut self) {
+        self.reader.admitted.clear();
         self.waiting.clear();
     }
 
@@ -143,7 +152,7 @@ impl Intake {
 }
 
 impl Reader {
-    fn admit(&self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, u32>> {
+    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, u32>> {
         let headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
         let read = match self.read(&record, &headers) {
             Ok(read) => read,
@@ -159,11 +168,14 @@ impl Reader {
             Err(unreadable) => Task::Bury(unreadable),
             Ok(raw) => match raw.validate(&self.rules) {
                 Err(findings) => Task::Refuse(raw, findings),
-                Ok(command) => Task::Decide(Box::new(self.submission(command, &record, &headers))),
+                Ok(command) => Task::Decide(Arc::new(self.submission(command, &record, &headers))),
             },
         };
         let entity = if let Task::Decide(submission) = &task { Some(submission.command.entity_named()) } else { None };
         let lane = lane_of(at, record.key.as_deref(), entity);
+        if let Task::Decide(submission) = &task {
+            self.admitted.push(submission.clone());
+        }
         flow.admit(at, lane, Job { record, headers, task });
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
 use crate::store::claims::Claims;
+use crate::store::read_ahead::{Bounds, ReadAhead};
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
@@ -92,6 +93,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let processor = Processor {
         limits,
         shutdown_grace: kafka.shutdown_grace,
+        ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
         metrics: setup.metrics,
         health: setup.health,
@@ -153,6 +155,7 @@ struct Processor<S> {
     limits: Limits,
     shutdown_grace: Duration,
     shared: Arc<lane::Shared<S>>,
+    ahead: ReadAhead<S>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     intake: Intake,
@@ -280,6 +283,7 @@ impl<S: ConditionalStore> Processor<S> {
     fn forget_unless_assigned(&mut self) {
         if self.stream.current().is_none() {
             self.intake.clear();
+            self.ahead.clear();
             // While the store is away they would go on for ever, and every assignment would add more.
             self.runs.drain().for_each(|(_, run)| run.abort());
             self.metrics.partitions_assigned.set(0);
@@ -290,6 +294,7 @@ impl<S: ConditionalStore> Processor<S> {
 
     fn ticked(&mut self) {
         self.health.beat();
+        self.shared.claims.measure_cache();
         if let Some(assignment) = self.stream.current() {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
@@ -341,6 +346,11 @@ impl<S: ConditionalStore> Processor<S> {
                 let lane = run.lane;
                 let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
                 self.runs.insert(lane, running);
+            }
+            let admitted = self.intake.admitted();
+            // What runs already reads for itself.
+            if assignment.flow.queued() > 0 {
+                self.ahead.take(admitted);
             }
             if let Some(transaction) = assignment.flow.next_transaction() {
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());

@@ -4,11 +4,14 @@
 //!
 //! Only an applied conditional write makes a decision final; whatever was not applied is read and decided again. The parts:
 //! `resolve` finds the entity behind a reference, `fold` decides a run of commands in memory, `rename` claims external ids
-//! and completes claims, `import` and `show` serve the command line, `cache` keeps the happy path at one write and no read.
+//! and completes claims, `import` and `show` serve the command line, `cache` keeps the happy path at one write and no read, and
+//! `ahead` fills it before a command's turn.
 
+mod ahead;
 mod cache;
 mod fold;
 mod import;
+mod meter;
 mod past;
 mod rename;
 mod resolve;
@@ -20,8 +23,11 @@ use super::{Applied, ApplyWrite, ConditionalStore, EntityKey, EntityStatics, IdK
 use crate::domain::Timestamp;
 use crate::domain::command::{Command, Reference};
 use crate::domain::rejection::Rejection;
+use crate::telemetry::metrics::Metrics;
+use ahead::Reads;
 use cache::Cache;
 use fold::{Fold, Request};
+use meter::Meter;
 use resolve::{Holder, Trust};
 use retention::Retention;
 use std::sync::Arc;
@@ -47,13 +53,13 @@ pub struct ClaimsOptions {
     /// How long rejections, no-ops and refusals are remembered, and a previous owner of an id is asked. Must outlive every
     /// attempt at a record and every write under way. Default: 30 days.
     pub outcome_retention: Duration,
-    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 64 MiB, some 100,000 entities.
+    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 32 MiB, some 90,000 entities.
     pub cache_bytes: u64,
 }
 
 impl Default for ClaimsOptions {
     fn default() -> Self {
-        Self { outcome_retention: Duration::from_secs(30 * 24 * 60 * 60), cache_bytes: 64 << 20 }
+        Self { outcome_retention: Duration::from_secs(30 * 24 * 60 * 60), cache_bytes: 32 << 20 }
     }
 }
 
@@ -97,11 +103,13 @@ pub struct Claims<S> {
     store: Arc<S>,
     retention: Retention,
     cache: Cache,
+    reads: Reads,
+    meter: Meter,
     clock: Clock,
 }
 
 /// The partition that a reference leads to first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Target {
     Id(IdKey),
     Entity(EntityKey),
@@ -127,7 +135,21 @@ impl<S: ConditionalStore> Claims<S> {
     /// The protocol over `store`. All processes that share a store should have the same `outcome_retention`.
     pub fn new(store: Arc<S>, options: &ClaimsOptions, clock: Clock) -> Self {
         let retention = Retention::new(options.outcome_retention);
-        Self { store, retention, cache: Cache::new(options.cache_bytes), clock }
+        let (cache, reads, meter) = (Cache::new(options.cache_bytes), Reads::default(), Meter::default());
+        Self { store, retention, cache, reads, meter, clock }
+    }
+
+    /// Counts in `metrics` from now on what the cache is good for.
+    #[must_use]
+    pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
+        self.meter = Meter(Some(metrics));
+        self
+    }
+
+    /// Brings the metrics of the cache's size up to date.
+    pub fn measure_cache(&self) {
+        let [claims, entities] = self.cache.room();
+        self.meter.room(claims, entities);
     }
 
     /// Decides a run of at most [`MAX_RUN`] submissions that all name the same entity by the same reference, in order; one

@@ -18,6 +18,7 @@ pub mod cql;
 pub mod embedded;
 pub mod metered;
 pub mod outcome;
+pub mod read_ahead;
 pub mod simulated;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log

@@ -84,6 +84,36 @@ labels! {
 }
 
 labels! {
+    /// By what a command names its entity.
+    Reference("by") {
+        /// The external id: a claim and an entity are looked up.
+        ExternalId = "external_id",
+        /// The refId: an entity is looked up.
+        RefId = "ref_id",
+    }
+}
+
+labels! {
+    /// What came of looking into the cache.
+    CacheLookup("result") {
+        /// It was there.
+        Hit = "hit",
+        /// It was not, and had to be read.
+        Miss = "miss",
+    }
+}
+
+labels! {
+    /// What the cache holds.
+    Remembered("what") {
+        /// Who holds an external id.
+        Claims = "claims",
+        /// Entities.
+        Entities = "entities",
+    }
+}
+
+labels! {
     /// How a Kafka transaction ended.
     TransactionResult("result") {
         /// Committed.
@@ -215,6 +245,8 @@ mod tests {
         check::<(Code, Replayed)>();
         check::<Operation>();
         check::<DeadLetter>();
+        check::<(Reference, CacheLookup)>();
+        check::<Remembered>();
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Each metric, once: its doc comment is its help text. `crm_` comes before each name. No label can grow with what arrives.
 
-use super::labels::{Code, ConditionalWrite, DeadLetter, Operation, OutputTopic, Rebalance, Replayed, TransactionResult};
+use super::labels::{
+    CacheLookup, Code, ConditionalWrite, DeadLetter, Operation, OutputTopic, Rebalance, Reference, Remembered, Replayed,
+    TransactionResult,
+};
 use super::series::{BuildInfo, Family, PerPartition, Series};
 use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
@@ -79,6 +82,14 @@ metrics! {
     store_operation_duration: Family<Operation, Histogram> = "store_operation_duration_seconds", SECONDS;
     /// Reads and writes of the store that came to no end, by operation.
     store_faults: Family<Operation, IntCounter> = "store_faults_total", NONE;
+    /// Look-ups in the cache when a command's turn came, by what the command names its entity by, and by result.
+    cache_lookups: Family<(Reference, CacheLookup), IntCounter> = "cache_lookups_total", NONE;
+    /// Entities that were read into the cache before the turn of a command that waited for it.
+    cache_read_aheads: IntCounter = "cache_read_aheads_total", NONE;
+    /// Entries of the cache, by what they are.
+    cache_entries: Family<Remembered, IntGauge> = "cache_entries", NONE;
+    /// Bytes that the cache takes, about, by what is in them.
+    cache_bytes: Family<Remembered, IntGauge> = "cache_bytes", NONE;
     /// 1 while the store answers, 0 while it does not.
     store_up: IntGauge = "store_up", NONE;
     /// 1 while the schema registry answers, 0 while it does not.
@@ -151,6 +162,8 @@ mod tests {
             "crm_store_conditional_writes_total{operation=\"apply\"} 0",
             "crm_store_operation_duration_seconds_bucket{operation=\"apply\",le=\"0.001\"} 0",
             "crm_dlq_records_total{reason=\"malformed\"} 0",
+            "crm_cache_lookups_total{by=\"external_id\",result=\"hit\"} 0",
+            "crm_cache_bytes{what=\"entities\"} 0",
             concat!("crm_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");

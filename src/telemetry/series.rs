@@ -100,6 +100,13 @@ impl<L: Label> Series for Family<L, IntCounter> {
     }
 }
 
+impl<L: Label> Series for Family<L, IntGauge> {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        let family = registered(registry, IntGaugeVec::new(Opts::new(name, help), &L::names())?)?;
+        Ok(Self::resolve(|texts| family.with_label_values(texts)))
+    }
+}
+
 impl<L: Label> Series for Family<L, Histogram> {
     fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Self> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());

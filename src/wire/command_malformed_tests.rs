@@ -6,7 +6,7 @@
 
 use super::random_tests::{Random, Writer, apache_decode, command_of, damage};
 use super::*;
-use crate::wire::allocated::allocated;
+use crate::allocated::allocated;
 use crate::wire::headers::{Asked, CommandHeaders};
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;

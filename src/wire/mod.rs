@@ -14,8 +14,6 @@
 //! onto ours. So `shape` checks the writer's schema once, and `body` walks the bytes once, in time linear to their number, and
 //! picks out the five values that a command has. The tests hold it against apache-avro.
 
-#[cfg(test)]
-mod allocated;
 pub mod answer;
 mod body;
 pub mod command;

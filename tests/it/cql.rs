@@ -29,6 +29,11 @@ pub async fn connect() -> Option<CqlStore> {
     Some(CqlStore::connect(&options).await.unwrap())
 }
 
+/// The same keyspace, by another way.
+pub async fn connect_to(address: &str) -> CqlStore {
+    CqlStore::connect(&options(address, "conformance")).await.unwrap()
+}
+
 async fn set_up_once(options: &CqlOptions) {
     static SET_UP: OnceCell<()> = OnceCell::const_new();
     SET_UP.get_or_init(async || CqlStore::setup(options).await.unwrap()).await;

@@ -31,6 +31,7 @@ mod ordering;
 mod outages;
 mod protocol;
 mod proxy;
+mod read_ahead;
 mod refused_outputs;
 mod registry;
 mod rejections;

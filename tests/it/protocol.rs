@@ -3,6 +3,7 @@
 //! The checks take a store and a prefix for all that they name, so that they can share a database. Each runs by itself over
 //! the simulated store, without faults (`simulation` adds those), and all in one test over each of the others.
 
+mod ahead;
 mod cache;
 mod dead;
 mod expiry;
@@ -106,6 +107,15 @@ checks! {
         an_interrupted_import_is_completed_by_the_next,
         an_interrupted_import_is_completed_by_a_command,
         an_entity_is_shown_with_its_changes;
+    ahead:
+        a_command_that_was_read_ahead_takes_one_write_and_no_read,
+        a_turn_waits_for_what_is_being_read_ahead,
+        what_a_turn_is_reading_is_not_read_ahead,
+        a_turn_goes_on_when_what_reads_ahead_is_gone,
+        what_was_read_ahead_and_has_changed_since_is_read_again,
+        a_duplicate_that_is_read_ahead_takes_no_write,
+        an_unknown_id_that_is_read_ahead_is_refused_only_if_nobody_has_it_at_its_turn,
+        a_rename_is_not_read_ahead;
     cache:
         a_cached_entity_that_another_process_changed_is_read_again,
         a_cached_id_that_changed_hands_is_read_again,

@@ -11,6 +11,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Answers of one connection that are on their way: as many as a driver has requests without an answer.
+const DELAYED: usize = 32_768;
 
 /// What the proxy does to the statements that pass. Default: nothing.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +30,8 @@ pub struct Mischief {
     pub lateness: Duration,
     /// Statements with these bytes among their values are executed and never answered.
     pub muted: Option<Vec<u8>>,
+    /// By so much the answers come later, each.
+    pub delay: Duration,
 }
 
 /// How often it did what.
@@ -154,10 +161,25 @@ async fn requests(connection: &Arc<Connection>, mut from: OwnedReadHalf) {
     }
 }
 
-async fn answers(connection: &Connection, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+async fn answers(connection: &Connection, from: OwnedReadHalf, to: OwnedWriteHalf) {
+    let (sender, delayed) = mpsc::channel(DELAYED);
+    tokio::join!(take_answers(connection, from, sender), deliver(delayed, to));
+}
+
+async fn take_answers(connection: &Connection, mut from: OwnedReadHalf, to: mpsc::Sender<(Instant, Frame)>) {
     while let Some(frame) = Frame::read(&mut from).await {
         let lost = lock(&connection.unanswered).remove(&frame.stream());
-        if !lost && to.write_all(&frame.0).await.is_err() {
+        let due = Instant::now() + lock(&connection.shared.mischief).delay;
+        if !lost && to.send((due, frame)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn deliver(mut delayed: mpsc::Receiver<(Instant, Frame)>, mut to: OwnedWriteHalf) {
+    while let Some((due, frame)) = delayed.recv().await {
+        tokio::time::sleep_until(due).await;
+        if to.write_all(&frame.0).await.is_err() {
             return;
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! All follows from the seed: see `seeds`.
 
+mod ahead;
 mod broker;
 mod check;
 mod consumer;

@@ -75,17 +75,21 @@ impl Bench {
     }
 
     async fn case(&mut self, base: &Round, case: Case) -> anyhow::Result<Line> {
-        let mut runs = Vec::new();
+        let (mut runs, mut cache) = (Vec::new(), None);
         for _ in 0..self.options.runs {
             let ceilings = !self.options.no_ceiling && self.options.rate.is_none();
             let before = if ceilings { Some(self.ceiling(base, case, 1).await?.per_second()) } else { None };
             let worked = self.processed(case).await?;
             let after = if ceilings { Some(self.ceiling(base, case, 1).await?.per_second()) } else { None };
             let ceiling = before.zip(after).map(|(before, after)| f64::midpoint(before, after));
+            cache = hit_rate(worked.counts);
             runs.push(self.line(case.name(), &worked, ceiling));
         }
         let line = Line::median(&runs).context("there is at least one run")?;
         self.report.line(&line)?;
+        if let Some(cache) = cache {
+            self.report.remark(&format!("{:16} {cache}", ""))?;
+        }
         if runs.len() > 1 {
             let all: Vec<_> = runs.iter().map(|run| format!("{:.0}", run.commands_per_second)).collect();
             self.report.remark(&format!("{:16} the runs, in commands/s: {}", "", all.join(", ")))?;
@@ -213,6 +217,14 @@ impl Bench {
             reply_ms: worked.latency,
         }
     }
+}
+
+/// What the cache was good for, in words; None where nothing was looked up in it.
+fn hit_rate(counts: Counts) -> Option<String> {
+    let Counts { lookups, hits, read_ahead, .. } = counts;
+    let percent = 100.0 * hits / lookups;
+    let ahead = format!("{read_ahead:.0} entities were read ahead");
+    (lookups > 0.0).then(|| format!("the cache, in the last run: {percent:.1} % of {lookups:.0} look-ups hit; {ahead}"))
 }
 
 /// CPU of all, memory of the largest.

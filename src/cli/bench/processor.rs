@@ -47,6 +47,12 @@ pub struct Counts {
     pub writes: f64,
     /// Committed Kafka transactions.
     pub transactions: f64,
+    /// Look-ups in the cache when a command's turn came, and those that found something.
+    pub lookups: f64,
+    /// See there.
+    pub hits: f64,
+    /// Entities that were read into the cache before that.
+    pub read_ahead: f64,
     /// Partitions that it has.
     pub partitions: f64,
 }
@@ -194,6 +200,12 @@ impl Counts {
             commands: sum("crm_commands_total"),
             writes: sum("crm_store_conditional_writes_total"),
             transactions: sum("crm_kafka_transactions_total{result=\"committed\"}"),
+            lookups: sum("crm_cache_lookups_total"),
+            hits: ["external_id", "ref_id"]
+                .map(|by| sum(&format!("crm_cache_lookups_total{{by=\"{by}\",result=\"hit\"}}")))
+                .iter()
+                .sum(),
+            read_ahead: sum("crm_cache_read_aheads_total"),
             partitions: sum("crm_partitions_assigned"),
         }
     }
@@ -204,6 +216,9 @@ impl Counts {
             commands: self.commands - before.commands,
             writes: self.writes - before.writes,
             transactions: self.transactions - before.transactions,
+            lookups: self.lookups - before.lookups,
+            hits: self.hits - before.hits,
+            read_ahead: self.read_ahead - before.read_ahead,
             partitions: self.partitions,
         }
     }
@@ -214,6 +229,9 @@ impl Counts {
             commands: self.commands + other.commands,
             writes: self.writes + other.writes,
             transactions: self.transactions + other.transactions,
+            lookups: self.lookups + other.lookups,
+            hits: self.hits + other.hits,
+            read_ahead: self.read_ahead + other.read_ahead,
             partitions: self.partitions + other.partitions,
         }
     }
@@ -222,7 +240,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::labels::{ConditionalWrite, TransactionResult};
+    use crate::telemetry::labels::{CacheLookup, ConditionalWrite, Reference, TransactionResult};
     use crate::telemetry::metrics::Metrics;
 
     #[test]
@@ -242,7 +260,12 @@ mod tests {
         metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_millis(3));
         metrics.kafka_transaction_ended(TransactionResult::Aborted, 40, Duration::from_millis(3));
         metrics.partitions_assigned.set(12);
+        metrics.cache_lookups.of((Reference::ExternalId, CacheLookup::Hit)).inc_by(5);
+        metrics.cache_lookups.of((Reference::RefId, CacheLookup::Hit)).inc_by(2);
+        metrics.cache_lookups.of((Reference::RefId, CacheLookup::Miss)).inc_by(3);
+        metrics.cache_read_aheads.inc_by(4);
         let counts = Counts::read(&metrics.exposition());
+        assert_eq!((counts.lookups, counts.hits, counts.read_ahead), (10.0, 7.0, 4.0));
         assert_eq!((counts.writes, counts.transactions, counts.partitions), (5.0, 1.0, 12.0));
     }
 }

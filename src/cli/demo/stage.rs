@@ -91,7 +91,8 @@ impl Stage {
         let (admin, serving) = serve_metrics(metrics_port, &metrics, &health).await?;
         let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
         let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
-        let claims = Arc::new(Claims::new(store, &connect::claims_options(&config), connect::clock()));
+        let claims = Claims::new(store, &connect::claims_options(&config), connect::clock());
+        let claims = Arc::new(claims.counting_in(metrics.clone()));
 
         let processor = start_processor(processor::Setup {
             config: config.clone(),

@@ -6,20 +6,34 @@
 //! stale or unknown is never concluded from here.
 
 use super::Target;
+use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::update_customer_segment::SegmentCode;
 use crate::store::{EntityKey, EntityStatics, IdKey};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as Bounded;
+use quick_cache::sync::{Cache as Bounded, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use uuid::Uuid;
 
 /// Of the bytes, one part in so many is for claims, which are that much smaller than entities.
-const CLAIMS_SHARE: u64 = 4;
-/// About what an entry costs besides its texts.
-const ENTRY: u64 = 160;
+const CLAIMS_SHARE: u64 = 5;
+/// What a claim costs: 48 bytes in the cache's slab, up to 10 in its table, and what growing tables leave unused.
+const CLAIM: u64 = 72;
+/// What an entity costs besides its texts: 176 bytes in the slab, and the table as for a claim.
+const ENTITY: u64 = 208;
+/// What the allocator adds to a text, on average.
+const TEXT: u64 = 16;
+/// How many keys that were evicted are remembered, as a share of those that are not: each takes the room of an entry.
+const GHOSTS: f64 = 0.05;
 
 pub(super) struct Cache {
-    claims: Bounded<IdKey, Held, Weight>,
+    claims: Bounded<IdHash, Held, Weight>,
     entities: Bounded<EntityKey, EntityStatics, Weight>,
 }
+
+/// Stands for an [`IdKey`] in less room. Two ids with the same hash take each other's place: what is remembered under the
+/// hash leads to an entity, and that says which external id it has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct IdHash(u64);
 
 /// By which claim an id is held.
 #[derive(Clone, Copy)]
@@ -28,10 +42,19 @@ struct Held {
     generation: i64,
 }
 
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// How many there are.
+    pub entries: u64,
+    /// What they cost, about.
+    pub bytes: u64,
+}
+
 impl Cache {
     pub fn new(bytes: u64) -> Self {
         let claims = bytes / CLAIMS_SHARE;
-        Self { claims: bounded(claims, ENTRY), entities: bounded(bytes - claims, 2 * ENTRY) }
+        Self { claims: bounded(claims, CLAIM), entities: bounded(bytes - claims, ENTITY + 2 * TEXT) }
     }
 
     /// The entity behind a reference, as far as it is remembered.
@@ -39,10 +62,18 @@ impl Cache {
         match target {
             Target::Entity(key) => self.entities.get(key),
             Target::Id(id) => {
-                let held = self.claims.get(id)?;
+                let held = self.claims.get(&IdHash::of(id))?;
                 let entity = self.entities.get(&held.key(id))?;
                 (entity.entity.external_id == id.external_id && entity.generation == held.generation).then_some(entity)
             }
+        }
+    }
+
+    /// Whether [`Cache::entity`] would answer, mostly: what is remembered is not looked into.
+    pub fn has(&self, target: &Target) -> bool {
+        match target {
+            Target::Entity(key) => self.entities.contains_key(key),
+            Target::Id(id) => self.claims.peek(&IdHash::of(id)).is_some_and(|held| self.entities.contains_key(&held.key(id))),
         }
     }
 
@@ -51,8 +82,8 @@ impl Cache {
     ///
     /// Not to be called upon a claim of one's own: between the read that preceded it and the claim somebody may have been
     /// refused under the id, and whoever comes again must get that answer.
-    pub fn put_claim(&self, id: IdKey, holder: &EntityStatics) {
-        self.claims.insert(id, Held { owner: holder.entity.ref_id, generation: holder.generation });
+    pub fn put_claim(&self, id: &IdKey, holder: &EntityStatics) {
+        self.claims.insert(IdHash::of(id), Held { owner: holder.entity.ref_id, generation: holder.generation });
     }
 
     /// Remembers what an entity is.
@@ -64,7 +95,7 @@ impl Cache {
         match target {
             Target::Entity(key) => self.forget_entity(*key),
             Target::Id(id) => {
-                if let Some((_, held)) = self.claims.remove(id) {
+                if let Some((_, held)) = self.claims.remove(&IdHash::of(id)) {
                     self.forget_entity(held.key(id));
                 }
             }
@@ -73,6 +104,27 @@ impl Cache {
 
     pub fn forget_entity(&self, key: EntityKey) {
         self.entities.remove(&key);
+    }
+
+    /// True if nothing can be remembered.
+    pub fn is_off(&self) -> bool {
+        self.entities.capacity() == 0
+    }
+
+    /// Of claims and of entities.
+    pub fn room(&self) -> [Room; 2] {
+        [
+            Room { entries: self.claims.len() as u64, bytes: self.claims.weight() },
+            Room { entries: self.entities.len() as u64, bytes: self.entities.weight() },
+        ]
+    }
+}
+
+impl IdHash {
+    fn of(id: &IdKey) -> Self {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        Self(hasher.finish())
     }
 }
 
@@ -85,25 +137,85 @@ impl Held {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<IdKey, Held> for Weight {
-    fn weight(&self, id: &IdKey, _: &Held) -> u64 {
-        ENTRY + id.external_id.as_str().len() as u64
+impl Weighter<IdHash, Held> for Weight {
+    fn weight(&self, _: &IdHash, _: &Held) -> u64 {
+        CLAIM
     }
 }
 
 impl Weighter<EntityKey, EntityStatics> for Weight {
     fn weight(&self, _: &EntityKey, held: &EntityStatics) -> u64 {
         let e = &held.entity;
-        let name = e.custom_name.as_ref().map_or(0, |n| n.as_str().len());
-        let segment = e.segment.as_ref().map_or(0, |s| s.as_str().len());
-        2 * ENTRY + (e.external_id.as_str().len() + name + segment) as u64
+        let texts = [
+            Some(e.external_id.as_str()),
+            e.custom_name.as_ref().map(CustomName::as_str),
+            e.segment.as_ref().map(SegmentCode::as_str),
+        ];
+        ENTITY + texts.into_iter().flatten().map(|text| TEXT + text.len() as u64).sum::<u64>()
     }
 }
 
-fn bounded<K: std::hash::Hash + Eq, V: Clone>(bytes: u64, each: u64) -> Bounded<K, V, Weight>
+fn bounded<K: Hash + Eq, V: Clone>(bytes: u64, each: u64) -> Bounded<K, V, Weight>
 where
     Weight: Weighter<K, V>,
 {
     let items = usize::try_from(bytes / each).unwrap_or(usize::MAX);
-    Bounded::with_weighter(items, bytes, Weight)
+    let options = OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(bytes).ghost_allocation(GHOSTS).build();
+    let options = options.expect("both capacities are given");
+    Bounded::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocated::held;
+    use crate::domain::entity::{Entity, EntityType, State};
+    use crate::domain::external_id::ExternalId;
+
+    /// The larger, the less chance has to say.
+    const BYTES: u64 = 16 << 20;
+
+    fn customer(number: u64) -> (IdKey, EntityStatics) {
+        let entity = Entity {
+            entity_type: EntityType::Customer,
+            ref_id: Uuid::from_u128(u128::from(number) << 64 | 0x5eed),
+            external_id: ExternalId::parse(&format!("C-{number:010}")).unwrap(),
+            version: 1,
+            state: State::Active,
+            custom_name: Some(CustomName::parse(&format!("Ada Lovelace {number}")).unwrap()),
+            segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
+            segment_valid_from: None,
+            parent: None,
+        };
+        let id = IdKey { entity_type: entity.entity_type, external_id: entity.external_id.clone() };
+        (id, EntityStatics { entity, epoch: 1, generation: 1 })
+    }
+
+    #[test]
+    fn what_is_remembered_costs_about_what_it_is_said_to_cost_however_many_come() {
+        let (cache, empty) = held(|| Cache::new(BYTES));
+        let mut costs = Vec::new();
+        let (mut at, mut all) = (0, empty);
+        for until in [10_000, 30_000, 300_000, 1_000_000] {
+            let ((), more) = held(|| {
+                for (id, entity) in (at..until).map(customer) {
+                    cache.put_claim(&id, &entity);
+                    cache.put_entity(entity);
+                }
+            });
+            (at, all) = (until, all + more);
+            let [claims, entities] = cache.room();
+            let said = claims.bytes + entities.bytes;
+            println!(
+                "{until} customers: {} claims and {} entities are remembered, said to be {said} bytes, are {all}",
+                claims.entries, entities.entries
+            );
+            assert!(said <= BYTES, "{said} bytes");
+            costs.push((said, all));
+        }
+        for (said, all) in costs {
+            let all = u64::try_from(all).unwrap();
+            assert!(all <= said * 5 / 4 && all * 3 / 2 >= said, "said to be {said} bytes, are {all}");
+        }
+    }
 }

@@ -45,7 +45,9 @@ impl<S: ConditionalStore> Claims<S> {
         let command = &submission.command;
         let wanted = command.use_case.wanted().expect("only a rename is left over by a fold");
         let id = IdKey { entity_type: command.entity_type(), external_id: wanted.clone() };
-        // Never from a cache: that an id is taken or stale must be so now.
+        // Never from a cache: that an id is taken or stale must be so now. And not beside the read of the entity, though that would
+        // save a round trip: the model has the claim read after the entity, and nothing is proved of the other order. Besides, a
+        // duplicate or a rejection would then cost a serial read.
         let there = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
         if let Some(claim) = &there {

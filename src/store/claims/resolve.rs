@@ -153,8 +153,18 @@ impl<S: ConditionalStore> Claims<S> {
     ///
     /// What reads is boxed: a command that is decided from the cache has no need of all that room.
     pub(super) async fn see(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Option<Sight>, StoreFault> {
-        if let (Trust::Cache, Some(entity)) = (trust, self.cache.entity(target)) {
-            return Ok(Some(Sight { known: Known::default(), holder: Holder::Entity(entity) }));
+        let mut _reading = None;
+        if trust == Trust::Cache {
+            let mut remembered = self.cache.entity(target);
+            self.meter.looked_up(target, remembered.is_some());
+            if remembered.is_none() {
+                _reading = self.reads.begin_or_wait(target).await;
+                // Somebody may have come to the end of reading it just before.
+                remembered = self.cache.entity(target);
+            }
+            if let Some(entity) = remembered {
+                return Ok(Some(Sight { known: Known::default(), holder: Holder::Entity(entity) }));
+            }
         }
         if trust != Trust::Serial
             && let Some(sight) = Box::pin(self.glance(target, requests)).await?
@@ -168,7 +178,7 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// With plain reads; None if they don't suffice.
-    async fn glance(&self, target: &Target, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
+    pub(super) async fn glance(&self, target: &Target, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
         let id = match target {
             Target::Id(id) => id,
             Target::Entity(key) => {
@@ -285,7 +295,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// That an entity holds an id by this claim.
     fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
         if !self.retention.is_refused(claim, self.now()) && !self.has_previous_owners(claim)? {
-            self.cache.put_claim(id.clone(), entity);
+            self.cache.put_claim(id, entity);
         }
         self.cache.put_entity(entity.clone());
         Ok(())

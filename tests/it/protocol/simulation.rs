@@ -162,12 +162,15 @@ impl Simulation {
 
     /// Lanes of records, some with a zombie beside them, imports and an operator, all at once.
     fn phase(&self, phase: usize, earlier: &mut Vec<Submission>, random: &mut Random) {
+        let mut tasks = Vec::new();
         let mut lanes = vec![Vec::new(); usize::try_from(2 + random.below(4)).expect("few")];
         for submission in self.submissions(phase, earlier, random) {
+            for _ in 0..random.below(3) {
+                tasks.push(Task::new(self.read_ahead(submission.clone(), Random::new(random.number()))));
+            }
             let lane = usize::try_from(random.below(lanes.len() as u64)).expect("an index");
             lanes[lane].push(submission);
         }
-        let mut tasks = Vec::new();
         for lane in lanes {
             for _ in 0..=u64::from(random.chance(300)) {
                 tasks.push(Task::new(self.lane(phase, lane.clone(), Random::new(random.number()))));

@@ -239,6 +239,18 @@ impl<S: ConditionalStore> World<S> {
         tokio::join!(zombie, others).0
     }
 
+    /// What `waiting` yields, when `gone` is dropped as it is about to read once more than so many times.
+    pub async fn abandoned<T>(&self, reads: usize, gone: impl Future<Output = ()>, waiting: impl Future<Output = T>) -> T {
+        self.store.reads_left.store(reads, SeqCst);
+        let until_gone = async {
+            tokio::select! {
+                () = gone => panic!("it was over before it could be dropped"),
+                () = self.store.stopped.notified() => {}
+            }
+        };
+        tokio::join!(until_gone, waiting).1
+    }
+
     /// The version of an entity, told by its refId.
     pub async fn version(&self, entity_type: EntityType, name: &str) -> i64 {
         let shown = self.process().show(entity_type, &Reference::RefId(self.ref_id(name))).await.expect("no faults");

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 /// All that must happen now and then.
-pub const EVENTS: [&str; 20] = [
+pub const EVENTS: [&str; 21] = [
     "a commit came late",
+    "a command was read ahead",
     "a lane was held",
     "a record was too far above the lowest incomplete one",
     "a transaction had refused outputs",

@@ -2,6 +2,7 @@
 //! protocol in the lanes. It can be dropped at any moment, with all that it has under way.
 
 use super::Defect;
+use super::ahead::ReadAhead;
 use super::broker::{Broker, TransactionalId};
 use super::consumer::{BATCH, BATCHES, Consumer, Notice};
 use super::group::Membership;
@@ -18,6 +19,7 @@ use crm_processor::flow::offsets::{Committed, MAX_SPAN};
 use crm_processor::flow::stream::{Epoch, Stream};
 use crm_processor::flow::{Flow, Limits, Partition};
 use crm_processor::store::claims::Claims;
+use crm_processor::store::read_ahead::Bounds;
 use crm_processor::store::simulated::Random;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -67,6 +69,7 @@ pub struct Instance {
     bug: bool,
     defect: Option<Defect>,
     claims: Arc<Claims<Weakened>>,
+    ahead: ReadAhead,
     consumer: Consumer,
     publisher: Publisher,
     intake: Intake,
@@ -82,6 +85,8 @@ pub struct Instance {
 
 impl Instance {
     pub fn new(id: TransactionalId, limits: Limits, claims: Claims<Weakened>, bug: bool, defect: Option<Defect>) -> Self {
+        let claims = Arc::new(claims);
+        let ahead = ReadAhead::new(claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued));
         Self {
             id,
             outages: Outages::default(),
@@ -89,7 +94,8 @@ impl Instance {
             limits,
             bug,
             defect,
-            claims: Arc::new(claims),
+            claims,
+            ahead,
             consumer: Consumer::new(defect),
             publisher: Publisher::new(id, defect),
             intake: Intake::new(defect),
@@ -178,9 +184,16 @@ impl Instance {
         }
     }
 
-    /// Some run goes on to where it waits next.
+    /// Some run, or a reader, goes on to where it waits next.
     fn work(&mut self, random: &mut Random) {
-        let which = usize::try_from(random.below(self.runs.len() as u64)).expect("an index");
+        let all = self.runs.len() + self.ahead.readers();
+        let which = usize::try_from(random.below(all as u64)).expect("an index");
+        if let Some(reader) = which.checked_sub(self.runs.len()).filter(|_| all > 0) {
+            if self.ahead.work(reader) {
+                self.happened.note("a command was read ahead");
+            }
+            return;
+        }
         let Some(run) = self.runs.get_mut(which) else { return };
         if let Poll::Ready(results) = run.work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             let Run { epoch, lane, .. } = self.runs.swap_remove(which);
@@ -280,6 +293,7 @@ impl Instance {
     fn forget_unless_assigned(&mut self) {
         if self.stream.current().is_none() && self.defect != Some(Defect::RevocationIgnored) {
             self.intake.clear();
+            self.ahead.clear();
             self.runs.clear();
         }
     }
@@ -291,6 +305,10 @@ impl Instance {
             while let Some(run) = assignment.flow.next_run() {
                 let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
                 self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work });
+            }
+            let queued = self.intake.queued();
+            if assignment.flow.queued() > 0 {
+                self.ahead.take(queued);
             }
             if let Some(mut transaction) = assignment.flow.next_transaction() {
                 assert!(transaction.records.len() <= self.limits.max_transaction_records, "a transaction is too large");

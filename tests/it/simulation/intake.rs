@@ -25,13 +25,16 @@ struct Reader {
     schemas: BTreeSet<u32>,
     /// The last record of each partition that was admitted under this assignment.
     admitted: BTreeMap<Partition, i64>,
+    /// The commands that have joined their lanes, since it was asked last.
+    queued: Vec<Submission>,
     happened: Happened,
     defect: Option<Defect>,
 }
 
 impl Intake {
     pub fn new(defect: Option<Defect>) -> Self {
-        let reader = Reader { schemas: BTreeSet::new(), admitted: BTreeMap::new(), happened: Happened::default(), defect };
+        let (schemas, admitted, queued) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        let reader = Reader { schemas, admitted, queued, happened: Happened::default(), defect };
         Self { reader, waiting: Waiting::default(), asked_for: Vec::new() }
     }
 
@@ -57,6 +60,12 @@ impl Intake {
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.reader.admitted.clear();
+        self.reader.queued.clear();
+    }
+
+    /// The commands that have joined their lanes, since it was asked last.
+    pub fn queued(&mut self) -> Vec<Submission> {
+        std::mem::take(&mut self.reader.queued)
     }
 
     /// How far the records that were admitted reach from the lowest incomplete one of their partition, at most.
@@ -95,6 +104,9 @@ impl Reader {
             Body::Unreadable { correlated } => Task::Bury { correlated: *correlated },
         };
         let entity = if let Task::Decide(submission) = &task { Some(submission.command.entity_named()) } else { None };
+        if let Task::Decide(submission) = &task {
+            self.queued.push(submission.clone());
+        }
         let key = record.key.as_deref().map(str::as_bytes);
         let lane = match self.defect {
             Some(Defect::LanesWithoutKeys) => lane_of(record.at, None, None::<()>),

@@ -65,6 +65,19 @@ impl Simulation {
         }
     }
 
+    /// Some process has the record in a lane, and reads ahead for it.
+    pub async fn read_ahead(&self, submission: Submission, mut random: Random) {
+        let (_, process) = self.process(&mut random);
+        let worth = process.can_read_ahead(&submission.command);
+        let read = async {
+            process.read_ahead(&submission).await;
+            Ok(())
+        };
+        if perhaps(&mut random, read).await.is_some() && worth && !process.can_read_ahead(&submission.command) {
+            self.note("a command was read ahead");
+        }
+    }
+
     /// The first output of a record counts; those after it are fenced, but must be the same.
     pub fn commit(&self, phase: usize, submission: Submission, mut decided: Decided) {
         if self.defect == Some(Defect::CoordinatesIgnored) {

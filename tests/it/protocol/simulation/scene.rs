@@ -38,7 +38,7 @@ pub const OPERATED: [(EntityType, &str); 3] = [(Account, "a"), (Account, "b"), (
 pub const STATES: [State; 3] = [State::Deactivated, State::Active, State::Active];
 
 /// All that must happen now and then.
-const EVENTS: [&str; 17] = [
+const EVENTS: [&str; 18] = [
     "CASM-ENTITY-NOT-FOUND",
     "CASM-EXTERNAL-ID-NOT-UNIQUE",
     "CASM-INTERNAL-ERROR",
@@ -47,6 +47,7 @@ const EVENTS: [&str; 17] = [
     "CASM-VERSION-CONFLICT",
     "a caller crashed",
     "a change was published",
+    "a command was read ahead",
     "a fault was met",
     "a process was replaced",
     "a run of several was decided",

@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 thread_local! {
     static BYTES: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -14,14 +15,32 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 /// What `work` gives, and how many bytes it asked for in all, given back or not.
-pub(super) fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
+pub(crate) fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = BYTES.get();
     let result = work();
     (result, BYTES.get() - before)
 }
 
+/// What `work` gives, and by how much the memory that the thread has not given back grew meanwhile, as a usual allocator
+/// rounds it.
+pub(crate) fn held<T>(work: impl FnOnce() -> T) -> (T, isize) {
+    let before = HELD.get();
+    let result = work();
+    (result, HELD.get().wrapping_sub(before))
+}
+
 fn count(bytes: usize) {
     BYTES.set(BYTES.get().wrapping_add(bytes));
+    HELD.set(HELD.get().wrapping_add(rounded(bytes)));
+}
+
+fn count_back(bytes: usize) {
+    HELD.set(HELD.get().wrapping_sub(rounded(bytes)));
+}
+
+/// As glibc does it: 8 bytes for itself, all in steps of 16, 32 at least.
+fn rounded(bytes: usize) -> isize {
+    (bytes.saturating_add(8).next_multiple_of(16)).max(32).cast_signed()
 }
 
 // SAFETY: each call is passed on as it is, and counting allocates nothing.
@@ -40,11 +59,13 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
+        count_back(layout.size());
         // SAFETY: the caller keeps the promises.
         unsafe { System.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count_back(layout.size());
         // SAFETY: the caller keeps the promises.
         unsafe { System.dealloc(at, layout) }
     }

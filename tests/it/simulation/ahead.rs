@@ -1,0 +1,63 @@
+//! Reading ahead, as `store::read_ahead` does it: what commands name that wait in their lanes is read into the cache, by a few
+//! readers side by side.
+
+use super::weakened::Weakened;
+use crm_processor::store::claims::{Claims, Submission};
+use crm_processor::store::read_ahead::Bounds;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// See the module.
+pub struct ReadAhead {
+    claims: Arc<Claims<Weakened>>,
+    bounds: Bounds,
+    waiting: VecDeque<Submission>,
+    readers: Vec<Pin<Box<dyn Future<Output = bool>>>>,
+}
+
+impl ReadAhead {
+    pub fn new(claims: Arc<Claims<Weakened>>, bounds: Bounds) -> Self {
+        Self { claims, bounds, waiting: VecDeque::new(), readers: Vec::new() }
+    }
+
+    /// Some of these commands wait for their turn.
+    pub fn take(&mut self, commands: Vec<Submission>) {
+        self.waiting.extend(commands.into_iter().filter(|s| self.claims.can_read_ahead(&s.command)));
+        let excess = self.waiting.len().saturating_sub(self.bounds.waiting);
+        self.waiting.drain(..excess);
+        while self.readers.len() < self.bounds.readers
+            && let Some(next) = self.waiting.pop_front()
+        {
+            let claims = Arc::clone(&self.claims);
+            self.readers.push(Box::pin(async move {
+                let worth = claims.can_read_ahead(&next.command);
+                claims.read_ahead(&next).await;
+                worth && !claims.can_read_ahead(&next.command)
+            }));
+        }
+    }
+
+    /// How many are reading.
+    pub fn readers(&self) -> usize {
+        self.readers.len()
+    }
+
+    /// A reader goes on to where it waits next. True if it has read something.
+    pub fn work(&mut self, which: usize) -> bool {
+        let polled = self.readers[which].as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(read) = polled {
+            drop(self.readers.swap_remove(which));
+            self.take(Vec::new());
+            return read;
+        }
+        false
+    }
+
+    /// The partitions are somebody else's.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+    }
+}
