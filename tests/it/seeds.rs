@@ -2,6 +2,7 @@
 //!
 //! `CRM_SEEDS=n` runs the first n seeds, `CRM_SEEDS=m..n` those from m to below n, `CRM_SEED=n` that one alone.
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
@@ -52,3 +53,27 @@ pub fn range(default: u64) -> Range<u64> {
         Err(_) => 0..default,
     }
 }
+
+/// With a deliberate defect some seed must fail, one of the first `budget`.
+pub fn must_fail(defect: impl Debug, budget: u64, simulate: impl Fn(u64)) {
+    for seed in 0..budget {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+            println!("{defect:?}: found after {} seeds: {text:.300}", seed + 1);
+            return;
+        }
+    }
+    panic!("{defect:?} is not found within {budget} seeds");
+}
+
+/// A test for each defect; the function `found` where it stands looks for it.
+macro_rules! defects {
+    ($($name:ident: $defect:ident),+ $(,)?) => { $(
+        #[test]
+        fn $name() {
+            found(Defect::$defect);
+        }
+    )+ };
+}
+pub(crate) use defects;

@@ -1,7 +1,7 @@
 //! Proof that the checks find what they should: instances with one deliberate defect each, found within so many seeds.
 
 use super::life::live;
-use std::panic::catch_unwind;
+use crate::seeds::{defects, must_fail};
 
 /// Lives in which a defect must show.
 const BUDGET: u64 = 2_000;
@@ -43,26 +43,8 @@ pub enum Defect {
     WaitingNotStirred,
 }
 
-/// Lives through seeds until one of them fails.
 fn found(defect: Defect) {
-    for seed in 0..BUDGET {
-        if let Err(panic) = catch_unwind(|| live(seed, Some(defect))) {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-            println!("{defect:?}: found after {} seeds: {text:.300}", seed + 1);
-            return;
-        }
-    }
-    panic!("{defect:?} is not found within {BUDGET} seeds");
-}
-
-macro_rules! defects {
-    ($($name:ident: $defect:ident),+ $(,)?) => { $(
-        #[test]
-        fn $name() {
-            found(Defect::$defect);
-        }
-    )+ };
+    must_fail(defect, BUDGET, |seed| drop(live(seed, Some(defect))));
 }
 
 defects! {

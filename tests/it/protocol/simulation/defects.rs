@@ -2,13 +2,12 @@
 //! seeds.
 
 use super::simulate;
-use crate::seeds;
+use crate::seeds::{self, defects, must_fail};
 use crm_processor::store::simulated::Simulated;
 use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
-use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -48,26 +47,8 @@ pub enum Defect {
     RetentionTooShort,
 }
 
-/// Runs seeds until one of them fails.
 fn found(defect: Defect) {
-    for seed in 0..BUDGET {
-        if let Err(panic) = catch_unwind(|| simulate(seed, Some(defect))) {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-            println!("{defect:?}: found after {} seeds: {text:.300}", seed + 1);
-            return;
-        }
-    }
-    panic!("{defect:?} is not found within {BUDGET} seeds");
-}
-
-macro_rules! defects {
-    ($($name:ident: $defect:ident),+ $(,)?) => { $(
-        #[test]
-        fn $name() {
-            found(Defect::$defect);
-        }
-    )+ };
+    must_fail(defect, BUDGET, |seed| drop(simulate(seed, Some(defect))));
 }
 
 defects! {
