@@ -46,8 +46,13 @@ pub enum Notice {
         /// To be sent (or dropped) when nothing more will be committed for them.
         done: std_mpsc::SyncSender<()>,
     },
-    /// The offset after the last record that can be read, for some partitions.
-    Ends(Vec<(Partition, i64)>),
+    /// What librdkafka measures once a second.
+    Statistics {
+        /// The offset after the last record that can be read, for some partitions.
+        ends: Vec<(Partition, i64)>,
+        /// Brokers that the consumer is connected to.
+        brokers: usize,
+    },
     /// Consuming failed; librdkafka goes on trying.
     Trouble(KafkaError),
 }
@@ -100,9 +105,12 @@ pub struct Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let known = topic.partitions.values().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
-        let _ = self.notices.send(Notice::Ends(known.map(|p| (p.partition, p.ls_offset)).collect()));
+        let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
+        let known = partitions.filter(|p| p.partition >= 0 && p.ls_offset >= 0);
+        let ends = known.map(|p| (p.partition, p.ls_offset)).collect();
+        // "logical" is the group coordinator once more.
+        let brokers = statistics.brokers.values().filter(|b| b.state == "UP" && b.source != "logical").count();
+        let _ = self.notices.send(Notice::Statistics { ends, brokers });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -8,9 +8,8 @@
 
 mod acceptance;
 mod architecture;
-mod backlog;
-mod bugs;
 mod bench;
+mod bugs;
 mod command_line;
 mod conformance;
 mod cost;

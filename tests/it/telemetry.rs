@@ -61,9 +61,20 @@ fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
     for quiet in ["crm_commands_in_flight", "crm_commands_queued", "crm_consumer_lag_records", "crm_panics_total"] {
         processor.until_metric(quiet, 0);
     }
-    assert_eq!(processor.metric("crm_store_up"), 1);
-    assert_eq!(processor.metric("crm_registry_up"), 1);
-    assert_eq!(processor.metric("crm_partitions_assigned"), 4);
+    for (series, expected) in [
+        ("crm_ready", 1),
+        ("crm_store_up", 1),
+        ("crm_registry_up", 1),
+        ("crm_kafka_brokers_connected", 1),
+        ("crm_partitions_assigned", 4),
+        ("crm_commands_in_flight_limit", 256),
+        ("crm_records_open_limit", 2048),
+        ("crm_consumer_lag_seconds", 0),
+    ] {
+        processor.until_metric(series, expected);
+    }
+    // One for each schema of a command.
+    assert_eq!(processor.metric("crm_registry_lookups_total{result=\"answered\"}"), 2);
 }
 
 #[test]
