@@ -115,8 +115,11 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         // How long a dead instance keeps its partitions.
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "2000")
-        // Little is read ahead (it is dropped and read again on a rebalance), and fetching goes on soon after a pause.
-        .set("queued.max.messages.kbytes", "4096")
+        // Little is read ahead: it costs memory for each partition, and is dropped and read again on a rebalance. (A record
+        // larger than a fetch is fetched all the same.) Fetching goes on soon after a pause.
+        .set("queued.max.messages.kbytes", "1024")
+        .set("queued.min.messages", "500")
+        .set("fetch.message.max.bytes", "65536")
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")
         .set("statistics.interval.ms", "1000");

@@ -77,13 +77,13 @@ impl<S: ConditionalStore> Shared<S> {
         if submissions.is_empty() {
             return Vec::new();
         }
-        if let Some(decided) = self.guarded(self.try_to_decide(submissions)).await {
+        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(submissions))).await {
             return decided;
         }
         // Which of them it was is found by deciding them one at a time.
         let mut decided = Vec::with_capacity(submissions.len());
         for submission in submissions {
-            decided.extend(self.decide_alone(submission).await);
+            decided.extend(Box::pin(self.decide_alone(submission)).await);
         }
         decided
     }
@@ -98,11 +98,11 @@ impl<S: ConditionalStore> Shared<S> {
 
     async fn decide_alone(&self, submission: &Submission) -> Vec<Decided> {
         let one = std::slice::from_ref(submission);
-        if let Some(decided) = self.guarded(self.try_to_decide(one)).await {
+        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(one))).await {
             return decided;
         }
         loop {
-            match self.guarded(self.claims.give_up(submission)).await {
+            match self.guarded(Box::pin(self.claims.give_up(submission))).await {
                 Some(Ok(decided)) => return vec![decided],
                 Some(Err(fault)) => report(&fault, 0),
                 None => tracing::error!("a command can't even be given up because of a bug; it is held and tried again"),
@@ -122,7 +122,7 @@ impl<S: ConditionalStore> Shared<S> {
         }
     }
 
-    /// None if `future` panics.
+    /// None if `future` panics. Large ones come boxed, or they would be moved again and again on their way into the task.
     async fn guarded<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let result = AssertUnwindSafe(future).catch_unwind().await;
         if result.is_err() {

@@ -201,7 +201,7 @@ impl<S: ConditionalStore> Claims<S> {
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
         let Fold { decided, rows, after } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
-            return Ok(self.rename(&open[0], seen).await?.into_iter().collect());
+            return Ok(Box::pin(self.rename(&open[0], seen)).await?.into_iter().collect());
         }
         if rows.is_empty() || self.write(&target, &sight.holder, rows, after).await? == Applied::Yes {
             return Ok(decided);

@@ -9,7 +9,6 @@ use crate::fail_points::FailPoint;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{ConditionalWrite, Operation};
 use crate::telemetry::metrics::Metrics;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +19,12 @@ pub struct Metered<S> {
     health: Arc<Health>,
 }
 
+/// An operation under way.
+struct Begun {
+    operation: Operation,
+    at: Instant,
+}
+
 impl<S: ConditionalStore> Metered<S> {
     /// Watches `inner`, which has just been connected to.
     pub fn new(inner: S, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
@@ -28,33 +33,30 @@ impl<S: ConditionalStore> Metered<S> {
         metered
     }
 
-    async fn watched<T>(
-        &self,
-        operation: Operation,
-        work: impl Future<Output = Result<T, StoreFault>> + Send,
-    ) -> Result<T, StoreFault> {
-        let start = Instant::now();
-        let result = work.await;
-        self.metrics.store_operation_duration.of(operation).observe(start.elapsed().as_secs_f64());
-        if result.is_err() {
-            self.metrics.store_faults.of(operation).inc();
+    // These take no future to wait for: handed on by value it would take its room in each that hands it on.
+
+    fn begin(&self, operation: Operation) -> Begun {
+        if let Some(write) = conditional_write(operation) {
+            self.metrics.store_conditional_writes.of(write).inc();
         }
-        self.set_up(result.is_ok());
-        result
+        Begun { operation, at: Instant::now() }
     }
 
-    async fn watched_write(
-        &self,
-        write: ConditionalWrite,
-        operation: Operation,
-        work: impl Future<Output = Result<Applied, StoreFault>> + Send,
-    ) -> Result<Applied, StoreFault> {
-        self.metrics.store_conditional_writes.of(write).inc();
-        let result = self.watched(operation, work).await;
-        if let Ok(Applied::No) = result {
-            self.metrics.store_conflicts.of(write).inc();
+    fn end<T>(&self, begun: &Begun, result: &Result<T, StoreFault>) {
+        self.metrics.store_operation_duration.of(begun.operation).observe(begun.at.elapsed().as_secs_f64());
+        if result.is_err() {
+            self.metrics.store_faults.of(begun.operation).inc();
         }
-        result
+        self.set_up(result.is_ok());
+    }
+
+    fn end_write(&self, begun: &Begun, result: &Result<Applied, StoreFault>, then: Option<FailPoint>) {
+        self.end(begun, result);
+        match (result, conditional_write(begun.operation)) {
+            (Ok(Applied::Yes), _) => then.into_iter().for_each(FailPoint::reach),
+            (Ok(Applied::No), Some(write)) => self.metrics.store_conflicts.of(write).inc(),
+            (Ok(Applied::No), None) | (Err(_), _) => {}
+        }
     }
 
     fn set_up(&self, up: bool) {
@@ -68,39 +70,61 @@ impl<S: ConditionalStore> Metered<S> {
 
 impl<S: ConditionalStore> ConditionalStore for Metered<S> {
     async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
-        self.watched(Operation::ReadId, self.inner.read_id(id, requests, consistency)).await
+        let begun = self.begin(Operation::ReadId);
+        let result = self.inner.read_id(id, requests, consistency).await;
+        self.end(&begun, &result);
+        result
     }
 
     async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
-        self.watched(Operation::ReadEntity, self.inner.read_entity(key, requests, consistency)).await
+        let begun = self.begin(Operation::ReadEntity);
+        let result = self.inner.read_entity(key, requests, consistency).await;
+        self.end(&begun, &result);
+        result
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        let claimed = self.watched_write(ConditionalWrite::Claim, Operation::Claim, self.inner.claim(write)).await;
-        if let Ok(Applied::Yes) = claimed {
-            FailPoint::Claimed.reach();
-        }
-        claimed
+        let begun = self.begin(Operation::Claim);
+        let result = self.inner.claim(write).await;
+        self.end_write(&begun, &result, Some(FailPoint::Claimed));
+        result
     }
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        let applied = self.watched_write(ConditionalWrite::Apply, Operation::Apply, self.inner.apply(write)).await;
-        if let Ok(Applied::Yes) = applied {
-            FailPoint::Applied.reach();
-        }
-        applied
+        let begun = self.begin(Operation::Apply);
+        let result = self.inner.apply(write).await;
+        self.end_write(&begun, &result, Some(FailPoint::Applied));
+        result
     }
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
-        self.watched_write(ConditionalWrite::Refuse, Operation::Refuse, self.inner.refuse(write)).await
+        let begun = self.begin(Operation::Refuse);
+        let result = self.inner.refuse(write).await;
+        self.end_write(&begun, &result, None);
+        result
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
-        self.watched(Operation::History, self.inner.history(key)).await
+        let begun = self.begin(Operation::History);
+        let result = self.inner.history(key).await;
+        self.end(&begun, &result);
+        result
     }
 
     async fn ping(&self) -> Result<(), StoreFault> {
-        self.watched(Operation::Ping, self.inner.ping()).await
+        let begun = self.begin(Operation::Ping);
+        let result = self.inner.ping().await;
+        self.end(&begun, &result);
+        result
+    }
+}
+
+fn conditional_write(operation: Operation) -> Option<ConditionalWrite> {
+    match operation {
+        Operation::Claim => Some(ConditionalWrite::Claim),
+        Operation::Apply => Some(ConditionalWrite::Apply),
+        Operation::Refuse => Some(ConditionalWrite::Refuse),
+        Operation::ReadId | Operation::ReadEntity | Operation::History | Operation::Ping => None,
     }
 }
 

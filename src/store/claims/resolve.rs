@@ -150,18 +150,20 @@ impl Known {
 
 impl<S: ConditionalStore> Claims<S> {
     /// What is behind `target`. None: a pending claim was met and completed, or somebody else did; look again.
+    ///
+    /// What reads is boxed: a command that is decided from the cache has no need of all that room.
     pub(super) async fn see(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Option<Sight>, StoreFault> {
         if let (Trust::Cache, Some(entity)) = (trust, self.cache.entity(target)) {
             return Ok(Some(Sight { known: Known::default(), holder: Holder::Entity(entity) }));
         }
         if trust != Trust::Serial
-            && let Some(sight) = self.glance(target, requests).await?
+            && let Some(sight) = Box::pin(self.glance(target, requests)).await?
         {
             return Ok(Some(sight));
         }
         match target {
-            Target::Id(id) => self.resolve(id, requests).await,
-            Target::Entity(key) => self.look_up(*key, requests, Consistency::Serial).await.map(Some),
+            Target::Id(id) => Box::pin(self.resolve(id, requests)).await,
+            Target::Entity(key) => Box::pin(self.look_up(*key, requests, Consistency::Serial)).await.map(Some),
         }
     }
 
