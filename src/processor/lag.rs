@@ -19,7 +19,9 @@ struct Tail {
     /// Offsets and timestamps of the records taken in, but for those below the lowest one that is not answered: no more than may be
     /// open above that one ([`crate::flow::offsets::MAX_SPAN`]).
     taken: VecDeque<(i64, Timestamp)>,
-    /// The timestamp of the last one that went.
+    /// The offset after the last record taken in.
+    next: i64,
+    /// The timestamp of the last one that was answered.
     answered: Option<Timestamp>,
     /// The offset after the last record on the topic.
     end: Option<i64>,
@@ -36,13 +38,15 @@ impl Lag {
     /// A record was taken in, in the order of its partition.
     pub fn taken(&mut self, at: Position, timestamp: Option<Timestamp>) {
         let tail = self.partitions.entry(at.partition).or_default();
+        tail.next = at.offset + 1;
         tail.taken.extend(timestamp.map(|timestamp| (at.offset, timestamp)));
     }
 
-    /// The offset after the last record of some partitions.
-    pub fn ends(&mut self, ends: &[(Partition, i64)]) {
+    /// The offset after the last record of some partitions; None where there is none beyond those that were taken in.
+    pub fn ends(&mut self, ends: &[(Partition, Option<i64>)]) {
         for (partition, end) in ends {
-            self.partitions.entry(*partition).or_default().end = Some(*end);
+            let tail = self.partitions.entry(*partition).or_default();
+            tail.end = Some(end.unwrap_or(tail.next));
         }
     }
 
@@ -123,11 +127,24 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_behind_the_last_record_is_no_lag() {
+        let metrics = Arc::new(Metrics::new());
+        let mut lag = Lag::new(metrics.clone());
+        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000));
+        lag.ends(&[(2, None), (3, None)]);
+        lag.tell([(2, 8), (3, 40)].into_iter(), 3_500);
+        let told = metrics.exposition();
+        for line in ["records{partition=\"2\"} 0", "seconds{partition=\"2\"} 0", "records{partition=\"3\"} 0"] {
+            assert!(told.contains(&format!("crm_consumer_lag_{line}\n")), "{line} is not in\n{told}");
+        }
+    }
+
+    #[test]
     fn what_is_given_up_is_not_told_any_more() {
         let metrics = Arc::new(Metrics::new());
         let mut lag = Lag::new(metrics.clone());
         lag.taken(Position { partition: 2, offset: 7 }, Some(1_000));
-        lag.ends(&[(2, 9)]);
+        lag.ends(&[(2, Some(9))]);
         lag.tell([(2, 7)].into_iter(), 3_500);
         let told = metrics.exposition();
         for line in ["crm_consumer_lag_records{partition=\"2\"} 2", "crm_consumer_lag_seconds{partition=\"2\"} 2.5"] {
