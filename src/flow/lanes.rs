@@ -120,6 +120,16 @@ impl<C: Foldable> Lanes<C> {
         self.by_id.get(&id).map_or(0, |lane| lane.queue.len())
     }
 
+    /// Lanes with commands.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// True if there are no commands.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// Commands that wait.
     pub fn queued(&self) -> usize {
         self.queued

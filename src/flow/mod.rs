@@ -280,6 +280,16 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         self.lanes.queued()
     }
 
+    /// Lanes with commands.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Partitions that the consumer was told to pause.
+    pub fn paused(&self) -> usize {
+        self.partitions.values().filter(|p| p.paused).count()
+    }
+
     /// Commands being processed.
     pub fn running(&self) -> usize {
         self.lanes.running()

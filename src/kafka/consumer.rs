@@ -13,12 +13,12 @@ use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{self, Statistics};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -46,8 +46,13 @@ pub enum Notice {
         /// To be sent (or dropped) when nothing more will be committed for them.
         done: std_mpsc::SyncSender<()>,
     },
-    /// The offset after the last record that can be read, for some partitions.
-    Ends(Vec<(Partition, i64)>),
+    /// What librdkafka measures once a second.
+    Statistics {
+        /// The offset after the last that can be read, for some partitions; None where no record lies beyond those handed on.
+        ends: Vec<(Partition, Option<i64>)>,
+        /// Brokers that the consumer is connected to.
+        brokers: usize,
+    },
     /// Consuming failed; librdkafka goes on trying.
     Trouble(KafkaError),
 }
@@ -96,13 +101,19 @@ pub struct Context {
     topic: String,
     epoch: AtomicU64,
     notices: mpsc::UnboundedSender<Notice>,
+    /// The partitions that nothing is fetched from.
+    paused: Mutex<BTreeSet<Partition>>,
 }
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let known = topic.partitions.values().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
-        let _ = self.notices.send(Notice::Ends(known.map(|p| (p.partition, p.ls_offset)).collect()));
+        let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
+        let known = partitions.filter(|p| p.partition >= 0 && p.ls_offset >= 0);
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = known.map(|p| (p.partition, end_of(p, paused.contains(&p.partition)))).collect();
+        // "logical" is the group coordinator once more.
+        let brokers = statistics.brokers.values().filter(|b| b.state == "UP" && b.source != "logical").count();
+        let _ = self.notices.send(Notice::Statistics { ends, brokers });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -153,6 +164,13 @@ impl Context {
     }
 }
 
+/// The offset after the last that can be read; None if there is no record beyond those that were handed on to us. The last may be
+/// a marker: that of the end of a transaction in which the CRM wrote. (A pause drops what was fetched, and does not tell.)
+fn end_of(partition: &statistics::Partition, paused: bool) -> Option<i64> {
+    let all_handed_on = partition.next_offset >= partition.ls_offset && partition.fetchq_cnt == 0 && !paused;
+    (!all_handed_on).then_some(partition.ls_offset)
+}
+
 /// What the group coordinator has for some partitions of `topic`. Waits for transactions that are being committed.
 ///
 /// # Errors
@@ -199,7 +217,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
     let (notice_sender, notices) = notice_channel();
     let (batch_sender, batches) = mpsc::channel(BATCHES);
     let (orders, order_receiver) = order_channel();
-    let context = Context { topic: topic.into(), epoch: AtomicU64::new(0), notices: notice_sender };
+    let context = Context { topic: topic.into(), epoch: AtomicU64::new(0), notices: notice_sender, paused: Mutex::default() };
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[topic])?;
     let consumer = Arc::new(consumer);
@@ -360,6 +378,10 @@ impl Intake {
         for partition in partitions {
             list.add_partition(&self.topic, *partition);
         }
+        let mut told = self.consumer.context().paused.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|partition| !partitions.contains(partition));
+        told.extend(partitions.iter().filter(|_| paused));
+        drop(told);
         let result = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         if let Err(error) = result {
             tracing::debug!(%error, ?partitions, paused, "not ours any more");

@@ -13,6 +13,7 @@ use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
 use crate::telemetry::health::Health;
+use crate::telemetry::labels::LookUp;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::command::{Unreadable, frame};
 use crate::wire::headers::CommandHeaders;
@@ -213,7 +214,9 @@ fn schema_channel() -> (mpsc::UnboundedSender<SchemaLoaded>, mpsc::UnboundedRece
 async fn load(registry: &Registry, id: u32, metrics: &Metrics, health: &Health) {
     let (mut delay, longest) = BACK_OFF;
     loop {
-        match registry.writer_schema(id).await {
+        let answer = registry.writer_schema(id).await;
+        metrics.registry_lookups.of(if answer.is_ok() { LookUp::Answered } else { LookUp::Failed }).inc();
+        match answer {
             Ok(_) => {
                 health.set_registry_up(true);
                 metrics.registry_up.set(1);

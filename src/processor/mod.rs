@@ -6,6 +6,7 @@
 
 mod answer;
 mod intake;
+mod lag;
 mod lane;
 
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::lanes::LaneId;
 use crate::flow::stream::{Epoch, Stream};
-use crate::flow::{Flow, Limits, Partition};
+use crate::flow::{Flow, Limits, Partition, Position};
 use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
 use crate::kafka::publisher::{self, Publication, Published, Publishing};
 use crate::kafka::reply_topics::ReplyTopics;
@@ -29,6 +30,7 @@ use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use answer::{Memo, Topics};
 use intake::{Intake, Job};
+use lag::Lag;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -88,6 +90,8 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         max_transaction_records: kafka.transaction_cap,
         ..Limits::default()
     };
+    setup.metrics.commands_in_flight_limit.set(gauge(limits.max_in_flight));
+    setup.metrics.records_open_limit.set(gauge(limits.max_queued));
     let Consuming { notices, batches, orders, thread: consumer_thread, .. } = consuming;
     let Publishing { publications, published, thread: publisher_thread } = publishing;
     let processor = Processor {
@@ -95,6 +99,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         shutdown_grace: kafka.shutdown_grace,
         ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
+        lag: Lag::new(setup.metrics.clone()),
         metrics: setup.metrics,
         health: setup.health,
         intake,
@@ -102,6 +107,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         draining: None,
         stopping: Stopping::No,
         refusing: BTreeMap::new(),
+        refused: BTreeMap::new(),
         orders,
         publications,
         runs: HashMap::new(),
@@ -157,6 +163,7 @@ struct Processor<S> {
     shared: Arc<lane::Shared<S>>,
     ahead: ReadAhead<S>,
     metrics: Arc<Metrics>,
+    lag: Lag,
     health: Arc<Health>,
     intake: Intake,
     stream: Stream<Job, Outputs<Memo>, Generation>,
@@ -164,6 +171,8 @@ struct Processor<S> {
     stopping: Stopping,
     /// The topics that refused outputs since nothing was held.
     refusing: BTreeMap<Arc<str>, Why>,
+    /// The records that had refused outputs and are not committed yet, with their timestamps.
+    refused: BTreeMap<Position, Timestamp>,
     orders: std_mpsc::Sender<Order>,
     publications: std_mpsc::Sender<Publication<Memo>>,
     /// The runs of the present assignment.
@@ -234,7 +243,10 @@ impl<S: ConditionalStore> Processor<S> {
                 self.forget_unless_assigned();
                 self.draining = Some(Draining { until: Instant::now() + REVOKE_GRACE, revoked: Some(done) });
             }
-            Notice::Ends(ends) => self.report_lag(&ends),
+            Notice::Statistics { ends, brokers } => {
+                self.lag.ends(&ends);
+                self.metrics.kafka_brokers_connected.set(gauge(brokers));
+            }
             Notice::Trouble(error) => {
                 tracing::warn!(%error, "the consumer reports");
             }
@@ -244,6 +256,7 @@ impl<S: ConditionalStore> Processor<S> {
     fn arrived(&mut self, batch: consumer::Batch) {
         let Some(flow) = self.stream.flow(batch.epoch) else { return };
         for record in batch.records {
+            self.lag.taken(record.at, record.timestamp);
             self.intake.take(record, flow);
         }
     }
@@ -264,12 +277,19 @@ impl<S: ConditionalStore> Processor<S> {
         if let Verdict::Refused(refusals) = &verdict {
             let topic = |r: &Refusal| records[r.record].outputs.outputs[r.output].topic.clone();
             self.refusing.extend(refusals.iter().map(|r| (topic(r), r.why)));
+            let refused = refusals.iter().map(|r| &records[r.record]);
+            self.refused.extend(refused.filter_map(|r| Some((r.at, r.outputs.memo.timestamp?))));
         }
         // However it ended, the lowest incomplete record may be another one now.
         self.intake.stir();
         let (topics, metrics) = (&self.shared.topics, &self.metrics);
         let redirect = |record: &mut Finished<Outputs<Memo>>, refusal| topics.redirect(record, refusal, metrics);
         let done = self.stream.published(epoch, records, verdict, redirect);
+        if !self.refused.is_empty() {
+            for record in &done {
+                self.refused.remove(&record.at);
+            }
+        }
         self.shared.count(&done, (self.shared.clock)());
         self.forget_unless_assigned();
     }
@@ -286,9 +306,15 @@ impl<S: ConditionalStore> Processor<S> {
             self.ahead.clear();
             // While the store is away they would go on for ever, and every assignment would add more.
             self.runs.drain().for_each(|(_, run)| run.abort());
-            self.metrics.partitions_assigned.set(0);
+            let metrics = &self.metrics;
+            let (partitions, paused) = (&metrics.partitions_assigned, &metrics.partitions_paused);
+            let (in_flight, queued) = (&metrics.commands_in_flight, &metrics.commands_queued);
+            for gauge in [partitions, paused, in_flight, queued, &metrics.records_open, &metrics.lanes] {
+                gauge.set(0);
+            }
+            self.refused.clear();
             self.tell_held(0);
-            self.metrics.consumer_lag.forget_all();
+            self.lag.forget();
         }
     }
 
@@ -299,6 +325,10 @@ impl<S: ConditionalStore> Processor<S> {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
             self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
+            self.metrics.records_open.set(gauge(flow.open() + self.intake.waiting()));
+            self.metrics.lanes.set(gauge(flow.lanes()));
+            self.metrics.partitions_paused.set(gauge(flow.paused()));
+            self.lag.tell(flow.lows(), (self.shared.clock)());
             let held = flow.held();
             self.tell_held(held);
         }
@@ -317,15 +347,9 @@ impl<S: ConditionalStore> Processor<S> {
             }
         }
         self.metrics.records_held.set(gauge(held));
-    }
-
-    fn report_lag(&self, ends: &[(Partition, i64)]) {
-        let Some(assignment) = self.stream.current() else { return };
-        for (partition, low) in assignment.flow.lows() {
-            if let Some((_, end)) = ends.iter().find(|(p, _)| *p == partition) {
-                self.metrics.consumer_lag.set(partition, (end - low).max(0));
-            }
-        }
+        let oldest = self.refused.values().min().filter(|_| held > 0);
+        let age = oldest.map_or(0, |at| u64::try_from((self.shared.clock)() - at).unwrap_or(0));
+        self.metrics.oldest_held.set(Duration::from_millis(age).as_secs_f64());
     }
 
     fn shut_down(&mut self) {

@@ -73,7 +73,7 @@ impl Admin {
     ) -> Result<(), AdminFault> {
         let Self { listener, address } = self;
         let router = Router::new()
-            .route("/metrics", get(exposition).with_state(metrics))
+            .route("/metrics", get(exposition).with_state((metrics, health.clone())))
             .route("/livez", get(livez).with_state(health.clone()))
             .route("/readyz", get(readyz).with_state(health));
         let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
@@ -81,7 +81,8 @@ impl Admin {
     }
 }
 
-async fn exposition(State(metrics): State<Arc<Metrics>>) -> Response {
+async fn exposition(State((metrics, health)): State<(Arc<Metrics>, Arc<Health>)>) -> Response {
+    metrics.ready.set(health.obstacles().is_empty().into());
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.exposition()).into_response()
 }
 
@@ -117,7 +118,7 @@ mod tests {
         };
 
         let (status, text) = fetch("/metrics").await;
-        assert!(status == 200 && text.contains("crm_commands_total"), "{status} {text}");
+        assert!(status == 200 && text.contains("crm_commands_total") && text.contains("\ncrm_ready 0\n"), "{status} {text}");
         assert_eq!(fetch("/livez").await, (200, r#"{"alive":true}"#.into()));
         let (status, text) = fetch("/readyz").await;
         assert!(status == 503 && text.contains("the store does not answer"), "{status} {text}");
@@ -125,6 +126,7 @@ mod tests {
         health.set_registry_up(true);
         health.set_group_joined(true);
         assert_eq!(fetch("/readyz").await.0, 200);
+        assert!(fetch("/metrics").await.1.contains("\ncrm_ready 1\n"));
         assert_eq!(fetch("/").await.0, 404);
 
         drop(client);

@@ -138,6 +138,16 @@ labels! {
 }
 
 labels! {
+    /// How a look-up of a schema ended.
+    LookUp("result") {
+        /// The registry answered, if only that it does not know the schema.
+        Answered = "answered",
+        /// It did not; it is asked again.
+        Failed = "failed",
+    }
+}
+
+labels! {
     /// The topics that the processor writes to.
     OutputTopic("topic") {
         /// The default reply topic.

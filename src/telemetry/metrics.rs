@@ -1,17 +1,26 @@
-//! Each metric, once: its doc comment is its help text. `crm_` comes before each name. No label can grow with what arrives.
+//! Each metric, once: its doc comment is its help text. `crm_` comes before each name. No label can grow with what arrives. Those
+//! of the process itself are in [`super::process`]. `docs/metrics.md` is made from all of them by a test, which says how.
 
 use super::labels::{
-    CacheLookup, Code, ConditionalWrite, DeadLetter, Operation, OutputTopic, Rebalance, Reference, Remembered, Replayed,
+    CacheLookup, Code, ConditionalWrite, DeadLetter, LookUp, Operation, OutputTopic, Rebalance, Reference, Remembered, Replayed,
     TransactionResult,
 };
+use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerPartition, Series};
 use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
-use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::core::{AtomicF64, AtomicI64};
+use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::time::Duration;
 
-/// From a write of the store's own machine to a command that waited for a store that was away.
-const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// From an idle process with everything at hand to a command that waited for a store that was away.
+const COMMAND_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+/// From a write of the embedded store to beyond what `request_timeout` usually is.
+const STORE_SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// The broker ends a transaction after ten seconds; learning how it ended may take longer.
+const TRANSACTION_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+/// Up to what `transaction_cap` may reasonably be.
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
 const NONE: &[f64] = &[];
 
@@ -38,8 +47,8 @@ macro_rules! metrics {
 metrics! {
     /// Commands answered, by use case and status; counted when the answer is committed.
     commands: Family<(UseCaseName, Status), IntCounter> = "commands_total", NONE;
-    /// Seconds from a command record's timestamp to the commit of its answer.
-    command_duration: Histogram = "command_duration_seconds", SECONDS;
+    /// Seconds from a command record's timestamp to the commit of its answer, by use case.
+    command_duration: Family<UseCaseName, Histogram> = "command_duration_seconds", COMMAND_SECONDS;
     /// Findings in replies, by code.
     rejections: Family<Code, IntCounter> = "rejections_total", NONE;
     /// Replies committed, by whether they repeat a stored answer.
@@ -48,22 +57,40 @@ metrics! {
     business_transactions: IntCounter = "business_transactions_total", NONE;
     /// Records that could not be read and were moved to the dead letter topic, by reason.
     dead_letters: Family<DeadLetter, IntCounter> = "dlq_records_total", NONE;
-    /// Commands being executed.
+    /// 1 while the process takes commands (what `/readyz` says), 0 while something is in the way.
+    ready: IntGauge = "ready", NONE;
+    /// Commands being decided.
     commands_in_flight: IntGauge = "commands_in_flight", NONE;
-    /// Command records taken from Kafka that wait for their turn.
+    /// The most commands that are decided at once (`kafka.max_in_flight`).
+    commands_in_flight_limit: IntGauge = "commands_in_flight_limit", NONE;
+    /// Command records taken from Kafka that wait: to be admitted, for their turn, or for their transaction.
     commands_queued: IntGauge = "commands_queued", NONE;
-    /// Command records whose answers the broker refuses; each is tried again now and then.
+    /// Command records between intake and commit, those in flight included.
+    records_open: IntGauge = "records_open", NONE;
+    /// At so many open records nothing more is taken in (`kafka.max_queued`).
+    records_open_limit: IntGauge = "records_open_limit", NONE;
+    /// Lanes with commands: keys that are being worked at, or wait.
+    lanes: IntGauge = "lanes", NONE;
+    /// Command records whose answers the broker refuses, and those behind them in their lanes; each is tried again now and then.
     records_held: IntGauge = "records_held", NONE;
+    /// Age of the oldest record whose answers the broker refuses, by its timestamp; 0 while there is none.
+    oldest_held: Gauge = "oldest_held_record_age_seconds", NONE;
     /// Command records that are on the topic and not yet answered, by partition; of the partitions assigned to this process.
-    consumer_lag: PerPartition = "consumer_lag_records", NONE;
+    consumer_lag: PerPartition<AtomicI64> = "consumer_lag_records", NONE;
+    /// Age of the oldest command record not yet answered, by partition; 0 while there is none.
+    consumer_lag_age: PerPartition<AtomicF64> = "consumer_lag_seconds", NONE;
     /// Partitions of the command topic that are assigned to this process.
     partitions_assigned: IntGauge = "partitions_assigned", NONE;
+    /// Assigned partitions from which nothing is fetched for now: a lane is too long, a schema is missing, or one record holds up too many.
+    partitions_paused: IntGauge = "partitions_paused", NONE;
     /// Changes of the assignment, by kind.
     rebalances: Family<Rebalance, IntCounter> = "rebalances_total", NONE;
+    /// Kafka brokers that the consumer is connected to.
+    kafka_brokers_connected: IntGauge = "kafka_brokers_connected", NONE;
     /// Kafka transactions, by how they ended.
     kafka_transactions: Family<TransactionResult, IntCounter> = "kafka_transactions_total", NONE;
-    /// Seconds from the beginning of a Kafka transaction to its end.
-    kafka_transaction_duration: Histogram = "kafka_transaction_duration_seconds", SECONDS;
+    /// Seconds from the beginning of a Kafka transaction to its end; there is one at a time.
+    kafka_transaction_duration: Histogram = "kafka_transaction_duration_seconds", TRANSACTION_SECONDS;
     /// Command records that one Kafka transaction answered.
     kafka_transaction_records: Histogram = "kafka_transaction_records", RECORDS;
     /// Producers made anew after an error that left the transaction's end unknown.
@@ -79,7 +106,7 @@ metrics! {
     /// Conditional writes that were not applied because a condition did not hold, by operation.
     store_conflicts: Family<ConditionalWrite, IntCounter> = "store_conflicts_total", NONE;
     /// Seconds that the store took, by operation; failures included.
-    store_operation_duration: Family<Operation, Histogram> = "store_operation_duration_seconds", SECONDS;
+    store_operation_duration: Family<Operation, Histogram> = "store_operation_duration_seconds", STORE_SECONDS;
     /// Reads and writes of the store that came to no end, by operation.
     store_faults: Family<Operation, IntCounter> = "store_faults_total", NONE;
     /// Look-ups in the cache when a command's turn came, by what the command names its entity by, and by result.
@@ -92,7 +119,9 @@ metrics! {
     cache_bytes: Family<Remembered, IntGauge> = "cache_bytes", NONE;
     /// 1 while the store answers, 0 while it does not.
     store_up: IntGauge = "store_up", NONE;
-    /// 1 while the schema registry answers, 0 while it does not.
+    /// Schemas that the registry was asked for, by whether it answered.
+    registry_lookups: Family<LookUp, IntCounter> = "registry_lookups_total", NONE;
+    /// 1 if the schema registry answered when it was asked last, 0 if it did not.
     registry_up: IntGauge = "registry_up", NONE;
     /// Bugs that were caught while a command was decided.
     panics: IntCounter = "panics_total", NONE;
@@ -109,13 +138,15 @@ impl Default for Metrics {
 impl Metrics {
     /// All metrics, at zero, in a registry of their own.
     pub fn new() -> Self {
-        Self::register(Registry::new()).expect("names and labels are fixed, and a test registers them")
+        let registry = Registry::new();
+        let registered = ProcessCollector::register(&registry).and_then(|()| Self::register(registry));
+        registered.expect("names and labels are fixed, and a test registers them")
     }
 
     /// A command's answer was committed, so long after its record was written.
     pub fn command_answered(&self, use_case: UseCaseName, status: Status, since_record: Duration) {
         self.commands.of((use_case, status)).inc();
-        self.command_duration.observe(since_record.as_secs_f64());
+        self.command_duration.of(use_case).observe(since_record.as_secs_f64());
     }
 
     /// A reply with these findings was committed.
@@ -180,15 +211,17 @@ mod tests {
         metrics.consumer_lag.set(3, 17);
         metrics.consumer_lag.set(4, 1);
         metrics.consumer_lag.forget(4);
+        metrics.consumer_lag_age.set(3, 0.25);
         metrics.dead_letters.of(DeadLetter::TooLarge).inc();
         let text = metrics.exposition();
         for line in [
             "crm_commands_total{status=\"400\",use_case=\"updateCustomerSegment\"} 1",
-            "crm_command_duration_seconds_count 1",
+            "crm_command_duration_seconds_count{use_case=\"updateCustomerSegment\"} 1",
             "crm_replies_total{replayed=\"true\"} 1",
             "crm_rejections_total{code=\"CASM-REQUEST-ID-REUSED\"} 1",
             "crm_kafka_transaction_records_sum 40",
             "crm_consumer_lag_records{partition=\"3\"} 17",
+            "crm_consumer_lag_seconds{partition=\"3\"} 0.25",
             "crm_dlq_records_total{reason=\"too_large\"} 1",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");

@@ -2,9 +2,9 @@
 //! combination's series exists from the start (a counter that appears with its first event hides that event from `rate`).
 //! Looking one up is an index into a vector.
 
-use prometheus::core::Collector;
+use prometheus::core::{Atomic, Collector, GenericGaugeVec};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
 };
 use std::marker::PhantomData;
 
@@ -87,6 +87,12 @@ impl Series for IntGauge {
     }
 }
 
+impl Series for Gauge {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        registered(registry, Self::new(name, help)?)
+    }
+}
+
 impl Series for Histogram {
     fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Self> {
         registered(registry, Self::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
@@ -115,13 +121,13 @@ impl<L: Label> Series for Family<L, Histogram> {
     }
 }
 
-/// A gauge for each partition that is assigned: as many as the command topic has at most.
+/// A gauge for each partition that is assigned: as many as the command topic has at most. `P` says of which numbers.
 #[derive(Debug)]
-pub struct PerPartition(IntGaugeVec);
+pub struct PerPartition<P: Atomic>(GenericGaugeVec<P>);
 
-impl PerPartition {
+impl<P: Atomic> PerPartition<P> {
     /// Sets the gauge of a partition.
-    pub fn set(&self, partition: i32, value: i64) {
+    pub fn set(&self, partition: i32, value: P::T) {
         self.0.with_label_values(&[partition.to_string()]).set(value);
     }
 
@@ -137,9 +143,9 @@ impl PerPartition {
     }
 }
 
-impl Series for PerPartition {
+impl<P: Atomic + 'static> Series for PerPartition<P> {
     fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
-        registered(registry, IntGaugeVec::new(Opts::new(name, help), &["partition"])?).map(Self)
+        registered(registry, GenericGaugeVec::new(Opts::new(name, help), &["partition"])?).map(Self)
     }
 }
 

@@ -45,3 +45,14 @@ fn the_variables_of_the_compose_file_exist() {
     assert_eq!(config.kafka.bootstrap_servers, "kafka:19092");
     assert_eq!(config.kafka.instance_id, "compose-0");
 }
+
+#[test]
+fn the_files_that_the_compose_file_mounts_exist() {
+    let compose = file("compose.yaml");
+    let mounted: Vec<_> = compose.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split_once(':')).collect();
+    assert!(mounted.len() >= 4, "{mounted:?}");
+    for (path, _) in mounted {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path);
+        assert!(path.exists(), "there is no {}", path.display());
+    }
+}

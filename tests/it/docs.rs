@@ -1,10 +1,19 @@
 //! What the documents say agrees with the program, as far as that can be looked up.
 
+use crate::operation::{Metric, metrics, named_in, queries, rules};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::telemetry::metrics::Metrics;
+use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reliability.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/metrics.md",
+    "docs/reliability.md",
+    "docs/runbook.md",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,17 +35,85 @@ fn the_files_that_documents_link_to_exist() {
 }
 
 #[test]
-fn the_metrics_that_the_readme_names_exist() {
-    let metrics = Metrics::new();
-    // It has a series for each assigned partition, and none without.
-    metrics.consumer_lag.set(0, 0);
-    let exposition = metrics.exposition();
-    let readme = document("README.md");
-    let named: Vec<_> = readme.split('`').filter(|text| text.starts_with("crm_") && !text.contains(' ')).collect();
-    assert!(named.len() > 5, "{named:?}");
-    for name in named {
-        assert!(exposition.contains(&format!("# TYPE {name} ")), "there is no metric {name}");
+fn the_metrics_that_documents_name_exist() {
+    let metrics = metrics();
+    for document_name in DOCUMENTS {
+        let document = document(document_name);
+        let named = document.split('`').skip(1).step_by(2).filter(|text| text.starts_with("crm_") && !text.contains(' '));
+        // A label may follow.
+        let named: Vec<_> = named.map(|text| text.split('{').next().unwrap_or(text)).collect();
+        assert!(document_name != "README.md" || named.len() > 5, "{named:?}");
+        for name in named {
+            assert!(metrics.iter().any(|metric| metric.name == name), "{document_name}: there is no metric {name}");
+        }
     }
+}
+
+#[test]
+fn the_page_about_metrics_is_what_the_code_says() {
+    let file = root().join("docs/metrics.md");
+    let expected = page_about_metrics();
+    if std::env::var_os("CRM_BLESS").is_some() {
+        std::fs::write(&file, &expected).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    let lines = there.lines().map(Some).chain(std::iter::repeat(None)).zip(expected.lines());
+    let first: Vec<_> = lines.filter(|(there, expected)| *there != Some(*expected)).take(3).collect();
+    assert!(
+        there == expected,
+        "docs/metrics.md is not what the code says; `CRM_BLESS=1 cargo test --test it -- docs` writes it anew.\n\
+         The first lines that differ (there, expected): {first:#?}"
+    );
+}
+
+fn page_about_metrics() -> String {
+    let metrics = metrics();
+    let mut page = String::from(
+        "# Metrics\n\n\
+         What `/metrics` on `admin.listen` tells. Made from the code and from the files in `deploy/`: after a change,\n\
+         `CRM_BLESS=1 cargo test --test it -- docs` writes this page anew. What to do about an alert is in the\n\
+         [runbook](runbook.md); the dashboard is [deploy/grafana](../deploy/grafana/dashboards/crm-processor.json).\n\n\
+         Counters begin at 0 with the process, and each combination of label values is there from the start. Label values are\n\
+         those below and no others; of `partition` there are as many as are assigned.\n\n\
+         | metric | type | unit | labels | meaning | alerts | rows of the dashboard |\n|---|---|---|---|---|---|---|\n",
+    );
+    for metric in &metrics {
+        let Metric { name, kind, help, .. } = metric;
+        let (labels, [alerts, rows]) = (labels_of(metric), uses_of(name, &metrics));
+        let _ = writeln!(page, "| `{name}` | {kind} | {} | {labels} | {help} | {alerts} | {rows} |", unit_of(name));
+    }
+    page.push_str("\n## Buckets\n\nOf the histograms: upper bounds, in the metric's unit.\n\n| metric | |\n|---|---|\n");
+    for metric in metrics.iter().filter(|metric| metric.kind == "histogram") {
+        let bounds = metric.labels["le"].iter().filter(|bound| *bound != "+Inf").map(String::as_str);
+        let _ = writeln!(page, "| `{}` | {} |", metric.name, bounds.collect::<Vec<_>>().join(", "));
+    }
+    page
+}
+
+fn unit_of(name: &str) -> &str {
+    let name = name.trim_end_matches("_total");
+    ["seconds", "bytes", "records"].into_iter().find(|unit| name.ends_with(&format!("_{unit}"))).unwrap_or("")
+}
+
+fn labels_of(metric: &Metric) -> String {
+    let labels = metric.labels.iter().filter(|(name, _)| *name != "le").map(|(name, values)| match name.as_str() {
+        "partition" => "`partition`: its number".to_owned(),
+        "version" => "`version`: that of the program".to_owned(),
+        _ => format!("`{name}`: {}", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")),
+    });
+    labels.collect::<Vec<_>>().join("; ")
+}
+
+/// The alerts and the rows of the dashboard that ask for a metric, or for what was recorded of it.
+fn uses_of(metric: &str, metrics: &[Metric]) -> [String; 2] {
+    let (rules, names) = (rules(), |expr: &str, name: &str| named_in(expr, metrics).iter().any(|named| named == name));
+    let recorded: Vec<_> = rules.iter().filter(|rule| !rule.is_alert && names(&rule.expr, metric)).collect();
+    let asks = |expr: &str| names(expr, metric) || recorded.iter().any(|rule| names(expr, &rule.name));
+    let alerts = rules.iter().filter(|rule| rule.is_alert && asks(&rule.expr));
+    let alerts: Vec<_> = alerts.map(|rule| format!("[{}](runbook.md#{})", rule.name, rule.name.to_lowercase())).collect();
+    let mut rows: Vec<_> = queries().into_iter().filter(|query| asks(&query.expr)).map(|query| query.row).collect();
+    rows.dedup();
+    [alerts.join(", "), rows.join("; ")]
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn assert_others_go_on(world: &World, customers: &[Entity]) {
 /// What an operator sees while records are held.
 fn assert_held(processor: &Processor, count: u64, topic: &str) {
     processor.until_metric("crm_records_held", count);
+    processor.until_metric_at_least("crm_oldest_held_record_age_seconds", 1);
     assert!(processor.metric("crm_outputs_refused_total") > 0);
     let (status, body) = processor.get("/readyz");
     assert!(status == 200 && body.contains(topic), "takes commands, and names {topic}: {status} {body}");
@@ -49,8 +50,9 @@ fn assert_held(processor: &Processor, count: u64, topic: &str) {
 
 /// What an operator sees when all is well again.
 fn assert_nothing_held(processor: &Processor) {
-    processor.until_metric("crm_records_held", 0);
-    processor.until_metric("crm_consumer_lag_records", 0);
+    for metric in ["crm_records_held", "crm_oldest_held_record_age_seconds", "crm_consumer_lag_records"] {
+        processor.until_metric(metric, 0);
+    }
     let (status, body) = processor.get("/readyz");
     assert!(status == 200 && body.contains("\"warnings\":[]"), "{status} {body}");
 }

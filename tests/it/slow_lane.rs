@@ -61,6 +61,7 @@ fn a_command_that_is_held_harms_no_other_key_of_its_partition_and_a_kill_repeats
     };
     ask_others();
     assert_eq!(answered(&held_correlations), 0, "it is held");
+    first.until_metric_at_least(&format!("crm_consumer_lag_seconds{{partition=\"{partition}\"}}"), 1);
     first.kill();
 
     let second = world.run_as("slot-0");

@@ -2,6 +2,9 @@
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::world::{World, shared};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::time::Duration;
 
 #[test]
 fn the_log_of_a_busy_processor_holds_no_names_and_no_external_ids() {
@@ -61,9 +64,43 @@ fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
     for quiet in ["crm_commands_in_flight", "crm_commands_queued", "crm_consumer_lag_records", "crm_panics_total"] {
         processor.until_metric(quiet, 0);
     }
-    assert_eq!(processor.metric("crm_store_up"), 1);
-    assert_eq!(processor.metric("crm_registry_up"), 1);
-    assert_eq!(processor.metric("crm_partitions_assigned"), 4);
+    for (series, expected) in [
+        ("crm_ready", 1),
+        ("crm_store_up", 1),
+        ("crm_registry_up", 1),
+        ("crm_kafka_brokers_connected", 1),
+        ("crm_partitions_assigned", 4),
+        ("crm_commands_in_flight_limit", 256),
+        ("crm_records_open_limit", 2048),
+        ("crm_consumer_lag_seconds", 0),
+    ] {
+        processor.until_metric(series, expected);
+    }
+    // One for each schema of a command.
+    assert_eq!(processor.metric("crm_registry_lookups_total{result=\"answered\"}"), 2);
+}
+
+/// The marker at the end of their transaction is an offset, too, and no record.
+#[test]
+fn commands_that_were_written_in_a_transaction_leave_no_lag_behind() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let Some(world) = World::set_up("marker", |_| {}) else { return };
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", world.kafka()).set("transactional.id", unique("crm"));
+    let producer: BaseProducer = config.create().expect("a producer");
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    let command = custom_name(&unique("r"), &customer.by_ref_id(), "Ada").value().expect("a value");
+    producer.init_transactions(PATIENCE).expect("Kafka is there");
+    producer.begin_transaction().expect("it is initialised");
+    producer.send(BaseRecord::to(&world.commands).partition(0).key("k").payload(&command)).expect("there is room");
+    producer.commit_transaction(PATIENCE).expect("it commits");
+
+    let first = world.run();
+    first.until_metric("crm_commands_total", 1);
+    first.signal("TERM");
+    assert_eq!(first.wait(), 0, "{}", first.log_tail());
+    // What it learns of the partition's end is the first that it tells.
+    world.run().until_metric("crm_consumer_lag_records{partition=\"0\"}", 0);
 }
 
 #[test]

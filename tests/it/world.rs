@@ -327,12 +327,17 @@ impl Processor {
         }
     }
 
+    /// `http://host:port` of its admin address.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// Status and body of a path of the admin address.
     pub fn get(&self, path: &str) -> (u16, String) {
         registry::get(&format!("{}{path}", self.admin))
     }
 
-    /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too.
+    /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too. Rounded down.
     pub fn metric(&self, name: &str) -> u64 {
         self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
@@ -344,9 +349,9 @@ impl Processor {
             return None;
         }
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values: Vec<_> =
-            text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+        let values: Vec<f64> = text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, and nothing is below 0")]
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64)
     }
 
     /// Waits until the sum of a metric's series is `value`.

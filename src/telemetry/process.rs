@@ -1,0 +1,123 @@
+//! What the system says of this process, under the names that Prometheus' own clients give it. Read from `/proc` when it is asked
+//! for; where that is not to be had, nothing is reported.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Counter, IntGauge, Registry, Result};
+use std::fs;
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug)]
+pub struct ProcessCollector {
+    cpu: Counter,
+    resident: IntGauge,
+    open_fds: IntGauge,
+    max_fds: IntGauge,
+    threads: IntGauge,
+    started: IntGauge,
+}
+
+/// What is told in one look.
+struct Reading {
+    cpu: Duration,
+    threads: i64,
+    resident_bytes: i64,
+    open_fds: i64,
+}
+
+impl ProcessCollector {
+    /// Adds this process to a registry.
+    ///
+    /// # Errors
+    /// Its names are taken.
+    pub fn register(registry: &Registry) -> Result<()> {
+        let gauge = |name: &str, help: &str| IntGauge::new(name, help);
+        let collector = Self {
+            cpu: Counter::new("process_cpu_seconds_total", "User and system CPU time of the process, in seconds.")?,
+            resident: gauge("process_resident_memory_bytes", "Memory of the process that is in RAM, in bytes.")?,
+            open_fds: gauge("process_open_fds", "Open file descriptors: files and connections.")?,
+            max_fds: gauge("process_max_fds", "The most file descriptors that may be open.")?,
+            threads: gauge("process_threads", "Threads of the process.")?,
+            started: gauge("process_start_time_seconds", "When the process began, in seconds since the epoch.")?,
+        };
+        collector.max_fds.set(max_fds().unwrap_or(0));
+        collector.started.set(start_time().unwrap_or(0));
+        registry.register(Box::new(collector))
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        let gauges = [&self.resident, &self.open_fds, &self.max_fds, &self.threads, &self.started];
+        self.cpu.desc().into_iter().chain(gauges.into_iter().flat_map(Collector::desc)).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Some(now) = Reading::take() else { return Vec::new() };
+        // Two scrapes at once may each see what the other adds: a counter must not go back for it.
+        self.cpu.inc_by((now.cpu.as_secs_f64() - self.cpu.get()).max(0.0));
+        self.resident.set(now.resident_bytes);
+        self.open_fds.set(now.open_fds);
+        self.threads.set(now.threads);
+        let gauges = [&self.resident, &self.open_fds, &self.max_fds, &self.threads, &self.started];
+        self.cpu.collect().into_iter().chain(gauges.into_iter().flat_map(Collector::collect)).collect()
+    }
+}
+
+impl Reading {
+    fn take() -> Option<Self> {
+        let ticks: u64 = stat(11)?.checked_add(stat(12)?)?;
+        let pages: i64 = fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+        Some(Self {
+            cpu: Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()),
+            threads: stat(17)?.try_into().ok()?,
+            resident_bytes: pages * i64::try_from(rustix::param::page_size()).ok()?,
+            open_fds: fs::read_dir("/proc/self/fd").ok()?.count().try_into().ok()?,
+        })
+    }
+}
+
+/// A field of `/proc/self/stat`, counted from the one after the program's name, which may hold anything.
+fn stat(field: usize) -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/stat").ok()?;
+    text.rsplit_once(") ")?.1.split(' ').nth(field)?.parse().ok()
+}
+
+fn max_fds() -> Option<i64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// The system says when it was booted, and how long after that the process began.
+fn start_time() -> Option<i64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    i64::try_from(boot + stat(19)? / rustix::param::clock_ticks_per_second()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn it_tells_of_the_process_that_runs() {
+        let registry = Registry::new();
+        ProcessCollector::register(&registry).unwrap();
+        let families = registry.gather();
+        let value = |name: &str| {
+            let family = families.iter().find(|f| f.name() == name).unwrap_or_else(|| panic!("no {name} in {families:?}"));
+            let metric = &family.get_metric()[0];
+            if name.ends_with("_total") { metric.get_counter().get_value() } else { metric.get_gauge().get_value() }
+        };
+        assert!(value("process_resident_memory_bytes") > 100_000.0, "{families:?}");
+        assert!(value("process_open_fds") >= 3.0 && value("process_open_fds") <= value("process_max_fds"), "{families:?}");
+        assert!(value("process_threads") >= 1.0, "{families:?}");
+        let new_file = tempfile::tempfile().unwrap().metadata().unwrap().modified().unwrap();
+        let now = new_file.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - value("process_start_time_seconds");
+        assert!((-2.0..86_400.0).contains(&age), "it began {age} s ago");
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+    }
+}
