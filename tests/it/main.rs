@@ -30,6 +30,7 @@ mod malformed;
 mod operation;
 mod ordering;
 mod outages;
+mod polls;
 mod prometheus;
 mod protocol;
 mod proxy;

@@ -7,9 +7,9 @@
 //! after which it begins again somewhat earlier, with other ends.
 
 use super::simulation::scene::{ENTITIES, IDS, THERE, reference, submission};
-use super::simulation::tasks::{complete, polls};
 use super::simulation::{faults, pick};
 use super::world::{Process, World};
+use crate::polls::{complete, polls};
 use crate::seeds;
 use crm_processor::domain::entity::Entity;
 use crm_processor::store::claims::{Decided, MAX_RUN, Submission};

@@ -14,6 +14,7 @@ pub mod tasks;
 mod verdict;
 
 use super::world::{Process, World};
+use crate::polls::complete;
 use crate::seeds;
 use crm_processor::domain::entity::Entity;
 use crm_processor::store::claims::{ClaimsOptions, Decided, Submission};
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tasks::{Task, complete};
+use tasks::Task;
 use verdict::check;
 
 /// A seed takes about 1 ms.

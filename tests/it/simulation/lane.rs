@@ -3,16 +3,15 @@
 use super::Defect;
 use super::outputs::{Output, Outputs, Reply};
 use super::weakened::Weakened;
+use crate::polls::cut_short;
 use crm_processor::flow::Position;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::Foldable;
 use crm_processor::store::StoreFault;
 use crm_processor::store::claims::{Claims, Decided, Submission};
 use crm_processor::store::outcome::Answer;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 
 /// A record on its way through a lane.
 pub struct Job {
@@ -65,13 +64,13 @@ async fn decide(claims: &Claims<Weakened>, submissions: &[Submission], bug: bool
     if !submissions.iter().any(panics) {
         return persistently(|| claims.decide(submissions)).await;
     }
-    cut_short(claims.decide(submissions), submissions[0].record.offset).await;
+    cut_short(claims.decide(submissions), at_one_of_the_first(submissions[0].record.offset)).await;
     let mut decided = Vec::new();
     for submission in submissions {
         let one = std::slice::from_ref(submission);
         if !panics(submission) {
             decided.extend(persistently(|| claims.decide(one)).await);
-        } else if let Some(Ok(one)) = cut_short(claims.decide(one), submission.record.offset / 13).await {
+        } else if let Some(Ok(one)) = cut_short(claims.decide(one), at_one_of_the_first(submission.record.offset / 13)).await {
             decided.extend(one);
         } else {
             decided.push(persistently(|| claims.give_up(submission)).await);
@@ -89,18 +88,9 @@ async fn persistently<T, F: Future<Output = Result<T, StoreFault>>>(attempt: imp
     }
 }
 
-/// What `work` yields, unless a panic comes first: at one of its awaits, of the first 20.
-async fn cut_short<T>(work: impl Future<Output = T>, at: i64) -> Option<T> {
-    let (mut work, mut left) = (pin!(work), at % 20);
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
+/// A panic comes at one of the first 20 awaits.
+fn at_one_of_the_first(at: i64) -> u64 {
+    (at % 20).unsigned_abs()
 }
 
 fn outputs(job: &Job, decided: Option<Decided>, defect: Option<Defect>) -> Outputs {

@@ -10,16 +10,14 @@ use super::happened::Happened;
 use super::instance::{Instance, Outages};
 use super::publisher::Trouble;
 use super::weakened::{Held, Hold, Weakened};
+use crate::polls::complete;
 use crm_processor::flow::Limits;
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::claims::{Claims, ClaimsOptions, Imported};
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 /// Records in a life, about.
 const RECORDS: u64 = 60;
@@ -60,16 +58,6 @@ pub fn live(seed: u64, defect: Option<Defect>) -> Summary {
         life.forget();
     }
     life.end()
-}
-
-/// Polls until it is ready. Nothing here waits for anything else.
-fn complete<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    loop {
-        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return done;
-        }
-    }
 }
 
 pub struct Life {

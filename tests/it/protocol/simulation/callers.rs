@@ -2,6 +2,7 @@
 
 use super::history::{Effect, Operation};
 use super::{Answered, Defect, Defective, Process, Simulation, scene};
+use crate::polls::cut_short;
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
@@ -9,11 +10,9 @@ use crm_processor::store::claims::{Decided, Imported, Submission};
 use crm_processor::store::outcome::Answer;
 use crm_processor::store::simulated::Random;
 use crm_processor::store::{ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, LogRow, StoreFault};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 
 impl Answered {
     /// It was refused for what its request id was used for before, which is not stored.
@@ -177,15 +176,6 @@ fn what(decided: &Decided) -> &'static str {
 
 /// What `work` yields, unless its process crashes: dropped at some await.
 async fn perhaps<T>(random: &mut Random, work: impl Future<Output = Result<T, StoreFault>>) -> Option<Result<T, StoreFault>> {
-    let mut left = if random.chance(300) { random.below(40) } else { u64::MAX };
-    let mut work = pin!(work);
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
+    let after = if random.chance(300) { random.below(40) } else { u64::MAX };
+    cut_short(work, after).await
 }

@@ -1,9 +1,9 @@
 //! Restarts at every await: whatever a process has come to when it dies, who comes after it finds a world in which each
 //! record is answered once. One await after another, for each kind of command, with and without a rival in between.
 
-use super::tasks::{complete, polls};
 use super::verdict::check;
 use super::{Faults, Random, Simulation, history};
+use crate::polls::{complete, polls};
 use crm_processor::domain::command::Command;
 use crm_processor::domain::command::UseCaseName::{UpdateCustomerCustomName, UpdateSubscriberExternalId};
 use crm_processor::store::claims::Submission;

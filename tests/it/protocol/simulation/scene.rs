@@ -1,6 +1,7 @@
 //! Who and what there is: few entities, few ids, so that commands contend; and what must happen now and then.
 
-use super::{Simulation, complete, pick};
+use super::{Simulation, pick};
+use crate::polls::complete;
 use crate::protocol::world::World;
 use crm_processor::domain::command::RawReference;
 use crm_processor::domain::command::UseCaseName::{

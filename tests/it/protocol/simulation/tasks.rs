@@ -3,8 +3,8 @@
 
 use crm_processor::store::simulated::Random;
 use std::future::Future;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 /// Steps after which nothing can be under way any more that gets anywhere.
 const PATIENCE: u64 = 200_000;
@@ -44,20 +44,4 @@ pub fn run(mut tasks: Vec<Task<'_>>, random: &mut Random, mut step: impl FnMut(u
             task.stalled_until = now + random.below(STALL);
         }
     }
-}
-
-/// What `work` yields, with nobody else there.
-pub fn complete<T>(work: impl Future<Output = T>) -> T {
-    polls(work, u64::MAX).expect("there is no end to so many polls")
-}
-
-/// What `work` yields, unless its process dies after so many polls, at whatever await it has come to.
-pub fn polls<T>(work: impl Future<Output = T>, most: u64) -> Option<T> {
-    let mut work = pin!(work);
-    for _ in 0..most {
-        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return Some(done);
-        }
-    }
-    None
 }
