@@ -92,7 +92,7 @@ impl TopicReader {
 /// Ours, then the configured properties, then what reading committed records of no group takes.
 fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("client.id", "crm-processor-cli").set("fetch.wait.max.ms", "100");
+    config.set("client.id", "crm-processor-cli").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "5");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.clone(), v.clone())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)

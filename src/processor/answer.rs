@@ -142,11 +142,13 @@ pub async fn answer<S: ConditionalStore>(shared: &Shared<S>, job: &Job, decided:
             };
             memo.use_case = Some(submission.command.use_case.name());
             memo.replayed = decided.replayed;
-            if let Some(transaction) = transaction.filter(|_| decided.publish) {
-                outputs.push(shared.transaction(job, transaction));
-            }
+            let value = transaction.map(|transaction| Bytes::from(shared.encoder.transaction(transaction)));
             let request_id = Some(submission.command.request_id.as_str());
-            outputs.push(shared.reply(job, request_id, errors, decided.replayed, transaction, &mut memo).await);
+            let reply = shared.reply(job, request_id, errors, decided.replayed, value.as_deref(), &mut memo).await;
+            if let Some((transaction, value)) = transaction.zip(value).filter(|_| decided.publish) {
+                outputs.push(shared.transaction(job, transaction, value));
+            }
+            outputs.push(reply);
         }
         (Task::Refuse(raw, findings), _) => {
             memo.use_case = Some(raw.use_case);
@@ -172,7 +174,7 @@ impl<S: ConditionalStore> Shared<S> {
         request_id: Option<&str>,
         errors: &[Rejection],
         replayed: bool,
-        transaction: Option<&Transaction>,
+        transaction: Option<&[u8]>,
         memo: &mut Memo,
     ) -> Output {
         let status = errors.first().map_or(Status::Ok, Rejection::status);
@@ -222,14 +224,14 @@ impl<S: ConditionalStore> Shared<S> {
         );
     }
 
-    fn transaction(&self, job: &Job, transaction: &Transaction) -> Output {
+    fn transaction(&self, job: &Job, transaction: &Transaction, value: Bytes) -> Output {
         Output {
             kind: OutputKind::Transaction,
             topic: self.topics.transactions.clone(),
             partition: None,
             key: Some(transaction.entity.key().into()),
             headers: job.headers.transaction(transaction),
-            value: Some(self.encoder.transaction(transaction).into()),
+            value: Some(value),
         }
     }
 

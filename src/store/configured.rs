@@ -1,6 +1,6 @@
 //! The store that the configuration names: one of the two kinds, behind one type.
 
-use super::cql::{self, CqlOptions, CqlStore, TlsOptions};
+use super::cql::{self, CqlFill, CqlOptions, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -42,6 +42,17 @@ impl ConfiguredStore {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::setup(&options(config, cql)).await,
             Backend::Embedded { .. } => Self::connect(config).await.map(drop),
+        }
+    }
+
+    /// For the first entities of a database's new tables; None where the store is embedded, which needs no such help.
+    ///
+    /// # Errors
+    /// The database can't be reached, or its keyspace or tables are missing.
+    pub async fn fill(config: &Store) -> Result<Option<CqlFill>, StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlFill::connect(&options(config, cql)).await.map(Some),
+            Backend::Embedded { .. } => Ok(None),
         }
     }
 

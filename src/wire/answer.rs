@@ -28,8 +28,8 @@ pub struct Reply<'a> {
     pub errors: &'a [Rejection],
     /// True if this answers a duplicate with the stored answer.
     pub replayed: bool,
-    /// What was done, or found already so.
-    pub transaction: Option<&'a Transaction>,
+    /// What was done, or found already so: a value that [`Encoder::transaction`] made.
+    pub transaction: Option<&'a [u8]>,
     /// When the reply was made.
     pub processed_at: Timestamp,
 }
@@ -53,7 +53,12 @@ impl Encoder {
             static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(REPLY_SCHEMA));
             writer(&SCHEMA)
         });
-        encode(&WRITER, self.reply_schema_id, &ReplyRecord::from(reply))
+        let mut value = encode(&WRITER, self.reply_schema_id, &ReplyRecord::from(reply));
+        if let Some(transaction) = reply.transaction {
+            let body = &transaction[frame_prefix(self.transaction_schema_id).len()..];
+            insert_transaction(&mut value, body, reply.processed_at);
+        }
+        value
     }
 
     /// A business transaction's value.
@@ -64,6 +69,21 @@ impl Encoder {
         });
         encode(&WRITER, self.transaction_schema_id, &TransactionRecord::from(transaction))
     }
+}
+
+/// Puts a business transaction into a reply that was encoded without: it is encoded once for both topics.
+fn insert_transaction(reply: &mut Vec<u8>, transaction: &[u8], processed_at: Timestamp) {
+    /// Of the union of null and business transaction, each branch's number as Avro has it.
+    const NULL: u8 = 0;
+    const TRANSACTION: u8 = 2;
+    // The null stands before the last field, a long: zigzag, seven bits to a byte.
+    let zigzag = (processed_at << 1) ^ (processed_at >> 63);
+    let last = (zigzag.cast_unsigned().max(1).ilog2() / 7 + 1) as usize;
+    let processed_at = reply.split_off(reply.len() - last);
+    assert_eq!(reply.pop(), Some(NULL), "the reply was encoded without a transaction");
+    reply.push(TRANSACTION);
+    reply.extend_from_slice(transaction);
+    reply.extend(processed_at);
 }
 
 pub(super) fn parse(schema: &str) -> Schema {
@@ -93,7 +113,8 @@ struct ReplyRecord<'a> {
     status_message: &'static str,
     errors: Vec<ErrorRecord<'a>>,
     replayed: bool,
-    business_transaction: Option<TransactionRecord<'a>>,
+    /// Put in when the rest is encoded.
+    business_transaction: Option<()>,
     processed_at: Timestamp,
 }
 
@@ -174,7 +195,7 @@ impl<'a> From<&Reply<'a>> for ReplyRecord<'a> {
             status_message: reply.status.message(),
             errors: reply.errors.iter().map(error).collect(),
             replayed: reply.replayed,
-            business_transaction: reply.transaction.map(Into::into),
+            business_transaction: None,
             processed_at: reply.processed_at,
         }
     }

@@ -152,8 +152,9 @@ fn rejections() -> Vec<Rejection> {
 
 #[test]
 fn replies_with_and_without_all_that_may_be_null_round_trip() {
-    let transaction = transaction(entity(EntityType::Account, State::Suspended, true), true);
-    for status in Status::ALL {
+    let transaction = ENCODER.transaction(&transaction(entity(EntityType::Account, State::Suspended, true), true));
+    let times = [-1, 0, 63, 64, -64, -65, 1_795_257_346_001, Timestamp::MAX, Timestamp::MIN];
+    for (status, processed_at) in Status::ALL.into_iter().flat_map(|s| times.map(|at| (s, at))) {
         for (full, replayed) in [(false, true), (true, false)] {
             let errors = if full { rejections() } else { vec![] };
             let reply = Reply {
@@ -163,7 +164,7 @@ fn replies_with_and_without_all_that_may_be_null_round_trip() {
                 errors: &errors,
                 replayed,
                 transaction: full.then_some(&transaction),
-                processed_at: -1,
+                processed_at,
             };
             let decoded = decode(REPLY_SCHEMA, ENCODER.reply_schema_id, &ENCODER.reply(&reply));
             let error = |r: &Rejection| json!({ "code": r.code(), "field": r.field(), "message": r.message() });
@@ -172,7 +173,7 @@ fn replies_with_and_without_all_that_may_be_null_round_trip() {
                 "statusMessage": status.message(), "errors": errors.iter().map(error).collect::<Value>(), "replayed": replayed,
                 "businessTransaction":
                     if full { expected_transaction(EntityType::Account, State::Suspended, true) } else { Value::Null },
-                "processedAt": -1,
+                "processedAt": processed_at,
             });
             assert_eq!(decoded, expected, "{status:?} full={full}");
         }
@@ -181,7 +182,7 @@ fn replies_with_and_without_all_that_may_be_null_round_trip() {
 
 #[test]
 fn the_business_transaction_in_a_reply_has_the_bytes_of_the_one_on_the_topic() {
-    let transaction = transaction(entity(EntityType::Customer, State::Active, true), true);
+    let transaction = ENCODER.transaction(&transaction(entity(EntityType::Customer, State::Active, true), true));
     let reply = Reply {
         correlation_id: None,
         request_id: None,
@@ -191,7 +192,7 @@ fn the_business_transaction_in_a_reply_has_the_bytes_of_the_one_on_the_topic() {
         transaction: Some(&transaction),
         processed_at: 0,
     };
-    let (reply, transaction) = (ENCODER.reply(&reply), ENCODER.transaction(&transaction));
+    let reply = ENCODER.reply(&reply);
     let body = &transaction[5..];
     assert!(reply.windows(body.len()).any(|window| window == body));
 }

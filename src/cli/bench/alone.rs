@@ -93,7 +93,7 @@ impl Bench {
     async fn with_names(&mut self, commands: u32) -> anyhow::Result<Round> {
         self.pass += 1;
         let round = self.place.round().await?;
-        let mut crm = Crm::open(&round).await?;
+        let mut crm = Crm::open(&round, false).await?;
         let mut batch = crm.prepare(&mut self.fleet, self.pass, &Case::Name.steps(commands, self.options.entities));
         if self.place.is_mocked() {
             batch.fits_mocked(self.options.partitions)?;

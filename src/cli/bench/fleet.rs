@@ -2,16 +2,19 @@
 //! about them.
 
 use super::cases::{Kind, Needs, Step};
-use crate::cli::{connect, import};
+use crate::cli::connect;
 use crate::config::Config;
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_custom_name::CustomName;
-use crate::store::claims::Imported;
+use crate::store::ConditionalStore;
+use crate::store::claims::{Claims, Imported};
+use crate::store::configured::ConfiguredStore;
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The segments that customers go through.
@@ -55,20 +58,14 @@ impl Fleet {
     pub async fn complete(&mut self, config: &Config, needs: Needs, bar: &ProgressBar) -> anyhow::Result<()> {
         let customers = (len(&self.customers)..needs.customers).map(|n| (EntityType::Customer, n, customer_id(n)));
         let accounts = (len(&self.accounts)..needs.accounts).map(|n| (EntityType::Account, n, account_id(n, 0)));
-        let missing: Vec<_> = customers.chain(accounts).collect();
+        let missing: Vec<Missing> = customers.chain(accounts).collect();
         if missing.is_empty() {
             return Ok(());
         }
         bar.set_length(missing.len() as u64);
-        let claims = connect::claims(config).await?;
-        let imports = stream::iter(missing).map(|(entity_type, number, external_id)| {
-            let claims = &claims;
-            async move { import::import(claims, entity(entity_type, number, &external_id)?).await.context("importing entities") }
-        });
-        let mut imports = imports.buffer_unordered(IMPORTS);
-        while let Some(imported) = imports.next().await {
-            ensure!(matches!(imported?, Imported::Created), "an entity of this run's own was there before");
-            bar.inc(1);
+        match ConfiguredStore::fill(&config.store).await.map_err(|fault| connect::store_trouble(&fault))? {
+            Some(fill) => import_all(fill, config, missing, bar).await?,
+            None => import_all(ConfiguredStore::connect(&config.store).await?, config, missing, bar).await?,
         }
         self.customers.resize(self.customers.len().max(needs.customers as usize), 0);
         self.accounts.resize(self.accounts.len().max(needs.accounts as usize), 0);
@@ -111,6 +108,27 @@ impl Fleet {
             self.accounts[step.entity as usize] += 1;
         }
     }
+}
+
+type Missing = (EntityType, u32, String);
+
+async fn import_all(
+    store: impl ConditionalStore,
+    config: &Config,
+    entities: Vec<Missing>,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let claims = Claims::new(Arc::new(store), &connect::claims_options(config), connect::clock());
+    let imports = stream::iter(entities).map(|(entity_type, number, external_id)| {
+        let claims = &claims;
+        async move { claims.import(entity(entity_type, number, &external_id)?).await.context("importing entities") }
+    });
+    let mut imports = imports.buffer_unordered(IMPORTS);
+    while let Some(imported) = imports.next().await {
+        ensure!(matches!(imported?, Imported::Created), "an entity of this run's own was there before");
+        bar.inc(1);
+    }
+    Ok(())
 }
 
 fn len(counts: &[u32]) -> u32 {

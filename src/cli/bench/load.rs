@@ -17,7 +17,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -34,9 +34,10 @@ const MOCKED_PARTITION_BYTES: usize = 4 << 20;
 
 /// A CRM.
 pub struct Crm {
-    round: Round,
     schema_ids: HashMap<UseCaseName, u32>,
     replies: TopicReader,
+    /// One for all commands: a new one would have to connect first, while those at a rate are due.
+    writer: Arc<Writer>,
     /// The number of the next command: each has one, by which its reply is known.
     next: u64,
 }
@@ -70,12 +71,15 @@ impl Sending {
 }
 
 impl Crm {
-    /// Reads the replies of a round from here on.
-    pub async fn open(round: &Round) -> anyhow::Result<Self> {
+    /// Reads the replies of a round from here on. Commands at a rate are not kept for others to come.
+    pub async fn open(round: &Round, at_rate: bool) -> anyhow::Result<Self> {
         let kafka = &round.config.kafka;
         let schema_ids = schema_ids(&connect::registry(&round.config)?, &kafka.topics.commands).await?;
         let replies = TopicReader::open(kafka, &kafka.topics.replies, Start::End).await?;
-        Ok(Self { round: round.clone(), schema_ids, replies, next: 0 })
+        let mut config = producer_config(kafka);
+        config.set("linger.ms", if at_rate { "0" } else { "5" }).set("queue.buffering.max.messages", "200000");
+        let writer = Arc::new(Writer::new(&config, &kafka.topics.commands)?);
+        Ok(Self { schema_ids, replies, writer, next: 0 })
     }
 
     /// Prepares the commands of these steps.
@@ -94,22 +98,20 @@ impl Crm {
 
     /// Writes all of them, as fast as Kafka takes them. Returns when they are on the topic.
     pub async fn write(&self, batch: &mut Batch) -> anyhow::Result<()> {
-        let mut config = producer_config(&self.round.config.kafka);
-        config.set("linger.ms", "5").set("queue.buffering.max.messages", "200000");
-        let producer = Writer::new(&config, self.topic())?;
+        let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         tokio::task::spawn_blocking(move || {
             for (number, record) in (first..).zip(&records) {
-                producer.send(number, record)?;
+                writer.send(number, record)?;
             }
-            producer.finish()
+            writer.finish()
         })
         .await?
     }
 
     /// Begins to write them at a rate: each has its time, whatever became of those before it.
     pub fn write_at(&self, batch: &mut Batch, per_second: f64) -> anyhow::Result<Sending> {
-        let producer = Writer::new(&producer_config(&self.round.config.kafka), self.topic())?;
+        let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         let (stop, stopped) = sync_channel(0);
         // Not at once: the thread is to be there.
@@ -120,10 +122,10 @@ impl Crm {
                 if !wait_until(due, &stopped) {
                     break;
                 }
-                producer.send(number, record)?;
+                writer.send(number, record)?;
                 due += Duration::from_secs_f64(1.0 / per_second);
             }
-            producer.finish()
+            writer.finish()
         });
         Ok(Sending { start, _stop: stop, thread })
     }
@@ -154,10 +156,6 @@ impl Crm {
             bar.inc(1);
         }
         Ok(came.into_iter().flatten().collect())
-    }
-
-    fn topic(&self) -> &str {
-        &self.round.config.kafka.topics.commands
     }
 }
 

@@ -105,7 +105,7 @@ impl Bench {
             self.place.processors.push(Processor::start(&round, number)?);
         }
         until_all_ready(&mut self.place.processors, self.options.partitions).await?;
-        let mut crm = Crm::open(&round).await?;
+        let mut crm = Crm::open(&round, self.options.rate.is_some()).await?;
         // Connections, metadata and the first transaction are a matter of starting: one command about an entity that is not
         // among those of the case.
         let other = Step { kind: Kind::Name, entity: self.others(case), request: 0 };

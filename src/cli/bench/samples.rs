@@ -37,6 +37,7 @@ pub fn outcome() -> Vec<u8> {
 pub fn answers() -> [Message; 2] {
     let transaction = transaction();
     let encoder = Encoder::new(1, 2);
+    let value = encoder.transaction(&transaction);
     let headers = CommandHeaders::parse([("correlation-id", Some(CORRELATION_ID.as_bytes()))]);
     let reply = Reply {
         correlation_id: Some(CORRELATION_ID),
@@ -44,13 +45,13 @@ pub fn answers() -> [Message; 2] {
         status: Status::Ok,
         errors: &[],
         replayed: false,
-        transaction: Some(&transaction),
+        transaction: Some(&value),
         processed_at: SOME_TIME,
     };
     let request_id = transaction.request_id.as_str();
     [
         Message { value: encoder.reply(&reply), headers: headers.reply(Some(request_id), Status::Ok) },
-        Message { value: encoder.transaction(&transaction), headers: headers.transaction(&transaction) },
+        Message { value, headers: headers.transaction(&transaction) },
     ]
 }
 

@@ -134,7 +134,7 @@ impl Import {
 }
 
 /// Imports an entity; a store that does not answer is tried again for a while.
-pub(super) async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
+async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
     let mut pause = PAUSE.0;
     for _ in 1..ATTEMPTS {
         if let Ok(imported) = claims.import(entity.clone()).await {

@@ -6,11 +6,13 @@
 //! full key returns statics and rows of one instant. A request that fails is not repeated here: it may have happened, and
 //! the claim protocol finds out.
 
+mod fill;
 mod options;
 mod rows;
 mod schema;
 mod statements;
 
+pub use fill::CqlFill;
 pub use options::{CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
 
 use super::{

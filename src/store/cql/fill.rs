@@ -1,0 +1,87 @@
+//! Fills new tables: what is written there is written at once, without Paxos and without a look at what is there. For a
+//! benchmark, which makes its keyspace itself and needs many entities in it before it begins.
+
+use super::rows::{self, Values};
+use super::{CqlOptions, described, fault_of};
+use crate::store::{
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    RefuseWrite, StoreFault,
+};
+use scylla::client::session::Session;
+use scylla::statement::prepared::PreparedStatement;
+
+/// Tables that are empty, and that nobody else writes to: an import over it stores what it would store in a
+/// [`CqlStore`](super::CqlStore), if each entity is imported once.
+pub struct CqlFill {
+    session: Session,
+    claim: PreparedStatement,
+    create: PreparedStatement,
+}
+
+impl CqlFill {
+    /// Connects to the database.
+    ///
+    /// # Errors
+    /// As for [`CqlStore::connect`](super::CqlStore::connect).
+    pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
+        let session = options.open_session("connect").await?;
+        let keyspace = &options.keyspace;
+        let prepare = async |text: String| session.prepare(text).await.map_err(described).map_err(fault_of("prepare"));
+        let claim = prepare(format!(
+            "INSERT INTO {keyspace}.external_id (generation, owner, epoch, claimed_by, claim, previous_owners, entity_type, \
+             external_id, request_id, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 0x)"
+        ))
+        .await?;
+        let create = prepare(format!(
+            "INSERT INTO {keyspace}.entity (external_id, epoch, generation, version, state, custom_name, segment, \
+             segment_valid_from, parent, changed_to, outcome, entity_type, ref_id, request_id) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ))
+        .await?;
+        Ok(Self { session, claim, create })
+    }
+
+    /// The values are those of a conditional write: what the condition compares comes last, and is not used here.
+    async fn insert(&self, statement: &PreparedStatement, mut values: Values) -> Result<Applied, StoreFault> {
+        values.pop();
+        let inserted = self.session.execute_unpaged(statement, values).await;
+        inserted.map(|_| Applied::Yes).map_err(described).map_err(fault_of("fill"))
+    }
+}
+
+impl ConditionalStore for CqlFill {
+    async fn read_id(&self, _id: &IdKey, _requests: &[&str], _consistency: Consistency) -> Result<IdRead, StoreFault> {
+        Ok(IdRead::default())
+    }
+
+    async fn read_entity(&self, _: EntityKey, _requests: &[&str], _: Consistency) -> Result<EntityRead, StoreFault> {
+        Ok(EntityRead::default())
+    }
+
+    async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
+        self.insert(&self.claim, rows::claim_values(&write.id, write.claim, write.replaces)).await
+    }
+
+    async fn apply(&self, ApplyWrite { key, read, after, rows }: ApplyWrite) -> Result<Applied, StoreFault> {
+        let (Some(after), Ok([row])) = (after, <[_; 1]>::try_from(rows)) else { return Err(not_a_fill()) };
+        let mut values = rows::statics_values(&after);
+        rows::extend_by_row(&mut values, key, read, row);
+        self.insert(&self.create, values).await
+    }
+
+    async fn refuse(&self, _write: RefuseWrite) -> Result<Applied, StoreFault> {
+        Err(not_a_fill())
+    }
+
+    async fn history(&self, _key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
+        Ok(Vec::new())
+    }
+
+    async fn ping(&self) -> Result<(), StoreFault> {
+        Ok(())
+    }
+}
+
+fn not_a_fill() -> StoreFault {
+    StoreFault { operation: "fill", cause: "only imports of entities can be written here".into() }
+}
