@@ -161,6 +161,13 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         }
     }
 
+    /// True while a transaction is better put off a little: it would carry less than what is being processed and may finish soon.
+    pub fn is_filling(&self) -> bool {
+        let waiting = self.batches.waiting();
+        let soon = self.lanes.running().min(self.limits.max_transaction_records);
+        !self.publishing && !self.draining && waiting > 0 && waiting < soon
+    }
+
     /// The next transaction, if none is under way and there is something to commit. [`Flow::committed`],
     /// [`Flow::aborted`] or [`Flow::uncertain`] must follow.
     pub fn next_transaction(&mut self) -> Option<Transaction<O>> {

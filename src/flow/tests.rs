@@ -323,6 +323,41 @@ fn those_held_are_tried_in_turn_and_one_after_another_as_soon_as_one_goes_throug
 }
 
 #[test]
+fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
+    let limits = Limits { max_transaction_records: 3, ..Limits::default() };
+    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let mut lanes = Vec::new();
+    for offset in 0..8 {
+        assert_eq!(flow.deliver(at(offset)), Delivery::New);
+        flow.admit(at(offset), offset.cast_unsigned(), Names(0));
+        lanes.extend(flow.next_run().map(|run| run.lane));
+    }
+    let mut finish = |flow: &mut Flow<Names, usize>| {
+        let lane = lanes.remove(0);
+        flow.finish_run(lane, vec![Finished { at: at(lane.cast_signed()), outputs: 1 }]);
+    };
+    assert!(!flow.is_filling(), "nothing has finished");
+    for waiting in 1..=2 {
+        finish(&mut flow);
+        assert!(flow.is_filling(), "{waiting} have finished, more are being processed");
+    }
+    finish(&mut flow);
+    assert!(!flow.is_filling(), "it is full");
+    let transaction = flow.next_transaction().expect("three have finished");
+    finish(&mut flow);
+    assert!(!flow.is_filling(), "one is under way");
+    flow.committed(transaction.records.len());
+    assert!(flow.is_filling(), "one has finished, four are being processed");
+    while flow.running() > 1 {
+        finish(&mut flow);
+    }
+    assert!(!flow.is_filling(), "more have finished than are being processed");
+    flow.drain(false);
+    finish(&mut flow);
+    assert!(!flow.is_filling(), "nobody is to wait any more");
+}
+
+#[test]
 fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     let limits = Limits { max_lane: 4, max_in_flight: 1, max_run: 1, ..Limits::default() };
     let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default()), (1, Committed::default())]);
