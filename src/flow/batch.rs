@@ -1,4 +1,4 @@
-//! Group commit without a timer: a transaction carries whatever finished while the previous one was being committed. A
+//! Group commit: a transaction carries whatever finished while the previous one was being committed. A
 //! record whose outputs the broker refuses is held, and with it what follows in its lane, so that answers keep their order;
 //! the other lanes go on. It is tried alone, now and then; as soon as it goes through, its lane goes on, and the next one
 //! that is held is tried.
