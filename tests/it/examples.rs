@@ -3,6 +3,7 @@
 mod java;
 pub mod node;
 pub mod python;
+mod warehouse;
 
 use crate::crm::Entity;
 use crate::inbox::Record;

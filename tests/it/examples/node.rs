@@ -1,6 +1,7 @@
 //! The client in Node, and what npm installs for it and for other programs of the tests.
 
 use super::{a_change_and_a_refusal_are_printed, example, run};
+use crate::crm::unique;
 use crate::registry;
 use crate::servers;
 use crate::world::shared;
@@ -8,7 +9,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A folder of this run with copies of `programs`, which lie in `source`, and beside them what the lock file there names, kept in
+/// A new folder of this run with copies of `programs`, which lie in `source`, and beside them what the lock file there names, kept in
 /// the cache under `name`. None: the caller is to return, the reason has been printed.
 pub fn installed(name: &str, source: &Path, programs: &[&str]) -> Option<PathBuf> {
     for (tool, package) in [("node", "nodejs"), ("npm", "npm")] {
@@ -27,10 +28,10 @@ pub fn installed(name: &str, source: &Path, programs: &[&str]) -> Option<PathBuf
     });
     made.unwrap_or_else(|e| panic!("{e}"));
     // Programs import from where they lie.
-    let folder = servers::log_dir().join(name);
+    let folder = servers::log_dir().join(unique(name));
     std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
     programs.iter().for_each(|program| copy(&folder, program));
-    std::os::unix::fs::symlink(cached.join("node_modules"), folder.join("node_modules")).expect("it is not there yet");
+    std::os::unix::fs::symlink(cached.join("node_modules"), folder.join("node_modules")).expect("the folder is new");
     Some(folder)
 }
 

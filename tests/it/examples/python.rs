@@ -9,35 +9,9 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A Python with the examples' requirements, kept in the cache. None: the caller is to return, the reason has been printed.
+/// A Python with the examples' requirements. None: the caller is to return, the reason has been printed.
 pub fn python() -> Option<PathBuf> {
-    let requirements = example("python/requirements.txt");
-    let version = Command::new("python3").arg("--version").output();
-    let Ok(version) = version else {
-        servers::skip("python3 is not installed (Debian: apt-get install python3-venv)");
-        return None;
-    };
-    let wanted = std::fs::read_to_string(&requirements).expect("is part of the repository");
-    let wanted: String = wanted.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
-    let versions: String = [String::from_utf8_lossy(&version.stdout).as_ref(), wanted.as_str()]
-        .concat()
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-");
-    let folder = servers::cache(&versions);
-    let made = servers::make_once(&folder, |partial| {
-        servers::finish(Command::new("python3").args(["-m", "venv"]).arg(partial))?;
-        let mut pip = Command::new(partial.join("bin/python"));
-        servers::finish(pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))
-    });
-    match made {
-        Ok(()) => Some(folder.join("bin/python")),
-        Err(why) => {
-            servers::skip(&format!("no virtual environment (Debian: apt-get install python3-venv): {why}"));
-            None
-        }
-    }
+    Some(crate::python::with(&example("python/requirements.txt"))?.join("python"))
 }
 
 /// Sends commands, as lines that `producer.py` reads, with the Python example. False: it can't run here.
@@ -85,7 +59,15 @@ fn the_python_client_prints_its_reply() {
         let mut client = Command::new(&python);
         client.arg(example("python/request_reply.py"));
         client.args(["--bootstrap-servers", shared.kafka(), "--registry", registry::url()]);
-        client.args(["--topic", &shared.commands, "--replies", &shared.replies, "--key", external_id, "UpdateCustomerCustomName"]);
+        client.args([
+            "--topic",
+            &shared.commands,
+            "--replies",
+            &shared.replies,
+            "--key",
+            external_id,
+            "UpdateCustomerCustomName",
+        ]);
         let fields = json!({"requestId": request, "customer": {"externalId": external_id}, "customName": name});
         run(client.arg(fields.to_string()))
     });
