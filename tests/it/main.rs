@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod architecture;
+mod asyncapi;
 mod bench;
 mod bugs;
 mod command_line;
