@@ -134,7 +134,7 @@ fn the_examples_are_what_the_processor_takes_and_answers() {
     let image = ["customer", "account", "subscriber", "entityType", "refId", "version"];
     image.iter().for_each(|field| assert_eq!(timeless(&snapshot)[field], timeless(&transaction.body)[field], "{field}"));
 
-    let unreadable = Draft::raw(Some(b"?".to_vec())).header("correlation-id", unique("c"));
+    let unreadable = Draft::raw(Some(b"?".to_vec()));
     let sent = shared.send(&unreadable);
     let offset = sent.offset.to_string();
     let is_it =
