@@ -23,14 +23,18 @@ pub fn installed(name: &str, source: &Path, programs: &[&str]) -> Option<PathBuf
     };
     let cached = servers::cache(name);
     let made = servers::make_once(&cached, |partial| {
-        ["package.json", "package-lock.json", ".npmrc"].iter().for_each(|file| copy(partial, file));
+        for file in ["package.json", "package-lock.json", ".npmrc"] {
+            copy(partial, file);
+        }
         servers::finish(Command::new("npm").args(["ci", "--no-progress"]).current_dir(partial))
     });
     made.unwrap_or_else(|e| panic!("{e}"));
     // Programs import from where they lie.
     let folder = servers::log_dir().join(unique(name));
     std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
-    programs.iter().for_each(|program| copy(&folder, program));
+    for program in programs {
+        copy(&folder, program);
+    }
     std::os::unix::fs::symlink(cached.join("node_modules"), folder.join("node_modules")).expect("the folder is new");
     Some(folder)
 }

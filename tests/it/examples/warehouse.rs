@@ -1,4 +1,4 @@
-//! The data warehouse in Python and DuckDB: killed, fed twice, in disorder and with holes, and held against what was published.
+//! The data warehouse in Python: killed, fed twice, in disorder and with holes, and held against what was published.
 
 use super::{example, python, run};
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
