@@ -23,7 +23,7 @@ fn mixed_commands_by_a_third_party_client_are_each_answered_once_and_applied_onc
     let processor = world.run();
 
     let commands = commands(&entities, 2 * size);
-    if !examples::send_with_python(&world, &json_lines(&commands)) {
+    if !examples::python::send_with_python(&world, &json_lines(&commands)) {
         return;
     }
     let correlations: Vec<_> = commands.iter().map(|c| c["correlationId"].as_str().expect("each has one").to_owned()).collect();

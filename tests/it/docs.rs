@@ -5,11 +5,12 @@ use crm_processor::domain::rejection::Rejection;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/integration.md",
     "docs/metrics.md",
     "docs/reliability.md",
     "docs/runbook.md",
@@ -114,6 +115,45 @@ fn uses_of(metric: &str, metrics: &[Metric]) -> [String; 2] {
     let mut rows: Vec<_> = queries().into_iter().filter(|query| asks(&query.expr)).map(|query| query.row).collect();
     rows.dedup();
     [alerts.join(", "), rows.join("; ")]
+}
+
+/// Snippets in these languages are copies of lines that are tested, wherever these stand; their indentation may differ.
+#[test]
+fn the_snippets_of_documents_are_from_the_tested_examples() {
+    let tested = |languages: &[&str], folders: &[&str]| -> Vec<Vec<String>> {
+        let entries = folders.iter().flat_map(|folder| std::fs::read_dir(root().join(folder)).expect("a folder"));
+        let files = entries.map(|entry| entry.expect("an entry").path());
+        let files = files.filter(|file| file.extension().is_some_and(|ext| languages.iter().any(|language| ext == *language)));
+        files.map(|file| trimmed(&std::fs::read_to_string(file).expect("a text"))).collect()
+    };
+    let mut found = 0;
+    for (language, sources) in [
+        ("java", tested(&["java"], &["examples/java"])),
+        ("python", tested(&["py"], &["examples/python"])),
+        ("js", tested(&["mjs"], &["examples/node"])),
+    ] {
+        for name in DOCUMENTS {
+            let document = document(name);
+            let fence = format!("```{language}\n");
+            for snippet in document.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()) {
+                let lines = trimmed(snippet);
+                let is_there = sources.iter().any(|source| source.windows(lines.len()).any(|window| window == lines));
+                assert!(is_there, "{name}: this is in no example:\n{snippet}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 10, "only {found} snippets");
+    let page = document("docs/integration.md");
+    let examples = tested(&["json"], &["schemas/examples"]);
+    for snippet in page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        let lines = trimmed(snippet);
+        assert!(examples.iter().any(|example| example.windows(lines.len()).any(|window| window == lines)), "{snippet}");
+    }
+}
+
+fn trimmed(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
 #[test]

@@ -1,105 +1,52 @@
-//! The producer examples, run as their first lines say.
+//! The examples, run as their first lines say, against the real servers.
 
-use crate::crm::{Entity, Kind, json_lines, unique};
-use crate::registry;
-use crate::servers;
-use crate::world::{World, shared};
+mod java;
+pub mod node;
+pub mod python;
+mod warehouse;
+
+use crate::crm::Entity;
+use crate::inbox::Record;
+use crate::world::{Finished, World};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A file or folder of `examples/`.
 fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path)
 }
 
-/// A Python with the example's requirements, kept in the cache. None: the caller is to return, the reason has been printed.
-fn python() -> Option<PathBuf> {
-    let requirements = example("python/requirements.txt");
-    let version = Command::new("python3").arg("--version").output();
-    let Ok(version) = version else {
-        servers::skip("python3 is not installed (Debian: apt-get install python3-venv)");
-        return None;
-    };
-    let wanted = std::fs::read_to_string(&requirements).expect("is part of the repository");
-    let versions: String = [String::from_utf8_lossy(&version.stdout).as_ref(), wanted.as_str()]
-        .concat()
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-");
-    let folder = servers::cache(&versions);
-    let made = servers::make_once(&folder, |partial| {
-        servers::finish(Command::new("python3").args(["-m", "venv"]).arg(partial))?;
-        let mut pip = Command::new(partial.join("bin/python"));
-        servers::finish(pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))
-    });
-    match made {
-        Ok(()) => Some(folder.join("bin/python")),
-        Err(why) => {
-            servers::skip(&format!("no virtual environment (Debian: apt-get install python3-venv): {why}"));
-            None
-        }
-    }
+/// Runs an example to its end.
+fn run(command: &mut Command) -> Finished {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let stderr = format!("{}({command:?})\n", text(&output.stderr));
+    Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr }
 }
 
-/// Sends commands, as lines that `producer.py` reads, with the Python example. False: it can't run here.
-pub fn send_with_python(world: &World, lines: &str) -> bool {
-    let Some(python) = python() else { return false };
-    let file = world.dir().join(format!("{}.jsonl", unique("commands")));
-    std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
-    let mut producer = Command::new(python);
-    producer.arg(example("python/producer.py")).arg("--bootstrap-servers").arg(servers::kafka().expect("is up"));
-    producer.args(["--registry", registry::url(), "--topic", &world.commands]).arg(&file);
-    servers::finish(&mut producer).unwrap_or_else(|e| panic!("{e}"));
-    true
+/// The reply that an example printed.
+fn printed(finished: &Finished) -> Json {
+    let line = finished.stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in the last line of {finished}"))
 }
 
-#[test]
-fn the_python_producer_sends_each_kind_of_command() {
-    let Some(shared) = shared() else { return };
-    let (customer, account, subscriber) = (shared.customer(), shared.account(), shared.subscriber());
-    let line = |command: &str, entity: &Entity, field: &str, value: &str| {
-        let (request, correlation) = (unique("r"), unique("c"));
-        let fields = json!({"requestId": request, entity.kind.name(): entity.by_external_id(), field: value});
-        json!({"command": command, "key": entity.ref_id, "correlationId": correlation, "fields": fields})
-    };
-    let commands = [
-        line("UpdateCustomerCustomName", &customer, "customName", "Ada"),
-        line("UpdateCustomerSegment", &customer, "customerSegment", "ENTERPRISE"),
-        line("UpdateAccountExternalId", &account, "externalId", &unique("a")),
-        line("UpdateSubscriberExternalId", &subscriber, "externalId", &unique("s")),
-    ];
-    if !send_with_python(shared, &json_lines(&commands)) {
-        return;
-    }
-    for command in commands {
-        let reply = reply_to(shared, &command["correlationId"]);
-        assert_eq!(reply["statusCode"], 200, "{command}: {reply}");
-        assert_eq!(reply["requestId"], command["fields"]["requestId"], "{command}: {reply}");
-    }
-}
+/// What a client that asks for a custom name must do: print the reply of a change, with exit code 0, and that of a refusal, with
+/// exit code 1. `ask` runs it with a request id, an external id and a name.
+fn a_change_and_a_refusal_are_printed(world: &World, customer: &Entity, ask: impl Fn(&str, &str, &str) -> Finished) {
+    let (request, refused) = (crate::crm::unique("r"), crate::crm::unique("r"));
+    let done = printed(&ask(&request, &customer.external_id, "Ada Lovelace").exits(0));
+    let got = (&done["statusCode"], &done["requestId"], &done["businessTransaction"]["customer"]["customName"]);
+    assert_eq!(got, (&json!(200), &json!(request), &json!("Ada Lovelace")), "{done}");
+    let transaction = world.transaction(customer, &request);
+    assert_eq!(transaction.body["transactionId"], done["businessTransaction"]["transactionId"], "{transaction:?}");
 
-#[test]
-fn the_java_producer_sends_a_custom_name() {
-    let Some(shared) = shared() else { return };
-    let Some(lib) = servers::jars_or_skip("java-producer", &std::fs::read_to_string(example("java/pom.xml")).expect("is there"))
-    else {
-        return;
-    };
-    let customer = shared.entity(Kind::Customer, "ACTIVE");
-    let request = unique("r");
-    let mut producer = Command::new("java");
-    producer.arg("-cp").arg(lib.join("*")).arg(example("java/Producer.java"));
-    producer.args([servers::kafka().expect("is up"), registry::url(), &shared.commands]);
-    producer.args([&request, &customer.external_id, "Ada Lovelace"]);
-    servers::finish(&mut producer).unwrap_or_else(|e| panic!("{e}"));
-    let transaction = shared.transaction(&customer, &request);
-    assert_eq!(transaction.body["customer"]["customName"], "Ada Lovelace", "{transaction:?}");
-    let reply = reply_to(shared, &transaction.body["correlationId"]);
-    assert_eq!(reply["statusCode"], 200, "{reply}");
+    let no = printed(&ask(&refused, &crate::crm::unique("nobody"), "Ada Lovelace").exits(1));
+    let got = (&no["statusCode"], &no["requestId"], &no["errors"][0]["code"]);
+    assert_eq!(got, (&json!(400), &json!(refused), &json!("CASM-ENTITY-NOT-FOUND")), "{no}");
 }
 
 fn reply_to(world: &World, correlation: &Json) -> Json {
-    let is_reply = |r: &crate::inbox::Record| world.holds_replies(&r.topic) && r.body["correlationId"] == *correlation;
+    let is_reply = |r: &Record| world.holds_replies(&r.topic) && r.body["correlationId"] == *correlation;
     world.inbox.first(&format!("a reply to {correlation}"), is_reply).body.clone()
 }

@@ -8,6 +8,7 @@
 
 mod acceptance;
 mod architecture;
+mod asyncapi;
 mod bench;
 mod bugs;
 mod command_line;
@@ -34,6 +35,7 @@ mod polls;
 mod prometheus;
 mod protocol;
 mod proxy;
+mod python;
 mod read_ahead;
 mod refused_outputs;
 mod registry;

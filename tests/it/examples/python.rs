@@ -1,0 +1,74 @@
+//! The clients in Python, and the Python that they run in.
+
+use super::{a_change_and_a_refusal_are_printed, example, reply_to, run};
+use crate::crm::{Entity, json_lines, unique};
+use crate::registry;
+use crate::servers;
+use crate::world::{World, shared};
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A Python with the examples' requirements. None: the caller is to return, the reason has been printed.
+pub fn python() -> Option<PathBuf> {
+    Some(crate::python::with(&example("python/requirements.txt"))?.join("python"))
+}
+
+/// Sends commands, as lines that `producer.py` reads, with the Python example. False: it can't run here.
+pub fn send_with_python(world: &World, lines: &str) -> bool {
+    let Some(python) = python() else { return false };
+    let file = world.dir().join(format!("{}.jsonl", unique("commands")));
+    std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
+    let mut producer = Command::new(python);
+    producer.arg(example("python/producer.py")).args(["--bootstrap-servers", world.kafka(), "--registry", registry::url()]);
+    producer.args(["--topic", &world.commands]).arg(&file);
+    servers::finish(&mut producer).unwrap_or_else(|e| panic!("{e}"));
+    true
+}
+
+#[test]
+fn the_python_producer_sends_each_kind_of_command() {
+    let Some(shared) = shared() else { return };
+    let (customer, account, subscriber) = (shared.customer(), shared.account(), shared.subscriber());
+    let line = |command: &str, entity: &Entity, field: &str, value: &str| {
+        let (request, correlation) = (unique("r"), unique("c"));
+        let fields = json!({"requestId": request, entity.kind.name(): entity.by_external_id(), field: value});
+        json!({"command": command, "key": entity.ref_id, "correlationId": correlation, "fields": fields})
+    };
+    let commands = [
+        line("UpdateCustomerCustomName", &customer, "customName", "Ada"),
+        line("UpdateCustomerSegment", &customer, "customerSegment", "ENTERPRISE"),
+        line("UpdateAccountExternalId", &account, "externalId", &unique("a")),
+        line("UpdateSubscriberExternalId", &subscriber, "externalId", &unique("s")),
+    ];
+    if !send_with_python(shared, &json_lines(&commands)) {
+        return;
+    }
+    for command in commands {
+        let reply = reply_to(shared, &command["correlationId"]);
+        assert_eq!(reply["statusCode"], 200, "{command}: {reply}");
+        assert_eq!(reply["requestId"], command["fields"]["requestId"], "{command}: {reply}");
+    }
+}
+
+#[test]
+fn the_python_client_prints_its_reply() {
+    let Some(shared) = shared() else { return };
+    let Some(python) = python() else { return };
+    a_change_and_a_refusal_are_printed(shared, &shared.customer(), |request, external_id, name| {
+        let mut client = Command::new(&python);
+        client.arg(example("python/request_reply.py"));
+        client.args(["--bootstrap-servers", shared.kafka(), "--registry", registry::url()]);
+        client.args([
+            "--topic",
+            &shared.commands,
+            "--replies",
+            &shared.replies,
+            "--key",
+            external_id,
+            "UpdateCustomerCustomName",
+        ]);
+        let fields = json!({"requestId": request, "customer": {"externalId": external_id}, "customName": name});
+        run(client.arg(fields.to_string()))
+    });
+}
