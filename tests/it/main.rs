@@ -16,6 +16,7 @@ mod cost;
 mod cql;
 mod crm;
 mod deploy;
+mod dlq;
 mod docs;
 mod duplicates;
 mod embedded;

@@ -178,21 +178,26 @@ impl World {
 
     /// Sends a record as it is.
     pub fn send(&self, draft: &Draft) -> Sent {
-        runtime().block_on(self.deliver(draft))
+        runtime().block_on(self.deliver(&self.commands, draft))
     }
 
     /// Sends records one after another in the order given, without waiting for each.
     pub fn send_all(&self, drafts: &[Draft]) -> Vec<Sent> {
+        self.send_all_to(&self.commands, drafts)
+    }
+
+    /// The same to another topic.
+    pub fn send_all_to(&self, topic: &str, drafts: &[Draft]) -> Vec<Sent> {
         // rdkafka queues a record when the future is made, so the order is that of the drafts.
-        let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(draft)).collect();
+        let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(topic, draft)).collect();
         runtime().block_on(futures::future::join_all(deliveries))
     }
 
-    fn deliver(&self, draft: &Draft) -> impl Future<Output = Sent> + use<> {
+    fn deliver(&self, topic: &str, draft: &Draft) -> impl Future<Output = Sent> + use<> {
         let (value, headers) = (draft.value(), draft.headers.iter());
         let headers = headers
             .fold(OwnedHeaders::new(), |headers, (name, value)| headers.insert(Header { key: name, value: value.as_ref() }));
-        let mut record = FutureRecord::<Vec<u8>, Vec<u8>>::to(&self.commands).headers(headers);
+        let mut record = FutureRecord::<Vec<u8>, Vec<u8>>::to(topic).headers(headers);
         record.key = draft.key.as_ref();
         record.payload = value.as_ref();
         let queued = self.producer.send_result(record).map_err(|(e, _)| e);
