@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod crm_client;
 mod demo;
+mod diagnosis;
 mod dlq;
 mod form;
 mod import;
@@ -20,6 +21,7 @@ mod run;
 mod send;
 mod setup;
 mod show;
+mod snapshot;
 mod topic_reader;
 mod topic_scan;
 mod topics;
@@ -72,6 +74,7 @@ enum Sub {
     Send(send::Args),
     Watch(watch::Args),
     Dlq(dlq::Args),
+    Snapshot(snapshot::Args),
     Bench(bench::Args),
 }
 
@@ -116,6 +119,7 @@ async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
         Sub::Send(args) => Box::pin(send::run(args)).await,
         Sub::Watch(args) => watch::run(args).await,
         Sub::Dlq(args) => dlq::run(args).await,
+        Sub::Snapshot(args) => Box::pin(snapshot::run(args)).await,
         Sub::Bench(args) => Box::pin(bench::run(args)).await,
     }
 }

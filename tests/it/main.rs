@@ -45,6 +45,7 @@ mod servers;
 mod simulation;
 mod sizes;
 mod slow_lane;
+mod snapshot;
 mod telemetry;
 mod tools;
 mod topics;

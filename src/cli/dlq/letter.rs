@@ -154,7 +154,8 @@ impl Marks {
     }
 }
 
-fn mark(record: &OwnedMessage) -> Option<(Place, Mark)> {
+/// What a mark tells; None for anything else.
+pub(super) fn mark(record: &OwnedMessage) -> Option<(Place, Mark)> {
     let place: Place = text(record, |name| name == RESENT)?.parse().ok()?;
     let sent_as = text(record, |name| name == RESENT_AS)?.to_owned();
     let is_mark = is_mark(record) && place.partition == record.partition();

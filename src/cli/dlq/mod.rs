@@ -7,7 +7,9 @@ mod resend;
 mod selection;
 mod show;
 
+use super::paint::Paint;
 use clap::Subcommand;
+use rdkafka::message::OwnedMessage;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -40,5 +42,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         What::List(args) => list::run(args).await,
         What::Show(args) => show::run(args).await,
         What::Resend(args) => Box::pin(resend::run(args)).await,
+    }
+}
+
+/// What lies on the dead letter topic, in a line or two for people.
+pub(super) fn as_text(record: OwnedMessage, paint: Paint) -> String {
+    match letter::mark(&record) {
+        Some((place, mark)) => format!("{}  {}", paint.bold(place), paint.green(list::sent(&mark))),
+        None => list::as_text(&letter::Letter { record }, None, paint),
     }
 }

@@ -131,7 +131,9 @@ impl Shown<'_> {
         let mut section = |title: &str, lines: Vec<String>| {
             let _ = writeln!(page, "{}", paint.bold(title));
             let lines = if lines.is_empty() { vec!["none".into()] } else { lines };
-            lines.iter().for_each(|line| drop(writeln!(page, "  {line}")));
+            for line in lines {
+                let _ = writeln!(page, "  {line}");
+            }
         };
         let line = |(name, value): (&str, Option<&[u8]>)| format!("{name}: {}", printable(value));
         section("why", self.errors().map(line).collect());
