@@ -6,7 +6,7 @@ use super::crm_client::producer_config;
 use super::topic_reader::blocking;
 use crate::config;
 use crate::kafka::Headers;
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -102,9 +102,8 @@ impl Publisher {
     async fn commit(&self) -> anyhow::Result<()> {
         match self.call(|producer| producer.commit_transaction(PATIENCE)).await {
             Ok(()) => Ok(()),
-            Err(error) if error.downcast_ref().is_some_and(requires_abort) => Err(self.give_up(error).await),
-            Err(error) if error.downcast_ref().is_some_and(is_fenced) => {
-                bail!("another {} has begun meanwhile and taken the place of this one; this batch was not published", self.name)
+            Err(error) if error.downcast_ref().is_some_and(|error| requires_abort(error) || is_fenced(error)) => {
+                Err(self.give_up(error).await)
             }
             Err(error) => Err(error.context("it is not known whether the last batch was published")),
         }
@@ -113,7 +112,15 @@ impl Publisher {
     /// Ends the transaction; nothing of it will be seen.
     async fn give_up(&self, error: anyhow::Error) -> anyhow::Error {
         // What is not aborted now is aborted by the next publisher of this name, or after its time-out.
-        let _ = self.call(|producer| producer.abort_transaction(PATIENCE)).await;
+        let aborted = self.call(|producer| producer.abort_transaction(PATIENCE)).await;
+        // To the records of a transaction it is only said that they were purged.
+        let fatal = self.producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code));
+        if fatal || aborted.is_err_and(|error| error.downcast_ref().is_some_and(is_fenced)) {
+            return anyhow!(
+                "another {:?} has begun and taken the place of this one; nothing of this batch was published",
+                self.name
+            );
+        }
         error.context("nothing of this batch was published")
     }
 
@@ -150,6 +157,10 @@ fn requires_abort(error: &KafkaError) -> bool {
 }
 
 fn is_fenced(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(is_fencing)
+}
+
+fn is_fencing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
-    matches!(error.rdkafka_error_code(), Some(Fenced | InvalidProducerEpoch | ProducerFenced))
+    matches!(code, Fenced | InvalidProducerEpoch | ProducerFenced)
 }
