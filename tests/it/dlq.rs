@@ -2,7 +2,7 @@
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::{self, Inbox, Record};
-use crate::world::{Finished, World};
+use crate::world::{Finished, Sent, World};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
@@ -33,33 +33,9 @@ fn offsets(lines: &[Json]) -> Vec<(i64, i64)> {
     lines.iter().map(|line| (line["partition"].as_i64().unwrap(), line["offset"].as_i64().unwrap())).collect()
 }
 
-#[test]
-fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
-    let Some(world) = World::set_up("dlq", |_| {}) else { return };
-    let customer = Entity::new(Kind::Customer, "ACTIVE");
-    world.import(std::slice::from_ref(&customer));
-    let small = world.start_with(&unique("slot"), &[("CRM__KAFKA__MAX_COMMAND_BYTES", SMALL)]);
-    small.until_ready();
-    let requests = [unique("r"), unique("r")];
-    let correlations = [unique("c"), unique("c")];
-    let draft = |n: usize, name| {
-        filled(custom_name(&requests[n], &customer.by_ref_id(), name)).key("k").header("correlation-id", &correlations[n])
-    };
-    let drafts = [draft(0, "Ada"), draft(1, "Bob"), Draft::raw(Some(b"no\xffAvro".to_vec())).key("other")];
-    let sent = world.send_all(&drafts);
-    let letters: Vec<Arc<Record>> = sent
-        .iter()
-        .map(|sent| {
-            let (partition, offset) = (sent.partition.to_string(), sent.offset.to_string());
-            let connect = |r: &Record, name: &str, value: &str| r.text(&format!("__connect.errors.{name}")) == Some(value);
-            world.inbox.first("a dead letter", |r| {
-                r.topic == world.dlq && connect(r, "partition", &partition) && connect(r, "offset", &offset)
-            })
-        })
-        .collect();
-    let [first, second, third] = &letters[..] else { unreachable!("three were sent") };
-
-    // What there is.
+/// What there is, by each choice: two that are too large, and one that is no command.
+fn assert_listed(world: &World, letters: &[Arc<Record>], sent: &[Sent]) {
+    let [first, second, third] = letters else { panic!("three were sent: {letters:?}") };
     let listed = world.dlq_lines("list", &[]);
     let mut expected: Vec<_> = letters.iter().map(|r| (i64::from(r.partition), r.offset)).collect();
     expected.sort_unstable();
@@ -89,12 +65,12 @@ fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
     assert_eq!(counts, [(&json!("not_wire_format"), &json!(1), &json!(0)), (&json!("too_large"), &json!(2), &json!(0))]);
     let text = world.dlq_command("list", &["--text"]).succeeded();
     assert!(text.stdout.contains("3 dead letters") && text.stdout.contains("more than the 1024 allowed"), "{text}");
+}
 
-    // One of them in full.
-    let shown = &world.dlq_lines("show", &[&place(first)])[0];
-    assert_eq!((&shown["value"]["requestId"], &shown["value"]["customName"]), (&json!(requests[0]), &json!("Ada")), "{shown}");
-    assert_eq!((&shown["errors"]["topic"], &shown["key"]), (&json!(world.commands), &json!("k")), "{shown}");
-    assert_eq!(shown["headers"]["correlation-id"], json!(correlations[0]), "{shown}");
+/// One that can be decoded and one that can't, in full; the first as JSON.
+fn assert_shown(world: &World, first: &Record, third: &Record) -> Json {
+    let whole = world.dlq_lines("show", &[&place(first)]).remove(0);
+    assert_eq!((&whole["errors"]["topic"], &whole["key"]), (&json!(world.commands), &json!("k")), "{whole}");
     let shown = &world.dlq_lines("show", &[&place(third)])[0];
     assert_eq!((&shown["value"], &shown["valueHex"]), (&Json::Null, &json!("6e6fff4176726f")), "{shown}");
     assert!(shown["undecodable"].as_str().is_some_and(|why| why.contains("wire format")), "{shown}");
@@ -102,6 +78,39 @@ fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
     assert!(text.stdout.contains("00000000: 6e6f ff41 7672 6f") && text.stdout.contains("exception.message"), "{text}");
     let absent = world.dlq_command("show", &["0/999999"]).exits(1);
     assert!(absent.stderr.contains("no dead letter at 0/999999"), "{absent}");
+    whole
+}
+
+#[test]
+fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
+    let Some(world) = World::set_up("dlq", |_| {}) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let small = world.start_with(&unique("slot"), &[("CRM__KAFKA__MAX_COMMAND_BYTES", SMALL)]);
+    small.until_ready();
+    let requests = [unique("r"), unique("r")];
+    let correlations = [unique("c"), unique("c")];
+    let draft = |n: usize, name| {
+        filled(custom_name(&requests[n], &customer.by_ref_id(), name)).key("k").header("correlation-id", &correlations[n])
+    };
+    let drafts = [draft(0, "Ada"), draft(1, "Bob"), Draft::raw(Some(b"no\xffAvro".to_vec())).key("other")];
+    let sent = world.send_all(&drafts);
+    let letters: Vec<Arc<Record>> = sent
+        .iter()
+        .map(|sent| {
+            let (partition, offset) = (sent.partition.to_string(), sent.offset.to_string());
+            let connect = |r: &Record, name: &str, value: &str| r.text(&format!("__connect.errors.{name}")) == Some(value);
+            world.inbox.first("a dead letter", |r| {
+                r.topic == world.dlq && connect(r, "partition", &partition) && connect(r, "offset", &offset)
+            })
+        })
+        .collect();
+    let [first, _, third] = &letters[..] else { unreachable!("three were sent") };
+
+    assert_listed(&world, &letters, &sent);
+    let shown = assert_shown(&world, first, third);
+    assert_eq!((&shown["value"]["requestId"], &shown["value"]["customName"]), (&json!(requests[0]), &json!("Ada")), "{shown}");
+    assert_eq!(shown["headers"]["correlation-id"], json!(correlations[0]), "{shown}");
 
     // The cause is mended.
     small.signal("TERM");

@@ -21,7 +21,7 @@ pub(super) struct Filters {
     /// Only what died before this time
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     until: Option<Moment>,
-    /// Only what died for these reasons: unknown_schema_id, malformed, …
+    /// Only what died for these reasons
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     reason: Vec<String>,
     /// Only with this key

@@ -11,7 +11,7 @@ mod progress;
 use super::publisher::{Outgoing, Publisher};
 use super::show::{entity_type, no_such_entity, reference};
 use super::{ConfigFile, FAILED, connect};
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Snapshot;
@@ -69,7 +69,8 @@ pub(super) struct Args {
 /// `crm-processor snapshot`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
-    log::start(&config.log).map_err(anyhow::Error::msg)?;
+    // The database's driver tells of each of its connections.
+    log::start(&Log { level: "warn".into(), ..config.log.clone() }).map_err(anyhow::Error::msg)?;
     match (args.entity_type, args.id) {
         (Some(entity_type), Some(id)) => one(&config, entity_type, &id, args.ref_id).await,
         _ => all::publish(&config, &args.types, args.rate, args.state.as_deref()).await,

@@ -24,12 +24,10 @@ pub(super) fn line(record: &OwnedMessage, decoded: Result<Value, String>, paint:
     let Ok(reply) = Reply::read(value) else {
         return format!("{at}  {}", paint.red("neither a reply nor a business transaction"));
     };
-    let mut text = format!("{at}  {}  {request}", reply.headline(paint));
-    if let Some(transaction) = &reply.business_transaction {
-        text += &format!("  {}", transaction.summary());
-    }
-    reply.findings(paint).for_each(|finding| text += &format!("\n  {finding}"));
-    text
+    let done = reply.business_transaction.as_ref().map(|transaction| format!("  {}", transaction.summary()));
+    let findings = reply.findings(paint).map(|finding| format!("\n  {finding}"));
+    let below: String = done.into_iter().chain(findings).collect();
+    format!("{at}  {}  {request}{below}", reply.headline(paint))
 }
 
 #[cfg(test)]
