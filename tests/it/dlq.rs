@@ -2,7 +2,7 @@
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::{self, Inbox, Record};
-use crate::world::{Finished, Sent, World};
+use crate::world::{Finished, Sent, World, run_on_terminal};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
@@ -119,6 +119,11 @@ fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
     let on_commands = || inbox::count(world.kafka(), &[&world.commands]);
     let unasked = world.dlq_command("resend", &["--reason", "too_large"]).exits(1);
     assert!(unasked.stderr.contains("--yes"), "{unasked}");
+    let config = world.config.display().to_string();
+    let Some(asked) = run_on_terminal(&["dlq", "resend", "--config", &config, "--reason", "too_large"], "n\n", &[]) else {
+        return;
+    };
+    assert!(asked.stdout.contains("Send 2 dead letters to") && asked.stdout.contains("nothing was sent"), "{asked}");
     let unchosen = world.dlq_command("resend", &["--yes"]).exits(1);
     assert!(unchosen.stderr.contains("--all"), "{unchosen}");
     assert_eq!(on_commands(), 3, "nothing was sent unasked");

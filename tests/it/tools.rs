@@ -1,7 +1,7 @@
 //! The subcommands that play the other systems: `demo`, `send`, `watch`.
 
 use crate::crm::{Draft, Kind, custom_name, rename, unique};
-use crate::world::{run_cli, shared};
+use crate::world::{run_cli, run_on_terminal, shared};
 use serde_json::{Value as Json, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -199,18 +199,12 @@ fn colours_are_for_terminals_only() {
     let config = shared.config.display().to_string();
     let send =
         ["send", "updateCustomerCustomName", "--external-id", &customer.external_id, "--value", "Ada", "--config", &config];
-    // A terminal of its own, its output copied to ours.
-    let pty = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    let on_terminal = |colours: &str| {
-        let mut python = Command::new("python3");
-        python.args(["-c", pty, env!("CARGO_BIN_EXE_crm-processor")]).args(send).env("NO_COLOR", colours).env("TERM", "xterm");
-        python.stdin(Stdio::null()).output()
-    };
-    let Ok(coloured) = on_terminal("") else { return crate::servers::skip("python3 is not installed") };
-    let text = String::from_utf8_lossy(&coloured.stdout);
+    let on_terminal = |colours: &str| run_on_terminal(&send, "", &[("NO_COLOR", colours), ("TERM", "xterm")]);
+    let Some(coloured) = on_terminal("") else { return };
+    let text = &coloured.stdout;
     assert!(text.contains("\x1b[32m200 OK\x1b[0m") && text.contains("customName: null → \"Ada\""), "{text}");
     let plain = on_terminal("1").expect("python3 is there");
-    let text = String::from_utf8_lossy(&plain.stdout);
+    let text = &plain.stdout;
     assert!(text.contains("200 OK") && !text.contains('\x1b'), "{text}");
     let piped = shared.cli("send", &send[1..6]).succeeded();
     assert_eq!(parse(&piped.stdout).len(), 1, "JSON: {piped}");

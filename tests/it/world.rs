@@ -12,8 +12,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -477,6 +478,23 @@ pub fn run_cli(args: &[&str]) -> Finished {
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
+}
+
+/// Runs the binary at a terminal of its own, on which `typed` is typed; all that it prints is standard output. None: the caller
+/// is to return, the reason has been printed.
+pub fn run_on_terminal(args: &[&str], typed: &str, environment: &[(&str, &str)]) -> Option<Finished> {
+    const PTY: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut python = Command::new("python3");
+    python.args(["-c", PTY, env!("CARGO_BIN_EXE_crm-processor")]).args(args).envs(environment.iter().copied());
+    let spawned = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut process) = spawned else {
+        servers::skip("python3 is not installed");
+        return None;
+    };
+    process.stdin.take().expect("is piped").write_all(typed.as_bytes()).expect("there is room");
+    let output = process.wait_with_output().expect("it was started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
 /// The keyspace is shared by the whole run: making one takes seconds.
