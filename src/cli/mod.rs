@@ -6,16 +6,24 @@ mod check;
 mod connect;
 mod crm_client;
 mod demo;
+mod diagnosis;
+mod dlq;
+mod form;
 mod import;
 mod interrupt;
 mod lines;
+mod moment;
 mod paint;
+mod publisher;
+mod record;
 mod reply;
 mod run;
 mod send;
 mod setup;
 mod show;
+mod snapshot;
 mod topic_reader;
+mod topic_scan;
 mod topics;
 mod watch;
 
@@ -37,7 +45,8 @@ First steps with a Kafka, a schema registry and a ScyllaDB (or Cassandra) of one
   crm-processor import --config crm.toml entities.jsonl  customers, accounts, subscribers
   crm-processor run    --config crm.toml                 as many of them as the topic has partitions
   crm-processor send   --config crm.toml updateCustomerCustomName --external-id c-1 --value Ann
-  crm-processor watch  --config crm.toml transactions    what was changed, as JSON lines
+  crm-processor watch  --config crm.toml transactions    what was changed
+  crm-processor dlq list --config crm.toml               what could not be read
 
 With nothing at all: crm-processor demo
 
@@ -64,6 +73,8 @@ enum Sub {
     Show(show::Args),
     Send(send::Args),
     Watch(watch::Args),
+    Dlq(dlq::Args),
+    Snapshot(snapshot::Args),
     Bench(bench::Args),
 }
 
@@ -107,6 +118,8 @@ async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
         Sub::Show(args) => show::run(args).await,
         Sub::Send(args) => Box::pin(send::run(args)).await,
         Sub::Watch(args) => watch::run(args).await,
+        Sub::Dlq(args) => dlq::run(args).await,
+        Sub::Snapshot(args) => Box::pin(snapshot::run(args)).await,
         Sub::Bench(args) => Box::pin(bench::run(args)).await,
     }
 }

@@ -12,9 +12,18 @@ pub struct Paint {
 impl Paint {
     /// For standard output.
     pub fn for_stdout() -> Self {
+        Self::on(&std::io::stdout())
+    }
+
+    /// For standard error.
+    pub fn for_stderr() -> Self {
+        Self::on(&std::io::stderr())
+    }
+
+    fn on(stream: &impl IsTerminal) -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colours: std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb }
+        Self { colours: stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb }
     }
 
     /// Without any colours.

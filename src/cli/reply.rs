@@ -80,6 +80,11 @@ impl Reply {
         if self.replayed { format!("{status}, replayed: the stored answer") } else { status }
     }
 
+    /// What stands below the headline: findings, or what was done.
+    pub fn details(&self, paint: Paint) -> impl Iterator<Item = String> {
+        self.findings(paint).chain(self.business_transaction.as_ref().map(BusinessTransaction::summary))
+    }
+
     /// A line for each finding: code, field and sentence, in columns.
     pub fn findings(&self, paint: Paint) -> impl Iterator<Item = String> {
         let width = |text: fn(&Finding) -> &str| self.errors.iter().map(|e| text(e).chars().count()).max().unwrap_or_default();
@@ -100,16 +105,24 @@ impl Finding {
 impl BusinessTransaction {
     /// `customer c-1, version 1 → 2, customName: "Ann" → "Bob"`.
     pub fn summary(&self) -> String {
+        if self.changes.is_empty() {
+            return format!("{}, no changes", self.state());
+        }
+        let changes: Vec<String> = self.changes.iter().map(change).collect();
+        format!("{}, version {} → {}, {}", self.entity(), self.previous_version, self.version, changes.join(", "))
+    }
+
+    /// `customer c-1, version 2`.
+    pub fn state(&self) -> String {
+        format!("{}, version {}", self.entity(), self.version)
+    }
+
+    fn entity(&self) -> String {
         let (entity_type, after) = [("customer", &self.customer), ("account", &self.account), ("subscriber", &self.subscriber)]
             .into_iter()
             .find_map(|(name, after)| Some((name, after.as_ref()?)))
             .map_or(("entity", self.ref_id.as_str()), |(name, after)| (name, after.external_id.as_str()));
-        let entity = format!("{entity_type} {after}");
-        if self.changes.is_empty() {
-            return format!("{entity}, version {}, no changes", self.version);
-        }
-        let changes: Vec<String> = self.changes.iter().map(change).collect();
-        format!("{entity}, version {} → {}, {}", self.previous_version, self.version, changes.join(", "))
+        format!("{entity_type} {after}")
     }
 }
 

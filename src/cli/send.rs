@@ -4,8 +4,10 @@ mod file;
 mod line;
 
 use super::crm_client::{CrmClient, NoReply};
+use super::form::Form;
 use super::paint::Paint;
-use super::{ConfigFile, FAILED, connect};
+use super::{ConfigFile, FAILED, connect, diagnosis};
+use crate::config::Config;
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
 use crate::telemetry::log;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -28,8 +30,11 @@ made up.
 A line of commands.jsonl:
   {"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"c-1"}
 The entity is "customer", "account" or "subscriber" with "externalId" or "refId", the new value is "customName", "customerSegment" or
-"externalId". Without "requestId" one is made up, without "key" it is the entity's id; with null they are null. Replies are printed as
-JSON lines in the order of the file. A line that is no command, or has no reply, is a finding on standard error ("line 17: …").
+"externalId". Without "requestId" one is made up, without "key" it is the entity's id; with null they are null. Replies are printed in
+the order of the file. A line that is no command, or has no reply, is a finding on standard error ("line 17: …").
+
+If no reply comes in time, it is said where the command lies, whether the processor of this configuration is ready (/readyz on
+admin.listen), and how far its consumer group is from answering. The command stays on its topic and will be answered.
 
 The exit code is 0 if the status is 200 (with --file: of all lines), else 1."#;
 
@@ -47,9 +52,8 @@ pub(super) struct Args {
     /// How long to wait for a reply
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Print the reply as a line of JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// One command.
@@ -96,8 +100,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(&config.log).map_err(anyhow::Error::msg)?;
     let crm = CrmClient::connect(&config.kafka, connect::registry(&config)?).await?;
     let all_ok = match (args.command.outgoing(), args.file) {
-        (Some(outgoing), _) => send(&crm, &outgoing, args.timeout, args.json).await?,
-        (None, Some(file)) => file::send(&crm, &file, args.timeout).await?,
+        (Some(outgoing), _) => match send(&crm, &outgoing, args.timeout, args.form).await? {
+            Ok(ok) => ok,
+            Err(no_reply) => return Err(with_way_out(&config, &no_reply).await),
+        },
+        (None, Some(file)) => {
+            let sent = file::send(&crm, &file, args.timeout, args.form).await?;
+            if let Some(no_reply) = &sent.no_reply {
+                eprintln!("{}", way_out(&config, no_reply).await);
+            }
+            sent.all_ok
+        }
         (None, None) => unreachable!("clap asks for one of them"),
     };
     crm.close().await;
@@ -105,34 +118,43 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// True if the status is 200.
-async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, json: bool) -> anyhow::Result<bool> {
+async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, form: Form) -> io::Result<Result<bool, NoReply>> {
     let Outgoing { command, key } = outgoing;
     let paint = Paint::for_stdout();
     let mut out = io::stdout();
-    let submitted = crm.submit(command, key.as_deref())?;
-    if !json {
+    let submitted = match crm.submit(command, key.as_deref()) {
+        Ok(submitted) => submitted,
+        Err(no_reply) => return Ok(Err(no_reply)),
+    };
+    if !form.is_json() {
         // It may have been made up.
         let request = command.request_id.as_deref().unwrap_or_default();
         writeln!(out, "{}", paint.dim(format!("{}, request {request:?}", command.use_case.name())))?;
     }
-    let reply = submitted.reply(timeout).await.map_err(|no_reply| with_way_out(&no_reply))?;
-    if json {
+    let reply = match submitted.reply(timeout).await {
+        Ok(reply) => reply,
+        Err(no_reply) => return Ok(Err(no_reply)),
+    };
+    if form.is_json() {
         writeln!(out, "{}", reply.json)?;
     } else {
         writeln!(out, "{}", reply.headline(paint))?;
-        for finding in reply.findings(paint) {
-            writeln!(out, "  {finding}")?;
-        }
-        if let Some(transaction) = &reply.business_transaction {
-            writeln!(out, "  {}", transaction.summary())?;
-        }
+        reply.details(paint).try_for_each(|detail| writeln!(out, "  {detail}"))?;
     }
-    Ok(reply.is_ok())
+    Ok(Ok(reply.is_ok()))
 }
 
-fn with_way_out(no_reply: &NoReply) -> anyhow::Error {
-    let way_out = no_reply.way_out().map(|text| format!("\n{text}")).unwrap_or_default();
-    anyhow::anyhow!("{no_reply}{way_out}")
+async fn with_way_out(config: &Config, no_reply: &NoReply) -> anyhow::Error {
+    let way_out = way_out(config, no_reply).await;
+    anyhow::anyhow!("{}", [no_reply.to_string(), way_out].join("\n").trim_end())
+}
+
+/// What was found out about a missing reply, and what else to look at.
+async fn way_out(config: &Config, no_reply: &NoReply) -> String {
+    let NoReply::TimedOut { delivered, .. } = no_reply else { return String::new() };
+    let mut lines = diagnosis::of(config, delivered.as_ref()).await;
+    lines.extend(no_reply.way_out());
+    lines.join("\n")
 }
 
 impl CommandArgs {

@@ -46,28 +46,37 @@ pub(super) struct Args {
     json: bool,
 }
 
-fn entity_type(text: &str) -> Result<EntityType, &'static str> {
+pub(super) fn entity_type(text: &str) -> Result<EntityType, &'static str> {
     EntityType::from_name(text).ok_or("must be customer, account or subscriber")
 }
 
 /// `crm-processor show`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
-    let reference = if args.ref_id {
-        Reference::RefId(parse_ref_id(&args.id).ok_or_else(|| anyhow!("{:?} is no refId: a hyphenated UUID", args.id))?)
-    } else {
-        Reference::ExternalId(ExternalId::parse(&args.id).map_err(|e| anyhow!("{:?} is no external id: it {e}", args.id))?)
-    };
+    let reference = reference(&args.id, args.ref_id)?;
     let claims = connect::claims(&config).await?;
     let shown = claims.show(args.entity_type, &reference).await.map_err(|fault| connect::store_trouble(&fault))?;
     let Some((statics, history)) = shown else {
-        let by = if args.ref_id { "refId" } else { "external id" };
-        eprintln!("there is no {} with the {by} {:?}", args.entity_type, args.id);
+        eprintln!("{}", no_such_entity(args.entity_type, &args.id, args.ref_id));
         return Ok(ExitCode::from(FAILED));
     };
     let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The reference that an argument is: an external id, or a refId.
+pub(super) fn reference(id: &str, is_ref_id: bool) -> anyhow::Result<Reference> {
+    if is_ref_id {
+        parse_ref_id(id).map(Reference::RefId).ok_or_else(|| anyhow!("{id:?} is no refId: a hyphenated UUID"))
+    } else {
+        ExternalId::parse(id).map(Reference::ExternalId).map_err(|e| anyhow!("{id:?} is no external id: it {e}"))
+    }
+}
+
+pub(super) fn no_such_entity(entity_type: EntityType, id: &str, is_ref_id: bool) -> String {
+    let by = if is_ref_id { "refId" } else { "external id" };
+    format!("there is no {entity_type} with the {by} {id:?}")
 }
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {

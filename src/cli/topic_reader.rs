@@ -52,14 +52,10 @@ impl TopicReader {
     /// # Errors
     /// The topic can't be read any more. What librdkafka tries again by itself is logged.
     pub async fn next(&self) -> anyhow::Result<OwnedMessage> {
-        use RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
         loop {
             match self.consumer.recv().await {
                 Ok(record) => return Ok(record.detach()),
-                Err(KafkaError::MessageConsumption(
-                    code @ (TopicAuthorizationFailed | UnknownPartition | UnknownTopic | UnknownTopicOrPartition),
-                )) => bail!("can't read from {}: {code}", self.topic),
-                Err(error) => tracing::warn!(topic = self.topic, %error, "reading from Kafka"),
+                Err(error) => gives_up(&self.topic, &error)?,
             }
         }
     }
@@ -84,13 +80,30 @@ impl TopicReader {
     }
 
     fn watermarks(&self, partition: i32) -> anyhow::Result<(i64, i64)> {
-        let fetched = self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT);
-        fetched.with_context(|| format!("can't learn the offsets of {}, partition {partition}", self.topic))
+        watermarks(&self.consumer, &self.topic, partition)
     }
 }
 
+/// The first offset of a partition, and the one after the last that is committed.
+pub(super) fn watermarks(consumer: &StreamConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
+    let fetched = consumer.fetch_watermarks(topic, partition, TIMEOUT);
+    fetched.with_context(|| format!("can't learn the offsets of {topic}, partition {partition}"))
+}
+
+/// An error if the topic can't be read any more; what librdkafka tries again by itself is logged.
+pub(super) fn gives_up(topic: &str, error: &KafkaError) -> anyhow::Result<()> {
+    use RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    match error {
+        KafkaError::MessageConsumption(
+            code @ (TopicAuthorizationFailed | UnknownPartition | UnknownTopic | UnknownTopicOrPartition),
+        ) => bail!("can't read from {topic}: {code}"),
+        error => tracing::warn!(topic, %error, "reading from Kafka"),
+    }
+    Ok(())
+}
+
 /// Ours, then the configured properties, then what reading committed records of no group takes.
-fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
+pub(super) fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "5");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.clone(), v.clone())));
@@ -105,7 +118,7 @@ fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
-fn partitions(consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+pub(super) fn partitions(consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let found = metadata.topics().iter().find(|t| t.name() == topic);
     let partitions: Vec<i32> = found.into_iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
@@ -113,6 +126,6 @@ fn partitions(consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>
     Ok(partitions)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("a task ended in a panic")?
 }

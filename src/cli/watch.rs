@@ -1,31 +1,44 @@
-//! `watch`: tails replies, Business Transactions or dead letters, as JSON lines.
+//! `watch`: shows replies, Business Transactions or dead letters: those that are there, those that come, or both.
 
+mod entity;
+mod text;
+
+use super::form::Form;
 use super::interrupt::interrupted;
+use super::moment::Moment;
+use super::paint::Paint;
+use super::record::{Line, base64};
 use super::topic_reader::{Start, TopicReader};
+use super::topic_scan::{self, TopicScan};
 use super::{ConfigFile, connect};
-use crate::config::Topics;
+use crate::config::{Kafka, Topics};
 use crate::telemetry::log;
 use crate::wire::json::JsonDecoder;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
-use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use entity::EntityFilter;
+use rdkafka::message::{Message as _, OwnedMessage};
+use serde_json::Value;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 const HELP: &str = r#"Examples:
-  crm-processor watch --config crm.toml transactions
-  crm-processor watch --config crm.toml transactions --from-beginning --key customer:5a34ea0a-6dce-50c7-9e46-601289060a7a
+  crm-processor watch --config crm.toml transactions                          what comes from now on
+  crm-processor watch --config crm.toml transactions --since 1h --follow      the last hour, and what comes
+  crm-processor watch --config crm.toml transactions --from-beginning --entity customer:c-1
   crm-processor watch --config crm.toml replies | jq -c '.value | select(.statusCode != 200)'
   crm-processor watch --config crm.toml dlq --from-beginning --limit 1
 
-A line: {"topic","partition","offset","timestamp","key","headers","value"}, times in milliseconds since 1970. The value is decoded
-with the schema that the registry has for it. Bytes that are no text, and values that can't be decoded, are {"base64": "…"}.
-Only what is committed is shown. Records of different partitions come in no order. Ctrl-C ends it, with exit code 0."#;
+Without --from-beginning and --since it shows what comes, until Ctrl-C. With one of them it shows what is there, partition after
+partition, and ends, unless --follow is given.
 
-/// Tail replies, Business Transactions or dead letters as JSON lines
+--entity shows what is about an entity: its external id, present or given up by that very change, or its refId. A reply that refuses
+names no entity; it is shown if its key is the id.
+
+A line of JSON: {"topic","partition","offset","timestamp","key","headers","value"}, times in milliseconds since 1970. The value is decoded
+with the schema that the registry has for it. Bytes that are no text, and values that can't be decoded, are {"base64": "…"}.
+Only what is committed is shown. What comes shows up in no order of the partitions. Ctrl-C ends it, with exit code 0."#;
+
+/// Show replies, Business Transactions or dead letters, as they come or as they are there
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
@@ -37,12 +50,23 @@ pub(super) struct Args {
     /// Begin with the first record that there is, not with the next that comes
     #[arg(long)]
     from_beginning: bool,
+    /// Begin with the first record of this time: 2026-01-31T12:00:00Z, or 2h for "two hours ago"
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse, conflicts_with = "from_beginning")]
+    since: Option<Moment>,
+    /// After what is there, go on with what comes
+    #[arg(long, short)]
+    follow: bool,
     /// End after so many records
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Show only records with this key
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     key: Option<String>,
+    /// Show only what is about this entity
+    #[arg(long, value_name = "TYPE:ID")]
+    entity: Option<EntityFilter>,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,31 +83,22 @@ enum Watched {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     log::start(&config.log).map_err(anyhow::Error::msg)?;
-    let decoder = JsonDecoder::new(connect::registry(&config)?);
-    let start = if args.from_beginning { Start::Beginning } else { Start::End };
-    let reader = TopicReader::open(&config.kafka, args.topic.of(&config.kafka.topics), start).await?;
+    let topic = args.topic.of(&config.kafka.topics).to_owned();
+    let (past, follow) = (args.from_beginning || args.since.is_some(), args.follow);
+    let show = Show {
+        watched: args.topic,
+        since: args.since.map(|since| since.timestamp(connect::clock()())),
+        limit: args.limit,
+        key: args.key,
+        entity: args.entity,
+        text: (!args.form.is_json()).then(Paint::for_stdout),
+    };
+    let source = Source::open(&config.kafka, &topic, past, follow).await?;
     tokio::select! {
-        tailed = tail(&reader, decoder, args.limit, args.key.as_deref()) => tailed?,
+        shown = show.all(source, JsonDecoder::new(connect::registry(&config)?)) => shown?,
         interrupted = interrupted() => interrupted?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn tail(reader: &TopicReader, mut decoder: JsonDecoder, limit: Option<u64>, key: Option<&str>) -> anyhow::Result<()> {
-    let mut shown = 0;
-    while limit.is_none_or(|limit| shown < limit) {
-        let record = reader.next().await?;
-        if key.is_some_and(|key| record.key() != Some(key.as_bytes())) {
-            continue;
-        }
-        let value = match record.payload() {
-            None => Value::Null,
-            Some(bytes) => decoder.decode(Some(bytes)).await?.unwrap_or_else(|_| base64(bytes)),
-        };
-        writeln!(io::stdout(), "{}", serde_json::to_string(&Line::of(&record, value))?)?;
-        shown += 1;
-    }
-    Ok(())
 }
 
 impl Watched {
@@ -96,75 +111,77 @@ impl Watched {
     }
 }
 
-/// A record as it is shown, its parts in this order.
-#[derive(Serialize)]
-struct Line<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-    timestamp: Option<i64>,
-    key: Value,
-    headers: Map<String, Value>,
-    value: Value,
+/// Where the records come from.
+enum Source {
+    /// What is there.
+    Scan(TopicScan),
+    /// What comes, maybe after what is there.
+    Reader(TopicReader),
 }
 
-impl<'a> Line<'a> {
-    fn of(record: &'a OwnedMessage, value: Value) -> Self {
-        Self {
-            topic: record.topic(),
-            partition: record.partition(),
-            offset: record.offset(),
-            timestamp: record.timestamp().to_millis(),
-            key: text(record.key()),
-            headers: headers(record),
-            value,
+impl Source {
+    async fn open(kafka: &Kafka, topic: &str, past: bool, follow: bool) -> anyhow::Result<Self> {
+        Ok(match (past, follow) {
+            (true, false) => Self::Scan(TopicScan::open(kafka, topic, topic_scan::parts(kafka, topic).await?)?),
+            (true, true) => Self::Reader(TopicReader::open(kafka, topic, Start::Beginning).await?),
+            (false, _) => Self::Reader(TopicReader::open(kafka, topic, Start::End).await?),
+        })
+    }
+
+    /// None at the end.
+    async fn next(&mut self) -> anyhow::Result<Option<OwnedMessage>> {
+        match self {
+            Self::Scan(scan) => scan.next().await,
+            Self::Reader(reader) => reader.next().await.map(Some),
         }
     }
 }
 
-/// By name; of a name that stands there more than once, a list.
-fn headers(record: &OwnedMessage) -> Map<String, Value> {
-    let mut headers = Map::new();
-    for header in record.headers().into_iter().flat_map(|h| h.iter()) {
-        let value = text(header.value);
-        match headers.get_mut(header.key) {
-            None => drop(headers.insert(header.key.into(), value)),
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = json!([first.take(), value]),
+/// What is shown, and how.
+struct Show {
+    watched: Watched,
+    since: Option<i64>,
+    limit: Option<u64>,
+    key: Option<String>,
+    entity: Option<EntityFilter>,
+    /// None: JSON.
+    text: Option<Paint>,
+}
+
+impl Show {
+    async fn all(&self, mut source: Source, mut decoder: JsonDecoder) -> anyhow::Result<()> {
+        let mut shown = 0;
+        while self.limit.is_none_or(|limit| shown < limit) {
+            let Some(record) = source.next().await? else { break };
+            if !self.is_wanted(&record) {
+                continue;
+            }
+            let decoded = match record.payload() {
+                None => Ok(Value::Null),
+                Some(bytes) => decoder.decode(Some(bytes)).await?.map_err(|unreadable| unreadable.to_string()),
+            };
+            if self.entity.as_ref().is_some_and(|entity| !entity.matches(record.key(), decoded.as_ref().ok())) {
+                continue;
+            }
+            writeln!(io::stdout(), "{}", self.line(record, decoded)?)?;
+            shown += 1;
         }
+        Ok(())
     }
-    headers
-}
 
-fn text(bytes: Option<&[u8]>) -> Value {
-    bytes.map_or(Value::Null, |bytes| std::str::from_utf8(bytes).map_or_else(|_| base64(bytes), Value::from))
-}
+    fn is_wanted(&self, record: &OwnedMessage) -> bool {
+        let at = record.timestamp().to_millis().unwrap_or_default();
+        self.since.is_none_or(|since| since <= at) && self.key.as_ref().is_none_or(|key| record.key() == Some(key.as_bytes()))
+    }
 
-fn base64(bytes: &[u8]) -> Value {
-    json!({ "base64": STANDARD.encode(bytes) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rdkafka::Timestamp;
-    use rdkafka::message::{Header, OwnedHeaders};
-
-    #[test]
-    fn a_record_is_a_line_with_texts_where_it_has_texts() {
-        let header = |key, value: &'static [u8]| Header { key, value: Some(value) };
-        let headers = OwnedHeaders::new()
-            .insert(header("a", b"1"))
-            .insert(header("b", b"\xff"))
-            .insert(header("a", b"2"))
-            .insert(header("a", b"3"))
-            .insert(Header { key: "c", value: None::<&[u8]> });
-        let record = OwnedMessage::new(None, Some(b"k".to_vec()), "t".into(), Timestamp::CreateTime(7), 1, 42, Some(headers));
-        let expected = json!({
-            "topic": "t", "partition": 1, "offset": 42, "timestamp": 7, "key": "k",
-            "headers": {"a": ["1", "2", "3"], "b": {"base64": "/w=="}, "c": null},
-            "value": {"x": 1},
-        });
-        assert_eq!(serde_json::to_value(Line::of(&record, json!({"x": 1}))).unwrap(), expected);
+    fn line(&self, record: OwnedMessage, decoded: Result<Value, String>) -> serde_json::Result<String> {
+        match (self.text, self.watched) {
+            (Some(paint), Watched::Dlq) => Ok(super::dlq::as_text(record, paint)),
+            (Some(paint), Watched::Replies | Watched::Transactions) => Ok(text::line(&record, decoded, paint)),
+            (None, _) => {
+                let value = decoded.unwrap_or_else(|_| base64(record.payload().unwrap_or_default()));
+                serde_json::to_string(&Line::of(&record, value))
+            }
+        }
     }
 }

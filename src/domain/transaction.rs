@@ -45,3 +45,30 @@ impl Transaction {
         Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
     }
 }
+
+/// What an entity is at present, as the data warehouse is told it when an operator asks for that. No request caused it, and
+/// nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The entity.
+    pub entity: Entity,
+    /// When it was read.
+    pub taken_at: Timestamp,
+}
+
+impl Snapshot {
+    /// In the place of a use case's name.
+    pub const USE_CASE: &'static str = "snapshot";
+
+    /// The UUIDv5 in the URL namespace of `crm:snapshot:<entity type>:<refId>:<version>`: the same whenever this version is
+    /// taken, and none that a request can have.
+    pub fn id(&self) -> Uuid {
+        let Entity { entity_type, ref_id, version, .. } = &self.entity;
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("crm:snapshot:{entity_type}:{ref_id}:{version}").as_bytes())
+    }
+
+    /// In the place of a request id: `snapshot:<version>`.
+    pub fn request_id(&self) -> String {
+        format!("{}:{}", Self::USE_CASE, self.entity.version)
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::cql::{self, CqlFill, CqlOptions, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
+use super::scan::{Position, Scan};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,
@@ -53,6 +54,24 @@ impl ConfiguredStore {
         match &config.backend {
             Backend::Cql(cql) => CqlFill::connect(&options(config, cql)).await.map(Some),
             Backend::Embedded { .. } => Ok(None),
+        }
+    }
+
+    /// All entities, each as it is when the scan comes by; from a position on, or from the first.
+    ///
+    /// # Errors
+    /// The scan can't begin, or the position is one of the other kind of store.
+    pub async fn scan(&self, from: Option<Position>) -> Result<Scan, StoreFault> {
+        match (self, from) {
+            (Self::Cql(store), None) => store.scan(i64::MIN).await,
+            (Self::Cql(store), Some(Position::Token(token))) => store.scan(token).await,
+            (Self::Embedded(store), None) => Ok(store.scan(None)),
+            (Self::Embedded(store), Some(Position::Entity(entity_type, ref_id))) => {
+                Ok(store.scan(Some(EntityKey { entity_type, ref_id })))
+            }
+            (Self::Cql(_), Some(Position::Entity(..))) | (Self::Embedded(_), Some(Position::Token(_))) => {
+                Err(Position::misplaced())
+            }
         }
     }
 

@@ -19,6 +19,7 @@ pub mod embedded;
 pub mod metered;
 pub mod outcome;
 pub mod read_ahead;
+pub mod scan;
 pub mod simulated;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log

@@ -5,7 +5,7 @@ use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::rejection::{Rejection, Status};
-use crate::domain::transaction::{Change, Transaction};
+use crate::domain::transaction::{Change, Snapshot, Transaction};
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
 use apache_avro::Schema;
@@ -63,11 +63,7 @@ impl Encoder {
 
     /// A business transaction's value.
     pub fn transaction(&self, transaction: &Transaction) -> Vec<u8> {
-        static WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
-            static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(TRANSACTION_SCHEMA));
-            writer(&SCHEMA)
-        });
-        encode(&WRITER, self.transaction_schema_id, &TransactionRecord::from(transaction))
+        encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::from(transaction))
     }
 }
 
@@ -84,6 +80,27 @@ fn insert_transaction(reply: &mut Vec<u8>, transaction: &[u8], processed_at: Tim
     reply.push(TRANSACTION);
     reply.extend_from_slice(transaction);
     reply.extend(processed_at);
+}
+
+static TRANSACTION_WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(TRANSACTION_SCHEMA));
+    writer(&SCHEMA)
+});
+
+/// A snapshot's value: a business transaction without changes, under the id that the registry gave [`TRANSACTION_SCHEMA`].
+pub fn snapshot(schema_id: u32, snapshot: &Snapshot) -> Vec<u8> {
+    let (entity, request_id) = (&snapshot.entity, snapshot.request_id());
+    let record = TransactionRecord {
+        transaction_id: UuidText(snapshot.id()),
+        use_case: Snapshot::USE_CASE,
+        request_id: &request_id,
+        correlation_id: None,
+        occurred_at: snapshot.taken_at,
+        previous_version: entity.version,
+        changes: &[],
+        ..TransactionRecord::about(entity)
+    };
+    encode(&TRANSACTION_WRITER, schema_id, &record)
 }
 
 pub(super) fn parse(schema: &str) -> Schema {
@@ -203,19 +220,34 @@ impl<'a> From<&Reply<'a>> for ReplyRecord<'a> {
 
 impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
     fn from(transaction: &'a Transaction) -> Self {
-        let entity = &transaction.entity;
-        let of = |entity_type| (entity.entity_type == entity_type).then_some(AfterImage(entity));
         Self {
             transaction_id: UuidText(transaction.id()),
             use_case: transaction.use_case.name(),
             request_id: transaction.request_id.as_str(),
             correlation_id: transaction.correlation_id.as_deref(),
             occurred_at: transaction.occurred_at,
+            previous_version: transaction.previous_version,
+            changes: &transaction.changes,
+            ..Self::about(&transaction.entity)
+        }
+    }
+}
+
+impl<'a> TransactionRecord<'a> {
+    /// What the record says of the entity as it is; the rest is to be filled in.
+    fn about(entity: &'a Entity) -> Self {
+        let of = |entity_type| (entity.entity_type == entity_type).then_some(AfterImage(entity));
+        Self {
+            transaction_id: UuidText(Uuid::nil()),
+            use_case: "",
+            request_id: "",
+            correlation_id: None,
+            occurred_at: 0,
             entity_type: entity.entity_type.into(),
             ref_id: UuidText(entity.ref_id),
             version: entity.version,
-            previous_version: transaction.previous_version,
-            changes: &transaction.changes,
+            previous_version: entity.version,
+            changes: &[],
             customer: of(EntityType::Customer),
             account: of(EntityType::Account),
             subscriber: of(EntityType::Subscriber),

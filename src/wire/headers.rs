@@ -5,8 +5,9 @@
 
 use super::command::Unreadable;
 use crate::domain::Timestamp;
+use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
-use crate::domain::transaction::Transaction;
+use crate::domain::transaction::{Snapshot, Transaction};
 use bytes::Bytes;
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -104,17 +105,9 @@ impl CommandHeaders {
 
     /// The headers of the business transaction: ours, and `CloudEvents` 1.0 in binary mode.
     pub fn transaction(&self, transaction: &Transaction) -> Headers {
+        let Transaction { use_case, request_id, occurred_at, entity, .. } = transaction;
         let mut headers = Vec::with_capacity(self.echo.len() + 9);
-        headers.extend([
-            text(REQUEST_ID, transaction.request_id.as_str()),
-            fixed("content-type", "application/avro"),
-            fixed("ce_specversion", "1.0"),
-            text("ce_id", &transaction.id().to_string()),
-            text("ce_type", &format!("crm.v1.{}", transaction.use_case.name())),
-            fixed("ce_source", "/crm-processor"),
-            text("ce_subject", &transaction.entity.key()),
-            text("ce_time", &rfc3339(transaction.occurred_at)),
-        ]);
+        headers.extend(event(request_id.as_str(), transaction.id(), use_case.name(), entity, *occurred_at));
         self.pass_on(&mut headers);
         headers
     }
@@ -123,6 +116,27 @@ impl CommandHeaders {
         headers.extend(self.echo.iter().cloned());
         headers.extend(self.traceparent.iter().map(|t| (TRACEPARENT.into(), Some(t.clone()))));
     }
+}
+
+/// The headers of a snapshot: those of a business transaction, and one that tells it from these.
+pub fn snapshot(snapshot: &Snapshot) -> Headers {
+    let Snapshot { entity, taken_at } = snapshot;
+    let event = event(&snapshot.request_id(), snapshot.id(), Snapshot::USE_CASE, entity, *taken_at);
+    event.into_iter().chain([fixed("crm-snapshot", "true")]).collect()
+}
+
+/// The request id, and what `CloudEvents` wants.
+fn event(request_id: &str, id: Uuid, use_case: &str, entity: &Entity, at: Timestamp) -> [(Cow<'static, str>, Option<Bytes>); 8] {
+    [
+        text(REQUEST_ID, request_id),
+        fixed("content-type", "application/avro"),
+        fixed("ce_specversion", "1.0"),
+        text("ce_id", &id.to_string()),
+        text("ce_type", &format!("crm.v1.{use_case}")),
+        fixed("ce_source", "/crm-processor"),
+        text("ce_subject", &entity.key()),
+        text("ce_time", &rfc3339(at)),
+    ]
 }
 
 /// Where a dead letter came from.

@@ -1,8 +1,10 @@
 //! The subcommands that play the other systems: `demo`, `send`, `watch`.
 
-use crate::crm::{Draft, unique};
-use crate::world::{run_cli, shared};
+use crate::crm::{Draft, Kind, custom_name, rename, unique};
+use crate::world::{run_cli, run_on_terminal, shared};
 use serde_json::{Value as Json, json};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 fn parse(lines: &str) -> Vec<Json> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
@@ -39,11 +41,11 @@ fn send_prints_the_reply_and_exits_by_its_status() {
     let customer = shared.customer();
     let request = unique("r");
     let flags = ["updateCustomerCustomName", "--external-id", &customer.external_id, "--value", "Ada", "--request-id", &request];
-    let told = shared.cli("send", &flags).succeeded();
+    let told = shared.cli("send", &[&flags[..], &["--text"]].concat()).succeeded();
     assert!(told.stdout.contains("200 OK") && told.stdout.contains("customName: null → \"Ada\""), "{told}");
-    let again = parse(&shared.cli("send", &[&flags[..], &["--json"]].concat()).succeeded().stdout);
+    let again = parse(&shared.cli("send", &flags).succeeded().stdout);
     assert_eq!((&again[0]["statusCode"], &again[0]["replayed"]), (&json!(200), &json!(true)), "{again:?}");
-    let refused = shared.cli("send", &["updateCustomerSegment", "--ref-id", &customer.ref_id]).exits(1);
+    let refused = shared.cli("send", &["updateCustomerSegment", "--ref-id", &customer.ref_id, "--text"]).exits(1);
     assert!(refused.stdout.contains("CASM-MANDATORY-ATTRIBUTE  customerSegment"), "{refused}");
 }
 
@@ -76,6 +78,8 @@ fn send_takes_a_file_and_answers_in_its_order() {
     std::fs::write(&file, format!("{}\n", lines[0])).expect("there is room");
     let again = parse(&shared.cli("send", &["--file", &path]).succeeded().stdout);
     assert_eq!((again.len(), &again[0]["replayed"]), (1, &json!(true)), "{again:?}");
+    let told = shared.cli("send", &["--file", &path, "--text"]).succeeded();
+    assert!(told.stdout.starts_with("line 1: 200 OK, replayed: the stored answer\n  account "), "{told}");
 }
 
 #[test]
@@ -88,12 +92,26 @@ fn send_says_what_to_look_at_where_nobody_answers() {
     elsewhere["kafka"]["topics"]["replies"] = config["kafka"]["topics"]["dlq"].clone();
     elsewhere["kafka"]["topics"]["dlq"] = config["kafka"]["topics"]["replies"].clone();
     elsewhere["kafka"].as_table_mut().expect("a table").remove("reply_topic_allow_list");
+    let admin = shared.processor.admin();
+    let listen = admin.strip_prefix("http://").expect("it is HTTP");
+    elsewhere.insert("admin".into(), toml::Table::from_iter([("listen".to_owned(), listen.into())]).into());
     let path = shared.dir().join(format!("{}.toml", unique("elsewhere")));
     std::fs::write(&path, elsewhere.to_string()).expect("there is room");
     let customer = shared.customer();
     let flags = ["updateCustomerCustomName", "--external-id", &customer.external_id, "--value", "Ada", "--timeout", "1s"];
     let waited = run_cli(&[&["send", "--config", &path.display().to_string()], &flags[..]].concat()).exits(1);
-    for part in ["no reply within 1s", commands, "/readyz", "crm_consumer_lag_records"] {
+    let ready = format!("{admin}/readyz says that it is ready");
+    let answered = "has answered the command: its reply went to another topic";
+    for part in ["no reply within 1s", commands, "/readyz", "crm_consumer_lag_records", &ready, answered] {
+        assert!(waited.stderr.contains(part), "{part}: {waited}");
+    }
+
+    // A group that nobody is in, and an address where nobody listens.
+    elsewhere["kafka"]["group_id"] = unique("group").into();
+    elsewhere["admin"]["listen"] = format!("127.0.0.1:{}", crate::servers::free_port()).into();
+    std::fs::write(&path, elsewhere.to_string()).expect("there is room");
+    let waited = run_cli(&[&["send", "--config", &path.display().to_string()], &flags[..]].concat()).exits(1);
+    for part in ["Nothing answers at http://127.0.0.1:", "has never answered anything from"] {
         assert!(waited.stderr.contains(part), "{part}: {waited}");
     }
 }
@@ -107,7 +125,7 @@ fn watch_shows_what_is_committed_as_json_lines() {
     shared.cli("send", &flags).succeeded();
     let key = format!("customer:{}", customer.ref_id);
     for (topic, key) in [("transactions", &key), ("replies", &customer.external_id)] {
-        let shown = parse(&shared.cli("watch", &[topic, "--from-beginning", "--limit", "1", "--key", key]).succeeded().stdout);
+        let shown = parse(&shared.cli("watch", &[topic, "--from-beginning", "--key", key]).succeeded().stdout);
         let [line] = &shown[..] else { panic!("one line: {shown:?}") };
         assert_eq!((&line["key"], &line["value"]["requestId"]), (&json!(key), &json!(request)), "{line}");
         assert_eq!(line["headers"]["request-id"], json!(request), "{line}");
@@ -116,11 +134,89 @@ fn watch_shows_what_is_committed_as_json_lines() {
 }
 
 #[test]
+fn watch_ends_with_what_is_there_and_chooses_by_entity_and_time() {
+    let Some(shared) = shared() else { return };
+    let (account, other) = (shared.account(), shared.account());
+    let ids = [unique("a"), unique("a")];
+    let name = |id: &str| json!({"externalId": id});
+    shared.ask_all(&[
+        rename(Kind::Account, &unique("r"), &name(&account.external_id), &ids[0]).key(&account.external_id),
+        rename(Kind::Account, &unique("r"), &name(&ids[0]), &ids[1]).key(&account.external_id),
+        // Refused: the id is not its own any more.
+        rename(Kind::Account, &unique("r"), &name(&account.external_id), &ids[1]).key(&account.external_id),
+        rename(Kind::Account, &unique("r"), &name(&other.external_id), &unique("a")).key(&other.external_id),
+    ]);
+    let entity = |id: &str| format!("account:{id}");
+    let watch = |topic: &str, flags: &[&str]| {
+        parse(&shared.cli("watch", &[&[topic, "--since", "1h"], flags].concat()).succeeded().stdout)
+    };
+    for (topic, id, expected) in [
+        ("transactions", &account.ref_id, 2),
+        ("transactions", &account.external_id, 1),
+        ("transactions", &ids[0], 2),
+        ("transactions", &ids[1], 1),
+        ("replies", &ids[1], 1),
+        ("replies", &account.external_id, 2),
+    ] {
+        let shown = watch(topic, &["--entity", &entity(id)]);
+        assert_eq!(shown.len(), expected, "{topic} about {id}: {shown:?}");
+    }
+    assert_eq!(watch("transactions", &["--entity", &entity(&ids[0]), "--limit", "1"]).len(), 1);
+    let later = shared.cli("watch", &["transactions", "--since", "0s", "--entity", &entity(&ids[0])]).succeeded();
+    assert!(later.stdout.is_empty(), "{later}");
+    let text = shared.cli("watch", &["transactions", "--since", "1h", "--entity", &entity(&ids[1]), "--text"]).succeeded();
+    let expected = format!("account {}, version 2 → 3, externalId: {:?} → {:?}", ids[1], ids[0], ids[1]);
+    assert!(text.stdout.contains(&expected) && !text.stdout.contains('\x1b'), "{expected}: {text}");
+    let text =
+        shared.cli("watch", &["replies", "--since", "1h", "--entity", &entity(&account.external_id), "--text"]).succeeded();
+    assert!(text.stdout.contains("\n  CASM-ENTITY-NOT-FOUND  account.externalId"), "{text}");
+}
+
+#[test]
+fn watch_goes_on_with_what_comes_if_it_is_to_follow() {
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer();
+    let entity = format!("customer:{}", customer.ref_id);
+    let name = |name: &str| shared.ask(&custom_name(&unique("r"), &customer.by_ref_id(), name));
+    name("Ada");
+    let config = shared.config.display().to_string();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    watch.args(["watch", "transactions", "--from-beginning", "--follow", "--limit", "2", "--entity", &entity]);
+    let mut watch = watch.args(["--config", &config]).stdout(Stdio::piped()).spawn().expect("the binary was built");
+    let mut lines = BufReader::new(watch.stdout.take().expect("is piped")).lines();
+    let mut next =
+        || parse(&lines.next().expect("a line").expect("is text")).remove(0)["value"]["customer"]["customName"].clone();
+    assert_eq!(next(), "Ada", "what is there");
+    name("Bob");
+    assert_eq!(next(), "Bob", "what comes");
+    assert!(watch.wait().expect("it was started").success());
+}
+
+#[test]
+fn colours_are_for_terminals_only() {
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer();
+    let config = shared.config.display().to_string();
+    let send =
+        ["send", "updateCustomerCustomName", "--external-id", &customer.external_id, "--value", "Ada", "--config", &config];
+    let on_terminal = |colours: &str| run_on_terminal(&send, "", &[("NO_COLOR", colours), ("TERM", "xterm")]);
+    let Some(coloured) = on_terminal("") else { return };
+    let text = &coloured.stdout;
+    assert!(text.contains("\x1b[32m200 OK\x1b[0m") && text.contains("customName: null → \"Ada\""), "{text}");
+    let plain = on_terminal("1").expect("python3 is there");
+    let text = &plain.stdout;
+    assert!(text.contains("200 OK") && !text.contains('\x1b'), "{text}");
+    let piped = shared.cli("send", &send[1..6]).succeeded();
+    assert_eq!(parse(&piped.stdout).len(), 1, "JSON: {piped}");
+}
+
+#[test]
 fn watch_shows_a_dead_letter_as_base64() {
     let Some(shared) = shared() else { return };
     let key = unique("k");
     shared.send(&Draft::raw(Some(b"no\xffAvro".to_vec())).key(&key));
-    let shown = parse(&shared.cli("watch", &["dlq", "--from-beginning", "--limit", "1", "--key", &key]).succeeded().stdout);
+    let shown =
+        parse(&shared.cli("watch", &["dlq", "--from-beginning", "--follow", "--limit", "1", "--key", &key]).succeeded().stdout);
     assert_eq!(shown[0]["value"], json!({"base64": "bm//QXZybw=="}), "{shown:?}");
     assert_eq!(shown[0]["headers"]["__connect.errors.topic"], json!(shared.commands), "{shown:?}");
 }

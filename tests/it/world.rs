@@ -12,8 +12,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -178,21 +179,26 @@ impl World {
 
     /// Sends a record as it is.
     pub fn send(&self, draft: &Draft) -> Sent {
-        runtime().block_on(self.deliver(draft))
+        runtime().block_on(self.deliver(&self.commands, draft))
     }
 
     /// Sends records one after another in the order given, without waiting for each.
     pub fn send_all(&self, drafts: &[Draft]) -> Vec<Sent> {
+        self.send_all_to(&self.commands, drafts)
+    }
+
+    /// The same to another topic.
+    pub fn send_all_to(&self, topic: &str, drafts: &[Draft]) -> Vec<Sent> {
         // rdkafka queues a record when the future is made, so the order is that of the drafts.
-        let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(draft)).collect();
+        let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(topic, draft)).collect();
         runtime().block_on(futures::future::join_all(deliveries))
     }
 
-    fn deliver(&self, draft: &Draft) -> impl Future<Output = Sent> + use<> {
+    fn deliver(&self, topic: &str, draft: &Draft) -> impl Future<Output = Sent> + use<> {
         let (value, headers) = (draft.value(), draft.headers.iter());
         let headers = headers
             .fold(OwnedHeaders::new(), |headers, (name, value)| headers.insert(Header { key: name, value: value.as_ref() }));
-        let mut record = FutureRecord::<Vec<u8>, Vec<u8>>::to(&self.commands).headers(headers);
+        let mut record = FutureRecord::<Vec<u8>, Vec<u8>>::to(topic).headers(headers);
         record.key = draft.key.as_ref();
         record.payload = value.as_ref();
         let queued = self.producer.send_result(record).map_err(|(e, _)| e);
@@ -472,6 +478,23 @@ pub fn run_cli(args: &[&str]) -> Finished {
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
+}
+
+/// Runs the binary at a terminal of its own, on which `typed` is typed; all that it prints is standard output. None: the caller
+/// is to return, the reason has been printed.
+pub fn run_on_terminal(args: &[&str], typed: &str, environment: &[(&str, &str)]) -> Option<Finished> {
+    const PTY: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut python = Command::new("python3");
+    python.args(["-c", PTY, env!("CARGO_BIN_EXE_crm-processor")]).args(args).envs(environment.iter().copied());
+    let spawned = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut process) = spawned else {
+        servers::skip("python3 is not installed");
+        return None;
+    };
+    process.stdin.take().expect("is piped").write_all(typed.as_bytes()).expect("there is room");
+    let output = process.wait_with_output().expect("it was started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
 /// The keyspace is shared by the whole run: making one takes seconds.

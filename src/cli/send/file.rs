@@ -2,7 +2,9 @@
 
 use super::line;
 use crate::cli::crm_client::{CrmClient, NoReply, Submitted};
+use crate::cli::form::Form;
 use crate::cli::lines::{Line, open, read_lines};
+use crate::cli::paint::Paint;
 use crate::cli::reply::Reply;
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
@@ -24,8 +26,16 @@ enum Finding {
     NoReply(NoReply),
 }
 
-/// Sends them, prints the replies; true if the status of each line is 200.
-pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration) -> anyhow::Result<bool> {
+/// What came of a file.
+pub(super) struct Sent {
+    /// The status of each line is 200.
+    pub all_ok: bool,
+    /// The first line that got no reply in time.
+    pub no_reply: Option<NoReply>,
+}
+
+/// Sends them, and prints the replies.
+pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: Form) -> anyhow::Result<Sent> {
     let (input, _) = open(path)?;
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let reading = tokio::task::spawn_blocking(move || read_lines(input, &sender));
@@ -40,23 +50,26 @@ pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration) -> any
         (number, answer)
     });
     let mut answers = std::pin::pin!(answers.buffered(WINDOW));
-    let (mut all_ok, mut way_out) = (true, None);
+    let mut sent = Sent { all_ok: true, no_reply: None };
+    let paint = Paint::for_stdout();
     while let Some((number, answer)) = answers.next().await {
-        all_ok &= answer.as_ref().is_ok_and(Reply::is_ok);
+        sent.all_ok &= answer.as_ref().is_ok_and(Reply::is_ok);
         match answer {
-            Ok(reply) => writeln!(io::stdout(), "{}", reply.json)?,
+            Ok(reply) if form.is_json() => writeln!(io::stdout(), "{}", reply.json)?,
+            Ok(reply) => {
+                let details = reply.details(paint).fold(String::new(), |all, detail| all + "\n  " + &detail);
+                writeln!(io::stdout(), "{} {}{details}", paint.dim(format!("line {number}:")), reply.headline(paint))?;
+            }
             Err(Finding::BadLine(text)) => eprintln!("line {number}: {text}"),
             Err(Finding::NoReply(no_reply)) => {
                 eprintln!("line {number}: {no_reply}");
-                way_out = way_out.or(no_reply.way_out());
+                let timed_out = Some(no_reply).filter(|no_reply| matches!(no_reply, NoReply::TimedOut { .. }));
+                sent.no_reply = sent.no_reply.or(timed_out);
             }
         }
     }
-    if let Some(way_out) = way_out {
-        eprintln!("{way_out}");
-    }
     reading.await?.with_context(|| format!("reading {}", path.display()))?;
-    Ok(all_ok)
+    Ok(sent)
 }
 
 fn submit(crm: &CrmClient, line: Line) -> Result<Submitted, Finding> {

@@ -35,17 +35,24 @@ impl<S: ConditionalStore> Claims<S> {
         entity_type: EntityType,
         reference: &Reference,
     ) -> Result<Option<(EntityStatics, Vec<HistoryEntry>)>, StoreFault> {
-        let statics = match reference {
-            Reference::RefId(ref_id) => {
-                let key = EntityKey { entity_type, ref_id: *ref_id };
-                self.store.read_entity(key, &[], Consistency::Serial).await?.statics
-            }
-            Reference::ExternalId(external_id) => self.holder(&IdKey { entity_type, external_id: external_id.clone() }).await?,
-        };
-        let Some(statics) = statics else { return Ok(None) };
+        let Some(statics) = self.present(entity_type, reference).await? else { return Ok(None) };
         let history = self.store.history(statics.key()).await?;
         let history = history.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(Some((statics, history)))
+    }
+
+    /// The entity behind a reference, as [`Claims::show`] has it.
+    ///
+    /// # Errors
+    /// A fault if the store can't be read.
+    pub async fn present(&self, entity_type: EntityType, reference: &Reference) -> Result<Option<EntityStatics>, StoreFault> {
+        match reference {
+            Reference::RefId(ref_id) => {
+                let key = EntityKey { entity_type, ref_id: *ref_id };
+                Ok(self.store.read_entity(key, &[], Consistency::Serial).await?.statics)
+            }
+            Reference::ExternalId(external_id) => self.holder(&IdKey { entity_type, external_id: external_id.clone() }).await,
+        }
     }
 
     async fn holder(&self, id: &IdKey) -> Result<Option<EntityStatics>, StoreFault> {

@@ -15,12 +15,13 @@ mod statements;
 pub use fill::CqlFill;
 pub use options::{CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
 
+use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
     LogRow, RefuseWrite, StoreFault, assert_rows,
 };
-use futures::TryStreamExt;
-use rows::{EntityRow, IdRow, LogEntry, Values};
+use futures::{StreamExt, TryStreamExt};
+use rows::{EntityPartition, EntityRow, IdRow, LogEntry, Values};
 use scylla::client::session::Session;
 use scylla::deserialize::row::ColumnIterator;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
@@ -34,6 +35,7 @@ use std::fmt::Display;
 pub struct CqlStore {
     session: Session,
     statements: Statements,
+    keyspace: String,
 }
 
 impl CqlStore {
@@ -44,7 +46,7 @@ impl CqlStore {
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
         let session = options.open_session("connect").await?;
         let statements = Statements::prepare(&session, options).await?;
-        Ok(Self { session, statements })
+        Ok(Self { session, statements, keyspace: options.keyspace.clone() })
     }
 
     /// Creates the keyspace and the tables, where they aren't there, and waits until the nodes agree on them.
@@ -61,6 +63,29 @@ impl CqlStore {
     /// As for [`CqlStore::connect`], or we may not drop it.
     pub async fn tear_down(options: &CqlOptions) -> Result<(), StoreFault> {
         schema::drop_keyspace(&options.open_session("tear_down").await?, options).await
+    }
+
+    /// All entities from a token on.
+    ///
+    /// # Errors
+    /// The scan can't begin.
+    pub async fn scan(&self, from: i64) -> Result<Scan, StoreFault> {
+        let statement = statements::prepare_scan(&self.session, &self.keyspace).await?;
+        let fault = fault_of("scan");
+        let pages = self.session.execute_iter(statement, (from,)).await.map_err(|e| fault(described(e)))?;
+        let partitions = pages.rows_stream::<EntityPartition>().map_err(|e| fault(described(e)))?;
+        // It binds a partition's key and nothing else, so it knows how to hash one.
+        let hashed = self.statements.history.clone();
+        let scanned = partitions.map(move |partition| {
+            let scanned = || {
+                let partition = partition.map_err(described)?;
+                let token = hashed.calculate_token(&partition.key()).map_err(described)?.ok_or("a partition has no token")?;
+                let entity = partition.into_entity()?;
+                Ok(entity.map(|entity| Scanned { entity, position: Position::Token(token.value()) }))
+            };
+            scanned().map_err(&fault).transpose()
+        });
+        Ok(scanned.filter_map(std::future::ready).boxed())
     }
 
     async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, String> {

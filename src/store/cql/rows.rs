@@ -1,6 +1,6 @@
 //! Between the tables' columns and the store's types.
 
-use crate::domain::entity::{Entity, State};
+use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
@@ -85,6 +85,49 @@ impl EntityRow {
         };
         let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
         Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
+    }
+}
+
+/// A partition of `entity` as a scan shows it: its key and its statics.
+#[derive(DeserializeRow)]
+pub(super) struct EntityPartition {
+    entity_type: String,
+    ref_id: Uuid,
+    external_id: Option<String>,
+    epoch: Option<i64>,
+    generation: Option<i64>,
+    version: Option<i64>,
+    state: Option<String>,
+    custom_name: Option<String>,
+    segment: Option<String>,
+    segment_valid_from: Option<CqlTimestamp>,
+    parent: Option<Uuid>,
+}
+
+impl EntityPartition {
+    /// The columns of the partition's key.
+    pub(super) fn key(&self) -> (&str, Uuid) {
+        (&self.entity_type, self.ref_id)
+    }
+
+    /// The entity, if there is one: a partition may hold nothing but refusals.
+    pub(super) fn into_entity(self) -> Result<Option<Entity>, String> {
+        let entity_type = EntityType::from_name(&self.entity_type).ok_or_else(|| missing("entity_type"))?;
+        let key = EntityKey { entity_type, ref_id: self.ref_id };
+        let mut row = EntityRow {
+            external_id: self.external_id,
+            epoch: self.epoch,
+            generation: self.generation,
+            version: self.version,
+            state: self.state,
+            custom_name: self.custom_name,
+            segment: self.segment,
+            segment_valid_from: self.segment_valid_from,
+            parent: self.parent,
+            request_id: None,
+            outcome: None,
+        };
+        Ok(row.take_statics(key)?.map(|statics| statics.entity))
     }
 }
 

@@ -10,7 +10,7 @@ use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
 
-/// Rows of a history that are fetched at a time.
+/// Rows of a history, or partitions of a scan, that are fetched at a time.
 const PAGE_ROWS: i32 = 500;
 
 /// A read, ready for both consistencies.
@@ -99,6 +99,17 @@ impl Read {
         serial.set_consistency(serial_consistency);
         Self { quorum, serial }
     }
+}
+
+/// All partitions of `entity` from a token on, in the order of their tokens. Prepared when it is needed: `run` never scans.
+pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<PreparedStatement, StoreFault> {
+    let text = format!(
+        "SELECT DISTINCT entity_type, ref_id, external_id, epoch, generation, version, state, custom_name, segment, \
+         segment_valid_from, parent FROM {keyspace}.entity WHERE token(entity_type, ref_id) >= ?"
+    );
+    let mut scan = read(prepare(session, keyspace, text).await?);
+    scan.set_page_size(PAGE_ROWS);
+    Ok(scan)
 }
 
 /// Unlike a write, a read may be tried again at another replica.

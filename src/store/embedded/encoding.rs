@@ -69,6 +69,18 @@ impl Partition {
     }
 }
 
+/// The keys of all cells of entities, from those of `key` on; None: from the first.
+pub(super) fn entities_from(key: Option<EntityKey>) -> std::ops::Range<Vec<u8>> {
+    let from = key.map_or_else(|| vec![ENTITY_TABLE], |key| Partition::of_entity(key).0);
+    from..vec![ENTITY_TABLE + 1]
+}
+
+/// True for the key of a partition's statics, out of [`entities_from`].
+pub(super) fn is_statics(key: &[u8]) -> bool {
+    const PARTITION_BYTES: usize = 18;
+    key.len() == PARTITION_BYTES + 1 && key[PARTITION_BYTES] == STATICS
+}
+
 fn type_code(entity_type: EntityType) -> u8 {
     match entity_type {
         EntityType::Customer => 1,

@@ -9,6 +9,7 @@
 mod encoding;
 mod writer;
 
+use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault, assert_rows,
@@ -16,6 +17,7 @@ use super::{
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
 use fjall::{KeyspaceCreateOptions, Readable, Snapshot};
+use futures::StreamExt;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -54,6 +56,23 @@ impl EmbeddedStore {
             })
             .map_err(|error| fault(format!("no thread for the writer: {error}")))?;
         Ok(Self { files, jobs: Some(jobs), writer: Some(writer), failed })
+    }
+
+    /// All entities, by type and refId; from that of `from` on.
+    pub fn scan(&self, from: Option<EntityKey>) -> Scan {
+        /// Entities read ahead.
+        const READ_AHEAD: usize = 1024;
+        let (files, (scanned, entities)) = (self.files.clone(), mpsc::channel(READ_AHEAD));
+        tokio::task::spawn_blocking(move || {
+            for entry in files.cells.range(encoding::entities_from(from)) {
+                let read = scanned_from(entry.into_inner()).map_err(fault_of("scan")).transpose();
+                // Nobody wants more.
+                if read.is_some_and(|read| scanned.blocking_send(read).is_err()) {
+                    return;
+                }
+            }
+        });
+        futures::stream::unfold(entities, async |mut entities| entities.recv().await.map(|entity| (entity, entities))).boxed()
     }
 
     async fn write(&self, write: Write) -> Result<Applied, StoreFault> {
@@ -183,6 +202,17 @@ fn read_history(files: &Files, key: EntityKey) -> Result<Vec<HistoryRow>, Failur
     }
     history.sort_by_key(|row| row.changed_to);
     Ok(history)
+}
+
+/// The entity, if this is the cell of its statics.
+fn scanned_from(entry: fjall::Result<(fjall::Slice, fjall::Slice)>) -> Result<Option<Scanned>, Failure> {
+    let (key, bytes) = entry?;
+    if !encoding::is_statics(&key) {
+        return Ok(None);
+    }
+    let entity = encoding::decode_entity(&Cell::decode(&bytes)?.body)?.entity;
+    let position = Position::Entity(entity.entity_type, entity.ref_id);
+    Ok(Some(Scanned { entity, position }))
 }
 
 fn open_files(path: &Path) -> fjall::Result<Files> {

@@ -1,0 +1,272 @@
+//! What lies on the dead letter topic: dead letters, and marks that tell which of them were sent again.
+//!
+//! A mark is written to the letter's own partition, in the Kafka transaction that sends the letter again. So it is there
+//! exactly if the letter was sent, and is kept at least as long as the letter. It has no key, no value, and none of Kafka
+//! Connect's headers, which each dead letter has: no producer of commands can forge one.
+
+use super::selection::Selection;
+use crate::cli::record::all_headers;
+use crate::cli::topic_scan::{Part, TopicScan};
+use crate::config::Config;
+use crate::domain::Timestamp;
+use rdkafka::message::{Message as _, OwnedMessage};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str::FromStr;
+
+/// The headers that the processor adds to a record that it can't read.
+pub(super) const ERRORS: &str = "__connect.errors.";
+/// Of a mark: the place of the letter that was sent again.
+pub(super) const RESENT: &str = "crm-dlq-resent";
+/// Of a mark: where the letter was sent.
+pub(super) const RESENT_AS: &str = "crm-dlq-resent-as";
+/// Of a command that was sent again: the place of the letter on the dead letter topic.
+pub(super) const RESENT_FROM: &str = "crm-resent-from";
+
+/// A place on a topic: `3/17`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl Place {
+    pub fn of(record: &OwnedMessage) -> Self {
+        Self { partition: record.partition(), offset: record.offset() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset)
+    }
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let (partition, offset) = text.split_once('/')?;
+            let place = Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? };
+            (place.partition >= 0 && place.offset >= 0).then_some(place)
+        };
+        read().ok_or("must be PARTITION/OFFSET on the dead letter topic, such as 3/17")
+    }
+}
+
+/// A dead letter.
+pub(super) struct Letter {
+    pub record: OwnedMessage,
+}
+
+/// Where a dead letter stood on the command topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin<'a> {
+    pub topic: &'a str,
+    pub place: Place,
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.place)
+    }
+}
+
+impl Letter {
+    pub fn place(&self) -> Place {
+        Place::of(&self.record)
+    }
+
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.record.timestamp().to_millis()
+    }
+
+    /// As the label of `crm_dlq_records_total` has it; of others' dead letters the name of the exception's class.
+    pub fn reason(&self) -> String {
+        reason(self.error("exception.class.name").unwrap_or("unknown"))
+    }
+
+    /// Of one of Kafka Connect's headers, by the end of its name.
+    pub fn error(&self, name: &str) -> Option<&str> {
+        error(&self.record, name)
+    }
+
+    pub fn origin(&self) -> Option<Origin<'_>> {
+        let number = |name| self.error(name)?.parse().ok();
+        let partition = i32::try_from(number("partition")?).ok()?;
+        Some(Origin { topic: self.error("topic")?, place: Place { partition, offset: number("offset")? } })
+    }
+
+    /// The headers that the command came with.
+    pub fn own_headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        all_headers(&self.record).filter(|(name, _)| !name.starts_with(ERRORS))
+    }
+}
+
+/// The last header counts, as with Kafka's `lastHeader`: the processor adds its own behind those that the record had.
+fn error<'a>(record: &'a OwnedMessage, name: &str) -> Option<&'a str> {
+    text(record, |header| header.strip_prefix(ERRORS) == Some(name))
+}
+
+fn text(record: &OwnedMessage, is_it: impl Fn(&str) -> bool) -> Option<&str> {
+    let (_, value) = all_headers(record).filter(|(name, _)| is_it(name)).last()?;
+    std::str::from_utf8(value?).ok()
+}
+
+/// `crm.UnknownSchemaId` as `unknown_schema_id`.
+pub(super) fn reason(class: &str) -> String {
+    let Some(name) = class.strip_prefix("crm.") else { return class.to_owned() };
+    name.chars().enumerate().fold(String::new(), |mut reason, (at, c)| {
+        if c.is_ascii_uppercase() && at > 0 {
+            reason.push('_');
+        }
+        reason.push(c.to_ascii_lowercase());
+        reason
+    })
+}
+
+/// That a letter was sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub at: Option<Timestamp>,
+    /// Topic, partition and offset.
+    pub sent_as: String,
+}
+
+/// Which letters were sent again, and as what the last time.
+#[derive(Default)]
+pub(super) struct Marks(HashMap<Place, Mark>);
+
+impl Marks {
+    /// Reads all marks in these parts.
+    pub async fn read(config: &Config, parts: &[Part]) -> anyhow::Result<Self> {
+        let mut scan = TopicScan::open(&config.kafka, &config.kafka.topics.dlq, parts.iter().copied())?;
+        let mut marks = Self::default();
+        while let Some(record) = scan.next().await? {
+            marks.0.extend(mark(&record));
+        }
+        Ok(marks)
+    }
+
+    pub fn of(&self, place: Place) -> Option<&Mark> {
+        self.0.get(&place)
+    }
+}
+
+/// What a mark tells; None for anything else.
+pub(super) fn mark(record: &OwnedMessage) -> Option<(Place, Mark)> {
+    let place: Place = text(record, |name| name == RESENT)?.parse().ok()?;
+    let sent_as = text(record, |name| name == RESENT_AS)?.to_owned();
+    let is_mark = is_mark(record) && place.partition == record.partition();
+    is_mark.then(|| (place, Mark { at: record.timestamp().to_millis(), sent_as }))
+}
+
+fn is_mark(record: &OwnedMessage) -> bool {
+    let names = || all_headers(record).map(|(name, _)| name);
+    names().any(|name| name == RESENT) && !names().any(|name| name.starts_with(ERRORS))
+}
+
+/// The letters of a selection, partition after partition.
+pub(super) struct Letters<'a> {
+    scan: TopicScan,
+    selection: &'a Selection,
+}
+
+impl<'a> Letters<'a> {
+    pub fn open(config: &Config, parts: &[Part], selection: &'a Selection) -> anyhow::Result<Self> {
+        let parts = parts.iter().filter_map(|part| selection.within(*part));
+        Ok(Self { scan: TopicScan::open(&config.kafka, &config.kafka.topics.dlq, parts)?, selection })
+    }
+
+    pub async fn next(&mut self) -> anyhow::Result<Option<Letter>> {
+        while let Some(record) = self.scan.next().await? {
+            let letter = Letter { record };
+            if !is_mark(&letter.record) && self.selection.selects(&letter) {
+                return Ok(Some(letter));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How many letters there are for a reason.
+#[derive(Default)]
+pub(super) struct Count {
+    pub letters: u64,
+    pub resent: u64,
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+}
+
+/// By reason.
+#[derive(Default)]
+pub(super) struct Counts(pub BTreeMap<String, Count>);
+
+impl Counts {
+    pub fn add(&mut self, letter: &Letter, resent: bool) {
+        let count = self.0.entry(letter.reason()).or_default();
+        count.letters += 1;
+        count.resent += u64::from(resent);
+        let at = letter.timestamp();
+        count.first = [count.first, at].into_iter().flatten().min();
+        count.last = count.last.max(at);
+    }
+
+    pub fn letters(&self) -> u64 {
+        self.0.values().map(|count| count.letters).sum()
+    }
+
+    pub fn resent(&self) -> u64 {
+        self.0.values().map(|count| count.resent).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::message::{Header, OwnedHeaders};
+
+    fn record(headers: &[(&str, &str)]) -> OwnedMessage {
+        let headers =
+            headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        OwnedMessage::new(None, None, "dlq".into(), rdkafka::Timestamp::CreateTime(7), 3, 20, Some(headers))
+    }
+
+    #[test]
+    fn reasons_are_those_of_the_metric() {
+        use crate::telemetry::labels::DeadLetter;
+        use crate::wire::command::Unreadable;
+        for unreadable in [Unreadable::NullValue, Unreadable::UnknownSchemaId { id: 1 }, Unreadable::CorrelationHeaderTooLong] {
+            assert_eq!(reason(unreadable.class_name()), DeadLetter::from(&unreadable).text(), "{unreadable}");
+        }
+        assert_eq!(reason("java.lang.Exception"), "java.lang.Exception");
+    }
+
+    #[test]
+    fn a_mark_is_of_its_partition_and_has_no_errors() {
+        let sent = ("crm-dlq-resent-as", "c/1/2");
+        let expected = (Place { partition: 3, offset: 17 }, Mark { at: Some(7), sent_as: "c/1/2".into() });
+        assert_eq!(mark(&record(&[("crm-dlq-resent", "3/17"), sent])), Some(expected));
+        // What a producer of commands can get onto the topic.
+        let forged = record(&[("crm-dlq-resent", "3/17"), sent, ("__connect.errors.topic", "c")]);
+        assert!(mark(&forged).is_none() && !is_mark(&forged));
+        assert_eq!(mark(&record(&[("crm-dlq-resent", "4/17"), sent])), None);
+    }
+
+    #[test]
+    fn of_headers_that_repeat_the_processors_counts() {
+        let letter = Letter {
+            record: record(&[
+                ("__connect.errors.topic", "forged"),
+                ("__connect.errors.topic", "crm.commands"),
+                ("__connect.errors.partition", "1"),
+                ("__connect.errors.offset", "42"),
+                ("kept", "x"),
+            ]),
+        };
+        let place = Place { partition: 1, offset: 42 };
+        assert_eq!(letter.origin(), Some(Origin { topic: "crm.commands", place }));
+        assert_eq!(letter.own_headers().map(|(name, _)| name).collect::<Vec<_>>(), ["kept"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! `dlq`: the dead letter topic for operators: what is on it, one record in full, and sending records again once what was
+//! wrong is mended.
+
+mod letter;
+mod list;
+mod resend;
+mod selection;
+mod show;
+
+use super::paint::Paint;
+use clap::Subcommand;
+use rdkafka::message::OwnedMessage;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Examples:
+  crm-processor dlq list   --config crm.toml --since 1d
+  crm-processor dlq show   --config crm.toml 3/17
+  crm-processor dlq resend --config crm.toml --reason unknown_schema_id
+
+A dead letter is named by its place on the dead letter topic: partition/offset. Reasons: null_value, not_wire_format, unknown_schema_id,
+unknown_record_name, schema_unusable, malformed, too_large, correlation_header_too_long.";
+
+/// Look at dead letters, and send them again
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    List(list::Args),
+    Show(show::Args),
+    Resend(resend::Args),
+}
+
+/// `crm-processor dlq`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.what {
+        What::List(args) => list::run(args).await,
+        What::Show(args) => show::run(args).await,
+        What::Resend(args) => Box::pin(resend::run(args)).await,
+    }
+}
+
+/// What lies on the dead letter topic, in a line or two for people.
+pub(super) fn as_text(record: OwnedMessage, paint: Paint) -> String {
+    match letter::mark(&record) {
+        Some((place, mark)) => format!("{}  {}", paint.bold(place), paint.green(list::sent(&mark))),
+        None => list::as_text(&letter::Letter { record }, None, paint),
+    }
+}

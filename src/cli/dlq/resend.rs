@@ -1,0 +1,260 @@
+//! `dlq resend`: sends dead letters again, each at most once unless told otherwise.
+//!
+//! The records and their marks (see `letter`) commit in one Kafka transaction. All resends of an installation share one
+//! transactional id: once this one has begun, no other can commit any more, and all that was ever sent is marked and can be
+//! read. Only then it is decided what is sent.
+
+use super::letter::{Counts, Letter, Letters, Marks, Place, RESENT, RESENT_AS, RESENT_FROM};
+use super::list::{counts_as_text, letters, sent};
+use super::selection::{Filters, Selection};
+use crate::cli::form::Form;
+use crate::cli::paint::Paint;
+use crate::cli::publisher::{Delivered, Outgoing, Publisher};
+use crate::cli::topic_scan::{self, Part};
+use crate::cli::{ConfigFile, connect};
+use crate::config::Config;
+use crate::telemetry::log;
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use rdkafka::message::Message as _;
+use serde_json::json;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+/// Records of one Kafka transaction: few enough that one that is refused holds up few others.
+const BATCH_RECORDS: usize = 100;
+/// And their size; one record may be larger.
+const BATCH_BYTES: usize = 8 << 20;
+
+const HELP: &str = r#"Examples:
+  crm-processor dlq resend --config crm.toml 3/17 3/18
+  crm-processor dlq resend --config crm.toml --reason unknown_schema_id --since 1d
+  crm-processor dlq resend --config crm.toml --all --yes --json
+
+Each is written to the command topic, to the partition that it came from, with its key, value and headers, but without Kafka Connect's
+(__connect.errors.*) and with crm-resent-from: <topic>/<partition>/<offset> of the dead letter. There it is a new record: it is processed
+as if it had just come. Its request id makes that safe: if the CRM has sent the command again meanwhile, with the same request id, one of
+the two takes effect and the other gets the stored answer. What still can't be read becomes a dead letter again.
+
+What was sent is marked on the dead letter topic, in the same Kafka transaction, by a record without key and value, and is left out from
+then on; --again sends it once more. It can be repeated after any interruption. What came from another topic than kafka.topics.commands
+is left out, unless it is named or --origin says so. Lines of JSON: {"partition","offset","sentAs":{"topic","partition","offset"}}."#;
+
+/// Send dead letters to the command topic again
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// These records, by their places on the dead letter topic
+    #[arg(value_name = "PARTITION/OFFSET", conflicts_with_all = ["Filters", "all"])]
+    places: Vec<Place>,
+    #[command(flatten)]
+    filters: Filters,
+    /// All that were not sent again yet
+    #[arg(long)]
+    all: bool,
+    /// What was sent again already, too
+    #[arg(long)]
+    again: bool,
+    /// Don't ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// `crm-processor dlq resend`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?;
+    log::start(&config.log).map_err(anyhow::Error::msg)?;
+    let named = !args.places.is_empty();
+    ensure!(named || args.all || !args.filters.are_empty(), "which dead letters? Name them (3/17), choose by filters, or --all");
+    let selection = if named {
+        Selection::of(args.places)
+    } else {
+        Selection::new(args.filters.or_origin(&config.kafka.topics.commands), connect::clock()())
+    };
+    let resend = Resend { config: &config, selection, again: args.again, form: args.form };
+
+    let parts = topic_scan::parts(&config.kafka, &config.kafka.topics.dlq).await?;
+    let chosen = resend.look(&parts, named).await?;
+    if chosen.letters() == 0 {
+        eprintln!("nothing to send");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.yes && !confirmed(&chosen, &config.kafka.topics.commands).await? {
+        eprintln!("nothing was sent");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sent = resend.send(&parts).await?;
+    eprintln!("{} sent to {}", letters(sent), config.kafka.topics.commands);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn confirmed(chosen: &Counts, commands: &str) -> anyhow::Result<bool> {
+    counts_as_text(chosen, Paint::for_stderr(), &mut io::stderr())?;
+    if !io::stdin().is_terminal() {
+        bail!("nobody is there to confirm it: --yes sends without asking");
+    }
+    eprint!("Send {} to {commands}? [y/N] ", letters(chosen.letters()));
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let answer = answer.await?.context("reading your answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+struct Resend<'a> {
+    config: &'a Config,
+    selection: Selection,
+    again: bool,
+    form: Form,
+}
+
+/// A transaction's worth.
+#[derive(Default)]
+struct Batch {
+    places: Vec<Place>,
+    commands: Vec<Outgoing>,
+    bytes: usize,
+}
+
+impl Resend<'_> {
+    /// What would be sent. Says which of those that are `named` are left out.
+    async fn look(&self, parts: &[Part], named: bool) -> anyhow::Result<Counts> {
+        let marks = Marks::read(self.config, parts).await?;
+        let mut letters = Letters::open(self.config, parts, &self.selection)?;
+        let mut chosen = Counts::default();
+        while let Some(letter) = letters.next().await? {
+            match marks.of(letter.place()) {
+                Some(mark) if !self.again => {
+                    if named {
+                        eprintln!("{} is left out: {}; --again sends it once more", letter.place(), sent(mark));
+                    }
+                }
+                mark => chosen.add(&letter, mark.is_some()),
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Sends what is chosen of `parts`; how many that were.
+    async fn send(&self, parts: &[Part]) -> anyhow::Result<u64> {
+        let topics = &self.config.kafka.topics;
+        let partitions = topic_scan::parts(&self.config.kafka, &topics.commands).await?.len();
+        let publisher = Publisher::open(&self.config.kafka, &format!("{}-dlq-resend", self.config.kafka.group_id)).await?;
+        // Another resend may have marked some since we looked.
+        let marks = Marks::read(self.config, &topic_scan::parts(&self.config.kafka, &topics.dlq).await?).await?;
+        let mut letters = Letters::open(self.config, parts, &self.selection)?;
+        let (mut batch, mut sent) = (Batch::default(), 0);
+        while let Some(letter) = letters.next().await? {
+            if self.again || marks.of(letter.place()).is_none() {
+                batch.add(&letter, &topics.commands, partitions);
+            }
+            if batch.is_full() {
+                sent += self.publish(&publisher, std::mem::take(&mut batch)).await?;
+            }
+        }
+        Ok(sent + self.publish(&publisher, batch).await?)
+    }
+
+    async fn publish(&self, publisher: &Publisher, batch: Batch) -> anyhow::Result<u64> {
+        let Batch { places, commands, .. } = batch;
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(0) };
+        let topics = &self.config.kafka.topics;
+        let marks = |delivered: &[Delivered]| {
+            places.iter().zip(delivered).map(|(place, at)| mark(&topics.dlq, *place, &topics.commands, *at)).collect()
+        };
+        let delivered = publisher.publish(&commands, marks).await;
+        let delivered = delivered.with_context(|| {
+            format!("sending the dead letters from {first} to {last}; run it again when that is mended, what was sent is marked")
+        })?;
+        let mut out = io::stdout().lock();
+        for (place, at) in places.iter().zip(&delivered) {
+            let (topic, Delivered { partition, offset }) = (&topics.commands, *at);
+            if self.form.is_json() {
+                let sent_as = json!({"topic": topic, "partition": partition, "offset": offset});
+                writeln!(out, "{}", json!({"partition": place.partition, "offset": place.offset, "sentAs": sent_as}))?;
+            } else {
+                writeln!(out, "{place} sent as {topic}/{partition}/{offset}")?;
+            }
+        }
+        Ok(delivered.len() as u64)
+    }
+}
+
+impl Batch {
+    fn add(&mut self, letter: &Letter, commands: &str, partitions: usize) {
+        let command = command(letter, commands, partitions);
+        self.bytes += command.value.as_ref().map_or(0, Vec::len);
+        self.commands.push(command);
+        self.places.push(letter.place());
+    }
+
+    fn is_full(&self) -> bool {
+        self.commands.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
+    }
+}
+
+/// The record as it came; where it came from, so that it stays in order with what has its key.
+fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
+    let origin = letter.origin().filter(|origin| origin.topic == commands).map(|origin| origin.place.partition);
+    let own = letter.own_headers().filter(|(name, _)| *name != RESENT_FROM);
+    let own = own.map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice)));
+    let from = format!("{}/{}", letter.record.topic(), letter.place());
+    Outgoing {
+        topic: commands.to_owned(),
+        partition: origin.filter(|partition| usize::try_from(*partition).is_ok_and(|partition| partition < partitions)),
+        key: letter.record.key().map(<[u8]>::to_vec),
+        value: letter.record.payload().map(<[u8]>::to_vec),
+        headers: own.chain([(RESENT_FROM.into(), Some(from.into()))]).collect(),
+    }
+}
+
+fn mark(dlq: &str, place: Place, commands: &str, at: Delivered) -> Outgoing {
+    let header = |name: &'static str, value: String| (name.into(), Some(Bytes::from(value)));
+    let sent_as = format!("{commands}/{}/{}", at.partition, at.offset);
+    Outgoing {
+        topic: dlq.to_owned(),
+        partition: Some(place.partition),
+        key: None,
+        value: None,
+        headers: vec![header(RESENT, place.to_string()), header(RESENT_AS, sent_as)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+
+    fn letter(topic: &str) -> Letter {
+        let named = [
+            ("a", "1"),
+            ("crm-resent-from", "old"),
+            ("a", "2"),
+            ("__connect.errors.topic", topic),
+            ("__connect.errors.partition", "5"),
+            ("__connect.errors.offset", "42"),
+        ];
+        let headers = named.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        let timestamp = rdkafka::Timestamp::CreateTime(7);
+        Letter { record: OwnedMessage::new(Some(b"v".to_vec()), None, "dlq".into(), timestamp, 3, 17, Some(headers)) }
+    }
+
+    #[test]
+    fn a_letter_goes_back_as_it_came() {
+        let sent = command(&letter("c"), "c", 6);
+        assert_eq!((&*sent.topic, sent.partition, sent.key, sent.value), ("c", Some(5), None, Some(b"v".to_vec())));
+        let headers: Vec<_> = sent.headers.iter().map(|(name, value)| (&**name, value.as_deref().unwrap_or_default())).collect();
+        assert_eq!(headers, [("a", &b"1"[..]), ("a", b"2"), ("crm-resent-from", b"dlq/3/17")]);
+    }
+
+    #[test]
+    fn a_partition_that_is_not_there_or_of_another_topic_is_left_to_the_key() {
+        assert_eq!(command(&letter("c"), "c", 5).partition, None);
+        assert_eq!(command(&letter("old"), "c", 6).partition, None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Which dead letters are meant.
+
+use super::letter::{Letter, Place};
+use crate::cli::moment::Moment;
+use crate::cli::topic_scan::Part;
+use crate::domain::Timestamp;
+use rdkafka::message::Message as _;
+
+/// Flags that choose.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Filters {
+    /// Only of these partitions of the dead letter topic
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    partition: Vec<i32>,
+    /// Only these offsets there: 17, 17-20, 17- or -20; both ends count
+    #[arg(long, value_name = "RANGE", value_parser = offsets, allow_hyphen_values = true)]
+    offsets: Option<Offsets>,
+    /// Only what died at this time or later: 2026-01-31T12:00:00Z, or 2h for "two hours ago"
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    since: Option<Moment>,
+    /// Only what died before this time
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    until: Option<Moment>,
+    /// Only what died for these reasons
+    #[arg(long, value_name = "REASON", value_delimiter = ',')]
+    reason: Vec<String>,
+    /// Only with this key
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    key: Option<String>,
+    /// Only what came from this topic
+    #[arg(long, value_name = "TOPIC")]
+    origin: Option<String>,
+}
+
+/// Offsets, both ends included.
+type Offsets = std::ops::RangeInclusive<i64>;
+
+fn offsets(text: &str) -> Result<Offsets, &'static str> {
+    let number = |text: &str, absent| if text.is_empty() { Some(absent) } else { text.parse().ok().filter(|n: &i64| *n >= 0) };
+    let range = match text.split_once('-') {
+        None => text.parse().ok().map(|n| (n, n)),
+        Some((first, last)) => number(first, 0).zip(number(last, i64::MAX)),
+    };
+    let range = range.filter(|(first, last)| 0 <= *first && first <= last && text != "-");
+    range.map(|(first, last)| first..=last).ok_or("must be an offset or a range of them: 17, 17-20, 17- or -20")
+}
+
+/// Which letters are meant: flags, resolved.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    filters: Filters,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    /// None: all that the filters let through.
+    places: Option<Vec<Place>>,
+}
+
+impl Filters {
+    /// With this origin, unless another is asked for.
+    pub fn or_origin(self, topic: &str) -> Self {
+        Self { origin: self.origin.or_else(|| Some(topic.to_owned())), ..self }
+    }
+
+    /// True if there is none.
+    pub fn are_empty(&self) -> bool {
+        let Self { partition, offsets, since, until, reason, key, origin } = self;
+        let times = [since, until].into_iter().flatten().count();
+        let texts = [key, origin].into_iter().flatten().count();
+        partition.is_empty() && offsets.is_none() && times == 0 && reason.is_empty() && texts == 0
+    }
+}
+
+impl Selection {
+    pub fn new(filters: Filters, now: Timestamp) -> Self {
+        let [since, until] = [filters.since, filters.until].map(|moment| Some(moment?.timestamp(now)));
+        Self { filters, since, until, places: None }
+    }
+
+    /// These and no others.
+    pub fn of(places: Vec<Place>) -> Self {
+        Self { places: Some(places), ..Self::default() }
+    }
+
+    /// What must be read of a part of the topic.
+    pub fn within(&self, part: Part) -> Option<Part> {
+        let Part { partition, mut from, mut to } = part;
+        if let Some(places) = &self.places {
+            let offsets = || places.iter().filter(|place| place.partition == partition).map(|place| place.offset);
+            (from, to) = (from.max(offsets().min()?), to.min(offsets().max()? + 1));
+        }
+        if !self.filters.partition.is_empty() && !self.filters.partition.contains(&partition) {
+            return None;
+        }
+        if let Some(offsets) = &self.filters.offsets {
+            (from, to) = (from.max(*offsets.start()), to.min(offsets.end().saturating_add(1)));
+        }
+        (from < to).then_some(Part { partition, from, to })
+    }
+
+    /// Whether a letter, out of what must be read, is meant.
+    pub fn selects(&self, letter: &Letter) -> bool {
+        let Filters { reason, key, origin, .. } = &self.filters;
+        let at = letter.timestamp().unwrap_or_default();
+        self.places.as_ref().is_none_or(|places| places.contains(&letter.place()))
+            && self.since.is_none_or(|since| since <= at)
+            && self.until.is_none_or(|until| at < until)
+            && (reason.is_empty() || reason.iter().any(|r| *r == letter.reason()))
+            && key.as_ref().is_none_or(|key| letter.record.key() == Some(key.as_bytes()))
+            && origin.as_ref().is_none_or(|topic| letter.error("topic") == Some(topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_offsets_has_one_end_or_two() {
+        for (text, expected) in [
+            ("17", Some(17..=17)),
+            ("17-20", Some(17..=20)),
+            ("17-", Some(17..=i64::MAX)),
+            ("-20", Some(0..=20)),
+            ("20-17", None),
+            ("-", None),
+            ("", None),
+            ("x", None),
+            ("1-x", None),
+            ("1--2", None),
+        ] {
+            assert_eq!(offsets(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_meant_is_read() {
+        let part = Part { partition: 1, from: 10, to: 20 };
+        let with = |filters: Filters| Selection::new(filters, 0).within(part);
+        assert_eq!(with(Filters::default()), Some(part));
+        assert_eq!(with(Filters { partition: vec![0, 2], ..Filters::default() }), None);
+        assert_eq!(with(Filters { offsets: Some(12..=14), ..Filters::default() }), Some(Part { from: 12, to: 15, ..part }));
+        assert_eq!(with(Filters { offsets: Some(20..=i64::MAX), ..Filters::default() }), None);
+        let places = ["1/12", "0/11", "1/15"].map(|place| place.parse().unwrap());
+        assert_eq!(Selection::of(places.into()).within(part), Some(Part { from: 12, to: 16, ..part }));
+        assert_eq!(Selection::of(vec!["0/11".parse().unwrap()]).within(part), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! `dlq show`: one dead letter with all that there is about it.
+
+use super::letter::{ERRORS, Letter, Letters, Mark, Marks, Place};
+use super::list::{sent, time};
+use super::selection::Selection;
+use crate::cli::form::Form;
+use crate::cli::paint::Paint;
+use crate::cli::record::{all_headers, headers, text};
+use crate::cli::topic_scan::{self, Part};
+use crate::cli::{ConfigFile, FAILED, connect};
+use crate::config::Config;
+use crate::telemetry::log;
+use crate::wire::command::frame;
+use crate::wire::json::JsonDecoder;
+use rdkafka::message::Message as _;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// What of a value that can't be decoded is shown to people.
+const SHOWN_BYTES: usize = 2048;
+const BYTES_A_LINE: usize = 16;
+
+const HELP: &str = r#"Examples:
+  crm-processor dlq show --config crm.toml 3/17
+  crm-processor dlq show --config crm.toml 3/17 --json | jq -r .valueHex | xxd -r -p > value.bin
+
+The value is shown as JSON if the registry has its schema and it can be read with it; else in hexadecimal, with the reason. As JSON:
+{"partition","offset","timestamp","key","errors","headers","resent","schemaId","value","valueHex","undecodable"}; errors are Kafka
+Connect's headers without "__connect.errors.", headers those that the record came with. Exit code 1 if there is no such record."#;
+
+/// Show one dead letter in full
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Its place on the dead letter topic
+    #[arg(value_name = "PARTITION/OFFSET")]
+    place: Place,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// `crm-processor dlq show`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?;
+    log::start(&config.log).map_err(anyhow::Error::msg)?;
+    let Place { partition, offset } = args.place;
+    let parts = topic_scan::parts(&config.kafka, &config.kafka.topics.dlq).await?;
+    let selection = Selection::of(vec![args.place]);
+    let Some(letter) = Letters::open(&config, &parts, &selection)?.next().await? else {
+        eprintln!(
+            "there is no dead letter at {} on {}; `crm-processor dlq list` lists them",
+            args.place, config.kafka.topics.dlq
+        );
+        return Ok(ExitCode::from(FAILED));
+    };
+    let behind = parts.into_iter().filter(|part| part.partition == partition).map(|part| Part { from: offset + 1, ..part });
+    let marks = Marks::read(&config, &behind.collect::<Vec<_>>()).await?;
+    let shown = Shown { mark: marks.of(args.place), contents: Contents::of(&letter, &config).await?, letter: &letter };
+    let text = if args.form.is_json() { format!("{}\n", shown.as_json()) } else { shown.as_text(Paint::for_stdout()) };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value, as far as it can be read.
+enum Contents {
+    Null,
+    Decoded(Value),
+    /// And why.
+    Undecodable(String),
+}
+
+impl Contents {
+    async fn of(letter: &Letter, config: &Config) -> anyhow::Result<Self> {
+        let Some(bytes) = letter.record.payload() else { return Ok(Self::Null) };
+        let mut decoder = JsonDecoder::new(connect::registry(config)?);
+        Ok(match decoder.decode(Some(bytes)).await {
+            Ok(Ok(value)) => Self::Decoded(value),
+            Ok(Err(unreadable)) => Self::Undecodable(unreadable.to_string()),
+            Err(fault) => Self::Undecodable(fault.to_string()),
+        })
+    }
+}
+
+struct Shown<'a> {
+    letter: &'a Letter,
+    mark: Option<&'a Mark>,
+    contents: Contents,
+}
+
+impl Shown<'_> {
+    fn schema_id(&self) -> Option<u32> {
+        frame(self.letter.record.payload()).ok().map(|(id, _)| id)
+    }
+
+    fn errors(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        all_headers(&self.letter.record).filter_map(|(name, value)| Some((name.strip_prefix(ERRORS)?, value)))
+    }
+
+    fn as_json(&self) -> Value {
+        let (value, undecodable) = match &self.contents {
+            Contents::Null => (None, None),
+            Contents::Decoded(value) => (Some(value), None),
+            Contents::Undecodable(why) => (None, Some(why)),
+        };
+        let place = self.letter.place();
+        json!({
+            "partition": place.partition,
+            "offset": place.offset,
+            "timestamp": self.letter.timestamp(),
+            "key": text(self.letter.record.key()),
+            "errors": headers(self.errors()),
+            "headers": headers(self.letter.own_headers()),
+            "resent": self.mark.map(|mark| json!({"at": mark.at, "as": mark.sent_as})),
+            "schemaId": self.schema_id(),
+            "value": value,
+            "valueHex": undecodable.and(self.letter.record.payload()).map(hexadecimal),
+            "undecodable": undecodable,
+        })
+    }
+
+    fn as_text(&self, paint: Paint) -> String {
+        let letter = self.letter;
+        let mut page = format!("{}  {}\n", paint.bold(letter.place()), time(letter.timestamp()));
+        if let Some(mark) = self.mark {
+            let _ = writeln!(page, "{}", paint.green(sent(mark)));
+        }
+        let mut section = |title: &str, lines: Vec<String>| {
+            let _ = writeln!(page, "{}", paint.bold(title));
+            let lines = if lines.is_empty() { vec!["none".into()] } else { lines };
+            for line in lines {
+                let _ = writeln!(page, "  {line}");
+            }
+        };
+        let line = |(name, value): (&str, Option<&[u8]>)| format!("{name}: {}", printable(value));
+        section("why", self.errors().map(line).collect());
+        section("headers", letter.own_headers().map(line).collect());
+        section("key", vec![printable(letter.record.key())]);
+        let bytes = letter.record.payload().unwrap_or_default();
+        let schema = self.schema_id().map_or("no schema id".into(), |id| format!("schema id {id}"));
+        let (title, lines) = match &self.contents {
+            Contents::Null => ("value: null".into(), vec!["null".into()]),
+            Contents::Decoded(value) => {
+                let pretty = format!("{value:#}").lines().map(str::to_owned).collect();
+                (format!("value: {} bytes, {schema}", bytes.len()), pretty)
+            }
+            Contents::Undecodable(why) => (format!("value: {} bytes, {schema}; {why}", bytes.len()), dump(bytes)),
+        };
+        section(&title, lines);
+        page
+    }
+}
+
+/// Texts in quotes, so that nothing in them drives the terminal; all else in hexadecimal.
+fn printable(bytes: Option<&[u8]>) -> String {
+    bytes.map_or("null".into(), |bytes| {
+        std::str::from_utf8(bytes).map_or_else(|_| format!("0x{}", hexadecimal(bytes)), |text| format!("{text:?}"))
+    })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Offset, bytes and what of them is ASCII, as `xxd` has them.
+fn dump(bytes: &[u8]) -> Vec<String> {
+    let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let line = |(at, chunk): (usize, &[u8])| {
+        let pairs: Vec<_> = chunk.chunks(2).map(hexadecimal).collect();
+        let ascii: String = chunk.iter().map(|b| if matches!(b, b' '..=b'~') { char::from(*b) } else { '.' }).collect();
+        format!("{:08x}: {:39}  {ascii}", at * BYTES_A_LINE, pairs.join(" "))
+    };
+    let mut lines: Vec<_> = shown.chunks(BYTES_A_LINE).enumerate().map(line).collect();
+    if shown.len() < bytes.len() {
+        lines.push(format!("… {} bytes more; --json has them all", bytes.len() - shown.len()));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_dumped_like_xxd_and_with_a_bound() {
+        assert_eq!(
+            dump(b"\x00\x01no Avro at all!"),
+            [
+                "00000000: 0001 6e6f 2041 7672 6f20 6174 2061 6c6c  ..no Avro at all",
+                "00000010: 21                                       !"
+            ]
+        );
+        let lines = dump(&[0; SHOWN_BYTES + 3]);
+        assert_eq!(lines.len(), SHOWN_BYTES / BYTES_A_LINE + 1);
+        assert_eq!(lines.last().unwrap(), "… 3 bytes more; --json has them all");
+    }
+}

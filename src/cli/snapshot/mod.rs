@@ -1,0 +1,128 @@
+//! `snapshot`: publishes what entities are at present to the transaction topic, for a data warehouse that loads them for
+//! the first time, or again.
+//!
+//! Nothing is written to the store, and no running process is asked. What is read is an applied state. Its version may be
+//! older than one whose business transaction is on the topic already, and newer than the last that is: the reader goes by
+//! the version. Batches are Kafka transactions: readers see all of one, or nothing.
+
+mod all;
+mod progress;
+
+use super::publisher::{Outgoing, Publisher};
+use super::show::{entity_type, no_such_entity, reference};
+use super::{ConfigFile, FAILED, connect};
+use crate::config::{Config, Log};
+use crate::domain::Timestamp;
+use crate::domain::entity::{Entity, EntityType};
+use crate::domain::transaction::Snapshot;
+use crate::telemetry::log;
+use crate::wire;
+use anyhow::anyhow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use uuid::Uuid;
+
+const HELP: &str = r#"Examples:
+  crm-processor snapshot --config crm.toml customer c-1
+  crm-processor snapshot --config crm.toml --ref-id account 0198c7a0-0000-7000-8000-00000000000a
+  crm-processor snapshot --config crm.toml --all --rate 2000 --state snapshot.json
+  crm-processor snapshot --config crm.toml --all --type customer,account
+
+A snapshot is a business transaction with useCase "snapshot", requestId "snapshot:<version>", no changes, previousVersion = version, the
+entity as it is, the key of the entity, the usual headers, and crm-snapshot: true. Its transactionId is the UUIDv5 in the URL namespace of
+crm:snapshot:<type>:<refId>:<version>: the same for the same version, however often it is published. Processors may run meanwhile:
+a snapshot may come after the business transaction of a later version, and is then to be ignored. Where the store is the embedded one, the
+processor must be stopped.
+
+With --state, what was published is noted in the file after each Kafka transaction. The same command goes on from there after an
+interruption; what was committed last may come a second time. A file that says "finished" is refused: remove it to begin anew."#;
+
+/// Publish what entities are at present to the data warehouse
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// customer, account or subscriber
+    #[arg(value_name = "TYPE", value_parser = entity_type, required_unless_present = "all", requires = "id")]
+    entity_type: Option<EntityType>,
+    /// Its external id; with --ref-id its refId
+    #[arg(value_name = "ID", allow_hyphen_values = true)]
+    id: Option<String>,
+    /// ID is the refId, a UUID
+    #[arg(long, conflicts_with = "all")]
+    ref_id: bool,
+    /// All entities
+    #[arg(long, conflicts_with_all = ["entity_type", "id"])]
+    all: bool,
+    /// With --all: only of these types
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = entity_type, requires = "all")]
+    types: Vec<EntityType>,
+    /// With --all: how many entities a second at most
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
+    /// With --all: where it is noted how far it has come
+    #[arg(long, value_name = "FILE", requires = "all")]
+    state: Option<PathBuf>,
+}
+
+/// `crm-processor snapshot`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?;
+    // The database's driver tells of each of its connections.
+    log::start(&Log { level: "warn".into(), ..config.log.clone() }).map_err(anyhow::Error::msg)?;
+    match (args.entity_type, args.id) {
+        (Some(entity_type), Some(id)) => one(&config, entity_type, &id, args.ref_id).await,
+        _ => all::publish(&config, &args.types, args.rate, args.state.as_deref()).await,
+    }
+}
+
+async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool) -> anyhow::Result<ExitCode> {
+    let reference = reference(id, is_ref_id)?;
+    let present = connect::claims(config).await?.present(entity_type, &reference).await;
+    let Some(statics) = present.map_err(|fault| connect::store_trouble(&fault))? else {
+        eprintln!("{}", no_such_entity(entity_type, id, is_ref_id));
+        return Ok(ExitCode::from(FAILED));
+    };
+    let form = Form::of(config).await?;
+    // A name of its own: a snapshot of all that is under way is not to be disturbed.
+    let publisher = Publisher::open(&config.kafka, &format!("{}-{}", publisher_name(config), Uuid::new_v4())).await?;
+    let record = form.record(statics.entity.clone(), connect::clock()());
+    let delivered = publisher.publish(&[record], |_| Vec::new()).await?;
+    let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);
+    let (partition, offset) = (at.partition, at.offset);
+    println!("{entity_type} {}, version {}, published as {topic}/{partition}/{offset}", entity.external_id, entity.version);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Begins with the group's id: the rights of processes that write in transactions are given for that prefix.
+fn publisher_name(config: &Config) -> String {
+    format!("{}-snapshot", config.kafka.group_id)
+}
+
+/// From an entity to its record.
+struct Form {
+    topic: String,
+    schema_id: u32,
+}
+
+impl Form {
+    async fn of(config: &Config) -> anyhow::Result<Self> {
+        let topic = config.kafka.topics.transactions.clone();
+        let subject = wire::transaction_subject(&topic);
+        let schema_id = connect::registry(config)?.lookup(&subject, wire::TRANSACTION_SCHEMA).await?;
+        let missing = || anyhow!("the schema registry has no schema of ours under {subject}: run `crm-processor setup` first");
+        Ok(Self { topic, schema_id: schema_id.ok_or_else(missing)? })
+    }
+
+    fn record(&self, entity: Entity, taken_at: Timestamp) -> Outgoing {
+        let snapshot = Snapshot { entity, taken_at };
+        Outgoing {
+            topic: self.topic.clone(),
+            partition: None,
+            key: Some(snapshot.entity.key().into_bytes()),
+            value: Some(wire::answer::snapshot(self.schema_id, &snapshot)),
+            headers: wire::headers::snapshot(&snapshot),
+        }
+    }
+}

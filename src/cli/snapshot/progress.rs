@@ -1,0 +1,167 @@
+//! How far a snapshot of all entities has come: in a file, so that it can be taken up again, and on the terminal.
+
+use crate::config::{Backend, Config};
+use crate::domain::entity::EntityType;
+use crate::store::scan::Position;
+use anyhow::{Context as _, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What is published, and how much of it was. All of it is committed to Kafka.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Progress {
+    /// The keyspace or folder.
+    store: String,
+    topic: String,
+    pub types: Vec<EntityType>,
+    /// Of the last entity that was published, or left out for its type.
+    pub position: Option<Position>,
+    pub published: u64,
+    pub finished: bool,
+}
+
+impl Progress {
+    pub fn new(config: &Config, types: &[EntityType]) -> Self {
+        let store = match &config.store.backend {
+            Backend::Cql(cql) => format!("keyspace {}", cql.keyspace),
+            Backend::Embedded { path } => format!("folder {}", path.display()),
+        };
+        let types = EntityType::ALL.into_iter().filter(|t| types.is_empty() || types.contains(t)).collect();
+        let topic = config.kafka.topics.transactions.clone();
+        Self { store, topic, types, position: None, published: 0, finished: false }
+    }
+
+    /// As the file has it, if there is one.
+    ///
+    /// # Errors
+    /// The file is of another snapshot, or of one that is finished.
+    pub fn or_resumed(self, file: &Path) -> anyhow::Result<Self> {
+        let text = match std::fs::read_to_string(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self),
+            read => read.with_context(|| format!("{} can't be read", file.display()))?,
+        };
+        let noted: Self = serde_json::from_str(&text).with_context(|| format!("{} is no state of a snapshot", file.display()))?;
+        let same = (&noted.store, &noted.topic, &noted.types) == (&self.store, &self.topic, &self.types);
+        ensure!(
+            same,
+            "{} is the state of another snapshot: of {}, {}, {:?}",
+            file.display(),
+            noted.store,
+            noted.topic,
+            noted.types
+        );
+        ensure!(!noted.finished, "{} says that all was published: remove it to begin anew", file.display());
+        Ok(noted)
+    }
+
+    /// Replaces the file: after a crash it is the old or the new one.
+    pub fn note(&self, file: &Path) -> anyhow::Result<()> {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+            beside.write_all(serde_json::to_string(self)?.as_bytes())?;
+            beside.as_file().sync_all()?;
+            beside.persist(file)?;
+            std::fs::File::open(folder)?.sync_all()
+        };
+        write().with_context(|| format!("{} can't be written", file.display()))
+    }
+}
+
+/// Notes progress, shows it, and keeps to the rate.
+pub(super) struct Meter {
+    file: Option<PathBuf>,
+    bar: ProgressBar,
+    start: Instant,
+    /// What was published before.
+    resumed_at: u64,
+    rate: u32,
+}
+
+impl Meter {
+    /// In parts of the whole.
+    const LENGTH: f64 = 10_000.0;
+
+    pub fn start(progress: &Progress, file: Option<&Path>, rate: u32) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+        let bar = ProgressBar::with_draw_target(Some(Self::LENGTH as u64), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:40} {percent} %  {msg}  {elapsed} (left: {eta})");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let meter = Self { file: file.map(Path::to_owned), bar, start: Instant::now(), resumed_at: progress.published, rate };
+        meter.show(progress);
+        meter.bar.reset_eta();
+        meter
+    }
+
+    /// After each commit.
+    pub fn advance(&self, progress: &Progress) -> anyhow::Result<()> {
+        self.show(progress);
+        self.file.as_ref().map_or(Ok(()), |file| progress.note(file))
+    }
+
+    fn show(&self, progress: &Progress) {
+        let fraction = progress.position.map_or(0.0, Position::fraction);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
+        self.bar.set_position((fraction * Self::LENGTH) as u64);
+        self.bar.set_message(format!("{} entities", progress.published));
+    }
+
+    /// When the next may be published.
+    pub fn due(&self, progress: &Progress) -> Instant {
+        let published = progress.published - self.resumed_at;
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the nanosecond")]
+        let seconds = published as f64 / f64::from(self.rate);
+        self.start + Duration::from_secs_f64(seconds)
+    }
+
+    /// A line about this run.
+    pub fn conclude(&self, progress: &Progress) -> String {
+        self.bar.finish_and_clear();
+        let (published, seconds) = (progress.published - self.resumed_at, self.start.elapsed().as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
+        let rate = published as f64 / seconds.max(0.001);
+        let before = if self.resumed_at > 0 { format!(", {} before", self.resumed_at) } else { String::new() };
+        format!("{published} entities published to {}{before}, in {seconds:.1} s ({rate:.0} entities/s)", progress.topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        let config = Config::parse("", Vec::new()).unwrap();
+        Progress::new(&config, &[EntityType::Account])
+    }
+
+    #[test]
+    fn what_is_noted_is_taken_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        assert_eq!(progress().or_resumed(&file).unwrap(), progress(), "there is no file");
+        let noted = Progress { position: Some(Position::Token(-7)), published: 3, ..progress() };
+        noted.note(&file).unwrap();
+        noted.note(&file).unwrap();
+        assert_eq!(progress().or_resumed(&file).unwrap(), noted);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_state_of_another_snapshot_or_a_finished_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        for (noted, expected) in [
+            (Progress { finished: true, ..progress() }, "remove it to begin anew"),
+            (Progress { types: vec![EntityType::Customer], ..progress() }, "of another snapshot"),
+            (Progress { topic: "elsewhere".into(), ..progress() }, "of another snapshot"),
+        ] {
+            noted.note(&file).unwrap();
+            let error = progress().or_resumed(&file).unwrap_err().to_string();
+            assert!(error.contains(expected), "{noted:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads what is on a topic now, partition after partition, and ends: for tools that look at a topic as it is. Like
+//! [`TopicReader`](super::topic_reader), it sees what is committed, belongs to no group and commits nothing.
+
+use super::topic_reader::{blocking, consumer_config, gives_up, partitions, watermarks};
+use crate::config;
+use anyhow::Context as _;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Message as _, OwnedMessage};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::VecDeque;
+
+/// A stretch of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which partition.
+    pub partition: i32,
+    /// The first offset.
+    pub from: i64,
+    /// The offset after the last.
+    pub to: i64,
+}
+
+/// What there is on a topic now: each partition from its first record to the last that is committed.
+///
+/// # Errors
+/// The brokers don't answer, or there is no such topic.
+pub async fn parts(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<Part>> {
+    let consumer = consumer(kafka)?;
+    let (servers, topic) = (kafka.bootstrap_servers.clone(), topic.to_owned());
+    blocking(move || {
+        let partitions = partitions(&consumer, &topic).with_context(|| format!("can't read from Kafka at {servers}"))?;
+        let part = |partition| {
+            let (from, to) = watermarks(&consumer, &topic, partition)?;
+            Ok(Part { partition, from, to })
+        };
+        partitions.into_iter().map(part).collect()
+    })
+    .await
+}
+
+/// Parts of a topic that are being read.
+pub struct TopicScan {
+    consumer: StreamConsumer,
+    topic: String,
+    /// The first is being read.
+    parts: VecDeque<Part>,
+}
+
+impl TopicScan {
+    /// Begins to read `parts`, one after another.
+    ///
+    /// # Errors
+    /// librdkafka does not take the configuration.
+    pub fn open(kafka: &config::Kafka, topic: &str, parts: impl IntoIterator<Item = Part>) -> anyhow::Result<Self> {
+        let parts = parts.into_iter().filter(|part| part.from < part.to).collect();
+        let scan = Self { consumer: consumer(kafka)?, topic: topic.to_owned(), parts };
+        scan.assign()?;
+        Ok(scan)
+    }
+
+    /// The next record; None at the end.
+    ///
+    /// # Errors
+    /// The topic can't be read any more. What librdkafka tries again by itself is logged.
+    pub async fn next(&mut self) -> anyhow::Result<Option<OwnedMessage>> {
+        while let Some(&part) = self.parts.front() {
+            match self.consumer.recv().await {
+                Ok(record) if record.partition() == part.partition && record.offset() >= part.from => {
+                    let record = record.detach();
+                    if record.offset() + 1 >= part.to {
+                        self.go_on()?;
+                    }
+                    if record.offset() < part.to {
+                        return Ok(Some(record));
+                    }
+                }
+                Err(KafkaError::PartitionEOF(partition)) if partition == part.partition => self.go_on()?,
+                // Of the part before.
+                Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
+                Err(error) => gives_up(&self.topic, &error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn go_on(&mut self) -> anyhow::Result<()> {
+        self.parts.pop_front();
+        self.assign()
+    }
+
+    fn assign(&self) -> anyhow::Result<()> {
+        let mut assignment = TopicPartitionList::new();
+        if let Some(part) = self.parts.front() {
+            assignment.add_partition_offset(&self.topic, part.partition, Offset::Offset(part.from))?;
+        }
+        self.consumer.assign(&assignment).with_context(|| format!("can't read from {}", self.topic))
+    }
+}
+
+fn consumer(kafka: &config::Kafka) -> anyhow::Result<StreamConsumer> {
+    let mut config = consumer_config(kafka);
+    // The last record may be followed by transaction markers, which no consumer gets to see.
+    config.set("enable.partition.eof", "true");
+    config.create().context("can't make a Kafka consumer")
+}

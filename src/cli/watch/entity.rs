@@ -1,0 +1,84 @@
+//! Which records are about an entity: the choice of `watch --entity`.
+
+use crate::domain::entity::EntityType;
+use serde_json::Value;
+use std::str::FromStr;
+
+/// `customer:c-1`: a type and an external id or refId.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EntityFilter {
+    entity_type: EntityType,
+    id: String,
+}
+
+impl FromStr for EntityFilter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let (entity_type, id) = text.split_once(':')?;
+            (!id.is_empty()).then_some(Self { entity_type: EntityType::from_name(entity_type)?, id: id.to_owned() })
+        };
+        read().ok_or("must be TYPE:ID, such as customer:c-1, with the type customer, account or subscriber")
+    }
+}
+
+impl EntityFilter {
+    /// Whether a reply, a business transaction or a command is about the entity. What names none is told by its key.
+    pub fn matches(&self, key: Option<&[u8]>, value: Option<&Value>) -> bool {
+        let name = self.entity_type.name();
+        let named = value.and_then(|value| {
+            let transaction = value.get("businessTransaction").unwrap_or(value);
+            transaction.get(name).filter(|entity| entity.is_object()).map(|entity| (transaction, entity))
+        });
+        let Some((transaction, entity)) = named else {
+            let other =
+                value.is_some_and(|value| EntityType::ALL.iter().any(|t| value.get(t.name()).is_some_and(Value::is_object)));
+            return !other && key == Some(self.id.as_bytes());
+        };
+        let is_id = |text: &Value| text.as_str() == Some(&self.id);
+        let changes = transaction["changes"].as_array();
+        let given_up = changes.into_iter().flatten().any(|change| change["field"] == "externalId" && is_id(&change["old"]));
+        given_up || is_id(&entity["externalId"]) || is_id(&entity["refId"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_entity_is_known_by_its_ids_and_by_one_that_it_gives_up() {
+        let filter: EntityFilter = "account:a-1".parse().unwrap();
+        let renamed = |old: &str, new: &str| {
+            json!({"changes": [{"field": "externalId", "old": old, "new": new}],
+                "customer": null, "account": {"refId": "r", "externalId": new}, "subscriber": null})
+        };
+        for (value, key, expected) in [
+            (renamed("a-1", "a-2"), "account:r", true),
+            (renamed("a-0", "a-1"), "account:r", true),
+            (renamed("a-0", "a-2"), "a-1", false),
+            (json!({"businessTransaction": renamed("a-1", "a-2")}), "k", true),
+            // Of refusals only the key tells.
+            (json!({"businessTransaction": null}), "a-1", true),
+            (json!({"businessTransaction": null}), "a-2", false),
+            // Another type's ids are others.
+            (json!({"customer": {"refId": "r", "externalId": "a-1"}}), "a-1", false),
+            // A command that could not be taken.
+            (json!({"requestId": "r", "account": {"externalId": "a-1", "refId": null}}), "k", true),
+        ] {
+            assert_eq!(filter.matches(Some(key.as_bytes()), Some(&value)), expected, "{key}: {value}");
+        }
+        assert!("account:r".parse::<EntityFilter>().unwrap().matches(None, Some(&renamed("x", "y"))), "by refId");
+        assert!(filter.matches(Some(b"a-1"), None) && !filter.matches(None, None), "what can't be decoded");
+    }
+
+    #[test]
+    fn an_id_may_have_colons_and_a_type_must_be_one() {
+        assert_eq!("customer:a:b".parse::<EntityFilter>().unwrap().id, "a:b");
+        for wrong in ["c-1", "contract:c-1", "customer:", ""] {
+            assert!(wrong.parse::<EntityFilter>().is_err(), "{wrong}");
+        }
+    }
+}

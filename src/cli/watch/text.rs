@@ -1,0 +1,77 @@
+//! Replies and business transactions in a line for people, and a line more for each finding.
+
+use crate::cli::paint::Paint;
+use crate::cli::reply::{BusinessTransaction, Reply};
+use crate::domain::transaction::Snapshot;
+use crate::wire::headers::rfc3339;
+use rdkafka::message::{Message as _, OwnedMessage};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+/// A record, with its value or why it can't be decoded.
+pub(super) fn line(record: &OwnedMessage, decoded: Result<Value, String>, paint: Paint) -> String {
+    let at = paint.dim(record.timestamp().to_millis().map_or("no time".into(), rfc3339));
+    let value = match decoded {
+        Ok(value) => value,
+        Err(why) => return format!("{at}  {}", paint.red(format!("{} bytes: {why}", record.payload().map_or(0, <[u8]>::len)))),
+    };
+    let request = paint.dim(format!("request {}", value["requestId"]));
+    if let Ok(transaction) = BusinessTransaction::deserialize(&value) {
+        let use_case = value["useCase"].as_str().unwrap_or_default();
+        let what = if use_case == Snapshot::USE_CASE { transaction.state() } else { transaction.summary() };
+        return format!("{at}  {}  {what}  {request}", paint.cyan(use_case));
+    }
+    let Ok(reply) = Reply::read(value) else {
+        return format!("{at}  {}", paint.red("neither a reply nor a business transaction"));
+    };
+    let done = reply.business_transaction.as_ref().map(|transaction| format!("  {}", transaction.summary()));
+    let findings = reply.findings(paint).map(|finding| format!("\n  {finding}"));
+    let below: String = done.into_iter().chain(findings).collect();
+    format!("{at}  {}  {request}{below}", reply.headline(paint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::Timestamp;
+    use serde_json::json;
+
+    fn shown(value: Result<Value, String>) -> String {
+        let record = OwnedMessage::new(Some(b"xyz".to_vec()), None, "t".into(), Timestamp::CreateTime(0), 0, 0, None);
+        line(&record, value, Paint::plain())
+    }
+
+    #[test]
+    fn each_kind_of_record_has_its_line() {
+        let transaction = |use_case: &str, previous: i64, changes: Value| {
+            json!({"useCase": use_case, "requestId": "r-1", "refId": "e", "version": 2, "previousVersion": previous,
+                "changes": changes, "customer": {"externalId": "c-1"}, "account": null, "subscriber": null})
+        };
+        let changes = json!([{"field": "customName", "old": null, "new": "Ann"}]);
+        let changed = transaction("updateCustomerCustomName", 1, changes);
+        let reply = |status: i32, errors: Value, transaction: Value| {
+            json!({"requestId": "r-1", "statusCode": status, "statusMessage": "OK", "replayed": false, "errors": errors,
+                "businessTransaction": transaction})
+        };
+        for (value, expected) in [
+            (
+                Ok(changed.clone()),
+                "updateCustomerCustomName  customer c-1, version 1 → 2, customName: null → \"Ann\"  request \"r-1\"",
+            ),
+            (Ok(transaction("snapshot", 2, json!([]))), "snapshot  customer c-1, version 2  request \"r-1\""),
+            (
+                Ok(reply(200, json!([]), changed)),
+                "200 OK  request \"r-1\"  customer c-1, version 1 → 2, customName: null → \"Ann\"",
+            ),
+            (
+                Ok(reply(400, json!([{"code": "CASM-A", "field": "x", "message": "is wrong"}]), Value::Null)),
+                "400 OK  request \"r-1\"\n  CASM-A  x  is wrong",
+            ),
+            (Err("no schema".into()), "3 bytes: no schema"),
+            (Ok(json!({})), "neither a reply nor a business transaction"),
+        ] {
+            let context = format!("{value:?}");
+            assert_eq!(shown(value), format!("1970-01-01T00:00:00.000Z  {expected}"), "{context}");
+        }
+    }
+}
