@@ -10,6 +10,7 @@ mod import;
 mod interrupt;
 mod lines;
 mod paint;
+mod reach;
 mod reply;
 mod run;
 mod send;
@@ -19,7 +20,7 @@ mod topic_reader;
 mod topics;
 mod watch;
 
-use crate::config::{Config, Findings};
+use crate::config::{Config, Findings, Setting};
 use clap::{Parser, Subcommand};
 use std::io;
 use std::path::PathBuf;
@@ -78,6 +79,10 @@ struct ConfigFile {
 impl ConfigFile {
     fn load(&self) -> Result<Config, Findings> {
         Config::load(&self.path)
+    }
+
+    fn load_explained(&self) -> Result<(Config, Vec<Setting>), Findings> {
+        Config::load_explained(&self.path)
     }
 }
 
