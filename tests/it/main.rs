@@ -39,6 +39,7 @@ mod refused_outputs;
 mod registry;
 mod rejections;
 mod restarts;
+mod security;
 mod seeds;
 mod servers;
 mod simulation;
