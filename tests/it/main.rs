@@ -11,6 +11,7 @@ mod architecture;
 mod bench;
 mod bugs;
 mod command_line;
+mod configuration;
 mod conformance;
 mod cost;
 mod cql;
