@@ -1,23 +1,22 @@
-//! Reaching Kafka for a subcommand that is soon done: a client whose calls fail says no more than that; why, it says in its
-//! log. So the log is listened to, and the error says what it said, and the way out.
+//! Reaching Kafka for a subcommand that is soon done. A client's call says no more than that it failed; why, the client says in
+//! its log. So a probe asks first, whose log is listened to: the error says what it said, and the way out.
 
 use super::topics::TIMEOUT;
 use crate::config::Kafka;
-use anyhow::anyhow;
-use rdkafka::ClientContext;
-use rdkafka::client::Client;
-use rdkafka::config::RDKafkaLogLevel;
+use anyhow::{Context as _, anyhow};
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::metadata::Metadata;
-use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
-use std::sync::{Arc, Mutex, PoisonError};
+use rdkafka::producer::{BaseProducer, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// After so long it is seen whether a complaint says that waiting is of no use.
 const STEP: Duration = Duration::from_secs(1);
 
 /// What librdkafka complained of last.
-#[derive(Clone, Default)]
-pub(super) struct Complaints(Arc<Mutex<Option<String>>>);
+#[derive(Default)]
+pub(super) struct Complaints(Mutex<Option<String>>);
 
 impl ClientContext for Complaints {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -56,16 +55,32 @@ const SIGNS: [(&str, bool, &str); 4] = [
     ),
 ];
 
-impl Complaints {
+/// A producer that sends nothing: of all clients it is the one whose log can be listened to at will.
+pub(super) struct Probe(BaseProducer<Complaints>);
+
+impl Probe {
+    /// Nothing is sent yet.
+    pub fn new(mut config: ClientConfig) -> anyhow::Result<Self> {
+        config.set_log_level(RDKafkaLogLevel::Info);
+        let producer = BaseProducer::from_config_and_context(&config, Complaints::default());
+        producer.map(Self).context("librdkafka does not take these properties together")
+    }
+
+    /// The client itself.
+    pub fn producer(&self) -> &BaseProducer<Complaints> {
+        &self.0
+    }
+
     /// Asks for what there is on the cluster. `table` is where the client's properties stand: `kafka.consumer`.
-    pub fn reach<C: ClientContext>(&self, client: &Client<C>, kafka: &Kafka, table: &str) -> anyhow::Result<Metadata> {
+    pub fn reach(&self, kafka: &Kafka, table: &str) -> anyhow::Result<Metadata> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            let failure = match client.fetch_metadata(None, STEP) {
+            let failure = match self.0.client().fetch_metadata(None, STEP) {
                 Ok(metadata) => return Ok(metadata),
                 Err(failure) => failure,
             };
-            let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.0.poll(Duration::ZERO);
+            let said = self.0.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let sign = SIGNS.iter().find(|(sign, ..)| said.as_ref().is_some_and(|said| said.contains(sign)));
             if Instant::now() < deadline && !sign.is_some_and(|(_, is_final, _)| *is_final) {
                 continue;

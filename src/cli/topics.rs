@@ -1,11 +1,12 @@
 //! The topics of a configuration on their cluster: what each must be like, what it is like, and making those that are
 //! missing. Topics that exist are never changed: they may hold somebody's records.
 
-use super::reach::Complaints;
+use super::reach::Probe;
 use crate::config::{Config, Kafka, Properties};
 use anyhow::{Context as _, anyhow};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +60,8 @@ pub(super) struct Layout {
 /// The brokers, asked by an administrator.
 pub(super) struct Cluster {
     /// With the security properties of `kafka.consumer`.
-    pub admin: Arc<AdminClient<Complaints>>,
-    complaints: Complaints,
+    pub admin: Arc<AdminClient<DefaultClientContext>>,
+    probe: Arc<Probe>,
     kafka: Kafka,
 }
 
@@ -75,16 +76,16 @@ pub(super) struct Sight {
 impl Cluster {
     /// Nothing is sent yet.
     pub fn new(kafka: &Kafka) -> anyhow::Result<Self> {
-        let complaints = Complaints::default();
-        let admin = client_config(kafka, &kafka.consumer).create_with_context(complaints.clone());
-        Ok(Self { admin: Arc::new(admin.context("the Kafka administration client")?), complaints, kafka: kafka.clone() })
+        let config = client_config(kafka, &kafka.consumer);
+        let admin = config.create().context("the Kafka administration client")?;
+        Ok(Self { admin: Arc::new(admin), probe: Arc::new(Probe::new(config)?), kafka: kafka.clone() })
     }
 
     /// What there is.
     pub async fn look(&self) -> anyhow::Result<Sight> {
-        let (admin, complaints, kafka) = (self.admin.clone(), self.complaints.clone(), self.kafka.clone());
+        let (probe, kafka) = (self.probe.clone(), self.kafka.clone());
         let asked = tokio::task::spawn_blocking(move || {
-            let metadata = complaints.reach(admin.inner(), &kafka, "kafka.consumer")?;
+            let metadata = probe.reach(&kafka, "kafka.consumer")?;
             let topics = metadata.topics().iter().filter(|t| t.error().is_none());
             let topics = topics.map(|t| (t.name().to_owned(), t.partitions().len())).collect();
             Ok(Sight { brokers: metadata.brokers().len(), topics })

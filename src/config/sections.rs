@@ -4,7 +4,7 @@ use super::gathered::Gathered;
 use super::properties::properties;
 use super::reader::{Given, Section, boolean, count, duration, list, scalar, text};
 use super::secrets;
-use super::settings::Source;
+use super::settings::{AsToml as _, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
 use super::{Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, SerialConsistency, Store, Tls, Topics};
 use crate::domain::update_customer_segment::SegmentCode;
@@ -113,7 +113,7 @@ fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
 /// The allow-list; the default reply topic is allowed whether it is on it or not.
 fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
     let right = "a list of topics that may be written replies to, none of the processor's others";
-    let mut allowed = section.value("reply_topic_allow_list", Vec::new(), right, |given| {
+    let mut allowed = section.value("reply_topic_allow_list", vec![topics.replies.clone()], right, |given| {
         list(|name| {
             let name = topic(name)?;
             if [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
@@ -215,7 +215,7 @@ fn replication(store: &mut Section<'_>) -> BTreeMap<String, String> {
         });
         match value {
             Ok(value) => {
-                store.took(&format!("replication.{name}"), &value, given.source());
+                store.took(&format!("replication.{name}"), &value.as_toml().to_string(), given.source());
                 options.insert(name, value);
             }
             Err(reason) => store.reject(&format!("replication.{name}"), Some(&given), &reason, RIGHT),
@@ -224,8 +224,9 @@ fn replication(store: &mut Section<'_>) -> BTreeMap<String, String> {
     let class = (!options.contains_key("class")).then_some(("class", "NetworkTopologyStrategy"));
     let factor = options.keys().all(|name| name == "class").then_some(("replication_factor", "3"));
     for (name, value) in class.into_iter().chain(factor) {
-        store.took(&format!("replication.{name}"), value, Source::Default);
-        options.insert(name.to_owned(), value.to_owned());
+        let value = value.to_owned();
+        store.took(&format!("replication.{name}"), &value.as_toml().to_string(), Source::Default);
+        options.insert(name.to_owned(), value);
     }
     options
 }

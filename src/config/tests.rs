@@ -305,7 +305,8 @@ fn each_value_is_shown_with_its_source() {
         ("registry.password", Some("***"), variable("CRM__REGISTRY__PASSWORD")),
         ("registry.ca_file", None, Source::Default),
         ("store.outcome_retention", Some("\"2days\""), Source::File),
-        ("store.replication.replication_factor", Some("3"), Source::Default),
+        ("kafka.reply_topic_allow_list", Some("[\"crm.replies\"]"), Source::Default),
+        ("store.replication.replication_factor", Some("\"3\""), Source::Default),
         ("store.tls.verify_hostname", Some("true"), Source::Default),
         ("admin.listen", Some("\"127.0.0.1:9464\""), Source::Default),
     ] {

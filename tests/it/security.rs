@@ -9,8 +9,8 @@ mod document;
 mod registry;
 
 use crate::crm::{Entity, Kind, json_lines, unique};
-use crate::servers::own::OwnServer;
 use crate::servers::log_dir;
+use crate::servers::own::OwnServer;
 use crate::world::{Finished, Processor, run_cli_with};
 use administrator::Administrator;
 use certificates::{Authority, STORE_PASSWORD};
@@ -175,7 +175,7 @@ impl Place {
     fn others_see_what_they_may(&self, customer: &Entity) {
         let shown = self.cli(&SHOW, "show", &["customer", &customer.external_id], &[]).succeeded();
         assert!(shown.stdout.contains(&customer.ref_id), "{shown}");
-        let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning", "--count", "1"], &[]).succeeded();
+        let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning", "--limit", "1"], &[]).succeeded();
         assert!(seen.stdout.contains(&customer.ref_id), "{seen}");
     }
 

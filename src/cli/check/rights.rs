@@ -2,12 +2,12 @@
 //! transactional id; so a producer says that it is there, under an id that no process uses.
 
 use super::List;
-use crate::cli::reach::Complaints;
+use crate::cli::reach::Probe;
 use crate::cli::topics::{self, Cluster, TIMEOUT};
 use crate::config::{Config, Kafka, Properties};
 use crate::kafka::rights::{self, Right};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer as _;
 
 /// Something that `run` needs, and how the administrator's tool names it.
 struct Need {
@@ -28,9 +28,10 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
         let as_producer = producer(&kafka).map_or_else(
             |error| vec![format!("{error:#}")],
             |producer| {
-                let mut findings =
-                    missing(producer_needs(&kafka), &kafka.producer, |need| rights::on_topic(producer.client(), &need.name));
-                findings.extend(transactional_id(&kafka, producer.init_transactions(TIMEOUT)));
+                let mut findings = missing(producer_needs(&kafka), &kafka.producer, |need| {
+                    rights::on_topic(producer.producer().client(), &need.name)
+                });
+                findings.extend(transactional_id(&kafka, producer.producer().init_transactions(TIMEOUT)));
                 findings
             },
         );
@@ -86,13 +87,12 @@ fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> St
 }
 
 /// A producer that has found its brokers. It has a slot of its own: nobody is fenced.
-fn producer(kafka: &Kafka) -> anyhow::Result<BaseProducer<Complaints>> {
-    let complaints = Complaints::default();
+fn producer(kafka: &Kafka) -> anyhow::Result<Probe> {
     let mut config = topics::client_config(kafka, &kafka.producer);
     config.set("transactional.id", checked_id(kafka));
-    let producer: BaseProducer<Complaints> = config.create_with_context(complaints.clone())?;
-    complaints.reach(producer.client(), kafka, "kafka.producer")?;
-    Ok(producer)
+    let probe = Probe::new(config)?;
+    probe.reach(kafka, "kafka.producer")?;
+    Ok(probe)
 }
 
 fn checked_id(kafka: &Kafka) -> String {
