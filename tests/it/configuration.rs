@@ -20,7 +20,8 @@ fn settings(toml: &str) -> BTreeMap<String, Setting> {
 /// The key that a line is about, commented or not: `# key = value`.
 fn is_key(line: &str) -> bool {
     let line = line.strip_prefix("# ").unwrap_or(line);
-    line.starts_with(|c: char| c.is_ascii_lowercase() || c == '"') && line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    line.starts_with(|c: char| c.is_ascii_lowercase() || c == '"')
+        && line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
 }
 
 /// With all keys, and files that are there.
