@@ -282,7 +282,9 @@ fn a_file_that_holds_no_secret_is_a_finding() {
         ("missing", None, "can't be read"),
     ] {
         let path = folder.path().join(name);
-        contents.into_iter().for_each(|contents| std::fs::write(&path, contents).unwrap());
+        if let Some(contents) = contents {
+            std::fs::write(&path, contents).unwrap();
+        }
         let findings = parse(&format!("[store]\nuser = \"u\"\npassword = \"file:{}\"", path.display()), &[]).expect_err(name);
         let text = findings.to_string();
         assert!(findings.0.len() == 1 && text.contains(reason) && text.contains(&path.display().to_string()), "{name}: {text}");

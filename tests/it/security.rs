@@ -48,6 +48,7 @@ fn a_locked_installation_works_with_the_documented_rights_alone_and_check_names_
     place.commands_are_answered(&customer, "1");
     place.others_see_what_they_may(&customer);
     place.check_is_content_and_shows_no_secrets(&PROCESSOR);
+    place.the_systems_authorities_are_trusted_by_default();
     place.check_names_wrong_passwords();
     place.check_names_authorities_that_are_not_trusted();
     place.check_names_each_right_that_is_missing();
@@ -149,8 +150,12 @@ impl Place {
     fn grant(&mut self, section: &str) {
         let statements = statements("security.md", section);
         assert!(!statements.kafka.is_empty() || !statements.cql.is_empty(), "{section} grants nothing");
-        statements.kafka.iter().for_each(|line| self.admin.kafka(line));
-        statements.cql.iter().for_each(|statement| self.admin.cql(&with_password(statement)));
+        for line in &statements.kafka {
+            self.admin.kafka(line);
+        }
+        for statement in &statements.cql {
+            self.admin.cql(&with_password(statement));
+        }
     }
 
     fn import(&self, entity: &Entity) {
@@ -188,6 +193,16 @@ impl Place {
         assert!(line("store.password = file:").ends_with("# file"), "{checked}");
         assert!(line("store.keyspace = \"crm\"").ends_with("# default"), "{checked}");
         assert!(line("kafka.consumer.sasl.password = file:").ends_with("# file"), "{checked}");
+    }
+
+    /// By the database's client and the registry's; librdkafka has places of its own.
+    fn the_systems_authorities_are_trusted_by_default(&self) {
+        let ca = self.folder.path().join("authorities.pem").display().to_string();
+        let config = std::fs::read_to_string(self.config(&PROCESSOR)).expect("was written");
+        let config = config.replace(&format!(", ca_file = \"{ca}\""), "").replace(&format!("ca_file = \"{ca}\"\n"), "");
+        assert!(!config.contains("ca_file"), "{config}");
+        let config = self.file("system.toml", config).display().to_string();
+        run_cli_with(&["check", "--config", &config], &[("SSL_CERT_FILE", &ca)]).succeeded();
     }
 
     /// Each check names the thing, and the keys to be mended.
@@ -271,19 +286,29 @@ impl Place {
         self.make_user(&SUCCESSOR);
         for section in ["run", "check"] {
             let statements = statements("security.md", section);
-            statements.kafka.iter().map(renamed).for_each(|line| self.admin.kafka(&line));
-            statements.cql.iter().map(renamed).for_each(|statement| self.admin.cql(&with_password(&statement)));
+            for line in statements.kafka.iter().map(renamed) {
+                self.admin.kafka(&line);
+            }
+            for statement in statements.cql.iter().map(renamed) {
+                self.admin.cql(&with_password(&statement));
+            }
         }
         processor.signal("TERM");
         assert_eq!(processor.wait(), 0);
         let successor = self.run(&SUCCESSOR, "slot-0");
 
         let run = statements("security.md", "run");
-        run.kafka.iter().for_each(|acl| self.admin.kafka(&acl.replace("--add", "--remove --force")));
+        for acl in &run.kafka {
+            self.admin.kafka(&acl.replace("--add", "--remove --force"));
+        }
         let away = statements("runbook.md", "Rotating credentials");
         assert!(!away.kafka.is_empty() && !away.cql.is_empty(), "the runbook says how");
-        away.kafka.iter().filter(|line| line.contains("users")).for_each(|line| self.admin.kafka(line));
-        away.cql.iter().for_each(|statement| self.admin.cql(statement));
+        for line in away.kafka.iter().filter(|line| line.contains("users")) {
+            self.admin.kafka(line);
+        }
+        for statement in &away.cql {
+            self.admin.cql(statement);
+        }
         self.registry.remove_user("crm-processor");
 
         self.commands_are_answered(customer, "after the rotation of users");
@@ -304,10 +329,11 @@ impl Place {
         std::fs::create_dir(&folder).expect("there is room");
         let store = identity.key_store(&folder);
         let changes = statements("runbook.md", "Rotating credentials").kafka;
-        let changes = changes.iter().filter(|line| line.contains("brokers")).map(|line| {
-            line.replace("NEW.p12", &store.display().to_string()).replace("BROKER", "1").replace("PASSWORD", STORE_PASSWORD)
-        });
-        changes.collect::<Vec<_>>().iter().for_each(|line| self.admin.kafka(line));
+        assert!(changes.iter().any(|line| line.contains("brokers")), "the runbook says how");
+        for line in changes.iter().filter(|line| line.contains("brokers")) {
+            let line = line.replace("NEW.p12", &store.display().to_string()).replace("BROKER", "1");
+            self.admin.kafka(&line.replace("PASSWORD", STORE_PASSWORD));
+        }
         self.registry.change_certificate(&identity);
         std::fs::copy(&store, self.folder.path().join("server.p12")).expect("there is room");
         self.cassandra.restart_by("TERM");

@@ -40,7 +40,9 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
     let found = found.await.unwrap_or_else(|bug| [vec![bug.to_string()], Vec::new()]);
     let good = ["Read on the command topic and the group", "Write on the other topics and the transactional id"];
     for (findings, good) in found.iter().zip(good) {
-        findings.iter().for_each(|finding| list.finding("rights", finding));
+        for finding in findings {
+            list.finding("rights", finding);
+        }
         if findings.is_empty() {
             list.ok("rights", good);
         }

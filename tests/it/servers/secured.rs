@@ -17,7 +17,7 @@ const PLAIN: &str = "listeners=PLAINTEXT://127.0.0.1:@PORT@,";
 const ADVERTISED: &str = "advertised.listeners=PLAINTEXT://127.0.0.1:@PORT@";
 
 impl OwnServer {
-    /// A Kafka with SASL_SSL, SCRAM-SHA-512 and its standard authorizer. The broker talks to itself in the clear, as a
+    /// A Kafka with `SASL_SSL`, SCRAM-SHA-512 and its standard authorizer. The broker talks to itself in the clear, as a
     /// superuser without a name, on ports that nobody is told of.
     pub fn secured_kafka(key_store: &Path, password: &str) -> Option<Self> {
         let security = format!(
