@@ -5,7 +5,7 @@ use crate::domain::Timestamp;
 use crate::store::StoreFault;
 use crate::store::claims::{Claims, ClaimsOptions, Clock};
 use crate::store::configured::ConfiguredStore;
-use crate::wire::registry::{Registry, RegistryOptions};
+use crate::wire::registry::{Registry, RegistryFault, RegistryOptions};
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -51,8 +51,34 @@ pub(super) fn needs_operator(fault: &StoreFault) -> bool {
     SIGNS.iter().any(|sign| fault.cause.contains(sign))
 }
 
+/// What the store's words are a sign of, and the way out. The first that fits.
+const STORE_SIGNS: [(&str, &str); 5] = [
+    ("crm-processor setup", ""),
+    ("in use by another process", ""),
+    (
+        "certificate verify failed",
+        " (store.tls.ca_file must name a PEM file of the authority that signed the nodes' certificates)",
+    ),
+    ("Authentication", " (store.user and store.password are not what the database knows)"),
+    ("permission", " (an administrator grants it: docs/security.md has the statements)"),
+];
+
 /// A fault with the way out.
 pub(super) fn store_trouble(fault: &StoreFault) -> anyhow::Error {
-    let way_out = if needs_operator(fault) { "" } else { " (store.contact_points says where it is looked for)" };
+    let sign = STORE_SIGNS.iter().find(|(sign, _)| fault.cause.contains(sign));
+    let way_out = sign.map_or(" (store.contact_points says where it is looked for)", |(_, way_out)| way_out);
     anyhow::anyhow!("the store: {fault}{way_out}")
+}
+
+/// A fault of the registry with the way out.
+pub(super) fn registry_trouble(fault: &RegistryFault) -> String {
+    let way_out = match fault.status() {
+        Some(401) => "registry.user and registry.password are not what the registry knows",
+        Some(403) => "this user may not do that: docs/security.md says what is needed",
+        None if fault.to_string().contains("certificate verify failed") => {
+            "registry.ca_file must name a PEM file of the authority that signed the registry's certificate"
+        }
+        _ => "registry.url says where it is looked for",
+    };
+    format!("{fault} ({way_out})")
 }

@@ -201,7 +201,7 @@ pub(super) async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::R
 pub(super) fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("linger.ms", "0").set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS);
-    config.extend(kafka.producer.iter().map(|(k, v)| (k.clone(), v.clone())));
+    config.extend(kafka.producer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("message.max.bytes", "1000000000")

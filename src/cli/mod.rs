@@ -15,6 +15,7 @@ mod lines;
 mod moment;
 mod paint;
 mod publisher;
+mod reach;
 mod record;
 mod reply;
 mod run;
@@ -27,7 +28,7 @@ mod topic_scan;
 mod topics;
 mod watch;
 
-use crate::config::{Config, Findings};
+use crate::config::{Config, Findings, Setting};
 use clap::{Parser, Subcommand};
 use std::io;
 use std::path::PathBuf;
@@ -89,6 +90,10 @@ struct ConfigFile {
 impl ConfigFile {
     fn load(&self) -> Result<Config, Findings> {
         Config::load(&self.path)
+    }
+
+    fn load_explained(&self) -> Result<(Config, Vec<Setting>), Findings> {
+        Config::load_explained(&self.path)
     }
 }
 

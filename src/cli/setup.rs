@@ -5,11 +5,13 @@ use super::topics::{self, Cluster, Layout};
 use super::{ConfigFile, FAILED, connect};
 use crate::config::{Backend, Config};
 use crate::domain::entity::EntityType;
+use crate::domain::external_id::ExternalId;
 use crate::store::configured::ConfiguredStore;
-use crate::store::{ConditionalStore, Consistency, EntityKey};
+use crate::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, IdKey, LogRow, RefuseWrite, StoreFault};
 use crate::wire;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use std::process::ExitCode;
+use std::time::Duration;
 use uuid::Uuid;
 
 const HELP: &str = "\
@@ -78,12 +80,11 @@ async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
     let registry = connect::registry(config)?;
     let topics = &config.kafka.topics;
     for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
-        let known =
-            registry.lookup(&subject, schema).await.context("registry.url says where the schema registry is looked for")?;
+        let known = registry.lookup(&subject, schema).await.map_err(|fault| anyhow!(connect::registry_trouble(&fault)))?;
         if let Some(id) = known {
             done("schema", &subject, &format!("is there, with id {id}"));
         } else {
-            let id = registry.register(&subject, schema).await?;
+            let id = registry.register(&subject, schema).await.map_err(|fault| anyhow!(connect::registry_trouble(&fault)))?;
             done("schema", &subject, &format!("registered, with id {id}"));
         }
     }
@@ -96,19 +97,43 @@ async fn set_up_store(config: &Config) -> anyhow::Result<()> {
         Backend::Cql(cql) => (cql.keyspace.clone(), "is there, with its tables"),
         Backend::Embedded { path } => (path.display().to_string(), "is there"),
     };
-    try_quorum(config).await?;
+    try_store(config).await?;
     done("store", &name, what);
     Ok(())
 }
 
-/// Reads as decisions are read: that needs a quorum of the replicas, which a keyspace can ask too much for.
-pub(super) async fn try_quorum(config: &Config) -> anyhow::Result<()> {
+/// Reads and writes as decisions do, both tables: that needs the rights, and a quorum of the replicas, which a keyspace can
+/// ask too much for. The writes' conditions hold for nothing, so nothing is written.
+pub(super) async fn try_store(config: &Config) -> anyhow::Result<()> {
+    const NEVER: i64 = -1;
     let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
     let nobody = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::nil() };
-    store.read_entity(nobody, &[], Consistency::Serial).await.map(drop).context(
-        "the store can't agree on a read: if it has fewer nodes than the keyspace's replication asks for, ALTER KEYSPACE, or drop \
-         it and run setup with another store.replication",
-    )
+    let no_id = IdKey { entity_type: EntityType::Customer, external_id: ExternalId::parse("nobody").expect("obeys the rules") };
+    let row =
+        || vec![LogRow { request_id: "check".into(), changed_to: None, outcome: Vec::new(), ttl: Some(Duration::from_secs(1)) }];
+    let tried = async {
+        store.read_entity(nobody, &[], Consistency::Serial).await?;
+        store.read_id(&no_id, &[], Consistency::Serial).await?;
+        let applied = [
+            store.apply(ApplyWrite { key: nobody, read: Some(NEVER), after: None, rows: row() }).await?,
+            store.refuse(RefuseWrite { id: no_id.clone(), read: Some(NEVER), refused: 0, rows: row() }).await?,
+        ];
+        Ok::<_, StoreFault>(applied)
+    };
+    let applied = tried.await.map_err(|fault| {
+        if fault.cause.contains("permission") {
+            return connect::store_trouble(&fault);
+        }
+        anyhow::Error::new(fault).context(
+            "the store can't agree on a read or write: if it has fewer nodes than the keyspace's replication asks for, ALTER \
+             KEYSPACE, or drop it and run setup with another store.replication",
+        )
+    })?;
+    anyhow::ensure!(
+        applied == [Applied::No; 2],
+        "the store applied a write whose condition does not hold: it can't be relied on"
+    );
+    Ok(())
 }
 
 fn done(kind: &str, name: &str, what: &str) {

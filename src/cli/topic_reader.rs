@@ -106,7 +106,7 @@ pub(super) fn gives_up(topic: &str, error: &KafkaError) -> anyhow::Result<()> {
 pub(super) fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "5");
-    config.extend(kafka.consumer.iter().map(|(k, v)| (k.clone(), v.clone())));
+    config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         // librdkafka wants a name to assign partitions by hand; nobody joins this group.

@@ -1,7 +1,8 @@
 //! The topics of a configuration on their cluster: what each must be like, what it is like, and making those that are
 //! missing. Topics that exist are never changed: they may hold somebody's records.
 
-use crate::config::{Config, Kafka};
+use super::reach::Probe;
+use crate::config::{Config, Kafka, Properties};
 use anyhow::{Context as _, anyhow};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the brokers may take.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a broker takes by default, in bytes.
 const BROKER_DEFAULT_BYTES: u64 = 1_048_588;
@@ -57,9 +59,10 @@ pub(super) struct Layout {
 
 /// The brokers, asked by an administrator.
 pub(super) struct Cluster {
-    admin: Arc<AdminClient<DefaultClientContext>>,
-    servers: String,
-    max_command_bytes: u64,
+    /// With the security properties of `kafka.consumer`.
+    pub admin: Arc<AdminClient<DefaultClientContext>>,
+    probe: Arc<Probe>,
+    kafka: Kafka,
 }
 
 /// What there is on the cluster.
@@ -71,33 +74,23 @@ pub(super) struct Sight {
 }
 
 impl Cluster {
-    /// With the security properties of `kafka.consumer`. Nothing is sent yet.
+    /// Nothing is sent yet.
     pub fn new(kafka: &Kafka) -> anyhow::Result<Self> {
-        let admin = client_config(kafka, &kafka.consumer).create().context("the Kafka administration client")?;
-        Ok(Self {
-            admin: Arc::new(admin),
-            servers: kafka.bootstrap_servers.clone(),
-            max_command_bytes: kafka.max_command_bytes as u64,
-        })
+        let config = client_config(kafka, &kafka.consumer);
+        let admin = config.create().context("the Kafka administration client")?;
+        Ok(Self { admin: Arc::new(admin), probe: Arc::new(Probe::new(config)?), kafka: kafka.clone() })
     }
 
     /// What there is.
     pub async fn look(&self) -> anyhow::Result<Sight> {
-        let admin = self.admin.clone();
+        let (probe, kafka) = (self.probe.clone(), self.kafka.clone());
         let asked = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;
+            let metadata = probe.reach(&kafka, "kafka.consumer")?;
             let topics = metadata.topics().iter().filter(|t| t.error().is_none());
             let topics = topics.map(|t| (t.name().to_owned(), t.partitions().len())).collect();
-            Ok::<_, rdkafka::error::KafkaError>(Sight { brokers: metadata.brokers().len(), topics })
+            Ok(Sight { brokers: metadata.brokers().len(), topics })
         });
-        // Without its source, which says the same again.
-        asked.await?.map_err(|e| anyhow!("{e}")).with_context(|| {
-            format!(
-                "no broker answers at kafka.bootstrap_servers = {:?} (is Kafka there? security goes into kafka.consumer and \
-                 kafka.producer)",
-                self.servers
-            )
-        })
+        asked.await?
     }
 
     /// Makes a topic.
@@ -151,7 +144,9 @@ impl Cluster {
         let answers = self.admin.describe_configs(&asked, &options()).await.context("the brokers don't describe topics")?;
         // The answers come in an order of the broker's own.
         for answer in answers {
-            let resource = answer.map_err(|code| anyhow!("the broker does not describe a topic: {code}"))?;
+            let resource = answer.map_err(|code| {
+                anyhow!("the broker does not describe a topic: {code} (that takes the right to DescribeConfigs)")
+            })?;
             let described = |t: &&&Topic| resource.specifier == OwnedResourceSpecifier::Topic(t.name.clone());
             let Some(topic) = there.iter().find(described) else { continue };
             let value = |name| resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
@@ -161,7 +156,7 @@ impl Cluster {
         let mut findings = Vec::new();
         for topic in there {
             let Some(of_topic) = settings.get(topic.key) else { continue };
-            let of_topic = of_topic.findings(topic, &settings, self.max_command_bytes);
+            let of_topic = of_topic.findings(topic, &settings, self.kafka.max_command_bytes as u64);
             findings.extend(of_topic.into_iter().map(|finding| (topic.name.clone(), finding)));
         }
         Ok(findings)
@@ -196,11 +191,11 @@ impl Settings {
 }
 
 /// A client's properties: where the brokers are and how they let us in; nothing else of what is passed through.
-pub(super) fn client_config(kafka: &Kafka, passed: &BTreeMap<String, String>) -> ClientConfig {
+pub(super) fn client_config(kafka: &Kafka, passed: &Properties) -> ClientConfig {
     const PREFIXES: [&str; 8] = ["ssl.", "sasl.", "security.", "enable.ssl", "enable.sasl", "https.", "broker.", "client."];
     let mut config = ClientConfig::new();
     let passed = passed.iter().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
-    config.extend(passed.map(|(name, value)| (name.clone(), value.clone())));
+    config.extend(passed.map(|(name, value)| (name.to_owned(), value.to_owned())));
     config.set("bootstrap.servers", &kafka.bootstrap_servers);
     config
 }

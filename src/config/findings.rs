@@ -61,7 +61,7 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
 }
 
 /// True for keys whose values are secrets, or could be where the key is misspelt.
-fn is_secret(key: &str) -> bool {
+pub(super) fn is_secret(key: &str) -> bool {
     const SIGNS: [&str; 8] = ["pas", "pwd", "secret", "token", "cred", "jaas", "pem", "sasl.oauthbearer.config"];
     let key = key.to_ascii_lowercase();
     SIGNS.iter().any(|sign| key.contains(sign)) || key.split('.').next_back() == Some("key")

@@ -3,15 +3,20 @@
 //!
 //! Everything has a default but the path of an embedded store, so an empty file is the configuration of a local set-up. Each key
 //! can be overridden by a variable: `CRM__KAFKA__BOOTSTRAP_SERVERS` is `kafka.bootstrap_servers`, `CRM__SEGMENTS=A,B` is a list,
-//! `CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS` is `kafka.consumer."session.timeout.ms"`.
+//! `CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS` is `kafka.consumer."session.timeout.ms"`. Secrets come from the environment, or
+//! from files of their own that the configuration names.
 
 mod findings;
+mod gathered;
 mod properties;
 mod reader;
+mod secrets;
 mod sections;
+mod settings;
 mod text;
 
 pub use findings::{Finding, Findings};
+pub use settings::{Setting, Source};
 
 use crate::domain::command::Rules;
 use crate::domain::update_customer_segment::SegmentCode;
@@ -62,9 +67,25 @@ pub struct Kafka {
     /// `shutdown_grace`: how long commands in flight may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
     /// `consumer`: librdkafka properties for consumers (and administration), none that the promises rest on.
-    pub consumer: BTreeMap<String, String>,
+    pub consumer: Properties,
     /// `producer`: librdkafka properties for producers, none that the promises rest on.
-    pub producer: BTreeMap<String, String>,
+    pub producer: Properties,
+}
+
+/// librdkafka properties. Their Debug shows no secrets.
+#[derive(Clone, Default)]
+pub struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// Names and values, secrets among them: for a client's making.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
 }
 
 impl Kafka {
@@ -227,6 +248,14 @@ impl Config {
     /// # Errors
     /// All findings; a file that can't be read is one, too.
     pub fn load(path: &Path) -> Result<Self, Findings> {
+        Self::load_explained(path).map(|(config, _)| config)
+    }
+
+    /// The same, with each key's value and where it came from.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn load_explained(path: &Path) -> Result<(Self, Vec<Setting>), Findings> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Findings(vec![Finding {
                 key: "--config".into(),
@@ -238,7 +267,7 @@ impl Config {
         })?;
         // Variables that are not Unicode can't be ours: `vars` would panic on them.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self::parse(&text, environment)
+        Self::parse_explained(&text, environment)
     }
 
     /// Reads TOML with `environment` over it.
@@ -246,12 +275,23 @@ impl Config {
     /// # Errors
     /// All findings.
     pub fn parse(toml: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Findings> {
+        Self::parse_explained(toml, environment).map(|(config, _)| config)
+    }
+
+    /// The same, with each key's value and where it came from.
+    ///
+    /// # Errors
+    /// All findings.
+    pub fn parse_explained(
+        toml: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Setting>), Findings> {
         let file: toml::Table = toml::from_str(toml).map_err(|e| Findings(vec![not_toml(toml, &e)]))?;
-        let gathered = reader::Gathered::default();
+        let gathered = gathered::Gathered::default();
         let config = sections::config(reader::Section::root(file, environment, &gathered), &gathered);
-        match (config, gathered.into_findings()) {
-            (Some(config), findings) if findings.is_empty() => Ok(config),
-            (_, findings) => Err(Findings(findings)),
+        match (config, gathered.into_parts()) {
+            (Some(config), (settings, findings)) if findings.is_empty() => Ok((config, settings)),
+            (_, (_, findings)) => Err(Findings(findings)),
         }
     }
 

@@ -1,7 +1,9 @@
 //! librdkafka properties of `kafka.consumer` and `kafka.producer`: passed through as they are, but for those that the promises
 //! rest on. Names and values are checked against librdkafka itself.
 
-use super::reader::{Section, scalar};
+use super::reader::{Given, Section, scalar};
+use super::settings::AsToml as _;
+use super::{Properties, findings, secrets};
 use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
 
@@ -55,26 +57,44 @@ const RESERVED: &[(&[&str], &str, &str)] = &[
 ];
 
 const LEAVE: &str = "leaving it out";
+const KNOWN: &str = "a property that librdkafka knows, with a value that it takes";
 
 /// The properties of a table, checked; the environment's names with dots for underscores.
-pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -> BTreeMap<String, String> {
-    let mut properties = BTreeMap::new();
-    for (name, given) in table.take_all() {
-        let name = if given.variable.is_some() { dotted(&name) } else { name };
+pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -> Properties {
+    let mut properties = Properties::default();
+    let named = |(name, given): (String, Given)| (if given.variable.is_some() { dotted(&name) } else { name }, given);
+    // The environment's come last, and replace the file's.
+    for (name, given) in table.take_all().into_iter().map(named).collect::<BTreeMap<_, _>>() {
         let key = format!("{path}.{name}");
-        if let Some((_, reason, right)) = RESERVED.iter().find(|(names, _, _)| names.contains(&name.as_str())) {
-            let reason = format!("is set by the processor: {reason}");
-            parent.reject(&key, Some(&given), &reason, right);
-            continue;
-        }
-        match scalar(&given).and_then(|value| check(&name, &value).map(|()| value)) {
-            Ok(value) => drop(properties.insert(name, value)),
-            Err(reason) => {
-                parent.reject(&key, Some(&given), &reason, "a property that librdkafka knows, with a value that it takes");
+        match property(&name, &given, &parent.key(&key)) {
+            Ok((value, shown)) => {
+                parent.took(&key, &shown, given.source());
+                properties.0.insert(name, value);
             }
+            Err((reason, right)) => parent.reject(&key, Some(&given), &reason, &right),
         }
     }
     properties
+}
+
+/// Its value, and what is shown of it; or why it can't be given, and what would be right.
+fn property(name: &str, given: &Given, full_key: &str) -> Result<(String, String), (String, String)> {
+    if let Some((_, reason, right)) = RESERVED.iter().find(|(names, _, _)| names.contains(&name)) {
+        return Err((format!("is set by the processor: {reason}"), (*right).to_owned()));
+    }
+    let is_secret = secrets::is_secret_property(name);
+    let (value, shown) = if is_secret {
+        let secret = secrets::secret(given).map_err(|reason| (reason, secrets::right(full_key)))?;
+        (secret.expose().to_owned(), secrets::shown(given))
+    } else {
+        let value = scalar(given).map_err(|reason| (reason, KNOWN.to_owned()))?;
+        let shown = findings::shown(name, &value.as_toml());
+        (value, shown)
+    };
+    match check(name, &value) {
+        Ok(()) => Ok((value, shown)),
+        Err(reason) => Err((reason, KNOWN.to_owned())),
+    }
 }
 
 /// `session_timeout_ms` as `session.timeout.ms`: the names of variables can't have dots. `log_level` is spelt so.

@@ -5,8 +5,11 @@
 //! wanted the variable's value is that text; elsewhere it is read as TOML (`5`, `true`, `["a", "b"]`, `{ a = 1 }`), and lists may
 //! be written with commas (`a,b`).
 
+use super::Secret;
 use super::findings::{Finding, shown};
-use std::cell::RefCell;
+use super::gathered::Gathered;
+use super::secrets;
+use super::settings::{AsToml, Source};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -15,9 +18,6 @@ use std::time::Duration;
 const PREFIX: &str = "CRM__";
 const SEPARATOR: &str = "__";
 
-/// Below this likeness (Jaro-Winkler) a known key is no suggestion for an unknown one.
-const ALIKE: f64 = 0.85;
-
 /// A value and where it came from.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
@@ -25,45 +25,24 @@ pub(super) struct Given {
     pub variable: Option<String>,
 }
 
+impl Given {
+    pub fn source(&self) -> Source {
+        self.variable.clone().map_or(Source::File, Source::Variable)
+    }
+}
+
+/// The variable that overrides a key with its full path.
+pub(super) fn variable_of(key: &str) -> String {
+    // Properties of librdkafka have dots of their own, which a variable writes as single underscores.
+    let open = ["kafka.consumer.", "kafka.producer."].into_iter().find(|table| key.starts_with(table)).unwrap_or_default();
+    let path = open.replace('.', SEPARATOR) + &key[open.len()..].replace('.', if open.is_empty() { SEPARATOR } else { "_" });
+    format!("{PREFIX}{}", path.to_uppercase())
+}
+
 #[derive(Clone, Debug)]
 enum Node {
     Table(BTreeMap<String, Node>),
     Leaf(Given),
-}
-
-/// What reading gathers beside the values.
-#[derive(Default)]
-pub(super) struct Gathered {
-    findings: RefCell<Vec<Finding>>,
-    known: RefCell<Vec<String>>,
-    unknown: RefCell<Vec<(String, Given)>>,
-}
-
-impl Gathered {
-    /// Adds a finding.
-    pub fn add(&self, finding: Finding) {
-        self.findings.borrow_mut().push(finding);
-    }
-
-    /// True if nothing was found about `key`: a check across keys makes sense only for those.
-    pub fn is_sound(&self, key: &str) -> bool {
-        self.findings.borrow().iter().all(|f| f.key != key)
-    }
-
-    /// All findings, those about unknown keys last.
-    pub fn into_findings(self) -> Vec<Finding> {
-        let known = self.known.into_inner();
-        let unknown = self.unknown.into_inner().into_iter().map(|(key, given)| Finding {
-            value: Some(shown(&key, &given.value)),
-            variable: given.variable,
-            reason: "there is no such key".into(),
-            right: suggestion(&key, &known),
-            key,
-        });
-        let mut findings = self.findings.into_inner();
-        findings.extend(unknown);
-        findings
-    }
 }
 
 /// One table of the configuration, read key by key.
@@ -116,14 +95,55 @@ impl<'a> Section<'a> {
     }
 
     /// The value of `key` as `parse` takes it; None where it is missing, or wrong and now a finding.
-    pub fn optional<T, E: Display>(&mut self, key: &str, right: &str, parse: impl FnOnce(&Given) -> Result<T, E>) -> Option<T> {
-        self.gathered.known.borrow_mut().push(self.key(key));
-        let given = match self.entries.remove(key)? {
-            Node::Leaf(given) => given,
-            table @ Node::Table(_) => Given { value: value_of(table), variable: None },
-        };
+    pub fn optional<T: AsToml, E: Display>(
+        &mut self,
+        key: &str,
+        right: &str,
+        parse: impl FnOnce(&Given) -> Result<T, E>,
+    ) -> Option<T> {
+        let taken = self.take(key, right, parse);
+        if taken.is_none() {
+            self.gathered.took(self.key(key), None, Source::Default);
+        }
+        taken
+    }
+
+    /// The value of `key`, or `default`.
+    pub fn value<T: AsToml, E: Display>(
+        &mut self,
+        key: &str,
+        default: T,
+        right: &str,
+        parse: impl FnOnce(&Given) -> Result<T, E>,
+    ) -> T {
+        self.take(key, right, parse).unwrap_or_else(|| {
+            self.gathered.took(self.key(key), Some(default.as_toml().to_string()), Source::Default);
+            default
+        })
+    }
+
+    /// The secret under `key`; None as for [`Section::optional`].
+    pub fn secret(&mut self, key: &str) -> Option<Secret> {
+        let right = secrets::right(&self.key(key));
+        let given = self.given(key);
+        let secret = given.as_ref().and_then(|given| {
+            let parsed = secrets::secret(given);
+            parsed.map_err(|reason| self.reject(key, Some(given), &reason, &right)).ok()
+        });
+        let shown = given.filter(|_| secret.is_some()).map(|given| (secrets::shown(&given), given.source()));
+        let (value, source) = shown.map_or((None, Source::Default), |(value, source)| (Some(value), source));
+        self.gathered.took(self.key(key), value, source);
+        secret
+    }
+
+    /// The value of `key`, if it is there and `parse` takes it.
+    fn take<T: AsToml, E: Display>(&mut self, key: &str, right: &str, parse: impl FnOnce(&Given) -> Result<T, E>) -> Option<T> {
+        let given = self.given(key)?;
         match parse(&given) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                self.gathered.took(self.key(key), Some(value.as_toml().to_string()), given.source());
+                Some(value)
+            }
             Err(reason) => {
                 self.reject(key, Some(&given), &reason.to_string(), right);
                 None
@@ -131,9 +151,21 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The value of `key`, or `default`.
-    pub fn value<T, E: Display>(&mut self, key: &str, default: T, right: &str, parse: impl FnOnce(&Given) -> Result<T, E>) -> T {
-        self.optional(key, right, parse).unwrap_or(default)
+    fn given(&mut self, key: &str) -> Option<Given> {
+        Some(match self.entries.remove(key)? {
+            Node::Leaf(given) => given,
+            table @ Node::Table(_) => Given { value: value_of(table), variable: None },
+        })
+    }
+
+    /// True if nothing was found about `key`.
+    pub fn is_sound(&self, key: &str) -> bool {
+        self.gathered.is_sound(&self.key(key))
+    }
+
+    /// Tells of the value of a key in an open table, as it is shown.
+    pub fn took(&self, key: &str, shown: &str, source: Source) {
+        self.gathered.took(self.key(key), Some(shown.to_owned()), source);
     }
 
     /// All that is in a table whose keys are not ours, nested tables with their dots, the environment's last. A variable's
@@ -165,7 +197,7 @@ impl Drop for Section<'_> {
         for (key, node) in std::mem::take(&mut self.entries) {
             flatten(self.key(&key), node, &mut rest);
         }
-        self.gathered.unknown.borrow_mut().extend(rest);
+        self.gathered.unknown(rest);
     }
 }
 
@@ -307,17 +339,5 @@ fn value_of(node: Node) -> toml::Value {
     match node {
         Node::Leaf(given) => given.value,
         Node::Table(entries) => toml::Value::Table(entries.into_iter().map(|(key, node)| (key, value_of(node))).collect()),
-    }
-}
-
-/// The known key that `key` may have been meant to be: spelt alike, or of the same name in another table.
-fn suggestion(key: &str, known: &[String]) -> String {
-    let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    let elsewhere = known.iter().find(|k| name(k) == name(key));
-    let likeness = |k: &&String| strsim::jaro_winkler(k, key);
-    let alike = known.iter().filter(|k| likeness(k) > ALIKE).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match elsewhere.or(alike) {
-        Some(meant) => format!("{meant}, if that was meant"),
-        None => "leaving it out".into(),
     }
 }

@@ -1,11 +1,12 @@
 //! Reads each section of the configuration: which keys there are, their defaults, and what is right for them.
 
+use super::gathered::Gathered;
 use super::properties::properties;
-use super::reader::{Gathered, Given, Section, boolean, count, duration, list, scalar, text};
+use super::reader::{Given, Section, boolean, count, duration, list, scalar, text};
+use super::secrets;
+use super::settings::{AsToml as _, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
-use super::{
-    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, Secret, SerialConsistency, Store, Tls, Topics,
-};
+use super::{Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, SerialConsistency, Store, Tls, Topics};
 use crate::domain::update_customer_segment::SegmentCode;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,9 +35,9 @@ pub(super) fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Confi
 }
 
 fn segments(root: &mut Section<'_>) -> Vec<SegmentCode> {
-    let default = || DEFAULT_SEGMENTS.iter().filter_map(|s| SegmentCode::parse(s).ok()).collect();
+    let default = DEFAULT_SEGMENTS.iter().filter_map(|s| SegmentCode::parse(s).ok()).collect();
     let right = "a list of different codes of 1 to 64 characters, such as [\"RESIDENTIAL\", \"ENTERPRISE\"]";
-    let parsed = root.optional("segments", right, |given| {
+    root.value("segments", default, right, |given| {
         let codes = list(SegmentCode::parse)(given)?;
         if codes.is_empty() {
             return Err("must have at least one code".to_owned());
@@ -45,8 +46,7 @@ fn segments(root: &mut Section<'_>) -> Vec<SegmentCode> {
             Some((_, twice)) => Err(format!("has {:?} more than once", twice.as_str())),
             None => Ok(codes),
         }
-    });
-    parsed.unwrap_or_else(default)
+    })
 }
 
 fn kafka(mut section: Section<'_>, gathered: &Gathered) -> Kafka {
@@ -56,7 +56,8 @@ fn kafka(mut section: Section<'_>, gathered: &Gathered) -> Kafka {
         text(g).and_then(|t| servers(&t))
     });
     let group_id = s.value("group_id", "crm-processor".into(), "a name such as \"crm-processor\"", named);
-    let instance_id = s.optional("instance_id", "a name that is stable per slot, such as the pod's name", named);
+    let random = Uuid::new_v4().simple().to_string();
+    let instance_id = s.value("instance_id", random, "a name that is stable per slot, such as the pod's name", named);
     let topics = topics(s.section("topics"), gathered);
     let reply_topic_allow_list = reply_topics(s, &topics);
     let max_command_bytes = s.value("max_command_bytes", 1 << 20, "bytes, such as 1048576", count(1 << 10..=64 << 20));
@@ -75,7 +76,7 @@ fn kafka(mut section: Section<'_>, gathered: &Gathered) -> Kafka {
     Kafka {
         bootstrap_servers,
         group_id,
-        instance_id: instance_id.unwrap_or_else(|| Uuid::new_v4().simple().to_string()),
+        instance_id,
         topics,
         reply_topic_allow_list,
         max_command_bytes,
@@ -112,7 +113,7 @@ fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
 /// The allow-list; the default reply topic is allowed whether it is on it or not.
 fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
     let right = "a list of topics that may be written replies to, none of the processor's others";
-    let mut allowed = section.value("reply_topic_allow_list", Vec::new(), right, |given| {
+    let mut allowed = section.value("reply_topic_allow_list", vec![topics.replies.clone()], right, |given| {
         list(|name| {
             let name = topic(name)?;
             if [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
@@ -213,24 +214,34 @@ fn replication(store: &mut Section<'_>) -> BTreeMap<String, String> {
             _ => Err("must be a number of replicas between 1 and 255".into()),
         });
         match value {
-            Ok(value) => drop(options.insert(name, value)),
+            Ok(value) => {
+                store.took(&format!("replication.{name}"), &value.as_toml().to_string(), given.source());
+                options.insert(name, value);
+            }
             Err(reason) => store.reject(&format!("replication.{name}"), Some(&given), &reason, RIGHT),
         }
     }
-    options.entry("class".into()).or_insert_with(|| "NetworkTopologyStrategy".into());
-    if options.len() == 1 {
-        options.insert("replication_factor".into(), "3".into());
+    let class = (!options.contains_key("class")).then_some(("class", "NetworkTopologyStrategy"));
+    let factor = options.keys().all(|name| name == "class").then_some(("replication_factor", "3"));
+    for (name, value) in class.into_iter().chain(factor) {
+        let value = value.to_owned();
+        store.took(&format!("replication.{name}"), &value.as_toml().to_string(), Source::Default);
+        options.insert(name.to_owned(), value);
     }
     options
 }
 
 fn credentials(section: &mut Section<'_>) -> Option<Credentials> {
     let user = section.optional("user", "the user's name", text);
-    let password = section.optional("password", "the user's password", text).map(Secret::new);
+    let password = section.secret("password");
     match (user, password) {
         (Some(user), Some(password)) => Some(Credentials { user, password }),
         (Some(_), None) => {
-            section.reject("password", None, "is missing, and there is a user", "the user's password");
+            // If it was given, its own finding says what is wrong with it.
+            if section.is_sound("password") {
+                let right = secrets::right(&section.key("password"));
+                section.reject("password", None, "is missing, and there is a user", &right);
+            }
             None
         }
         (None, Some(_)) => {

@@ -51,8 +51,8 @@ fn the_file_of_the_contract_is_taken() {
     )
     .unwrap();
     assert_eq!(config.kafka.transactional_id(), "g-pod-3");
-    assert_eq!(config.kafka.consumer.get("session.timeout.ms").map(String::as_str), Some("6000"));
-    assert_eq!(config.kafka.producer.get("compression.type").map(String::as_str), Some("zstd"));
+    assert_eq!(config.kafka.consumer.get("session.timeout.ms"), Some("6000"));
+    assert_eq!(config.kafka.producer.get("compression.type"), Some("zstd"));
     assert_eq!(config.registry.url, "http://127.0.0.1:8081");
     assert!(matches!(config.store.backend, Backend::Embedded { path } if path == Path::new("/var/lib/crm")));
 }
@@ -91,8 +91,8 @@ fn each_key_can_be_overridden_by_a_variable() {
     assert_eq!(config.kafka.reply_topic_allow_list, ["r1", "r2", "crm.replies"]);
     assert_eq!((config.kafka.max_in_flight, config.kafka.group_id.as_str()), (7, "12"));
     assert_eq!(config.kafka.topics.dlq, "dead");
-    assert_eq!(config.kafka.consumer.get("session.timeout.ms").map(String::as_str), Some("9000"));
-    assert_eq!(config.kafka.consumer.get("fetch.min.bytes").map(String::as_str), Some("2"));
+    assert_eq!(config.kafka.consumer.get("session.timeout.ms"), Some("9000"));
+    assert_eq!(config.kafka.consumer.get("fetch.min.bytes"), Some("2"));
     assert_eq!(config.store.request_timeout, Duration::from_secs(1));
     let Backend::Cql(cql) = config.store.backend else { panic!("cql") };
     let replication: Vec<_> = cql.replication.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -170,12 +170,12 @@ fn each_wrong_value_is_a_finding_under_its_key() {
 #[test]
 fn all_findings_come_at_once_and_name_the_variable_that_gave_them() {
     let findings = parse(
-        "[kafka]\nmax_in_flight = 0\nbootstrap_server = \"k:1\"\n[registry]\npassword = \"hunter2\"",
+        "[kafka]\nmax_in_flight = 0\nbootstrap_server = \"k:1\"\n[registry]\nurl = \"http://me:hunter2@r\"",
         &[("CRM__STORE__KIND", "mongo"), ("CRM__KAFKA__MAX_QUEUED", "many")],
     )
     .unwrap_err();
     let keys: Vec<_> = findings.0.iter().map(|f| f.key.as_str()).collect();
-    assert_eq!(keys, ["kafka.max_in_flight", "kafka.max_queued", "registry.user", "store.kind", "kafka.bootstrap_server"]);
+    assert_eq!(keys, ["kafka.max_in_flight", "kafka.max_queued", "registry.url", "store.kind", "kafka.bootstrap_server"]);
     let text = findings.to_string();
     assert!(text.contains("(from CRM__STORE__KIND)"), "{text}");
     assert!(text.contains("kafka.bootstrap_servers, if that was meant"), "{text}");
@@ -191,5 +191,128 @@ fn an_unknown_key_is_suggested_its_place() {
     ] {
         let findings = parse(toml, &[]).expect_err(toml);
         assert!(findings.0[0].right.starts_with(meant), "{toml}: {}", findings.0[0].right);
+    }
+}
+
+#[test]
+fn a_variable_for_no_key_is_a_finding_with_a_suggestion() {
+    for (variable, meant) in [
+        ("CRM__KAFKA__GRUOP_ID", "CRM__KAFKA__GROUP_ID"),
+        ("CRM__STORE__PASSWD", "CRM__STORE__PASSWORD"),
+        ("CRM__KEYSPACE", "CRM__STORE__KEYSPACE"),
+        ("CRM__STORE__TLS_ENABLED", "CRM__STORE__TLS__ENABLED"),
+    ] {
+        let findings = parse("", &[(variable, "hunter2")]).expect_err(variable);
+        assert_eq!(findings.0.len(), 1, "{findings}");
+        assert_eq!(findings.0[0].variable.as_deref(), Some(variable));
+        assert!(findings.0[0].right.starts_with(meant), "{variable}: {}", findings.0[0].right);
+    }
+}
+
+/// Each key that is a secret, with the variable for it, and what must stand beside it.
+const SECRETS: [(&str, &str, &str); 5] = [
+    ("registry", "password", "user = \"u\"\n"),
+    ("store", "password", "user = \"u\"\n"),
+    ("kafka.consumer", "\"sasl.password\"", ""),
+    ("kafka.producer", "\"sasl.password\"", ""),
+    ("kafka.producer", "\"ssl.key.password\"", ""),
+];
+
+fn variable_for(section: &str, key: &str) -> String {
+    format!("CRM__{}__{}", section.replace('.', "__"), key.trim_matches('"').replace('.', "_")).to_uppercase()
+}
+
+/// What was read of a secret.
+fn exposed(config: &Config, section: &str, key: &str) -> String {
+    let password = |credentials: &Option<Credentials>| credentials.as_ref().map(|c| c.password.expose().to_owned());
+    let property = |properties: &Properties| properties.get(key.trim_matches('"')).map(ToOwned::to_owned);
+    let found = match (section, &config.store.backend) {
+        ("registry", _) => password(&config.registry.credentials),
+        ("kafka.consumer", _) => property(&config.kafka.consumer),
+        ("kafka.producer", _) => property(&config.kafka.producer),
+        (_, Backend::Cql(cql)) => password(&cql.credentials),
+        (_, Backend::Embedded { .. }) => None,
+    };
+    found.unwrap_or_else(|| panic!("there is no {section}.{key}"))
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_the_way_out_is_named() {
+    for (section, key, beside) in SECRETS {
+        let findings = parse(&format!("[{section}]\n{beside}{key} = \"hunter2\""), &[]).expect_err(section);
+        let text = findings.to_string();
+        assert_eq!(findings.0.len(), 1, "{text}");
+        assert!(text.contains("must not stand in this file") && text.contains("file:PATH"), "{text}");
+        assert!(text.contains(&variable_for(section, key)), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_comes_from_the_environment_or_from_a_file_and_is_shown_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let path = path.display();
+    for (section, key, beside) in SECRETS {
+        let (variable, user) = (variable_for(section, key), format!("[{section}]\n{beside}"));
+        for (toml, value) in [
+            (format!("{user}{key} = \"file:{path}\""), None),
+            (user.clone(), Some("hunter2".to_owned())),
+            (user.clone(), Some(format!("file:{path}"))),
+            (format!("{user}{key} = \"file:/no/such/file\""), Some("hunter2".to_owned())),
+        ] {
+            let environment = value.clone().map(|value| (variable.clone(), value));
+            let (config, settings) = Config::parse_explained(&toml, environment).unwrap_or_else(|e| panic!("{toml}: {e}"));
+            assert_eq!(exposed(&config, section, key), "hunter2", "{toml}, {value:?}");
+            let shown = format!("{config:?} {settings:?}");
+            assert!(!shown.contains("hunter2") && shown.contains("***"), "{toml}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_secret_is_a_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat((64 << 10) + 1);
+    for (name, contents, reason) in [
+        ("empty", Some("\n".as_bytes()), "is empty"),
+        ("bytes", Some(&[0xff, 0xfe][..]), "no UTF-8"),
+        ("large", Some(large.as_bytes()), "more than 65536"),
+        ("missing", None, "can't be read"),
+    ] {
+        let path = folder.path().join(name);
+        if let Some(contents) = contents {
+            std::fs::write(&path, contents).unwrap();
+        }
+        let findings = parse(&format!("[store]\nuser = \"u\"\npassword = \"file:{}\"", path.display()), &[]).expect_err(name);
+        let text = findings.to_string();
+        assert!(findings.0.len() == 1 && text.contains(reason) && text.contains(&path.display().to_string()), "{name}: {text}");
+    }
+}
+
+#[test]
+fn each_value_is_shown_with_its_source() {
+    let toml = "segments = [\"A\"]\n[kafka.consumer]\n\"session.timeout.ms\" = 9000\n[store]\noutcome_retention = \"2d\"";
+    let environment = [("CRM__KAFKA__GROUP_ID", "g"), ("CRM__REGISTRY__USER", "u"), ("CRM__REGISTRY__PASSWORD", "hunter2")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (_, settings) = Config::parse_explained(toml, environment).unwrap();
+    let variable = |name: &str| Source::Variable(name.into());
+    for (key, value, source) in [
+        ("segments", Some("[\"A\"]"), Source::File),
+        ("kafka.group_id", Some("\"g\""), variable("CRM__KAFKA__GROUP_ID")),
+        ("kafka.max_in_flight", Some("256"), Source::Default),
+        ("kafka.topics.dlq", Some("\"crm.commands.dlq\""), Source::Default),
+        ("kafka.consumer.session.timeout.ms", Some("\"9000\""), Source::File),
+        ("registry.password", Some("***"), variable("CRM__REGISTRY__PASSWORD")),
+        ("registry.ca_file", None, Source::Default),
+        ("store.outcome_retention", Some("\"2days\""), Source::File),
+        ("kafka.reply_topic_allow_list", Some("[\"crm.replies\"]"), Source::Default),
+        ("store.replication.replication_factor", Some("\"3\""), Source::Default),
+        ("store.tls.verify_hostname", Some("true"), Source::Default),
+        ("admin.listen", Some("\"127.0.0.1:9464\""), Source::Default),
+    ] {
+        let setting = settings.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key} in {settings:#?}"));
+        assert_eq!((setting.value.as_deref(), &setting.source), (value, &source), "{key}");
     }
 }

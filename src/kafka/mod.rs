@@ -1,11 +1,12 @@
 //! Kafka, the I/O of the stream: a thread that consumes the command topic ([`consumer`]), a thread that publishes in
-//! transactions ([`publisher`]), and what is known of the reply topics ([`reply_topics`]). What to do is decided by
-//! `flow`; here it is done.
+//! transactions ([`publisher`]), what is known of the reply topics ([`reply_topics`]), and what a client may do
+//! ([`rights`]). What to do is decided by `flow`; here it is done.
 
 pub mod consumer;
 pub mod publisher;
 mod refusals;
 pub mod reply_topics;
+pub mod rights;
 
 use crate::config;
 use crate::flow::Position;
@@ -125,7 +126,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
         .set("statistics.interval.ms", "1000");
-    config.extend(kafka.consumer.iter().map(|(k, v)| (k.clone(), v.clone())));
+    config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("group.id", &kafka.group_id)
@@ -151,7 +152,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("topic.metadata.propagation.max.ms", "1000")
         // The broker's limits decide, topic by topic: the DLQ takes whatever the command topic took.
         .set("message.max.bytes", "1000000000");
-    config.extend(kafka.producer.iter().map(|(k, v)| (k.clone(), v.clone())));
+    config.extend(kafka.producer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("transactional.id", format!("{}-{}", kafka.group_id, kafka.instance_id))

@@ -13,29 +13,6 @@ fn config(toml: &str, environment: Vec<(String, String)>) -> Config {
 }
 
 #[test]
-fn the_example_configuration_shows_the_defaults() {
-    // The instance id is random.
-    let same_slot = || vec![("CRM__KAFKA__INSTANCE_ID".to_owned(), "0".to_owned())];
-    let example = config(&file("crm-processor.toml"), same_slot());
-    assert_eq!(format!("{example:#?}"), format!("{:#?}", config("", same_slot())));
-}
-
-#[test]
-fn the_commented_keys_of_the_example_configuration_exist() {
-    let example = file("crm-processor.toml");
-    let uncommented = example.lines().map(|line| match line.strip_prefix("# ") {
-        // A file that is not there, and a random name, are findings of their own.
-        Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase() || c == '"') && key.contains(" = ") => {
-            if key.contains("_file = ") { String::new() } else { key.to_owned() }
-        }
-        _ => line.to_owned(),
-    });
-    let uncommented: Vec<String> = uncommented.collect();
-    config(&uncommented.join("\n"), Vec::new());
-    assert!(uncommented.iter().any(|line| line.starts_with("local_datacenter")), "nothing was uncommented");
-}
-
-#[test]
 fn the_variables_of_the_compose_file_exist() {
     let compose = file("compose.yaml");
     let variables = compose.lines().filter_map(|line| line.trim().split_once(": ")).filter(|(name, _)| name.starts_with("CRM__"));

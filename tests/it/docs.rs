@@ -5,7 +5,7 @@ use crm_processor::domain::rejection::Rejection;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -14,6 +14,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/metrics.md",
     "docs/reliability.md",
     "docs/runbook.md",
+    "docs/security.md",
 ];
 
 fn root() -> &'static Path {

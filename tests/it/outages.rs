@@ -6,7 +6,6 @@ use crate::ledger::Ledger;
 use crate::world::World;
 use crate::{registry, servers};
 use serde_json::json;
-use std::time::Duration;
 use toml::{Table, Value};
 
 fn set(config: &mut Table, section: &str, key: &str, value: impl Into<Value>) {
@@ -179,16 +178,7 @@ impl Moody {
                 if let Some(status) = failure {
                     return (StatusCode::from_u16(status).expect("is a status"), "not now".to_owned());
                 }
-                let url = format!("{}{}", registry::url(), request.uri());
-                let (parts, body) = request.into_parts();
-                let body = axum::body::to_bytes(body, 1 << 20).await.expect("is small");
-                let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
-                let mut forwarded = client.request(parts.method, url).body(body);
-                if let Some(kind) = parts.headers.get("content-type") {
-                    forwarded = forwarded.header("content-type", kind);
-                }
-                let response = forwarded.send().await.expect("the registry is up");
-                (response.status(), response.text().await.expect("the registry is up"))
+                registry::forward(request).await
             }
         };
         let router = axum::Router::new().fallback(answer);

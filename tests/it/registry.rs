@@ -117,6 +117,21 @@ fn schema_by_id(id: u32) -> Arc<Schema> {
     schema
 }
 
+/// Asks the registry what somebody else's registry was asked.
+pub async fn forward(request: axum::extract::Request) -> (axum::http::StatusCode, String) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let url = format!("{}{}", url(), request.uri());
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("is small");
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+    let mut forwarded = client.request(parts.method, url).body(body);
+    if let Some(kind) = parts.headers.get("content-type") {
+        forwarded = forwarded.header("content-type", kind);
+    }
+    let response = forwarded.send().await.expect("the registry is up");
+    (response.status(), response.text().await.expect("the registry is up"))
+}
+
 /// Status and body of a GET; status 0 where nobody answers: who is frozen does not either.
 pub fn get(url: &str) -> (u16, String) {
     const PATIENCE: Duration = Duration::from_secs(10);

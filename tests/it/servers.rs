@@ -21,9 +21,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub mod own;
+pub mod secured;
 
 /// Between the choice of a port and its use somebody else may take it: hence some tries.
 const TRIES: usize = 3;
+/// The name of its folder, and its pom.
+const KAFKA: (&str, &str) = ("kafka-4.1.0", include_str!("servers/kafka.pom.xml"));
 /// Writes are on the disk some time after they are acknowledged: quick, and no test kills this one.
 const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
 
@@ -40,7 +43,8 @@ pub fn cassandra() -> Option<&'static str> {
     static CASSANDRA: OnceLock<Server> = OnceLock::new();
     CASSANDRA
         .get_or_init(|| {
-            Server::from_environment("CRM_TEST_CQL").unwrap_or_else(|| Server::start("Cassandra", || prepare_cassandra(PERIODIC)))
+            Server::from_environment("CRM_TEST_CQL")
+                .unwrap_or_else(|| Server::start("Cassandra", || prepare_cassandra(PERIODIC, &[])))
         })
         .address()
 }
@@ -179,10 +183,15 @@ impl Prepared {
 }
 
 fn prepare_kafka() -> Result<Prepared, NoStart> {
-    let lib = jars("kafka-4.1.0", include_str!("servers/kafka.pom.xml"))?;
+    prepare_kafka_as(ToOwned::to_owned, &[], has_brokers)
+}
+
+/// `adjust` changes its properties, `format_args` are given when its storage is formatted, and `up` whether one at this address answers.
+fn prepare_kafka_as(adjust: impl Fn(&str) -> String, format_args: &[&str], up: fn(&str) -> bool) -> Result<Prepared, NoStart> {
+    let lib = jars(KAFKA.0, KAFKA.1)?;
     let (port, controller_port) = (free_port(), free_port());
     let dir = scratch("kafka");
-    let properties = include_str!("servers/kafka.properties")
+    let properties = adjust(include_str!("servers/kafka.properties"))
         .replace("@PORT@", &port.to_string())
         .replace("@CONTROLLER_PORT@", &controller_port.to_string())
         .replace("@DATA@", &dir.join("data").display().to_string());
@@ -192,11 +201,15 @@ fn prepare_kafka() -> Result<Prepared, NoStart> {
     let mut java = Command::new("java");
     java.arg(format!("-Dlog4j.configuration=file:{}", log4j.display())).arg("-cp").arg(lib.join("*"));
     let mut format = Command::new("java");
-    format.args(java.get_args()).args(["kafka.tools.StorageTool", "format", "-t", "Y3JtLXByb2Nlc3Nvci10ZQ", "-c"]).arg(&config);
+    format
+        .args(java.get_args())
+        .args(["kafka.tools.StorageTool", "format", "-t", "Y3JtLXByb2Nlc3Nvci10ZQ", "-c"])
+        .arg(&config)
+        .args(format_args);
     finish(&mut format).map_err(NoStart::Failed)?;
     java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"]).arg(&config);
     let log = log_dir().join(format!("kafka-{port}.log"));
-    Ok(Prepared { name: "Kafka", address: format!("127.0.0.1:{port}"), command: java, dir, log, up: has_brokers })
+    Ok(Prepared { name: "Kafka", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
 }
 
 fn has_brokers(address: &str) -> bool {
@@ -208,21 +221,22 @@ fn has_brokers(address: &str) -> bool {
             .is_ok_and(|client| client.fetch_metadata(None, Duration::from_secs(5)).is_ok_and(|m| !m.brokers().is_empty()))
 }
 
-/// `commitlog` is how it makes writes durable, as cassandra.yaml says it.
-fn prepare_cassandra(commitlog: &str) -> Result<Prepared, NoStart> {
+/// `settings` is how it makes writes durable, as cassandra.yaml says it, with what else is not as usual there; `options` are
+/// the JVM's.
+fn prepare_cassandra(settings: &str, options: &[&str]) -> Result<Prepared, NoStart> {
     let lib = jars("cassandra-5.0.5", include_str!("servers/cassandra.pom.xml"))?;
     let (port, storage_port) = (free_port(), free_port());
     let dir = scratch("cassandra");
     let yaml = include_str!("servers/cassandra.yaml")
         .replace("@PORT@", &port.to_string())
         .replace("@STORAGE_PORT@", &storage_port.to_string())
-        .replace("@COMMITLOG@", commitlog)
+        .replace("@SETTINGS@", settings)
         .replace("@DATA@", &dir.join("data").display().to_string());
     let config = write(&dir, "cassandra.yaml", &yaml);
 
     let mut java = Command::new("java");
     java.args(["-Xms512m", "-Xmx1g", "-XX:+UseSerialGC"]).args(include_str!("servers/cassandra.options").split_whitespace());
-    java.arg(format!("-Dcassandra.config=file:{}", config.display()));
+    java.args(options).arg(format!("-Dcassandra.config=file:{}", config.display()));
     java.arg(format!("-Dcassandra.storagedir={}", dir.join("data").display()));
     java.args([
         "-Dcassandra-foreground=yes",
@@ -249,6 +263,11 @@ fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool
         crate::pause();
     }
     Ok(())
+}
+
+/// The folder with the jars of Kafka, its tools among them. None: as below.
+pub fn kafka_jars() -> Option<PathBuf> {
+    jars_or_skip(KAFKA.0, KAFKA.1)
 }
 
 /// The folder with the jars of a pom. None: the caller is to return, the reason has been printed.

@@ -134,13 +134,8 @@ impl World {
 
     /// The same with environment variables, such as `FAILPOINTS`.
     pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
-        let port = servers::free_port();
-        let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
-        run.args(["run", "--config"]).arg(&self.config);
-        run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
-        run.envs(environment.iter().copied());
         let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
-        Processor { process: Mutex::new(Guarded::spawn(&run, &log, None)), admin: format!("http://127.0.0.1:{port}") }
+        Processor::start(&self.config, &log, instance_id, environment)
     }
 
     /// Runs a subcommand of the binary to its end, with `--config` of this installation.
@@ -281,6 +276,16 @@ pub struct Processor {
 }
 
 impl Processor {
+    /// Starts `run` with a configuration, an `instance_id` and environment variables, and does not wait.
+    pub fn start(config: &Path, log: &Path, instance_id: &str, environment: &[(&str, &str)]) -> Self {
+        let port = servers::free_port();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+        run.args(["run", "--config"]).arg(config);
+        run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
+        run.envs(environment.iter().copied());
+        Self { process: Mutex::new(Guarded::spawn(&run, log, None)), admin: format!("http://127.0.0.1:{port}") }
+    }
+
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         self.process().signal(name);
@@ -473,7 +478,13 @@ impl std::fmt::Display for Finished {
 
 /// Runs the binary to its end.
 pub fn run_cli(args: &[&str]) -> Finished {
-    let output = Command::new(env!("CARGO_BIN_EXE_crm-processor")).args(args).output().expect("the binary was built");
+    run_cli_with(args, &[])
+}
+
+/// The same with environment variables.
+pub fn run_cli_with(args: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    let output = command.args(args).envs(environment.iter().copied()).output().expect("the binary was built");
     let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -157,6 +157,15 @@ impl TlsOptions {
                 trusted.add_cert(certificate).map_err(|e| at_path(&e))?;
             }
             builder.set_cert_store(trusted.build());
+        } else {
+            // Where our own OpenSSL looks there is nothing: it is linked statically, and was configured elsewhere.
+            let system = openssl_probe::probe();
+            if let Some(file) = &system.cert_file {
+                builder.set_ca_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
+            }
+            for folder in &system.cert_dir {
+                builder.load_verify_locations(None, Some(folder)).map_err(|e| format!("{}: {e}", folder.display()))?;
+            }
         }
         if let Some(path) = &self.cert {
             builder.set_certificate_chain_file(path).map_err(|e| format!("{}: {e}", path.display()))?;

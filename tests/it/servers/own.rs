@@ -24,10 +24,10 @@ impl OwnServer {
 
     /// A Cassandra that has each write on its disk before it acknowledges it: one node that is killed loses nothing then.
     pub fn cassandra() -> Option<Self> {
-        Self::start(|| prepare_cassandra("commitlog_sync: batch"))
+        Self::start(|| prepare_cassandra("commitlog_sync: batch", &[]))
     }
 
-    fn start(prepare: impl Fn() -> Result<Prepared, NoStart>) -> Option<Self> {
+    pub(super) fn start(prepare: impl Fn() -> Result<Prepared, NoStart>) -> Option<Self> {
         let mut failures = Vec::new();
         for _ in 0..TRIES {
             let started = prepare().and_then(|prepared| Ok((prepared.start(None)?, prepared)));

@@ -1,0 +1,113 @@
+//! Whether the brokers let `run` do what it does: asked, not tried. The one thing that can't be asked about is the
+//! transactional id; so a producer says that it is there, under an id that no process uses.
+
+use super::List;
+use crate::cli::reach::Probe;
+use crate::cli::topics::{self, Cluster, TIMEOUT};
+use crate::config::{Config, Kafka, Properties};
+use crate::kafka::rights::{self, Right};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::Producer as _;
+
+/// Something that `run` needs, and how the administrator's tool names it.
+struct Need {
+    right: Right,
+    on: &'static str,
+    name: String,
+}
+
+/// Says of each right that `run` needs of Kafka whether it is there.
+pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
+    let kafka = config.kafka.clone();
+    let admin = cluster.admin.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let as_consumer = missing(consumer_needs(&kafka), &kafka.consumer, |need| match need.on {
+            "group" => rights::on_group(admin.inner(), &need.name),
+            _ => rights::on_topic(admin.inner(), &need.name),
+        });
+        let as_producer = producer(&kafka).map_or_else(
+            |error| vec![format!("{error:#}")],
+            |producer| {
+                let mut findings = missing(producer_needs(&kafka), &kafka.producer, |need| {
+                    rights::on_topic(producer.producer().client(), &need.name)
+                });
+                findings.extend(transactional_id(&kafka, producer.producer().init_transactions(TIMEOUT)));
+                findings
+            },
+        );
+        [as_consumer, as_producer]
+    });
+    let found = found.await.unwrap_or_else(|bug| [vec![bug.to_string()], Vec::new()]);
+    let good = ["Read on the command topic and the group", "Write on the other topics and the transactional id"];
+    for (findings, good) in found.iter().zip(good) {
+        for finding in findings {
+            list.finding("rights", finding);
+        }
+        if findings.is_empty() {
+            list.ok("rights", good);
+        }
+    }
+}
+
+fn consumer_needs(kafka: &Kafka) -> Vec<Need> {
+    vec![
+        Need { right: Right::Read, on: "topic", name: kafka.topics.commands.clone() },
+        Need { right: Right::Read, on: "group", name: kafka.group_id.clone() },
+    ]
+}
+
+fn producer_needs(kafka: &Kafka) -> Vec<Need> {
+    let topics = [&kafka.topics.transactions, &kafka.topics.dlq].into_iter().chain(&kafka.reply_topic_allow_list);
+    topics.map(|name| Need { right: Right::Write, on: "topic", name: name.clone() }).collect()
+}
+
+/// Findings about what is not allowed. What is missing altogether is said elsewhere.
+fn missing(
+    needs: Vec<Need>,
+    properties: &Properties,
+    ask: impl Fn(&Need) -> Result<Vec<Right>, RDKafkaErrorCode>,
+) -> Vec<String> {
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
+    let finding = |need: Need| match ask(&need) {
+        Ok(rights) if rights.contains(&need.right) => None,
+        Ok(_) | Err(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
+            Some(not_allowed(&format!("{:?}", need.right), need.on, &need.name, properties))
+        }
+        Err(UnknownTopic | UnknownTopicOrPartition) => None,
+        Err(code) => Some(format!("{} {}: what is allowed can't be asked: {code}", need.on, need.name)),
+    };
+    needs.into_iter().filter_map(finding).collect()
+}
+
+fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> String {
+    let user = properties.get("sasl.username").unwrap_or("NAME");
+    format!(
+        "no right to {right} {on} {name}; an administrator grants it: kafka-acls.sh --add --allow-principal User:{user} \
+         --operation {right} --{} {name} (docs/security.md has all that is needed)",
+        on.replace(' ', "-")
+    )
+}
+
+/// A producer that has found its brokers. It has a slot of its own: nobody is fenced.
+fn producer(kafka: &Kafka) -> anyhow::Result<Probe> {
+    let mut config = topics::client_config(kafka, &kafka.producer);
+    config.set("transactional.id", checked_id(kafka));
+    let probe = Probe::new(config)?;
+    probe.reach(kafka, "kafka.producer")?;
+    Ok(probe)
+}
+
+fn checked_id(kafka: &Kafka) -> String {
+    format!("{}-check", kafka.transactional_id())
+}
+
+fn transactional_id(kafka: &Kafka, said: KafkaResult<()>) -> Option<String> {
+    match said {
+        Ok(()) => None,
+        Err(KafkaError::Transaction(e)) if e.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
+            let prefix = format!("{}- --resource-pattern-type prefixed", kafka.group_id);
+            Some(not_allowed("Write", "transactional id", &prefix, &kafka.producer))
+        }
+        Err(error) => Some(format!("transactional id {}: {error}", checked_id(kafka))),
+    }
+}

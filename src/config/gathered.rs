@@ -1,0 +1,69 @@
+//! What reading a configuration gathers beside the values: findings, the settings as they took effect, and keys that nobody
+//! asked for, which are findings, too, each with the key that may have been meant.
+
+use super::findings::{Finding, shown};
+use super::reader::{Given, variable_of};
+use super::settings::{Setting, Source};
+use std::cell::RefCell;
+
+/// Below this likeness (Jaro-Winkler) a known key is no suggestion for an unknown one.
+const ALIKE: f64 = 0.85;
+
+/// What reading gathers beside the values.
+#[derive(Default)]
+pub(super) struct Gathered {
+    findings: RefCell<Vec<Finding>>,
+    settings: RefCell<Vec<Setting>>,
+    unknown: RefCell<Vec<(String, Given)>>,
+}
+
+impl Gathered {
+    /// Adds a finding.
+    pub fn add(&self, finding: Finding) {
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// There is such a key, and this is its value.
+    pub fn took(&self, key: String, value: Option<String>, source: Source) {
+        self.settings.borrow_mut().push(Setting { key, value, source });
+    }
+
+    /// Nobody asked for this.
+    pub fn unknown(&self, rest: Vec<(String, Given)>) {
+        self.unknown.borrow_mut().extend(rest);
+    }
+
+    /// True if nothing was found about `key`: a check across keys makes sense only for those.
+    pub fn is_sound(&self, key: &str) -> bool {
+        self.findings.borrow().iter().all(|f| f.key != key)
+    }
+
+    /// All settings, in the order in which they were read, and all findings, those about unknown keys last.
+    pub fn into_parts(self) -> (Vec<Setting>, Vec<Finding>) {
+        let settings = self.settings.into_inner();
+        let unknown = self.unknown.into_inner().into_iter().map(|(key, given)| Finding {
+            value: Some(shown(&key, &given.value)),
+            right: suggestion(&key, &settings, given.variable.is_some()),
+            variable: given.variable,
+            reason: "there is no such key".into(),
+            key,
+        });
+        let mut findings = self.findings.into_inner();
+        findings.extend(unknown);
+        (settings, findings)
+    }
+}
+
+/// The known key that `key` may have been meant to be: spelt alike, or of the same name in another table.
+fn suggestion(key: &str, known: &[Setting], as_variable: bool) -> String {
+    let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let known = || known.iter().map(|setting| setting.key.as_str());
+    let elsewhere = known().find(|k| name(k) == name(key));
+    let likeness = |k: &str| strsim::jaro_winkler(k, key);
+    let alike = known().filter(|k| likeness(k) > ALIKE).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match elsewhere.or(alike) {
+        Some(meant) if as_variable => format!("{}, if that was meant", variable_of(meant)),
+        Some(meant) => format!("{meant}, if that was meant"),
+        None => "leaving it out".into(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Secrets never stand in the configuration's file: it is copied, shown and checked in. There `file:PATH` names a file that
+//! holds one, as Kubernetes and systemd mount them; a variable of the environment holds one itself, or says `file:PATH`, too.
+
+use super::findings::is_secret;
+use super::reader::{Given, text, variable_of};
+use super::{Properties, Secret};
+use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+
+/// How a secret begins that is in a file.
+const FILE: &str = "file:";
+/// Keys and passwords have a few KiB; more is the wrong file.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// librdkafka's properties that are secrets by themselves. (Those that name files aren't.)
+const PROPERTIES: [&str; 8] = [
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+];
+
+/// Whether a property of librdkafka must be given as a secret.
+pub(super) fn is_secret_property(name: &str) -> bool {
+    PROPERTIES.contains(&name)
+}
+
+/// What is right for the secret under a key with its full path.
+pub(super) fn right(key: &str) -> String {
+    format!("\"file:PATH\" with the path of a file that holds it, or the variable {}", variable_of(key))
+}
+
+/// The secret that was given, or why it can't be taken.
+pub(super) fn secret(given: &Given) -> Result<Secret, String> {
+    let text = text(given)?;
+    match text.strip_prefix(FILE) {
+        Some(path) => from_file(Path::new(path)),
+        None if given.variable.is_some() => Ok(Secret::new(text)),
+        None => Err("is a secret, which must not stand in this file".into()),
+    }
+}
+
+/// What may be shown of a secret as it was given: the name of its file.
+pub(super) fn shown(given: &Given) -> String {
+    given.value.as_str().filter(|text| text.starts_with(FILE)).unwrap_or("***").to_owned()
+}
+
+/// The whole file, without the line end that editors leave.
+fn from_file(path: &Path) -> Result<Secret, String> {
+    let unreadable = |reason: &dyn fmt::Display| format!("{} can't be read: {reason}", path.display());
+    let file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unreadable(&format!("it has more than {MAX_BYTES} bytes")));
+    }
+    // Without the error: it shows bytes.
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(&"it is no UTF-8 text"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(unreadable(&"it is empty")),
+        text => Ok(Secret::new(text)),
+    }
+}
+
+/// Without the values of secrets.
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
+        f.debug_map().entries(shown).finish()
+    }
+}

@@ -1,0 +1,79 @@
+//! The annotated configuration, `deploy/crm-processor.toml`, and the program know the same keys with the same defaults.
+
+use crm_processor::config::{Config, Setting, Source};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Random by default.
+const RANDOM: &str = "kafka.instance_id";
+
+fn annotated() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/crm-processor.toml");
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn settings(toml: &str) -> BTreeMap<String, Setting> {
+    let (_, settings) = Config::parse_explained(toml, []).unwrap_or_else(|findings| panic!("{findings}"));
+    settings.into_iter().map(|setting| (setting.key.clone(), setting)).collect()
+}
+
+/// The key that a line is about, commented or not: `# key = value`.
+fn is_key(line: &str) -> bool {
+    let line = line.strip_prefix("# ").unwrap_or(line);
+    line.starts_with(|c: char| c.is_ascii_lowercase() || c == '"')
+        && line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+}
+
+/// With all keys, and files that are there.
+fn uncommented(folder: &Path) -> String {
+    let file = folder.join("any").display().to_string();
+    std::fs::write(&file, "anything").expect("there is room");
+    let line = |line: &str| {
+        let line = if is_key(line) { line.strip_prefix("# ").unwrap_or(line) } else { line };
+        match line.split_once(" = ") {
+            Some((key, value)) if value.starts_with("\"file:") => format!("{key} = \"file:{file}\""),
+            Some((key, _)) if key.ends_with("_file") => format!("{key} = \"{file}\""),
+            // Files of keys go with TLS alone.
+            Some(("enabled", _)) => "enabled = true".to_owned(),
+            _ => line.to_owned(),
+        }
+    };
+    annotated().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_annotated_configuration_has_every_key_that_there_is_and_no_other() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let given = settings(&uncommented(folder.path()));
+    let there: BTreeSet<_> = given.values().filter(|s| s.source == Source::File).map(|s| &s.key).collect();
+    let known = settings("");
+    let missing: Vec<_> = known.keys().filter(|key| !there.contains(key)).collect();
+    assert!(missing.is_empty(), "deploy/crm-processor.toml does not tell of {missing:?}");
+    assert!(known.len() > 35 && known.contains_key("store.tls.ca_file"), "{known:#?}");
+}
+
+#[test]
+fn the_annotated_configuration_shows_the_defaults() {
+    let (given, defaults) = (settings(&annotated()), settings(""));
+    for (key, default) in defaults.iter().filter(|(key, _)| *key != RANDOM) {
+        let shown = &given[key];
+        let expected = if default.value.is_some() { Source::File } else { Source::Default };
+        assert_eq!((&shown.value, &shown.source), (&default.value, &expected), "{key}: what has a default is shown with it");
+    }
+    let more: Vec<_> = given.keys().filter(|key| !defaults.contains_key(*key)).collect();
+    assert!(more.is_empty(), "{more:?} have no default, and must stand behind a #");
+}
+
+#[test]
+fn each_key_of_the_annotated_configuration_is_explained() {
+    let text = annotated();
+    let mut explained = false;
+    for line in text.lines() {
+        if is_key(line) {
+            assert!(explained || line.contains("  # "), "nothing is said about {line}");
+        } else {
+            // A comment holds for all keys up to the next empty line; what a section is for holds for its first ones.
+            explained = line.starts_with('#') || (explained && line.starts_with('['));
+        }
+    }
+}
