@@ -269,7 +269,10 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn published(&mut self, published: Published<Memo>) {
-        let Published { epoch, records, verdict, took } = published;
+        let Published { epoch, mut records, verdict, took } = published;
+        for spans in records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
+            spans.published(result_of(&verdict).text(), verdict == Verdict::Committed);
+        }
         self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
@@ -376,7 +379,9 @@ impl<S: ConditionalStore> Processor<S> {
             if assignment.flow.queued() > 0 {
                 self.ahead.take(admitted);
             }
-            if let Some(transaction) = assignment.flow.next_transaction() {
+            if let Some(mut transaction) = assignment.flow.next_transaction() {
+                let spans = transaction.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut());
+                spans.for_each(|spans| spans.publishing());
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());
                 let publication = Publication { epoch, generation, records: transaction.records, offsets: transaction.offsets };
                 // It ends only after us.
