@@ -62,7 +62,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shown = claims.show(args.entity_type, &reference).await.map_err(|fault| connect::store_trouble(&fault))?;
     let Some((statics, history)) = shown else {
         let by = if args.ref_id { "refId" } else { "external id" };
-        eprintln!("there is no {} with the {by} {:?}", args.entity_type, args.id);
+        // Not which: what is written to standard error is often kept, and ids are personal.
+        eprintln!("there is no {} with this {by}", args.entity_type);
         return Ok(ExitCode::from(FAILED));
     };
     let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };

@@ -10,6 +10,7 @@ mod acceptance;
 mod architecture;
 mod bench;
 mod bugs;
+mod canary;
 mod collector;
 mod command_line;
 mod conformance;
