@@ -59,8 +59,10 @@ fn assert_nested(spans: &[Span]) {
 fn a_collector_sees_each_sampled_command_from_decoding_to_publishing() {
     let collector = Collector::start();
     let Some(world) = World::set_up("traces", collected_at(&collector.url)) else { return };
-    let (customer, account) = (Entity::new(Kind::Customer, "ACTIVE"), Entity::new(Kind::Account, "ACTIVE"));
-    world.import(&[customer.clone(), account.clone()]);
+    // One for each change: two of one entity might be in each other's way, and need more steps.
+    let [customer, second, third] = [(); 3].map(|()| Entity::new(Kind::Customer, "ACTIVE"));
+    let account = Entity::new(Kind::Account, "ACTIVE");
+    world.import(&[customer.clone(), second.clone(), third.clone(), account.clone()]);
     let processor = world.start_with("slot-7", &[AT_THE_END]);
     processor.until_ready();
 
@@ -71,8 +73,8 @@ fn a_collector_sees_each_sampled_command_from_decoding_to_publishing() {
         traced(rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")), renamed, "01"),
         traced(custom_name(&unique("r"), &customer.by_ref_id(), " "), refused, "03"),
         traced(Draft::raw(Some(b"nonsense".to_vec())), unreadable, "01"),
-        traced(custom_name(&unique("r"), &customer.by_ref_id(), "Eve"), unsampled, "00"),
-        custom_name(&unique("r"), &customer.by_ref_id(), "Bob").header("traceparent", "00-nonsense"),
+        traced(custom_name(&unique("r"), &second.by_ref_id(), "Eve"), unsampled, "00"),
+        custom_name(&unique("r"), &third.by_ref_id(), "Bob").header("traceparent", "00-nonsense"),
     ];
     let replies = world.ask_all(&drafts);
     let transaction = world.transaction(&customer, drafts[0].request());
