@@ -380,8 +380,9 @@ impl<S: ConditionalStore> Processor<S> {
                 self.ahead.take(admitted);
             }
             if let Some(mut transaction) = assignment.flow.next_transaction() {
-                let spans = transaction.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut());
-                spans.for_each(|spans| spans.publishing());
+                for spans in transaction.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
+                    spans.publishing();
+                }
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());
                 let publication = Publication { epoch, generation, records: transaction.records, offsets: transaction.offsets };
                 // It ends only after us.

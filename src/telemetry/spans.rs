@@ -110,7 +110,9 @@ pub fn decode<T>(spans: Option<&CommandSpans>, decode: impl FnOnce() -> T) -> T 
 pub fn decide<'a>(commands: impl Iterator<Item = &'a CommandSpans>) -> Vec<Span> {
     let spans: Vec<_> = commands.map(|c| debug_span!(target: TARGET, parent: &c.command, "decide")).collect();
     if let [first, others @ ..] = &spans[..] {
-        others.iter().for_each(|other| _ = other.follows_from(first));
+        for other in others {
+            other.follows_from(first);
+        }
     }
     spans
 }

@@ -111,7 +111,7 @@ fn a_processor_that_is_told_to_stop_ends_well_and_the_next_goes_on() {
     assert_eq!(first.wait(), 0, "{}", first.log_tail());
     let took = told.elapsed();
     let answered = backlog.world.inbox.all(|r| r.topic == backlog.world.replies).len();
-    println!("told to stop with {answered} of {BACKLOG} commands answered, it ended after {took:?}");
+    println!("told to stop after {UNDER_WAY} replies, it ended after {took:?}, with {answered} of {BACKLOG} commands answered");
     assert!(took < TERMINATION_PERIOD, "it ended after {took:?}, when an orchestrator had killed it; {}", first.log_tail());
     let second = backlog.world.run();
     backlog.close(&[&second]);
