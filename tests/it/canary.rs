@@ -2,7 +2,7 @@
 //! CRM has sent, be it a name, an external id, a key or what is no command at all. All cases run with values that bear a mark, and
 //! everything that operators see is searched for it.
 
-use crate::collector::Collector;
+use crate::collector::{Collector, hexadecimal};
 use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, rename, segment, unique};
 use crate::gate::Gate;
 use crate::inbox::Record;
@@ -47,8 +47,7 @@ impl Seen {
     /// Each line with the mark in it, or with its bytes as hexadecimal or decimal numbers.
     fn leaks(&self) -> Vec<String> {
         let numbers = MARK.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(", ");
-        let hexadecimal = MARK.bytes().map(|b| format!("{b:02x}")).collect::<String>();
-        let signs = [MARK.to_lowercase(), numbers, hexadecimal];
+        let signs = [MARK.to_lowercase(), numbers, hexadecimal(MARK.as_bytes())];
         let lines = self.0.iter().flat_map(|(place, text)| text.lines().map(move |line| (place, line)));
         let leaks = lines.filter(|(_, line)| signs.iter().any(|sign| line.to_lowercase().contains(sign.as_str())));
         leaks.map(|(place, line)| format!("{place}: {line}")).collect()
@@ -202,7 +201,9 @@ impl Cage {
     /// Sends commands and keeps what operators see of the replies.
     fn ask_all(&mut self, drafts: &[Draft]) -> Vec<Arc<Record>> {
         let replies = self.world.ask_all(drafts);
-        replies.iter().for_each(|reply| self.seen.add_reply(reply));
+        for reply in &replies {
+            self.seen.add_reply(reply);
+        }
         replies
     }
 
@@ -281,7 +282,9 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
     assert_eq!(codes.len(), 10, "{codes:?}");
     let dead = cage.world.inbox.all(|r| r.topic == cage.world.dlq);
     assert!(dead.len() >= 8, "{dead:?}");
-    dead.iter().for_each(|record| cage.seen.add_dead_letter(record));
+    for record in &dead {
+        cage.seen.add_dead_letter(record);
+    }
     let log = processor.log();
     for said in ["a bug: a panic", "because of a bug", "does not answer", "the broker refuses an output", "not on the allow-list"]
     {
@@ -290,13 +293,17 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
     cage.seen.add("the log", log);
     let spans = cage.collector.spans();
     assert!(spans.iter().filter(|span| span.name == "command").count() > drafts.len(), "{spans:#?}");
-    spans.into_iter().for_each(|span| cage.seen.add("a span", span.text));
+    for span in spans {
+        cage.seen.add("a span", span.text);
+    }
 
     let leaks = cage.seen.leaks();
     assert!(leaks.is_empty(), "{} leaks: {leaks:#?}", leaks.len());
 
     // The search does find it where it belongs.
     cage.seen.add("show", shown);
-    replies.iter().for_each(|reply| cage.seen.add("a reply", reply.body.to_string()));
+    for reply in &replies {
+        cage.seen.add("a reply", reply.body.to_string());
+    }
     assert!(cage.seen.leaks().len() > 10, "{:#?}", cage.seen.leaks());
 }

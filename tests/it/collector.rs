@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span as OtlpSpan;
 use prost::Message;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A span as it arrived. Ids are hexadecimal.
@@ -88,20 +89,27 @@ async fn take(State(spans): State<Arc<Mutex<Vec<Span>>>>, headers: HeaderMap, bo
 }
 
 fn read(span: &OtlpSpan, resource: &BTreeMap<String, String>) -> Span {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     Span {
-        trace: hex(&span.trace_id),
-        id: hex(&span.span_id),
-        parent: hex(&span.parent_span_id),
+        trace: hexadecimal(&span.trace_id),
+        id: hexadecimal(&span.span_id),
+        parent: hexadecimal(&span.parent_span_id),
         name: span.name.clone(),
         kind: span.kind,
         time: (span.start_time_unix_nano, span.end_time_unix_nano),
         is_error: span.status.as_ref().is_some_and(|s| s.code == 2),
-        links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
+        links: span.links.iter().map(|link| hexadecimal(&link.span_id)).collect(),
         attributes: texts(&span.attributes),
         resource: resource.clone(),
         text: format!("{span:?} {resource:?}"),
     }
+}
+
+/// Two digits for each byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
