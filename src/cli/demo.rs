@@ -41,10 +41,10 @@ pub(super) struct Args {
 
 /// `crm-processor demo`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
+    let level = log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
     let paint = Paint::for_stdout();
     say(paint.bold("crm-processor: commands in, answers and Business Transactions out, each change exactly once"))?;
-    let mut stage = Stage::build(args.metrics_port).await?;
+    let mut stage = Stage::build(args.metrics_port, level).await?;
     let played = tokio::select! {
         played = play(&mut stage, paint, args.once) => played,
         interrupted = interrupted() => interrupted.map(|()| true),

@@ -10,8 +10,9 @@ use crate::store::configured::ConfiguredStore;
 use crate::store::metered::Metered;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Health;
-use crate::telemetry::log;
+use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::Collector;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::{REPLY_SCHEMA, TRANSACTION_SCHEMA, reply_subject, transaction_subject};
@@ -47,20 +48,31 @@ pub(super) struct Args {
 /// `crm-processor run`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Arc::new(args.config.load()?);
-    log::start(&config.log).map_err(anyhow::Error::msg)?;
+    let (level, collector) = start_telemetry(&config).map_err(anyhow::Error::msg)?;
     log_panics();
     let (stop, stopping) = watch::channel(false);
     let signals = Signals::listen()?;
-    tokio::select! {
-        result = process(config, stopping) => result.map(|()| ExitCode::SUCCESS),
+    let ended = tokio::select! {
+        result = process(config, level, stopping) => result.map(|()| ExitCode::SUCCESS),
         () = signals.twice(stop) => {
             tracing::warn!("a second signal: ended at once; what was being processed will be processed again");
-            Ok(ExitCode::from(FAILED))
+            return Ok(ExitCode::from(FAILED));
         }
+    };
+    if let Some(collector) = collector {
+        collector.finish().await;
     }
+    ended
 }
 
-async fn process(config: Arc<Config>, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+/// Logs, and the collector that gets the spans, if there is one.
+fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
+    let collector = |endpoint: &String| Collector::at(endpoint, &config.kafka.instance_id);
+    let collector = config.telemetry.otlp_endpoint.as_ref().map(collector).transpose()?;
+    Ok((log::start_with(&config.log, collector.as_ref())?, collector))
+}
+
+async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
     let admin = Admin::bind(config.admin.listen).await?;
     tracing::info!(
@@ -70,7 +82,7 @@ async fn process(config: Arc<Config>, stopping: watch::Receiver<bool>) -> anyhow
         "starting"
     );
     let (admin_stop, admin_stopping) = watch::channel(false);
-    let serving = tokio::spawn(admin.serve(metrics.clone(), health.clone(), stopped(admin_stopping)));
+    let serving = tokio::spawn(admin.serve(metrics.clone(), health.clone(), level, stopped(admin_stopping)));
 
     let started = tokio::select! {
         setup = prepare(&config, &metrics, &health) => Some(setup?),

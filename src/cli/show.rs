@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let claims = connect::claims(&config).await?;
     let shown = claims.show(args.entity_type, &reference).await.map_err(|fault| connect::store_trouble(&fault))?;
     let Some((statics, history)) = shown else {
-        eprintln!("{}", no_such_entity(args.entity_type, &args.id, args.ref_id));
+        eprintln!("{}", no_such_entity(args.entity_type, args.ref_id));
         return Ok(ExitCode::from(FAILED));
     };
     let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };
@@ -74,9 +74,10 @@ pub(super) fn reference(id: &str, is_ref_id: bool) -> anyhow::Result<Reference> 
     }
 }
 
-pub(super) fn no_such_entity(entity_type: EntityType, id: &str, is_ref_id: bool) -> String {
+pub(super) fn no_such_entity(entity_type: EntityType, is_ref_id: bool) -> String {
     let by = if is_ref_id { "refId" } else { "external id" };
-    format!("there is no {entity_type} with the {by} {id:?}")
+    // Not which: what is written to standard error is often kept, and ids are personal.
+    format!("there is no {entity_type} with this {by}")
 }
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {

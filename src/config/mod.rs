@@ -40,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`
     pub log: Log,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
 }
 
 /// Where commands come from, where answers go, and how many are worked on at once.
@@ -209,6 +211,13 @@ pub struct Log {
     pub format: LogFormat,
     /// `level`: a level or a list of directives as `RUST_LOG` has them; `RUST_LOG` goes over it.
     pub level: String,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telemetry {
+    /// `otlp_endpoint`: the base URL of a collector that takes OTLP over HTTP. None: no spans are made.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// What a line of the log looks like.

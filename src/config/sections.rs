@@ -6,7 +6,9 @@ use super::reader::{Given, Section, boolean, count, duration, list, scalar, text
 use super::secrets;
 use super::settings::{AsToml as _, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
-use super::{Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, SerialConsistency, Store, Tls, Topics};
+use super::{
+    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, SerialConsistency, Store, Telemetry, Tls, Topics,
+};
 use crate::domain::update_customer_segment::SegmentCode;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,7 +33,8 @@ pub(super) fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Confi
     let store = store(root.section("store"));
     let admin = admin(root.section("admin"));
     let log = log(root.section("log"));
-    Some(Config { segments, kafka, registry, store: store?, admin, log })
+    let telemetry = telemetry(root.section("telemetry"));
+    Some(Config { segments, kafka, registry, store: store?, admin, log, telemetry })
 }
 
 fn segments(root: &mut Section<'_>) -> Vec<SegmentCode> {
@@ -130,9 +133,8 @@ fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
 
 fn registry(mut section: Section<'_>) -> Registry {
     let s = &mut section;
-    let url = s.value("url", "http://127.0.0.1:8081".into(), "a URL such as \"http://registry:8081\"", |g| {
-        text(g).and_then(|t| http_url(&t))
-    });
+    let right = "a URL such as \"http://registry:8081\"; registry.user and registry.password are for credentials";
+    let url = s.value("url", "http://127.0.0.1:8081".into(), right, |g| text(g).and_then(|t| http_url(&t)));
     Registry { url, credentials: credentials(s), ca_file: s.optional("ca_file", "the path of a PEM file", readable_file) }
 }
 
@@ -299,6 +301,11 @@ fn log(mut section: Section<'_>) -> Log {
         EnvFilter::try_new(&level).map(|_| level).map_err(|e| format!("is no level: {e}"))
     });
     Log { format, level }
+}
+
+fn telemetry(mut section: Section<'_>) -> Telemetry {
+    let right = "the base URL of a collector, such as \"http://127.0.0.1:4318\"";
+    Telemetry { otlp_endpoint: section.optional("otlp_endpoint", right, |g| text(g).and_then(|t| http_url(&t))) }
 }
 
 fn readable_file(given: &Given) -> Result<PathBuf, String> {

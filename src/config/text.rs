@@ -67,7 +67,7 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
         return Err("must begin with http:// or https://".into());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold credentials; registry.user and registry.password are for them".into());
+        return Err("must not hold credentials".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must have neither query nor fragment".into());

@@ -15,6 +15,7 @@ use crate::store::claims::Decided;
 use crate::store::outcome::Answer;
 use crate::telemetry::labels::{DeadLetter, OutputTopic};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::CommandSpans;
 use crate::wire::answer::Reply;
 use crate::wire::command::Unreadable;
 use crate::wire::headers::{Asked, Origin, dead_letter};
@@ -41,6 +42,8 @@ pub struct Memo {
     pub buried: Option<DeadLetter>,
     /// The record's, in milliseconds since the epoch.
     pub timestamp: Option<i64>,
+    /// If the command is traced: its spans end when its answers are committed.
+    pub spans: Option<Box<CommandSpans>>,
 }
 
 /// The names of the topics.
@@ -202,9 +205,9 @@ impl<S: ConditionalStore> Shared<S> {
             Asked::Absent => (),
             Asked::Valid(name) => match self.topics.allowed.get(name.as_str()) {
                 Some(allowed) if *allowed == topic || self.reply_topics.partitions(allowed).await > 0 => topic = allowed.clone(),
-                _ => self.refuse_reply_topic(),
+                _ => self.refuse_reply_topic(job),
             },
-            Asked::Malformed => self.refuse_reply_topic(),
+            Asked::Malformed => self.refuse_reply_topic(job),
         }
         let partition = match job.headers.reply_partition {
             Asked::Absent => None,
@@ -217,9 +220,11 @@ impl<S: ConditionalStore> Shared<S> {
         (topic, partition)
     }
 
-    fn refuse_reply_topic(&self) {
+    fn refuse_reply_topic(&self, job: &Job) {
         self.metrics.reply_topics_refused.inc();
         tracing::warn!(
+            request_id = job.request_id(),
+            trace_id = job.trace_id(),
             "a command asks for a reply topic that is not on the allow-list, or is missing; the reply goes to the default one"
         );
     }

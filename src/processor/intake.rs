@@ -2,7 +2,7 @@
 //! is not known yet makes its partition wait, for its commands must stay in order; the others go on.
 
 use crate::config::Config;
-use crate::domain::command::{Command, RawCommand, Rules};
+use crate::domain::command::{Command, RawCommand, RequestId, Rules};
 use crate::domain::rejection::Rejection;
 use crate::flow::Flow;
 use crate::flow::lanes::{Foldable, lane_of};
@@ -15,7 +15,8 @@ use crate::store::outcome::Coordinates;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::LookUp;
 use crate::telemetry::metrics::Metrics;
-use crate::wire::command::{Unreadable, frame};
+use crate::telemetry::spans::{self, CommandSpans, Place};
+use crate::wire::command::{Unreadable, WriterSchema, frame};
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Job {
     pub headers: CommandHeaders,
     /// What is to be done.
     pub task: Task,
+    /// If the command is traced.
+    pub spans: Option<Box<CommandSpans>>,
 }
 
 /// What is to be done about a record.
@@ -43,6 +46,37 @@ pub enum Task {
     Refuse(RawCommand, Vec<Rejection>),
     /// No command: to the dead letter queue.
     Bury(Unreadable),
+}
+
+impl Job {
+    /// The request id, if the command has one that is fit for a log.
+    pub fn request_id(&self) -> Option<&str> {
+        self.task.request_id()
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.headers.trace.as_ref().map(|trace| trace.trace_id())
+    }
+}
+
+impl Task {
+    fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Decide(submission) => Some(submission.command.request_id.as_str()),
+            Self::Refuse(raw, _) => raw.request_id.as_deref().filter(|id| RequestId::parse(id).is_ok()),
+            Self::Bury(_) => None,
+        }
+    }
+
+    fn name(&self, spans: &CommandSpans) {
+        let use_case = match self {
+            Self::Decide(submission) => submission.command.use_case.name(),
+            Self::Refuse(raw, _) => raw.use_case,
+            Self::Bury(_) => return,
+        };
+        spans.decoded(use_case.name(), self.request_id());
+    }
 }
 
 impl Foldable for Job {
@@ -81,6 +115,9 @@ type CommandFlow = Flow<Job, Outputs<Memo>>;
 
 /// The writer's schema of this id is not known yet.
 struct NoSchema(u32);
+
+/// A record's body and its writer's schema.
+type Framed<'r> = (Arc<WriterSchema>, &'r [u8]);
 
 impl Intake {
     /// With the channel by which it learns of schemas.
@@ -154,9 +191,9 @@ impl Intake {
 
 impl Reader {
     fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, u32>> {
-        let headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
-        let read = match self.read(&record, &headers) {
-            Ok(read) => read,
+        let mut headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
+        let framed = match self.framed(&record, &headers) {
+            Ok(framed) => framed,
             Err(NoSchema(id)) => return Err(Unready::Lacks(record, id)),
         };
         let at = record.at;
@@ -165,23 +202,30 @@ impl Reader {
             Delivery::Known => return Ok(()),
             Delivery::TooFar => return Err(Unready::TooFar(record)),
         }
-        let task = match read {
+        let place = Place { topic: &self.topic, partition: at.partition, offset: at.offset };
+        let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, place));
+        let read = || framed.and_then(|(schema, body)| schema.decode(body));
+        let task = spans::decode(spans.as_deref(), || match read() {
             Err(unreadable) => Task::Bury(unreadable),
             Ok(raw) => match raw.validate(&self.rules) {
                 Err(findings) => Task::Refuse(raw, findings),
                 Ok(command) => Task::Decide(Arc::new(self.submission(command, &record, &headers))),
             },
-        };
+        });
+        if let Some(spans) = &spans {
+            task.name(spans);
+        }
         let entity = if let Task::Decide(submission) = &task { Some(submission.command.entity_named()) } else { None };
         let lane = lane_of(at, record.key.as_deref(), entity);
         if let Task::Decide(submission) = &task {
             self.admitted.push(submission.clone());
         }
-        flow.admit(at, lane, Job { record, headers, task });
+        flow.admit(at, lane, Job { record, headers, task, spans });
         Ok(())
     }
 
-    fn read(&self, record: &Record, headers: &CommandHeaders) -> Result<Result<RawCommand, Unreadable>, NoSchema> {
+    /// What there is to decode, and with which schema.
+    fn framed<'r>(&self, record: &'r Record, headers: &CommandHeaders) -> Result<Result<Framed<'r>, Unreadable>, NoSchema> {
         if headers.oversized_correlation {
             return Ok(Err(Unreadable::CorrelationHeaderTooLong));
         }
@@ -194,7 +238,7 @@ impl Reader {
         };
         match self.registry.cached(id) {
             None => Err(NoSchema(id)),
-            Some(schema) => Ok(schema.and_then(|schema| schema.decode(body))),
+            Some(schema) => Ok(schema.map(|schema| (schema, body))),
         }
     }
 

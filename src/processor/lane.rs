@@ -5,7 +5,9 @@ use super::RunFinished;
 use super::answer::{self, Memo, Topics};
 use super::intake::{Job, Task};
 use crate::domain::Timestamp;
+use crate::domain::rejection::Status;
 use crate::fail_points::FailPoint;
+use crate::flow::Position;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::Run;
 use crate::flow::stream::Epoch;
@@ -14,6 +16,7 @@ use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};
 use crate::store::{ConditionalStore, StoreFault};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans;
 use crate::wire::answer::Encoder;
 use futures::FutureExt;
 use std::future::Future;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::{Instrument, Span};
 
 /// How long a record rests that a bug keeps from being answered, before it is tried again.
 const AFTER_BUG: Duration = Duration::from_secs(1);
@@ -52,12 +56,13 @@ pub fn spawn<S: ConditionalStore>(
 ) -> AbortHandle {
     let run = tokio::spawn(async move {
         let lane = run.lane;
-        let submissions: Vec<Submission> = run.commands.iter().filter_map(|(_, job)| submission(job)).cloned().collect();
-        let mut decided = shared.decide(&submissions).await.into_iter();
+        let mut decided = shared.decide(&run.commands).await.into_iter();
         let mut results = Vec::with_capacity(run.commands.len());
-        for (at, job) in run.commands {
+        for (at, mut job) in run.commands {
             let decided = submission(&job).and_then(|_| decided.next());
-            results.push(Finished { at, outputs: shared.answer(&job, decided.as_ref()).await });
+            let mut outputs = shared.answer(&job, decided.as_ref()).await;
+            outputs.memo.spans = job.spans.take().inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
+            results.push(Finished { at, outputs });
         }
         let _ = finished.send(RunFinished { epoch, lane, results });
     });
@@ -72,40 +77,56 @@ fn submission(job: &Job) -> Option<&Submission> {
 }
 
 impl<S: ConditionalStore> Shared<S> {
-    /// Decides commands that name the same entity, however long the store is away.
-    async fn decide(&self, submissions: &[Submission]) -> Vec<Decided> {
+    /// Decides the commands among jobs that name the same entity, however long the store is away.
+    async fn decide(&self, jobs: &[(Position, Job)]) -> Vec<Decided> {
+        let submissions: Vec<Submission> = jobs.iter().filter_map(|(_, job)| submission(job)).cloned().collect();
         if submissions.is_empty() {
             return Vec::new();
         }
-        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(submissions))).await {
+        let spans = spans::decide(jobs.iter().filter_map(|(_, job)| job.spans.as_deref()));
+        let leading = spans.first().cloned().unwrap_or_else(Span::none);
+        let deciding = Box::pin(self.try_to_decide(&submissions, Whose::of(jobs))).instrument(leading.clone());
+        if let Some(decided) = self.guarded(deciding).await {
             return decided;
         }
         // Which of them it was is found by deciding them one at a time.
         let mut decided = Vec::with_capacity(submissions.len());
-        for submission in submissions {
-            decided.extend(Box::pin(self.decide_alone(submission)).await);
+        let of_commands = jobs.iter().filter(|(_, job)| submission(job).is_some());
+        for (submission, job) in submissions.iter().zip(of_commands) {
+            let whose = Whose::of(std::slice::from_ref(job));
+            decided.extend(Box::pin(self.decide_alone(submission, whose)).instrument(leading.clone()).await);
         }
         decided
     }
 
-    async fn try_to_decide(&self, submissions: &[Submission]) -> Vec<Decided> {
+    async fn try_to_decide(&self, submissions: &[Submission], whose: Whose<'_>) -> Vec<Decided> {
         let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.command.request_id.as_str()));
         reach(FailPoint::Deciding);
-        let decided = self.claims.decide_until_done(submissions, report).await;
+        let decided = self.claims.decide_until_done(submissions, |fault, attempt| whose.report(fault, attempt)).await;
         reach(FailPoint::Decided);
         decided
     }
 
-    async fn decide_alone(&self, submission: &Submission) -> Vec<Decided> {
+    async fn decide_alone(&self, submission: &Submission, whose: Whose<'_>) -> Vec<Decided> {
         let one = std::slice::from_ref(submission);
-        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(one))).await {
+        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(one, whose))).await {
             return decided;
         }
+        let Whose { request_id, trace_id, .. } = whose;
+        tracing::error!(
+            request_id,
+            trace_id,
+            "a command can't be decided because of a bug; it gets its stored outcome, or a 500"
+        );
         loop {
             match self.guarded(Box::pin(self.claims.give_up(submission))).await {
                 Some(Ok(decided)) => return vec![decided],
-                Some(Err(fault)) => report(&fault, 0),
-                None => tracing::error!("a command can't even be given up because of a bug; it is held and tried again"),
+                Some(Err(fault)) => whose.report(&fault, 0),
+                None => tracing::error!(
+                    request_id,
+                    trace_id,
+                    "a command can't even be given up because of a bug; it is held and tried again"
+                ),
             }
             tokio::time::sleep(AFTER_BUG).await;
         }
@@ -117,7 +138,14 @@ impl<S: ConditionalStore> Shared<S> {
             if let Some(outputs) = self.guarded(answer::answer(self, job, decided)).await {
                 return outputs;
             }
-            tracing::error!("a record can't be answered because of a bug; it is held and tried again");
+            let at = job.record.at;
+            tracing::error!(
+                request_id = job.request_id(),
+                trace_id = job.trace_id(),
+                command_partition = at.partition,
+                command_offset = at.offset,
+                "a record can't be answered because of a bug; it is held and tried again"
+            );
             tokio::time::sleep(AFTER_BUG).await;
         }
     }
@@ -151,6 +179,22 @@ impl<S: ConditionalStore> Shared<S> {
     }
 }
 
-fn report(fault: &StoreFault, attempt: u32) {
-    tracing::warn!(%fault, attempt, "the store does not answer; the command waits");
+/// Whose turn it is, as log lines name it: the first of the commands that are decided together.
+#[derive(Clone, Copy)]
+struct Whose<'a> {
+    request_id: Option<&'a str>,
+    trace_id: Option<&'a str>,
+    commands: usize,
+}
+
+impl<'a> Whose<'a> {
+    fn of(jobs: &'a [(Position, Job)]) -> Self {
+        let first = jobs.first().map(|(_, job)| job);
+        Self { request_id: first.and_then(Job::request_id), trace_id: first.and_then(Job::trace_id), commands: jobs.len() }
+    }
+
+    fn report(self, fault: &StoreFault, attempt: u32) {
+        let Self { request_id, trace_id, commands } = self;
+        tracing::warn!(%fault, attempt, request_id, trace_id, commands, "the store does not answer; the command waits");
+    }
 }

@@ -277,7 +277,10 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn published(&mut self, published: Published<Memo>) {
-        let Published { epoch, records, verdict, took } = published;
+        let Published { epoch, mut records, verdict, took } = published;
+        for spans in records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
+            spans.published(result_of(&verdict).text(), verdict == Verdict::Committed);
+        }
         self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
@@ -387,7 +390,10 @@ impl<S: ConditionalStore> Processor<S> {
             let filling = assignment.flow.is_filling();
             self.filling = filling.then(|| self.filling.unwrap_or_else(|| Instant::now() + LINGER));
             let put_off = self.filling.is_some_and(|until| Instant::now() < until);
-            if !put_off && let Some(transaction) = assignment.flow.next_transaction() {
+            if !put_off && let Some(mut transaction) = assignment.flow.next_transaction() {
+                for spans in transaction.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
+                    spans.publishing();
+                }
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());
                 let publication = Publication { epoch, generation, records: transaction.records, offsets: transaction.offsets };
                 // It ends only after us.

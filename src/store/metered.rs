@@ -1,4 +1,4 @@
-//! A store that is watched: each operation is counted and timed, and whether the store answers is told to whoever asks. What
+//! A store that is watched: each operation is counted, timed and traced, and whether the store answers is told to whoever asks. What
 //! it does is left to the store inside.
 
 use super::{
@@ -9,6 +9,7 @@ use crate::fail_points::FailPoint;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{ConditionalWrite, Operation};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::StoreStep;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ pub struct Metered<S> {
 struct Begun {
     operation: Operation,
     at: Instant,
+    step: StoreStep,
 }
 
 impl<S: ConditionalStore> Metered<S> {
@@ -39,19 +41,23 @@ impl<S: ConditionalStore> Metered<S> {
         if let Some(write) = conditional_write(operation) {
             self.metrics.store_conditional_writes.of(write).inc();
         }
-        Begun { operation, at: Instant::now() }
+        Begun { operation, at: Instant::now(), step: StoreStep::begin(operation) }
     }
 
     fn end<T>(&self, begun: &Begun, result: &Result<T, StoreFault>) {
         self.metrics.store_operation_duration.of(begun.operation).observe(begun.at.elapsed().as_secs_f64());
         if result.is_err() {
             self.metrics.store_faults.of(begun.operation).inc();
+            begun.step.failed();
         }
         self.set_up(result.is_ok());
     }
 
     fn end_write(&self, begun: &Begun, result: &Result<Applied, StoreFault>, then: Option<FailPoint>) {
         self.end(begun, result);
+        if let Ok(applied) = result {
+            begun.step.applied(*applied == Applied::Yes);
+        }
         match (result, conditional_write(begun.operation)) {
             (Ok(Applied::Yes), _) => then.into_iter().for_each(FailPoint::reach),
             (Ok(Applied::No), Some(write)) => self.metrics.store_conflicts.of(write).inc(),

@@ -1,19 +1,25 @@
-//! The admin address: `/metrics` for Prometheus, `/livez` and `/readyz` for the orchestrator. For the operators' network only: it
-//! asks nobody who they are.
+//! The admin address: `/metrics` for Prometheus, `/livez` and `/readyz` for the orchestrator, `/log-level` for operators. For the
+//! operators' network only: it asks nobody who they are. The log level can be changed from this machine only, wherever it listens.
 
 use super::health::Health;
+use super::log::{LogLevel, Shown};
 use super::metrics::Metrics;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::json;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+
+/// How long a change of the log level lasts, if nothing is said.
+const USUAL_CHANGE: Duration = Duration::from_secs(10 * 60);
 
 /// The admin address could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -69,20 +75,25 @@ impl Admin {
         self,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        level: LogLevel,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AdminFault> {
         let Self { listener, address } = self;
         let router = Router::new()
-            .route("/metrics", get(exposition).with_state((metrics, health.clone())))
+            .route("/metrics", get(exposition).with_state((metrics, health.clone(), level.clone())))
+            .route("/log-level", get(show_level).put(change_level).delete(revert_level).with_state(level))
             .route("/livez", get(livez).with_state(health.clone()))
             .route("/readyz", get(readyz).with_state(health));
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+        let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(shutdown)
+            .await;
         served.map_err(|source| AdminFault::Serve { address, source })
     }
 }
 
-async fn exposition(State((metrics, health)): State<(Arc<Metrics>, Arc<Health>)>) -> Response {
+async fn exposition(State((metrics, health, level)): State<(Arc<Metrics>, Arc<Health>, LogLevel)>) -> Response {
     metrics.ready.set(health.obstacles().is_empty().into());
+    metrics.log_level_changed.set(level.show().left.is_some().into());
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.exposition()).into_response()
 }
 
@@ -99,6 +110,56 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
         .into_response()
 }
 
+/// What is asked for by `PUT /log-level`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelChange {
+    filter: String,
+    #[serde(default, rename = "for")]
+    lasting: Option<String>,
+}
+
+async fn show_level(State(level): State<LogLevel>) -> Response {
+    let Shown { filter, configured, left } = level.show();
+    let left = left.map(|left| format!("{}s", left.as_secs_f64().ceil()));
+    Json(json!({ "filter": filter, "configured": configured, "left": left })).into_response()
+}
+
+async fn change_level(
+    State(level): State<LogLevel>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(change): Query<LevelChange>,
+) -> Response {
+    if !is_local(peer) {
+        return not_from_there();
+    }
+    let lasting = change.lasting.map_or(Ok(USUAL_CHANGE), |text| {
+        humantime::parse_duration(&text).map_err(|e| format!("for={text:?} is no duration such as 10m: {e}"))
+    });
+    match lasting.and_then(|lasting| level.change(&change.filter, lasting).map_err(|e| e.to_string())) {
+        Ok(()) => show_level(State(level)).await,
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response(),
+    }
+}
+
+async fn revert_level(State(level): State<LogLevel>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if !is_local(peer) {
+        return not_from_there();
+    }
+    level.revert();
+    show_level(State(level)).await
+}
+
+/// Below info the log holds names and external ids: who may read them must be on the machine, or in the pod.
+fn is_local(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
+fn not_from_there() -> Response {
+    let error = "the log level can be changed from the process's own machine or pod only (127.0.0.1)";
+    (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +170,9 @@ mod tests {
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", admin.address());
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        let (_filter, level) = LogLevel::new("info".into()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(admin.serve(metrics, health.clone(), async { drop(stopped.await) }));
+        let server = tokio::spawn(admin.serve(metrics, health.clone(), level, async { drop(stopped.await) }));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let fetch = async |path: &str| {
             let response = client.get(format!("{base}{path}")).send().await.unwrap();
@@ -132,6 +194,22 @@ mod tests {
         drop(client);
         stop.send(()).unwrap();
         server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn only_this_machine_may_change_the_log_level() {
+        for (peer, expected) in [
+            ("127.0.0.1:5", true),
+            ("127.3.2.1:5", true),
+            ("[::1]:5", true),
+            ("[::ffff:127.0.0.1]:5", true),
+            ("10.0.0.1:5", false),
+            ("192.168.1.2:5", false),
+            ("[::ffff:10.0.0.1]:5", false),
+            ("[2001:db8::1]:5", false),
+        ] {
+            assert_eq!(is_local(peer.parse().unwrap()), expected, "{peer}");
+        }
     }
 
     #[tokio::test]

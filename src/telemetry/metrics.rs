@@ -125,6 +125,8 @@ metrics! {
     registry_up: IntGauge = "registry_up", NONE;
     /// Bugs that were caught while a command was decided.
     panics: IntCounter = "panics_total", NONE;
+    /// 1 while another log level is in force than the configured one, 0 otherwise.
+    log_level_changed: IntGauge = "log_level_changed", NONE;
     /// Always 1; the label is the version.
     build_info: BuildInfo = "build_info", NONE;
 }

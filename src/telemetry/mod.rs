@@ -1,4 +1,4 @@
-//! What operators see of a process: metrics, health and logs. None of it holds personal data: no custom names, no external
+//! What operators see of a process: metrics, health, logs and traces. None of it holds personal data: no custom names, no external
 //! ids (logs may at debug level).
 
 pub mod admin;
@@ -6,5 +6,8 @@ pub mod health;
 pub mod labels;
 pub mod log;
 pub mod metrics;
+pub mod otlp;
 pub mod process;
 pub mod series;
+pub mod spans;
+pub mod trace_context;

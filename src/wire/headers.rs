@@ -8,6 +8,7 @@ use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
 use crate::domain::transaction::{Snapshot, Transaction};
+use crate::telemetry::trace_context::TraceContext;
 use bytes::Bytes;
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -18,9 +19,6 @@ pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
 /// The longest correlation header. Each answer carries it, and each duplicate's answer, so it can't be left to the CRM.
 pub const MAX_CORRELATION_BYTES: usize = 1024;
 
-/// The longest `traceparent` that is passed on. The present version has 55 bytes; later ones may be longer.
-pub const MAX_TRACEPARENT_BYTES: usize = 256;
-
 /// The longest name that Kafka allows a topic.
 const MAX_TOPIC_NAME: usize = 249;
 
@@ -29,6 +27,7 @@ const KAFKA_CORRELATION_ID: &str = "kafka_correlationId";
 const KAFKA_REPLY_TOPIC: &str = "kafka_replyTopic";
 const KAFKA_REPLY_PARTITION: &str = "kafka_replyPartition";
 const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 const REQUEST_ID: &str = "request-id";
 
 /// What a header that may be missing or wrong says.
@@ -54,8 +53,8 @@ pub struct CommandHeaders {
     pub reply_topic: Asked<String>,
     /// The partition of whichever topic that the reply goes to: not negative.
     pub reply_partition: Asked<i32>,
-    /// The trace that the command belongs to, well-formed.
-    pub traceparent: Option<Bytes>,
+    /// The trace that the command belongs to. Boxed: most commands have none.
+    pub trace: Option<Box<TraceContext>>,
     /// A correlation header is over [`MAX_CORRELATION_BYTES`], be it one that does not count: the record is unreadable.
     pub oversized_correlation: bool,
 }
@@ -65,6 +64,7 @@ impl CommandHeaders {
     pub fn parse<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
         let mut parsed = Self::default();
         let (mut correlation, mut kafka_correlation) = (None, None);
+        let (mut traceparent, mut tracestate) = (None, None);
         for (name, value) in headers {
             match name {
                 CORRELATION_ID | KAFKA_CORRELATION_ID if value.is_some_and(|v| v.len() > MAX_CORRELATION_BYTES) => {
@@ -74,12 +74,12 @@ impl CommandHeaders {
                 KAFKA_CORRELATION_ID => kafka_correlation = Some(value),
                 KAFKA_REPLY_TOPIC => parsed.reply_topic = asked(value, topic_name),
                 KAFKA_REPLY_PARTITION => parsed.reply_partition = asked(value, partition),
-                TRACEPARENT => {
-                    parsed.traceparent = value.filter(|v| is_traceparent(v)).map(Bytes::copy_from_slice);
-                }
+                TRACEPARENT => traceparent = value,
+                TRACESTATE => tracestate = value,
                 _ => {}
             }
         }
+        parsed.trace = traceparent.and_then(|t| TraceContext::parse(t, tracestate)).map(Box::new);
         let given = |header: Option<Option<&'a [u8]>>| header.flatten().filter(|v| !v.is_empty());
         parsed.correlation_id =
             given(correlation).map(correlation_text).or_else(|| given(kafka_correlation).map(kafka_correlation_text));
@@ -114,7 +114,10 @@ impl CommandHeaders {
 
     fn pass_on(&self, headers: &mut Headers) {
         headers.extend(self.echo.iter().cloned());
-        headers.extend(self.traceparent.iter().map(|t| (TRACEPARENT.into(), Some(t.clone()))));
+        if let Some(trace) = &self.trace {
+            headers.push((TRACEPARENT.into(), Some(trace.traceparent().clone())));
+            headers.extend(trace.tracestate().map(|s| (TRACESTATE.into(), Some(s.clone()))));
+        }
     }
 }
 
@@ -232,28 +235,6 @@ fn topic_name(bytes: &[u8]) -> Option<String> {
 
 fn partition(bytes: &[u8]) -> Option<i32> {
     Some(i32::from_be_bytes(bytes.try_into().ok()?)).filter(|p| *p >= 0)
-}
-
-/// W3C Trace Context: version, trace id, parent id, flags, in lower-case hexadecimal. Later versions may append to that.
-fn is_traceparent(bytes: &[u8]) -> bool {
-    const TODAYS_LENGTH: usize = 55;
-    if bytes.len() > MAX_TRACEPARENT_BYTES {
-        return false;
-    }
-    let Some((known, rest)) = bytes.split_at_checked(TODAYS_LENGTH) else { return false };
-    let parts: Vec<&[u8]> = known.split(|b| *b == b'-').collect();
-    let [version, trace_id, parent_id, flags] = parts[..] else { return false };
-    let is_hex = |part: &[u8], length| part.len() == length && part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let is_set = |part: &[u8]| part.iter().any(|b| *b != b'0');
-    let is_complete = if version == b"00" { rest.is_empty() } else { rest.is_empty() || rest[0] == b'-' };
-    is_hex(version, 2)
-        && version != b"ff"
-        && is_hex(trace_id, 32)
-        && is_set(trace_id)
-        && is_hex(parent_id, 16)
-        && is_set(parent_id)
-        && is_hex(flags, 2)
-        && is_complete
 }
 
 #[cfg(test)]

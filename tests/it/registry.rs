@@ -134,10 +134,15 @@ pub async fn forward(request: axum::extract::Request) -> (axum::http::StatusCode
 
 /// Status and body of a GET; status 0 where nobody answers: who is frozen does not either.
 pub fn get(url: &str) -> (u16, String) {
+    request(reqwest::Method::GET, url)
+}
+
+/// The same of any request without a body.
+pub fn request(method: reqwest::Method, url: &str) -> (u16, String) {
     const PATIENCE: Duration = Duration::from_secs(10);
     runtime().block_on(async {
         let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
-        match client.get(url).send().await {
+        match client.request(method, url).send().await {
             Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
             Err(e) => (0, e.to_string()),
         }

@@ -6,9 +6,11 @@ use crate::world::{Processor, World};
 use crate::{inbox, servers};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BACKLOG: usize = 3_000;
+/// How long Kubernetes waits between SIGTERM and SIGKILL, unless it is told otherwise.
+const TERMINATION_PERIOD: Duration = Duration::from_secs(30);
 /// How many replies there must be before the processor is disturbed: enough to be in the middle.
 const UNDER_WAY: usize = 400;
 
@@ -104,8 +106,13 @@ fn a_processor_that_is_told_to_stop_ends_well_and_the_next_goes_on() {
     let first = backlog.world.run();
     backlog.send();
     backlog.until_under_way();
+    let told = Instant::now();
     first.signal("TERM");
     assert_eq!(first.wait(), 0, "{}", first.log_tail());
+    let took = told.elapsed();
+    let answered = backlog.world.inbox.all(|r| r.topic == backlog.world.replies).len();
+    println!("told to stop after {UNDER_WAY} replies, it ended after {took:?}, with {answered} of {BACKLOG} commands answered");
+    assert!(took < TERMINATION_PERIOD, "it ended after {took:?}, when an orchestrator had killed it; {}", first.log_tail());
     let second = backlog.world.run();
     backlog.close(&[&second]);
 }

@@ -15,6 +15,7 @@ use crate::store::configured::ConfiguredStore;
 use crate::store::metered::Metered;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Health;
+use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
 use crate::wire;
 use crate::wire::answer::Encoder;
@@ -73,7 +74,7 @@ struct Running<T> {
 
 impl Stage {
     /// Builds everything; the processor starts to join its group.
-    pub async fn build(metrics_port: u16) -> anyhow::Result<Self> {
+    pub async fn build(metrics_port: u16, level: LogLevel) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("can't make a folder for the store")?;
         let cluster = MockCluster::new(1).context("can't start librdkafka's mock cluster")?;
         let registry = EmbeddedRegistry::start(loopback(0)).await.context("can't start the embedded registry")?;
@@ -88,7 +89,7 @@ impl Stage {
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
         health.set_registry_up(true);
         metrics.registry_up.set(1);
-        let (admin, serving) = serve_metrics(metrics_port, &metrics, &health).await?;
+        let (admin, serving) = serve_metrics(metrics_port, &metrics, &health, level).await?;
         let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
         let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
         let claims = Claims::new(store, &connect::claims_options(&config), connect::clock());
@@ -221,7 +222,12 @@ async fn register_schemas(registry: &Registry, config: &Config) -> anyhow::Resul
 }
 
 /// On the port if it is free, else on any.
-async fn serve_metrics(port: u16, metrics: &Arc<Metrics>, health: &Arc<Health>) -> anyhow::Result<(SocketAddr, Running<()>)> {
+async fn serve_metrics(
+    port: u16,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+    level: LogLevel,
+) -> anyhow::Result<(SocketAddr, Running<()>)> {
     let admin = if let Ok(admin) = Admin::bind(loopback(port)).await {
         admin
     } else {
@@ -235,7 +241,7 @@ async fn serve_metrics(port: u16, metrics: &Arc<Metrics>, health: &Arc<Health>) 
     let task = tokio::spawn(async move {
         // A scrape under way is none to wait for.
         tokio::select! {
-            served = admin.serve(metrics, health, std::future::pending()) => {
+            served = admin.serve(metrics, health, level, std::future::pending()) => {
                 if let Err(fault) = served {
                     tracing::error!(%fault, "the metrics are gone");
                 }

@@ -81,7 +81,7 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     let reference = reference(id, is_ref_id)?;
     let present = connect::claims(config).await?.present(entity_type, &reference).await;
     let Some(statics) = present.map_err(|fault| connect::store_trouble(&fault))? else {
-        eprintln!("{}", no_such_entity(entity_type, id, is_ref_id));
+        eprintln!("{}", no_such_entity(entity_type, is_ref_id));
         return Ok(ExitCode::from(FAILED));
     };
     let form = Form::of(config).await?;

@@ -1,0 +1,155 @@
+//! The spans of a command: decoding, deciding with each step of the store, publishing. Made only for commands whose trace is
+//! sampled, and only while somebody listens: a collector ([`super::otlp`]), or the log at level debug. For all others each of
+//! these calls is one comparison.
+//!
+//! Spans say what happened, when, and to which request; never keys, names or external ids.
+
+use super::labels::Operation;
+use super::trace_context::TraceContext;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt;
+use tracing::field::Empty;
+use tracing::{Level, Span, debug_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// What filters know the spans by.
+pub const TARGET: &str = "crm_processor::spans";
+
+/// The spans of one command that is under way.
+#[derive(Clone, Debug)]
+pub struct CommandSpans {
+    command: Span,
+    /// Of the transaction under way.
+    publish: Span,
+}
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The command topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// The record's own offset.
+    pub offset: i64,
+}
+
+impl CommandSpans {
+    /// The command is taken in. None: nobody wants to see it. If a collector does, its answers name our span as their parent.
+    ///
+    /// Boxed: there is room for it in each record under way, and few have any.
+    pub fn begin(trace: &mut TraceContext, place: Place<'_>) -> Option<Box<Self>> {
+        if !trace.is_sampled() || !tracing::span_enabled!(target: TARGET, Level::DEBUG) {
+            return None;
+        }
+        let command = debug_span!(
+            target: TARGET,
+            parent: None,
+            "command",
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            messaging.system = "kafka",
+            messaging.destination.name = place.topic,
+            messaging.destination.partition.id = place.partition,
+            messaging.kafka.offset = place.offset,
+            trace_id = trace.trace_id(),
+            request_id = Empty,
+            use_case = Empty,
+            status = Empty,
+        );
+        // An error: it is for the log alone.
+        if command.set_parent(Context::new().with_remote_span_context(trace.sender())).is_ok() {
+            let context = command.context();
+            let span = context.span();
+            if span.span_context().is_valid() {
+                trace.go_on_from(span.span_context());
+            }
+        }
+        Some(Box::new(Self { command, publish: Span::none() }))
+    }
+
+    /// Which command it is.
+    pub fn decoded(&self, use_case: &'static str, request_id: Option<&str>) {
+        self.command.record("use_case", use_case);
+        self.command.record("request_id", request_id);
+    }
+
+    /// What the reply's status will be, if there is a reply.
+    pub fn answered(&self, status: Option<i32>) {
+        self.command.record("status", status);
+        if status.is_some_and(|s| s >= 500) {
+            self.command.record("otel.status_code", "ERROR");
+        }
+    }
+
+    /// A Kafka transaction with its answers begins.
+    pub fn publishing(&mut self) {
+        self.publish = debug_span!(target: TARGET, parent: &self.command, "publish", otel.kind = "producer", otel.status_code = Empty, result = Empty);
+    }
+
+    /// That transaction is over.
+    pub fn published(&mut self, result: &'static str, committed: bool) {
+        let publish = std::mem::replace(&mut self.publish, Span::none());
+        publish.record("result", result);
+        if !committed {
+            publish.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+/// Decodes a command in a span of its own.
+pub fn decode<T>(spans: Option<&CommandSpans>, decode: impl FnOnce() -> T) -> T {
+    match spans {
+        Some(spans) => debug_span!(target: TARGET, parent: &spans.command, "decode").in_scope(decode),
+        None => decode(),
+    }
+}
+
+/// A span for each of the commands that are decided together. The store is asked for all of them at once: the steps belong to
+/// the first, and the others have a link to it.
+pub fn decide<'a>(commands: impl Iterator<Item = &'a CommandSpans>) -> Vec<Span> {
+    let spans: Vec<_> = commands.map(|c| debug_span!(target: TARGET, parent: &c.command, "decide")).collect();
+    if let [first, others @ ..] = &spans[..] {
+        for other in others {
+            other.follows_from(first);
+        }
+    }
+    spans
+}
+
+/// A step of the store, as part of what is being decided. It ends when it is dropped. Boxed: few have any.
+#[derive(Debug)]
+pub struct StoreStep(Option<Box<Span>>);
+
+impl StoreStep {
+    /// The step begins.
+    pub fn begin(operation: Operation) -> Self {
+        if !tracing::span_enabled!(target: TARGET, Level::DEBUG) || Span::current().is_none() {
+            return Self(None);
+        }
+        let span = debug_span!(
+            target: TARGET,
+            "store",
+            otel.name = operation.text(),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            operation = operation.text(),
+            applied = Empty,
+        );
+        Self(Some(Box::new(span)))
+    }
+
+    /// A conditional write was applied, or not.
+    pub fn applied(&self, applied: bool) {
+        if let Some(span) = &self.0 {
+            span.record("applied", applied);
+        }
+    }
+
+    /// The store did not answer.
+    pub fn failed(&self) {
+        if let Some(span) = &self.0 {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Personal data is nowhere but in the records and in the store: no log, metric, trace, probe or error text holds anything that a
+//! CRM has sent, be it a name, an external id, a key or what is no command at all. All cases run with values that bear a mark, and
+//! everything that operators see is searched for it.
+
+use crate::collector::{Collector, hexadecimal};
+use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, rename, segment, unique};
+use crate::gate::Gate;
+use crate::inbox::Record;
+use crate::world::{LARGEST_RECORD, Processor, World};
+use crate::{servers, topics};
+use serde_json::{Value as Json, json};
+use std::sync::Arc;
+use toml::{Table, Value};
+use uuid::Uuid;
+
+/// In each value that the CRM sends, and in nothing else.
+const MARK: &str = "Kanarie";
+/// What some topics take for a while.
+const SMALL: usize = 8_000;
+
+/// A value with the mark that nobody else has.
+fn marked(what: &str) -> String {
+    unique(&format!("{MARK}{what}"))
+}
+
+/// What operators see, with the places where they see it.
+#[derive(Default)]
+struct Seen(Vec<(String, String)>);
+
+impl Seen {
+    fn add(&mut self, place: &str, text: impl Into<String>) {
+        self.0.push((place.into(), text.into()));
+    }
+
+    /// The error texts of a reply. Its other fields are the CRM's own.
+    fn add_reply(&mut self, reply: &Record) {
+        self.add("the errors of a reply", format!("{} {}", reply.body["errors"], reply.body["statusMessage"]));
+    }
+
+    /// What was added to the headers of a dead letter.
+    fn add_dead_letter(&mut self, record: &Record) {
+        for (name, value) in record.headers.iter().filter(|(name, _)| name.starts_with("__connect.errors.")) {
+            self.add(&format!("{name} of a dead letter"), String::from_utf8_lossy(value.as_deref().unwrap_or_default()));
+        }
+    }
+
+    /// Each line with the mark in it, or with its bytes as hexadecimal or decimal numbers.
+    fn leaks(&self) -> Vec<String> {
+        let numbers = MARK.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(", ");
+        let signs = [MARK.to_lowercase(), numbers, hexadecimal(MARK.as_bytes())];
+        let lines = self.0.iter().flat_map(|(place, text)| text.lines().map(move |line| (place, line)));
+        let leaks = lines.filter(|(_, line)| signs.iter().any(|sign| line.to_lowercase().contains(sign.as_str())));
+        leaks.map(|(place, line)| format!("{place}: {line}")).collect()
+    }
+}
+
+#[test]
+fn the_search_finds_the_mark_in_every_form() {
+    for leak in
+        ["the name is Kanarie-7", "KANARIE", "\"kanarie\"", "Some([1, 75, 97, 110, 97, 114, 105, 101, 45])", "0x4B616e61726965"]
+    {
+        let mut seen = Seen::default();
+        seen.add("a log", format!("fine\n{leak}\nfine"));
+        assert_eq!(seen.leaks(), [format!("a log: {leak}")]);
+    }
+    let mut seen = Seen::default();
+    seen.add("a log", "a canary, 75, 97, 110");
+    assert_eq!(seen.leaks(), [""; 0]);
+}
+
+/// An installation whose entities, commands and files bear the mark.
+struct Cage {
+    world: World,
+    gate: Gate,
+    collector: Collector,
+    seen: Seen,
+    customer: Entity,
+    deactivated: Entity,
+    account: Entity,
+    other_account: Entity,
+    subscriber: Entity,
+}
+
+impl Cage {
+    fn set_up() -> Option<Self> {
+        let gate = Gate::before(servers::cassandra()?);
+        let collector = Collector::start();
+        let adjust = |config: &mut Table| {
+            let store = config["store"].as_table_mut().expect("is a table");
+            store.insert("contact_points".into(), vec![gate.address()].into());
+            store.insert("request_timeout".into(), "1s".into());
+            let section = |key: &str, value: &str| Value::Table(Table::from_iter([(key.to_owned(), value.into())]));
+            config.insert("log".into(), section("format", "json"));
+            config.insert("telemetry".into(), section("otlp_endpoint", &collector.url));
+        };
+        let world = World::set_up("cage", adjust)?;
+        let entity = |kind, state| Entity { external_id: marked("Id"), ..Entity::new(kind, state) };
+        Some(Self {
+            customer: entity(Kind::Customer, "ACTIVE"),
+            deactivated: entity(Kind::Customer, "DEACTIVATED"),
+            account: entity(Kind::Account, "ACTIVE"),
+            other_account: entity(Kind::Account, "ACTIVE"),
+            subscriber: entity(Kind::Subscriber, "ACTIVE"),
+            seen: Seen::default(),
+            world,
+            gate,
+            collector,
+        })
+    }
+
+    /// Runs a subcommand and keeps what it says on standard error.
+    fn run(&mut self, subcommand: &str, args: &[&str], code: i32) -> String {
+        let finished = self.world.cli(subcommand, args).exits(code);
+        // The last line names the arguments: it is the test's own.
+        let said: Vec<_> = finished.stderr.lines().filter(|line| !line.starts_with("(crm-processor ")).collect();
+        self.seen.add(&format!("the standard error of {subcommand}"), said.join("\n"));
+        finished.stdout
+    }
+
+    /// Good lines, and bad ones of each kind.
+    fn import(&mut self) {
+        let mut lines: Vec<Json> = Vec::new();
+        for entity in [&self.customer, &self.deactivated, &self.account, &self.other_account, &self.subscriber] {
+            let mut line = entity.line();
+            line["customName"] = marked("Name").into();
+            lines.push(line);
+        }
+        let stranger = || Entity { external_id: marked("Id"), ..Entity::new(Kind::Customer, "ACTIVE") };
+        let with = |mut line: Json, field: &str, value: &str| {
+            line[field] = value.into();
+            line
+        };
+        lines.extend([
+            with(stranger().line(), "customName", &format!("{}\u{7}", marked("Name"))),
+            with(stranger().line(), "customerSegment", &marked("Segment")),
+            with(stranger().line(), "state", &marked("State")),
+            with(stranger().line(), "refId", &marked("Ref")),
+            with(stranger().line(), "type", &marked("Type")),
+            with(stranger().line(), "externalId", &format!(" {}", marked("Id"))),
+            // They contradict what is there.
+            with(self.customer.line(), "externalId", &marked("Id")),
+            with(stranger().line(), "externalId", &self.customer.external_id),
+        ]);
+        let text = format!("{}{{\"customName\": \"{}\n\"{}\"\n", json_lines(&lines), marked("Name"), marked("Name"));
+        let file = self.world.dir().join("marked.jsonl");
+        std::fs::write(&file, text).expect("the folder can be written to");
+        let said = self.run("import", &[&file.display().to_string()], 1);
+        assert!(said.contains("5 created") && said.contains("10 findings"), "{said}");
+    }
+
+    /// Commands that are answered, each way there is.
+    fn commands(&self) -> Vec<Draft> {
+        let (customer, account) = (self.customer.by_external_id(), self.account.by_ref_id());
+        let (request, name) = (unique("r"), marked("Name"));
+        let named = |name: &str| custom_name(&unique("r"), &customer, name);
+        let renamed = |id: &str| rename(Kind::Account, &unique("r"), &account, id);
+        let good = custom_name("r", &customer, &name).value().expect("has a value");
+        let drafts = vec![
+            // Done, done already, done for another record; the request id with other contents.
+            custom_name(&request, &customer, &name),
+            named(&name),
+            custom_name(&request, &customer, &name),
+            custom_name(&request, &customer, &marked("Name")),
+            segment(&unique("r"), &customer, "ENTERPRISE"),
+            renamed(&marked("Id")),
+            rename(Kind::Subscriber, &unique("r"), &self.subscriber.by_external_id(), &marked("Id")),
+            // Bugs, before and after the outcome is stored.
+            custom_name(&unique("early"), &customer, &marked("Name")),
+            rename(Kind::Account, &unique("late"), &account, &marked("Id")),
+            // Refused for what they are.
+            Draft::new("UpdateCustomerCustomName", json!({"customName": marked("Name"), "customer": customer})),
+            named(&format!("{}\u{7}", marked("Name"))),
+            named(&marked("Name").repeat(20)),
+            custom_name(&format!("{}\u{7}", marked("Request")), &customer, &name),
+            custom_name(&marked("Request").repeat(200), &customer, &name),
+            custom_name(&unique("r"), &json!({"refId": marked("Ref")}), &name),
+            custom_name(&unique("r"), &json!({"refId": self.customer.ref_id, "externalId": marked("Id")}), &name),
+            named(&name).expecting(-1),
+            segment(&unique("r"), &customer, &marked("Segment")),
+            renamed(&format!(" {}", marked("Id"))),
+            // Refused for what is there.
+            custom_name(&unique("r"), &json!({"externalId": marked("Id")}), &name),
+            custom_name(&unique("r"), &self.deactivated.by_external_id(), &name),
+            named(&marked("Name")).expecting(77),
+            renamed(&self.other_account.external_id),
+            // Unreadable.
+            Draft::raw(None),
+            Draft::raw(Some(marked("Value").into_bytes())),
+            Draft::raw(Some([b"\0\x3b\x9a\xc9\xff", marked("Value").as_bytes()].concat())),
+            Draft::raw(Some(good[..good.len() - 4].to_vec())),
+            Draft::raw(Some([&good[..], marked("Value").as_bytes()].concat())),
+            Draft::raw(Some(marked("Value").repeat(60_000).into_bytes())),
+            // For replies elsewhere.
+            named(&marked("Name")).header("kafka_replyTopic", marked("Topic")),
+            named(&marked("Name")).header("kafka_replyTopic", &self.world.missing_replies),
+            named(&marked("Name")).header("kafka_replyPartition", marked("Partition")),
+        ];
+        drafts.into_iter().map(bearing).collect()
+    }
+
+    /// Sends commands and keeps what operators see of the replies.
+    fn ask_all(&mut self, drafts: &[Draft]) -> Vec<Arc<Record>> {
+        let replies = self.world.ask_all(drafts);
+        for reply in &replies {
+            self.seen.add_reply(reply);
+        }
+        replies
+    }
+
+    fn name(&self) -> Draft {
+        bearing(custom_name(&unique("r"), &self.customer.by_external_id(), &marked("Name")))
+    }
+
+    /// The broker refuses a reply, which goes elsewhere, and a dead letter, which is held.
+    fn outputs_are_refused(&mut self, processor: &Processor) {
+        topics::limit(&self.world.other_replies, SMALL);
+        topics::limit(&self.world.dlq, SMALL);
+        let redirected = self.name().key(marked("Key").repeat(1_000)).header("kafka_replyTopic", &self.world.other_replies);
+        let large = bearing(Draft::raw(Some(marked("Value").repeat(1_000).into_bytes())));
+        self.world.send(&large);
+        self.ask_all(&[redirected]);
+        processor.until_metric("crm_records_held", 1);
+        self.look_at(processor);
+        topics::limit(&self.world.dlq, LARGEST_RECORD);
+        processor.until_metric("crm_records_held", 0);
+    }
+
+    /// The store is away, and back.
+    fn the_store_is_away(&mut self, processor: &Processor) {
+        self.gate.shut();
+        let draft = self.name().header("correlation-id", "while away");
+        self.world.send(&draft);
+        processor.until_metric("crm_store_up", 0);
+        self.look_at(processor);
+        self.run("show", &["customer", &self.customer.external_id.clone()], 1);
+        self.gate.open();
+        let reply = self.world.inbox.first("a reply", |r| r.text("correlation-id") == Some("while away"));
+        self.seen.add_reply(&reply);
+    }
+
+    fn look_at(&mut self, processor: &Processor) {
+        for path in ["/metrics", "/readyz", "/livez", "/log-level"] {
+            self.seen.add(path, processor.get(path).1);
+        }
+    }
+}
+
+/// With marks wherever a record may bear one, in a sampled trace.
+fn bearing(draft: Draft) -> Draft {
+    let draft = draft.key(marked("Key")).header("user", marked("User")).header("tracestate", format!("crm={}", marked("State")));
+    draft.header("traceparent", format!("00-{}-00f067aa0ba902b7-01", Uuid::new_v4().simple()))
+}
+
+#[test]
+fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
+    let Some(mut cage) = Cage::set_up() else { return };
+    cage.import();
+    let processor = cage.world.start_with(&unique("slot"), &[("FAILPOINTS", "deciding=return(early);decided=return(late)")]);
+    processor.until_ready();
+
+    let drafts = cage.commands();
+    let replies = cage.ask_all(&drafts);
+    // Its correlation header is what is wrong: there is no reply.
+    let silent = bearing(Draft::raw(Some(marked("Value").into_bytes()))).header("correlation-id", marked("C").repeat(100));
+    cage.world.send(&silent);
+    cage.outputs_are_refused(&processor);
+    cage.the_store_is_away(&processor);
+    cage.look_at(&processor);
+    // A reply topic is missing.
+    let checked = cage.run("check", &[], 1);
+    cage.seen.add("the output of check", checked);
+    cage.run("show", &["customer", &marked("Id")], 1);
+    let (customer, name) = (cage.customer.external_id.clone(), marked("Name"));
+    cage.run("send", &["updateCustomerCustomName", "--external-id", &customer, "--value", &name, "--expected-version", "77"], 1);
+    let shown = cage.run("show", &["customer", &customer], 0);
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
+
+    // It was all there: each code was answered, dead letters were written, warnings logged, spans collected.
+    let codes: std::collections::BTreeSet<_> =
+        replies.iter().filter_map(|r| Some(r.body["errors"][0]["code"].as_str()?.to_owned())).collect();
+    assert_eq!(codes.len(), 10, "{codes:?}");
+    let dead = cage.world.inbox.all(|r| r.topic == cage.world.dlq);
+    assert!(dead.len() >= 8, "{dead:?}");
+    for record in &dead {
+        cage.seen.add_dead_letter(record);
+    }
+    let log = processor.log();
+    for said in ["a bug: a panic", "because of a bug", "does not answer", "the broker refuses an output", "not on the allow-list"]
+    {
+        assert!(log.contains(said), "{said:?} is not in {log}");
+    }
+    cage.seen.add("the log", log);
+    let spans = cage.collector.spans();
+    assert!(spans.iter().filter(|span| span.name == "command").count() > drafts.len(), "{spans:#?}");
+    for span in spans {
+        cage.seen.add("a span", span.text);
+    }
+
+    let leaks = cage.seen.leaks();
+    assert!(leaks.is_empty(), "{} leaks: {leaks:#?}", leaks.len());
+
+    // The search does find it where it belongs.
+    cage.seen.add("show", shown);
+    for reply in &replies {
+        cage.seen.add("a reply", reply.body.to_string());
+    }
+    assert!(cage.seen.leaks().len() > 10, "{:#?}", cage.seen.leaks());
+}
