@@ -5,11 +5,12 @@ use crm_processor::domain::rejection::Rejection;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/deployment.md",
     "docs/metrics.md",
     "docs/reliability.md",
     "docs/runbook.md",

@@ -1,9 +1,8 @@
 //! The producer examples, run as their first lines say.
 
 use crate::crm::{Entity, Kind, json_lines, unique};
-use crate::registry;
-use crate::servers;
 use crate::world::{World, shared};
+use crate::{python, registry, servers};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,42 +11,12 @@ fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path)
 }
 
-/// A Python with the example's requirements, kept in the cache. None: the caller is to return, the reason has been printed.
-fn python() -> Option<PathBuf> {
-    let requirements = example("python/requirements.txt");
-    let version = Command::new("python3").arg("--version").output();
-    let Ok(version) = version else {
-        servers::skip("python3 is not installed (Debian: apt-get install python3-venv)");
-        return None;
-    };
-    let wanted = std::fs::read_to_string(&requirements).expect("is part of the repository");
-    let versions: String = [String::from_utf8_lossy(&version.stdout).as_ref(), wanted.as_str()]
-        .concat()
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-");
-    let folder = servers::cache(&versions);
-    let made = servers::make_once(&folder, |partial| {
-        servers::finish(Command::new("python3").args(["-m", "venv"]).arg(partial))?;
-        let mut pip = Command::new(partial.join("bin/python"));
-        servers::finish(pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))
-    });
-    match made {
-        Ok(()) => Some(folder.join("bin/python")),
-        Err(why) => {
-            servers::skip(&format!("no virtual environment (Debian: apt-get install python3-venv): {why}"));
-            None
-        }
-    }
-}
-
 /// Sends commands, as lines that `producer.py` reads, with the Python example. False: it can't run here.
 pub fn send_with_python(world: &World, lines: &str) -> bool {
-    let Some(python) = python() else { return false };
+    let Some(programs) = python::with(&example("python/requirements.txt")) else { return false };
     let file = world.dir().join(format!("{}.jsonl", unique("commands")));
     std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
-    let mut producer = Command::new(python);
+    let mut producer = Command::new(programs.join("python"));
     producer.arg(example("python/producer.py")).arg("--bootstrap-servers").arg(servers::kafka().expect("is up"));
     producer.args(["--registry", registry::url(), "--topic", &world.commands]).arg(&file);
     servers::finish(&mut producer).unwrap_or_else(|e| panic!("{e}"));

@@ -34,6 +34,7 @@ mod polls;
 mod prometheus;
 mod protocol;
 mod proxy;
+mod python;
 mod read_ahead;
 mod refused_outputs;
 mod registry;
