@@ -61,6 +61,13 @@ impl CqlStore {
         schema::drop_keyspace(&options.open_session("tear_down").await?, options).await
     }
 
+    /// How many nodes there are, and to how many of them there is a connection, as far as the driver knows.
+    pub fn nodes(&self) -> (usize, usize) {
+        let cluster = self.session.get_cluster_state();
+        let nodes = cluster.get_nodes_info();
+        (nodes.len(), nodes.iter().filter(|node| node.is_connected()).count())
+    }
+
     async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, String> {
         let statement = match consistency {
             Consistency::Quorum => &read.quorum,
