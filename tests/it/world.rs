@@ -133,8 +133,12 @@ impl World {
 
     /// The same with environment variables, such as `FAILPOINTS`.
     pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
-        let port = servers::free_port();
-        let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+        self.start_at(servers::free_port(), instance_id, environment)
+    }
+
+    /// The same with this port of the admin address.
+    pub fn start_at(&self, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
+        let mut run = Command::new(binary());
         run.args(["run", "--config"]).arg(&self.config);
         run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
         run.envs(environment.iter().copied());
@@ -465,9 +469,15 @@ impl std::fmt::Display for Finished {
     }
 }
 
+/// The program: that which was built with the tests, or `CRM_TEST_BINARY`.
+fn binary() -> PathBuf {
+    let other = std::env::var_os("CRM_TEST_BINARY").filter(|path| !path.is_empty());
+    other.map_or_else(|| env!("CARGO_BIN_EXE_crm-processor").into(), PathBuf::from)
+}
+
 /// Runs the binary to its end.
 pub fn run_cli(args: &[&str]) -> Finished {
-    let output = Command::new(env!("CARGO_BIN_EXE_crm-processor")).args(args).output().expect("the binary was built");
+    let output = Command::new(binary()).args(args).output().expect("the binary was built");
     let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
