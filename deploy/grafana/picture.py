@@ -117,7 +117,7 @@ def draw_alerts(given, axes):
             axes.barh(row, given.step / 60, left=at, color="tab:red" if firing else "mistyrose", zorder=2 if firing else 1)
     axes.set_yticks(range(len(rows)), rows.keys(), fontsize=7)
     axes.invert_yaxis()
-    axes.set_title("Alerts: pending (pale), firing", fontsize=9, loc="right")
+    axes.set_title("Alerts: pending (pale), firing", fontsize=9, loc="right", pad=14)
 
 
 def main():
