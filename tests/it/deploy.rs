@@ -22,7 +22,8 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The folder with kubectl, Docker Compose, a linter, and a Python that has schemas. None: the caller is to return, the reason has been printed.
+/// The folder with kubectl, Docker Compose, a linter, and a Python that has schemas. None: the caller is to return, the reason has
+/// been printed.
 fn tools() -> Option<PathBuf> {
     python::with(&beside("requirements.txt"))
 }

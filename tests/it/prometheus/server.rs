@@ -135,9 +135,10 @@ impl Prometheus {
 
 /// The rules with each `for:` and each window divided. (Thresholds stay what they are.)
 fn hastened(rules: &str, haste: u32) -> String {
-    let line = |line: &str| match line.trim_start().strip_prefix("for: ") {
-        Some(duration) => format!("{}{}\n", &line[..line.len() - duration.len()], divided(duration, haste)),
-        None => {
+    let line = |line: &str| {
+        if let Some(duration) = line.trim_start().strip_prefix("for: ") {
+            format!("{}{}\n", &line[..line.len() - duration.len()], divided(duration, haste))
+        } else {
             let mut parts = line.split('[');
             let first = parts.next().unwrap_or_default().to_owned();
             let rest = parts.map(|part| match part.split_once(']') {
