@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the release, so that whoever builds the same sources with the same compilers gets the same bytes, wherever they lie and
-# whoever they are. The result is target/dist/crm-processor, with its SHA-256 beside it.
+# Builds the release, without what differs between two builds of the same sources by the same compilers, so that anybody can
+# build it again and compare. The result is target/dist/crm-processor, with its SHA-256 beside it.
 #
 # Paths are what differs between builds. Rust's are replaced. OpenSSL writes the folder that it is built in into itself and would
 # load modules from it, were it told to load any: so all is built in one folder whose name is always the same, and that nobody
