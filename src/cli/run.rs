@@ -26,7 +26,7 @@ use tokio::time::MissedTickBehavior;
 
 /// Between attempts to reach what is away at the start: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// While nothing is processed, the store is asked this often whether it is there.
+/// The driver is asked this often for its nodes and, while nothing is processed, the store whether it is there.
 const PING: Duration = Duration::from_secs(5);
 
 const HELP: &str = "\
@@ -161,6 +161,9 @@ async fn keep_asking(store: Arc<Store>, metrics: Arc<Metrics>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let (nodes, connected) = store.inner().nodes();
+        metrics.store_nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
+        metrics.store_nodes_connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
         if metrics.commands_in_flight.get() == 0
             && let Err(fault) = store.ping().await
         {

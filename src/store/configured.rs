@@ -35,6 +35,14 @@ impl ConfiguredStore {
         }
     }
 
+    /// How many nodes the database has, and to how many of them there is a connection. None of either where it is a folder.
+    pub fn nodes(&self) -> (usize, usize) {
+        match self {
+            Self::Cql(store) => store.nodes(),
+            Self::Embedded(_) => (0, 0),
+        }
+    }
+
     /// Creates keyspace and tables, or the folder, where they aren't there.
     ///
     /// # Errors

@@ -35,6 +35,11 @@ impl<S: ConditionalStore> Metered<S> {
         metered
     }
 
+    /// What is watched.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     // These take no future to wait for: handed on by value it would take its room in each that hands it on.
 
     fn begin(&self, operation: Operation) -> Begun {

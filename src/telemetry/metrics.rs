@@ -117,6 +117,12 @@ metrics! {
     cache_entries: Family<Remembered, IntGauge> = "cache_entries", NONE;
     /// Bytes that the cache takes, about, by what is in them.
     cache_bytes: Family<Remembered, IntGauge> = "cache_bytes", NONE;
+    /// Entries that the cache forgot because it has no room for them, by what they are.
+    cache_evictions: Family<Remembered, IntCounter> = "cache_evictions_total", NONE;
+    /// Nodes of the database that the driver knows of; 0 with the embedded store.
+    store_nodes: IntGauge = "store_nodes", NONE;
+    /// Nodes of the database that the driver is connected to; 0 with the embedded store.
+    store_nodes_connected: IntGauge = "store_nodes_connected", NONE;
     /// 1 while the store answers, 0 while it does not.
     store_up: IntGauge = "store_up", NONE;
     /// Schemas that the registry was asked for, by whether it answered.

@@ -1,31 +1,20 @@
 //! The metrics, the alert rules and the dashboard against Prometheus itself: its own lints and rule tests, and a server that
 //! scrapes a processor. From the Debian package `prometheus`.
 
+pub mod server;
+
 use crate::crm::{Entity, Kind, custom_name, rename, segment, unique};
 use crate::gate::Gate;
-use crate::guarded::Guarded;
-use crate::inbox::Inbox;
 use crate::operation::{metrics, named_in, path, queries, read, rules};
+use crate::servers;
 use crate::world::{World, shared};
-use crate::{registry, servers};
-use serde_json::Value as Json;
+use server::{HASTY, Prometheus, installed};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Stdio;
 
 const RULES: &str = "deploy/prometheus/rules.yml";
 const RULES_TEST: &str = "deploy/prometheus/rules_test.yml";
-
-/// None: the caller is to return, the reason has been printed.
-fn installed(program: &str) -> Option<Command> {
-    if Command::new(program).arg("--version").output().is_err() {
-        servers::skip(&format!("{program} is not installed (Debian: apt-get install prometheus)"));
-        return None;
-    }
-    Some(Command::new(program))
-}
 
 /// Runs promtool to its end, which must be a good one.
 fn promtool(args: &[&str], input: &str) {
@@ -111,7 +100,7 @@ fn the_dashboard_shows_a_real_run_and_an_alert_a_real_fault() {
     let entities = [Kind::Customer, Kind::Account, Kind::Subscriber].map(|kind| Entity::new(kind, "ACTIVE"));
     world.import(&entities);
     let processor = world.run();
-    let prometheus = Prometheus::scraping(processor.admin());
+    let prometheus = Prometheus::scraping(&[processor.admin()], HASTY);
 
     let mut open: Vec<_> = queries();
     assert!(open.len() > 40, "{open:#?}");
@@ -131,80 +120,9 @@ fn the_dashboard_shows_a_real_run_and_an_alert_a_real_fault() {
     });
     prometheus.until("all rules are evaluated", Prometheus::rules_are_healthy);
 
-    let firing = "ALERTS{alertname=\"CrmStoreDown\",alertstate=\"firing\"}";
-    assert!(prometheus.query(firing).is_empty(), "the store is there");
+    assert!(!prometheus.is_firing("CrmStoreDown"), "the store is there");
     gate.shut();
-    prometheus.until("the alert fires", |p| if p.query(firing).is_empty() { Err("quiet".into()) } else { Ok(()) });
+    prometheus.until("the alert fires", |p| p.fires("CrmStoreDown"));
     gate.open();
-    prometheus.until("the alert is over", |p| if p.query(firing).is_empty() { Ok(()) } else { Err("it fires".into()) });
-}
-
-/// A Prometheus of one's own, with the rules of `deploy/`, that looks often and has little patience.
-struct Prometheus {
-    url: String,
-    process: Guarded,
-}
-
-impl Prometheus {
-    fn scraping(target: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("crm-processor-prometheus-").tempdir().expect("there is room").keep();
-        let target = target.trim_start_matches("http://");
-        let rules = read(RULES);
-        let hasty = rules.lines().map(|line| if line.starts_with("        for: ") { "        for: 1s" } else { line });
-        let hasty = hasty.collect::<Vec<_>>().join("\n");
-        let config = format!(
-            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\nrule_files: [rules.yml]\nscrape_configs:\n  \
-             - {{job_name: crm-processor, static_configs: [{{targets: [\"{target}\"]}}]}}\n"
-        );
-        for (name, text) in [("rules.yml", hasty), ("prometheus.yml", config)] {
-            std::fs::write(dir.join(name), text).expect("there is room");
-        }
-        let port = servers::free_port();
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
-        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let log = servers::log_dir().join(format!("prometheus-{port}.log"));
-        let prometheus = Self { url: format!("http://127.0.0.1:{port}"), process: Guarded::spawn(&command, &log, Some(&dir)) };
-        prometheus.until("it is ready", |p| match registry::get(&format!("{}/-/ready", p.url)) {
-            (200, _) => Ok(()),
-            (status, body) => Err(format!("{status} {body}")),
-        });
-        prometheus
-    }
-
-    /// Tries again and again; what it said last is part of the failure.
-    fn until(&self, what: &str, mut look: impl FnMut(&Self) -> Result<(), String>) {
-        let deadline = Instant::now() + Inbox::PATIENCE;
-        while let Err(said) = look(self) {
-            assert!(Instant::now() < deadline, "expected: {what}\ngot: {said}\n{}", self.process.log_tail());
-            crate::pause();
-        }
-    }
-
-    /// The values of all series that an expression gives.
-    fn query(&self, expr: &str) -> Vec<f64> {
-        let mut request = "query?query=".to_owned();
-        for byte in expr.bytes() {
-            let _ = write!(request, "%{byte:02X}");
-        }
-        let answer = self.api(&request);
-        assert_eq!(answer["status"], "success", "{expr}: {answer}");
-        let result = answer["data"]["result"].as_array().expect("a vector");
-        result.iter().map(|series| series["value"][1].as_str().expect("a value").parse().expect("a number")).collect()
-    }
-
-    fn rules_are_healthy(&self) -> Result<(), String> {
-        let answer = self.api("rules");
-        let groups = answer["data"]["groups"].as_array().expect("groups");
-        let told: Vec<_> = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules")).collect();
-        assert_eq!(told.len(), rules().len(), "{answer}");
-        let ill: Vec<_> = told.into_iter().filter(|rule| rule["health"] != "ok").collect();
-        if ill.is_empty() { Ok(()) } else { Err(format!("{ill:#?}")) }
-    }
-
-    fn api(&self, request: &str) -> Json {
-        let (_, body) = registry::get(&format!("{}/api/v1/{request}", self.url));
-        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{request}: {e} in {body:?}"))
-    }
+    prometheus.until("the alert is over", |p| p.keeps_quiet("CrmStoreDown"));
 }

@@ -9,8 +9,8 @@ mod document;
 mod registry;
 
 use crate::crm::{Entity, Kind, json_lines, unique};
-use crate::servers::log_dir;
 use crate::servers::own::OwnServer;
+use crate::servers::{free_port, log_dir};
 use crate::world::{Finished, Processor, run_cli_with};
 use administrator::Administrator;
 use certificates::{Authority, STORE_PASSWORD};
@@ -165,7 +165,7 @@ impl Place {
 
     fn run(&self, user: &User, slot: &str) -> Processor {
         let log = log_dir().join(format!("{}.log", unique("secured")));
-        let processor = Processor::start(&self.config(user), &log, slot, &[]);
+        let processor = Processor::start(&self.config(user), &log, free_port(), slot, &[]);
         processor.until_ready();
         processor
     }

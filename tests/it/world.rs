@@ -134,8 +134,13 @@ impl World {
 
     /// The same with environment variables, such as `FAILPOINTS`.
     pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
+        self.start_at(servers::free_port(), instance_id, environment)
+    }
+
+    /// The same with this port of the admin address.
+    pub fn start_at(&self, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
         let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
-        Processor::start(&self.config, &log, instance_id, environment)
+        Processor::start(&self.config, &log, port, instance_id, environment)
     }
 
     /// Runs a subcommand of the binary to its end, with `--config` of this installation.
@@ -277,9 +282,8 @@ pub struct Processor {
 
 impl Processor {
     /// Starts `run` with a configuration, an `instance_id` and environment variables, and does not wait.
-    pub fn start(config: &Path, log: &Path, instance_id: &str, environment: &[(&str, &str)]) -> Self {
-        let port = servers::free_port();
-        let mut run = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    pub fn start(config: &Path, log: &Path, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Self {
+        let mut run = Command::new(binary());
         run.args(["run", "--config"]).arg(config);
         run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
         run.envs(environment.iter().copied());
@@ -476,6 +480,12 @@ impl std::fmt::Display for Finished {
     }
 }
 
+/// The program: that which was built with the tests, or `CRM_TEST_BINARY`.
+fn binary() -> PathBuf {
+    let other = std::env::var_os("CRM_TEST_BINARY").filter(|path| !path.is_empty());
+    other.map_or_else(|| env!("CARGO_BIN_EXE_crm-processor").into(), PathBuf::from)
+}
+
 /// Runs the binary to its end.
 pub fn run_cli(args: &[&str]) -> Finished {
     run_cli_with(args, &[])
@@ -483,7 +493,7 @@ pub fn run_cli(args: &[&str]) -> Finished {
 
 /// The same with environment variables.
 pub fn run_cli_with(args: &[&str], environment: &[(&str, &str)]) -> Finished {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    let mut command = Command::new(binary());
     let output = command.args(args).envs(environment.iter().copied()).output().expect("the binary was built");
     let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let _ = writeln!(stderr, "(crm-processor {})", args.join(" "));

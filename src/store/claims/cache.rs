@@ -9,9 +9,10 @@ use super::Target;
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
 use crate::store::{EntityKey, EntityStatics, IdKey};
-use quick_cache::sync::{Cache as Bounded, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 
 /// Of the bytes, one part in so many is for claims, which are that much smaller than entities.
@@ -26,8 +27,14 @@ const TEXT: u64 = 16;
 const GHOSTS: f64 = 0.05;
 
 pub(super) struct Cache {
-    claims: Bounded<IdHash, Held, Weight>,
-    entities: Bounded<EntityKey, EntityStatics, Weight>,
+    claims: Bounded<IdHash, Held>,
+    entities: Bounded<EntityKey, EntityStatics>,
+}
+
+/// A cache of so many bytes, and a count of what it lost for want of them.
+struct Bounded<K, V> {
+    entries: sync::Cache<K, V, Weight, DefaultHashBuilder, Evicted>,
+    evicted: Evicted,
 }
 
 /// Stands for an [`IdKey`] in less room. Two ids with the same hash take each other's place: what is remembered under the
@@ -49,21 +56,23 @@ pub struct Room {
     pub entries: u64,
     /// What they cost, about.
     pub bytes: u64,
+    /// How many were forgotten so far, because there was no room for them.
+    pub evicted: u64,
 }
 
 impl Cache {
     pub fn new(bytes: u64) -> Self {
         let claims = bytes / CLAIMS_SHARE;
-        Self { claims: bounded(claims, CLAIM), entities: bounded(bytes - claims, ENTITY + 2 * TEXT) }
+        Self { claims: Bounded::new(claims, CLAIM), entities: Bounded::new(bytes - claims, ENTITY + 2 * TEXT) }
     }
 
     /// The entity behind a reference, as far as it is remembered.
     pub fn entity(&self, target: &Target) -> Option<EntityStatics> {
         match target {
-            Target::Entity(key) => self.entities.get(key),
+            Target::Entity(key) => self.entities.entries.get(key),
             Target::Id(id) => {
-                let held = self.claims.get(&IdHash::of(id))?;
-                let entity = self.entities.get(&held.key(id))?;
+                let held = self.claims.entries.get(&IdHash::of(id))?;
+                let entity = self.entities.entries.get(&held.key(id))?;
                 (entity.entity.external_id == id.external_id && entity.generation == held.generation).then_some(entity)
             }
         }
@@ -72,8 +81,11 @@ impl Cache {
     /// Whether [`Cache::entity`] would answer, mostly: what is remembered is not looked into.
     pub fn has(&self, target: &Target) -> bool {
         match target {
-            Target::Entity(key) => self.entities.contains_key(key),
-            Target::Id(id) => self.claims.peek(&IdHash::of(id)).is_some_and(|held| self.entities.contains_key(&held.key(id))),
+            Target::Entity(key) => self.entities.entries.contains_key(key),
+            Target::Id(id) => {
+                let held = self.claims.entries.peek(&IdHash::of(id));
+                held.is_some_and(|held| self.entities.entries.contains_key(&held.key(id)))
+            }
         }
     }
 
@@ -83,19 +95,19 @@ impl Cache {
     /// Not to be called upon a claim of one's own: between the read that preceded it and the claim somebody may have been
     /// refused under the id, and whoever comes again must get that answer.
     pub fn put_claim(&self, id: &IdKey, holder: &EntityStatics) {
-        self.claims.insert(IdHash::of(id), Held { owner: holder.entity.ref_id, generation: holder.generation });
+        self.claims.entries.insert(IdHash::of(id), Held { owner: holder.entity.ref_id, generation: holder.generation });
     }
 
     /// Remembers what an entity is.
     pub fn put_entity(&self, entity: EntityStatics) {
-        self.entities.insert(entity.key(), entity);
+        self.entities.entries.insert(entity.key(), entity);
     }
 
     pub fn forget(&self, target: &Target) {
         match target {
             Target::Entity(key) => self.forget_entity(*key),
             Target::Id(id) => {
-                if let Some((_, held)) = self.claims.remove(&IdHash::of(id)) {
+                if let Some((_, held)) = self.claims.entries.remove(&IdHash::of(id)) {
                     self.forget_entity(held.key(id));
                 }
             }
@@ -103,20 +115,17 @@ impl Cache {
     }
 
     pub fn forget_entity(&self, key: EntityKey) {
-        self.entities.remove(&key);
+        self.entities.entries.remove(&key);
     }
 
     /// True if nothing can be remembered.
     pub fn is_off(&self) -> bool {
-        self.entities.capacity() == 0
+        self.entities.entries.capacity() == 0
     }
 
     /// Of claims and of entities.
     pub fn room(&self) -> [Room; 2] {
-        [
-            Room { entries: self.claims.len() as u64, bytes: self.claims.weight() },
-            Room { entries: self.entities.len() as u64, bytes: self.entities.weight() },
-        ]
+        [self.claims.room(), self.entities.room()]
     }
 }
 
@@ -131,6 +140,18 @@ impl IdHash {
 impl Held {
     fn key(self, id: &IdKey) -> EntityKey {
         EntityKey { entity_type: id.entity_type, ref_id: self.owner }
+    }
+}
+
+/// Counts.
+#[derive(Clone, Default)]
+struct Evicted(Arc<AtomicU64>);
+
+impl<K, V> Lifecycle<K, V> for Evicted {
+    type RequestState = ();
+
+    fn before_evict(&self, (): &mut (), _: &K, _: &mut V) {
+        self.0.fetch_add(1, Relaxed);
     }
 }
 
@@ -155,14 +176,24 @@ impl Weighter<EntityKey, EntityStatics> for Weight {
     }
 }
 
-fn bounded<K: Hash + Eq, V: Clone>(bytes: u64, each: u64) -> Bounded<K, V, Weight>
+impl<K: Hash + Eq, V: Clone> Bounded<K, V>
 where
     Weight: Weighter<K, V>,
 {
-    let items = usize::try_from(bytes / each).unwrap_or(usize::MAX);
-    let options = OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(bytes).ghost_allocation(GHOSTS).build();
-    let options = options.expect("both capacities are given");
-    Bounded::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+    /// `each` is what an entry costs at least.
+    fn new(bytes: u64, each: u64) -> Self {
+        let items = usize::try_from(bytes / each).unwrap_or(usize::MAX);
+        let options =
+            OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(bytes).ghost_allocation(GHOSTS).build();
+        let options = options.expect("both capacities are given");
+        let evicted = Evicted::default();
+        let entries = sync::Cache::with_options(options, Weight, DefaultHashBuilder::default(), evicted.clone());
+        Self { entries, evicted }
+    }
+
+    fn room(&self) -> Room {
+        Room { entries: self.entries.len() as u64, bytes: self.entries.weight(), evicted: self.evicted.0.load(Relaxed) }
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +242,9 @@ mod tests {
                 claims.entries, entities.entries
             );
             assert!(said <= BYTES, "{said} bytes");
+            for room in [claims, entities] {
+                assert_eq!(room.entries + room.evicted, until, "whoever is not there was evicted");
+            }
             costs.push((said, all));
         }
         for (said, all) in costs {

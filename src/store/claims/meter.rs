@@ -34,6 +34,8 @@ impl Meter {
         for (what, room) in [(Remembered::Claims, claims), (Remembered::Entities, entities)] {
             metrics.cache_entries.of(what).set(room.entries.cast_signed());
             metrics.cache_bytes.of(what).set(room.bytes.cast_signed());
+            let evictions = metrics.cache_evictions.of(what);
+            evictions.inc_by(room.evicted.saturating_sub(evictions.get()));
         }
     }
 }

@@ -88,6 +88,13 @@ impl CqlStore {
         Ok(scanned.filter_map(std::future::ready).boxed())
     }
 
+    /// How many nodes there are, and to how many of them there is a connection, as far as the driver knows.
+    pub fn nodes(&self) -> (usize, usize) {
+        let cluster = self.session.get_cluster_state();
+        let nodes = cluster.get_nodes_info();
+        (nodes.len(), nodes.iter().filter(|node| node.is_connected()).count())
+    }
+
     async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, String> {
         let statement = match consistency {
             Consistency::Quorum => &read.quorum,

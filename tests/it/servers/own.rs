@@ -58,8 +58,18 @@ impl OwnServer {
 
     /// Ends it by a signal, `TERM` or `KILL`, starts it again and waits until it answers.
     pub fn restart_by(&mut self, signal: &str) {
+        self.stop_by(signal);
+        self.start_again();
+    }
+
+    /// Ends it by a signal, `TERM` or `KILL`.
+    pub fn stop_by(&mut self, signal: &str) {
         self.process.signal(signal);
         self.process.wait(END);
+    }
+
+    /// Starts it, which was stopped, and waits until it answers.
+    pub fn start_again(&mut self) {
         self.process = match self.prepared.start(None) {
             Ok(process) => process,
             Err(NoStart::Missing(why) | NoStart::Failed(why)) => panic!("it does not start again: {why}"),

@@ -1,0 +1,207 @@
+//! The Kubernetes manifests: what the example overlay comes to is valid by the schemas, and agrees with the program, with the
+//! secrets of the example, and with itself.
+
+use super::{config, file, tools};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const OVERLAY: &str = "kubernetes/overlays/example";
+/// Where the overlay mounts the authorities' certificates.
+const AUTHORITIES: &str = "/etc/crm-authorities/ca.pem";
+/// How long a Kafka transaction that is under way when the grace period ends may go on; leaving the group is quick.
+const LAST_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// What the example overlay comes to, valid, by kind: there is one of each. None: the caller is to return.
+fn manifests() -> Option<&'static BTreeMap<String, Json>> {
+    static MANIFESTS: OnceLock<Option<BTreeMap<String, Json>>> = OnceLock::new();
+    // Asked each time, so that each test says why it is skipped.
+    tools()?;
+    MANIFESTS.get_or_init(build).as_ref()
+}
+
+fn build() -> Option<BTreeMap<String, Json>> {
+    let mut kubectl = Command::new(tools()?.join("kubectl"));
+    let output = kubectl.arg("kustomize").arg(super::path(OVERLAY)).output().expect("it is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // It warns of what is deprecated.
+    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {OVERLAY}: {}\n{said}", output.status);
+    let documents = valid(&String::from_utf8_lossy(&output.stdout))?;
+    let count = documents.len();
+    let kind = |document: &Json| document["kind"].as_str().expect("is mandatory").to_owned();
+    let by_kind: BTreeMap<_, _> = documents.into_iter().map(|document| (kind(&document), document)).collect();
+    assert_eq!(by_kind.len(), count, "two of a kind: {:?}", by_kind.keys());
+    Some(by_kind)
+}
+
+/// Manifests as JSON, if the schemas have nothing against them; else the test fails.
+fn valid(yaml: &str) -> Option<Vec<Json>> {
+    let mut check = Command::new(tools()?.join("python"));
+    check.arg(super::beside("manifests.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut check = check.spawn().expect("it is installed");
+    check.stdin.take().expect("is piped").write_all(yaml.as_bytes()).expect("it reads all");
+    let output = check.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}\nin\n{yaml}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).expect("it prints JSON"))
+}
+
+/// A list.
+fn list(json: &Json) -> &[Json] {
+    json.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The pods that a `StatefulSet` or a Job makes.
+fn pods(maker: &Json) -> &Json {
+    &maker["spec"]["template"]
+}
+
+fn container(maker: &Json) -> &Json {
+    &pods(maker)["spec"]["containers"][0]
+}
+
+/// The variables of its container; those of its Secret are in `secret`, as `kubectl create secret --from-env-file` takes it.
+fn variables(maker: &Json, secret: &str) -> Vec<(String, String)> {
+    let text = |json: &Json| json.as_str().expect("is a text").to_owned();
+    let given = list(&container(maker)["env"]).iter().map(|variable| {
+        let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+            None => text(&variable["value"]),
+            Some("metadata.name") => format!("{}-0", text(&maker["metadata"]["name"])),
+            Some(other) => panic!("a field that the test does not know: {other}"),
+        };
+        (text(&variable["name"]), value)
+    });
+    let secret = file(&format!("{OVERLAY}/{secret}"));
+    let secret = secret.lines().map(|line| line.split_once('=').expect("NAME=VALUE"));
+    given.chain(secret.map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+#[test]
+fn a_schema_or_the_operators_models_refuse_what_is_wrong_with_a_manifest() {
+    let Some(manifests) = manifests() else { return };
+    let wrongs = [
+        ("StatefulSet", "/spec", "replica", Json::from(3)),
+        ("PodDisruptionBudget", "/spec", "selector", "crm-processor".into()),
+        ("ServiceMonitor", "/spec/endpoints/0", "intervall", "15s".into()),
+        ("ServiceMonitor", "/spec/endpoints/0", "interval", "15 s".into()),
+    ];
+    for (kind, place, field, value) in wrongs {
+        let mut spoilt = manifests[kind].clone();
+        spoilt.pointer_mut(place).expect("it is there")[field] = value;
+        // JSON is YAML.
+        let refused = std::panic::catch_unwind(|| valid(&spoilt.to_string()));
+        assert!(refused.is_err(), "accepted: {spoilt}");
+    }
+}
+
+#[test]
+fn the_alert_rules_become_a_valid_prometheus_rule_as_the_page_about_deployment_says() {
+    let page = crate::operation::read("docs/deployment.md");
+    let from = page.find("apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule").expect("the page shows the head");
+    let (head, _) = page[from..].split_once("\nEOF").expect("the head ends");
+    let indented: Vec<_> = file("prometheus/rules.yml").lines().map(|line| format!("  {line}")).collect();
+    let Some(rule) = valid(&format!("{head}\n{}\n", indented.join("\n"))) else { return };
+    let groups = list(&rule[0]["spec"]["groups"]);
+    let rules: usize = groups.iter().map(|group| list(&group["rules"]).len()).sum();
+    assert_eq!(rules, crate::operation::rules().len(), "{rule:?}");
+}
+
+#[test]
+fn the_configuration_of_pods_and_of_the_set_up_is_accepted() {
+    let Some(manifests) = manifests() else { return };
+    let (map, authorities) = (&manifests["ConfigMap"], tempfile::NamedTempFile::new().expect("there is room"));
+    for (kind, subcommand, secret) in [("StatefulSet", "run", "secret.env.example"), ("Job", "setup", "secret-setup.env.example")]
+    {
+        let maker = &manifests[kind];
+        let mounts: BTreeMap<_, _> =
+            list(&container(maker)["volumeMounts"]).iter().map(|m| (m["name"].as_str(), m["mountPath"].as_str())).collect();
+        let named = |volume: &&Json| volume["configMap"]["name"] == map["metadata"]["name"];
+        let volume = list(&pods(maker)["spec"]["volumes"]).iter().find(named).expect("the ConfigMap is mounted");
+        let folder = mounts[&volume["name"].as_str()].expect("a mount has a path");
+        assert!(mounts.values().any(|path| path.is_some_and(|p| AUTHORITIES.starts_with(p))), "{kind}: {mounts:?}");
+        let args = list(&container(maker)["args"]).iter().map(|a| a.as_str().expect("is a text")).collect::<Vec<_>>();
+        let [given, "--config", path] = *args else { panic!("{kind}: {args:?}") };
+        assert_eq!(given, subcommand);
+        let name = path.strip_prefix(folder).expect("the configuration is in the mounted folder").trim_start_matches('/');
+        let toml = map["data"][name].as_str().unwrap_or_else(|| panic!("{kind}: {name} is not in {map}"));
+        let toml = toml.replace(AUTHORITIES, &authorities.path().display().to_string());
+        let config = config(&toml, variables(maker, secret));
+        if kind == "StatefulSet" {
+            check_run(manifests, &config);
+        }
+    }
+}
+
+fn check_run(manifests: &BTreeMap<String, Json>, config: &crm_processor::config::Config) {
+    let (set, policy) = (&manifests["StatefulSet"], &manifests["NetworkPolicy"]);
+    // The pod's name: stable, and one pod has it at a time.
+    assert_eq!(config.kafka.instance_id, "crm-processor-0");
+    assert!(config.admin.listen.ip().is_unspecified(), "who is outside of the pod can't come to {}", config.admin.listen);
+    let port = &container(set)["ports"][0];
+    assert_eq!((&port["name"], &port["containerPort"]), (&"admin".into(), &config.admin.listen.port().into()));
+    let grace = pods(set)["spec"]["terminationGracePeriodSeconds"].as_u64().expect("is given");
+    let needed = config.kafka.shutdown_grace + LAST_TRANSACTION;
+    assert!(Duration::from_secs(grace) > needed, "killed after {grace} s, may take {needed:?}");
+    for (probe, path) in [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        let get = &container(set)[probe]["httpGet"];
+        assert_eq!((&get["path"], &get["port"]), (&path.into(), &"admin".into()), "{probe}");
+    }
+    let crm_processor::config::Backend::Cql(cql) = &config.store.backend else { panic!("several pods have no one folder") };
+    let servers = [&config.kafka.bootstrap_servers, &config.registry.url].into_iter().chain(&cql.contact_points);
+    let open: Vec<_> = list(&policy["spec"]["egress"]).iter().flat_map(|rule| list(&rule["ports"])).map(|p| &p["port"]).collect();
+    for server in servers {
+        let port: u16 = server.rsplit(':').next().expect("something").parse().expect("a port");
+        assert!(open.contains(&&port.into()), "the network policy does not let through to {server}");
+    }
+}
+
+#[test]
+fn everything_that_selects_pods_selects_the_processors() {
+    let Some(manifests) = manifests() else { return };
+    let set = &manifests["StatefulSet"];
+    let labels = &pods(set)["metadata"]["labels"];
+    let spread = list(&pods(set)["spec"]["topologySpreadConstraints"]).iter().map(|c| &c["labelSelector"]["matchLabels"]);
+    let selectors = [
+        &set["spec"]["selector"]["matchLabels"],
+        &manifests["Service"]["spec"]["selector"],
+        &manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+    ];
+    for selector in selectors.into_iter().chain(spread) {
+        assert_eq!(selector, labels);
+    }
+    assert_eq!(manifests["ServiceMonitor"]["spec"]["selector"]["matchLabels"], manifests["Service"]["metadata"]["labels"]);
+    assert_eq!(manifests["ServiceMonitor"]["spec"]["endpoints"][0]["port"], manifests["Service"]["spec"]["ports"][0]["name"]);
+    assert_eq!(set["spec"]["serviceName"], manifests["Service"]["metadata"]["name"]);
+    let job = &pods(&manifests["Job"])["metadata"]["labels"];
+    assert_ne!(job, labels, "the service, the budget and the spread would count the set-up");
+    let allowed = &manifests["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"][0];
+    for labels in [labels, job] {
+        let name = &labels[allowed["key"].as_str().expect("a key")];
+        assert!(list(&allowed["values"]).contains(name), "the network policy is not for {name}");
+    }
+}
+
+/// As the Pod Security Standard "restricted" asks for, and a root file system that can't be written.
+#[test]
+fn pods_have_no_rights_that_they_do_not_need() {
+    let Some(manifests) = manifests() else { return };
+    for maker in [&manifests["StatefulSet"], &manifests["Job"]] {
+        let (pod, container) = (&pods(maker)["spec"], &container(maker)["securityContext"]);
+        let expected = [
+            (&pod["automountServiceAccountToken"], Json::from(false)),
+            (&pod["securityContext"]["runAsNonRoot"], true.into()),
+            (&pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault".into()),
+            (&container["allowPrivilegeEscalation"], false.into()),
+            (&container["readOnlyRootFilesystem"], true.into()),
+            (&container["capabilities"]["drop"], vec!["ALL"].into()),
+        ];
+        for (given, expected) in expected {
+            assert_eq!(*given, expected, "{maker}");
+        }
+        // The image's user, as a number: names can't be looked up.
+        let user = format!("USER {0}:{0}", pod["securityContext"]["runAsUser"]);
+        assert!(file("Dockerfile").contains(&user), "{user}");
+    }
+}
