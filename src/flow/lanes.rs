@@ -120,6 +120,11 @@ impl<C: Foldable> Lanes<C> {
         self.by_id.get(&id).map_or(0, |lane| lane.queue.len())
     }
 
+    /// Lanes that could start a run, if the bound allowed one more.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Lanes with commands.
     pub fn len(&self) -> usize {
         self.by_id.len()

@@ -245,9 +245,10 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         self.lanes.queued() + self.lanes.running() + self.batches.waiting() == 0 && !self.publishing
     }
 
-    /// True if more records may be taken in.
+    /// True if more records may be taken in. Commands that could start soon are enough: more of them cost memory, unless they
+    /// join lanes that wait already.
     pub fn has_room(&self) -> bool {
-        !self.draining && self.open < self.limits.max_queued
+        !self.draining && self.open < self.limits.max_queued && self.lanes.ready() < 2 * self.limits.max_in_flight
     }
 
     /// The next record of the partition can't be admitted yet (true), or can now (false).
