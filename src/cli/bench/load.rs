@@ -110,7 +110,7 @@ impl Crm {
     }
 
     /// Begins to write them at a rate: each has its time, whatever became of those before it.
-    pub fn write_at(&self, batch: &mut Batch, per_second: f64) -> anyhow::Result<Sending> {
+    pub fn write_at(&self, batch: &mut Batch, per_second: f64) -> Sending {
         let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         let (stop, stopped) = sync_channel(0);
@@ -127,7 +127,7 @@ impl Crm {
             }
             writer.finish()
         });
-        Ok(Sending { start, _stop: stop, thread })
+        Sending { start, _stop: stop, thread }
     }
 
     /// Reads the replies to all of them: when each came.

@@ -158,7 +158,7 @@ impl Bench {
         let (start, due, cpu_before, came);
         if let Some(rate) = self.options.rate {
             cpu_before = used(processors)?.cpu;
-            let sending = crm.write_at(&mut batch, rate)?;
+            let sending = crm.write_at(&mut batch, rate);
             start = sending.start;
             due = (0..steps.len()).map(|n| Duration::from_secs_f64(as_f64(n) / rate)).collect::<Vec<_>>();
             came = crm.replies(&batch, bar).await?;
