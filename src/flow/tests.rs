@@ -374,6 +374,27 @@ fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     assert_eq!(flow.pauses(), [(0, false)]);
 }
 
+#[test]
+fn no_more_is_taken_in_than_could_start_soon_unless_it_joins_lanes_that_wait() {
+    let limits = Limits { max_in_flight: 2, ..Limits::default() };
+    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let admit = |flow: &mut Flow<Names, usize>, offset: i64, lane| {
+        assert_eq!(flow.deliver(at(offset)), Delivery::New);
+        flow.admit(at(offset), lane, Names(0));
+    };
+    for offset in 0..100 {
+        admit(&mut flow, offset, 0);
+        assert!(flow.has_room(), "one lane waits, however long it is");
+    }
+    for (offset, lane) in [(100, 1), (101, 2), (102, 3)] {
+        assert!(flow.has_room(), "{lane} lanes wait");
+        admit(&mut flow, offset, lane);
+    }
+    assert!(!flow.has_room(), "four lanes wait, two could start");
+    flow.next_run().expect("nothing runs yet");
+    assert!(flow.has_room(), "three lanes wait");
+}
+
 /// Lives of one partition: commands finish in any order, transactions are committed, aborted, or leave it open which;
 /// instances come and go. Each record is answered exactly once, and nothing is left.
 #[test]

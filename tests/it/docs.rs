@@ -5,7 +5,7 @@ use crm_processor::domain::rejection::Rejection;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -13,6 +13,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/deployment.md",
     "docs/integration.md",
     "docs/metrics.md",
+    "docs/performance.md",
     "docs/reliability.md",
     "docs/runbook.md",
     "docs/security.md",
