@@ -109,7 +109,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stream: Stream::new(limits),
         draining: None,
         stopping: Stopping::No,
-        filling: None,
+        put_off: None,
         refusing: BTreeMap::new(),
         refused: BTreeMap::new(),
         orders,
@@ -173,8 +173,8 @@ struct Processor<S> {
     stream: Stream<Job, Outputs<Memo>, Generation>,
     draining: Option<Draining>,
     stopping: Stopping,
-    /// Until when a transaction is put off.
-    filling: Option<Instant>,
+    /// Until when a transaction is put off, if one is.
+    put_off: Option<Instant>,
     /// The topics that refused outputs since nothing was held.
     refusing: BTreeMap<Arc<str>, Why>,
     /// The records that had refused outputs and are not committed yet, with their timestamps.
@@ -202,7 +202,7 @@ impl<S: ConditionalStore> Processor<S> {
         let mut runs = Vec::new();
         loop {
             let room = self.has_room();
-            let filled = self.filling;
+            let put_off = self.put_off;
             tokio::select! {
                 biased;
                 Some(notice) = channels.notices.recv() => self.noticed(notice),
@@ -213,7 +213,7 @@ impl<S: ConditionalStore> Processor<S> {
                 Some(loaded) = channels.schemas.recv() => self.intake.schema_loaded(loaded),
                 Some(batch) = channels.batches.recv(), if room => self.arrived(batch),
                 _ = ticks.tick() => self.ticked(),
-                () = sleep_until(filled.unwrap_or_else(Instant::now)), if filled.is_some() => (),
+                () = sleep_until(put_off.unwrap_or_else(Instant::now)), if put_off.is_some() => (),
                 _ = held.tick() => self.with_flow(Flow::try_held),
                 () = &mut shutdown, if self.stopping == Stopping::No => self.shut_down(),
                 () = &mut left, if self.stopping == Stopping::Leaving => return,
@@ -375,6 +375,8 @@ impl<S: ConditionalStore> Processor<S> {
 
     /// Does whatever has become possible.
     fn proceed(&mut self) {
+        // It stays only while there is something to put off: one that is over would wake us again and again.
+        let put_off = self.put_off.take();
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
@@ -387,10 +389,11 @@ impl<S: ConditionalStore> Processor<S> {
             if assignment.flow.queued() > 0 {
                 self.ahead.take(admitted);
             }
-            let filling = assignment.flow.is_filling();
-            self.filling = filling.then(|| self.filling.unwrap_or_else(|| Instant::now() + LINGER));
-            let put_off = self.filling.is_some_and(|until| Instant::now() < until);
-            if !put_off && let Some(mut transaction) = assignment.flow.next_transaction() {
+            let now = Instant::now();
+            let until = put_off.unwrap_or(now + LINGER);
+            if assignment.flow.is_filling() && now < until {
+                self.put_off = Some(until);
+            } else if let Some(mut transaction) = assignment.flow.next_transaction() {
                 for spans in transaction.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
                     spans.publishing();
                 }
