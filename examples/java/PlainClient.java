@@ -15,7 +15,6 @@ import java.util.Map;
 import java.util.UUID;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericRecord;
-import org.apache.avro.generic.GenericRecordBuilder;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -60,7 +59,7 @@ public final class PlainClient {
 
             Schema schema = new WireFormat.Registry(registry).latest(commands + "-crm.v1.UpdateCustomerCustomName");
             // The key names the entity, so that its commands stay in order.
-            var record = new ProducerRecord<>(commands, arguments[5], customName(schema, arguments[4], arguments[5], arguments[6]));
+            var record = new ProducerRecord<>(commands, arguments[5], Commands.customName(schema, arguments[4], arguments[5], arguments[6]));
             byte[] correlationId = UUID.randomUUID().toString().getBytes(StandardCharsets.UTF_8);
             record.headers().add(CORRELATION_ID, correlationId);
             producer.send(record).get();
@@ -83,15 +82,5 @@ public final class PlainClient {
             }
         }
         return null;
-    }
-
-    private static GenericRecord customName(Schema schema, String requestId, String externalId, String name) {
-        // A field such as `customer` is a union of null and a record.
-        Schema reference = schema.getField("customer").schema().getTypes().get(1);
-        return new GenericRecordBuilder(schema)
-            .set("requestId", requestId)
-            .set("customer", new GenericRecordBuilder(reference).set("externalId", externalId).build())
-            .set("customName", name)
-            .build();
     }
 }

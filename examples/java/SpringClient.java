@@ -15,7 +15,6 @@ import java.util.Map;
 import java.util.concurrent.ExecutionException;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericRecord;
-import org.apache.avro.generic.GenericRecordBuilder;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.producer.ProducerConfig;
@@ -64,7 +63,7 @@ public final class SpringClient {
         template.waitForAssignment(PATIENCE);
 
         Schema schema = new WireFormat.Registry(registry).latest(commands + "-crm.v1.UpdateCustomerCustomName");
-        GenericRecord command = customName(schema, arguments[5], arguments[6], arguments[7]);
+        GenericRecord command = Commands.customName(schema, arguments[5], arguments[6], arguments[7]);
         GenericRecord reply = ask(template, commands, arguments[6], command).value();
         System.out.println(reply);
 
@@ -87,15 +86,5 @@ public final class SpringClient {
                 }
             }
         }
-    }
-
-    private static GenericRecord customName(Schema schema, String requestId, String externalId, String name) {
-        // A field such as `customer` is a union of null and a record.
-        Schema reference = schema.getField("customer").schema().getTypes().get(1);
-        return new GenericRecordBuilder(schema)
-            .set("requestId", requestId)
-            .set("customer", new GenericRecordBuilder(reference).set("externalId", externalId).build())
-            .set("customName", name)
-            .build();
     }
 }
