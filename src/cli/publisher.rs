@@ -6,9 +6,9 @@ use super::crm_client::producer_config;
 use super::topic_reader::blocking;
 use crate::config;
 use crate::kafka::Headers;
+use crate::kafka::publisher::to_headers;
 use anyhow::{Context as _, anyhow};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use std::time::Duration;
 
@@ -83,11 +83,7 @@ impl Publisher {
     async fn deliver(&self, records: &[Outgoing]) -> anyhow::Result<Vec<Delivered>> {
         let mut deliveries = Vec::with_capacity(records.len());
         for record in records {
-            let headers =
-                record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, (key, value)| {
-                    all.insert(Header { key, value: value.as_deref() })
-                });
-            let mut future = FutureRecord::<[u8], [u8]>::to(&record.topic).headers(headers);
+            let mut future = FutureRecord::<[u8], [u8]>::to(&record.topic).headers(to_headers(&record.headers));
             (future.key, future.payload, future.partition) = (record.key.as_deref(), record.value.as_deref(), record.partition);
             deliveries.push(self.producer.send_result(future).map_err(|(error, _)| refused(&record.topic, &error))?);
         }
