@@ -109,6 +109,21 @@ pub struct Entity {
 }
 
 impl Entity {
+    /// Active, at version 1, and without all that may be absent.
+    pub fn new(entity_type: EntityType, ref_id: Uuid, external_id: ExternalId) -> Self {
+        Self {
+            entity_type,
+            ref_id,
+            external_id,
+            version: 1,
+            state: State::Active,
+            custom_name: None,
+            segment: None,
+            segment_valid_from: None,
+            parent: None,
+        }
+    }
+
     /// `customer:<refId>`: the key of its business transactions.
     pub fn key(&self) -> String {
         format!("{}:{}", self.entity_type, self.ref_id)

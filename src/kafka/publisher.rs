@@ -334,7 +334,6 @@ impl<M> Publisher<M> {
     }
 }
 
-/// The output at this place is refused.
 /// Where test builds can be told to die: after a step.
 fn reach_after(step: &Step) {
     match step {

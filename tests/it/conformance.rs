@@ -561,17 +561,8 @@ fn claim(generation: i64) -> Claim {
 
 /// An entity without what may be absent.
 pub fn statics(key: EntityKey, version: i64) -> EntityStatics {
-    let entity = Entity {
-        entity_type: key.entity_type,
-        ref_id: key.ref_id,
-        external_id: ExternalId::parse("external id").unwrap(),
-        version,
-        state: State::Active,
-        custom_name: None,
-        segment: None,
-        segment_valid_from: None,
-        parent: None,
-    };
+    let entity = Entity::new(key.entity_type, key.ref_id, ExternalId::parse("external id").unwrap());
+    let entity = Entity { version, ..entity };
     EntityStatics { entity, epoch: 1, generation: 1 }
 }
 

@@ -4,7 +4,7 @@ use crate::cql;
 use crate::proxy::{CqlProxy, Mischief};
 use crate::servers;
 use crm_processor::domain::command::{RawCommand, RawReference, Rules, UseCaseName};
-use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::external_id::ExternalId;
 use crm_processor::store::claims::{Claims, ClaimsOptions, Submission};
 use crm_processor::store::cql::CqlStore;
@@ -169,17 +169,7 @@ fn id(prefix: &str, n: usize) -> String {
 }
 
 fn customer(id: &str) -> Entity {
-    Entity {
-        entity_type: EntityType::Customer,
-        ref_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()),
-        external_id: ExternalId::parse(id).expect("a fit id"),
-        version: 1,
-        state: State::Active,
-        custom_name: None,
-        segment: None,
-        segment_valid_from: None,
-        parent: None,
-    }
+    Entity::new(EntityType::Customer, Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()), ExternalId::parse(id).expect("a fit id"))
 }
 
 /// A customer's name, in the record at `offset`.

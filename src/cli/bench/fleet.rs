@@ -5,7 +5,7 @@ use super::cases::{Kind, Needs, Step};
 use crate::cli::connect;
 use crate::config::Config;
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
-use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::entity::{Entity, EntityType};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::store::ConditionalStore;
@@ -136,15 +136,6 @@ fn len(counts: &[u32]) -> u32 {
 }
 
 fn entity(entity_type: EntityType, number: u32, external_id: &str) -> anyhow::Result<Entity> {
-    Ok(Entity {
-        entity_type,
-        ref_id: ref_id(entity_type, number),
-        external_id: ExternalId::parse(external_id)?,
-        version: 1,
-        state: State::Active,
-        custom_name: Some(CustomName::parse("Ann's Flowers")?),
-        segment: None,
-        segment_valid_from: None,
-        parent: None,
-    })
+    let entity = Entity::new(entity_type, ref_id(entity_type, number), ExternalId::parse(external_id)?);
+    Ok(Entity { custom_name: Some(CustomName::parse("Ann's Flowers")?), ..entity })
 }

@@ -4,7 +4,7 @@ use super::resolve::Standing;
 use super::retention::can_be_renamed;
 use super::*;
 use crate::domain::command::{RawCommand, RawReference, Rules, UseCaseName};
-use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::entity::{Entity, EntityType};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_segment::SegmentCode;
 use crate::store::{Claim, EntityRead};
@@ -72,15 +72,5 @@ fn a_claim_stands_to_its_owner_by_generation_epoch_and_outcome() {
 }
 
 fn entity(external_id: &str) -> Entity {
-    Entity {
-        entity_type: EntityType::Account,
-        ref_id: Uuid::nil(),
-        external_id: ExternalId::parse(external_id).unwrap(),
-        version: 1,
-        state: State::Active,
-        custom_name: None,
-        segment: None,
-        segment_valid_from: None,
-        parent: None,
-    }
+    Entity::new(EntityType::Account, Uuid::nil(), ExternalId::parse(external_id).unwrap())
 }

@@ -21,7 +21,8 @@ fn java() -> Option<Command> {
         let classes = servers::log_dir().join("java-clients");
         let mut compiler = Command::new("javac");
         compiler.arg("-cp").arg(&lib).arg("-d").arg(&classes).args(["-Xlint:all", "-Werror"]);
-        compiler.args(["WireFormat", "Commands", "PlainClient", "SpringClient"].map(|name| example(&format!("java/{name}.java"))));
+        compiler
+            .args(["WireFormat", "Commands", "PlainClient", "SpringClient"].map(|name| example(&format!("java/{name}.java"))));
         servers::finish(&mut compiler).unwrap_or_else(|e| panic!("{e}"));
         classes
     });

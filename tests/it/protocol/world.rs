@@ -1,7 +1,7 @@
 //! What the checks are written in: processes over one watched store, entities and commands under a prefix.
 
 use crm_processor::domain::command::{RawCommand, RawReference, Reference, Rules, UseCaseName};
-use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
@@ -132,17 +132,7 @@ impl<S: ConditionalStore> World<S> {
 
     /// An entity called `name`, by its external id and its refId.
     pub fn entity(&self, entity_type: EntityType, name: &str) -> Entity {
-        Entity {
-            entity_type,
-            ref_id: self.ref_id(name),
-            external_id: self.id(name),
-            version: 1,
-            state: State::Active,
-            custom_name: None,
-            segment: None,
-            segment_valid_from: None,
-            parent: None,
-        }
+        Entity::new(entity_type, self.ref_id(name), self.id(name))
     }
 
     pub async fn customer(&self, name: &str) {

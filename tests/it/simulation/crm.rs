@@ -4,7 +4,7 @@
 //! about accounts rename them, have keys of all kinds or none, and contend for few ids.
 
 use crm_processor::domain::command::{Command, RawCommand, RawReference, Rules, UseCaseName};
-use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::update_customer_segment::SegmentCode;
 use crm_processor::flow::{Partition, Position};
@@ -63,17 +63,9 @@ pub fn ref_id(name: &str) -> Uuid {
 /// Who is there in the beginning.
 pub fn entities() -> impl Iterator<Item = Entity> {
     let customers = CUSTOMERS[..3].iter().map(|name| (EntityType::Customer, *name));
-    customers.chain(ACCOUNTS.iter().map(|name| (EntityType::Account, *name))).map(|(entity_type, name)| Entity {
-        entity_type,
-        ref_id: ref_id(name),
-        external_id: ExternalId::parse(name).expect("a fit id"),
-        version: 1,
-        state: State::Active,
-        custom_name: None,
-        segment: None,
-        segment_valid_from: None,
-        parent: None,
-    })
+    customers
+        .chain(ACCOUNTS.iter().map(|name| (EntityType::Account, *name)))
+        .map(|(entity_type, name)| Entity::new(entity_type, ref_id(name), ExternalId::parse(name).expect("a fit id")))
 }
 
 pub fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
