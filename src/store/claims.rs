@@ -160,11 +160,11 @@ impl<S: ConditionalStore> Claims<S> {
     pub async fn decide(&self, run: &[Submission]) -> Result<Vec<Decided>, StoreFault> {
         debug_assert!(run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].command.entity_named() == w[1].command.entity_named()));
         let mut decided = Vec::with_capacity(run.len());
-        let mut contended = false;
+        let mut trust = Trust::Cache;
         while let Some(next) = run.get(decided.len()) {
-            let trust = if contended { Trust::Serial } else { Trust::at_first(&next.command) };
             let more = self.attempt(&run[decided.len()..], trust).await;
-            contended = more.as_ref().is_ok_and(Vec::is_empty);
+            let contended = more.as_ref().is_ok_and(Vec::is_empty);
+            trust = if contended { trust.shaken() } else { Trust::Cache };
             if contended || more.is_err() {
                 self.cache.forget(&Target::of(&next.command));
             }
@@ -222,7 +222,11 @@ impl<S: ConditionalStore> Claims<S> {
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
         let Fold { decided, rows, after, .. } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
-            return Ok(Box::pin(self.rename(&open[0], seen)).await?.into_iter().collect());
+            let renamed = match trust {
+                Trust::Cache => Box::pin(self.rename_to_unclaimed(&open[0], seen)).await?,
+                Trust::Plain | Trust::Serial => Box::pin(self.rename(&open[0], seen)).await?,
+            };
+            return Ok(renamed.into_iter().collect());
         }
         if rows.is_empty() || self.write(&target, &sight.holder, rows, after).await? == Applied::Yes {
             return Ok(decided);

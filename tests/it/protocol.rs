@@ -71,8 +71,8 @@ checks! {
         a_caught_panic_after_the_outcome_was_stored_is_answered_with_that;
     renames:
         a_rename_takes_two_writes,
-        a_rename_onto_an_id_that_was_given_up_takes_two_writes,
-        a_rename_onto_a_held_id_is_refused_with_one_write,
+        a_rename_onto_an_id_that_was_given_up_takes_three_writes,
+        a_rename_onto_a_held_id_is_refused_with_two_writes,
         an_old_external_id_no_longer_resolves,
         a_duplicate_by_the_id_that_was_given_up_gets_its_answer,
         a_duplicate_by_an_id_that_another_took_gets_its_answer,
@@ -115,7 +115,7 @@ checks! {
         what_was_read_ahead_and_has_changed_since_is_read_again,
         a_duplicate_that_is_read_ahead_takes_no_write,
         an_unknown_id_that_is_read_ahead_is_refused_only_if_nobody_has_it_at_its_turn,
-        a_rename_is_not_read_ahead;
+        what_a_rename_names_is_read_ahead;
     cache:
         a_cached_entity_that_another_process_changed_is_read_again,
         a_cached_id_that_changed_hands_is_read_again,

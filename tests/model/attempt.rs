@@ -28,8 +28,8 @@ pub enum Step {
     /// Not delivered yet, or delivered again; or goes on with the rest of its run. May decide from memory.
     Waiting,
     /// Has the entity from an earlier look: its own or, which is the same, of a cache. A plain read that misses writes under way
-    /// is no more than that. (The code does not decide a rename from its cache, for a duplicate would claim for nothing. The model lets
-    /// it happen: it must do no harm.)
+    /// is no more than that. (From its cache the code claims only an id on which there is no claim, by the condition of the write: that is
+    /// `ReadWanted` and `Try` with nothing in between. The model goes on in whichever way.)
     Remembering {
         entity: EntityStatics,
         taken: bool,

@@ -155,7 +155,7 @@ impl Ceiling {
         let request = format!("x-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;
-        // A rename is not decided from a cache.
+        // The id that an entity was renamed to is not remembered, but read.
         let known = slot.statics.take().filter(|_| !(self.load.cold && step.kind == Kind::Rename));
         let before = match known {
             Some(statics) => statics,
@@ -190,7 +190,7 @@ impl Ceiling {
     }
 
     async fn find_outcome(&self, slot: &Slot, before: EntityStatics, request: &str) -> anyhow::Result<EntityStatics> {
-        let read = self.store.read_entity(slot.key, &[request], Consistency::Serial).await?;
+        let read = self.store.read_entity(slot.key, &[request], Consistency::Quorum).await?;
         if read.outcomes.is_empty() { Err(somebody_else()) } else { Ok(read.statics.unwrap_or(before)) }
     }
 
@@ -198,11 +198,6 @@ impl Ceiling {
         let number = fleet::renames(before.entity.external_id.as_str()).context("an id of ours")?;
         let stem = before.entity.external_id.as_str().rsplit_once('-').context("an id of ours")?.0;
         let wanted = ExternalId::parse(&format!("{stem}-{}", number + 1))?;
-        if self.load.cold {
-            let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
-            let read = self.store.read_id(&id, &[], Consistency::Serial).await?;
-            ensure!(read.claim.is_none(), "a new id is free");
-        }
         let (claim, write, after) = writes::rename(before, wanted, request, &self.outcome);
         self.applied(self.store.claim(claim)).await?;
         self.applied(self.store.apply(write)).await?;

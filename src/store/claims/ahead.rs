@@ -65,10 +65,8 @@ impl Drop for Reading<'_> {
 
 impl<S: ConditionalStore> Claims<S> {
     /// Whether [`Claims::read_ahead`] would read anything for the command.
-    ///
-    /// Not for a rename, which is not decided from the cache.
     pub fn can_read_ahead(&self, command: &Command) -> bool {
-        command.use_case.wanted().is_none() && !self.cache.is_off() && !self.cache.has(&Target::of(command))
+        !self.cache.is_off() && !self.cache.has(&Target::of(command))
     }
 
     /// Reads what the command names into the cache, with plain reads, unless it is there or somebody is at it. A command that

@@ -40,11 +40,23 @@ pub(super) enum Completed {
 }
 
 impl<S: ConditionalStore> Claims<S> {
+    /// Renames the entity that was `seen`, maybe in the cache, to an id on which there is no claim: to claim on that
+    /// condition is to read that there is none and to claim at the same instant. None: there is one, or the entity is no
+    /// longer as it was seen; look again, not in the cache.
+    ///
+    /// Nothing else is done upon what the cache says: the rename may have been decided already, and a claim that takes the
+    /// place of another must not come before that is found out.
+    pub(super) async fn rename_to_unclaimed(
+        &self,
+        submission: &Submission,
+        seen: &EntityStatics,
+    ) -> Result<Option<Decided>, StoreFault> {
+        self.claim_for(submission, seen, &wanted(submission), None).await
+    }
+
     /// Renames the entity that was `seen`, as far as one entity can tell. None: something came in between; look again.
     pub(super) async fn rename(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
-        let command = &submission.command;
-        let wanted = command.use_case.wanted().expect("only a rename is left over by a fold");
-        let id = IdKey { entity_type: command.entity_type(), external_id: wanted.clone() };
+        let id = wanted(submission);
         // Never from a cache: that an id is taken or stale must be so now. And not beside the read of the entity, though that would
         // save a round trip: the model has the claim read after the entity, and nothing is proved of the other order. Besides, a
         // duplicate or a rejection would then cost a serial read.
@@ -52,7 +64,7 @@ impl<S: ConditionalStore> Claims<S> {
         let mut replaced = None;
         if let Some(claim) = &there {
             let claimant = (claim.owner, claim.epoch, claim.claimed_by.as_str());
-            if claimant == (seen.entity.ref_id, seen.epoch + 1, command.request_id.as_str()) {
+            if claimant == (seen.entity.ref_id, seen.epoch + 1, submission.command.request_id.as_str()) {
                 return self.complete_own(&id, claim, seen, submission).await;
             }
             match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
@@ -66,6 +78,18 @@ impl<S: ConditionalStore> Claims<S> {
                 Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
+        self.claim_for(submission, seen, &id, replaced).await
+    }
+
+    /// Claims the wanted id, and completes the claim.
+    async fn claim_for(
+        &self,
+        submission: &Submission,
+        seen: &EntityStatics,
+        id: &IdKey,
+        replaced: Option<Replaced<'_>>,
+    ) -> Result<Option<Decided>, StoreFault> {
+        let command = &submission.command;
         let blob = ClaimBlob::Command(ClaimingCommand {
             request_id: command.request_id.clone(),
             use_case: command.use_case.clone(),
@@ -74,8 +98,8 @@ impl<S: ConditionalStore> Claims<S> {
             record: submission.record.clone(),
         });
         let claimant = Claimant { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: command.request_id.as_str() };
-        match self.claim(&id, replaced, claimant, blob).await? {
-            Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
+        match self.claim(id, replaced, claimant, blob).await? {
+            Some(claim) => self.complete_own(id, &claim, seen, submission).await,
             None => Ok(None),
         }
     }
@@ -161,6 +185,12 @@ impl<S: ConditionalStore> Claims<S> {
         let applied = self.apply(write).await?;
         Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, &request)))
     }
+}
+
+/// The id that a rename wants.
+fn wanted(submission: &Submission) -> IdKey {
+    let wanted = submission.command.use_case.wanted().expect("only a rename is left over by a fold");
+    IdKey { entity_type: submission.command.entity_type(), external_id: wanted.clone() }
 }
 
 /// The first write to an entity's partition: all of it, with the row that lets reads always return the statics.

@@ -7,7 +7,7 @@
 use super::fold::Request;
 use super::past::{previous_owners, was_current};
 use super::{Claims, Target};
-use crate::domain::command::{Command, RequestId};
+use crate::domain::command::RequestId;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, StoreFault};
 use std::collections::HashMap;
@@ -20,15 +20,17 @@ pub(super) enum Trust {
     Cache,
     /// Plain reads.
     Plain,
-    /// Serial reads only: something came in between.
+    /// Serial reads only.
     Serial,
 }
 
 impl Trust {
-    /// For the first look at a command. A rename is not decided from the cache: it may have been decided already, and the
-    /// claim that it would write before that is found out takes the place of another.
-    pub fn at_first(command: &Command) -> Self {
-        if command.use_case.wanted().is_some() { Self::Plain } else { Self::Cache }
+    /// After a look that led to nothing: something came in between, or what was remembered is no longer true.
+    pub fn shaken(self) -> Self {
+        match self {
+            Self::Cache => Self::Plain,
+            Self::Plain | Self::Serial => Self::Serial,
+        }
     }
 }
 

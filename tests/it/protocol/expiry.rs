@@ -115,14 +115,18 @@ async fn a_command_waits_while_the_store_cannot_be_reached_and_is_decided_once_i
 async fn a_write_that_was_applied_though_it_failed_is_found_by_the_next_attempt() {
     let (store, w) = world();
     w.account("a").await;
+    w.customer("c").await;
     let process = w.process();
+    let (renamed, named) = (w.rename("r1", w.by_id("a"), "x"), w.name("r2", w.by_id("c"), "Ada"));
     store.set_faults(Faults { unacknowledged: 1000, ..Faults::default() });
-    let record = w.rename("r1", w.by_id("a"), "x");
-    for _ in 0..2 {
-        process.decide(std::slice::from_ref(&record)).await.expect_err("the acknowledgement was lost");
+    for record in [&renamed, &named] {
+        process.decide(std::slice::from_ref(record)).await.expect_err("the acknowledgement was lost");
     }
-    let (decided, [_, writes]) = w.counted(decide(&process, &record)).await;
-    assert_eq!((published(&decided).entity.version, writes), (2, 0));
+    store.set_faults(Faults::default());
+    for (record, expected, what) in [(&renamed, 2, "its claim, which is there, and what completes it"), (&named, 0, "nothing")] {
+        let (decided, [_, writes]) = w.counted(decide(&process, record)).await;
+        assert_eq!((published(&decided).entity.version, writes), (2, expected), "{what}");
+    }
 }
 
 /// Where the promise ends. An outcome that expires does so for every attempt, those at one record included: if a duplicate is
