@@ -110,13 +110,15 @@ pub struct LogRow {
     pub ttl: Option<Duration>,
 }
 
-/// Claims an external id, `IF generation = replaces`.
+/// Claims an external id, `IF generation = replaces`, and if it says so `AND refused = null`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimWrite {
     /// The id.
     pub id: IdKey,
     /// The generation of the claim that was read; None: there was none.
     pub replaces: Option<i64>,
+    /// Only if no refusal under the id is remembered.
+    pub unrefused: bool,
     /// The new claim. Its `refused` is not written: a refusal stays as it is.
     pub claim: Claim,
 }

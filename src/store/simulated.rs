@@ -174,7 +174,8 @@ impl Tables {
         match write {
             Write::Claim(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
-                let holds = partition.statics.generation() == w.replaces;
+                let refused = partition.statics.refused.is_some() && now < partition.statics.refused_until;
+                let holds = partition.statics.generation() == w.replaces && !(w.unrefused && refused);
                 partition.update(holds, &[], now, |s| s.claim = Some(w.claim.clone()))
             }
             Write::Apply(w) => {

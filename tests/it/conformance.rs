@@ -98,7 +98,8 @@ async fn a_claim_replaces_the_one_that_was_read_only<S: ConditionalStore>(store:
         (Some(1), 2, Applied::No, Some(2)),
     ];
     for (step, (replaces, generation, expected, afterwards)) in table.into_iter().enumerate() {
-        let write = ClaimWrite { id: id.clone(), replaces, claim: claim(generation) };
+        // Nobody is refused here, so that this condition holds.
+        let write = ClaimWrite { id: id.clone(), replaces, unrefused: step % 2 == 1, claim: claim(generation) };
         assert_eq!(store.claim(write).await.unwrap(), expected, "step {step}");
         let read = store.read_id(&id, &[], Serial).await.unwrap();
         assert_eq!(read.claim.map(|c| c.generation), afterwards, "step {step}");
@@ -114,7 +115,7 @@ async fn a_claim_is_read_as_it_was_written<S: ConditionalStore>(store: Arc<S>) {
     let mut replaces = None;
     for written in [first, second, third] {
         let generation = written.generation;
-        let write = ClaimWrite { id: id.clone(), replaces, claim: written.clone() };
+        let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim: written.clone() };
         assert_eq!(store.claim(write).await.unwrap(), Applied::Yes);
         for consistency in [Quorum, Serial] {
             let read = store.read_id(&id, &["r", "request"], consistency).await.unwrap();
@@ -136,7 +137,10 @@ async fn an_entity_comes_into_being_once<S: ConditionalStore>(store: Arc<S>) {
 async fn the_first_row_is_reported_only_to_who_asks_for_it<S: ConditionalStore>(store: Arc<S>) {
     let (key, id) = (any_entity(), any_id());
     create(&*store, key).await;
-    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    assert_eq!(
+        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        Applied::Yes
+    );
     for requests in [&[][..], &["r"], &["r", "s"]] {
         assert_eq!(store.read_entity(key, requests, Quorum).await.unwrap().outcomes, [], "asked for {requests:?}");
     }
@@ -258,12 +262,14 @@ async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) 
     assert_eq!(store.read_id(&id, &["r", "s"], Serial).await.unwrap(), expected);
 
     // The claim's own `refused` is not written; the one in the store shows.
-    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim(1) };
+    assert_eq!(store.claim(write.clone()).await.unwrap(), Applied::No);
+    assert_eq!(store.claim(ClaimWrite { unrefused: false, ..write }).await.unwrap(), Applied::Yes);
     let expected = IdRead { claim: Some(Claim { refused: Some(NOW), ..claim(1) }), outcomes: vec![("r".into(), blob("r"))] };
     assert_eq!(store.read_id(&id, &["r"], Quorum).await.unwrap(), expected);
 
     assert_eq!(store.refuse(refusal(&id, Some(1), "s", NOW + 7)).await.unwrap(), Applied::Yes);
-    let again = ClaimWrite { id: id.clone(), replaces: Some(1), claim: Claim { refused: Some(1), ..claim(2) } };
+    let again = ClaimWrite { id: id.clone(), replaces: Some(1), unrefused: false, claim: Claim { refused: Some(1), ..claim(2) } };
     assert_eq!(store.claim(again).await.unwrap(), Applied::Yes);
     let read = store.read_id(&id, &["r", "s"], Serial).await.unwrap();
     assert_eq!(read.claim, Some(Claim { refused: Some(NOW + 7), ..claim(2) }));
@@ -273,7 +279,10 @@ async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) 
 async fn a_refusal_needs_the_generation_that_was_read<S: ConditionalStore>(store: Arc<S>) {
     let id = any_id();
     assert_eq!(store.refuse(refusal(&id, Some(1), "r", NOW)).await.unwrap(), Applied::No);
-    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    assert_eq!(
+        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        Applied::Yes
+    );
     for read in [None, Some(2)] {
         assert_eq!(store.refuse(refusal(&id, read, "r", NOW)).await.unwrap(), Applied::No, "{read:?}");
     }
@@ -284,7 +293,10 @@ async fn a_request_is_refused_once<S: ConditionalStore>(store: Arc<S>) {
     let id = any_id();
     assert_eq!(store.refuse(refusal(&id, None, "r", NOW)).await.unwrap(), Applied::Yes);
     assert_eq!(store.refuse(refusal(&id, None, "r", NOW + 1)).await.unwrap(), Applied::No);
-    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    assert_eq!(
+        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        Applied::Yes
+    );
     assert_eq!(store.read_id(&id, &[], Serial).await.unwrap().claim.unwrap().refused, Some(NOW));
 }
 
@@ -323,7 +335,10 @@ async fn statics_written_with_an_expiring_row_stay<S: ConditionalStore>(store: A
 
 async fn a_refusal_expires_with_its_time<S: ConditionalStore>(store: Arc<S>) {
     let id = any_id();
-    assert_eq!(store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claim(1) }).await.unwrap(), Applied::Yes);
+    assert_eq!(
+        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        Applied::Yes
+    );
     let write = RefuseWrite { rows: vec![row("r", None, SHORT)], ..refusal(&id, Some(1), "r", NOW) };
     assert_eq!(store.refuse(write).await.unwrap(), Applied::Yes);
     eventually(|| async {
@@ -365,7 +380,7 @@ async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>)
         let claimed = Claim { claimed_by: request.into(), ..claim(1) };
         assert_eq!(store.refuse(refusal(&id, None, request, NOW)).await.unwrap(), Applied::Yes);
         assert_eq!(
-            store.claim(ClaimWrite { id: id.clone(), replaces: None, claim: claimed.clone() }).await.unwrap(),
+            store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claimed.clone() }).await.unwrap(),
             Applied::Yes
         );
         let read = store.read_id(&id, &[request], Serial).await.unwrap();
@@ -446,7 +461,7 @@ async fn of_racing_claims_one_wins<S: ConditionalStore>(store: Arc<S>) {
     for owner in 1..=8 {
         let store = Arc::clone(&store);
         let claim = Claim { owner: Uuid::from_u128(owner), ..claim(1) };
-        let write = ClaimWrite { id: id.clone(), replaces: None, claim: claim.clone() };
+        let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim.clone() };
         tasks.spawn(async move { (claim, store.claim(write).await) });
     }
     let results = tasks.join_all().await;

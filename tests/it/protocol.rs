@@ -120,5 +120,6 @@ checks! {
         a_cached_entity_that_another_process_changed_is_read_again,
         a_cached_id_that_changed_hands_is_read_again,
         who_was_refused_before_the_id_was_claimed_is_refused_again_though_the_holder_is_cached,
+        an_id_that_nobody_had_is_remembered_by_who_gives_it_to_an_entity,
         who_was_served_by_a_previous_owner_is_answered_so_though_the_holder_is_cached;
 }

@@ -23,7 +23,7 @@ use crate::domain::entity::EntityType;
 use crate::domain::external_id::ExternalId;
 use crate::store::configured::ConfiguredStore;
 use crate::store::{Applied, ConditionalStore, Consistency, EntityKey, EntityStatics, IdKey, StoreFault};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -155,9 +155,7 @@ impl Ceiling {
         let request = format!("x-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;
-        // The id that an entity was renamed to is not remembered, but read.
-        let known = slot.statics.take().filter(|_| !(self.load.cold && step.kind == Kind::Rename));
-        let before = match known {
+        let before = match slot.statics.take() {
             Some(statics) => statics,
             None => self.find(&slot, &request).await?,
         };

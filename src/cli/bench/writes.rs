@@ -58,7 +58,7 @@ pub fn rename(
     after.epoch += 1;
     after.generation = 1;
     write.after = Some(after.clone());
-    (ClaimWrite { id, replaces: None, claim }, write, after)
+    (ClaimWrite { id, replaces: None, unrefused: true, claim }, write, after)
 }
 
 fn key(statics: &EntityStatics) -> EntityKey {

@@ -89,13 +89,13 @@ impl Cache {
         }
     }
 
-    /// Remembers that an entity holds its external id, whose partition was just read: it showed the claim current, and
-    /// neither a refusal nor a previous owner to be asked.
+    /// Remembers that an entity holds an external id by the claim of this generation: the id's partition showed it
+    /// current, and neither a refusal nor a previous owner to be asked.
     ///
-    /// Not to be called upon a claim of one's own: between the read that preceded it and the claim somebody may have been
-    /// refused under the id, and whoever comes again must get that answer.
-    pub fn put_claim(&self, id: &IdKey, holder: &EntityStatics) {
-        self.claims.entries.insert(IdHash::of(id), Held { owner: holder.entity.ref_id, generation: holder.generation });
+    /// Of a claim of one's own that is known only if these were its condition: else somebody may have been refused under the id
+    /// between the read that preceded it and the claim, and whoever comes again must get that answer.
+    pub fn put_claim(&self, id: &IdKey, owner: Uuid, generation: i64) {
+        self.claims.entries.insert(IdHash::of(id), Held { owner, generation });
     }
 
     /// Remembers what an entity is.
@@ -230,7 +230,7 @@ mod tests {
         for until in [10_000, 30_000, 300_000, 1_000_000] {
             let ((), more) = held(|| {
                 for (id, entity) in (at..until).map(customer) {
-                    cache.put_claim(&id, &entity);
+                    cache.put_claim(&id, entity.entity.ref_id, entity.generation);
                     cache.put_entity(entity);
                 }
             });

@@ -4,7 +4,7 @@
 //! the record in the blob publishes the business transaction.
 
 use super::fold::Request;
-use super::past::{epochs, successors};
+use super::past::{PreviousOwner, epochs, successors};
 use super::resolve::{Standing, key};
 use super::{Claims, Decided, Submission};
 use crate::domain::Timestamp;
@@ -39,10 +39,16 @@ pub(super) enum Completed {
     Import,
 }
 
+impl<'a> Claimant<'a> {
+    fn of(submission: &'a Submission, seen: &EntityStatics) -> Self {
+        Self { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: submission.command.request_id.as_str() }
+    }
+}
+
 impl<S: ConditionalStore> Claims<S> {
-    /// Renames the entity that was `seen`, maybe in the cache, to an id on which there is no claim: to claim on that
-    /// condition is to read that there is none and to claim at the same instant. None: there is one, or the entity is no
-    /// longer as it was seen; look again, not in the cache.
+    /// Renames the entity that was `seen`, maybe in the cache, to an id on which there is no claim and under which nobody
+    /// was refused: to claim on that condition is to read that it is so and to claim at the same instant. None: it is not so,
+    /// or the entity is no longer as it was seen; look again, not in the cache.
     ///
     /// Nothing else is done upon what the cache says: the rename may have been decided already, and a claim that takes the
     /// place of another must not come before that is found out.
@@ -51,7 +57,17 @@ impl<S: ConditionalStore> Claims<S> {
         submission: &Submission,
         seen: &EntityStatics,
     ) -> Result<Option<Decided>, StoreFault> {
-        self.claim_for(submission, seen, &wanted(submission), None).await
+        let id = wanted(submission);
+        let claim = new_claim(&Claimant::of(submission, seen), None, claiming(submission), &[]);
+        let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim.clone() };
+        if self.store.claim(write).await? == Applied::No {
+            return Ok(None);
+        }
+        let renamed = self.complete_own(&id, &claim, seen, submission).await?;
+        if renamed.is_some() {
+            self.cache.put_claim(&id, claim.owner, claim.generation);
+        }
+        Ok(renamed)
     }
 
     /// Renames the entity that was `seen`, as far as one entity can tell. None: something came in between; look again.
@@ -78,28 +94,8 @@ impl<S: ConditionalStore> Claims<S> {
                 Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
-        self.claim_for(submission, seen, &id, replaced).await
-    }
-
-    /// Claims the wanted id, and completes the claim.
-    async fn claim_for(
-        &self,
-        submission: &Submission,
-        seen: &EntityStatics,
-        id: &IdKey,
-        replaced: Option<Replaced<'_>>,
-    ) -> Result<Option<Decided>, StoreFault> {
-        let command = &submission.command;
-        let blob = ClaimBlob::Command(ClaimingCommand {
-            request_id: command.request_id.clone(),
-            use_case: command.use_case.clone(),
-            expected_version: command.expected_version,
-            correlation_id: submission.correlation_id.clone(),
-            record: submission.record.clone(),
-        });
-        let claimant = Claimant { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: command.request_id.as_str() };
-        match self.claim(id, replaced, claimant, blob).await? {
-            Some(claim) => self.complete_own(id, &claim, seen, submission).await,
+        match self.claim(&id, replaced, Claimant::of(submission, seen), claiming(submission)).await? {
+            Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
             None => Ok(None),
         }
     }
@@ -117,16 +113,9 @@ impl<S: ConditionalStore> Claims<S> {
             Some(Replaced { claim, held }) => successors(claim, held, &self.retention, self.now())?,
             None => Vec::new(),
         };
-        let claim = Claim {
-            generation: replaces.unwrap_or(0) + 1,
-            owner: claimant.owner,
-            epoch: claimant.epoch,
-            claimed_by: claimant.request_id.into(),
-            blob: StoredClaim { cause, held: epochs(&previous) }.encode(),
-            previous_owners: previous.iter().map(|p| (p.owner, p.left)).collect(),
-            refused: None,
-        };
-        let applied = self.store.claim(ClaimWrite { id: id.clone(), replaces, claim: claim.clone() }).await?;
+        let claim = new_claim(&claimant, replaces, cause, &previous);
+        let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim: claim.clone() };
+        let applied = self.store.claim(write).await?;
         Ok((applied == Applied::Yes).then_some(claim))
     }
 
@@ -191,6 +180,31 @@ impl<S: ConditionalStore> Claims<S> {
 fn wanted(submission: &Submission) -> IdKey {
     let wanted = submission.command.use_case.wanted().expect("only a rename is left over by a fold");
     IdKey { entity_type: submission.command.entity_type(), external_id: wanted.clone() }
+}
+
+/// What is to be done when the claim is completed.
+fn claiming(submission: &Submission) -> ClaimBlob {
+    let command = &submission.command;
+    ClaimBlob::Command(ClaimingCommand {
+        request_id: command.request_id.clone(),
+        use_case: command.use_case.clone(),
+        expected_version: command.expected_version,
+        correlation_id: submission.correlation_id.clone(),
+        record: submission.record.clone(),
+    })
+}
+
+/// A claim in the place of the one of generation `replaces`.
+fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: ClaimBlob, previous: &[PreviousOwner]) -> Claim {
+    Claim {
+        generation: replaces.unwrap_or(0) + 1,
+        owner: claimant.owner,
+        epoch: claimant.epoch,
+        claimed_by: claimant.request_id.into(),
+        blob: StoredClaim { cause, held: epochs(previous) }.encode(),
+        previous_owners: previous.iter().map(|p| (p.owner, p.left)).collect(),
+        refused: None,
+    }
 }
 
 /// The first write to an entity's partition: all of it, with the row that lets reads always return the statics.

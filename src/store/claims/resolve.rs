@@ -297,7 +297,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// That an entity holds an id by this claim.
     fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
         if !self.retention.is_refused(claim, self.now()) && !self.has_previous_owners(claim)? {
-            self.cache.put_claim(id, entity);
+            self.cache.put_claim(id, entity.entity.ref_id, entity.generation);
         }
         self.cache.put_entity(entity.clone());
         Ok(())

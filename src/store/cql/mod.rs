@@ -223,8 +223,10 @@ impl ConditionalStore for CqlStore {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
+        let statements = &self.statements;
+        let statement = if write.unrefused { &statements.claim_unrefused } else { &statements.claim };
         let values = rows::claim_values(&write.id, write.claim, write.replaces);
-        self.decide(vec![(&self.statements.claim, values)]).await.map_err(fault_of("claim"))
+        self.decide(vec![(statement, values)]).await.map_err(fault_of("claim"))
     }
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {

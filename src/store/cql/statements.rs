@@ -26,6 +26,7 @@ pub(super) struct Statements {
     pub(super) history: PreparedStatement,
     pub(super) ping: PreparedStatement,
     pub(super) claim: PreparedStatement,
+    pub(super) claim_unrefused: PreparedStatement,
     pub(super) refuse: PreparedStatement,
     /// New statics, and a row that stays.
     pub(super) change: PreparedStatement,
@@ -70,6 +71,11 @@ impl Statements {
             claim: prepare(format!(
                 "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
                  previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?"
+            ))
+            .await?,
+            claim_unrefused: prepare(format!(
+                "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
+                 previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ? AND refused = null"
             ))
             .await?,
             refuse: prepare(format!(

@@ -138,7 +138,7 @@ impl Group<'_> {
 
     fn claim(&mut self, write: &ClaimWrite) -> Result<Applied, Failure> {
         let partition = Partition::of_id(&write.id);
-        if self.generation(&partition)? != write.replaces {
+        if self.generation(&partition)? != write.replaces || write.unrefused && self.get(&partition.refused())?.is_some() {
             return Ok(Applied::No);
         }
         self.put(partition.statics(), Cell::for_ever(encoding::encode_claim(&write.claim)));
@@ -263,7 +263,7 @@ mod tests {
             previous_owners: vec![],
             refused: None,
         };
-        Write::Claim(ClaimWrite { id: id(), replaces, claim })
+        Write::Claim(ClaimWrite { id: id(), replaces, unrefused: false, claim })
     }
 
     fn id() -> IdKey {

@@ -53,6 +53,14 @@ pub async fn who_was_refused_before_the_id_was_claimed_is_refused_again_though_t
     assert_replay(&decide(&warm, &w.name("r1", w.by_id("c"), "Ada")).await, &first);
 }
 
+pub async fn an_id_that_nobody_had_is_remembered_by_who_gives_it_to_an_entity<S: ConditionalStore>(w: &World<S>) {
+    w.account("a").await;
+    let process = w.process();
+    published(&decide(&process, &w.rename("r1", w.by_id("a"), "x")).await);
+    let (next, cost) = w.counted(decide(&process, &w.rename("r2", w.by_id("x"), "y"))).await;
+    assert_eq!((published(&next).entity.version, cost), (3, [0, 2]), "[reads, writes]");
+}
+
 pub async fn who_was_served_by_a_previous_owner_is_answered_so_though_the_holder_is_cached<S: ConditionalStore>(w: &World<S>) {
     w.account("a").await;
     w.account("b").await;
