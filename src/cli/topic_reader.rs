@@ -1,6 +1,8 @@
 //! Reads a topic as the CRM and the data warehouse do: what is committed, of all partitions, from the end or the beginning.
 //! Belongs to no group and commits nothing, so it disturbs nobody.
 
+use super::reach::Probe;
+use super::topics;
 use crate::config;
 use anyhow::{Context, bail, ensure};
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 /// How long a broker may take to tell about a topic.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long before it is asked whether one can be reached.
+const AT_FIRST: Duration = Duration::from_secs(3);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +40,9 @@ impl TopicReader {
     /// The brokers don't answer, or there is no such topic.
     pub async fn open(kafka: &config::Kafka, topic: &str, start: Start) -> anyhow::Result<Self> {
         let consumer: StreamConsumer = consumer_config(kafka).create().context("can't make a Kafka consumer")?;
-        let topic = topic.to_owned();
-        let servers = kafka.bootstrap_servers.clone();
+        let (kafka, topic) = (kafka.clone(), topic.to_owned());
         blocking(move || {
-            let partitions = partitions(&consumer, &topic).with_context(|| format!("can't read from Kafka at {servers}"))?;
+            let partitions = partitions(&kafka, &consumer, &topic)?;
             let reader = Self { consumer, topic, partitions };
             reader.assign(start)?;
             Ok(reader)
@@ -118,8 +121,12 @@ pub(super) fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
-pub(super) fn partitions(consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+pub(super) fn partitions(kafka: &config::Kafka, consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), AT_FIRST).or_else(|_| {
+        // Which says no more than that it failed; the probe says why.
+        Probe::new(topics::client_config(kafka, &kafka.consumer))?.reach(kafka, "kafka.consumer")?;
+        anyhow::Ok(consumer.fetch_metadata(Some(topic), TIMEOUT)?)
+    })?;
     let found = metadata.topics().iter().find(|t| t.name() == topic);
     let partitions: Vec<i32> = found.into_iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
     ensure!(!partitions.is_empty(), "there is no topic {topic}, or we may not see it; `crm-processor setup` creates it");

@@ -27,9 +27,9 @@ pub struct Part {
 /// The brokers don't answer, or there is no such topic.
 pub async fn parts(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<Part>> {
     let consumer = consumer(kafka)?;
-    let (servers, topic) = (kafka.bootstrap_servers.clone(), topic.to_owned());
+    let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
-        let partitions = partitions(&consumer, &topic).with_context(|| format!("can't read from Kafka at {servers}"))?;
+        let partitions = partitions(&kafka, &consumer, &topic)?;
         let part = |partition| {
             let (from, to) = watermarks(&consumer, &topic, partition)?;
             Ok(Part { partition, from, to })

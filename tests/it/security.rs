@@ -15,12 +15,18 @@ use crate::world::{Finished, Processor, run_cli_with};
 use administrator::Administrator;
 use certificates::{Authority, STORE_PASSWORD};
 use document::statements;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use registry::SecuredRegistry;
 use serde_json::Value as Json;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What all secrets have in common, so that it can be looked for.
 const SECRET: &str = "canary";
+
+/// How long what is sent may take to be dead.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who logs in where, under the names of the documents; None: nowhere.
 struct User {
@@ -47,6 +53,7 @@ fn a_locked_installation_works_with_the_documented_rights_alone_and_check_names_
     let processor = place.run(&PROCESSOR, "slot-0");
     place.commands_are_answered(&customer, "1");
     place.others_see_what_they_may(&customer);
+    place.the_operator_sends_dead_letters_again_and_publishes_snapshots(&customer);
     place.check_is_content_and_shows_no_secrets(&PROCESSOR);
     place.the_systems_authorities_are_trusted_by_default();
     place.check_names_wrong_passwords();
@@ -122,7 +129,8 @@ impl Place {
 
     fn cli(&self, user: &User, subcommand: &str, args: &[&str], environment: &[(&str, &str)]) -> Finished {
         let config = self.config(user).display().to_string();
-        let finished = run_cli_with(&[&[subcommand, "--config", &config], args].concat(), environment);
+        let words: Vec<_> = subcommand.split(' ').collect();
+        let finished = run_cli_with(&[&words, &["--config", config.as_str()][..], args].concat(), environment);
         assert!(!finished.to_string().contains(SECRET), "shows a secret: {finished}");
         finished
     }
@@ -183,6 +191,35 @@ impl Place {
         assert!(shown.stdout.contains(&customer.ref_id), "{shown}");
         let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning", "--limit", "1"], &[]).succeeded();
         assert!(seen.stdout.contains(&customer.ref_id) && !seen.stderr.contains("WARN"), "{seen}");
+    }
+
+    fn the_operator_sends_dead_letters_again_and_publishes_snapshots(&self, customer: &Entity) {
+        self.send_what_is_no_command();
+        let deadline = Instant::now() + PATIENCE;
+        while self.cli(&OPERATOR, "dlq list", &["--json"], &[]).succeeded().stdout.is_empty() {
+            assert!(Instant::now() < deadline, "no dead letter");
+        }
+        let resent = self.cli(&OPERATOR, "dlq resend", &["--all", "--yes", "--json"], &[]).succeeded();
+        assert!(resent.stdout.contains(r#""sentAs":{"#), "{resent}");
+        self.cli(&OPERATOR, "snapshot", &["customer", &customer.external_id], &[]).succeeded();
+        let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning", "--json"], &[]).succeeded();
+        assert!(seen.stdout.contains("crm-snapshot"), "{seen}");
+    }
+
+    /// By the CRM.
+    fn send_what_is_no_command(&self) {
+        let (user, ca) = (CRM.kafka.expect("has one"), self.folder.path().join("authorities.pem"));
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", self.kafka.address())
+            .set("security.protocol", "SASL_SSL")
+            .set("ssl.ca.location", ca.display().to_string())
+            .set("sasl.mechanism", "SCRAM-SHA-512")
+            .set("sasl.username", user)
+            .set("sasl.password", password(user))
+            .create()
+            .expect("librdkafka takes that");
+        producer.send(BaseRecord::to("crm.commands").key("k").payload("no Avro")).expect("there is room");
+        producer.flush(PATIENCE).expect("it is delivered");
     }
 
     fn check_is_content_and_shows_no_secrets(&self, user: &User) {
