@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 /// Between attempts to reach what is away at the start: the first pause, and the longest.
@@ -89,9 +90,12 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
         () = stopped(stopping.clone()) => None,
     };
     if let Some((setup, store)) = started {
-        let pinging = tokio::spawn(keep_asking(store, metrics));
+        let asking = [
+            tokio::spawn(keep_asking_store(store, metrics.clone())),
+            tokio::spawn(keep_asking_registry(setup.registry.clone(), metrics)),
+        ];
         processor::run(setup, stopped(stopping)).await?;
-        pinging.abort();
+        asking.iter().for_each(JoinHandle::abort);
     }
     tracing::info!("stopped");
     admin_stop.send_replace(true);
@@ -156,7 +160,7 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
 
 /// Readiness must tell that the store is away while nothing is processed, too. While something is, its own reads and writes
 /// tell: they need more of the store than a ping does.
-async fn keep_asking(store: Arc<Store>, metrics: Arc<Metrics>) {
+async fn keep_asking_store(store: Arc<Store>, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -168,6 +172,21 @@ async fn keep_asking(store: Arc<Store>, metrics: Arc<Metrics>) {
             && let Err(fault) = store.ping().await
         {
             tracing::warn!(%fault, "the store does not answer");
+        }
+    }
+}
+
+/// That the registry is away is to be known before a schema comes that has not been seen yet. It is no obstacle until then: the
+/// process stays ready.
+async fn keep_asking_registry(registry: Arc<Registry>, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(PING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let asked = registry.check().await;
+        metrics.registry_up.set(asked.is_ok().into());
+        if let Err(fault) = asked {
+            tracing::warn!(%fault, "the schema registry does not answer");
         }
     }
 }

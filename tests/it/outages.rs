@@ -106,12 +106,14 @@ fn while_the_registry_is_away_an_unread_schema_waits_and_is_never_a_400() {
     world.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "known"));
 
     gate.shut();
+    // Before anybody needs it.
+    processor.until_metric("crm_registry_up", 0);
     let mut schema = registry::command_schema("UpdateCustomerCustomName");
     schema["doc"] = json!(unique("a version that the processor has not read"));
     let unread = custom_name(&unique("r"), &customer.by_ref_id(), "unread").written_with(&schema);
     let unread = unread.header("correlation-id", unique("c"));
     world.send(&unread);
-    processor.until_metric("crm_registry_up", 0);
+    processor.until_metric("crm_ready", 0);
 
     // What is known already goes on, on other partitions.
     let known: Vec<_> = (0..20).map(|n| custom_name(&unique("r"), &customer.by_ref_id(), &n.to_string())).collect();
