@@ -5,6 +5,7 @@
 
 use super::Position;
 use super::lanes::LaneId;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A record that was processed: where it came from and what is to be published for it. All of it or nothing.
@@ -66,7 +67,7 @@ impl<O: Weighed> Batches<O> {
         let under_way = std::mem::take(&mut self.under_way);
         if !refused.is_empty() {
             let refused: HashSet<Position> = refused.iter().map(|r| r.at).collect();
-            self.hold(under_way.iter().filter(|(_, at)| refused.contains(at)).map(|(lane, _)| *lane).collect());
+            self.hold(under_way.iter().filter(|(_, at)| refused.contains(at)).map(|(lane, _)| *lane));
         }
         if let [(lane, _)] = under_way[..]
             && !again.is_empty()
@@ -87,12 +88,13 @@ impl<O: Weighed> Batches<O> {
         }
     }
 
-    /// What has finished in these lanes waits for what is to be put before it.
-    fn hold(&mut self, mut lanes: HashSet<LaneId>) {
-        lanes.retain(|lane| !self.held.contains_key(lane));
-        for lane in &lanes {
-            self.held.insert(*lane, VecDeque::new());
-            self.turns.push_back(*lane);
+    /// What has finished in these lanes waits for what is to be put before it. They take their turns in this order.
+    fn hold(&mut self, lanes: impl Iterator<Item = LaneId>) {
+        for lane in lanes {
+            if let Entry::Vacant(held) = self.held.entry(lane) {
+                held.insert(VecDeque::new());
+                self.turns.push_back(lane);
+            }
         }
         for (lane, record) in std::mem::take(&mut self.finished) {
             self.push(lane, record);

@@ -37,6 +37,8 @@ struct Run {
     epoch: Epoch,
     lane: LaneId,
     work: Pin<Box<dyn Future<Output = Results>>>,
+    /// Nobody wants it any more; but a thread that is at it sees that only where it would wait next.
+    aborted: bool,
 }
 
 struct Draining {
@@ -58,6 +60,8 @@ pub struct Outages {
     pub whole: u64,
     pub heartbeats: u64,
     pub publisher: u64,
+    /// The threads of its lanes.
+    pub lanes: u64,
 }
 
 pub struct Instance {
@@ -141,7 +145,7 @@ impl Instance {
             2..4 if now >= self.outages.publisher => {
                 self.published.extend(self.publisher.step(broker, self.consumer.membership(), trouble, random));
             }
-            4..7 => self.work(random),
+            4..7 if now >= self.outages.lanes => self.work(random),
             7 if random.chance(100) => self.with_flow(Flow::try_held),
             7 if random.chance(200) => self.intake.fetch_schemas(),
             _ => {
@@ -159,7 +163,7 @@ impl Instance {
     fn check_bounds(&mut self) {
         let batches = self.consumer.batches.len();
         assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
-        let runs = self.runs.len();
+        let runs = self.runs.iter().filter(|run| !run.aborted).count();
         assert!(runs <= self.limits.max_in_flight || self.defect.is_some(), "{runs} runs are under way");
         let Some(assignment) = self.stream.current() else { return };
         let flow = &assignment.flow;
@@ -198,6 +202,8 @@ impl Instance {
         if let Poll::Ready(results) = run.work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             let Run { epoch, lane, .. } = self.runs.swap_remove(which);
             self.finished.push_back((epoch, lane, results));
+        } else if run.aborted {
+            drop(self.runs.swap_remove(which));
         }
     }
 
@@ -289,12 +295,12 @@ impl Instance {
         self.forget_unless_assigned();
     }
 
-    /// As `processor` does it: what runs for an assignment that was given up is dropped, too.
+    /// As `processor` does it: what runs for an assignment that was given up is aborted, too.
     fn forget_unless_assigned(&mut self) {
         if self.stream.current().is_none() && self.defect != Some(Defect::RevocationIgnored) {
             self.intake.clear();
             self.ahead.clear();
-            self.runs.clear();
+            self.runs.iter_mut().for_each(|run| run.aborted = true);
         }
     }
 
@@ -304,7 +310,7 @@ impl Instance {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
                 let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
-                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work });
+                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work, aborted: false });
             }
             let queued = self.intake.queued();
             if assignment.flow.queued() > 0 {

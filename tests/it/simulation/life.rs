@@ -220,7 +220,7 @@ impl Life {
         let now = self.broker.now();
         let Some(which) = self.one_of() else { return self.start_instance() };
         let until = now + 50 + self.random.below(1_500);
-        match self.random.below(13) {
+        match self.random.below(14) {
             0 | 1 => {
                 self.end_instance(which);
                 self.broker.happened.note("an instance crashed");
@@ -233,8 +233,9 @@ impl Life {
             6 => self.instances[which].outages.whole = until,
             7 => self.instances[which].outages.heartbeats = until,
             8 => self.instances[which].outages.publisher = until,
-            9 => self.refuse(),
-            10 => self.hold(until),
+            9 => self.instances[which].outages.lanes = until,
+            10 => self.refuse(),
+            11 => self.hold(until),
             _ => self.store.set_faults(store_faults(&mut self.random)),
         }
     }
