@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// Between attempts to reach what is away at the start: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -161,8 +161,7 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
 /// Readiness must tell that the store is away while nothing is processed, too. While something is, its own reads and writes
 /// tell: they need more of the store than a ping does.
 async fn keep_asking_store(store: Arc<Store>, metrics: Arc<Metrics>) {
-    let mut ticks = tokio::time::interval(PING);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = pings();
     loop {
         ticks.tick().await;
         let (nodes, connected) = store.inner().nodes();
@@ -179,8 +178,7 @@ async fn keep_asking_store(store: Arc<Store>, metrics: Arc<Metrics>) {
 /// That the registry is away is to be known before a schema comes that has not been seen yet. It is no obstacle until then: the
 /// process stays ready.
 async fn keep_asking_registry(registry: Arc<Registry>, metrics: Arc<Metrics>) {
-    let mut ticks = tokio::time::interval(PING);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = pings();
     loop {
         ticks.tick().await;
         let asked = registry.check().await;
@@ -189,6 +187,13 @@ async fn keep_asking_registry(registry: Arc<Registry>, metrics: Arc<Metrics>) {
             tracing::warn!(%fault, "the schema registry does not answer");
         }
     }
+}
+
+/// When servers are asked; a late answer puts off the next question.
+fn pings() -> Interval {
+    let mut ticks = tokio::time::interval(PING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Resolves when the signal came, or whoever waited for it is gone.

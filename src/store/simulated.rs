@@ -174,7 +174,7 @@ impl Tables {
         match write {
             Write::Claim(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
-                let refused = partition.statics.refused.is_some() && now < partition.statics.refused_until;
+                let refused = partition.statics.refused(now).is_some();
                 let holds = partition.statics.generation() == w.replaces && !(w.unrefused && refused);
                 partition.update(holds, &[], now, |s| s.claim = Some(w.claim.clone()))
             }
@@ -216,6 +216,10 @@ impl IdStatics {
     fn generation(&self) -> Option<i64> {
         self.claim.as_ref().map(|c| c.generation)
     }
+
+    fn refused(&self, now: Timestamp) -> Option<Timestamp> {
+        self.refused.filter(|_| now < self.refused_until)
+    }
 }
 
 fn fault(operation: &'static str) -> StoreFault {
@@ -228,7 +232,7 @@ impl ConditionalStore for Simulated {
             let missing = tables.misses(consistency);
             let Some(partition) = tables.ids.get_mut(id) else { return IdRead::default() };
             let (statics, outcomes) = partition.show(requests, consistency, missing, now);
-            let refused = statics.refused.filter(|_| now < statics.refused_until);
+            let refused = statics.refused(now);
             IdRead { claim: statics.claim.map(|claim| Claim { refused, ..claim }), outcomes }
         })
         .await

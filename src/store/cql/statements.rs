@@ -48,6 +48,11 @@ impl Statements {
         let mut history =
             read(prepare(format!("SELECT request_id, changed_to, outcome FROM {keyspace}.entity WHERE {entity}")).await?);
         history.set_page_size(PAGE_ROWS);
+        // The empty outcome brings the row '' to life, without which later reads would miss the statics.
+        let claim = format!(
+            "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
+             previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?"
+        );
         Ok(Self {
             read_id: Read::new(
                 prepare(format!(
@@ -67,17 +72,8 @@ impl Statements {
             ),
             history,
             ping: read(prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?),
-            // The empty outcome brings the row '' to life, without which later reads would miss the statics.
-            claim: prepare(format!(
-                "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
-                 previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?"
-            ))
-            .await?,
-            claim_unrefused: prepare(format!(
-                "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
-                 previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ? AND refused = null"
-            ))
-            .await?,
+            claim: prepare(claim.clone()).await?,
+            claim_unrefused: prepare(claim + " AND refused = null").await?,
             refuse: prepare(format!(
                 "UPDATE {keyspace}.external_id USING TTL ? SET refused = ?, outcome = ? WHERE {id} AND request_id = ? \
                  IF generation = ? AND outcome = null"
