@@ -140,7 +140,7 @@ pub struct Store {
     /// `outcome_retention`: how long rejections and no-ops are remembered; whole seconds. Changes and the outcomes of renames
     /// are kept for ever.
     pub outcome_retention: Duration,
-    /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes; some 360 an entity with its claim.
+    /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes; some 220 an entity with its claim.
     pub cache_bytes: u64,
 }
 

@@ -12,6 +12,7 @@ mod cache;
 mod fold;
 mod import;
 mod meter;
+mod packed;
 mod past;
 mod rename;
 mod resolve;
@@ -28,6 +29,7 @@ use ahead::Reads;
 use cache::Cache;
 use fold::{Fold, Request};
 use meter::Meter;
+use packed::Packed;
 use resolve::{Holder, Trust};
 use retention::Retention;
 use std::sync::Arc;
@@ -259,10 +261,10 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// Applies, and keeps the cache at what the entity is now.
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        let (key, after) = (write.key, write.after.clone());
+        let (key, after) = (write.key, write.after.as_ref().map(Packed::new));
         let applied = self.store.apply(write).await;
         match (&applied, after) {
-            (Ok(Applied::Yes), Some(after)) => self.cache.put_entity(after),
+            (Ok(Applied::Yes), Some(after)) => self.cache.put_packed(key, after),
             (Ok(Applied::Yes), None) => {}
             (Ok(Applied::No) | Err(_), _) => self.cache.forget_entity(key),
         }

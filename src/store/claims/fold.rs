@@ -37,7 +37,8 @@ impl Fold {
     /// Goes through `open` up to the first rename that would change the entity, which needs a claim first, or as far as one
     /// write has room. Adds what it decides to what is known.
     pub fn of(open: &[Submission], target: &Target, sight: &mut Sight, now: Timestamp, retention: &Retention) -> Self {
-        let mut fold = Self::default();
+        let (decided, rows) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
+        let mut fold = Self { decided, rows, ..Self::default() };
         // The entity as the last change among what is decided leaves it.
         let mut changed: Option<usize> = None;
         for submission in open {

@@ -125,7 +125,12 @@ impl Known {
     }
 
     pub fn add(&mut self, request: &RequestId, outcome: Outcome) {
-        self.0.entry(request.as_str().into()).or_default().push(outcome);
+        self.entry(request.as_str().into()).push(outcome);
+    }
+
+    /// There is rarely more than one.
+    fn entry(&mut self, request: String) -> &mut Vec<Outcome> {
+        self.0.entry(request).or_insert_with(|| Vec::with_capacity(1))
     }
 
     /// Adds the outcomes of `requests` that were decided until an epoch.
@@ -134,7 +139,7 @@ impl Known {
             if requests.contains(&request.as_str()) {
                 let outcome = Outcome::decode(&blob)?;
                 if outcome.epoch.is_none_or(|epoch| epoch <= until) {
-                    self.0.entry(request).or_default().push(outcome);
+                    self.entry(request).push(outcome);
                 }
             }
         }
@@ -286,7 +291,7 @@ impl<S: ConditionalStore> Claims<S> {
         let holder = match read.statics {
             _ if known.has_all(requests) => Holder::NotAsked,
             Some(entity) => {
-                self.cache.put_entity(entity.clone());
+                self.cache.put_entity(&entity);
                 Holder::Entity(entity)
             }
             None => Holder::Nobody { generation: None },
@@ -299,7 +304,7 @@ impl<S: ConditionalStore> Claims<S> {
         if !self.retention.is_refused(claim, self.now()) && !self.has_previous_owners(claim)? {
             self.cache.put_claim(id, entity.entity.ref_id, entity.generation);
         }
-        self.cache.put_entity(entity.clone());
+        self.cache.put_entity(entity);
         Ok(())
     }
 
