@@ -66,7 +66,8 @@ impl<C: Foldable> Lanes<C> {
 
     /// A command joins the end of its lane; answers how many wait there now.
     pub fn push(&mut self, id: LaneId, at: Position, command: C) -> usize {
-        let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: VecDeque::new(), running: 0 });
+        // Most lanes have one command.
+        let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: VecDeque::with_capacity(1), running: 0 });
         if lane.queue.is_empty() && lane.running == 0 {
             self.ready.push_back(id);
         }

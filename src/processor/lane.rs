@@ -55,14 +55,16 @@ pub fn spawn<S: ConditionalStore>(
     finished: mpsc::UnboundedSender<RunFinished>,
 ) -> AbortHandle {
     let run = tokio::spawn(async move {
-        let lane = run.lane;
-        let mut decided = shared.decide(&run.commands).await.into_iter();
-        let mut results = Vec::with_capacity(run.commands.len());
-        for (at, mut job) in run.commands {
-            let decided = submission(&job).and_then(|_| decided.next());
-            let mut outputs = shared.answer(&job, decided.as_ref()).await;
+        let Run { lane, mut commands } = run;
+        let decided = shared.decide(&commands).await;
+        let mut decided = decided.iter();
+        let mut results = Vec::with_capacity(commands.len());
+        // Borrowed: what is moved here has its room in every task.
+        for (at, job) in &mut commands {
+            let decided = submission(job).and_then(|_| decided.next());
+            let mut outputs = shared.answer(job, decided).await;
             outputs.memo.spans = job.spans.take().inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
-            results.push(Finished { at, outputs });
+            results.push(Finished { at: *at, outputs });
         }
         let _ = finished.send(RunFinished { epoch, lane, results });
     });
