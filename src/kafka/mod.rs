@@ -125,7 +125,9 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         // others empty must soon end. (With 100 ms half the time of a hot key went there; an idle processor costs no more.)
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
-        .set("statistics.interval.ms", "1000");
+        .set("statistics.interval.ms", "1000")
+        // The client's own histograms for the broker (KIP-714) take 1 MiB; ours are scraped.
+        .set("enable.metrics.push", "false");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
@@ -147,6 +149,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("linger.ms", "0")
         .set("retry.backoff.ms", "5")
         .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
+        .set("enable.metrics.push", "false")
         .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
         // How long a topic that the metadata does not show counts as "just being created".
         .set("topic.metadata.propagation.max.ms", "1000")
