@@ -132,7 +132,7 @@ pub struct Rules {
 
 /// A request id: 1 to 128 code points, none of the categories Cc, Cf, Cs, Co, Zl, Zp, no white space at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
@@ -162,12 +162,6 @@ impl TryFrom<String> for RequestId {
     type Error = InvalidText;
     fn try_from(text: String) -> Result<Self, InvalidText> {
         Self::parse(&text)
-    }
-}
-
-impl From<RequestId> for String {
-    fn from(id: RequestId) -> Self {
-        id.0.into()
     }
 }
 

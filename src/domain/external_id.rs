@@ -8,7 +8,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 /// An external id: 1 to 256 code points after NFC normalisation, case-sensitive, no control, format, surrogate,
 /// private-use or line-separator characters, no white space at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct ExternalId(Box<str>);
 
 impl ExternalId {
@@ -44,11 +44,5 @@ impl TryFrom<String> for ExternalId {
     type Error = InvalidText;
     fn try_from(text: String) -> Result<Self, InvalidText> {
         Self::parse(&text)
-    }
-}
-
-impl From<ExternalId> for String {
-    fn from(id: ExternalId) -> Self {
-        id.0.into()
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A custom name: 1 to 255 code points, kept exactly as sent, not blank, no control characters (Cc).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct CustomName(Box<str>);
 
 impl CustomName {
@@ -34,12 +34,6 @@ impl TryFrom<String> for CustomName {
     type Error = InvalidText;
     fn try_from(text: String) -> Result<Self, InvalidText> {
         Self::parse(&text)
-    }
-}
-
-impl From<CustomName> for String {
-    fn from(name: CustomName) -> Self {
-        name.0.into()
     }
 }
 
@@ -68,7 +62,7 @@ impl Case for UpdateCustomerCustomName {
         }
         let change = Change {
             field: Self::VALUE_FIELD.into(),
-            old: entity.custom_name.clone().map(Into::into),
+            old: entity.custom_name.as_ref().map(|name| name.as_str().into()),
             new: Some(self.value().into()),
         };
         Some((Entity { custom_name: Some(self.0.clone()), ..entity.clone() }, change))
