@@ -48,7 +48,7 @@ pub trait Case: Sized {
 macro_rules! use_cases {
     ($($case:ident),+ $(,)?) => {
         /// Which use case, without its contents. Bounded, so fit for a metric's label.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[allow(missing_docs, reason = "each is documented in its file")]
         pub enum UseCaseName { $($case),+ }
 
@@ -73,7 +73,6 @@ macro_rules! use_cases {
 
         /// A use case with its contents.
         #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(tag = "useCase", content = "value", rename_all = "camelCase")]
         #[allow(missing_docs, reason = "each is documented in its file")]
         pub enum UseCase { $($case($case)),+ }
 
@@ -91,6 +90,7 @@ macro_rules! use_cases {
     };
 }
 
+// Their order numbers them in what is stored: new ones go to the end.
 use_cases! {
     UpdateCustomerCustomName,
     UpdateCustomerSegment,
@@ -107,19 +107,6 @@ impl UseCaseName {
     /// True if commands of this use case claim an external id (see [`UseCase::wanted`]): the attribute that they change.
     pub fn is_rename(self) -> bool {
         self.value_field() == "externalId"
-    }
-}
-
-impl Serialize for UseCaseName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for UseCaseName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("no use case is called {name:?}")))
     }
 }
 

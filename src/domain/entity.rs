@@ -95,16 +95,12 @@ pub struct Entity {
     /// Where it is in its life.
     pub state: State,
     /// The name that the customer chose.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_name: Option<CustomName>,
     /// The segment of a customer; none for accounts and subscribers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<SegmentCode>,
     /// Since when the segment applies. None where the import gave the segment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_valid_from: Option<Timestamp>,
     /// An account's customer, a subscriber's account.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Uuid>,
 }
 

@@ -9,7 +9,6 @@ pub type FieldPath = Cow<'static, str>;
 /// Why a command was refused. Variants stand in the order in which they are checked; the first that holds is answered.
 /// (The first three are found by request validation, which reports one finding for each field.)
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "camelCase")]
 pub enum Rejection {
     /// Missing, empty or blank: the request id, the reference, a given external id, the new value.
     MandatoryAttribute {

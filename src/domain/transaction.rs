@@ -19,14 +19,12 @@ pub struct Change {
 
 /// A change that was applied, with the entity after it; or, with no changes, what a command found already so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Transaction {
     /// The use case that changed the entity.
     pub use_case: UseCaseName,
     /// The request that asked for it.
     pub request_id: RequestId,
     /// The correlation id of the record that caused it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// When it was decided.
     pub occurred_at: Timestamp,

@@ -161,11 +161,13 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         }
     }
 
-    /// True while a transaction is better put off a little: it would carry less than what is being processed and may finish soon.
+    /// True while a transaction is better put off a little: it would carry less than what is being processed or waits for
+    /// that, and may finish soon. A quarter of what may be open is enough: the rest must keep the lanes busy meanwhile.
     pub fn is_filling(&self) -> bool {
         let waiting = self.batches.waiting();
-        let soon = self.lanes.running().min(self.limits.max_transaction_records);
-        !self.publishing && !self.draining && waiting > 0 && waiting < soon
+        let soon = self.lanes.running() + self.lanes.queued();
+        let enough = self.limits.max_transaction_records.min(self.limits.max_queued / 4);
+        !self.publishing && !self.draining && waiting > 0 && waiting < soon.min(enough)
     }
 
     /// The next transaction, if none is under way and there is something to commit. [`Flow::committed`],

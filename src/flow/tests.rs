@@ -355,6 +355,22 @@ fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
 }
 
 #[test]
+fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_what_may_be_open() {
+    let limits = Limits { max_queued: 16, max_run: 1, ..Limits::default() };
+    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    for offset in 0..12 {
+        assert_eq!(flow.deliver(at(offset)), Delivery::New);
+        flow.admit(at(offset), 7, Names(0));
+    }
+    for finished in 0..4 {
+        let run = flow.next_run().expect("the lane has commands");
+        assert_eq!(flow.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
+        flow.finish_run(run.lane, vec![Finished { at: run.commands[0].0, outputs: 1 }]);
+    }
+    assert!(!flow.is_filling(), "a quarter has finished");
+}
+
+#[test]
 fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     let limits = Limits { max_lane: 4, max_in_flight: 1, max_run: 1, ..Limits::default() };
     let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default()), (1, Committed::default())]);

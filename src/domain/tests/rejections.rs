@@ -59,15 +59,6 @@ fn a_version_conflict_tells_both_versions() {
 }
 
 #[test]
-fn rejections_are_stored_and_come_back_as_they_were() {
-    for (rejection, ..) in table() {
-        let stored = serde_json::to_string(&rejection).expect("a rejection can be stored");
-        let read: Rejection = serde_json::from_str(&stored).unwrap_or_else(|e| panic!("{stored}: {e}"));
-        assert_eq!(read, rejection, "{stored}");
-    }
-}
-
-#[test]
 fn a_finding_says_what_would_be_right_and_never_what_was_sent() {
     let secret = "Ada\u{7}";
     for (error, message) in [
