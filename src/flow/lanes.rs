@@ -1,6 +1,7 @@
 //! Lanes: commands with the same key wait in one lane and are processed strictly in order; lanes run side by side, up to
-//! a bound on the runs under way. A lane runs its head together with those behind it that name the same entity, so that
-//! one conditional write decides them all and nothing is overtaken.
+//! a bound on the runs that are being decided. A lane runs its head together with those behind it that name the same
+//! entity, so that one conditional write decides them all and nothing is overtaken. While the answers of a run are being
+//! written, the next one of its lane may be decided; it is finished in its turn.
 
 use super::Position;
 use std::collections::{HashMap, VecDeque};
@@ -28,47 +29,84 @@ pub trait Foldable {
     fn folds_with(&self, next: &Self) -> bool;
 }
 
+/// Names a run, within its assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RunId {
+    /// Whose commands.
+    pub lane: LaneId,
+    /// Counts the runs of all lanes.
+    pub number: u64,
+}
+
 /// Commands of one lane that are to be processed now, in this order.
 #[derive(Debug)]
 pub struct Run<C> {
-    /// To be named when the run is finished.
-    pub lane: LaneId,
+    /// To be named when the run is decided or finished.
+    pub id: RunId,
     /// At least one; all name the same entity.
     pub commands: Vec<(Position, C)>,
+    /// Others wait for it in its lane: it is worth saying when it is decided.
+    pub awaited: bool,
+}
+
+/// What the end of a run means for its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The run before it is not finished yet.
+    NotYet,
+    /// It is finished.
+    Its,
+    /// It is finished, and so is the one behind it, for which it was [`Turn::NotYet`].
+    ItsAndTheNext,
+}
+
+/// A run under way.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    number: u64,
+    commands: usize,
 }
 
 #[derive(Debug)]
 struct Lane<C> {
     queue: VecDeque<(Position, C)>,
-    /// Commands of the run under way, 0 where there is none.
-    running: usize,
+    deciding: Option<UnderWay>,
+    /// The one before it, whose answers are being written.
+    answering: Option<UnderWay>,
+    /// The one that was being decided is over, and waits for the one before it.
+    early: bool,
 }
 
 /// All lanes of an assignment.
 #[derive(Debug)]
 pub struct Lanes<C> {
     by_id: HashMap<LaneId, Lane<C>>,
-    /// Lanes with commands and no run under way, in the order in which they became so.
+    /// Lanes with commands of which none is being decided, in the order in which they became so.
     ready: VecDeque<LaneId>,
     queued: usize,
     /// Commands of all runs under way.
     running: usize,
-    runs: usize,
+    /// Runs that are being decided.
+    deciding: usize,
+    /// So many runs were started.
+    started: u64,
     max_runs: usize,
     max_run: usize,
 }
 
 impl<C: Foldable> Lanes<C> {
-    /// At most `max_runs` runs are under way at once, of at most `max_run` commands each.
+    /// At most `max_runs` runs are being decided at once, of at most `max_run` commands each.
     pub fn new(max_runs: usize, max_run: usize) -> Self {
-        Self { by_id: HashMap::new(), ready: VecDeque::new(), queued: 0, running: 0, runs: 0, max_runs, max_run }
+        let (by_id, ready) = (HashMap::new(), VecDeque::new());
+        Self { by_id, ready, queued: 0, running: 0, deciding: 0, started: 0, max_runs, max_run }
     }
 
     /// A command joins the end of its lane; answers how many wait there now.
     pub fn push(&mut self, id: LaneId, at: Position, command: C) -> usize {
         // Most lanes have one command.
-        let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: VecDeque::with_capacity(1), running: 0 });
-        if lane.queue.is_empty() && lane.running == 0 {
+        let queue = || VecDeque::with_capacity(1);
+        let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: queue(), deciding: None, answering: None, early: false });
+        if lane.queue.is_empty() && lane.deciding.is_none() {
             self.ready.push_back(id);
         }
         lane.queue.push_back((at, command));
@@ -78,7 +116,7 @@ impl<C: Foldable> Lanes<C> {
 
     /// The next run to start, if there is one and the bound allows it.
     pub fn start(&mut self) -> Option<Run<C>> {
-        if self.runs >= self.max_runs {
+        if self.deciding >= self.max_runs {
             return None;
         }
         let id = self.ready.pop_front()?;
@@ -87,30 +125,58 @@ impl<C: Foldable> Lanes<C> {
         while commands.len() < self.max_run && lane.queue.front().is_some_and(|next| commands[0].1.folds_with(&next.1)) {
             commands.extend(lane.queue.pop_front());
         }
-        lane.running = commands.len();
+        self.started += 1;
+        let number = self.started;
+        lane.deciding = Some(UnderWay { number, commands: commands.len() });
         self.queued -= commands.len();
         self.running += commands.len();
-        self.runs += 1;
-        Some(Run { lane: id, commands })
+        self.deciding += 1;
+        Some(Run { id: RunId { lane: id, number }, commands, awaited: !lane.queue.is_empty() })
     }
 
-    /// The lane's run is over; its next one may start.
-    pub fn finish(&mut self, id: LaneId) {
-        let lane = self.by_id.get_mut(&id).expect("a lane with a run exists");
-        self.running -= std::mem::take(&mut lane.running);
-        self.runs -= 1;
-        if lane.queue.is_empty() {
-            self.by_id.remove(&id);
-        } else {
-            self.ready.push_back(id);
+    /// What the run's commands are answered is settled, and only the answers are to be written: its lane's next run may
+    /// start, unless there are still two under way.
+    pub fn decided(&mut self, run: RunId) {
+        let lane = self.by_id.get_mut(&run.lane).expect("a lane with a run exists");
+        if lane.answering.is_none() {
+            lane.answering = lane.deciding.take();
+            self.deciding -= 1;
+            if !lane.queue.is_empty() {
+                self.ready.push_back(run.lane);
+            }
         }
+    }
+
+    /// The run is over; its lane's next one may start, unless it has.
+    pub fn finish(&mut self, run: RunId) -> Turn {
+        let lane = self.by_id.get_mut(&run.lane).expect("a lane with a run exists");
+        let is = |under_way: Option<UnderWay>| under_way.is_some_and(|one| one.number == run.number);
+        let is_next = is(lane.deciding);
+        assert!(is_next || is(lane.answering), "only a run under way can be finished");
+        if is_next && lane.answering.is_some() {
+            lane.early = true;
+            return Turn::NotYet;
+        }
+        let both = std::mem::take(&mut lane.early);
+        let over = [lane.answering.take(), if is_next || both { lane.deciding.take() } else { None }];
+        self.running -= over.iter().flatten().map(|run| run.commands).sum::<usize>();
+        if is_next || both {
+            self.deciding -= 1;
+            if !lane.queue.is_empty() {
+                self.ready.push_back(run.lane);
+            }
+        }
+        if lane.queue.is_empty() && lane.deciding.is_none() {
+            self.by_id.remove(&run.lane);
+        }
+        if both { Turn::ItsAndTheNext } else { Turn::Its }
     }
 
     /// Forgets what waits; what runs goes on.
     pub fn drop_queued(&mut self) {
         self.by_id.retain(|_, lane| {
             lane.queue.clear();
-            lane.running > 0
+            lane.deciding.is_some() || lane.answering.is_some()
         });
         self.ready.clear();
         self.queued = 0;

@@ -14,7 +14,7 @@ mod tests;
 pub mod waiting;
 
 use batch::{Batches, Finished, Weighed};
-use lanes::{Foldable, LaneId, Lanes, Run};
+use lanes::{Foldable, LaneId, Lanes, Run, RunId, Turn};
 use offsets::{Committed, Delivery, MAX_SPAN, Offsets};
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,7 +33,7 @@ pub struct Position {
 /// The bounds of the stream. Each keeps one queue or one transaction from growing with what arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Runs processed at once, most of them of one command: as many conditional writes as keep the store busy. (Counted in
+    /// Runs decided at once, most of them of one command: as many conditional writes as keep the store busy. (Counted in
     /// commands, the runs of a hot key would be the shorter the busier the others are.)
     pub max_in_flight: usize,
     /// Records between intake and commit; at the bound nothing more is taken in.
@@ -102,6 +102,8 @@ pub struct Flow<C, O> {
     lanes: Lanes<C>,
     long_lanes: HashMap<LaneId, Partition>,
     batches: Batches<O>,
+    /// Of runs that are over before the one before them in their lane.
+    early: HashMap<LaneId, Vec<Finished<O>>>,
     /// Delivered and not committed.
     open: usize,
     publishing: bool,
@@ -118,6 +120,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
             lanes: Lanes::new(limits.max_in_flight, limits.max_run),
             long_lanes: HashMap::new(),
             batches: Batches::new(limits.max_transaction_records, limits.max_transaction_bytes),
+            early: HashMap::new(),
             open: 0,
             publishing: false,
             draining: false,
@@ -145,19 +148,31 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     /// The next run to process, if the bounds allow one. [`Flow::finish_run`] must follow.
     pub fn next_run(&mut self) -> Option<Run<C>> {
         let run = self.lanes.start()?;
-        if self.lanes.depth(run.lane) < self.limits.max_lane / 2
-            && let Some(partition) = self.long_lanes.remove(&run.lane)
+        if self.lanes.depth(run.id.lane) < self.limits.max_lane / 2
+            && let Some(partition) = self.long_lanes.remove(&run.id.lane)
         {
             self.partition(partition).long_lanes -= 1;
         }
         Some(run)
     }
 
-    /// A run was processed.
-    pub fn finish_run(&mut self, lane: LaneId, results: Vec<Finished<O>>) {
-        self.lanes.finish(lane);
-        for result in results {
-            self.batches.push(lane, result);
+    /// All of a run is decided, its answers are still to be written. The next run of its lane may start. Need not be told.
+    pub fn run_decided(&mut self, run: RunId) {
+        self.lanes.decided(run);
+    }
+
+    /// A run was processed. Its results wait for those of the run before it in its lane.
+    pub fn finish_run(&mut self, run: RunId, results: Vec<Finished<O>>) {
+        let next = match self.lanes.finish(run) {
+            Turn::NotYet => {
+                self.early.insert(run.lane, results);
+                return;
+            }
+            Turn::Its => None,
+            Turn::ItsAndTheNext => self.early.remove(&run.lane),
+        };
+        for result in results.into_iter().chain(next.into_iter().flatten()) {
+            self.batches.push(run.lane, result);
         }
     }
 

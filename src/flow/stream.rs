@@ -4,7 +4,7 @@
 
 use super::attempt::{Refusal, Verdict};
 use super::batch::{Finished, Weighed};
-use super::lanes::{Foldable, LaneId};
+use super::lanes::{Foldable, RunId};
 use super::offsets::Committed;
 use super::{Flow, Limits, Partition};
 use std::collections::BTreeSet;
@@ -70,10 +70,17 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
         self.assignment.as_mut().filter(|a| a.epoch == epoch).map(|a| &mut a.flow)
     }
 
-    /// A lane's run is over.
-    pub fn run_finished(&mut self, epoch: Epoch, lane: LaneId, results: Vec<Finished<O>>) {
+    /// A lane's run is decided, and is being answered.
+    pub fn run_decided(&mut self, epoch: Epoch, run: RunId) {
         if let Some(flow) = self.flow(epoch) {
-            flow.finish_run(lane, results);
+            flow.run_decided(run);
+        }
+    }
+
+    /// A lane's run is over.
+    pub fn run_finished(&mut self, epoch: Epoch, run: RunId, results: Vec<Finished<O>>) {
+        if let Some(flow) = self.flow(epoch) {
+            flow.finish_run(run, results);
         }
     }
 

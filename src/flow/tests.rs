@@ -5,10 +5,10 @@ mod stream;
 mod waiting;
 
 use super::batch::{Batches, Finished, Weighed};
-use super::lanes::{Foldable, Lanes, lane_of};
+use super::lanes::{Foldable, Lanes, Turn, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets};
 use super::{Flow, Limits, Position};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// A command, as far as the stream sees it: which entity it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,16 +192,60 @@ fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
     for (lane, offset) in [(1, 0), (1, 1), (2, 2), (1, 3), (3, 4)] {
         lanes.push(lane, at(offset), Names(0));
     }
-    let started = |lanes: &mut Lanes<Names>| {
-        std::iter::from_fn(|| lanes.start()).map(|r| (r.lane, r.commands[0].0.offset)).collect::<Vec<_>>()
+    let mut runs = HashMap::new();
+    let mut started = |lanes: &mut Lanes<Names>| {
+        let all: Vec<_> = std::iter::from_fn(|| lanes.start()).collect();
+        runs.extend(all.iter().map(|run| (run.id.lane, run.id)));
+        (all.iter().map(|run| (run.id.lane, run.commands[0].0.offset)).collect::<Vec<_>>(), runs.clone())
     };
-    assert_eq!(started(&mut lanes), [(1, 0), (2, 2), (3, 4)]);
-    lanes.finish(1);
-    assert_eq!(started(&mut lanes), [(1, 1)]);
-    lanes.finish(2);
-    assert!(started(&mut lanes).is_empty());
-    lanes.finish(1);
-    assert_eq!(started(&mut lanes), [(1, 3)]);
+    let (first, runs) = started(&mut lanes);
+    assert_eq!(first, [(1, 0), (2, 2), (3, 4)]);
+    assert_eq!(lanes.finish(runs[&1]), Turn::Its);
+    let (second, runs) = started(&mut lanes);
+    assert_eq!(second, [(1, 1)]);
+    assert_eq!(lanes.finish(runs[&2]), Turn::Its);
+    assert!(started(&mut lanes).0.is_empty());
+    assert_eq!(lanes.finish(runs[&1]), Turn::Its);
+    assert_eq!(started(&mut lanes).0, [(1, 3)]);
+}
+
+#[test]
+fn while_a_run_is_answered_the_next_one_of_its_lane_is_decided_and_finished_in_its_turn() {
+    let mut lanes = Lanes::new(10, 1);
+    for offset in 0..4 {
+        lanes.push(1, at(offset), Names(0));
+    }
+    let first = lanes.start().expect("the lane has commands");
+    assert!(first.awaited && lanes.start().is_none());
+    lanes.decided(first.id);
+    let second = lanes.start().expect("the first is decided");
+    lanes.decided(second.id);
+    assert!(lanes.start().is_none(), "two are under way");
+    assert_eq!(lanes.finish(second.id), Turn::NotYet);
+    assert!(lanes.start().is_none(), "two are under way");
+    assert_eq!((lanes.running(), lanes.finish(first.id), lanes.running()), (2, Turn::ItsAndTheNext, 0));
+    let third = lanes.start().expect("none is under way");
+    lanes.decided(third.id);
+    let fourth = lanes.start().expect("the third is decided");
+    assert!(!fourth.awaited);
+    assert_eq!((lanes.finish(third.id), lanes.len()), (Turn::Its, 1));
+    assert_eq!((lanes.finish(fourth.id), lanes.len()), (Turn::Its, 0));
+}
+
+#[test]
+fn runs_that_are_only_answered_leave_room_for_others() {
+    let mut lanes = Lanes::new(1, 1);
+    for lane in 0..3 {
+        lanes.push(lane, at(0), Names(0));
+    }
+    let run = lanes.start().expect("there is room for one");
+    assert!(lanes.start().is_none());
+    lanes.decided(run.id);
+    let next = lanes.start().expect("the first is decided");
+    lanes.finish(run.id);
+    assert!(lanes.start().is_none(), "the second is not");
+    lanes.finish(next.id);
+    assert!(lanes.start().is_some());
 }
 
 #[test]
@@ -212,9 +256,9 @@ fn a_run_takes_what_names_the_same_entity_and_overtakes_nothing() {
     }
     let mut runs = Vec::new();
     while let Some(run) = lanes.start() {
-        assert!(lanes.start().is_none(), "one run of a lane at a time");
+        assert!(lanes.start().is_none(), "one run of a lane is decided at a time");
         runs.push(run.commands.iter().map(|(at, _)| at.offset).collect::<Vec<_>>());
-        lanes.finish(run.lane);
+        lanes.finish(run.id);
     }
     assert_eq!(runs, [vec![0, 1], vec![2], vec![3, 4, 5], vec![6]]);
 }
@@ -323,15 +367,15 @@ fn those_held_are_tried_in_turn_and_one_after_another_as_soon_as_one_goes_throug
 fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
     let limits = Limits { max_transaction_records: 3, ..Limits::default() };
     let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
-    let mut lanes = Vec::new();
+    let mut runs = Vec::new();
     for offset in 0..8 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
         flow.admit(at(offset), offset.cast_unsigned(), Names(0));
-        lanes.extend(flow.next_run().map(|run| run.lane));
+        runs.extend(flow.next_run().map(|run| run.id));
     }
     let mut finish = |flow: &mut Flow<Names, usize>| {
-        let lane = lanes.remove(0);
-        flow.finish_run(lane, vec![Finished { at: at(lane.cast_signed()), outputs: 1 }]);
+        let run = runs.remove(0);
+        flow.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
     };
     assert!(!flow.is_filling(), "nothing has finished");
     for waiting in 1..=2 {
@@ -365,7 +409,7 @@ fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_wha
     for finished in 0..4 {
         let run = flow.next_run().expect("the lane has commands");
         assert_eq!(flow.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
-        flow.finish_run(run.lane, vec![Finished { at: run.commands[0].0, outputs: 1 }]);
+        flow.finish_run(run.id, vec![Finished { at: run.commands[0].0, outputs: 1 }]);
     }
     assert!(!flow.is_filling(), "a quarter has finished");
 }
@@ -382,7 +426,7 @@ fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     assert!(flow.pauses().is_empty(), "told once");
     for _ in 0..3 {
         let run = flow.next_run().expect("something waits");
-        flow.finish_run(run.lane, Vec::new());
+        flow.finish_run(run.id, Vec::new());
     }
     assert_eq!(flow.pauses(), [(0, false)]);
 }
@@ -436,7 +480,7 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
     let mut in_lane: BTreeMap<u64, i64> = BTreeMap::new();
     let (mut lanes, mut published): (BTreeMap<i64, u64>, BTreeMap<u64, i64>) = Default::default();
     for _ in 0..random.below(400) {
-        match random.below(6) {
+        match random.below(7) {
             0 | 1 if flow.has_room() => {
                 let Some(offset) = unread.pop_front() else { continue };
                 if flow.deliver(at(offset)) == Delivery::New {
@@ -446,15 +490,19 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
                     flow.admit(at(offset), lane, Names((random.next() % 2) as u32));
                 }
             }
-            2 | 3 => running.extend(flow.next_run()),
-            4 if !running.is_empty() => {
-                let run = running.swap_remove(random.below(running.len()));
-                for (at, _) in &run.commands {
-                    let before = in_lane.insert(run.lane, at.offset);
+            2 | 3 => {
+                let run = flow.next_run();
+                for (id, (at, _)) in run.iter().flat_map(|run| run.commands.iter().map(|command| (run.id, command))) {
+                    let before = in_lane.insert(id.lane, at.offset);
                     assert!(before.is_none_or(|b| b < at.offset), "seed {seed}: {} after {before:?} in its lane", at.offset);
                 }
-                flow.finish_run(run.lane, run.commands.into_iter().map(|(at, _)| Finished { at, outputs: 1 }).collect());
+                running.extend(run);
             }
+            4 if !running.is_empty() => {
+                let run = running.swap_remove(random.below(running.len()));
+                flow.finish_run(run.id, run.commands.into_iter().map(|(at, _)| Finished { at, outputs: 1 }).collect());
+            }
+            6 if !running.is_empty() => flow.run_decided(running[random.below(running.len())].id),
             5 => {
                 for offset in publish(random, &mut flow, coordinator) {
                     *answered.entry(offset).or_default() += 1;

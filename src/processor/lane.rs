@@ -1,7 +1,7 @@
 //! A lane's run: the claim protocol decides its commands, and each becomes outputs. The edge at which bugs are caught: a
 //! panic while a command is decided ends in the stored outcome, if there is one, else in a stored `CASM-INTERNAL-ERROR`.
 
-use super::RunFinished;
+use super::RunEvent;
 use super::answer::{self, Memo, Topics};
 use super::intake::{Job, Task};
 use crate::domain::Timestamp;
@@ -46,17 +46,23 @@ pub struct Shared<S> {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// Starts a run; `finished` learns of its end. It can be aborted at any moment: whoever has the partition then decides its
-/// commands again.
+/// Starts a run; `events` learns of its end, and before that, if others wait for it in its lane, that it is decided: then the
+/// store works on theirs while the answers of this one are written. It can be aborted at any moment: whoever has the
+/// partition then decides its commands again.
 pub fn spawn<S: ConditionalStore>(
     shared: Arc<Shared<S>>,
     run: Run<Job>,
     epoch: Epoch,
-    finished: mpsc::UnboundedSender<RunFinished>,
+    events: mpsc::UnboundedSender<RunEvent>,
 ) -> AbortHandle {
     let run = tokio::spawn(async move {
-        let Run { lane, mut commands } = run;
+        let Run { id, mut commands, awaited } = run;
         let decided = shared.decide(&commands).await;
+        if awaited {
+            let _ = events.send(RunEvent::Decided { epoch, run: id });
+            // They go first.
+            tokio::task::yield_now().await;
+        }
         let mut decided = decided.iter();
         let mut results = Vec::with_capacity(commands.len());
         // Borrowed: what is moved here has its room in every task.
@@ -66,7 +72,7 @@ pub fn spawn<S: ConditionalStore>(
             outputs.memo.spans = job.spans.take().inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
             results.push(Finished { at: *at, outputs });
         }
-        let _ = finished.send(RunFinished { epoch, lane, results });
+        let _ = events.send(RunEvent::Finished { epoch, run: id, results });
     });
     run.abort_handle()
 }

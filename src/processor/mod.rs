@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
-use crate::flow::lanes::LaneId;
+use crate::flow::lanes::RunId;
 use crate::flow::stream::{Epoch, Stream};
 use crate::flow::{Flow, Limits, Partition, Position};
 use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
@@ -85,7 +85,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         metrics: setup.metrics.clone(),
         clock: setup.clock,
     });
-    let (finished_sender, finished) = run_channel();
+    let (run_event_sender, run_events) = run_channel();
     let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone(), setup.health.clone());
     let limits = Limits {
         max_in_flight: kafka.max_in_flight,
@@ -115,9 +115,9 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         orders,
         publications,
         runs: HashMap::new(),
-        finished: finished_sender,
+        run_events: run_event_sender,
     };
-    processor.run(Channels { notices, batches, published, finished, schemas }, shutdown, consumer_thread).await;
+    processor.run(Channels { notices, batches, published, run_events, schemas }, shutdown, consumer_thread).await;
     // Its channel is closed now. It may be waiting for a broker that is away: that is no reason to wait for it.
     if publisher_thread.is_finished() {
         let _ = publisher_thread.join();
@@ -126,22 +126,23 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
 }
 
 #[expect(clippy::disallowed_methods, reason = "bounded by the commands in flight; a lane's last act must not wait")]
-fn run_channel() -> (mpsc::UnboundedSender<RunFinished>, mpsc::UnboundedReceiver<RunFinished>) {
+fn run_channel() -> (mpsc::UnboundedSender<RunEvent>, mpsc::UnboundedReceiver<RunEvent>) {
     mpsc::unbounded_channel()
 }
 
-/// A lane's run is over.
-struct RunFinished {
-    epoch: Epoch,
-    lane: LaneId,
-    results: Vec<Finished<Outputs<Memo>>>,
+/// What becomes of a lane's run.
+enum RunEvent {
+    /// Its answers are still to be written. Told only where others wait in its lane.
+    Decided { epoch: Epoch, run: RunId },
+    /// It is over.
+    Finished { epoch: Epoch, run: RunId, results: Vec<Finished<Outputs<Memo>>> },
 }
 
 struct Channels {
     notices: mpsc::UnboundedReceiver<Notice>,
     batches: mpsc::Receiver<consumer::Batch>,
     published: mpsc::UnboundedReceiver<Published<Memo>>,
-    finished: mpsc::UnboundedReceiver<RunFinished>,
+    run_events: mpsc::UnboundedReceiver<RunEvent>,
     schemas: mpsc::UnboundedReceiver<intake::SchemaLoaded>,
 }
 
@@ -182,8 +183,8 @@ struct Processor<S> {
     orders: std_mpsc::Sender<Order>,
     publications: std_mpsc::Sender<Publication<Memo>>,
     /// The runs of the present assignment.
-    runs: HashMap<LaneId, AbortHandle>,
-    finished: mpsc::UnboundedSender<RunFinished>,
+    runs: HashMap<RunId, AbortHandle>,
+    run_events: mpsc::UnboundedSender<RunEvent>,
 }
 
 impl<S: ConditionalStore> Processor<S> {
@@ -199,7 +200,7 @@ impl<S: ConditionalStore> Processor<S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut held = interval(HELD_RETRY);
         held.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut runs = Vec::new();
+        let mut events = Vec::new();
         loop {
             let room = self.has_room();
             let put_off = self.put_off;
@@ -207,8 +208,8 @@ impl<S: ConditionalStore> Processor<S> {
                 biased;
                 Some(notice) = channels.notices.recv() => self.noticed(notice),
                 Some(published) = channels.published.recv() => self.published(published),
-                _ = channels.finished.recv_many(&mut runs, self.limits.max_in_flight) => {
-                    runs.drain(..).for_each(|run| self.run_finished(run));
+                _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
+                    events.drain(..).for_each(|event| self.run_went_on(event));
                 }
                 Some(loaded) = channels.schemas.recv() => self.intake.schema_loaded(loaded),
                 Some(batch) = channels.batches.recv(), if room => self.arrived(batch),
@@ -269,11 +270,16 @@ impl<S: ConditionalStore> Processor<S> {
         }
     }
 
-    fn run_finished(&mut self, run: RunFinished) {
-        if self.stream.flow(run.epoch).is_some() {
-            self.runs.remove(&run.lane);
+    fn run_went_on(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Decided { epoch, run } => self.stream.run_decided(epoch, run),
+            RunEvent::Finished { epoch, run, results } => {
+                if self.stream.flow(epoch).is_some() {
+                    self.runs.remove(&run);
+                }
+                self.stream.run_finished(epoch, run, results);
+            }
         }
-        self.stream.run_finished(run.epoch, run.lane, run.results);
     }
 
     fn published(&mut self, published: Published<Memo>) {
@@ -380,9 +386,9 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
-                let lane = run.lane;
-                let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.finished.clone());
-                self.runs.insert(lane, running);
+                let id = run.id;
+                let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.run_events.clone());
+                self.runs.insert(id, running);
             }
             let admitted = self.intake.admitted();
             // What runs already reads for itself.

@@ -3,6 +3,7 @@
 use super::{Names, at};
 use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
+use crate::flow::lanes::RunId;
 use crate::flow::offsets::{Committed, Delivery};
 use crate::flow::stream::Stream;
 use crate::flow::{Limits, Transaction};
@@ -18,7 +19,7 @@ fn publishing(offsets: &[i64]) -> (Tested, Transaction<usize>) {
         assert_eq!(flow.deliver(at(*offset)), Delivery::New);
         flow.admit(at(*offset), u64::try_from(*offset).expect("positive"), Names(0));
         let run = flow.next_run().expect("it was admitted");
-        flow.finish_run(run.lane, vec![Finished { at: at(*offset), outputs: 1 }]);
+        flow.finish_run(run.id, vec![Finished { at: at(*offset), outputs: 1 }]);
     }
     let transaction = flow.next_transaction().expect("something has finished");
     (stream, transaction)
@@ -90,7 +91,7 @@ fn what_belongs_to_an_earlier_assignment_is_dropped_wherever_it_turns_up() {
         let (mut stream, transaction) = publishing(&[0, 1, 2]);
         stream.assigned(2, "second", &[(0, Committed::default())]);
         assert!(stream.flow(1).is_none());
-        stream.run_finished(1, 7, vec![Finished { at: at(0), outputs: 1 }]);
+        stream.run_finished(1, RunId { lane: 7, number: 1 }, vec![Finished { at: at(0), outputs: 1 }]);
         let done = stream.published(1, transaction.records, verdict.clone(), |_, _| false);
         assert!(done.is_empty(), "{verdict:?} is not known to be committed");
         assert_eq!(stream.current().map(|a| (a.epoch, a.generation)), Some((2, "second")), "{verdict:?}");

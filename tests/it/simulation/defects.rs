@@ -35,6 +35,8 @@ pub enum Defect {
     RefusedIsDropped,
     /// Results of an earlier assignment are taken for the present one's.
     LateResultsTaken,
+    /// Results of a run take the place of those of the run before it in its lane.
+    LaterResultsFirst,
     /// Records fetched under an earlier assignment are taken in under the present one.
     StaleBatchTaken,
     /// Commands with the same key may overtake each other.
@@ -61,6 +63,7 @@ defects! {
     a_dropped_outcome_condition_is_found: OutcomeConditionDropped,
     refused_outputs_that_are_dropped_are_found: RefusedIsDropped,
     late_results_of_an_earlier_assignment_are_found: LateResultsTaken,
+    results_that_overtake_those_before_them_are_found: LaterResultsFirst,
     batches_of_an_earlier_assignment_are_found: StaleBatchTaken,
     commands_that_overtake_each_other_are_found: LanesWithoutKeys,
     records_that_wait_for_ever_are_found: WaitingNotStirred,

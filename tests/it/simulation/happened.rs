@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// All that must happen now and then.
-pub const EVENTS: [&str; 21] = [
+pub const EVENTS: [&str; 22] = [
     "a commit came late",
     "a command was read ahead",
     "a lane was held",
@@ -25,6 +25,7 @@ pub const EVENTS: [&str; 21] = [
     "outcomes expired",
     "records were held",
     "results came after their assignment",
+    "results came before those of the run before",
 ];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

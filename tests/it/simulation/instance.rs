@@ -8,13 +8,13 @@ use super::consumer::{BATCH, BATCHES, Consumer, Notice};
 use super::group::Membership;
 use super::happened::Happened;
 use super::intake::Intake;
-use super::lane::{Job, process};
+use super::lane::{Job, Progress, process};
 use super::outputs::{Output, Outputs};
 use super::publisher::{self, Publication, Published, Publisher, Trouble};
 use super::weakened::Weakened;
 use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
-use crm_processor::flow::lanes::LaneId;
+use crm_processor::flow::lanes::RunId;
 use crm_processor::flow::offsets::{Committed, MAX_SPAN};
 use crm_processor::flow::stream::{Epoch, Stream};
 use crm_processor::flow::{Flow, Limits, Partition};
@@ -35,8 +35,10 @@ type Results = Vec<Finished<Outputs>>;
 /// A lane's run under way.
 struct Run {
     epoch: Epoch,
-    lane: LaneId,
+    id: RunId,
     work: Pin<Box<dyn Future<Output = Results>>>,
+    /// What it has told.
+    progress: Progress,
     /// Nobody wants it any more; but a thread that is at it sees that only where it would wait next.
     aborted: bool,
 }
@@ -45,6 +47,12 @@ struct Draining {
     until: u64,
     /// Else: a shutdown.
     revoked: bool,
+}
+
+/// What the processor's task is told of a run.
+enum RunEvent {
+    Decided(RunId),
+    Finished(RunId, Results),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,7 +89,7 @@ pub struct Instance {
     draining: Option<Draining>,
     stopping: Stopping,
     runs: Vec<Run>,
-    finished: VecDeque<(Epoch, LaneId, Results)>,
+    run_events: VecDeque<(Epoch, RunEvent)>,
     published: VecDeque<Published>,
     /// The last record of each partition that was admitted; for a defect.
     admitted: BTreeMap<Partition, i64>,
@@ -107,7 +115,7 @@ impl Instance {
             draining: None,
             stopping: Stopping::No,
             runs: Vec::new(),
-            finished: VecDeque::new(),
+            run_events: VecDeque::new(),
             published: VecDeque::new(),
             admitted: BTreeMap::new(),
         }
@@ -163,15 +171,14 @@ impl Instance {
     fn check_bounds(&mut self) {
         let batches = self.consumer.batches.len();
         assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
-        let runs = self.runs.iter().filter(|run| !run.aborted).count();
-        assert!(runs <= self.limits.max_in_flight || self.defect.is_some(), "{runs} runs are under way");
+        let runs = self.runs.iter().filter(|run| !run.aborted && !run.progress.is_decided()).count();
+        assert!(runs <= self.limits.max_in_flight || self.defect.is_some(), "{runs} runs are being decided");
         let Some(assignment) = self.stream.current() else { return };
         let flow = &assignment.flow;
         if flow.held() > 0 {
             self.happened.note("records were held");
         }
-        let most = self.limits.max_in_flight * self.limits.max_run;
-        assert!(flow.running() <= most, "{} commands run", flow.running());
+        assert!(flow.running() <= flow.open(), "{} commands run", flow.running());
         // Both counts were below the bound before the last batch came.
         let (open, waiting) = (flow.open(), self.intake.waiting.len());
         assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
@@ -199,9 +206,13 @@ impl Instance {
             return;
         }
         let Some(run) = self.runs.get_mut(which) else { return };
-        if let Poll::Ready(results) = run.work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            let Run { epoch, lane, .. } = self.runs.swap_remove(which);
-            self.finished.push_back((epoch, lane, results));
+        let polled = run.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if run.progress.has_news() {
+            self.run_events.push_back((run.epoch, RunEvent::Decided(run.id)));
+        }
+        if let Poll::Ready(results) = polled {
+            let Run { epoch, id, .. } = self.runs.swap_remove(which);
+            self.run_events.push_back((epoch, RunEvent::Finished(id, results)));
         } else if run.aborted {
             drop(self.runs.swap_remove(which));
         }
@@ -214,13 +225,8 @@ impl Instance {
             self.noticed(notice, now);
         } else if let Some(published) = self.published.pop_front() {
             self.published(published);
-        } else if let Some((epoch, lane, results)) = self.finished.pop_front() {
-            let ours = self.stream.current().map_or(epoch, |a| a.epoch);
-            let epoch = if self.defect == Some(Defect::LateResultsTaken) { ours } else { epoch };
-            if epoch != ours {
-                self.happened.note("results came after their assignment");
-            }
-            self.stream.run_finished(epoch, lane, results);
+        } else if let Some((epoch, event)) = self.run_events.pop_front() {
+            self.run_went_on(epoch, event);
         } else if room && let Some(batch) = self.consumer.batches.pop_front() {
             let ours = self.stream.current().map_or(batch.epoch, |a| a.epoch);
             if batch.epoch != ours {
@@ -231,6 +237,27 @@ impl Instance {
             for record in batch.records {
                 self.admitted.insert(record.at.partition, record.at.offset);
                 self.intake.take(record, flow);
+            }
+        }
+    }
+
+    fn run_went_on(&mut self, epoch: Epoch, event: RunEvent) {
+        let ours = self.stream.current().map_or(epoch, |a| a.epoch);
+        let epoch = if self.defect == Some(Defect::LateResultsTaken) { ours } else { epoch };
+        match event {
+            RunEvent::Decided(id) => self.stream.run_decided(epoch, id),
+            RunEvent::Finished(mut id, results) => {
+                if epoch != ours {
+                    self.happened.note("results came after their assignment");
+                }
+                let is_before = |run: &&mut Run| run.epoch == epoch && run.id.lane == id.lane && run.id.number < id.number;
+                if let Some(before) = self.runs.iter_mut().find(is_before) {
+                    self.happened.note("results came before those of the run before");
+                    if self.defect == Some(Defect::LaterResultsFirst) {
+                        std::mem::swap(&mut before.id, &mut id);
+                    }
+                }
+                self.stream.run_finished(epoch, id, results);
             }
         }
     }
@@ -309,8 +336,10 @@ impl Instance {
         if let Some(assignment) = self.stream.current_mut() {
             self.intake.resume(&mut assignment.flow);
             while let Some(run) = assignment.flow.next_run() {
-                let work = Box::pin(process(Arc::clone(&self.claims), run.commands, self.bug, self.defect));
-                self.runs.push(Run { epoch: assignment.epoch, lane: run.lane, work, aborted: false });
+                let progress = Progress::default();
+                let (id, claims) = (run.id, Arc::clone(&self.claims));
+                let work = Box::pin(process(claims, run, progress.clone(), self.bug, self.defect));
+                self.runs.push(Run { epoch: assignment.epoch, id, work, progress, aborted: false });
             }
             let queued = self.intake.queued();
             if assignment.flow.queued() > 0 {

@@ -6,11 +6,13 @@ use super::weakened::Weakened;
 use crate::polls::cut_short;
 use crm_processor::flow::Position;
 use crm_processor::flow::batch::Finished;
-use crm_processor::flow::lanes::Foldable;
+use crm_processor::flow::lanes::{Foldable, Run};
 use crm_processor::store::StoreFault;
 use crm_processor::store::claims::{Claims, Decided, Submission};
 use crm_processor::store::outcome::Answer;
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A record on its way through a lane.
@@ -40,16 +42,53 @@ pub fn panics(offset: i64) -> bool {
     offset % 13 == 5
 }
 
+/// How far a run is, as it says itself.
+#[derive(Clone, Default)]
+pub struct Progress(Rc<Cell<Stage>>);
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Deciding,
+    Decided,
+    /// Decided, and the processor's task knows it.
+    Told,
+}
+
+impl Progress {
+    pub fn is_decided(&self) -> bool {
+        self.0.get() != Stage::Deciding
+    }
+
+    /// True once, when it is decided.
+    pub fn has_news(&self) -> bool {
+        let news = self.0.get() == Stage::Decided;
+        if news {
+            self.0.set(Stage::Told);
+        }
+        news
+    }
+}
+
 /// Decides the commands, however often the store fails, and makes the outputs.
 pub async fn process(
     claims: Arc<Claims<Weakened>>,
-    jobs: Vec<(Position, Job)>,
+    run: Run<Job>,
+    progress: Progress,
     bug: bool,
     defect: Option<Defect>,
 ) -> Vec<Finished<Outputs>> {
+    let Run { commands: jobs, awaited, id } = run;
     let submission = |job: &Job| if let Task::Decide(submission) = &job.task { Some(submission.clone()) } else { None };
     let submissions: Vec<_> = jobs.iter().filter_map(|(_, job)| submission(job)).collect();
     let mut decided = decide(&claims, &submissions, bug).await.into_iter();
+    if awaited {
+        progress.0.set(Stage::Decided);
+        // Now and then the next run is over before this one.
+        for _ in 0..=id.number % 5 * 4 {
+            tokio::task::yield_now().await;
+        }
+    }
     let mut results = Vec::new();
     for (at, job) in jobs {
         let decided = submission(&job).and_then(|_| decided.next());
