@@ -87,7 +87,7 @@ fn submission(job: &Job) -> Option<&Submission> {
 impl<S: ConditionalStore> Shared<S> {
     /// Decides the commands among jobs that name the same entity, however long the store is away.
     async fn decide(&self, jobs: &[(Position, Job)]) -> Vec<Decided> {
-        let submissions: Vec<Submission> = jobs.iter().filter_map(|(_, job)| submission(job)).cloned().collect();
+        let submissions: Vec<&Submission> = jobs.iter().filter_map(|(_, job)| submission(job)).collect();
         if submissions.is_empty() {
             return Vec::new();
         }
@@ -107,7 +107,7 @@ impl<S: ConditionalStore> Shared<S> {
         decided
     }
 
-    async fn try_to_decide(&self, submissions: &[Submission], whose: Whose<'_>) -> Vec<Decided> {
+    async fn try_to_decide(&self, submissions: &[&Submission], whose: Whose<'_>) -> Vec<Decided> {
         let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.command.request_id.as_str()));
         reach(FailPoint::Deciding);
         let decided = self.claims.decide_until_done(submissions, |fault, attempt| whose.report(fault, attempt)).await;
@@ -116,8 +116,7 @@ impl<S: ConditionalStore> Shared<S> {
     }
 
     async fn decide_alone(&self, submission: &Submission, whose: Whose<'_>) -> Vec<Decided> {
-        let one = std::slice::from_ref(submission);
-        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(one, whose))).await {
+        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(&[submission], whose))).await {
             return decided;
         }
         let Whose { request_id, trace_id, .. } = whose;

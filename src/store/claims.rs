@@ -32,6 +32,7 @@ use meter::Meter;
 use packed::Packed;
 use resolve::{Holder, Trust};
 use retention::Retention;
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,8 +160,11 @@ impl<S: ConditionalStore> Claims<S> {
     ///
     /// # Errors
     /// A fault leaves open which of the run took effect. Going round again with the same run is right at any time.
-    pub async fn decide(&self, run: &[Submission]) -> Result<Vec<Decided>, StoreFault> {
-        debug_assert!(run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].command.entity_named() == w[1].command.entity_named()));
+    pub async fn decide<R: Borrow<Submission> + Sync>(&self, run: &[R]) -> Result<Vec<Decided>, StoreFault> {
+        debug_assert!(
+            run.len() <= MAX_RUN
+                && run.windows(2).all(|w| w[0].borrow().command.entity_named() == w[1].borrow().command.entity_named())
+        );
         let mut decided = Vec::with_capacity(run.len());
         let mut trust = Trust::Cache;
         while let Some(next) = run.get(decided.len()) {
@@ -168,7 +172,7 @@ impl<S: ConditionalStore> Claims<S> {
             let contended = more.as_ref().is_ok_and(Vec::is_empty);
             trust = if contended { trust.shaken() } else { Trust::Cache };
             if contended || more.is_err() {
-                self.cache.forget(&Target::of(&next.command));
+                self.cache.forget(&Target::of(&next.borrow().command));
             }
             decided.extend(more?);
             if contended {
@@ -181,7 +185,11 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// [`Claims::decide`], again and again with capped exponential back-off until the store lets it: there is no giving
     /// up, for an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
-    pub async fn decide_until_done(&self, run: &[Submission], on_fault: impl Fn(&StoreFault, u32) + Send + Sync) -> Vec<Decided> {
+    pub async fn decide_until_done<R: Borrow<Submission> + Sync>(
+        &self,
+        run: &[R],
+        on_fault: impl Fn(&StoreFault, u32) + Send + Sync,
+    ) -> Vec<Decided> {
         let mut attempt = 1;
         loop {
             match self.decide(run).await {
@@ -218,15 +226,16 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// One round: what it decided of the head of `open`; nothing if all must be read and decided again.
-    async fn attempt(&self, open: &[Submission], trust: Trust) -> Result<Vec<Decided>, StoreFault> {
-        let target = Target::of(&open[0].command);
-        let requests: Vec<&str> = open.iter().map(|s| s.command.request_id.as_str()).collect();
+    async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], trust: Trust) -> Result<Vec<Decided>, StoreFault> {
+        let first = open[0].borrow();
+        let target = Target::of(&first.command);
+        let requests: Vec<&str> = open.iter().map(|s| s.borrow().command.request_id.as_str()).collect();
         let Some(mut sight) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
         let Fold { decided, rows, after, .. } = Fold::of(open, &target, &mut sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             let renamed = match trust {
-                Trust::Cache => Box::pin(self.rename_to_unclaimed(&open[0], seen)).await?,
-                Trust::Plain | Trust::Serial => Box::pin(self.rename(&open[0], seen)).await?,
+                Trust::Cache => Box::pin(self.rename_to_unclaimed(first, seen)).await?,
+                Trust::Plain | Trust::Serial => Box::pin(self.rename(first, seen)).await?,
             };
             return Ok(renamed.into_iter().collect());
         }

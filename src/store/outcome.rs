@@ -36,13 +36,13 @@ pub struct Coordinates {
     pub offset: i64,
 }
 
-/// What a request is answered, now and whenever it comes again.
+/// What a request is answered, now and whenever it comes again. Shared by the run that decides it and its outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The entity was changed.
-    Changed(Transaction),
+    Changed(#[serde(with = "shared")] Arc<Transaction>),
     /// The value was the requested one already: no changes, and `previous_version == entity.version`.
-    Unchanged(Transaction),
+    Unchanged(#[serde(with = "shared")] Arc<Transaction>),
     /// The command was refused, "not found" and internal errors included.
     Rejected(Rejection),
 }
@@ -174,6 +174,20 @@ fn decode<T: DeserializeOwned>(operation: &'static str, blob: &[u8]) -> Result<T
     }
 }
 
+/// What is shared in memory is stored as it is.
+mod shared {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
+}
+
 fn write_topic<S: Serializer>(topic: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(topic)
 }
@@ -245,7 +259,7 @@ mod tests {
             Rejection::RecordUnreadable { reason: "is cut short".into() },
             Rejection::InternalError,
         ];
-        let answers = [Answer::Changed(transaction()), Answer::Unchanged(transaction())];
+        let answers = [Answer::Changed(transaction().into()), Answer::Unchanged(transaction().into())];
         for answer in answers.into_iter().chain(rejections.map(Answer::Rejected)) {
             let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
             let blob = outcome.encode();
@@ -268,7 +282,7 @@ mod tests {
         let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
         let hex = |blob: Vec<u8>| blob.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         assert_eq!(
-            hex(outcome(Answer::Changed(transaction())).encode()),
+            hex(outcome(Answer::Changed(transaction().into())).encode()),
             "0110000000000000000000000000000000010c63726d2e636f6d6d616e6473068080808080400a0104000203722d310103632d3180a0abfef96202010a65787465726e616c49640103612d310103612d3201100000000000000000000000000000000703612d320401000000011000000000000000000000000000000008"
         );
         assert_eq!(

@@ -29,7 +29,7 @@ pub struct Message {
 /// What is stored of a request that gave a customer a new name.
 pub fn outcome() -> Vec<u8> {
     let use_case = UseCase::UpdateCustomerCustomName(UpdateCustomerCustomName(name()));
-    let (fingerprint, answer) = (fingerprint(&use_case, None), Answer::Changed(transaction()));
+    let (fingerprint, answer) = (fingerprint(&use_case, None), Answer::Changed(transaction().into()));
     Outcome { fingerprint, record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
 }
 

@@ -13,6 +13,8 @@ use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
 use crate::store::outcome::{Answer, ClaimingCommand, Coordinates, Outcome};
 use crate::store::{EntityStatics, LogRow, MAX_ROWS};
+use std::borrow::Borrow;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// What the rows of one write may take, in bytes, unless it is a single row. Each replica keeps the write as one cell of its
@@ -36,12 +38,18 @@ pub(super) struct Fold {
 impl Fold {
     /// Goes through `open` up to the first rename that would change the entity, which needs a claim first, or as far as one
     /// write has room. Adds what it decides to what is known.
-    pub fn of(open: &[Submission], target: &Target, sight: &mut Sight, now: Timestamp, retention: &Retention) -> Self {
+    pub fn of(
+        open: &[impl Borrow<Submission>],
+        target: &Target,
+        sight: &mut Sight,
+        now: Timestamp,
+        retention: &Retention,
+    ) -> Self {
         let (decided, rows) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
         let mut fold = Self { decided, rows, ..Self::default() };
         // The entity as the last change among what is decided leaves it.
         let mut changed: Option<usize> = None;
-        for submission in open {
+        for submission in open.iter().map(Borrow::borrow) {
             let request = Request::of(submission);
             let decided = if let Some(outcome) = sight.known.of(&request) {
                 Decided::by(outcome, &request)
@@ -149,8 +157,8 @@ impl<'a> Request<'a> {
         Outcome { fingerprint: self.fingerprint, record: self.record.clone(), at: now, epoch, answer }
     }
 
-    fn transaction(&self, previous_version: i64, changes: Vec<Change>, entity: Entity, now: Timestamp) -> Transaction {
-        Transaction {
+    fn transaction(&self, previous_version: i64, changes: Vec<Change>, entity: Entity, now: Timestamp) -> Arc<Transaction> {
+        Arc::new(Transaction {
             use_case: self.use_case.name(),
             request_id: self.id.clone(),
             correlation_id: self.correlation_id.map(Into::into),
@@ -158,6 +166,6 @@ impl<'a> Request<'a> {
             previous_version,
             changes,
             entity,
-        }
+        })
     }
 }

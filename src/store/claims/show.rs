@@ -70,8 +70,8 @@ fn entry(row: &HistoryRow) -> Result<HistoryEntry, StoreFault> {
             version: row.changed_to,
             occurred_at: t.occurred_at,
             use_case: t.use_case,
-            request_id: t.request_id,
-            changes: t.changes,
+            request_id: t.request_id.clone(),
+            changes: t.changes.clone(),
         }),
         Answer::Unchanged(_) | Answer::Rejected(_) => {
             let cause = format!("the log row of version {} holds no change", row.changed_to);

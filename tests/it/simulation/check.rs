@@ -171,7 +171,7 @@ impl Seen {
         }
         for (of, change) in &changes {
             let published = self.transactions.iter().find(|(_, t)| t.id() == change.id());
-            assert_eq!(published, Some(&(*of, change.clone())), "each change has its Business Transaction");
+            assert_eq!(published, Some(&(*of, (**change).clone())), "each change has its Business Transaction");
             let correlation = format!("correlation {}/{}", of.partition, of.offset);
             assert_eq!(change.correlation_id, Some(correlation), "of the record that caused it");
         }

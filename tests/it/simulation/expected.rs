@@ -81,9 +81,9 @@ fn first_answer(customer: Option<&mut Entity>, command: &Command, record: &Incom
         Decision::Change { after, change } => {
             let transaction = transaction(vec![change], &after);
             *customer = after;
-            Answer::Changed(transaction)
+            Answer::Changed(transaction.into())
         }
-        Decision::Unchanged => Answer::Unchanged(transaction(Vec::new(), customer)),
+        Decision::Unchanged => Answer::Unchanged(transaction(Vec::new(), customer).into()),
         Decision::Rejected(rejection) => Answer::Rejected(rejection),
     }
 }

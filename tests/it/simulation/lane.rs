@@ -139,7 +139,7 @@ fn outputs(job: &Job, decided: Option<Decided>, defect: Option<Defect>) -> Outpu
         (Task::Decide(_), Some(decided)) => {
             let publish = decided.publish || defect == Some(Defect::CoordinatesIgnored);
             let transaction = match &decided.answer {
-                Answer::Changed(transaction) if publish => Some(Output::Transaction { of, transaction: transaction.clone() }),
+                Answer::Changed(transaction) if publish => Some(Output::Transaction { of, transaction: (**transaction).clone() }),
                 _ => None,
             };
             transaction.into_iter().chain([reply(Reply::Decided(Box::new(decided)))]).collect()

@@ -58,7 +58,7 @@ async fn check_entity(s: &Simulation, key: EntityKey, statics: EntityStatics) ->
         let outcome = Outcome::decode(&row.outcome).expect("an outcome");
         let Answer::Changed(transaction) = outcome.answer.clone() else { panic!("no change: {outcome:?}") };
         assert_eq!((transaction.previous_version + 1, transaction.entity.version), (row.changed_to, row.changed_to));
-        changes.push((row, outcome, transaction));
+        changes.push((row, outcome, (*transaction).clone()));
     }
     let versions: BTreeSet<_> = changes.iter().map(|(row, ..)| row.changed_to).collect();
     assert_eq!(versions.len(), changes.len(), "each change has a version of its own");
