@@ -69,6 +69,7 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
             done("topic", &topic.name, &format!("made, with {} partitions", layout.partitions));
         }
     }
+    cluster.until_shown(&topics).await?;
     let findings = cluster.findings(&topics, &before).await?;
     for (topic, finding) in &findings {
         println!("! topic     {topic}: {finding}");

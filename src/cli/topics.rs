@@ -3,17 +3,19 @@
 
 use super::reach::Probe;
 use crate::config::{Config, Kafka, Properties};
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the brokers may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks for a topic that was just made.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a broker takes by default, in bytes.
 const BROKER_DEFAULT_BYTES: u64 = 1_048_588;
@@ -105,6 +107,22 @@ impl Cluster {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
             Some(Err((_, code))) => Err(anyhow!("the broker refuses: {code}")),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until the brokers show topics that were just made: the controller knows of them before they do.
+    pub async fn until_shown(&self, topics: &[Topic]) -> anyhow::Result<()> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let sight = self.look().await?;
+            let Some(missing) = topics.iter().find(|t| !sight.topics.contains_key(&t.name)) else { return Ok(()) };
+            ensure!(
+                Instant::now() < deadline,
+                "the brokers don't show topic {} {} s after it was made: they are slow, or we lack the right to Describe it",
+                missing.name,
+                TIMEOUT.as_secs()
+            );
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

@@ -153,6 +153,7 @@ impl Place {
             for topic in topics::of(&config) {
                 cluster.create(&topic, layout).await.with_context(|| format!("making topic {}", topic.name))?;
             }
+            cluster.until_shown(&topics::of(&config)).await?;
         }
         let registry = connect::registry(&config)?;
         let topics = &config.kafka.topics;

@@ -33,7 +33,6 @@ pub(super) struct Replaced<'a> {
 }
 
 /// What the completion of a claim led to.
-#[expect(clippy::large_enum_variant, reason = "short-lived, and never many")]
 pub(super) enum Completed {
     Command(Outcome),
     Import,
