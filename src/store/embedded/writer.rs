@@ -330,4 +330,21 @@ mod tests {
         commit(&files, vec![], 8_000, true);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (2, 0));
     }
+
+    #[test]
+    fn a_redacted_row_is_swept_when_it_would_have_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = super::super::open_files(folder.path()).unwrap();
+        let redact = |request: &str, read: &[u8], outcome: &[u8]| {
+            let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
+            Write::Redact(Redaction { key, request_id: request.into(), read: read.into(), outcome: outcome.into() })
+        };
+        let writes = vec![rejection("r", Some(Duration::from_secs(1))), rejection("kept", None), redact("r", b"", b"new")];
+        assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 3]);
+        let writes = vec![redact("r", b"", b"newer"), redact("r", b"new", b"newer"), redact("kept", b"", b"new")];
+        assert_eq!(commit(&files, writes, 5_900, true), [Applied::No, Applied::Yes, Applied::Yes]);
+        assert_eq!(commit(&files, vec![redact("r", b"newer", b"late")], 6_000, false), [Applied::No]);
+        commit(&files, vec![], 6_001, true);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (1, 0));
+    }
 }
