@@ -68,7 +68,9 @@ fn report(erased: &Erased, erasure: Erasure) -> String {
     text += match erasure {
         Erasure::Counted if left => "nothing was replaced: add --yes to do it\n",
         Erasure::Counted | Erasure::Done if !left => "nothing is left to be replaced\n",
-        Erasure::Counted | Erasure::Done => "what was replaced stands in backups, and in the database's files until it compacts them\n",
+        Erasure::Counted | Erasure::Done => {
+            "what was replaced stands in backups, and in the database's files until it compacts them\n"
+        }
     };
     text += "its external ids stay: they are keys\n";
     text + &about_the_present_name(entity)

@@ -141,7 +141,9 @@ pub(super) struct LogEntry {
 
 impl LogEntry {
     pub(super) fn into_change(self) -> Option<HistoryRow> {
-        let Self { request_id: Some(request_id), changed_to: Some(changed_to), outcome: Some(outcome) } = self else { return None };
+        let Self { request_id: Some(request_id), changed_to: Some(changed_to), outcome: Some(outcome) } = self else {
+            return None;
+        };
         (request_id != FIRST_ROW).then_some(HistoryRow { request_id, changed_to, outcome })
     }
 }
