@@ -14,11 +14,13 @@ const HELP: &str = r#"Examples:
   crm-processor erase --config crm.toml --ref-id customer 0198c7a0-0000-7000-8000-00000000000a
   crm-processor erase --config crm.toml --ref-id customer 0198c7a0-0000-7000-8000-00000000000a --yes
 
-Without --yes it only says how much there is. With --yes each custom name that the entity had before becomes "erased": in the stored outcomes
-of its requests, which are the answers to duplicates and what `show` shows, and in what is stored of its import. That can't be taken back.
+Without --yes it only says how much there is. With --yes each custom name that the entity had before becomes "erased": in the stored
+outcomes of its requests, which are the answers to duplicates and what `show` shows, and in what is stored of its import. That can't be
+taken back.
 
-The present custom name stays: first overwrite it with `crm-processor send`. External ids, refIds, request ids, correlation ids and segments
-stay, too: by the first four duplicates are known. Topics, backups and other systems are not touched: docs/runbook.md says what else is to be done.
+The present custom name stays: first overwrite it with `crm-processor send`. External ids, refIds and request ids stay, for by them
+duplicates are known; correlation ids and segments stay, too. Topics, backups and other systems are not touched: docs/runbook.md says
+what else is to be done.
 
 It may be repeated, and processors may run meanwhile. Where the store is the embedded one, the processor must be stopped.
 The exit code is 1 where there is no such entity."#;
@@ -38,7 +40,7 @@ pub(super) struct Args {
     /// ID is the refId, a UUID
     #[arg(long)]
     ref_id: bool,
-    /// Do it
+    /// Replace them: without it, they are only counted
     #[arg(long)]
     yes: bool,
 }
@@ -60,28 +62,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn report(erased: &Erased, erasure: Erasure) -> String {
     let Erased { entity, rows, claims } = erased;
-    let (version, left) = (entity.version, rows.former + claims.former > 0);
-    let mut text = format!("{} at version {version}\n", entity.entity_type);
-    for (what, found) in [("rows of its log", rows), ("claims on its external ids", claims)] {
-        text += &line(what, *found, erasure);
+    let mut text = format!("{} at version {}\n", entity.entity_type, entity.version);
+    for (what, Found { all, former }) in [("rows of its log", rows), ("claims on its external ids", claims)] {
+        let done = match erasure {
+            Erasure::Counted => "with a former custom name",
+            Erasure::Done => "redacted",
+        };
+        text += &format!("  {what}: {all}, {former} of them {done}\n");
     }
     text += match erasure {
-        Erasure::Counted if left => "nothing was replaced: add --yes to do it\n",
-        Erasure::Counted | Erasure::Done if !left => "nothing is left to be replaced\n",
-        Erasure::Counted | Erasure::Done => {
-            "what was replaced stands in backups, and in the database's files until it compacts them\n"
-        }
+        _ if rows.former + claims.former == 0 => "no former custom name is left\n",
+        Erasure::Counted => "nothing was replaced: add --yes to do it\n",
+        Erasure::Done => "what was replaced stands in backups, and in the database's files until it compacts them\n",
     };
     text += "its external ids stay: they are keys\n";
     text + &about_the_present_name(entity)
-}
-
-fn line(what: &str, Found { all, former }: Found, erasure: Erasure) -> String {
-    let done = match erasure {
-        Erasure::Counted => "with",
-        Erasure::Done => "redacted, which had",
-    };
-    format!("  {what}: {all}, {former} of them {done} a former custom name\n")
 }
 
 /// That it stays, and the way to get rid of it.

@@ -47,7 +47,7 @@ fn former_names_are_erased_beside_a_processor_and_a_duplicate_gets_its_answer_wi
     assert!(!done.contains("present custom name"), "{done}");
     let after = shown(shared, &customer);
     assert!(!names.iter().any(|name| after.contains(name.as_str())), "{after}");
-    assert_told(&erase(&by_ref_id), &["nothing is left"]);
+    assert_told(&erase(&by_ref_id), &["no former custom name is left"]);
 
     let again = &shared.ask(&first).body["businessTransaction"];
     let told = &reply.body["businessTransaction"];
