@@ -112,6 +112,7 @@ checks! {
         former_names_are_erased_and_the_present_one_stays,
         a_duplicate_gets_the_redacted_answer_and_is_not_applied_again,
         a_present_name_that_was_one_before_stays,
+        what_is_decided_meanwhile_is_left_to_the_next_run,
         who_held_an_id_is_known_after_erasing,
         nobody_is_there_to_be_erased;
     ahead:

@@ -101,6 +101,29 @@ pub async fn a_present_name_that_was_one_before_stays<S: ErasableStore>(w: &Worl
     assert!(blobs.contains("Ada") && !blobs.contains("Bea"), "{blobs:?}");
 }
 
+/// What it takes for the present name may be a former one by then, and the present one is not known to it.
+pub async fn what_is_decided_meanwhile_is_left_to_the_next_run<S: ErasableStore>(w: &World<S>) {
+    w.customer("c").await;
+    let process = w.process();
+    for (request, name) in [("r1", "Ada"), ("r2", "Bea")] {
+        published(&decide(&process, &w.name(request, w.by_id("c"), name)).await);
+    }
+    let other = w.process();
+    let meanwhile = async {
+        published(&decide(&other, &w.name("r3", w.by_ref("c"), "Cleo")).await);
+    };
+    let by_ref = Reference::RefId(w.ref_id("c"));
+    // Having read the entity, before it reads the log.
+    let erased = w.stalled(1, process.erase(Customer, &by_ref, Erasure::Done), meanwhile).await;
+    let erased = erased.expect("no faults").expect("it is there");
+    assert_eq!((erased.rows, erased.entity.version), (Found { all: 4, former: 2 }, 3));
+    let text = blobs(w, Customer, "c").await;
+    assert_eq!(["Ada", "Bea", "Cleo"].map(|name| text.contains(name)), [false, true, true], "{text:?}");
+    assert_eq!(erase(w, Customer, "c", Erasure::Done).await.rows.former, 2);
+    let text = blobs(w, Customer, "c").await;
+    assert_eq!(["Ada", "Bea", "Cleo"].map(|name| text.contains(name)), [false, false, true], "{text:?}");
+}
+
 /// By its import's outcome it is known that an account held its first id, by its renames' that it held the others.
 pub async fn who_held_an_id_is_known_after_erasing<S: ErasableStore>(w: &World<S>) {
     w.create(called(w.entity(Account, "a"), "Ada")).await;

@@ -97,6 +97,7 @@ impl<S: ConditionalStore> ConditionalStore for Watched<S> {
 
 impl<S: ErasableStore> ErasableStore for Watched<S> {
     async fn log(&self, key: EntityKey) -> Result<Vec<(String, Vec<u8>)>, StoreFault> {
+        self.before_read().await;
         self.store.log(key).await
     }
 
