@@ -8,6 +8,7 @@ mod crm_client;
 mod demo;
 mod diagnosis;
 mod dlq;
+mod erase;
 mod form;
 mod import;
 mod interrupt;
@@ -76,6 +77,7 @@ enum Sub {
     Watch(watch::Args),
     Dlq(dlq::Args),
     Snapshot(snapshot::Args),
+    Erase(erase::Args),
     Bench(bench::Args),
 }
 
@@ -125,6 +127,7 @@ async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
         Sub::Watch(args) => watch::run(args).await,
         Sub::Dlq(args) => dlq::run(args).await,
         Sub::Snapshot(args) => Box::pin(snapshot::run(args)).await,
+        Sub::Erase(args) => erase::run(args).await,
         Sub::Bench(args) => Box::pin(bench::run(args)).await,
     }
 }

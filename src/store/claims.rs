@@ -4,11 +4,12 @@
 //!
 //! Only an applied conditional write makes a decision final; whatever was not applied is read and decided again. The parts:
 //! `resolve` finds the entity behind a reference, `fold` decides a run of commands in memory, `rename` claims external ids
-//! and completes claims, `import` and `show` serve the command line, `cache` keeps the happy path at one write and no read, and
-//! `ahead` fills it before a command's turn.
+//! and completes claims, `import`, `show` and `erase` serve the command line, `cache` keeps the happy path at one write and no
+//! read, and `ahead` fills it before a command's turn.
 
 mod ahead;
 mod cache;
+mod erase;
 mod fold;
 mod import;
 mod meter;
@@ -36,6 +37,7 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use erase::{ERASED, Erased, Erasure, Found};
 pub use import::Imported;
 pub use show::HistoryEntry;
 

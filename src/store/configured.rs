@@ -2,6 +2,7 @@
 
 use super::cql::{self, CqlFill, CqlOptions, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
+use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -169,5 +170,15 @@ impl ConditionalStore for ConfiguredStore {
 
     fn ping(&self) -> impl Future<Output = Result<(), StoreFault>> + Send {
         delegate!(self, store => store.ping())
+    }
+}
+
+impl ErasableStore for ConfiguredStore {
+    fn log(&self, key: EntityKey) -> impl Future<Output = Result<Vec<(String, Vec<u8>)>, StoreFault>> + Send {
+        delegate!(self, store => store.log(key))
+    }
+
+    fn redact(&self, redaction: Redaction) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
+        delegate!(self, store => store.redact(redaction))
     }
 }

@@ -16,6 +16,7 @@ pub mod claims;
 pub mod configured;
 pub mod cql;
 pub mod embedded;
+pub mod erasable;
 pub mod metered;
 pub mod outcome;
 pub mod read_ahead;

@@ -7,6 +7,7 @@
 mod partition;
 mod random;
 
+use super::erasable::{ErasableStore, Redaction};
 use super::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, HistoryRow,
     IdKey, IdRead, RefuseWrite, StoreFault,
@@ -68,6 +69,7 @@ enum Write {
     Claim(ClaimWrite),
     Apply(ApplyWrite),
     Refuse(RefuseWrite),
+    Redact(Redaction),
 }
 
 impl Simulated {
@@ -193,6 +195,7 @@ impl Tables {
                 let until = w.rows.first().and_then(|row| row.until(now)).unwrap_or(Timestamp::MAX);
                 partition.update(holds, &w.rows, now, |s| (s.refused, s.refused_until) = (Some(w.refused), until))
             }
+            Write::Redact(w) => self.entities.entry(w.key).or_default().redact(w, now),
         }
     }
 
@@ -202,7 +205,9 @@ impl Tables {
             Write::Claim(ClaimWrite { id, .. }) | Write::Refuse(RefuseWrite { id, .. }) => {
                 self.ids.get_mut(id).expect("it was written to").settle(writes);
             }
-            Write::Apply(w) => self.entities.get_mut(&w.key).expect("it was written to").settle(writes),
+            Write::Apply(ApplyWrite { key, .. }) | Write::Redact(Redaction { key, .. }) => {
+                self.entities.get_mut(key).expect("it was written to").settle(writes);
+            }
         }
     }
 
@@ -275,5 +280,15 @@ impl ConditionalStore for Simulated {
 
     async fn ping(&self) -> Result<(), StoreFault> {
         self.read("ping", |_, _| ()).await
+    }
+}
+
+impl ErasableStore for Simulated {
+    async fn log(&self, key: EntityKey) -> Result<Vec<(String, Vec<u8>)>, StoreFault> {
+        self.read("log", |tables, now| tables.entities.get(&key).map(|partition| partition.live(now)).unwrap_or_default()).await
+    }
+
+    async fn redact(&self, redaction: Redaction) -> Result<Applied, StoreFault> {
+        self.write("redact", Write::Redact(redaction)).await
     }
 }

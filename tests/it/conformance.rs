@@ -7,9 +7,10 @@ use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::update_customer_custom_name::CustomName;
 use crm_processor::domain::update_customer_segment::SegmentCode;
 use crm_processor::store::Consistency::{Quorum, Serial};
+use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, IdKey, IdRead,
-    LogRow, MAX_ROWS, RefuseWrite,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, HistoryRow, IdKey,
+    IdRead, LogRow, MAX_ROWS, RefuseWrite,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,6 +71,9 @@ checks! {
     values_can_be_taken_away,
     texts_may_be_long_and_of_any_script,
     the_history_lists_changes_oldest_first,
+    the_log_lists_all_rows,
+    an_outcome_that_was_read_can_be_replaced,
+    a_redacted_row_expires_with_its_time,
     of_racing_changes_one_wins_each_version,
     of_racing_claims_one_wins,
     of_racing_decisions_of_one_request_one_wins,
@@ -418,6 +422,66 @@ async fn the_history_lists_changes_oldest_first<S: ConditionalStore>(store: Arc<
     assert!(history.iter().all(|h| h.request_id == name(h.changed_to) && h.outcome == blob(&h.request_id)));
 }
 
+async fn the_log_lists_all_rows<S: ErasableStore>(store: Arc<S>) {
+    let key = any_entity();
+    assert_eq!(store.log(key).await.unwrap(), []);
+    create(&*store, key).await;
+    let rows = vec![row("b", Some(2), None), row("a", None, LONG), row("c", None, None)];
+    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 2)), rows };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    let log = store.log(key).await.unwrap();
+    assert_eq!(requests_of(&log), [FIRST_ROW, "a", "b", "c"]);
+    assert!(log.iter().all(|(request, outcome)| *outcome == blob(request)), "{log:?}");
+}
+
+async fn an_outcome_that_was_read_can_be_replaced<S: ErasableStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let rows = vec![row("r", Some(2), None), row("s", None, LONG)];
+    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 2)), rows };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    for request in ["r", "s"] {
+        let redaction = Redaction { key, request_id: request.into(), read: blob(request), outcome: b"new".to_vec() };
+        let elsewhere = [
+            Redaction { read: b"other".to_vec(), ..redaction.clone() },
+            Redaction { read: vec![], ..redaction.clone() },
+            Redaction { request_id: "t".into(), ..redaction.clone() },
+            Redaction { key: any_entity(), ..redaction.clone() },
+        ];
+        for redaction in elsewhere {
+            assert_eq!(store.redact(redaction.clone()).await.unwrap(), Applied::No, "{redaction:?}");
+        }
+        assert_eq!(store.redact(redaction.clone()).await.unwrap(), Applied::Yes);
+        assert_eq!(store.redact(redaction).await.unwrap(), Applied::No, "it was replaced");
+        assert_eq!(store.apply(change(key, 2, request)).await.unwrap(), Applied::No, "it stays decided");
+    }
+    let read = store.read_entity(key, &["r", "s", "t", FIRST_ROW], Serial).await.unwrap();
+    assert_eq!(read.statics, Some(statics(key, 2)));
+    let mut outcomes = read.outcomes;
+    outcomes.sort();
+    let expected = [(FIRST_ROW, blob(FIRST_ROW)), ("r", b"new".to_vec()), ("s", b"new".to_vec())];
+    assert_eq!(outcomes, expected.map(|(request, outcome)| (request.to_owned(), outcome)));
+    let history = store.history(key).await.unwrap();
+    assert_eq!(history, [HistoryRow { request_id: "r".into(), changed_to: 2, outcome: b"new".to_vec() }]);
+}
+
+async fn a_redacted_row_expires_with_its_time<S: ErasableStore>(store: Arc<S>) {
+    let key = any_entity();
+    create(&*store, key).await;
+    let soon = Some(Duration::from_secs(4));
+    let write = ApplyWrite { key, read: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, None)] };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    for request in ["r", "s"] {
+        let redaction = Redaction { key, request_id: request.into(), read: blob(request), outcome: b"new".to_vec() };
+        assert_eq!(store.redact(redaction).await.unwrap(), Applied::Yes);
+    }
+    eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
+    assert_eq!(requests_of(&store.log(key).await.unwrap()), [FIRST_ROW, "s"]);
+    let late = Redaction { key, request_id: "r".into(), read: b"new".to_vec(), outcome: b"newer".to_vec() };
+    assert_eq!(store.redact(late).await.unwrap(), Applied::No);
+    assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes, "it can be decided again");
+}
+
 async fn of_racing_changes_one_wins_each_version<S: ConditionalStore>(store: Arc<S>) {
     const TASKS: usize = 12;
     const WINS: usize = 4;
@@ -604,12 +668,12 @@ fn refusal(id: &IdKey, read: Option<i64>, request: &str, refused: Timestamp) -> 
     RefuseWrite { id: id.clone(), read, refused, rows: vec![row(request, None, LONG)] }
 }
 
-fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> LogRow {
+pub fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> LogRow {
     LogRow { request_id: request.into(), changed_to, outcome: blob(request), ttl }
 }
 
 /// The outcome that the checks store for a request.
-fn blob(request: &str) -> Vec<u8> {
+pub fn blob(request: &str) -> Vec<u8> {
     format!("outcome of {request}").into_bytes()
 }
 

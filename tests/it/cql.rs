@@ -1,9 +1,11 @@
 //! What is particular to the store over CQL: connecting, and setting up.
 
-use crate::conformance::{any_entity, creation};
+use crate::conformance::{any_entity, blob, creation, row, statics};
 use crate::servers;
 use crm_processor::store::cql::{CqlOptions, CqlStore, SerialConsistency};
-use crm_processor::store::{Applied, ConditionalStore, Consistency};
+use crm_processor::store::erasable::{ErasableStore, Redaction};
+use crm_processor::store::{Applied, ApplyWrite, ConditionalStore, Consistency};
+use scylla::client::session_builder::SessionBuilder;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -65,6 +67,39 @@ async fn conditional_writes_work_within_the_local_data_centre() {
     assert_eq!(store.apply(creation(key)).await.unwrap(), Applied::Yes);
     let read = store.read_entity(key, &[], Consistency::Serial).await.unwrap();
     assert_eq!(read.statics, creation(key).after);
+}
+
+/// Both columns: one in the row that is to expire would keep it.
+#[tokio::test]
+async fn a_redacted_row_keeps_the_time_of_each_of_its_columns() {
+    const HOUR: i32 = 3600;
+    let (Some(address), Some(store)) = (servers::cassandra(), connect().await) else { return };
+    let key = any_entity();
+    assert_eq!(store.apply(creation(key)).await.unwrap(), Applied::Yes);
+    let hour = Some(Duration::from_secs(HOUR.unsigned_abs().into()));
+    let rows = vec![row("for ever", Some(2), None), row("no-op", None, hour), row("change", Some(3), hour)];
+    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 3)), rows };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+
+    let session = SessionBuilder::new().known_node(address).build().await.unwrap();
+    let times = async |request: &str| {
+        let select = "SELECT TTL(outcome), TTL(changed_to), changed_to FROM conformance.entity \
+                      WHERE entity_type = 'customer' AND ref_id = ? AND request_id = ?";
+        let rows = session.query_unpaged(select, (key.ref_id, request)).await.unwrap().into_rows_result().unwrap();
+        rows.single_row::<(Option<i32>, Option<i32>, Option<i64>)>().unwrap()
+    };
+    for request in ["for ever", "no-op", "change"] {
+        let before = times(request).await;
+        let redaction = Redaction { key, request_id: request.into(), read: blob(request), outcome: b"new".to_vec() };
+        assert_eq!(store.redact(redaction).await.unwrap(), Applied::Yes);
+        let after = times(request).await;
+        assert_eq!((before.0.is_some(), before.1.is_some(), before.2), (after.0.is_some(), after.1.is_some(), after.2));
+        for (before, after) in [(before.0, after.0), (before.1, after.1)] {
+            assert!(before.is_none() || before >= after && after > Some(HOUR / 2), "{request}: {before:?}, {after:?}");
+        }
+    }
+    assert_eq!([times("for ever").await.0, times("for ever").await.1], [None; 2]);
+    assert!(times("no-op").await.0.is_some());
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod dlq;
 mod docs;
 mod duplicates;
 mod embedded;
+mod erase;
 mod examples;
 mod faults;
 mod gate;

@@ -6,6 +6,7 @@
 mod ahead;
 mod cache;
 mod dead;
+mod erasing;
 mod expiry;
 mod folding;
 mod imports;
@@ -15,7 +16,7 @@ mod requests;
 mod simulation;
 mod world;
 
-use crm_processor::store::ConditionalStore;
+use crm_processor::store::erasable::ErasableStore;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -34,7 +35,7 @@ async fn every_check_holds_over_a_database() {
 macro_rules! checks {
     ($($subject:ident: $($check:ident),+ $(,)?;)+) => {
         /// Runs every check over `store`; `prefix` must not have been used there before.
-        async fn all<S: ConditionalStore>(store: Arc<S>, prefix: &str) {
+        async fn all<S: ErasableStore>(store: Arc<S>, prefix: &str) {
             $($(
                 println!("{}", stringify!($check));
                 $subject::$check(&world::World::new(Arc::clone(&store), &format!("{prefix}-{}", stringify!($check)))).await;
@@ -107,6 +108,13 @@ checks! {
         an_interrupted_import_is_completed_by_the_next,
         an_interrupted_import_is_completed_by_a_command,
         an_entity_is_shown_with_its_changes;
+    erasing:
+        former_names_are_erased_and_the_present_one_stays,
+        a_duplicate_gets_the_redacted_answer_and_is_not_applied_again,
+        a_present_name_that_was_one_before_stays,
+        what_is_decided_meanwhile_is_left_to_the_next_run,
+        who_held_an_id_is_known_after_erasing,
+        nobody_is_there_to_be_erased;
     ahead:
         a_command_that_was_read_ahead_takes_one_write_and_no_read,
         a_turn_waits_for_what_is_being_read_ahead,

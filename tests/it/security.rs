@@ -18,7 +18,7 @@ use document::statements;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use registry::SecuredRegistry;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ const PROCESSOR: User = User { kafka: Some("crm-processor"), store: Some("crm_pr
 const SUCCESSOR: User = User { kafka: Some("crm-processor-2"), store: Some("crm_processor_2") };
 const IMPORT: User = User { kafka: None, store: Some("crm_import") };
 const SHOW: User = User { kafka: None, store: Some("crm_show") };
+const ERASE: User = User { kafka: None, store: Some("crm_erase") };
 const CRM: User = User { kafka: Some("crm"), store: None };
 const DWH: User = User { kafka: Some("dwh"), store: None };
 const OPERATOR: User = User { kafka: Some("crm-operator"), store: Some("crm_operator") };
@@ -54,6 +55,7 @@ fn a_locked_installation_works_with_the_documented_rights_alone_and_check_names_
     place.commands_are_answered(&customer, "1");
     place.others_see_what_they_may(&customer);
     place.the_operator_sends_dead_letters_again_and_publishes_snapshots(&customer);
+    place.a_former_name_is_erased(&customer);
     place.check_is_content_and_shows_no_secrets(&PROCESSOR);
     place.the_systems_authorities_are_trusted_by_default();
     place.check_names_wrong_passwords();
@@ -142,7 +144,7 @@ impl Place {
         }
         self.grant("setup");
         self.cli(&SETUP, "setup", &["--partitions", "3"], &[]).succeeded();
-        for section in ["run", "check", "import", "show", "send", "watch", "dlq", "snapshot"] {
+        for section in ["run", "check", "import", "show", "send", "watch", "dlq", "snapshot", "erase"] {
             self.grant(section);
         }
     }
@@ -167,7 +169,9 @@ impl Place {
     }
 
     fn import(&self, entity: &Entity) {
-        let lines = self.file("entities.jsonl", json_lines(&[entity.line()]));
+        let mut line = entity.line();
+        line["customName"] = json!("0");
+        let lines = self.file("entities.jsonl", json_lines(&[line]));
         self.cli(&IMPORT, "import", &[&lines.display().to_string()], &[]).succeeded();
     }
 
@@ -204,6 +208,14 @@ impl Place {
         self.cli(&OPERATOR, "snapshot", &["customer", &customer.external_id], &[]).succeeded();
         let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning", "--json"], &[]).succeeded();
         assert!(seen.stdout.contains("crm-snapshot"), "{seen}");
+    }
+
+    /// In the log and in the claim: both tables are written to.
+    fn a_former_name_is_erased(&self, customer: &Entity) {
+        let erased = self.cli(&ERASE, "erase", &["customer", &customer.external_id, "--yes"], &[]).succeeded();
+        for expected in ["log: 2, 1 of them redacted", "ids: 1, 1 of them redacted"] {
+            assert!(erased.stdout.contains(expected), "{erased}");
+        }
     }
 
     /// By the CRM.

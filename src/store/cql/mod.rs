@@ -8,6 +8,7 @@
 
 mod fill;
 mod options;
+mod redact;
 mod rows;
 mod schema;
 mod statements;
@@ -21,6 +22,7 @@ use super::{
     LogRow, RefuseWrite, StoreFault, assert_rows,
 };
 use futures::{StreamExt, TryStreamExt};
+use redact::Redacting;
 use rows::{EntityPartition, EntityRow, IdRow, LogEntry, Values};
 use scylla::client::session::Session;
 use scylla::deserialize::row::ColumnIterator;
@@ -30,11 +32,14 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
 use statements::{Read, Statements};
 use std::fmt::Display;
+use tokio::sync::OnceCell;
 
 /// A [`ConditionalStore`] in a keyspace of ScyllaDB 2025.4 or later, or of Cassandra 5.
 pub struct CqlStore {
     session: Session,
     statements: Statements,
+    /// Prepared when they are needed: `run` never redacts.
+    redacting: OnceCell<Redacting>,
     keyspace: String,
 }
 
@@ -46,7 +51,7 @@ impl CqlStore {
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
         let session = options.open_session("connect").await?;
         let statements = Statements::prepare(&session, options).await?;
-        Ok(Self { session, statements, keyspace: options.keyspace.clone() })
+        Ok(Self { session, statements, redacting: OnceCell::new(), keyspace: options.keyspace.clone() })
     }
 
     /// Creates the keyspace and the tables, where they aren't there, and waits until the nodes agree on them.
@@ -75,7 +80,7 @@ impl CqlStore {
         let pages = self.session.execute_iter(statement, (from,)).await.map_err(|e| fault(described(e)))?;
         let partitions = pages.rows_stream::<EntityPartition>().map_err(|e| fault(described(e)))?;
         // It binds a partition's key and nothing else, so it knows how to hash one.
-        let hashed = self.statements.history.clone();
+        let hashed = self.statements.log.clone();
         let scanned = partitions.map(move |partition| {
             let scanned = || {
                 let partition = partition.map_err(described)?;
@@ -143,19 +148,9 @@ impl CqlStore {
         Ok(read)
     }
 
-    async fn select_history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, String> {
-        let pages = self.session.execute_iter(self.statements.history.clone(), rows::entity_key_values(key).to_vec());
-        let mut entries = pages.await.map_err(described)?.rows_stream::<LogEntry>().map_err(described)?;
-        let mut history = Vec::new();
-        while let Some(entry) = entries.try_next().await.map_err(described)? {
-            if let LogEntry { request_id: Some(request_id), changed_to: Some(changed_to), outcome: Some(outcome) } = entry
-                && request_id != FIRST_ROW
-            {
-                history.push(HistoryRow { request_id, changed_to, outcome });
-            }
-        }
-        history.sort_by_key(|row| row.changed_to);
-        Ok(history)
+    async fn select_log(&self, key: EntityKey) -> Result<Vec<LogEntry>, String> {
+        let pages = self.session.execute_iter(self.statements.log.clone(), rows::entity_key_values(key).to_vec());
+        pages.await.map_err(described)?.rows_stream::<LogEntry>().map_err(described)?.try_collect().await.map_err(described)
     }
 
     /// Runs conditional writes to one partition: all of them happen, or none.
@@ -240,7 +235,10 @@ impl ConditionalStore for CqlStore {
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
-        self.select_history(key).await.map_err(fault_of("history"))
+        let entries = self.select_log(key).await.map_err(fault_of("history"))?;
+        let mut history: Vec<_> = entries.into_iter().filter_map(LogEntry::into_change).collect();
+        history.sort_by_key(|row| row.changed_to);
+        Ok(history)
     }
 
     /// Reads a partition that isn't there, which takes a quorum all the same.

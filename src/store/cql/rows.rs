@@ -4,7 +4,7 @@ use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
-use crate::store::{Claim, EntityKey, EntityStatics, IdKey, LogRow};
+use crate::store::{Claim, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue};
 use std::collections::HashMap;
@@ -135,8 +135,17 @@ impl EntityPartition {
 #[derive(DeserializeRow)]
 pub(super) struct LogEntry {
     pub(super) request_id: Option<String>,
-    pub(super) changed_to: Option<i64>,
+    changed_to: Option<i64>,
     pub(super) outcome: Option<Vec<u8>>,
+}
+
+impl LogEntry {
+    pub(super) fn into_change(self) -> Option<HistoryRow> {
+        let Self { request_id: Some(request_id), changed_to: Some(changed_to), outcome: Some(outcome) } = self else {
+            return None;
+        };
+        (request_id != FIRST_ROW).then_some(HistoryRow { request_id, changed_to, outcome })
+    }
 }
 
 /// The values of statement `claim`.

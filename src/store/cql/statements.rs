@@ -10,7 +10,7 @@ use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
 
-/// Rows of a history, or partitions of a scan, that are fetched at a time.
+/// Rows of a log, or partitions of a scan, that are fetched at a time.
 const PAGE_ROWS: i32 = 500;
 
 /// A read, ready for both consistencies.
@@ -23,7 +23,7 @@ pub(super) struct Read {
 pub(super) struct Statements {
     pub(super) read_id: Read,
     pub(super) read_entity: Read,
-    pub(super) history: PreparedStatement,
+    pub(super) log: PreparedStatement,
     pub(super) ping: PreparedStatement,
     pub(super) claim: PreparedStatement,
     pub(super) claim_unrefused: PreparedStatement,
@@ -45,9 +45,9 @@ impl Statements {
                       segment_valid_from = ?, parent = ?";
         let serial = options.serial_consistency.of_reads();
         let prepare = async |text: String| prepare(session, keyspace, text).await;
-        let mut history =
+        let mut log =
             read(prepare(format!("SELECT request_id, changed_to, outcome FROM {keyspace}.entity WHERE {entity}")).await?);
-        history.set_page_size(PAGE_ROWS);
+        log.set_page_size(PAGE_ROWS);
         // The empty outcome brings the row '' to life, without which later reads would miss the statics.
         let claim = format!(
             "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
@@ -70,7 +70,7 @@ impl Statements {
                 .await?,
                 serial,
             ),
-            history,
+            log,
             ping: read(prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?),
             claim: prepare(claim.clone()).await?,
             claim_unrefused: prepare(claim + " AND refused = null").await?,
@@ -115,13 +115,13 @@ pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<Pr
 }
 
 /// Unlike a write, a read may be tried again at another replica.
-fn read(mut statement: PreparedStatement) -> PreparedStatement {
+pub(super) fn read(mut statement: PreparedStatement) -> PreparedStatement {
     statement.set_is_idempotent(true);
     statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
     statement
 }
 
-async fn prepare(session: &Session, keyspace: &str, text: String) -> Result<PreparedStatement, StoreFault> {
+pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> Result<PreparedStatement, StoreFault> {
     session.prepare(text).await.map_err(|error| {
         let missing = matches!(
             &error,

@@ -9,6 +9,7 @@
 mod encoding;
 mod writer;
 
+use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -104,6 +105,14 @@ impl EmbeddedStore {
         Ok(EntityRead { statics, outcomes: view.outcomes(&partition, requests)? })
     }
 
+    async fn rows(&self, operation: &'static str, key: EntityKey) -> Result<Vec<Row>, StoreFault> {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || read_rows(&files, key))
+            .await
+            .map_err(|error| StoreFault { operation, cause: error.to_string() })?
+            .map_err(fault_of(operation))
+    }
+
     fn view(&self) -> View<'_> {
         View { snapshot: self.files.database.snapshot(), files: &self.files, now: writer::now() }
     }
@@ -143,11 +152,9 @@ impl ConditionalStore for EmbeddedStore {
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
-        let files = self.files.clone();
-        tokio::task::spawn_blocking(move || read_history(&files, key))
-            .await
-            .map_err(|error| StoreFault { operation: "history", cause: error.to_string() })?
-            .map_err(fault_of("history"))
+        let mut history: Vec<_> = self.rows("history", key).await?.into_iter().filter_map(Row::into_change).collect();
+        history.sort_by_key(|row| row.changed_to);
+        Ok(history)
     }
 
     async fn ping(&self) -> Result<(), StoreFault> {
@@ -157,6 +164,17 @@ impl ConditionalStore for EmbeddedStore {
             None => return Ok(()),
         };
         Err(StoreFault { operation: "ping", cause })
+    }
+}
+
+impl ErasableStore for EmbeddedStore {
+    async fn log(&self, key: EntityKey) -> Result<Vec<(String, Vec<u8>)>, StoreFault> {
+        let rows = self.rows("log", key).await?;
+        Ok(rows.into_iter().map(|row| (row.request_id, row.outcome)).collect())
+    }
+
+    async fn redact(&self, redaction: Redaction) -> Result<Applied, StoreFault> {
+        self.write(Write::Redact(redaction)).await
     }
 }
 
@@ -184,24 +202,36 @@ impl View<'_> {
     }
 }
 
-fn read_history(files: &Files, key: EntityKey) -> Result<Vec<HistoryRow>, Failure> {
+/// A row of an entity's log.
+struct Row {
+    request_id: String,
+    changed_to: Option<i64>,
+    outcome: Vec<u8>,
+}
+
+impl Row {
+    fn into_change(self) -> Option<HistoryRow> {
+        let Self { request_id, changed_to, outcome } = self;
+        let change = changed_to.filter(|_| request_id != super::FIRST_ROW)?;
+        Some(HistoryRow { request_id, changed_to: change, outcome })
+    }
+}
+
+/// All rows of an entity's log that have not expired.
+fn read_rows(files: &Files, key: EntityKey) -> Result<Vec<Row>, Failure> {
     let first = Partition::of_entity(key).row(super::FIRST_ROW);
     let now = writer::now();
-    let mut history = Vec::new();
+    let mut rows = Vec::new();
     for entry in files.cells.prefix(&first) {
         let (row_key, bytes) = entry.into_inner()?;
         let cell = Cell::decode(&bytes)?;
-        let (changed_to, outcome) = encoding::decode_row(&cell.body)?;
-        let request_id = &row_key[first.len()..];
-        if let Some(changed_to) = changed_to
-            && !request_id.is_empty()
-            && cell.is_live(now)
-        {
-            history.push(HistoryRow { request_id: String::from_utf8_lossy(request_id).into_owned(), changed_to, outcome });
+        if cell.is_live(now) {
+            let (changed_to, outcome) = encoding::decode_row(&cell.body)?;
+            let request_id = String::from_utf8_lossy(&row_key[first.len()..]).into_owned();
+            rows.push(Row { request_id, changed_to, outcome });
         }
     }
-    history.sort_by_key(|row| row.changed_to);
-    Ok(history)
+    Ok(rows)
 }
 
 /// The entity, if this is the cell of its statics.

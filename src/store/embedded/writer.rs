@@ -5,6 +5,7 @@
 
 use super::encoding::{self, Cell, Partition, Undecodable};
 use crate::domain::Timestamp;
+use crate::store::erasable::Redaction;
 use crate::store::{Applied, ApplyWrite, ClaimWrite, LogRow, RefuseWrite, StoreFault};
 use fjall::{Database, Keyspace, PersistMode};
 use std::collections::HashMap;
@@ -20,11 +21,12 @@ const WRITES_PER_SWEEP: usize = 1024;
 /// How many cells a sweep removes at most: a few milliseconds. More than a write adds, so sweeping keeps up.
 const MAX_SWEEP: usize = 4096;
 
-/// One of the three conditional writes.
+/// One of the four conditional writes.
 pub(super) enum Write {
     Claim(ClaimWrite),
     Apply(ApplyWrite),
     Refuse(RefuseWrite),
+    Redact(Redaction),
 }
 
 impl Write {
@@ -33,6 +35,7 @@ impl Write {
             Self::Claim(_) => "claim",
             Self::Apply(_) => "apply",
             Self::Refuse(_) => "refuse",
+            Self::Redact(_) => "redact",
         }
     }
 }
@@ -133,6 +136,7 @@ impl Group<'_> {
             Write::Claim(write) => self.claim(&write),
             Write::Apply(write) => self.apply(&write),
             Write::Refuse(write) => self.refuse(&write),
+            Write::Redact(write) => self.redact(&write),
         }
     }
 
@@ -166,6 +170,17 @@ impl Group<'_> {
         let expires = write.rows.first().and_then(|row| self.expiry(row.ttl));
         self.put(partition.refused(), Cell { expires, body: encoding::encode_refused(write.refused) });
         self.put_rows(&partition, &write.rows);
+        Ok(Applied::Yes)
+    }
+
+    fn redact(&mut self, write: &Redaction) -> Result<Applied, Failure> {
+        let key = Partition::of_entity(write.key).row(&write.request_id);
+        let Some(cell) = self.get(&key)? else { return Ok(Applied::No) };
+        let (changed_to, outcome) = encoding::decode_row(&cell.body)?;
+        if outcome != write.read {
+            return Ok(Applied::No);
+        }
+        self.put(key, Cell { body: encoding::encode_row(changed_to, &write.outcome), ..cell });
         Ok(Applied::Yes)
     }
 
@@ -314,5 +329,22 @@ mod tests {
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (3, 1));
         commit(&files, vec![], 8_000, true);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (2, 0));
+    }
+
+    #[test]
+    fn a_redacted_row_is_swept_when_it_would_have_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = super::super::open_files(folder.path()).unwrap();
+        let redact = |request: &str, read: &[u8], outcome: &[u8]| {
+            let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
+            Write::Redact(Redaction { key, request_id: request.into(), read: read.into(), outcome: outcome.into() })
+        };
+        let writes = vec![rejection("r", Some(Duration::from_secs(1))), rejection("kept", None), redact("r", b"", b"new")];
+        assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 3]);
+        let writes = vec![redact("r", b"", b"newer"), redact("r", b"new", b"newer"), redact("kept", b"", b"new")];
+        assert_eq!(commit(&files, writes, 5_900, true), [Applied::No, Applied::Yes, Applied::Yes]);
+        assert_eq!(commit(&files, vec![redact("r", b"newer", b"late")], 6_000, false), [Applied::No]);
+        commit(&files, vec![], 6_001, true);
+        assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (1, 0));
     }
 }

@@ -2,6 +2,7 @@
 //! instant, the latest or, plain ones, perhaps the one before.
 
 use crate::domain::Timestamp;
+use crate::store::erasable::Redaction;
 use crate::store::{Applied, Consistency, LogRow};
 use std::collections::BTreeMap;
 
@@ -45,6 +46,22 @@ impl<T: Clone + Default> Partition<T> {
         (Applied::Yes, self.writes)
     }
 
+    /// Plain reads see it at once: which of the two outcomes they show makes no difference.
+    pub fn redact(&mut self, redaction: &Redaction, now: Timestamp) -> (Applied, u64) {
+        self.writes += 1;
+        self.under_way = None;
+        let live = self.rows.get_mut(&redaction.request_id).filter(|row| row.is_live(now));
+        let Some(row) = live.filter(|row| row.outcome == redaction.read) else { return (Applied::No, self.writes) };
+        row.outcome.clone_from(&redaction.outcome);
+        (Applied::Yes, self.writes)
+    }
+
+    /// The outcomes of all rows.
+    pub fn live(&self, now: Timestamp) -> Vec<(String, Vec<u8>)> {
+        let live = self.rows.iter().filter(|(_, row)| row.is_live(now));
+        live.map(|(request, row)| (request.clone(), row.outcome.clone())).collect()
+    }
+
     pub fn settle(&mut self, writes: u64) {
         if self.writes == writes {
             self.under_way = None;
@@ -69,7 +86,13 @@ impl<T: Clone + Default> Partition<T> {
     }
 
     fn row(&self, request: &str, now: Timestamp) -> Option<&Row> {
-        self.rows.get(request).filter(|row| row.until.is_none_or(|until| now < until))
+        self.rows.get(request).filter(|row| row.is_live(now))
+    }
+}
+
+impl Row {
+    fn is_live(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
     }
 }
 

@@ -2,10 +2,11 @@
 //! command. Over the simulated store, whose time and faults can be set.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
+use crm_processor::domain::command::Reference;
 use crm_processor::domain::command::UseCaseName::{UpdateAccountExternalId, UpdateCustomerCustomName};
-use crm_processor::domain::entity::EntityType::Account;
+use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::store::claims::ClaimsOptions;
+use crm_processor::store::claims::{ClaimsOptions, Erasure};
 use crm_processor::store::simulated::{Faults, Simulated};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -52,6 +53,25 @@ async fn a_refusal_is_forgotten_after_the_retention_and_the_holder_is_cached_the
     published(&decide(&process, &w.name("r1", w.by_id("c"), "Ada")).await);
     let (_, counts) = w.counted(decide(&process, &w.name("r4", w.by_id("c"), "Dora"))).await;
     assert_eq!(counts, [0, 1], "[reads, writes]");
+}
+
+#[tokio::test]
+async fn what_was_erased_is_forgotten_when_it_would_have_been() {
+    let (store, w) = world();
+    w.customer("c").await;
+    let process = w.process();
+    let (first, same) = (w.name("r1", w.by_id("c"), "Ada"), w.name("r2", w.by_id("c"), "Ada"));
+    for record in [&first, &same, &w.name("r3", w.by_id("c"), "Bea")] {
+        decide(&process, record).await;
+    }
+    store.advance(retention().saturating_sub(A_MOMENT));
+    let erased = process.erase(Customer, &Reference::RefId(w.ref_id("c")), Erasure::Done).await;
+    assert_eq!(erased.expect("no faults").expect("it is there").rows.former, 3);
+    assert!(decide(&process, &w.again(&same)).await.replayed);
+    store.advance(A_MOMENT);
+    published(&decide(&process, &w.again(&same)).await);
+    store.advance(retention() * 3);
+    assert!(decide(&process, &w.again(&first)).await.replayed, "what is kept for ever stays so");
 }
 
 /// A claim may land after its request was rejected; the outcome alone keeps it from turning pending.

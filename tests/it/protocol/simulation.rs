@@ -1,6 +1,6 @@
 //! Many processes at once over a store that misbehaves, by a seed: commands that contend for few entities and ids,
-//! duplicates, reused request ids, zombies, stalls and crashes at any await, late writes, imports, an operator, and outcomes
-//! that expire meanwhile. Afterwards the store and what was answered must agree (`verdict`), and some order of single
+//! duplicates, reused request ids, zombies, stalls and crashes at any await, late writes, imports, an operator who also erases
+//! names, and outcomes that expire meanwhile. Afterwards the store and what was answered must agree (`verdict`), and some order of single
 //! decisions must explain both (`history`). That the checks find what they should is shown by [`Defect`]s.
 //!
 //! All follows from the seed: see `seeds`.
@@ -8,6 +8,7 @@
 mod callers;
 mod crashes;
 mod defects;
+mod erasing;
 mod history;
 pub mod scene;
 pub mod tasks;
@@ -22,6 +23,7 @@ use crm_processor::store::outcome::{Coordinates, ImportOutcome};
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey, FIRST_ROW};
 use defects::{Defect, Defective};
+use erasing::agree;
 use history::{Effect, Operation};
 use scene::Happened;
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,6 +188,9 @@ impl Simulation {
         if random.chance(300) {
             tasks.push(Task::new(self.operate(phase, pick(random, &scene::OPERATED), pick(random, &scene::STATES))));
         }
+        if random.chance(300) {
+            tasks.push(Task::new(self.erase(pick(random, &erasing::NAMED))));
+        }
         let mut clock = Random::new(random.number());
         let (pace, mut ticks) = (pick(random, &[0, 5, 50]), 0);
         let retention = ClaimsOptions::default().outcome_retention;
@@ -208,7 +213,7 @@ impl Simulation {
             let several = self.several.lock().unwrap().contains(submission.command.request_id.as_str());
             let told = answers.values().filter(|a| {
                 a.submission.record == submission.record
-                    || (!several && a.submission.command == submission.command && a.decided.answer == decided.answer)
+                    || (!several && a.submission.command == submission.command && agree(&a.decided.answer, &decided.answer))
             });
             let end = told.map(|a| a.at).min().expect("it was told itself");
             let effect = Effect::Decided(submission.command.clone(), decided.answer.clone());

@@ -7,6 +7,7 @@ use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::update_customer_segment::SegmentCode;
 use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Imported, Submission};
+use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::outcome::{Answer, Coordinates};
 use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -91,6 +92,18 @@ impl<S: ConditionalStore> ConditionalStore for Watched<S> {
 
     async fn ping(&self) -> Result<(), StoreFault> {
         self.store.ping().await
+    }
+}
+
+impl<S: ErasableStore> ErasableStore for Watched<S> {
+    async fn log(&self, key: EntityKey) -> Result<Vec<(String, Vec<u8>)>, StoreFault> {
+        self.before_read().await;
+        self.store.log(key).await
+    }
+
+    async fn redact(&self, redaction: Redaction) -> Result<Applied, StoreFault> {
+        self.before_write().await;
+        self.store.redact(redaction).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes on at once: lanes with their records, imports, an operator.
 
+use super::erasing::agree;
 use super::history::{Effect, Operation};
 use super::{Answered, Defect, Defective, Process, Simulation, scene};
 use crate::polls::cut_short;
@@ -7,7 +8,7 @@ use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::store::claims::{Decided, Imported, Submission};
-use crm_processor::store::outcome::Answer;
+use crm_processor::store::outcome::{Answer, Coordinates, Outcome};
 use crm_processor::store::simulated::Random;
 use crm_processor::store::{ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, LogRow, StoreFault};
 use std::future::Future;
@@ -92,7 +93,8 @@ impl Simulation {
         };
         // Who holds the reference may have used a reused request id meanwhile: then it is that one's by now.
         if first.publish || decided.publish || !self.several.lock().unwrap().contains(&request) {
-            assert_eq!(&decided, first, "the same record {submission:?}");
+            let same = (decided.replayed, decided.publish) == (first.replayed, first.publish);
+            assert!(same && agree(&decided.answer, &first.answer), "the same record {submission:?}: {decided:?}, {first:?}");
         }
     }
 
@@ -134,7 +136,7 @@ impl Simulation {
             let Ok(read) = self.store.read_entity(key, &[], Consistency::Serial).await else { continue };
             let statics = read.statics.expect("it is there from the beginning");
             let entity = Entity { state, version: statics.entity.version + 1, ..statics.entity };
-            let row = LogRow { request_id: scene::OPERATIONS[phase].into(), changed_to: None, outcome: Vec::new(), ttl: None };
+            let row = LogRow { request_id: scene::OPERATIONS[phase].into(), changed_to: None, outcome: operated(key), ttl: None };
             let read = Some(entity.version - 1);
             let _ = self
                 .store
@@ -163,6 +165,13 @@ impl Simulation {
     fn note(&self, event: &'static str) {
         self.happened.lock().unwrap().note(event);
     }
+}
+
+/// The outcome of an operation: who reads the whole log must find one.
+fn operated(key: EntityKey) -> Vec<u8> {
+    let record = Coordinates { topic: "operator".into(), partition: 0, offset: 0 };
+    let answer = Answer::Rejected(Rejection::InternalError);
+    Outcome { fingerprint: key.ref_id, record, at: 0, epoch: None, answer }.encode()
 }
 
 fn what(decided: &Decided) -> &'static str {

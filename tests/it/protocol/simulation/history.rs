@@ -4,11 +4,13 @@
 //!
 //! The order is searched for (Wing and Gong, 1993): whatever began before anything else was answered may come next.
 
+use super::erasing::agree as same;
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::command::{Command, Decision, Reference, decide};
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::transaction::Transaction;
 use crm_processor::store::outcome::Answer;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -118,16 +120,24 @@ fn is_answer(command: &Command, answer: &Answer, entities: &mut [Entity]) -> boo
     match (decide(entity, &command.use_case, command.expected_version, decided_at(answer)), answer) {
         (Decision::Rejected(expected), Answer::Rejected(got)) => expected == *got,
         (Decision::Unchanged, Answer::Unchanged(t)) => {
-            t.entity == *entity && t.previous_version == entity.version && t.changes.is_empty()
+            let expected = Transaction {
+                entity: entity.clone(),
+                previous_version: entity.version,
+                changes: vec![],
+                ..Transaction::clone(t)
+            };
+            same(answer, &Answer::Unchanged(expected.into()))
         }
         (Decision::Change { after, .. }, Answer::Rejected(Rejection::ExternalIdNotUnique)) => {
             holder(entities, after.entity_type, &after.external_id).is_some_and(|other| other != n)
         }
         (Decision::Change { after, change }, Answer::Changed(t)) => {
             let free = holder(entities, after.entity_type, &after.external_id).is_none_or(|other| other == n);
-            let fits = t.entity == after && t.previous_version == entity.version && t.changes == [change];
+            let previous_version = entity.version;
+            let expected =
+                Transaction { entity: after.clone(), previous_version, changes: vec![change], ..Transaction::clone(t) };
             entities[n] = after;
-            free && fits
+            free && same(answer, &Answer::Changed(expected.into()))
         }
         _ => false,
     }

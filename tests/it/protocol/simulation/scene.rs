@@ -39,7 +39,7 @@ pub const OPERATED: [(EntityType, &str); 3] = [(Account, "a"), (Account, "b"), (
 pub const STATES: [State; 3] = [State::Deactivated, State::Active, State::Active];
 
 /// All that must happen now and then.
-const EVENTS: [&str; 18] = [
+const EVENTS: [&str; 19] = [
     "CASM-ENTITY-NOT-FOUND",
     "CASM-EXTERNAL-ID-NOT-UNIQUE",
     "CASM-INTERNAL-ERROR",
@@ -50,6 +50,7 @@ const EVENTS: [&str; 18] = [
     "a change was published",
     "a command was read ahead",
     "a fault was met",
+    "a name was erased",
     "a process was replaced",
     "a run of several was decided",
     "a stored answer was given again",

@@ -1,0 +1,63 @@
+//! Rewriting an outcome. The row's other column stays as it is, with its time, and the outcome in its place gets the time that
+//! was left: it is read just before, so the row may live longer by as much as lies between.
+
+use super::rows::{self, Values};
+use super::statements::{prepare, read};
+use super::{CqlStore, described, fault_of};
+use crate::store::erasable::{ErasableStore, Redaction};
+use crate::store::{Applied, EntityKey, StoreFault};
+use scylla::client::session::Session;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlValue;
+use std::time::Duration;
+
+/// The statements.
+pub(super) struct Redacting {
+    /// Of a row's outcome, in seconds; null: for ever.
+    time_left: PreparedStatement,
+    redact: PreparedStatement,
+}
+
+impl Redacting {
+    async fn prepare(session: &Session, keyspace: &str) -> Result<Self, StoreFault> {
+        let row = "entity_type = ? AND ref_id = ? AND request_id = ?";
+        let time_left = format!("SELECT TTL(outcome) FROM {keyspace}.entity WHERE {row}");
+        let redact = format!("UPDATE {keyspace}.entity USING TTL ? SET outcome = ? WHERE {row} IF outcome = ?");
+        let time_left = read(prepare(session, keyspace, time_left).await?);
+        Ok(Self { time_left, redact: prepare(session, keyspace, redact).await? })
+    }
+}
+
+impl CqlStore {
+    /// None: there is no such row.
+    async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, String> {
+        let Redaction { key, request_id, read, outcome } = redaction;
+        let mut row = rows::entity_key_values(key).to_vec();
+        row.push(Some(CqlValue::Text(request_id)));
+        let left = self.session.execute_unpaged(&redacting.time_left, &row).await.map_err(described)?;
+        let left = left.into_rows_result().map_err(described)?.maybe_first_row::<(Option<i32>,)>().map_err(described)?;
+        let Some((seconds,)) = left else { return Ok(None) };
+        // What has less than a second left gets one: 0 would mean for ever.
+        let ttl = seconds.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
+        let mut values = vec![Some(rows::ttl_value(ttl)), Some(CqlValue::Blob(outcome))];
+        values.append(&mut row);
+        values.push(Some(CqlValue::Blob(read)));
+        Ok(Some(values))
+    }
+}
+
+impl ErasableStore for CqlStore {
+    async fn log(&self, key: EntityKey) -> Result<Vec<(String, Vec<u8>)>, StoreFault> {
+        let entries = self.select_log(key).await.map_err(fault_of("log"))?;
+        Ok(entries.into_iter().filter_map(|entry| entry.request_id.zip(entry.outcome)).collect())
+    }
+
+    async fn redact(&self, redaction: Redaction) -> Result<Applied, StoreFault> {
+        let redacting = self.redacting.get_or_try_init(|| Redacting::prepare(&self.session, &self.keyspace)).await?;
+        let fault = fault_of("redact");
+        match self.redaction_values(redacting, redaction).await.map_err(&fault)? {
+            Some(values) => self.decide(vec![(&redacting.redact, values)]).await.map_err(fault),
+            None => Ok(Applied::No),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! An operator who erases former names while commands are decided: answers that come later may lack them, and are the same
+//! otherwise.
+
+use super::Simulation;
+use crm_processor::domain::command::Reference;
+use crm_processor::domain::entity::EntityType;
+use crm_processor::domain::transaction::Transaction;
+use crm_processor::domain::update_customer_custom_name::CustomName;
+use crm_processor::store::claims::{Claims, ERASED, Erasure};
+use crm_processor::store::outcome::Answer;
+use std::sync::Arc;
+
+/// Who is erased: there are commands for their names.
+pub const NAMED: [(EntityType, &str); 2] = [(EntityType::Customer, "d"), (EntityType::Customer, "e")];
+
+impl Simulation {
+    /// As often as that succeeds in a few attempts.
+    pub async fn erase(&self, (entity_type, name): (EntityType, &'static str)) {
+        let claims = Claims::new(Arc::clone(&self.store), &self.options, self.store.clock());
+        let reference = Reference::RefId(self.world.ref_id(name));
+        for _ in 0..5 {
+            let erased = claims.erase(entity_type, &reference, Erasure::Done).await;
+            if matches!(erased, Ok(Some(erased)) if erased.rows.former > 0) {
+                self.happened.lock().unwrap().note("a name was erased");
+            }
+        }
+    }
+}
+
+/// Whether two answers are the same, but for names that were erased from one of them.
+pub fn agree(one: &Answer, other: &Answer) -> bool {
+    one == other || without(one, other) == without(other, one)
+}
+
+/// An answer, with those names erased that are in `other`.
+fn without(answer: &Answer, other: &Answer) -> Answer {
+    let mut answer = answer.clone();
+    match (&mut answer, other) {
+        (Answer::Changed(transaction), Answer::Changed(other)) | (Answer::Unchanged(transaction), Answer::Unchanged(other)) => {
+            erase_as(Arc::make_mut(transaction), other);
+        }
+        _ => {}
+    }
+    answer
+}
+
+fn erase_as(transaction: &mut Transaction, other: &Transaction) {
+    let erased = CustomName::parse(ERASED).unwrap();
+    if transaction.entity.custom_name.is_some() && other.entity.custom_name.as_ref() == Some(&erased) {
+        transaction.entity.custom_name = Some(erased);
+    }
+    for (change, other) in transaction.changes.iter_mut().zip(&other.changes) {
+        for (name, other) in [(&mut change.old, &other.old), (&mut change.new, &other.new)] {
+            if name.is_some() && other.as_deref() == Some(ERASED) {
+                *name = Some(ERASED.into());
+            }
+        }
+    }
+}
