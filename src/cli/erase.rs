@@ -2,7 +2,7 @@
 //!
 //! What it prints is counts: it is run to get rid of values, and what is printed is often kept.
 
-use super::show::{entity_type, no_such_entity, reference};
+use super::show::Named;
 use super::{ConfigFile, FAILED, connect};
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::store::claims::{ERASED, Erased, Erasure, Found};
@@ -31,15 +31,8 @@ The exit code is 1 where there is no such entity."#;
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// customer, account or subscriber
-    #[arg(value_name = "TYPE", value_parser = entity_type)]
-    entity_type: EntityType,
-    /// Its external id; with --ref-id its refId
-    #[arg(value_name = "ID", allow_hyphen_values = true)]
-    id: String,
-    /// ID is the refId, a UUID
-    #[arg(long)]
-    ref_id: bool,
+    #[command(flatten)]
+    named: Named,
     /// Replace them: without it, they are only counted
     #[arg(long)]
     yes: bool,
@@ -48,12 +41,12 @@ pub(super) struct Args {
 /// `crm-processor erase`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
-    let reference = reference(&args.id, args.ref_id)?;
+    let reference = args.named.reference()?;
     let claims = connect::claims(&config).await?;
     let erasure = if args.yes { Erasure::Done } else { Erasure::Counted };
-    let erased = claims.erase(args.entity_type, &reference, erasure).await.map_err(|fault| connect::store_trouble(&fault));
+    let erased = claims.erase(args.named.entity_type, &reference, erasure).await.map_err(|fault| connect::store_trouble(&fault));
     let Some(erased) = erased.context("not all was looked at, run it again")? else {
-        eprintln!("{}", no_such_entity(args.entity_type, args.ref_id));
+        eprintln!("{}", args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
     std::io::stdout().write_all(report(&erased, erasure).as_bytes())?;

@@ -32,18 +32,37 @@ times are milliseconds since 1970. An external id that was given up does not res
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
+    #[command(flatten)]
+    named: Named,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// An entity, as the command line names it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
     /// customer, account or subscriber
     #[arg(value_name = "TYPE", value_parser = entity_type)]
-    entity_type: EntityType,
+    pub entity_type: EntityType,
     /// Its external id; with --ref-id its refId
     #[arg(value_name = "ID", allow_hyphen_values = true)]
     id: String,
     /// ID is the refId, a UUID
     #[arg(long)]
     ref_id: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+}
+
+impl Named {
+    /// By what it is named, checked.
+    pub fn reference(&self) -> anyhow::Result<Reference> {
+        reference(&self.id, self.ref_id)
+    }
+
+    /// What to say where there is none.
+    pub fn missing(&self) -> String {
+        no_such_entity(self.entity_type, self.ref_id)
+    }
 }
 
 pub(super) fn entity_type(text: &str) -> Result<EntityType, &'static str> {
@@ -53,11 +72,11 @@ pub(super) fn entity_type(text: &str) -> Result<EntityType, &'static str> {
 /// `crm-processor show`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
-    let reference = reference(&args.id, args.ref_id)?;
+    let reference = args.named.reference()?;
     let claims = connect::claims(&config).await?;
-    let shown = claims.show(args.entity_type, &reference).await.map_err(|fault| connect::store_trouble(&fault))?;
+    let shown = claims.show(args.named.entity_type, &reference).await.map_err(|fault| connect::store_trouble(&fault))?;
     let Some((statics, history)) = shown else {
-        eprintln!("{}", no_such_entity(args.entity_type, args.ref_id));
+        eprintln!("{}", args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
     let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };

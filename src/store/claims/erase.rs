@@ -84,10 +84,11 @@ impl<S: ErasableStore> Eraser<'_, S> {
                 rows.count(false);
                 continue;
             }
-            if let Answer::Changed(transaction) = decode(&request_id, &blob)?.answer {
+            let outcome = decode(&request_id, &blob)?;
+            if let Answer::Changed(transaction) = &outcome.answer {
                 external_ids.insert(transaction.entity.external_id.clone());
             }
-            rows.count(self.redact_row(&request_id, blob).await?);
+            rows.count(self.redact_row(&request_id, blob, outcome).await?);
         }
         for external_id in external_ids {
             let id = IdKey { entity_type: present.entity_type, external_id };
@@ -99,10 +100,9 @@ impl<S: ErasableStore> Eraser<'_, S> {
     }
 
     /// Whether the row held a former name.
-    async fn redact_row(&self, request_id: &str, mut read: Vec<u8>) -> Result<bool, StoreFault> {
+    async fn redact_row(&self, request_id: &str, mut read: Vec<u8>, mut outcome: Outcome) -> Result<bool, StoreFault> {
         let key: EntityKey = self.present.key();
         loop {
-            let mut outcome = decode(request_id, &read)?;
             let former = match &mut outcome.answer {
                 Answer::Changed(transaction) | Answer::Unchanged(transaction) => {
                     self.redact_transaction(Arc::make_mut(transaction))
@@ -119,6 +119,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             // It has expired, or somebody else has erased it.
             let there = self.store.read_entity(key, &[request_id], Consistency::Serial).await?.outcomes.pop();
             let Some((_, blob)) = there else { return Ok(false) };
+            outcome = decode(request_id, &blob)?;
             read = blob;
         }
     }
