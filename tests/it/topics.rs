@@ -1,9 +1,13 @@
 //! What an administrator does to topics: makes them, deletes them, changes their limits.
 
+use crate::inbox::Inbox;
 use crate::{runtime, servers};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
+use std::time::Instant;
 
 /// Makes topics, with these numbers of partitions, that take records of `largest` bytes.
 pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
@@ -20,19 +24,42 @@ pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
 
 /// Deletes a topic with all that is on it.
 pub fn delete(topic: &str) {
-    let deleted = runtime().block_on(admin(shared()).delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
+    let admin = admin(shared());
+    let deleted = runtime().block_on(admin.delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
     for result in deleted {
         result.unwrap_or_else(|(topic, e)| panic!("cannot delete {topic}: {e}"));
     }
+    // The controller answers before the broker has heard of it: until then a record can get onto the topic, and vanish with it.
+    let is_gone = |t: &MetadataTopic| t.error().map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
+    until_heard(|| {
+        let metadata = admin.inner().fetch_metadata(Some(topic), Inbox::PATIENCE).expect("the broker answers");
+        metadata.topics().iter().all(is_gone)
+    });
 }
 
 /// From now on a topic takes records of at most `largest` bytes.
 pub fn limit(topic: &str, largest: usize) {
-    let largest = largest.to_string();
-    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &largest);
-    let changed = runtime().block_on(admin(shared()).alter_configs(&[change], &AdminOptions::new())).expect("the broker answers");
+    const NAME: &str = "max.message.bytes";
+    let admin = admin(shared());
+    let (largest, of_topic) = (largest.to_string(), ResourceSpecifier::Topic(topic));
+    let change = AlterConfig::new(of_topic).set(NAME, &largest);
+    let changed = runtime().block_on(admin.alter_configs(&[change], &AdminOptions::new())).expect("the broker answers");
     for result in changed {
         result.unwrap_or_else(|(_, e)| panic!("cannot change {topic}: {e}"));
+    }
+    // As with a deletion: until the broker has heard of it, it goes by the old limit.
+    until_heard(|| {
+        let shown = runtime().block_on(admin.describe_configs([&of_topic], &AdminOptions::new())).expect("the broker answers");
+        let mut shown = shown.into_iter().map(|resource| resource.expect("the broker shows the topic's settings"));
+        shown.all(|resource| resource.get(NAME).is_some_and(|e| e.value.as_ref() == Some(&largest)))
+    });
+}
+
+fn until_heard(heard: impl Fn() -> bool) {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    while !heard() {
+        assert!(Instant::now() < deadline, "the broker has not heard of a change after {:?}", Inbox::PATIENCE);
+        crate::pause();
     }
 }
 
