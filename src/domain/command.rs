@@ -252,7 +252,7 @@ impl Command {
 /// See [`Command::fingerprint`].
 pub fn fingerprint(use_case: &UseCase, expected_version: Option<i64>) -> Uuid {
     let version = expected_version.map(|v| v.to_string()).unwrap_or_default();
-    let contents = format!("{}\n{version}\n{}", use_case.name().name(), use_case.value());
+    let contents = [use_case.name().name(), "\n", &version, "\n", use_case.value()].concat();
     Uuid::new_v5(&Uuid::NAMESPACE_OID, contents.as_bytes())
 }
 

@@ -122,7 +122,7 @@ impl Entity {
 
     /// `customer:<refId>`: the key of its business transactions.
     pub fn key(&self) -> String {
-        format!("{}:{}", self.entity_type, self.ref_id)
+        [self.entity_type.name(), ":", self.ref_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())].concat()
     }
 
     /// The entity under another external id; None if it has that one already.

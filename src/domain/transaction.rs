@@ -39,7 +39,7 @@ pub struct Transaction {
 impl Transaction {
     /// The UUIDv5 in the URL namespace of `crm:<entity type>:<refId>:<requestId>`: the same on every replay.
     pub fn id(&self) -> Uuid {
-        let name = format!("crm:{}:{}:{}", self.entity.entity_type, self.entity.ref_id, self.request_id);
+        let name = ["crm:", &self.entity.key(), ":", self.request_id.as_str()].concat();
         Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
     }
 }

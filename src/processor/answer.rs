@@ -22,6 +22,7 @@ use crate::wire::headers::{Asked, Origin, dead_letter};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The longest request id that a reply repeats though it breaks the rules: enough to recognise it, too short to make the
 /// reply larger than a broker takes. In bytes.
@@ -145,11 +146,13 @@ pub async fn answer<S: ConditionalStore>(shared: &Shared<S>, job: &Job, decided:
             };
             memo.use_case = Some(submission.command.use_case.name());
             memo.replayed = decided.replayed;
-            let value = transaction.map(|transaction| Bytes::from(shared.encoder.transaction(transaction)));
+            // Its id, which is a hash, is worked out once.
+            let transaction = transaction.map(|transaction| (transaction.id(), &**transaction));
+            let value = transaction.map(|(id, transaction)| Bytes::from(shared.encoder.transaction(id, transaction)));
             let request_id = Some(submission.command.request_id.as_str());
             let reply = shared.reply(job, request_id, errors, decided.replayed, value.as_deref(), &mut memo).await;
-            if let Some((transaction, value)) = transaction.zip(value).filter(|_| decided.publish) {
-                outputs.push(shared.transaction(job, transaction, value));
+            if let Some(((id, transaction), value)) = transaction.zip(value).filter(|_| decided.publish) {
+                outputs.push(shared.transaction(job, id, transaction, value));
             }
             outputs.push(reply);
         }
@@ -229,13 +232,13 @@ impl<S: ConditionalStore> Shared<S> {
         );
     }
 
-    fn transaction(&self, job: &Job, transaction: &Transaction, value: Bytes) -> Output {
+    fn transaction(&self, job: &Job, id: Uuid, transaction: &Transaction, value: Bytes) -> Output {
         Output {
             kind: OutputKind::Transaction,
             topic: self.topics.transactions.clone(),
             partition: None,
             key: Some(transaction.entity.key().into()),
-            headers: job.headers.transaction(transaction),
+            headers: job.headers.transaction(id, transaction),
             value: Some(value),
         }
     }

@@ -61,9 +61,9 @@ impl Encoder {
         value
     }
 
-    /// A business transaction's value.
-    pub fn transaction(&self, transaction: &Transaction) -> Vec<u8> {
-        encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::from(transaction))
+    /// The value of a business transaction with this id.
+    pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Vec<u8> {
+        encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::new(id, transaction))
     }
 }
 
@@ -218,10 +218,10 @@ impl<'a> From<&Reply<'a>> for ReplyRecord<'a> {
     }
 }
 
-impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
-    fn from(transaction: &'a Transaction) -> Self {
+impl<'a> TransactionRecord<'a> {
+    fn new(id: Uuid, transaction: &'a Transaction) -> Self {
         Self {
-            transaction_id: UuidText(transaction.id()),
+            transaction_id: UuidText(id),
             use_case: transaction.use_case.name(),
             request_id: transaction.request_id.as_str(),
             correlation_id: transaction.correlation_id.as_deref(),
@@ -231,9 +231,7 @@ impl<'a> From<&'a Transaction> for TransactionRecord<'a> {
             ..Self::about(&transaction.entity)
         }
     }
-}
 
-impl<'a> TransactionRecord<'a> {
     /// What the record says of the entity as it is; the rest is to be filled in.
     fn about(entity: &'a Entity) -> Self {
         let of = |entity_type| (entity.entity_type == entity_type).then_some(AfterImage(entity));

@@ -11,6 +11,7 @@ use crate::domain::transaction::{Snapshot, Transaction};
 use crate::telemetry::trace_context::TraceContext;
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::ops::Range;
 use uuid::Uuid;
 
 /// A record's headers, in order. Values are shared, not copied, between the answers to one command.
@@ -103,11 +104,11 @@ impl CommandHeaders {
         headers
     }
 
-    /// The headers of the business transaction: ours, and `CloudEvents` 1.0 in binary mode.
-    pub fn transaction(&self, transaction: &Transaction) -> Headers {
+    /// The headers of the business transaction with this id: ours, and `CloudEvents` 1.0 in binary mode.
+    pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Headers {
         let Transaction { use_case, request_id, occurred_at, entity, .. } = transaction;
         let mut headers = Vec::with_capacity(self.echo.len() + 9);
-        headers.extend(event(request_id.as_str(), transaction.id(), use_case.name(), entity, *occurred_at));
+        headers.extend(event(request_id.as_str(), id, use_case.name(), entity, *occurred_at));
         self.pass_on(&mut headers);
         headers
     }
@@ -134,8 +135,8 @@ fn event(request_id: &str, id: Uuid, use_case: &str, entity: &Entity, at: Timest
         text(REQUEST_ID, request_id),
         fixed("content-type", "application/avro"),
         fixed("ce_specversion", "1.0"),
-        text("ce_id", &id.to_string()),
-        text("ce_type", &format!("crm.v1.{use_case}")),
+        text("ce_id", id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        text("ce_type", &["crm.v1.", use_case].concat()),
         fixed("ce_source", "/crm-processor"),
         text("ce_subject", &entity.key()),
         text("ce_time", &rfc3339(at)),
@@ -178,8 +179,21 @@ pub fn rfc3339(at: Timestamp) -> String {
     let at = at.clamp(FIRST, LAST);
     let second = time::OffsetDateTime::from_unix_timestamp(at.div_euclid(1000)).expect("the years 0 to 9999 are in range");
     let (date, (hour, minute, second)) = (second.date(), second.to_hms());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", at.rem_euclid(1000))
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut write = |mut number: u32, place: Range<usize>| {
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    write(date.year().unsigned_abs(), 0..4);
+    write(u8::from(date.month()).into(), 5..7);
+    write(date.day().into(), 8..10);
+    write(hour.into(), 11..13);
+    write(minute.into(), 14..16);
+    write(second.into(), 17..19);
+    write(u32::try_from(at.rem_euclid(1000)).expect("it is below 1000"), 20..23);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn text(name: &'static str, value: &str) -> (Cow<'static, str>, Option<Bytes>) {

@@ -196,7 +196,7 @@ fn a_business_transaction_carries_cloud_events_headers() {
         ("traceparent", TRACE),
     ];
     let expected: Vec<_> = expected.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
-    assert_eq!(shown(&headers.transaction(&transaction)), expected);
+    assert_eq!(shown(&headers.transaction(transaction.id(), &transaction)), expected);
 }
 
 #[test]
