@@ -58,7 +58,7 @@ pub struct ClaimsOptions {
     /// How long rejections, no-ops and refusals are remembered, and a previous owner of an id is asked. Must outlive every
     /// attempt at a record and every write under way. Default: 30 days.
     pub outcome_retention: Duration,
-    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 32 MiB, some 90,000 entities.
+    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 32 MiB, some 150,000 entities.
     pub cache_bytes: u64,
 }
 
