@@ -175,7 +175,7 @@ fn all_findings_come_at_once_and_name_the_variable_that_gave_them() {
     )
     .unwrap_err();
     let keys: Vec<_> = findings.0.iter().map(|f| f.key.as_str()).collect();
-    assert_eq!(keys, ["kafka.max_in_flight", "kafka.max_queued", "registry.url", "store.kind", "kafka.bootstrap_server"]);
+    assert_eq!(keys, ["store.kind", "kafka.max_in_flight", "kafka.max_queued", "registry.url", "kafka.bootstrap_server"]);
     let text = findings.to_string();
     assert!(text.contains("(from CRM__STORE__KIND)"), "{text}");
     assert!(text.contains("kafka.bootstrap_servers, if that was meant"), "{text}");
@@ -315,4 +315,12 @@ fn each_value_is_shown_with_its_source() {
         let setting = settings.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key} in {settings:#?}"));
         assert_eq!((setting.value.as_deref(), &setting.source), (value, &source), "{key}");
     }
+}
+
+#[test]
+fn more_commands_are_in_flight_with_the_embedded_store() {
+    let in_flight = |toml| parse(toml, &[]).unwrap().kafka.max_in_flight;
+    let embedded = "[store]\nkind = \"embedded\"\npath = \"/var/lib/crm\"";
+    assert_eq!([in_flight(""), in_flight(embedded)], [256, 512]);
+    assert_eq!(in_flight(&format!("{embedded}\n[kafka]\nmax_in_flight = 7")), 7);
 }
