@@ -10,7 +10,7 @@ use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
-use serde::ser::SerializeStruct;
+use serde::ser::SerializeTupleStruct;
 use serde::{Serialize, Serializer};
 use std::sync::LazyLock;
 use uuid::Uuid;
@@ -97,7 +97,7 @@ pub fn snapshot(schema_id: u32, snapshot: &Snapshot) -> Vec<u8> {
         correlation_id: None,
         occurred_at: snapshot.taken_at,
         previous_version: entity.version,
-        changes: &[],
+        changes: Changes(&[]),
         ..TransactionRecord::about(entity)
     };
     encode(&TRANSACTION_WRITER, schema_id, &record)
@@ -120,9 +120,21 @@ fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Seriali
     value
 }
 
-/// `crm.v1.Reply`, its fields in the order of the schema: out of order, each would be kept aside first.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+/// Serialises a struct as the Avro record of that name: by the places of its fields, which stand here in the schema's order.
+/// By their names, as derived, apache-avro would look each up, and then for others that came before their turn.
+macro_rules! record {
+    ($type:ty as $name:literal: $($field:ident),+) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut record = serializer.serialize_tuple_struct($name, [$(stringify!($field)),+].len())?;
+                $(record.serialize_field(&self.$field)?;)+
+                record.end()
+            }
+        }
+    };
+}
+
+/// `crm.v1.Reply`.
 struct ReplyRecord<'a> {
     correlation_id: Option<&'a str>,
     request_id: Option<&'a str>,
@@ -135,16 +147,18 @@ struct ReplyRecord<'a> {
     processed_at: Timestamp,
 }
 
-#[derive(Serialize)]
+record!(ReplyRecord<'_> as "Reply": correlation_id, request_id, status_code, status_message, errors, replayed, business_transaction,
+    processed_at);
+
 struct ErrorRecord<'a> {
     code: &'static str,
     field: Option<&'a str>,
     message: String,
 }
 
+record!(ErrorRecord<'_> as "Error": code, field, message);
+
 /// `crm.v1.BusinessTransaction`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct TransactionRecord<'a> {
     transaction_id: UuidText,
     use_case: &'static str,
@@ -155,11 +169,30 @@ struct TransactionRecord<'a> {
     ref_id: UuidText,
     version: i64,
     previous_version: i64,
-    changes: &'a [Change],
+    changes: Changes<'a>,
     customer: Option<AfterImage<'a>>,
     account: Option<AfterImage<'a>>,
     subscriber: Option<AfterImage<'a>>,
 }
+
+record!(TransactionRecord<'_> as "BusinessTransaction": transaction_id, use_case, request_id, correlation_id, occurred_at, entity_type,
+    ref_id, version, previous_version, changes, customer, account, subscriber);
+
+struct Changes<'a>(&'a [Change]);
+
+impl Serialize for Changes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ChangeRecord::from))
+    }
+}
+
+struct ChangeRecord<'a> {
+    field: &'a str,
+    old: Option<&'a str>,
+    new: Option<&'a str>,
+}
+
+record!(ChangeRecord<'_> as "Change": field, old, new);
 
 /// An after-image: `crm.v1.Customer`, `Account` or `Subscriber`. They begin alike, and end as their type has it.
 struct AfterImage<'a>(&'a Entity);
@@ -167,18 +200,22 @@ struct AfterImage<'a>(&'a Entity);
 impl Serialize for AfterImage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entity = self.0;
-        let mut record = serializer.serialize_struct("AfterImage", 6)?;
-        record.serialize_field("refId", &UuidText(entity.ref_id))?;
-        record.serialize_field("externalId", entity.external_id.as_str())?;
-        record.serialize_field("state", &entity.state)?;
-        record.serialize_field("customName", &entity.custom_name.as_ref().map(CustomName::as_str))?;
+        let (name, fields) = match entity.entity_type {
+            EntityType::Customer => ("Customer", 6),
+            EntityType::Account => ("Account", 5),
+            EntityType::Subscriber => ("Subscriber", 5),
+        };
+        let mut record = serializer.serialize_tuple_struct(name, fields)?;
+        record.serialize_field(&UuidText(entity.ref_id))?;
+        record.serialize_field(entity.external_id.as_str())?;
+        record.serialize_field(&entity.state)?;
+        record.serialize_field(&entity.custom_name.as_ref().map(CustomName::as_str))?;
         match entity.entity_type {
             EntityType::Customer => {
-                record.serialize_field("customerSegment", &entity.segment.as_ref().map(SegmentCode::as_str))?;
-                record.serialize_field("segmentValidFrom", &entity.segment_valid_from)?;
+                record.serialize_field(&entity.segment.as_ref().map(SegmentCode::as_str))?;
+                record.serialize_field(&entity.segment_valid_from)?;
             }
-            EntityType::Account => record.serialize_field("customerRefId", &entity.parent.map(UuidText))?,
-            EntityType::Subscriber => record.serialize_field("accountRefId", &entity.parent.map(UuidText))?,
+            EntityType::Account | EntityType::Subscriber => record.serialize_field(&entity.parent.map(UuidText))?,
         }
         record.end()
     }
@@ -199,6 +236,12 @@ struct UuidText(Uuid);
 impl Serialize for UuidText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+impl<'a> From<&'a Change> for ChangeRecord<'a> {
+    fn from(Change { field, old, new }: &'a Change) -> Self {
+        Self { field, old: old.as_deref(), new: new.as_deref() }
     }
 }
 
@@ -227,7 +270,7 @@ impl<'a> TransactionRecord<'a> {
             correlation_id: transaction.correlation_id.as_deref(),
             occurred_at: transaction.occurred_at,
             previous_version: transaction.previous_version,
-            changes: &transaction.changes,
+            changes: Changes(&transaction.changes),
             ..Self::about(&transaction.entity)
         }
     }
@@ -245,7 +288,7 @@ impl<'a> TransactionRecord<'a> {
             ref_id: UuidText(entity.ref_id),
             version: entity.version,
             previous_version: entity.version,
-            changes: &[],
+            changes: Changes(&[]),
             customer: of(EntityType::Customer),
             account: of(EntityType::Account),
             subscriber: of(EntityType::Subscriber),

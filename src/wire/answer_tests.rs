@@ -48,11 +48,11 @@ fn transaction(entity: Entity, full: bool) -> Transaction {
     }
 }
 
-/// Decodes with apache-avro, and with our own reader: both must see the same.
 fn encoded(transaction: &Transaction) -> Vec<u8> {
     ENCODER.transaction(transaction.id(), transaction)
 }
 
+/// Decodes with apache-avro, and with our own reader: both must see the same.
 fn decode(schema_json: &str, schema_id: u32, value: &[u8]) -> Value {
     let (id, body) = frame(Some(value)).unwrap();
     assert_eq!(id, schema_id);
