@@ -21,7 +21,7 @@ use crate::kafka::publisher::{self, Publication, Published, Publishing};
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
-use crate::store::claims::Claims;
+use crate::store::claims::{Claims, MAX_RUN};
 use crate::store::read_ahead::{Bounds, ReadAhead};
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{Rebalance, TransactionResult};
@@ -90,6 +90,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let limits = Limits {
         max_in_flight: kafka.max_in_flight,
         max_queued: kafka.max_queued,
+        max_run: MAX_RUN,
         max_transaction_records: kafka.transaction_cap,
         ..Limits::default()
     };

@@ -178,21 +178,14 @@ struct TransactionRecord<'a> {
 record!(TransactionRecord<'_> as "BusinessTransaction": transaction_id, use_case, request_id, correlation_id, occurred_at, entity_type,
     ref_id, version, previous_version, changes, customer, account, subscriber);
 
+/// Records `Change`: apache-avro takes a tuple for a record with as many fields.
 struct Changes<'a>(&'a [Change]);
 
 impl Serialize for Changes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ChangeRecord::from))
+        serializer.collect_seq(self.0.iter().map(|Change { field, old, new }| (field, old, new)))
     }
 }
-
-struct ChangeRecord<'a> {
-    field: &'a str,
-    old: Option<&'a str>,
-    new: Option<&'a str>,
-}
-
-record!(ChangeRecord<'_> as "Change": field, old, new);
 
 /// An after-image: `crm.v1.Customer`, `Account` or `Subscriber`. They begin alike, and end as their type has it.
 struct AfterImage<'a>(&'a Entity);
@@ -236,12 +229,6 @@ struct UuidText(Uuid);
 impl Serialize for UuidText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    }
-}
-
-impl<'a> From<&'a Change> for ChangeRecord<'a> {
-    fn from(Change { field, old, new }: &'a Change) -> Self {
-        Self { field, old: old.as_deref(), new: new.as_deref() }
     }
 }
 

@@ -36,8 +36,9 @@ pub fn outcome() -> Vec<u8> {
 /// The reply and the business transaction of that request.
 pub fn answers() -> [Message; 2] {
     let transaction = transaction();
+    let id = transaction.id();
     let encoder = Encoder::new(1, 2);
-    let value = encoder.transaction(transaction.id(), &transaction);
+    let value = encoder.transaction(id, &transaction);
     let headers = CommandHeaders::parse([("correlation-id", Some(CORRELATION_ID.as_bytes()))]);
     let reply = Reply {
         correlation_id: Some(CORRELATION_ID),
@@ -51,7 +52,7 @@ pub fn answers() -> [Message; 2] {
     let request_id = transaction.request_id.as_str();
     [
         Message { value: encoder.reply(&reply), headers: headers.reply(Some(request_id), Status::Ok) },
-        Message { value, headers: headers.transaction(transaction.id(), &transaction) },
+        Message { value, headers: headers.transaction(id, &transaction) },
     ]
 }
 
