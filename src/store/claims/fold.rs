@@ -14,6 +14,7 @@ use crate::domain::transaction::{Change, Transaction};
 use crate::store::outcome::{Answer, ClaimingCommand, Coordinates, Outcome};
 use crate::store::{EntityStatics, LogRow, MAX_ROWS};
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -37,21 +38,18 @@ pub(super) struct Fold {
 
 impl Fold {
     /// Goes through `open` up to the first rename that would change the entity, which needs a claim first, or as far as one
-    /// write has room. Adds what it decides to what is known.
-    pub fn of(
-        open: &[impl Borrow<Submission>],
-        target: &Target,
-        sight: &mut Sight,
-        now: Timestamp,
-        retention: &Retention,
-    ) -> Self {
+    /// write has room.
+    pub fn of(open: &[impl Borrow<Submission>], target: &Target, sight: &Sight, now: Timestamp, retention: &Retention) -> Self {
         let (decided, rows) = (Vec::with_capacity(open.len()), Vec::with_capacity(open.len()));
         let mut fold = Self { decided, rows, ..Self::default() };
         // The entity as the last change among what is decided leaves it.
         let mut changed: Option<usize> = None;
-        for submission in open.iter().map(Borrow::borrow) {
+        // What is decided here, for those of the same request id behind it.
+        let mut outcomes: HashMap<&str, Outcome> = HashMap::new();
+        for (n, submission) in open.iter().map(Borrow::borrow).enumerate() {
             let request = Request::of(submission);
-            let decided = if let Some(outcome) = sight.known.of(&request) {
+            let known = sight.known.of(&request).or_else(|| outcomes.get(request.id.as_str()));
+            let decided = if let Some(outcome) = known {
                 Decided::by(outcome, &request)
             } else {
                 let entity = changed.and_then(|n| fold.decided[n].answer.changed());
@@ -64,7 +62,9 @@ impl Fold {
                     changed = Some(fold.decided.len());
                 }
                 let decided = Decided::by(&outcome, &request);
-                sight.known.add(request.id, outcome);
+                if n + 1 < open.len() {
+                    outcomes.insert(request.id.as_str(), outcome);
+                }
                 decided
             };
             fold.decided.push(decided);

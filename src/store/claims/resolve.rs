@@ -7,7 +7,6 @@
 use super::fold::Request;
 use super::past::{previous_owners, was_current};
 use super::{Claims, Target};
-use crate::domain::command::RequestId;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, StoreFault};
 use std::collections::HashMap;
@@ -124,22 +123,14 @@ impl Known {
         own.or_else(|| found.iter().find(|o| o.fingerprint == request.fingerprint)).or(found.first())
     }
 
-    pub fn add(&mut self, request: &RequestId, outcome: Outcome) {
-        self.entry(request.as_str().into()).push(outcome);
-    }
-
-    /// There is rarely more than one.
-    fn entry(&mut self, request: String) -> &mut Vec<Outcome> {
-        self.0.entry(request).or_insert_with(|| Vec::with_capacity(1))
-    }
-
     /// Adds the outcomes of `requests` that were decided until an epoch.
     fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
         for (request, blob) in rows {
             if requests.contains(&request.as_str()) {
                 let outcome = Outcome::decode(&blob)?;
                 if outcome.epoch.is_none_or(|epoch| epoch <= until) {
-                    self.entry(request).push(outcome);
+                    // There is rarely more than one.
+                    self.0.entry(request).or_insert_with(|| Vec::with_capacity(1)).push(outcome);
                 }
             }
         }
