@@ -94,7 +94,8 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
             tokio::spawn(keep_asking_store(store, metrics.clone())),
             tokio::spawn(keep_asking_registry(setup.registry.clone(), metrics)),
         ];
-        processor::run(setup, stopped(stopping)).await?;
+        // A task beside those of its lanes: the main thread would have to be woken for each command.
+        tokio::spawn(processor::run(setup, stopped(stopping))).await??;
         asking.iter().for_each(JoinHandle::abort);
     }
     tracing::info!("stopped");

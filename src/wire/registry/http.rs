@@ -2,7 +2,6 @@
 
 use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
-use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
 use serde::Deserialize;
 use serde_json::json;
@@ -57,9 +56,6 @@ pub enum InvalidRegistryOptions {
     /// TLS does not work here.
     #[error("the HTTP client can't be built: {0}")]
     Client(#[from] reqwest::Error),
-    /// The same, found by `schema_registry_converter`.
-    #[error("the registry's client can't be built: {0}")]
-    Converter(#[from] SRCError),
 }
 
 /// The registry could not be asked, or gave no answer that anything can be concluded from. Worth another try later.
@@ -119,12 +115,10 @@ pub(super) enum Answer<T> {
 /// The registry's address, and how to talk to it.
 pub(super) struct Http {
     client: Client,
-    /// For what needs no telling of errors apart.
-    converter: SrSettings,
+    options: RegistryOptions,
     base: Url,
     /// The base without credentials, for messages.
     shown_base: Arc<str>,
-    credentials: Option<(String, Option<String>)>,
 }
 
 impl fmt::Debug for Http {
@@ -144,10 +138,9 @@ impl Http {
         let _ = shown.set_password(None);
         Ok(Self {
             client: client(options, &base)?.build()?,
-            converter: converter(options, &base)?,
+            options: options.clone(),
             base,
             shown_base: shown.as_str().trim_end_matches('/').into(),
-            credentials: options.user.clone().map(|user| (user, options.password.clone())),
         })
     }
 
@@ -163,10 +156,23 @@ impl Http {
         self.send(request, &format!("fetching version {version} of {subject}"), &[]).await
     }
 
+    /// By `schema_registry_converter`: no errors are to be told apart here. Rare, so that its client is made for it.
     pub(super) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
-        let registered =
-            post_schema(&self.converter, subject.into(), SuppliedSchema::new(None, SchemaType::Avro, schema.into())).await;
-        registered.map(|r| r.id).map_err(|e| self.fault(&format!("registering a schema as {subject}"), &e.to_string(), None))
+        let fault = |e: &dyn fmt::Display| self.fault(&format!("registering a schema as {subject}"), &e.to_string(), None);
+        let settings = self.converter().map_err(|e| fault(&e))?;
+        let schema = SuppliedSchema::new(None, SchemaType::Avro, schema.into());
+        let registered = post_schema(&settings, subject.into(), schema).await.map_err(|e| fault(&e))?;
+        Ok(registered.id)
+    }
+
+    /// How `schema_registry_converter` reaches the registry.
+    fn converter(&self) -> Result<SrSettings, Box<dyn std::error::Error + Send + Sync>> {
+        let mut settings = SrSettings::new_builder(self.options.url.trim_end_matches('/').into());
+        settings.no_proxy().set_timeout(REQUEST_TIMEOUT);
+        if let Some(user) = &self.options.user {
+            settings.set_basic_authorization(user, self.options.password.as_deref());
+        }
+        Ok(settings.build_with(client(&self.options, &self.base)?)?)
     }
 
     pub(super) async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryFault> {
@@ -187,8 +193,8 @@ impl Http {
         not_found: &[u32],
     ) -> Result<Answer<T>, RegistryFault> {
         let request = request.header(reqwest::header::ACCEPT, CONTENT_TYPE);
-        let request = match &self.credentials {
-            Some((user, password)) => request.basic_auth(user, password.as_ref()),
+        let request = match &self.options.user {
+            Some(user) => request.basic_auth(user, self.options.password.as_ref()),
             None => request,
         };
         let broken = |e: reqwest::Error| self.fault(call, &causes(&e.without_url()), None);
@@ -239,15 +245,6 @@ fn client(options: &RegistryOptions, base: &Url) -> Result<ClientBuilder, Invali
     let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
     Ok(client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?))
-}
-
-fn converter(options: &RegistryOptions, base: &Url) -> Result<SrSettings, InvalidRegistryOptions> {
-    let mut settings = SrSettings::new_builder(options.url.trim_end_matches('/').into());
-    settings.no_proxy().set_timeout(REQUEST_TIMEOUT);
-    if let Some(user) = &options.user {
-        settings.set_basic_authorization(user, options.password.as_deref());
-    }
-    Ok(settings.build_with(client(options, base)?)?)
 }
 
 /// An error with what caused it: reqwest's own messages leave that out.

@@ -3,6 +3,8 @@
 
 use super::simulate;
 use crate::seeds::{self, defects, must_fail};
+use crm_processor::store::erasable::{ErasableStore, Redaction};
+use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::Simulated;
 use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -10,6 +12,7 @@ use crm_processor::store::{
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use uuid::Uuid;
 
 /// Seeds within which a defect must show.
 const BUDGET: u64 = 2_000;
@@ -45,6 +48,10 @@ pub enum Defect {
     FaultIsAnswered,
     /// Outcomes expire while their records are being worked at.
     RetentionTooShort,
+    /// Who erases a name from an outcome makes it that of another command.
+    ErasedFingerprint,
+    /// Who erases a name from an outcome makes it that of another record.
+    ErasedRecord,
 }
 
 fn found(defect: Defect) {
@@ -64,6 +71,8 @@ defects! {
     ignored_coordinates_are_found: CoordinatesIgnored,
     an_answered_fault_is_found: FaultIsAnswered,
     a_retention_that_is_too_short_is_found: RetentionTooShort,
+    a_fingerprint_that_is_erased_is_found: ErasedFingerprint,
+    a_record_that_is_erased_is_found: ErasedRecord,
 }
 
 /// Databases do so when a write is proposed a second time, on behalf of who seems to have died.
@@ -177,5 +186,23 @@ impl ConditionalStore for Defective {
 
     async fn ping(&self) -> Result<(), StoreFault> {
         self.store.ping().await
+    }
+}
+
+impl ErasableStore for Defective {
+    async fn log(&self, key: EntityKey) -> Result<Vec<(String, Vec<u8>)>, StoreFault> {
+        self.store.log(key).await
+    }
+
+    async fn redact(&self, mut redaction: Redaction) -> Result<Applied, StoreFault> {
+        let mut outcome = Outcome::decode(&redaction.outcome)?;
+        if self.is(Defect::ErasedFingerprint) {
+            outcome.fingerprint = Uuid::nil();
+        }
+        if self.is(Defect::ErasedRecord) {
+            outcome.record.offset += 1_000_000;
+        }
+        redaction.outcome = outcome.encode();
+        self.store.redact(redaction).await
     }
 }

@@ -6,7 +6,7 @@ use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::update_customer_custom_name::CustomName;
-use crm_processor::store::claims::{Claims, ERASED, Erasure};
+use crm_processor::store::claims::{ERASED, Erasure};
 use crm_processor::store::outcome::Answer;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub const NAMED: [(EntityType, &str); 2] = [(EntityType::Customer, "d"), (Entity
 impl Simulation {
     /// As often as that succeeds in a few attempts.
     pub async fn erase(&self, (entity_type, name): (EntityType, &'static str)) {
-        let claims = Claims::new(Arc::clone(&self.store), &self.options, self.store.clock());
+        let claims = self.world.process_with(&self.options);
         let reference = Reference::RefId(self.world.ref_id(name));
         for _ in 0..5 {
             let erased = claims.erase(entity_type, &reference, Erasure::Done).await;
