@@ -136,10 +136,10 @@ fn event(request_id: &str, id: Uuid, use_case: &str, entity: &Entity, at: Timest
         fixed("content-type", "application/avro"),
         fixed("ce_specversion", "1.0"),
         text("ce_id", id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
-        text("ce_type", &["crm.v1.", use_case].concat()),
+        owned("ce_type", ["crm.v1.", use_case].concat()),
         fixed("ce_source", "/crm-processor"),
-        text("ce_subject", &entity.key()),
-        text("ce_time", &rfc3339(at)),
+        owned("ce_subject", entity.key()),
+        owned("ce_time", rfc3339(at)),
     ]
 }
 
@@ -163,11 +163,11 @@ pub fn dead_letter<'a>(
     let original = original.into_iter().map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice)));
     let added = [
         text("__connect.errors.topic", origin.topic),
-        text("__connect.errors.partition", &origin.partition.to_string()),
-        text("__connect.errors.offset", &origin.offset.to_string()),
+        owned("__connect.errors.partition", origin.partition.to_string()),
+        owned("__connect.errors.offset", origin.offset.to_string()),
         fixed("__connect.errors.stage", error.stage()),
         fixed("__connect.errors.exception.class.name", error.class_name()),
-        text("__connect.errors.exception.message", &error.to_string()),
+        owned("__connect.errors.exception.message", error.to_string()),
     ];
     original.chain(added).collect()
 }
@@ -198,6 +198,10 @@ pub fn rfc3339(at: Timestamp) -> String {
 
 fn text(name: &'static str, value: &str) -> (Cow<'static, str>, Option<Bytes>) {
     (name.into(), Some(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+fn owned(name: &'static str, value: String) -> (Cow<'static, str>, Option<Bytes>) {
+    (name.into(), Some(value.into()))
 }
 
 fn fixed(name: &'static str, value: &'static str) -> (Cow<'static, str>, Option<Bytes>) {

@@ -45,7 +45,7 @@ impl Fold {
         // The entity as the last change among what is decided leaves it.
         let mut changed: Option<usize> = None;
         // What is decided here, for those of the same request id behind it.
-        let mut outcomes: HashMap<&str, Outcome> = HashMap::new();
+        let mut outcomes: HashMap<&str, Outcome> = HashMap::with_capacity(open.len() - 1);
         for (n, submission) in open.iter().map(Borrow::borrow).enumerate() {
             let request = Request::of(submission);
             let known = sight.known.of(&request).or_else(|| outcomes.get(request.id.as_str()));
