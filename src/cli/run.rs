@@ -16,7 +16,7 @@ use crate::telemetry::otlp::Collector;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::{REPLY_SCHEMA, TRANSACTION_SCHEMA, reply_subject, transaction_subject};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,10 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
             tokio::spawn(keep_asking_registry(setup.registry.clone(), metrics)),
         ];
         // A task beside those of its lanes: the main thread would have to be woken for each command.
-        tokio::spawn(processor::run(setup, stopped(stopping))).await??;
+        let processing = tokio::spawn(processor::run(setup, stopped(stopping)));
+        // What a panic says of itself may hold values of entities.
+        let panicked = |_| anyhow!("the processor ended because of a bug; what it was processing will be processed again");
+        processing.await.map_err(panicked)??;
         asking.iter().for_each(JoinHandle::abort);
     }
     tracing::info!("stopped");
