@@ -22,11 +22,11 @@ const CQL_PORT: u16 = 9042;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// CQL's own bound of a TTL is 20 years.
 const MAX_RETENTION: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// Commands decided at once. A write to the embedded store waits for its file to be synced, together with those that come
-/// meanwhile: with twice as many the cores have more to do until then (an eighth more commands, 8 MiB more memory).
+/// Commands decided at once.
 const IN_FLIGHT: usize = 256;
+/// The same with the embedded store. A write to it waits for its file to be synced, together with those that come meanwhile: with
+/// twice as many the cores have more to do until then (an eighth more commands, 8 MiB more memory).
 const IN_FLIGHT_EMBEDDED: usize = 512;
-
 /// About 150,000 entities with their claims: enough for the hot ones of an hour, and a third of what a process may take in all.
 const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 

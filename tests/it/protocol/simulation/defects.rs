@@ -196,11 +196,10 @@ impl ErasableStore for Defective {
 
     async fn redact(&self, mut redaction: Redaction) -> Result<Applied, StoreFault> {
         let mut outcome = Outcome::decode(&redaction.outcome)?;
-        if self.is(Defect::ErasedFingerprint) {
-            outcome.fingerprint = Uuid::nil();
-        }
-        if self.is(Defect::ErasedRecord) {
-            outcome.record.offset += 1_000_000;
+        match self.defect {
+            Some(Defect::ErasedFingerprint) => outcome.fingerprint = Uuid::nil(),
+            Some(Defect::ErasedRecord) => outcome.record.offset += 1_000_000,
+            _ => return self.store.redact(redaction).await,
         }
         redaction.outcome = outcome.encode();
         self.store.redact(redaction).await
