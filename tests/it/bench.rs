@@ -109,6 +109,19 @@ fn embedded_needs_no_servers() {
 }
 
 #[test]
+fn a_processor_that_dies_ends_the_run_at_once() {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    bench.args(["bench", "--embedded", "--commands", "5000", "--entities", "5000", "--no-ceiling", "name"]);
+    // The first transaction answers the command before those of the case.
+    bench.env("FAILPOINTS", "committed=2*off->return");
+    let log = servers::log_dir().join("bench-whose-processor-dies.log");
+    let mut bench = Guarded::spawn(&bench, &log, None);
+    // Sooner than after the minute that a reply is waited for.
+    assert_eq!(bench.wait(Duration::from_secs(45)).code(), Some(1), "{}", bench.log());
+    assert!(bench.log().contains("a processor ended with signal: 9"), "{}", bench.log());
+}
+
+#[test]
 fn what_was_made_is_removed_after_ctrl_c_too() {
     let Some(shared) = shared() else { return };
     let prefix = prefix();

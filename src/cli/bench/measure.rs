@@ -5,11 +5,11 @@ use super::bars::bar;
 use super::cases::{Case, Kind, Needs, Step};
 use super::fleet::Fleet;
 use super::latency::Latency;
-use super::load::Crm;
+use super::load::{Batch, Crm};
 use super::place::{Place, Round};
-use super::processor::{Counts, Processor, Usage, until_all_ready};
+use super::processor::{Counts, Processor, Usage, until_all_ready, until_one_ends};
 use super::table::{Line, Report, mib};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -118,19 +118,7 @@ impl Bench {
         }
         until_all_ready(&mut self.place.processors, self.options.partitions).await?;
         let mut crm = Crm::open(&round, self.options.rate.is_some()).await?;
-        // Connections, metadata and the first transaction are a matter of starting: one command about an entity that is not
-        // among those of the case.
-        let other = Step { kind: Kind::Name, entity: self.others(case), request: 0 };
-        let mut answered = self.answer(&mut crm, &[other], &bar).await?;
-        if self.options.warm {
-            let steps = case.touch(self.options.commands(), self.options.entities);
-            bar.set_message(format!("{}: warming up", case.name()));
-            answered += self.answer(&mut crm, &steps, &bar).await?;
-            bar.set_message(case.name());
-            bar.set_position(0);
-        }
-        let steps = case.steps(self.options.commands(), self.options.entities);
-        let worked = self.work(&mut crm, &steps, answered, &bar).await;
+        let worked = self.prepared_and_worked(&mut crm, case, &bar).await;
         if worked.is_err() {
             let tails: Vec<_> = self.place.processors.iter().map(Processor::log_tail).collect();
             return worked.context(format!("case {}; of the processor, {}", case.name(), tails.join("\n")));
@@ -140,6 +128,22 @@ impl Bench {
         }
         bar.finish_and_clear();
         worked
+    }
+
+    async fn prepared_and_worked(&mut self, crm: &mut Crm, case: Case, bar: &ProgressBar) -> anyhow::Result<Worked> {
+        // Connections, metadata and the first transaction are a matter of starting: one command about an entity that is not
+        // among those of the case.
+        let other = Step { kind: Kind::Name, entity: self.others(case), request: 0 };
+        let mut answered = self.answer(crm, &[other], bar).await?;
+        if self.options.warm {
+            let steps = case.touch(self.options.commands(), self.options.entities);
+            bar.set_message(format!("{}: warming up", case.name()));
+            answered += self.answer(crm, &steps, bar).await?;
+            bar.set_message(case.name());
+            bar.set_position(0);
+        }
+        let steps = case.steps(self.options.commands(), self.options.entities);
+        self.work(crm, &steps, answered, bar).await
     }
 
     /// The number of a customer that the case is not about.
@@ -155,8 +159,17 @@ impl Bench {
             batch.fits_mocked(self.options.partitions)?;
         }
         crm.write(&mut batch).await?;
-        crm.replies(&batch, bar).await?;
+        self.replies(crm, &batch, bar).await?;
         Ok(steps.len())
+    }
+
+    /// When each reply came. A processor that ends before they are all there would be waited for in vain.
+    async fn replies(&mut self, crm: &mut Crm, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
+        tokio::select! {
+            biased;
+            came = crm.replies(batch, bar) => came,
+            status = until_one_ends(&mut self.place.processors) => bail!("a processor ended with {}", status?),
+        }
     }
 
     async fn work(&mut self, crm: &mut Crm, steps: &[Step], answered: usize, bar: &ProgressBar) -> anyhow::Result<Worked> {
@@ -166,25 +179,25 @@ impl Bench {
             batch.fits_mocked(self.options.partitions)?;
         }
         let counts_before = self.settled(answered).await?;
-        let processors = &self.place.processors;
         let (start, due, cpu_before, came);
         if let Some(rate) = self.options.rate {
-            cpu_before = used(processors)?.cpu;
+            cpu_before = used(&self.place.processors)?.cpu;
             let sending = crm.write_at(&mut batch, rate);
             start = sending.start;
             due = (0..steps.len()).map(|n| Duration::from_secs_f64(as_f64(n) / rate)).collect::<Vec<_>>();
-            came = crm.replies(&batch, bar).await?;
+            came = self.replies(crm, &batch, bar).await?;
             sending.done().await?;
         } else {
+            let processors = &self.place.processors;
             processors.iter().try_for_each(Processor::pause)?;
             crm.write(&mut batch).await?;
             cpu_before = used(processors)?.cpu;
             due = vec![Duration::ZERO; steps.len()];
             start = Instant::now();
             processors.iter().try_for_each(Processor::go_on)?;
-            came = crm.replies(&batch, bar).await?;
+            came = self.replies(crm, &batch, bar).await?;
         }
-        let after = used(processors)?;
+        let after = used(&self.place.processors)?;
         let taken: Vec<_> = came.iter().zip(due).map(|(came, due)| came.saturating_duration_since(start + due)).collect();
         let last = came.iter().max().copied().unwrap_or(start);
         Ok(Worked {

@@ -163,6 +163,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }),
     };
     let closed = bench.place.close().await;
+    if let (Err(_), Err(left)) = (&measured, &closed) {
+        // The error that is returned is the other one.
+        eprintln!("crm-processor: {left:#}");
+    }
     let code = measured?;
     closed?;
     Ok(code)

@@ -3,11 +3,12 @@
 
 use super::place::Round;
 use anyhow::{Context as _, bail, ensure};
+use futures::future::select_all;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -166,6 +167,12 @@ pub async fn until_all_ready(processors: &mut [Processor], partitions: i32) -> a
         ensure!(Instant::now() < deadline, "{assigned} of {partitions} partitions are assigned");
         sleep(LOOK_AGAIN).await;
     }
+}
+
+/// How the first one to end has ended. There must be one at least.
+pub async fn until_one_ends(processors: &mut [Processor]) -> anyhow::Result<ExitStatus> {
+    let ends = processors.iter_mut().map(|processor| Box::pin(processor.child.wait()));
+    select_all(ends).await.0.context("a processor's end")
 }
 
 impl Usage {
