@@ -33,6 +33,10 @@ pub const FIRST_ROW: &str = "";
 /// `batch_size_fail_threshold`, and warn of smaller ones, is said of several partitions only.)
 pub const MAX_ROWS: usize = 256;
 
+/// How many requests one read may ask for: with [`FIRST_ROW`] these are as many keys of rows as ScyllaDB takes in one list,
+/// unless its `max_clustering_key_restrictions_per_query` was raised. (Cassandra takes any number.)
+pub const MAX_REQUESTS: usize = 99;
+
 /// Names the partition of an external id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdKey {
@@ -196,7 +200,7 @@ pub struct StoreFault {
 
 /// Partitions of rows with statics, and conditional writes to one partition at a time. Linearizable per partition.
 pub trait ConditionalStore: Send + Sync + 'static {
-    /// Statics of an external id's partition, and the rows of `requests`.
+    /// Statics of an external id's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
     fn read_id(
         &self,
         id: &IdKey,
@@ -204,7 +208,7 @@ pub trait ConditionalStore: Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<IdRead, StoreFault>> + Send;
 
-    /// Statics of an entity's partition, and the rows of `requests`.
+    /// Statics of an entity's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
     fn read_entity(
         &self,
         key: EntityKey,
@@ -226,6 +230,14 @@ pub trait ConditionalStore: Send + Sync + 'static {
 
     /// Reads something cheap: is the store there?
     fn ping(&self) -> impl Future<Output = Result<(), StoreFault>> + Send;
+}
+
+/// What every store relies on in a read.
+///
+/// # Panics
+/// There are too many: the caller has a bug.
+fn assert_requests(requests: &[&str]) {
+    assert!(requests.len() <= MAX_REQUESTS, "a read asks for {MAX_REQUESTS} requests at most, not {}", requests.len());
 }
 
 /// What every store relies on in a write's rows.

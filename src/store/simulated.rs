@@ -10,7 +10,7 @@ mod random;
 use super::erasable::{ErasableStore, Redaction};
 use super::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, HistoryRow,
-    IdKey, IdRead, RefuseWrite, StoreFault,
+    IdKey, IdRead, RefuseWrite, StoreFault, assert_requests,
 };
 use crate::domain::Timestamp;
 use partition::{Partition, Row};
@@ -233,6 +233,7 @@ fn fault(operation: &'static str) -> StoreFault {
 
 impl ConditionalStore for Simulated {
     async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
+        assert_requests(requests);
         self.read("read_id", |tables, now| {
             let missing = tables.misses(consistency);
             let Some(partition) = tables.ids.get_mut(id) else { return IdRead::default() };
@@ -244,6 +245,7 @@ impl ConditionalStore for Simulated {
     }
 
     async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        assert_requests(requests);
         self.read("read_entity", |tables, now| {
             let missing = tables.misses(consistency);
             let Some(partition) = tables.entities.get_mut(&key) else { return EntityRead::default() };

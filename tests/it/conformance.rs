@@ -10,7 +10,7 @@ use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, HistoryRow, IdKey,
-    IdRead, LogRow, MAX_ROWS, RefuseWrite,
+    IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, RefuseWrite,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ checks! {
     a_decided_request_is_not_decided_again,
     a_request_about_no_entity_is_decided_in_its_absence_only,
     a_batch_applies_as_a_whole,
+    a_read_may_ask_for_as_many_requests_as_the_bound,
     a_batch_with_a_decided_request_applies_nothing,
     a_batch_may_be_as_large_as_the_bound,
     a_refusal_is_kept_beside_the_claim,
@@ -257,6 +258,20 @@ async fn a_batch_may_be_as_large_as_the_bound<S: ConditionalStore>(store: Arc<S>
     assert_eq!(store.apply(write).await.unwrap(), Applied::No);
     assert_eq!(version(&*store, key).await, Some(last));
     assert_eq!(store.history(key).await.unwrap().len(), MAX_ROWS);
+}
+
+async fn a_read_may_ask_for_as_many_requests_as_the_bound<S: ConditionalStore>(store: Arc<S>) {
+    let (key, id) = (any_entity(), any_id());
+    create(&*store, key).await;
+    let names: Vec<_> = (0..MAX_REQUESTS).map(|n| format!("r{n}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let rows: Vec<_> = names.iter().map(|name| row(name, None, LONG)).collect();
+    assert_eq!(store.apply(ApplyWrite { key, read: Some(1), after: None, rows: rows.clone() }).await.unwrap(), Applied::Yes);
+    assert_eq!(store.refuse(RefuseWrite { id: id.clone(), read: None, refused: NOW, rows }).await.unwrap(), Applied::Yes);
+    for consistency in [Quorum, Serial] {
+        assert_eq!(store.read_entity(key, &names, consistency).await.unwrap().outcomes.len(), MAX_REQUESTS);
+        assert_eq!(store.read_id(&id, &names, consistency).await.unwrap().outcomes.len(), MAX_REQUESTS);
+    }
 }
 
 async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) {

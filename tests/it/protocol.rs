@@ -95,6 +95,7 @@ checks! {
     folding:
         a_run_takes_one_write,
         a_run_of_the_largest_commands_is_decided,
+        a_run_may_be_longer_than_a_read,
         what_one_write_has_no_room_for_goes_into_the_next,
         what_is_behind_a_rename_is_folded,
         a_duplicate_in_a_run_sees_the_first_ones_outcome,

@@ -19,7 +19,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use registry::SecuredRegistry;
 use serde_json::{Value as Json, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What all secrets have in common, so that it can be looked for.
@@ -51,7 +51,9 @@ fn a_locked_installation_works_with_the_documented_rights_alone_and_check_names_
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     place.set_up_by_the_administrator();
     place.import(&customer);
+    let backlog = place.a_backlog_for_one_entity_is_written();
     let processor = place.run(&PROCESSOR, "slot-0");
+    place.the_backlog_is_worked_off(&backlog);
     place.commands_are_answered(&customer, "1");
     place.others_see_what_they_may(&customer);
     place.the_operator_sends_dead_letters_again_and_publishes_snapshots(&customer);
@@ -182,6 +184,33 @@ impl Place {
         processor
     }
 
+    /// So many commands, with nobody there to answer them, that the first read asks for more of them than the database takes in
+    /// one list, if it asks for all.
+    fn a_backlog_for_one_entity_is_written(&self) -> PathBuf {
+        let customer = Entity::new(Kind::Customer, "ACTIVE");
+        self.import(&customer);
+        let command = |n: usize| {
+            let (request_id, name) = (format!("backlog-{n}"), format!("name {n}"));
+            json!({
+                "useCase": "updateCustomerCustomName",
+                "requestId": request_id,
+                "customer": {"externalId": customer.external_id},
+                "customName": name,
+            })
+        };
+        let commands: Vec<_> = (0..300).map(command).collect();
+        let backlog = self.file("backlog.jsonl", json_lines(&commands));
+        let sent = self.cli(&CRM, "send", &["--file", &backlog.display().to_string(), "--timeout", "1s"], &[]);
+        sent.exits(1);
+        backlog
+    }
+
+    /// What is sent once more is answered behind it.
+    fn the_backlog_is_worked_off(&self, backlog: &Path) {
+        let sent = self.cli(&CRM, "send", &["--file", &backlog.display().to_string(), "--json"], &[]).succeeded();
+        assert_eq!(sent.stdout.lines().count(), 300, "{sent}");
+    }
+
     fn commands_are_answered(&self, customer: &Entity, value: &str) {
         let args = ["updateCustomerCustomName", "--ref-id", &customer.ref_id, "--value", value, "--json"];
         let sent = self.cli(&CRM, "send", &args, &[]).succeeded();
@@ -193,7 +222,7 @@ impl Place {
     fn others_see_what_they_may(&self, customer: &Entity) {
         let shown = self.cli(&SHOW, "show", &["customer", &customer.external_id], &[]).succeeded();
         assert!(shown.stdout.contains(&customer.ref_id), "{shown}");
-        let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning", "--limit", "1"], &[]).succeeded();
+        let seen = self.cli(&DWH, "watch", &["transactions", "--from-beginning"], &[]).succeeded();
         assert!(seen.stdout.contains(&customer.ref_id) && !seen.stderr.contains("WARN"), "{seen}");
     }
 

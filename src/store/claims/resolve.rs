@@ -8,9 +8,12 @@ use super::fold::Request;
 use super::past::{previous_owners, was_current};
 use super::{Claims, Target};
 use crate::store::outcome::Outcome;
-use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, StoreFault};
+use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, MAX_REQUESTS, StoreFault};
 use std::collections::HashMap;
 use uuid::Uuid;
+
+/// How many requests can be asked for at once: beside them the claimant's row is read.
+const MAX_ASKED: usize = MAX_REQUESTS - 1;
 
 /// What the next round may build on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,10 +150,16 @@ impl Known {
 }
 
 impl<S: ConditionalStore> Claims<S> {
-    /// What is behind `target`. None: a pending claim was met and completed, or somebody else did; look again.
+    /// What is behind `target`, and for how many of `requests`, from the first on, that was found out: all if it is remembered,
+    /// else as many as one read may ask for. None: a pending claim was met and completed, or somebody else did; look again.
     ///
     /// What reads is boxed: a command that is decided from the cache has no need of all that room.
-    pub(super) async fn see(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Option<Sight>, StoreFault> {
+    pub(super) async fn see(
+        &self,
+        target: &Target,
+        requests: &[&str],
+        trust: Trust,
+    ) -> Result<Option<(Sight, usize)>, StoreFault> {
         let mut _reading = None;
         if trust == Trust::Cache {
             let mut remembered = self.cache.entity(target);
@@ -161,18 +170,20 @@ impl<S: ConditionalStore> Claims<S> {
                 remembered = self.cache.entity(target);
             }
             if let Some(entity) = remembered {
-                return Ok(Some(Sight { known: Known::default(), holder: Holder::Entity(entity) }));
+                return Ok(Some((Sight { known: Known::default(), holder: Holder::Entity(entity) }, requests.len())));
             }
         }
+        let requests = &requests[..requests.len().min(MAX_ASKED)];
         if trust != Trust::Serial
             && let Some(sight) = Box::pin(self.glance(target, requests)).await?
         {
-            return Ok(Some(sight));
+            return Ok(Some((sight, requests.len())));
         }
-        match target {
-            Target::Id(id) => Box::pin(self.resolve(id, requests)).await,
-            Target::Entity(key) => Box::pin(self.look_up(*key, requests, Consistency::Serial)).await.map(Some),
-        }
+        let sight = match target {
+            Target::Id(id) => Box::pin(self.resolve(id, requests)).await?,
+            Target::Entity(key) => Some(Box::pin(self.look_up(*key, requests, Consistency::Serial)).await?),
+        };
+        Ok(sight.map(|sight| (sight, requests.len())))
     }
 
     /// With plain reads; None if they don't suffice.

@@ -19,7 +19,7 @@ pub use options::{CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
-    LogRow, RefuseWrite, StoreFault, assert_rows,
+    LogRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use futures::{StreamExt, TryStreamExt};
 use redact::Redacting;
@@ -210,10 +210,12 @@ impl CqlStore {
 
 impl ConditionalStore for CqlStore {
     async fn read_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StoreFault> {
+        assert_requests(requests);
         self.select_id(id, requests, consistency).await.map_err(fault_of("read_id"))
     }
 
     async fn read_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        assert_requests(requests);
         self.select_entity(key, requests, consistency).await.map_err(fault_of("read_entity"))
     }
 

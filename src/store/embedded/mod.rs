@@ -13,7 +13,7 @@ use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
-    RefuseWrite, StoreFault, assert_rows,
+    RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
@@ -130,10 +130,12 @@ impl Drop for EmbeddedStore {
 
 impl ConditionalStore for EmbeddedStore {
     async fn read_id(&self, id: &IdKey, requests: &[&str], _consistency: Consistency) -> Result<IdRead, StoreFault> {
+        assert_requests(requests);
         self.read_id_now(id, requests).map_err(fault_of("read_id"))
     }
 
     async fn read_entity(&self, key: EntityKey, requests: &[&str], _consistency: Consistency) -> Result<EntityRead, StoreFault> {
+        assert_requests(requests);
         self.read_entity_now(key, requests).map_err(fault_of("read_entity"))
     }
 

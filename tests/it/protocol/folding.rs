@@ -13,12 +13,35 @@ use crm_processor::store::outcome::Answer;
 
 pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
+    let process = w.process();
+    let first = process.decide(&[w.name("first", w.by_id("c"), "first")]).await.expect("no faults");
+    assert_eq!(published(&first[0]).entity.version, 2);
     let run: Vec<_> = (0..256).map(|n| w.name(&format!("r{n}"), w.by_id("c"), &format!("name {n}"))).collect();
     assert_eq!(run.len(), MAX_RUN);
-    let (decided, [_, writes]) = w.counted(w.process().decide(&run)).await;
+    let (decided, counts) = w.counted(process.decide(&run)).await;
     let versions: Vec<_> = decided.expect("no faults").iter().map(|d| published(d).entity.version).collect();
-    assert_eq!((versions, writes), ((2..258).collect(), 1));
-    assert_eq!(w.version(Customer, "c").await, 257);
+    assert_eq!((versions, counts), ((3..259).collect(), [0, 1]), "it is remembered, so nothing is read");
+    assert_eq!(w.version(Customer, "c").await, 258);
+}
+
+/// More commands than one read may ask for, about an entity that is not remembered; then all of them once more, in processes that
+/// remember it and in such that don't.
+pub async fn a_run_may_be_longer_than_a_read<S: ConditionalStore>(w: &World<S>) {
+    w.customer("c").await;
+    for (prefix, reference) in ["c", "nobody"].into_iter().flat_map(|who| [("i", w.by_id(who)), ("r", w.by_ref(who))]) {
+        let name = |n| w.name(&format!("{prefix}{n}"), reference.clone(), &format!("name {prefix}{n}"));
+        let run: Vec<_> = (0..MAX_RUN).map(name).collect();
+        let process = w.process();
+        let first = process.decide(&run).await.expect("no faults");
+        let redelivered = w.process().decide(&run).await.expect("no faults");
+        assert_eq!(redelivered, first, "{reference:?}: decided by the same records");
+        let again: Vec<_> = run.iter().map(|submission| w.again(submission)).collect();
+        for process in [process, w.process()] {
+            let decided = process.decide(&again).await.expect("no faults");
+            decided.iter().zip(&first).for_each(|(decided, first)| assert_replay(decided, first));
+        }
+    }
+    assert_eq!(w.version(Customer, "c").await, 1 + 2 * i64::try_from(MAX_RUN).expect("few"));
 }
 
 /// Four of these rows have 120 KiB and more, five do not fit.

@@ -15,7 +15,7 @@ use crm_processor::domain::entity::Entity;
 use crm_processor::store::claims::{Decided, MAX_RUN, Submission};
 use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
-use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey};
+use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey, MAX_REQUESTS};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -144,14 +144,14 @@ impl Stage {
         };
         for (entity_type, name) in ENTITIES {
             let key = EntityKey { entity_type, ref_id: self.world.ref_id(name) };
-            let read = complete(self.store.read_entity(key, &requests, Consistency::Serial)).expect("no faults");
-            add(format!("of {entity_type} {name}"), read.outcomes);
-            entities.push(read.statics.map(|statics| (statics.entity, statics.epoch)));
+            let read = |some: &[&str]| complete(self.store.read_entity(key, some, Consistency::Serial)).expect("no faults");
+            requests.chunks(MAX_REQUESTS).for_each(|some| add(format!("of {entity_type} {name}"), read(some).outcomes));
+            entities.push(read(&[]).statics.map(|statics| (statics.entity, statics.epoch)));
         }
         for (entity_type, name) in IDS.iter().flat_map(|(entity_type, names)| names.iter().map(|name| (*entity_type, *name))) {
             let id = IdKey { entity_type, external_id: self.world.id(name) };
-            let read = complete(self.store.read_id(&id, &requests, Consistency::Serial)).expect("no faults");
-            add(format!("under {entity_type} id {name}"), read.outcomes);
+            let read = |some: &[&str]| complete(self.store.read_id(&id, some, Consistency::Serial)).expect("no faults");
+            requests.chunks(MAX_REQUESTS).for_each(|some| add(format!("under {entity_type} id {name}"), read(some).outcomes));
         }
         (entities, stored)
     }

@@ -43,10 +43,12 @@ impl OwnServer {
         })
     }
 
-    /// A Cassandra with TLS for clients, passwords and its own authorizer. What it knows of roles it looks up each time.
+    /// A Cassandra with TLS for clients, passwords and its own authorizer. What it knows of roles it looks up each time. Longer
+    /// lists than ScyllaDB takes by default (`max_clustering_key_restrictions_per_query`) it refuses, too: to everybody who has
+    /// logged in and is no superuser.
     pub fn secured_cassandra(key_store: &Path, password: &str) -> Option<Self> {
         let settings = format!(
-            "commitlog_sync: batch\n\
+            "commitlog_sync: batch\nin_select_cartesian_product_fail_threshold: 100\n\
              authenticator: PasswordAuthenticator\nauthorizer: CassandraAuthorizer\nrole_manager: CassandraRoleManager\n\
              permissions_validity: 0ms\nroles_validity: 0ms\ncredentials_validity: 0ms\n\
              client_encryption_options:\n  enabled: true\n  optional: false\n  store_type: PKCS12\n  keystore: {}\n  \
