@@ -39,7 +39,7 @@ pub struct Limits {
     /// Records between intake and commit; at the bound nothing more is taken in.
     pub max_queued: usize,
     /// Commands waiting in one lane; at the bound its partition is paused, so that one key can't take all the room. At half
-    /// of it the partition goes on: what is left, two runs, lasts until records come again, some 10 ms later.
+    /// of it the partition goes on: what is left, a run, lasts until records come again, some ms later.
     pub max_lane: usize,
     /// Commands decided together, by as few conditional writes as they can be; see `store::claims::MAX_RUN`.
     pub max_run: usize,
@@ -55,7 +55,7 @@ impl Default for Limits {
             max_in_flight: 256,
             max_queued: 2_048,
             max_lane: 1_024,
-            max_run: 256,
+            max_run: 512,
             max_transaction_records: 1_000,
             max_transaction_bytes: 8 << 20,
         }

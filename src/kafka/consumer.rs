@@ -85,7 +85,7 @@ pub const BATCHES: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(100);
 /// While some partition is paused, orders to resume it are looked for this often; and at the end, whether it is closed.
-const POLL_PAUSED: Duration = Duration::from_millis(10);
+const POLL_PAUSED: Duration = Duration::from_millis(2);
 /// How long one attempt to learn what was committed may take.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts: an earlier transaction may have to be ended first.

@@ -31,7 +31,7 @@ pub const FIRST_ROW: &str = "";
 /// statements, each with its conditions to check: beyond a hundred a row more saves the store hardly anything. But between the
 /// writes of a hot key it has nothing to do, and fewer writes leave fewer gaps. (That the servers refuse batches over
 /// `batch_size_fail_threshold`, and warn of smaller ones, is said of several partitions only.)
-pub const MAX_ROWS: usize = 256;
+pub const MAX_ROWS: usize = 512;
 
 /// How many requests one read may ask for: with [`FIRST_ROW`] these are as many keys of rows as ScyllaDB takes in one list,
 /// unless its `max_clustering_key_restrictions_per_query` was raised. (Cassandra takes any number.)

@@ -11,7 +11,7 @@ use super::place::Round;
 use super::table::{Line, mib};
 
 /// Rows in a write that `bench ceiling hot` tries.
-const HOT_ROWS: [usize; 5] = [1, 16, 64, 128, 256];
+const HOT_ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
 /// How long the parts are measured alone at a rate.
 const ALONE_SECONDS: f64 = 10.0;
 

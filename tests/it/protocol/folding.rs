@@ -16,12 +16,12 @@ pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     let process = w.process();
     let first = process.decide(&[w.name("first", w.by_id("c"), "first")]).await.expect("no faults");
     assert_eq!(published(&first[0]).entity.version, 2);
-    let run: Vec<_> = (0..256).map(|n| w.name(&format!("r{n}"), w.by_id("c"), &format!("name {n}"))).collect();
+    let run: Vec<_> = (0..512).map(|n| w.name(&format!("r{n}"), w.by_id("c"), &format!("name {n}"))).collect();
     assert_eq!(run.len(), MAX_RUN);
     let (decided, counts) = w.counted(process.decide(&run)).await;
     let versions: Vec<_> = decided.expect("no faults").iter().map(|d| published(d).entity.version).collect();
-    assert_eq!((versions, counts), ((3..259).collect(), [0, 1]), "it is remembered, so nothing is read");
-    assert_eq!(w.version(Customer, "c").await, 258);
+    assert_eq!((versions, counts), ((3..515).collect(), [0, 1]), "it is remembered, so nothing is read");
+    assert_eq!(w.version(Customer, "c").await, 514);
 }
 
 /// More commands than one read may ask for, about an entity that is not remembered; then all of them once more, in processes that
