@@ -186,5 +186,5 @@ impl Found {
 
 fn decode(request_id: &str, blob: &[u8]) -> Result<Outcome, StoreFault> {
     let named = |fault: StoreFault| StoreFault { cause: format!("the row of request {request_id:?}: {}", fault.cause), ..fault };
-    Outcome::decode(blob).map_err(named)
+    Outcome::decode(request_id, blob).map_err(named)
 }

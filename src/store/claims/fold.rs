@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 /// What the rows of one write may take, in bytes, unless it is a single row. Each replica keeps the write as one cell of its
 /// Paxos state before it applies it: 128 KiB is far below the 1 MiB from which on ScyllaDB reports a cell as large, and
-/// holds [`MAX_ROWS`] rows of usual size (200 to 300 bytes). The largest rows, with every text at its bound, have about 12 KiB.
+/// holds [`MAX_ROWS`] rows of usual size (150 to 250 bytes). The largest rows, with every text at its bound, have about 12 KiB.
 const MAX_BYTES: usize = 128 << 10;
 
 /// What was decided of the head of a run, and what must be applied before it is final.

@@ -64,7 +64,7 @@ pub(super) fn was_current(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Resu
     if claim.claimed_by == FIRST_ROW {
         return Ok(ImportOutcome::decode(blob)?.external_id == id.external_id);
     }
-    let outcome = Outcome::decode(blob)?;
+    let outcome = Outcome::decode(&claim.claimed_by, blob)?;
     Ok(match outcome.answer {
         Answer::Changed(transaction) => {
             transaction.entity.external_id == id.external_id && outcome.epoch.is_none_or(|before| before + 1 == claim.epoch)

@@ -130,7 +130,7 @@ impl Known {
     fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
         for (request, blob) in rows {
             if requests.contains(&request.as_str()) {
-                let outcome = Outcome::decode(&blob)?;
+                let outcome = Outcome::decode(&request, &blob)?;
                 if outcome.epoch.is_none_or(|epoch| epoch <= until) {
                     // There is rarely more than one.
                     self.0.entry(request).or_insert_with(|| Vec::with_capacity(1)).push(outcome);

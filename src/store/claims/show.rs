@@ -65,7 +65,7 @@ impl<S: ConditionalStore> Claims<S> {
 }
 
 fn entry(row: &HistoryRow) -> Result<HistoryEntry, StoreFault> {
-    match Outcome::decode(&row.outcome)?.answer {
+    match Outcome::decode(&row.request_id, &row.outcome)?.answer {
         Answer::Changed(t) => Ok(HistoryEntry {
             version: row.changed_to,
             occurred_at: t.occurred_at,

@@ -41,9 +41,7 @@ impl CqlFill {
         Ok(Self { session, claim, create })
     }
 
-    /// The values are those of a conditional write: what the condition compares comes last, and is not used here.
-    async fn insert(&self, statement: &PreparedStatement, mut values: Values) -> Result<Applied, StoreFault> {
-        values.pop();
+    async fn insert(&self, statement: &PreparedStatement, values: Values) -> Result<Applied, StoreFault> {
         let inserted = self.session.execute_unpaged(statement, values).await;
         inserted.map(|_| Applied::Yes).map_err(described).map_err(fault_of("fill"))
     }
@@ -59,13 +57,16 @@ impl ConditionalStore for CqlFill {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        self.insert(&self.claim, rows::claim_values(&write.id, write.claim, write.replaces)).await
+        let mut values = rows::claim_values(&write.id, write.claim, write.replaces);
+        // What the condition compares comes last: here is none.
+        values.pop();
+        self.insert(&self.claim, values).await
     }
 
-    async fn apply(&self, ApplyWrite { key, read, after, rows }: ApplyWrite) -> Result<Applied, StoreFault> {
+    async fn apply(&self, ApplyWrite { key, after, rows, .. }: ApplyWrite) -> Result<Applied, StoreFault> {
         let (Some(after), Ok([row])) = (after, <[_; 1]>::try_from(rows)) else { return Err(not_a_fill()) };
         let mut values = rows::statics_values(&after);
-        rows::extend_by_row(&mut values, key, read, row);
+        rows::extend_by_row(&mut values, key, row);
         self.insert(&self.create, values).await
     }
 

@@ -172,26 +172,29 @@ impl CqlStore {
     }
 
     fn apply_writes(&self, ApplyWrite { key, read, after, mut rows }: ApplyWrite) -> Vec<(&PreparedStatement, Values)> {
+        let Statements { change, statics, row, more, .. } = &self.statements;
         let mut writes = Vec::with_capacity(rows.len() + 1);
         if let Some(after) = after {
             let mut values = rows::statics_values(&after);
             // The statics travel with a row that stays: a TTL would take them with it.
             if let Some(carrier) = rows.iter().position(|row| row.ttl.is_none()) {
-                rows::extend_by_row(&mut values, key, read, rows.remove(carrier));
-                writes.push((&self.statements.change, values));
+                rows::extend_by_row(&mut values, key, rows.remove(carrier));
+                writes.push((change, values));
             } else {
                 values.extend(rows::entity_key_values(key));
-                values.push(read.map(CqlValue::BigInt));
-                writes.push((&self.statements.statics, values));
+                writes.push((statics, values));
             }
         }
-        let row_write = |row: LogRow| {
+        for log_row in rows {
             let mut values = Vec::with_capacity(7);
-            values.push(Some(rows::ttl_value(row.ttl)));
-            rows::extend_by_row(&mut values, key, read, row);
-            (&self.statements.row, values)
-        };
-        writes.extend(rows.into_iter().map(row_write));
+            values.push(Some(rows::ttl_value(log_row.ttl)));
+            rows::extend_by_row(&mut values, key, log_row);
+            writes.push((if writes.is_empty() { row } else { more }, values));
+        }
+        // The first one's condition on the version stands for all: they happen together or not at all.
+        if let Some((_, values)) = writes.first_mut() {
+            values.push(read.map(CqlValue::BigInt));
+        }
         writes
     }
 

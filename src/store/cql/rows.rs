@@ -174,11 +174,11 @@ pub(super) fn entity_key_values(key: EntityKey) -> [Option<CqlValue>; 2] {
     [Some(text(key.entity_type.name())), Some(CqlValue::Uuid(key.ref_id))]
 }
 
-/// Adds what the statements `change` and `row` end with.
-pub(super) fn extend_by_row(values: &mut Values, key: EntityKey, read: Option<i64>, row: LogRow) {
+/// Adds what the statements `change`, `row` and `more` have in common, in this order.
+pub(super) fn extend_by_row(values: &mut Values, key: EntityKey, row: LogRow) {
     values.extend([row.changed_to.map(CqlValue::BigInt), Some(CqlValue::Blob(row.outcome))]);
     values.extend(entity_key_values(key));
-    values.extend([Some(CqlValue::Text(row.request_id)), read.map(CqlValue::BigInt)]);
+    values.push(Some(CqlValue::Text(row.request_id)));
 }
 
 /// The static columns of `entity`, in the order of the statements.

@@ -34,6 +34,8 @@ pub(super) struct Statements {
     pub(super) statics: PreparedStatement,
     /// A row alone; with TTL 0 it stays.
     pub(super) row: PreparedStatement,
+    /// A row beside another of the same batch, whose condition stands for the version.
+    pub(super) more: PreparedStatement,
 }
 
 impl Statements {
@@ -43,6 +45,8 @@ impl Statements {
         let entity = "entity_type = ? AND ref_id = ?";
         let values = "external_id = ?, epoch = ?, generation = ?, version = ?, state = ?, custom_name = ?, segment = ?, \
                       segment_valid_from = ?, parent = ?";
+        let row =
+            format!("UPDATE {keyspace}.entity USING TTL ? SET changed_to = ?, outcome = ? WHERE {entity} AND request_id = ?");
         let serial = options.serial_consistency.of_reads();
         let prepare = async |text: String| prepare(session, keyspace, text).await;
         let mut log =
@@ -85,11 +89,8 @@ impl Statements {
             ))
             .await?,
             statics: prepare(format!("UPDATE {keyspace}.entity SET {values} WHERE {entity} IF version = ?")).await?,
-            row: prepare(format!(
-                "UPDATE {keyspace}.entity USING TTL ? SET changed_to = ?, outcome = ? WHERE {entity} AND request_id = ? \
-                 IF version = ? AND outcome = null"
-            ))
-            .await?,
+            row: prepare(format!("{row} IF version = ? AND outcome = null")).await?,
+            more: prepare(format!("{row} IF outcome = null")).await?,
         })
     }
 }

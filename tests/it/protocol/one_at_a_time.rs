@@ -139,7 +139,7 @@ impl Stage {
         let mut entities = Vec::new();
         let mut add = |place: String, rows: Vec<(String, Vec<u8>)>| {
             for (request, blob) in rows {
-                stored.insert(format!("{request} {place}"), Outcome::decode(&blob).expect("an outcome"));
+                stored.insert(format!("{request} {place}"), Outcome::decode(&request, &blob).expect("an outcome"));
             }
         };
         for (entity_type, name) in ENTITIES {

@@ -163,7 +163,7 @@ impl Seen {
             let versions: Vec<i64> = history.iter().map(|row| row.changed_to).collect();
             assert_eq!(versions, (2..=entity.version).collect::<Vec<_>>(), "the versions of {name} have no gaps");
             for row in history {
-                let Outcome { record, answer, .. } = Outcome::decode(&row.outcome).expect("an outcome");
+                let Outcome { record, answer, .. } = Outcome::decode(&row.request_id, &row.outcome).expect("an outcome");
                 let Answer::Changed(transaction) = answer else { panic!("no change: {answer:?}") };
                 assert_eq!(transaction.previous_version + 1, transaction.entity.version, "{transaction:?}");
                 changes.push((Position { partition: record.partition, offset: record.offset }, transaction));

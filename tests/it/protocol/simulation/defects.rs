@@ -195,7 +195,7 @@ impl ErasableStore for Defective {
     }
 
     async fn redact(&self, mut redaction: Redaction) -> Result<Applied, StoreFault> {
-        let mut outcome = Outcome::decode(&redaction.outcome)?;
+        let mut outcome = Outcome::decode(&redaction.request_id, &redaction.outcome)?;
         match self.defect {
             Some(Defect::ErasedFingerprint) => outcome.fingerprint = Uuid::nil(),
             Some(Defect::ErasedRecord) => outcome.record.offset += 1_000_000,

@@ -26,7 +26,8 @@ pub async fn check(s: &Simulation) {
         answers.values().map(|(s, _)| s.command.request_id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let mut decoded = |rows: Vec<(String, Vec<u8>)>| {
         for (request, blob) in rows {
-            outcomes.entry(request).or_default().push(Outcome::decode(&blob).expect("an outcome"));
+            let outcome = Outcome::decode(&request, &blob).expect("an outcome");
+            outcomes.entry(request).or_default().push(outcome);
         }
     };
     for (entity_type, name) in ENTITIES {
@@ -56,7 +57,7 @@ async fn check_entity(s: &Simulation, key: EntityKey, statics: EntityStatics) ->
     let operations = s.store.read_entity(key, &OPERATIONS, Consistency::Serial).await.expect("no faults").outcomes.len();
     let mut changes = Vec::new();
     for row in s.store.history(key).await.expect("no faults") {
-        let outcome = Outcome::decode(&row.outcome).expect("an outcome");
+        let outcome = Outcome::decode(&row.request_id, &row.outcome).expect("an outcome");
         let Answer::Changed(transaction) = outcome.answer.clone() else { panic!("no change: {outcome:?}") };
         assert_eq!((transaction.previous_version + 1, transaction.entity.version), (row.changed_to, row.changed_to));
         changes.push((row, outcome, (*transaction).clone()));
