@@ -27,6 +27,7 @@ const IN_FLIGHT: usize = 256;
 /// The same with the embedded store. A write to it waits for its file to be synced, together with those that come meanwhile: with
 /// twice as many the cores have more to do until then (an eighth more commands, 8 MiB more memory).
 const IN_FLIGHT_EMBEDDED: usize = 512;
+
 /// About 150,000 entities with their claims: enough for the hot ones of an hour, and a third of what a process may take in all.
 const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 

@@ -232,8 +232,8 @@ impl<S: ConditionalStore> Claims<S> {
         let first = open[0].borrow();
         let target = Target::of(&first.command);
         let requests: Vec<&str> = open.iter().map(|s| s.borrow().command.request_id.as_str()).collect();
-        let Some((sight, seen)) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
-        let Fold { decided, rows, after, .. } = Fold::of(&open[..seen], &target, &sight, self.now(), &self.retention);
+        let Some((sight, asked)) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
+        let Fold { decided, rows, after, .. } = Fold::of(&open[..asked], &target, &sight, self.now(), &self.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             let renamed = match trust {
                 Trust::Cache => Box::pin(self.rename_to_unclaimed(first, seen)).await?,
