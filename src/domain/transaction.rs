@@ -18,7 +18,7 @@ pub struct Change {
 }
 
 /// A change that was applied, with the entity after it; or, with no changes, what a command found already so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     /// The use case that changed the entity.
     pub use_case: UseCaseName,

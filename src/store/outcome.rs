@@ -349,6 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
+        for (use_case, field, new) in [
+            (UseCaseName::UpdateAccountExternalId, "externalId", "a-2"),
+            (UseCaseName::UpdateSubscriberExternalId, "externalId", "a-2"),
+            (UseCaseName::UpdateCustomerCustomName, "customName", "Ann"),
+            (UseCaseName::UpdateCustomerSegment, "customerSegment", "GOLD"),
+        ] {
+            for old in [None, Some("before".to_owned())] {
+                let custom_name = Some(CustomName::parse("Ann").unwrap());
+                let segment = Some(SegmentCode::parse("GOLD").unwrap());
+                let entity = Entity { entity_type: use_case.entity_type(), custom_name, segment, ..entity() };
+                let changes = vec![Change { field: field.into(), old, new: Some(new.into()) }];
+                let answer = Answer::Changed(Transaction { use_case, changes, entity, ..transaction() }.into());
+                let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer };
+                assert_eq!(Outcome::decode("r-1", &outcome.encode()).unwrap(), outcome);
+            }
+        }
+    }
+
+    #[test]
     fn every_claim_comes_back_as_it_was_stored() {
         let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
         let rename = StoredClaim { cause: ClaimBlob::Command(command()), held };
