@@ -39,7 +39,7 @@ impl Bench {
     /// What the store alone does of a case.
     pub(super) async fn ceiling(&mut self, base: &Round, case: Case, rows: usize) -> anyhow::Result<Measured> {
         let load = ceiling::Load { case, rows, ..self.load(base) };
-        let steps = case.steps(load.commands, load.entities);
+        let steps = [load.touch(), case.steps(load.commands, load.entities)].concat();
         let spinner = spinner(&format!("{}: the store alone", case.name()));
         let measured = Part::Ceiling(load).run(base).await?;
         spinner.finish_and_clear();

@@ -1,6 +1,7 @@
 //! What the store alone can do: the conditional writes of a case, by the same driver, with as many at once, and nothing
 //! else. No Kafka, no decisions, no encoding; outcomes of the same size, made beforehand. For a cold cache the reads
-//! that find the entity come before its first write. Runs in a process of its own, as the processor does.
+//! that find the entity come before its first write; for a warm one each entity is written to once just before, uncounted, as
+//! by the processor. Runs in a process of its own, as the processor does.
 //!
 //! | case | writes |
 //! |---|---|
@@ -16,7 +17,7 @@
 use super::cases::{Case, Kind, Step};
 use super::fleet;
 use super::latency::Latency;
-use super::part::Measured;
+use super::part::{Measured, Stopwatch};
 use super::{samples, writes};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
@@ -56,6 +57,21 @@ pub struct Load {
     pub rows: usize,
 }
 
+impl Load {
+    /// The writes just before the measured ones: for a warm cache the processor makes the same. A store flushes and compacts
+    /// them later, and either has that beside what is measured.
+    pub fn touch(&self) -> Vec<Step> {
+        if self.cold { Vec::new() } else { self.case.touch(self.commands, self.entities) }
+    }
+}
+
+/// Which writes of a load; their requests are different.
+#[derive(Clone, Copy)]
+enum Pass {
+    WarmUp,
+    Measured,
+}
+
 /// An entity; None while a cold cache does not know it.
 struct Slot {
     key: EntityKey,
@@ -79,10 +95,14 @@ pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
     let needs = load.case.needs(load.commands, load.entities);
     let customers = slots(&store, EntityType::Customer, needs.customers, load.cold).await?;
     let accounts = slots(&store, EntityType::Account, needs.accounts, load.cold).await?;
-    let steps = load.case.steps(load.commands, load.entities);
+    let Load { case, commands, entities, .. } = load;
+    let touch = load.touch();
     let outcome = samples::outcome();
-    let ceiling = Ceiling { store, load, outcome, customers, accounts, writes: AtomicUsize::new(0) };
-    if ceiling.load.case == Case::Hot { ceiling.hot().await } else { Arc::new(ceiling).many(steps).await }
+    let ceiling = Arc::new(Ceiling { store, load, outcome, customers, accounts, writes: AtomicUsize::new(0) });
+    if !touch.is_empty() {
+        ceiling.clone().many(Pass::WarmUp, touch).await?;
+    }
+    if case == Case::Hot { ceiling.hot().await } else { ceiling.many(Pass::Measured, case.steps(commands, entities)).await }
 }
 
 /// One write after another, at a rate.
@@ -94,29 +114,29 @@ pub async fn measure_one(config: &Config, load: Load, per_second: f64) -> anyhow
     let load = Load { case: Case::Name, cold: false, ..load };
     let ceiling = Ceiling { store, outcome, customers, accounts: Vec::new(), writes: AtomicUsize::new(0), load };
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
-    let start = Instant::now();
+    let watch = Stopwatch::start()?;
     let mut taken = Vec::new();
     for step in Case::Name.steps(commands, ceiling.load.entities) {
         ticks.tick().await;
         let begin = Instant::now();
-        ceiling.step(step).await?;
+        ceiling.step(Pass::Measured, step).await?;
         taken.push(begin.elapsed());
     }
-    Ok(ceiling.measured(u64::from(commands), start.elapsed(), taken))
+    ceiling.measured(u64::from(commands), &watch, taken)
 }
 
 impl Ceiling {
-    async fn many(self: Arc<Self>, steps: Vec<Step>) -> anyhow::Result<Measured> {
+    async fn many(self: Arc<Self>, pass: Pass, steps: Vec<Step>) -> anyhow::Result<Measured> {
         let (commands, steps, next) = (steps.len() as u64, Arc::new(steps), Arc::new(AtomicUsize::new(0)));
         let mut workers = JoinSet::new();
-        let start = Instant::now();
+        let watch = Stopwatch::start()?;
         for _ in 0..self.load.in_flight {
             let (ceiling, steps, next) = (self.clone(), steps.clone(), next.clone());
             workers.spawn(async move {
                 let mut taken = Vec::new();
                 while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begin = Instant::now();
-                    ceiling.step(*step).await?;
+                    ceiling.step(pass, *step).await?;
                     taken.push(begin.elapsed());
                 }
                 anyhow::Ok(taken)
@@ -126,7 +146,7 @@ impl Ceiling {
         while let Some(worker) = workers.join_next().await {
             taken.extend(worker??);
         }
-        Ok(self.measured(commands, start.elapsed(), taken))
+        self.measured(commands, &watch, taken)
     }
 
     /// One customer, one write at a time.
@@ -139,7 +159,7 @@ impl Ceiling {
         let rows = self.load.rows;
         let writes = (self.load.commands as usize / rows).clamp(1, HOT_WRITES);
         let mut taken = Vec::new();
-        let start = Instant::now();
+        let watch = Stopwatch::start()?;
         for write in 0..writes {
             let begin = Instant::now();
             let requests = (0..rows).map(|row| format!("x-{}-{write}-{row}", self.load.pass)).collect();
@@ -148,11 +168,15 @@ impl Ceiling {
             statics = after;
             taken.push(begin.elapsed());
         }
-        Ok(self.measured((rows * writes) as u64, start.elapsed(), taken))
+        self.measured((rows * writes) as u64, &watch, taken)
     }
 
-    async fn step(&self, step: Step) -> anyhow::Result<()> {
-        let request = format!("x-{}-{}", self.load.pass, step.request);
+    async fn step(&self, pass: Pass, step: Step) -> anyhow::Result<()> {
+        let letter = match pass {
+            Pass::WarmUp => 'w',
+            Pass::Measured => 'x',
+        };
+        let request = format!("{letter}-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;
         let before = match slot.statics.take() {
@@ -214,9 +238,10 @@ impl Ceiling {
         write.await
     }
 
-    fn measured(&self, commands: u64, took: Duration, taken: Vec<Duration>) -> Measured {
+    fn measured(&self, commands: u64, watch: &Stopwatch, taken: Vec<Duration>) -> anyhow::Result<Measured> {
+        let measured = watch.read()?;
         let writes = self.writes.swap(0, Ordering::Relaxed) as u64;
-        Measured { commands, seconds: took.as_secs_f64(), writes, latency: Latency::of(taken), ..Measured::default() }
+        Ok(Measured { commands, writes, latency: Latency::of(taken), ..measured })
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::latency::Latency;
 use super::load::wait_until;
-use super::part::Measured;
+use super::part::{Measured, Stopwatch};
 use super::samples;
 use crate::config::Config;
 use crate::kafka::publisher::{flush_step, to_headers};
@@ -49,7 +49,7 @@ pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
     copy.commit(&[copy.first()?])?;
     let mut waiting = vec![copy.first()?];
-    let start = Instant::now();
+    let watch = Stopwatch::start()?;
     let (mut copied, mut transactions, mut taken) = (0, 0, Vec::new());
     while copied < load.commands as usize {
         copy.take_what_is_there(&mut waiting, load.transaction_cap)?;
@@ -63,8 +63,7 @@ pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
         }
     }
     ensure!(copied == load.commands as usize, "{copied} records, not {}", load.commands);
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(Measured { commands: copied as u64, seconds, transactions, latency: Latency::of(taken), ..Measured::default() })
+    Ok(Measured { commands: copied as u64, transactions, latency: Latency::of(taken), ..watch.read()? })
 }
 
 /// One transaction after another, at a rate, each with the two records of one command, which is the same one each time.
@@ -73,8 +72,8 @@ pub fn measure_one(config: &Config, load: &Load, per_second: f64) -> anyhow::Res
     let record = vec![copy.first()?];
     copy.commit(&record)?;
     let (_stop, stopped) = sync_channel(0);
-    let start = Instant::now();
-    let mut due = start;
+    let watch = Stopwatch::start()?;
+    let mut due = watch.began();
     let mut taken = Vec::new();
     for _ in 0..load.commands {
         if !wait_until(due, &stopped) {
@@ -87,8 +86,8 @@ pub fn measure_one(config: &Config, load: &Load, per_second: f64) -> anyhow::Res
         // Keeps the membership of the group alive.
         drop(copy.consumer.poll(Duration::ZERO));
     }
-    let (transactions, seconds) = (taken.len() as u64, start.elapsed().as_secs_f64());
-    Ok(Measured { commands: transactions, seconds, transactions, latency: Latency::of(taken), ..Measured::default() })
+    let transactions = taken.len() as u64;
+    Ok(Measured { commands: transactions, transactions, latency: Latency::of(taken), ..watch.read()? })
 }
 
 impl<'a> Copy<'a> {

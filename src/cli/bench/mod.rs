@@ -44,10 +44,11 @@ All else is made for the run and removed after it, after Ctrl-C, too: topics, gr
 a schema registry in this process. It needs the rights to make and delete these. Run it where nothing else depends on the speed.
 
 Columns: "the store alone" is the ceiling: the same conditional writes without Kafka and without decisions, as many at once, in a process
-of its own before and after the case; with --cold with the reads that find the entity. "ratio" is commands/s by that. CPU and memory
-are those of the processor. Replies to a backlog are timed from when the processor begins with it, with --rate from when the command was
-due. copy: Kafka alone, records consumed and twice as many produced in transactions. one-lwt, one-transaction: these two alone, at
---rate. skewed, hot and duplicates can be above their ceiling: queued commands for one entity share a write.
+of its own before and after the case; with --cold with the reads that find the entity, with --warm after a write to each entity, as in the
+case itself. "ratio" is commands/s by that. CPU and memory are those of the processor. Replies to a backlog are timed from when the
+processor begins with it, with --rate from when the command was due. copy: Kafka alone, records consumed and twice as many produced in
+transactions. one-lwt, one-transaction: these two alone, at --rate. skewed, hot and duplicates can be above their ceiling: queued commands
+for one entity share a write.
 
 --embedded: librdkafka's mock of Kafka in this process and the embedded store in a folder. It measures the processor and this machine's
 disk (see --folder: a folder in memory syncs for nothing), not Kafka."#;

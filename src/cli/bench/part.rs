@@ -11,6 +11,7 @@ use crate::config::Config;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::process::{ExitCode, Stdio};
+use std::time::Instant;
 
 /// Measure one part; for `bench` itself
 #[derive(Debug, clap::Args)]
@@ -49,10 +50,35 @@ pub struct Measured {
     pub transactions: u64,
     /// Of each command, or transaction, from its own beginning.
     pub latency: Latency,
-    /// CPU time of the process, in seconds.
+    /// CPU time of the process meanwhile, in seconds.
     pub cpu_seconds: f64,
     /// The most memory that the process had.
     pub peak_kib: u64,
+}
+
+/// The clock of a part, and of what its process uses meanwhile. What is prepared before it runs costs nothing.
+pub struct Stopwatch {
+    start: Instant,
+    used: Usage,
+}
+
+impl Stopwatch {
+    /// Begins now.
+    pub fn start() -> anyhow::Result<Self> {
+        Ok(Self { used: Usage::of("self")?, start: Instant::now() })
+    }
+
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.start
+    }
+
+    /// What it took until now: seconds, CPU and memory of a measurement.
+    pub fn read(&self) -> anyhow::Result<Measured> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let Usage { cpu, peak_kib } = Usage::of("self")?;
+        Ok(Measured { seconds, cpu_seconds: cpu.saturating_sub(self.used.cpu).as_secs_f64(), peak_kib, ..Measured::default() })
+    }
 }
 
 impl Measured {
@@ -88,17 +114,14 @@ impl Part {
     }
 
     async fn measure(self, config: &Config) -> anyhow::Result<Measured> {
-        let before = Usage::of("self")?;
-        let measured = match self {
-            Self::Ceiling(load) => Box::pin(ceiling::measure(config, load)).await?,
-            Self::OneWrite(load, per_second) => Box::pin(ceiling::measure_one(config, load, per_second)).await?,
-            Self::Copy(load) => blocking(config, move |config| copy_loop::measure(config, &load)).await?,
+        match self {
+            Self::Ceiling(load) => Box::pin(ceiling::measure(config, load)).await,
+            Self::OneWrite(load, per_second) => Box::pin(ceiling::measure_one(config, load, per_second)).await,
+            Self::Copy(load) => blocking(config, move |config| copy_loop::measure(config, &load)).await,
             Self::OneTransaction(load, per_second) => {
-                blocking(config, move |config| copy_loop::measure_one(config, &load, per_second)).await?
+                blocking(config, move |config| copy_loop::measure_one(config, &load, per_second)).await
             }
-        };
-        let after = Usage::of("self")?;
-        Ok(Measured { cpu_seconds: after.cpu.saturating_sub(before.cpu).as_secs_f64(), peak_kib: after.peak_kib, ..measured })
+        }
     }
 
     fn name(&self) -> &'static str {
