@@ -99,6 +99,21 @@ fn the_ceiling_can_be_measured_by_itself() {
 }
 
 #[test]
+fn the_database_can_be_made_slower() {
+    let Some(shared) = shared() else { return };
+    let (prefix, config) = (prefix(), shared.config.display().to_string());
+    let how = ["--store-delay", "40ms", "--rate", "100", "--commands", "20", "--entities", "20", "--prefix", &prefix];
+    let finished = run_cli(&[&["bench", "name", "--config", &config], &how[..]].concat()).succeeded();
+    let lines = lines(&finished);
+    for (case, answers) in [("name", 2.0), ("one-lwt", 1.0)] {
+        // A cold command has a read, or several, before its write.
+        let p50 = &of(&lines, case)["reply_ms"]["p50"];
+        assert!(p50.as_f64().is_some_and(|p50| p50 >= 40.0 * answers), "{case}: {p50}");
+    }
+    assert_gone(&prefix);
+}
+
+#[test]
 fn embedded_needs_no_servers() {
     let how = ["--commands", "100", "--entities", "100", "--partitions", "2", "--runs", "2"];
     let finished = run_cli(&[&["bench", "--embedded", "name", "duplicates"], &how[..]].concat()).succeeded();

@@ -17,6 +17,7 @@ mod part;
 mod place;
 mod processor;
 mod samples;
+mod slow_store;
 mod table;
 mod writes;
 
@@ -30,6 +31,7 @@ use place::{Place, Wish};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const HELP: &str = r#"Examples:
   crm-processor bench --embedded                           all cases, with nothing installed
@@ -106,6 +108,9 @@ struct Options {
     /// Commands decided at once [default: as configured]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: Option<u32>,
+    /// Let each answer of the database come so much later, as 50ms. For a database of one node: a driver finds others by itself
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "embedded")]
+    store_delay: Option<Duration>,
     /// Processors that share the work
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     instances: u16,
@@ -181,6 +186,7 @@ impl Options {
             folder: self.folder.as_deref(),
             prefix: &self.prefix,
             partitions: self.partitions,
+            store_delay: self.store_delay,
             variables: in_flight.into_iter().collect(),
         }
     }

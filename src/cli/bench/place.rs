@@ -5,6 +5,7 @@
 //! cluster in this process (it forgets offsets and keeps 5 MiB a partition) and the store is the embedded one in a folder.
 
 use super::processor::Processor;
+use super::slow_store::SlowStore;
 use crate::cli::connect;
 use crate::cli::topics::{self, Cluster, Layout};
 use crate::config::{Backend, Config};
@@ -39,6 +40,8 @@ pub struct Wish<'a> {
     pub prefix: &'a str,
     /// Partitions of the command topic.
     pub partitions: i32,
+    /// How much later each answer of the database comes.
+    pub store_delay: Option<Duration>,
     /// Variables over the configuration.
     pub variables: Vec<(String, String)>,
 }
@@ -56,6 +59,7 @@ pub struct Place {
     store: Option<Config>,
     registry: EmbeddedRegistry,
     broker: Option<MockCluster<'static, DefaultProducerContext>>,
+    slow_store: Option<SlowStore>,
     // Last: others have files in it.
     folder: TempDir,
 }
@@ -108,8 +112,24 @@ impl Place {
         };
         set("STORE__PATH", &folder.path().join("store").display().to_string());
         let (processors, rounds) = (Vec::new(), Vec::new());
-        let partitions = wish.partitions;
-        Ok(Self { processors, file, text, variables, name, partitions, rounds, store: None, registry, broker, folder })
+        let (partitions, store, slow_store) = (wish.partitions, None, None);
+        let mut place =
+            Self { processors, file, text, variables, name, partitions, rounds, store, registry, broker, slow_store, folder };
+        if let Some(delay) = wish.store_delay {
+            place.slow_down_store(delay).await?;
+        }
+        Ok(place)
+    }
+
+    async fn slow_down_store(&mut self, delay: Duration) -> anyhow::Result<()> {
+        let Backend::Cql(cql) = self.config(&self.variables)?.store.backend else {
+            bail!("--store-delay is for a database, and store.kind is another one");
+        };
+        let database = cql.contact_points.first().context("store.contact_points names one at least")?;
+        let slow_store = SlowStore::before(database, delay).await?;
+        self.variables.insert("CRM__STORE__CONTACT_POINTS".into(), slow_store.address());
+        self.slow_store = Some(slow_store);
+        Ok(())
     }
 
     /// Makes the keyspace. What comes back has no topics of its own.
