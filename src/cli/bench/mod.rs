@@ -109,7 +109,7 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: Option<u32>,
     /// Let each answer of the database come so much later, as 50ms. For a database of one node: a driver finds others by itself
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "embedded")]
+    #[arg(long, value_name = "DURATION", value_parser = delay, conflicts_with = "embedded")]
     store_delay: Option<Duration>,
     /// Processors that share the work
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -134,6 +134,11 @@ struct Options {
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "is no number".to_owned())?;
     if (0.1..=1e6).contains(&rate) { Ok(rate) } else { Err("must be between 0.1 and 1000000".into()) }
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = humantime::parse_duration(text).map_err(|_| "is no duration such as 50ms".to_owned())?;
+    if delay <= Duration::from_secs(10) { Ok(delay) } else { Err("must be 10s at most".into()) }
 }
 
 /// Fit for topics as it is, and for keyspaces with `_` for `-`.

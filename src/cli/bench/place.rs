@@ -123,7 +123,7 @@ impl Place {
 
     async fn slow_down_store(&mut self, delay: Duration) -> anyhow::Result<()> {
         let Backend::Cql(cql) = self.config(&self.variables)?.store.backend else {
-            bail!("--store-delay is for a database, and store.kind is another one");
+            bail!("--store-delay is for a database, and store.kind is \"embedded\"");
         };
         let database = cql.contact_points.first().context("store.contact_points names one at least")?;
         let slow_store = SlowStore::before(database, delay).await?;
