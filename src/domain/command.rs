@@ -36,6 +36,9 @@ pub trait Case: Sized {
     /// The new value as text.
     fn value(&self) -> &str;
 
+    /// What `entity` has in the attribute that it changes, as text.
+    fn attribute(entity: &Entity) -> Option<&str>;
+
     /// What `entity` becomes; None if it is so already. Its version is raised by the caller.
     fn change(&self, entity: &Entity, now: Timestamp) -> Option<(Entity, Change)>;
 
@@ -65,6 +68,9 @@ macro_rules! use_cases {
             pub fn entity_type(self) -> EntityType { match self { $(Self::$case => $case::ENTITY_TYPE),+ } }
             /// The record's field with the new value.
             pub fn value_field(self) -> &'static str { match self { $(Self::$case => $case::VALUE_FIELD),+ } }
+
+            /// What `entity` has in the attribute that the use case changes, as text.
+            pub fn attribute(self, entity: &Entity) -> Option<&str> { match self { $(Self::$case => $case::attribute(entity)),+ } }
 
             fn validate(self, value: Option<&str>, rules: &Rules) -> Result<UseCase, Rejection> {
                 match self { $(Self::$case => $case::validate(value, rules).map(UseCase::$case)),+ }

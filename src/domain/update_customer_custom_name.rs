@@ -56,13 +56,17 @@ impl Case for UpdateCustomerCustomName {
         self.0.as_str()
     }
 
+    fn attribute(entity: &Entity) -> Option<&str> {
+        entity.custom_name.as_ref().map(CustomName::as_str)
+    }
+
     fn change(&self, entity: &Entity, _now: Timestamp) -> Option<(Entity, Change)> {
         if entity.custom_name.as_ref() == Some(&self.0) {
             return None;
         }
         let change = Change {
             field: Self::VALUE_FIELD.into(),
-            old: entity.custom_name.as_ref().map(|name| name.as_str().into()),
+            old: Self::attribute(entity).map(Into::into),
             new: Some(self.value().into()),
         };
         Some((Entity { custom_name: Some(self.0.clone()), ..entity.clone() }, change))

@@ -63,13 +63,17 @@ impl Case for UpdateCustomerSegment {
         self.0.as_str()
     }
 
+    fn attribute(entity: &Entity) -> Option<&str> {
+        entity.segment.as_ref().map(SegmentCode::as_str)
+    }
+
     fn change(&self, entity: &Entity, now: Timestamp) -> Option<(Entity, Change)> {
         if entity.segment.as_ref() == Some(&self.0) {
             return None;
         }
         let change = Change {
             field: Self::VALUE_FIELD.into(),
-            old: entity.segment.as_ref().map(|s| s.as_str().into()),
+            old: Self::attribute(entity).map(Into::into),
             new: Some(self.value().into()),
         };
         let after = Entity { segment: Some(self.0.clone()), segment_valid_from: Some(now), ..entity.clone() };

@@ -27,6 +27,10 @@ impl Case for UpdateSubscriberExternalId {
         self.0.as_str()
     }
 
+    fn attribute(entity: &Entity) -> Option<&str> {
+        Some(entity.external_id.as_str())
+    }
+
     fn change(&self, entity: &Entity, _now: Timestamp) -> Option<(Entity, Change)> {
         entity.renamed_to(&self.0)
     }

@@ -15,8 +15,6 @@ use crate::domain::entity::Entity;
 use crate::domain::external_id::ExternalId;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
-use crate::domain::update_customer_custom_name::CustomName;
-use crate::domain::update_customer_segment::SegmentCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -249,11 +247,7 @@ impl<'a> StoredTransaction<'a> {
     fn into_transaction(self, request_id: RequestId, occurred_at: Timestamp) -> Transaction {
         let Self { use_case, correlation_id, previous_version, changes, entity } = self;
         let entity = entity.into_owned();
-        let new = match use_case {
-            UseCaseName::UpdateCustomerCustomName => entity.custom_name.as_ref().map(CustomName::as_str),
-            UseCaseName::UpdateCustomerSegment => entity.segment.as_ref().map(SegmentCode::as_str),
-            UseCaseName::UpdateAccountExternalId | UseCaseName::UpdateSubscriberExternalId => Some(entity.external_id.as_str()),
-        };
+        let new = use_case.attribute(&entity);
         let change = |old: Option<Cow<'_, str>>| Change {
             field: use_case.value_field().into(),
             old: old.map(Cow::into_owned),
@@ -284,6 +278,8 @@ mod tests {
     use super::*;
     use crate::domain::entity::{EntityType, State};
     use crate::domain::update_account_external_id::UpdateAccountExternalId;
+    use crate::domain::update_customer_custom_name::CustomName;
+    use crate::domain::update_customer_segment::SegmentCode;
 
     fn record() -> Coordinates {
         Coordinates { topic: "crm.commands".into(), partition: 3, offset: 1 << 40 }
