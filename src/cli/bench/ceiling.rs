@@ -59,17 +59,11 @@ pub struct Load {
 
 impl Load {
     /// The writes just before the measured ones: for a warm cache the processor makes the same. A store flushes and compacts
-    /// them later, and either has that beside what is measured.
+    /// them later, and either has that beside what is measured. Their requests are none of the measured ones.
     pub fn touch(&self) -> Vec<Step> {
-        if self.cold { Vec::new() } else { self.case.touch(self.commands, self.entities) }
+        let touch = if self.cold { Vec::new() } else { self.case.touch(self.commands, self.entities) };
+        touch.into_iter().map(|step| Step { request: self.commands + step.request, ..step }).collect()
     }
-}
-
-/// Which writes of a load; their requests are different.
-#[derive(Clone, Copy)]
-enum Pass {
-    WarmUp,
-    Measured,
 }
 
 /// An entity; None while a cold cache does not know it.
@@ -100,9 +94,9 @@ pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
     let outcome = samples::outcome();
     let ceiling = Arc::new(Ceiling { store, load, outcome, customers, accounts, writes: AtomicUsize::new(0) });
     if !touch.is_empty() {
-        ceiling.clone().many(Pass::WarmUp, touch).await?;
+        ceiling.clone().many(touch).await?;
     }
-    if case == Case::Hot { ceiling.hot().await } else { ceiling.many(Pass::Measured, case.steps(commands, entities)).await }
+    if case == Case::Hot { ceiling.hot().await } else { ceiling.many(case.steps(commands, entities)).await }
 }
 
 /// One write after another, at a rate.
@@ -119,14 +113,14 @@ pub async fn measure_one(config: &Config, load: Load, per_second: f64) -> anyhow
     for step in Case::Name.steps(commands, ceiling.load.entities) {
         ticks.tick().await;
         let begin = Instant::now();
-        ceiling.step(Pass::Measured, step).await?;
+        ceiling.step(step).await?;
         taken.push(begin.elapsed());
     }
     ceiling.measured(u64::from(commands), &watch, taken)
 }
 
 impl Ceiling {
-    async fn many(self: Arc<Self>, pass: Pass, steps: Vec<Step>) -> anyhow::Result<Measured> {
+    async fn many(self: Arc<Self>, steps: Vec<Step>) -> anyhow::Result<Measured> {
         let (commands, steps, next) = (steps.len() as u64, Arc::new(steps), Arc::new(AtomicUsize::new(0)));
         let mut workers = JoinSet::new();
         let watch = Stopwatch::start()?;
@@ -136,7 +130,7 @@ impl Ceiling {
                 let mut taken = Vec::new();
                 while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begin = Instant::now();
-                    ceiling.step(pass, *step).await?;
+                    ceiling.step(*step).await?;
                     taken.push(begin.elapsed());
                 }
                 anyhow::Ok(taken)
@@ -171,12 +165,8 @@ impl Ceiling {
         self.measured((rows * writes) as u64, &watch, taken)
     }
 
-    async fn step(&self, pass: Pass, step: Step) -> anyhow::Result<()> {
-        let letter = match pass {
-            Pass::WarmUp => 'w',
-            Pass::Measured => 'x',
-        };
-        let request = format!("{letter}-{}-{}", self.load.pass, step.request);
+    async fn step(&self, step: Step) -> anyhow::Result<()> {
+        let request = format!("x-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;
         let before = match slot.statics.take() {
