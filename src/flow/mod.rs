@@ -9,6 +9,7 @@ pub mod batch;
 pub mod lanes;
 pub mod offsets;
 pub mod stream;
+pub mod succession;
 #[cfg(test)]
 mod tests;
 pub mod waiting;
