@@ -5,6 +5,7 @@
 //! It never stops polling for long, or the group would expel it: while nothing more is taken in, it pauses all partitions
 //! and goes on polling for rebalances.
 
+use super::calls::{Call, Calls};
 use super::{Headers, Record};
 use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
@@ -87,11 +88,13 @@ const POLL: Duration = Duration::from_millis(100);
 /// While some partition is paused, orders to resume it are looked for this often; and at the end, whether it is closed.
 const POLL_PAUSED: Duration = Duration::from_millis(2);
 /// How long one attempt to learn what was committed may take.
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
+pub const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts: an earlier transaction may have to be ended first.
 const COMMITTED_PAUSE: Duration = Duration::from_millis(50);
 /// How long the revoke callback waits for the processor. It gives up sooner by itself; this bounds a bug.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a call may take that asks nobody outside of the process.
+const LOCAL: Duration = Duration::from_secs(5);
 
 /// The consumer as the publisher and the reply topics use it, too.
 pub type CommandConsumer = BaseConsumer<Context>;
@@ -103,6 +106,8 @@ pub struct Context {
     notices: mpsc::UnboundedSender<Notice>,
     /// The partitions that nothing is fetched from.
     paused: Mutex<BTreeSet<Partition>>,
+    /// What the consuming thread is at.
+    calls: Arc<Calls>,
 }
 
 impl ClientContext for Context {
@@ -139,11 +144,10 @@ impl Context {
         let Some(generation) = consumer.group_metadata() else { return };
         // Without knowing what was done, nothing may be read: it could be answered twice.
         while !consumer.assignment_lost() {
-            match committed(
-                consumer,
-                &self.topic,
-                partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition),
-            ) {
+            let elements = partitions.elements();
+            let numbers = elements.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
+            let until = Instant::now() + COMMITTED_TIMEOUT;
+            match self.calls.during(Call::CommittedOffsets, until, || committed(consumer, &self.topic, numbers)) {
                 Ok(partitions) => {
                     let generation = Arc::new(generation);
                     let _ = self.notices.send(Notice::Assigned { epoch, partitions, generation });
@@ -159,7 +163,8 @@ impl Context {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         let (done, wait) = std_mpsc::sync_channel(1);
         if self.notices.send(Notice::Revoked { lost, done }).is_ok() {
-            let _ = wait.recv_timeout(REVOKE_TIMEOUT);
+            let until = Instant::now() + REVOKE_TIMEOUT;
+            let _ = self.calls.during(Call::Drain, until, || wait.recv_timeout(REVOKE_TIMEOUT));
         }
     }
 }
@@ -205,6 +210,8 @@ pub struct Consuming {
     pub batches: mpsc::Receiver<Batch>,
     /// To the thread.
     pub orders: std_mpsc::Sender<Order>,
+    /// What the thread is at.
+    pub calls: Arc<Calls>,
     /// Ends after [`Order::Stop`].
     pub thread: JoinHandle<()>,
 }
@@ -217,13 +224,17 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
     let (notice_sender, notices) = notice_channel();
     let (batch_sender, batches) = mpsc::channel(BATCHES);
     let (orders, order_receiver) = order_channel();
-    let context = Context { topic: topic.into(), epoch: AtomicU64::new(0), notices: notice_sender, paused: Mutex::default() };
+    let calls = Arc::<Calls>::default();
+    let (topic, paused) = (topic.to_owned(), Mutex::default());
+    let context =
+        Context { topic: topic.clone(), epoch: AtomicU64::new(0), notices: notice_sender, paused, calls: calls.clone() };
     let consumer: CommandConsumer = config.create_with_context(context)?;
-    consumer.subscribe(&[topic])?;
+    consumer.subscribe(&[&topic])?;
     let consumer = Arc::new(consumer);
     let intake = Intake {
         consumer: consumer.clone(),
-        topic: topic.into(),
+        topic,
+        calls: calls.clone(),
         batches: batch_sender,
         orders: order_receiver,
         runtime,
@@ -232,7 +243,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
         stopping: false,
     };
     let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || intake.run())?;
-    Ok(Consuming { consumer, notices, batches, orders, thread })
+    Ok(Consuming { consumer, notices, batches, orders, calls, thread })
 }
 
 #[expect(
@@ -259,6 +270,7 @@ fn pause(duration: Duration) {
 struct Intake {
     consumer: Arc<CommandConsumer>,
     topic: String,
+    calls: Arc<Calls>,
     batches: mpsc::Sender<Batch>,
     orders: std_mpsc::Receiver<Order>,
     runtime: Handle,
@@ -298,12 +310,13 @@ impl Intake {
 
     /// Waits for a record and takes those along that have arrived with it.
     fn collect(&mut self, wait: Duration) -> Option<Batch> {
-        let consumer = self.consumer.clone();
+        let (consumer, calls) = (self.consumer.clone(), self.calls.clone());
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
         let mut epoch = self.epoch;
         while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-            let polled = consumer.poll(if records.is_empty() { wait } else { Duration::ZERO });
+            let wait = if records.is_empty() { wait } else { Duration::ZERO };
+            let polled = calls.during(Call::Poll, Instant::now() + LOCAL, || consumer.poll(wait));
             let now = consumer.context().epoch.load(Ordering::SeqCst);
             if now != epoch {
                 // What was collected before the rebalance is not ours any more.
@@ -348,7 +361,7 @@ impl Intake {
                 }
                 Err(_) => (),
             }
-            let polled = self.consumer.poll(Duration::ZERO);
+            let polled = self.calls.during(Call::Poll, Instant::now() + LOCAL, || self.consumer.poll(Duration::ZERO));
             let epoch = self.consumer.context().epoch.load(Ordering::SeqCst);
             if epoch != batch.epoch {
                 return self.reassigned(epoch);
@@ -366,7 +379,8 @@ impl Intake {
 
     /// Pauses whatever is assigned, or resumes all but what the processor asked to be paused.
     fn set_all_paused(&self, paused: bool) {
-        let assigned = self.consumer.assignment().unwrap_or_default();
+        let ask = || self.consumer.assignment();
+        let assigned = self.calls.during(Call::Pause, Instant::now() + LOCAL, ask).unwrap_or_default();
         let numbers = assigned.elements();
         let numbers = numbers.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
         let partitions: Vec<Partition> = numbers.filter(|p| paused || !self.paused.contains(p)).collect();
@@ -382,7 +396,8 @@ impl Intake {
         told.retain(|partition| !partitions.contains(partition));
         told.extend(partitions.iter().filter(|_| paused));
         drop(told);
-        let result = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        let order = || if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        let result = self.calls.during(Call::Pause, Instant::now() + LOCAL, order);
         if let Err(error) = result {
             tracing::debug!(%error, ?partitions, paused, "not ours any more");
         }
@@ -399,13 +414,15 @@ impl Intake {
     ///
     /// Closing waits for the coordinator's answer. Unsubscribing does not: the process may be gone before its request is sent.
     fn leave(&self) {
-        if let Err(error) = self.consumer.close_queue() {
-            tracing::warn!(%error, "the consumer group is left without a word");
-        }
         let deadline = Instant::now() + REVOKE_TIMEOUT;
-        while Instant::now() < deadline && !self.consumer.closed() {
-            let _ = self.consumer.poll(POLL_PAUSED);
-        }
+        self.calls.during(Call::Leave, deadline, || {
+            if let Err(error) = self.consumer.close_queue() {
+                tracing::warn!(%error, "the consumer group is left without a word");
+            }
+            while Instant::now() < deadline && !self.consumer.closed() {
+                let _ = self.consumer.poll(POLL_PAUSED);
+            }
+        });
     }
 }
 

@@ -1,9 +1,11 @@
 //! Kafka, the I/O of the stream: a thread that consumes the command topic ([`consumer`]), a thread that publishes in
-//! transactions ([`publisher`]), what is known of the reply topics ([`reply_topics`]), and what a client may do
-//! ([`rights`]). What to do is decided by `flow`; here it is done.
+//! transactions ([`publisher`]) and is watched ([`publishing`]), what is known of the reply topics ([`reply_topics`]), and what
+//! a client may do ([`rights`]). What to do is decided by `flow`; here it is done.
 
+pub mod calls;
 pub mod consumer;
 pub mod publisher;
+pub mod publishing;
 mod refusals;
 pub mod reply_topics;
 pub mod rights;
@@ -151,6 +153,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
         .set("enable.metrics.push", "false")
         .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
+        .set("connections.max.idle.ms", publishing::IDLE_CONNECTION_MS)
         // How long a topic that the metadata does not show counts as "just being created".
         .set("topic.metadata.propagation.max.ms", "1000")
         // The broker's limits decide, topic by topic: the DLQ takes whatever the command topic took.

@@ -1,17 +1,20 @@
-//! The publishing thread: owns the transactional producer and commits one transaction at a time. No transaction is open
-//! while it waits. rdkafka's transaction calls block, so they live on this thread.
+//! A publisher: a thread that owns a transactional producer and commits one transaction at a time. No transaction is open
+//! while it waits. rdkafka's transaction calls block, so they live on this thread; [`super::publishing`] watches them, and
+//! puts another publisher in the place of one that is past a deadline.
 //!
 //! Which call follows which, and what an error leaves open, is decided by `flow::attempt`; here the calls are made, and
 //! librdkafka's errors are told apart.
 
-use super::consumer::{self, CommandConsumer, Generation};
+use super::calls::{Call, Calls};
+use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, Generation};
 use super::refusals::{culprits, refusal, why};
-use super::{Headers, Output, Outputs, StartFault};
+use super::{Headers, Output, Outputs};
 use crate::fail_points::FailPoint;
 use crate::flow::OffsetCommit;
 use crate::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::stream::Epoch;
+use crate::flow::succession::PublisherId;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -20,14 +23,17 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How long a transaction may take from its beginning to its commit.
 const TRANSACTION: Duration = Duration::from_secs(9);
+/// How long an abort may take. A coordinator that takes longer is away, and a new producer finds the next one sooner.
+const ABORT: Duration = Duration::from_secs(3);
 /// How long librdkafka may take to make the coordinator end an old transaction.
 const INIT: Duration = Duration::from_secs(15);
+/// How long a producer may take to close. It waits for its own threads only.
+const CLOSE: Duration = Duration::from_secs(5);
 /// Between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// Outputs that take longer than this to deliver may be for a topic that has vanished; and how long asking for it may take.
@@ -38,6 +44,7 @@ const ABORT_STEP: Duration = Duration::from_millis(50);
 const FLUSH_STEP_MS: i32 = 20;
 
 /// A transaction to be committed.
+#[derive(Clone)]
 pub struct Publication<M> {
     /// The assignment that its records belong to.
     pub epoch: Epoch,
@@ -49,58 +56,18 @@ pub struct Publication<M> {
     pub offsets: Vec<OffsetCommit>,
 }
 
-/// What became of a transaction.
-pub struct Published<M> {
-    /// The assignment that it belonged to.
-    pub epoch: Epoch,
-    /// Its records.
-    pub records: Vec<Finished<Outputs<M>>>,
-    /// What became of them.
+/// What a publisher says of its publication.
+#[derive(Debug)]
+pub struct Told {
+    /// Which publisher.
+    pub publisher: PublisherId,
+    /// What became of the publication.
     pub verdict: Verdict,
-    /// From its beginning to the verdict.
-    pub took: Duration,
-}
-
-/// The publishing thread. It ends when `publications` is dropped.
-pub struct Publishing<M> {
-    /// To the thread, one at a time.
-    pub publications: std_mpsc::Sender<Publication<M>>,
-    /// From the thread.
-    pub published: mpsc::UnboundedReceiver<Published<M>>,
-    /// Ends when `publications` is dropped.
-    pub thread: JoinHandle<()>,
-}
-
-/// Starts the thread. It gets its producer by and by: a broker that is away is waited for.
-///
-/// # Errors
-/// librdkafka does not take the configuration, or the thread can't be started.
-pub fn start<M: Send + 'static>(
-    config: ClientConfig,
-    consumer: Arc<CommandConsumer>,
-    topic: &str,
-) -> Result<Publishing<M>, StartFault> {
-    let (publications, inbox) = publication_channel();
-    let (verdicts, published) = verdict_channel();
-    let publisher =
-        Publisher { producer: create(&config)?, config, consumer, topic: topic.into(), refusals: BTreeSet::new(), verdicts };
-    let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(&inbox))?;
-    Ok(Publishing { publications, published, thread })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the processor sends one transaction at a time, and must not wait for this thread")]
-fn publication_channel<M>() -> (std_mpsc::Sender<Publication<M>>, std_mpsc::Receiver<Publication<M>>) {
-    std_mpsc::channel()
-}
-
-#[expect(clippy::disallowed_methods, reason = "one verdict for each transaction, and these come one at a time")]
-fn verdict_channel<M>() -> (mpsc::UnboundedSender<Published<M>>, mpsc::UnboundedReceiver<Published<M>>) {
-    mpsc::unbounded_channel()
 }
 
 /// Collects what could not be delivered. Delivery is reported on failure only.
 #[derive(Default)]
-struct Context {
+pub(super) struct Context {
     failures: Mutex<Vec<(usize, Code)>>,
 }
 
@@ -128,47 +95,100 @@ impl ProducerContext for Context {
     }
 }
 
-type TransactionalProducer = BaseProducer<Context>;
+pub(super) type TransactionalProducer = BaseProducer<Context>;
 
-fn create(config: &ClientConfig) -> Result<TransactionalProducer, KafkaError> {
+/// Makes a producer. Nothing is sent yet.
+pub(super) fn create(config: &ClientConfig) -> Result<TransactionalProducer, KafkaError> {
     config.create_with_context(Context::default())
 }
 
-struct Publisher<M> {
-    producer: TransactionalProducer,
-    config: ClientConfig,
-    consumer: Arc<CommandConsumer>,
-    topic: String,
-    /// The outputs of the transaction under way that the broker does not take.
-    refusals: BTreeSet<Refusal>,
-    verdicts: mpsc::UnboundedSender<Published<M>>,
+/// What all publishers of a process are made with.
+pub(super) struct Setting {
+    /// The producer's properties.
+    pub config: ClientConfig,
+    /// Asked about committed offsets and topics.
+    pub consumer: Arc<CommandConsumer>,
+    /// The command topic.
+    pub topic: String,
+    /// To whoever waits for verdicts.
+    pub told: mpsc::UnboundedSender<Told>,
 }
 
+/// What a thread of this module owns.
+pub(super) struct Publisher<M> {
+    id: PublisherId,
+    setting: Arc<Setting>,
+    /// What the thread is at, for who watches it.
+    calls: Arc<Calls>,
+    producer: TransactionalProducer,
+    /// The outputs of the transaction under way that the broker does not take.
+    refusals: BTreeSet<Refusal>,
+    publications: std_mpsc::Receiver<Arc<Publication<M>>>,
+}
+
+/// The publisher was abandoned, or the processor has gone: nobody is there to hear a verdict.
+struct Alone;
+
 impl<M> Publisher<M> {
-    fn run(mut self, publications: &std_mpsc::Receiver<Publication<M>>) {
-        self.initialise();
-        while let Ok(publication) = publications.recv() {
-            let start = Instant::now();
-            let verdict = self.publish(&publication);
-            let Publication { epoch, records, .. } = publication;
-            if self.verdicts.send(Published { epoch, records, verdict, took: start.elapsed() }).is_err() {
-                return;
-            }
-        }
+    /// Publishes until `publications` is closed, with a producer that is not registered yet.
+    pub fn new(
+        id: PublisherId,
+        setting: Arc<Setting>,
+        calls: Arc<Calls>,
+        producer: TransactionalProducer,
+        publications: std_mpsc::Receiver<Arc<Publication<M>>>,
+    ) -> Self {
+        Self { id, setting, calls, producer, refusals: BTreeSet::new(), publications }
     }
 
-    fn publish(&mut self, publication: &Publication<M>) -> Verdict {
+    /// Runs the thread. `left` is what an abandoned publisher had under way: what became of it is found out first.
+    pub fn run(mut self, left: Option<Arc<Publication<M>>>) {
+        // Whoever is alone has nothing left to do.
+        let _ = self.go(left);
+        let Self { producer, calls, .. } = self;
+        calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(producer));
+    }
+
+    fn go(&mut self, left: Option<Arc<Publication<M>>>) -> Result<(), Alone> {
+        self.initialise()?;
+        if let Some(publication) = left {
+            let verdict = self.look_up(&publication)?;
+            drop(publication);
+            self.tell(verdict)?;
+        }
+        while let Ok(publication) = self.publications.recv() {
+            let verdict = self.publish(&publication)?;
+            // First: then nobody else holds its records any more.
+            drop(publication);
+            self.tell(verdict)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, verdict: Verdict) -> Result<(), Alone> {
+        self.setting.told.send(Told { publisher: self.id, verdict }).map_err(|_| Alone)
+    }
+
+    fn publish(&mut self, publication: &Publication<M>) -> Result<Verdict, Alone> {
         let deadline = Instant::now() + TRANSACTION;
+        let calls = self.calls.clone();
         let mut step = Step::FIRST;
         loop {
+            // An abandoned publisher does nothing more, though the brokers would refuse it.
+            if calls.is_abandoned() {
+                return Err(Alone);
+            }
             let result = match &step {
-                Step::Produce => self.produce(publication, deadline),
-                Step::Flush => self.flush(publication, deadline),
-                Step::SendOffsets => self.send_offsets(publication, deadline),
-                Step::Commit => self.commit(deadline),
-                Step::Abort(_) => self.abort(),
+                Step::Produce => calls.during(Call::Produce, deadline, || self.produce(publication, deadline)),
+                Step::Flush => calls.during(Call::Flush, deadline, || self.flush(publication, deadline)),
+                Step::SendOffsets => calls.during(Call::SendOffsets, deadline, || self.send_offsets(publication, deadline)),
+                Step::Commit => calls.during(Call::Commit, deadline, || self.commit(deadline)),
+                Step::Abort(_) => {
+                    let deadline = Instant::now() + ABORT;
+                    calls.during(Call::Abort, deadline, || self.abort(deadline))
+                }
                 Step::StartOver => return self.start_over(publication),
-                Step::Over(verdict) => return verdict.clone(),
+                Step::Over(verdict) => return Ok(verdict.clone()),
             };
             if result.is_ok() {
                 reach_after(&step);
@@ -250,7 +270,8 @@ impl<M> Publisher<M> {
         };
         let topics: BTreeSet<&str> = places().map(|(_, (_, output))| &*output.topic).collect();
         let is_missing = |topic: &&str| {
-            let metadata = self.consumer.fetch_metadata(Some(topic), SLOW);
+            let ask = || self.setting.consumer.fetch_metadata(Some(topic), SLOW);
+            let metadata = self.calls.during(Call::Metadata, Instant::now() + SLOW, ask);
             let is_it =
                 |t: &MetadataTopic| t.name() == *topic && t.error().map(Code::from) == Some(Code::UnknownTopicOrPartition);
             metadata.is_ok_and(|m| m.topics().iter().any(is_it))
@@ -261,18 +282,18 @@ impl<M> Publisher<M> {
     }
 
     fn send_offsets(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
-        let offsets = offsets(&self.topic, &publication.offsets).map_err(failure)?;
-        let send = || self.producer.send_offsets_to_transaction(&offsets, &publication.generation, TRANSACTION);
+        let offsets = offsets(&self.setting.topic, &publication.offsets).map_err(failure)?;
+        let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.generation, left);
         retrying(deadline, send).map_err(failure)
     }
 
     fn commit(&self, deadline: Instant) -> Result<(), Failure> {
-        retrying(deadline, || self.producer.commit_transaction(TRANSACTION)).map_err(failure)
+        retrying(deadline, |left| self.producer.commit_transaction(left)).map_err(failure)
     }
 
-    fn abort(&self) -> Result<(), Failure> {
+    fn abort(&self, deadline: Instant) -> Result<(), Failure> {
         // librdkafka drops what was not delivered yet, and waits for the reports of that to be taken: by this very thread.
-        let aborted = retrying(Instant::now() + TRANSACTION, || {
+        let aborted = retrying(deadline, |_| {
             self.producer.poll(Duration::ZERO);
             self.producer.abort_transaction(ABORT_STEP)
         });
@@ -280,57 +301,63 @@ impl<M> Publisher<M> {
         aborted.map_err(failure)
     }
 
-    /// A new producer. Its registration ends whatever transaction the old one has left.
-    fn start_over(&mut self, publication: &Publication<M>) -> Verdict {
-        self.recreate();
-        let partitions = || publication.offsets.iter().map(|o| o.partition);
-        while self.rest() {
-            match consumer::committed(&self.consumer, &self.topic, partitions()) {
-                Ok(committed) => return Verdict::Uncertain(committed),
-                Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
-            }
-        }
-        // Nobody is there to hear it.
-        Verdict::Stale
+    /// Makes a new producer, whose registration ends whatever transaction the old one has left, and looks up what became of it.
+    fn start_over(&mut self, publication: &Publication<M>) -> Result<Verdict, Alone> {
+        tracing::warn!(
+            "the end of a Kafka transaction is unknown: a new producer takes over, and the committed offsets will tell"
+        );
+        self.replace(self.create()?);
+        self.initialise()?;
+        self.look_up(publication)
     }
 
-    fn recreate(&mut self) {
-        tracing::warn!("the transactional producer is abandoned, making a new one");
+    /// Asks for the committed offsets, however long that takes.
+    fn look_up(&self, publication: &Publication<M>) -> Result<Verdict, Alone> {
+        let Setting { consumer, topic, .. } = &*self.setting;
         loop {
-            match create(&self.config) {
-                Ok(producer) => {
-                    self.producer = producer;
-                    return self.initialise();
-                }
-                Err(error) => tracing::error!(%error, "no transactional producer can be made, trying again"),
-            }
-            if !self.rest() {
-                return;
+            let partitions = publication.offsets.iter().map(|o| o.partition);
+            let ask = || consumer::committed(consumer, topic, partitions);
+            match self.calls.during(Call::CommittedOffsets, Instant::now() + COMMITTED_TIMEOUT, ask) {
+                Ok(committed) => return Ok(Verdict::Uncertain(committed)),
+                Err(error) => self.rest(&error, "can't learn the committed offsets, trying again")?,
             }
         }
     }
 
-    /// Waits a little before the next attempt; false if the processor has gone.
-    #[expect(clippy::disallowed_methods, reason = "short, and the processor's end is looked for after it")]
-    fn rest(&self) -> bool {
-        std::thread::sleep(BACK_OFF);
-        !self.verdicts.is_closed()
+    /// Makes a producer, however long that takes.
+    fn create(&self) -> Result<TransactionalProducer, Alone> {
+        loop {
+            match create(&self.setting.config) {
+                Ok(producer) => return Ok(producer),
+                Err(error) => self.rest(&error, "no transactional producer can be made, trying again")?,
+            }
+        }
+    }
+
+    fn replace(&mut self, producer: TransactionalProducer) {
+        let old = std::mem::replace(&mut self.producer, producer);
+        self.calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(old));
     }
 
     /// Registers with the transaction coordinator, however long that takes.
-    fn initialise(&mut self) {
-        while let Err(error) = self.producer.init_transactions(INIT) {
-            tracing::warn!(%error, "the transaction coordinator does not answer or refuses us, trying again");
-            if !self.rest() {
-                return;
-            }
+    fn initialise(&mut self) -> Result<(), Alone> {
+        loop {
+            let register = || self.producer.init_transactions(INIT);
+            let Err(error) = self.calls.during(Call::InitTransactions, Instant::now() + INIT, register) else { return Ok(()) };
+            self.rest(&error, "the transaction coordinator does not answer or refuses us, trying again")?;
             // After a fatal error this producer is of no use any more.
-            if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable())
-                && let Ok(producer) = create(&self.config)
-            {
-                self.producer = producer;
+            if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) {
+                self.replace(self.create()?);
             }
         }
+    }
+
+    /// Waits a little before the next attempt.
+    #[expect(clippy::disallowed_methods, reason = "short, and the processor's end is looked for after it")]
+    fn rest(&self, error: &KafkaError, what: &str) -> Result<(), Alone> {
+        tracing::warn!(%error, "{what}");
+        std::thread::sleep(BACK_OFF);
+        if self.setting.told.is_closed() || self.calls.is_abandoned() { Err(Alone) } else { Ok(()) }
     }
 }
 
@@ -356,10 +383,10 @@ fn failure(error: KafkaError) -> Failure {
     }
 }
 
-/// Tries again while librdkafka says that this may help.
-fn retrying(deadline: Instant, operation: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+/// Tries again while librdkafka says that this may help. `operation` is told how much time is left.
+fn retrying(deadline: Instant, operation: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), KafkaError> {
     loop {
-        match operation() {
+        match operation(deadline.saturating_duration_since(Instant::now())) {
             Err(KafkaError::Transaction(e)) if e.is_retriable() && Instant::now() < deadline => (),
             result => return result,
         }

@@ -8,6 +8,8 @@ mod answer;
 mod intake;
 mod lag;
 mod lane;
+mod progress;
+mod watch;
 
 use crate::config::Config;
 use crate::domain::Timestamp;
@@ -17,13 +19,14 @@ use crate::flow::lanes::RunId;
 use crate::flow::stream::{Epoch, Stream};
 use crate::flow::{Flow, Limits, Partition, Position};
 use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
-use crate::kafka::publisher::{self, Publication, Published, Publishing};
+use crate::kafka::publisher::{Publication, Told};
+use crate::kafka::publishing::{self, Published, Publishing, PublishingFault};
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
 use crate::store::claims::{Claims, MAX_RUN};
 use crate::store::read_ahead::{Bounds, ReadAhead};
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Concern, Health};
 use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Encoder;
@@ -39,6 +42,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use watch::Watch;
 
 /// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
 const REVOKE_GRACE: Duration = Duration::from_secs(5);
@@ -48,6 +52,28 @@ const HELD_RETRY: Duration = Duration::from_secs(5);
 /// brokers, is spread over its records: a fifth of the CPU of a command where the store is the limit.
 const LINGER: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(250);
+
+/// Why the processor can't go on in this process.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFault {
+    /// A client or its thread could not be made.
+    #[error(transparent)]
+    Start(#[from] StartFault),
+    /// Too many publishers hang.
+    #[error(transparent)]
+    Publishing(#[from] PublishingFault),
+    /// The consuming thread hangs, and it can't be replaced: the group knows its consumer.
+    #[error(
+        "the Kafka consumer has been in {call} for {seconds} s; the process ends, to be started anew: what it was processing will be \
+         processed again"
+    )]
+    ConsumerStuck {
+        /// What it is at.
+        call: &'static str,
+        /// For how long.
+        seconds: u64,
+    },
+}
 
 /// What the processor works with.
 pub struct Setup<S> {
@@ -71,12 +97,13 @@ pub struct Setup<S> {
 /// commits it and leaves the group.
 ///
 /// # Errors
-/// The Kafka clients can't be made. Whatever goes wrong later is waited for or worked around.
-pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Output = ()>) -> Result<(), StartFault> {
+/// The Kafka clients can't be made, or their calls don't return and that can't be worked around. Whatever else goes wrong is waited
+/// for.
+pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Output = ()>) -> Result<(), RunFault> {
     let kafka = &setup.config.kafka;
     let commands = kafka.topics.commands.clone();
     let consuming = consumer::start(&kafka::consumer_config(kafka), &commands, Handle::current())?;
-    let publishing = publisher::start(kafka::producer_config(kafka), consuming.consumer.clone(), &commands)?;
+    let (publishing, told) = publishing::start(kafka::producer_config(kafka), consuming.consumer.clone(), &commands)?;
     let shared = Arc::new(lane::Shared {
         topics: Topics::new(kafka),
         reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
@@ -96,14 +123,14 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     };
     setup.metrics.commands_in_flight_limit.set(gauge(limits.max_in_flight));
     setup.metrics.records_open_limit.set(gauge(limits.max_queued));
-    let Consuming { notices, batches, orders, thread: consumer_thread, .. } = consuming;
-    let Publishing { publications, published, thread: publisher_thread } = publishing;
+    let Consuming { notices, batches, orders, calls, thread: consumer_thread, .. } = consuming;
     let processor = Processor {
         limits,
         shutdown_grace: kafka.shutdown_grace,
         ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
         lag: Lag::new(setup.metrics.clone()),
+        watch: Watch::new(calls, setup.config.store.request_timeout, setup.metrics.clone(), setup.health.clone()),
         metrics: setup.metrics,
         health: setup.health,
         intake,
@@ -114,16 +141,11 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         refusing: BTreeMap::new(),
         refused: BTreeMap::new(),
         orders,
-        publications,
+        publishing,
         runs: HashMap::new(),
         run_events: run_event_sender,
     };
-    processor.run(Channels { notices, batches, published, run_events, schemas }, shutdown, consumer_thread).await;
-    // Its channel is closed now. It may be waiting for a broker that is away: that is no reason to wait for it.
-    if publisher_thread.is_finished() {
-        let _ = publisher_thread.join();
-    }
-    Ok(())
+    processor.run(Channels { notices, batches, told, run_events, schemas }, shutdown, consumer_thread).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "bounded by the commands in flight; a lane's last act must not wait")]
@@ -142,7 +164,7 @@ enum RunEvent {
 struct Channels {
     notices: mpsc::UnboundedReceiver<Notice>,
     batches: mpsc::Receiver<consumer::Batch>,
-    published: mpsc::UnboundedReceiver<Published<Memo>>,
+    told: mpsc::UnboundedReceiver<Told>,
     run_events: mpsc::UnboundedReceiver<RunEvent>,
     schemas: mpsc::UnboundedReceiver<intake::SchemaLoaded>,
 }
@@ -182,9 +204,10 @@ struct Processor<S> {
     /// The records that had refused outputs and are not committed yet, with their timestamps.
     refused: BTreeMap<Position, Timestamp>,
     orders: std_mpsc::Sender<Order>,
-    publications: std_mpsc::Sender<Publication<Memo>>,
-    /// The runs of the present assignment.
-    runs: HashMap<RunId, AbortHandle>,
+    publishing: Publishing<Memo>,
+    watch: Watch,
+    /// The runs of the present assignment, and when they began.
+    runs: HashMap<RunId, (AbortHandle, Instant)>,
     run_events: mpsc::UnboundedSender<RunEvent>,
 }
 
@@ -194,7 +217,7 @@ impl<S: ConditionalStore> Processor<S> {
         mut channels: Channels,
         shutdown: impl Future<Output = ()>,
         consumer_thread: std::thread::JoinHandle<()>,
-    ) {
+    ) -> Result<(), RunFault> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut left = std::pin::pin!(wait_for(consumer_thread));
         let mut ticks = interval(TICK);
@@ -208,17 +231,17 @@ impl<S: ConditionalStore> Processor<S> {
             tokio::select! {
                 biased;
                 Some(notice) = channels.notices.recv() => self.noticed(notice),
-                Some(published) = channels.published.recv() => self.published(published),
+                Some(told) = channels.told.recv() => self.told(told),
                 _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
                     events.drain(..).for_each(|event| self.run_went_on(event));
                 }
                 Some(loaded) = channels.schemas.recv() => self.intake.schema_loaded(loaded),
                 Some(batch) = channels.batches.recv(), if room => self.arrived(batch),
-                _ = ticks.tick() => self.ticked(),
+                _ = ticks.tick() => self.ticked()?,
                 () = sleep_until(put_off.unwrap_or_else(Instant::now)), if put_off.is_some() => (),
                 _ = held.tick() => self.with_flow(Flow::try_held),
                 () = &mut shutdown, if self.stopping == Stopping::No => self.shut_down(),
-                () = &mut left, if self.stopping == Stopping::Leaving => return,
+                () = &mut left, if self.stopping == Stopping::Leaving => return Ok(()),
             }
             self.proceed();
         }
@@ -283,8 +306,8 @@ impl<S: ConditionalStore> Processor<S> {
         }
     }
 
-    fn published(&mut self, published: Published<Memo>) {
-        let Published { epoch, mut records, verdict, took } = published;
+    fn told(&mut self, told: Told) {
+        let Some(Published { epoch, mut records, verdict, took }) = self.publishing.ended(told) else { return };
         for spans in records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
             spans.published(result_of(&verdict).text(), verdict == Verdict::Committed);
         }
@@ -308,6 +331,7 @@ impl<S: ConditionalStore> Processor<S> {
                 self.refused.remove(&record.at);
             }
         }
+        self.watch.published(!done.is_empty(), Instant::now());
         self.shared.count(&done, (self.shared.clock)());
         self.forget_unless_assigned();
     }
@@ -323,7 +347,7 @@ impl<S: ConditionalStore> Processor<S> {
             self.intake.clear();
             self.ahead.clear();
             // While the store is away they would go on for ever, and every assignment would add more.
-            self.runs.drain().for_each(|(_, run)| run.abort());
+            self.runs.drain().for_each(|(_, (run, _))| run.abort());
             let metrics = &self.metrics;
             let (partitions, paused) = (&metrics.partitions_assigned, &metrics.partitions_paused);
             let (in_flight, queued) = (&metrics.commands_in_flight, &metrics.commands_queued);
@@ -336,9 +360,10 @@ impl<S: ConditionalStore> Processor<S> {
         }
     }
 
-    fn ticked(&mut self) {
+    fn ticked(&mut self) -> Result<(), RunFault> {
         self.health.beat();
         self.shared.claims.measure_cache();
+        self.look_after()?;
         if let Some(assignment) = self.stream.current() {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
@@ -350,16 +375,31 @@ impl<S: ConditionalStore> Processor<S> {
             let held = flow.held();
             self.tell_held(held);
         }
+        Ok(())
+    }
+
+    /// Looks at whatever may hang.
+    fn look_after(&mut self) -> Result<(), RunFault> {
+        let now = Instant::now();
+        let flow = self.stream.current().map(|assignment| &assignment.flow);
+        let at = watch::Work {
+            waiting: flow.map_or(0, |flow| flow.open() - flow.held()) + self.intake.waiting(),
+            without_schema: self.intake.waiting() > 0,
+            oldest_run: self.runs.values().map(|(_, since)| *since).min(),
+        };
+        self.watch.publisher(self.publishing.watch(now.into_std())?);
+        self.watch.look(&at, &self.publishing, now)
     }
 
     fn tell_held(&mut self, held: usize) {
         if held > 0 {
             let topics: Vec<_> = self.refusing.iter().map(|(topic, why)| format!("{topic} ({})", answer::what(*why))).collect();
             let topics = topics.join(", ");
-            self.health.warn(Some(format!("{held} records are held, because the broker refuses what is written to {topics}")));
+            let text = format!("{held} records are held, because the broker refuses what is written to {topics}");
+            self.health.set_concern(Concern::RecordsHeld, Some(text));
         } else if !self.refusing.is_empty() {
             self.refusing.clear();
-            self.health.warn(None);
+            self.health.set_concern(Concern::RecordsHeld, None);
             if self.metrics.records_held.get() > 0 {
                 tracing::info!("the broker takes all outputs again; no records are held any more");
             }
@@ -389,7 +429,7 @@ impl<S: ConditionalStore> Processor<S> {
             while let Some(run) = assignment.flow.next_run() {
                 let id = run.id;
                 let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.run_events.clone());
-                self.runs.insert(id, running);
+                self.runs.insert(id, (running, Instant::now()));
             }
             let admitted = self.intake.admitted();
             // What runs already reads for itself.
@@ -405,9 +445,8 @@ impl<S: ConditionalStore> Processor<S> {
                     spans.publishing();
                 }
                 let (epoch, generation) = (assignment.epoch, assignment.generation.clone());
-                let publication = Publication { epoch, generation, records: transaction.records, offsets: transaction.offsets };
-                // It ends only after us.
-                let _ = self.publications.send(publication);
+                let (records, offsets) = (transaction.records, transaction.offsets);
+                self.publishing.publish(Publication { epoch, generation, records, offsets });
             }
             for (partition, pause) in assignment.flow.pauses() {
                 let _ = self.orders.send(if pause { Order::Pause(partition) } else { Order::Resume(partition) });

@@ -1,12 +1,36 @@
 //! Whether this process is alive, and whether it is ready: shared by who knows and who asks.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A processor's loop that has not come round for so long is taken for stuck. Longer than each wait of its own, a drain at a
 /// rebalance or shutdown included.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
+pub const STUCK_AFTER: Duration = Duration::from_secs(120);
+
+/// Something that can be wrong with a process beside what it depends on. Each has one text at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// Brokers refuse outputs, and their records are held.
+    RecordsHeld,
+    /// Commands wait for the store, or for a schema, and none is answered.
+    CommandsWait,
+    /// A Kafka transaction does not end: nothing can be answered.
+    TransactionStalled,
+    /// The consuming thread does not come round.
+    ConsumerStalled,
+}
+
+impl Concern {
+    /// Returns whether nothing can be answered until it is over.
+    fn is_obstacle(self) -> bool {
+        match self {
+            Self::RecordsHeld | Self::CommandsWait => false,
+            Self::TransactionStalled | Self::ConsumerStalled => true,
+        }
+    }
+}
 
 /// What is known of a process. Each part is told by whoever finds out.
 #[derive(Debug)]
@@ -16,7 +40,9 @@ pub struct Health {
     registry_up: AtomicBool,
     group_joined: AtomicBool,
     draining: AtomicBool,
-    warning: Mutex<Option<String>>,
+    concerns: Mutex<BTreeMap<Concern, String>>,
+    /// Work is there and nothing is done, and nothing that is known explains it.
+    stuck: AtomicBool,
     /// Milliseconds from `started` to the last time that the processor's loop came round; 0 before the first.
     last_beat: AtomicU64,
 }
@@ -36,7 +62,8 @@ impl Health {
             registry_up: AtomicBool::new(false),
             group_joined: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            warning: Mutex::default(),
+            concerns: Mutex::default(),
+            stuck: AtomicBool::new(false),
             last_beat: AtomicU64::new(0),
         }
     }
@@ -66,14 +93,29 @@ impl Health {
         self.draining.store(true, Relaxed);
     }
 
-    /// What an operator must mend though the process takes commands; None if there is nothing.
-    pub fn warn(&self, warning: Option<String>) {
-        *self.warning.lock().unwrap_or_else(PoisonError::into_inner) = warning;
+    /// Sets what is to be said of a concern, or that there is nothing to say any more. Returns whether that is a change between
+    /// something and nothing.
+    pub fn set_concern(&self, concern: Concern, text: Option<String>) -> bool {
+        let mut concerns = self.concerns();
+        match text {
+            Some(text) => concerns.insert(concern, text).is_none(),
+            None => concerns.remove(&concern).is_some(),
+        }
     }
 
-    /// What was warned of last.
+    /// Returns what an operator should know though the process takes commands.
     pub fn warnings(&self) -> Vec<String> {
-        self.warning.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        let concerns = self.concerns();
+        concerns.iter().filter(|(concern, _)| !concern.is_obstacle()).map(|(_, text)| text.clone()).collect()
+    }
+
+    fn concerns(&self) -> MutexGuard<'_, BTreeMap<Concern, String>> {
+        self.concerns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether there has been work for long of which nothing was done, without a reason that is known.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Relaxed);
     }
 
     /// The processor's loop came round.
@@ -82,9 +124,9 @@ impl Health {
         self.last_beat.store(u64::try_from(millis).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// False if the processor's loop has begun and is stuck: a restart is the way out.
+    /// Returns false if a restart is the way out: the processor's loop has begun and is stuck, or it comes round and nothing is done.
     pub fn is_alive(&self) -> bool {
-        self.is_alive_after(self.started.elapsed())
+        !self.stuck.load(Relaxed) && self.is_alive_after(self.started.elapsed())
     }
 
     fn is_alive_after(&self, since_start: Duration) -> bool {
@@ -94,15 +136,18 @@ impl Health {
         }
     }
 
-    /// Why the process takes no commands; empty if it does.
-    pub fn obstacles(&self) -> Vec<&'static str> {
+    /// Returns why the process takes or answers no commands; nothing if it does.
+    pub fn obstacles(&self) -> Vec<String> {
         let checks = [
             (!self.store_up.load(Relaxed), "the store does not answer"),
             (!self.registry_up.load(Relaxed), "the schema registry does not answer"),
             (!self.group_joined.load(Relaxed), "the consumer group has not been joined"),
             (self.draining.load(Relaxed), "the process is shutting down"),
         ];
-        checks.into_iter().filter_map(|(obstacle, text)| obstacle.then_some(text)).collect()
+        let checked = checks.into_iter().filter(|(is_obstacle, _)| *is_obstacle).map(|(_, text)| text.to_owned());
+        let concerns = self.concerns();
+        let concerns = concerns.iter().filter(|(concern, _)| concern.is_obstacle()).map(|(_, text)| text.clone());
+        checked.chain(concerns).collect()
     }
 }
 
@@ -120,6 +165,33 @@ mod tests {
         assert!(health.obstacles().is_empty());
         health.set_draining();
         assert_eq!(health.obstacles(), ["the process is shutting down"]);
+    }
+
+    #[test]
+    fn what_keeps_all_from_being_answered_is_an_obstacle_and_everything_else_a_warning() {
+        let health = Health::new();
+        health.set_store_up(true);
+        health.set_registry_up(true);
+        health.set_group_joined(true);
+        assert!(health.set_concern(Concern::RecordsHeld, Some("two records are held".into())));
+        assert!(health.set_concern(Concern::TransactionStalled, Some("a transaction does not end".into())));
+        assert!(!health.set_concern(Concern::TransactionStalled, Some("it still does not end".into())), "no change");
+        assert_eq!(
+            (health.obstacles(), health.warnings()),
+            (vec!["it still does not end".into()], vec!["two records are held".into()])
+        );
+        assert!(health.set_concern(Concern::TransactionStalled, None));
+        assert!(!health.set_concern(Concern::TransactionStalled, None), "no change");
+        assert!(health.obstacles().is_empty());
+    }
+
+    #[test]
+    fn a_process_that_is_stuck_is_not_alive_until_it_goes_on() {
+        let health = Health::new();
+        health.set_stuck(true);
+        assert!(!health.is_alive());
+        health.set_stuck(false);
+        assert!(health.is_alive());
     }
 
     #[test]

@@ -126,6 +126,18 @@ labels! {
 }
 
 labels! {
+    /// Who waits for a call that is under way.
+    Waits("by") {
+        /// The consuming thread, for Kafka.
+        Consumer = "consumer",
+        /// The publisher, for Kafka.
+        Publisher = "publisher",
+        /// A lane, for its commands to be decided: for the store.
+        Lane = "lane",
+    }
+}
+
+labels! {
     /// What happened to the assignment of partitions.
     Rebalance("kind") {
         /// Partitions were assigned.

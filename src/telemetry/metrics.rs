@@ -3,7 +3,7 @@
 
 use super::labels::{
     CacheLookup, Code, ConditionalWrite, DeadLetter, LookUp, Operation, OutputTopic, Rebalance, Reference, Remembered, Replayed,
-    TransactionResult,
+    TransactionResult, Waits,
 };
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerPartition, Series};
@@ -93,6 +93,16 @@ metrics! {
     kafka_transaction_duration: Histogram = "kafka_transaction_duration_seconds", TRANSACTION_SECONDS;
     /// Command records that one Kafka transaction answered.
     kafka_transaction_records: Histogram = "kafka_transaction_records", RECORDS;
+    /// Age of the Kafka transaction under way, in seconds; 0 while there is none.
+    kafka_transaction_age: Gauge = "kafka_transaction_age_seconds", NONE;
+    /// Seconds since the oldest call under way was made, by who waits for it; 0 while there is none.
+    oldest_call_age: Family<Waits, Gauge> = "oldest_call_age_seconds", NONE;
+    /// Seconds since a record was answered last while there have been records to answer; 0 while there are none.
+    stalled: Gauge = "stalled_seconds", NONE;
+    /// Publishers that were abandoned because a call into the Kafka client did not return in time; another took over each time.
+    publishers_abandoned: IntCounter = "publishers_abandoned_total", NONE;
+    /// Abandoned publishers whose call has not returned yet; if they become too many, the process ends.
+    publishers_stuck: IntGauge = "publishers_stuck", NONE;
     /// Producers made anew after an error that left the transaction's end unknown.
     producer_recreations: IntCounter = "producer_recreations_total", NONE;
     /// Records that the broker refused for good (too large, topic missing or denied), by topic.

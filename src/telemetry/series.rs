@@ -4,7 +4,8 @@
 
 use prometheus::core::{Atomic, Collector, GenericGaugeVec};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Result,
 };
 use std::marker::PhantomData;
 
@@ -109,6 +110,13 @@ impl<L: Label> Series for Family<L, IntCounter> {
 impl<L: Label> Series for Family<L, IntGauge> {
     fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
         let family = registered(registry, IntGaugeVec::new(Opts::new(name, help), &L::names())?)?;
+        Ok(Self::resolve(|texts| family.with_label_values(texts)))
+    }
+}
+
+impl<L: Label> Series for Family<L, Gauge> {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        let family = registered(registry, GaugeVec::new(Opts::new(name, help), &L::names())?)?;
         Ok(Self::resolve(|texts| family.with_label_values(texts)))
     }
 }

@@ -43,6 +43,10 @@ pub enum Defect {
     LanesWithoutKeys,
     /// Records wait on after a transaction whose end was unknown at first.
     WaitingNotStirred,
+    /// A publisher whose request does not return keeps its place.
+    HangingPublisherKept,
+    /// What an abandoned publisher tells is taken for what became of its successor's publication.
+    AbandonedVerdictTaken,
 }
 
 fn found(defect: Defect) {
@@ -67,4 +71,6 @@ defects! {
     batches_of_an_earlier_assignment_are_found: StaleBatchTaken,
     commands_that_overtake_each_other_are_found: LanesWithoutKeys,
     records_that_wait_for_ever_are_found: WaitingNotStirred,
+    a_publisher_that_hangs_for_ever_is_found: HangingPublisherKept,
+    a_verdict_of_an_abandoned_publisher_is_found: AbandonedVerdictTaken,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// All that must happen now and then.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 24] = [
     "a commit came late",
     "a command was read ahead",
     "a lane was held",
@@ -16,6 +16,8 @@ pub const EVENTS: [&str; 22] = [
     "a transaction was fenced",
     "a transaction was stale",
     "a transaction was uncertain",
+    "a publisher was abandoned",
+    "an abandoned publisher had a verdict",
     "an assignment was lost",
     "an assignment was revoked",
     "an instance crashed",

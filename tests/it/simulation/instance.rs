@@ -10,7 +10,7 @@ use super::happened::Happened;
 use super::intake::Intake;
 use super::lane::{Job, Progress, process};
 use super::outputs::{Output, Outputs};
-use super::publisher::{self, Publication, Published, Publisher, Trouble};
+use super::publisher::{self, Publication, Published, Publishing, Trouble};
 use super::weakened::Weakened;
 use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
@@ -83,7 +83,7 @@ pub struct Instance {
     claims: Arc<Claims<Weakened>>,
     ahead: ReadAhead,
     consumer: Consumer,
-    publisher: Publisher,
+    publishing: Publishing,
     intake: Intake,
     stream: Stream<Job, Outputs, Membership>,
     draining: Option<Draining>,
@@ -109,7 +109,7 @@ impl Instance {
             claims,
             ahead,
             consumer: Consumer::new(defect),
-            publisher: Publisher::new(id, defect),
+            publishing: Publishing::new(id, defect),
             intake: Intake::new(defect),
             stream: Stream::new(limits),
             draining: None,
@@ -151,12 +151,15 @@ impl Instance {
         match random.below(10) {
             0..2 => self.consumer.step(broker, deaf, random),
             2..4 if now >= self.outages.publisher => {
-                self.published.extend(self.publisher.step(broker, self.consumer.membership(), trouble, random));
+                self.published.extend(self.publishing.step(broker, self.consumer.membership(), trouble, random));
             }
             4..7 if now >= self.outages.lanes => self.work(random),
             7 if random.chance(100) => self.with_flow(Flow::try_held),
             7 if random.chance(200) => self.intake.fetch_schemas(),
             _ => {
+                if self.publishing.watch(now) {
+                    self.happened.note("a publisher was abandoned");
+                }
                 self.turn(now);
                 self.proceed(now);
                 if self.stopping == Stopping::Left {
@@ -355,7 +358,7 @@ impl Instance {
                 }
                 let (epoch, membership) = (assignment.epoch, assignment.generation);
                 let (records, offsets) = (transaction.records, transaction.offsets);
-                self.publisher.publish(Publication { epoch, membership, records, offsets });
+                self.publishing.publish(Publication { epoch, membership, records, offsets });
             }
             self.consumer.orders.extend(assignment.flow.pauses());
         }

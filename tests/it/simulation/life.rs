@@ -121,7 +121,11 @@ impl Life {
 
     /// The CRM writes all but `left` of its records, and everything goes wrong.
     fn turmoil(&mut self, left: u64) {
-        self.trouble = Trouble { abortable: pick(&mut self.random, &[0, 10, 50]), unknown: pick(&mut self.random, &[0, 10, 50]) };
+        self.trouble = Trouble {
+            abortable: pick(&mut self.random, &[0, 10, 50]),
+            unknown: pick(&mut self.random, &[0, 10, 50]),
+            hanging: pick(&mut self.random, &[0, 0, 2, 10]),
+        };
         let misfortunes = pick(&mut self.random, &[1, 3, 6]);
         while self.crm.left > left || !self.random.chance(1) {
             if self.crm.left > left && self.random.chance(20) {
@@ -145,7 +149,7 @@ impl Life {
     fn heal(&mut self) {
         self.store.set_faults(Faults { yields: 1, ..Faults::default() });
         // Save for what is to be expected of any network.
-        self.trouble = Trouble { abortable: 0, unknown: pick(&mut self.random, &[0, 20]) };
+        self.trouble = Trouble { abortable: 0, unknown: pick(&mut self.random, &[0, 20]), hanging: 0 };
         self.broker.refusing.clear();
         self.hold.set(None);
         // Two under one transactional id would go on fencing each other.

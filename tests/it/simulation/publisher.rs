@@ -1,5 +1,6 @@
-//! An instance's publisher, request by request: one transaction at a time, driven by the real [`Step`]s; to start over is to
-//! register anew, and to ask for the committed offsets then.
+//! An instance's publishers, request by request: one transaction at a time, driven by the real [`Step`]s; to start over is to
+//! register anew, and to ask for the committed offsets then. A request may never return: the real [`Succession`] then puts another
+//! publisher in the place of the one that waits for it.
 
 use super::Defect;
 use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};
@@ -9,10 +10,18 @@ use crm_processor::flow::OffsetCommit;
 use crm_processor::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::stream::Epoch;
+use crm_processor::flow::succession::{Ended, PublisherId, Succession};
 use crm_processor::store::simulated::Random;
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How long a request may take. Some are answered later than that.
+const DEADLINE: u64 = 300;
+/// Of the requests that take longer, how many never return; per mille.
+const NEVER: u64 = 700;
 
 /// A transaction to be committed.
+#[derive(Clone)]
 pub struct Publication {
     pub epoch: Epoch,
     pub membership: Membership,
@@ -34,6 +43,8 @@ pub struct Trouble {
     pub abortable: u64,
     /// An error that leaves open what became of the request: it arrived, it did not, or it will.
     pub unknown: u64,
+    /// A request that returns long after its deadline, or never. It may have arrived.
+    pub hanging: u64,
 }
 
 enum Stage {
@@ -49,26 +60,42 @@ enum Stage {
     Asking,
 }
 
-pub struct Publisher {
+/// All publishers of an instance.
+pub struct Publishing {
     id: TransactionalId,
-    epoch: ProducerEpoch,
-    stage: Stage,
-    publication: Option<Publication>,
-    /// At most one for each assignment that there was meanwhile.
-    next: VecDeque<Publication>,
+    succession: Succession<Publication>,
+    present: Publisher,
+    /// Those that wait for requests that may return some day.
+    abandoned: Vec<Publisher>,
     defect: Option<Defect>,
 }
 
-impl Publisher {
+impl Publishing {
     pub fn new(id: TransactionalId, defect: Option<Defect>) -> Self {
-        Self { id, epoch: 0, stage: Stage::Registering, publication: None, next: VecDeque::new(), defect }
+        let succession = Succession::default();
+        let present = Publisher::new(id, &succession, None, defect);
+        Self { id, succession, present, abandoned: Vec::new(), defect }
     }
 
     pub fn publish(&mut self, publication: Publication) {
-        self.next.push_back(publication);
+        if let Some(publication) = self.succession.publish(publication) {
+            self.present.inbox.push_back(publication);
+        }
     }
 
-    /// One request. `membership` is what the consumer has by now.
+    /// Puts another publisher in the place of one whose request does not return. True if it did.
+    pub fn watch(&mut self, now: u64) -> bool {
+        let overdue = self.present.hanging.as_ref().is_some_and(|hanging| now >= hanging.since + DEADLINE);
+        if !overdue || self.defect == Some(Defect::HangingPublisherKept) {
+            return false;
+        }
+        let left = self.succession.abandon();
+        let successor = Publisher::new(self.id, &self.succession, left, self.defect);
+        self.abandoned.push(std::mem::replace(&mut self.present, successor));
+        true
+    }
+
+    /// One request of one of the publishers. `membership` is what the consumer has by now.
     pub fn step(
         &mut self,
         broker: &mut Broker,
@@ -76,13 +103,88 @@ impl Publisher {
         trouble: Trouble,
         random: &mut Random,
     ) -> Option<Published> {
+        let which = usize::try_from(random.below(1 + self.abandoned.len() as u64)).expect("few");
+        let told = match self.abandoned.get_mut(which) {
+            Some(abandoned) => {
+                let told = abandoned.last_words(broker.now());
+                if abandoned.hanging.is_none() {
+                    self.abandoned.swap_remove(which);
+                }
+                told
+            }
+            None => self.present.step(broker, membership, trouble, random),
+        };
+        let (mut publisher, verdict) = told?;
+        if publisher != self.succession.present() {
+            broker.happened.note("an abandoned publisher had a verdict");
+            if self.defect == Some(Defect::AbandonedVerdictTaken) {
+                publisher = self.succession.present();
+            }
+        }
+        let Ended { publication, next } = self.succession.ended(publisher)?;
+        self.present.inbox.extend(next);
+        let Publication { epoch, records, .. } = Arc::unwrap_or_clone(publication);
+        Some(Published { epoch, records, verdict })
+    }
+}
+
+/// A request that has not returned.
+struct Hanging {
+    since: u64,
+    /// When it returns, if it does, and what with.
+    until: Option<u64>,
+    result: Result<(), Failure>,
+}
+
+/// A publisher's thread.
+struct Publisher {
+    number: PublisherId,
+    id: TransactionalId,
+    epoch: ProducerEpoch,
+    stage: Stage,
+    publication: Option<Arc<Publication>>,
+    inbox: VecDeque<Arc<Publication>>,
+    hanging: Option<Hanging>,
+    defect: Option<Defect>,
+}
+
+impl Publisher {
+    fn new(
+        id: TransactionalId,
+        succession: &Succession<Publication>,
+        left: Option<Arc<Publication>>,
+        defect: Option<Defect>,
+    ) -> Self {
+        let number = succession.present();
+        Self { number, id, epoch: 0, stage: Stage::Registering, publication: left, inbox: VecDeque::new(), hanging: None, defect }
+    }
+
+    /// One request.
+    fn step(
+        &mut self,
+        broker: &mut Broker,
+        membership: Option<Membership>,
+        trouble: Trouble,
+        random: &mut Random,
+    ) -> Option<(PublisherId, Verdict)> {
+        if self.hanging.is_some() {
+            let verdict = self.returned(broker.now())?;
+            return self.over(verdict);
+        }
         if self.publication.is_none() {
-            self.publication = self.next.pop_front();
+            self.publication = self.inbox.pop_front();
         }
         let verdict = match (&self.stage, &self.publication) {
             (Stage::Registering, publication) => {
-                self.epoch = broker.register(self.id)?;
-                self.stage = if publication.is_some() { Stage::Asking } else { Stage::Idle };
+                let registered = broker.register(self.id);
+                let stage = if publication.is_some() { Stage::Asking } else { Stage::Idle };
+                // Whoever registers or asks asks again: such a request need not be remembered.
+                if random.chance(trouble.hanging) {
+                    self.hang(broker.now(), Err(Failure::Unknown), random);
+                    return None;
+                }
+                self.epoch = registered?;
+                self.stage = stage;
                 return None;
             }
             (_, None) => return None,
@@ -96,9 +198,30 @@ impl Publisher {
             }
             (Stage::Attempting { .. }, Some(_)) => self.attempt(broker, membership, trouble, random)?,
         };
+        self.over(verdict)
+    }
+
+    fn over(&mut self, verdict: Verdict) -> Option<(PublisherId, Verdict)> {
         self.stage = Stage::Idle;
-        let Publication { epoch, records, .. } = self.publication.take()?;
-        Some(Published { epoch, records, verdict })
+        self.publication.take().map(|_| (self.number, verdict))
+    }
+
+    fn hang(&mut self, now: u64, result: Result<(), Failure>, random: &mut Random) {
+        let until = (!random.chance(NEVER)).then(|| now + random.below(4 * DEADLINE));
+        self.hanging = Some(Hanging { since: now, until, result });
+    }
+
+    /// Goes on if the request has returned by now.
+    fn returned(&mut self, now: u64) -> Option<Verdict> {
+        let Hanging { result, .. } = self.hanging.take_if(|hanging| hanging.until.is_some_and(|until| until <= now))?;
+        self.go_on(result)
+    }
+
+    /// What an abandoned publisher still tells, if its request returns: between that and its look at whether it was abandoned there
+    /// is a moment. Then it ends.
+    fn last_words(&mut self, now: u64) -> Option<(PublisherId, Verdict)> {
+        let verdict = self.returned(now)?;
+        self.over(verdict)
     }
 
     /// One request of the transaction. None while there is more to be done.
@@ -110,6 +233,15 @@ impl Publisher {
         random: &mut Random,
     ) -> Option<Verdict> {
         let result = self.call_with(broker, membership, trouble, random)?;
+        if random.chance(trouble.hanging) {
+            self.hang(broker.now(), result, random);
+            return None;
+        }
+        self.go_on(result)
+    }
+
+    /// Takes the step that follows from what came of a request.
+    fn go_on(&mut self, result: Result<(), Failure>) -> Option<Verdict> {
         let Stage::Attempting { step, .. } = &mut self.stage else { return None };
         *step = std::mem::replace(step, Step::StartOver).then(result);
         match step {

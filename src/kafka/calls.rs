@@ -1,0 +1,167 @@
+//! The blocking call that a thread has under way, told to whoever watches the thread from outside.
+//!
+//! librdkafka's calls take time-outs, and most of them keep to these; `rd_kafka_send_offsets_to_transaction` does not, and on a cluster
+//! that loses a broker it was seen never to return. A thread can't watch itself. So each says here which call it makes and until when
+//! that call must be over; who watches it decides what is to be done about a call that is not.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How much longer than its own time-out a call may take: on a busy machine the thread may have to wait for a processor. A call that
+/// takes longer is taken for one that never returns.
+pub const SLACK: Duration = Duration::from_secs(2);
+
+/// A call that blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A transaction begins and its records are handed to the client.
+    Produce,
+    /// The records of a transaction are delivered.
+    Flush,
+    /// The offsets join their transaction.
+    SendOffsets,
+    /// A transaction is committed.
+    Commit,
+    /// A transaction is aborted.
+    Abort,
+    /// A producer registers with the transaction coordinator.
+    InitTransactions,
+    /// The group coordinator is asked which offsets are committed.
+    CommittedOffsets,
+    /// The brokers are asked about a topic.
+    Metadata,
+    /// A producer is closed.
+    CloseProducer,
+    /// The consumer asks for records; its rebalance callbacks run meanwhile.
+    Poll,
+    /// The consumer is told which partitions to pause or resume.
+    Pause,
+    /// The revoke callback waits until the processor has finished.
+    Drain,
+    /// The consumer leaves its group.
+    Leave,
+}
+
+impl Call {
+    /// Returns the call's name as an operator finds it in the client's documentation.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Produce => "produce",
+            Self::Flush => "flush",
+            Self::SendOffsets => "send_offsets_to_transaction",
+            Self::Commit => "commit_transaction",
+            Self::Abort => "abort_transaction",
+            Self::InitTransactions => "init_transactions",
+            Self::CommittedOffsets => "committed",
+            Self::Metadata => "metadata",
+            Self::CloseProducer => "close of the producer",
+            Self::Poll => "poll",
+            Self::Pause => "pause or resume",
+            Self::Drain => "wait for the processor in a revocation",
+            Self::Leave => "close of the consumer",
+        }
+    }
+}
+
+/// A call that has not returned.
+#[derive(Clone, Copy, Debug)]
+pub struct UnderWay {
+    /// Which call.
+    pub call: Call,
+    /// When it was made.
+    pub since: Instant,
+    /// When it is taken for one that never returns.
+    pub deadline: Instant,
+}
+
+/// The call that one thread has under way, and whether the thread was abandoned.
+#[derive(Debug, Default)]
+pub struct Calls {
+    under_way: Mutex<Option<UnderWay>>,
+    abandoned: AtomicBool,
+}
+
+impl Calls {
+    /// Makes a call whose own time-out ends at `until`.
+    pub fn during<T>(&self, call: Call, until: Instant, act: impl FnOnce() -> T) -> T {
+        let made = UnderWay { call, since: Instant::now(), deadline: until + SLACK };
+        // One call may make another: a poll runs the rebalance callbacks.
+        let outer = self.set(Some(made));
+        let _ended =
+            OnDrop(|| _ = self.set(outer.map(|outer| UnderWay { deadline: outer.deadline + made.since.elapsed(), ..outer })));
+        act()
+    }
+
+    /// Returns the call that is under way, if there is one.
+    pub fn under_way(&self) -> Option<UnderWay> {
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the call that is past its deadline, if there is one.
+    pub fn overdue(&self, now: Instant) -> Option<UnderWay> {
+        self.under_way().filter(|call| now >= call.deadline)
+    }
+
+    /// Tells the thread that another has taken its place. It sees that when its call returns, and ends.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether another thread has taken the place of this one.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, call: Option<UnderWay>) -> Option<UnderWay> {
+        std::mem::replace(&mut *self.under_way.lock().unwrap_or_else(PoisonError::into_inner), call)
+    }
+}
+
+/// Runs its closure when it is dropped, by a panic, too.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_overdue_when_its_time_out_and_the_slack_are_over() {
+        let calls = Calls::default();
+        let now = Instant::now();
+        let until = now + Duration::from_secs(9);
+        calls.during(Call::SendOffsets, until, || {
+            assert!(calls.overdue(until).is_none());
+            assert_eq!(calls.overdue(until + SLACK).map(|c| c.call), Some(Call::SendOffsets));
+        });
+        assert!(calls.overdue(until + SLACK).is_none(), "it has returned");
+    }
+
+    #[test]
+    fn a_call_within_a_call_is_the_one_that_is_watched_until_it_returns() {
+        let calls = Calls::default();
+        let soon = Instant::now();
+        let late = soon + Duration::from_secs(60);
+        calls.during(Call::Poll, soon, || {
+            calls.during(Call::Drain, late, || {
+                assert_eq!(calls.under_way().map(|c| c.call), Some(Call::Drain));
+                assert!(calls.overdue(soon + SLACK).is_none());
+            });
+            assert_eq!(calls.overdue(soon + SLACK * 2).map(|c| c.call), Some(Call::Poll));
+        });
+    }
+
+    #[test]
+    fn a_call_that_panics_is_over() {
+        let calls = Calls::default();
+        let call = || calls.during(Call::Poll, Instant::now(), || panic!("on purpose"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err());
+        assert!(calls.under_way().is_none());
+    }
+}

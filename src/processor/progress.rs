@@ -1,0 +1,95 @@
+//! Whether the process gets anywhere: pure, with `now` as an argument.
+//!
+//! A loop that comes round proves little: everything that it waits for may hang. So progress is measured by what leaves: while there
+//! are records to be answered, some must be. How long none was is a *stall*. It may have a reason that a restart would not change: the
+//! store, Kafka or the registry is away. Each sign of such a reason, a failed attempt for instance, *explains* the stall at that
+//! moment. A stall without any explanation for long is what a restart is for.
+
+use std::time::{Duration, Instant};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Since when there has been something to answer.
+    working: Option<Instant>,
+    /// When a record was answered last.
+    answered: Option<Instant>,
+    /// When a reason was seen last.
+    explained: Option<Instant>,
+}
+
+impl Progress {
+    /// Takes note whether there are records to be answered.
+    pub fn working(&mut self, is_working: bool, now: Instant) {
+        self.working = if is_working { self.working.or(Some(now)) } else { None };
+    }
+
+    /// Takes note that records were answered.
+    pub fn answered(&mut self, now: Instant) {
+        self.answered = Some(now);
+    }
+
+    /// Takes note of a reason why none is.
+    pub fn explained(&mut self, now: Instant) {
+        self.explained = Some(now);
+    }
+
+    /// Returns how long none of the records that are there was answered; zero while there are none.
+    pub fn stalled(&self, now: Instant) -> Duration {
+        self.begin().map_or(Duration::ZERO, |begin| now.saturating_duration_since(begin))
+    }
+
+    /// Returns how long that has been so without a reason.
+    pub fn unexplained(&self, now: Instant) -> Duration {
+        let since = self.begin().map(|begin| self.explained.map_or(begin, |explained| begin.max(explained)));
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn begin(&self) -> Option<Instant> {
+        let working = self.working?;
+        Some(self.answered.map_or(working, |answered| working.max(answered)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_lasts_from_the_last_answer_while_there_is_something_to_answer() {
+        enum Event {
+            Work,
+            Rest,
+            Answer,
+            Reason,
+        }
+        use Event::{Answer, Reason, Rest, Work};
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        type Events = &'static [(u64, Event)];
+        // Events, each with its second; then at second 100 the stall, and how much of it is unexplained.
+        let cases: [(Events, u64, u64); 8] = [
+            (&[], 0, 0),
+            (&[(10, Work)], 90, 90),
+            (&[(10, Work), (60, Work)], 90, 90),
+            (&[(10, Work), (70, Answer)], 30, 30),
+            (&[(10, Work), (70, Answer), (80, Rest)], 0, 0),
+            (&[(10, Answer), (50, Work)], 50, 50),
+            (&[(10, Work), (95, Reason)], 90, 5),
+            (&[(5, Reason), (10, Work)], 90, 90),
+        ];
+        for (n, (events, stalled, unexplained)) in cases.into_iter().enumerate() {
+            let mut progress = Progress::default();
+            for (second, event) in events {
+                match event {
+                    Work => progress.working(true, at(*second)),
+                    Rest => progress.working(false, at(*second)),
+                    Answer => progress.answered(at(*second)),
+                    Reason => progress.explained(at(*second)),
+                }
+            }
+            let got = (progress.stalled(at(100)).as_secs(), progress.unexplained(at(100)).as_secs());
+            assert_eq!(got, (stalled, unexplained), "case {n}");
+        }
+    }
+}

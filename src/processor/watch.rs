@@ -1,0 +1,167 @@
+//! Looks after whatever may hang: the consuming thread, the publisher, the lanes. Tells operators of a stall and its reason, and
+//! the orchestrator of one that only a restart ends. It decides nothing about records.
+
+use super::RunFault;
+use super::answer::Memo;
+use super::progress::Progress;
+use crate::kafka::calls::{Call, Calls, UnderWay};
+use crate::kafka::publishing::{Publishing, Watched};
+use crate::telemetry::health::{Concern, Health, STUCK_AFTER};
+use crate::telemetry::labels::Waits;
+use crate::telemetry::metrics::Metrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long nothing may be answered before operators are told: longer than a usual rebalance or restart of a broker takes, and short
+/// enough to be known within ten seconds.
+const TELL_AFTER: Duration = Duration::from_secs(8);
+
+/// See the module.
+pub struct Watch {
+    consumer: Arc<Calls>,
+    progress: Progress,
+    /// A stall that nothing explains for so long is one that only a restart ends: longer than an attempt at anything may take.
+    stuck_after: Duration,
+    /// How many faults of the store, and bugs, were counted when the watch looked last.
+    faults: u64,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+}
+
+/// What there is to do.
+pub struct Work {
+    /// Records to be answered, but for those that brokers refuse the answers of.
+    pub waiting: usize,
+    /// Some of them wait for the schema of a record.
+    pub without_schema: bool,
+    /// When the oldest run that is being decided began.
+    pub oldest_run: Option<Instant>,
+}
+
+impl Watch {
+    /// Watches nothing yet. `attempt` is how long an attempt at the store may take.
+    pub fn new(consumer: Arc<Calls>, attempt: Duration, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+        Self { consumer, progress: Progress::default(), stuck_after: STUCK_AFTER + attempt, faults: 0, metrics, health }
+    }
+
+    /// A publisher has a verdict, and with it records were answered or not.
+    pub fn published(&mut self, answered: bool, now: Instant) {
+        let now = now.into_std();
+        // Whatever became of the transaction: the publisher does not hang.
+        self.progress.explained(now);
+        if answered {
+            self.progress.answered(now);
+        }
+    }
+
+    /// The publisher was looked at.
+    pub fn publisher(&mut self, watched: Watched) {
+        let Watched::Abandoned(overdue) = watched else { return };
+        self.metrics.publishers_abandoned.inc();
+        if let Some(UnderWay { call, since, .. }) = overdue {
+            tracing::error!(
+                call = call.text(),
+                seconds = since.elapsed().as_secs(),
+                "a call into the Kafka client does not return; its producer is abandoned, and another takes over: nothing is lost"
+            );
+        } else {
+            self.metrics.panics.inc();
+            tracing::error!("the publisher ended because of a bug; another takes over: nothing is lost");
+        }
+    }
+
+    /// Tells what hangs, if anything does.
+    ///
+    /// # Errors
+    /// The consuming thread hangs for good.
+    pub fn look(&mut self, work: &Work, publishing: &Publishing<Memo>, now: Instant) -> Result<(), RunFault> {
+        self.look_at_consumer(now)?;
+        let publisher = publishing.call();
+        let open = publishing.open_since().map(Instant::from_std);
+        self.tell_ages(work, publisher, open, now);
+        self.metrics.publishers_stuck.set(i64::try_from(publishing.abandoned()).unwrap_or(i64::MAX));
+
+        self.progress.working(work.waiting > 0, now.into_std());
+        let faults = self.metrics.store_faults.iter().map(|(_, count)| count.get()).sum::<u64>() + self.metrics.panics.get();
+        let tried = std::mem::replace(&mut self.faults, faults) != faults;
+        // The brokers are asked again and again for as long as they are away.
+        let kafka_away = publisher.is_some_and(|c| matches!(c.call, Call::InitTransactions | Call::CommittedOffsets));
+        if tried || kafka_away || work.without_schema || !self.health.is_store_up() {
+            self.progress.explained(now.into_std());
+        }
+        let stalled = self.progress.stalled(now.into_std());
+        self.metrics.stalled.set(stalled.as_secs_f64());
+        self.health.set_stuck(self.progress.unexplained(now.into_std()) >= self.stuck_after);
+
+        let is_stalled = stalled >= TELL_AFTER;
+        let transaction = open.filter(|since| is_stalled && now - *since >= TELL_AFTER);
+        let transaction = transaction.map(|since| {
+            let age = (now - since).as_secs();
+            let call = publisher
+                .map_or(String::new(), |c| format!(", and {} has taken {} s", c.call.text(), c.since.elapsed().as_secs()));
+            format!("nothing was answered for {} s: a Kafka transaction has been open for {age} s{call}", stalled.as_secs())
+        });
+        let waits = (is_stalled && transaction.is_none()).then(|| {
+            let why = if let Some(oldest) = work.oldest_run.filter(|oldest| now - *oldest >= TELL_AFTER) {
+                format!("commands wait for the store, the oldest for {} s", (now - oldest).as_secs())
+            } else if work.without_schema {
+                "records wait for the schema that they were written with".to_owned()
+            } else {
+                "no reason is known".to_owned()
+            };
+            format!("none of {} records was answered for {} s: {why}", work.waiting, stalled.as_secs())
+        });
+        self.tell(Concern::TransactionStalled, transaction);
+        self.tell(Concern::CommandsWait, waits);
+        Ok(())
+    }
+
+    fn look_at_consumer(&self, now: Instant) -> Result<(), RunFault> {
+        let overdue = self.consumer.overdue(now.into_std());
+        if let Some(UnderWay { call, since, .. }) = overdue.filter(|call| call.since.elapsed() >= STUCK_AFTER) {
+            return Err(RunFault::ConsumerStuck { call: call.text(), seconds: since.elapsed().as_secs() });
+        }
+        let text = overdue.map(|c| {
+            format!("the Kafka consumer has been in {} for {} s: no records come", c.call.text(), c.since.elapsed().as_secs())
+        });
+        self.tell(Concern::ConsumerStalled, text);
+        Ok(())
+    }
+
+    fn tell_ages(&self, work: &Work, publisher: Option<UnderWay>, open: Option<Instant>, now: Instant) {
+        let age = |since: Option<Instant>| since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
+        self.metrics.kafka_transaction_age.set(age(open));
+        let made = |call: Option<UnderWay>| call.map(|call| Instant::from_std(call.since));
+        for (by, since) in [
+            (Waits::Consumer, made(self.consumer.under_way())),
+            (Waits::Publisher, made(publisher)),
+            (Waits::Lane, work.oldest_run),
+        ] {
+            self.metrics.oldest_call_age.of(by).set(age(since));
+        }
+    }
+
+    /// Says what is new in the log, too.
+    fn tell(&self, concern: Concern, text: Option<String>) {
+        let said = text.clone();
+        if !self.health.set_concern(concern, text) {
+            return;
+        }
+        if let Some(text) = said {
+            tracing::warn!("{text}");
+        } else {
+            tracing::info!("{}", over(concern));
+        }
+    }
+}
+
+/// Says that a concern is over.
+fn over(concern: Concern) -> &'static str {
+    match concern {
+        Concern::RecordsHeld => "no records are held any more",
+        Concern::CommandsWait => "records are answered again",
+        Concern::TransactionStalled => "Kafka transactions end again",
+        Concern::ConsumerStalled => "the Kafka consumer comes round again",
+    }
+}
