@@ -10,6 +10,7 @@ use super::{Headers, Record};
 use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
 use crate::flow::{Partition, Position};
+use crate::telemetry::gathered::Gathered;
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -54,8 +55,6 @@ pub enum Notice {
         /// Brokers that the consumer is connected to.
         brokers: usize,
     },
-    /// Consuming failed; librdkafka goes on trying.
-    Trouble(KafkaError),
 }
 
 /// Records of one assignment, in the order of each partition.
@@ -108,6 +107,8 @@ pub struct Context {
     paused: Mutex<BTreeSet<Partition>>,
     /// What the consuming thread is at.
     calls: Arc<Calls>,
+    /// What librdkafka complained of, by code.
+    troubles: Gathered<Option<i32>>,
 }
 
 impl ClientContext for Context {
@@ -122,7 +123,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka consumer");
+        self.trouble(&error, reason);
     }
 }
 
@@ -131,14 +132,20 @@ impl ConsumerContext for Context {
         match rebalance {
             Rebalance::Assign(partitions) => self.assigned(consumer, partitions),
             Rebalance::Revoke(_) => self.revoked(consumer.assignment_lost()),
-            Rebalance::Error(error) => {
-                let _ = self.notices.send(Notice::Trouble(error.clone()));
-            }
+            Rebalance::Error(error) => self.trouble(error, "a rebalance failed"),
         }
     }
 }
 
 impl Context {
+    /// Logs that something failed. librdkafka goes on trying, and says so again and again.
+    fn trouble(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().map(|code| code as i32);
+        if let Some(left_out) = self.troubles.due(code, Instant::now()) {
+            tracing::warn!(%error, reason, left_out, "the Kafka consumer has trouble, and goes on trying");
+        }
+    }
+
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
         let Some(generation) = consumer.group_metadata() else { return };
@@ -225,9 +232,15 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
     let (batch_sender, batches) = mpsc::channel(BATCHES);
     let (orders, order_receiver) = order_channel();
     let calls = Arc::<Calls>::default();
-    let (topic, paused) = (topic.to_owned(), Mutex::default());
-    let context =
-        Context { topic: topic.clone(), epoch: AtomicU64::new(0), notices: notice_sender, paused, calls: calls.clone() };
+    let (topic, paused, troubles) = (topic.to_owned(), Mutex::default(), Gathered::default());
+    let context = Context {
+        topic: topic.clone(),
+        epoch: AtomicU64::new(0),
+        notices: notice_sender,
+        paused,
+        calls: calls.clone(),
+        troubles,
+    };
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[&topic])?;
     let consumer = Arc::new(consumer);
@@ -331,7 +344,7 @@ impl Intake {
                     bytes += record.size();
                     records.push(record);
                 }
-                Some(Err(error)) => self.trouble(error),
+                Some(Err(error)) => self.trouble(&error),
                 None => break,
             }
         }
@@ -403,10 +416,10 @@ impl Intake {
         }
     }
 
-    fn trouble(&self, error: KafkaError) {
+    fn trouble(&self, error: &KafkaError) {
         let quiet = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF));
         if !quiet {
-            let _ = self.consumer.context().notices.send(Notice::Trouble(error));
+            self.consumer.context().trouble(error, "no record could be read");
         }
     }
 

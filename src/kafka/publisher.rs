@@ -15,6 +15,7 @@ use crate::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::stream::Epoch;
 use crate::flow::succession::PublisherId;
+use crate::telemetry::gathered::Gathered;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -69,6 +70,8 @@ pub struct Told {
 #[derive(Default)]
 pub(super) struct Context {
     failures: Mutex<Vec<(usize, Code)>>,
+    /// What librdkafka complained of, by code.
+    troubles: Gathered<Option<i32>>,
 }
 
 impl Context {
@@ -79,7 +82,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka producer");
+        if let Some(left_out) = self.troubles.due(error.rdkafka_error_code().map(|code| code as i32), Instant::now()) {
+            tracing::warn!(%error, reason, left_out, "the Kafka producer has trouble, and goes on trying");
+        }
     }
 }
 

@@ -280,9 +280,6 @@ impl<S: ConditionalStore> Processor<S> {
                 self.lag.ends(&ends);
                 self.metrics.kafka_brokers_connected.set(gauge(brokers));
             }
-            Notice::Trouble(error) => {
-                tracing::warn!(%error, "the consumer reports");
-            }
         }
     }
 

@@ -63,10 +63,10 @@ mod tests {
             Answer,
             Reason,
         }
+        type Events = &'static [(u64, Event)];
         use Event::{Answer, Reason, Rest, Work};
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
-        type Events = &'static [(u64, Event)];
         // Events, each with its second; then at second 100 the stall, and how much of it is unexplained.
         let cases: [(Events, u64, u64); 8] = [
             (&[], 0, 0),
