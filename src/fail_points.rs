@@ -1,5 +1,5 @@
-//! Places at which a test build can be told to die or to panic: `FAILPOINTS="applied=0.1%return;deciding=return(boom)"`, in the
-//! syntax of the `fail` package. Tests kill processors there, which a kill from outside would hit once in a million times.
+//! Places at which a test build can be told to die, to panic or to hang: `FAILPOINTS="applied=0.1%return;deciding=return(boom)"` or
+//! `sending-offsets=1*sleep(60000)`, in the syntax of the `fail` package. Tests kill processors there, which a kill from outside would hit once in a million times.
 //!
 //! Compiled in by the feature `fail-points`, which the tests of this package turn on and nothing else does. Without it
 //! nothing of this is left in the binary.
@@ -17,6 +17,8 @@ pub enum FailPoint {
     Applied,
     /// The outputs of a transaction were delivered; its offsets are not sent yet.
     OutputsSent,
+    /// The offsets of a transaction are about to be sent, in the call that sends them.
+    SendingOffsets,
     /// The offsets of a transaction were sent; it is not committed yet.
     OffsetsSent,
     /// A transaction was committed; nobody but this thread knows.
@@ -33,6 +35,7 @@ impl FailPoint {
             Self::Claimed => "claimed",
             Self::Applied => "applied",
             Self::OutputsSent => "outputs-sent",
+            Self::SendingOffsets => "sending-offsets",
             Self::OffsetsSent => "offsets-sent",
             Self::Committed => "committed",
         }

@@ -288,6 +288,7 @@ impl<M> Publisher<M> {
 
     fn send_offsets(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let offsets = offsets(&self.setting.topic, &publication.offsets).map_err(failure)?;
+        FailPoint::SendingOffsets.reach();
         let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.generation, left);
         retrying(deadline, send).map_err(failure)
     }

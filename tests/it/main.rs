@@ -29,6 +29,7 @@ mod examples;
 mod faults;
 mod gate;
 mod guarded;
+mod hanging_calls;
 mod headers;
 mod inbox;
 mod ledger;

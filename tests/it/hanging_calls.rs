@@ -1,0 +1,71 @@
+//! A call into the Kafka client that does not return, by a fail point in the place of the client's defect: it is told, its producer is
+//! abandoned, another takes over, and each record has one answer. If such calls pile up the process ends with an error.
+
+use crate::crm::{Entity, Kind, custom_name, unique};
+use crate::inbox::Inbox;
+use crate::ledger::Ledger;
+use crate::servers;
+use crate::world::{Processor, World};
+use crm_processor::kafka::publishing::ABANDONED_AT_MOST;
+use std::time::Instant;
+
+#[test]
+fn a_publisher_whose_call_does_not_return_is_replaced_and_nothing_is_lost_or_doubled() {
+    let Some(_) = servers::kafka() else { return };
+    let Some(world) = World::set_up("hanging", |_| ()) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    // The third transaction's call hangs for longer than the test takes.
+    let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", "sending-offsets=2*off->1*sleep(600000)->off")]);
+    processor.until_ready();
+    let correlations: Vec<_> = (0..60).map(|_| unique("c")).collect();
+    for correlation in &correlations {
+        let draft = custom_name(&unique("r"), &customer.by_ref_id(), correlation).header("correlation-id", correlation);
+        world.send(&draft);
+    }
+    assert_eq!(until_readyz_names(&processor, "send_offsets_to_transaction"), 503);
+    assert_eq!(processor.get("/livez").0, 200, "it helps itself");
+    processor.until_metric("crm_publishers_abandoned_total", 1);
+    let ledger = Ledger::close(&world, &correlations);
+    assert_eq!(ledger.with_status(200), correlations.len(), "each is answered once");
+    processor.until_ready_is(true);
+    assert_eq!(processor.metric("crm_publishers_stuck"), 1, "the call has still not returned");
+    let log = processor.log();
+    assert!(log.contains("a call into the Kafka client does not return"), "{log}");
+}
+
+#[test]
+fn a_process_whose_calls_all_hang_ends_with_an_error_that_says_so() {
+    let Some(_) = servers::kafka() else { return };
+    let Some(world) = World::set_up("hanging-all", |_| ()) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", "sending-offsets=sleep(600000)")]);
+    processor.until_ready();
+    let draft = custom_name(&unique("r"), &customer.by_ref_id(), "late").header("correlation-id", unique("c"));
+    world.send(&draft);
+    assert_eq!(processor.wait(), 1, "{}", processor.log_tail());
+    let (log, left) = (processor.log(), ABANDONED_AT_MOST + 1);
+    let message = format!("{left} calls into the Kafka client have not returned");
+    assert!(log.contains(&message) && log.contains("send_offsets_to_transaction"), "{log}");
+
+    // Another process goes on where it was.
+    let _another = world.run();
+    let correlation = draft.headers[0].1.clone();
+    let reply =
+        world.inbox.first("the reply", |r| r.topic == world.replies && r.header("correlation-id") == correlation.as_deref());
+    assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
+}
+
+/// Waits until `/readyz` has this text, and returns its status.
+fn until_readyz_names(processor: &Processor, text: &str) -> u16 {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    loop {
+        let (status, body) = processor.get("/readyz");
+        if body.contains(text) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "expected: {text}\ngot: {status} {body}; {}", processor.log_tail());
+        crate::pause();
+    }
+}
