@@ -6,26 +6,25 @@
 //! One round takes some seven minutes: `cargo test --test it -- --nocapture faults`. `CRM_FAULT_ROUNDS=n` goes through n of
 //! them, for hours; `CRM_SEED=n` repeats the choices of one (not the timing).
 
-mod fleet;
 mod report;
-mod traffic;
 
 use crate::gate::Gate;
 use crate::proxy::{CqlProxy, Mischief};
 use crate::registry;
+use crate::round::audit::Audit;
+use crate::round::fleet::{Fleet, SLOTS};
+use crate::round::traffic::Traffic;
+use crate::round::{Round, rounds, turn};
 use crate::servers::own::OwnServer;
 use crate::world::{PARTITIONS, World};
 use crm_processor::store::simulated::Random;
-use fleet::{Fleet, SLOTS};
 use report::Report;
-use std::thread;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
-use traffic::Traffic;
-use uuid::Uuid;
 
 /// In a round.
 const COMMANDS: usize = 20_000;
+const KEYSPACE: &str = "faults";
 /// How long anything may take that is no fault.
 const PATIENCE: Duration = Duration::from_secs(180);
 const KILLS: u32 = 24;
@@ -37,17 +36,16 @@ const STORE_AWAY: Duration = Duration::from_secs(120);
 
 #[test]
 fn whatever_fails_each_command_is_answered_once_and_each_change_published_once() {
-    let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
-    for round in 1..=number("CRM_FAULT_ROUNDS").unwrap_or(1) {
-        let seed = number("CRM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+    let _turn = turn();
+    for Round { round, seed } in rounds() {
         let Some((kafka, cassandra)) = OwnServer::kafka().zip(OwnServer::cassandra()) else { return };
-        let report = Round::prepare(kafka, cassandra, seed).go();
+        let report = Installation::prepare(kafka, cassandra, seed).go();
         println!("round {round}, CRM_SEED={seed}\n{report}");
         report.assert_clean();
     }
 }
 
-struct Round {
+struct Installation {
     kafka: OwnServer,
     cassandra: OwnServer,
     /// Between the driver and the gate.
@@ -60,7 +58,7 @@ struct Round {
     seed: u64,
 }
 
-impl Round {
+impl Installation {
     fn prepare(kafka: OwnServer, cassandra: OwnServer, seed: u64) -> Self {
         let store = Gate::before(cassandra.address());
         let proxy = CqlProxy::before(&store.address(), seed);
@@ -70,14 +68,14 @@ impl Round {
                 config[section].as_table_mut().expect("is a table").insert(key.to_owned(), value);
             };
             set("store", "contact_points", vec![proxy.address()].into());
-            set("store", "keyspace", "faults".into());
+            set("store", "keyspace", KEYSPACE.into());
             set("store", "request_timeout", "1s".into());
             set("registry", "url", format!("http://{}", registry.address()).into());
             let session = [("session.timeout.ms", 3000), ("heartbeat.interval.ms", 500)];
             set("kafka", "consumer", Value::Table(session.map(|(k, v)| (k.to_owned(), v.into())).into_iter().collect()));
         };
         let world = World::set_up_on(kafka.address(), cassandra.address(), "faults", adjust);
-        let traffic = Traffic::new(seed);
+        let traffic = Traffic::new(seed, COMMANDS);
         world.import(&traffic.entities());
         Self { kafka, cassandra, proxy, store, registry, world, traffic, seed }
     }
@@ -96,15 +94,9 @@ impl Round {
             traffic,
             report: Report::default(),
         };
-        thread::scope(|scope| {
-            let sender = scope.spawn(|| traffic.send_to(world));
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| course.run()));
-            traffic.stop();
-            sender.join().expect("the CRM does not panic");
-            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        });
+        traffic.flow_to(world, || course.run());
         let mut report = course.report;
-        report.audit(world, traffic, self.cassandra.address());
+        report.audit = Audit::of(world, traffic, self.cassandra.address(), KEYSPACE);
         report
     }
 }
@@ -259,12 +251,18 @@ impl Course<'_> {
         self.until("more replies", |c| c.answered() >= enough.min(c.traffic.allowed()));
     }
 
+    /// Nobody may end by himself.
+    fn tend(&mut self) {
+        let ended = self.fleet.tend();
+        assert!(ended.is_empty(), "{}", ended.join("\n"));
+    }
+
     fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             let state = || format!("{} sent, {} answered, {:?}", self.traffic.sent(), self.answered(), self.fleet);
             assert!(Instant::now() < deadline, "expected: {what}\ngot: {}", state());
-            self.fleet.tend();
+            self.tend();
             crate::pause();
         }
     }
@@ -272,7 +270,7 @@ impl Course<'_> {
     fn rest(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            self.fleet.tend();
+            self.tend();
             crate::pause();
         }
     }

@@ -25,6 +25,8 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// The decoded value; null on the DLQ, where values are anything.
     pub body: Json,
+    /// When it was read.
+    pub seen: Instant,
 }
 
 impl Record {
@@ -231,5 +233,6 @@ fn record(message: &impl Message, encoded: &[String]) -> Record {
         topic,
         value,
         body,
+        seen: Instant::now(),
     }
 }

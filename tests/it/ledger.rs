@@ -220,7 +220,8 @@ fn reply(correlation: &str, version: i64) -> Arc<Record> {
 }
 
 fn record(headers: Vec<(String, Option<Vec<u8>>)>, body: Json) -> Arc<Record> {
-    Arc::new(Record { topic: String::new(), partition: 0, offset: 0, key: None, value: None, headers, body })
+    let seen = std::time::Instant::now();
+    Arc::new(Record { topic: String::new(), partition: 0, offset: 0, key: None, value: None, headers, body, seen })
 }
 
 fn changed(record: &Record, change: impl Fn(&mut Json)) -> Arc<Record> {

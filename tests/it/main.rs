@@ -49,6 +49,7 @@ mod refused_outputs;
 mod registry;
 mod rejections;
 mod restarts;
+mod round;
 mod security;
 mod seeds;
 mod servers;

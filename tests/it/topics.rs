@@ -9,12 +9,14 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use std::time::Instant;
 
-/// Makes topics, with these numbers of partitions, that take records of `largest` bytes.
+/// Makes topics, with these numbers of partitions and as many replicas as the brokers give by default, that take records of
+/// `largest` bytes.
 pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
+    const BY_DEFAULT: TopicReplication<'_> = TopicReplication::Fixed(-1);
     let largest = largest.to_string();
     let topics: Vec<_> = topics
         .iter()
-        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1)).set("max.message.bytes", &largest))
+        .map(|(name, partitions)| NewTopic::new(name, *partitions, BY_DEFAULT).set("max.message.bytes", &largest))
         .collect();
     let created = runtime().block_on(admin(kafka).create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
     for result in created {

@@ -70,7 +70,8 @@ impl World {
         Some(Self::set_up_on(servers::kafka()?, servers::cassandra()?, name, adjust))
     }
 
-    /// The same on servers of one's own.
+    /// The same on servers of one's own. Several brokers or nodes have commas between them; then each topic and row is on so many
+    /// of them.
     pub fn set_up_on(kafka: &str, cassandra: &str, name: &str, adjust: impl FnOnce(&mut Table)) -> Self {
         let prefix = unique(name);
         let topic = |suffix: &str| format!("{prefix}.{suffix}");
@@ -86,7 +87,11 @@ impl World {
         adjust(&mut config);
         let path = dir.join("crm-processor.toml");
         std::fs::write(&path, config.to_string()).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
-        run_cli(&["setup", "--partitions", "3", "--config", &path.display().to_string()]).succeeded();
+        let path_text = path.display().to_string();
+        let replicas = members(kafka).len().to_string();
+        // One broker alone shows what `setup` does when it is not told.
+        let replicas: &[&str] = if replicas == "1" { &[] } else { &["--replication-factor", &replicas] };
+        run_cli(&[&["setup", "--partitions", "3", "--config", &path_text], replicas].concat()).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
         let inbox = Inbox::open(kafka, &[&replies, &transactions, &dlq, &other, &refused], &encoded);
@@ -192,6 +197,11 @@ impl World {
         // rdkafka queues a record when the future is made, so the order is that of the drafts.
         let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(topic, draft)).collect();
         runtime().block_on(futures::future::join_all(deliveries))
+    }
+
+    /// The same, and does not wait: each of the futures ends when the brokers have its record.
+    pub fn begin_to_send(&self, drafts: &[Draft]) -> Vec<impl Future<Output = Sent> + use<>> {
+        drafts.iter().map(|draft| self.deliver(&self.commands, draft)).collect()
     }
 
     fn deliver(&self, topic: &str, draft: &Draft) -> impl Future<Output = Sent> + use<> {
@@ -518,6 +528,11 @@ pub fn run_on_terminal(args: &[&str], typed: &str, environment: &[(&str, &str)])
     Some(Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
+/// The addresses of a cluster, one by one.
+pub fn members(addresses: &str) -> Vec<&str> {
+    addresses.split(',').collect()
+}
+
 /// The keyspace is shared by the whole run: making one takes seconds.
 fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], allowed: &[&str]) -> Table {
     static KEYSPACE: OnceLock<String> = OnceLock::new();
@@ -526,6 +541,7 @@ fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], 
     let table =
         |entries: &[(&str, Value)]| Value::Table(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect());
     let [commands, replies, transactions, dlq] = *topics;
+    let nodes = members(cassandra);
     let names = table(&[
         ("commands", text(commands)),
         ("replies", text(replies)),
@@ -533,7 +549,10 @@ fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], 
         ("dlq", text(dlq)),
     ]);
     let allow_list = std::iter::once(&replies).chain(allowed).map(|t| text(t)).collect();
-    let replication = table(&[("class", text("NetworkTopologyStrategy")), ("replication_factor", Value::Integer(1))]);
+    let replication = table(&[
+        ("class", text("NetworkTopologyStrategy")),
+        ("replication_factor", Value::Integer(nodes.len().try_into().expect("there are few"))),
+    ]);
     Table::from_iter([
         ("segments".to_owned(), Value::Array(vec![text("RESIDENTIAL"), text("SMALL_BUSINESS"), text("ENTERPRISE")])),
         (
@@ -550,7 +569,7 @@ fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], 
             "store".to_owned(),
             table(&[
                 ("kind", text("cql")),
-                ("contact_points", Value::Array(vec![text(cassandra)])),
+                ("contact_points", Value::Array(nodes.into_iter().map(text).collect())),
                 ("keyspace", text(keyspace)),
                 ("replication", replication),
             ]),

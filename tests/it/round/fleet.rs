@@ -65,20 +65,32 @@ impl<'a> Fleet<'a> {
         &self.kills
     }
 
-    /// Kills who is to be killed, and starts again whoever was. Whoever else has ended is a failure.
-    pub fn tend(&mut self) {
+    /// The processors in the slots, with their names.
+    pub fn processors(&self) -> impl Iterator<Item = (&str, &Processor)> {
+        self.slots.iter().map(|slot| (&*slot.instance, &slot.processor))
+    }
+
+    /// Kills who is to be killed, and starts again whoever has ended. Returns who ended though nobody had killed it, and how.
+    #[must_use]
+    pub fn tend(&mut self) -> Vec<String> {
+        let mut by_themselves = Vec::new();
         for n in 0..self.slots.len() {
             let slot = &mut self.slots[n];
             if slot.kill_at.is_some_and(|at| Instant::now() >= at) {
                 slot.processor.kill();
             }
             if let Some(status) = slot.processor.ended() {
-                let doom = slot.doom.unwrap_or_else(|| panic!("it ended by itself, {status}: {}", slot.processor.log_tail()));
-                was_killed(status, &slot.processor);
-                *self.kills.entry(doom).or_default() += 1;
+                if let Some(doom) = slot.doom {
+                    was_killed(status, &slot.processor);
+                    *self.kills.entry(doom).or_default() += 1;
+                } else {
+                    let (name, log) = (&slot.instance, slot.processor.log_tail());
+                    by_themselves.push(format!("{name} ended by itself, {status}: {log}"));
+                }
                 self.restart(n);
             }
         }
+        by_themselves
     }
 
     /// From now on each processor dies after a while, at one place after another.
@@ -106,6 +118,7 @@ impl<'a> Fleet<'a> {
         slot.processor.kill();
     }
 
+    /// Sends a slot's processor a signal, such as `STOP`.
     pub fn signal(&self, slot: usize, signal: &str) {
         self.slots[slot].processor.signal(signal);
     }

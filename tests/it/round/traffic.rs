@@ -1,11 +1,13 @@
 //! What the CRM sends meanwhile: all use cases, many about the same entities and ids, some twice, some refused.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::runtime;
 use crate::world::World;
 use crm_processor::store::simulated::Random;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How many external ids accounts contend for.
 const RING: u64 = 40;
@@ -18,6 +20,8 @@ pub struct Traffic {
     accounts: Vec<Entity>,
     subscribers: Vec<Entity>,
     ring: String,
+    /// How many are sent in all at most.
+    most: usize,
     state: Mutex<State>,
 }
 
@@ -25,6 +29,8 @@ struct State {
     random: Random,
     sent: Vec<Draft>,
     correlations: Vec<String>,
+    /// When each was given to the client.
+    moments: Vec<Instant>,
     /// How many may have been sent in all.
     allowed: usize,
     per_second: usize,
@@ -33,12 +39,14 @@ struct State {
 }
 
 impl Traffic {
-    pub fn new(seed: u64) -> Self {
+    /// Commands by a seed, so many at most.
+    pub fn new(seed: u64, most: usize) -> Self {
         let entities = |kind, count| (0..count).map(|_| Entity::new(kind, "ACTIVE")).collect();
         let state = State {
             random: Random::new(seed ^ 1),
             sent: Vec::new(),
             correlations: Vec::new(),
+            moments: Vec::new(),
             allowed: 0,
             per_second: 0,
             needs_store: false,
@@ -49,6 +57,7 @@ impl Traffic {
             accounts: entities(Kind::Account, 200),
             subscribers: entities(Kind::Subscriber, 200),
             ring: unique("ring"),
+            most,
             state: Mutex::new(state),
         }
     }
@@ -58,10 +67,10 @@ impl Traffic {
         [&*self.customers, &*self.accounts, &*self.subscribers].concat()
     }
 
-    /// So many more may be sent, so many a second; no more than [`super::COMMANDS`] in all.
+    /// So many more may be sent, so many a second.
     pub fn allow(&self, more: usize, per_second: usize) {
         let mut state = self.state();
-        state.allowed = (state.allowed + more).min(super::COMMANDS);
+        state.allowed = (state.allowed + more).min(self.most);
         state.per_second = per_second;
         state.needs_store = false;
     }
@@ -74,9 +83,15 @@ impl Traffic {
         state.sent.len()
     }
 
-    /// The sending thread ends.
-    pub fn stop(&self) {
-        self.state().stopped = true;
+    /// From now on so many a second, without end.
+    pub fn flow(&self, per_second: usize) {
+        self.allow(self.most, per_second);
+    }
+
+    /// Nothing more is sent for now.
+    pub fn halt(&self) {
+        let mut state = self.state();
+        state.allowed = state.sent.len();
     }
 
     pub fn allowed(&self) -> usize {
@@ -90,6 +105,12 @@ impl Traffic {
     /// Of all commands sent so far.
     pub fn correlations(&self) -> Vec<String> {
         self.state().correlations.clone()
+    }
+
+    /// The correlation ids of all commands sent so far, with when each was sent.
+    pub fn moments(&self) -> Vec<(String, Instant)> {
+        let state = self.state();
+        state.correlations.iter().cloned().zip(state.moments.iter().copied()).collect()
     }
 
     pub fn correlations_from(&self, first: usize) -> HashSet<String> {
@@ -107,26 +128,40 @@ impl Traffic {
         order
     }
 
-    /// Sends what is allowed until it is stopped.
-    pub fn send_to(&self, world: &World) {
+    /// Sends what is allowed while `course` runs, and waits until the brokers have it.
+    pub fn flow_to<T>(&self, world: &World, course: impl FnOnce() -> T) -> T {
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| self.send_to(world));
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(course));
+            self.state().stopped = true;
+            sender.join().expect("the CRM does not panic");
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// The CRM does not wait for a partition that is away before it sends to another one.
+    fn send_to(&self, world: &World) {
+        let mut deliveries = Vec::new();
         loop {
             let due = {
                 let mut state = self.state();
                 if state.stopped {
-                    return;
+                    break;
                 }
                 let due = (state.allowed - state.sent.len()).min(state.per_second.div_ceil(TICKS));
                 (0..due).map(|_| self.next(&mut state)).collect::<Vec<_>>()
             };
-            world.send_all(&due);
+            deliveries.extend(world.begin_to_send(&due));
             rest();
         }
+        runtime().block_on(futures::future::join_all(deliveries));
     }
 
     fn next(&self, state: &mut State) -> Draft {
         let correlation = unique("c");
         let draft = self.command(state).header("correlation-id", &correlation);
         state.correlations.push(correlation);
+        state.moments.push(Instant::now());
         state.sent.push(draft.clone());
         draft
     }
