@@ -12,6 +12,7 @@ mod asyncapi;
 mod bench;
 mod bugs;
 mod canary;
+mod cluster_faults;
 mod collector;
 mod command_line;
 mod configuration;

@@ -20,6 +20,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub mod cluster;
 pub mod own;
 pub mod secured;
 
@@ -176,9 +177,19 @@ struct Prepared {
 impl Prepared {
     /// Starts it and waits until it answers. `scratch` goes away with it.
     fn start(&self, scratch: Option<&Path>) -> Result<Guarded, NoStart> {
-        let mut process = Guarded::spawn(&self.command, &self.log, scratch);
-        until_up(self.name, &mut process, &self.log, || (self.up)(&self.address))?;
+        let mut process = self.spawn(scratch);
+        self.until_up(&mut process)?;
         Ok(process)
+    }
+
+    /// Starts it and does not wait.
+    fn spawn(&self, scratch: Option<&Path>) -> Guarded {
+        Guarded::spawn(&self.command, &self.log, scratch)
+    }
+
+    /// Waits until it, which runs as this process, answers.
+    fn until_up(&self, process: &mut Guarded) -> Result<(), NoStart> {
+        until_up(self.name, process, &self.log, || (self.up)(&self.address))
     }
 }
 
@@ -188,8 +199,18 @@ fn prepare_kafka() -> Result<Prepared, NoStart> {
 
 /// `adjust` changes its properties, `format_args` are given when its storage is formatted, and `up` whether one at this address answers.
 fn prepare_kafka_as(adjust: impl Fn(&str) -> String, format_args: &[&str], up: fn(&str) -> bool) -> Result<Prepared, NoStart> {
+    prepare_kafka_at((free_port(), free_port()), "-Xmx512m", adjust, format_args, up)
+}
+
+/// The same on a port of one's own choice, with one for the controller, and with this size of the heap.
+fn prepare_kafka_at(
+    (port, controller_port): (u16, u16),
+    heap: &str,
+    adjust: impl Fn(&str) -> String,
+    format_args: &[&str],
+    up: fn(&str) -> bool,
+) -> Result<Prepared, NoStart> {
     let lib = jars(KAFKA.0, KAFKA.1)?;
-    let (port, controller_port) = (free_port(), free_port());
     let dir = scratch("kafka");
     let properties = adjust(include_str!("servers/kafka.properties"))
         .replace("@PORT@", &port.to_string())
@@ -207,7 +228,7 @@ fn prepare_kafka_as(adjust: impl Fn(&str) -> String, format_args: &[&str], up: f
         .arg(&config)
         .args(format_args);
     finish(&mut format).map_err(NoStart::Failed)?;
-    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"]).arg(&config);
+    java.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"]).arg(&config);
     let log = log_dir().join(format!("kafka-{port}.log"));
     Ok(Prepared { name: "Kafka", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
 }
@@ -224,19 +245,42 @@ fn has_brokers(address: &str) -> bool {
 /// `settings` is how it makes writes durable, as cassandra.yaml says it, with what else is not as usual there; `options` are
 /// the JVM's.
 fn prepare_cassandra(settings: &str, options: &[&str]) -> Result<Prepared, NoStart> {
+    let (address, port, storage_port) = (Ipv4Addr::LOCALHOST, free_port(), free_port());
+    prepare_cassandra_at(&Place { address, port, storage_port, seeds: &[address], rack: None }, settings, options)
+}
+
+/// Where a node of Cassandra is.
+struct Place<'a> {
+    address: Ipv4Addr,
+    /// Of clients.
+    port: u16,
+    /// Of other nodes: the same for all of a cluster.
+    storage_port: u16,
+    /// Nodes that tell it of all others.
+    seeds: &'a [Ipv4Addr],
+    /// The names of data centre and rack. None: Cassandra's own, as one node alone has them.
+    rack: Option<(&'a str, &'a str)>,
+}
+
+/// The same at a place of one's own choice.
+fn prepare_cassandra_at(place: &Place<'_>, settings: &str, options: &[&str]) -> Result<Prepared, NoStart> {
     let lib = jars("cassandra-5.0.5", include_str!("servers/cassandra.pom.xml"))?;
-    let (port, storage_port) = (free_port(), free_port());
+    let Place { address, port, storage_port, .. } = *place;
     let dir = scratch("cassandra");
+    let seeds: Vec<_> = place.seeds.iter().map(|seed| format!("{seed}:{storage_port}")).collect();
     let yaml = include_str!("servers/cassandra.yaml")
+        .replace("@ADDRESS@", &address.to_string())
         .replace("@PORT@", &port.to_string())
         .replace("@STORAGE_PORT@", &storage_port.to_string())
+        .replace("@SEEDS@", &seeds.join(","))
+        .replace("@SNITCH@", if place.rack.is_some() { "GossipingPropertyFileSnitch" } else { "SimpleSnitch" })
         .replace("@SETTINGS@", settings)
         .replace("@DATA@", &dir.join("data").display().to_string());
     let config = write(&dir, "cassandra.yaml", &yaml);
 
     let mut java = Command::new("java");
     java.args(["-Xms512m", "-Xmx1g", "-XX:+UseSerialGC"]).args(include_str!("servers/cassandra.options").split_whitespace());
-    java.args(options).arg(format!("-Dcassandra.config=file:{}", config.display()));
+    java.arg(format!("-Dcassandra.config=file:{}", config.display()));
     java.arg(format!("-Dcassandra.storagedir={}", dir.join("data").display()));
     java.args([
         "-Dcassandra-foreground=yes",
@@ -244,14 +288,20 @@ fn prepare_cassandra(settings: &str, options: &[&str]) -> Result<Prepared, NoSta
         "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-Djdk.attach.allowAttachSelf=true",
     ]);
+    if let Some((data_centre, rack)) = place.rack {
+        let rack = write(&dir, "rackdc.properties", &format!("dc={data_centre}\nrack={rack}\n"));
+        java.arg(format!("-Dcassandra-rackdc.properties=file:{}", rack.display()));
+    }
+    // Of two that say different things the JVM takes the last.
+    java.args(options);
     java.arg("-cp").arg(lib.join("*")).arg("org.apache.cassandra.service.CassandraDaemon").current_dir(&dir);
-    let log = log_dir().join(format!("cassandra-{port}.log"));
+    let log = log_dir().join(format!("cassandra-{address}-{port}.log"));
     let up = |address: &str| TcpStream::connect(address).is_ok();
-    Ok(Prepared { name: "Cassandra", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
+    Ok(Prepared { name: "Cassandra", address: format!("{address}:{port}"), command: java, dir, log, up })
 }
 
 fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool) -> Result<(), NoStart> {
-    const PATIENCE: Duration = Duration::from_secs(120);
+    const PATIENCE: Duration = Duration::from_secs(240);
     let deadline = Instant::now() + PATIENCE;
     while !up() {
         if let Some(status) = process.ended() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How long a server may take to end when it is asked to.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_secs(120);
 
 /// A running server.
 pub struct OwnServer {
@@ -28,14 +28,15 @@ impl OwnServer {
     }
 
     pub(super) fn start(prepare: impl Fn() -> Result<Prepared, NoStart>) -> Option<Self> {
+        Self::start_all(|| Ok(vec![prepare()?]), Start::InTurn)?.pop()
+    }
+
+    /// Some that know each other. None: as above.
+    pub(super) fn start_all(prepare: impl Fn() -> Result<Vec<Prepared>, NoStart>, start: Start) -> Option<Vec<Self>> {
         let mut failures = Vec::new();
         for _ in 0..TRIES {
-            let started = prepare().and_then(|prepared| Ok((prepared.start(None)?, prepared)));
-            match started {
-                Ok((process, prepared)) => {
-                    let folder = keep(&prepared);
-                    return Some(Self { prepared, process, _folder: folder });
-                }
+            match prepare().and_then(|prepared| start.all(prepared)) {
+                Ok(servers) => return Some(servers),
                 Err(NoStart::Missing(what)) => {
                     skip(&what);
                     return None;
@@ -70,10 +71,38 @@ impl OwnServer {
 
     /// Starts it, which was stopped, and waits until it answers.
     pub fn start_again(&mut self) {
-        self.process = match self.prepared.start(None) {
-            Ok(process) => process,
-            Err(NoStart::Missing(why) | NoStart::Failed(why)) => panic!("it does not start again: {why}"),
-        };
+        self.process = self.prepared.spawn(None);
+        if let Err(NoStart::Missing(why) | NoStart::Failed(why)) = self.until_up() {
+            panic!("it does not start again: {why}");
+        }
+    }
+
+    fn until_up(&mut self) -> Result<(), NoStart> {
+        self.prepared.until_up(&mut self.process)
+    }
+}
+
+/// How several servers are started.
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    /// Each when the one before it answers: who comes later asks those who are there.
+    InTurn,
+    /// None answers before most of them are there.
+    AtOnce,
+}
+
+impl Start {
+    fn all(self, prepared: Vec<Prepared>) -> Result<Vec<OwnServer>, NoStart> {
+        let mut servers = Vec::new();
+        for prepared in prepared {
+            let (folder, process) = (keep(&prepared), prepared.spawn(None));
+            servers.push(OwnServer { prepared, process, _folder: folder });
+            if matches!(self, Self::InTurn) {
+                servers.last_mut().expect("it was pushed").until_up()?;
+            }
+        }
+        servers.iter_mut().try_for_each(OwnServer::until_up)?;
+        Ok(servers)
     }
 }
 

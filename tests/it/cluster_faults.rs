@@ -1,0 +1,118 @@
+//! What fails in production's shape: three brokers and three database nodes, each topic and row on all three. Brokers are killed and
+//! frozen, those first that coordinate the consumer group or a processor's transactions; nodes are killed and frozen, one and two
+//! of them; all are restarted one after another. Meanwhile the CRM sends to three processors.
+//!
+//! After each fault is mended, each processor must answer something again, or it hangs. In the end each command must have one
+//! reply and each change one Business Transaction, and the database must hold what was published. Nothing is said about
+//! milliseconds: the machine may be slow, and shared.
+//!
+//! One round takes some ten minutes, and needs 5 GiB: `cargo test --test it -- --nocapture cluster_faults`. `CRM_FAULT_ROUNDS=n` goes through
+//! n of them; `CRM_SEED=n` repeats the choices of one (not the timing). `experiments` has what measures.
+
+mod course;
+mod experiments;
+mod report;
+
+use crate::round::{Round, rounds, turn};
+use crate::servers::cluster::{Brokers, Layout, Nodes};
+use course::{Course, Installation};
+use crm_processor::store::simulated::Random;
+use std::time::Duration;
+
+/// Commands a second, that two cores manage beside six servers.
+const RATE: usize = 20;
+/// How long a broker or node is away that was killed: longer than the brokers wait before they give one of them up (9 s).
+const AWAY: Duration = Duration::from_secs(15);
+const BROKER_FROZEN: Duration = Duration::from_secs(30);
+const NODE_FROZEN: Duration = Duration::from_secs(40);
+/// With nothing wrong: to compare with.
+const CALM: Duration = Duration::from_secs(15);
+
+#[test]
+fn whatever_fails_in_a_cluster_no_processor_hangs_and_each_command_is_answered_once() {
+    let _turn = turn();
+    for Round { round, seed } in rounds() {
+        let Some(installation) = Installation::prepare(Layout::Racks, seed) else { return };
+        let report = installation.go(|course| all_faults(course, Random::new(seed)));
+        println!("round {round}, CRM_SEED={seed}\n{report}");
+        report.assert_clean();
+    }
+}
+
+#[test]
+fn the_second_data_centre_is_not_missed_and_the_first_is_waited_for() {
+    let _turn = turn();
+    for Round { round, seed } in rounds() {
+        let Some(installation) = Installation::prepare(Layout::TwoDataCentres, seed) else { return };
+        let report = installation.go(two_data_centres);
+        println!("round {round}, CRM_SEED={seed}\n{report}");
+        report.assert_clean();
+    }
+}
+
+fn all_faults(course: &mut Course<'_>, mut random: Random) {
+    let mut any = || usize::try_from(random.below(3)).expect("is small");
+    let (node, frozen_node, away, broker, slot) = (any(), any(), any(), any(), any());
+    course.traffic.flow(RATE);
+    course.section("all is well", |c| c.rest(CALM));
+    course.section("group coordinator killed", |c| {
+        let coordinator = c.group_coordinator();
+        c.broker_killed(coordinator);
+    });
+    course.section("transaction coordinator killed", |c| {
+        let coordinator = c.transaction_coordinator();
+        c.broker_killed(coordinator);
+    });
+    course.section("group coordinator frozen", |c| {
+        let coordinator = c.group_coordinator();
+        c.broker_frozen(coordinator, BROKER_FROZEN);
+    });
+    course.section("transaction coordinator frozen", |c| {
+        let coordinator = c.transaction_coordinator();
+        c.broker_frozen(coordinator, BROKER_FROZEN);
+    });
+    course.section("brokers restarted in turn", Course::brokers_restarted);
+    course.section("node killed", |c| c.node_killed(node));
+    course.section("node frozen", |c| c.node_frozen(frozen_node, NODE_FROZEN));
+    course.section("nodes restarted in turn", Course::nodes_restarted);
+    course.section("two nodes killed", |c| {
+        let killed = [(away + 1) % 3, (away + 2) % 3];
+        for node in killed {
+            c.nodes[node].stop_by("KILL");
+        }
+        c.rest(AWAY);
+        for node in killed {
+            c.nodes[node].start_again();
+        }
+    });
+    course.section("broker, node and processor killed", |c| {
+        c.brokers[broker].stop_by("KILL");
+        c.nodes[node].stop_by("KILL");
+        c.kill_processor(slot);
+        c.rest(AWAY);
+        c.brokers[broker].start_again();
+        c.nodes[node].start_again();
+    });
+}
+
+/// The processors read and write in the first one.
+fn two_data_centres(course: &mut Course<'_>) {
+    course.traffic.flow(RATE);
+    course.section("all is well", |c| c.rest(CALM));
+    course.section("the second data centre's node killed", |c| c.node_killed(2));
+    course.section("one of the first data centre's nodes killed", |c| {
+        c.nodes[1].stop_by("KILL");
+        c.rest(AWAY);
+        c.nodes[1].start_again();
+    });
+}
+
+impl Installation {
+    /// Three of each, with topics, keyspace and entities. None: the caller is to return, the reason has been printed.
+    fn prepare(layout: Layout, seed: u64) -> Option<Self> {
+        let nodes = std::thread::spawn(move || Nodes::start(layout));
+        let brokers = Brokers::start();
+        let nodes = nodes.join().expect("they start, or are skipped");
+        Some(Self::on(brokers?, nodes?, layout, seed))
+    }
+}

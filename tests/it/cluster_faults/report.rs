@@ -1,0 +1,120 @@
+//! What a course comes to: figures for each section, who hung, and the audit.
+
+use crate::round::audit::Audit;
+use crate::round::traffic::Traffic;
+use crate::world::World;
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+pub struct Report {
+    pub sections: Vec<Section>,
+    /// Processors that hung, with what they said of themselves.
+    pub hung: Vec<String>,
+    /// Processors that ended though nobody had killed them.
+    pub ended: Vec<String>,
+    pub took: Duration,
+    pub audit: Audit,
+    figures: Vec<Figures>,
+}
+
+/// One fault, from its beginning until each processor has answered again.
+pub struct Section {
+    pub name: &'static str,
+    pub from: Instant,
+    pub to: Instant,
+    /// How long it took, from the mending on, until each processor had answered something.
+    pub again: Duration,
+    /// How many did not.
+    pub hung: usize,
+}
+
+/// What was answered in a stretch of time.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub sent: usize,
+    pub answered: usize,
+    /// The longest time without any reply, as far as it lies in the stretch.
+    pub gap: Duration,
+    /// How long the commands that were sent in the stretch waited for their replies: half of them so long at most,
+    pub p50: Duration,
+    /// 99 of 100,
+    pub p99: Duration,
+    /// and all.
+    pub slowest: Duration,
+}
+
+/// When each command was sent, and its reply read.
+pub struct Times {
+    /// By when they were sent. None: not answered.
+    commands: Vec<(Instant, Option<Instant>)>,
+    /// In order.
+    replies: Vec<Instant>,
+}
+
+impl Times {
+    pub fn of(world: &World, traffic: &Traffic) -> Self {
+        let replies = world.inbox.all(|r| r.topic == world.replies);
+        let by_correlation: HashMap<_, _> = replies.iter().filter_map(|r| Some((r.text("correlation-id")?, r.seen))).collect();
+        let moments = traffic.moments();
+        let commands = moments.iter().map(|(correlation, sent)| (*sent, by_correlation.get(&**correlation).copied())).collect();
+        let mut replies: Vec<_> = replies.iter().map(|r| r.seen).collect();
+        replies.sort_unstable();
+        Self { commands, replies }
+    }
+
+    /// What happened between two moments.
+    pub fn between(&self, from: Instant, to: Instant) -> Figures {
+        let within = |moment: &Instant| (from..to).contains(moment);
+        let answered: Vec<_> = self.replies.iter().copied().filter(within).collect();
+        let marks: Vec<_> = std::iter::once(from).chain(answered.iter().copied()).chain([to]).collect();
+        let sent: Vec<_> = self.commands.iter().filter(|(sent, _)| within(sent)).collect();
+        let mut waits: Vec<_> =
+            sent.iter().filter_map(|(sent, answered)| Some(answered.as_ref()?.duration_since(*sent))).collect();
+        waits.sort_unstable();
+        let quantile = |of_hundred: usize| waits.get(waits.len() * of_hundred / 100).copied().unwrap_or_default();
+        Figures {
+            sent: sent.len(),
+            answered: answered.len(),
+            gap: marks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default(),
+            p50: quantile(50),
+            p99: quantile(99),
+            slowest: waits.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl Report {
+    /// Takes the figures of all sections, when all is answered.
+    pub fn measure(&mut self, times: &Times) {
+        self.figures = self.sections.iter().map(|s| times.between(s.from, s.to)).collect();
+    }
+
+    /// Nothing hung, nothing ended, nothing is lost or doubled.
+    pub fn assert_clean(&self) {
+        assert!(self.hung.is_empty(), "{} times a processor hung:\n{}", self.hung.len(), self.hung.join("\n"));
+        assert!(self.ended.is_empty(), "processors ended by themselves:\n{}", self.ended.join("\n"));
+        self.audit.assert_clean();
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} s; times in seconds; `again`: from the mending until each processor had answered", self.took.as_secs())?;
+        let name = "section";
+        writeln!(f, "{name:<45}    took  sent  answered     gap     p50     p99  slowest   again  hung")?;
+        for (section, figures) in self.sections.iter().zip(&self.figures) {
+            let Figures { sent, answered, gap, p50, p99, slowest } = figures;
+            let [took, gap, p50, p99, slowest, again] =
+                [section.to - section.from, *gap, *p50, *p99, *slowest, section.again].map(|time| time.as_secs_f64());
+            writeln!(
+                f,
+                "{:<45}  {took:6.1}  {sent:4}  {answered:8}  {gap:6.2}  {p50:6.2}  {p99:6.2}  {slowest:7.2}  {again:6.2}  {:4}",
+                section.name, section.hung
+            )?;
+        }
+        writeln!(f, "{:>6}  processors hung\n{:>6}  processors ended by themselves", self.hung.len(), self.ended.len())?;
+        write!(f, "{}", self.audit)
+    }
+}

@@ -1,0 +1,61 @@
+//! Three brokers and three database nodes of a test's own: the shape of production, in which one of each may be away.
+//!
+//! Each member is an [`OwnServer`](super::own::OwnServer), to be stopped, frozen, killed and started again alone. Some 400 MiB for a
+//! broker and 1 GiB for a node; all six are up after 30 s on an idle machine with two cores, after minutes on a busy one.
+
+mod brokers;
+mod nodes;
+
+pub use brokers::Brokers;
+pub use nodes::{Layout, Nodes};
+
+use super::own::OwnServer;
+use crm_processor::store::simulated::Random;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How many members a cluster has.
+pub const MEMBERS: usize = 3;
+/// How long the members may take to be of one mind again. Nothing is expected to take this long.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Where Linux takes no ports for clients from by default. A port that it does take may go to a client while the server that
+/// had it is down: a client that tries to reach the server may even be connected to itself there.
+const STEADY: Range<u64> = 10_000..30_000;
+
+/// The addresses of servers, with commas between them, as clients take them.
+fn addresses(servers: &[OwnServer]) -> String {
+    servers.iter().map(OwnServer::address).collect::<Vec<_>>().join(",")
+}
+
+/// Ports that are free on all `hosts`, and that no client gets.
+fn steady_ports<const N: usize>(hosts: &[Ipv4Addr]) -> [u16; N] {
+    let mut random = Random::new(Uuid::new_v4().as_u64_pair().0);
+    let mut taken = Vec::new();
+    [(); N].map(|()| {
+        loop {
+            let port = u16::try_from(STEADY.start + random.below(STEADY.end - STEADY.start)).expect("is a port");
+            let bound: Result<Vec<_>, _> = hosts.iter().map(|host| TcpListener::bind((*host, port))).collect();
+            if let Ok(bound) = bound
+                && !taken.contains(&port)
+            {
+                drop(bound);
+                taken.push(port);
+                return port;
+            }
+        }
+    })
+}
+
+/// Waits until `done` has no objection.
+fn until<T>(what: &str, done: impl Fn() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match done() {
+            Ok(done) => return done,
+            Err(objection) => assert!(Instant::now() < deadline, "expected after {PATIENCE:?}: {what}\ngot: {objection}"),
+        }
+        crate::pause();
+    }
+}
