@@ -1,15 +1,16 @@
 //! `check`: all that is wrong with a configuration, or what it comes to; then all that is wrong with the servers behind it,
-//! each with the way out. Changes nothing.
+//! each with the way out. Changes nothing that anybody sees.
 
+mod kafka;
 mod rights;
+mod store;
 
-use super::topics::{self, Cluster};
-use super::{ConfigFile, FAILED, connect, setup};
-use crate::config::{Backend, Config, Setting};
-use crate::kafka;
+use super::verdict::Verdict;
+use super::{ConfigFile, FAILED, connect};
+use crate::config::{Config, Setting};
+use crate::kafka::{consumer_config, producer_config};
 use crate::wire;
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext};
 use std::process::ExitCode;
 
@@ -18,8 +19,9 @@ Example:
   crm-processor check --config crm.toml && crm-processor run --config crm.toml
 
 First each key with its value and where that came from: the file, a variable of the environment, or the default; secrets are not
-shown. Then a line for each thing that was looked at: ok, or what is wrong and the way out. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 with the
-configuration (then the servers are not asked).";
+shown. Then a line for each thing that was looked at: \"ok\"; \"!!\" with what is wrong and the way out; or \"--\" with what is worth knowing
+and legitimate. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 with the configuration (then the servers are not
+asked). On the store one read and write of each table are made and committed, in partitions that nobody uses; they expire.";
 
 /// Longer settings than this don't push the others' sources to the right.
 const WIDTH: usize = 80;
@@ -39,14 +41,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut list = List::default();
     list.ok("configuration", "nothing wrong with it");
     check_clients(&config, &mut list);
-    check_topics(&config, &mut list).await;
+    kafka::check(&config, &mut list).await;
     check_schemas(&config, &mut list).await;
-    check_store(&config, &mut list).await;
+    store::check(&config, &mut list).await;
     if list.findings == 0 {
         println!("all is well");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} of {} are not well", list.findings, list.looked_at);
+    println!("{} of {} checks failed", list.findings, list.looked_at);
     Ok(ExitCode::from(FAILED))
 }
 
@@ -81,6 +83,19 @@ impl List {
         println!("  ok  {what}: {text}");
     }
 
+    /// Worth knowing, and no check that could fail.
+    fn note(&mut self, what: &str, text: &str) {
+        println!("  --  {what}: {text}");
+    }
+
+    fn add(&mut self, what: &str, verdict: &Verdict) {
+        match verdict {
+            Verdict::Ok(text) => self.ok(what, text),
+            Verdict::Note(text) => self.note(what, text),
+            Verdict::Finding(text) => self.finding(what, text),
+        }
+    }
+
     fn finding(&mut self, what: &str, text: &str) {
         self.looked_at += 1;
         self.findings += 1;
@@ -90,57 +105,14 @@ impl List {
 
 /// Properties that are right one by one may not go together: only a client's making tells.
 fn check_clients(config: &Config, list: &mut List) {
-    let consumer = kafka::consumer_config(&config.kafka).create::<BaseConsumer>().map(drop);
-    let producer = kafka::producer_config(&config.kafka).create::<BaseProducer<DefaultProducerContext>>().map(drop);
+    let consumer = consumer_config(&config.kafka).create::<BaseConsumer>().map(drop);
+    let producer = producer_config(&config.kafka).create::<BaseProducer<DefaultProducerContext>>().map(drop);
     for (key, made) in [("kafka.consumer", consumer), ("kafka.producer", producer)] {
         match made {
             Ok(()) => list.ok(key, "librdkafka takes these properties"),
             Err(error) => list.finding(key, &format!("librdkafka does not take these properties together: {error}")),
         }
     }
-}
-
-async fn check_topics(config: &Config, list: &mut List) {
-    let sight = async {
-        let cluster = Cluster::new(&config.kafka)?;
-        cluster.look().await.map(|sight| (cluster, sight))
-    };
-    let (cluster, sight) = match sight.await {
-        Ok(found) => found,
-        Err(error) => return list.finding("kafka", &format!("{error:#}")),
-    };
-    list.ok("kafka", &format!("{} brokers", sight.brokers));
-    let topics = topics::of(config);
-    for topic in &topics {
-        match sight.topics.get(&topic.name) {
-            Some(partitions) => list.ok("topic", &format!("{} is there, with {partitions} partitions", topic.name)),
-            // What is not allowed is told with the other rights.
-            None if is_hidden(&cluster, &topic.name).await => {}
-            None => list.finding("topic", &format!("{} ({}) is missing; `crm-processor setup` makes it", topic.name, topic.key)),
-        }
-    }
-    for name in config.kafka.reply_topic_allow_list.iter().filter(|name| **name != config.kafka.topics.replies) {
-        match sight.topics.get(name) {
-            Some(partitions) => list.ok("reply topic", &format!("{name} is there, with {partitions} partitions")),
-            None if is_hidden(&cluster, name).await => {}
-            None => list.finding(
-                "reply topic",
-                &format!("{name} is missing: replies for it go to the default one; make it, or take it off kafka.reply_topic_allow_list"),
-            ),
-        }
-    }
-    match cluster.findings(&topics, &sight).await {
-        Ok(findings) => findings.iter().for_each(|(topic, finding)| list.finding("topic", &format!("{topic}: {finding}"))),
-        Err(error) => list.finding("topics", &format!("their settings can't be read: {error:#}")),
-    }
-    rights::check(config, &cluster, list).await;
-}
-
-/// True if the brokers don't even say whether there is such a topic.
-async fn is_hidden(cluster: &Cluster, topic: &str) -> bool {
-    let (admin, topic) = (cluster.admin.clone(), topic.to_owned());
-    let asked = tokio::task::spawn_blocking(move || kafka::rights::on_topic(admin.inner(), &topic));
-    matches!(asked.await, Ok(Err(RDKafkaErrorCode::TopicAuthorizationFailed)))
 }
 
 async fn check_schemas(config: &Config, list: &mut List) {
@@ -156,16 +128,5 @@ async fn check_schemas(config: &Config, list: &mut List) {
             // The others would say the same.
             Err(fault) => return list.finding("registry", &connect::registry_trouble(&fault)),
         }
-    }
-}
-
-async fn check_store(config: &Config, list: &mut List) {
-    let name = match &config.store.backend {
-        Backend::Cql(cql) => format!("keyspace {} is there, with its tables", cql.keyspace),
-        Backend::Embedded { path } => format!("{} can be opened", path.display()),
-    };
-    match setup::try_store(config).await {
-        Ok(()) => list.ok("store", &name),
-        Err(error) => list.finding("store", &format!("{error:#}")),
     }
 }

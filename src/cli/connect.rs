@@ -47,13 +47,14 @@ pub(super) fn claims_options(config: &Config) -> ClaimsOptions {
 
 /// True if waiting does not help: keyspace or tables are missing, or nobody lets us in.
 pub(super) fn needs_operator(fault: &StoreFault) -> bool {
-    const SIGNS: [&str; 3] = ["crm-processor setup", "Authentication", "in use by another process"];
+    const SIGNS: [&str; 4] = ["crm-processor setup", "Authentication", "in use by another process", "store.local_datacenter"];
     SIGNS.iter().any(|sign| fault.cause.contains(sign))
 }
 
 /// What the store's words are a sign of, and the way out. The first that fits.
-const STORE_SIGNS: [(&str, &str); 5] = [
+const STORE_SIGNS: [(&str, &str); 6] = [
     ("crm-processor setup", ""),
+    ("store.local_datacenter", ""),
     ("in use by another process", ""),
     (
         "certificate verify failed",
@@ -62,6 +63,11 @@ const STORE_SIGNS: [(&str, &str); 5] = [
     ("Authentication", " (store.user and store.password are not what the database knows)"),
     ("permission", " (an administrator grants it: docs/security.md has the statements)"),
 ];
+
+/// True if the fault itself is the sign of a trouble that has a way out, whatever the nodes are like.
+pub(super) fn has_way_out(fault: &StoreFault) -> bool {
+    STORE_SIGNS.iter().any(|(sign, _)| fault.cause.contains(sign))
+}
 
 /// A fault with the way out.
 pub(super) fn store_trouble(fault: &StoreFault) -> anyhow::Error {

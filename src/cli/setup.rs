@@ -2,24 +2,22 @@
 //! exists is left as it is, and checked.
 
 use super::topics::{self, Cluster, Layout};
-use super::{ConfigFile, FAILED, connect};
+use super::{ConfigFile, FAILED, connect, database, trial};
 use crate::config::{Backend, Config};
-use crate::domain::entity::EntityType;
-use crate::domain::external_id::ExternalId;
+use crate::store::StoreFault;
 use crate::store::configured::ConfiguredStore;
-use crate::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, IdKey, LogRow, RefuseWrite, StoreFault};
+use crate::store::topology::Topology;
 use crate::wire;
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
-use std::time::Duration;
-use uuid::Uuid;
 
 const HELP: &str = "\
 Example:
   crm-processor setup --config crm.toml --partitions 24 --replication-factor 3
 
 Needs the rights to create topics, schemas, keyspaces and tables; `run` needs none of these. How many partitions the command topic
-has bounds how many processes share the work. A keyspace that is missing is made with store.replication.";
+has bounds how many processes share the work. Each topic's line says how many replicas it has and its min.insync.replicas, whoever
+decided that. A keyspace that is missing is made with store.replication.";
 
 /// Make topics, schemas, keyspace and tables; safe to repeat
 #[derive(Debug, clap::Args)]
@@ -61,15 +59,23 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
     let cluster = Cluster::new(&config.kafka)?;
     let before = cluster.look().await?;
     let topics = topics::of(config);
+    for topic in topics.iter().filter(|topic| !before.topics.contains_key(&topic.name)) {
+        cluster.create(topic, layout).await.with_context(|| format!("making topic {} ({})", topic.name, topic.key))?;
+    }
+    // How many replicas a topic got is the brokers' decision, unless it was ours: so it is asked.
+    let sight = cluster.until_shown(&topics).await?;
+    let names: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    let safety = cluster.safety(&names).await?;
     for topic in &topics {
-        if let Some(partitions) = before.topics.get(&topic.name) {
-            done("topic", &topic.name, &format!("is there, with {partitions} partitions"));
-        } else {
-            cluster.create(topic, layout).await.with_context(|| format!("making topic {} ({})", topic.name, topic.key))?;
-            done("topic", &topic.name, &format!("made, with {} partitions", layout.partitions));
+        let Some(placement) = sight.topics.get(&topic.name) else { continue };
+        let safety = safety.get(&topic.name).copied().unwrap_or_default();
+        let what = if before.topics.contains_key(&topic.name) { "is there" } else { "made" };
+        done("topic", &topic.name, &format!("{what}, with {}", placement.shown(safety)));
+        // The broker's own settings may be why, so it is no fault of what `setup` did.
+        for risk in placement.findings(&topic.name, safety, &sight.brokers) {
+            println!("  note      {}: {risk}", topic.name);
         }
     }
-    cluster.until_shown(&topics).await?;
     let findings = cluster.findings(&topics, &before).await?;
     for (topic, finding) in &findings {
         println!("! topic     {topic}: {finding}");
@@ -93,48 +99,32 @@ async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn set_up_store(config: &Config) -> anyhow::Result<()> {
-    ConfiguredStore::setup(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
+    let trouble = |fault: &StoreFault| connect::store_trouble(fault);
+    let before = ConfiguredStore::topology(&config.store).await.map_err(|fault| trouble(&fault))?;
+    if let (Some(topology @ Topology { keyspace: None, .. }), Backend::Cql(cql)) = (&before, &config.store.backend)
+        && let Some(unfit) = database::unfit_replication(topology, cql)
+    {
+        bail!("{unfit}");
+    }
+    ConfiguredStore::setup(&config.store).await.map_err(|fault| trouble(&fault))?;
     let (name, what) = match &config.store.backend {
         Backend::Cql(cql) => (cql.keyspace.clone(), "is there, with its tables"),
         Backend::Embedded { path } => (path.display().to_string(), "is there"),
     };
-    try_store(config).await?;
+    if let Err(fault) = trial::try_configured(&config.store).await {
+        bail!("{}", fault.explained(because(config).await.as_deref()));
+    }
     done("store", &name, what);
     Ok(())
 }
 
-/// Reads and writes as decisions do, both tables: that needs the rights, and a quorum of the replicas, which a keyspace can
-/// ask too much for. The writes' conditions hold for nothing, so nothing is written.
-pub(super) async fn try_store(config: &Config) -> anyhow::Result<()> {
-    const NEVER: i64 = -1;
-    let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
-    let nobody = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::nil() };
-    let no_id = IdKey { entity_type: EntityType::Customer, external_id: ExternalId::parse("nobody").expect("obeys the rules") };
-    let row =
-        || vec![LogRow { request_id: "check".into(), changed_to: None, outcome: Vec::new(), ttl: Some(Duration::from_secs(1)) }];
-    let tried = async {
-        store.read_entity(nobody, &[], Consistency::Serial).await?;
-        store.read_id(&no_id, &[], Consistency::Serial).await?;
-        let applied = [
-            store.apply(ApplyWrite { key: nobody, read: Some(NEVER), after: None, rows: row() }).await?,
-            store.refuse(RefuseWrite { id: no_id.clone(), read: Some(NEVER), refused: 0, rows: row() }).await?,
-        ];
-        Ok::<_, StoreFault>(applied)
-    };
-    let applied = tried.await.map_err(|fault| {
-        if fault.cause.contains("permission") {
-            return connect::store_trouble(&fault);
-        }
-        anyhow::Error::new(fault).context(
-            "the store can't agree on a read or write: if it has fewer nodes than the keyspace's replication asks for, ALTER \
-             KEYSPACE, or drop it and run setup with another store.replication",
-        )
-    })?;
-    anyhow::ensure!(
-        applied == [Applied::No; 2],
-        "the store applied a write whose condition does not hold: it can't be relied on"
-    );
-    Ok(())
+/// What is wrong with the database's nodes and the keyspace; `None` if nothing is.
+async fn because(config: &Config) -> Option<String> {
+    let Backend::Cql(cql) = &config.store.backend else { return None };
+    let topology = ConfiguredStore::topology(&config.store).await.ok()??;
+    let verdicts = database::judge(&topology, cql);
+    let findings: Vec<_> = verdicts.iter().filter_map(|(_, verdict)| verdict.finding()).collect();
+    (!findings.is_empty()).then(|| findings.join("; "))
 }
 
 fn done(kind: &str, name: &str, what: &str) {

@@ -2,13 +2,15 @@
 //! missing. Topics that exist are never changed: they may hold somebody's records.
 
 use super::reach::Probe;
+use super::replication::{Brokers, Placement, Safety};
 use crate::config::{Config, Kafka, Properties};
 use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::{MetadataBroker, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,8 @@ const LARGEST_BYTES: u64 = (100 << 20) - OVERHEAD_BYTES;
 
 const MAX_BYTES: &str = "max.message.bytes";
 const CLEANUP: &str = "cleanup.policy";
+const MIN_IN_SYNC: &str = "min.insync.replicas";
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 
 /// A topic that the configuration names.
 pub(super) struct Topic {
@@ -69,10 +73,10 @@ pub(super) struct Cluster {
 
 /// What there is on the cluster.
 pub(super) struct Sight {
-    /// How many brokers.
-    pub brokers: usize,
-    /// Each topic with its number of partitions.
-    pub topics: BTreeMap<String, usize>,
+    /// The brokers, those among them that are down and hold replicas.
+    pub brokers: Brokers,
+    /// Each topic that may be seen, the brokers' own among them.
+    pub topics: BTreeMap<String, Placement>,
 }
 
 impl Cluster {
@@ -89,8 +93,12 @@ impl Cluster {
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = probe.reach(&kafka, "kafka.consumer")?;
             let topics = metadata.topics().iter().filter(|t| t.error().is_none());
-            let topics = topics.map(|t| (t.name().to_owned(), t.partitions().len())).collect();
-            Ok(Sight { brokers: metadata.brokers().len(), topics })
+            let placement = |t: &MetadataTopic| Placement::of(t.partitions().iter().map(|p| (p.replicas(), p.isr())));
+            let topics: BTreeMap<_, _> = topics.map(|t| (t.name().to_owned(), placement(t))).collect();
+            let up = metadata.brokers().iter().map(MetadataBroker::id).collect();
+            let holders: BTreeSet<_> = topics.values().flat_map(|placement| &placement.holders).copied().collect();
+            let down = holders.difference(&up).copied().collect();
+            Ok(Sight { brokers: Brokers { up, down }, topics })
         });
         asked.await?
     }
@@ -110,12 +118,13 @@ impl Cluster {
         }
     }
 
-    /// Waits until the brokers show topics that were just made: the controller knows of them before they do.
-    pub async fn until_shown(&self, topics: &[Topic]) -> anyhow::Result<()> {
+    /// Waits until the brokers show topics that were just made, with their replicas: the controller knows of them before they
+    /// do.
+    pub async fn until_shown(&self, topics: &[Topic]) -> anyhow::Result<Sight> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let sight = self.look().await?;
-            let Some(missing) = topics.iter().find(|t| !sight.topics.contains_key(&t.name)) else { return Ok(()) };
+            let Some(missing) = topics.iter().find(|t| !sight.topics.contains_key(&t.name)) else { return Ok(sight) };
             ensure!(
                 Instant::now() < deadline,
                 "the brokers don't show topic {} {} s after it was made: they are slow, or we lack the right to Describe it",
@@ -153,24 +162,12 @@ impl Cluster {
     /// them: asked about a topic that was just made, a broker may answer with its defaults.
     pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, String)>> {
         let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
-        if there.is_empty() {
-            return Ok(Vec::new());
-        }
-        let as_made = |t: &&Topic| (t.key, Settings { max_bytes: t.max_bytes, cleanup: "delete".into() });
+        let names: Vec<_> = there.iter().map(|t| t.name.as_str()).collect();
+        let mut described = self.settings(&names).await?;
+        let as_made =
+            |t: &&Topic| (t.key, Settings { max_bytes: t.max_bytes, cleanup: "delete".into(), safety: Safety::default() });
         let mut settings: BTreeMap<_, _> = made.iter().map(as_made).collect();
-        let asked: Vec<_> = there.iter().map(|t| ResourceSpecifier::Topic(&t.name)).collect();
-        let answers = self.admin.describe_configs(&asked, &options()).await.context("the brokers don't describe topics")?;
-        // The answers come in an order of the broker's own.
-        for answer in answers {
-            let resource = answer.map_err(|code| {
-                anyhow!("the broker does not describe a topic: {code} (that takes the right to DescribeConfigs)")
-            })?;
-            let described = |t: &&&Topic| resource.specifier == OwnedResourceSpecifier::Topic(t.name.clone());
-            let Some(topic) = there.iter().find(described) else { continue };
-            let value = |name| resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
-            let max_bytes = value(MAX_BYTES).parse().unwrap_or(BROKER_DEFAULT_BYTES);
-            settings.insert(topic.key, Settings { max_bytes, cleanup: value(CLEANUP) });
-        }
+        settings.extend(there.iter().filter_map(|t| Some((t.key, described.remove(&t.name)?))));
         let mut findings = Vec::new();
         for topic in there {
             let Some(of_topic) = settings.get(topic.key) else { continue };
@@ -179,11 +176,58 @@ impl Cluster {
         }
         Ok(findings)
     }
+
+    /// How well records on topics are kept, by their settings.
+    pub async fn safety(&self, topics: &[&str]) -> anyhow::Result<BTreeMap<String, Safety>> {
+        let settings = self.settings(topics).await?;
+        Ok(settings.into_iter().map(|(topic, settings)| (topic, settings.safety)).collect())
+    }
+
+    async fn settings(&self, topics: &[&str]) -> anyhow::Result<BTreeMap<String, Settings>> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let asked: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let answers = self.admin.describe_configs(&asked, &options()).await.context("the brokers don't describe topics")?;
+        // The answers come in an order of the broker's own.
+        let mut settings = BTreeMap::new();
+        for answer in answers {
+            let resource = answer.map_err(|code| {
+                anyhow!("the broker does not describe a topic: {code} (that takes the right to DescribeConfigs)")
+            })?;
+            let value = |name| resource.get(name).and_then(|entry| entry.value.clone());
+            let of_topic = Settings {
+                max_bytes: value(MAX_BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or(BROKER_DEFAULT_BYTES),
+                cleanup: value(CLEANUP).unwrap_or_default(),
+                safety: Safety {
+                    min_in_sync: value(MIN_IN_SYNC).and_then(|replicas| replicas.parse().ok()),
+                    unclean_election: value(UNCLEAN_ELECTION).and_then(|on| on.parse().ok()),
+                },
+            };
+            if let OwnedResourceSpecifier::Topic(name) = resource.specifier {
+                settings.insert(name, of_topic);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Settings of a broker, for topics that are not there yet. `Err` says why they can't be had.
+    pub async fn broker_settings(&self, broker: i32, names: &[&str]) -> Result<BTreeMap<String, String>, String> {
+        let answers = self.admin.describe_configs(&[ResourceSpecifier::Broker(broker)], &options()).await;
+        let answer = answers.map_err(|e| e.to_string())?.into_iter().next().ok_or("the broker does not answer")?;
+        let resource = answer.map_err(|code| match code {
+            RDKafkaErrorCode::ClusterAuthorizationFailed => "that takes the right to DescribeConfigs on the cluster".to_owned(),
+            code => code.to_string(),
+        })?;
+        let value = |name: &&str| Some(((*name).to_owned(), resource.get(name)?.value.clone()?));
+        Ok(names.iter().filter_map(value).collect())
+    }
 }
 
 struct Settings {
     max_bytes: u64,
     cleanup: String,
+    safety: Safety,
 }
 
 impl Settings {

@@ -6,6 +6,7 @@
 //! `CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS` is `kafka.consumer."session.timeout.ms"`. Secrets come from the environment, or
 //! from files of their own that the configuration names.
 
+mod datacenters;
 mod findings;
 mod gathered;
 mod properties;
@@ -166,10 +167,16 @@ pub struct Cql {
     pub keyspace: String,
     /// `replication`: the keyspace's replication options, `class` among them. Used by `setup`.
     pub replication: BTreeMap<String, String>,
-    /// `local_datacenter`: the data centre whose nodes are asked first; by default all are alike.
+    /// `local_datacenter`: the data centre whose nodes are asked; by default all are alike.
     pub local_datacenter: Option<String>,
+    /// `datacenter_failover`: whether nodes of other data centres are asked when none of `local_datacenter` can be reached.
+    /// False unless conditional writes are agreed on by all data centres.
+    pub datacenter_failover: bool,
     /// `serial_consistency`: where conditional writes are agreed on.
     pub serial_consistency: SerialConsistency,
+    /// `consistency`: how many replicas must have a write before it is acknowledged, and are asked by a plain read. By default
+    /// a quorum of those that agree on conditional writes.
+    pub consistency: CommitConsistency,
     /// `user` and `password`
     pub credentials: Option<Credentials>,
     /// `tls`: None where it is off.
@@ -183,6 +190,16 @@ pub enum SerialConsistency {
     Serial,
     /// `local_serial`: by one data centre. With two that take commands, uniqueness is given up.
     LocalSerial,
+}
+
+/// How many replicas must have a conditional write, once it is agreed on, before it is acknowledged; as many are asked by a
+/// plain read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitConsistency {
+    /// `quorum`: most of all replicas.
+    Quorum,
+    /// `local_quorum`: most of the replicas in the data centre of the node that is asked.
+    LocalQuorum,
 }
 
 /// TLS to the store.

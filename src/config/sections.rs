@@ -1,14 +1,13 @@
 //! Reads each section of the configuration: which keys there are, their defaults, and what is right for them.
 
+use super::datacenters::{Datacenters, datacenters};
 use super::gathered::Gathered;
 use super::properties::properties;
 use super::reader::{Given, Section, boolean, count, duration, list, scalar, text};
 use super::secrets;
 use super::settings::{AsToml as _, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
-use super::{
-    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, SerialConsistency, Store, Telemetry, Tls, Topics,
-};
+use super::{Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, Store, Telemetry, Tls, Topics};
 use crate::domain::update_customer_segment::SegmentCode;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -191,19 +190,22 @@ fn cql(s: &mut Section<'_>) -> Cql {
         },
     );
     let keyspace = s.value("keyspace", "crm".into(), "a name such as \"crm\"", |g| text(g).and_then(|t| keyspace(&t)));
-    let local_datacenter = s.optional("local_datacenter", "the name of a data centre", text);
-    let serial_consistency =
-        s.value("serial_consistency", SerialConsistency::Serial, "\"serial\" or \"local_serial\"", |given| {
-            match text(given)?.as_str() {
-                "serial" => Ok(SerialConsistency::Serial),
-                "local_serial" => Ok(SerialConsistency::LocalSerial),
-                _ => Err("is no serial consistency".to_owned()),
-            }
-        });
+    let datacenters = datacenters(s);
     let replication = replication(s);
     let credentials = credentials(s);
     let tls = tls(s.section("tls"));
-    Cql { contact_points, keyspace, replication, local_datacenter, serial_consistency, credentials, tls }
+    let Datacenters { local_datacenter, datacenter_failover, serial_consistency, consistency } = datacenters;
+    Cql {
+        contact_points,
+        keyspace,
+        replication,
+        local_datacenter,
+        datacenter_failover,
+        serial_consistency,
+        consistency,
+        credentials,
+        tls,
+    }
 }
 
 fn replication(store: &mut Section<'_>) -> BTreeMap<String, String> {

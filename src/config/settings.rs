@@ -1,6 +1,6 @@
 //! The effective configuration: each key that there is, its value, and where the value came from.
 
-use super::{LogFormat, SerialConsistency};
+use super::{CommitConsistency, LogFormat, SerialConsistency};
 use crate::domain::update_customer_segment::SegmentCode;
 use std::fmt;
 use std::net::SocketAddr;
@@ -91,6 +91,15 @@ impl AsToml for SerialConsistency {
         match self {
             Self::Serial => "serial".into(),
             Self::LocalSerial => "local_serial".into(),
+        }
+    }
+}
+
+impl AsToml for CommitConsistency {
+    fn as_toml(&self) -> toml::Value {
+        match self {
+            Self::Quorum => "quorum".into(),
+            Self::LocalQuorum => "local_quorum".into(),
         }
     }
 }

@@ -146,6 +146,13 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[store]\ncontact_points = [\"n:x\"]", "store.contact_points", "no port"),
         ("[store]\nkeyspace = \"Crm-1\"", "store.keyspace", "lower-case"),
         ("[store]\nserial_consistency = \"quorum\"", "store.serial_consistency", "no serial"),
+        ("[store]\nconsistency = \"one\"", "store.consistency", "no consistency"),
+        ("[store]\ndatacenter_failover = true", "store.datacenter_failover", "local_datacenter"),
+        (
+            "[store]\nlocal_datacenter = \"dc1\"\nserial_consistency = \"local_serial\"\ndatacenter_failover = true",
+            "store.datacenter_failover",
+            "may not know",
+        ),
         ("[store]\nreplication = { class = \"Nope\" }", "store.replication.class", "NetworkTopologyStrategy"),
         ("[store]\nreplication = { dc1 = 0 }", "store.replication.dc1", "between 1"),
         ("[store]\nrequest_timeout = \"0s\"", "store.request_timeout", "between"),
@@ -314,6 +321,22 @@ fn each_value_is_shown_with_its_source() {
     ] {
         let setting = settings.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key} in {settings:#?}"));
         assert_eq!((setting.value.as_deref(), &setting.source), (value, &source), "{key}");
+    }
+}
+
+#[test]
+fn the_consistency_of_commits_follows_the_serial_one_unless_it_is_given() {
+    use CommitConsistency::{LocalQuorum, Quorum};
+    for (toml, expected) in [
+        ("", Quorum),
+        ("serial_consistency = \"serial\"", Quorum),
+        ("serial_consistency = \"local_serial\"", LocalQuorum),
+        ("serial_consistency = \"serial\"\nconsistency = \"local_quorum\"", LocalQuorum),
+        ("serial_consistency = \"local_serial\"\nconsistency = \"quorum\"", Quorum),
+    ] {
+        let config = parse(&format!("[store]\n{toml}"), &[]).unwrap();
+        let Backend::Cql(cql) = config.store.backend else { panic!("cql") };
+        assert_eq!(cql.consistency, expected, "{toml}");
     }
 }
 

@@ -4,11 +4,12 @@ use super::cql::{self, CqlFill, CqlOptions, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
 use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan};
+use super::topology::Topology;
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
-use crate::config::{Backend, Cql, SerialConsistency, Store};
+use crate::config::{Backend, CommitConsistency, Cql, SerialConsistency, Store};
 use std::future::Future;
 
 /// One of the two kinds of store.
@@ -41,6 +42,17 @@ impl ConfiguredStore {
         match self {
             Self::Cql(store) => store.nodes(),
             Self::Embedded(_) => (0, 0),
+        }
+    }
+
+    /// The database's nodes and the keyspace's replication. `None` if the store is a folder.
+    ///
+    /// # Errors
+    /// The database can't be reached, or has no data centre of the configured name. The keyspace may be missing.
+    pub async fn topology(config: &Store) -> Result<Option<Topology>, StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlStore::topology(&options(config, cql)).await.map(Some),
+            Backend::Embedded { .. } => Ok(None),
         }
     }
 
@@ -117,7 +129,12 @@ fn options(config: &Store, cql: &Cql) -> CqlOptions {
             SerialConsistency::Serial => cql::SerialConsistency::Serial,
             SerialConsistency::LocalSerial => cql::SerialConsistency::LocalSerial,
         },
+        consistency: match cql.consistency {
+            CommitConsistency::Quorum => cql::CommitConsistency::Quorum,
+            CommitConsistency::LocalQuorum => cql::CommitConsistency::LocalQuorum,
+        },
         local_datacenter: cql.local_datacenter.clone(),
+        datacenter_failover: cql.datacenter_failover,
         user: cql.credentials.as_ref().map(|c| c.user.clone()),
         password: cql.credentials.as_ref().map(|c| c.password.expose().to_owned()),
         tls,

@@ -2,7 +2,7 @@
 
 use crate::conformance::{any_entity, blob, creation, row, statics};
 use crate::servers;
-use crm_processor::store::cql::{CqlOptions, CqlStore, SerialConsistency};
+use crm_processor::store::cql::{CommitConsistency, CqlOptions, CqlStore, SerialConsistency};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{Applied, ApplyWrite, ConditionalStore, Consistency};
 use scylla::client::session_builder::SessionBuilder;
@@ -17,7 +17,9 @@ fn options(address: &str, keyspace: &str) -> CqlOptions {
         replication: [("class", "SimpleStrategy"), ("replication_factor", "1")].map(|(k, v)| (k.into(), v.into())).into(),
         request_timeout: Duration::from_secs(15),
         serial_consistency: SerialConsistency::Serial,
+        consistency: CommitConsistency::Quorum,
         local_datacenter: None,
+        datacenter_failover: false,
         user: None,
         password: None,
         tls: None,
@@ -58,6 +60,7 @@ async fn conditional_writes_work_within_the_local_data_centre() {
     let Some(address) = servers::cassandra() else { return };
     let options = CqlOptions {
         serial_consistency: SerialConsistency::LocalSerial,
+        consistency: CommitConsistency::LocalQuorum,
         local_datacenter: Some("datacenter1".into()),
         ..options(address, "conformance")
     };

@@ -54,6 +54,7 @@ mod round;
 mod security;
 mod seeds;
 mod servers;
+mod shape;
 mod simulation;
 mod sizes;
 mod slow_lane;

@@ -12,9 +12,10 @@ mod redact;
 mod rows;
 mod schema;
 mod statements;
+mod topology;
 
 pub use fill::CqlFill;
-pub use options::{CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
+pub use options::{CommitConsistency, CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
 
 use super::scan::{Position, Scan, Scanned};
 use super::{

@@ -1,6 +1,8 @@
 //! How to reach the database: what the configuration says, and the driver's session made from it.
 
+use super::topology;
 use crate::store::StoreFault;
+use crate::store::topology::unfit_datacenter;
 use openssl::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
@@ -35,8 +37,14 @@ pub struct CqlOptions {
     pub request_timeout: Duration,
     /// Among which replicas conditional writes are decided.
     pub serial_consistency: SerialConsistency,
-    /// Prefer nodes of this data centre, and take `LOCAL_QUORUM` to be a quorum of it; None: any node.
+    /// How many replicas must have a conditional write, once it is agreed on, before it is acknowledged; as many are asked by
+    /// a plain read. No answer rests on either.
+    pub consistency: CommitConsistency,
+    /// Ask nodes of this data centre alone; None: any node.
     pub local_datacenter: Option<String>,
+    /// Ask nodes of other data centres when none of the local one can be reached. Not with
+    /// [`SerialConsistency::LocalSerial`]: they may not know what was decided.
+    pub datacenter_failover: bool,
     /// Whom to log in as; None: nobody.
     pub user: Option<String>,
     /// The user's password.
@@ -54,6 +62,17 @@ pub enum SerialConsistency {
     /// A quorum of the replicas in the local data centre. Faster with several data centres, but conditions that are
     /// decided in two of them at once don't see each other: uniqueness is given up, unless all writers are in one.
     LocalSerial,
+}
+
+/// How many replicas must have a conditional write before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommitConsistency {
+    /// A quorum of all replicas: what suffices to agree on a conditional write with [`SerialConsistency::Serial`], suffices
+    /// to commit it.
+    #[default]
+    Quorum,
+    /// A quorum of the replicas in the data centre of the node that is asked. Saves a way between data centres.
+    LocalQuorum,
 }
 
 /// How connections are encrypted. Files are PEM.
@@ -79,7 +98,9 @@ impl fmt::Debug for CqlOptions {
             .field("replication", &self.replication)
             .field("request_timeout", &self.request_timeout)
             .field("serial_consistency", &self.serial_consistency)
+            .field("consistency", &self.consistency)
             .field("local_datacenter", &self.local_datacenter)
+            .field("datacenter_failover", &self.datacenter_failover)
             .field("user", &self.user)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
@@ -114,18 +135,29 @@ impl CqlOptions {
         if let Some(tls) = &self.tls {
             builder = builder.tls_context(Some(tls.connector().map_err(|cause| fault(&format!("TLS: {cause}")))?));
         }
-        builder.build().await.map_err(|cause| fault(&format!("no session with {}: {cause}", self.contact_points.join(", "))))
+        let session = builder.build().await;
+        let session = session.map_err(|cause| fault(&format!("no session with {}: {cause}", self.contact_points.join(", "))))?;
+        let is_local_serial = self.serial_consistency == SerialConsistency::LocalSerial;
+        // Without this each statement would fail because there is nobody to ask, and none would say why.
+        match unfit_datacenter(&topology::nodes(&session), self.local_datacenter.as_deref(), is_local_serial) {
+            Some(unfit) => Err(fault(&unfit)),
+            None => Ok(session),
+        }
     }
 
     fn profile(&self) -> ExecutionProfile {
         let mut nodes = DefaultPolicy::builder();
         if let Some(datacenter) = &self.local_datacenter {
-            nodes = nodes.prefer_datacenter(datacenter.clone());
+            // Despite the name no others are asked, unless that is permitted.
+            nodes = nodes.prefer_datacenter(datacenter.clone()).permit_dc_failover(self.datacenter_failover);
         }
         ExecutionProfile::builder()
             .request_timeout(Some(self.request_timeout))
-            // Enough: no answer rests on a plain read, and Paxos has its own quorum.
-            .consistency(statement::Consistency::LocalQuorum)
+            // Of commits and plain reads; Paxos has its own quorum.
+            .consistency(match self.consistency {
+                CommitConsistency::Quorum => statement::Consistency::Quorum,
+                CommitConsistency::LocalQuorum => statement::Consistency::LocalQuorum,
+            })
             .serial_consistency(Some(match self.serial_consistency {
                 SerialConsistency::Serial => statement::SerialConsistency::Serial,
                 SerialConsistency::LocalSerial => statement::SerialConsistency::LocalSerial,

@@ -1,0 +1,144 @@
+//! The brokers, and the topics on them: those of the configuration, and the two in which the brokers themselves keep what
+//! exactly-once rests on.
+
+use super::{List, rights};
+use crate::cli::replication::{Placement, Safety, risks};
+use crate::cli::topics::{self, Cluster, Sight};
+use crate::config::Config;
+use crate::kafka;
+use rdkafka::types::RDKafkaErrorCode;
+use std::collections::BTreeMap;
+
+/// A topic of the brokers' own.
+struct Internal {
+    name: &'static str,
+    /// The broker's settings by which it is made.
+    replicas: &'static str,
+    min_in_sync: &'static str,
+}
+
+const INTERNAL: [Internal; 2] = [
+    // What has been answered.
+    Internal { name: "__consumer_offsets", replicas: "offsets.topic.replication.factor", min_in_sync: "min.insync.replicas" },
+    // What became of transactions.
+    Internal {
+        name: "__transaction_state",
+        replicas: "transaction.state.log.replication.factor",
+        min_in_sync: "transaction.state.log.min.isr",
+    },
+];
+
+pub(super) async fn check(config: &Config, list: &mut List) {
+    let sight = async {
+        let cluster = Cluster::new(&config.kafka)?;
+        cluster.look().await.map(|sight| (cluster, sight))
+    };
+    let (cluster, sight) = match sight.await {
+        Ok(found) => found,
+        Err(error) => return list.finding("kafka", &format!("{error:#}")),
+    };
+    list.add("kafka", &sight.brokers.verdict());
+    sight.brokers.limits().iter().for_each(|limits| list.add("kafka", limits));
+    let topics = topics::of(config);
+    let there: Vec<_> = topics.iter().map(|t| t.name.as_str()).filter(|name| sight.topics.contains_key(*name)).collect();
+    let safety = match cluster.safety(&there).await {
+        Ok(safety) => safety,
+        Err(error) => {
+            list.finding("topics", &format!("their settings can't be read: {error:#}"));
+            BTreeMap::new()
+        }
+    };
+    for topic in &topics {
+        match sight.topics.get(&topic.name) {
+            Some(placement) => tell(&topic.name, placement, safety.get(&topic.name), &sight, list),
+            // What is not allowed is told with the other rights.
+            None if is_hidden(&cluster, &topic.name).await => {}
+            None => list.finding("topic", &format!("{} ({}) is missing; `crm-processor setup` makes it", topic.name, topic.key)),
+        }
+    }
+    for name in config.kafka.reply_topic_allow_list.iter().filter(|name| **name != config.kafka.topics.replies) {
+        match sight.topics.get(name) {
+            Some(placement) => list.ok("reply topic", &format!("{name} is there, with {}", placement.shown(Safety::default()))),
+            None if is_hidden(&cluster, name).await => {}
+            None => list.finding(
+                "reply topic",
+                &format!("{name} is missing: replies for it go to the default one; make it, or take it off kafka.reply_topic_allow_list"),
+            ),
+        }
+    }
+    // If the settings can't be read, that was said.
+    if !safety.is_empty() || there.is_empty() {
+        match cluster.findings(&topics, &sight).await {
+            Ok(findings) => findings.iter().for_each(|(topic, finding)| list.finding("topic", &format!("{topic}: {finding}"))),
+            Err(error) => list.finding("topics", &format!("their settings can't be read: {error:#}")),
+        }
+    }
+    for internal in &INTERNAL {
+        check_internal(internal, &cluster, &sight, list).await;
+    }
+    rights::check(config, &cluster, list).await;
+}
+
+/// What a topic is like, and how well its records are kept.
+fn tell(name: &str, placement: &Placement, safety: Option<&Safety>, sight: &Sight, list: &mut List) {
+    let safety = safety.copied().unwrap_or_default();
+    let findings = placement.findings(name, safety, &sight.brokers);
+    let shown = format!("{name} is there, with {}", placement.shown(safety));
+    if findings.is_empty() {
+        list.ok("topic", &shown);
+    } else {
+        list.note("topic", &shown);
+        findings.iter().for_each(|finding| list.finding("topic", &format!("{name}: {finding}")));
+    }
+}
+
+/// The processor needs no right to see these topics, so what can't be seen is no finding.
+async fn check_internal(internal: &Internal, cluster: &Cluster, sight: &Sight, list: &mut List) {
+    let name = internal.name;
+    if let Some(placement) = sight.topics.get(name) {
+        match cluster.safety(&[name]).await {
+            Ok(safety) => tell(name, placement, safety.get(name), sight, list),
+            Err(error) => {
+                tell(name, placement, None, sight, list);
+                list.note("topic", &format!("{name}: its settings can't be read: {error:#}"));
+            }
+        }
+    } else if is_hidden(cluster, name).await {
+        list.note("topic", &format!("{name} can't be seen: that takes the rights to Describe and DescribeConfigs on it"));
+    } else {
+        check_to_be_made(internal, cluster, sight, list).await;
+    }
+}
+
+/// Of a fresh cluster: the brokers make the topic when it is needed for the first time.
+async fn check_to_be_made(internal: &Internal, cluster: &Cluster, sight: &Sight, list: &mut List) {
+    const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+    let Internal { name, replicas, min_in_sync } = internal;
+    let Some(broker) = sight.brokers.up.first() else { return };
+    let settings = match cluster.broker_settings(*broker, &[replicas, min_in_sync, UNCLEAN_ELECTION]).await {
+        Ok(settings) => settings,
+        Err(reason) => {
+            return list.note("topic", &format!("{name} is not there yet; the broker's settings for it can't be read: {reason}"));
+        }
+    };
+    let number = |name: &str| settings.get(name).and_then(|value| value.parse::<u32>().ok());
+    let safety = Safety {
+        min_in_sync: number(min_in_sync),
+        unclean_election: settings.get(UNCLEAN_ELECTION).and_then(|value| value.parse().ok()),
+    };
+    let shown: Vec<_> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    list.note("topic", &format!("{name} is not there yet; the brokers will make it by {}", shown.join(", ")));
+    let Some(factor) = number(replicas) else { return };
+    let set = |setting: &str| format!("set {} in the brokers' properties", setting.replace("min.insync.replicas", min_in_sync));
+    let give = format!("set {replicas} to 3 in the brokers' properties before the first start");
+    for risk in risks(factor as usize, safety, &sight.brokers, &give, &set) {
+        list.finding("topic", &format!("{name}, which the brokers will make: {risk}"));
+    }
+}
+
+/// True if the brokers don't even say whether there is such a topic.
+async fn is_hidden(cluster: &Cluster, topic: &str) -> bool {
+    let (admin, topic) = (cluster.admin.clone(), topic.to_owned());
+    let asked = tokio::task::spawn_blocking(move || kafka::rights::on_topic(admin.inner(), &topic));
+    matches!(asked.await, Ok(Err(RDKafkaErrorCode::TopicAuthorizationFailed)))
+}

@@ -1,0 +1,42 @@
+//! The database: its nodes, what the keyspace asks of them, and one real read and write at the consistencies of `run`.
+
+use super::List;
+use crate::cli::{connect, database, trial};
+use crate::config::{Backend, CommitConsistency, Config, Cql, SerialConsistency};
+use crate::store::configured::ConfiguredStore;
+
+pub(super) async fn check(config: &Config, list: &mut List) {
+    let topology = match ConfiguredStore::topology(&config.store).await {
+        Ok(topology) => topology,
+        Err(fault) => return list.finding("store", &format!("{:#}", connect::store_trouble(&fault))),
+    };
+    let before = list.findings;
+    if let (Some(topology), Backend::Cql(cql)) = (&topology, &config.store.backend) {
+        database::judge(topology, cql).iter().for_each(|(what, verdict)| list.add(what, verdict));
+        if topology.keyspace.is_none() {
+            return;
+        }
+    }
+    let because = (list.findings > before).then_some("of what stands above");
+    match trial::try_configured(&config.store).await {
+        Ok(()) => list.ok("store", &good(&config.store.backend)),
+        Err(fault) => list.finding("store", &fault.explained(because)),
+    }
+}
+
+fn good(backend: &Backend) -> String {
+    match backend {
+        Backend::Cql(Cql { keyspace, serial_consistency, consistency, .. }) => {
+            let serial = match serial_consistency {
+                SerialConsistency::Serial => "SERIAL",
+                SerialConsistency::LocalSerial => "LOCAL_SERIAL",
+            };
+            let commit = match consistency {
+                CommitConsistency::Quorum => "QUORUM",
+                CommitConsistency::LocalQuorum => "LOCAL_QUORUM",
+            };
+            format!("both tables of {keyspace} were read and written, agreed on at {serial}, committed at {commit}")
+        }
+        Backend::Embedded { path } => format!("{} was opened, read and written", path.display()),
+    }
+}

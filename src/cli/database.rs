@@ -1,0 +1,247 @@
+//! What the database's shape means for the processor: nodes that are down and what can't be done without them, a keyspace that
+//! wants more than there is, data centres that are misnamed, commit logs. Pure but for the words.
+//!
+//! In an outage the way out is to bring nodes back. Advice to change the keyspace is given only where it wants more replicas
+//! than there are nodes at all, up or down; advice to drop it is never given.
+
+use super::verdict::Verdict;
+use crate::config::{CommitConsistency, Cql, SerialConsistency};
+use crate::store::topology::{CommitLog, Quorum, Reach, Replication, Topology, plural};
+use std::collections::BTreeMap;
+
+/// As many replicas outlive the loss of one, and agree while one is down.
+const ENOUGH: usize = 3;
+
+/// All that is concluded, each with the thing that it is about.
+pub(super) fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdict)> {
+    let mut verdicts = vec![("store", nodes(topology, cql))];
+    verdicts.extend(keyspace(topology, cql).into_iter().map(|verdict| ("keyspace", verdict)));
+    verdicts.extend(commit_logs(topology).into_iter().map(|verdict| ("commit log", verdict)));
+    verdicts
+}
+
+/// Why `CREATE KEYSPACE` with the configured replication would make one that can't work, or `None` if it can.
+pub(super) fn unfit_replication(topology: &Topology, cql: &Cql) -> Option<String> {
+    let wanted = topology.would_be(&cql.replication);
+    let trouble = misnamed(topology, &wanted).or_else(|| excess(topology, &wanted))?;
+    Some(format!("store.replication {trouble}; keyspace {} was not made", cql.keyspace))
+}
+
+fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
+    let count = topology.nodes.len();
+    let down = topology.down();
+    if down.is_empty() {
+        return Verdict::Ok(format!("{}, all up: {}", plural(count, "node"), datacenters(topology)));
+    }
+    let which: Vec<_> = down.iter().map(|node| format!("{} ({})", node.address, node.datacenter)).collect();
+    Verdict::Finding(format!(
+        "{} of {} down: {}; {}; bring the nodes back (`nodetool status` has the database's own view): until then commands wait, and \
+         nothing is lost",
+        down.len(),
+        plural(count, "node"),
+        which.join(", "),
+        consequence(topology, cql)
+    ))
+}
+
+/// What can't be done with the nodes that are up.
+fn consequence(topology: &Topology, cql: &Cql) -> String {
+    let there = topology.datacenters();
+    let up = |name: &str| there.get(name).is_some_and(|count| count.up > 0);
+    let local = cql.local_datacenter.as_deref();
+    if let Some(local) = local.filter(|local| !up(local) && !cql.datacenter_failover) {
+        return format!(
+            "none of store.local_datacenter {local:?} is up, and store.datacenter_failover is false: nobody is asked, and nothing \
+             can be decided"
+        );
+    }
+    let Some(replication) = &topology.keyspace else { return "there is no keyspace yet".into() };
+    // Whichever node is asked takes its own data centre for the local one.
+    let asked: Vec<&str> = match local.filter(|local| up(local)) {
+        Some(local) => vec![local],
+        None => there.keys().copied().filter(|name| up(name)).collect(),
+    };
+    let locally = || asked.iter().map(|name| Quorum::Of(name)).collect::<Vec<_>>();
+    let serial = match cql.serial_consistency {
+        SerialConsistency::Serial => vec![Quorum::OfAll],
+        SerialConsistency::LocalSerial => locally(),
+    };
+    let commits = match cql.consistency {
+        CommitConsistency::Quorum => vec![Quorum::OfAll],
+        CommitConsistency::LocalQuorum => locally(),
+    };
+    let worst = |quorums: Vec<Quorum<'_>>| {
+        let reached = quorums.iter().map(|quorum| (topology.reach(replication, *quorum), describe(replication, *quorum)));
+        reached.min_by_key(|(reach, _)| *reach).unwrap_or((Reach::Nothing, "any replica".into()))
+    };
+    let (agreeing, committing) = (worst(serial), worst(commits));
+    // What conditional writes lack is lacked by commits of the same quorum, too.
+    let (lacking, reach, what) = if agreeing.0 <= committing.0 {
+        ("agreeing on a conditional write", agreeing.0, agreeing.1)
+    } else {
+        ("committing a conditional write (store.consistency)", committing.0, committing.1)
+    };
+    match reach {
+        Reach::Everything => "all can be done without them".into(),
+        Reach::Part => format!(
+            "{lacking} takes {what}, which can't be had for entities with too many replicas on these nodes: their commands can't \
+             be decided"
+        ),
+        Reach::Nothing => format!("{lacking} takes {what}, which can't be had: nothing can be decided"),
+    }
+}
+
+/// `2 of the 3 replicas in all data centres`
+fn describe(replication: &Replication, quorum: Quorum<'_>) -> String {
+    let of = |replicas: usize, place: &str| format!("{} of {}{place}", replicas / 2 + 1, plural(replicas, "replica"));
+    match (replication, quorum) {
+        (Replication::ByDatacenter(factors), Quorum::Of(name)) => {
+            of(factors.get(name).copied().unwrap_or_default(), &format!(" in {name}"))
+        }
+        (Replication::ByDatacenter(factors), Quorum::OfAll) if factors.len() > 1 => {
+            of(factors.values().sum(), " in all data centres")
+        }
+        (replication, _) => of(replication.replicas().unwrap_or_default(), ""),
+    }
+}
+
+fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
+    let name = &cql.keyspace;
+    let Some(replication) = &topology.keyspace else {
+        return vec![Verdict::Finding(format!("{name} is missing; `crm-processor setup` makes it"))];
+    };
+    let mut verdicts = Vec::new();
+    let mut finding = |text: String| verdicts.push(Verdict::Finding(format!("{name} {text}")));
+    if let Some(trouble) = misnamed(topology, replication) {
+        finding(format!("{trouble}; ALTER KEYSPACE with the right name"));
+    }
+    if let Some(trouble) = excess(topology, replication) {
+        finding(format!("{trouble}; add nodes, or, if these are all that there will be: {}", alter(topology, name, replication)));
+    }
+    if let (Replication::ByDatacenter(factors), Some(local)) = (replication, &cql.local_datacenter)
+        && !factors.contains_key(local)
+    {
+        finding(format!("has no replicas in store.local_datacenter {local:?}: it has {}", shown(replication)));
+    }
+    let replicas = replication.replicas();
+    if let Some(replicas) = replicas.filter(|replicas| *replicas < ENOUGH && topology.nodes.len() >= ENOUGH) {
+        finding(format!(
+            "has {} of each partition, and the database {} nodes: one that is lost takes what it acknowledged with it, and while one \
+             is down some entities' commands wait; ALTER KEYSPACE to {ENOUGH} replicas, then `nodetool repair --full` on each node",
+            plural(replicas, "replica"),
+            topology.nodes.len()
+        ));
+    }
+    if verdicts.is_empty() {
+        verdicts.push(Verdict::Ok(format!("{name} has {}", shown(replication))));
+    }
+    if replicas.is_some_and(|replicas| replicas < ENOUGH) && topology.nodes.len() < ENOUGH {
+        let count = plural(topology.nodes.len(), "node");
+        verdicts.push(Verdict::Note(format!(
+            "{count} can't keep {ENOUGH} replicas: what is acknowledged may be lost with a node's disk, or commands wait while one is \
+             down"
+        )));
+    }
+    verdicts
+}
+
+/// Replicas in data centres that there are not.
+fn misnamed(topology: &Topology, replication: &Replication) -> Option<String> {
+    let misnamed = topology.misnamed(replication);
+    let there = datacenters(topology);
+    (!misnamed.is_empty())
+        .then(|| format!("asks for replicas in data centre {}, which there is not; there are {there}", misnamed.join(", ")))
+}
+
+/// More replicas than nodes, and what that means.
+fn excess(topology: &Topology, replication: &Replication) -> Option<String> {
+    let excesses = topology.excesses(replication);
+    if excesses.is_empty() {
+        return None;
+    }
+    let asks: Vec<_> = excesses
+        .iter()
+        .map(|excess| {
+            let place = excess.datacenter.as_ref().map_or("the database".to_owned(), |name| format!("data centre {name}"));
+            format!("{} where {place} has {}", plural(excess.replicas, "replica"), plural(excess.nodes, "node"))
+        })
+        .collect();
+    let mut all_up = topology.clone();
+    all_up.nodes.iter_mut().for_each(|node| node.is_up = true);
+    let consequence = match all_up.reach(replication, Quorum::OfAll) {
+        Reach::Everything => "",
+        Reach::Part | Reach::Nothing => ", so that a quorum can't be had even if all nodes are up",
+    };
+    Some(format!("asks for {}{consequence}", asks.join(", and for ")))
+}
+
+/// The statement that asks for as many replicas as there are nodes, and no more.
+fn alter(topology: &Topology, name: &str, replication: &Replication) -> String {
+    let there = topology.datacenters();
+    let options = match replication {
+        Replication::ByDatacenter(factors) => {
+            let factor = |(name, replicas): (&String, &usize)| {
+                let nodes = there.get(name.as_str())?.all;
+                Some(format!(", '{name}': {}", nodes.min(*replicas)))
+            };
+            format!("'class': 'NetworkTopologyStrategy'{}", factors.iter().filter_map(factor).collect::<String>())
+        }
+        _ => format!("'class': 'SimpleStrategy', 'replication_factor': {}", topology.nodes.len()),
+    };
+    format!("ALTER KEYSPACE {name} WITH replication = {{{options}}}")
+}
+
+fn shown(replication: &Replication) -> String {
+    match replication {
+        Replication::ByDatacenter(factors) => {
+            let factors = factors.iter().map(|(name, replicas)| format!("{} in {name}", plural(*replicas, "replica")));
+            factors.collect::<Vec<_>>().join(", ")
+        }
+        Replication::Anywhere(replicas) => format!("{} on any nodes", plural(*replicas, "replica")),
+        Replication::Other(strategy) => format!("the replication strategy {strategy}, which crm-processor does not know"),
+    }
+}
+
+/// `dc1 (2 nodes), dc2 (1 node)`
+fn datacenters(topology: &Topology) -> String {
+    let there = topology.datacenters().into_iter().map(|(name, count)| format!("{name} ({})", plural(count.all, "node")));
+    there.collect::<Vec<_>>().join(", ")
+}
+
+fn commit_logs(topology: &Topology) -> Vec<Verdict> {
+    let mut modes = BTreeMap::<&str, Vec<&str>>::new();
+    let mut verdicts = Vec::new();
+    let mut scylla = 0;
+    for node in topology.nodes.iter().filter(|node| node.is_up) {
+        match &node.commit_log {
+            CommitLog::ForConditionalWrites => scylla += 1,
+            CommitLog::Mode(mode) => modes.entry(mode).or_default().push(&node.address),
+            CommitLog::Unknown(reason) => {
+                verdicts.push(Verdict::Note(format!("that of {} is not known: {reason}", node.address)));
+            }
+        }
+    }
+    if scylla > 0 {
+        verdicts.push(Verdict::Ok("ScyllaDB has each conditional write on its disks before it acknowledges it".into()));
+    }
+    for (mode, nodes) in modes {
+        let on = nodes.join(", ");
+        if mode != "periodic" {
+            verdicts.push(Verdict::Ok(format!("commitlog_sync is {mode} on {on}: what is acknowledged is on the disk")));
+            continue;
+        }
+        let replicas = topology.keyspace.as_ref().and_then(Replication::replicas);
+        let risk = if replicas.is_some_and(|replicas| replicas >= ENOUGH) {
+            "what is acknowledged outlives a power cut only if its replicas don't fail together"
+        } else {
+            "a node that is killed loses what it acknowledged in the last seconds"
+        };
+        verdicts.push(Verdict::Note(format!(
+            "commitlog_sync is periodic on {on}: {risk}; `group` or `batch` in cassandra.yaml lose nothing"
+        )));
+    }
+    verdicts
+}
+
+#[cfg(test)]
+mod tests;
