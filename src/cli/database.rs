@@ -34,60 +34,62 @@ fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
         return Verdict::Ok(format!("{}, all up: {}", plural(count, "node"), datacenters(topology)));
     }
     let which: Vec<_> = down.iter().map(|node| format!("{} ({})", node.address, node.datacenter)).collect();
+    let consequence = match consequence(topology, cql) {
+        None => "all can be done without them".to_owned(),
+        Some(consequence) => format!("{consequence}; commands wait until then, and nothing is lost"),
+    };
     Verdict::Finding(format!(
-        "{} of {} down: {}; {}; bring the nodes back (`nodetool status` has the database's own view): until then commands wait, and \
-         nothing is lost",
+        "{} of {} down: {}; bring them back (`nodetool status` has the database's own view); {consequence}",
         down.len(),
         plural(count, "node"),
         which.join(", "),
-        consequence(topology, cql)
     ))
 }
 
-/// What can't be done with the nodes that are up.
-fn consequence(topology: &Topology, cql: &Cql) -> String {
+/// What can't be done with the nodes that are up; `None` if all can.
+fn consequence(topology: &Topology, cql: &Cql) -> Option<String> {
     let there = topology.datacenters();
     let up = |name: &str| there.get(name).is_some_and(|count| count.up > 0);
     let local = cql.local_datacenter.as_deref();
     if let Some(local) = local.filter(|local| !up(local) && !cql.datacenter_failover) {
-        return format!(
+        return Some(format!(
             "none of store.local_datacenter {local:?} is up, and store.datacenter_failover is false: nobody is asked, and nothing \
              can be decided"
-        );
+        ));
     }
-    let Some(replication) = &topology.keyspace else { return "there is no keyspace yet".into() };
+    let replication = topology.keyspace.as_ref()?;
     // Whichever node is asked takes its own data centre for the local one.
     let asked: Vec<&str> = match local.filter(|local| up(local)) {
         Some(local) => vec![local],
         None => there.keys().copied().filter(|name| up(name)).collect(),
     };
     let locally = || asked.iter().map(|name| Quorum::Of(name)).collect::<Vec<_>>();
-    let serial = match cql.serial_consistency {
-        SerialConsistency::Serial => vec![Quorum::OfAll],
-        SerialConsistency::LocalSerial => locally(),
+    let (serial, commits) = match (cql.serial_consistency, cql.consistency) {
+        (SerialConsistency::Serial, CommitConsistency::Quorum) => (vec![Quorum::OfAll], vec![Quorum::OfAll]),
+        (SerialConsistency::Serial, CommitConsistency::LocalQuorum) => (vec![Quorum::OfAll], locally()),
+        (SerialConsistency::LocalSerial, CommitConsistency::Quorum) => (locally(), vec![Quorum::OfAll]),
+        (SerialConsistency::LocalSerial, CommitConsistency::LocalQuorum) => (locally(), locally()),
     };
-    let commits = match cql.consistency {
-        CommitConsistency::Quorum => vec![Quorum::OfAll],
-        CommitConsistency::LocalQuorum => locally(),
-    };
-    let worst = |quorums: Vec<Quorum<'_>>| {
-        let reached = quorums.iter().map(|quorum| (topology.reach(replication, *quorum), describe(replication, *quorum)));
-        reached.min_by_key(|(reach, _)| *reach).unwrap_or((Reach::Nothing, "any replica".into()))
-    };
-    let (agreeing, committing) = (worst(serial), worst(commits));
-    // What conditional writes lack is lacked by commits of the same quorum, too.
-    let (lacking, reach, what) = if agreeing.0 <= committing.0 {
-        ("agreeing on a conditional write", agreeing.0, agreeing.1)
-    } else {
-        ("committing a conditional write (store.consistency)", committing.0, committing.1)
-    };
-    match reach {
-        Reach::Everything => "all can be done without them".into(),
-        Reach::Part => format!(
-            "{lacking} takes {what}, which can't be had for entities with too many replicas on these nodes: their commands can't \
-             be decided"
-        ),
-        Reach::Nothing => format!("{lacking} takes {what}, which can't be had: nothing can be decided"),
+    let agreeing = lack(topology, replication, "agreeing on a conditional write", &serial);
+    agreeing.or_else(|| lack(topology, replication, "committing a conditional write (store.consistency)", &commits))
+}
+
+/// What can't be done because one of these quorums, whichever the node that is asked takes, can't be had; `None` if all can.
+fn lack(topology: &Topology, replication: &Replication, what: &str, quorums: &[Quorum<'_>]) -> Option<String> {
+    let reached: Vec<_> = quorums.iter().map(|quorum| (topology.reach(replication, *quorum), *quorum)).collect();
+    let (worst, quorum) = *reached.iter().min_by_key(|(reach, _)| *reach)?;
+    let best = reached.iter().map(|(reach, _)| *reach).max()?;
+    let takes = format!("{what} takes {}", describe(replication, quorum));
+    match (worst, best, quorum) {
+        (Reach::Everything, ..) => None,
+        (_, Reach::Everything, Quorum::Of(name)) => Some(format!(
+            "{takes} if a node of {name} is asked, which can't be had: such attempts fail, and others must be made (there is no \
+             store.local_datacenter)"
+        )),
+        (Reach::Part, ..) => Some(format!(
+            "{takes}, which can't be had for entities with too many replicas on these nodes: their commands can't be decided"
+        )),
+        (Reach::Nothing, ..) => Some(format!("{takes}, which can't be had: nothing can be decided")),
     }
 }
 
