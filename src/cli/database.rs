@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// As many replicas outlive the loss of one, and agree while one is down.
 const ENOUGH: usize = 3;
 
+/// Replicas that are new have nothing at first: to ask for more of them is no matter of one statement.
+const CHANGE: &str = "docs/runbook.md, \"Changing the keyspace's replication\", has the steps";
+
 /// All that is concluded, each with the thing that it is about.
 pub(super) fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdict)> {
     let mut verdicts = vec![("store", nodes(topology, cql))];
@@ -34,12 +37,12 @@ fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
         return Verdict::Ok(format!("{}, all up: {}", plural(count, "node"), datacenters(topology)));
     }
     let which: Vec<_> = down.iter().map(|node| format!("{} ({})", node.address, node.datacenter)).collect();
-    let consequence = match consequence(topology, cql) {
-        None => "all can be done without them".to_owned(),
-        Some(consequence) => format!("{consequence}; commands wait until then, and nothing is lost"),
+    let (consequence, until_then) = match consequence(topology, cql) {
+        None => ("all can be done without them".to_owned(), ""),
+        Some(consequence) => (consequence, ": until then commands wait, and nothing is lost"),
     };
     Verdict::Finding(format!(
-        "{} of {} down: {}; bring them back (`nodetool status` has the database's own view); {consequence}",
+        "{} of {} down: {}; {consequence}; bring them back (`nodetool status` has the database's own view){until_then}",
         down.len(),
         plural(count, "node"),
         which.join(", "),
@@ -115,7 +118,7 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let mut finding = |text: String| verdicts.push(Verdict::Finding(format!("{name} {text}")));
     if let Some(trouble) = misnamed(topology, replication) {
-        finding(format!("{trouble}; ALTER KEYSPACE with the right name"));
+        finding(format!("{trouble}; {CHANGE}"));
     }
     if let Some(trouble) = excess(topology, replication) {
         finding(format!("{trouble}; add nodes, or, if these are all that there will be: {}", alter(topology, name, replication)));
@@ -129,7 +132,7 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
     if let Some(replicas) = replicas.filter(|replicas| *replicas < ENOUGH && topology.nodes.len() >= ENOUGH) {
         finding(format!(
             "has {} of each partition, and the database {} nodes: one that is lost takes what it acknowledged with it, and while one \
-             is down some entities' commands wait; ALTER KEYSPACE to {ENOUGH} replicas, then `nodetool repair --full` on each node",
+             is down some entities' commands wait; {ENOUGH} replicas keep both: {CHANGE}",
             plural(replicas, "replica"),
             topology.nodes.len()
         ));
