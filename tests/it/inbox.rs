@@ -162,6 +162,19 @@ pub fn count(kafka: &str, topics: &[&str]) -> usize {
     count
 }
 
+/// For clients of the tests.
+pub trait Nimble {
+    /// Lets a client notice within seconds that a broker is frozen, or that another one leads a partition: what is slow then is
+    /// not the test.
+    fn nimble(&mut self) -> &mut Self;
+}
+
+impl Nimble for ClientConfig {
+    fn nimble(&mut self) -> &mut Self {
+        self.set("socket.timeout.ms", "5000").set("topic.metadata.refresh.interval.ms", "1000")
+    }
+}
+
 /// A consumer of all partitions of `topics`, and how many these are.
 fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -172,6 +185,7 @@ fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .set("fetch.queue.backoff.ms", "5")
+        .nimble()
         .create()
         .expect("a consumer");
     let mut assignment = TopicPartitionList::new();

@@ -5,7 +5,7 @@
 
 use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
-use crate::inbox::{Inbox, Record};
+use crate::inbox::{Inbox, Nimble, Record};
 use crate::{registry, runtime, servers, topics};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -100,6 +100,7 @@ impl World {
             .set("message.max.bytes", (2 * LARGEST_RECORD).to_string())
             .set("linger.ms", "0")
             .set("enable.idempotence", "true")
+            .nimble()
             .create()
             .expect("a producer");
         Self {

@@ -99,12 +99,12 @@ impl Course<'_> {
         fault(self);
         self.brokers.until_in_sync();
         self.nodes.until_whole();
-        let again = self.until_each_answers(name);
+        let again = self.until_each_answers(&format!("all being well again after: {name}"));
         self.report.sections.push(Section { name, from, to: Instant::now(), again, hung: self.report.hung.len() - hung });
     }
 
     /// Waits until each processor has answered something, from now on, or hangs. Returns how long it took.
-    pub fn until_each_answers(&mut self, name: &str) -> Duration {
+    pub fn until_each_answers(&mut self, after: &str) -> Duration {
         let begun = Instant::now();
         let mut before: Vec<_> = self.fleet.processors().map(|(_, p)| replies(p)).collect();
         let mut silent: Vec<usize> = (0..before.len()).collect();
@@ -119,7 +119,7 @@ impl Course<'_> {
         for n in silent {
             let (name_of_slot, processor) = self.fleet.processors().nth(n).expect("it is there");
             let shown = diagnosis(processor);
-            self.report.hung.push(format!("{name_of_slot} has answered nothing for {HANGS:?} after: {name}\n{shown}"));
+            self.report.hung.push(format!("{name_of_slot} has answered nothing for {HANGS:?}, {after}\n{shown}"));
             println!("        {name_of_slot} hangs");
             self.kill_processor(n);
         }
@@ -157,7 +157,7 @@ impl Course<'_> {
     pub fn broker_killed(&mut self, broker: usize) {
         self.brokers[broker].stop_by("KILL");
         self.rest(AWAY);
-        self.until_each_answers("a broker is away");
+        self.until_each_answers("two of three brokers being there");
         self.brokers[broker].start_again();
     }
 
@@ -180,7 +180,7 @@ impl Course<'_> {
     pub fn node_killed(&mut self, node: usize) {
         self.nodes[node].stop_by("KILL");
         self.rest(AWAY);
-        self.until_each_answers("a node is away");
+        self.until_each_answers("two of three nodes being there");
         self.nodes[node].start_again();
     }
 

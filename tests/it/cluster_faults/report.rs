@@ -3,7 +3,7 @@
 use crate::round::audit::Audit;
 use crate::round::traffic::Traffic;
 use crate::world::World;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub struct Figures {
     pub answered: usize,
     /// The longest time without any reply, as far as it lies in the stretch.
     pub gap: Duration,
-    /// How long the commands that were sent in the stretch waited for their replies: half of them so long at most,
+    /// How long the commands that came onto the topic in the stretch waited for their replies: half of them so long at most,
     pub p50: Duration,
     /// 99 of 100,
     pub p99: Duration,
@@ -45,9 +45,9 @@ pub struct Figures {
     pub slowest: Duration,
 }
 
-/// When each command was sent, and its reply read.
+/// When the brokers had each command, and when its reply was read.
 pub struct Times {
-    /// By when they were sent. None: not answered.
+    /// None: not answered.
     commands: Vec<(Instant, Option<Instant>)>,
     /// In order.
     replies: Vec<Instant>,
@@ -57,8 +57,8 @@ impl Times {
     pub fn of(world: &World, traffic: &Traffic) -> Self {
         let replies = world.inbox.all(|r| r.topic == world.replies);
         let by_correlation: HashMap<_, _> = replies.iter().filter_map(|r| Some((r.text("correlation-id")?, r.seen))).collect();
-        let moments = traffic.moments();
-        let commands = moments.iter().map(|(correlation, sent)| (*sent, by_correlation.get(&**correlation).copied())).collect();
+        let taken = traffic.taken();
+        let commands = taken.iter().map(|(correlation, taken)| (*taken, by_correlation.get(&**correlation).copied())).collect();
         let mut replies: Vec<_> = replies.iter().map(|r| r.seen).collect();
         replies.sort_unstable();
         Self { commands, replies }
@@ -71,7 +71,7 @@ impl Times {
         let marks: Vec<_> = std::iter::once(from).chain(answered.iter().copied()).chain([to]).collect();
         let sent: Vec<_> = self.commands.iter().filter(|(sent, _)| within(sent)).collect();
         let mut waits: Vec<_> =
-            sent.iter().filter_map(|(sent, answered)| Some(answered.as_ref()?.duration_since(*sent))).collect();
+            sent.iter().filter_map(|(sent, answered)| Some(answered.as_ref()?.saturating_duration_since(*sent))).collect();
         waits.sort_unstable();
         let quantile = |of_hundred: usize| waits.get(waits.len() * of_hundred / 100).copied().unwrap_or_default();
         Figures {
@@ -89,6 +89,21 @@ impl Report {
     /// Takes the figures of all sections, when all is answered.
     pub fn measure(&mut self, times: &Times) {
         self.figures = self.sections.iter().map(|s| times.between(s.from, s.to)).collect();
+    }
+
+    /// The worst of the sections with one name, where a fault came several times.
+    fn write_worst(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut by_name: BTreeMap<&str, Vec<(&Section, &Figures)>> = BTreeMap::new();
+        for both in self.sections.iter().zip(&self.figures) {
+            by_name.entry(both.0.name).or_default().push(both);
+        }
+        for (name, all) in by_name.iter().filter(|(_, all)| all.len() > 1) {
+            let worst = |of: fn(&Figures) -> Duration| all.iter().map(|(_, f)| of(f).as_secs_f64()).fold(0.0, f64::max);
+            let (gap, slowest) = (worst(|f| f.gap), worst(|f| f.slowest));
+            let hung: usize = all.iter().map(|(section, _)| section.hung).sum();
+            writeln!(f, "{name}, {} times: longest gap {gap:.2}, slowest {slowest:.2}, {hung} hung", all.len())?;
+        }
+        Ok(())
     }
 
     /// Nothing hung, nothing ended, nothing is lost or doubled.
@@ -114,6 +129,7 @@ impl fmt::Display for Report {
                 section.name, section.hung
             )?;
         }
+        self.write_worst(f)?;
         writeln!(f, "{:>6}  processors hung\n{:>6}  processors ended by themselves", self.hung.len(), self.ended.len())?;
         write!(f, "{}", self.audit)
     }

@@ -2,7 +2,7 @@
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::runtime;
-use crate::world::World;
+use crate::world::{Sent, World};
 use crm_processor::store::simulated::Random;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,8 +29,8 @@ struct State {
     random: Random,
     sent: Vec<Draft>,
     correlations: Vec<String>,
-    /// When each was given to the client.
-    moments: Vec<Instant>,
+    /// When the brokers had each of them: known when all of them have been sent.
+    taken: Vec<Instant>,
     /// How many may have been sent in all.
     allowed: usize,
     per_second: usize,
@@ -46,7 +46,7 @@ impl Traffic {
             random: Random::new(seed ^ 1),
             sent: Vec::new(),
             correlations: Vec::new(),
-            moments: Vec::new(),
+            taken: Vec::new(),
             allowed: 0,
             per_second: 0,
             needs_store: false,
@@ -107,10 +107,10 @@ impl Traffic {
         self.state().correlations.clone()
     }
 
-    /// The correlation ids of all commands sent so far, with when each was sent.
-    pub fn moments(&self) -> Vec<(String, Instant)> {
+    /// The correlation ids of all commands, with when the brokers had them. [`Traffic::flow_to`] must be over.
+    pub fn taken(&self) -> Vec<(String, Instant)> {
         let state = self.state();
-        state.correlations.iter().cloned().zip(state.moments.iter().copied()).collect()
+        state.correlations.iter().cloned().zip(state.taken.iter().copied()).collect()
     }
 
     pub fn correlations_from(&self, first: usize) -> HashSet<String> {
@@ -151,17 +151,21 @@ impl Traffic {
                 let due = (state.allowed - state.sent.len()).min(state.per_second.div_ceil(TICKS));
                 (0..due).map(|_| self.next(&mut state)).collect::<Vec<_>>()
             };
-            deliveries.extend(world.begin_to_send(&due));
+            let taken = |delivery| async move {
+                let _: Sent = delivery.await;
+                Instant::now()
+            };
+            deliveries.extend(world.begin_to_send(&due).into_iter().map(|delivery| runtime().spawn(taken(delivery))));
             rest();
         }
-        runtime().block_on(futures::future::join_all(deliveries));
+        let taken = runtime().block_on(futures::future::try_join_all(deliveries));
+        self.state().taken = taken.expect("the brokers take all commands");
     }
 
     fn next(&self, state: &mut State) -> Draft {
         let correlation = unique("c");
         let draft = self.command(state).header("correlation-id", &correlation);
         state.correlations.push(correlation);
-        state.moments.push(Instant::now());
         state.sent.push(draft.clone());
         draft
     }
