@@ -9,6 +9,7 @@ use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::store::metered::Metered;
 use crate::telemetry::admin::Admin;
+use crate::telemetry::gathered::Gathered;
 use crate::telemetry::health::Health;
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::metrics::Metrics;
@@ -19,7 +20,7 @@ use crate::wire::{REPLY_SCHEMA, TRANSACTION_SCHEMA, reply_subject, transaction_s
 use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,8 +28,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// Between attempts to reach what is away at the start: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// The driver is asked this often for its nodes and, while nothing is processed, the store whether it is there.
+/// The registry is asked this often whether it is there.
 const PING: Duration = Duration::from_secs(5);
+/// The driver is asked this often for its nodes, and the store, if it has answered nothing for a while, for a sign of life.
+const LOOK: Duration = Duration::from_secs(1);
 
 const HELP: &str = "\
 Example:
@@ -91,7 +94,8 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     };
     if let Some((setup, store)) = started {
         let asking = [
-            tokio::spawn(keep_asking_store(store, metrics.clone())),
+            tokio::spawn(keep_looking_at_nodes(store.clone())),
+            tokio::spawn(keep_asking_store(store, health.clone())),
             tokio::spawn(keep_asking_registry(setup.registry.clone(), metrics)),
         ];
         // A task beside those of its lanes: the main thread would have to be woken for each command.
@@ -162,19 +166,27 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
     }
 }
 
-/// Readiness must tell that the store is away while nothing is processed, too. While something is, its own reads and writes
-/// tell: they need more of the store than a ping does.
-async fn keep_asking_store(store: Arc<Store>, metrics: Arc<Metrics>) {
-    let mut ticks = pings();
+/// That a node is away is to be known while others do its work, too.
+async fn keep_looking_at_nodes(store: Arc<Store>) {
+    let mut ticks = every(LOOK);
     loop {
         ticks.tick().await;
-        let (nodes, connected) = store.inner().nodes();
-        metrics.store_nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
-        metrics.store_nodes_connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
-        if metrics.commands_in_flight.get() == 0
+        store.nodes_seen(&store.inner().nodes());
+    }
+}
+
+/// Readiness must tell that the store is away while nothing is processed, too, and must not take the trouble with one entity for it
+/// while nothing else is.
+async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
+    let mut ticks = every(LOOK);
+    let gathered = Gathered::default();
+    loop {
+        ticks.tick().await;
+        if health.store().is_to_be_asked(Instant::now())
             && let Err(fault) = store.ping().await
+            && let Some(left_out) = gathered.due((fault.kind, fault.node.clone()), Instant::now())
         {
-            tracing::warn!(%fault, "the store does not answer");
+            tracing::warn!(%fault, left_out, "the store does not answer when it is asked for a sign of life");
         }
     }
 }
@@ -182,7 +194,7 @@ async fn keep_asking_store(store: Arc<Store>, metrics: Arc<Metrics>) {
 /// That the registry is away is to be known before a schema comes that has not been seen yet. It is no obstacle until then: the
 /// process stays ready.
 async fn keep_asking_registry(registry: Arc<Registry>, metrics: Arc<Metrics>) {
-    let mut ticks = pings();
+    let mut ticks = every(PING);
     loop {
         ticks.tick().await;
         let asked = registry.check().await;
@@ -194,8 +206,8 @@ async fn keep_asking_registry(registry: Arc<Registry>, metrics: Arc<Metrics>) {
 }
 
 /// When servers are asked; a late answer puts off the next question.
-fn pings() -> Interval {
-    let mut ticks = tokio::time::interval(PING);
+fn every(time: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(time);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

@@ -14,7 +14,8 @@ use crate::flow::stream::Epoch;
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};
-use crate::store::{ConditionalStore, StoreFault};
+use crate::store::{ConditionalStore, FaultKind, StoreFault};
+use crate::telemetry::gathered::Gathered;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans;
 use crate::wire::answer::Encoder;
@@ -22,7 +23,7 @@ use futures::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, Span};
@@ -44,6 +45,8 @@ pub struct Shared<S> {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// When faults of the store were last logged, by kind and node.
+    pub faults: Gathered<(FaultKind, Option<Arc<str>>)>,
 }
 
 /// Starts a run; `events` learns of its end, and before that, if others wait for it in its lane, that it is decided: then the
@@ -110,7 +113,7 @@ impl<S: ConditionalStore> Shared<S> {
     async fn try_to_decide(&self, submissions: &[&Submission], whose: Whose<'_>) -> Vec<Decided> {
         let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.command.request_id.as_str()));
         reach(FailPoint::Deciding);
-        let decided = self.claims.decide_until_done(submissions, |fault, attempt| whose.report(fault, attempt)).await;
+        let decided = self.claims.decide_until_done(submissions, |fault, attempt| self.report(whose, fault, attempt)).await;
         reach(FailPoint::Decided);
         decided
     }
@@ -128,7 +131,7 @@ impl<S: ConditionalStore> Shared<S> {
         loop {
             match self.guarded(Box::pin(self.claims.give_up(submission))).await {
                 Some(Ok(decided)) => return vec![decided],
-                Some(Err(fault)) => whose.report(&fault, 0),
+                Some(Err(fault)) => self.report(whose, &fault, 0),
                 None => tracing::error!(
                     request_id,
                     trace_id,
@@ -155,6 +158,21 @@ impl<S: ConditionalStore> Shared<S> {
             );
             tokio::time::sleep(AFTER_BUG).await;
         }
+    }
+
+    /// Logs that the store did not answer about a command. In an outage all lanes have the same to say: see [`Gathered`].
+    fn report(&self, whose: Whose<'_>, fault: &StoreFault, attempt: u32) {
+        let Some(left_out) = self.faults.due((fault.kind, fault.node.clone()), Instant::now()) else { return };
+        let Whose { request_id, trace_id, commands } = whose;
+        let kind = fault.kind.text();
+        let what_now = match fault.kind {
+            FaultKind::SilentNode => "a node of the database does not answer; what waits for it is tried at another node",
+            FaultKind::Undecided => "the store does not answer about an entity in time; its commands wait and are tried again",
+            FaultKind::TimedOut | FaultKind::ConnectionLost | FaultKind::Unavailable | FaultKind::Refused | FaultKind::Other => {
+                "the store does not answer; the command waits and is tried again"
+            }
+        };
+        tracing::warn!(%fault, kind, attempt, request_id, trace_id, commands, left_out, "{what_now}");
     }
 
     /// None if `future` panics. Large ones come boxed, or they would be moved again and again on their way into the task.
@@ -198,10 +216,5 @@ impl<'a> Whose<'a> {
     fn of(jobs: &'a [(Position, Job)]) -> Self {
         let first = jobs.first().map(|(_, job)| job);
         Self { request_id: first.and_then(Job::request_id), trace_id: first.and_then(Job::trace_id), commands: jobs.len() }
-    }
-
-    fn report(self, fault: &StoreFault, attempt: u32) {
-        let Self { request_id, trace_id, commands } = self;
-        tracing::warn!(%fault, attempt, request_id, trace_id, commands, "the store does not answer; the command waits");
     }
 }

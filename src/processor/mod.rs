@@ -26,6 +26,7 @@ use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
 use crate::store::claims::{Claims, MAX_RUN};
 use crate::store::read_ahead::{Bounds, ReadAhead};
+use crate::telemetry::gathered::Gathered;
 use crate::telemetry::health::{Concern, Health};
 use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
@@ -111,6 +112,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         encoder: setup.encoder,
         metrics: setup.metrics.clone(),
         clock: setup.clock,
+        faults: Gathered::default(),
     });
     let (run_event_sender, run_events) = run_channel();
     let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone(), setup.health.clone());

@@ -87,7 +87,7 @@ impl Watch {
         let tried = std::mem::replace(&mut self.faults, faults) != faults;
         // The brokers are asked again and again for as long as they are away.
         let kafka_away = publisher.is_some_and(|c| matches!(c.call, Call::InitTransactions | Call::CommittedOffsets));
-        if tried || kafka_away || work.without_schema || !self.health.is_store_up() {
+        if tried || kafka_away || work.without_schema || !self.health.store().is_up() {
             self.progress.explained(now.into_std());
         }
         let stalled = self.progress.stalled(now.into_std());

@@ -7,7 +7,7 @@ use super::scan::{Position, Scan};
 use super::topology::Topology;
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
-    RefuseWrite, StoreFault,
+    RefuseWrite, StoreFault, StoreNode,
 };
 use crate::config::{Backend, CommitConsistency, Cql, SerialConsistency, Store};
 use std::future::Future;
@@ -32,16 +32,16 @@ impl ConfiguredStore {
             Backend::Embedded { path } => {
                 let path = path.clone();
                 let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path)).await;
-                opened.map_err(|e| StoreFault { operation: "open", cause: e.to_string() })?.map(Self::Embedded)
+                opened.map_err(|e| StoreFault::new("open", e.to_string()))?.map(Self::Embedded)
             }
         }
     }
 
-    /// How many nodes the database has, and to how many of them there is a connection. None of either where it is a folder.
-    pub fn nodes(&self) -> (usize, usize) {
+    /// The nodes of the database; none where it is a folder.
+    pub fn nodes(&self) -> Vec<StoreNode> {
         match self {
             Self::Cql(store) => store.nodes(),
-            Self::Embedded(_) => (0, 0),
+            Self::Embedded(_) => Vec::new(),
         }
     }
 
@@ -105,7 +105,7 @@ impl ConfiguredStore {
             Backend::Cql(cql) => CqlStore::tear_down(&options(config, cql)).await,
             Backend::Embedded { path } => match std::fs::remove_dir_all(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(StoreFault { operation: "tear_down", cause: format!("{}: {error}", path.display()) })
+                    Err(StoreFault::new("tear_down", format!("{}: {error}", path.display())))
                 }
                 _ => Ok(()),
             },

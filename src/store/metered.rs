@@ -1,9 +1,9 @@
-//! A store that is watched: each operation is counted, timed and traced, and whether the store answers is told to whoever asks. What
-//! it does is left to the store inside.
+//! A store that is watched: each operation is counted, timed and traced, and tells whether the store is up: how that is judged is
+//! said in [`crate::telemetry::store_health`]. What it does is left to the store inside.
 
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
-    RefuseWrite, StoreFault,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead, NodeState,
+    RefuseWrite, StoreFault, StoreNode,
 };
 use crate::fail_points::FailPoint;
 use crate::telemetry::health::Health;
@@ -31,13 +31,31 @@ impl<S: ConditionalStore> Metered<S> {
     /// Watches `inner`, which has just been connected to.
     pub fn new(inner: S, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         let metered = Self { inner, metrics, health };
-        metered.set_up(true);
+        metered.answered(Instant::now());
         metered
     }
 
     /// What is watched.
     pub fn inner(&self) -> &S {
         &self.inner
+    }
+
+    /// The store's nodes, as they were seen just now.
+    pub fn nodes_seen(&self, nodes: &[StoreNode]) {
+        let answering = nodes.iter().filter(|node| node.state == NodeState::Answering).count();
+        self.metrics.store_nodes.set(i64::try_from(nodes.len()).unwrap_or(i64::MAX));
+        self.metrics.store_nodes_connected.set(i64::try_from(answering).unwrap_or(i64::MAX));
+        for node in nodes {
+            self.metrics.store_node_faults.know(&node.address);
+        }
+        let amiss = nodes.iter().filter_map(|node| match node.state {
+            NodeState::Answering => None,
+            NodeState::Silent => Some(format!("{} is silent", node.address)),
+            NodeState::Unconnected => Some(format!("{} is not connected", node.address)),
+        });
+        if self.health.store().nodes_seen(nodes.len(), amiss.collect(), Instant::now()) {
+            self.is_down();
+        }
     }
 
     // These take no future to wait for: handed on by value it would take its room in each that hands it on.
@@ -50,12 +68,17 @@ impl<S: ConditionalStore> Metered<S> {
     }
 
     fn end<T>(&self, begun: &Begun, result: &Result<T, StoreFault>) {
-        self.metrics.store_operation_duration.of(begun.operation).observe(begun.at.elapsed().as_secs_f64());
-        if result.is_err() {
-            self.metrics.store_faults.of(begun.operation).inc();
-            begun.step.failed();
+        let now = Instant::now();
+        self.metrics.store_operation_duration.of(begun.operation).observe((now - begun.at).as_secs_f64());
+        let Err(fault) = result else { return self.answered(now) };
+        self.metrics.store_faults.of((begun.operation, fault.kind)).inc();
+        if let Some(node) = &fault.node {
+            self.metrics.store_node_faults.inc(node);
         }
-        self.set_up(result.is_ok());
+        begun.step.failed();
+        if self.health.store().failed(now) {
+            self.is_down();
+        }
     }
 
     fn end_write(&self, begun: &Begun, result: &Result<Applied, StoreFault>, then: Option<FailPoint>) {
@@ -70,12 +93,17 @@ impl<S: ConditionalStore> Metered<S> {
         }
     }
 
-    fn set_up(&self, up: bool) {
-        // Written only when it changes: all lanes share it.
-        if self.health.is_store_up() != up {
-            self.health.set_store_up(up);
-            self.metrics.store_up.set(up.into());
+    fn answered(&self, now: Instant) {
+        if self.health.store().answered(now) {
+            self.metrics.store_up.set(1);
+            tracing::info!("the store answers");
         }
+    }
+
+    fn is_down(&self) {
+        self.metrics.store_up.set(0);
+        let obstacle = self.health.store().obstacle().unwrap_or_default();
+        tracing::warn!(obstacle, "the store is down; nothing is answered until it is back");
     }
 }
 
@@ -161,6 +189,6 @@ mod tests {
         assert_eq!(metrics.conditional_writes(), 2);
         assert_eq!(metrics.store_conflicts.of(ConditionalWrite::Apply).get(), 1);
         assert_eq!(metrics.store_operation_duration.of(Operation::ReadEntity).get_sample_count(), 1);
-        assert!(health.is_store_up() && metrics.store_up.get() == 1);
+        assert!(health.store().is_up() && metrics.store_up.get() == 1);
     }
 }

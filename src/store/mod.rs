@@ -9,8 +9,11 @@ use crate::domain::entity::{Entity, EntityType};
 use crate::domain::external_id::ExternalId;
 use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+
+pub use crate::telemetry::labels::FaultKind;
 
 pub mod claims;
 pub mod configured;
@@ -191,12 +194,47 @@ pub enum Applied {
 
 /// A read or write that did not come to an end. A write may have happened all the same, or may happen later.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{operation} failed: {cause}")]
+#[error("{operation} failed{}: {cause}", at(self.node.as_deref()))]
 pub struct StoreFault {
     /// What was tried: `read_id`, `claim`, ….
     pub operation: &'static str,
+    /// Why it came to no end.
+    pub kind: FaultKind,
+    /// The address of the node that was asked last. `None` if none was asked, or the store has no nodes.
+    pub node: Option<Arc<str>>,
     /// What the database or its driver says. Holds no values of entities.
     pub cause: String,
+}
+
+impl StoreFault {
+    /// A fault of no particular kind, at no particular node.
+    pub fn new(operation: &'static str, cause: impl Into<String>) -> Self {
+        Self { operation, kind: FaultKind::Other, node: None, cause: cause.into() }
+    }
+}
+
+fn at(node: Option<&str>) -> String {
+    node.map(|node| format!(" at {node}")).unwrap_or_default()
+}
+
+/// A node of the database, as the driver sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreNode {
+    /// `host:port`
+    pub address: Arc<str>,
+    /// Whether it answers.
+    pub state: NodeState,
+}
+
+/// Whether a node of the database answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// There is a connection to the node, and nothing is held against it.
+    Answering,
+    /// There is a connection, but the node answers nobody while others do.
+    Silent,
+    /// There is no connection.
+    Unconnected,
 }
 
 /// Partitions of rows with statics, and conditional writes to one partition at a time. Linearizable per partition.

@@ -128,8 +128,8 @@ impl Outcome {
     /// A fault if `blob` is no outcome, or was written by a newer build.
     pub fn decode(request_id: &str, blob: &[u8]) -> Result<Self, StoreFault> {
         let operation = "decode outcome";
-        let request_id = RequestId::parse(request_id)
-            .map_err(|error| StoreFault { operation, cause: format!("its row's request id {error}") })?;
+        let request_id =
+            RequestId::parse(request_id).map_err(|error| StoreFault::new(operation, format!("its row's request id {error}")))?;
         Ok(decode::<Stored<'_>>(operation, blob)?.into_outcome(&request_id))
     }
 }
@@ -168,7 +168,7 @@ fn encode<T: Serialize>(body: &T) -> Vec<u8> {
 }
 
 fn decode<T: DeserializeOwned>(operation: &'static str, blob: &[u8]) -> Result<T, StoreFault> {
-    let fault = |cause| StoreFault { operation, cause };
+    let fault = |cause: String| StoreFault::new(operation, cause);
     let Some((version, body)) = blob.split_first() else { return Err(fault("it is empty".into())) };
     if *version != VERSION {
         let cause = format!("written in version {version} of the format, this build knows {VERSION}: a newer build must read it");

@@ -46,7 +46,7 @@ impl Position {
 
     /// The fault of a scan that is to begin at a position of the other kind of store.
     pub(super) fn misplaced() -> StoreFault {
-        StoreFault { operation: "scan", cause: "the position is one of another kind of store".into() }
+        StoreFault::new("scan", "the position is one of another kind of store")
     }
 }
 

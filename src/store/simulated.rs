@@ -1,5 +1,5 @@
 //! A store in memory that misbehaves by a seed, for tests and simulations: it yields between the steps of an operation,
-//! loses acknowledgements, applies writes late, and lets plain reads miss what is under way.
+//! loses acknowledgements, applies writes late, has nodes that hang, and lets plain reads miss what is under way.
 //!
 //! What it promises is what [`ConditionalStore`] promises and no more. It keeps its own time, which only moves when told to.
 //! The same seed over the same single-threaded schedule does the same.
@@ -9,8 +9,8 @@ mod random;
 
 use super::erasable::{ErasableStore, Redaction};
 use super::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, HistoryRow,
-    IdKey, IdRead, RefuseWrite, StoreFault, assert_requests,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FaultKind,
+    HistoryRow, IdKey, IdRead, RefuseWrite, StoreFault, assert_requests,
 };
 use crate::domain::Timestamp;
 use partition::{Partition, Row};
@@ -23,6 +23,9 @@ pub use random::Random;
 
 /// The most writes that are under way after their sender was told of a fault; beyond, one of them is never applied.
 const MOST_LATE: usize = 8;
+/// How often a request to a node that hangs yields before it is given up: long enough for others to decide about the same partition,
+/// several times over, and for the write itself to land behind its sender's back.
+const HANG: u64 = 60;
 /// When the simulated time begins: in 2025, so that it looks like a time.
 const BEGINNING: Timestamp = 1_750_000_000_000;
 
@@ -39,6 +42,9 @@ pub struct Faults {
     pub lost: u64,
     /// A write's sender is told of a fault; it is applied at some later operation, or never.
     pub late: u64,
+    /// A request goes to a node that hangs, and is given up after a while. If it is a write, it is applied at some operation during that
+    /// time, or later, or never.
+    pub hung: u64,
     /// A plain read shows its partition as it was before a write that nobody was told of yet.
     pub stale: u64,
 }
@@ -115,8 +121,30 @@ impl Simulated {
         }
     }
 
+    /// Whether a request meets a node that hangs; a write is then under way, as one that is late.
+    fn meets_hanging_node(&self, write: Option<&Write>) -> bool {
+        let mut tables = self.tables();
+        let hung = tables.faults.hung;
+        // Seeds of stores whose nodes don't hang stay what they were.
+        let hangs = hung > 0 && tables.random.chance(hung);
+        if let (true, Some(write)) = (hangs, write) {
+            tables.put_off(write);
+        }
+        hangs
+    }
+
+    async fn hang(&self, operation: &'static str) -> StoreFault {
+        for _ in 0..HANG {
+            tokio::task::yield_now().await;
+        }
+        StoreFault { kind: FaultKind::SilentNode, node: Some("simulated:9042".into()), ..fault(operation) }
+    }
+
     async fn read<T>(&self, operation: &'static str, show: impl FnOnce(&mut Tables, Timestamp) -> T) -> Result<T, StoreFault> {
         self.pause().await;
+        if self.meets_hanging_node(None) {
+            return Err(self.hang(operation).await);
+        }
         let read = {
             let mut tables = self.tables();
             tables.land(self.now());
@@ -129,6 +157,9 @@ impl Simulated {
 
     async fn write(&self, operation: &'static str, write: Write) -> Result<Applied, StoreFault> {
         self.pause().await;
+        if self.meets_hanging_node(Some(&write)) {
+            return Err(self.hang(operation).await);
+        }
         let performed = self.tables().send(operation, &write, self.now());
         self.pause().await;
         let (applied, writes) = performed?;
@@ -147,10 +178,7 @@ impl Tables {
             return Err(fault(operation));
         }
         if self.random.chance(late) {
-            if self.late.len() == MOST_LATE {
-                self.take_late();
-            }
-            self.late.push(write.clone());
+            self.put_off(write);
             return Err(fault(operation));
         }
         if self.random.chance(lost) {
@@ -165,6 +193,13 @@ impl Tables {
             let write = self.take_late();
             let _ = self.perform(&write, now);
         }
+    }
+
+    fn put_off(&mut self, write: &Write) {
+        if self.late.len() == MOST_LATE {
+            self.take_late();
+        }
+        self.late.push(write.clone());
     }
 
     fn take_late(&mut self) -> Write {
@@ -228,7 +263,7 @@ impl IdStatics {
 }
 
 fn fault(operation: &'static str) -> StoreFault {
-    StoreFault { operation, cause: "simulated".into() }
+    StoreFault::new(operation, "simulated")
 }
 
 impl ConditionalStore for Simulated {

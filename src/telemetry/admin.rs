@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(fetch("/livez").await, (200, r#"{"alive":true}"#.into()));
         let (status, text) = fetch("/readyz").await;
         assert!(status == 503 && text.contains("the store does not answer"), "{status} {text}");
-        health.set_store_up(true);
+        health.store().answered(std::time::Instant::now());
         health.set_registry_up(true);
         health.set_group_joined(true);
         assert_eq!(fetch("/readyz").await.0, 200);

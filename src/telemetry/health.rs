@@ -1,5 +1,6 @@
 //! Whether this process is alive, and whether it is ready: shared by who knows and who asks.
 
+use super::store_health::StoreHealth;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,7 @@ impl Concern {
 #[derive(Debug)]
 pub struct Health {
     started: Instant,
-    store_up: AtomicBool,
+    store: StoreHealth,
     registry_up: AtomicBool,
     group_joined: AtomicBool,
     draining: AtomicBool,
@@ -56,9 +57,10 @@ impl Default for Health {
 impl Health {
     /// Alive, and not ready for anything.
     pub fn new() -> Self {
+        let now = Instant::now();
         Self {
-            started: Instant::now(),
-            store_up: AtomicBool::new(false),
+            started: now,
+            store: StoreHealth::new(now),
             registry_up: AtomicBool::new(false),
             group_joined: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -68,14 +70,9 @@ impl Health {
         }
     }
 
-    /// Whether the store answers.
-    pub fn set_store_up(&self, up: bool) {
-        self.store_up.store(up, Relaxed);
-    }
-
-    /// True while the store answers.
-    pub fn is_store_up(&self) -> bool {
-        self.store_up.load(Relaxed)
+    /// What is known of the store.
+    pub fn store(&self) -> &StoreHealth {
+        &self.store
     }
 
     /// Whether the schema registry answers.
@@ -106,7 +103,8 @@ impl Health {
     /// Returns what an operator should know though the process takes commands.
     pub fn warnings(&self) -> Vec<String> {
         let concerns = self.concerns();
-        concerns.iter().filter(|(concern, _)| !concern.is_obstacle()).map(|(_, text)| text.clone()).collect()
+        let warnings = concerns.iter().filter(|(concern, _)| !concern.is_obstacle()).map(|(_, text)| text.clone());
+        warnings.chain(self.store.warning()).collect()
     }
 
     fn concerns(&self) -> MutexGuard<'_, BTreeMap<Concern, String>> {
@@ -139,7 +137,6 @@ impl Health {
     /// Returns why the process takes or answers no commands; nothing if it does.
     pub fn obstacles(&self) -> Vec<String> {
         let checks = [
-            (!self.store_up.load(Relaxed), "the store does not answer"),
             (!self.registry_up.load(Relaxed), "the schema registry does not answer"),
             (!self.group_joined.load(Relaxed), "the consumer group has not been joined"),
             (self.draining.load(Relaxed), "the process is shutting down"),
@@ -147,7 +144,7 @@ impl Health {
         let checked = checks.into_iter().filter(|(is_obstacle, _)| *is_obstacle).map(|(_, text)| text.to_owned());
         let concerns = self.concerns();
         let concerns = concerns.iter().filter(|(concern, _)| concern.is_obstacle()).map(|(_, text)| text.clone());
-        checked.chain(concerns).collect()
+        self.store.obstacle().into_iter().chain(checked).chain(concerns).collect()
     }
 }
 
@@ -159,7 +156,7 @@ mod tests {
     fn a_process_is_ready_when_nothing_is_in_the_way() {
         let health = Health::new();
         assert_eq!(health.obstacles().len(), 3);
-        health.set_store_up(true);
+        health.store().answered(Instant::now());
         health.set_registry_up(true);
         health.set_group_joined(true);
         assert!(health.obstacles().is_empty());
@@ -170,7 +167,7 @@ mod tests {
     #[test]
     fn what_keeps_all_from_being_answered_is_an_obstacle_and_everything_else_a_warning() {
         let health = Health::new();
-        health.set_store_up(true);
+        health.store().answered(Instant::now());
         health.set_registry_up(true);
         health.set_group_joined(true);
         assert!(health.set_concern(Concern::RecordsHeld, Some("two records are held".into())));

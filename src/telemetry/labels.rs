@@ -84,6 +84,26 @@ labels! {
 }
 
 labels! {
+    /// Why an operation of the store came to no end.
+    FaultKind("kind") {
+        /// There was no answer in time: none within `store.request_timeout`, or the node gave up waiting for the replicas.
+        TimedOut = "timed_out",
+        /// The node that was asked answers nobody any more while other nodes do, and was not waited for.
+        SilentNode = "silent_node",
+        /// The connection broke, or there is none.
+        ConnectionLost = "connection_lost",
+        /// Too few replicas are up.
+        Unavailable = "unavailable",
+        /// The replicas did not come to a decision on a condition in time: too many wanted the same partition, or too few took part.
+        Undecided = "undecided",
+        /// The database does not allow or understand what was asked for.
+        Refused = "refused",
+        /// Anything else; the log has the words.
+        Other = "other",
+    }
+}
+
+labels! {
     /// By what a command names its entity.
     Reference("by") {
         /// The external id: a claim and an entity are looked up.
@@ -265,7 +285,7 @@ mod tests {
     fn the_index_of_each_label_is_its_place() {
         check::<(UseCaseName, Status)>();
         check::<(Code, Replayed)>();
-        check::<Operation>();
+        check::<(Operation, FaultKind)>();
         check::<DeadLetter>();
         check::<(Reference, CacheLookup)>();
         check::<Remembered>();

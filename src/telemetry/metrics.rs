@@ -2,11 +2,11 @@
 //! of the process itself are in [`super::process`]. `docs/metrics.md` is made from all of them by a test, which says how.
 
 use super::labels::{
-    CacheLookup, Code, ConditionalWrite, DeadLetter, LookUp, Operation, OutputTopic, Rebalance, Reference, Remembered, Replayed,
-    TransactionResult, Waits,
+    CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, LookUp, Operation, OutputTopic, Rebalance, Reference, Remembered,
+    Replayed, TransactionResult, Waits,
 };
 use super::process::ProcessCollector;
-use super::series::{BuildInfo, Family, PerPartition, Series};
+use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
 use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
 use prometheus::core::{AtomicF64, AtomicI64};
@@ -117,8 +117,10 @@ metrics! {
     store_conflicts: Family<ConditionalWrite, IntCounter> = "store_conflicts_total", NONE;
     /// Seconds that the store took, by operation; failures included.
     store_operation_duration: Family<Operation, Histogram> = "store_operation_duration_seconds", STORE_SECONDS;
-    /// Reads and writes of the store that came to no end, by operation.
-    store_faults: Family<Operation, IntCounter> = "store_faults_total", NONE;
+    /// Reads and writes of the store that came to no end, by operation and kind.
+    store_faults: Family<(Operation, FaultKind), IntCounter> = "store_faults_total", NONE;
+    /// The same by the node of the database that was asked last; `other`: beyond the first 64 nodes.
+    store_node_faults: PerNode = "store_node_faults_total", NONE;
     /// Look-ups in the cache when a command's turn came, by what the command names its entity by, and by result.
     cache_lookups: Family<(Reference, CacheLookup), IntCounter> = "cache_lookups_total", NONE;
     /// Entities that were read into the cache before the turn of a command that waited for it.
@@ -131,9 +133,9 @@ metrics! {
     cache_evictions: Family<Remembered, IntCounter> = "cache_evictions_total", NONE;
     /// Nodes of the database that the driver knows of; 0 with the embedded store.
     store_nodes: IntGauge = "store_nodes", NONE;
-    /// Nodes of the database that the driver is connected to; 0 with the embedded store.
+    /// Nodes of the database that there is a connection to and that are not silent; 0 with the embedded store.
     store_nodes_connected: IntGauge = "store_nodes_connected", NONE;
-    /// 1 while the store answers, 0 while it does not.
+    /// 1 while the store answers, 0 while it has answered nothing for some seconds though it was asked, or has no node left.
     store_up: IntGauge = "store_up", NONE;
     /// Schemas that the registry was asked for, by whether it answered.
     registry_lookups: Family<LookUp, IntCounter> = "registry_lookups_total", NONE;

@@ -11,4 +11,5 @@ pub mod otlp;
 pub mod process;
 pub mod series;
 pub mod spans;
+pub mod store_health;
 pub mod trace_context;

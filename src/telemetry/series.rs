@@ -7,7 +7,9 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     Result,
 };
+use std::collections::HashSet;
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 /// A label, or two, with all values that there can be.
 pub trait Label: Copy + 'static {
@@ -157,6 +159,49 @@ impl<P: Atomic + 'static> Series for PerPartition<P> {
     }
 }
 
+/// The most nodes that a [`PerNode`] tells apart: more than databases of this kind usually have, and a bound where addresses come and
+/// go, as with pods.
+const MOST_NODES: usize = 64;
+/// Stands for all nodes beyond.
+const OTHER_NODES: &str = "other";
+
+/// A counter for each node of the database, by its address.
+#[derive(Debug)]
+pub struct PerNode {
+    counters: IntCounterVec,
+    known: Mutex<HashSet<String>>,
+}
+
+impl PerNode {
+    /// Counts for a node.
+    pub fn inc(&self, node: &str) {
+        self.of(node).inc();
+    }
+
+    /// The node's series is there from now on.
+    pub fn know(&self, node: &str) {
+        self.of(node);
+    }
+
+    fn of(&self, node: &str) -> IntCounter {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(node) {
+            if known.len() >= MOST_NODES {
+                return self.counters.with_label_values(&[OTHER_NODES]);
+            }
+            known.insert(node.to_owned());
+        }
+        self.counters.with_label_values(&[node])
+    }
+}
+
+impl Series for PerNode {
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> Result<Self> {
+        let counters = registered(registry, IntCounterVec::new(Opts::new(name, help), &["node"])?)?;
+        Ok(Self { counters, known: Mutex::default() })
+    }
+}
+
 /// Always 1, with the version as a label.
 #[derive(Debug)]
 pub struct BuildInfo(());
@@ -172,4 +217,24 @@ impl Series for BuildInfo {
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_beyond_the_bound_are_counted_together() {
+        let registry = Registry::new();
+        let faults = PerNode::register(&registry, "faults", "Faults.", &[]).unwrap();
+        faults.know("quiet");
+        for n in 0..MOST_NODES + 9 {
+            faults.inc(&format!("n-{n}"));
+        }
+        faults.inc("n-0");
+        assert_eq!(faults.counters.with_label_values(&["n-0"]).get(), 2);
+        assert_eq!(faults.counters.with_label_values(&[OTHER_NODES]).get(), 10);
+        let series: usize = registry.gather().iter().map(|family| family.get_metric().len()).sum();
+        assert_eq!(series, MOST_NODES + 1);
+    }
 }

@@ -78,7 +78,7 @@ fn page_about_metrics() -> String {
          `CRM_BLESS=1 cargo test --test it -- docs` writes this page anew. What to do about an alert is in the\n\
          [runbook](runbook.md); the dashboard is [deploy/grafana](../deploy/grafana/dashboards/crm-processor.json).\n\n\
          Counters begin at 0 with the process, and each combination of label values is there from the start. Label values are\n\
-         those below and no others; of `partition` there are as many as are assigned.\n\n\
+         those below and no others; of `partition` there are as many as are assigned, of `node` as many as the database has.\n\n\
          | metric | type | unit | labels | meaning | alerts | rows of the dashboard |\n|---|---|---|---|---|---|---|\n",
     );
     for metric in &metrics {
@@ -102,6 +102,7 @@ fn unit_of(name: &str) -> &str {
 fn labels_of(metric: &Metric) -> String {
     let labels = metric.labels.iter().filter(|(name, _)| *name != "le").map(|(name, values)| match name.as_str() {
         "partition" => "`partition`: its number".to_owned(),
+        "node" => "`node`: its address".to_owned(),
         "version" => "`version`: that of the program".to_owned(),
         _ => format!("`{name}`: {}", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")),
     });

@@ -45,7 +45,7 @@ impl Away {
         let _ = self.gate.acquire().await.expect("it is never closed");
         self.reading.fetch_sub(1, SeqCst);
         self.tried.fetch_add(1, SeqCst);
-        Err(StoreFault { operation: "read_id", cause: "away".into() })
+        Err(StoreFault::new("read_id", "away"))
     }
 }
 

@@ -146,7 +146,7 @@ impl<S: ConditionalStore> Claims<S> {
             }
             (ClaimBlob::Command(_), None) => {
                 let cause = format!("request {} claims for an entity that is not there", claim.claimed_by);
-                return Err(StoreFault { operation: "complete claim", cause });
+                return Err(StoreFault::new("complete claim", cause));
             }
         };
         Ok((self.apply(write).await? == Applied::Yes).then_some(completed))

@@ -75,7 +75,7 @@ fn entry(row: &HistoryRow) -> Result<HistoryEntry, StoreFault> {
         }),
         Answer::Unchanged(_) | Answer::Rejected(_) => {
             let cause = format!("the log row of version {} holds no change", row.changed_to);
-            Err(StoreFault { operation: "decode outcome", cause })
+            Err(StoreFault::new("decode outcome", cause))
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Fills new tables: what is written there is written at once, without Paxos and without a look at what is there. For a
 //! benchmark, which makes its keyspace itself and needs many entities in it before it begins.
 
+use super::CqlOptions;
+use super::cause::{described, fault_of};
 use super::rows::{self, Values};
-use super::{CqlOptions, described, fault_of};
 use crate::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,
@@ -24,7 +25,7 @@ impl CqlFill {
     /// # Errors
     /// As for [`CqlStore::connect`](super::CqlStore::connect).
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
-        let session = options.open_session("connect").await?;
+        let session = options.open_unwatched("connect").await?;
         let keyspace = &options.keyspace;
         let prepare = async |text: String| session.prepare(text).await.map_err(described).map_err(fault_of("prepare"));
         let claim = prepare(format!(
@@ -43,7 +44,7 @@ impl CqlFill {
 
     async fn insert(&self, statement: &PreparedStatement, values: Values) -> Result<Applied, StoreFault> {
         let inserted = self.session.execute_unpaged(statement, values).await;
-        inserted.map(|_| Applied::Yes).map_err(described).map_err(fault_of("fill"))
+        inserted.map(|_| Applied::Yes).map_err(fault_of("fill"))
     }
 }
 
@@ -84,5 +85,5 @@ impl ConditionalStore for CqlFill {
 }
 
 fn not_a_fill() -> StoreFault {
-    StoreFault { operation: "fill", cause: "only imports of entities can be written here".into() }
+    StoreFault::new("fill", "only imports of entities can be written here")
 }

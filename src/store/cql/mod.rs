@@ -4,15 +4,20 @@
 //! Several rows go as a batch of the protocol, made of the very statements that single rows use, so that nothing is
 //! prepared per number of rows. Each partition has a row with request id '' (see `store::FIRST_ROW`), so that one select by
 //! full key returns statics and rows of one instant. A request that fails is not repeated here: it may have happened, and
-//! the claim protocol finds out.
+//! the claim protocol finds out. A node that answers nobody is not waited for: `nodes` judges, `watch` looks and probes, `attempt`
+//! routes and gives up.
 
+mod attempt;
+mod cause;
 mod fill;
+mod nodes;
 mod options;
 mod redact;
 mod rows;
 mod schema;
 mod statements;
 mod topology;
+mod watch;
 
 pub use fill::CqlFill;
 pub use options::{CommitConsistency, CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
@@ -20,9 +25,12 @@ pub use options::{CommitConsistency, CqlOptions, SerialConsistency, TlsOptions, 
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
-    LogRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
+    LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
 };
+use attempt::ask;
+use cause::{Cause, described, fault_of};
 use futures::{StreamExt, TryStreamExt};
+use nodes::Nodes;
 use redact::Redacting;
 use rows::{EntityPartition, EntityRow, IdRow, LogEntry, Values};
 use scylla::client::session::Session;
@@ -32,12 +40,18 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
 use statements::{Read, Statements};
-use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::OnceCell;
+use watch::Watching;
 
 /// A [`ConditionalStore`] in a keyspace of ScyllaDB 2025.4 or later, or of Cassandra 5.
 pub struct CqlStore {
-    session: Session,
+    session: Arc<Session>,
+    nodes: Arc<Nodes>,
+    /// Ends with the store.
+    _watching: Watching,
     statements: Statements,
     /// Prepared when they are needed: `run` never redacts.
     redacting: OnceCell<Redacting>,
@@ -50,9 +64,12 @@ impl CqlStore {
     /// # Errors
     /// No contact point can be reached, they don't let us in, or the keyspace or a table is missing.
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
-        let session = options.open_session("connect").await?;
+        let nodes = Arc::new(Nodes::new(Instant::now()));
+        let session = Arc::new(options.open_session("connect", &nodes).await?);
         let statements = Statements::prepare(&session, options).await?;
-        Ok(Self { session, statements, redacting: OnceCell::new(), keyspace: options.keyspace.clone() })
+        let watching = watch::watch(session.clone(), nodes.clone());
+        let keyspace = options.keyspace.clone();
+        Ok(Self { session, nodes, _watching: watching, statements, redacting: OnceCell::new(), keyspace })
     }
 
     /// Creates the keyspace and the tables, where they aren't there, and waits until the nodes agree on them.
@@ -60,7 +77,7 @@ impl CqlStore {
     /// # Errors
     /// As for [`CqlStore::connect`], or we may not create them.
     pub async fn setup(options: &CqlOptions) -> Result<(), StoreFault> {
-        schema::create(&options.open_session("setup").await?, options).await
+        schema::create(&options.open_unwatched("setup").await?, options).await
     }
 
     /// Drops the keyspace with all that is in it.
@@ -68,7 +85,7 @@ impl CqlStore {
     /// # Errors
     /// As for [`CqlStore::connect`], or we may not drop it.
     pub async fn tear_down(options: &CqlOptions) -> Result<(), StoreFault> {
-        schema::drop_keyspace(&options.open_session("tear_down").await?, options).await
+        schema::drop_keyspace(&options.open_unwatched("tear_down").await?, options).await
     }
 
     /// All entities from a token on.
@@ -94,23 +111,27 @@ impl CqlStore {
         Ok(scanned.filter_map(std::future::ready).boxed())
     }
 
-    /// How many nodes there are, and to how many of them there is a connection, as far as the driver knows.
-    pub fn nodes(&self) -> (usize, usize) {
-        let cluster = self.session.get_cluster_state();
-        let nodes = cluster.get_nodes_info();
-        (nodes.len(), nodes.iter().filter(|node| node.is_connected()).count())
+    /// The nodes that the driver knows of.
+    pub fn nodes(&self) -> Vec<StoreNode> {
+        let state = |id, connected: bool| match self.nodes.get(id) {
+            Some(node) if node.is_silent() => NodeState::Silent,
+            _ if !connected => NodeState::Unconnected,
+            _ => NodeState::Answering,
+        };
+        let present = watch::present(&self.session).into_iter();
+        present.map(|(id, address, connected)| StoreNode { address, state: state(id, connected) }).collect()
     }
 
-    async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, String> {
+    async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, Cause> {
         let statement = match consistency {
             Consistency::Quorum => &read.quorum,
             Consistency::Serial => &read.serial,
         };
-        let result = self.session.execute_unpaged(statement, values).await.map_err(described)?;
-        result.into_rows_result().map_err(described)
+        let result = ask(pin!(self.session.execute_unpaged(statement, values))).await?;
+        Ok(result.into_rows_result().map_err(described)?)
     }
 
-    async fn select_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, String> {
+    async fn select_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, Cause> {
         let mut values = rows::id_values(id).to_vec();
         values.push(Some(rows_to_read(requests)));
         let result = self.select(&self.statements.read_id, consistency, values).await?;
@@ -130,7 +151,7 @@ impl CqlStore {
         Ok(read)
     }
 
-    async fn select_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, String> {
+    async fn select_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, Cause> {
         let mut values = rows::entity_key_values(key).to_vec();
         values.push(Some(rows_to_read(requests)));
         let result = self.select(&self.statements.read_entity, consistency, values).await?;
@@ -155,10 +176,10 @@ impl CqlStore {
     }
 
     /// Runs conditional writes to one partition: all of them happen, or none.
-    async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, String> {
+    async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, Cause> {
         let result = if writes.len() == 1 {
             let (statement, values) = writes.remove(0);
-            self.session.execute_unpaged(statement, values).await
+            ask(pin!(self.session.execute_unpaged(statement, values))).await?
         } else {
             // Unlogged: one partition, one Paxos round, so there is nothing for a batch log to repair.
             let mut batch = Batch::new(BatchType::Unlogged);
@@ -167,9 +188,9 @@ impl CqlStore {
                 batch.append_statement(statement.clone());
                 values.push(bound);
             }
-            self.session.batch(&batch, values).await
+            ask(pin!(self.session.batch(&batch, values))).await?
         };
-        applied(result.map_err(described)?)
+        Ok(applied(result)?)
     }
 
     fn apply_writes(&self, ApplyWrite { key, read, after, mut rows }: ApplyWrite) -> Vec<(&PreparedStatement, Values)> {
@@ -247,10 +268,11 @@ impl ConditionalStore for CqlStore {
         Ok(history)
     }
 
-    /// Reads a partition that isn't there, which takes a quorum all the same.
+    /// Reads a partition that isn't there, with all that it takes to decide a condition: a store that can be read, but not written to
+    /// conditionally, does not answer.
     async fn ping(&self) -> Result<(), StoreFault> {
-        let result = self.session.execute_unpaged(&self.statements.ping, ("ping", "")).await;
-        result.map(drop).map_err(described).map_err(fault_of("ping"))
+        let result = ask(pin!(self.session.execute_unpaged(&self.statements.ping, ("ping", "")))).await;
+        result.map(drop).map_err(fault_of("ping"))
     }
 }
 
@@ -275,12 +297,4 @@ fn applied(result: QueryResult) -> Result<Applied, String> {
         }
     }
     Err("the answer to a conditional write lacks the column [applied]".into())
-}
-
-fn described(error: impl Display) -> String {
-    error.to_string()
-}
-
-fn fault_of(operation: &'static str) -> impl Fn(String) -> StoreFault {
-    move |cause| StoreFault { operation, cause }
 }

@@ -1,5 +1,7 @@
 //! How to reach the database: what the configuration says, and the driver's session made from it.
 
+use super::attempt::SilentLast;
+use super::nodes::Nodes;
 use super::topology;
 use crate::store::StoreFault;
 use crate::store::topology::unfit_datacenter;
@@ -18,10 +20,15 @@ use std::fmt::{self, Display};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `X509_V_ERR_IP_ADDRESS_MISMATCH` of OpenSSL.
 const IP_ADDRESS_MISMATCH: i32 = 64;
+
+/// How often each connection is tried. A node that can't be reached without its machine having said so is
+/// known to be gone this long, and `request_timeout`, after it went. Requests are rid of it sooner: see [`super::nodes`]. Not shorter,
+/// because the driver warns of a second or less.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How to reach the database, and where in it the tables are.
 #[derive(Clone)]
@@ -117,18 +124,22 @@ pub fn is_keyspace_name(name: &str) -> bool {
 impl CqlOptions {
     /// A session whose statements are decided once: no retries (the claim protocol goes round instead), no speculative
     /// execution.
-    pub(super) async fn open_session(&self, operation: &'static str) -> Result<Session, StoreFault> {
-        let fault = |cause: &dyn Display| StoreFault { operation, cause: cause.to_string() };
+    /// It keeps the records of `nodes`, which somebody must [watch](super::watch).
+    pub(super) async fn open_session(&self, operation: &'static str, nodes: &Arc<Nodes>) -> Result<Session, StoreFault> {
+        let fault = |cause: &dyn Display| StoreFault::new(operation, cause.to_string());
         if !is_keyspace_name(&self.keyspace) {
             return Err(fault(&format!("{:?} is no keyspace name (lower-case letters, digits and underscores)", self.keyspace)));
         }
         let mut builder = SessionBuilder::new()
             .known_nodes(&self.contact_points)
             .connection_timeout(self.request_timeout)
+            .keepalive_interval(KEEP_ALIVE)
+            // Whatever else is under way on a connection is given up after as long: nothing is lost with it that was not lost already.
+            .keepalive_timeout(self.request_timeout)
             // One connection multiplexes 32,768 requests; more of them per shard (Cassandra counts as one) add nothing.
             .pool_size(PoolSize::PerShard(NonZeroUsize::MIN))
             .keyspaces_to_fetch([&self.keyspace])
-            .default_execution_profile_handle(self.profile().into_handle());
+            .default_execution_profile_handle(self.profile(nodes).into_handle());
         if let Some(user) = &self.user {
             builder = builder.user(user, self.password.as_deref().unwrap_or_default());
         }
@@ -145,7 +156,12 @@ impl CqlOptions {
         }
     }
 
-    fn profile(&self) -> ExecutionProfile {
+    /// A session for a few statements about the schema: no node is stepped around.
+    pub(super) async fn open_unwatched(&self, operation: &'static str) -> Result<Session, StoreFault> {
+        self.open_session(operation, &Arc::new(Nodes::new(Instant::now()))).await
+    }
+
+    fn profile(&self, known: &Arc<Nodes>) -> ExecutionProfile {
         let mut nodes = DefaultPolicy::builder();
         if let Some(datacenter) = &self.local_datacenter {
             // Despite the name no others are asked, unless that is permitted.
@@ -164,7 +180,7 @@ impl CqlOptions {
             }))
             .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
             .speculative_execution_policy(None)
-            .load_balancing_policy(nodes.build())
+            .load_balancing_policy(Arc::new(SilentLast::new(nodes.build(), known.clone())))
             .build()
     }
 }

@@ -1,14 +1,17 @@
 //! Rewriting an outcome. The row's other column stays as it is, with its time, and the outcome in its place gets the time that
 //! was left: it is read just before, so the row may live longer by as much as lies between.
 
+use super::CqlStore;
+use super::attempt::ask;
+use super::cause::{Cause, described, fault_of};
 use super::rows::{self, Values};
 use super::statements::{prepare, read};
-use super::{CqlStore, described, fault_of};
 use crate::store::erasable::{ErasableStore, Redaction};
 use crate::store::{Applied, EntityKey, StoreFault};
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
+use std::pin::pin;
 use std::time::Duration;
 
 /// The statements.
@@ -30,11 +33,11 @@ impl Redacting {
 
 impl CqlStore {
     /// None: there is no such row.
-    async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, String> {
+    async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, Cause> {
         let Redaction { key, request_id, read, outcome } = redaction;
         let mut row = rows::entity_key_values(key).to_vec();
         row.push(Some(CqlValue::Text(request_id)));
-        let left = self.session.execute_unpaged(&redacting.time_left, &row).await.map_err(described)?;
+        let left = ask(pin!(self.session.execute_unpaged(&redacting.time_left, &row))).await?;
         let left = left.into_rows_result().map_err(described)?.maybe_first_row::<(Option<i32>,)>().map_err(described)?;
         let Some((seconds,)) = left else { return Ok(None) };
         // What has less than a second left gets one: 0 would mean for ever.

@@ -70,5 +70,5 @@ fn replication(options: &CqlOptions) -> String {
 }
 
 fn fault(cause: String) -> StoreFault {
-    StoreFault { operation: "setup", cause }
+    StoreFault::new("setup", cause)
 }

@@ -75,7 +75,8 @@ impl Statements {
                 serial,
             ),
             log,
-            ping: read(prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?),
+            ping: Read::new(prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?, serial)
+                .serial,
             claim: prepare(claim.clone()).await?,
             claim_unrefused: prepare(claim + " AND refused = null").await?,
             refuse: prepare(format!(
@@ -133,6 +134,6 @@ pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> 
         } else {
             String::new()
         };
-        StoreFault { operation: "prepare", cause: format!("{error}{advice}") }
+        StoreFault::new("prepare", format!("{error}{advice}"))
     })
 }

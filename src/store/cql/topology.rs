@@ -1,6 +1,7 @@
 //! What the database says of its nodes, its data centres and the keyspace's replication.
 
-use super::{CqlOptions, CqlStore, described};
+use super::cause::described;
+use super::{CqlOptions, CqlStore};
 use crate::store::StoreFault;
 use crate::store::topology::{CommitLog, Node, Replication, Topology};
 use futures::future::join_all;
@@ -21,7 +22,7 @@ impl CqlStore {
     /// # Errors
     /// No contact point can be reached, they don't let us in, or the local data centre is none of those that there are.
     pub async fn topology(options: &CqlOptions) -> Result<Topology, StoreFault> {
-        let session = options.open_session("connect").await?;
+        let session = options.open_unwatched("connect").await?;
         let mut nodes = nodes(&session);
         let state = session.get_cluster_state();
         let asked = join_all(state.get_nodes_info().iter().map(|node| commit_log(&session, node))).await;

@@ -42,7 +42,7 @@ impl EmbeddedStore {
     /// # Errors
     /// The folder is in use by another process, can't be written, or holds something else.
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
-        let fault = |cause: String| StoreFault { operation: "open", cause: format!("{}: {cause}", path.display()) };
+        let fault = |cause: String| StoreFault::new("open", format!("{}: {cause}", path.display()));
         let files = open_files(path).map_err(|error| match error {
             fjall::Error::Locked => fault("in use by another process; the embedded store is for one at a time".into()),
             error => fault(error.to_string()),
@@ -78,7 +78,7 @@ impl EmbeddedStore {
 
     async fn write(&self, write: Write) -> Result<Applied, StoreFault> {
         let operation = write.operation();
-        let gone = || StoreFault { operation, cause: "the writer thread is gone".into() };
+        let gone = || StoreFault::new(operation, "the writer thread is gone");
         let (answer, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(Job { write, answer }).await.map_err(|_| gone())?;
@@ -109,7 +109,7 @@ impl EmbeddedStore {
         let files = self.files.clone();
         tokio::task::spawn_blocking(move || read_rows(&files, key))
             .await
-            .map_err(|error| StoreFault { operation, cause: error.to_string() })?
+            .map_err(|error| StoreFault::new(operation, error.to_string()))?
             .map_err(fault_of(operation))
     }
 
@@ -165,7 +165,7 @@ impl ConditionalStore for EmbeddedStore {
             None if self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed) => "the writer thread is gone".into(),
             None => return Ok(()),
         };
-        Err(StoreFault { operation: "ping", cause })
+        Err(StoreFault::new("ping", cause))
     }
 }
 
@@ -261,5 +261,5 @@ fn open_files(path: &Path) -> fjall::Result<Files> {
 }
 
 fn fault_of(operation: &'static str) -> impl Fn(Failure) -> StoreFault {
-    move |failure| StoreFault { operation, cause: failure.to_string() }
+    move |failure| StoreFault::new(operation, failure.to_string())
 }

@@ -114,7 +114,7 @@ fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, 
     }
     for (applied, operation, answer) in decided {
         // A failed commit fails the writes that were not applied, too: what they were compared with may be lost.
-        let result = committed.clone().and(applied).map_err(|Failure(cause)| StoreFault { operation, cause });
+        let result = committed.clone().and(applied).map_err(|Failure(cause)| StoreFault::new(operation, cause));
         // Nobody waits any more: the write happened all the same, as it may with any store.
         let _ = answer.send(result);
     }

@@ -127,8 +127,8 @@ fn simulate(seed: u64, defect: Option<Defect>) -> Happened {
 
 pub fn faults(random: &mut Random) -> Faults {
     let mut rate = || pick(random, &[0, 0, 20, 150]);
-    let (unread, unacknowledged, lost, late) = (rate(), rate(), rate(), rate());
-    Faults { yields: pick(random, &[1, 3, 8]), unread, unacknowledged, lost, late, stale: pick(random, &[0, 300]) }
+    let (unread, unacknowledged, lost, late, hung) = (rate(), rate(), rate(), rate(), rate());
+    Faults { yields: pick(random, &[1, 3, 8]), unread, unacknowledged, lost, late, hung, stale: pick(random, &[0, 300]) }
 }
 
 pub fn pick<T: Clone>(random: &mut Random, from: &[T]) -> T {

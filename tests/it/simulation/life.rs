@@ -285,6 +285,6 @@ impl Life {
 fn store_faults(random: &mut Random) -> Faults {
     let away = random.chance(100);
     let mut rate = || if away { 1_000 } else { pick(random, &[0, 0, 20, 150]) };
-    let (unread, unacknowledged, lost, late) = (rate(), rate(), rate(), rate());
-    Faults { yields: pick(random, &[0, 2, 6, 20]), unread, unacknowledged, lost, late, stale: pick(random, &[0, 300]) }
+    let (unread, unacknowledged, lost, late, hung) = (rate(), rate(), rate(), rate(), rate());
+    Faults { yields: pick(random, &[0, 2, 6, 20]), unread, unacknowledged, lost, late, hung, stale: pick(random, &[0, 300]) }
 }

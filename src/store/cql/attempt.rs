@@ -1,0 +1,142 @@
+//! One attempt at a statement: which node it goes to is written down, and where that node falls [silent](super::nodes), the attempt
+//! is given up.
+//!
+//! The driver says which node it asks to nobody but its load balancing policy, and does so while the attempt's future is polled. So the
+//! attempt and [`SilentLast`] meet in a variable of the task: no lock, and no room on the heap.
+//!
+//! An attempt that is given up may have written, or may still write, when the node wakes up and takes what lies in its buffer: so may
+//! one that runs into its time-out. Whoever asked goes round the claim protocol again, whose conditions were made for that.
+
+use super::cause::Cause;
+use super::nodes::{Node, Nodes, silent_last};
+use crate::store::FaultKind;
+use scylla::cluster::{ClusterState, NodeRef};
+use scylla::errors::{ExecutionError, RequestAttemptError};
+use scylla::policies::load_balancing::{FallbackPlan, LoadBalancingPolicy, RoutingInfo};
+use scylla::routing::Shard;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// How often an attempt that waits looks whether its node is silent. Most are answered long before the first time.
+const STEP: Duration = Duration::from_millis(100);
+
+tokio::task_local! {
+    /// The node that the attempt has asked last, and whose answer it waits for.
+    static ASKED: RefCell<Option<Debt>>;
+}
+
+/// A node owes us an answer, until this is dropped.
+struct Debt(Arc<Node>);
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        self.0.settled();
+    }
+}
+
+/// Waits for what a statement comes to, but for a silent node no longer.
+pub(super) async fn ask<T>(request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>) -> Result<T, Cause> {
+    ASKED.scope(RefCell::new(None), wait(request)).await
+}
+
+async fn wait<T>(mut request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>) -> Result<T, Cause> {
+    loop {
+        let ended = timeout(STEP, request.as_mut()).await;
+        let cause = match ended {
+            Ok(Ok(result)) => return Ok(result),
+            Ok(Err(error)) => Cause::from(error),
+            Err(_) if asked_silent() => Cause {
+                kind: FaultKind::SilentNode,
+                node: None,
+                text: "the node answers nobody while others do, and is waited for no longer".into(),
+            },
+            Err(_) => continue,
+        };
+        let node = ASKED.with(|asked| asked.borrow().as_ref().map(|debt| debt.0.address.clone()));
+        return Err(Cause { node, ..cause });
+    }
+}
+
+fn asked_silent() -> bool {
+    ASKED.with(|asked| asked.borrow().as_ref().is_some_and(|debt| debt.0.is_silent()))
+}
+
+/// The driver's policy with silent nodes last. It also keeps the records of nodes, for attempts that were begun by [`ask`].
+#[derive(Debug)]
+pub(super) struct SilentLast {
+    inner: Arc<dyn LoadBalancingPolicy>,
+    nodes: Arc<Nodes>,
+}
+
+impl SilentLast {
+    pub(super) fn new(inner: Arc<dyn LoadBalancingPolicy>, nodes: Arc<Nodes>) -> Self {
+        Self { inner, nodes }
+    }
+
+    fn is_silent(&self, id: Uuid) -> bool {
+        self.nodes.get(id).is_some_and(|node| node.is_silent())
+    }
+
+    /// The attempt goes to this node now. Beyond an attempt, nothing happens.
+    fn write_down(&self, node: Arc<Node>) {
+        // An error means that this is no attempt of ours: a page of a long read, for instance.
+        let _ = ASKED.try_with(|asked| {
+            self.nodes.asked(&node, Instant::now());
+            *asked.borrow_mut() = Some(Debt(node));
+        });
+    }
+
+    fn answered(&self) {
+        let _ = ASKED.try_with(|asked| {
+            if let Some(Debt(node)) = &*asked.borrow() {
+                self.nodes.answered(node, Instant::now());
+            }
+        });
+    }
+}
+
+impl LoadBalancingPolicy for SilentLast {
+    fn pick<'a>(&'a self, request: &'a RoutingInfo, cluster: &'a ClusterState) -> Option<(NodeRef<'a>, Option<Shard>)> {
+        let picked = self.inner.pick(request, cluster)?;
+        if let Some(node) = self.nodes.get(picked.0.host_id) {
+            if node.is_silent() {
+                // The driver then takes the first of `fallback`.
+                return None;
+            }
+            self.write_down(node);
+        }
+        Some(picked)
+    }
+
+    fn fallback<'a>(&'a self, request: &'a RoutingInfo, cluster: &'a ClusterState) -> FallbackPlan<'a> {
+        let mut plan = self.inner.fallback(request, cluster);
+        if self.nodes.any_silent() {
+            plan = Box::new(silent_last(plan, |(node, _)| self.is_silent(node.host_id)).into_iter());
+        }
+        Box::new(plan.inspect(|(node, _)| {
+            if let Some(node) = self.nodes.get(node.host_id) {
+                self.write_down(node);
+            }
+        }))
+    }
+
+    fn on_request_success(&self, request: &RoutingInfo, latency: Duration, node: NodeRef<'_>) {
+        self.answered();
+        self.inner.on_request_success(request, latency, node);
+    }
+
+    fn on_request_failure(&self, request: &RoutingInfo, latency: Duration, node: NodeRef<'_>, error: &RequestAttemptError) {
+        if matches!(error, RequestAttemptError::DbError(..)) {
+            self.answered();
+        }
+        self.inner.on_request_failure(request, latency, node, error);
+    }
+
+    fn name(&self) -> String {
+        format!("{} with silent nodes last", self.inner.name())
+    }
+}

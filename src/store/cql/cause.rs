@@ -1,0 +1,100 @@
+//! Why a statement came to no end, before it is known of which operation that is.
+
+use crate::store::{FaultKind, StoreFault};
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError, WriteType};
+use scylla::statement::Consistency;
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// What the database or its driver says, and what kind of trouble that is.
+#[derive(Debug)]
+pub(super) struct Cause {
+    pub(super) kind: FaultKind,
+    pub(super) node: Option<Arc<str>>,
+    pub(super) text: String,
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { kind: FaultKind::Other, node: None, text }
+    }
+}
+
+impl From<ExecutionError> for Cause {
+    fn from(error: ExecutionError) -> Self {
+        Self { kind: kind_of(&error), node: None, text: error.to_string() }
+    }
+}
+
+pub(super) fn described(error: impl Display) -> String {
+    error.to_string()
+}
+
+pub(super) fn fault_of<C: Into<Cause>>(operation: &'static str) -> impl Fn(C) -> StoreFault {
+    move |cause| {
+        let Cause { kind, node, text } = cause.into();
+        StoreFault { operation, kind, node, cause: text }
+    }
+}
+
+fn kind_of(error: &ExecutionError) -> FaultKind {
+    match error {
+        ExecutionError::RequestTimeout(_) => FaultKind::TimedOut,
+        ExecutionError::EmptyPlan => FaultKind::Unavailable,
+        ExecutionError::ConnectionPoolError(_)
+        | ExecutionError::LastAttemptError(RequestAttemptError::BrokenConnectionError(_)) => FaultKind::ConnectionLost,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => kind_of_answer(error),
+        _ => FaultKind::Other,
+    }
+}
+
+fn kind_of_answer(error: &DbError) -> FaultKind {
+    match error {
+        DbError::Unavailable { .. } => FaultKind::Unavailable,
+        DbError::WriteTimeout { write_type: WriteType::Cas, .. }
+        | DbError::ReadTimeout { consistency: Consistency::Serial | Consistency::LocalSerial, .. } => FaultKind::Undecided,
+        DbError::WriteTimeout { .. } | DbError::ReadTimeout { .. } => FaultKind::TimedOut,
+        DbError::SyntaxError
+        | DbError::Invalid
+        | DbError::AlreadyExists { .. }
+        | DbError::AuthenticationError
+        | DbError::Unauthorized
+        | DbError::ConfigError => FaultKind::Refused,
+        _ => FaultKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn each_error_of_the_driver_has_its_kind() {
+        let answer = |error| ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, "said the node".into()));
+        let write_timeout =
+            |write_type| DbError::WriteTimeout { consistency: Consistency::Quorum, received: 1, required: 2, write_type };
+        let read_timeout = |consistency| DbError::ReadTimeout { consistency, received: 1, required: 2, data_present: false };
+        let unavailable = DbError::Unavailable { consistency: Consistency::Quorum, required: 2, alive: 1 };
+        for (error, expected) in [
+            (ExecutionError::RequestTimeout(Duration::from_secs(5)), FaultKind::TimedOut),
+            (ExecutionError::EmptyPlan, FaultKind::Unavailable),
+            (answer(unavailable), FaultKind::Unavailable),
+            (answer(write_timeout(WriteType::Cas)), FaultKind::Undecided),
+            (answer(write_timeout(WriteType::Simple)), FaultKind::TimedOut),
+            (answer(read_timeout(Consistency::Serial)), FaultKind::Undecided),
+            (answer(read_timeout(Consistency::LocalQuorum)), FaultKind::TimedOut),
+            (answer(DbError::Unauthorized), FaultKind::Refused),
+            (answer(DbError::Overloaded), FaultKind::Other),
+        ] {
+            assert_eq!(kind_of(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_fault_names_the_node_that_was_asked() {
+        let cause = Cause { node: Some("127.0.0.1:9042".into()), ..Cause::from(ExecutionError::EmptyPlan) };
+        let fault = fault_of("apply")(cause);
+        assert!(fault.to_string().starts_with("apply failed at 127.0.0.1:9042: "), "{fault}");
+    }
+}

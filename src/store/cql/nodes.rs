@@ -1,0 +1,271 @@
+//! Which nodes of the database answer: the record that requests keep, and the judgement about it.
+//!
+//! A node that is frozen, or cut off without a word, keeps its connections and answers nothing. A request that it was asked for
+//! would wait until its time-out, and so would the next one that happens to go there. A short time-out is no way out: where the
+//! database is overloaded, or the machine slow, each request may take seconds and still come to a good end, and what is given up then
+//! only comes again. So a node is judged by its silence instead, and by comparison:
+//!
+//! 1. A node that owes answers and has given none for [`SUSPICION`] is suspected. It may be that all it owes are answers that take long:
+//!    a partition that many want to write to.
+//! 2. So it is probed: asked for something that it knows by itself. The other nodes are, too, if they have not just answered.
+//! 3. A node that has answered nothing at all in the [`PATIENCE`] since its probe was sent, while another has answered just now, is
+//!    [silent](Node::is_silent). What waits for it is given up, and it is asked last from now on.
+//! 4. It is probed on, and is asked like any other as soon as it answers a probe [promptly](PROMPT).
+//!
+//! A node alone is never silent, nor is one of many that all don't answer: there is nobody to turn to. No clock is read here.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How long a node may owe answers and give none before it is probed. A node that is well and has something to answer does so every
+/// few milliseconds; a probe too many costs it next to nothing.
+pub(super) const SUSPICION: Duration = Duration::from_millis(250);
+/// How long a probe waits for anything that its node answers. With [`SUSPICION`] that makes a second: above most pauses of a Java heap,
+/// and well below what a CRM notices.
+pub(super) const PATIENCE: Duration = Duration::from_millis(750);
+/// How fresh the answer of another node must be that a silent one is compared with. The others are probed when they have been quiet for
+/// [`SUSPICION`], so one that is well has always answered within twice that time.
+const JUST_NOW: Duration = Duration::from_millis(500);
+/// How long all other nodes must owe an answer to a probe before a silent one is asked like them again: nobody is left to turn to.
+/// Longer than [`PATIENCE`], so that a pause of all nodes at once does not end it.
+const ALONE: Duration = Duration::from_secs(3);
+/// How fast a silent node must answer a probe to be asked like any other again: it may only just have woken up, with all that was sent
+/// to it to be worked off.
+const PROMPT: Duration = Duration::from_millis(500);
+/// Looks at the nodes that are so far apart say that this process itself was held up. Nothing that a node has not answered in that time
+/// is held against it.
+const HELD_UP: Duration = Duration::from_millis(600);
+
+/// The nodes that are known, and since when each owes and has answered.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    /// Times in the records are milliseconds since then.
+    started: Instant,
+    known: RwLock<HashMap<Uuid, Arc<Node>>>,
+    any_silent: AtomicBool,
+}
+
+/// The record of one node. All that requests write here are a few atomics.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: Uuid,
+    /// `host:port`
+    pub(super) address: Arc<str>,
+    owed: AtomicU32,
+    owing_since: AtomicU64,
+    answered: AtomicU64,
+    silent: AtomicBool,
+}
+
+impl Nodes {
+    /// No nodes are known yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { started: now, known: RwLock::default(), any_silent: AtomicBool::new(false) }
+    }
+
+    /// The record of a node. `None` if it is not known yet.
+    pub(super) fn get(&self, id: Uuid) -> Option<Arc<Node>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// False if no node is silent, without a look at each.
+    pub(super) fn any_silent(&self) -> bool {
+        self.any_silent.load(Ordering::Relaxed)
+    }
+
+    /// A node was asked for something.
+    pub(super) fn asked(&self, node: &Node, now: Instant) {
+        if node.owed.load(Ordering::Relaxed) == 0 {
+            node.owing_since.fetch_max(self.millis(now), Ordering::Relaxed);
+        }
+        // Whoever sees the debt sees since when.
+        node.owed.fetch_add(1, Ordering::Release);
+    }
+
+    /// A node answered something, if only with an error.
+    pub(super) fn answered(&self, node: &Node, now: Instant) {
+        node.answered.fetch_max(self.millis(now), Ordering::Relaxed);
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// These are the nodes now. Records of those that were there before stay.
+    fn set(&self, nodes: &[(Uuid, Arc<str>)]) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|id, node| nodes.iter().any(|(other, address)| other == id && *address == node.address));
+        for (id, address) in nodes {
+            known.entry(*id).or_insert_with(|| Arc::new(Node::new(*id, address.clone())));
+        }
+    }
+}
+
+impl Node {
+    fn new(id: Uuid, address: Arc<str>) -> Self {
+        let (owed, owing_since, answered) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { id, address, owed, owing_since, answered, silent: AtomicBool::new(false) }
+    }
+
+    /// What the node was asked for came to an end, or is waited for no longer.
+    pub(super) fn settled(&self) {
+        self.owed.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// True while the node is waited for no longer, and asked last.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Since when it has owed answers and given none, in milliseconds since the record's start; `None` if it owes none.
+    fn quiet_since(&self) -> Option<u64> {
+        let owes = self.owed.load(Ordering::Acquire) > 0;
+        owes.then(|| self.owing_since.load(Ordering::Relaxed).max(self.answered.load(Ordering::Relaxed)))
+    }
+}
+
+/// Puts those that are silent last; otherwise the order stays. For conditional statements on ScyllaDB the driver's order is the same in
+/// all processes, so that they contend less, and so is this one, for all that have found the same nodes silent.
+pub(super) fn silent_last<T>(plan: impl Iterator<Item = T>, is_silent: impl FnMut(&T) -> bool) -> Vec<T> {
+    let (mut last, mut first): (Vec<_>, Vec<_>) = plan.partition(is_silent);
+    first.append(&mut last);
+    first
+}
+
+/// The judge. One for the nodes of a session; whoever has it looks at them again and again, every tenth of a second or so.
+#[derive(Debug)]
+pub(super) struct Watch {
+    nodes: Arc<Nodes>,
+    watched: Vec<Watched>,
+    looked: Instant,
+}
+
+#[derive(Debug)]
+struct Watched {
+    node: Arc<Node>,
+    connected: bool,
+    /// When the probe was sent that has not come back yet.
+    probe: Option<Instant>,
+}
+
+/// What a look at the nodes led to.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// These are to be probed.
+    pub(super) probe: Vec<Arc<Node>>,
+    /// These are silent from now on.
+    pub(super) silent: Vec<Arc<Node>>,
+    /// These were silent, and are no longer.
+    pub(super) back: Vec<Arc<Node>>,
+}
+
+impl Watch {
+    pub(super) fn new(nodes: Arc<Nodes>, now: Instant) -> Self {
+        Self { nodes, watched: Vec::new(), looked: now }
+    }
+
+    /// These are the nodes now, and whether there is a connection to each.
+    pub(super) fn set(&mut self, present: &[(Uuid, Arc<str>, bool)]) {
+        let same = self.watched.len() == present.len()
+            && present.iter().all(|(id, address, _)| self.watched.iter().any(|w| w.node.id == *id && w.node.address == *address));
+        if !same {
+            self.nodes.set(&present.iter().map(|(id, address, _)| (*id, address.clone())).collect::<Vec<_>>());
+            let mut before = std::mem::take(&mut self.watched);
+            for (id, ..) in present {
+                let Some(node) = self.nodes.get(*id) else { continue };
+                let known = before.iter().position(|w| Arc::ptr_eq(&w.node, &node)).map(|at| before.swap_remove(at));
+                self.watched.push(known.unwrap_or(Watched { node, connected: true, probe: None }));
+            }
+        }
+        for watched in &mut self.watched {
+            watched.connected = present.iter().any(|(id, _, connected)| *id == watched.node.id && *connected);
+        }
+    }
+
+    /// Looks at all nodes: who is suspected, who is silent, whom to probe.
+    pub(super) fn look(&mut self, now: Instant) -> Look {
+        let mut look = Look::default();
+        if now.saturating_duration_since(self.looked) > HELD_UP {
+            self.watched.iter_mut().filter_map(|w| w.probe.as_mut()).for_each(|sent| *sent = now);
+        }
+        self.looked = now;
+        if self.watched.len() > 1 {
+            self.judge(now, &mut look);
+            self.choose_whom_to_probe(now, &mut look);
+        } else {
+            self.watched.iter().filter(|w| w.node.is_silent()).for_each(|w| look.back.push(w.node.clone()));
+        }
+        look.silent.iter().for_each(|node| node.silent.store(true, Ordering::Relaxed));
+        look.back.iter().for_each(|node| node.silent.store(false, Ordering::Relaxed));
+        self.nodes.any_silent.store(self.watched.iter().any(|w| w.node.is_silent()), Ordering::Relaxed);
+        look
+    }
+
+    /// A node's probe came to an end: with an answer, or without one because there is no connection any more. Returns true if the node
+    /// is silent no longer.
+    pub(super) fn probed(&mut self, id: Uuid, answered: bool, now: Instant) -> bool {
+        let Some(watched) = self.watched.iter_mut().find(|w| w.node.id == id) else { return false };
+        let sent = watched.probe.take();
+        if !answered {
+            return false;
+        }
+        self.nodes.answered(&watched.node, now);
+        let prompt = sent.is_some_and(|sent| now.saturating_duration_since(sent) < PROMPT);
+        let back = prompt && watched.node.silent.swap(false, Ordering::Relaxed);
+        self.nodes.any_silent.store(self.watched.iter().any(|w| w.node.is_silent()), Ordering::Relaxed);
+        back
+    }
+
+    fn judge(&self, now: Instant, look: &mut Look) {
+        for Watched { node, probe, .. } in &self.watched {
+            let mut others = self.watched.iter().filter(|w| w.node.id != node.id && !w.node.is_silent());
+            let waited = |probe: Option<Instant>, by| probe.is_some_and(|sent| now.saturating_duration_since(sent) >= by);
+            if node.is_silent() {
+                if others.all(|other| !other.connected || waited(other.probe, ALONE)) {
+                    look.back.push(node.clone());
+                }
+                continue;
+            }
+            let quiet = probe.is_some_and(|sent| node.answered.load(Ordering::Relaxed) <= self.nodes.millis(sent));
+            let answered_just_now = |other: &Watched| {
+                let answered = other.node.answered.load(Ordering::Relaxed);
+                answered > 0 && !self.is_before(answered, now, JUST_NOW)
+            };
+            if quiet && waited(*probe, PATIENCE) && others.any(answered_just_now) {
+                look.silent.push(node.clone());
+            }
+        }
+    }
+
+    fn choose_whom_to_probe(&mut self, now: Instant, look: &mut Look) {
+        let suspected = |w: &Watched| {
+            w.connected && (w.node.is_silent() || w.node.quiet_since().is_some_and(|at| self.is_before(at, now, SUSPICION)))
+        };
+        if !self.watched.iter().any(suspected) {
+            return;
+        }
+        let to_probe: Vec<_> = self
+            .watched
+            .iter()
+            .map(|w| {
+                let lately = !self.is_before(w.node.answered.load(Ordering::Relaxed), now, SUSPICION);
+                w.connected && w.probe.is_none() && (suspected(w) || !lately)
+            })
+            .collect();
+        for (watched, _) in self.watched.iter_mut().zip(to_probe).filter(|(_, probe)| *probe) {
+            watched.probe = Some(now);
+            look.probe.push(watched.node.clone());
+        }
+    }
+
+    fn is_before(&self, at: u64, now: Instant, by: Duration) -> bool {
+        u128::from(self.nodes.millis(now).saturating_sub(at)) >= by.as_millis()
+    }
+}
+
+#[cfg(test)]
+#[path = "nodes_tests.rs"]
+mod tests;
