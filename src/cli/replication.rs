@@ -113,27 +113,19 @@ impl Placement {
     /// What is wrong with how records are kept, each with the way out. `name` is the topic's, for the commands.
     pub fn findings(&self, name: &str, safety: Safety, brokers: &Brokers) -> Vec<String> {
         let mut findings = Vec::new();
-        let min_in_sync = safety.min_in_sync.unwrap_or(1);
-        let needed = min_in_sync as usize;
+        // Brokers ask for no more replicas in sync than there are at all (Kafka 4; older ones write nothing then).
+        let needed = self.replicas.min(safety.min_in_sync.unwrap_or(1) as usize);
         if self.in_sync == 0 {
             findings
                 .push("partitions without a leader: nothing can be read or written there until their brokers are back".into());
-        } else if needed > self.replicas {
-            findings.push(format!(
-                "min.insync.replicas is {min_in_sync}, and there are {} replicas: nothing can be written; {}",
-                self.replicas,
-                give_replicas(name)
-            ));
         } else if self.in_sync < needed {
             findings.push(format!(
-                "{} in sync, and min.insync.replicas is {min_in_sync}: nothing can be written until a broker is back",
-                self.in_sync
-            ));
-        } else if self.behind > 0 {
-            findings.push(format!(
-                "{} of {} replicas in sync: see whether a broker is down or slow, and don't take another one down",
+                "{} of {} replicas in sync, and {needed} are needed: nothing can be written until a broker is back",
                 self.in_sync, self.replicas
             ));
+        } else if self.behind > 0 {
+            let hint = if brokers.down.is_empty() { ": a broker is slow, or was just started" } else { "" };
+            findings.push(format!("{} of {} replicas in sync{hint}", self.in_sync, self.replicas));
         }
         findings.extend(risks(self.replicas, safety, brokers, &give_replicas(name), &|setting| {
             format!("kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting}")
@@ -198,9 +190,10 @@ mod tests {
         for (brokers, replicas, in_sync, min_in_sync, unclean, expected) in [
             (&one, 1, 1, 1, false, &[][..]),
             (&one, 1, 1, 1, true, &[]),
-            (&one, 1, 1, 2, false, &["nothing can be written"]),
+            (&one, 1, 1, 2, false, &[]),
             (&two, 2, 2, 1, false, &[]),
-            (&two, 2, 1, 1, false, &["1 of 2 replicas in sync"]),
+            (&two, 2, 1, 1, false, &["1 of 2 replicas in sync: a broker is slow"]),
+            (&two, 2, 1, 2, false, &["1 of 2 replicas in sync, and 2 are needed: nothing can be written"]),
             (&three, 3, 3, 2, false, &[]),
             (&three, 3, 3, 3, false, &[]),
             (&three, 1, 1, 1, false, &["1 replica on 3 brokers"]),
@@ -210,7 +203,7 @@ mod tests {
             (&three, 3, 3, 1, true, &["min.insync.replicas=2", "unclean.leader.election.enable=false"]),
             // A broker that is down is one of the cluster's all the same.
             (&lame, 3, 2, 2, false, &["2 of 3 replicas in sync"]),
-            (&lame, 3, 2, 3, false, &["nothing can be written until"]),
+            (&lame, 3, 2, 3, false, &["2 of 3 replicas in sync, and 3 are needed"]),
             (&lame, 1, 0, 1, false, &["without a leader", "1 replica on 3 brokers"]),
         ] {
             let ids = [1, 2, 3];

@@ -63,6 +63,7 @@ fn a_locked_installation_works_with_the_documented_rights_alone_and_check_names_
     place.check_names_wrong_passwords();
     place.check_names_authorities_that_are_not_trusted();
     place.check_names_each_right_that_is_missing();
+    place.check_says_what_it_may_not_see_and_finds_nothing_wrong_with_that();
     let second = place.rotate_users(&processor, &customer);
     let third = place.rotate_certificates(&second, &customer);
     for processor in [processor, second, third] {
@@ -355,6 +356,39 @@ impl Place {
             self.admin.cql(grant);
         }
         self.check_is_content_and_shows_no_secrets(&PROCESSOR);
+    }
+
+    /// What stands behind the topics' settings in the document can be done without.
+    fn check_says_what_it_may_not_see_and_finds_nothing_wrong_with_that(&mut self) {
+        let notes = |checked: &Finished, parts: &[&str]| {
+            let is_it = |line: &str| line.starts_with("  --  ") && parts.iter().all(|part| line.contains(part));
+            checked.stdout.lines().any(is_it)
+        };
+        let seen = self.cli(&PROCESSOR, "check", &[], &[]).succeeded();
+        for topic in ["__consumer_offsets", "__transaction_state"] {
+            let told = format!("  ok  topic: {topic} is there, with");
+            assert!(seen.stdout.contains(&told), "{topic}: {seen}");
+        }
+        assert!(seen.stdout.contains("commitlog_sync is batch"), "{seen}");
+        let check = statements("security.md", "check");
+        let (kafka, cql) = (&check.kafka[1..], &check.cql);
+        assert_eq!((kafka.len(), cql.len()), (2, 1), "as many as are taken away here");
+        for acl in kafka {
+            self.admin.kafka(&acl.replace("--add", "--remove --force"));
+        }
+        for grant in cql {
+            self.admin.cql(&grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM "));
+        }
+        let checked = self.cli(&PROCESSOR, "check", &[], &[]).succeeded();
+        for parts in [
+            &["__consumer_offsets", "can't be seen", "Describe and DescribeConfigs"],
+            &["__transaction_state", "can't be seen", "Describe and DescribeConfigs"],
+            &["commit log", "is not known", "SELECT on table system_views.settings"],
+        ] {
+            assert!(notes(&checked, parts), "no note with {parts:?}: {checked}");
+        }
+        kafka.iter().for_each(|acl| self.admin.kafka(acl));
+        cql.iter().for_each(|grant| self.admin.cql(grant));
     }
 
     /// As the runbook says: the new beside the old, process after process, the old away.

@@ -86,9 +86,9 @@ fn tell(name: &str, placement: &Placement, safety: Option<&Safety>, sight: &Sigh
     let shown = format!("{name} is there, with {}", placement.shown(safety));
     if findings.is_empty() {
         list.ok("topic", &shown);
-    } else {
-        list.note("topic", &shown);
-        findings.iter().for_each(|finding| list.finding("topic", &format!("{name}: {finding}")));
+    }
+    for finding in &findings {
+        list.finding("topic", &format!("{shown}: {finding}"));
     }
 }
 
