@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::metadata::{MetadataBroker, MetadataTopic};
+use rdkafka::metadata::{MetadataBroker, MetadataPartition, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,7 +93,12 @@ impl Cluster {
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = probe.reach(&kafka, "kafka.consumer")?;
             let topics = metadata.topics().iter().filter(|t| t.error().is_none());
-            let placement = |t: &MetadataTopic| Placement::of(t.partitions().iter().map(|p| (p.replicas(), p.isr())));
+            // Without a leader the last one that was in sync is named, and it is down.
+            let in_sync = |p: &MetadataPartition| if p.leader() < 0 { Vec::new() } else { p.isr().to_vec() };
+            let placement = |t: &MetadataTopic| {
+                let partitions: Vec<_> = t.partitions().iter().map(|p| (p.replicas(), in_sync(p))).collect();
+                Placement::of(partitions.iter().map(|(replicas, in_sync)| (*replicas, in_sync.as_slice())))
+            };
             let topics: BTreeMap<_, _> = topics.map(|t| (t.name().to_owned(), placement(t))).collect();
             let up = metadata.brokers().iter().map(MetadataBroker::id).collect();
             let holders: BTreeSet<_> = topics.values().flat_map(|placement| &placement.holders).copied().collect();

@@ -1,5 +1,7 @@
-//! What `check` and `setup` say of the shape of an installation: replicas, nodes, data centres. Here on one broker and one node;
-//! what they say in judging other shapes is in the tables beside the code.
+//! What `check` and `setup` say of the shape of an installation: replicas, nodes, data centres. Here on one broker and one node,
+//! in `cluster` on three of each; the tables beside the code have more.
+
+mod cluster;
 
 use crate::crm::unique;
 use crate::servers;

@@ -1,0 +1,150 @@
+//! The same of three brokers and three nodes in two data centres, while some of them are down. One test: these servers take long to
+//! start.
+
+use super::lines;
+use crate::servers::cluster::{Brokers, Layout, Nodes};
+use crate::world::{Finished, World, run_cli_with};
+use std::time::{Duration, Instant};
+use toml::Value;
+
+/// How long the brokers may take to see that one of them is gone, or is back.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn check_names_what_is_down_and_what_can_t_be_done_without_it() {
+    let Some((brokers, nodes)) = std::thread::scope(|scope| {
+        let brokers = scope.spawn(Brokers::start);
+        let nodes = Nodes::start(Layout::TwoDataCentres);
+        Some((brokers.join().expect("they start or are skipped")?, nodes?))
+    }) else {
+        return;
+    };
+    Installation { world: set_up(&brokers, &nodes), brokers, nodes }.play();
+}
+
+/// Two replicas in `dc1`, one in `dc2`: any two of the three decide.
+fn set_up(brokers: &Brokers, nodes: &Nodes) -> World {
+    World::set_up_on(&brokers.addresses(), &nodes.addresses(), "shape", |config| {
+        let replication = "class = \"NetworkTopologyStrategy\"\ndc1 = 2\ndc2 = 1".parse().expect("is TOML");
+        config["store"].as_table_mut().expect("is a table").insert("replication".into(), Value::Table(replication));
+    })
+}
+
+struct Installation {
+    world: World,
+    brokers: Brokers,
+    nodes: Nodes,
+}
+
+const LOCAL: (&str, &str) = ("CRM__STORE__LOCAL_DATACENTER", "dc1");
+const LOCAL_QUORUM: (&str, &str) = ("CRM__STORE__CONSISTENCY", "local_quorum");
+
+impl Installation {
+    fn play(mut self) {
+        self.all_is_well();
+        self.a_topic_with_one_replica_is_found();
+        self.the_loss_of_one_node_matters_to_local_quorums_alone();
+        self.a_failed_data_centre_is_stepped_around_by_fail_over();
+        self.two_nodes_that_are_down_are_named_and_no_advice_loses_data();
+        self.a_broker_that_is_down_is_named();
+    }
+
+    fn cli(&self, subcommand: &[&str], environment: &[(&str, &str)]) -> Finished {
+        let config = self.world.config.display().to_string();
+        // The tests allow a reply topic that is not there.
+        let environment = [&[("CRM__KAFKA__REPLY_TOPIC_ALLOW_LIST", self.world.replies.as_str())], environment].concat();
+        run_cli_with(&[subcommand, &["--config", &config]].concat(), &environment)
+    }
+
+    fn check(&self, environment: &[(&str, &str)]) -> Finished {
+        self.cli(&["check"], environment)
+    }
+
+    fn all_is_well(&self) {
+        let checked = self.check(&[LOCAL]).succeeded();
+        assert_eq!(lines(&checked, "ok", "kafka"), ["3 brokers, all up"], "{checked}");
+        assert_eq!(lines(&checked, "ok", "keyspace").len(), 1, "{checked}");
+        assert!(lines(&checked, "ok", "commit log")[0].contains("batch"), "{checked}");
+        for topic in [self.world.commands.as_str(), "__consumer_offsets", "__transaction_state"] {
+            let told = lines(&checked, "ok", "topic").into_iter().find(|line| line.starts_with(topic));
+            let told = told.unwrap_or_else(|| panic!("{topic}: {checked}"));
+            assert!(told.contains("3 replicas (all in sync), min.insync.replicas 2"), "{told}");
+        }
+    }
+
+    fn a_topic_with_one_replica_is_found(&self) {
+        let topic = format!("{}.single", self.world.commands);
+        let environment = [("CRM__KAFKA__TOPICS__COMMANDS", topic.as_str())];
+        let made = self.cli(&["setup", "--replication-factor", "1"], &environment).succeeded();
+        assert!(made.stdout.contains(&format!("{topic}: made, with 12 partitions, 1 replica (all in sync)")), "{made}");
+        let checked = self.check(&environment).exits(1);
+        let findings = lines(&checked, "!!", "topic");
+        assert!(findings.len() == 1 && findings[0].contains("1 replica on 3 brokers"), "{checked}");
+    }
+
+    fn the_loss_of_one_node_matters_to_local_quorums_alone(&mut self) {
+        self.nodes[1].stop_by("KILL");
+        let node = format!("1 of 3 nodes down: {} (dc1)", self.nodes[1].address());
+        let checked = self.check(&[LOCAL]).exits(1);
+        self.says_alone(&checked, &[&[&node, "all can be done without them"]]);
+        assert!(lines(&checked, "ok", "store")[0].contains("committed at QUORUM"), "{checked}");
+        let checked = self.check(&[LOCAL, LOCAL_QUORUM]).exits(1);
+        self.says_alone(
+            &checked,
+            &[&[&node, "2 of 2 replicas in dc1", "nothing can be decided"], &["a read or write comes to no end"]],
+        );
+        self.nodes[1].start_again();
+        self.nodes.until_whole();
+    }
+
+    fn a_failed_data_centre_is_stepped_around_by_fail_over(&mut self) {
+        self.nodes[2].stop_by("KILL");
+        let far = ("CRM__STORE__LOCAL_DATACENTER", "dc2");
+        let checked = self.check(&[far]).exits(1);
+        self.says_alone(
+            &checked,
+            &[&["store.datacenter_failover is false: nobody is asked"], &["a read or write comes to no end"]],
+        );
+        let checked = self.check(&[far, ("CRM__STORE__DATACENTER_FAILOVER", "true")]).exits(1);
+        self.says_alone(&checked, &[&["1 of 3 nodes down", "(dc2)", "all can be done without them"]]);
+    }
+
+    /// The data centre `dc2` is down already.
+    fn two_nodes_that_are_down_are_named_and_no_advice_loses_data(&mut self) {
+        self.nodes[1].stop_by("KILL");
+        let checked = self.check(&[]).exits(1);
+        let [second, third] = [1, 2].map(|n| self.nodes[n].address().to_owned());
+        let expected = ["2 of 3 nodes down", &second, &third, "2 of 3 replicas in all data centres", "nothing can be decided"];
+        self.says_alone(&checked, &[&expected, &["a read or write comes to no end"]]);
+        let set_up = self.cli(&["setup"], &[]).exits(1);
+        assert!(expected.iter().all(|part| set_up.stderr.contains(part)), "{set_up}");
+        for text in [&checked.stdout, &set_up.stderr] {
+            assert!(!text.contains("ALTER") && !text.contains("drop"), "{text}");
+        }
+    }
+
+    /// The findings about the store are these, and no others: each has all parts.
+    fn says_alone(&self, checked: &Finished, expected: &[&[&str]]) {
+        let findings = lines(checked, "!!", "store");
+        assert_eq!(findings.len(), expected.len(), "{checked}");
+        for (finding, parts) in findings.iter().zip(expected) {
+            assert!(parts.iter().all(|part| finding.contains(part)), "{parts:?} in {finding}");
+        }
+        assert!(lines(checked, "!!", "keyspace").is_empty(), "{checked}");
+    }
+
+    fn a_broker_that_is_down_is_named(&mut self) {
+        self.brokers[2].stop_by("KILL");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let checked = self.check(&[]).exits(1);
+            let brokers = lines(&checked, "!!", "kafka");
+            let topic = lines(&checked, "!!", "topic").into_iter().find(|line| line.starts_with(&self.world.commands));
+            if brokers.len() == 1 && topic.is_some_and(|topic| topic.contains("2 of 3 replicas in sync")) {
+                assert!(brokers[0].contains("1 of 3 brokers down: 3;"), "{checked}");
+                return;
+            }
+            assert!(Instant::now() < deadline, "the loss is not seen: {checked}");
+        }
+    }
+}
