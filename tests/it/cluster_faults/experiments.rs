@@ -65,7 +65,7 @@ fn a_frozen_node() {
     let node = usize::try_from(seed % 3).expect("is small");
     let (mut before, mut during) = (None, None);
     let (report, times) = installation.go_and_time(|course| {
-        course.traffic.flow(rate);
+        course.traffic.flow_plainly(rate);
         // Connections and caches are new.
         course.section("warming up", |c| c.rest(BEFORE / 2));
         course.section("all is well", |c| before = Some(Stretch::of(c, |c| c.rest(BEFORE))));

@@ -35,6 +35,7 @@ struct State {
     allowed: usize,
     per_second: usize,
     needs_store: bool,
+    plain: bool,
     stopped: bool,
 }
 
@@ -50,6 +51,7 @@ impl Traffic {
             allowed: 0,
             per_second: 0,
             needs_store: false,
+            plain: false,
             stopped: false,
         };
         Self {
@@ -86,6 +88,12 @@ impl Traffic {
     /// From now on so many a second, without end.
     pub fn flow(&self, per_second: usize) {
         self.allow(self.most, per_second);
+    }
+
+    /// The same, of changes of customers' names alone, for which nobody contends: what is slow then is not the traffic.
+    pub fn flow_plainly(&self, per_second: usize) {
+        self.flow(per_second);
+        self.state().plain = true;
     }
 
     /// Nothing more is sent for now.
@@ -176,6 +184,9 @@ impl Traffic {
         let customer = pick(random, &self.customers);
         let account = pick(random, &self.accounts);
         let subscriber = pick(random, &self.subscribers);
+        if state.plain {
+            return custom_name(&request, &customer.by_ref_id(), &value).key(&customer.ref_id);
+        }
         let ring = |random: &mut Random| format!("{}-{}", self.ring, random.below(RING));
         match random.below(100) {
             0..45 => custom_name(&request, &customer.by_external_id(), &value).key(&customer.ref_id),
