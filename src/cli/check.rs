@@ -83,15 +83,11 @@ impl List {
         println!("  ok  {what}: {text}");
     }
 
-    /// Worth knowing, and no check that could fail.
-    fn note(&mut self, what: &str, text: &str) {
-        println!("  --  {what}: {text}");
-    }
-
     fn add(&mut self, what: &str, verdict: &Verdict) {
         match verdict {
             Verdict::Ok(text) => self.ok(what, text),
-            Verdict::Note(text) => self.note(what, text),
+            // No check that could fail: it does not count.
+            Verdict::Note(text) => println!("  --  {what}: {text}"),
             Verdict::Finding(text) => self.finding(what, text),
         }
     }

@@ -100,14 +100,10 @@ impl Placement {
             behind => format!("of {} only {} in sync", counted(behind, "partition"), self.in_sync),
         };
         let replicas = self.replicas;
-        let mut shown = format!("{}, {} ({in_sync})", counted(self.partitions, "partition"), counted(replicas, "replica"));
-        if let Some(min_in_sync) = safety.min_in_sync {
-            shown.push_str(&format!(", min.insync.replicas {min_in_sync}"));
-        }
-        if let Some(unclean) = safety.unclean_election {
-            shown.push_str(&format!(", unclean.leader.election.enable {unclean}"));
-        }
-        shown
+        let placed = format!("{}, {} ({in_sync})", counted(self.partitions, "partition"), counted(replicas, "replica"));
+        let min_in_sync = safety.min_in_sync.map(|number| format!("min.insync.replicas {number}"));
+        let unclean = safety.unclean_election.map(|unclean| format!("unclean.leader.election.enable {unclean}"));
+        [Some(placed), min_in_sync, unclean].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// What is wrong with how records are kept, each with the way out. `name` is the topic's, for the commands.

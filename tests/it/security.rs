@@ -387,8 +387,12 @@ impl Place {
         ] {
             assert!(notes(&checked, parts), "no note with {parts:?}: {checked}");
         }
-        kafka.iter().for_each(|acl| self.admin.kafka(acl));
-        cql.iter().for_each(|grant| self.admin.cql(grant));
+        for acl in kafka {
+            self.admin.kafka(acl);
+        }
+        for grant in cql {
+            self.admin.cql(grant);
+        }
     }
 
     /// As the runbook says: the new beside the old, process after process, the old away.

@@ -4,6 +4,7 @@
 use super::{List, rights};
 use crate::cli::replication::{Placement, Safety, risks};
 use crate::cli::topics::{self, Cluster, Sight};
+use crate::cli::verdict::Verdict;
 use crate::config::Config;
 use crate::kafka;
 use rdkafka::types::RDKafkaErrorCode;
@@ -100,11 +101,14 @@ async fn check_internal(internal: &Internal, cluster: &Cluster, sight: &Sight, l
             Ok(safety) => tell(name, placement, safety.get(name), sight, list),
             Err(error) => {
                 tell(name, placement, None, sight, list);
-                list.note("topic", &format!("{name}: its settings can't be read: {error:#}"));
+                list.add("topic", &Verdict::Note(format!("{name}: its settings can't be read: {error:#}")));
             }
         }
     } else if is_hidden(cluster, name).await {
-        list.note("topic", &format!("{name} can't be seen: that takes the rights to Describe and DescribeConfigs on it"));
+        list.add(
+            "topic",
+            &Verdict::Note(format!("{name} can't be seen: that takes the rights to Describe and DescribeConfigs on it")),
+        );
     } else {
         check_to_be_made(internal, cluster, sight, list).await;
     }
@@ -118,7 +122,10 @@ async fn check_to_be_made(internal: &Internal, cluster: &Cluster, sight: &Sight,
     let settings = match cluster.broker_settings(*broker, &[replicas, min_in_sync, UNCLEAN_ELECTION]).await {
         Ok(settings) => settings,
         Err(reason) => {
-            return list.note("topic", &format!("{name} is not there yet; the broker's settings for it can't be read: {reason}"));
+            return list.add(
+                "topic",
+                &Verdict::Note(format!("{name} is not there yet; the broker's settings for it can't be read: {reason}")),
+            );
         }
     };
     let number = |name: &str| settings.get(name).and_then(|value| value.parse::<u32>().ok());
@@ -127,7 +134,7 @@ async fn check_to_be_made(internal: &Internal, cluster: &Cluster, sight: &Sight,
         unclean_election: settings.get(UNCLEAN_ELECTION).and_then(|value| value.parse().ok()),
     };
     let shown: Vec<_> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    list.note("topic", &format!("{name} is not there yet; the brokers will make it by {}", shown.join(", ")));
+    list.add("topic", &Verdict::Note(format!("{name} is not there yet; the brokers will make it by {}", shown.join(", "))));
     let Some(factor) = number(replicas) else { return };
     let set = |setting: &str| format!("set {} in the brokers' properties", setting.replace("min.insync.replicas", min_in_sync));
     let give = format!("set {replicas} to 3 in the brokers' properties before the first start");

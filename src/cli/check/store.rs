@@ -12,7 +12,9 @@ pub(super) async fn check(config: &Config, list: &mut List) {
     };
     let before = list.findings;
     if let (Some(topology), Backend::Cql(cql)) = (&topology, &config.store.backend) {
-        database::judge(topology, cql).iter().for_each(|(what, verdict)| list.add(what, verdict));
+        for (what, verdict) in database::judge(topology, cql) {
+            list.add(what, &verdict);
+        }
         if topology.keyspace.is_none() {
             return;
         }

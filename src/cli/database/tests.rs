@@ -122,7 +122,7 @@ fn a_keyspace_that_could_not_work_is_not_made() {
         let got = unfit_replication(&topology(nodes, ""), &cql(toml));
         match (&got, expected) {
             (Some(got), Some(expected)) => {
-                assert!(got.contains(expected) && got.contains("was not made"), "{nodes}, {toml}: {got}")
+                assert!(got.contains(expected) && got.contains("was not made"), "{nodes}, {toml}: {got}");
             }
             _ => assert_eq!(got.as_deref(), expected, "{nodes}, {toml}"),
         }

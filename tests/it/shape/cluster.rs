@@ -41,6 +41,7 @@ const LOCAL_QUORUM: (&str, &str) = ("CRM__STORE__CONSISTENCY", "local_quorum");
 
 impl Installation {
     fn play(mut self) {
+        self.a_topic_that_the_brokers_will_make_is_told_by_their_settings();
         self.all_is_well();
         self.a_topic_with_one_replica_is_found();
         self.the_loss_of_one_node_matters_to_local_quorums_alone();
@@ -58,6 +59,14 @@ impl Installation {
 
     fn check(&self, environment: &[(&str, &str)]) -> Finished {
         self.cli(&["check"], environment)
+    }
+
+    /// Nobody has begun a transaction yet; the first check announces a producer.
+    fn a_topic_that_the_brokers_will_make_is_told_by_their_settings(&self) {
+        let checked = self.check(&[]).succeeded();
+        let told = lines(&checked, "--", "topic");
+        let parts = ["__transaction_state is not there yet", "min.isr 2", "replication.factor 3"];
+        assert!(told.len() == 1 && parts.iter().all(|part| told[0].contains(part)), "{checked}");
     }
 
     fn all_is_well(&self) {
@@ -86,10 +95,10 @@ impl Installation {
         self.nodes[1].stop_by("KILL");
         let node = format!("1 of 3 nodes down: {} (dc1)", self.nodes[1].address());
         let checked = self.check(&[LOCAL]).exits(1);
-        self.says_alone(&checked, &[&[&node, "all can be done without them"]]);
+        says_alone(&checked, &[&[&node, "all can be done without them"]]);
         assert!(lines(&checked, "ok", "store")[0].contains("committed at QUORUM"), "{checked}");
         let checked = self.check(&[LOCAL, LOCAL_QUORUM]).exits(1);
-        self.says_alone(
+        says_alone(
             &checked,
             &[&[&node, "2 of 2 replicas in dc1", "nothing can be decided"], &["a read or write comes to no end"]],
         );
@@ -101,12 +110,9 @@ impl Installation {
         self.nodes[2].stop_by("KILL");
         let far = ("CRM__STORE__LOCAL_DATACENTER", "dc2");
         let checked = self.check(&[far]).exits(1);
-        self.says_alone(
-            &checked,
-            &[&["store.datacenter_failover is false: nobody is asked"], &["a read or write comes to no end"]],
-        );
+        says_alone(&checked, &[&["store.datacenter_failover is false: nobody is asked"], &["a read or write comes to no end"]]);
         let checked = self.check(&[far, ("CRM__STORE__DATACENTER_FAILOVER", "true")]).exits(1);
-        self.says_alone(&checked, &[&["1 of 3 nodes down", "(dc2)", "all can be done without them"]]);
+        says_alone(&checked, &[&["1 of 3 nodes down", "(dc2)", "all can be done without them"]]);
     }
 
     /// The data centre `dc2` is down already.
@@ -115,22 +121,12 @@ impl Installation {
         let checked = self.check(&[]).exits(1);
         let [second, third] = [1, 2].map(|n| self.nodes[n].address().to_owned());
         let expected = ["2 of 3 nodes down", &second, &third, "2 of 3 replicas in all data centres", "nothing can be decided"];
-        self.says_alone(&checked, &[&expected, &["a read or write comes to no end"]]);
+        says_alone(&checked, &[&expected, &["a read or write comes to no end"]]);
         let set_up = self.cli(&["setup"], &[]).exits(1);
         assert!(expected.iter().all(|part| set_up.stderr.contains(part)), "{set_up}");
         for text in [&checked.stdout, &set_up.stderr] {
             assert!(!text.contains("ALTER") && !text.contains("drop"), "{text}");
         }
-    }
-
-    /// The findings about the store are these, and no others: each has all parts.
-    fn says_alone(&self, checked: &Finished, expected: &[&[&str]]) {
-        let findings = lines(checked, "!!", "store");
-        assert_eq!(findings.len(), expected.len(), "{checked}");
-        for (finding, parts) in findings.iter().zip(expected) {
-            assert!(parts.iter().all(|part| finding.contains(part)), "{parts:?} in {finding}");
-        }
-        assert!(lines(checked, "!!", "keyspace").is_empty(), "{checked}");
     }
 
     fn a_broker_that_is_down_is_named(&mut self) {
@@ -147,4 +143,14 @@ impl Installation {
             assert!(Instant::now() < deadline, "the loss is not seen: {checked}");
         }
     }
+}
+
+/// The findings about the store are these, and no others: each has all parts.
+fn says_alone(checked: &Finished, expected: &[&[&str]]) {
+    let findings = lines(checked, "!!", "store");
+    assert_eq!(findings.len(), expected.len(), "{checked}");
+    for (finding, parts) in findings.iter().zip(expected) {
+        assert!(parts.iter().all(|part| finding.contains(part)), "{parts:?} in {finding}");
+    }
+    assert!(lines(checked, "!!", "keyspace").is_empty(), "{checked}");
 }
