@@ -12,7 +12,9 @@
 //!    [silent](Node::is_silent). What waits for it is given up, and it is asked last from now on.
 //! 4. It is probed on, and is asked like any other as soon as it answers a probe [promptly](PROMPT).
 //!
-//! A node alone is never silent, nor is one of many that all don't answer: there is nobody to turn to. No clock is read here.
+//! A node alone is never silent, nor is one of many that all don't answer: there is nobody to turn to. Nor are ever half of the nodes or
+//! more: what they hold has no quorum without them, so the trouble is one that going elsewhere does not mend, such as a machine or a
+//! database that has too much to do, and the few that are left would get all of it. No clock is read here.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -220,6 +222,7 @@ impl Watch {
     }
 
     fn judge(&self, now: Instant, look: &mut Look) {
+        let mut silent = self.watched.iter().filter(|w| w.node.is_silent()).count();
         for Watched { node, probe, .. } in &self.watched {
             let mut others = self.watched.iter().filter(|w| w.node.id != node.id && !w.node.is_silent());
             let waited = |probe: Option<Instant>, by| probe.is_some_and(|sent| now.saturating_duration_since(sent) >= by);
@@ -234,7 +237,9 @@ impl Watch {
                 let answered = other.node.answered.load(Ordering::Relaxed);
                 answered > 0 && !self.is_before(answered, now, JUST_NOW)
             };
-            if quiet && waited(*probe, PATIENCE) && others.any(answered_just_now) {
+            let minority = 2 * (silent + 1) < self.watched.len();
+            if minority && quiet && waited(*probe, PATIENCE) && others.any(answered_just_now) {
+                silent += 1;
                 look.silent.push(node.clone());
             }
         }

@@ -132,6 +132,27 @@ fn nodes_that_all_do_not_answer_are_not_silent() {
 }
 
 #[test]
+fn half_of_the_nodes_or_more_are_never_silent() {
+    let mut world = World::of(3);
+    (world.answers[0], world.answers[1]) = (false, false);
+    world.ask(0);
+    world.pass(1_500);
+    assert_eq!(world.silent(), [0]);
+    world.ask(1);
+    world.pass(10_000);
+    assert_eq!((world.silent(), world.silences), (vec![0], 1));
+    world.answers[0] = true;
+    world.pass(2_000);
+    assert_eq!(world.silent(), [1], "one is back, so there is room for the other");
+
+    let mut world = World::of(2);
+    world.answers[0] = false;
+    world.ask(0);
+    world.pass(10_000);
+    assert_eq!(world.silences, 0, "one of two is half of them");
+}
+
+#[test]
 fn a_node_alone_is_never_silent_nor_probed() {
     let mut world = World::of(1);
     world.answers = [false; 3];
@@ -200,15 +221,17 @@ fn what_is_not_answered_while_this_process_is_held_up_is_held_against_nobody() {
 }
 
 #[test]
-fn the_record_of_a_node_outlives_the_coming_of_another() {
-    let mut world = World::of(2);
+fn the_record_of_a_node_outlives_the_going_and_coming_of_another() {
+    let mut world = World::of(3);
     world.ask(0);
     world.answers[0] = false;
     world.pass(2_000);
-    let before = world.node(0);
-    world.connected = [true; 3];
+    let (silent, other) = (world.node(0), world.node(2));
+    world.set(2);
+    world.pass(STEP);
     world.set(3);
-    assert!(Arc::ptr_eq(&before, &world.node(0)));
+    world.pass(STEP);
+    assert!(Arc::ptr_eq(&silent, &world.node(0)) && !Arc::ptr_eq(&other, &world.node(2)));
     assert_eq!(world.silent(), [0]);
 }
 
