@@ -9,13 +9,13 @@ use crate::config::{CommitConsistency, Cql, SerialConsistency};
 use crate::store::topology::{CommitLog, Quorum, Reach, Replication, Topology, plural};
 use std::collections::BTreeMap;
 
-/// As many replicas outlive the loss of one, and agree while one is down.
+/// With so many replicas, acknowledged writes outlive the loss of one, and a quorum agrees while one is down.
 const ENOUGH: usize = 3;
 
 /// Replicas that are new have nothing at first: to ask for more of them is no matter of one statement.
 const CHANGE: &str = "docs/runbook.md, \"Changing the keyspace's replication\", has the steps";
 
-/// All that is concluded, each with the thing that it is about.
+/// Returns all conclusions, each with the name of the thing that it is about.
 pub(super) fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdict)> {
     let mut verdicts = vec![("store", nodes(topology, cql))];
     verdicts.extend(keyspace(topology, cql).into_iter().map(|verdict| ("keyspace", verdict)));
@@ -23,7 +23,7 @@ pub(super) fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdic
     verdicts
 }
 
-/// Why `CREATE KEYSPACE` with the configured replication would make one that can't work, or `None` if it can.
+/// Returns why `CREATE KEYSPACE` with the configured replication would make a keyspace that can't work. Returns `None` if it would work.
 pub(super) fn unfit_replication(topology: &Topology, cql: &Cql) -> Option<String> {
     let wanted = topology.would_be(&cql.replication);
     let trouble = misnamed(topology, &wanted).or_else(|| excess(topology, &wanted))?;
@@ -49,7 +49,7 @@ fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
     ))
 }
 
-/// What can't be done with the nodes that are up; `None` if all can.
+/// Returns what can't be done with the nodes that are up. Returns `None` if everything can.
 fn consequence(topology: &Topology, cql: &Cql) -> Option<String> {
     let there = topology.datacenters();
     let up = |name: &str| there.get(name).is_some_and(|count| count.up > 0);
@@ -150,7 +150,7 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
     verdicts
 }
 
-/// Replicas in data centres that there are not.
+/// Returns what to say of replicas in data centres that don't exist, if there are any.
 fn misnamed(topology: &Topology, replication: &Replication) -> Option<String> {
     let misnamed = topology.misnamed(replication);
     let there = datacenters(topology);
@@ -158,7 +158,7 @@ fn misnamed(topology: &Topology, replication: &Replication) -> Option<String> {
         .then(|| format!("asks for replicas in data centre {}, which there is not; there are {there}", misnamed.join(", ")))
 }
 
-/// More replicas than nodes, and what that means.
+/// Returns what to say of a keyspace that wants more replicas than there are nodes, if it does.
 fn excess(topology: &Topology, replication: &Replication) -> Option<String> {
     let excesses = topology.excesses(replication);
     if excesses.is_empty() {
@@ -180,7 +180,7 @@ fn excess(topology: &Topology, replication: &Replication) -> Option<String> {
     Some(format!("asks for {}{consequence}", asks.join(", and for ")))
 }
 
-/// The statement that asks for as many replicas as there are nodes, and no more.
+/// Returns the statement that asks for as many replicas as there are nodes, and no more.
 fn alter(topology: &Topology, name: &str, replication: &Replication) -> String {
     let there = topology.datacenters();
     let options = match replication {

@@ -8,24 +8,24 @@
 use super::verdict::Verdict;
 use std::collections::BTreeSet;
 
-/// As many brokers can keep a record while one of them is down and another is lost.
+/// With so many brokers, a record is kept while one of them is down and another is lost.
 const ENOUGH: usize = 3;
-/// As many replicas must have a record before it is acknowledged.
+/// How many replicas must have a record before it is acknowledged.
 const SAFE_IN_SYNC: u32 = 2;
 
 /// The brokers of a cluster, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Brokers {
-    /// Those that are up.
+    /// The brokers that are up.
     pub up: BTreeSet<i32>,
-    /// Those that hold replicas and are not up.
+    /// The brokers that hold replicas and are not up.
     pub down: BTreeSet<i32>,
 }
 
 /// A topic's partitions and where they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Placement {
-    /// How many partitions.
+    /// How many partitions the topic has.
     pub partitions: usize,
     /// How many replicas the partition with the fewest has.
     pub replicas: usize,
@@ -47,7 +47,7 @@ pub(super) struct Safety {
 }
 
 impl Brokers {
-    /// How many there are, up or down.
+    /// Returns how many brokers there are, up or down.
     pub fn count(&self) -> usize {
         self.up.len() + self.down.len()
     }
@@ -65,7 +65,7 @@ impl Brokers {
         Verdict::Ok(if count == 1 { "1 broker".into() } else { format!("{count} brokers, all up") })
     }
 
-    /// What a cluster can't give that is too small; `None` if it is large enough.
+    /// Returns what a cluster of this size can't give. Returns `None` if it is large enough.
     pub fn limits(&self) -> Option<Verdict> {
         let count = self.count();
         (count < ENOUGH).then(|| {
@@ -106,7 +106,7 @@ impl Placement {
         [Some(placed), min_in_sync, unclean].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// What is wrong with how records are kept, each with the way out. `name` is the topic's, for the commands.
+    /// Returns what is wrong with how records are kept, each with the way out. `name` is the topic's, for the commands.
     pub fn findings(&self, name: &str, safety: Safety, brokers: &Brokers) -> Vec<String> {
         let mut findings = Vec::new();
         // Brokers ask for no more replicas in sync than there are at all (Kafka 4; older ones write nothing then).

@@ -22,13 +22,13 @@ pub(super) enum TrialFault {
     /// A read or write did not come to an end.
     #[error(transparent)]
     Store(#[from] StoreFault),
-    /// They did, and what they say can't be.
+    /// The reads and writes ended, and what they say can't be true.
     #[error("{0}: the store can't be relied on")]
     Wrong(&'static str),
 }
 
 impl TrialFault {
-    /// What went wrong and the way out; `because` is what is known to be wrong with the database.
+    /// Returns what went wrong and the way out; `because` is what is known to be wrong with the database.
     pub fn explained(&self, because: Option<&str>) -> String {
         match self {
             Self::Wrong(_) => self.to_string(),
@@ -66,7 +66,7 @@ async fn try_out(store: &impl ConditionalStore) -> Result<(), TrialFault> {
     if [apply().await?, refuse().await?] != [Applied::Yes; 2] {
         return Err(TrialFault::Wrong("it did not apply a write whose conditions hold"));
     }
-    // As plain as the reads that fill the cache.
+    // A plain read, like those that fill the cache.
     store.read_entity(key, &["trial"], Consistency::Quorum).await?;
     let outcomes = store.read_id(&id, &["trial"], Consistency::Serial).await?.outcomes;
     if outcomes.len() != 1 {

@@ -1,18 +1,18 @@
-//! What is concluded about one thing that was looked at.
+//! The conclusion about one thing that `check` or `setup` looked at.
 
-/// Good, worth knowing, or wrong.
+/// A conclusion, with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing is wrong with it.
     Ok(String),
-    /// Worth knowing, and legitimate.
+    /// It is legitimate, and worth knowing.
     Note(String),
-    /// Something is wrong, with the way out.
+    /// Something is wrong with it; the text says the way out.
     Finding(String),
 }
 
 impl Verdict {
-    /// The text if something is wrong.
+    /// Returns the text if something is wrong.
     pub fn finding(&self) -> Option<&str> {
         match self {
             Self::Finding(text) => Some(text),

@@ -67,7 +67,7 @@ impl Call {
 /// A call that has not returned.
 #[derive(Clone, Copy, Debug)]
 pub struct UnderWay {
-    /// Which call.
+    /// The call that was made.
     pub call: Call,
     /// When it was made.
     pub since: Instant,

@@ -105,9 +105,9 @@ pub struct Context {
     notices: mpsc::UnboundedSender<Notice>,
     /// The partitions that nothing is fetched from.
     paused: Mutex<BTreeSet<Partition>>,
-    /// What the consuming thread is at.
+    /// The call that the consuming thread is in.
     calls: Arc<Calls>,
-    /// What librdkafka complained of, by code.
+    /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
 }
 
@@ -217,7 +217,7 @@ pub struct Consuming {
     pub batches: mpsc::Receiver<Batch>,
     /// To the thread.
     pub orders: std_mpsc::Sender<Order>,
-    /// What the thread is at.
+    /// The call that the thread is in.
     pub calls: Arc<Calls>,
     /// Ends after [`Order::Stop`].
     pub thread: JoinHandle<()>,

@@ -60,7 +60,7 @@ pub struct Publication<M> {
 /// What a publisher says of its publication.
 #[derive(Debug)]
 pub struct Told {
-    /// Which publisher.
+    /// The publisher that has the verdict.
     pub publisher: PublisherId,
     /// What became of the publication.
     pub verdict: Verdict,
@@ -70,7 +70,7 @@ pub struct Told {
 #[derive(Default)]
 pub(super) struct Context {
     failures: Mutex<Vec<(usize, Code)>>,
-    /// What librdkafka complained of, by code.
+    /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
 }
 
@@ -111,19 +111,19 @@ pub(super) fn create(config: &ClientConfig) -> Result<TransactionalProducer, Kaf
 pub(super) struct Setting {
     /// The producer's properties.
     pub config: ClientConfig,
-    /// Asked about committed offsets and topics.
+    /// The consumer, which is asked about committed offsets and topics.
     pub consumer: Arc<CommandConsumer>,
     /// The command topic.
     pub topic: String,
-    /// To whoever waits for verdicts.
+    /// Takes the verdicts to the processor.
     pub told: mpsc::UnboundedSender<Told>,
 }
 
-/// What a thread of this module owns.
+/// All that the publisher's thread owns.
 pub(super) struct Publisher<M> {
     id: PublisherId,
     setting: Arc<Setting>,
-    /// What the thread is at, for who watches it.
+    /// The call that the thread is in, for whoever watches it.
     calls: Arc<Calls>,
     producer: TransactionalProducer,
     /// The outputs of the transaction under way that the broker does not take.
@@ -148,7 +148,7 @@ impl<M> Publisher<M> {
 
     /// Runs the thread. `left` is what an abandoned publisher had under way: what became of it is found out first.
     pub fn run(mut self, left: Option<Arc<Publication<M>>>) {
-        // Whoever is alone has nothing left to do.
+        // An error says that nobody is there any more: then there is nothing left to do.
         let _ = self.go(left);
         let Self { producer, calls, .. } = self;
         calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(producer));
@@ -163,7 +163,7 @@ impl<M> Publisher<M> {
         }
         while let Ok(publication) = self.publications.recv() {
             let verdict = self.publish(&publication)?;
-            // First: then nobody else holds its records any more.
+            // Dropped before the verdict is told: then whoever is told holds its records alone.
             drop(publication);
             self.tell(verdict)?;
         }

@@ -35,7 +35,7 @@ pub struct Published<M> {
     pub records: Vec<Finished<Outputs<M>>>,
     /// What became of them.
     pub verdict: Verdict,
-    /// From when it was given to a publisher to the verdict.
+    /// The time from when a publisher was given it to the verdict.
     pub took: Duration,
 }
 
@@ -50,9 +50,9 @@ pub enum PublishingFault {
     Stuck {
         /// How many abandoned publishers are left.
         left: usize,
-        /// What the last of them was at.
+        /// The call that the last of them was in.
         call: &'static str,
-        /// For how long.
+        /// How long that call has taken, in seconds.
         seconds: u64,
     },
     /// The operating system gave no thread.

@@ -69,9 +69,9 @@ pub enum RunFault {
          processed again"
     )]
     ConsumerStuck {
-        /// What it is at.
+        /// The call that the thread is in.
         call: &'static str,
-        /// For how long.
+        /// How long that call has taken, in seconds.
         seconds: u64,
     },
 }

@@ -29,11 +29,11 @@ pub struct Watch {
     health: Arc<Health>,
 }
 
-/// What there is to do.
+/// The work that the processor has.
 pub struct Work {
-    /// Records to be answered, but for those that brokers refuse the answers of.
+    /// How many records are to be answered, without those whose answers brokers refuse.
     pub waiting: usize,
-    /// Some of them wait for the schema of a record.
+    /// Whether some of them wait for the schema that they were written with.
     pub without_schema: bool,
     /// When the oldest run that is being decided began.
     pub oldest_run: Option<Instant>,
@@ -45,17 +45,17 @@ impl Watch {
         Self { consumer, progress: Progress::default(), stuck_after: STUCK_AFTER + attempt, faults: 0, metrics, health }
     }
 
-    /// A publisher has a verdict, and with it records were answered or not.
+    /// Takes note that a publisher has a verdict, and whether records were answered with it.
     pub fn published(&mut self, answered: bool, now: Instant) {
         let now = now.into_std();
-        // Whatever became of the transaction: the publisher does not hang.
+        // Whatever became of the transaction, the publisher does not hang.
         self.progress.explained(now);
         if answered {
             self.progress.answered(now);
         }
     }
 
-    /// The publisher was looked at.
+    /// Takes note of what a look at the publisher led to.
     pub fn publisher(&mut self, watched: Watched) {
         let Watched::Abandoned(overdue) = watched else { return };
         self.metrics.publishers_abandoned.inc();
@@ -142,7 +142,7 @@ impl Watch {
         }
     }
 
-    /// Says what is new in the log, too.
+    /// Sets a concern of the process's health, and logs it if it is new or over.
     fn tell(&self, concern: Concern, text: Option<String>) {
         let said = text.clone();
         if !self.health.set_concern(concern, text) {
@@ -156,7 +156,7 @@ impl Watch {
     }
 }
 
-/// Says that a concern is over.
+/// Returns the log line that says that a concern is over.
 fn over(concern: Concern) -> &'static str {
     match concern {
         Concern::RecordsHeld => "no records are held any more",

@@ -19,9 +19,9 @@ struct Internal {
 }
 
 const INTERNAL: [Internal; 2] = [
-    // What has been answered.
+    // What the brokers have answered about the replication of each topic.
     Internal { name: "__consumer_offsets", replicas: "offsets.topic.replication.factor", min_in_sync: "min.insync.replicas" },
-    // What became of transactions.
+    // It holds what became of each transaction.
     Internal {
         name: "__transaction_state",
         replicas: "transaction.state.log.replication.factor",
@@ -114,7 +114,7 @@ async fn check_internal(internal: &Internal, cluster: &Cluster, sight: &Sight, l
     }
 }
 
-/// Of a fresh cluster: the brokers make the topic when it is needed for the first time.
+/// Says what a topic of the brokers' own will be like on a fresh cluster: the brokers make it when it is first needed.
 async fn check_to_be_made(internal: &Internal, cluster: &Cluster, sight: &Sight, list: &mut List) {
     const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
     let Internal { name, replicas, min_in_sync } = internal;

@@ -1,4 +1,4 @@
-//! What is said of which shape, as tables.
+//! Tables of a database's shapes, each with what is concluded from it.
 
 use super::*;
 use crate::config::{Backend, Config};
