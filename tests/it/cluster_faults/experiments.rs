@@ -8,13 +8,14 @@
 
 use super::course::{Course, Installation};
 use super::report::{Figures, Times};
-use super::{BROKER_FROZEN, NODE_FROZEN, RATE};
+use super::{NODE_FROZEN, RATE};
 use crate::registry;
-use crate::round::{Round, number, rounds, turn};
+use crate::round::{Round, number, rounds};
 use crate::servers::cluster::Layout;
 use crate::world::Processor;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,12 @@ use std::time::{Duration, Instant};
 const BEFORE: Duration = Duration::from_secs(40);
 /// And after it has thawed.
 const AFTER: Duration = Duration::from_secs(20);
+
+/// Held by an experiment while it runs: two at once would measure each other.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 #[ignore = "takes an hour; see the module"]
@@ -33,22 +40,7 @@ fn coordinators_killed_and_frozen() {
     let report = installation.go(|course| {
         course.traffic.flow(RATE);
         for _ in 0..times {
-            course.section("group coordinator killed", |c| {
-                let coordinator = c.group_coordinator();
-                c.broker_killed(coordinator);
-            });
-            course.section("transaction coordinator killed", |c| {
-                let coordinator = c.transaction_coordinator();
-                c.broker_killed(coordinator);
-            });
-            course.section("group coordinator frozen", |c| {
-                let coordinator = c.group_coordinator();
-                c.broker_frozen(coordinator, BROKER_FROZEN);
-            });
-            course.section("transaction coordinator frozen", |c| {
-                let coordinator = c.transaction_coordinator();
-                c.broker_frozen(coordinator, BROKER_FROZEN);
-            });
+            super::coordinators_killed_and_frozen(course);
         }
     });
     println!("CRM_SEED={seed}\n{report}");
