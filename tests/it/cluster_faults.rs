@@ -13,7 +13,7 @@ mod course;
 mod experiments;
 mod report;
 
-use crate::round::{Round, rounds};
+use crate::round::{Round, rounds, turn};
 use crate::servers::cluster::{Brokers, Layout, Nodes};
 use course::{Course, Installation};
 use crm_processor::store::simulated::Random;
@@ -30,6 +30,7 @@ const CALM: Duration = Duration::from_secs(15);
 
 #[test]
 fn whatever_fails_in_a_cluster_no_processor_hangs_and_each_command_is_answered_once() {
+    let _turn = turn();
     for Round { round, seed } in rounds() {
         // One after the other: twelve servers at once are too many for two cores.
         go(round, seed, Layout::Racks, |course| all_faults(course, Random::new(seed)));

@@ -14,7 +14,7 @@ use crate::registry;
 use crate::round::audit::Audit;
 use crate::round::fleet::{Fleet, SLOTS};
 use crate::round::traffic::Traffic;
-use crate::round::{Round, rounds};
+use crate::round::{Round, rounds, turn};
 use crate::servers::own::OwnServer;
 use crate::world::{PARTITIONS, World};
 use crm_processor::store::simulated::Random;
@@ -36,6 +36,7 @@ const STORE_AWAY: Duration = Duration::from_secs(120);
 
 #[test]
 fn whatever_fails_each_command_is_answered_once_and_each_change_published_once() {
+    let _turn = turn();
     for Round { round, seed } in rounds() {
         let Some((kafka, cassandra)) = OwnServer::kafka().zip(OwnServer::cassandra()) else { return };
         let report = Installation::prepare(kafka, cassandra, seed).go();

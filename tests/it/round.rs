@@ -4,6 +4,7 @@ pub mod audit;
 pub mod fleet;
 pub mod traffic;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// One of several rounds.
@@ -18,6 +19,12 @@ pub struct Round {
 pub fn rounds() -> impl Iterator<Item = Round> {
     let seed = || number("CRM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
     (1..=number("CRM_FAULT_ROUNDS").unwrap_or(1)).map(move |round| Round { round, seed: seed() })
+}
+
+/// Held by a test whose rounds take the whole machine, or that measures. Waits until no other does: two would starve each other.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The number in an environment variable. None: it is not set.

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// How often an attempt that waits looks whether its node is silent. Most are answered long before the first time.
-const STEP: Duration = Duration::from_millis(100);
+/// How often an attempt that waits looks whether its node is silent. Each look polls the whole request once more: where as many are in
+/// flight as the database takes, most are answered before the first look at this interval, and with 100 ms each was polled once or twice.
+const STEP: Duration = Duration::from_millis(250);
 
 tokio::task_local! {
     /// The node that the attempt has asked last, and whose answer it waits for.

@@ -10,12 +10,11 @@ use super::course::{Course, Installation};
 use super::report::{Figures, Times};
 use super::{NODE_FROZEN, RATE};
 use crate::registry;
-use crate::round::{Round, number, rounds};
+use crate::round::{Round, number, rounds, turn};
 use crate::servers::cluster::Layout;
 use crate::world::Processor;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,12 +22,6 @@ use std::time::{Duration, Instant};
 const BEFORE: Duration = Duration::from_secs(40);
 /// And after it has thawed.
 const AFTER: Duration = Duration::from_secs(20);
-
-/// Held by an experiment while it runs: two at once would measure each other.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[test]
 #[ignore = "takes an hour; see the module"]
