@@ -323,13 +323,18 @@ impl Intake {
 
     /// Waits for a record and takes those along that have arrived with it.
     fn collect(&mut self, wait: Duration) -> Option<Batch> {
-        let (consumer, calls) = (self.consumer.clone(), self.calls.clone());
+        let calls = self.calls.clone();
+        // Told once for a batch, not for each of its records.
+        calls.during(Call::Poll, Instant::now() + LOCAL, || self.poll_batch(wait))
+    }
+
+    fn poll_batch(&mut self, wait: Duration) -> Option<Batch> {
+        let consumer = self.consumer.clone();
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
         let mut epoch = self.epoch;
         while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-            let wait = if records.is_empty() { wait } else { Duration::ZERO };
-            let polled = calls.during(Call::Poll, Instant::now() + LOCAL, || consumer.poll(wait));
+            let polled = consumer.poll(if records.is_empty() { wait } else { Duration::ZERO });
             let now = consumer.context().epoch.load(Ordering::SeqCst);
             if now != epoch {
                 // What was collected before the rebalance is not ours any more.
