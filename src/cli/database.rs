@@ -77,7 +77,8 @@ fn consequence(topology: &Topology, cql: &Cql) -> Option<String> {
     agreeing.or_else(|| lack(topology, replication, "committing a conditional write (store.consistency)", &commits))
 }
 
-/// What can't be done because one of these quorums, whichever the node that is asked takes, can't be had; `None` if all can.
+/// Returns what can't be done because one of these quorums can't be had: which of them is needed depends on the node that is asked.
+/// Returns `None` if all of them can be had.
 fn lack(topology: &Topology, replication: &Replication, what: &str, quorums: &[Quorum<'_>]) -> Option<String> {
     let reached: Vec<_> = quorums.iter().map(|quorum| (topology.reach(replication, *quorum), *quorum)).collect();
     let (worst, quorum) = *reached.iter().min_by_key(|(reach, _)| *reach)?;

@@ -166,7 +166,7 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
     }
 }
 
-/// That a node is away is to be known while others do its work, too.
+/// Operators are to know that a node is away, also while the others do its work.
 async fn keep_looking_at_nodes(store: Arc<Store>) {
     let mut ticks = every(LOOK);
     loop {

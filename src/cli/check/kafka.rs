@@ -52,7 +52,7 @@ pub(super) async fn check(config: &Config, list: &mut List) {
     for topic in &topics {
         match sight.topics.get(&topic.name) {
             Some(placement) => tell(&topic.name, placement, safety.get(&topic.name), &sight, list),
-            // What is not allowed is told with the other rights.
+            // A topic that we may not see is reported with the other missing rights.
             None if is_hidden(&cluster, &topic.name).await => {}
             None => list.finding("topic", &format!("{} ({}) is missing; `crm-processor setup` makes it", topic.name, topic.key)),
         }
@@ -80,7 +80,7 @@ pub(super) async fn check(config: &Config, list: &mut List) {
     rights::check(config, &cluster, list).await;
 }
 
-/// What a topic is like, and how well its records are kept.
+/// Reports what a topic is like, and how well its records are kept.
 fn tell(name: &str, placement: &Placement, safety: Option<&Safety>, sight: &Sight, list: &mut List) {
     let safety = safety.copied().unwrap_or_default();
     let findings = placement.findings(name, safety, &sight.brokers);
