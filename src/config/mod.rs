@@ -67,12 +67,23 @@ pub struct Kafka {
     pub max_queued: usize,
     /// `transaction_cap`: how many commands one Kafka transaction answers at most.
     pub transaction_cap: usize,
+    /// `undecodable_batches`: what becomes of records that can't be decompressed.
+    pub undecodable_batches: UndecodableBatches,
     /// `shutdown_grace`: how long commands in flight may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
     /// `consumer`: librdkafka properties for consumers (and administration), none that the promises rest on.
     pub consumer: Properties,
     /// `producer`: librdkafka properties for producers, none that the promises rest on.
     pub producer: Properties,
+}
+
+/// What becomes of records whose batch can't be decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UndecodableBatches {
+    /// `wait`: their partition stands still until an operator has decided.
+    Wait,
+    /// `dead_letter`: a stub goes to the dead letter topic for each, and the partition goes on.
+    DeadLetter,
 }
 
 /// librdkafka properties. Their Debug shows no secrets.

@@ -7,7 +7,9 @@ use super::reader::{Given, Section, boolean, count, duration, list, scalar, text
 use super::secrets;
 use super::settings::{AsToml as _, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
-use super::{Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, Store, Telemetry, Tls, Topics};
+use super::{
+    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, Store, Telemetry, Tls, Topics, UndecodableBatches,
+};
 use crate::domain::update_customer_segment::SegmentCode;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -79,6 +81,12 @@ fn kafka(mut section: Section<'_>, in_flight: usize, gathered: &Gathered) -> Kaf
         s.reject("max_queued", Some(&given), "must not be less than kafka.max_in_flight", &right);
     }
     let transaction_cap = s.value("transaction_cap", 1000, "a number such as 1000", count(1..=10_000));
+    let undecodable_batches = s.value("undecodable_batches", "wait".to_owned(), "\"wait\" or \"dead_letter\"", |given| {
+        let choice = text(given)?;
+        if ["wait", "dead_letter"].contains(&choice.as_str()) { Ok(choice) } else { Err("is no such choice".to_owned()) }
+    });
+    let undecodable_batches =
+        if undecodable_batches == "wait" { UndecodableBatches::Wait } else { UndecodableBatches::DeadLetter };
     let shutdown_grace =
         s.value("shutdown_grace", Duration::from_secs(20), "a duration such as \"20s\"", duration(Duration::ZERO..=DAY));
     let consumer = properties(s.section("consumer"), "consumer", s);
@@ -93,6 +101,7 @@ fn kafka(mut section: Section<'_>, in_flight: usize, gathered: &Gathered) -> Kaf
         max_in_flight,
         max_queued,
         transaction_cap,
+        undecodable_batches,
         shutdown_grace,
         consumer,
         producer,

@@ -38,8 +38,21 @@ pub enum Verdict {
     Aborted,
     /// It was aborted: the partitions are not ours any more.
     Stale,
+    /// It was aborted, because the coordinator does not take as much metadata with an offset.
+    OffsetsTooLarge,
     /// It was committed if these offsets say so. The producer is a new one.
     Uncertain(Vec<(Partition, Committed)>),
+}
+
+/// How much of its time an attempt took: whether the next transaction may carry more, or must carry less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Little of it.
+    Swift,
+    /// Less than all of it, or it failed for another reason.
+    Usual,
+    /// All of it, and it failed for that. If its record was alone, this output is to blame.
+    Late(Option<Refusal>),
 }
 
 /// An output that the broker does not take, however often it is sent.
@@ -64,6 +77,8 @@ pub enum Why {
     Denied,
     /// It breaks another rule of its topic.
     Invalid,
+    /// The broker did not say. A transaction that carried nothing else was not over in time.
+    Silent,
 }
 
 /// Why a call did not succeed.
@@ -75,6 +90,8 @@ pub enum Failure {
     Abortable,
     /// The same, for the membership of the group that the offsets were to be committed with is over.
     Stale,
+    /// The error asks for an abort: the metadata of an offset is longer than the coordinator allows.
+    OffsetsTooLarge,
     /// Anything else: the call may have taken effect, or may yet.
     Unknown,
 }
@@ -97,6 +114,7 @@ impl Step {
                 Self::Abort(Verdict::Aborted)
             }
             (Self::Produce | Self::Flush | Self::SendOffsets | Self::Commit, Err(Failure::Stale)) => Self::Abort(Verdict::Stale),
+            (Self::SendOffsets, Err(Failure::OffsetsTooLarge)) => Self::Abort(Verdict::OffsetsTooLarge),
             // A failed abort among them: the transaction may still be open.
             (_, Err(_)) | (Self::StartOver, Ok(())) => Self::StartOver,
             (over @ Self::Over(_), Ok(())) => over,

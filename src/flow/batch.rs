@@ -2,6 +2,10 @@
 //! record whose outputs the broker refuses is held, and with it what follows in its lane, so that answers keep their order;
 //! the other lanes go on. It is tried alone, now and then; as soon as it goes through, its lane goes on, and the next one
 //! that is held is tried.
+//!
+//! A transaction that was too slow is tried again with half as many records, for a quota may not let more through in the time
+//! that a transaction has. One that is swift lets the next one carry twice as many. A record that is too slow even alone is held; as
+//! each try costs all the others that time, tries of it become rare.
 
 use super::Position;
 use super::lanes::LaneId;
@@ -33,10 +37,28 @@ pub struct Batches<O> {
     turns: VecDeque<LaneId>,
     /// May a record that is held be tried now?
     held_due: bool,
+    /// How often [`Batches::try_held`] was called.
+    ticks: u64,
+    /// The lanes held whose first record was too slow even alone.
+    slow: HashMap<LaneId, Slow>,
     /// The records of the transaction under way, in their order.
     under_way: Vec<(LaneId, Position)>,
+    /// How many records the next transaction may carry: what has been within the time lately.
+    cap: usize,
     max_records: usize,
     max_bytes: usize,
+}
+
+/// The most ticks between two tries of a record that is too slow even alone.
+const RAREST: u64 = 12;
+
+/// How rarely a record is tried that is too slow even alone.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    /// The tick of the next try.
+    due: u64,
+    /// How many ticks the try after that is away from it.
+    pause: u64,
 }
 
 impl<O: Weighed> Batches<O> {
@@ -47,7 +69,10 @@ impl<O: Weighed> Batches<O> {
             held: HashMap::new(),
             turns: VecDeque::new(),
             held_due: false,
+            ticks: 0,
+            slow: HashMap::new(),
             under_way: Vec::new(),
+            cap: max_records,
             max_records,
             max_bytes,
         }
@@ -59,6 +84,20 @@ impl<O: Weighed> Batches<O> {
             Some(held) => held.push_back(finished),
             None => self.finished.push_back((lane, finished)),
         }
+    }
+
+    /// The transaction under way took all of its time and failed for that. How it ended must be told next.
+    pub fn too_slow(&mut self) {
+        self.cap = (self.under_way.len() / 2).max(1);
+        if let [(lane, _)] = self.under_way[..] {
+            let pause = self.slow.get(&lane).map_or(1, |slow| (2 * slow.pause).min(RAREST));
+            self.slow.insert(lane, Slow { due: self.ticks + pause, pause });
+        }
+    }
+
+    /// The transaction under way took little of its time. How it ended must be told next.
+    pub fn swift(&mut self) {
+        self.cap = (2 * self.cap).min(self.max_records);
     }
 
     /// The transaction under way is over. `again` are those of its records that did not come about and are tried again before
@@ -86,6 +125,7 @@ impl<O: Weighed> Batches<O> {
                 (None, None) => (),
             }
         }
+        self.slow.retain(|lane, _| self.held.contains_key(lane));
     }
 
     /// What has finished in these lanes waits for what is to be put before it. They take their turns in this order.
@@ -104,6 +144,7 @@ impl<O: Weighed> Batches<O> {
     /// The first of a lane that is held went through: perhaps the broker takes the others, too.
     fn release(&mut self, lane: LaneId) {
         self.turns.retain(|turn| *turn != lane);
+        self.slow.clear();
         for record in self.held.remove(&lane).unwrap_or_default().into_iter().rev() {
             self.finished.push_front((lane, record));
         }
@@ -112,31 +153,57 @@ impl<O: Weighed> Batches<O> {
 
     /// Some time has passed: the first of those held may be tried again.
     pub fn try_held(&mut self) {
+        self.ticks += 1;
         self.held_due = !self.turns.is_empty();
     }
 
-    /// The records of the next transaction; empty if there is nothing.
-    pub fn take(&mut self) -> Vec<Finished<O>> {
+    /// The records of the next transaction; empty if there is nothing. Those that `may` not be committed yet are left out.
+    pub fn take(&mut self, may: impl Fn(Position) -> bool) -> Vec<Finished<O>> {
         if std::mem::take(&mut self.held_due)
-            && let Some(lane) = self.turns.front().copied()
-            && let Some(record) = self.held.get_mut(&lane).and_then(VecDeque::pop_front)
+            && let Some((lane, record)) = self.take_held(&may)
         {
-            self.turns.rotate_left(1);
             self.under_way = vec![(lane, record.at)];
             return vec![record];
         }
         let mut bytes = 0;
-        let mut count = 0;
-        for (_, record) in self.finished.iter().take(self.max_records) {
+        let mut records = Vec::with_capacity(self.cap.min(self.finished.len()));
+        let mut left_out = Vec::new();
+        self.under_way.clear();
+        while records.len() < self.cap
+            && let Some((lane, record)) = self.finished.pop_front()
+        {
+            if !may(record.at) {
+                left_out.push((lane, record));
+                continue;
+            }
             bytes += record.outputs.weight();
             // One that is larger than the bound goes alone.
-            if bytes > self.max_bytes && count > 0 {
+            if bytes > self.max_bytes && !records.is_empty() {
+                self.finished.push_front((lane, record));
                 break;
             }
-            count += 1;
+            self.under_way.push((lane, record.at));
+            records.push(record);
         }
-        self.under_way = self.finished.iter().take(count).map(|(lane, record)| (*lane, record.at)).collect();
-        self.finished.drain(..count).map(|(_, record)| record).collect()
+        left_out.into_iter().rev().for_each(|left_out| self.finished.push_front(left_out));
+        records
+    }
+
+    /// The first record of those held whose turn it is.
+    fn take_held(&mut self, may: impl Fn(Position) -> bool) -> Option<(LaneId, Finished<O>)> {
+        let is_due = |lane: &LaneId| {
+            let first = self.held.get(lane).and_then(VecDeque::front);
+            first.is_some_and(|first| may(first.at)) && self.slow.get(lane).is_none_or(|slow| slow.due <= self.ticks)
+        };
+        let turn = self.turns.iter().position(is_due)?;
+        let lane = self.turns.remove(turn)?;
+        self.turns.push_back(lane);
+        Some((lane, self.held.get_mut(&lane)?.pop_front()?))
+    }
+
+    /// How many records a transaction may carry now.
+    pub fn max_records(&self) -> usize {
+        self.cap
     }
 
     /// Records that wait for a transaction, those held left out.

@@ -14,9 +14,10 @@ pub mod succession;
 mod tests;
 pub mod waiting;
 
+use attempt::Pace;
 use batch::{Batches, Finished, Weighed};
 use lanes::{Foldable, LaneId, Lanes, Run, RunId, Turn};
-use offsets::{Committed, Delivery, MAX_SPAN, Offsets};
+use offsets::{BITS_PER_CHARACTER, Committed, Delivery, MAX_SPAN, Offsets};
 use std::collections::{BTreeMap, HashMap};
 
 /// Names a partition of the command topic.
@@ -107,6 +108,8 @@ pub struct Flow<C, O> {
     early: HashMap<LaneId, Vec<Finished<O>>>,
     /// Delivered and not committed.
     open: usize,
+    /// How far above the lowest incomplete record others may be done: [`MAX_SPAN`], or less where the coordinator takes less.
+    max_span: usize,
     publishing: bool,
     draining: bool,
 }
@@ -123,6 +126,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
             batches: Batches::new(limits.max_transaction_records, limits.max_transaction_bytes),
             early: HashMap::new(),
             open: 0,
+            max_span: MAX_SPAN,
             publishing: false,
             draining: false,
         }
@@ -182,7 +186,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     pub fn is_filling(&self) -> bool {
         let waiting = self.batches.waiting();
         let soon = self.lanes.running() + self.lanes.queued();
-        let enough = self.limits.max_transaction_records.min(self.limits.max_queued / 4);
+        let enough = self.batches.max_records().min(self.limits.max_queued / 4);
         !self.publishing && !self.draining && waiting > 0 && waiting < soon.min(enough)
     }
 
@@ -192,7 +196,8 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         if self.publishing {
             return None;
         }
-        let records = self.batches.take();
+        let (partitions, span) = (&self.partitions, self.max_span);
+        let records = self.batches.take(|at| span == MAX_SPAN || partitions[&at.partition].offsets.reaches(at.offset, span));
         let mut behind: Vec<Partition> = self.partitions.iter().filter(|(_, p)| p.offsets.is_behind()).map(|(p, _)| *p).collect();
         for record in &records {
             self.partition(record.at.partition).offsets.committing(record.at.offset);
@@ -212,16 +217,18 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         Some(Transaction { records, offsets })
     }
 
-    /// The transaction was committed; it carried `records` records.
-    pub fn committed(&mut self, records: usize) {
-        self.ended(records, Vec::new());
+    /// The transaction, which was `committed` or was not, took so much of its time. What became of it must be told next.
+    pub fn paced(&mut self, pace: Pace, committed: bool) {
+        match pace {
+            Pace::Late(_) if !committed => self.batches.too_slow(),
+            Pace::Swift => self.batches.swift(),
+            Pace::Late(_) | Pace::Usual => {}
+        }
     }
 
-    fn ended(&mut self, committed: usize, again: Vec<Finished<O>>) {
-        self.publishing = false;
-        self.open -= committed;
-        self.partitions.values_mut().for_each(|p| p.offsets.commit());
-        self.batches.ended(again, Vec::new());
+    /// The transaction was committed; it carried `records` records.
+    pub fn committed(&mut self, records: usize) {
+        self.uncertain(records, Vec::new(), Vec::new());
     }
 
     /// Nothing of the transaction took effect. `records` are tried again, `refused` alone and before what follows in their lanes.
@@ -231,17 +238,36 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         self.batches.ended(records, refused);
     }
 
-    /// Whether the transaction was committed is told by what the coordinator has `now`. Answers the records that were;
-    /// the others are tried again.
-    pub fn uncertain(&mut self, records: Vec<Finished<O>>, now: &[(Partition, Committed)]) -> Vec<Finished<O>> {
+    /// Nothing of the transaction took effect, because the coordinator takes less metadata with an offset than it carried. From now
+    /// on records are committed only as far above the lowest incomplete one as half of that reaches.
+    pub fn offsets_too_large(&mut self, records: Vec<Finished<O>>) {
+        let spans = self.partitions.values().map(|p| p.offsets.to_commit().1.len() * BITS_PER_CHARACTER);
+        self.max_span = (spans.max().unwrap_or_default().min(self.max_span) / 2).max(1);
+        self.aborted(records, Vec::new());
+    }
+
+    /// Whether the transaction was committed is told by what the coordinator has `now`. Returns the records that were, and the
+    /// others. [`Flow::uncertain`] must follow.
+    pub fn told_apart(
+        &mut self,
+        records: Vec<Finished<O>>,
+        now: &[(Partition, Committed)],
+    ) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
         let covered = |at: Position| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
         let (done, not_done): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| covered(r.at));
         // Some of them: then a partition has passed to another instance, which went on from before the transaction.
         for record in &not_done {
             self.partition(record.at.partition).offsets.reopen(record.at.offset);
         }
-        self.ended(done.len(), not_done);
-        done
+        (done, not_done)
+    }
+
+    /// So many records of the transaction were `committed`. The others are tried again, those that are `refused` alone.
+    pub fn uncertain(&mut self, committed: usize, again: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
+        self.publishing = false;
+        self.open -= committed;
+        self.partitions.values_mut().for_each(|p| p.offsets.commit());
+        self.batches.ended(again, refused);
     }
 
     /// Some time has passed: a record whose outputs were refused may be tried again.
@@ -281,7 +307,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         let mut changes = Vec::new();
         // What has been fetched already still arrives after a pause: hence half the span as a reserve.
         for (partition, assigned) in &mut self.partitions {
-            let limit = if assigned.paused { MAX_SPAN / 4 } else { MAX_SPAN / 2 };
+            let limit = if assigned.paused { self.max_span / 4 } else { self.max_span / 2 };
             let pause = assigned.blocked || assigned.long_lanes > 0 || assigned.offsets.span() >= limit;
             if pause != assigned.paused {
                 assigned.paused = pause;
@@ -324,6 +350,11 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     /// Records that the broker refused, and those behind them in their lanes.
     pub fn held(&self) -> usize {
         self.batches.held()
+    }
+
+    /// How far above the lowest incomplete record others may be done, if the coordinator takes less metadata than usual.
+    pub fn short_span(&self) -> Option<usize> {
+        (self.max_span < MAX_SPAN).then_some(self.max_span)
     }
 
     fn partition(&mut self, partition: Partition) -> &mut Assigned {

@@ -10,8 +10,20 @@ use std::collections::VecDeque;
 /// `offset.metadata.max.bytes` (4,096 by default): 24,000 bits are 4,000 characters of base64.
 pub const MAX_SPAN: usize = 24_000;
 
-/// Says how the text after it is to be read. A text that begins otherwise is not ours, and counts as absent.
-const VERSION: &str = "1:";
+/// How many records a character of the bitmap's base64 stands for.
+pub const BITS_PER_CHARACTER: usize = 6;
+
+/// Says that the text after it is a bitmap. A text that begins otherwise is not ours, and counts as absent.
+const BITMAP: &str = "1:";
+/// Says that the text after it is the topic's id, a colon, and a bitmap that may be empty. Only written where the bitmap is empty: what
+/// came before this version takes it for absent.
+const NAMED: &str = "2:";
+
+/// Returns the metadata of an offset above which nothing is done, and that says which topic it belongs to: topics may be deleted and
+/// made again under the same name.
+pub fn naming(topic_id: &str) -> String {
+    format!("{NAMED}{topic_id}:")
+}
 
 /// What the group coordinator keeps for a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +35,11 @@ pub struct Committed {
 }
 
 impl Committed {
+    /// Returns the id of the topic that the offset belongs to, if the metadata says it.
+    pub fn topic_id(&self) -> Option<&str> {
+        self.metadata.strip_prefix(NAMED)?.split_once(':').map(|(id, _)| id)
+    }
+
     /// Is the record at `offset` done, as far as this says?
     pub fn covers(&self, offset: i64) -> bool {
         let Some(base) = self.offset else { return false };
@@ -52,6 +69,8 @@ pub struct Offsets {
     next: i64,
     /// Records were skipped since the last commit, so that there may be something to commit though nothing has outputs.
     skipped: bool,
+    /// No record was delivered yet.
+    fresh: bool,
 }
 
 /// What to make of a record that was delivered.
@@ -63,6 +82,9 @@ pub enum Delivery {
     Known,
     /// Too far above the lowest incomplete record: to be delivered again when that one is done.
     TooFar,
+    /// Below what is done already: the partition begins anew, so its topic was made again, or its log was cut off. Nothing of this
+    /// assignment holds any more.
+    Backwards,
 }
 
 impl Offsets {
@@ -70,12 +92,20 @@ impl Offsets {
     pub fn resume(committed: &Committed) -> Self {
         let low = committed.offset.unwrap_or(0);
         let window = bits(&committed.metadata).take(MAX_SPAN).map(|done| if done { Slot::Done } else { Slot::Absent }).collect();
-        Self { low, window, next: low, skipped: false }
+        Self { low, window, next: low, skipped: false, fresh: true }
     }
 
     /// A record was delivered.
     pub fn deliver(&mut self, offset: i64) -> Delivery {
-        if offset < self.next {
+        let is_first = std::mem::take(&mut self.fresh);
+        if offset < self.low {
+            if !is_first {
+                return Delivery::Backwards;
+            }
+            // What was committed is not on the topic any more.
+            (self.low, self.next, self.skipped) = (offset, offset, false);
+            self.window.clear();
+        } else if offset < self.next {
             return Delivery::Known;
         }
         // The broker delivers in order: what it left out does not exist.
@@ -136,6 +166,11 @@ impl Offsets {
         usize::try_from(self.next - self.low).expect("next is never below low")
     }
 
+    /// Is the record at `offset` less than `span` above the lowest incomplete one?
+    pub fn reaches(&self, offset: i64, span: usize) -> bool {
+        usize::try_from(offset - self.low).is_ok_and(|above| above < span)
+    }
+
     /// The lowest offset that is not done.
     pub fn low(&self) -> i64 {
         self.low
@@ -179,10 +214,12 @@ fn encode<'a>(slots: impl Iterator<Item = &'a Slot>) -> String {
         }
         bytes[n / 8] |= 1 << (n % 8);
     }
-    if bytes.is_empty() { String::new() } else { format!("{VERSION}{}", STANDARD_NO_PAD.encode(bytes)) }
+    if bytes.is_empty() { String::new() } else { format!("{BITMAP}{}", STANDARD_NO_PAD.encode(bytes)) }
 }
 
 fn bits(metadata: &str) -> impl Iterator<Item = bool> {
-    let bytes = metadata.strip_prefix(VERSION).and_then(|text| STANDARD_NO_PAD.decode(text).ok()).unwrap_or_default();
+    let named = || metadata.strip_prefix(NAMED)?.split_once(':').map(|(_, bitmap)| bitmap);
+    let bitmap = metadata.strip_prefix(BITMAP).or_else(named);
+    let bytes = bitmap.and_then(|text| STANDARD_NO_PAD.decode(text).ok()).unwrap_or_default();
     bytes.into_iter().flat_map(|byte| (0..8).map(move |n| byte >> n & 1 == 1))
 }

@@ -2,7 +2,7 @@
 //! under way when they are revoked or lost. What belongs to an earlier assignment is dropped wherever it turns up: its
 //! records are delivered again, to whoever has their partitions then.
 
-use super::attempt::{Refusal, Verdict};
+use super::attempt::{Pace, Refusal, Verdict};
 use super::batch::{Finished, Weighed};
 use super::lanes::{Foldable, RunId};
 use super::offsets::Committed;
@@ -86,29 +86,43 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
 
     /// A transaction is over. Answers those of its records that are known to be committed. Of a record whose output is
     /// refused, `redirect` sends that output elsewhere, if it can (true): then the record is tried again with the others;
-    /// else alone.
+    /// else alone. A transaction that was too slow is tried again with fewer records; what is too slow even alone counts as refused.
     pub fn published(
         &mut self,
         epoch: Epoch,
         records: Vec<Finished<O>>,
         verdict: Verdict,
+        pace: Pace,
         redirect: impl FnMut(&mut Finished<O>, Refusal) -> bool,
     ) -> Vec<Finished<O>> {
         let Some(flow) = self.flow(epoch) else {
             return if verdict == Verdict::Committed { records } else { Vec::new() };
         };
+        flow.paced(pace, verdict == Verdict::Committed);
+        let silent = if let (Pace::Late(Some(refusal)), 1) = (pace, records.len()) { vec![refusal] } else { Vec::new() };
         match verdict {
             Verdict::Committed => {
                 flow.committed(records.len());
                 return records;
             }
-            Verdict::Aborted => flow.aborted(records, Vec::new()),
+            Verdict::Aborted => {
+                let (again, alone) = sort(records, &silent, redirect);
+                flow.aborted(again, alone);
+            }
             Verdict::Refused(refusals) => {
                 let (again, alone) = sort(records, &refusals, redirect);
                 flow.aborted(again, alone);
             }
+            Verdict::OffsetsTooLarge => flow.offsets_too_large(records),
             Verdict::Stale => self.give_up(),
-            Verdict::Uncertain(now) => return flow.uncertain(records, &now),
+            Verdict::Uncertain(now) => {
+                let (done, not_done) = flow.told_apart(records, &now);
+                // What a late transaction carried alone is the one record that is not done, if it is not.
+                let silent = if not_done.is_empty() { Vec::new() } else { silent };
+                let (again, alone) = sort(not_done, &silent, redirect);
+                flow.uncertain(done.len(), again, alone);
+                return done;
+            }
         }
         Vec::new()
     }

@@ -4,9 +4,10 @@ mod attempt;
 mod stream;
 mod waiting;
 
+use super::attempt::Pace;
 use super::batch::{Batches, Finished, Weighed};
 use super::lanes::{Foldable, Lanes, Turn, lane_of};
-use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets};
+use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets, naming};
 use super::{Flow, Limits, Position};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -129,6 +130,36 @@ fn text_that_is_not_ours_counts_as_absent() {
             assert_eq!(offsets.deliver(offset), Delivery::New, "offset {offset} after metadata {metadata:?}");
         }
     }
+}
+
+#[test]
+fn an_offset_may_say_which_topic_it_belongs_to() {
+    // Metadata, the topic's id, and the offsets covered from 7 on.
+    let table = [
+        (naming("k9X_-a"), Some("k9X_-a"), vec![]),
+        ("2:k9X_-a:BQ".into(), Some("k9X_-a"), vec![7, 9]),
+        ("1:BQ".into(), None, vec![7, 9]),
+        ("2:k9X_-a".into(), None, vec![]),
+        (String::new(), None, vec![]),
+    ];
+    for (metadata, topic_id, covered) in table {
+        let committed = Committed { offset: Some(7), metadata };
+        assert_eq!(committed.topic_id(), topic_id, "{committed:?}");
+        assert_eq!((7..20).filter(|o| committed.covers(*o)).collect::<Vec<_>>(), covered, "{committed:?}");
+    }
+}
+
+#[test]
+fn a_partition_that_begins_anew_is_noticed_and_taken_from_its_beginning_at_the_next_assignment() {
+    let mut offsets = Offsets::resume(&Committed { offset: Some(7), metadata: String::new() });
+    assert_eq!((offsets.deliver(7), offsets.deliver(8)), (Delivery::New, Delivery::New));
+    assert_eq!(offsets.deliver(7), Delivery::Known, "not done, and delivered once more");
+    assert_eq!(offsets.deliver(6), Delivery::Backwards);
+    let mut offsets = Offsets::resume(&Committed { offset: Some(7), metadata: "1:BQ".into() });
+    for offset in 0..10 {
+        assert_eq!(offsets.deliver(offset), Delivery::New, "offset {offset}");
+    }
+    assert_eq!(offsets.low(), 0);
 }
 
 #[test]
@@ -289,7 +320,7 @@ fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
         for (n, size) in (0..).zip(*sizes) {
             batches.push(0, Finished { at: at(n), outputs: *size });
         }
-        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take().len()).filter(|n| *n > 0)).collect();
+        let got: Vec<usize> = std::iter::from_fn(|| Some(batches.take(|_| true).len()).filter(|n| *n > 0)).collect();
         assert_eq!(got, *expected, "at most {records} records and {bytes} bytes of {sizes:?}");
     }
 }
@@ -303,7 +334,7 @@ fn finish(batches: &mut Batches<usize>, offsets: impl IntoIterator<Item = i64>) 
 
 /// Takes a transaction; of it, records with `refused` offsets are refused (then nothing of it takes effect).
 fn transact(batches: &mut Batches<usize>, refused: &[i64]) -> Vec<i64> {
-    let records = batches.take();
+    let records = batches.take(|_| true);
     let offsets = records.iter().map(|r| r.at.offset).collect();
     let (refused, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| refused.contains(&r.at.offset));
     let again = if refused.is_empty() { Vec::new() } else { others };
@@ -354,13 +385,97 @@ fn those_held_are_tried_in_turn_and_one_after_another_as_soon_as_one_goes_throug
     assert_eq!((tried, transact(&mut batches, &[])), (vec![3, 1, 2, 3], vec![]));
     // A transaction that fails for another reason is no refusal.
     batches.try_held();
-    let tried = batches.take();
+    let tried = batches.take(|_| true);
     assert_eq!(tried[0].at.offset, 1);
     batches.ended(tried, Vec::new());
     assert_eq!(transact(&mut batches, &[1]), [1], "again, and at once");
     batches.try_held();
     let published: Vec<_> = std::iter::from_fn(|| transact(&mut batches, &[]).first().copied()).collect();
     assert_eq!(published, [2, 3, 1]);
+}
+
+/// Takes a transaction that is too slow, and that nothing of takes effect. Of one that carries a single record, that one is refused.
+fn transact_late(batches: &mut Batches<usize>) -> Vec<i64> {
+    let records = batches.take(|_| true);
+    let offsets = records.iter().map(|r| r.at.offset).collect();
+    batches.too_slow();
+    if records.len() == 1 {
+        batches.ended(Vec::new(), records)
+    } else {
+        batches.ended(records, Vec::new())
+    }
+    offsets
+}
+
+#[test]
+fn a_transaction_that_was_too_slow_is_tried_with_half_the_records_and_a_swift_one_lets_the_next_carry_twice_as_many() {
+    let mut batches = Batches::new(8, 100);
+    finish(&mut batches, 0..40);
+    let sizes: Vec<_> = (0..3).map(|_| transact_late(&mut batches).len()).collect();
+    assert_eq!(sizes, [8, 4, 2]);
+    assert_eq!(transact(&mut batches, &[]), [0], "down to one, and nothing was lost or overtaken");
+    let mut swift = || {
+        let records = batches.take(|_| true);
+        batches.swift();
+        batches.ended(Vec::new(), Vec::new());
+        records.iter().map(|r| r.at.offset).collect::<Vec<_>>()
+    };
+    assert_eq!((swift(), swift(), swift()), (vec![1], vec![2, 3], vec![4, 5, 6, 7]));
+    assert_eq!((swift().len(), swift().len()), (8, 8), "and no more than the bound");
+}
+
+#[test]
+fn a_record_that_is_too_slow_even_alone_is_held_and_tried_more_and_more_rarely() {
+    let mut batches = Batches::new(8, 100);
+    finish(&mut batches, [1]);
+    assert_eq!(transact_late(&mut batches), [1]);
+    assert_eq!((transact(&mut batches, &[]), batches.held()), (vec![], 1));
+    let mut tried = Vec::new();
+    for tick in 1..=60 {
+        batches.try_held();
+        tried.extend((!transact_late(&mut batches).is_empty()).then_some(tick));
+    }
+    assert_eq!(tried, [1, 3, 7, 15, 27, 39, 51], "at most a minute apart, for a tick is five seconds");
+    finish(&mut batches, [2]);
+    assert_eq!(transact(&mut batches, &[2]), [2], "the others go on; this one is refused");
+    batches.try_held();
+    assert_eq!(transact(&mut batches, &[]), [2], "and is tried as soon as any that is refused");
+    assert_eq!(transact(&mut batches, &[]), [1], "and when that has gone through the slow one is tried, too");
+}
+
+#[test]
+fn a_coordinator_that_takes_little_metadata_is_given_no_more_and_the_partition_pauses_earlier() {
+    let mut flow: Flow<Names, usize> = Flow::new(Limits::default(), &[(0, Committed::default())]);
+    let mut runs = Vec::new();
+    for offset in 0..100 {
+        assert_eq!(flow.deliver(at(offset)), Delivery::New);
+        flow.admit(at(offset), offset.cast_unsigned(), Names(0));
+        runs.extend(flow.next_run().map(|run| run.id));
+    }
+    let first = runs.remove(0);
+    for run in runs {
+        flow.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
+    }
+    let longest = |flow: &mut Flow<Names, usize>| {
+        let transaction = flow.next_transaction()?;
+        Some((transaction.offsets[0].metadata.len(), transaction.records))
+    };
+    // The lowest is not done: a bitmap of all the others is needed.
+    let (length, records) = longest(&mut flow).expect("99 have finished");
+    assert!(length > 14, "{length} characters");
+    flow.offsets_too_large(records);
+    assert!(flow.short_span().is_some());
+    assert_eq!(flow.pauses(), [(0, true)]);
+    let (length, records) = longest(&mut flow).expect("some may be committed all the same");
+    assert!(length <= 14 && !records.is_empty(), "{length} characters, {} records", records.len());
+    flow.committed(records.len());
+    assert!(longest(&mut flow).is_none(), "the others wait for the lowest one");
+    flow.finish_run(first, vec![Finished { at: at(0), outputs: 1 }]);
+    while let Some((length, records)) = longest(&mut flow) {
+        assert!(length <= 14, "{length} characters");
+        flow.committed(records.len());
+    }
+    assert_eq!(flow.open(), 0, "all are committed in the end");
 }
 
 #[test]
@@ -515,9 +630,16 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
     }
 }
 
+/// The longest metadata that the coordinator of these lives takes, in characters: a version and the bits of 16 records.
+const TAKES: usize = 5;
+
 /// The offsets of what was committed.
 fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut Committed) -> Vec<i64> {
     let Some(transaction) = flow.next_transaction() else { return Vec::new() };
+    if transaction.offsets[0].metadata.len() > TAKES {
+        flow.offsets_too_large(transaction.records);
+        return Vec::new();
+    }
     let commit = random.below(4) > 0;
     let mut committed = Vec::new();
     if commit {
@@ -525,8 +647,13 @@ fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut
         *coordinator = Committed { offset: Some(offset.offset), metadata: offset.metadata.clone() };
         committed.extend(transaction.records.iter().map(|r| r.at.offset));
     }
+    flow.paced([Pace::Swift, Pace::Usual, Pace::Late(None)][random.below(3)], commit);
     match (commit, random.below(3)) {
-        (_, 0) => drop(flow.uncertain(transaction.records, &[(0, coordinator.clone())])),
+        (_, 0) => {
+            let (done, mut again) = flow.told_apart(transaction.records, &[(0, coordinator.clone())]);
+            let refused = again.split_off(again.len() - random.below(2).min(again.len()));
+            flow.uncertain(done.len(), again, refused);
+        }
         (true, _) => flow.committed(transaction.records.len()),
         (false, 1) => flow.aborted(transaction.records, Vec::new()),
         (false, _) => {

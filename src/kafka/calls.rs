@@ -35,7 +35,7 @@ pub enum Call {
     CloseProducer,
     /// The consumer asks for records; its rebalance callbacks run meanwhile.
     Poll,
-    /// The consumer is told which partitions to pause or resume.
+    /// The consumer is told which partitions to pause or resume, or where to go on.
     Pause,
     /// The revoke callback waits until the processor has finished.
     Drain,
@@ -57,7 +57,7 @@ impl Call {
             Self::Metadata => "metadata",
             Self::CloseProducer => "close of the producer",
             Self::Poll => "poll",
-            Self::Pause => "pause or resume",
+            Self::Pause => "pause, resume or seek",
             Self::Drain => "wait for the processor in a revocation",
             Self::Leave => "close of the consumer",
         }

@@ -6,18 +6,18 @@
 //! and goes on polling for rebalances.
 
 use super::calls::{Call, Calls};
-use super::{Headers, Record};
+use super::inquiry::topic_id;
+use super::record::Record;
 use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
 use crate::flow::{Partition, Position};
 use crate::telemetry::gathered::Gathered;
-use bytes::Bytes;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::statistics::{self, Statistics};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
@@ -26,9 +26,15 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// Which membership of the group a transaction's offsets belong to. Captured at the assignment: taken later, it could
+/// Which membership of the group a transaction's offsets belong to, and which topic. Captured at the assignment: taken later, it could
 /// make the output of an earlier one valid.
-pub type Generation = Arc<ConsumerGroupMetadata>;
+#[derive(Clone)]
+pub struct Generation {
+    /// The membership.
+    pub membership: Arc<ConsumerGroupMetadata>,
+    /// The topic's id; `None` if the brokers don't tell.
+    pub topic_id: Option<Arc<str>>,
+}
 
 /// What the processor is told, apart from records.
 pub enum Notice {
@@ -48,6 +54,9 @@ pub enum Notice {
         /// To be sent (or dropped) when nothing more will be committed for them.
         done: std_mpsc::SyncSender<()>,
     },
+    /// Partitions whose next records can't be taken from what the brokers send, and where each stands. Told once a second, and once
+    /// more when there are none any more.
+    Undecodable(Vec<Position>),
     /// What librdkafka measures once a second.
     Statistics {
         /// The offset after the last that can be read, for some partitions; None where no record lies beyond those handed on.
@@ -71,6 +80,8 @@ pub enum Order {
     Pause(Partition),
     /// Go on fetching.
     Resume(Partition),
+    /// Fetch on behind this record.
+    StepOver(Position),
     /// Leave the group and end.
     Stop,
 }
@@ -92,6 +103,10 @@ pub const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 const COMMITTED_PAUSE: Duration = Duration::from_millis(50);
 /// How long the revoke callback waits for the processor. It gives up sooner by itself; this bounds a bug.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long asking for the topic's id may take.
+const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long ago what can't be decoded may have been told of. It is told of with each fetch, several times a second.
+const UNDECODABLE_FOR: Duration = Duration::from_secs(3);
 /// How long a call may take that asks nobody outside of the process.
 const LOCAL: Duration = Duration::from_secs(5);
 
@@ -109,14 +124,47 @@ pub struct Context {
     calls: Arc<Calls>,
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
+    undecodable: Mutex<Undecodable>,
+}
+
+/// What is known of partitions whose next records can't be taken from what the brokers send. librdkafka says that there are some and
+/// not which, so that they are told by standing still.
+#[derive(Default)]
+struct Undecodable {
+    /// When librdkafka said so last.
+    told: Option<Instant>,
+    /// Where each partition stood a second ago.
+    next: BTreeMap<Partition, i64>,
+    /// Those that were found to stand still.
+    found: Vec<Position>,
+}
+
+impl Undecodable {
+    /// Returns the partitions that stand still, if there are or were any. `open` are those with records to be fetched, and the next one
+    /// of each.
+    fn look(&mut self, open: BTreeMap<Partition, i64>, now: Instant) -> Option<Vec<Position>> {
+        let is_told = self.told.is_some_and(|told| now.duration_since(told) < UNDECODABLE_FOR);
+        let stands = |(partition, next): (&Partition, &i64)| self.next.get(partition) == Some(next);
+        let still = open.iter().filter(|at| is_told && stands(*at));
+        let found: Vec<_> = still.map(|(partition, offset)| Position { partition: *partition, offset: *offset }).collect();
+        self.next = open;
+        let before = std::mem::replace(&mut self.found, found.clone());
+        (!found.is_empty() || !before.is_empty()).then_some(found)
+    }
 }
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
-        let known = partitions.filter(|p| p.partition >= 0 && p.ls_offset >= 0);
+        let known = || partitions.clone().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
         let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = known.map(|p| (p.partition, end_of(p, paused.contains(&p.partition)))).collect();
+        let to_fetch = known().filter(|p| p.fetchq_cnt == 0 && p.next_offset < p.ls_offset && !paused.contains(&p.partition));
+        let to_fetch = to_fetch.map(|p| (p.partition, p.next_offset)).collect();
+        let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).look(to_fetch, Instant::now());
+        if let Some(undecodable) = undecodable {
+            let _ = self.notices.send(Notice::Undecodable(undecodable));
+        }
+        let ends = known().map(|p| (p.partition, end_of(p, paused.contains(&p.partition)))).collect();
         // "logical" is the group coordinator once more.
         let brokers = statistics.brokers.values().filter(|b| b.state == "UP" && b.source != "logical").count();
         let _ = self.notices.send(Notice::Statistics { ends, brokers });
@@ -128,11 +176,20 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => self.assigned(consumer, partitions),
-            Rebalance::Revoke(_) => self.revoked(consumer.assignment_lost()),
-            Rebalance::Error(error) => self.trouble(error, "a rebalance failed"),
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assigned(consumer, partitions);
+            consumer.assign(partitions)
+        } else {
+            if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS {
+                self.revoked(consumer.assignment_lost());
+            } else {
+                self.trouble(&KafkaError::Rebalance(what.into()), "a rebalance failed");
+            }
+            consumer.unassign()
+        };
+        if let Err(error) = done {
+            self.trouble(&error, "partitions could not be taken over or given up");
         }
     }
 }
@@ -146,18 +203,35 @@ impl Context {
         }
     }
 
-    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+    /// Learns where each partition is to go on. One whose offset was committed for an earlier topic of the same name begins anew.
+    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
-        let Some(generation) = consumer.group_metadata() else { return };
+        let Some(membership) = consumer.group_metadata() else { return };
+        let ask = || topic_id(consumer.client(), &self.topic, TOPIC_ID_TIMEOUT);
+        let topic_id = self.calls.during(Call::Metadata, Instant::now() + TOPIC_ID_TIMEOUT, ask);
+        let topic_id: Option<Arc<str>> = topic_id.ok().flatten().map(Into::into);
         // Without knowing what was done, nothing may be read: it could be answered twice.
         while !consumer.assignment_lost() {
             let elements = partitions.elements();
             let numbers = elements.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
             let until = Instant::now() + COMMITTED_TIMEOUT;
             match self.calls.during(Call::CommittedOffsets, until, || committed(consumer, &self.topic, numbers)) {
-                Ok(partitions) => {
-                    let generation = Arc::new(generation);
-                    let _ = self.notices.send(Notice::Assigned { epoch, partitions, generation });
+                Ok(mut committed) => {
+                    for (partition, committed) in &mut committed {
+                        let of_another = committed.topic_id().is_some_and(|id| topic_id.as_deref().is_some_and(|now| id != now));
+                        if of_another {
+                            tracing::warn!(
+                                partition,
+                                "the command topic was made again since: its partition is read from the beginning"
+                            );
+                            *committed = Committed::default();
+                            if let Err(error) = partitions.set_partition_offset(&self.topic, *partition, Offset::Beginning) {
+                                self.trouble(&error, "a partition can't be read from its beginning");
+                            }
+                        }
+                    }
+                    let generation = Generation { membership: Arc::new(membership), topic_id };
+                    let _ = self.notices.send(Notice::Assigned { epoch, partitions: committed, generation });
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
@@ -233,6 +307,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
     let (orders, order_receiver) = order_channel();
     let calls = Arc::<Calls>::default();
     let (topic, paused, troubles) = (topic.to_owned(), Mutex::default(), Gathered::default());
+    let undecodable = Mutex::default();
     let context = Context {
         topic: topic.clone(),
         epoch: AtomicU64::new(0),
@@ -240,6 +315,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
         paused,
         calls: calls.clone(),
         troubles,
+        undecodable,
     };
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[&topic])?;
@@ -315,6 +391,7 @@ impl Intake {
                     self.paused.remove(&partition);
                     self.set_paused(&[partition], false);
                 }
+                Ok(Order::StepOver(at)) => self.step_over(at),
                 Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return self.stopping = true,
                 Err(std_mpsc::TryRecvError::Empty) => return,
             }
@@ -345,7 +422,7 @@ impl Intake {
             }
             match polled {
                 Some(Ok(message)) => {
-                    let record = to_record(&message);
+                    let record = Record::of(&message);
                     bytes += record.size();
                     records.push(record);
                 }
@@ -386,7 +463,7 @@ impl Intake {
             }
             // What had been fetched before the pause still arrives, in order.
             if let Some(Ok(message)) = polled {
-                batch.records.push(to_record(&message));
+                batch.records.push(Record::of(&message));
             }
             self.obey();
         }
@@ -421,7 +498,18 @@ impl Intake {
         }
     }
 
+    fn step_over(&self, at: Position) {
+        let seek = || self.consumer.seek(&self.topic, at.partition, Offset::Offset(at.offset + 1), LOCAL);
+        if let Err(error) = self.calls.during(Call::Pause, Instant::now() + LOCAL, seek) {
+            self.consumer.context().trouble(&error, "a record could not be stepped over");
+        }
+    }
+
     fn trouble(&self, error: &KafkaError) {
+        if let Some(RDKafkaErrorCode::BadCompression | RDKafkaErrorCode::BadMessage) = error.rdkafka_error_code() {
+            let mut undecodable = self.consumer.context().undecodable.lock().unwrap_or_else(PoisonError::into_inner);
+            undecodable.told = Some(Instant::now());
+        }
         let quiet = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF));
         if !quiet {
             self.consumer.context().trouble(error, "no record could be read");
@@ -442,25 +530,4 @@ impl Intake {
             }
         });
     }
-}
-
-fn to_record(message: &BorrowedMessage<'_>) -> Record {
-    Record {
-        at: Position { partition: message.partition(), offset: message.offset() },
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
-        headers: to_headers(message),
-        timestamp: message.timestamp().to_millis(),
-    }
-}
-
-/// The headers, without those whose name is not UTF-8: rdkafka panics on these.
-fn to_headers(message: &BorrowedMessage<'_>) -> Headers {
-    let Some(headers) = message.headers() else { return Headers::new() };
-    let read = |n| {
-        catch_unwind(AssertUnwindSafe(|| {
-            headers.try_get(n).map(|h| (h.key.to_owned().into(), h.value.map(Bytes::copy_from_slice)))
-        }))
-    };
-    (0..headers.count()).filter_map(|n| read(n).ok().flatten()).collect()
 }

@@ -1,17 +1,18 @@
 //! Kafka, the I/O of the stream: a thread that consumes the command topic ([`consumer`]), a thread that publishes in
 //! transactions ([`publisher`]) and is watched ([`publishing`]), what is known of the reply topics ([`reply_topics`]), and what
-//! a client may do ([`rights`]). What to do is decided by `flow`; here it is done.
+//! brokers say of a topic ([`inquiry`]) and of what a client may do ([`rights`]). What to do is decided by `flow`; here it is done.
 
 pub mod calls;
 pub mod consumer;
+pub mod inquiry;
 pub mod publisher;
 pub mod publishing;
+pub mod record;
 mod refusals;
 pub mod reply_topics;
 pub mod rights;
 
 use crate::config;
-use crate::flow::Position;
 use crate::flow::batch::Weighed;
 use bytes::Bytes;
 use rdkafka::ClientConfig;
@@ -20,30 +21,6 @@ use std::sync::Arc;
 
 /// The headers of a record, in order. A name may repeat, a value may be null.
 pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
-
-/// A record of the command topic.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Where it stands.
-    pub at: Position,
-    /// The bytes as they came.
-    pub key: Option<Bytes>,
-    /// The bytes as they came.
-    pub value: Option<Bytes>,
-    /// As they came, but for those whose name is not UTF-8.
-    pub headers: Headers,
-    /// Milliseconds since the epoch, by producer or broker.
-    pub timestamp: Option<i64>,
-}
-
-impl Record {
-    /// Key, value and headers, in bytes.
-    pub fn size(&self) -> usize {
-        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + optional(value)).sum();
-        optional(&self.key) + optional(&self.value) + headers
-    }
-}
 
 /// A thread of this module could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +61,14 @@ pub struct Output {
     pub headers: Headers,
 }
 
+impl Output {
+    /// Returns the size of key and value, in bytes.
+    pub fn size(&self) -> usize {
+        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        optional(&self.key) + optional(&self.value)
+    }
+}
+
 /// All that is published for one record of the command topic, and what its metrics need when it is committed.
 #[derive(Clone, Debug)]
 pub struct Outputs<M> {
@@ -95,8 +80,7 @@ pub struct Outputs<M> {
 
 impl<M> Weighed for Outputs<M> {
     fn weight(&self) -> usize {
-        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        self.outputs.iter().map(|o| optional(&o.key) + optional(&o.value) + PER_RECORD).sum()
+        self.outputs.iter().map(|o| o.size() + PER_RECORD).sum()
     }
 }
 

@@ -7,12 +7,13 @@
 
 use super::calls::{Call, Calls};
 use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, Generation};
-use super::refusals::{culprits, refusal, why};
+use super::refusals::{culprits, largest, refusal, why};
 use super::{Headers, Output, Outputs};
 use crate::fail_points::FailPoint;
 use crate::flow::OffsetCommit;
-use crate::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
+use crate::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
 use crate::flow::batch::Finished;
+use crate::flow::offsets::naming;
 use crate::flow::stream::Epoch;
 use crate::flow::succession::PublisherId;
 use crate::telemetry::gathered::Gathered;
@@ -29,6 +30,8 @@ use tokio::sync::mpsc;
 
 /// How long a transaction may take from its beginning to its commit.
 const TRANSACTION: Duration = Duration::from_secs(9);
+/// How long a transaction takes at most for twice as many records to be well within its time.
+const SWIFT: Duration = Duration::from_secs(2);
 /// How long an abort may take. A coordinator that takes longer is away, and a new producer finds the next one sooner.
 const ABORT: Duration = Duration::from_secs(3);
 /// How long librdkafka may take to make the coordinator end an old transaction.
@@ -64,6 +67,8 @@ pub struct Told {
     pub publisher: PublisherId,
     /// What became of the publication.
     pub verdict: Verdict,
+    /// How much of its time the last attempt at it took.
+    pub pace: Pace,
 }
 
 /// Collects what could not be delivered. Delivery is reported on failure only.
@@ -159,23 +164,26 @@ impl<M> Publisher<M> {
         if let Some(publication) = left {
             let verdict = self.look_up(&publication)?;
             drop(publication);
-            self.tell(verdict)?;
+            self.tell(verdict, Pace::Usual)?;
         }
         while let Ok(publication) = self.publications.recv() {
-            let verdict = self.publish(&publication)?;
+            let (verdict, pace) = self.publish(&publication)?;
             // Dropped before the verdict is told: then whoever is told holds its records alone.
             drop(publication);
-            self.tell(verdict)?;
+            self.tell(verdict, pace)?;
         }
         Ok(())
     }
 
-    fn tell(&self, verdict: Verdict) -> Result<(), Alone> {
-        self.setting.told.send(Told { publisher: self.id, verdict }).map_err(|_| Alone)
+    fn tell(&self, verdict: Verdict, pace: Pace) -> Result<(), Alone> {
+        self.setting.told.send(Told { publisher: self.id, verdict, pace }).map_err(|_| Alone)
     }
 
-    fn publish(&mut self, publication: &Publication<M>) -> Result<Verdict, Alone> {
-        let deadline = Instant::now() + TRANSACTION;
+    /// Returns what became of the publication, and how much of its time the attempt took.
+    fn publish(&mut self, publication: &Publication<M>) -> Result<(Verdict, Pace), Alone> {
+        let begun = Instant::now();
+        let deadline = begun + TRANSACTION;
+        let mut pace = Pace::Usual;
         let calls = self.calls.clone();
         let mut step = Step::FIRST;
         loop {
@@ -192,11 +200,17 @@ impl<M> Publisher<M> {
                     let deadline = Instant::now() + ABORT;
                     calls.during(Call::Abort, deadline, || self.abort(deadline))
                 }
-                Step::StartOver => return self.start_over(publication),
-                Step::Over(verdict) => return Ok(verdict.clone()),
+                Step::StartOver => return Ok((self.start_over(publication)?, pace)),
+                Step::Over(verdict) => return Ok((verdict.clone(), pace)),
             };
-            if result.is_ok() {
-                reach_after(&step);
+            match &result {
+                Ok(()) => reach_after(&step),
+                Err(_) if matches!(step, Step::Abort(_)) => {}
+                Err(_) if Instant::now() >= deadline => pace = Pace::Late(largest(&publication.records)),
+                Err(_) => {}
+            }
+            if step == Step::Commit && result.is_ok() && begun.elapsed() < SWIFT {
+                pace = Pace::Swift;
             }
             step = step.then(result);
         }
@@ -287,9 +301,9 @@ impl<M> Publisher<M> {
     }
 
     fn send_offsets(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
-        let offsets = offsets(&self.setting.topic, &publication.offsets).map_err(failure)?;
+        let offsets = offsets(&self.setting.topic, publication).map_err(failure)?;
         FailPoint::SendingOffsets.reach();
-        let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.generation, left);
+        let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.generation.membership, left);
         retrying(deadline, send).map_err(failure)
     }
 
@@ -382,10 +396,11 @@ fn reach_after(step: &Step) {
 fn failure(error: KafkaError) -> Failure {
     tracing::warn!(%error, "a Kafka transaction failed");
     // Only an error that asks for an abort says that nothing was committed.
-    match (requires_abort(&error), is_stale(&error)) {
-        (true, false) => Failure::Abortable,
-        (true, true) => Failure::Stale,
-        (false, _) => Failure::Unknown,
+    match error.rdkafka_error_code() {
+        _ if !requires_abort(&error) => Failure::Unknown,
+        Some(code) if is_stale(code) => Failure::Stale,
+        Some(Code::OffsetMetadataTooLarge) => Failure::OffsetsTooLarge,
+        _ => Failure::Abortable,
     }
 }
 
@@ -419,16 +434,18 @@ fn requires_abort(error: &KafkaError) -> bool {
 }
 
 /// The membership of the group that the offsets were to be committed with is over.
-fn is_stale(error: &KafkaError) -> bool {
-    matches!(error.rdkafka_error_code(), Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId))
+fn is_stale(code: Code) -> bool {
+    matches!(code, Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId)
 }
 
-fn offsets(topic: &str, commits: &[OffsetCommit]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(commits.len());
-    for commit in commits {
+fn offsets<M>(topic: &str, publication: &Publication<M>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(publication.offsets.len());
+    // A bitmap says nothing of the topic: what came before this version would not read it then.
+    let naming = publication.generation.topic_id.as_deref().map(naming).unwrap_or_default();
+    for commit in &publication.offsets {
         let mut partition = list.add_partition(topic, commit.partition);
         partition.set_offset(Offset::Offset(commit.offset))?;
-        partition.set_metadata(commit.metadata.as_str());
+        partition.set_metadata(if commit.metadata.is_empty() { naming.as_str() } else { commit.metadata.as_str() });
     }
     Ok(list)
 }

@@ -9,7 +9,7 @@ use super::calls::{Calls, UnderWay};
 use super::consumer::CommandConsumer;
 use super::publisher::{Publication, Publisher, Setting, Told, TransactionalProducer, create};
 use super::{Outputs, StartFault};
-use crate::flow::attempt::Verdict;
+use crate::flow::attempt::{Pace, Verdict};
 use crate::flow::batch::Finished;
 use crate::flow::stream::Epoch;
 use crate::flow::succession::{Ended, Succession};
@@ -35,6 +35,8 @@ pub struct Published<M> {
     pub records: Vec<Finished<Outputs<M>>>,
     /// What became of them.
     pub verdict: Verdict,
+    /// How much of its time the last attempt took.
+    pub pace: Pace,
     /// The time from when a publisher was given it to the verdict.
     pub took: Duration,
 }
@@ -120,7 +122,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         self.give(next);
         // An abandoned publisher may still hold it.
         let Publication { epoch, records, .. } = Arc::unwrap_or_clone(publication);
-        Some(Published { epoch, records, verdict: told.verdict, took })
+        Some(Published { epoch, records, verdict: told.verdict, pace: told.pace, took })
     }
 
     /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline.

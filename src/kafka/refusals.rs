@@ -1,9 +1,8 @@
 //! Outputs that the broker does not take: which errors say so, and who of those refused together is to blame.
 
-use super::Outputs;
+use super::{Output, Outputs};
 use crate::flow::attempt::{Refusal, Why};
 use crate::flow::batch::Finished;
-use bytes::Bytes;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +38,7 @@ pub fn refusal<M>(records: &[Finished<Outputs<M>>], place: usize, why: Why) -> R
 /// batch. The largest of a topic is the one; if others are too large, too, that shows when the rest is tried again.
 pub fn culprits<M>(records: &[Finished<Outputs<M>>], refusals: &BTreeSet<Refusal>) -> Vec<Refusal> {
     let output = |r: &Refusal| &records[r.record].outputs.outputs[r.output];
-    let size = |r: &Refusal| output(r).key.as_ref().map_or(0, Bytes::len) + output(r).value.as_ref().map_or(0, Bytes::len);
+    let size = |r: &Refusal| output(r).size();
     let (too_large, mut culprits): (Vec<Refusal>, Vec<Refusal>) = refusals.iter().partition(|r| r.why == Why::TooLarge);
     culprits.dedup_by_key(|r| (r.record, r.output));
     let mut largest: BTreeMap<&str, Refusal> = BTreeMap::new();
@@ -53,11 +52,21 @@ pub fn culprits<M>(records: &[Finished<Outputs<M>>], refusals: &BTreeSet<Refusal
     culprits
 }
 
+/// Returns the largest output as the one to blame if the records are not taken and the broker does not say why; `None` if there is no
+/// output.
+pub fn largest<M>(records: &[Finished<Outputs<M>>]) -> Option<Refusal> {
+    let outputs = |(record, finished): (usize, &Finished<Outputs<M>>)| {
+        let sizes = finished.outputs.outputs.iter().map(Output::size).enumerate();
+        sizes.map(|(output, size)| (size, Refusal { record, output, why: Why::Silent })).collect::<Vec<_>>()
+    };
+    records.iter().enumerate().flat_map(outputs).max().map(|(_, refusal)| refusal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::flow::Position;
-    use crate::kafka::{Output, OutputKind};
+    use crate::kafka::OutputKind;
 
     #[test]
     fn of_outputs_refused_for_their_size_the_largest_of_each_topic_is_to_blame() {

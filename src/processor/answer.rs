@@ -7,8 +7,10 @@ use crate::config;
 use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::Transaction;
+use crate::flow::Position;
 use crate::flow::attempt::{Refusal, Why};
 use crate::flow::batch::Finished;
+use crate::kafka::record::{Digest, Sizes};
 use crate::kafka::{Output, OutputKind, Outputs};
 use crate::store::ConditionalStore;
 use crate::store::claims::Decided;
@@ -18,7 +20,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::CommandSpans;
 use crate::wire::answer::Reply;
 use crate::wire::command::Unreadable;
-use crate::wire::headers::{Asked, Origin, dead_letter};
+use crate::wire::headers::{Asked, Origin, dead_letter, stub_header};
+use crate::wire::stub::{Contents, stub};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +30,10 @@ use uuid::Uuid;
 /// The longest request id that a reply repeats though it breaks the rules: enough to recognise it, too short to make the
 /// reply larger than a broker takes. In bytes.
 const MAX_ECHOED_REQUEST_ID: usize = 1 << 10;
+
+/// The largest dead letter that any broker takes unless told otherwise (`message.max.bytes`), in bytes. One of this size that is not
+/// taken in time is not too large; waiting helps.
+const USUALLY_TAKEN: usize = 1 << 20;
 
 /// What the metrics need to know of a record when its outputs are committed.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +80,7 @@ impl Topics {
     }
 
     /// Where an output goes that the broker refuses: a reply to a topic of the CRM's choice to the default one, one to a
-    /// partition of the CRM's choice to any. False: nowhere else.
+    /// partition of the CRM's choice to any; in place of a large dead letter that no broker takes goes its stub. False: nowhere else.
     pub fn redirect<M>(&self, record: &mut Finished<Outputs<M>>, refusal: Refusal, metrics: &Metrics) -> bool {
         let (at, output) = (record.at, &mut record.outputs.outputs[refusal.output]);
         metrics.outputs_refused.of(self.label(output)).inc();
@@ -86,6 +93,12 @@ impl Topics {
         } else if output.kind == OutputKind::Reply && output.partition.take().is_some() {
             metrics.reply_partitions_ignored.inc();
             (true, "the reply goes to another partition")
+        } else if output.kind == OutputKind::DeadLetter && refusal.why == Why::Silent && output.size() > USUALLY_TAKEN {
+            let sizes = Sizes::of(output.key.as_deref(), output.value.as_deref(), &output.headers);
+            let digest = Digest::new(output.value.as_deref(), sizes);
+            output.value = Some(self.stub(at, Some(&digest)));
+            output.headers.push(stub_header());
+            (true, "a stub goes to the dead letter topic in its place; the original stays on the command topic")
         } else {
             (
                 false,
@@ -102,6 +115,18 @@ impl Topics {
             "the broker refuses an output: {what_now}"
         );
         redirected
+    }
+
+    /// What stands for a record that can't be a dead letter as it came.
+    fn stub(&self, at: Position, digest: Option<&Digest>) -> Bytes {
+        let contents = digest.map(|digest| Contents {
+            key_bytes: digest.sizes.key,
+            value_bytes: digest.sizes.value,
+            headers_bytes: digest.sizes.headers,
+            sha256: digest.sha256,
+            first: &digest.first,
+        });
+        stub(Origin { topic: &self.commands, partition: at.partition, offset: at.offset }, contents).into()
     }
 
     fn label(&self, output: &Output) -> OutputTopic {
@@ -121,6 +146,7 @@ pub fn what(why: Why) -> &'static str {
         Why::Missing => "the topic or its partition is missing",
         Why::Denied => "writing to the topic is not allowed",
         Why::Invalid => "it breaks a rule of the topic",
+        Why::Silent => "it is not taken in time, even alone, and the broker does not say why",
     }
 }
 
@@ -130,6 +156,10 @@ fn way_out(why: Why) -> &'static str {
         Why::TooLarge => "raise the topic's max.message.bytes",
         Why::Missing => "make the topic, `setup` does it",
         Why::Denied => "grant the right to write to the topic",
+        Why::Silent => {
+            "see whether all replicas of the topic's partitions are in sync, what quota this client has, and whether the broker's \
+             socket.request.max.bytes is larger than the output"
+        }
         Why::Invalid => "see what the topic's configuration demands of records",
     }
 }
@@ -247,13 +277,15 @@ impl<S: ConditionalStore> Shared<S> {
         let record = &job.record;
         let original = record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()));
         let origin = Origin { topic: &self.topics.commands, partition: record.at.partition, offset: record.at.offset };
-        Output {
-            kind: OutputKind::DeadLetter,
-            topic: self.topics.dlq.clone(),
-            partition: None,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: dead_letter(original, origin, unreadable),
-        }
+        let mut headers = dead_letter(original, origin, unreadable);
+        let is_stub = record.digest.is_some() || *unreadable == Unreadable::Undecodable;
+        let value = if is_stub {
+            headers.push(stub_header());
+            Some(self.topics.stub(record.at, record.digest.as_deref()))
+        } else {
+            record.value.clone()
+        };
+        let (topic, key) = (self.topics.dlq.clone(), record.key.clone());
+        Output { kind: OutputKind::DeadLetter, topic, partition: None, key, value, headers }
     }
 }

@@ -4,11 +4,12 @@
 use crate::config::Config;
 use crate::domain::command::{Command, RawCommand, RequestId, Rules};
 use crate::domain::rejection::Rejection;
-use crate::flow::Flow;
 use crate::flow::lanes::{Foldable, lane_of};
 use crate::flow::offsets::Delivery;
 use crate::flow::waiting::{Unready, Waiting};
-use crate::kafka::{Outputs, Record};
+use crate::flow::{Flow, Position};
+use crate::kafka::Outputs;
+use crate::kafka::record::Record;
 use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
@@ -109,6 +110,7 @@ struct Reader {
     registry: Arc<Registry>,
     /// The commands that have joined their lanes, since it was asked last.
     admitted: Vec<Arc<Submission>>,
+    backwards: Option<Position>,
 }
 
 type CommandFlow = Flow<Job, Outputs<Memo>>;
@@ -134,6 +136,7 @@ impl Intake {
             rules: Rules { segments: config.segments.clone() },
             registry,
             admitted: Vec::new(),
+            backwards: None,
         };
         let intake = Self { reader, health, metrics, waiting: Waiting::default(), loaded };
         (intake, receiver)
@@ -149,6 +152,25 @@ impl Intake {
     pub fn resume(&mut self, flow: &mut CommandFlow) {
         self.waiting.resume(flow, |record, flow| self.reader.admit(record, flow));
         self.load_schemas();
+    }
+
+    /// Sends a stub to the dead letter topic for a record that can't be taken from what the brokers send. Returns false if that must
+    /// wait: the record is too far above the lowest incomplete one.
+    pub fn bury_unknown(&mut self, at: Position, flow: &mut CommandFlow) -> bool {
+        match flow.deliver(at) {
+            Delivery::New => {}
+            Delivery::Known => return true,
+            Delivery::TooFar | Delivery::Backwards => return false,
+        }
+        let (record, headers) = (Record::unknown(at), CommandHeaders::default());
+        let job = Job { record, headers, task: Task::Bury(Unreadable::Undecodable), spans: None };
+        flow.admit(at, lane_of(at, None, None::<()>), job);
+        true
+    }
+
+    /// Where the first record was found that lies below what is done already: the topic was made again, or its log was cut off.
+    pub fn backwards(&self) -> Option<Position> {
+        self.reader.backwards
     }
 
     /// Those that wait may find that something has changed.
@@ -201,6 +223,10 @@ impl Reader {
             Delivery::New => (),
             Delivery::Known => return Ok(()),
             Delivery::TooFar => return Err(Unready::TooFar(record)),
+            Delivery::Backwards => {
+                self.backwards.get_or_insert(at);
+                return Ok(());
+            }
         }
         let place = Place { topic: &self.topic, partition: at.partition, offset: at.offset };
         let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, place));

@@ -5,13 +5,14 @@
 //! nothing is forgotten: a command is answered, or its record is delivered again to whoever has the partition then.
 
 mod answer;
+mod command_topic;
 mod intake;
 mod lag;
 mod lane;
 mod progress;
 mod watch;
 
-use crate::config::Config;
+use crate::config::{Config, UndecodableBatches};
 use crate::domain::Timestamp;
 use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
@@ -33,6 +34,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use answer::{Memo, Topics};
+use command_topic::Seen;
 use intake::{Intake, Job};
 use lag::Lag;
 use std::collections::{BTreeMap, HashMap};
@@ -63,6 +65,17 @@ pub enum RunFault {
     /// Too many publishers hang.
     #[error(transparent)]
     Publishing(#[from] PublishingFault),
+    /// The command topic was deleted and made again, or its log was cut off: the offsets that this process knows belong to another log.
+    #[error(
+        "the command topic {topic} is not the one that it was: it was deleted and made again, or its log was cut off ({how}). The process \
+         ends, to be started anew; then it reads the topic from its beginning. Commands of the old topic that were not answered are gone"
+    )]
+    TopicReplaced {
+        /// The topic's name.
+        topic: String,
+        /// How that was noticed.
+        how: String,
+    },
     /// The consuming thread hangs, and it can't be replaced: the group knows its consumer.
     #[error(
         "the Kafka consumer has been in {call} for {seconds} s; the process ends, to be started anew: what it was processing will be \
@@ -125,13 +138,16 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     };
     setup.metrics.commands_in_flight_limit.set(gauge(limits.max_in_flight));
     setup.metrics.records_open_limit.set(gauge(limits.max_queued));
-    let Consuming { notices, batches, orders, calls, thread: consumer_thread, .. } = consuming;
+    let Consuming { consumer, notices, batches, orders, calls, thread: consumer_thread } = consuming;
     let processor = Processor {
         limits,
         shutdown_grace: kafka.shutdown_grace,
         ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
         lag: Lag::new(setup.metrics.clone()),
+        command_topic: command_topic::watch(consumer, commands.clone()),
+        commands,
+        step_over: kafka.undecodable_batches == UndecodableBatches::DeadLetter,
         watch: Watch::new(calls, setup.config.store.request_timeout, setup.metrics.clone(), setup.health.clone()),
         metrics: setup.metrics,
         health: setup.health,
@@ -207,6 +223,11 @@ struct Processor<S> {
     refused: BTreeMap<Position, Timestamp>,
     orders: std_mpsc::Sender<Order>,
     publishing: Publishing<Memo>,
+    /// The command topic's name.
+    commands: String,
+    command_topic: tokio::sync::watch::Receiver<Seen>,
+    /// Whether a stub takes the place of a record that can't be decoded.
+    step_over: bool,
     watch: Watch,
     /// The runs of the present assignment, and when they began.
     runs: HashMap<RunId, (AbortHandle, Instant)>,
@@ -278,9 +299,33 @@ impl<S: ConditionalStore> Processor<S> {
                 self.forget_unless_assigned();
                 self.draining = Some(Draining { until: Instant::now() + REVOKE_GRACE, revoked: Some(done) });
             }
+            Notice::Undecodable(stopped) => self.undecodable(&stopped),
             Notice::Statistics { ends, brokers } => {
                 self.lag.ends(&ends);
                 self.metrics.kafka_brokers_connected.set(gauge(brokers));
+            }
+        }
+    }
+
+    /// These partitions stand still, because their next records can't be taken from what the brokers send.
+    fn undecodable(&mut self, stopped: &[Position]) {
+        self.metrics.partitions_undecodable.set(gauge(stopped.len()));
+        let places: Vec<_> =
+            stopped.iter().map(|at| format!("{}/{} at offset {}", self.commands, at.partition, at.offset)).collect();
+        let what_now = if self.step_over { "a stub goes to the dead letter topic for each" } else { "their partitions wait" };
+        let text = format!("the records at {} can't be decompressed: {what_now}", places.join(", "));
+        let text = Some(text).filter(|_| !stopped.is_empty());
+        let said = text.clone();
+        if self.health.set_concern(Concern::Undecodable, text) {
+            match said {
+                Some(said) => tracing::error!(way_out = "kafka.undecodable_batches = \"dead_letter\"; see the runbook", "{said}"),
+                None => tracing::info!("all partitions are read again"),
+            }
+        }
+        let Some(assignment) = self.stream.current_mut().filter(|_| self.step_over) else { return };
+        for at in stopped {
+            if self.intake.bury_unknown(*at, &mut assignment.flow) {
+                let _ = self.orders.send(Order::StepOver(*at));
             }
         }
     }
@@ -306,7 +351,7 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn told(&mut self, told: Told) {
-        let Some(Published { epoch, mut records, verdict, took }) = self.publishing.ended(told) else { return };
+        let Some(Published { epoch, mut records, verdict, pace, took }) = self.publishing.ended(told) else { return };
         for spans in records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
             spans.published(result_of(&verdict).text(), verdict == Verdict::Committed);
         }
@@ -324,7 +369,7 @@ impl<S: ConditionalStore> Processor<S> {
         self.intake.stir();
         let (topics, metrics) = (&self.shared.topics, &self.metrics);
         let redirect = |record: &mut Finished<Outputs<Memo>>, refusal| topics.redirect(record, refusal, metrics);
-        let done = self.stream.published(epoch, records, verdict, redirect);
+        let done = self.stream.published(epoch, records, verdict, pace, redirect);
         if !self.refused.is_empty() {
             for record in &done {
                 self.refused.remove(&record.at);
@@ -363,6 +408,7 @@ impl<S: ConditionalStore> Processor<S> {
         self.health.beat();
         self.shared.claims.measure_cache();
         self.look_after()?;
+        self.look_at_topic()?;
         if let Some(assignment) = self.stream.current() {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
@@ -377,6 +423,23 @@ impl<S: ConditionalStore> Processor<S> {
         Ok(())
     }
 
+    /// Looks whether the command topic is still the one that it was.
+    fn look_at_topic(&mut self) -> Result<(), RunFault> {
+        let replaced = |how: String| Err(RunFault::TopicReplaced { topic: self.commands.clone(), how });
+        if let Some(Position { partition, offset }) = self.intake.backwards() {
+            return replaced(format!("partition {partition} begins anew at offset {offset}"));
+        }
+        let seen = self.command_topic.borrow_and_update().clone();
+        let before = self.stream.current().and_then(|assignment| assignment.generation.topic_id.as_deref());
+        match (&seen, before) {
+            (Seen::There(now), Some(before)) if now != before => return replaced(format!("its id was {before} and is {now}")),
+            _ => {}
+        }
+        let text = format!("the command topic {} does not exist; `crm-processor setup` makes it", self.commands);
+        self.health.set_concern(Concern::TopicMissing, Some(text).filter(|_| seen == Seen::Missing));
+        Ok(())
+    }
+
     /// Looks at whatever may hang.
     fn look_after(&mut self) -> Result<(), RunFault> {
         let now = Instant::now();
@@ -384,6 +447,7 @@ impl<S: ConditionalStore> Processor<S> {
         let at = watch::Work {
             waiting: flow.map_or(0, |flow| flow.open() - flow.held()) + self.intake.waiting(),
             without_schema: self.intake.waiting() > 0,
+            short_span: flow.and_then(Flow::short_span),
             oldest_run: self.runs.values().map(|(_, since)| *since).min(),
         };
         self.watch.publisher(self.publishing.watch(now.into_std())?);
@@ -485,7 +549,7 @@ async fn wait_for(thread: std::thread::JoinHandle<()>) {
 fn result_of(verdict: &Verdict) -> TransactionResult {
     match verdict {
         Verdict::Committed => TransactionResult::Committed,
-        Verdict::Refused(_) | Verdict::Aborted | Verdict::Stale => TransactionResult::Aborted,
+        Verdict::Refused(_) | Verdict::Aborted | Verdict::Stale | Verdict::OffsetsTooLarge => TransactionResult::Aborted,
         Verdict::Uncertain(_) => TransactionResult::Unknown,
     }
 }

@@ -35,6 +35,8 @@ pub struct Work {
     pub waiting: usize,
     /// Whether some of them wait for the schema that they were written with.
     pub without_schema: bool,
+    /// How far above the lowest incomplete record others may be committed, if the coordinator takes less metadata than usual.
+    pub short_span: Option<usize>,
     /// When the oldest run that is being decided began.
     pub oldest_run: Option<Instant>,
 }
@@ -80,6 +82,14 @@ impl Watch {
         let publisher = publishing.call();
         let open = publishing.open_since().map(Instant::from_std);
         self.tell_ages(work, publisher, open, now);
+        self.metrics.offset_metadata_short.set(work.short_span.is_some().into());
+        let short = work.short_span.map(|span| {
+            format!(
+                "the group's coordinator takes little metadata with an offset (offset.metadata.max.bytes): records are committed at most \
+                 {span} above one that waits, and their partition pauses then"
+            )
+        });
+        self.tell(Concern::OffsetMetadataShort, short);
         self.metrics.publishers_stuck.set(i64::try_from(publishing.abandoned()).unwrap_or(i64::MAX));
 
         self.progress.working(work.waiting > 0, now.into_std());
@@ -87,7 +97,7 @@ impl Watch {
         let tried = std::mem::replace(&mut self.faults, faults) != faults;
         // The brokers are asked again and again for as long as they are away.
         let kafka_away = publisher.is_some_and(|c| matches!(c.call, Call::InitTransactions | Call::CommittedOffsets));
-        if tried || kafka_away || work.without_schema || !self.health.store().is_up() {
+        if tried || kafka_away || work.without_schema || work.short_span.is_some() || !self.health.store().is_up() {
             self.progress.explained(now.into_std());
         }
         let stalled = self.progress.stalled(now.into_std());
@@ -107,6 +117,8 @@ impl Watch {
                 format!("commands wait for the store, the oldest for {} s", (now - oldest).as_secs())
             } else if work.without_schema {
                 "records wait for the schema that they were written with".to_owned()
+            } else if work.short_span.is_some() {
+                "what can be committed beside the lowest incomplete record is (offset.metadata.max.bytes)".to_owned()
             } else {
                 "no reason is known".to_owned()
             };
@@ -163,5 +175,8 @@ fn over(concern: Concern) -> &'static str {
         Concern::CommandsWait => "records are answered again",
         Concern::TransactionStalled => "Kafka transactions end again",
         Concern::ConsumerStalled => "the Kafka consumer comes round again",
+        Concern::OffsetMetadataShort => "the coordinator takes all metadata again",
+        Concern::Undecodable => "all partitions are read again",
+        Concern::TopicMissing => "the command topic is there again",
     }
 }

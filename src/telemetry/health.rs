@@ -21,14 +21,20 @@ pub enum Concern {
     TransactionStalled,
     /// The consuming thread does not come round.
     ConsumerStalled,
+    /// The coordinator takes little metadata with an offset.
+    OffsetMetadataShort,
+    /// Partitions stand still, because their next records can't be decompressed.
+    Undecodable,
+    /// There is no command topic.
+    TopicMissing,
 }
 
 impl Concern {
     /// Returns whether nothing can be answered until it is over.
     fn is_obstacle(self) -> bool {
         match self {
-            Self::RecordsHeld | Self::CommandsWait => false,
-            Self::TransactionStalled | Self::ConsumerStalled => true,
+            Self::RecordsHeld | Self::CommandsWait | Self::OffsetMetadataShort | Self::Undecodable => false,
+            Self::TransactionStalled | Self::ConsumerStalled | Self::TopicMissing => true,
         }
     }
 }

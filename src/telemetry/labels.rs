@@ -261,6 +261,8 @@ labels! {
         SchemaUnusable = "schema_unusable",
         /// The bytes don't match the schema.
         Malformed = "malformed",
+        /// Its batch can't be decompressed.
+        Undecodable = "undecodable",
         /// Over `max_command_bytes`.
         TooLarge = "too_large",
         /// A correlation header is too long.

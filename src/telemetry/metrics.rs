@@ -83,6 +83,10 @@ metrics! {
     partitions_assigned: IntGauge = "partitions_assigned", NONE;
     /// Assigned partitions from which nothing is fetched for now: a lane is too long, a schema is missing, or one record holds up too many.
     partitions_paused: IntGauge = "partitions_paused", NONE;
+    /// Assigned partitions that stand still, because their next records can't be decompressed.
+    partitions_undecodable: IntGauge = "partitions_undecodable", NONE;
+    /// 1 while the group's coordinator takes less metadata with an offset than a partition may need, so that it pauses earlier; else 0.
+    offset_metadata_short: IntGauge = "offset_metadata_short", NONE;
     /// Changes of the assignment, by kind.
     rebalances: Family<Rebalance, IntCounter> = "rebalances_total", NONE;
     /// Kafka brokers that the consumer is connected to.

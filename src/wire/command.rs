@@ -47,6 +47,9 @@ pub enum Unreadable {
     /// The bytes are not what the writer's schema says.
     #[error("the value does not match its writer's schema: {0}")]
     Malformed(#[from] Malformed),
+    /// What the brokers send can't be decompressed, so that nothing is known of the record.
+    #[error("its batch can't be decompressed: it is damaged, or larger inflated than the client takes")]
+    Undecodable,
     /// Key, value and headers together are over `max_command_bytes`.
     #[error("the record has {size} bytes, more than the {max} allowed")]
     TooLarge {
@@ -70,6 +73,7 @@ impl Unreadable {
             Self::UnknownRecordName { .. } => "crm.UnknownRecordName",
             Self::SchemaUnusable { .. } => "crm.SchemaUnusable",
             Self::Malformed(_) => "crm.Malformed",
+            Self::Undecodable => "crm.Undecodable",
             Self::TooLarge { .. } => "crm.TooLarge",
             Self::CorrelationHeaderTooLong => "crm.CorrelationHeaderTooLong",
         }
@@ -78,7 +82,7 @@ impl Unreadable {
     /// For the dead letter's header `__connect.errors.stage`: the stage as Kafka Connect calls it.
     pub fn stage(&self) -> &'static str {
         match self {
-            Self::TooLarge { .. } => "KAFKA_CONSUME",
+            Self::TooLarge { .. } | Self::Undecodable => "KAFKA_CONSUME",
             Self::CorrelationHeaderTooLong => "HEADER_CONVERTER",
             _ => "VALUE_CONVERTER",
         }
@@ -108,6 +112,7 @@ impl From<&Unreadable> for DeadLetter {
             Unreadable::UnknownRecordName { .. } => Self::UnknownRecordName,
             Unreadable::SchemaUnusable { .. } => Self::SchemaUnusable,
             Unreadable::Malformed(_) => Self::Malformed,
+            Unreadable::Undecodable => Self::Undecodable,
             Unreadable::TooLarge { .. } => Self::TooLarge,
             Unreadable::CorrelationHeaderTooLong => Self::CorrelationHeaderTooLong,
         }

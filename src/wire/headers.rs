@@ -4,6 +4,7 @@
 //! headers, that one is echoed. So an answer carries each at most once, whatever the command carried.
 
 use super::command::Unreadable;
+use super::stub::STUB;
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
@@ -170,6 +171,11 @@ pub fn dead_letter<'a>(
         owned("__connect.errors.exception.message", error.to_string()),
     ];
     original.chain(added).collect()
+}
+
+/// The header that tells a stub from a dead letter.
+pub fn stub_header() -> (Cow<'static, str>, Option<Bytes>) {
+    fixed(STUB, "true")
 }
 
 /// `2026-01-31T23:59:59.123Z`. RFC 3339 has four digits for the year: what lies outside becomes the first or last instant.

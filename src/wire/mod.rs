@@ -3,6 +3,7 @@
 //! - [`command`]: from a record's value to a [`RawCommand`](crate::domain::command::RawCommand), or why it can't be read
 //! - [`answer`]: replies and business transactions as Avro
 //! - [`headers`]: what a command's headers ask for, and what its answers carry
+//! - [`stub`]: what stands for a record that can't be a dead letter as it came
 //! - [`registry`]: the client of the schema registry; [`embedded_registry`]: a small one in this process
 //! - [`json`]: any record as JSON, and commands from their fields, for the command line
 //!
@@ -22,6 +23,7 @@ pub mod headers;
 pub mod json;
 pub mod registry;
 mod shape;
+pub mod stub;
 
 use crate::domain::command::UseCaseName;
 

@@ -60,6 +60,7 @@ mod sizes;
 mod slow_lane;
 mod snapshot;
 mod start_up;
+mod stoppages;
 mod telemetry;
 mod tools;
 mod topics;

@@ -24,9 +24,14 @@ pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
     }
 }
 
-/// Deletes a topic with all that is on it.
+/// Deletes a topic of the shared Kafka with all that is on it.
 pub fn delete(topic: &str) {
-    let admin = admin(shared());
+    delete_at(shared(), topic);
+}
+
+/// The same of another Kafka.
+pub fn delete_at(kafka: &str, topic: &str) {
+    let admin = admin(kafka);
     let deleted = runtime().block_on(admin.delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
     for result in deleted {
         result.unwrap_or_else(|(topic, e)| panic!("cannot delete {topic}: {e}"));

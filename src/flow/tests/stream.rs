@@ -1,7 +1,7 @@
 //! One assignment after another: what is under way when one ends, and what becomes of a transaction's records.
 
 use super::{Names, at};
-use crate::flow::attempt::{Refusal, Verdict, Why};
+use crate::flow::attempt::{Pace, Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::lanes::RunId;
 use crate::flow::offsets::{Committed, Delivery};
@@ -53,7 +53,7 @@ fn the_verdict_on_a_transaction_says_what_is_done_and_what_is_tried_again() {
     ];
     for (verdict, redirected, done, first, second) in table {
         let (mut stream, transaction) = publishing(&[0, 1, 2]);
-        let known = stream.published(1, transaction.records, verdict.clone(), |_, _| *redirected);
+        let known = stream.published(1, transaction.records, verdict.clone(), Pace::Usual, |_, _| *redirected);
         assert_eq!(known.iter().map(|r| r.at.offset).collect::<Vec<_>>(), *done, "committed by {verdict:?}");
         assert_eq!(stream.current().is_some(), *verdict != Verdict::Stale, "still ours after {verdict:?}");
         if let Some(assignment) = stream.current_mut() {
@@ -73,7 +73,7 @@ fn only_the_refused_outputs_are_sent_elsewhere_and_a_record_with_one_that_can_t_
     let (mut stream, transaction) = publishing(&[0, 1, 2]);
     let refusals = [(0, 3), (1, 0), (1, 1)].map(|(record, output)| Refusal { record, output, why: Why::Missing });
     let mut asked = Vec::new();
-    stream.published(1, transaction.records, Verdict::Refused(refusals.to_vec()), |record, refusal| {
+    stream.published(1, transaction.records, Verdict::Refused(refusals.to_vec()), Pace::Usual, |record, refusal| {
         record.outputs += 10;
         asked.push(refusal.output);
         refusal.output != 0
@@ -92,7 +92,7 @@ fn what_belongs_to_an_earlier_assignment_is_dropped_wherever_it_turns_up() {
         stream.assigned(2, "second", &[(0, Committed::default())]);
         assert!(stream.flow(1).is_none());
         stream.run_finished(1, RunId { lane: 7, number: 1 }, vec![Finished { at: at(0), outputs: 1 }]);
-        let done = stream.published(1, transaction.records, verdict.clone(), |_, _| false);
+        let done = stream.published(1, transaction.records, verdict.clone(), Pace::Usual, |_, _| false);
         assert!(done.is_empty(), "{verdict:?} is not known to be committed");
         assert_eq!(stream.current().map(|a| (a.epoch, a.generation)), Some((2, "second")), "{verdict:?}");
         assert!(next(&mut stream).is_empty(), "{verdict:?} leaves the second assignment alone");
@@ -100,7 +100,7 @@ fn what_belongs_to_an_earlier_assignment_is_dropped_wherever_it_turns_up() {
     // What was committed all the same is counted.
     let (mut stream, transaction) = publishing(&[0, 1, 2]);
     stream.give_up();
-    assert_eq!(stream.published(1, transaction.records, Verdict::Committed, |_, _| false).len(), 3);
+    assert_eq!(stream.published(1, transaction.records, Verdict::Committed, Pace::Usual, |_, _| false).len(), 3);
 }
 
 #[test]
@@ -115,11 +115,38 @@ fn a_revocation_waits_for_what_runs_and_a_loss_for_nothing() {
     assert!(!stream.has_room(), "nothing more is taken in");
     assert!(!stream.is_drained(), "a transaction is under way");
     assert!(stream.flow(1).expect("still ours").next_run().is_none(), "what waits is dropped");
-    stream.published(1, transaction.records, Verdict::Committed, |_, _| false);
+    stream.published(1, transaction.records, Verdict::Committed, Pace::Usual, |_, _| false);
     assert!(stream.is_drained());
 
     let (mut stream, _) = publishing(&[0]);
     stream.revoked(true);
     assert!(stream.current().is_none() && stream.is_drained());
     assert!(stream.has_room(), "what still arrives is taken in and dropped");
+}
+
+#[test]
+fn what_is_too_slow_even_alone_is_refused_whatever_became_of_its_transaction() {
+    let silent = Refusal { record: 0, output: 1, why: Why::Silent };
+    // How many records were in it, the verdict; can the output go elsewhere; tried at once, and those held.
+    type Row = (&'static [i64], Verdict, bool, &'static [i64], usize);
+    let table: &[Row] = &[
+        (&[0], Verdict::Aborted, false, &[], 1),
+        (&[0], Verdict::Aborted, true, &[0], 0),
+        (&[0], Verdict::Uncertain(vec![]), false, &[], 1),
+        (&[0], Verdict::Uncertain(vec![]), true, &[0], 0),
+        (&[0], Verdict::Uncertain(vec![(0, covering(1))]), false, &[], 0),
+        (&[0, 1], Verdict::Aborted, false, &[0], 0),
+        (&[0, 1], Verdict::Uncertain(vec![]), false, &[0], 0),
+    ];
+    for (offsets, verdict, elsewhere, again, held) in table {
+        let (mut stream, transaction) = publishing(offsets);
+        let late = Pace::Late(Some(silent));
+        stream.published(1, transaction.records, verdict.clone(), late, |_, refusal| {
+            assert_eq!(refusal, silent);
+            *elsewhere
+        });
+        let flow = stream.flow(1).expect("it is ours");
+        assert_eq!(flow.held(), *held, "{offsets:?} after {verdict:?}");
+        assert_eq!(next(&mut stream), *again, "{offsets:?} after {verdict:?}");
+    }
 }

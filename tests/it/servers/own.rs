@@ -1,6 +1,6 @@
 //! A server of a test's own, which it may stop, freeze, kill and start again with the data it has.
 
-use super::{NoStart, Prepared, TRIES, prepare_cassandra, prepare_kafka, skip};
+use super::{NoStart, Prepared, TRIES, has_brokers, prepare_cassandra, prepare_kafka, prepare_kafka_as, skip};
 use crate::guarded::Guarded;
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +20,12 @@ impl OwnServer {
     /// A Kafka. None: the caller is to return, the reason has been printed.
     pub fn kafka() -> Option<Self> {
         Self::start(prepare_kafka)
+    }
+
+    /// A Kafka with these lines among its properties. None: as above.
+    pub fn kafka_with(lines: &[&str]) -> Option<Self> {
+        let adjust = |properties: &str| format!("{properties}\n{}\n", lines.join("\n"));
+        Self::start(|| prepare_kafka_as(adjust, &[], has_brokers))
     }
 
     /// A Cassandra that has each write on its disk before it acknowledges it: one node that is killed loses nothing then.

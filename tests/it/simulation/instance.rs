@@ -304,7 +304,7 @@ impl Instance {
     }
 
     fn published(&mut self, published: Published) {
-        let Published { epoch, records, verdict } = published;
+        let Published { epoch, records, verdict, pace } = published;
         self.happened.note(publisher::name(&verdict));
         let uncertain = matches!(verdict, Verdict::Uncertain(_)).then_some(records.len());
         let verdict = match (verdict, self.defect) {
@@ -318,7 +318,7 @@ impl Instance {
         let defect = self.defect;
         let done = self
             .stream
-            .published(epoch, records, verdict, |record, refusal| redirect(&mut record.outputs, refusal.output, defect));
+            .published(epoch, records, verdict, pace, |record, refusal| redirect(&mut record.outputs, refusal.output, defect));
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }

@@ -87,7 +87,7 @@ impl Reader {
         }
         match flow.deliver(record.at) {
             Delivery::New => drop(self.admitted.insert(record.at.partition, record.at.offset)),
-            Delivery::Known => return Ok(()),
+            Delivery::Known | Delivery::Backwards => return Ok(()),
             Delivery::TooFar => {
                 self.happened.note("a record was too far above the lowest incomplete one");
                 return Err(Unready::TooFar(record));

@@ -7,7 +7,7 @@ use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};
 use super::group::Membership;
 use super::outputs::Outputs;
 use crm_processor::flow::OffsetCommit;
-use crm_processor::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
+use crm_processor::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::stream::Epoch;
 use crm_processor::flow::succession::{Ended, PublisherId, Succession};
@@ -34,6 +34,7 @@ pub struct Published {
     pub epoch: Epoch,
     pub records: Vec<Finished<Outputs>>,
     pub verdict: Verdict,
+    pub pace: Pace,
 }
 
 /// How its requests go wrong; per mille.
@@ -124,7 +125,8 @@ impl Publishing {
         let Ended { publication, next } = self.succession.ended(publisher)?;
         self.present.inbox.extend(next);
         let Publication { epoch, records, .. } = Arc::unwrap_or_clone(publication);
-        Some(Published { epoch, records, verdict })
+        let pace = pace(&verdict, random);
+        Some(Published { epoch, records, verdict, pace })
     }
 }
 
@@ -317,6 +319,17 @@ impl Publisher {
     }
 }
 
+/// How long it took, by chance: whatever was not committed may have failed for being late.
+fn pace(verdict: &Verdict, random: &mut Random) -> Pace {
+    match verdict {
+        Verdict::Committed if random.chance(500) => Pace::Swift,
+        Verdict::Aborted | Verdict::Uncertain(_) if random.chance(300) => {
+            Pace::Late(Some(Refusal { record: 0, output: 0, why: Why::Silent }))
+        }
+        _ => Pace::Usual,
+    }
+}
+
 /// What the client makes of an answer. None: it asks again by itself.
 fn answered(answer: Result<(), Denied>) -> Option<Result<(), Failure>> {
     match answer {
@@ -334,6 +347,7 @@ pub fn name(verdict: &Verdict) -> &'static str {
         Verdict::Refused(_) => "a transaction had refused outputs",
         Verdict::Aborted => "a transaction was aborted",
         Verdict::Stale => "a transaction was stale",
+        Verdict::OffsetsTooLarge => "a transaction had offsets that were too large",
         Verdict::Uncertain(_) => "a transaction was uncertain",
     }
 }

@@ -1,0 +1,48 @@
+//! Watches the command topic itself: whether it is there, and whether it is still the one that it was. A topic that is deleted and made
+//! again under its name counts its offsets anew, and nothing that was committed for the old one holds for it. Consumers are not told.
+
+use crate::kafka::consumer::CommandConsumer;
+use crate::kafka::inquiry::topic_id;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the brokers are asked.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long they may take. Nobody waits for the answer but the end of the process.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the brokers said last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing: they did not answer, or give no ids.
+    #[default]
+    Unknown,
+    /// The topic is there, and this is its id.
+    There(String),
+    /// There is no topic of the name.
+    Missing,
+}
+
+/// Begins to watch. Ends when the receiver is dropped.
+pub fn watch(consumer: Arc<CommandConsumer>, topic: String) -> watch::Receiver<Seen> {
+    let (sender, receiver) = watch::channel(Seen::Unknown);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = sender.closed() => return,
+            }
+            let (consumer, topic) = (consumer.clone(), topic.clone());
+            let answer = tokio::task::spawn_blocking(move || topic_id(consumer.client(), &topic, TIMEOUT)).await;
+            sender.send_replace(match answer {
+                Ok(Ok(Some(id))) => Seen::There(id),
+                Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Seen::Missing,
+                Ok(Ok(None) | Err(_)) | Err(_) => Seen::Unknown,
+            });
+        }
+    });
+    receiver
+}

@@ -1,0 +1,79 @@
+//! What goes to the dead letter topic in place of a record that no broker takes as it came, or that can't be taken from what the brokers
+//! send: a JSON object that says what is known of it and where the original stands.
+
+use super::headers::Origin;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// The header that tells a stub from a dead letter.
+pub const STUB: &str = "crm-stub";
+
+/// What is known of the record itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// The size of the key, in bytes.
+    pub key_bytes: usize,
+    /// The size of the value, in bytes.
+    pub value_bytes: usize,
+    /// The size of the headers, names and values, in bytes.
+    pub headers_bytes: usize,
+    /// The SHA-256 of the value.
+    pub sha256: [u8; 32],
+    /// The first bytes of the value.
+    pub first: &'a [u8],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    key_bytes: Option<usize>,
+    value_bytes: Option<usize>,
+    headers_bytes: Option<usize>,
+    sha256: Option<String>,
+    first: Option<String>,
+}
+
+/// Returns the stub of the record at `origin`, as JSON. What is not known is null.
+pub fn stub(origin: Origin<'_>, contents: Option<Contents<'_>>) -> String {
+    let hexadecimal = |bytes: [u8; 32]| {
+        bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes whatever is written");
+            text
+        })
+    };
+    let json = Json {
+        topic: origin.topic,
+        partition: origin.partition,
+        offset: origin.offset,
+        key_bytes: contents.map(|c| c.key_bytes),
+        value_bytes: contents.map(|c| c.value_bytes),
+        headers_bytes: contents.map(|c| c.headers_bytes),
+        sha256: contents.map(|c| hexadecimal(c.sha256)),
+        first: contents.map(|c| STANDARD.encode(c.first)),
+    };
+    serde_json::to_string(&json).expect("texts and numbers are always JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stub_says_what_is_known_and_where_the_original_stands() {
+        let origin = Origin { topic: "crm.commands", partition: 3, offset: 42 };
+        let contents = Contents { key_bytes: 1, value_bytes: 2, headers_bytes: 3, sha256: [0xab; 32], first: &[0, 1] };
+        let sha256 = "ab".repeat(32);
+        assert_eq!(
+            stub(origin, Some(contents)),
+            format!(
+                r#"{{"topic":"crm.commands","partition":3,"offset":42,"keyBytes":1,"valueBytes":2,"headersBytes":3,"sha256":"{sha256}","first":"AAE="}}"#
+            )
+        );
+        assert!(stub(origin, None).contains(r#""valueBytes":null"#));
+    }
+}
