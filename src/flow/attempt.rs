@@ -4,6 +4,11 @@
 //! **Invariant**: nothing is tried again unless it is known that nothing took effect. An error that does not say so makes the
 //! publisher start over with a new producer, whose registration makes the coordinator end the old transaction one way or the
 //! other; then the committed offsets say which.
+//!
+//! **Invariant**: a producer is not used again after a transaction whose outputs were not all acknowledged or refused. librdkafka drops
+//! those that wait to be sent *again* and gives their sequence numbers to outputs of the next transaction. If the first sending had
+//! arrived after all, the broker takes the later outputs for repetitions, acknowledges them and drops them: seen on brokers that
+//! freeze, where a business transaction vanished whose reply was committed.
 
 use super::Partition;
 use super::offsets::Committed;
@@ -110,12 +115,11 @@ impl Step {
             (Self::Commit, Ok(())) => Self::Over(Verdict::Committed),
             (Self::Abort(verdict), Ok(())) => Self::Over(verdict),
             (Self::Produce | Self::Flush, Err(Failure::Refused(refusals))) => Self::Abort(Verdict::Refused(refusals)),
-            (Self::Produce | Self::Flush | Self::SendOffsets | Self::Commit, Err(Failure::Abortable)) => {
-                Self::Abort(Verdict::Aborted)
-            }
-            (Self::Produce | Self::Flush | Self::SendOffsets | Self::Commit, Err(Failure::Stale)) => Self::Abort(Verdict::Stale),
+            // After the flush all outputs are acknowledged, so that the producer may go on.
+            (Self::SendOffsets | Self::Commit, Err(Failure::Abortable)) => Self::Abort(Verdict::Aborted),
+            (Self::SendOffsets | Self::Commit, Err(Failure::Stale)) => Self::Abort(Verdict::Stale),
             (Self::SendOffsets, Err(Failure::OffsetsTooLarge)) => Self::Abort(Verdict::OffsetsTooLarge),
-            // A failed abort among them: the transaction may still be open.
+            // Outputs that may have arrived among them, and a failed abort: the transaction may still be open.
             (_, Err(_)) | (Self::StartOver, Ok(())) => Self::StartOver,
             (over @ Self::Over(_), Ok(())) => over,
         }

@@ -133,6 +133,8 @@ pub(super) struct Publisher<M> {
     producer: TransactionalProducer,
     /// The outputs of the transaction under way that the broker does not take.
     refusals: BTreeSet<Refusal>,
+    /// Whether others of its outputs were neither acknowledged nor refused: then this producer is not used again.
+    is_unsettled: bool,
     publications: std_mpsc::Receiver<Arc<Publication<M>>>,
 }
 
@@ -148,7 +150,7 @@ impl<M> Publisher<M> {
         producer: TransactionalProducer,
         publications: std_mpsc::Receiver<Arc<Publication<M>>>,
     ) -> Self {
-        Self { id, setting, calls, producer, refusals: BTreeSet::new(), publications }
+        Self { id, setting, calls, producer, refusals: BTreeSet::new(), is_unsettled: false, publications }
     }
 
     /// Runs the thread. `left` is what an abandoned publisher had under way: what became of it is found out first.
@@ -203,6 +205,10 @@ impl<M> Publisher<M> {
                 Step::StartOver => return Ok((self.start_over(publication)?, pace)),
                 Step::Over(verdict) => return Ok((verdict.clone(), pace)),
             };
+            if matches!(step, Step::Abort(_)) && result.is_ok() && self.is_unsettled {
+                self.replace(self.create()?);
+                self.initialise()?;
+            }
             match &result {
                 Ok(()) => reach_after(&step),
                 Err(_) if matches!(step, Step::Abort(_)) => {}
@@ -220,6 +226,7 @@ impl<M> Publisher<M> {
     fn produce(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         self.producer.context().take_failures();
         self.refusals.clear();
+        self.is_unsettled = false;
         self.producer.begin_transaction().map_err(failure)?;
         let mut place = 0;
         for finished in &publication.records {
@@ -267,12 +274,14 @@ impl<M> Publisher<M> {
             if now >= look {
                 self.refusals.extend(self.missing(publication));
                 if !self.refusals.is_empty() {
+                    self.is_unsettled = true;
                     break;
                 }
                 look = Instant::now() + SLOW;
             }
         }
         let failures = self.producer.context().take_failures();
+        self.is_unsettled |= failures.iter().any(|(_, code)| why(*code).is_none());
         let refused = failures.iter().filter_map(|(place, code)| Some((*place, why(*code)?)));
         self.refusals.extend(refused.map(|(place, why)| refusal(&publication.records, place, why)));
         match failures.first() {

@@ -6,8 +6,9 @@ use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use serde_json::Value as Json;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -148,18 +149,39 @@ impl Drop for Inbox {
 
 /// How many committed records there are on `topics`, counted from their beginning to their end as it is now.
 pub fn count(kafka: &str, topics: &[&str]) -> usize {
+    let mut count = 0;
+    each(kafka, topics, |_| count += 1);
+    count
+}
+
+/// How often each value of a header is on a topic, as it is now.
+pub fn header_counts(kafka: &str, topic: &str, header: &str) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    each(kafka, &[topic], |message| {
+        let value = message.headers().and_then(|headers| headers.iter().find(|h| h.key == header)?.value);
+        if let Some(value) = value {
+            *counts.entry(String::from_utf8_lossy(value).into_owned()).or_default() += 1;
+        }
+    });
+    counts
+}
+
+/// Goes through all committed records on `topics`, from their beginning to their end as it is now.
+fn each(kafka: &str, topics: &[&str], mut with: impl FnMut(&BorrowedMessage<'_>)) {
     let (consumer, mut open) = consumer(kafka, topics);
     let deadline = Instant::now() + Inbox::PATIENCE;
     let mut count = 0;
     while open > 0 {
         match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(_)) => count += 1,
+            Some(Ok(message)) => {
+                count += 1;
+                with(&message);
+            }
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(e)) => panic!("reading {topics:?}: {e}"),
             None => assert!(Instant::now() < deadline, "{open} partitions of {topics:?} have no end; {count} records so far"),
         }
     }
-    count
 }
 
 /// For clients of the tests.

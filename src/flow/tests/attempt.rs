@@ -1,6 +1,6 @@
 //! Which call of a transaction follows which.
 
-use crate::flow::attempt::Failure::{Abortable, Refused, Stale, Unknown};
+use crate::flow::attempt::Failure::{Abortable, OffsetsTooLarge, Refused, Stale, Unknown};
 use crate::flow::attempt::{Failure, Refusal, Step, Verdict, Why};
 
 const OK: Result<(), Failure> = Ok(());
@@ -27,8 +27,11 @@ fn a_transaction_ends_as_the_first_error_says() {
         (&[refused()], Step::Abort(Verdict::Refused(refusals()))),
         (&[OK, refused()], Step::Abort(Verdict::Refused(refusals()))),
         (&[OK, refused(), OK], Step::Over(Verdict::Refused(refusals()))),
-        (&[OK, Err(Abortable)], Step::Abort(Verdict::Aborted)),
-        (&[OK, Err(Abortable), OK], Step::Over(Verdict::Aborted)),
+        (&[Err(Abortable)], Step::StartOver),
+        (&[OK, Err(Abortable)], Step::StartOver),
+        (&[OK, OK, Err(Abortable)], Step::Abort(Verdict::Aborted)),
+        (&[OK, OK, Err(Abortable), OK], Step::Over(Verdict::Aborted)),
+        (&[OK, OK, Err(OffsetsTooLarge), OK], Step::Over(Verdict::OffsetsTooLarge)),
         (&[OK, OK, Err(Stale)], Step::Abort(Verdict::Stale)),
         (&[OK, OK, Err(Stale), OK], Step::Over(Verdict::Stale)),
         (&[OK, OK, OK, Err(Abortable)], Step::Abort(Verdict::Aborted)),
@@ -40,10 +43,12 @@ fn a_transaction_ends_as_the_first_error_says() {
 }
 
 #[test]
-fn only_an_error_that_says_that_nothing_took_effect_lets_the_producer_go_on() {
+fn only_an_error_that_says_that_nothing_took_effect_lets_the_producer_go_on_and_only_after_the_flush() {
     for call in CALLS {
         assert_eq!(call.clone().then(Err(Unknown)), Step::StartOver, "after {call:?}");
-        assert_eq!(call.clone().then(Err(Abortable)), Step::Abort(Verdict::Aborted), "after {call:?}");
+        let is_flushed = matches!(call, Step::SendOffsets | Step::Commit);
+        let expected = if is_flushed { Step::Abort(Verdict::Aborted) } else { Step::StartOver };
+        assert_eq!(call.clone().then(Err(Abortable)), expected, "after {call:?}");
     }
 }
 

@@ -46,6 +46,8 @@ struct Transaction {
 #[derive(Default)]
 struct Registration {
     epoch: ProducerEpoch,
+    /// The epoch whose next output has the sequence number of one that has arrived already.
+    repeats: Option<ProducerEpoch>,
     transaction: Option<Transaction>,
 }
 
@@ -101,12 +103,25 @@ impl Broker {
     }
 
     pub fn produce(&mut self, id: TransactionalId, epoch: ProducerEpoch, output: Output) -> Result<(), Denied> {
-        let transaction = open(&mut self.registrations, id, epoch, self.now)?;
+        open(&mut self.registrations, id, epoch, self.now)?;
         if output.is_refused(self.refusing.contains(&output.of())) {
             return Err(Denied::Refused);
         }
+        let registration = self.registrations.get_mut(&id).expect("it has a transaction open");
+        if registration.repeats.take_if(|repeated| *repeated == epoch).is_some() {
+            self.happened.note("an output was taken for a repetition");
+            return Ok(());
+        }
+        let transaction = registration.transaction.as_mut().expect("it is open");
         transaction.outputs.push(output);
         Ok(())
+    }
+
+    /// An output arrives though its producer does not learn of it, and will number another one so if it goes on.
+    pub fn arrived_unnoticed(&mut self, id: TransactionalId, epoch: ProducerEpoch) {
+        if let Some(registration) = self.registrations.get_mut(&id).filter(|r| r.epoch == epoch) {
+            registration.repeats = Some(epoch);
+        }
     }
 
     /// An output outside of any transaction, which nobody here should ever send.

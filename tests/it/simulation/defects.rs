@@ -45,6 +45,8 @@ pub enum Defect {
     WaitingNotStirred,
     /// A publisher whose request does not return keeps its place.
     HangingPublisherKept,
+    /// A producer goes on after a transaction of which it is not known whether all outputs arrived.
+    UnsettledProducerKept,
     /// What an abandoned publisher tells is taken for what became of its successor's publication.
     AbandonedVerdictTaken,
 }
@@ -72,5 +74,6 @@ defects! {
     commands_that_overtake_each_other_are_found: LanesWithoutKeys,
     records_that_wait_for_ever_are_found: WaitingNotStirred,
     a_publisher_that_hangs_for_ever_is_found: HangingPublisherKept,
+    a_producer_that_goes_on_though_outputs_may_have_arrived_is_found: UnsettledProducerKept,
     a_verdict_of_an_abandoned_publisher_is_found: AbandonedVerdictTaken,
 }

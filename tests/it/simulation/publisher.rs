@@ -245,7 +245,11 @@ impl Publisher {
     /// Takes the step that follows from what came of a request.
     fn go_on(&mut self, result: Result<(), Failure>) -> Option<Verdict> {
         let Stage::Attempting { step, .. } = &mut self.stage else { return None };
-        *step = std::mem::replace(step, Step::StartOver).then(result);
+        let is_kept = self.defect == Some(Defect::UnsettledProducerKept)
+            && matches!(step, Step::Produce | Step::Flush)
+            && result == Err(Failure::Abortable);
+        let next = std::mem::replace(step, Step::StartOver).then(result);
+        *step = if is_kept { Step::Abort(Verdict::Aborted) } else { next };
         match step {
             Step::StartOver => self.stage = Stage::Registering,
             Step::Over(verdict) => return Some(verdict.clone()),
@@ -265,6 +269,9 @@ impl Publisher {
         let Stage::Attempting { step, .. } = &self.stage else { return None };
         let (committing, aborting) = (*step == Step::Commit, matches!(step, Step::Abort(_)));
         if random.chance(trouble.abortable) && !committing && !aborting {
+            if matches!(step, Step::Produce | Step::Flush) {
+                broker.arrived_unnoticed(self.id, self.epoch);
+            }
             return Some(Err(Failure::Abortable));
         }
         if random.chance(trouble.unknown) {
