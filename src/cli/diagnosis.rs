@@ -1,5 +1,6 @@
 //! Looks for the reason why a command has no reply: is a processor ready, and has its group got there?
 
+use super::patience::patiently_blocking;
 use super::topic_reader::{blocking, consumer_config};
 use crate::config::Config;
 use anyhow::Context as _;
@@ -56,7 +57,7 @@ async fn group(config: &Config, partition: i32, offset: i64) -> String {
         let consumer: BaseConsumer = client.set("group.id", &kafka.group_id).create().context("can't make a Kafka consumer")?;
         let mut wanted = TopicPartitionList::new();
         wanted.add_partition(&kafka.topics.commands, partition);
-        let found = consumer.committed_offsets(wanted, PATIENCE)?;
+        let found = patiently_blocking(|| consumer.committed_offsets(wanted.clone(), PATIENCE))?;
         Ok(found.find_partition(&kafka.topics.commands, partition).map(|p| p.offset()))
     });
     match committed.await {

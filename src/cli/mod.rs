@@ -16,6 +16,7 @@ mod interrupt;
 mod lines;
 mod moment;
 mod paint;
+mod patience;
 mod publisher;
 mod reach;
 mod record;
@@ -46,8 +47,8 @@ const WRONG_CONFIGURATION: u8 = 2;
 
 const EXAMPLES: &str = "\
 First steps with a Kafka, a schema registry and a ScyllaDB (or Cassandra) of one's own:
-  crm-processor check  --config crm.toml                 what is wrong, with the servers, too
   crm-processor setup  --config crm.toml                 topics, schemas, keyspace and tables
+  crm-processor check  --config crm.toml                 what is wrong, with the servers, too
   crm-processor import --config crm.toml entities.jsonl  customers, accounts, subscribers
   crm-processor run    --config crm.toml                 as many of them as the topic has partitions
   crm-processor send   --config crm.toml updateCustomerCustomName --external-id c-1 --value Ann

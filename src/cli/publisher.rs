@@ -3,6 +3,7 @@
 //! committed by then it never will.
 
 use super::crm_client::producer_config;
+use super::patience::patiently_blocking;
 use super::topic_reader::blocking;
 use crate::config;
 use crate::kafka::Headers;
@@ -125,12 +126,14 @@ impl Publisher {
         const TRIES: usize = 3;
         let producer = self.producer.clone();
         blocking(move || {
-            let mut result = operation(&producer);
+            // Only the first call meets a coordinator that is being chosen; the others are asked once more by the same rule.
+            let operation = || patiently_blocking(|| operation(&producer));
+            let mut result = operation();
             for _ in 1..TRIES {
                 if !matches!(&result, Err(KafkaError::Transaction(error)) if error.is_retriable()) {
                     break;
                 }
-                result = operation(&producer);
+                result = operation();
             }
             Ok(result?)
         })

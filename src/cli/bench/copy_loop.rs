@@ -9,6 +9,7 @@ use super::latency::Latency;
 use super::load::wait_until;
 use super::part::{Measured, Stopwatch};
 use super::samples;
+use crate::cli::patience::patiently_blocking;
 use crate::config::Config;
 use crate::kafka::publisher::{flush_step, to_headers};
 use crate::kafka::{consumer_config, producer_config};
@@ -95,7 +96,7 @@ impl<'a> Copy<'a> {
         let consumer: BaseConsumer = consumer_config(&config.kafka).create().context("a consumer")?;
         consumer.subscribe(&[&config.kafka.topics.commands])?;
         let producer: BaseProducer = producer_config(&config.kafka).create().context("a producer")?;
-        producer.init_transactions(PATIENCE).context("the transaction coordinator")?;
+        patiently_blocking(|| producer.init_transactions(PATIENCE)).context("the transaction coordinator")?;
         let topics = &config.kafka.topics;
         let [reply, transaction] = samples::answers();
         let outputs = [

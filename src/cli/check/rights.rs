@@ -2,15 +2,13 @@
 //! transactional id; so a producer says that it is there, under an id that no process uses.
 
 use super::List;
+use crate::cli::patience::patiently_blocking;
 use crate::cli::reach::Probe;
 use crate::cli::topics::{self, Cluster, TIMEOUT};
 use crate::config::{Config, Kafka, Properties};
 use crate::kafka::rights::{self, Right};
-use rdkafka::ClientContext;
-use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
-use std::time::{Duration, Instant};
 
 /// Something that `run` needs, and how the administrator's tool names it.
 struct Need {
@@ -25,7 +23,7 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
     let admin = cluster.admin.clone();
     let found = tokio::task::spawn_blocking(move || {
         let as_consumer = missing(consumer_needs(&kafka), &kafka.consumer, |need| match need.on {
-            "group" => on_group(admin.inner(), &need.name),
+            "group" => patiently_blocking(|| rights::on_group(admin.inner(), &need.name)),
             _ => rights::on_topic(admin.inner(), &need.name),
         });
         let as_producer = producer(&kafka).map_or_else(
@@ -34,7 +32,7 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
                 let mut findings = missing(producer_needs(&kafka), &kafka.producer, |need| {
                     rights::on_topic(producer.producer().client(), &need.name)
                 });
-                findings.extend(transactional_id(&kafka, producer.producer().init_transactions(TIMEOUT)));
+                findings.extend(transactional_id(&kafka, patiently_blocking(|| producer.producer().init_transactions(TIMEOUT))));
                 findings
             },
         );
@@ -50,25 +48,6 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
             list.ok("rights", good);
         }
     }
-}
-
-/// Where the coordinator of groups is only just being chosen, on a fresh cluster or after the loss of a broker, it is asked again.
-fn on_group<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Vec<Right>, RDKafkaErrorCode> {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    let deadline = Instant::now() + TIMEOUT;
-    loop {
-        match rights::on_group(client, group) {
-            Err(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator) if Instant::now() < deadline => {
-                wait_a_moment();
-            }
-            said => return said,
-        }
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "on a thread for blocking calls, and nothing could wake it")]
-fn wait_a_moment() {
-    std::thread::sleep(Duration::from_millis(100));
 }
 
 fn consumer_needs(kafka: &Kafka) -> Vec<Need> {
