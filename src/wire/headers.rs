@@ -2,6 +2,9 @@
 //!
 //! A header that stands there more than once counts by its last occurrence, as with Kafka's `lastHeader`; of the correlation
 //! headers, that one is echoed. So an answer carries each at most once, whatever the command carried.
+//!
+//! A header with a null value is as if absent. Readers of answers may take a null for an error that they don't catch, so nothing that is
+//! written here has one, but for a dead letter, which keeps the record's own headers as they came.
 
 use super::command::Unreadable;
 use super::stub::STUB;
@@ -67,27 +70,27 @@ impl CommandHeaders {
         let mut parsed = Self::default();
         let (mut correlation, mut kafka_correlation) = (None, None);
         let (mut traceparent, mut tracestate) = (None, None);
-        for (name, value) in headers {
+        for (name, value) in headers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             match name {
-                CORRELATION_ID | KAFKA_CORRELATION_ID if value.is_some_and(|v| v.len() > MAX_CORRELATION_BYTES) => {
+                CORRELATION_ID | KAFKA_CORRELATION_ID if value.len() > MAX_CORRELATION_BYTES => {
                     parsed.oversized_correlation = true;
                 }
                 CORRELATION_ID => correlation = Some(value),
                 KAFKA_CORRELATION_ID => kafka_correlation = Some(value),
                 KAFKA_REPLY_TOPIC => parsed.reply_topic = asked(value, topic_name),
                 KAFKA_REPLY_PARTITION => parsed.reply_partition = asked(value, partition),
-                TRACEPARENT => traceparent = value,
-                TRACESTATE => tracestate = value,
+                TRACEPARENT => traceparent = Some(value),
+                TRACESTATE => tracestate = Some(value),
                 _ => {}
             }
         }
         parsed.trace = traceparent.and_then(|t| TraceContext::parse(t, tracestate)).map(Box::new);
-        let given = |header: Option<Option<&'a [u8]>>| header.flatten().filter(|v| !v.is_empty());
+        let given = |header: Option<&'a [u8]>| header.filter(|v| !v.is_empty());
         parsed.correlation_id =
             given(correlation).map(correlation_text).or_else(|| given(kafka_correlation).map(kafka_correlation_text));
         let found = [(CORRELATION_ID, correlation), (KAFKA_CORRELATION_ID, kafka_correlation)];
         parsed.echo =
-            found.into_iter().filter_map(|(name, value)| Some((name.into(), value?.map(Bytes::copy_from_slice)))).collect();
+            found.into_iter().filter_map(|(name, value)| Some((name.into(), Some(Bytes::copy_from_slice(value?))))).collect();
         parsed
     }
 
@@ -243,12 +246,8 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-fn asked<T>(value: Option<&[u8]>, parse: impl FnOnce(&[u8]) -> Option<T>) -> Asked<T> {
-    match value.map(parse) {
-        None => Asked::Absent,
-        Some(Some(value)) => Asked::Valid(value),
-        Some(None) => Asked::Malformed,
-    }
+fn asked<T>(value: &[u8], parse: impl FnOnce(&[u8]) -> Option<T>) -> Asked<T> {
+    parse(value).map_or(Asked::Malformed, Asked::Valid)
 }
 
 fn topic_name(bytes: &[u8]) -> Option<String> {

@@ -54,6 +54,10 @@ fn the_correlation_id_is_the_first_header_given_as_text() {
         // The last one counts.
         (&[("correlation-id", Some(b"a")), ("correlation-id", Some(b"b"))], Some("b")),
         (&[("correlation-id", Some(b"a")), ("correlation-id", Some(b""))], None),
+        // One without a value is as if absent.
+        (&[("correlation-id", None)], None),
+        (&[("correlation-id", Some(b"a")), ("correlation-id", None)], Some("a")),
+        (&[("kafka_correlationId", None), ("kafka_correlationId", Some(b"b"))], Some("b")),
     ];
     for (headers, expected) in cases {
         assert_eq!(parse(headers).correlation_id.as_deref(), *expected, "{headers:?}");
@@ -71,8 +75,34 @@ fn correlation_headers_are_echoed_byte_by_byte_and_empty_ones_too() {
     let expected: Headers =
         vec![("correlation-id".into(), Some(Bytes::new())), ("kafka_correlationId".into(), Some(Bytes::from_static(UUID_BYTES)))];
     assert_eq!(parse(headers).echo, expected);
-    assert_eq!(parse(&[("correlation-id", None)]).echo, [("correlation-id".into(), None)]);
+    assert_eq!(parse(&[("correlation-id", Some(b"a")), ("correlation-id", None)]).echo, some("correlation-id", b"a"));
     assert_eq!(parse(&[("x", Some(b"y"))]).echo, []);
+}
+
+fn some(name: &'static str, value: &'static [u8]) -> Headers {
+    vec![(name.into(), Some(Bytes::from_static(value)))]
+}
+
+#[test]
+fn a_header_without_a_value_is_as_if_absent_whichever_it_is() {
+    let names =
+        ["correlation-id", "kafka_correlationId", "kafka_replyTopic", "kafka_replyPartition", "traceparent", "tracestate", "x"];
+    let nulls: Vec<Given<'_>> = names.iter().map(|name| (*name, None)).collect();
+    assert_eq!(parse(&nulls), CommandHeaders::default());
+    let given: &[Given<'_>] = &[
+        ("correlation-id", Some(b"a")),
+        ("kafka_correlationId", Some(b"b")),
+        ("kafka_replyTopic", Some(b"t")),
+        ("kafka_replyPartition", Some(&[0, 0, 0, 7])),
+        ("traceparent", Some(TRACE.as_bytes())),
+        ("tracestate", Some(b"a=1")),
+    ];
+    let without = parse(given);
+    assert_eq!(parse(&[given, &nulls[..]].concat()), without);
+    assert_eq!(parse(&[&nulls[..], given].concat()), without);
+    let reply = parse(&[given, &nulls[..]].concat()).reply(Some("r"), Status::Ok);
+    assert_eq!(reply.len(), 6, "{reply:?}");
+    assert!(reply.iter().all(|(_, value)| value.is_some()), "{reply:?}");
 }
 
 #[test]

@@ -89,13 +89,24 @@ fn correlation_headers_come_back_as_they_were_and_show_as_text_in_the_records() 
 }
 
 #[test]
-fn a_correlation_header_without_a_value_is_as_if_absent() {
+fn a_header_without_a_value_is_as_if_absent_and_comes_back_nowhere() {
     let Some(shared) = shared() else { return };
-    for name in [OURS, SPRINGS] {
-        let draft = custom_name(&unique("r"), &shared.customer().by_ref_id(), "Ada").null_header(name);
+    let all = [OURS, SPRINGS, "kafka_replyTopic", "kafka_replyPartition", "traceparent", "tracestate", "something-else"];
+    for names in [&[OURS][..], &[SPRINGS], &all] {
+        let customer = shared.customer();
+        let draft = custom_name(&unique("r"), &customer.by_ref_id(), "Ada");
+        let draft = names.iter().fold(draft, |draft, name| draft.null_header(name));
         let reply = &shared.ask_by_key(std::slice::from_ref(&draft))[0];
         assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
-        assert_eq!(reply.body["correlationId"], draft.request(), "{name} without a value: {reply:?}");
+        assert_eq!(reply.topic, shared.replies, "{reply:?}");
+        assert_eq!(reply.body["correlationId"], draft.request(), "{names:?} without a value: {reply:?}");
+        assert_eq!(headers(reply), [("request-id", draft.request().as_bytes()), ("status-code", b"200")], "{names:?}: {reply:?}");
+        let transaction = shared.transaction(&customer, draft.request());
+        for record in [reply, &transaction] {
+            assert!(record.headers.iter().all(|(_, value)| value.is_some()), "{names:?} without a value: {record:?}");
+        }
+        let passed_on: Vec<_> = headers(&transaction).into_iter().filter(|(name, _)| all.contains(name)).collect();
+        assert_eq!(passed_on, [], "{names:?} without a value: {transaction:?}");
     }
 }
 

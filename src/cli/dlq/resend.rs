@@ -202,7 +202,8 @@ impl Batch {
 fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
     let origin = letter.origin().filter(|origin| origin.topic == commands).map(|origin| origin.place.partition);
     let own = letter.own_headers().filter(|(name, _)| *name != RESENT_FROM);
-    let own = own.map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice)));
+    // A header without a value means nothing to the processor, and other readers of the topic may throw on it.
+    let own = own.filter_map(|(name, value)| Some((name.to_owned().into(), Some(Bytes::copy_from_slice(value?)))));
     let from = format!("{}/{}", letter.record.topic(), letter.place());
     Outgoing {
         topic: commands.to_owned(),
@@ -240,12 +241,13 @@ mod tests {
             ("__connect.errors.offset", "42"),
         ];
         let headers = named.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        let headers = headers.insert(Header { key: "null", value: None::<&str> });
         let timestamp = rdkafka::Timestamp::CreateTime(7);
         Letter { record: OwnedMessage::new(Some(b"v".to_vec()), None, "dlq".into(), timestamp, 3, 17, Some(headers)) }
     }
 
     #[test]
-    fn a_letter_goes_back_as_it_came() {
+    fn a_letter_goes_back_as_it_came_but_for_headers_without_a_value() {
         let sent = command(&letter("c"), "c", 6);
         assert_eq!((&*sent.topic, sent.partition, sent.key, sent.value), ("c", Some(5), None, Some(b"v".to_vec())));
         let headers: Vec<_> = sent.headers.iter().map(|(name, value)| (&**name, value.as_deref().unwrap_or_default())).collect();
