@@ -1,12 +1,13 @@
 //! From a configuration to what the subcommands work with: clock, registry, store, claims.
 
-use crate::config::Config;
+use super::database::{self, Unfit};
+use crate::config::{Backend, Config};
 use crate::domain::Timestamp;
 use crate::store::StoreFault;
 use crate::store::claims::{Claims, ClaimsOptions, Clock};
 use crate::store::configured::ConfiguredStore;
 use crate::wire::registry::{Registry, RegistryFault, RegistryOptions};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,7 +38,19 @@ pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
 /// The protocol over the configured store, for a subcommand that is soon done: what does not answer is an error.
 pub(super) async fn claims(config: &Config) -> anyhow::Result<Claims<ConfiguredStore>> {
     let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| store_trouble(&fault))?;
+    // Each read and write would be tried for its whole time, and its error would name no cause.
+    if let Some(Unfit { text, is_obstacle: true }) = unfit(&store, config) {
+        bail!("the store: {text}");
+    }
     Ok(Claims::new(Arc::new(store), &claims_options(config), clock()))
+}
+
+/// What is wrong with the keyspace's replication, by what the store's session knows at present. `None` if nothing is.
+pub(super) fn unfit(store: &ConfiguredStore, config: &Config) -> Option<Unfit> {
+    match (&config.store.backend, store.seen()) {
+        (Backend::Cql(cql), Some(topology)) => database::unfit_keyspace(&topology, cql),
+        _ => None,
+    }
 }
 
 /// What the configuration says about the protocol.

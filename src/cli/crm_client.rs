@@ -13,6 +13,7 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::future_producer::{Delivery, DeliveryFuture};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -44,7 +45,11 @@ type Answer = Result<Reply, String>;
 
 /// Who waits for which correlation id. As many as the caller has commands under way.
 #[derive(Default)]
-struct Waiting(Mutex<HashMap<String, oneshot::Sender<Answer>>>);
+struct Waiting {
+    by_id: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    /// How many replies came that somebody waited for.
+    answered: AtomicU64,
+}
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +138,17 @@ impl CrmClient {
         Ok(Submitted { delivery, answer, topics: self.topics.clone() })
     }
 
+    /// How many commands have got their reply.
+    pub fn answered(&self) -> u64 {
+        self.waiting.answered.load(Relaxed)
+    }
+
+    /// Whether somebody waits for a reply.
+    pub fn is_waiting(&self) -> bool {
+        let waiting = self.waiting.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.values().any(|sender| !sender.is_closed())
+    }
+
     /// Lets go of Kafka.
     pub async fn close(self) {
         self.reading.abort();
@@ -168,7 +184,7 @@ impl Submitted {
 impl Waiting {
     fn register(&self, correlation_id: &str) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         // Those who gave up.
         waiting.retain(|_, sender| !sender.is_closed());
         waiting.insert(correlation_id.into(), sender);
@@ -176,11 +192,13 @@ impl Waiting {
     }
 
     fn take(&self, correlation_id: &str) -> Option<oneshot::Sender<Answer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(correlation_id)
+        let taken = self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(correlation_id);
+        self.answered.fetch_add(u64::from(taken.is_some()), Relaxed);
+        taken
     }
 
     fn fail_all(&self, reason: &str) {
-        for (_, sender) in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+        for (_, sender) in self.by_id.lock().unwrap_or_else(PoisonError::into_inner).drain() {
             let _ = sender.send(Err(reason.into()));
         }
     }
@@ -205,6 +223,8 @@ pub(super) fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("message.max.bytes", "1000000000")
+        // A topic that is missing is an error; brokers would make one with limits that are not ours.
+        .set("allow.auto.create.topics", "false")
         .set("enable.idempotence", "true");
     config
 }

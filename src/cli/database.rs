@@ -23,11 +23,49 @@ pub(super) fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdic
     verdicts
 }
 
+/// What is wrong with a keyspace's replication, whatever nodes are up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    /// What is wrong, and the way out.
+    pub text: String,
+    /// Whether some commands can't be decided even if all nodes are up.
+    pub is_obstacle: bool,
+}
+
+/// Returns what is wrong with the keyspace's replication for the nodes that there are, up or down. Returns `None` if nothing is, or if
+/// there is no such keyspace.
+pub(super) fn unfit_keyspace(topology: &Topology, cql: &Cql) -> Option<Unfit> {
+    let troubles = troubles(topology, cql, topology.keyspace.as_ref()?);
+    if troubles.is_empty() {
+        return None;
+    }
+    let is_obstacle = consequence(&topology.all_up(), cql).is_some();
+    Some(Unfit { text: format!("keyspace {}", troubles.join("; keyspace ")), is_obstacle })
+}
+
 /// Returns why `CREATE KEYSPACE` with the configured replication would make a keyspace that can't work. Returns `None` if it would work.
 pub(super) fn unfit_replication(topology: &Topology, cql: &Cql) -> Option<String> {
+    Some(format!("{}; keyspace {} was not made", unfit_configuration(topology, cql)?, cql.keyspace))
+}
+
+/// Returns what is wrong with the configured replication, and what would fit. Returns `None` if nothing is.
+fn unfit_configuration(topology: &Topology, cql: &Cql) -> Option<String> {
     let wanted = topology.would_be(&cql.replication);
     let trouble = misnamed(topology, &wanted).or_else(|| excess(topology, &wanted))?;
-    Some(format!("store.replication {trouble}; keyspace {} was not made", cql.keyspace))
+    Some(format!("store.replication {trouble}{}", fitting(topology, &wanted)))
+}
+
+/// Returns the replication that the nodes can hold, where the one that is wanted asks for too many replicas.
+fn fitting(topology: &Topology, wanted: &Replication) -> String {
+    if topology.excesses(wanted).is_empty() {
+        return String::new();
+    }
+    let factors: Vec<_> =
+        topology.datacenters().iter().map(|(name, count)| format!("{name} = {}", count.all.min(ENOUGH))).collect();
+    format!(
+        "; if these are all the nodes that there will be: store.replication = {{ class = \"NetworkTopologyStrategy\", {} }}",
+        factors.join(", ")
+    )
 }
 
 fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
@@ -114,21 +152,14 @@ fn describe(replication: &Replication, quorum: Quorum<'_>) -> String {
 fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
     let name = &cql.keyspace;
     let Some(replication) = &topology.keyspace else {
-        return vec![Verdict::Finding(format!("{name} is missing; `crm-processor setup` makes it"))];
+        return vec![Verdict::Finding(match unfit_configuration(topology, cql) {
+            Some(unfit) => format!("{name} is missing, and `crm-processor setup` does not make it: {unfit}"),
+            None => format!("{name} is missing; `crm-processor setup` makes it"),
+        })];
     };
-    let mut verdicts = Vec::new();
+    let troubles = troubles(topology, cql, replication);
+    let mut verdicts: Vec<_> = troubles.into_iter().map(Verdict::Finding).collect();
     let mut finding = |text: String| verdicts.push(Verdict::Finding(format!("{name} {text}")));
-    if let Some(trouble) = misnamed(topology, replication) {
-        finding(format!("{trouble}; {CHANGE}"));
-    }
-    if let Some(trouble) = excess(topology, replication) {
-        finding(format!("{trouble}; add nodes, or, if these are all that there will be: {}", alter(topology, name, replication)));
-    }
-    if let (Replication::ByDatacenter(factors), Some(local)) = (replication, &cql.local_datacenter)
-        && !factors.contains_key(local)
-    {
-        finding(format!("has no replicas in store.local_datacenter {local:?}: it has {}", shown(replication)));
-    }
     let replicas = replication.replicas();
     if let Some(replicas) = replicas.filter(|replicas| *replicas < ENOUGH && topology.nodes.len() >= ENOUGH) {
         finding(format!(
@@ -149,6 +180,28 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
         )));
     }
     verdicts
+}
+
+/// Returns what is wrong with a keyspace's replication for the nodes that there are, up or down, each with the way out.
+fn troubles(topology: &Topology, cql: &Cql, replication: &Replication) -> Vec<String> {
+    let name = &cql.keyspace;
+    let mut troubles = Vec::new();
+    if let Some(trouble) = misnamed(topology, replication) {
+        troubles.push(format!("{name} {trouble}; {CHANGE}"));
+    }
+    if let Some(trouble) = excess(topology, replication) {
+        let alter = alter(topology, name, replication);
+        troubles.push(format!(
+            "{name} {trouble}; add nodes, or, if these are all that there will be: {alter} (store.replication is for keyspaces that `setup` \
+             has yet to make)"
+        ));
+    }
+    if let (Replication::ByDatacenter(factors), Some(local)) = (replication, &cql.local_datacenter)
+        && !factors.contains_key(local)
+    {
+        troubles.push(format!("{name} has no replicas in store.local_datacenter {local:?}: it has {}", shown(replication)));
+    }
+    troubles
 }
 
 /// Returns what to say of replicas in data centres that don't exist, if there are any.
@@ -172,9 +225,7 @@ fn excess(topology: &Topology, replication: &Replication) -> Option<String> {
             format!("{} where {place} has {}", plural(excess.replicas, "replica"), plural(excess.nodes, "node"))
         })
         .collect();
-    let mut all_up = topology.clone();
-    all_up.nodes.iter_mut().for_each(|node| node.is_up = true);
-    let consequence = match all_up.reach(replication, Quorum::OfAll) {
+    let consequence = match topology.all_up().reach(replication, Quorum::OfAll) {
         Reach::Everything => "",
         Reach::Part | Reach::Nothing => ", so that a quorum can't be had even if all nodes are up",
     };

@@ -10,7 +10,7 @@ use crate::store::configured::ConfiguredStore;
 use crate::store::metered::Metered;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::gathered::Gathered;
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Concern, Health};
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Collector;
@@ -88,13 +88,14 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     let (admin_stop, admin_stopping) = watch::channel(false);
     let serving = tokio::spawn(admin.serve(metrics.clone(), health.clone(), level, stopped(admin_stopping)));
 
+    let configured = config.clone();
     let started = tokio::select! {
         setup = prepare(&config, &metrics, &health) => Some(setup?),
         () = stopped(stopping.clone()) => None,
     };
     if let Some((setup, store)) = started {
         let asking = [
-            tokio::spawn(keep_looking_at_nodes(store.clone())),
+            tokio::spawn(keep_looking_at_nodes(store.clone(), configured, health.clone())),
             tokio::spawn(keep_asking_store(store, health.clone())),
             tokio::spawn(keep_asking_registry(setup.registry.clone(), metrics)),
         ];
@@ -166,12 +167,22 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
     }
 }
 
-/// Operators are to know that a node is away, also while the others do its work.
-async fn keep_looking_at_nodes(store: Arc<Store>) {
+/// Operators are to know that a node is away, also while the others do its work; and that the keyspace wants more nodes than there are,
+/// for then commands wait, and no node is amiss.
+async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     loop {
         ticks.tick().await;
         store.nodes_seen(&store.inner().nodes());
+        let unfit = connect::unfit(store.inner(), &config);
+        for (concern, is_obstacle) in [(Concern::KeyspaceUnworkable, true), (Concern::KeyspaceUnfit, false)] {
+            let text = unfit.as_ref().filter(|unfit| unfit.is_obstacle == is_obstacle).map(|unfit| unfit.text.clone());
+            match (health.set_concern(concern, text.clone()), text) {
+                (true, Some(text)) => tracing::warn!("{text}"),
+                (true, None) => tracing::info!("the keyspace's replication fits the database's nodes"),
+                (false, _) => {}
+            }
+        }
     }
 }
 

@@ -87,6 +87,9 @@ fn use_case() -> impl TypedValueParser<Value = UseCaseName> {
     names.try_map(|name| UseCaseName::from_name(&name).ok_or("is no use case"))
 }
 
+/// After so long without a reply it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// A command, and the key of its record.
 #[derive(Debug, PartialEq)]
 struct Outgoing {
@@ -100,12 +103,20 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(&config.log).map_err(anyhow::Error::msg)?;
     let crm = CrmClient::connect(&config.kafka, connect::registry(&config)?).await?;
     let all_ok = match (args.command.outgoing(), args.file) {
-        (Some(outgoing), _) => match send(&crm, &outgoing, args.timeout, args.form).await? {
+        (Some(outgoing), _) => match send(&config, &crm, &outgoing, args.timeout, args.form).await? {
             Ok(ok) => ok,
             Err(no_reply) => return Err(with_way_out(&config, &no_reply).await),
         },
         (None, Some(file)) => {
-            let sent = file::send(&crm, &file, args.timeout, args.form).await?;
+            let mut sending = std::pin::pin!(file::send(&crm, &file, args.timeout, args.form));
+            let sent = tokio::select! {
+                sent = &mut sending => sent,
+                () = silence(&crm) => {
+                    let (sent, ()) = tokio::join!(sending, say_that_it_waits(&config, args.timeout));
+                    sent
+                }
+            };
+            let sent = sent?;
             if let Some(no_reply) = &sent.no_reply {
                 eprintln!("{}", way_out(&config, no_reply).await);
             }
@@ -118,7 +129,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// True if the status is 200.
-async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, form: Form) -> io::Result<Result<bool, NoReply>> {
+async fn send(
+    config: &Config,
+    crm: &CrmClient,
+    outgoing: &Outgoing,
+    timeout: Duration,
+    form: Form,
+) -> io::Result<Result<bool, NoReply>> {
     let Outgoing { command, key } = outgoing;
     let paint = Paint::for_stdout();
     let mut out = io::stdout();
@@ -131,7 +148,17 @@ async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, form: For
         let request = command.request_id.as_deref().unwrap_or_default();
         writeln!(out, "{}", paint.dim(format!("{}, request {request:?}", command.use_case.name())))?;
     }
-    let reply = match submitted.reply(timeout).await {
+    let mut reply = std::pin::pin!(submitted.reply(timeout));
+    let early = tokio::time::timeout(SILENCE, &mut reply).await;
+    let answer = match early {
+        Ok(answer) => answer,
+        Err(_) => {
+            // What is found out takes seconds where nobody answers; the reply may come meanwhile.
+            let (answer, ()) = tokio::join!(reply, say_that_it_waits(config, timeout));
+            answer
+        }
+    };
+    let reply = match answer {
         Ok(reply) => reply,
         Err(no_reply) => return Ok(Err(no_reply)),
     };
@@ -142,6 +169,26 @@ async fn send(crm: &CrmClient, outgoing: &Outgoing, timeout: Duration, form: For
         reply.details(paint).try_for_each(|detail| writeln!(out, "  {detail}"))?;
     }
     Ok(Ok(reply.is_ok()))
+}
+
+/// Ends when commands have been waiting for [`SILENCE`] and none was answered.
+async fn silence(crm: &CrmClient) {
+    let mut seen = 0;
+    loop {
+        tokio::time::sleep(SILENCE).await;
+        let answered = crm.answered();
+        if answered == seen && crm.is_waiting() {
+            return;
+        }
+        seen = answered;
+    }
+}
+
+/// Says that a reply is waited for, and what the processor says of itself.
+async fn say_that_it_waits(config: &Config, timeout: Duration) {
+    let found = diagnosis::of(config, None).await.join("\n");
+    let (so_far, timeout) = (humantime::format_duration(SILENCE), humantime::format_duration(timeout));
+    eprintln!("No reply for {so_far}; it is waited for up to {timeout}. {found}");
 }
 
 async fn with_way_out(config: &Config, no_reply: &NoReply) -> anyhow::Error {

@@ -156,15 +156,20 @@ impl Watch {
 
     /// Sets a concern of the process's health, and logs it if it is new or over.
     fn tell(&self, concern: Concern, text: Option<String>) {
-        let said = text.clone();
-        if !self.health.set_concern(concern, text) {
-            return;
-        }
-        if let Some(text) = said {
-            tracing::warn!("{text}");
-        } else {
-            tracing::info!("{}", over(concern));
-        }
+        tell(&self.health, concern, text);
+    }
+}
+
+/// Sets a concern of the process's health, and logs it if it is new or over.
+pub(super) fn tell(health: &Health, concern: Concern, text: Option<String>) {
+    let said = text.clone();
+    if !health.set_concern(concern, text) {
+        return;
+    }
+    if let Some(text) = said {
+        tracing::warn!("{text}");
+    } else {
+        tracing::info!("{}", over(concern));
     }
 }
 
@@ -174,9 +179,12 @@ fn over(concern: Concern) -> &'static str {
         Concern::RecordsHeld => "no records are held any more",
         Concern::CommandsWait => "records are answered again",
         Concern::TransactionStalled => "Kafka transactions end again",
+        Concern::TransactionHoldsBack => "no open transaction holds back commands any more",
+        Concern::TopicsChanged => "the topics are as they were",
         Concern::ConsumerStalled => "the Kafka consumer comes round again",
         Concern::OffsetMetadataShort => "the coordinator takes all metadata again",
         Concern::Undecodable => "all partitions are read again",
         Concern::TopicMissing => "the command topic is there again",
+        Concern::KeyspaceUnworkable | Concern::KeyspaceUnfit => "the keyspace's replication fits the database's nodes",
     }
 }

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use erase::{ERASED, Erased, Erasure, Found};
-pub use import::Imported;
+pub use import::{Imported, Importing};
 pub use show::HistoryEntry;
 
 /// The longest run that [`Claims::decide`] takes: what one write has room for, if its rows are of usual size.

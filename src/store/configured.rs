@@ -45,6 +45,15 @@ impl ConfiguredStore {
         }
     }
 
+    /// What the store's own session knows of the database's nodes and the keyspace's replication at present. `None` if the store is a
+    /// folder. Nobody is asked.
+    pub fn seen(&self) -> Option<Topology> {
+        match self {
+            Self::Cql(store) => Some(store.seen()),
+            Self::Embedded(_) => None,
+        }
+    }
+
     /// The database's nodes and the keyspace's replication. `None` if the store is a folder.
     ///
     /// # Errors

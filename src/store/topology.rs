@@ -103,6 +103,14 @@ impl Topology {
         datacenters
     }
 
+    /// The same as if all nodes were up.
+    #[must_use]
+    pub fn all_up(&self) -> Self {
+        let mut all_up = self.clone();
+        all_up.nodes.iter_mut().for_each(|node| node.is_up = true);
+        all_up
+    }
+
     /// Those that don't take connections.
     pub fn down(&self) -> Vec<&Node> {
         self.nodes.iter().filter(|node| !node.is_up).collect()

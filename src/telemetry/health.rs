@@ -19,6 +19,10 @@ pub enum Concern {
     CommandsWait,
     /// A Kafka transaction does not end: nothing can be answered.
     TransactionStalled,
+    /// An open transaction of another producer holds back commands.
+    TransactionHoldsBack,
+    /// A topic that outputs go to has fewer partitions than it had, or is gone.
+    TopicsChanged,
     /// The consuming thread does not come round.
     ConsumerStalled,
     /// The coordinator takes little metadata with an offset.
@@ -27,14 +31,24 @@ pub enum Concern {
     Undecodable,
     /// There is no command topic.
     TopicMissing,
+    /// The keyspace wants more of the database's nodes than there are: nothing, or not everything, can be decided.
+    KeyspaceUnworkable,
+    /// The keyspace wants more of the database's nodes than there are, and all can be decided while they are up.
+    KeyspaceUnfit,
 }
 
 impl Concern {
     /// Returns whether nothing can be answered until it is over.
     fn is_obstacle(self) -> bool {
         match self {
-            Self::RecordsHeld | Self::CommandsWait | Self::OffsetMetadataShort | Self::Undecodable => false,
-            Self::TransactionStalled | Self::ConsumerStalled | Self::TopicMissing => true,
+            Self::RecordsHeld
+            | Self::CommandsWait
+            | Self::KeyspaceUnfit
+            | Self::TransactionHoldsBack
+            | Self::TopicsChanged
+            | Self::OffsetMetadataShort
+            | Self::Undecodable => false,
+            Self::TransactionStalled | Self::ConsumerStalled | Self::KeyspaceUnworkable | Self::TopicMissing => true,
         }
     }
 }

@@ -99,7 +99,9 @@ fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is
         assert!(refused.stderr.contains(part), "{part:?}: {refused}");
     }
     let checked = cli(shared, "check", &environment).exits(1);
-    assert_eq!(lines(&checked, "!!", "keyspace"), [format!("{keyspace} is missing; `crm-processor setup` makes it")]);
+    let said = lines(&checked, "!!", "keyspace");
+    let parts = ["is missing", "store.replication asks for 3 replicas", "datacenter1 = 1 }"];
+    assert!(said.len() == 1 && parts.iter().all(|part| said[0].contains(part)), "{checked}");
 
     make_keyspace(&keyspace);
     let setup = cli(shared, "setup", &environment).exits(1);
@@ -109,6 +111,25 @@ fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is
         assert!(text.contains("asks for 3 replicas") && text.contains(&alter) && !text.contains("drop"), "{text}");
     }
     assert!(checked.stdout.ends_with(" checks failed\n"), "{checked}");
+
+    // Whoever works with the store says it at once, and does not wait for what can't come.
+    let config = shared.config.display().to_string();
+    for words in [&["import", "--config", &config, "/dev/null"][..], &["show", "--config", &config, "customer", "c-1"]] {
+        let refused = run_cli_with(words, &environment).exits(1);
+        assert!(refused.stderr.contains("asks for 3 replicas") && refused.stderr.contains(&alter), "{refused}");
+    }
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, &**value)).collect();
+    let processor = shared.start_with(&unique("slot"), &environment);
+    let said = processor.until_readyz(|body| body.contains("asks for 3 replicas"));
+    assert!(said.contains(&format!("keyspace {keyspace} asks for 3 replicas")) && said.contains("\"ready\":false"), "{said}");
+    assert!(processor.log().contains("asks for 3 replicas"), "{}", processor.log_tail());
+    // As soon as the keyspace is changed it goes on by itself.
+    let session = |statement: String| async move {
+        let node = servers::cassandra().expect("the installation has one");
+        SessionBuilder::new().known_node(node).build().await.unwrap().query_unpaged(statement, ()).await.unwrap();
+    };
+    crate::runtime().block_on(session(alter));
+    processor.until_ready();
 }
 
 /// As somebody makes it who knows better than `setup`.

@@ -1,7 +1,7 @@
 //! The subcommands that play the other systems: `demo`, `send`, `watch`.
 
 use crate::crm::{Draft, Kind, custom_name, rename, unique};
-use crate::world::{run_cli, run_on_terminal, shared};
+use crate::world::{World, run_cli, run_cli_with, run_on_terminal, shared};
 use serde_json::{Value as Json, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -219,4 +219,22 @@ fn watch_shows_a_dead_letter_as_base64() {
         parse(&shared.cli("watch", &["dlq", "--from-beginning", "--follow", "--limit", "1", "--key", &key]).succeeded().stdout);
     assert_eq!(shown[0]["value"], json!({"base64": "bm//QXZybw=="}), "{shown:?}");
     assert_eq!(shown[0]["headers"]["__connect.errors.topic"], json!(shared.commands), "{shown:?}");
+}
+
+#[test]
+fn send_says_soon_what_it_waits_for_where_nobody_answers() {
+    let Some(world) = World::set_up("silent-send", |_| {}) else { return };
+    let words = ["updateCustomerSegment", "--external-id", "c-1", "--value", "ENTERPRISE", "--timeout", "6s"];
+    let port = crate::servers::free_port().to_string();
+    let config = world.config.display().to_string();
+    let listen = [("CRM__ADMIN__LISTEN", &*format!("127.0.0.1:{port}"))];
+    let file = world.dir().join("commands.jsonl");
+    std::fs::write(&file, r#"{"useCase":"updateCustomerSegment","customer":{"externalId":"c-1"}}"#).expect("there is room");
+    let of_file = ["--file", &file.display().to_string(), "--timeout", "6s"];
+    for words in [&words[..], &of_file] {
+        let sent = run_cli_with(&[&["send", "--config", &config], words].concat(), &listen).exits(1);
+        let first = sent.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("No reply for 4s; it is waited for up to 6s."), "{sent}");
+        assert!(first.contains(&port) && first.contains("no processor runs on this machine"), "{sent}");
+    }
 }

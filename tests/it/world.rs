@@ -138,6 +138,16 @@ impl World {
         self.start_with(instance_id, &[])
     }
 
+    /// Starts `run` so that a file that gets larger than it may is an error and not the process's end, and waits until it is ready.
+    pub fn run_with_files_bounded(&self) -> Processor {
+        let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
+        let processor = Processor::start_by(shell, &self.config, &log, servers::free_port(), &unique("slot"), &[]);
+        processor.until_ready();
+        processor
+    }
+
     /// The same with environment variables, such as `FAILPOINTS`.
     pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
         self.start_at(servers::free_port(), instance_id, environment)
@@ -294,7 +304,11 @@ pub struct Processor {
 impl Processor {
     /// Starts `run` with a configuration, an `instance_id` and environment variables, and does not wait.
     pub fn start(config: &Path, log: &Path, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Self {
-        let mut run = Command::new(binary());
+        Self::start_by(Command::new(binary()), config, log, port, instance_id, environment)
+    }
+
+    /// The same by a command that runs the program.
+    fn start_by(mut run: Command, config: &Path, log: &Path, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Self {
         run.args(["run", "--config"]).arg(config);
         run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
         run.envs(environment.iter().copied());
@@ -309,6 +323,11 @@ impl Processor {
     /// Waits for its end, and returns its exit code.
     pub fn wait(&self) -> i32 {
         self.process().wait(Inbox::PATIENCE).code().unwrap_or(-1)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process().pid()
     }
 
     /// How it ended, if it has.
@@ -349,6 +368,19 @@ impl Processor {
                 "expected ready: {ready}; it ended: {ended:?}; /readyz: {status} {body}; {}",
                 self.log_tail()
             );
+            crate::pause();
+        }
+    }
+
+    /// Waits until `/readyz` says something, whatever its status, and returns it.
+    pub fn until_readyz(&self, says: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        loop {
+            let (status, body) = self.get("/readyz");
+            if says(&body) {
+                return body;
+            }
+            assert!(Instant::now() < deadline, "/readyz: {status} {body}; {}", self.log_tail());
             crate::pause();
         }
     }
@@ -492,7 +524,7 @@ impl std::fmt::Display for Finished {
 }
 
 /// The program: that which was built with the tests, or `CRM_TEST_BINARY`.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let other = std::env::var_os("CRM_TEST_BINARY").filter(|path| !path.is_empty());
     other.map_or_else(|| env!("CARGO_BIN_EXE_crm-processor").into(), PathBuf::from)
 }

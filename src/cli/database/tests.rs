@@ -89,7 +89,15 @@ fn each_trouble_is_told_from_the_others_and_none_is_answered_with_advice_that_lo
         ("dc1+ dc2+ dc1+ dc1+", "dc1:3", "local_datacenter = \"dc2\"", &["has no replicas in store.local_datacenter \"dc2\""]),
         // Fewer than there could be.
         ("dc1+ dc1+ dc1+", "dc1:1", "", &["has 1 replica of each partition, and the database 3 nodes"]),
-        ("dc1+", "", "", &["crm is missing; `crm-processor setup` makes it"]),
+        ("dc1+ dc1+ dc1+", "", "", &["crm is missing; `crm-processor setup` makes it"]),
+        (
+            "dc1+",
+            "",
+            "",
+            &[
+                "crm is missing, and `crm-processor setup` does not make it: store.replication asks for 3 replicas where data centre dc1 has 1",
+            ],
+        ),
     ] {
         let verdicts = judge(&topology(nodes, keyspace), &cql(toml));
         let findings: Vec<_> = verdicts.iter().filter_map(|(_, verdict)| verdict.finding()).collect();
@@ -147,4 +155,35 @@ fn commit_logs_that_are_written_late_are_told_of_and_no_finding() {
         };
         assert!(fits, "{mode:?} with {keyspace}: {got:?}, expected {expected:?}");
     }
+}
+
+#[test]
+fn a_keyspace_that_the_nodes_cannot_hold_is_an_obstacle_if_no_quorum_can_be_had_even_with_all_of_them() {
+    for (nodes, keyspace, toml, expected) in [
+        ("dc1+", "dc1:1", "", None),
+        ("dc1+ dc1- dc1-", "dc1:3", "", None),
+        ("dc1+", "", "", None),
+        ("dc1+", "dc1:3", "", Some(true)),
+        ("dc1-", "dc1:3", "", Some(true)),
+        ("dc1+ dc1+", "dc1:3", "", Some(false)),
+        ("dc1+ dc1-", "dc1:3", "", Some(false)),
+        ("dc1+", "elsewhere:1", "", Some(true)),
+        ("dc1+ dc2+", "dc1:1", "local_datacenter = \"dc2\"", Some(false)),
+        ("dc1+ dc2+", "dc1:1", "local_datacenter = \"dc2\"\nconsistency = \"local_quorum\"", Some(true)),
+    ] {
+        let unfit = unfit_keyspace(&topology(nodes, keyspace), &cql(toml));
+        let got = unfit.as_ref().map(|unfit| unfit.is_obstacle);
+        assert_eq!(got, expected, "{nodes}, {keyspace}, {toml}: {unfit:?}");
+    }
+}
+
+#[test]
+fn what_setup_would_not_make_is_said_with_a_replication_that_fits() {
+    let cql = cql("");
+    let unfit = unfit_replication(&topology("dc1+ dc2+ dc2+", ""), &cql).expect("3 replicas where 1 node is");
+    assert!(unfit.contains("store.replication = { class = \"NetworkTopologyStrategy\", dc1 = 1, dc2 = 2 }"), "{unfit}");
+    let verdicts = keyspace(&topology("dc1+", ""), &cql);
+    let said = verdicts[0].finding().unwrap_or_default();
+    assert!(said.contains("does not make it: store.replication asks") && said.ends_with("dc1 = 1 }"), "{verdicts:?}");
+    assert_eq!(unfit_replication(&topology("dc1+ dc1+ dc1+", ""), &cql), None);
 }

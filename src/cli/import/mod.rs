@@ -7,7 +7,7 @@ mod line;
 use super::lines::{Line, open, read_lines};
 use super::{ConfigFile, FAILED, connect};
 use crate::domain::entity::Entity;
-use crate::store::claims::{Claims, Imported};
+use crate::store::claims::{Claims, Imported, Importing};
 use crate::store::configured::ConfiguredStore;
 use crate::store::{EntityKey, IdKey, StoreFault};
 use anyhow::{Context as _, bail};
@@ -133,17 +133,18 @@ impl Import {
     }
 }
 
-/// Imports an entity; a store that does not answer is tried again for a while.
+/// Imports an entity; a store that does not answer is tried again for a while. What an attempt made that came to no end counts.
 async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
+    let mut importing = Importing::default();
     let mut pause = PAUSE.0;
     for _ in 1..ATTEMPTS {
-        if let Ok(imported) = claims.import(entity.clone()).await {
+        if let Ok(imported) = claims.import_again(entity.clone(), &mut importing).await {
             return Ok(imported);
         }
         tokio::time::sleep(pause).await;
         pause = PAUSE.1.min(pause * 2);
     }
-    claims.import(entity).await
+    claims.import_again(entity, &mut importing).await
 }
 
 /// What came of the lines so far, and the bar that shows it on a terminal.

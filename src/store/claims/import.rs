@@ -23,15 +23,32 @@ pub enum Imported {
     Contradicts(String),
 }
 
+/// What the attempts at one import may have written. An attempt that came to no end may have created the entity, and the next one finds
+/// it there: which of the two it is, is told by the generation that the entity's row holds, for it is that of the claim which created it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Importing {
+    /// The generation of the claim that an attempt has made or completed, or has tried to.
+    claimed: Option<i64>,
+}
+
 impl<S: ConditionalStore> Claims<S> {
     /// Imports an entity, as version 1. Safe to repeat.
     ///
     /// # Errors
     /// A fault leaves open whether it was imported. Going round again is right at any time.
     pub async fn import(&self, entity: Entity) -> Result<Imported, StoreFault> {
+        self.import_again(entity, &mut Importing::default()).await
+    }
+
+    /// The same for one of several attempts, which share `importing`: what any of them created counts as created. (Of two processes that
+    /// import one entity at the same instant, both may count it.)
+    ///
+    /// # Errors
+    /// As for [`Claims::import`].
+    pub async fn import_again(&self, entity: Entity, importing: &mut Importing) -> Result<Imported, StoreFault> {
         let entity = Entity { version: FIRST_VERSION, ..entity };
         loop {
-            if let Some(imported) = self.try_import(&entity).await? {
+            if let Some(imported) = self.try_import(&entity, importing).await? {
                 return Ok(imported);
             }
             tokio::task::yield_now().await;
@@ -39,14 +56,16 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// None: something came in between; look again.
-    async fn try_import(&self, entity: &Entity) -> Result<Option<Imported>, StoreFault> {
+    async fn try_import(&self, entity: &Entity, importing: &mut Importing) -> Result<Option<Imported>, StoreFault> {
         let (entity_type, ref_id) = (entity.entity_type, entity.ref_id);
         let key = EntityKey { entity_type, ref_id };
         if let Some(there) = self.store.read_entity(key, &[], Consistency::Serial).await?.statics {
-            return Ok(Some(if there.entity.external_id == entity.external_id {
-                Imported::Existed
-            } else {
+            return Ok(Some(if there.entity.external_id != entity.external_id {
                 Imported::Contradicts(format!("the {entity_type} exists with another external id"))
+            } else if importing.claimed == Some(there.generation) {
+                Imported::Created
+            } else {
+                Imported::Existed
             }));
         }
         let id = IdKey { entity_type, external_id: entity.external_id.clone() };
@@ -56,7 +75,14 @@ impl<S: ConditionalStore> Claims<S> {
             match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
                 // An earlier attempt at this import, too: what it claimed with is what is imported.
                 Standing::Pending(owner) => {
-                    self.complete(&id, claim, owner.as_ref()).await?;
+                    let is_known = claim.owner != ref_id || importing.claimed == Some(claim.generation);
+                    if !is_known {
+                        importing.claimed = Some(claim.generation);
+                    }
+                    if self.complete(&id, claim, owner.as_ref()).await?.is_none() && !is_known {
+                        // Somebody else has completed it.
+                        importing.claimed = None;
+                    }
                     return Ok(None);
                 }
                 Standing::Current(holder) if holder.entity.ref_id == ref_id => return Ok(None),
@@ -67,7 +93,10 @@ impl<S: ConditionalStore> Claims<S> {
             }
         }
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
+        importing.claimed = Some(there.as_ref().map_or(0, |claim| claim.generation) + 1);
         let Some(claim) = self.claim(&id, replaced, claimant, ClaimBlob::Import(entity.clone())).await? else {
+            // That of an earlier attempt may be the one that stands there: the next look tells by its owner.
+            importing.claimed = None;
             return Ok(None);
         };
         let completed = self.complete(&id, &claim, None).await?;

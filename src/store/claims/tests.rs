@@ -7,6 +7,7 @@ use crate::domain::command::{RawCommand, RawReference, Rules, UseCaseName};
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::external_id::ExternalId;
 use crate::domain::update_customer_segment::SegmentCode;
+use crate::store::simulated::{Faults, Simulated};
 use crate::store::{Claim, EntityRead};
 use uuid::Uuid;
 
@@ -69,6 +70,28 @@ fn a_claim_stands_to_its_owner_by_generation_epoch_and_outcome() {
     }
     let import = Claim { epoch: 1, claimed_by: crate::store::FIRST_ROW.into(), ..claim };
     assert_eq!(Standing::of(&id, &import, &EntityRead::default()).unwrap(), Standing::Pending(None));
+}
+
+/// Each answer may be lost, and each write may land late or not at all.
+#[tokio::test]
+async fn an_import_counts_what_it_made_however_many_attempts_that_took() {
+    for seed in 0..300 {
+        let faults = Faults { unread: 100, unacknowledged: 300, lost: 200, late: 100, ..Faults::default() };
+        let store = Arc::new(Simulated::new(seed, faults));
+        let clock = store.clock();
+        let claims = Claims::new(store, &ClaimsOptions::default(), clock);
+        let mut importing = Importing::default();
+        let mut attempts = 0;
+        let mut import = async |importing: &mut Importing| loop {
+            attempts += 1;
+            if let Ok(imported) = claims.import_again(entity("a"), importing).await {
+                break imported;
+            }
+        };
+        assert_eq!(import(&mut importing).await, Imported::Created, "seed {seed}");
+        assert_eq!(import(&mut Importing::default()).await, Imported::Existed, "seed {seed}, another import");
+        assert!(attempts >= 2, "seed {seed}");
+    }
 }
 
 fn entity(external_id: &str) -> Entity {

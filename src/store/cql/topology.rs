@@ -33,6 +33,13 @@ impl CqlStore {
         let keyspace = state.get_keyspace(&options.keyspace).map(|keyspace| replication(&keyspace.strategy));
         Ok(Topology { nodes, keyspace })
     }
+
+    /// What this store's own session knows of nodes, data centres and the keyspace's replication at present, without asking anybody. Of
+    /// commit logs nothing is known.
+    pub fn seen(&self) -> Topology {
+        let keyspace = self.session.get_cluster_state().get_keyspace(&self.keyspace).map(|found| replication(&found.strategy));
+        Topology { nodes: nodes(&self.session), keyspace }
+    }
 }
 
 /// The nodes that a session knows, by address; of their commit logs nothing is known.
