@@ -59,11 +59,24 @@ pub enum Notice {
     Undecodable(Vec<Position>),
     /// What librdkafka measures once a second.
     Statistics {
-        /// The offset after the last that can be read, for some partitions; None where no record lies beyond those handed on.
-        ends: Vec<(Partition, Option<i64>)>,
+        /// Where some partitions end.
+        ends: Vec<End>,
         /// Brokers that the consumer is connected to.
         brokers: usize,
     },
+}
+
+/// Where a partition ends, by the brokers' last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset after the last record, whether it can be read yet or not. `None` where no record lies beyond those handed on.
+    pub end: Option<i64>,
+    /// The last stable offset: from here on records can't be read until a producer has ended its transaction.
+    pub stable: i64,
+    /// The high watermark: the offset after the last record or marker.
+    pub high: i64,
 }
 
 /// Records of one assignment, in the order of each partition.
@@ -164,7 +177,7 @@ impl ClientContext for Context {
         if let Some(undecodable) = undecodable {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
-        let ends = known().map(|p| (p.partition, end_of(p, paused.contains(&p.partition)))).collect();
+        let ends = known().map(|p| end_of(p, paused.contains(&p.partition))).collect();
         // "logical" is the group coordinator once more.
         let brokers = statistics.brokers.values().filter(|b| b.state == "UP" && b.source != "logical").count();
         let _ = self.notices.send(Notice::Statistics { ends, brokers });
@@ -250,11 +263,12 @@ impl Context {
     }
 }
 
-/// The offset after the last that can be read; None if there is no record beyond those that were handed on to us. The last may be
-/// a marker: that of the end of a transaction in which the CRM wrote. (A pause drops what was fetched, and does not tell.)
-fn end_of(partition: &statistics::Partition, paused: bool) -> Option<i64> {
-    let all_handed_on = partition.next_offset >= partition.ls_offset && partition.fetchq_cnt == 0 && !paused;
-    (!all_handed_on).then_some(partition.ls_offset)
+/// Where a partition ends. If all that can be read was handed on and no transaction is open, no record lies beyond: the last offset may be
+/// a marker, that of the end of a transaction in which the CRM wrote. (A pause drops what was fetched, and does not tell.)
+fn end_of(partition: &statistics::Partition, paused: bool) -> End {
+    let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
+    let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused;
+    End { partition: partition.partition, end: (!all_handed_on || stable < high).then_some(high), stable, high }
 }
 
 /// What the group coordinator has for some partitions of `topic`. Waits for transactions that are being committed.

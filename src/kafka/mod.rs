@@ -91,6 +91,10 @@ const PER_RECORD: usize = 256;
 /// before the coordinator ends the transaction.
 const SOCKET_TIMEOUT_MS: &str = "9000";
 
+/// How often a client asks which partitions its topics have. Partitions that are added have commands at once, and wait for so long; what
+/// a question costs is next to nothing (some 300 bytes).
+const METADATA_REFRESH_MS: &str = "5000";
+
 /// How long a transaction may stay open: it keeps `read_committed` readers of its partitions waiting.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 
@@ -112,6 +116,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
         .set("statistics.interval.ms", "1000")
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         // The client's own histograms for the broker (KIP-714) take 1 MiB; ours are scraped.
         .set("enable.metrics.push", "false");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
@@ -138,6 +143,10 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("enable.metrics.push", "false")
         .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
         .set("connections.max.idle.ms", publishing::IDLE_CONNECTION_MS)
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
+        // A producer has brokers make a topic that is missing, by asking for it, where they are allowed to: with one partition and limits
+        // that are not ours. A consumer does not.
+        .set("allow.auto.create.topics", "false")
         // How long a topic that the metadata does not show counts as "just being created".
         .set("topic.metadata.propagation.max.ms", "1000")
         // The broker's limits decide, topic by topic: the DLQ takes whatever the command topic took.

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an answer of the cluster is good for. A missing topic is looked for again sooner.
-const FRESH: Duration = Duration::from_secs(60);
+/// How long an answer of the cluster is good for: a partition that was added may be asked for at once. A missing topic is looked for again
+/// sooner.
+const FRESH: Duration = Duration::from_secs(5);
 const FRESH_MISSING: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,7 +48,9 @@ impl ReplyTopics {
         }
     }
 
-    fn ask(&self, topic: &str) -> Option<i32> {
+    /// How many partitions `topic` has by the cluster's present word; 0 if there is no such topic. `None` if the cluster does not answer.
+    /// Blocks.
+    pub fn ask(&self, topic: &str) -> Option<i32> {
         let metadata = self.consumer.fetch_metadata(Some(topic), TIMEOUT).ok()?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         Some(found.map_or(0, |t| i32::try_from(t.partitions().len()).unwrap_or(i32::MAX)))

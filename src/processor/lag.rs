@@ -1,15 +1,35 @@
 //! How far the answers are behind the topic, by partition: in records, and in time. What lies on the topic unread has no age that
 //! could be looked up; there the age is bounded by what is known of the time before.
+//!
+//! Two things that a CRM may do to its own commands are told here. A transaction that it leaves open holds back all that stands behind
+//! it on the partition, whoever wrote it: the last stable offset stands still. And a timestamp that can't be true (seconds for
+//! milliseconds, a clock that was never set) says nothing of the record's age: it counts from its arrival.
 
+use super::watch::tell;
 use crate::domain::Timestamp;
 use crate::flow::{Partition, Position};
+use crate::kafka::consumer::End;
+use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::labels::AbsurdTimestamp;
 use crate::telemetry::metrics::Metrics;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Nothing that was written so long ago is on a command topic still: in milliseconds. Retention is usually days.
+const OLDEST: Timestamp = 366 * 24 * 60 * 60 * 1000;
+/// By so much a producer's clock may be ahead of ours, in milliseconds. What is ahead by less counts as new.
+const NEWEST: Timestamp = 5 * 60 * 1000;
+/// So long the last stable offset may stand still, in milliseconds, before `/readyz` warns: longer than a producer's transaction usually
+/// takes, and short enough to be known within ten seconds.
+const STILL: Timestamp = 5_000;
+/// So many partitions are named in a warning.
+const NAMED: usize = 3;
+
 /// See the module.
 pub struct Lag {
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    topic: Arc<str>,
     partitions: BTreeMap<Partition, Tail>,
 }
 
@@ -27,49 +47,123 @@ struct Tail {
     end: Option<i64>,
     /// When there was nothing unanswered last.
     level: Option<Timestamp>,
+    /// What an open transaction holds back.
+    held_back: Option<HeldBack>,
+}
+
+/// Records that stand behind the beginning of an open transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HeldBack {
+    /// The last stable offset: where the transaction begins.
+    stable: i64,
+    /// The offset after the last record on the topic.
+    high: i64,
+    /// When the last stable offset was seen there first. `None` until the time is told.
+    since: Option<Timestamp>,
+}
+
+impl HeldBack {
+    fn still(&self, now: Timestamp) -> Timestamp {
+        self.since.map_or(0, |since| (now - since).max(0))
+    }
 }
 
 impl Lag {
-    /// Nothing is known yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, partitions: BTreeMap::new() }
+    /// Nothing is known yet. `topic` is that of the commands.
+    pub fn new(topic: &str, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+        Self { metrics, health, topic: topic.into(), partitions: BTreeMap::new() }
     }
 
-    /// A record was taken in, in the order of its partition.
-    pub fn taken(&mut self, at: Position, timestamp: Option<Timestamp>) {
+    /// A record was taken in, in the order of its partition. Returns the time from which its age counts: its timestamp, or `now` if that
+    /// can't be true.
+    pub fn taken(&mut self, at: Position, timestamp: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        let timestamp = timestamp.map(|timestamp| self.believed(timestamp, now));
         let tail = self.partitions.entry(at.partition).or_default();
         tail.next = at.offset + 1;
         tail.taken.extend(timestamp.map(|timestamp| (at.offset, timestamp)));
+        timestamp
     }
 
-    /// The offset after the last record of some partitions; None where there is none beyond those that were taken in.
-    pub fn ends(&mut self, ends: &[(Partition, Option<i64>)]) {
-        for (partition, end) in ends {
-            let tail = self.partitions.entry(*partition).or_default();
+    fn believed(&self, timestamp: Timestamp, now: Timestamp) -> Timestamp {
+        let absurd = match now.saturating_sub(timestamp) {
+            age if age >= OLDEST => AbsurdTimestamp::Past,
+            age if age <= -NEWEST => AbsurdTimestamp::Future,
+            _ => return timestamp,
+        };
+        self.metrics.absurd_timestamps.of(absurd).inc();
+        now
+    }
+
+    /// Where some partitions end.
+    pub fn ends(&mut self, ends: &[End]) {
+        for End { partition, end, stable, high } in ends.iter().copied() {
+            let tail = self.partitions.entry(partition).or_default();
             tail.end = Some(end.unwrap_or(tail.next));
+            let since = tail.held_back.filter(|before| before.stable == stable).and_then(|before| before.since);
+            tail.held_back = (stable < high).then_some(HeldBack { stable, high, since });
         }
     }
 
     /// Sets the gauges; `lows` are the lowest offsets that are not answered.
     pub fn tell(&mut self, lows: impl Iterator<Item = (Partition, i64)>, now: Timestamp) {
+        let mut still = Vec::new();
         for (partition, low) in lows {
             let tail = self.partitions.entry(partition).or_default();
-            let age = tail.age(low, now);
-            // Below 0 by another clock than ours.
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of less than a hundred thousand years")]
-            self.metrics.consumer_lag_age.set(partition, age.max(0) as f64 / 1000.0);
+            self.metrics.consumer_lag_age.set(partition, seconds(tail.age(low, now)));
             if let Some(end) = tail.end {
                 self.metrics.consumer_lag.set(partition, (end - low).max(0));
             }
+            let (mut behind, mut stuck) = (0, 0);
+            if let Some(held_back) = &mut tail.held_back {
+                held_back.since.get_or_insert(now);
+                (behind, stuck) = (held_back.high - held_back.stable, held_back.still(now));
+                still.extend((stuck >= STILL).then_some((partition, *held_back)));
+            }
+            self.metrics.stable_offset_behind.set(partition, behind);
+            self.metrics.stable_offset_stuck.set(partition, seconds(stuck));
         }
+        tell(&self.health, Concern::TransactionHoldsBack, self.warning(&still, now));
+    }
+
+    /// What to say of partitions on which an open transaction holds back commands; `None` if there are none.
+    fn warning(&self, still: &[(Partition, HeldBack)], now: Timestamp) -> Option<String> {
+        let named = still.iter().take(NAMED).map(|(partition, held_back)| {
+            format!(
+                "{} offsets of {}, partition {partition}, from offset {} on, for {} s",
+                held_back.high - held_back.stable,
+                self.topic,
+                held_back.stable,
+                held_back.still(now) / 1000
+            )
+        });
+        let named: Vec<_> = named.collect();
+        let more = still.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!("; and {more} partitions more") } else { String::new() };
+        (!still.is_empty()).then(|| {
+            format!(
+                "a producer has left a transaction open, which holds back {}{more} (kafka-transactions.sh finds it and ends it: the runbook \
+                 has the steps under CrmOpenTransaction)",
+                named.join("; ")
+            )
+        })
     }
 
     /// The partitions are somebody else's.
     pub fn forget(&mut self) {
         self.partitions.clear();
-        self.metrics.consumer_lag.forget_all();
-        self.metrics.consumer_lag_age.forget_all();
+        let metrics = &self.metrics;
+        metrics.consumer_lag.forget_all();
+        metrics.consumer_lag_age.forget_all();
+        metrics.stable_offset_behind.forget_all();
+        metrics.stable_offset_stuck.forget_all();
+        tell(&self.health, Concern::TransactionHoldsBack, None);
     }
+}
+
+/// Below 0 by another clock than ours.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of less than a hundred thousand years")]
+fn seconds(millis: Timestamp) -> f64 {
+    millis.max(0) as f64 / 1000.0
 }
 
 impl Tail {
@@ -126,31 +220,116 @@ mod tests {
         assert_eq!(tail.age(6, 3_600_250), 250);
     }
 
+    fn lag(metrics: &Arc<Metrics>) -> (Lag, Arc<Health>) {
+        let health = Arc::new(Health::new());
+        (Lag::new("commands", metrics.clone(), health.clone()), health)
+    }
+
+    /// All can be read up to `high`, and no record lies beyond those handed on.
+    fn level(partition: Partition, high: i64) -> End {
+        End { partition, end: None, stable: high, high }
+    }
+
+    fn assert_told(metrics: &Metrics, lines: &[&str]) {
+        let told = metrics.exposition();
+        for line in lines {
+            assert!(told.contains(&format!("crm_{line}\n")), "{line} is not in\n{told}");
+        }
+    }
+
     #[test]
     fn a_marker_behind_the_last_record_is_no_lag() {
         let metrics = Arc::new(Metrics::new());
-        let mut lag = Lag::new(metrics.clone());
-        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000));
-        lag.ends(&[(2, None), (3, None)]);
+        let (mut lag, _) = lag(&metrics);
+        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        lag.ends(&[level(2, 9), level(3, 41)]);
         lag.tell([(2, 8), (3, 40)].into_iter(), 3_500);
-        let told = metrics.exposition();
-        for line in ["records{partition=\"2\"} 0", "seconds{partition=\"2\"} 0", "records{partition=\"3\"} 0"] {
-            assert!(told.contains(&format!("crm_consumer_lag_{line}\n")), "{line} is not in\n{told}");
-        }
+        assert_told(
+            &metrics,
+            &[
+                "consumer_lag_records{partition=\"2\"} 0",
+                "consumer_lag_seconds{partition=\"2\"} 0",
+                "consumer_lag_records{partition=\"3\"} 0",
+            ],
+        );
     }
 
     #[test]
     fn what_is_given_up_is_not_told_any_more() {
         let metrics = Arc::new(Metrics::new());
-        let mut lag = Lag::new(metrics.clone());
-        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000));
-        lag.ends(&[(2, Some(9))]);
+        let (mut lag, _) = lag(&metrics);
+        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        lag.ends(&[End { partition: 2, end: Some(9), stable: 9, high: 9 }]);
         lag.tell([(2, 7)].into_iter(), 3_500);
-        let told = metrics.exposition();
-        for line in ["crm_consumer_lag_records{partition=\"2\"} 2", "crm_consumer_lag_seconds{partition=\"2\"} 2.5"] {
-            assert!(told.contains(line), "{line} is not in\n{told}");
-        }
+        assert_told(&metrics, &["consumer_lag_records{partition=\"2\"} 2", "consumer_lag_seconds{partition=\"2\"} 2.5"]);
         lag.forget();
         assert!(!metrics.exposition().contains("partition=\"2\""));
+    }
+
+    #[test]
+    fn what_an_open_transaction_holds_back_is_lag_and_is_told_when_it_lasts() {
+        let metrics = Arc::new(Metrics::new());
+        let (mut lag, health) = lag(&metrics);
+        let look = |lag: &mut Lag, stable, high, now| {
+            lag.ends(&[End { partition: 2, end: Some(high), stable, high }]);
+            lag.tell([(2, 8)].into_iter(), now);
+            health.warnings().join("")
+        };
+        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        lag.ends(&[level(2, 8)]);
+        lag.tell([(2, 8)].into_iter(), 9_000);
+        assert_eq!(look(&mut lag, 8, 12, 10_000), "");
+        assert_told(
+            &metrics,
+            &["stable_offset_behind_records{partition=\"2\"} 4", "stable_offset_stuck_seconds{partition=\"2\"} 0"],
+        );
+        assert_eq!(look(&mut lag, 8, 14, 14_000), "");
+        assert_told(
+            &metrics,
+            &[
+                "stable_offset_behind_records{partition=\"2\"} 6",
+                "stable_offset_stuck_seconds{partition=\"2\"} 4",
+                "consumer_lag_records{partition=\"2\"} 6",
+                "consumer_lag_seconds{partition=\"2\"} 5",
+            ],
+        );
+        let warning = look(&mut lag, 8, 14, 16_000);
+        assert!(warning.contains("6 offsets of commands, partition 2, from offset 8 on, for 6 s"), "{warning}");
+        // It moves: one transaction after another is no trouble.
+        assert_eq!(look(&mut lag, 10, 14, 17_000), "");
+        assert_told(&metrics, &["stable_offset_stuck_seconds{partition=\"2\"} 0"]);
+        assert!(!look(&mut lag, 10, 14, 30_000).is_empty());
+        assert_eq!(look(&mut lag, 14, 14, 31_000), "");
+        assert_told(&metrics, &["stable_offset_behind_records{partition=\"2\"} 0"]);
+        assert!(!look(&mut lag, 14, 15, 32_000).contains("commands") && !look(&mut lag, 14, 15, 40_000).is_empty());
+        lag.forget();
+        assert_eq!(health.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_timestamp_that_cannot_be_true_counts_as_the_arrival_and_is_counted() {
+        const NOW: Timestamp = 1_790_000_000_000;
+        let metrics = Arc::new(Metrics::new());
+        let (mut lag, _) = lag(&metrics);
+        let at = Position { partition: 0, offset: 1 };
+        let day = 24 * 60 * 60 * 1000;
+        for (timestamp, believed, past, future) in [
+            (NOW, NOW, 0, 0),
+            (NOW - 30 * day, NOW - 30 * day, 0, 0),
+            (NOW + 60_000, NOW + 60_000, 0, 0),
+            // Seconds, 1970, before it, and as far off as a number can say.
+            (NOW / 1000, NOW, 1, 0),
+            (0, NOW, 2, 0),
+            (-1, NOW, 3, 0),
+            (Timestamp::MIN, NOW, 4, 0),
+            // Microseconds.
+            (NOW * 1000, NOW, 4, 1),
+            (Timestamp::MAX, NOW, 4, 2),
+        ] {
+            assert_eq!(lag.taken(at, Some(timestamp), NOW), Some(believed), "{timestamp}");
+            let counted = [AbsurdTimestamp::Past, AbsurdTimestamp::Future].map(|kind| metrics.absurd_timestamps.of(kind).get());
+            assert_eq!(counted, [past, future], "{timestamp}");
+        }
+        assert_eq!(lag.taken(at, None, NOW), None);
     }
 }

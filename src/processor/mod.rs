@@ -10,6 +10,7 @@ mod intake;
 mod lag;
 mod lane;
 mod progress;
+mod shapes;
 mod watch;
 
 use crate::config::{Config, UndecodableBatches};
@@ -127,6 +128,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         clock: setup.clock,
         faults: Gathered::default(),
     });
+    let shapes = shapes::keep_looking(kafka, shared.reply_topics.clone(), setup.metrics.clone(), setup.health.clone());
     let (run_event_sender, run_events) = run_channel();
     let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone(), setup.health.clone());
     let limits = Limits {
@@ -144,7 +146,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         shutdown_grace: kafka.shutdown_grace,
         ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
-        lag: Lag::new(setup.metrics.clone()),
+        lag: Lag::new(&commands, setup.metrics.clone(), setup.health.clone()),
         command_topic: command_topic::watch(consumer, commands.clone()),
         commands,
         step_over: kafka.undecodable_batches == UndecodableBatches::DeadLetter,
@@ -163,7 +165,10 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         runs: HashMap::new(),
         run_events: run_event_sender,
     };
-    processor.run(Channels { notices, batches, told, run_events, schemas }, shutdown, consumer_thread).await
+    let looking = tokio::spawn(shapes);
+    let ended = processor.run(Channels { notices, batches, told, run_events, schemas }, shutdown, consumer_thread).await;
+    looking.abort();
+    ended
 }
 
 #[expect(clippy::disallowed_methods, reason = "bounded by the commands in flight; a lane's last act must not wait")]
@@ -332,8 +337,9 @@ impl<S: ConditionalStore> Processor<S> {
 
     fn arrived(&mut self, batch: consumer::Batch) {
         let Some(flow) = self.stream.flow(batch.epoch) else { return };
-        for record in batch.records {
-            self.lag.taken(record.at, record.timestamp);
+        let now = (self.shared.clock)();
+        for mut record in batch.records {
+            record.timestamp = self.lag.taken(record.at, record.timestamp, now);
             self.intake.take(record, flow);
         }
     }

@@ -270,6 +270,16 @@ labels! {
     }
 }
 
+labels! {
+    /// In which way a record's timestamp can't be true.
+    AbsurdTimestamp("in") {
+        /// It is a year old or more.
+        Past = "past",
+        /// It is ahead of this machine's clock.
+        Future = "future",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

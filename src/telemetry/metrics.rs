@@ -2,8 +2,8 @@
 //! of the process itself are in [`super::process`]. `docs/metrics.md` is made from all of them by a test, which says how.
 
 use super::labels::{
-    CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, LookUp, Operation, OutputTopic, Rebalance, Reference, Remembered,
-    Replayed, TransactionResult, Waits,
+    AbsurdTimestamp, CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, LookUp, Operation, OutputTopic, Rebalance,
+    Reference, Remembered, Replayed, TransactionResult, Waits,
 };
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
@@ -75,10 +75,18 @@ metrics! {
     records_held: IntGauge = "records_held", NONE;
     /// Age of the oldest record whose answers the broker refuses, by its timestamp; 0 while there is none.
     oldest_held: Gauge = "oldest_held_record_age_seconds", NONE;
-    /// Command records that are on the topic and not yet answered, by partition; of the partitions assigned to this process.
+    /// Command records that are on the topic and not yet answered, by partition, those that an open transaction of their producer holds back included; of the partitions assigned to this process.
     consumer_lag: PerPartition<AtomicI64> = "consumer_lag_records", NONE;
     /// Age of the oldest command record not yet answered, by partition; 0 while there is none.
     consumer_lag_age: PerPartition<AtomicF64> = "consumer_lag_seconds", NONE;
+    /// Records by which the last stable offset of a partition is behind its end: an open transaction of a producer holds them back; 0 while there is none.
+    stable_offset_behind: PerPartition<AtomicI64> = "stable_offset_behind_records", NONE;
+    /// Seconds for which the last stable offset of a partition has been behind its end and has not moved; 0 while it is not behind.
+    stable_offset_stuck: PerPartition<AtomicF64> = "stable_offset_stuck_seconds", NONE;
+    /// Command records whose timestamp can't be true, by whether it lies in the past or in the future; their age counts from their arrival.
+    absurd_timestamps: Family<AbsurdTimestamp, IntCounter> = "absurd_timestamps_total", NONE;
+    /// Topics that replies, Business Transactions or dead letters go to and that have fewer partitions than they had, or are gone.
+    topics_changed: IntGauge = "topics_changed", NONE;
     /// Partitions of the command topic that are assigned to this process.
     partitions_assigned: IntGauge = "partitions_assigned", NONE;
     /// Assigned partitions from which nothing is fetched for now: a lane is too long, a schema is missing, or one record holds up too many.

@@ -52,6 +52,8 @@ pub fn metrics() -> Vec<Metric> {
     // These have a series for each assigned partition, and none without.
     metrics.consumer_lag.set(0, 0);
     metrics.consumer_lag_age.set(0, 0.0);
+    metrics.stable_offset_behind.set(0, 0);
+    metrics.stable_offset_stuck.set(0, 0.0);
     // This one has a series for each node of the database.
     metrics.store_node_faults.know("127.0.0.1:9042");
     let mut all: Vec<Metric> = Vec::new();
