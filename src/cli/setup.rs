@@ -2,6 +2,7 @@
 //! exists is left as it is, and checked.
 
 use super::topics::{self, Cluster, Layout};
+use super::verdict::Verdict;
 use super::{ConfigFile, FAILED, connect, database, trial};
 use crate::config::{Backend, Config};
 use crate::store::StoreFault;
@@ -76,11 +77,15 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
             println!("  note      {}: {risk}", topic.name);
         }
     }
-    let findings = cluster.findings(&topics, &before).await?;
-    for (topic, finding) in &findings {
-        println!("! topic     {topic}: {finding}");
+    let verdicts = cluster.findings(&topics, &before).await?;
+    for (topic, verdict) in &verdicts {
+        match verdict {
+            Verdict::Ok(_) => {}
+            Verdict::Note(text) => println!("  note      {topic}: {text}"),
+            Verdict::Finding(text) => println!("! topic     {topic}: {text}"),
+        }
     }
-    Ok(findings.len())
+    Ok(verdicts.iter().filter(|(_, verdict)| verdict.finding().is_some()).count())
 }
 
 async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {

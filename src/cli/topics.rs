@@ -1,13 +1,18 @@
 //! The topics of a configuration on their cluster: what each must be like, what it is like, and making those that are
 //! missing. Topics that exist are never changed: they may hold somebody's records.
 
+use super::patience::patiently;
 use super::reach::Probe;
 use super::replication::{Brokers, Placement, Safety};
+use super::verdict::Verdict;
 use crate::config::{Config, Kafka, Properties};
 use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
 use rdkafka::metadata::{MetadataBroker, MetadataPartition, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +35,12 @@ const MAX_BYTES: &str = "max.message.bytes";
 const CLEANUP: &str = "cleanup.policy";
 const MIN_IN_SYNC: &str = "min.insync.replicas";
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+const TIMESTAMPS: &str = "message.timestamp.type";
+const RETENTION: &str = "retention.ms";
+/// The broker that gets a record says when that was: no producer's clock decides how long a command is kept.
+const BY_BROKER: &str = "LogAppendTime";
+/// The broker's setting by which it makes topics that somebody asks for.
+pub(super) const AUTO_CREATE: &str = "auto.create.topics.enable";
 
 /// A topic that the configuration names.
 pub(super) struct Topic {
@@ -39,6 +50,12 @@ pub(super) struct Topic {
     pub name: String,
     /// What it gets where `setup` makes it.
     max_bytes: u64,
+}
+
+impl Topic {
+    fn is_commands(&self) -> bool {
+        self.key == "kafka.topics.commands"
+    }
 }
 
 /// The four topics of a configuration.
@@ -114,12 +131,17 @@ impl Cluster {
         let new = NewTopic::new(&topic.name, layout.partitions, TopicReplication::Fixed(layout.replication_factor))
             .set(MAX_BYTES, &max_bytes)
             .set(CLEANUP, "delete");
-        let results = self.admin.create_topics(&[new], &options()).await.context("the controller does not answer")?;
-        match results.into_iter().next() {
+        // Producers of commands are other teams', and so are their clocks.
+        let new = if topic.is_commands() { new.set(TIMESTAMPS, BY_BROKER) } else { new };
+        let made = patiently(async || {
+            let results = self.admin.create_topics([&new], &options()).await?;
+            results.into_iter().find_map(Result::err).map_or(Ok(()), |(_, code)| Err(KafkaError::AdminOp(code)))
+        });
+        match made.await {
             // Another setup was quicker.
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-            Some(Err((_, code))) => Err(anyhow!("the broker refuses: {code}")),
-            _ => Ok(()),
+            Ok(()) | Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+            Err(KafkaError::AdminOp(code)) => Err(anyhow!("the broker refuses: {code}")),
+            Err(error) => Err(error).context("the controller does not answer"),
         }
     }
 
@@ -143,43 +165,59 @@ impl Cluster {
     /// Deletes topics; those that aren't there are no error.
     pub async fn delete_topics(&self, names: &[String]) -> anyhow::Result<()> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let results = self.admin.delete_topics(&names, &options()).await.context("the controller does not answer")?;
-        for result in results {
-            match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-                Err((topic, code)) => return Err(anyhow!("topic {topic} can't be deleted: {code}")),
-            }
-        }
-        Ok(())
+        let deleted = patiently(async || {
+            let said = self.admin.delete_topics(&names, &options()).await;
+            let results = said.map_err(|error| (names.join(", "), error))?;
+            let refused = results.into_iter().filter_map(Result::err);
+            let mut refused = refused.filter(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition);
+            refused.next().map_or(Ok(()), |(topic, code)| Err((topic, KafkaError::AdminOp(code))))
+        });
+        deleted.await.map_err(|(topic, error)| anyhow!("topic {topic} can't be deleted: {error}"))
     }
 
     /// Deletes a consumer group without members; one that isn't there is no error. False: it has members.
     pub async fn delete_group(&self, name: &str) -> anyhow::Result<bool> {
-        let results = self.admin.delete_groups(&[name], &options()).await.context("the coordinator does not answer")?;
-        match results.into_iter().next() {
-            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => Ok(false),
-            Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => Err(anyhow!("group {name}: {code}")),
-            _ => Ok(true),
+        let deleted = patiently(async || {
+            let results = self.admin.delete_groups(&[name], &options()).await?;
+            results.into_iter().find_map(Result::err).map_or(Ok(()), |(_, code)| Err(KafkaError::AdminOp(code)))
+        });
+        match deleted.await {
+            Ok(()) | Err(KafkaError::AdminOp(RDKafkaErrorCode::GroupIdNotFound)) => Ok(true),
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::NonEmptyGroup)) => Ok(false),
+            Err(KafkaError::AdminOp(code)) => Err(anyhow!("group {name}: {code}")),
+            Err(error) => Err(error).context("the coordinator does not answer"),
         }
     }
 
-    /// What is not right about those of the topics that were there, each with the way out. The others count as `setup` makes
-    /// them: asked about a topic that was just made, a broker may answer with its defaults.
-    pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, String)>> {
+    /// What is not right about those of the topics that were there, each with the way out, and in what else they are not as `setup` makes
+    /// them. The others count as `setup` makes them: asked about a topic that was just made, a broker may answer with its defaults.
+    pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, Verdict)>> {
         let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
         let names: Vec<_> = there.iter().map(|t| t.name.as_str()).collect();
         let mut described = self.settings(&names).await?;
-        let as_made =
-            |t: &&Topic| (t.key, Settings { max_bytes: t.max_bytes, cleanup: "delete".into(), safety: Safety::default() });
+        let as_made = |t: &&Topic| {
+            let timestamps = t.is_commands().then(|| BY_BROKER.to_owned());
+            let (cleanup, safety) = ("delete".into(), Safety::default());
+            (t.key, Settings { max_bytes: t.max_bytes, cleanup, timestamps, retention: None, is_set_up: true, safety })
+        };
         let mut settings: BTreeMap<_, _> = made.iter().map(as_made).collect();
         settings.extend(there.iter().filter_map(|t| Some((t.key, described.remove(&t.name)?))));
-        let mut findings = Vec::new();
+        let mut verdicts = Vec::new();
+        let auto_create = self.makes_topics(sight).await == Some(true);
         for topic in there {
-            let Some(of_topic) = settings.get(topic.key) else { continue };
-            let of_topic = of_topic.findings(topic, &settings, self.kafka.max_command_bytes as u64);
-            findings.extend(of_topic.into_iter().map(|finding| (topic.name.clone(), finding)));
+            let (Some(of_topic), Some(placement)) = (settings.get(topic.key), sight.topics.get(&topic.name)) else { continue };
+            let findings =
+                of_topic.findings(topic, &settings, self.kafka.max_command_bytes as u64).into_iter().map(Verdict::Finding);
+            let differences = of_topic.differences(topic, placement.partitions, auto_create);
+            verdicts.extend(findings.chain(differences).map(|verdict| (topic.name.clone(), verdict)));
         }
-        Ok(findings)
+        Ok(verdicts)
+    }
+
+    /// Whether the brokers make topics that somebody asks for. `None` if they don't say.
+    pub async fn makes_topics(&self, sight: &Sight) -> Option<bool> {
+        let broker = *sight.brokers.up.first()?;
+        self.broker_settings(broker, &[AUTO_CREATE]).await.ok()?.get(AUTO_CREATE)?.parse().ok()
     }
 
     /// How well records on topics are kept, by their settings.
@@ -193,7 +231,8 @@ impl Cluster {
             return Ok(BTreeMap::new());
         }
         let asked: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        let answers = self.admin.describe_configs(&asked, &options()).await.context("the brokers don't describe topics")?;
+        let answers = patiently(async || self.admin.describe_configs(&asked, &options()).await).await;
+        let answers = answers.context("the brokers don't describe topics")?;
         // The answers come in an order of the broker's own.
         let mut settings = BTreeMap::new();
         for answer in answers {
@@ -204,6 +243,11 @@ impl Cluster {
             let of_topic = Settings {
                 max_bytes: value(MAX_BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or(BROKER_DEFAULT_BYTES),
                 cleanup: value(CLEANUP).unwrap_or_default(),
+                timestamps: value(TIMESTAMPS),
+                retention: value(RETENTION).and_then(|millis| millis.parse().ok()),
+                is_set_up: [MAX_BYTES, CLEANUP]
+                    .iter()
+                    .any(|name| resource.get(name).is_some_and(|entry| matches!(entry.source, ConfigSource::DynamicTopic))),
                 safety: Safety {
                     min_in_sync: value(MIN_IN_SYNC).and_then(|replicas| replicas.parse().ok()),
                     unclean_election: value(UNCLEAN_ELECTION).and_then(|on| on.parse().ok()),
@@ -218,7 +262,8 @@ impl Cluster {
 
     /// Settings of a broker, for topics that are not there yet. `Err` says why they can't be had.
     pub async fn broker_settings(&self, broker: i32, names: &[&str]) -> Result<BTreeMap<String, String>, String> {
-        let answers = self.admin.describe_configs(&[ResourceSpecifier::Broker(broker)], &options()).await;
+        let of_broker = [ResourceSpecifier::Broker(broker)];
+        let answers = patiently(async || self.admin.describe_configs(&of_broker, &options()).await).await;
         let answer = answers.map_err(|e| e.to_string())?.into_iter().next().ok_or("the broker does not answer")?;
         let resource = answer.map_err(|code| match code {
             RDKafkaErrorCode::ClusterAuthorizationFailed => "that takes the right to DescribeConfigs on the cluster".to_owned(),
@@ -232,6 +277,12 @@ impl Cluster {
 struct Settings {
     max_bytes: u64,
     cleanup: String,
+    /// `message.timestamp.type`; `None` if the brokers don't say.
+    timestamps: Option<String>,
+    /// `retention.ms`; `None` if the brokers don't say.
+    retention: Option<i64>,
+    /// Whether the topic has settings of its own, as `setup` gives them: one that brokers make by themselves has none.
+    is_set_up: bool,
     safety: Safety,
 }
 
@@ -255,6 +306,37 @@ impl Settings {
         }
         findings
     }
+
+    /// In what a topic is not as `setup` makes it that is no fault of its own, with the way out.
+    fn differences(&self, topic: &Topic, partitions: usize, auto_create: bool) -> Vec<Verdict> {
+        let name = &topic.name;
+        let mut differences = Vec::new();
+        if !self.is_set_up {
+            let has = if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
+            let text = format!(
+                "it has {has} and no {MAX_BYTES} or {CLEANUP} of its own, as topics have that brokers make by themselves; `setup` gives \
+                 it {MAX_BYTES}={} and {CLEANUP}=delete: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config \
+                 {MAX_BYTES}={},{CLEANUP}=delete, and kafka-topics.sh --alter --topic {name} --partitions N while all is idle; or, if \
+                 nothing of worth is on it, delete it and run `setup`",
+                topic.max_bytes, topic.max_bytes
+            );
+            differences.push(if auto_create { Verdict::Finding(text) } else { Verdict::Note(text) });
+        }
+        if topic.is_commands() && self.timestamps.as_deref().is_some_and(|by| by != BY_BROKER) {
+            let kept = match self.retention {
+                Some(millis @ 0..) => {
+                    format!("; by these, {RETENTION}={millis} deletes a command whose time is long past before it is read")
+                }
+                _ => String::new(),
+            };
+            differences.push(Verdict::Note(format!(
+                "{TIMESTAMPS} is {}: producers say when a command was written{kept}; kafka-configs.sh --alter --entity-type topics \
+                 --entity-name {name} --add-config {TIMESTAMPS}={BY_BROKER}",
+                self.timestamps.as_deref().unwrap_or_default()
+            )));
+        }
+        differences
+    }
 }
 
 /// A client's properties: where the brokers are and how they let us in; nothing else of what is passed through.
@@ -263,6 +345,8 @@ pub(super) fn client_config(kafka: &Kafka, passed: &Properties) -> ClientConfig 
     let mut config = ClientConfig::new();
     let passed = passed.iter().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     config.extend(passed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // To look for a topic is not to have it made.
+    config.set("allow.auto.create.topics", "false");
     config.set("bootstrap.servers", &kafka.bootstrap_servers);
     config
 }

@@ -12,6 +12,15 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    /// Returns the same with the name of what it is about in front of its text.
+    pub fn about(&self, name: &str) -> Self {
+        match self {
+            Self::Ok(text) => Self::Ok(format!("{name}: {text}")),
+            Self::Note(text) => Self::Note(format!("{name}: {text}")),
+            Self::Finding(text) => Self::Finding(format!("{name}: {text}")),
+        }
+    }
+
     /// Returns the text if something is wrong.
     pub fn finding(&self) -> Option<&str> {
         match self {

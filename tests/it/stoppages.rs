@@ -180,11 +180,11 @@ fn a_command_topic_that_is_made_again_is_noticed_and_read_from_its_beginning() {
 #[test]
 fn a_coordinator_that_takes_little_metadata_stops_no_partition_but_that_of_the_record_that_waits() {
     // 62 characters of base64 stand for 372 records.
-    let Some(kafka) = OwnServer::kafka_with(&["offset.metadata.max.bytes=64"]) else { return };
+    let Some(kafka) = OwnServer::kafka_with("offset.metadata.max.bytes=64") else { return };
     let Some(cassandra) = servers::cassandra() else { return };
     let world = World::set_up_on(kafka.address(), cassandra, "short-metadata", |_| {});
     let processor = world.run();
-    topics::delete_at(kafka.address(), &world.dlq);
+    topics::delete_on(kafka.address(), &world.dlq);
     let held = Draft::raw(Some(unique("not wire format").into_bytes())).key("held").header("correlation-id", unique("c"));
     let Sent { partition, .. } = world.send(&held);
     let drafts: Vec<_> = (0..4_000).map(|_| refused()).collect();
@@ -207,7 +207,7 @@ fn a_coordinator_that_takes_little_metadata_stops_no_partition_but_that_of_the_r
 #[test]
 fn under_a_quota_that_no_full_transaction_meets_the_backlog_is_answered_by_smaller_ones() {
     const SLOT: &str = "throttled";
-    let Some(kafka) = OwnServer::kafka_with(&[]) else { return };
+    let Some(kafka) = OwnServer::kafka() else { return };
     let (Some(cassandra), Some(jars)) = (servers::cassandra(), servers::kafka_jars()) else { return };
     let world = World::set_up_on(kafka.address(), cassandra, "quota", |_| {});
     let customers = customers(&world, 100);

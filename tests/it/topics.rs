@@ -3,7 +3,7 @@
 use crate::inbox::Inbox;
 use crate::{runtime, servers};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
@@ -26,11 +26,11 @@ pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
 
 /// Deletes a topic of the shared Kafka with all that is on it.
 pub fn delete(topic: &str) {
-    delete_at(shared(), topic);
+    delete_on(shared(), topic);
 }
 
-/// The same of another Kafka.
-pub fn delete_at(kafka: &str, topic: &str) {
+/// The same on another Kafka.
+pub fn delete_on(kafka: &str, topic: &str) {
     let admin = admin(kafka);
     let deleted = runtime().block_on(admin.delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
     for result in deleted {
@@ -42,6 +42,22 @@ pub fn delete_at(kafka: &str, topic: &str) {
         let metadata = admin.inner().fetch_metadata(Some(topic), Inbox::PATIENCE).expect("the broker answers");
         metadata.topics().iter().all(is_gone)
     });
+}
+
+/// From now on a topic has so many partitions.
+pub fn add_partitions(kafka: &str, topic: &str, count: usize) {
+    let admin = admin(kafka);
+    let added = runtime().block_on(admin.create_partitions(&[NewPartitions::new(topic, count)], &AdminOptions::new()));
+    for result in added.expect("the broker answers") {
+        result.unwrap_or_else(|(_, e)| panic!("cannot add partitions to {topic}: {e}"));
+    }
+}
+
+/// A setting of a topic.
+pub fn setting(kafka: &str, topic: &str, name: &str) -> Option<String> {
+    let of_topic = ResourceSpecifier::Topic(topic);
+    let shown = runtime().block_on(admin(kafka).describe_configs([&of_topic], &AdminOptions::new())).expect("the broker answers");
+    shown.into_iter().next()?.ok()?.get(name)?.value.clone()
 }
 
 /// From now on a topic takes records of at most `largest` bytes.
@@ -76,5 +92,8 @@ fn shared() -> &'static str {
 }
 
 fn admin(kafka: &str) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", kafka).create().expect("an admin client")
+    // To ask for a topic is not to have it made.
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka).set("allow.auto.create.topics", "false");
+    config.create().expect("an admin client")
 }

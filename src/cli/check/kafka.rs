@@ -29,6 +29,11 @@ const INTERNAL: [Internal; 2] = [
     },
 ];
 
+/// The broker's setting for how much may stand beside a committed offset.
+const OFFSET_METADATA: &str = "offset.metadata.max.bytes";
+/// The broker's default, which the processor makes use of.
+const ENOUGH_METADATA: u64 = 4096;
+
 pub(super) async fn check(config: &Config, list: &mut List) {
     let sight = async {
         let cluster = Cluster::new(&config.kafka)?;
@@ -70,14 +75,65 @@ pub(super) async fn check(config: &Config, list: &mut List) {
     // If the settings can't be read, that was said.
     if !safety.is_empty() || there.is_empty() {
         match cluster.findings(&topics, &sight).await {
-            Ok(findings) => findings.iter().for_each(|(topic, finding)| list.finding("topic", &format!("{topic}: {finding}"))),
+            Ok(verdicts) => verdicts.iter().for_each(|(topic, verdict)| list.add("topic", &verdict.about(topic))),
             Err(error) => list.finding("topics", &format!("their settings can't be read: {error:#}")),
         }
     }
+    check_brokers(&cluster, &sight, list).await;
     for internal in &INTERNAL {
         check_internal(internal, &cluster, &sight, list).await;
     }
     rights::check(config, &cluster, list).await;
+}
+
+/// Reports the brokers' own settings that the processor rests on.
+async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
+    let mut amiss = BTreeMap::<String, Vec<String>>::new();
+    for broker in &sight.brokers.up {
+        match cluster.broker_settings(*broker, &[OFFSET_METADATA, topics::AUTO_CREATE]).await {
+            Ok(settings) => {
+                for verdict in broker_verdicts(&settings) {
+                    let (Verdict::Note(text) | Verdict::Finding(text) | Verdict::Ok(text)) = &verdict;
+                    let is_finding = verdict.finding().is_some();
+                    amiss.entry(format!("{}{text}", if is_finding { "!" } else { "-" })).or_default().push(broker.to_string());
+                }
+            }
+            Err(reason) => {
+                return list.add("broker", &Verdict::Note(format!("its settings can't be read: {reason}")));
+            }
+        }
+    }
+    for (text, brokers) in &amiss {
+        let of = if brokers.len() == 1 { "broker" } else { "brokers" };
+        let said = format!("{of} {}: {}", brokers.join(", "), &text[1..]);
+        list.add("broker", &if text.starts_with('!') { Verdict::Finding(said) } else { Verdict::Note(said) });
+    }
+    if amiss.is_empty() {
+        let good = format!("{OFFSET_METADATA} is large enough, and they make no topics by themselves");
+        list.ok("broker", &good);
+    }
+}
+
+/// What is to be said of a broker's settings.
+fn broker_verdicts(settings: &BTreeMap<String, String>) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    if let Some(bytes) = settings.get(OFFSET_METADATA).and_then(|value| value.parse::<u64>().ok())
+        && bytes < ENOUGH_METADATA
+    {
+        verdicts.push(Verdict::Finding(format!(
+            "{OFFSET_METADATA} is {bytes}: what is done beyond the first open command is kept there, in up to {ENOUGH_METADATA} bytes, so \
+             that one command that is held makes its partition pause early; set {OFFSET_METADATA}={ENOUGH_METADATA} or more in the \
+             brokers' properties"
+        )));
+    }
+    let auto_create = topics::AUTO_CREATE;
+    if settings.get(auto_create).is_some_and(|on| on == "true") {
+        verdicts.push(Verdict::Note(format!(
+            "{auto_create} is true: a topic that is deleted or misnamed comes back with the brokers' limits and number of partitions as \
+             soon as some client asks for it (crm-processor's own don't have it made); set {auto_create}=false in the brokers' properties"
+        )));
+    }
+    verdicts
 }
 
 /// Reports what a topic is like, and how well its records are kept.
@@ -148,4 +204,22 @@ async fn is_hidden(cluster: &Cluster, topic: &str) -> bool {
     let (admin, topic) = (cluster.admin.clone(), topic.to_owned());
     let asked = tokio::task::spawn_blocking(move || kafka::rights::on_topic(admin.inner(), &topic));
     matches!(asked.await, Ok(Err(RDKafkaErrorCode::TopicAuthorizationFailed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_with_little_offset_metadata_is_a_finding_and_one_that_makes_topics_is_noted() {
+        for (metadata, auto_create, findings, notes) in
+            [("4096", "false", 0, 0), ("4095", "false", 1, 0), ("65536", "true", 0, 1), ("64", "true", 1, 1), ("?", "?", 0, 0)]
+        {
+            let settings = [(OFFSET_METADATA, metadata), (topics::AUTO_CREATE, auto_create)];
+            let verdicts = broker_verdicts(&settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+            let found = verdicts.iter().filter(|verdict| verdict.finding().is_some()).count();
+            assert_eq!((found, verdicts.len() - found), (findings, notes), "{settings:?}: {verdicts:?}");
+        }
+        assert_eq!(broker_verdicts(&BTreeMap::new()), []);
+    }
 }

@@ -22,10 +22,10 @@ impl OwnServer {
         Self::start(prepare_kafka)
     }
 
-    /// A Kafka with these lines among its properties. None: as above.
-    pub fn kafka_with(lines: &[&str]) -> Option<Self> {
-        let adjust = |properties: &str| format!("{properties}\n{}\n", lines.join("\n"));
-        Self::start(|| prepare_kafka_as(adjust, &[], has_brokers))
+    /// A Kafka with settings of its own, lines of its properties.
+    pub fn kafka_with(settings: &str) -> Option<Self> {
+        // Of two that say different things the last counts.
+        Self::start(|| prepare_kafka_as(|usual| format!("{usual}\n{settings}\n"), &[], has_brokers))
     }
 
     /// A Cassandra that has each write on its disk before it acknowledges it: one node that is killed loses nothing then.
