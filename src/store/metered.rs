@@ -76,6 +76,7 @@ impl<S: ConditionalStore> Metered<S> {
             self.metrics.store_node_faults.inc(node);
         }
         begun.step.failed();
+        self.health.store().failed_because(&fault.to_string());
         if self.health.store().failed(now) {
             self.is_down();
         }

@@ -25,6 +25,8 @@ pub struct StoreHealth {
     failed: AtomicU64,
     up: AtomicBool,
     nodes: Mutex<Nodes>,
+    /// What the last operation that failed said.
+    cause: Mutex<Option<String>>,
 }
 
 /// What was seen of the nodes last.
@@ -47,7 +49,7 @@ impl StoreHealth {
     /// A store that has answered nothing yet.
     pub fn new(now: Instant) -> Self {
         let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { started: now, answered, failed, up: AtomicBool::new(false), nodes: Mutex::default() }
+        Self { started: now, answered, failed, up: AtomicBool::new(false), nodes: Mutex::default(), cause: Mutex::default() }
     }
 
     /// True while the store answers.
@@ -63,6 +65,14 @@ impl StoreHealth {
             self.answered.store(millis, Relaxed);
         }
         !self.is_up() && !self.up.swap(true, Relaxed)
+    }
+
+    /// Takes note of what an operation that came to no end said, in words that name no entity.
+    pub fn failed_because(&self, cause: &str) {
+        let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != Some(cause) {
+            *known = Some(cause.to_owned());
+        }
     }
 
     /// An operation came to no end. Returns true if the store is down by that, and was not.
@@ -89,7 +99,9 @@ impl StoreHealth {
             return None;
         }
         let nodes = self.nodes_amiss().map(|nodes| format!(": {nodes}")).unwrap_or_default();
-        Some(format!("the store does not answer{nodes}"))
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        let cause = cause.as_ref().map(|cause| format!(" (the last fault: {cause})")).unwrap_or_default();
+        Some(format!("the store does not answer{nodes}{cause}"))
     }
 
     /// The nodes that don't answer, while the store is up without them. Returns `None` if all nodes answer.
@@ -209,5 +221,9 @@ mod tests {
                         not connected)";
         assert_eq!(health.obstacle().as_deref(), Some(expected));
         assert_eq!(health.warning(), None);
+        health.failed_because("read_id failed: no space left");
+        assert_eq!(health.obstacle(), Some(format!("{expected} (the last fault: read_id failed: no space left)")));
+        health.answered(now);
+        assert_eq!(health.obstacle(), None);
     }
 }

@@ -6,7 +6,12 @@
 //! called: microseconds, and no lock that an fsync holds. A history may be long and goes to the blocking pool. Fjall has no
 //! TTL: expiry is stored with each cell, honoured on read, and swept by the writer.
 
+//!
+//! A write that the disk does not take, because it is full for instance, leaves fjall's database of no use: it takes no more writes. It
+//! is closed then, and opened again as soon as the disk takes something (place.rs). Until then all operations are faults that say why.
+
 mod encoding;
+mod place;
 mod writer;
 
 use super::erasable::{ErasableStore, Redaction};
@@ -17,23 +22,21 @@ use super::{
 };
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
-use fjall::{KeyspaceCreateOptions, Readable, Snapshot};
+use fjall::{Readable, Snapshot};
 use futures::StreamExt;
-use std::fs::File;
+use place::Place;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Failure, Files, Job, MAX_GROUP, Write};
 
 /// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
 pub struct EmbeddedStore {
-    files: Files,
+    place: Arc<Place>,
     /// None only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    /// Why the writer gave up, if it did.
-    failed: Arc<OnceLock<String>>,
 }
 
 impl EmbeddedStore {
@@ -43,28 +46,31 @@ impl EmbeddedStore {
     /// The folder is in use by another process, can't be written, or holds something else.
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
         let fault = |cause: String| StoreFault::new("open", format!("{}: {cause}", path.display()));
-        let files = open_files(path).map_err(|error| match error {
+        let place = Arc::new(Place::open(path).map_err(|error| match error {
             fjall::Error::Locked => fault("in use by another process; the embedded store is for one at a time".into()),
             error => fault(error.to_string()),
-        })?;
+        })?);
         let (jobs, waiting) = mpsc::channel(MAX_GROUP);
-        let failed = Arc::new(OnceLock::new());
         let writer = std::thread::Builder::new()
             .name("embedded-store".into())
             .spawn({
-                let (files, failed) = (files.clone(), Arc::clone(&failed));
-                move || writer::run(&files, waiting, &failed)
+                let place = Arc::clone(&place);
+                move || writer::run(&place, waiting)
             })
             .map_err(|error| fault(format!("no thread for the writer: {error}")))?;
-        Ok(Self { files, jobs: Some(jobs), writer: Some(writer), failed })
+        Ok(Self { place, jobs: Some(jobs), writer: Some(writer) })
     }
 
     /// All entities, by type and refId; from that of `from` on.
     pub fn scan(&self, from: Option<EntityKey>) -> Scan {
         /// Entities read ahead.
         const READ_AHEAD: usize = 1024;
-        let (files, (scanned, entities)) = (self.files.clone(), mpsc::channel(READ_AHEAD));
+        let (files, (scanned, entities)) = (self.place.files(), mpsc::channel(READ_AHEAD));
         tokio::task::spawn_blocking(move || {
+            let files = match files {
+                Ok(files) => files,
+                Err(failure) => return drop(scanned.blocking_send(Err(fault_of("scan")(failure)))),
+            };
             for entry in files.cells.range(encoding::entities_from(from)) {
                 let read = scanned_from(entry.into_inner()).map_err(fault_of("scan")).transpose();
                 // Nobody wants more.
@@ -86,7 +92,7 @@ impl EmbeddedStore {
     }
 
     fn read_id_now(&self, id: &IdKey, requests: &[&str]) -> Result<IdRead, Failure> {
-        let view = self.view();
+        let view = self.view()?;
         let partition = Partition::of_id(id);
         let claim = match view.get(&partition.statics())? {
             Some(cell) => {
@@ -99,22 +105,23 @@ impl EmbeddedStore {
     }
 
     fn read_entity_now(&self, key: EntityKey, requests: &[&str]) -> Result<EntityRead, Failure> {
-        let view = self.view();
+        let view = self.view()?;
         let partition = Partition::of_entity(key);
         let statics = view.get(&partition.statics())?.map(|cell| encoding::decode_entity(&cell.body)).transpose()?;
         Ok(EntityRead { statics, outcomes: view.outcomes(&partition, requests)? })
     }
 
     async fn rows(&self, operation: &'static str, key: EntityKey) -> Result<Vec<Row>, StoreFault> {
-        let files = self.files.clone();
+        let files = self.place.files().map_err(fault_of(operation))?;
         tokio::task::spawn_blocking(move || read_rows(&files, key))
             .await
             .map_err(|error| StoreFault::new(operation, error.to_string()))?
             .map_err(fault_of(operation))
     }
 
-    fn view(&self) -> View<'_> {
-        View { snapshot: self.files.database.snapshot(), files: &self.files, now: writer::now() }
+    fn view(&self) -> Result<View, Failure> {
+        let files = self.place.files()?;
+        Ok(View { snapshot: files.database.snapshot(), files, now: writer::now() })
     }
 }
 
@@ -160,12 +167,10 @@ impl ConditionalStore for EmbeddedStore {
     }
 
     async fn ping(&self) -> Result<(), StoreFault> {
-        let cause = match self.failed.get() {
-            Some(cause) => format!("an earlier write failed: {cause}"),
-            None if self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed) => "the writer thread is gone".into(),
-            None => return Ok(()),
-        };
-        Err(StoreFault::new("ping", cause))
+        if self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            return Err(StoreFault::new("ping", "the writer thread is gone"));
+        }
+        self.place.files().map(drop).map_err(fault_of("ping"))
     }
 }
 
@@ -181,13 +186,13 @@ impl ErasableStore for EmbeddedStore {
 }
 
 /// The database at one instant.
-struct View<'a> {
+struct View {
     snapshot: Snapshot,
-    files: &'a Files,
+    files: Files,
     now: Timestamp,
 }
 
-impl View<'_> {
+impl View {
     fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
         let Some(bytes) = self.snapshot.get(&self.files.cells, key)? else { return Ok(None) };
         Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(self.now)))
@@ -245,19 +250,6 @@ fn scanned_from(entry: fjall::Result<(fjall::Slice, fjall::Slice)>) -> Result<Op
     let entity = encoding::decode_entity(&Cell::decode(&bytes)?.body)?.entity;
     let position = Position::Entity(entity.entity_type, entity.ref_id);
     Ok(Some(Scanned { entity, position }))
-}
-
-fn open_files(path: &Path) -> fjall::Result<Files> {
-    let path = std::path::absolute(path)?;
-    // Fjall syncs the folder, not the entries of its ancestors that lead to it.
-    let made_in: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).filter_map(Path::parent).collect();
-    let database = fjall::Database::builder(&path).open()?;
-    for folder in made_in {
-        File::open(folder)?.sync_all()?;
-    }
-    let cells = database.keyspace("cells", KeyspaceCreateOptions::default)?;
-    let expiries = database.keyspace("expiries", KeyspaceCreateOptions::default)?;
-    Ok(Files { database, cells, expiries })
 }
 
 fn fault_of(operation: &'static str) -> impl Fn(Failure) -> StoreFault {

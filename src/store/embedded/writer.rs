@@ -4,13 +4,13 @@
 //! Now and then it removes expired cells in the same batch.
 
 use super::encoding::{self, Cell, Partition, Undecodable};
+use super::place::Place;
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
 use crate::store::{Applied, ApplyWrite, ClaimWrite, LogRow, RefuseWrite, StoreFault};
 use fjall::{Database, Keyspace, PersistMode};
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many writes may wait for the writer, and how many it commits at once; more wait in their callers. A few times the
@@ -80,9 +80,28 @@ pub(super) fn now() -> Timestamp {
     Timestamp::try_from(since.as_millis()).unwrap_or(Timestamp::MAX)
 }
 
-/// Writes until nobody can ask for a write any more. `failed` is set when a commit fails: from then on the database
-/// takes no writes.
-pub(super) fn run(files: &Files, mut jobs: mpsc::Receiver<Job>, failed: &OnceLock<String>) {
+/// Between two attempts to open the database again.
+const REOPEN: Duration = Duration::from_secs(1);
+/// While the database is closed, writes are refused after so long.
+const REFUSE: Duration = Duration::from_millis(20);
+
+/// Writes until nobody can ask for a write any more. After a commit that fails the database is closed, and opened again when the disk takes
+/// something.
+pub(super) fn run(place: &Place, mut jobs: mpsc::Receiver<Job>) {
+    while let Ok(files) = place.files() {
+        let Err(failure) = write(&files, &mut jobs) else { return };
+        tracing::error!(cause = %failure, "the embedded store could not write; it is opened again when the disk takes something");
+        place.close(failure);
+        drop(files);
+        if !open_again(place, &mut jobs) {
+            return;
+        }
+        tracing::info!("the embedded store takes writes again");
+    }
+}
+
+/// Writes until nobody can ask for a write any more, or a commit fails.
+fn write(files: &Files, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
     // The first group sweeps, so that a process that is restarted often sweeps at all.
     let mut writes_since_sweep = WRITES_PER_SWEEP;
     let mut waiting = Vec::with_capacity(MAX_GROUP);
@@ -92,11 +111,50 @@ pub(super) fn run(files: &Files, mut jobs: mpsc::Receiver<Job>, failed: &OnceLoc
         if sweep {
             writes_since_sweep = 0;
         }
-        commit_group(files, waiting.drain(..), now(), sweep, failed);
+        commit_group(files, waiting.drain(..), now(), sweep)?;
+    }
+    Ok(())
+}
+
+/// Opens the database again, however long that takes, and refuses all writes meanwhile. Returns false if nobody can ask for a write any
+/// more.
+fn open_again(place: &Place, jobs: &mut mpsc::Receiver<Job>) -> bool {
+    let mut attempt = Instant::now() + REOPEN;
+    loop {
+        match jobs.try_recv() {
+            Ok(job) => {
+                let failure = place.files().err().unwrap_or_else(|| Failure("it is being opened again".into()));
+                let _ = job.answer.send(Err(StoreFault::new(job.write.operation(), failure.0)));
+                continue;
+            }
+            Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            Err(mpsc::error::TryRecvError::Empty) => pause(),
+        }
+        if Instant::now() < attempt {
+            continue;
+        }
+        match place.open_again() {
+            Ok(()) => return true,
+            // What the first failure was says more than that a reader is still there.
+            Err(failure) => tracing::debug!(cause = %failure, "the embedded store can't be opened again yet"),
+        }
+        attempt = Instant::now() + REOPEN;
     }
 }
 
-fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: bool, failed: &OnceLock<String>) {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "for milliseconds, while there is nothing to write to; a write that comes is seen after it"
+)]
+fn pause() {
+    std::thread::sleep(REFUSE);
+}
+
+/// Decides writes and commits them as one.
+///
+/// # Errors
+/// Whether they were committed is not known, and the database takes no more writes.
+fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: bool) -> Result<(), Failure> {
     let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
     let decided: Vec<_> = jobs
         .map(|job| {
@@ -108,16 +166,13 @@ fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, 
         tracing::warn!(%error, "expired rows could not be removed; they are ignored all the same, and the next sweep tries again");
     }
     let committed = group.commit();
-    if let Err(Failure(cause)) = &committed {
-        tracing::error!(cause, "the embedded store could not write and takes no more writes; restart the process");
-        let _ = failed.set(cause.clone());
-    }
     for (applied, operation, answer) in decided {
         // A failed commit fails the writes that were not applied, too: what they were compared with may be lost.
         let result = committed.clone().and(applied).map_err(|Failure(cause)| StoreFault::new(operation, cause));
         // Nobody waits any more: the write happened all the same, as it may with any store.
         let _ = answer.send(result);
     }
+    committed
 }
 
 /// Writes that are committed together: the cells that they change hide those on disk.
@@ -300,14 +355,14 @@ mod tests {
                 (Job { write, answer }, answered)
             })
             .unzip();
-        commit_group(files, jobs.into_iter(), now, sweep, &OnceLock::new());
+        commit_group(files, jobs.into_iter(), now, sweep).unwrap();
         answers.into_iter().map(|answered| answered.blocking_recv().unwrap().unwrap()).collect()
     }
 
     #[test]
     fn a_write_sees_those_before_it_in_its_group() {
         let folder = tempfile::tempdir().unwrap();
-        let files = super::super::open_files(folder.path()).unwrap();
+        let files = super::super::place::open_files(folder.path()).unwrap();
         let writes = vec![claim(None, 1), claim(None, 1), claim(Some(1), 2), claim(Some(1), 2), claim(Some(2), 3)];
         assert_eq!(commit(&files, writes, 0, false), [Applied::Yes, Applied::No, Applied::Yes, Applied::No, Applied::Yes]);
         assert_eq!(commit(&files, vec![claim(Some(2), 3), claim(Some(3), 4)], 0, false), [Applied::No, Applied::Yes]);
@@ -316,7 +371,7 @@ mod tests {
     #[test]
     fn a_sweep_removes_what_expired_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let files = super::super::open_files(folder.path()).unwrap();
+        let files = super::super::place::open_files(folder.path()).unwrap();
         let second = Some(Duration::from_secs(1));
         let writes = vec![rejection("again", second), rejection("once", second), rejection("kept", None), claim(None, 1)];
         assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 4]);
@@ -334,7 +389,7 @@ mod tests {
     #[test]
     fn a_redacted_row_is_swept_when_it_would_have_been() {
         let folder = tempfile::tempdir().unwrap();
-        let files = super::super::open_files(folder.path()).unwrap();
+        let files = super::super::place::open_files(folder.path()).unwrap();
         let redact = |request: &str, read: &[u8], outcome: &[u8]| {
             let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
             Write::Redact(Redaction { key, request_id: request.into(), read: read.into(), outcome: outcome.into() })

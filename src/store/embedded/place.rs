@@ -1,0 +1,77 @@
+//! The folder of the store, with the database in it while it is of use.
+//!
+//! Fjall takes no more writes after one that failed: what the journal holds of it is not known. Opened again, the database has each
+//! batch as a whole or not at all, which is all that the claim protocol asks of a write that ended in a fault. A full disk takes small
+//! writes now and then, so a database that was opened again is tried with a larger one before anybody may use it: a store that comes
+//! and goes every second would be worse than one that is away.
+
+use super::writer::{Failure, Files};
+use fjall::{KeyspaceCreateOptions, PersistMode};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+/// How much the disk must take before the store is used again: more than the writes of one group usually have.
+const PROBE_BYTES: usize = 256 << 10;
+/// A key that no cell's expiry has: these begin with a time, and this one is later than any.
+const PROBE_KEY: [u8; 9] = [0xff; 9];
+
+/// See the module.
+pub(super) struct Place {
+    path: PathBuf,
+    /// The open database, or why there is none.
+    files: RwLock<Result<Files, Failure>>,
+}
+
+impl Place {
+    /// Opens the database in a folder; makes it if it isn't there.
+    pub fn open(path: &Path) -> fjall::Result<Self> {
+        let files = open_files(path)?;
+        Ok(Self { path: path.to_owned(), files: RwLock::new(Ok(files)) })
+    }
+
+    /// The open database.
+    ///
+    /// # Errors
+    /// It was closed after a write that failed: why.
+    pub fn files(&self) -> Result<Files, Failure> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes the database, because a write failed. It is open for as long as a reader still holds it.
+    pub fn close(&self, why: Failure) {
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = Err(why);
+    }
+
+    /// Opens the database again, if the disk takes what is written to it.
+    ///
+    /// # Errors
+    /// It does not, or a reader still holds the database from before.
+    pub fn open_again(&self) -> Result<(), Failure> {
+        let files = open_files(&self.path)?;
+        for value in [vec![0; PROBE_BYTES], Vec::new()] {
+            let mut batch = files.database.batch().durability(Some(PersistMode::SyncData));
+            if value.is_empty() {
+                batch.remove(&files.expiries, PROBE_KEY);
+            } else {
+                batch.insert(&files.expiries, PROBE_KEY, value);
+            }
+            batch.commit()?;
+        }
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = Ok(files);
+        Ok(())
+    }
+}
+
+pub(super) fn open_files(path: &Path) -> fjall::Result<Files> {
+    let path = std::path::absolute(path)?;
+    // Fjall syncs the folder, not the entries of its ancestors that lead to it.
+    let made_in: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).filter_map(Path::parent).collect();
+    let database = fjall::Database::builder(&path).open()?;
+    for folder in made_in {
+        File::open(folder)?.sync_all()?;
+    }
+    let cells = database.keyspace("cells", KeyspaceCreateOptions::default)?;
+    let expiries = database.keyspace("expiries", KeyspaceCreateOptions::default)?;
+    Ok(Files { database, cells, expiries })
+}
