@@ -9,6 +9,7 @@ use crate::cli::record::all_headers;
 use crate::cli::topic_scan::{Part, TopicScan};
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::wire::stub::STUB;
 use rdkafka::message::{Message as _, OwnedMessage};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -96,6 +97,13 @@ impl Letter {
         let number = |name| self.error(name)?.parse().ok();
         let partition = i32::try_from(number("partition")?).ok()?;
         Some(Origin { topic: self.error("topic")?, place: Place { partition, offset: number("offset")? } })
+    }
+
+    /// Returns whether it only stands for a record that no broker takes as it came, or that could not be taken from the brokers. The
+    /// processor's header stands behind Kafka Connect's; one before them came with the command.
+    pub fn is_stub(&self) -> bool {
+        let last = all_headers(&self.record).map(|(name, _)| name).filter(|name| *name == STUB || name.starts_with(ERRORS)).last();
+        last == Some(STUB)
     }
 
     /// The headers that the command came with.
@@ -252,6 +260,19 @@ mod tests {
         let forged = record(&[("crm-dlq-resent", "3/17"), sent, ("__connect.errors.topic", "c")]);
         assert!(mark(&forged).is_none() && !is_mark(&forged));
         assert_eq!(mark(&record(&[("crm-dlq-resent", "4/17"), sent])), None);
+    }
+
+    #[test]
+    fn a_stub_is_told_by_the_processors_own_header() {
+        let errors = ("__connect.errors.topic", "crm.commands");
+        for (headers, is_stub) in [
+            (&[errors, ("crm-stub", "true")][..], true),
+            (&[("crm-stub", "true"), errors], false),
+            (&[("crm-stub", "true"), errors, ("crm-stub", "true")], true),
+            (&[errors], false),
+        ] {
+            assert_eq!(Letter { record: record(headers) }.is_stub(), is_stub, "{headers:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ Each is written to the command topic, to the partition that it came from, with i
 (__connect.errors.*) and with crm-resent-from: <topic>/<partition>/<offset> of the dead letter. There it is a new record: it is processed
 as if it had just come. Its request id makes that safe: if the CRM has sent the command again meanwhile, with the same request id, one of
 the two takes effect and the other gets the stored answer. What still can't be read becomes a dead letter again.
+A stub (crm-stub: true) can't be sent: its original stands on the command topic.
 
 What was sent is marked on the dead letter topic, in the same Kafka transaction, by a record without key and value, and is left out from
 then on; --again sends it once more. It can be repeated after any interruption. What came from another topic than kafka.topics.commands
@@ -128,6 +129,11 @@ impl Resend<'_> {
         let mut letters = Letters::open(self.config, parts, &self.selection)?;
         let mut chosen = Counts::default();
         while let Some(letter) = letters.next().await? {
+            if letter.is_stub() {
+                let original = letter.origin().map_or("a place that is not known".to_owned(), |origin| origin.to_string());
+                eprintln!("{} is left out: it is a stub, and its original stands at {original}", letter.place());
+                continue;
+            }
             match marks.of(letter.place()) {
                 Some(mark) if !self.again => {
                     if named {
@@ -150,7 +156,7 @@ impl Resend<'_> {
         let mut letters = Letters::open(self.config, parts, &self.selection)?;
         let (mut batch, mut sent) = (Batch::default(), 0);
         while let Some(letter) = letters.next().await? {
-            if self.again || marks.of(letter.place()).is_none() {
+            if !letter.is_stub() && (self.again || marks.of(letter.place()).is_none()) {
                 batch.add(&letter, &topics.commands, partitions);
             }
             if batch.is_full() {
