@@ -102,7 +102,8 @@ impl Letter {
     /// Returns whether it only stands for a record that no broker takes as it came, or that could not be taken from the brokers. The
     /// processor's header stands behind Kafka Connect's; one before them came with the command.
     pub fn is_stub(&self) -> bool {
-        let last = all_headers(&self.record).map(|(name, _)| name).filter(|name| *name == STUB || name.starts_with(ERRORS)).last();
+        let last =
+            all_headers(&self.record).map(|(name, _)| name).filter(|name| *name == STUB || name.starts_with(ERRORS)).last();
         last == Some(STUB)
     }
 
