@@ -49,6 +49,10 @@ pub struct Batches<O> {
     max_bytes: usize,
 }
 
+/// A record whose outputs weigh more than this goes alone, in bytes: no broker need take so much in one record, unless it was told to. If it
+/// is not taken, and the broker does not say so, no other record is kept waiting with it for longer than once.
+const HEAVY: usize = 1 << 20;
+
 /// The most ticks between two tries of a record that is too slow even alone.
 const RAREST: u64 = 12;
 
@@ -176,14 +180,18 @@ impl<O: Weighed> Batches<O> {
                 left_out.push((lane, record));
                 continue;
             }
-            bytes += record.outputs.weight();
+            let weight = record.outputs.weight();
+            bytes += weight;
             // One that is larger than the bound goes alone.
-            if bytes > self.max_bytes && !records.is_empty() {
+            if (bytes > self.max_bytes || weight > HEAVY) && !records.is_empty() {
                 self.finished.push_front((lane, record));
                 break;
             }
             self.under_way.push((lane, record.at));
             records.push(record);
+            if weight > HEAVY {
+                break;
+            }
         }
         left_out.into_iter().rev().for_each(|left_out| self.finished.push_front(left_out));
         records

@@ -314,6 +314,9 @@ fn a_transaction_carries_what_has_finished_up_to_its_bounds() {
         (9, 10, &[4, 4, 4], &[2, 1]),
         (9, 10, &[50, 1, 50], &[1, 1, 1]),
         (9, 10, &[5, 5, 1], &[2, 1]),
+        // What is heavy goes alone.
+        (9, 8 << 20, &[1, (1 << 20) + 1, 1, 1], &[1, 1, 2]),
+        (9, 8 << 20, &[(1 << 20) + 1, 1], &[1, 1]),
     ];
     for (records, bytes, sizes, expected) in table {
         let mut batches = Batches::new(*records, *bytes);

@@ -435,6 +435,10 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(Position { partition, offset }) = self.intake.backwards() {
             return replaced(format!("partition {partition} begins anew at offset {offset}"));
         }
+        // What was seen before an assignment says nothing of the topic that it is for.
+        if !self.command_topic.has_changed().unwrap_or_default() {
+            return Ok(());
+        }
         let seen = self.command_topic.borrow_and_update().clone();
         let before = self.stream.current().and_then(|assignment| assignment.generation.topic_id.as_deref());
         match (&seen, before) {

@@ -24,6 +24,7 @@ mod crm;
 mod deploy;
 mod dlq;
 mod docs;
+mod drill;
 mod duplicates;
 mod embedded;
 mod erase;

@@ -20,13 +20,13 @@ const HUGE: usize = 120_000_000;
 /// More than librdkafka takes of an inflated zstd frame.
 const TOO_HUGE_FOR_ZSTD: usize = 110_000_000;
 
-fn customers(world: &World, count: usize) -> Vec<Entity> {
+pub fn customers(world: &World, count: usize) -> Vec<Entity> {
     let customers: Vec<_> = (0..count).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
     world.import(&customers);
     customers
 }
 
-fn rename(customer: &Entity, name: &str) -> Draft {
+pub fn rename(customer: &Entity, name: &str) -> Draft {
     custom_name(&unique("r"), &customer.by_ref_id(), name).key(&customer.ref_id).header("correlation-id", unique("c"))
 }
 
@@ -37,7 +37,7 @@ fn refused() -> Draft {
 }
 
 /// Puts `size` zeros onto partition 0 of the command topic, compressed; its offset there.
-fn send_zeros(world: &World, size: usize, codec: &str, correlation: &str) -> i64 {
+pub fn send_zeros(world: &World, size: usize, codec: &str, correlation: &str) -> i64 {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", world.kafka())
         .set("compression.codec", codec)
@@ -51,7 +51,20 @@ fn send_zeros(world: &World, size: usize, codec: &str, correlation: &str) -> i64
     sent.unwrap_or_else(|(e, _)| panic!("the broker does not take {size} zeros by {codec}: {e}")).offset
 }
 
-fn correlation(draft: &Draft) -> &[u8] {
+/// How many bytes a second the producer of a slot may write; `None`: as many as it likes.
+pub fn set_quota(kafka: &str, slot: &str, rate: Option<u32>) {
+    let jars = servers::kafka_jars().expect("who has a Kafka has its jars");
+    let mut tool = Command::new("java");
+    tool.arg("-cp").arg(jars.join("*")).args(["kafka.admin.ConfigCommand", "--bootstrap-server", kafka, "--alter"]);
+    tool.args(["--entity-type", "clients", "--entity-name", &format!("crm-processor-{slot}")]);
+    match rate {
+        Some(rate) => tool.args(["--add-config", &format!("producer_byte_rate={rate}")]),
+        None => tool.args(["--delete-config", "producer_byte_rate"]),
+    };
+    servers::finish(&mut tool).unwrap_or_else(|said| panic!("no quota: {said}"));
+}
+
+pub fn correlation(draft: &Draft) -> &[u8] {
     let header = draft.headers.iter().find(|(name, _)| name == "correlation-id").and_then(|(_, value)| value.as_deref());
     header.expect("it was given one")
 }
@@ -178,9 +191,10 @@ fn a_command_topic_that_is_made_again_is_noticed_and_read_from_its_beginning() {
 }
 
 #[test]
-fn a_coordinator_that_takes_little_metadata_stops_no_partition_but_that_of_the_record_that_waits() {
+fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_requests_stop_nobody_else() {
     // 62 characters of base64 stand for 372 records.
-    let Some(kafka) = OwnServer::kafka_with("offset.metadata.max.bytes=64") else { return };
+    let settings = "offset.metadata.max.bytes=64\nsocket.request.max.bytes=2000000";
+    let Some(kafka) = OwnServer::kafka_with(settings) else { return };
     let Some(cassandra) = servers::cassandra() else { return };
     let world = World::set_up_on(kafka.address(), cassandra, "short-metadata", |_| {});
     let processor = world.run();
@@ -202,22 +216,28 @@ fn a_coordinator_that_takes_little_metadata_stops_no_partition_but_that_of_the_r
     assert_answered_once(&world, &[&held]);
     processor.until_metric("crm_consumer_lag_records", 0);
     assert_answered_once(&world, &drafts.iter().collect::<Vec<_>>());
+
+    // The topic would take it. The broker takes no request of this size, and drops the connection.
+    let offset = send_zeros(&world, 3_000_000, "gzip", &unique("c"));
+    let after: Vec<_> = (0..20).map(|_| refused()).collect();
+    world.send_all(&after);
+    assert_answered_once(&world, &after.iter().collect::<Vec<_>>());
+    let stub = world.inbox.first("a stub", |r| r.topic == world.dlq && r.text("crm-stub") == Some("true"));
+    let json: serde_json::Value = serde_json::from_slice(stub.value.as_deref().expect("a stub has a value")).expect("JSON");
+    assert_eq!((&json["offset"], &json["valueBytes"]), (&offset.into(), &3_000_000.into()), "{json}");
+    processor.until_metric("crm_consumer_lag_records", 0);
 }
 
 #[test]
 fn under_a_quota_that_no_full_transaction_meets_the_backlog_is_answered_by_smaller_ones() {
     const SLOT: &str = "throttled";
     let Some(kafka) = OwnServer::kafka() else { return };
-    let (Some(cassandra), Some(jars)) = (servers::cassandra(), servers::kafka_jars()) else { return };
+    let Some(cassandra) = servers::cassandra() else { return };
     let world = World::set_up_on(kafka.address(), cassandra, "quota", |_| {});
     let customers = customers(&world, 100);
     let drafts: Vec<_> = (0..10).flat_map(|n| customers.iter().map(move |c| rename(c, &format!("name {n}")))).collect();
     world.send_all(&drafts);
-    let mut tool = Command::new("java");
-    tool.arg("-cp").arg(jars.join("*")).args(["kafka.admin.ConfigCommand", "--bootstrap-server", kafka.address(), "--alter"]);
-    tool.args(["--add-config", "producer_byte_rate=30000", "--entity-type", "clients"]);
-    tool.args(["--entity-name", &format!("crm-processor-{SLOT}")]);
-    servers::finish(&mut tool).unwrap_or_else(|said| panic!("no quota: {said}"));
+    set_quota(kafka.address(), SLOT, Some(30_000));
     let processor = world.start(SLOT);
     assert_answered_once(&world, &drafts.iter().collect::<Vec<_>>());
     let ended = |result: &str| processor.metric(&format!("crm_kafka_transactions_total{{result=\"{result}\"}}"));
