@@ -31,6 +31,7 @@ pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
         user: credentials.map(|c| c.user.clone()),
         password: credentials.map(|c| c.password.expose().to_owned()),
         ca_file: registry.ca_file.clone(),
+        odd_answer: registry.odd_answer,
     };
     Registry::new(&options).context("the registry's client")
 }

@@ -16,6 +16,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Collector;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
+use crate::wire::registry_watch::keep_watching;
 use crate::wire::{REPLY_SCHEMA, TRANSACTION_SCHEMA, reply_subject, transaction_subject};
 use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
@@ -28,8 +29,6 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// Between attempts to reach what is away at the start: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// The registry is asked this often whether it is there.
-const PING: Duration = Duration::from_secs(5);
 /// The driver is asked this often for its nodes, and the store, if it has answered nothing for a while, for a sign of life.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -94,10 +93,11 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
         () = stopped(stopping.clone()) => None,
     };
     if let Some((setup, store)) = started {
+        let commands = config.kafka.topics.commands.clone();
         let asking = [
             tokio::spawn(keep_looking_at_nodes(store.clone(), configured, health.clone())),
             tokio::spawn(keep_asking_store(store, health.clone())),
-            tokio::spawn(keep_asking_registry(setup.registry.clone(), metrics)),
+            tokio::spawn(keep_watching(setup.registry.clone(), commands, metrics, health)),
         ];
         // A task beside those of its lanes: the main thread would have to be woken for each command.
         let processing = tokio::spawn(processor::run(setup, stopped(stopping)));
@@ -123,8 +123,6 @@ async fn prepare(
 ) -> anyhow::Result<(processor::Setup<Store>, Arc<Store>)> {
     let registry = connect::registry(config)?;
     let (store, encoder) = tokio::try_join!(store(config), encoder(config, &registry))?;
-    health.set_registry_up(true);
-    metrics.registry_up.set(1);
     let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
     let clock = connect::clock();
     let claims = Claims::new(store.clone(), &connect::claims_options(config), clock.clone());
@@ -158,7 +156,10 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
     let mut pause = PAUSE.0;
     loop {
         match registry.lookup(subject, schema).await {
-            Ok(Some(id)) => return Ok(id),
+            Ok(Some(id)) => {
+                registry.note_ours(id, subject, schema);
+                return Ok(id);
+            }
             Ok(None) => bail!("the registry does not have our schema as {subject}; `crm-processor setup` registers it"),
             Err(fault) => tracing::warn!(%fault, "the schema registry can't be reached, trying again"),
         }
@@ -198,20 +199,6 @@ async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
             && let Some(left_out) = gathered.due((fault.kind, fault.node.clone()), Instant::now())
         {
             tracing::warn!(%fault, left_out, "the store does not answer when it is asked for a sign of life");
-        }
-    }
-}
-
-/// That the registry is away is to be known before a schema comes that has not been seen yet. It is no obstacle until then: the
-/// process stays ready.
-async fn keep_asking_registry(registry: Arc<Registry>, metrics: Arc<Metrics>) {
-    let mut ticks = every(PING);
-    loop {
-        ticks.tick().await;
-        let asked = registry.check().await;
-        metrics.registry_up.set(asked.is_ok().into());
-        if let Err(fault) = asked {
-            tracing::warn!(%fault, "the schema registry does not answer");
         }
     }
 }

@@ -131,6 +131,35 @@ pub struct Registry {
     pub credentials: Option<Credentials>,
     /// `ca_file`: a PEM file of authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// `odd_answer`: what is done about a record whose schema the registry neither gives out nor says that it has none, while it answers
+    /// about others.
+    pub odd_answer: OddAnswer,
+}
+
+/// What is done about a record whose schema the registry is odd about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OddAnswer {
+    /// A duration: after this time the record goes to the dead letter topic.
+    DeadLetterAfter(Duration),
+    /// `wait`: its partition waits until the registry gives the schema out.
+    Wait,
+}
+
+impl OddAnswer {
+    /// Returns whether a record that has waited for so long is not waited for any more.
+    pub fn is_over(self, waited: Duration) -> bool {
+        match self {
+            Self::DeadLetterAfter(bound) => waited >= bound,
+            Self::Wait => false,
+        }
+    }
+}
+
+impl Default for OddAnswer {
+    /// Longer than the restart of a registry's node, or of a proxy before it, takes; short enough for those who wait behind the record.
+    fn default() -> Self {
+        Self::DeadLetterAfter(Duration::from_secs(60))
+    }
 }
 
 /// A user and its password.

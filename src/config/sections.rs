@@ -8,7 +8,7 @@ use super::secrets;
 use super::settings::{AsToml as _, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
 use super::{
-    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, Registry, Store, Telemetry, Tls, Topics, UndecodableBatches,
+    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, OddAnswer, Registry, Store, Telemetry, Tls, Topics, UndecodableBatches,
 };
 use crate::domain::update_customer_segment::SegmentCode;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ const CQL_PORT: u16 = 9042;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// CQL's own bound of a TTL is 20 years.
 const MAX_RETENTION: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+/// From a few questions, of which one may go astray, to what may as well be `wait`.
+const ODD_ANSWER: (Duration, Duration) = (Duration::from_secs(5), DAY);
 /// Commands decided at once.
 const IN_FLIGHT: usize = 256;
 /// The same with the embedded store. A write to it waits for its file to be synced, together with those that come meanwhile: with
@@ -151,7 +153,15 @@ fn registry(mut section: Section<'_>) -> Registry {
     let s = &mut section;
     let right = "a URL such as \"http://registry:8081\"; registry.user and registry.password are for credentials";
     let url = s.value("url", "http://127.0.0.1:8081".into(), right, |g| text(g).and_then(|t| http_url(&t)));
-    Registry { url, credentials: credentials(s), ca_file: s.optional("ca_file", "the path of a PEM file", readable_file) }
+    let credentials = credentials(s);
+    let ca_file = s.optional("ca_file", "the path of a PEM file", readable_file);
+    let odd_answer = s.value("odd_answer", OddAnswer::default(), "a duration such as \"60s\", or \"wait\"", |given| {
+        if text(given).is_ok_and(|text| text == "wait") {
+            return Ok(OddAnswer::Wait);
+        }
+        duration(ODD_ANSWER.0..=ODD_ANSWER.1)(given).map(OddAnswer::DeadLetterAfter)
+    });
+    Registry { url, credentials, ca_file, odd_answer }
 }
 
 fn store(mut section: Section<'_>) -> Option<Store> {

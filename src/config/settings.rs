@@ -1,6 +1,6 @@
 //! The effective configuration: each key that there is, its value, and where the value came from.
 
-use super::{CommitConsistency, LogFormat, SerialConsistency};
+use super::{CommitConsistency, LogFormat, OddAnswer, SerialConsistency};
 use crate::domain::update_customer_segment::SegmentCode;
 use std::fmt;
 use std::net::SocketAddr;
@@ -100,6 +100,15 @@ impl AsToml for CommitConsistency {
         match self {
             Self::Quorum => "quorum".into(),
             Self::LocalQuorum => "local_quorum".into(),
+        }
+    }
+}
+
+impl AsToml for OddAnswer {
+    fn as_toml(&self) -> toml::Value {
+        match self {
+            Self::DeadLetterAfter(bound) => bound.as_toml(),
+            Self::Wait => "wait".into(),
         }
     }
 }

@@ -7,6 +7,10 @@ use super::lanes::Foldable;
 use super::{Flow, Partition};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// How many things are fetched at once for records that are not the first of their partition. Records that name what does not exist would
+/// else be waited for one after the other.
+const MOST_EXPECTED: usize = 256;
+
 /// A record that can't be admitted yet, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unready<R, N> {
@@ -79,6 +83,19 @@ impl<R, N: Ord + Clone> Waiting<R, N> {
         });
     }
 
+    /// A record that was taken will need this: it is fetched while others are waited for, unless that is too much at once. Does nothing
+    /// where no record waits.
+    pub fn expect(&mut self, partition: Partition, need: N) {
+        if self.by_partition.contains_key(&partition) && self.needs.fetching.len() < MOST_EXPECTED {
+            self.needs.want(need);
+        }
+    }
+
+    /// True if records of this partition wait.
+    pub fn holds(&self, partition: Partition) -> bool {
+        self.by_partition.contains_key(&partition)
+    }
+
     /// What is to be fetched now, each thing once until it is [`Waiting::fetched`].
     pub fn wanted(&mut self) -> Vec<N> {
         std::mem::take(&mut self.needs.new)
@@ -115,12 +132,16 @@ impl<N: Ord + Clone> Needs<N> {
     fn note<R>(&mut self, unready: Unready<R, N>) -> R {
         match unready {
             Unready::Lacks(record, need) => {
-                if self.fetching.insert(need.clone()) {
-                    self.new.push(need);
-                }
+                self.want(need);
                 record
             }
             Unready::TooFar(record) => record,
+        }
+    }
+
+    fn want(&mut self, need: N) {
+        if self.fetching.insert(need.clone()) {
+            self.new.push(need);
         }
     }
 }

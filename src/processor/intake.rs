@@ -13,19 +13,14 @@ use crate::kafka::record::Record;
 use crate::processor::answer::Memo;
 use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
-use crate::telemetry::health::Health;
-use crate::telemetry::labels::LookUp;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::{self, CommandSpans, Place};
 use crate::wire::command::{Unreadable, WriterSchema, frame};
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
+use crate::wire::schema_id::SchemaId;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// Between attempts to get a schema from a registry that is away: doubled from the first to the second.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A record on its way through a lane.
 pub struct Job {
@@ -90,15 +85,14 @@ impl Foldable for Job {
 }
 
 /// The registry has answered about the schema with this id.
-pub struct SchemaLoaded(u32);
+pub struct SchemaLoaded(SchemaId);
 
 /// What happens to records before they have a lane.
 pub struct Intake {
     reader: Reader,
-    health: Arc<Health>,
     metrics: Arc<Metrics>,
     /// Records that can't be admitted yet; they may lack the schema with an id.
-    waiting: Waiting<Record, u32>,
+    waiting: Waiting<Record, SchemaId>,
     loaded: mpsc::UnboundedSender<SchemaLoaded>,
 }
 
@@ -116,19 +110,14 @@ struct Reader {
 type CommandFlow = Flow<Job, Outputs<Memo>>;
 
 /// The writer's schema of this id is not known yet.
-struct NoSchema(u32);
+struct NoSchema(SchemaId);
 
 /// A record's body and its writer's schema.
 type Framed<'r> = (Arc<WriterSchema>, &'r [u8]);
 
 impl Intake {
     /// With the channel by which it learns of schemas.
-    pub fn new(
-        config: &Config,
-        registry: Arc<Registry>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-    ) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
+    pub fn new(config: &Config, registry: Arc<Registry>, metrics: Arc<Metrics>) -> (Self, mpsc::UnboundedReceiver<SchemaLoaded>) {
         let (loaded, receiver) = schema_channel();
         let reader = Reader {
             topic: config.kafka.topics.commands.as_str().into(),
@@ -138,12 +127,17 @@ impl Intake {
             admitted: Vec::new(),
             backwards: None,
         };
-        let intake = Self { reader, health, metrics, waiting: Waiting::default(), loaded };
+        let intake = Self { reader, metrics, waiting: Waiting::default(), loaded };
         (intake, receiver)
     }
 
     /// A record arrived.
     pub fn take(&mut self, record: Record, flow: &mut CommandFlow) {
+        if self.waiting.holds(record.at.partition)
+            && let Some(NoSchema(id)) = self.reader.lacks(&record)
+        {
+            self.waiting.expect(record.at.partition, id);
+        }
         self.waiting.take(record.at.partition, record, flow, |record, flow| self.reader.admit(record, flow));
         self.load_schemas();
     }
@@ -191,6 +185,7 @@ impl Intake {
     /// The partitions are given up.
     pub fn clear(&mut self) {
         self.reader.admitted.clear();
+        self.reader.registry.lacking().clear();
         self.waiting.clear();
     }
 
@@ -201,10 +196,9 @@ impl Intake {
 
     fn load_schemas(&mut self) {
         for id in self.waiting.wanted() {
-            let (registry, loaded) = (self.reader.registry.clone(), self.loaded.clone());
-            let (metrics, health) = (self.metrics.clone(), self.health.clone());
+            let (registry, loaded, metrics) = (self.reader.registry.clone(), self.loaded.clone(), self.metrics.clone());
             tokio::spawn(async move {
-                load(&registry, id, &metrics, &health).await;
+                registry.search(id, &metrics).await;
                 let _ = loaded.send(SchemaLoaded(id));
             });
         }
@@ -212,13 +206,17 @@ impl Intake {
 }
 
 impl Reader {
-    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, u32>> {
+    fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, SchemaId>> {
         let mut headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
         let framed = match self.framed(&record, &headers) {
             Ok(framed) => framed,
-            Err(NoSchema(id)) => return Err(Unready::Lacks(record, id)),
+            Err(NoSchema(id)) => {
+                self.registry.lacking().add(record.at.partition, record.at.offset, id);
+                return Err(Unready::Lacks(record, id));
+            }
         };
         let at = record.at;
+        self.registry.lacking().remove(at.partition);
         match flow.deliver(at) {
             Delivery::New => (),
             Delivery::Known => return Ok(()),
@@ -250,6 +248,12 @@ impl Reader {
         Ok(())
     }
 
+    /// The schema that a record will need, and that is not known yet.
+    fn lacks(&self, record: &Record) -> Option<NoSchema> {
+        let (id, _) = frame(record.value.as_deref()).ok()?;
+        self.registry.cached(id).is_none().then_some(NoSchema(id))
+    }
+
     /// What there is to decode, and with which schema.
     fn framed<'r>(&self, record: &'r Record, headers: &CommandHeaders) -> Result<Result<Framed<'r>, Unreadable>, NoSchema> {
         if headers.oversized_correlation {
@@ -278,27 +282,4 @@ impl Reader {
 #[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]
 fn schema_channel() -> (mpsc::UnboundedSender<SchemaLoaded>, mpsc::UnboundedReceiver<SchemaLoaded>) {
     mpsc::unbounded_channel()
-}
-
-/// Asks until the registry answers, for only the registry's word makes an id unknown.
-async fn load(registry: &Registry, id: u32, metrics: &Metrics, health: &Health) {
-    let (mut delay, longest) = BACK_OFF;
-    loop {
-        let answer = registry.writer_schema(id).await;
-        metrics.registry_lookups.of(if answer.is_ok() { LookUp::Answered } else { LookUp::Failed }).inc();
-        match answer {
-            Ok(_) => {
-                health.set_registry_up(true);
-                metrics.registry_up.set(1);
-                return;
-            }
-            Err(error) => {
-                health.set_registry_up(false);
-                metrics.registry_up.set(0);
-                tracing::warn!(schema_id = id, %error, "the schema registry does not answer; the partition waits");
-            }
-        }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(longest);
-    }
 }

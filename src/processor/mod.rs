@@ -130,7 +130,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     });
     let shapes = shapes::keep_looking(kafka, shared.reply_topics.clone(), setup.metrics.clone(), setup.health.clone());
     let (run_event_sender, run_events) = run_channel();
-    let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone(), setup.health.clone());
+    let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone());
     let limits = Limits {
         max_in_flight: kafka.max_in_flight,
         max_queued: kafka.max_queued,

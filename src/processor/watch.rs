@@ -186,5 +186,6 @@ fn over(concern: Concern) -> &'static str {
         Concern::Undecodable => "all partitions are read again",
         Concern::TopicMissing => "the command topic is there again",
         Concern::KeyspaceUnworkable | Concern::KeyspaceUnfit => "the keyspace's replication fits the database's nodes",
+        Concern::SchemasMissing | Concern::RegistryDiffers => "the schema registry answers as it did",
     }
 }

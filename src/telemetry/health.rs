@@ -35,6 +35,10 @@ pub enum Concern {
     KeyspaceUnworkable,
     /// The keyspace wants more of the database's nodes than there are, and all can be decided while they are up.
     KeyspaceUnfit,
+    /// Partitions wait for schemas that the registry does not give out.
+    SchemasMissing,
+    /// The registry's ids mean other schemas than before.
+    RegistryDiffers,
 }
 
 impl Concern {
@@ -47,8 +51,13 @@ impl Concern {
             | Self::TransactionHoldsBack
             | Self::TopicsChanged
             | Self::OffsetMetadataShort
-            | Self::Undecodable => false,
-            Self::TransactionStalled | Self::ConsumerStalled | Self::KeyspaceUnworkable | Self::TopicMissing => true,
+            | Self::Undecodable
+            | Self::SchemasMissing => false,
+            Self::TransactionStalled
+            | Self::ConsumerStalled
+            | Self::KeyspaceUnworkable
+            | Self::TopicMissing
+            | Self::RegistryDiffers => true,
         }
     }
 }
@@ -95,7 +104,7 @@ impl Health {
         &self.store
     }
 
-    /// Whether the schema registry answers.
+    /// Whether the schema registry answers, or nobody needs it.
     pub fn set_registry_up(&self, up: bool) {
         self.registry_up.store(up, Relaxed);
     }

@@ -255,6 +255,8 @@ labels! {
         NotWireFormat = "not_wire_format",
         /// The registry has no such schema.
         UnknownSchemaId = "unknown_schema_id",
+        /// The registry is odd about the writer's schema: it neither gives it out nor says that it has none.
+        OddRegistryAnswer = "odd_registry_answer",
         /// No command is called so.
         UnknownRecordName = "unknown_record_name",
         /// The writer's schema can't be used.

@@ -151,8 +151,12 @@ metrics! {
     store_up: IntGauge = "store_up", NONE;
     /// Schemas that the registry was asked for, by whether it answered.
     registry_lookups: Family<LookUp, IntCounter> = "registry_lookups_total", NONE;
-    /// 1 if the schema registry answered when it was asked last, 0 if it did not.
+    /// 1 if the schema registry answered when it was asked last for our own schemas, 0 if it did not.
     registry_up: IntGauge = "registry_up", NONE;
+    /// 1 while the schema registry has other schemas under the ids that it gave (nothing is taken in then), 0 otherwise.
+    registry_differs: IntGauge = "registry_differs", NONE;
+    /// Partitions that wait because the schema registry has no proper answer about one schema while it answers about others.
+    partitions_without_schema: IntGauge = "partitions_without_schema", NONE;
     /// Bugs that were caught while a command was decided.
     panics: IntCounter = "panics_total", NONE;
     /// 1 while another log level is in force than the configured one, 0 otherwise.

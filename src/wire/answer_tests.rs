@@ -55,7 +55,7 @@ fn encoded(transaction: &Transaction) -> Vec<u8> {
 /// Decodes with apache-avro, and with our own reader: both must see the same.
 fn decode(schema_json: &str, schema_id: u32, value: &[u8]) -> Value {
     let (id, body) = frame(Some(value)).unwrap();
-    assert_eq!(id, schema_id);
+    assert_eq!(id, schema_id.into());
     let schema = Schema::parse_str(schema_json).unwrap();
     let mut rest = body;
     let avro = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut rest).unwrap();

@@ -8,6 +8,7 @@
 use super::NAMESPACE;
 use super::body::Body;
 pub use super::body::Malformed;
+use super::schema_id::SchemaId;
 use super::shape::{Record, Shape, quote};
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
 use crate::domain::rejection::Rejection;
@@ -27,10 +28,18 @@ pub enum Unreadable {
     #[error("the value is not in the Confluent wire format (byte 0, schema id, Avro)")]
     NotWireFormat,
     /// The registry says that it has no such schema.
-    #[error("the registry has no schema with id {id}")]
+    #[error("the registry has no schema with {id}")]
     UnknownSchemaId {
-        /// The id in the value.
-        id: u32,
+        /// The id that the record names.
+        id: SchemaId,
+    },
+    /// The registry gives no schema for this id, nor says that it has none, while it answers about others.
+    #[error("the registry does not give the schema with {id} out: {reason}")]
+    OddRegistryAnswer {
+        /// The id that the record names.
+        id: SchemaId,
+        /// What the registry answered.
+        reason: Arc<str>,
     },
     /// The writer's schema is not one of our commands.
     #[error("no command is called {name}")]
@@ -70,6 +79,7 @@ impl Unreadable {
             Self::NullValue => "crm.NullValue",
             Self::NotWireFormat => "crm.NotWireFormat",
             Self::UnknownSchemaId { .. } => "crm.UnknownSchemaId",
+            Self::OddRegistryAnswer { .. } => "crm.OddRegistryAnswer",
             Self::UnknownRecordName { .. } => "crm.UnknownRecordName",
             Self::SchemaUnusable { .. } => "crm.SchemaUnusable",
             Self::Malformed(_) => "crm.Malformed",
@@ -109,6 +119,7 @@ impl From<&Unreadable> for DeadLetter {
             Unreadable::NullValue => Self::NullValue,
             Unreadable::NotWireFormat => Self::NotWireFormat,
             Unreadable::UnknownSchemaId { .. } => Self::UnknownSchemaId,
+            Unreadable::OddRegistryAnswer { .. } => Self::OddRegistryAnswer,
             Unreadable::UnknownRecordName { .. } => Self::UnknownRecordName,
             Unreadable::SchemaUnusable { .. } => Self::SchemaUnusable,
             Unreadable::Malformed(_) => Self::Malformed,
@@ -123,10 +134,10 @@ impl From<&Unreadable> for DeadLetter {
 ///
 /// # Errors
 /// The value is null or not in the wire format.
-pub fn frame(value: Option<&[u8]>) -> Result<(u32, &[u8]), Unreadable> {
+pub fn frame(value: Option<&[u8]>) -> Result<(SchemaId, &[u8]), Unreadable> {
     let value = value.ok_or(Unreadable::NullValue)?;
     match value.split_first_chunk::<5>() {
-        Some(([MAGIC, id @ ..], body)) => Ok((u32::from_be_bytes(*id), body)),
+        Some(([MAGIC, id @ ..], body)) => Ok((u32::from_be_bytes(*id).into(), body)),
         _ => Err(Unreadable::NotWireFormat),
     }
 }
@@ -166,6 +177,11 @@ impl WriterSchema {
             .ok_or_else(|| Unreadable::UnknownRecordName { name: quote(&record.full_name).into() })?;
         check_command(use_case, record).map_err(Unreadable::unusable)?;
         Ok(Self { use_case, shape })
+    }
+
+    /// Returns whether the same bytes are read as the same with both.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        self.use_case == other.use_case && self.shape == other.shape
     }
 
     /// Which command it is.

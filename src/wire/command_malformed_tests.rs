@@ -140,7 +140,7 @@ fn check_verdict(use_case: UseCaseName, theirs: &Schema, body: &[u8], ours: &Res
 fn check_frame(random: &mut Random, body: &[u8]) {
     let id = u32::try_from(random.next() >> 32).unwrap();
     let mut value = [&frame_prefix(id)[..], body].concat();
-    assert_eq!(frame(Some(&value)), Ok((id, body)));
+    assert_eq!(frame(Some(&value)), Ok((id.into(), body)));
     value[0] = 1 + random.next().to_le_bytes()[0] % 255;
     assert_eq!(frame(Some(&value)), Err(Unreadable::NotWireFormat));
     value[0] = 0;

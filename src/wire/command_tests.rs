@@ -34,21 +34,21 @@ fn commands(use_case: UseCaseName) -> Vec<RawCommand> {
 
 #[test]
 fn the_wire_format_is_byte_0_the_schema_id_and_the_body() {
-    type Case<'a> = (Option<&'a [u8]>, Result<(u32, &'a [u8]), Unreadable>);
+    type Case<'a> = (Option<&'a [u8]>, Result<(SchemaId, &'a [u8]), Unreadable>);
     let cases: &[Case<'_>] = &[
         (None, Err(Unreadable::NullValue)),
         (Some(b""), Err(Unreadable::NotWireFormat)),
         (Some(&[0, 0, 0, 1]), Err(Unreadable::NotWireFormat)),
         (Some(&[1, 0, 0, 0, 1, 2]), Err(Unreadable::NotWireFormat)),
         (Some(b"{\"requestId\":1}"), Err(Unreadable::NotWireFormat)),
-        (Some(&[0, 0, 0, 0, 1]), Ok((1, b""))),
-        (Some(&[0, 1, 2, 3, 4, 5, 6]), Ok((0x0102_0304, &[5, 6]))),
-        (Some(&[0, 0xff, 0xff, 0xff, 0xff]), Ok((u32::MAX, b""))),
+        (Some(&[0, 0, 0, 0, 1]), Ok((1.into(), b""))),
+        (Some(&[0, 1, 2, 3, 4, 5, 6]), Ok((0x0102_0304.into(), &[5, 6]))),
+        (Some(&[0, 0xff, 0xff, 0xff, 0xff]), Ok((u32::MAX.into(), b""))),
     ];
     for (value, expected) in cases {
         assert_eq!(frame(*value), *expected, "{value:?}");
     }
-    assert_eq!(frame(Some(&frame_prefix(0x0102_0304))), Ok((0x0102_0304, &[][..])));
+    assert_eq!(frame(Some(&frame_prefix(0x0102_0304))), Ok((0x0102_0304.into(), &[][..])));
 }
 
 #[test]
@@ -411,7 +411,12 @@ fn each_reason_has_its_class_stage_and_message() {
     let cases = [
         (Unreadable::NullValue, "crm.NullValue", "VALUE_CONVERTER"),
         (Unreadable::NotWireFormat, "crm.NotWireFormat", "VALUE_CONVERTER"),
-        (Unreadable::UnknownSchemaId { id: 1 }, "crm.UnknownSchemaId", "VALUE_CONVERTER"),
+        (Unreadable::UnknownSchemaId { id: 1.into() }, "crm.UnknownSchemaId", "VALUE_CONVERTER"),
+        (
+            Unreadable::OddRegistryAnswer { id: 1.into(), reason: "it answered 403".into() },
+            "crm.OddRegistryAnswer",
+            "VALUE_CONVERTER",
+        ),
         (Unreadable::UnknownRecordName { name: "\"x\"".into() }, "crm.UnknownRecordName", "VALUE_CONVERTER"),
         (Unreadable::SchemaUnusable { reason: "it is".into() }, "crm.SchemaUnusable", "VALUE_CONVERTER"),
         (Unreadable::Malformed(Malformed::Utf8), "crm.Malformed", "VALUE_CONVERTER"),

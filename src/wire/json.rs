@@ -4,6 +4,7 @@ use super::answer::{parse, writer};
 use super::body::{Body, Malformed};
 use super::command::{Unreadable, frame};
 use super::registry::{Registry, RegistryFault};
+use super::schema_id::SchemaId;
 use super::shape::Shape;
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
 use apache_avro::Schema;
@@ -27,7 +28,15 @@ impl GenericSchema {
     /// # Errors
     /// It is no Avro schema, recursive, or nested too deep.
     pub fn parse(json: &str) -> Result<Self, Unreadable> {
-        Shape::parse(json, &[]).map(Self).map_err(|reason| Unreadable::SchemaUnusable { reason: reason.into() })
+        Self::parse_with_references(json, &[])
+    }
+
+    /// Reads a schema. `references` are the schemas that the registry says it refers to, in any order.
+    ///
+    /// # Errors
+    /// It is no Avro schema, recursive, or nested too deep.
+    pub fn parse_with_references(json: &str, references: &[String]) -> Result<Self, Unreadable> {
+        Shape::parse(json, references).map(Self).map_err(|reason| Unreadable::SchemaUnusable { reason: reason.into() })
     }
 
     /// Decodes a body. Unions become what they hold, enums their symbol, bytes and fixed base64; numbers stay as they are in
@@ -47,7 +56,7 @@ impl GenericSchema {
 #[derive(Debug)]
 pub struct JsonDecoder {
     registry: Registry,
-    schemas: HashMap<u32, GenericSchema>,
+    schemas: HashMap<SchemaId, GenericSchema>,
 }
 
 impl JsonDecoder {
@@ -69,8 +78,9 @@ impl JsonDecoder {
             Err(error) => return Ok(Err(error)),
         };
         if !self.schemas.contains_key(&id) {
-            let Some(json) = self.registry.schema_json(id).await? else { return Ok(Err(Unreadable::UnknownSchemaId { id })) };
-            let schema = match GenericSchema::parse(&json) {
+            let texts = self.registry.schema_texts(id).await?;
+            let schema = texts.and_then(|(json, references)| GenericSchema::parse_with_references(&json, &references));
+            let schema = match schema {
                 Ok(schema) => schema,
                 Err(error) => return Ok(Err(error)),
             };

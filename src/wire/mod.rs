@@ -4,7 +4,9 @@
 //! - [`answer`]: replies and business transactions as Avro
 //! - [`headers`]: what a command's headers ask for, and what its answers carry
 //! - [`stub`]: what stands for a record that can't be a dead letter as it came
-//! - [`registry`]: the client of the schema registry; [`embedded_registry`]: a small one in this process
+//! - [`registry`]: the client of the schema registry; [`registry_watch`]: whether it is there, for operators; [`embedded_registry`]: a
+//!   small one in this process
+//! - [`schema_id`]: how a record names the schema that it was written with
 //! - [`json`]: any record as JSON, and commands from their fields, for the command line
 //!
 //! Values are in the Confluent wire format: byte 0, the schema id as 4 bytes big-endian, Avro binary.
@@ -22,6 +24,8 @@ pub mod embedded_registry;
 pub mod headers;
 pub mod json;
 pub mod registry;
+pub mod registry_watch;
+pub mod schema_id;
 mod shape;
 pub mod stub;
 

@@ -3,34 +3,49 @@
 //! Schemas never change, so what was fetched is kept; what the registry does not know is asked again after a while, as it may
 //! be registered by then. Whoever needs a schema that is being fetched waits for the same request.
 //!
-//! Only the registry's own 404 with error code 40403 means that a schema id is unknown. All else that can go wrong is a
-//! [`RegistryFault`]: nothing is concluded, the caller waits and tries again. `schema_registry_converter` registers our
-//! own schemas; it can't be used for this: it calls most HTTP errors (401, 429, 500, 504) final and caches them, and gives
-//! their status only as a text.
+//! A registry that is away, or has lost what it had, says nothing about a schema: [`search`] holds what is concluded of its answers,
+//! and [`look`] whether it can be believed. `schema_registry_converter` registers our own schemas; it can't be used for look-ups: it calls
+//! most HTTP errors (401, 429, 500, 504) final and caches them, and gives their status only as a text.
 
 mod http;
+mod look;
+mod search;
+mod waits;
 
 use super::command::{Unreadable, WriterSchema};
+use super::schema_id::SchemaId;
 use super::shape::quote;
+use crate::config::OddAnswer;
+use crate::telemetry::gathered::Gathered;
+use crate::telemetry::labels::LookUp;
+use crate::telemetry::metrics::Metrics;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use http::{Answer, Http, MAX_ANSWER_BYTES, SchemaAnswer, SchemaReference};
 pub use http::{InvalidRegistryOptions, RegistryFault, RegistryOptions};
+use look::{Looked, Ours};
 use quick_cache::sync::Cache;
-use std::collections::HashMap;
+pub use search::Standing;
+use search::{Found, Search, Step};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+pub use waits::{Lacking, Wait};
 
 /// How many schemas are kept. A topic has a handful; beyond this they are fetched again.
 const MAX_CACHED: usize = 1_000;
-/// How long the registry's word that it does not know an id holds.
+/// How long it holds that the registry does not know an id, or is odd about it.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 /// The most schemas that one schema may refer to, directly or not.
 const MAX_REFERENCES: usize = 64;
+/// How many schemas are asked for at once. Records with ids that nobody gave come in any number.
+const MAX_REQUESTS: usize = 8;
 
 /// Whether a schema id is known, and if so whether its schema is usable.
-type Known = Result<Arc<WriterSchema>, Unreadable>;
+pub(crate) type Known = Result<Arc<WriterSchema>, Unreadable>;
 type Lookup = BoxFuture<'static, Result<Known, RegistryFault>>;
 
 /// A client of the schema registry. Clones share connections and cache.
@@ -39,11 +54,35 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     http: Http,
-    /// Until when what is known holds, unless that is for ever.
-    cache: Cache<u32, (Known, Option<Instant>)>,
+    odd_answer: OddAnswer,
+    cache: Cache<SchemaId, Kept>,
     /// The lookups that somebody waits for.
-    lookups: Mutex<HashMap<u32, WeakShared<Lookup>>>,
+    lookups: Mutex<HashMap<SchemaId, WeakShared<Lookup>>>,
     unknown_for: Duration,
+    requests: Semaphore,
+    /// Our own schemas; the registry is asked for them to see whether it is there.
+    ours: Mutex<Vec<Ours>>,
+    looking: tokio::sync::Mutex<()>,
+    looked: Mutex<Option<Looked>>,
+    /// Which kept schema of a writer was found to be another one now, if any was.
+    replaced: Mutex<Option<Arc<str>>>,
+    /// Which of the kept schemas is looked at next.
+    turn: AtomicUsize,
+    /// True while the registry's ids mean other schemas than those that it gave us: nothing is known then.
+    suspended: AtomicBool,
+    searches: Mutex<BTreeMap<SchemaId, Search>>,
+    lacking: Lacking,
+    failures: Gathered<()>,
+}
+
+/// What is known of a schema id.
+#[derive(Clone, Debug)]
+struct Kept {
+    known: Known,
+    /// Until when it holds; `None`: for ever.
+    until: Option<Instant>,
+    /// Of the answer that it was made of: another answer has another one.
+    print: u64,
 }
 
 impl fmt::Debug for Registry {
@@ -64,23 +103,79 @@ impl Registry {
     fn with_unknown_for(options: &RegistryOptions, unknown_for: Duration) -> Result<Self, InvalidRegistryOptions> {
         Ok(Self(Arc::new(Inner {
             http: Http::new(options)?,
+            odd_answer: options.odd_answer,
             cache: Cache::new(MAX_CACHED),
             lookups: Mutex::new(HashMap::new()),
             unknown_for,
+            requests: Semaphore::new(MAX_REQUESTS),
+            ours: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            looked: Mutex::default(),
+            replaced: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            suspended: AtomicBool::new(false),
+            searches: Mutex::default(),
+            lacking: Lacking::default(),
+            failures: Gathered::default(),
         })))
     }
 
-    /// The schema with this id, or why there is none to use; None if the registry must be asked. Cheap.
-    pub fn cached(&self, id: u32) -> Option<Result<Arc<WriterSchema>, Unreadable>> {
-        let (known, until) = self.0.cache.get(&id)?;
+    /// Takes note of a schema of our own and the id that the registry gave it: [`Registry::look`] asks for it.
+    pub fn note_ours(&self, id: u32, subject: &str, schema: &str) {
+        lock(&self.0.ours).extend(Ours::new(id, subject, schema));
+    }
+
+    /// Returns the schema with this id, or why there is none to use. `None` if the registry must be asked. Cheap.
+    pub fn cached(&self, id: SchemaId) -> Option<Result<Arc<WriterSchema>, Unreadable>> {
+        if self.0.suspended.load(Relaxed) {
+            return None;
+        }
+        let Kept { known, until, .. } = self.0.cache.get(&id)?;
         until.is_none_or(|until| Instant::now() < until).then_some(known)
     }
 
-    /// The schema with this id, or why there is none to use.
+    /// Asks for the schema with this id until it is known, or known to be of no use. Then it is [`cached`](Self::cached).
+    pub async fn search(&self, id: SchemaId, metrics: &Metrics) {
+        let concluded_before = self.0.cache.get(&id).is_some_and(|kept| kept.until.is_some());
+        lock(&self.0.searches).insert(id, Search::new(concluded_before));
+        let asking = Asking { inner: &self.0, id };
+        while let Some(pause) = asking.once(metrics).await {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Returns what the last look found; `None` before the first.
+    pub fn standing(&self) -> Option<Standing> {
+        self.0.looked().map(|looked| looked.standing)
+    }
+
+    /// Asks for our own schemas, and for those of writers that are kept, and takes note of what became of them. While the registry has
+    /// others in their place, nothing is [`cached`](Self::cached).
+    pub async fn look(&self) -> Standing {
+        self.0.look().await
+    }
+
+    /// Returns which records wait for a schema.
+    pub fn lacking(&self) -> &Lacking {
+        &self.0.lacking
+    }
+
+    /// Returns the records that wait for a schema, each the first of its partition, with what is known of the wait.
+    pub fn waits(&self, now: Instant) -> Vec<Wait> {
+        let searches = lock(&self.0.searches);
+        self.0.lacking.waits(now, |id| searches.get(&id).and_then(|search| search.odd(now)))
+    }
+
+    /// Returns what is done about records whose schema the registry is odd about.
+    pub fn odd_answer(&self) -> OddAnswer {
+        self.0.odd_answer
+    }
+
+    /// Asks once for the schema with this id, unless it is cached.
     ///
     /// # Errors
     /// The registry can't say; try again.
-    pub async fn writer_schema(&self, id: u32) -> Result<Result<Arc<WriterSchema>, Unreadable>, RegistryFault> {
+    pub async fn writer_schema(&self, id: SchemaId) -> Result<Result<Arc<WriterSchema>, Unreadable>, RegistryFault> {
         match self.cached(id) {
             Some(known) => Ok(known),
             None => self.join_lookup(id).await,
@@ -88,8 +183,8 @@ impl Registry {
     }
 
     /// The request for this id that is on its way, or a new one.
-    fn join_lookup(&self, id: u32) -> Shared<Lookup> {
-        let mut lookups = self.0.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+    fn join_lookup(&self, id: SchemaId) -> Shared<Lookup> {
+        let mut lookups = lock(&self.0.lookups);
         if let Some(lookup) = lookups.get(&id).and_then(WeakShared::upgrade) {
             return lookup;
         }
@@ -117,55 +212,137 @@ impl Registry {
         self.0.http.look_up(subject, schema).await
     }
 
-    /// The text of the schema with this id; None if the registry does not know it. Not cached.
+    /// Returns the text of the schema with this id, and of those that it refers to; inside, why there is none. Not cached.
     ///
     /// # Errors
     /// The registry can't be asked.
-    pub async fn schema_json(&self, id: u32) -> Result<Option<String>, RegistryFault> {
-        Ok(self.0.schema(id).await?.ok().map(|answer| answer.schema))
+    pub async fn schema_texts(&self, id: SchemaId) -> Result<Result<(String, Vec<String>), Unreadable>, RegistryFault> {
+        let Some(answer) = self.0.schema(id).await? else { return Ok(Err(Unreadable::UnknownSchemaId { id })) };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error)),
+        };
+        let references = self.0.references(answer.references.unwrap_or_default()).await?;
+        Ok(references.map(|references| (answer.schema, references)))
     }
+}
 
-    /// Asks for any schema, to see whether the registry answers, and takes our credentials.
-    ///
-    /// # Errors
-    /// It does not.
-    pub async fn check(&self) -> Result<(), RegistryFault> {
-        self.0.schema(1).await.map(drop)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A search under way. It is forgotten with this.
+struct Asking<'a> {
+    inner: &'a Arc<Inner>,
+    id: SchemaId,
+}
+
+impl Asking<'_> {
+    /// Asks once. Returns how long to wait before the next time; `None` if the schema is known.
+    async fn once(&self, metrics: &Metrics) -> Option<Duration> {
+        let Self { inner, id } = *self;
+        let answer = {
+            let _permit = inner.requests.acquire().await.ok()?;
+            inner.look_up(id).await
+        };
+        metrics.registry_lookups.of(if answer.is_ok() { LookUp::Answered } else { LookUp::Failed }).inc();
+        let (found, print) = match answer {
+            Ok(Some((known, print))) => (Found::Known(known), print),
+            Ok(None) => (Found::Unknown, 0),
+            Err(fault) => (Found::Fault(fault), 0),
+        };
+        if let Found::Fault(fault) = &found
+            && let Some(left_out) = inner.failures.due((), Instant::now())
+        {
+            tracing::warn!(schema = %id, error = %fault, left_out, "the schema registry has no answer about a schema; its partition waits");
+        }
+        let standing = inner.standing_since(Instant::now()).await;
+        let step = {
+            let mut searches = lock(&inner.searches);
+            let search = searches.entry(id).or_insert_with(|| Search::new(false));
+            search.judge(id, found, &standing, inner.odd_answer, Instant::now())
+        };
+        match step {
+            Step::AskAgain(pause) => Some(pause),
+            Step::Conclude(known) => {
+                if let Err(reason @ Unreadable::OddRegistryAnswer { .. }) = &known {
+                    tracing::error!(schema = %id, %reason, "records with this schema go to the dead letter topic");
+                }
+                inner.keep(id, known, print);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        lock(&self.inner.searches).remove(&self.id);
     }
 }
 
 impl Inner {
-    async fn look_up_and_keep(&self, id: u32) -> Result<Known, RegistryFault> {
-        let known = self.look_up(id).await?;
-        let until = matches!(known, Err(Unreadable::UnknownSchemaId { .. })).then(|| Instant::now() + self.unknown_for);
-        self.cache.insert(id, (known.clone(), until));
+    fn ours(&self) -> Vec<Ours> {
+        lock(&self.ours).clone()
+    }
+
+    fn looked(&self) -> Option<Looked> {
+        lock(&self.looked).clone()
+    }
+
+    fn keep_look(&self, looked: Looked) {
+        *lock(&self.looked) = Some(looked);
+    }
+
+    fn replaced(&self) -> Option<Arc<str>> {
+        lock(&self.replaced).clone()
+    }
+
+    fn note_replaced(&self, what: Arc<str>) {
+        *lock(&self.replaced) = Some(what);
+    }
+
+    fn keep(&self, id: SchemaId, known: Known, print: u64) {
+        let for_now = matches!(known, Err(Unreadable::UnknownSchemaId { .. } | Unreadable::OddRegistryAnswer { .. }));
+        let until = for_now.then(|| Instant::now() + self.unknown_for);
+        self.cache.insert(id, Kept { known, until, print });
+    }
+
+    async fn look_up_and_keep(&self, id: SchemaId) -> Result<Known, RegistryFault> {
+        let (known, print) = self.look_up(id).await?.unwrap_or((Err(Unreadable::UnknownSchemaId { id }), 0));
+        self.keep(id, known.clone(), print);
         Ok(known)
     }
 
-    async fn look_up(&self, id: u32) -> Result<Known, RegistryFault> {
+    /// Returns what the registry has under this id, with the answer's print; `None` if it says that it has nothing.
+    async fn look_up(&self, id: SchemaId) -> Result<Option<(Known, u64)>, RegistryFault> {
         let answer = match self.schema(id).await? {
-            Ok(answer) => answer,
-            Err(error) => return Ok(Err(error)),
+            None => return Ok(None),
+            Some(Err(error)) => return Ok(Some((Err(error), 0))),
+            Some(Ok(answer)) => answer,
         };
+        let print = answer.print();
         if let Some(kind) = answer.schema_type.filter(|kind| kind != "AVRO") {
-            return Ok(Err(unusable(format!("it is not Avro but {}", quote(&kind)))));
+            return Ok(Some((Err(unusable(format!("it is not Avro but {}", quote(&kind)))), print)));
         }
-        let references = match self.references(answer.references).await? {
+        let references = match self.references(answer.references.unwrap_or_default()).await? {
             Ok(references) => references,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Some((Err(error), print))),
         };
-        Ok(WriterSchema::parse_with_references(&answer.schema, &references).map(Arc::new))
+        let schema = WriterSchema::parse_with_references(&answer.schema, &references).map(Arc::new);
+        Ok(Some((schema, print)))
     }
 
-    async fn schema(&self, id: u32) -> Result<Result<SchemaAnswer, Unreadable>, RegistryFault> {
+    /// Returns the registry's answer, or why it is of no use; `None` if it knows no such schema.
+    async fn schema(&self, id: SchemaId) -> Result<Option<Result<SchemaAnswer, Unreadable>>, RegistryFault> {
         // The registry's ids are Java ints: what is above was never given, and asked for it would answer with some other 404.
-        if i32::try_from(id).is_err() {
-            return Ok(Err(Unreadable::UnknownSchemaId { id }));
+        if matches!(id, SchemaId::Number(number) if i32::try_from(number).is_err()) {
+            return Ok(Some(Err(Unreadable::UnknownSchemaId { id })));
         }
         Ok(match self.http.schema(id).await? {
-            Answer::Found(answer) => Ok(answer),
-            Answer::NotFound => Err(Unreadable::UnknownSchemaId { id }),
-            Answer::TooLong => Err(too_long()),
+            Answer::Found(answer) => Some(Ok(answer)),
+            Answer::NotFound { .. } => None,
+            Answer::TooLong => Some(Err(too_long())),
         })
     }
 
@@ -182,7 +359,7 @@ impl Inner {
             let Answer::Found(SchemaAnswer { schema, references, .. }) = self.http.referenced(&reference).await? else {
                 return Ok(Err(too_long()));
             };
-            open.extend(references);
+            open.extend(references.unwrap_or_default());
             texts.insert(reference, schema);
         }
         Ok(Ok(texts.into_values().collect()))

@@ -60,7 +60,7 @@ fn schema_answer(schema: &str) -> String {
 }
 
 #[tokio::test]
-async fn only_the_registrys_own_404_makes_a_schema_id_unknown() {
+async fn only_a_404_makes_a_schema_id_unknown() {
     let usable = schema_answer(SEGMENT);
     let proto = json!({ "schema": "message A {}", "schemaType": "PROTOBUF" }).to_string();
     let too_long = schema_answer(&" ".repeat(MAX_ANSWER_BYTES));
@@ -72,10 +72,14 @@ async fn only_the_registrys_own_404_makes_a_schema_id_unknown() {
         (200, r#"{"schema":"{"}"#, Some("crm.SchemaUnusable")),
         (200, &proto, Some("crm.SchemaUnusable")),
         (200, &too_long, Some("crm.SchemaUnusable")),
-        (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, None),
-        (404, r#"{"error_code":40401,"message":"Subject not found"}"#, None),
-        (404, "<html>no such page</html>", None),
-        (404, "", None),
+        (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, Some("crm.UnknownSchemaId")),
+        (404, r#"{"error_code":40401,"message":"Subject not found"}"#, Some("crm.UnknownSchemaId")),
+        (404, "<html>no such page</html>", Some("crm.UnknownSchemaId")),
+        (404, "", Some("crm.UnknownSchemaId")),
+        (404, r#"{"error_code":0,"message":"could not find resource for full path"}"#, Some("crm.UnknownSchemaId")),
+        (404, r#"{"error_code":50001,"message":"?"}"#, None),
+        (301, "", None),
+        (307, "", None),
         (200, "<html>log in, please</html>", None),
         (200, "{}", None),
         (400, r#"{"error_code":40403,"message":"?"}"#, None),
@@ -92,7 +96,7 @@ async fn only_the_registrys_own_404_makes_a_schema_id_unknown() {
     for (status, body, expected) in cases {
         let (_, url) = Scripted::start(&[(status, body)]).await;
         let registry = client(&url);
-        let got = registry.writer_schema(7).await;
+        let got = registry.writer_schema(7.into()).await;
         let shown = format!("{status} {body:.80}: {got:?}");
         match (&got, expected) {
             (Ok(Ok(schema)), Some("")) => assert_eq!(schema.use_case(), UseCaseName::UpdateCustomerSegment, "{shown}"),
@@ -100,7 +104,7 @@ async fn only_the_registrys_own_404_makes_a_schema_id_unknown() {
             (Err(fault), None) => assert_eq!(fault.status(), (status != 200).then_some(status), "{shown}"),
             _ => panic!("{shown}"),
         }
-        assert_eq!(registry.cached(7).is_some(), expected.is_some(), "faults are not kept, all else is: {shown}");
+        assert_eq!(registry.cached(7.into()).is_some(), expected.is_some(), "faults are not kept, all else is: {shown}");
     }
 }
 
@@ -109,21 +113,20 @@ async fn a_registry_that_is_not_there_is_a_fault() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://user:secret@{}", listener.local_addr().unwrap());
     drop(listener);
-    let fault = client(&url).writer_schema(7).await.unwrap_err();
+    let fault = client(&url).writer_schema(7.into()).await.unwrap_err();
     assert_eq!(fault.status(), None);
     let message = fault.to_string();
-    assert!(message.starts_with("fetching schema 7 at the schema registry http://127.0.0.1:"), "{message}");
+    assert!(message.starts_with("fetching the schema with id 7 at the schema registry http://127.0.0.1:"), "{message}");
     assert!(message.contains("onnect") && !message.contains("secret"), "{message}");
-    assert!(client(&url).check().await.is_err());
 }
 
 #[tokio::test]
 async fn after_a_fault_the_next_try_asks_again() {
     let (scripted, url) = Scripted::start(&[(503, ""), (200, &schema_answer(SEGMENT))]).await;
     let registry = client(&url);
-    assert!(registry.writer_schema(7).await.is_err());
+    assert!(registry.writer_schema(7.into()).await.is_err());
     for _ in 0..3 {
-        assert!(registry.writer_schema(7).await.unwrap().is_ok());
+        assert!(registry.writer_schema(7.into()).await.unwrap().is_ok());
     }
     assert_eq!(scripted.asked(), ["/schemas/ids/7", "/schemas/ids/7"]);
 }
@@ -135,14 +138,14 @@ async fn an_unknown_id_is_asked_again_after_a_while_and_a_schema_never() {
     let options = RegistryOptions { url, ..RegistryOptions::default() };
     let registry = Registry::with_unknown_for(&options, Duration::ZERO).unwrap();
     for expected in [false, false, true, true] {
-        assert_eq!(registry.writer_schema(7).await.unwrap().is_ok(), expected);
+        assert_eq!(registry.writer_schema(7.into()).await.unwrap().is_ok(), expected);
     }
     assert_eq!(scripted.asked().len(), 3);
 
     let (scripted, url) = Scripted::start(&answers).await;
     let registry = client(&url);
     for _ in 0..3 {
-        assert!(registry.writer_schema(7).await.unwrap().is_err());
+        assert!(registry.writer_schema(7.into()).await.unwrap().is_err());
     }
     assert_eq!(scripted.asked().len(), 1);
 }
@@ -151,7 +154,7 @@ async fn an_unknown_id_is_asked_again_after_a_while_and_a_schema_never() {
 async fn whoever_needs_the_same_schema_shares_one_request() {
     let (scripted, url) = Scripted::start(&[(200, &schema_answer(SEGMENT))]).await;
     let registry = client(&url);
-    let lookups = (0..50).map(|_| registry.writer_schema(7));
+    let lookups = (0..50).map(|_| registry.writer_schema(7.into()));
     for got in futures::future::join_all(lookups).await {
         assert!(got.unwrap().is_ok());
     }
@@ -164,16 +167,19 @@ async fn a_lookup_that_all_gave_up_does_not_stand_in_the_way_of_the_next() {
     let answer = schema_answer(SEGMENT);
     let (_, url) = Scripted::start(&[(200, &answer), (200, &answer)]).await;
     let registry = client(&url);
-    let given_up = registry.writer_schema(7);
+    let given_up = registry.writer_schema(7.into());
     drop(futures::future::select(Box::pin(given_up), std::future::ready(())).await);
-    assert!(registry.writer_schema(7).await.unwrap_or_else(|e| panic!("{e}")).is_ok());
+    assert!(registry.writer_schema(7.into()).await.unwrap_or_else(|e| panic!("{e}")).is_ok());
 }
 
 #[tokio::test]
 async fn an_id_that_no_registry_gives_is_unknown_without_asking() {
     let (scripted, url) = Scripted::start(&[]).await;
     for id in [u32::MAX, 1 << 31] {
-        assert_eq!(client(&url).writer_schema(id).await.unwrap().unwrap_err(), Unreadable::UnknownSchemaId { id });
+        assert_eq!(
+            client(&url).writer_schema(id.into()).await.unwrap().unwrap_err(),
+            Unreadable::UnknownSchemaId { id: id.into() }
+        );
     }
     assert_eq!(scripted.asked(), [""; 0]);
 }
@@ -192,13 +198,16 @@ async fn references_are_fetched_with_the_schemas_that_they_refer_to() {
     let last = json!({ "subject": "x", "version": 1, "id": 2, "schema": r#"{"type":"enum","name":"crm.v1.X","symbols":["A"]}"# });
     let (schema, reference, last) = (schema.to_string(), reference.to_string(), last.to_string());
     let (scripted, url) = Scripted::start(&[(200, &schema), (200, &reference), (200, &last)]).await;
-    let known = client(&url).writer_schema(7).await.unwrap().unwrap();
+    let known = client(&url).writer_schema(7.into()).await.unwrap().unwrap();
     assert!(known.decode(&[0]).unwrap().reference.is_some());
-    assert_eq!(scripted.asked(), ["/schemas/ids/7", "/subjects/refs%2F%C3%A9/versions/2", "/subjects/x/versions/1"]);
+    assert_eq!(
+        scripted.asked(),
+        ["/schemas/ids/7", "/subjects/refs%2F%C3%A9/versions/2?deleted=true", "/subjects/x/versions/1?deleted=true"]
+    );
 
-    // A reference that can't be fetched is a fault, whatever the reason.
+    // A reference that can't be fetched is a fault, whatever the reason: the registry said that there is one.
     let (_, url) = Scripted::start(&[(200, &schema), (404, r#"{"error_code":40402,"message":"Version not found"}"#)]).await;
-    assert!(client(&url).writer_schema(7).await.is_err());
+    assert!(client(&url).writer_schema(7.into()).await.is_err());
 
     // References without end are not followed without end.
     let endless = |i: usize| {
@@ -208,7 +217,7 @@ async fn references_are_fetched_with_the_schemas_that_they_refer_to() {
     let answers: Vec<String> = (0..100).map(endless).collect();
     let answers: Vec<(u16, &str)> = answers.iter().map(|a| (200, a.as_str())).collect();
     let (scripted, url) = Scripted::start(&answers).await;
-    let error = client(&url).writer_schema(7).await.unwrap().unwrap_err();
+    let error = client(&url).writer_schema(7.into()).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("more than 64"), "{error}");
     assert_eq!(scripted.asked().len(), 1 + MAX_REFERENCES);
 }
@@ -221,9 +230,9 @@ async fn credentials_are_sent_and_the_path_of_the_base_url_is_kept() {
             url: format!("{url}{base}"),
             user: Some("crm".into()),
             password: Some("secret".into()),
-            ca_file: None,
+            ..RegistryOptions::default()
         };
-        Registry::new(&options).unwrap().check().await.unwrap();
+        Registry::new(&options).unwrap().writer_schema(1.into()).await.unwrap().unwrap_err();
         assert!(!format!("{options:?}").contains("secret"));
     }
     assert_eq!(scripted.asked(), ["/registry/schemas/ids/1", "/registry/schemas/ids/1"]);
@@ -245,13 +254,12 @@ fn wrong_options_are_refused() {
 async fn registering_is_repeatable_and_what_is_registered_is_found() {
     let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
     let registry = client(&server.url());
-    registry.check().await.unwrap();
     for (subject, schema) in subjects("crm.commands", "crm.replies/é", "crm.transactions") {
         assert_eq!(registry.lookup(&subject, schema).await.unwrap(), None, "{subject}");
         let id = registry.register(&subject, schema).await.unwrap();
         assert_eq!(registry.register(&subject, schema).await.unwrap(), id, "{subject}");
         assert_eq!(registry.lookup(&subject, schema).await.unwrap(), Some(id), "{subject}");
-        assert_eq!(registry.schema_json(id).await.unwrap().as_deref(), Some(schema), "{subject}");
+        assert_eq!(registry.schema_texts(id.into()).await.unwrap(), Ok((schema.to_owned(), Vec::new())), "{subject}");
     }
     assert_eq!(registry.lookup("crm.replies/é-value", SEGMENT).await.unwrap(), None);
     let refused = registry.register("s", "{").await.unwrap_err();
@@ -273,5 +281,177 @@ async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
         assert_eq!(decoder.decode(Some(&value)).await.unwrap(), Ok(expected.clone()));
     }
     assert_eq!(decoder.decode(None).await.unwrap(), Err(Unreadable::NullValue));
-    assert_eq!(decoder.decode(Some(&[0, 0, 0, 0, 9])).await.unwrap(), Err(Unreadable::UnknownSchemaId { id: 9 }));
+    assert_eq!(decoder.decode(Some(&[0, 0, 0, 0, 9])).await.unwrap(), Err(Unreadable::UnknownSchemaId { id: 9.into() }));
+}
+
+/// A registry that answers by what is asked for; what it is not told of, it does not have.
+#[derive(Clone, Default)]
+struct Fickle(Arc<Mutex<HashMap<String, (u16, String)>>>);
+
+impl Fickle {
+    async fn start() -> (Self, String) {
+        let fickle = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answers = fickle.clone();
+        let answer = move |uri: Uri| async move {
+            let known = answers.0.lock().unwrap().get(uri.path()).cloned();
+            let (status, body) = known.unwrap_or((UNKNOWN.0, UNKNOWN.1.to_owned()));
+            (AxumStatus::from_u16(status).unwrap(), [("location", "http://user:secret@elsewhere/x?token=secret")], body)
+        };
+        let router = Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (fickle, url)
+    }
+
+    fn says(&self, id: u32, status: u16, body: &str) {
+        self.0.lock().unwrap().insert(format!("/schemas/ids/{id}"), (status, body.into()));
+    }
+
+    fn has(&self, id: u32, schema: &str) {
+        self.says(id, 200, &schema_answer(schema));
+    }
+
+    fn lost(&self, id: u32) {
+        self.0.lock().unwrap().remove(&format!("/schemas/ids/{id}"));
+    }
+}
+
+const NAME: &str = include_str!("../../schemas/UpdateCustomerCustomName.avsc");
+
+/// With id 1 for our own schema and id 7 for a writer's, which is cached.
+async fn with_a_cached_schema() -> (Fickle, Registry) {
+    let (fickle, url) = Fickle::start().await;
+    fickle.has(1, crate::wire::REPLY_SCHEMA);
+    fickle.has(7, SEGMENT);
+    let registry = client(&url);
+    registry.note_ours(1, "crm.replies-value", crate::wire::REPLY_SCHEMA);
+    registry.writer_schema(7.into()).await.unwrap().unwrap();
+    assert!(matches!(registry.look().await, Standing::Same));
+    (fickle, registry)
+}
+
+#[tokio::test]
+async fn nothing_is_known_while_our_own_ids_mean_other_schemas() {
+    let (fickle, registry) = with_a_cached_schema().await;
+    for (what, is_lost) in [("another schema", false), ("nothing", true)] {
+        if is_lost {
+            fickle.lost(1)
+        } else {
+            fickle.has(1, SEGMENT)
+        }
+        let standing = registry.look().await;
+        assert!(
+            matches!(&standing, Standing::Differs(how) if how.contains("id 1 was our schema of crm.replies-value")),
+            "{what}: {standing:?}"
+        );
+        assert!(registry.cached(7.into()).is_none(), "{what}");
+        fickle.has(1, crate::wire::REPLY_SCHEMA);
+        assert!(matches!(registry.look().await, Standing::Same), "{what}");
+        assert!(registry.cached(7.into()).is_some(), "{what}");
+    }
+    // Written down in another way.
+    let other: serde_json::Value = serde_json::from_str(crate::wire::REPLY_SCHEMA).unwrap();
+    fickle.has(1, &other.to_string());
+    assert!(matches!(registry.look().await, Standing::Same));
+    assert!(registry.cached(7.into()).is_some());
+}
+
+#[tokio::test]
+async fn what_says_nothing_about_our_ids_means_that_the_registry_is_away_and_leaves_all_as_it_was() {
+    let (fickle, registry) = with_a_cached_schema().await;
+    for (status, body) in [(404, "<html>no such page</html>"), (404, ""), (500, ""), (200, "{}"), (302, ""), (401, "")] {
+        fickle.says(1, status, body);
+        let standing = registry.look().await;
+        assert!(matches!(standing, Standing::Away(_)), "{status} {body}: {standing:?}");
+        assert!(registry.cached(7.into()).is_some(), "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_writers_schema_that_was_kept_is_forgotten_when_the_registry_has_it_no_more() {
+    let (fickle, registry) = with_a_cached_schema().await;
+    fickle.says(7, 500, "");
+    assert!(matches!(registry.look().await, Standing::Same), "that is no news");
+    assert!(registry.cached(7.into()).is_some());
+    fickle.lost(7);
+    assert!(matches!(registry.look().await, Standing::Same));
+    assert!(registry.cached(7.into()).is_none());
+}
+
+#[tokio::test]
+async fn a_writers_schema_that_became_another_one_stops_all() {
+    let (fickle, registry) = with_a_cached_schema().await;
+    let other: serde_json::Value = serde_json::from_str(SEGMENT).unwrap();
+    fickle.has(7, &other.to_string());
+    assert!(matches!(registry.look().await, Standing::Same), "only the layout is another one");
+    assert!(registry.cached(7.into()).is_some());
+    fickle.has(7, NAME);
+    for _ in 0..2 {
+        let standing = registry.look().await;
+        assert!(matches!(&standing, Standing::Differs(how) if how.contains("id 7 was the schema of commands")), "{standing:?}");
+        assert!(registry.cached(7.into()).is_none());
+        // What lies on the topic may have been written with either.
+        fickle.has(7, SEGMENT);
+    }
+}
+
+#[tokio::test]
+async fn a_search_gives_no_schema_of_a_registry_that_has_lost_ours() {
+    let (fickle, registry) = with_a_cached_schema().await;
+    fickle.has(8, NAME);
+    fickle.has(1, SEGMENT);
+    let metrics = Metrics::new();
+    let search = registry.search(8.into(), &metrics);
+    let come_back = async {
+        while registry.standing().is_none_or(|standing| matches!(standing, Standing::Same)) {
+            tokio::task::yield_now().await;
+        }
+        assert!(registry.cached(8.into()).is_none());
+        fickle.has(1, crate::wire::REPLY_SCHEMA);
+    };
+    futures::join!(search, come_back);
+    assert_eq!(registry.cached(8.into()).unwrap().unwrap().use_case(), UseCaseName::UpdateCustomerCustomName);
+}
+
+#[tokio::test]
+async fn a_redirection_is_a_fault_that_names_where_it_points_to_without_credentials() {
+    let (fickle, url) = Fickle::start().await;
+    for status in [301, 302, 303, 307, 308] {
+        fickle.says(7, status, "");
+        let message = client(&url).writer_schema(7.into()).await.unwrap_err().to_string();
+        assert!(message.contains(&status.to_string()) && message.contains("points to http://elsewhere/x;"), "{message}");
+        assert!(message.contains("registry.url") && !message.contains("secret"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn null_references_and_the_latest_version_are_read() {
+    let (fickle, url) = Fickle::start().await;
+    let null = json!({ "schema": SEGMENT, "references": null, "schemaType": null });
+    fickle.says(7, 200, &null.to_string());
+    assert!(client(&url).writer_schema(7.into()).await.unwrap().is_ok());
+    let latest = json!({
+        "schema": r#"{"type":"record","name":"crm.v1.UpdateCustomerSegment","fields":[{"name":"customer","type":"EntityRef"}]}"#,
+        "references": [{ "name": "crm.v1.EntityRef", "subject": "refs", "version": -1 }],
+    });
+    fickle.says(8, 200, &latest.to_string());
+    let reference = schema_answer(r#"{"type":"record","name":"crm.v1.EntityRef","fields":[]}"#);
+    fickle.0.lock().unwrap().insert("/subjects/refs/versions/latest".into(), (200, reference));
+    assert!(client(&url).writer_schema(8.into()).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_404_with_a_code_means_that_our_schema_is_not_registered_and_one_without_says_nothing() {
+    let (fickle, url) = Fickle::start().await;
+    for (body, expected) in [
+        (r#"{"error_code":40401,"message":"?"}"#, Some(None)),
+        (r#"{"error_code":40403,"message":"?"}"#, Some(None)),
+        (r#"{"error_code":404,"message":"?"}"#, Some(None)),
+        (r#"{"error_code":50001,"message":"?"}"#, None),
+        ("<html>", None),
+    ] {
+        fickle.0.lock().unwrap().insert("/subjects/s".into(), (404, body.into()));
+        assert_eq!(client(&url).lookup("s", SEGMENT).await.ok(), expected, "{body}");
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(super) const MAX_DEPTH: usize = 32;
 
 /// A schema as far as its bytes go. Schemas that are named more than once are shared.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Null,
     Boolean,
@@ -32,7 +32,7 @@ pub(super) enum Shape {
 }
 
 /// A record's shape.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// With its namespace.
     pub full_name: Box<str>,
@@ -42,7 +42,7 @@ pub(super) struct Record {
 }
 
 /// A record's field.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Field {
     pub name: Box<str>,
     pub shape: Arc<Shape>,

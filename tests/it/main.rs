@@ -42,6 +42,7 @@ mod live_alerts;
 mod log_level;
 mod made_topics;
 mod malformed;
+mod odd_registry;
 mod operation;
 mod ordering;
 mod outages;

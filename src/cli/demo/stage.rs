@@ -22,6 +22,7 @@ use crate::wire::answer::Encoder;
 use crate::wire::embedded_registry::EmbeddedRegistry;
 use crate::wire::json::JsonDecoder;
 use crate::wire::registry::Registry;
+use crate::wire::registry_watch::keep_watching;
 use anyhow::{Context as _, bail, ensure};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -60,6 +61,7 @@ pub struct Stage {
     health: Arc<Health>,
     processor: Running<anyhow::Result<()>>,
     serving: Running<()>,
+    registry_watch: JoinHandle<()>,
     registry: EmbeddedRegistry,
     // These two go last: the others talk to them until they are gone.
     cluster: MockCluster<'static, DefaultProducerContext>,
@@ -87,8 +89,6 @@ impl Stage {
         let encoder = register_schemas(&client, &config).await?;
 
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-        health.set_registry_up(true);
-        metrics.registry_up.set(1);
         let (admin, serving) = serve_metrics(metrics_port, &metrics, &health, level).await?;
         let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
         let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
@@ -104,6 +104,8 @@ impl Stage {
             health: health.clone(),
             clock: connect::clock(),
         });
+        let watching = keep_watching(Arc::new(client.clone()), topics.commands.clone(), metrics.clone(), health.clone());
+        let registry_watch = tokio::spawn(watching);
         let crm = CrmClient::connect(&config.kafka, client.clone()).await?;
         let transactions = TopicReader::open(&config.kafka, &topics.transactions, Start::End).await?;
         let dead_letters = TopicReader::open(&config.kafka, &topics.dlq, Start::End).await?;
@@ -119,6 +121,7 @@ impl Stage {
             health,
             processor,
             serving,
+            registry_watch,
             registry,
             cluster,
             folder,
@@ -162,11 +165,14 @@ impl Stage {
 
     /// Takes everything down, clients before servers.
     pub async fn close(self) -> anyhow::Result<()> {
-        let Self { crm, transactions, dead_letters, processor, serving, registry, cluster, folder, claims, .. } = self;
+        let Self {
+            crm, transactions, dead_letters, processor, serving, registry_watch, registry, cluster, folder, claims, ..
+        } = self;
         let processed = processor.end().await?;
         crm.close().await;
         drop((transactions, dead_letters, claims));
         serving.end().await?;
+        registry_watch.abort();
         registry.stop().await.context("the embedded registry")?;
         drop(cluster);
         folder.close().context("can't remove the store's folder")?;
@@ -216,7 +222,9 @@ async fn register_schemas(registry: &Registry, config: &Config) -> anyhow::Resul
     let topics = &config.kafka.topics;
     let mut ids = HashMap::new();
     for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
-        ids.insert(subject.clone(), registry.register(&subject, schema).await?);
+        let id = registry.register(&subject, schema).await?;
+        registry.note_ours(id, &subject, schema);
+        ids.insert(subject, id);
     }
     Ok(Encoder::new(ids[&wire::reply_subject(&topics.replies)], ids[&wire::transaction_subject(&topics.transactions)]))
 }

@@ -246,7 +246,9 @@ mod tests {
     fn reasons_are_those_of_the_metric() {
         use crate::telemetry::labels::DeadLetter;
         use crate::wire::command::Unreadable;
-        for unreadable in [Unreadable::NullValue, Unreadable::UnknownSchemaId { id: 1 }, Unreadable::CorrelationHeaderTooLong] {
+        for unreadable in
+            [Unreadable::NullValue, Unreadable::UnknownSchemaId { id: 1.into() }, Unreadable::CorrelationHeaderTooLong]
+        {
             assert_eq!(reason(unreadable.class_name()), DeadLetter::from(&unreadable).text(), "{unreadable}");
         }
         assert_eq!(reason("java.lang.Exception"), "java.lang.Exception");

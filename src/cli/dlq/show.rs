@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::telemetry::log;
 use crate::wire::command::frame;
 use crate::wire::json::JsonDecoder;
+use crate::wire::schema_id::SchemaId;
 use rdkafka::message::Message as _;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -92,7 +93,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn schema_id(&self) -> Option<u32> {
+    fn schema_id(&self) -> Option<SchemaId> {
         frame(self.letter.record.payload()).ok().map(|(id, _)| id)
     }
 
@@ -115,7 +116,7 @@ impl Shown<'_> {
             "errors": headers(self.errors()),
             "headers": headers(self.letter.own_headers()),
             "resent": self.mark.map(|mark| json!({"at": mark.at, "as": mark.sent_as})),
-            "schemaId": self.schema_id(),
+            "schemaId": self.schema_id().map(schema_id),
             "value": value,
             "valueHex": undecodable.and(self.letter.record.payload()).map(hexadecimal),
             "undecodable": undecodable,
@@ -140,7 +141,7 @@ impl Shown<'_> {
         section("headers", letter.own_headers().map(line).collect());
         section("key", vec![printable(letter.record.key())]);
         let bytes = letter.record.payload().unwrap_or_default();
-        let schema = self.schema_id().map_or("no schema id".into(), |id| format!("schema id {id}"));
+        let schema = self.schema_id().map_or("no schema id".into(), |id| format!("schema {id}"));
         let (title, lines) = match &self.contents {
             Contents::Null => ("value: null".into(), vec!["null".into()]),
             Contents::Decoded(value) => {
@@ -155,6 +156,14 @@ impl Shown<'_> {
 }
 
 /// Texts in quotes, so that nothing in them drives the terminal; all else in hexadecimal.
+/// As JSON: a number, or the GUID as text.
+fn schema_id(id: SchemaId) -> Value {
+    match id {
+        SchemaId::Number(id) => id.into(),
+        SchemaId::Guid(guid) => guid.to_string().into(),
+    }
+}
+
 fn printable(bytes: Option<&[u8]>) -> String {
     bytes.map_or("null".into(), |bytes| {
         std::str::from_utf8(bytes).map_or_else(|_| format!("0x{}", hexadecimal(bytes)), |text| format!("{text:?}"))

@@ -1,11 +1,15 @@
 //! The calls of the registry's REST API: one request each, with a bound on its time and on the size of its answer.
 
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
+use crate::config::OddAnswer;
+use crate::wire::schema_id::SchemaId;
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url, header};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
 use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
 use serde::Deserialize;
 use serde_json::json;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +20,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
-const SUBJECT_NOT_FOUND: u32 = 40401;
-const SCHEMA_NOT_FOUND: u32 = 40403;
 
 /// Where the registry is.
 #[derive(Clone, Default)]
@@ -30,11 +32,13 @@ pub struct RegistryOptions {
     pub password: Option<String>,
     /// A PEM file of certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// What is done about a record whose schema the registry is odd about.
+    pub odd_answer: OddAnswer,
 }
 
 impl fmt::Debug for RegistryOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, user, password: _, ca_file } = self;
+        let Self { url: _, user, password: _, ca_file, odd_answer: _ } = self;
         f.debug_struct("RegistryOptions").field("user", user).field("ca_file", ca_file).finish_non_exhaustive()
     }
 }
@@ -69,6 +73,11 @@ pub struct RegistryFault {
 }
 
 impl RegistryFault {
+    /// What was asked for, where, what became of it, and the HTTP status if there was an answer.
+    pub(crate) fn new(call: &str, base: &str, failure: &str, status: Option<u16>) -> Self {
+        Self { call: call.into(), base: base.into(), failure: failure.into(), status }
+    }
+
     /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         self.status
@@ -81,14 +90,25 @@ pub(super) struct SchemaAnswer {
     pub schema: String,
     #[serde(default, rename = "schemaType")]
     pub schema_type: Option<String>,
+    /// Some registries say null where there are none.
     #[serde(default)]
-    pub references: Vec<SchemaReference>,
+    pub references: Option<Vec<SchemaReference>>,
 }
 
 #[derive(Clone, Deserialize, PartialEq, Eq, Hash)]
 pub(super) struct SchemaReference {
     pub subject: String,
-    pub version: u32,
+    /// -1 is the latest.
+    pub version: i64,
+}
+
+impl SchemaAnswer {
+    /// Returns a number that another answer does not have, in all likelihood.
+    pub(super) fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.schema, &self.schema_type, &self.references).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,10 +126,26 @@ struct ErrorAnswer {
 /// An answer with an HTTP status that means something.
 pub(super) enum Answer<T> {
     Found(T),
-    /// A 404 with one of the error codes that were allowed for.
-    NotFound,
+    /// A 404 that says "there is no such thing": see [`is_not_found`].
+    NotFound {
+        /// False if it has no error code: that may be a proxy's, which says it of all that it is asked.
+        has_code: bool,
+    },
     /// More than [`MAX_ANSWER_BYTES`].
     TooLong,
+}
+
+/// Whether a 404 with this error code, if it has one, means that there is no such schema, subject or version. Registries differ: 40403,
+/// 40401 and 40402 are Confluent's, 404 is said by others, and some say nothing.
+fn is_not_found(code: Option<u32>) -> bool {
+    code.is_none_or(|code| code == 404 || (40_400..40_500).contains(&code))
+}
+
+impl ErrorAnswer {
+    /// Apicurio says 0 of a path that it does not know: that is none.
+    fn code(&self) -> Option<u32> {
+        Some(self.error_code).filter(|code| *code != 0)
+    }
 }
 
 /// The registry's address, and how to talk to it.
@@ -144,16 +180,25 @@ impl Http {
         })
     }
 
-    pub(super) async fn schema(&self, id: u32) -> Result<Answer<SchemaAnswer>, RegistryFault> {
-        let request = self.client.get(self.url(&["schemas", "ids", &id.to_string()]));
-        self.send(request, &format!("fetching schema {id}"), &[SCHEMA_NOT_FOUND]).await
+    pub(super) async fn schema(&self, id: SchemaId) -> Result<Answer<SchemaAnswer>, RegistryFault> {
+        let (kind, name) = match id {
+            SchemaId::Number(id) => ("ids", id.to_string()),
+            SchemaId::Guid(guid) => ("guids", guid.to_string()),
+        };
+        self.send(self.client.get(self.url(&["schemas", kind, &name])), &format!("fetching the schema with {id}")).await
     }
 
-    /// Never [`Answer::NotFound`]: the registry said that there is one.
+    /// Never [`Answer::NotFound`]: the registry said that there is one. Its subject may have been deleted softly since.
     pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<Answer<SchemaAnswer>, RegistryFault> {
         let SchemaReference { subject, version } = reference;
-        let request = self.client.get(self.url(&["subjects", subject, "versions", &version.to_string()]));
-        self.send(request, &format!("fetching version {version} of {subject}"), &[]).await
+        let version = if *version < 0 { "latest".to_owned() } else { version.to_string() };
+        let mut url = self.url(&["subjects", subject, "versions", &version]);
+        url.set_query(Some("deleted=true"));
+        let call = format!("fetching version {version} of {subject}");
+        match self.send(self.client.get(url), &call).await? {
+            Answer::NotFound { .. } => Err(self.fault(&call, "it has none, though a schema refers to it", Some(404))),
+            other => Ok(other),
+        }
     }
 
     /// By `schema_registry_converter`: no errors are to be told apart here. Rare, so that its client is made for it.
@@ -178,21 +223,17 @@ impl Http {
     pub(super) async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryFault> {
         let call = format!("looking a schema up in {subject}");
         let request = self.client.post(self.url(&["subjects", subject])).json(&json!({ "schema": schema }));
-        match self.send::<IdAnswer>(request, &call, &[SUBJECT_NOT_FOUND, SCHEMA_NOT_FOUND]).await? {
+        match self.send::<IdAnswer>(request, &call).await? {
             Answer::Found(answer) => Ok(Some(answer.id)),
-            Answer::NotFound => Ok(None),
+            Answer::NotFound { has_code: true } => Ok(None),
+            Answer::NotFound { has_code: false } => Err(self.not_a_registry(&call)),
             Answer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
         }
     }
 
-    /// Sends a request. Of the errors, only a 404 with one of `not_found` comes back as an answer.
-    async fn send<T: for<'de> Deserialize<'de>>(
-        &self,
-        request: RequestBuilder,
-        call: &str,
-        not_found: &[u32],
-    ) -> Result<Answer<T>, RegistryFault> {
-        let request = request.header(reqwest::header::ACCEPT, CONTENT_TYPE);
+    /// Sends a request. Of the errors, only a 404 that [`is_not_found`] comes back as an answer.
+    async fn send<T: for<'de> Deserialize<'de>>(&self, request: RequestBuilder, call: &str) -> Result<Answer<T>, RegistryFault> {
+        let request = request.header(header::ACCEPT, CONTENT_TYPE);
         let request = match &self.options.user {
             Some(user) => request.basic_auth(user, self.options.password.as_ref()),
             None => request,
@@ -200,6 +241,11 @@ impl Http {
         let broken = |e: reqwest::Error| self.fault(call, &causes(&e.without_url()), None);
         let mut response = request.send().await.map_err(broken)?;
         let status = response.status();
+        if status.is_redirection() {
+            let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+            let fault = self.fault(call, &redirected(status, location), Some(status.as_u16()));
+            return Err(fault);
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             body.extend_from_slice(&chunk);
@@ -215,8 +261,8 @@ impl Http {
             return serde_json::from_slice(&body).map(Answer::Found).map_err(unreadable);
         }
         let error = serde_json::from_slice::<ErrorAnswer>(&body).ok();
-        if status == StatusCode::NOT_FOUND && error.as_ref().is_some_and(|e| not_found.contains(&e.error_code)) {
-            return Ok(Answer::NotFound);
+        if status == StatusCode::NOT_FOUND && is_not_found(error.as_ref().and_then(ErrorAnswer::code)) {
+            return Ok(Answer::NotFound { has_code: error.is_some_and(|e| e.code().is_some()) });
         }
         let failure = match error {
             Some(ErrorAnswer { error_code, message }) => format!("it answered {status} ({error_code}: {message})"),
@@ -231,13 +277,19 @@ impl Http {
         url
     }
 
+    /// A 404 to a question that a registry would answer in another way.
+    pub(super) fn not_a_registry(&self, call: &str) -> RegistryFault {
+        self.fault(call, "it answered 404 Not Found and not as a registry does: is the path of registry.url right?", Some(404))
+    }
+
     fn fault(&self, call: &str, failure: &str, status: Option<u16>) -> RegistryFault {
-        RegistryFault { call: call.into(), base: self.shown_base.clone(), failure: failure.into(), status }
+        RegistryFault::new(call, &self.shown_base, failure, status)
     }
 }
 
 fn client(options: &RegistryOptions, base: &Url) -> Result<ClientBuilder, InvalidRegistryOptions> {
-    let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy();
+    // A redirection is not followed: after a 301 or 302 a POST would become a GET, and the credentials are not for whoever is named there.
+    let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy().redirect(Policy::none());
     let Some(path) = &options.ca_file else {
         // The system's authorities take 1 MiB in each client.
         return Ok(if base.scheme() == "https" { client } else { client.tls_certs_only([]) });
@@ -245,6 +297,23 @@ fn client(options: &RegistryOptions, base: &Url) -> Result<ClientBuilder, Invali
     let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
     Ok(client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?))
+}
+
+/// What is said of a redirection. Whatever credentials the address may hold are not shown.
+fn redirected(status: StatusCode, location: Option<&str>) -> String {
+    let Some(location) = location else { return format!("it answered {status}, and does not say where to") };
+    let shown = match Url::parse(location) {
+        Ok(mut url) => {
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.to_string()
+        }
+        Err(_) => location.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    };
+    format!(
+        "it answered {status} and points to {shown}; redirections are not followed, so registry.url must name what answers itself"
+    )
 }
 
 /// An error with what caused it: reqwest's own messages leave that out.

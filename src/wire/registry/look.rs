@@ -1,0 +1,155 @@
+//! Whether the registry is there, and whether it is still the one that gave us our ids.
+//!
+//! A registry that loses its schemas (one in memory, a restart from an old backup, another one behind the same name) gives the same ids
+//! again to other schemas. Then an answer of ours reads as something else, and a command may be decoded as one of another kind. So the
+//! registry is asked again and again for our own ids, and for those of the writers' schemas that are kept.
+
+use super::http::{Answer, SchemaAnswer};
+use super::search::Standing;
+use super::{Inner, Kept};
+use crate::wire::command::Unreadable;
+use crate::wire::schema_id::SchemaId;
+use crate::wire::shape::Shape;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// How many kept schemas one look asks for again, in turn. A topic has a handful of them; each process asks every few seconds, so that a
+/// bound keeps the registry's load in bounds.
+const LOOKED_UP_AGAIN: usize = 16;
+
+/// A schema of ours, under the id that the registry gave it.
+#[derive(Clone, Debug)]
+pub(super) struct Ours {
+    pub id: SchemaId,
+    subject: Arc<str>,
+    shape: Arc<Shape>,
+}
+
+impl Ours {
+    /// A schema that refers to no others. `None` if it is no schema.
+    pub(super) fn new(id: u32, subject: &str, schema: &str) -> Option<Self> {
+        Some(Self { id: id.into(), subject: subject.into(), shape: Shape::parse(schema, &[]).ok()? })
+    }
+
+    fn is(&self, answer: &SchemaAnswer) -> bool {
+        Shape::parse(&answer.schema, &[]).is_ok_and(|shape| shape == self.shape)
+    }
+}
+
+/// The last look.
+#[derive(Clone, Debug)]
+pub(super) struct Looked {
+    began: Instant,
+    pub standing: Standing,
+}
+
+impl Inner {
+    /// Returns what a look found that began after `after`: somebody else's, or one that is made now. Only the first of our ids is asked
+    /// for, unless the last look found something wrong: this comes with each new schema, and each answer that is none.
+    pub(super) async fn standing_since(&self, after: Instant) -> Standing {
+        let _one_at_a_time = self.looking.lock().await;
+        if let Some(looked) = self.looked().filter(|looked| looked.began >= after) {
+            return looked.standing;
+        }
+        self.look_for(1, 0).await
+    }
+
+    /// Asks for all of our own ids, and for some of the schemas that are kept.
+    pub(super) async fn look(&self) -> Standing {
+        let _one_at_a_time = self.looking.lock().await;
+        self.look_for(usize::MAX, LOOKED_UP_AGAIN).await
+    }
+
+    /// Asks for so many of our own ids, and of the schemas that are kept. For all of them if the registry was away, or differed, when it was
+    /// looked at last: that is when it may have lost what it had.
+    async fn look_for(&self, ours: usize, kept: usize) -> Standing {
+        let was_well = self.looked().is_some_and(|looked| matches!(looked.standing, Standing::Same));
+        let (ours, kept) = if was_well { (ours, kept) } else { (usize::MAX, usize::MAX) };
+        let began = Instant::now();
+        let standing = match self.ask_for_ours(ours).await {
+            Standing::Same => self.look_up_again(kept).await,
+            other => other,
+        };
+        self.note_look(began, standing)
+    }
+
+    fn note_look(&self, began: Instant, standing: Standing) -> Standing {
+        // Schemas that were replaced stay so: what lies on the topic may have been written with either.
+        let standing = match self.replaced() {
+            Some(replaced) if matches!(standing, Standing::Same) => Standing::Differs(replaced),
+            _ => standing,
+        };
+        // A registry that does not answer is no reason to stop, nor to go on after it differed.
+        match standing {
+            Standing::Same => self.suspended.store(false, Relaxed),
+            Standing::Differs(_) => self.suspended.store(true, Relaxed),
+            Standing::Away(_) => {}
+        }
+        self.keep_look(Looked { began, standing: standing.clone() });
+        standing
+    }
+
+    async fn ask_for_ours(&self, most: usize) -> Standing {
+        for ours in self.ours().into_iter().take(most) {
+            let Ours { id, subject, .. } = &ours;
+            match self.http.schema(*id).await {
+                Ok(Answer::Found(answer)) if ours.is(&answer) => {}
+                Ok(Answer::Found(_) | Answer::TooLong) => {
+                    return Standing::Differs(format!("{id} was our schema of {subject}, and is another one now").into());
+                }
+                Ok(Answer::NotFound { has_code: false }) => {
+                    return Standing::Away(self.http.not_a_registry(&format!("fetching our own schema with {id}")));
+                }
+                Ok(Answer::NotFound { has_code: true }) => {
+                    return Standing::Differs(
+                        format!("{id} was our schema of {subject}, and the registry has none there now").into(),
+                    );
+                }
+                Err(fault) => return Standing::Away(fault),
+            }
+        }
+        Standing::Same
+    }
+
+    async fn look_up_again(&self, most: usize) -> Standing {
+        for (id, kept) in self.next_kept(most) {
+            match self.http.schema(id).await {
+                Ok(Answer::Found(answer)) if answer.print() == kept.print => {}
+                Ok(Answer::Found(_)) => match (&kept.known, self.look_up(id).await) {
+                    // Written down in another way: nobody reads it differently.
+                    (Ok(before), Ok(Some((Ok(now), print)))) if before.reads_as(&now) => {
+                        self.cache.insert(id, Kept { known: Ok(now), until: None, print });
+                    }
+                    (Ok(_), Ok(Some(_))) => {
+                        let replaced: Arc<str> = format!("{id} was the schema of commands, and is another one now").into();
+                        self.note_replaced(replaced.clone());
+                        return Standing::Differs(replaced);
+                    }
+                    // What was of no use may be of some now; what can't be fetched now is looked at the next time.
+                    (Err(_), _) | (_, Ok(None)) => drop(self.cache.remove(&id)),
+                    (_, Err(_)) => {}
+                },
+                // It may be given again, to another schema.
+                Ok(Answer::NotFound { .. } | Answer::TooLong) => drop(self.cache.remove(&id)),
+                // The registry is odd about this one, and well about ours.
+                Err(_) => {}
+            }
+        }
+        Standing::Same
+    }
+
+    /// The kept schemas whose turn it is. What is known to be unknown is asked for again when it is needed.
+    fn next_kept(&self, most: usize) -> Vec<(SchemaId, Kept)> {
+        let is_unknown =
+            |kept: &Kept| matches!(kept.known, Err(Unreadable::UnknownSchemaId { .. } | Unreadable::OddRegistryAnswer { .. }));
+        let mut all: Vec<_> = self.cache.iter().filter(|(_, kept)| !is_unknown(kept)).collect();
+        all.sort_by_key(|(id, _)| *id);
+        let count = all.len().min(most);
+        if count == 0 {
+            return Vec::new();
+        }
+        let first = self.turn.fetch_add(count, Relaxed);
+        (0..count).filter_map(|n| all.get((first + n) % all.len()).cloned()).collect()
+    }
+}

@@ -1,0 +1,124 @@
+//! What is concluded from the registry's answers about one schema, and when.
+//!
+//! **The problem.** A record whose schema is not known makes its partition wait, and what was concluded of it can't be taken back:
+//! the record goes to the dead letter topic, or is applied. So nothing may be concluded from an answer that says more about the registry
+//! than about the schema. But one schema that the registry is odd about must not stop a partition for ever.
+//!
+//! **The idea.** After each answer that is no schema, the registry is asked for a schema of our own. Only if it still has that one
+//! does the answer say something about the schema that was asked for. Then
+//!
+//! - "not known" is true if it is still so after [`UNKNOWN_AFTER`]: the node that was asked may be behind the one that gave the id,
+//! - anything else (403, 500, what can't be read) is odd, and the record is unreadable once that has lasted for as long as the operator
+//!   chose.
+//!
+//! If the registry does not answer for our own schema, or has another one in its place, both clocks begin anew.
+
+use super::Known;
+use super::http::RegistryFault;
+use crate::config::OddAnswer;
+use crate::wire::command::Unreadable;
+use crate::wire::schema_id::SchemaId;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// For how long an id that was never seen must be unknown. The nodes of a registry learn of each other's schemas within a second or two.
+pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
+/// Between two questions: doubled from the first to one of the others.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause while the registry says that it does not know the id.
+const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(1);
+/// The longest pause otherwise.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// What the registry answered.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The schema is known, be it one that is of no use.
+    Known(Known),
+    /// It says that it has none.
+    Unknown,
+    /// Something else, or nothing.
+    Fault(RegistryFault),
+}
+
+/// Whether the registry can be believed.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// It answers, and has our own schemas under the ids that it gave them.
+    Same,
+    /// It answers, but its ids mean other schemas than before: in which way.
+    Differs(Arc<str>),
+    /// It does not answer, not for our own schemas either.
+    Away(RegistryFault),
+}
+
+/// The search for one schema.
+#[derive(Clone, Debug)]
+pub(super) struct Search {
+    /// Since when the registry says that it does not know it.
+    unknown_since: Option<Instant>,
+    /// Since when its answers are odd.
+    odd_since: Option<Instant>,
+    /// What it said last that was no schema.
+    last: Option<Arc<str>>,
+    /// True if its silence about this schema was concluded before, so that one more answer will do.
+    concluded_before: bool,
+    pause: Duration,
+}
+
+/// What follows.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// This is known now.
+    Conclude(Known),
+    /// Ask again after this time.
+    AskAgain(Duration),
+}
+
+impl Search {
+    pub(super) fn new(concluded_before: bool) -> Self {
+        Self { unknown_since: None, odd_since: None, last: None, concluded_before, pause: FIRST_PAUSE }
+    }
+
+    /// Judges an answer. `standing` was found out after it.
+    pub(super) fn judge(&mut self, id: SchemaId, found: Found, standing: &Standing, odd_answer: OddAnswer, now: Instant) -> Step {
+        let longest = match (found, standing) {
+            (Found::Known(known), Standing::Same) => return Step::Conclude(known),
+            (Found::Unknown, Standing::Same) => {
+                self.odd_since = None;
+                let since = *self.unknown_since.get_or_insert(now);
+                if self.concluded_before || now - since >= UNKNOWN_AFTER {
+                    return Step::Conclude(Err(Unreadable::UnknownSchemaId { id }));
+                }
+                self.last = Some("it knows no such schema".into());
+                LONGEST_WHILE_UNKNOWN
+            }
+            (Found::Fault(fault), Standing::Same) => {
+                let reason: Arc<str> = fault.to_string().into();
+                let since = *self.odd_since.get_or_insert(now);
+                if odd_answer.is_over(now - since) || (self.concluded_before && odd_answer != OddAnswer::Wait) {
+                    return Step::Conclude(Err(Unreadable::OddRegistryAnswer { id, reason }));
+                }
+                self.last = Some(reason);
+                LONGEST
+            }
+            (_, Standing::Differs(_) | Standing::Away(_)) => {
+                (self.unknown_since, self.odd_since, self.last) = (None, None, None);
+                LONGEST
+            }
+        };
+        let pause = self.pause.min(longest);
+        self.pause = LONGEST.min(self.pause * 2);
+        Step::AskAgain(pause)
+    }
+
+    /// Returns what the registry says about this schema while it answers well about others, and for how long it has said so. `None` if
+    /// its answers are not odd.
+    pub(super) fn odd(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
+        Some((self.last.clone()?, now.saturating_duration_since(self.odd_since?)))
+    }
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! Which records wait for a schema: for operators, who must be able to find them.
+
+use super::lock;
+use crate::wire::schema_id::SchemaId;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The first record of each partition that waits for a schema. Whoever takes records in keeps it up to date.
+#[derive(Debug, Default)]
+pub struct Lacking {
+    firsts: Mutex<BTreeMap<i32, First>>,
+    /// False if there are none: then nobody needs the lock.
+    any: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct First {
+    offset: i64,
+    schema: SchemaId,
+    since: Instant,
+}
+
+/// A record that waits for its schema, and all of its partition behind it.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The schema that it lacks.
+    pub schema: SchemaId,
+    /// For how long it has waited.
+    pub lasts: Duration,
+    /// What the registry says about this schema while it answers well about others, and for how long it has said so. `None` if its answers
+    /// are not odd.
+    pub odd: Option<(Arc<str>, Duration)>,
+}
+
+impl Lacking {
+    /// The record at this place waits for this schema.
+    pub fn add(&self, partition: i32, offset: i64, schema: SchemaId) {
+        let mut all = lock(&self.firsts);
+        self.any.store(true, Relaxed);
+        if all.get(&partition).is_none_or(|first| first.offset != offset || first.schema != schema) {
+            all.insert(partition, First { offset, schema, since: Instant::now() });
+        }
+    }
+
+    /// No record of this partition waits for a schema any more.
+    pub fn remove(&self, partition: i32) {
+        if self.any.load(Relaxed) {
+            let mut all = lock(&self.firsts);
+            all.remove(&partition);
+            self.any.store(!all.is_empty(), Relaxed);
+        }
+    }
+
+    /// The partitions are given up.
+    pub fn clear(&self) {
+        lock(&self.firsts).clear();
+        self.any.store(false, Relaxed);
+    }
+
+    pub(super) fn waits(&self, now: Instant, odd: impl Fn(SchemaId) -> Option<(Arc<str>, Duration)>) -> Vec<Wait> {
+        let wait = |(partition, first): (&i32, &First)| Wait {
+            partition: *partition,
+            offset: first.offset,
+            schema: first.schema,
+            lasts: now.saturating_duration_since(first.since),
+            odd: odd(first.schema),
+        };
+        lock(&self.firsts).iter().map(wait).collect()
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether the schema registry is there, and whether records wait for it: looked at all the time, and told to operators. Nobody else sets
+//! these metrics and what `/readyz` says about the registry.
+//!
+//! That the registry is away is to be known before a schema comes that has not been seen yet. It is no obstacle until then: the process
+//! stays ready.
+
+use super::registry::{Registry, Standing, Wait};
+use crate::config::OddAnswer;
+use crate::telemetry::gathered::Gathered;
+use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::metrics::Metrics;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The registry is looked at this often. It is also how long a schema id that was given twice can go unnoticed.
+const LOOK: Duration = Duration::from_secs(5);
+/// The same while its ids mean other schemas than before, or it is away: what comes back is to be used soon.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often operators are told what is known.
+const TELL: Duration = Duration::from_millis(500);
+/// A wait that is shorter is no news: a schema that is fetched for the first time.
+const NEWS: Duration = Duration::from_secs(2);
+/// At most so many waiting records are named.
+const MOST_NAMED: usize = 5;
+
+/// Looks at the registry and tells of it, for as long as somebody polls this. `commands` is the topic of the records that wait.
+pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: Arc<Metrics>, health: Arc<Health>) {
+    // It answered at the start, or nobody would be here.
+    health.set_registry_up(true);
+    metrics.registry_up.set(1);
+    let look = async {
+        let gathered = Gathered::default();
+        loop {
+            let standing = registry.look().await;
+            if let Standing::Away(fault) = &standing
+                && let Some(left_out) = gathered.due((), Instant::now())
+            {
+                tracing::warn!(%fault, left_out, "the schema registry does not answer");
+            }
+            tokio::time::sleep(if matches!(standing, Standing::Same) { LOOK } else { LOOK_AGAIN }).await;
+        }
+    };
+    let tell = async {
+        loop {
+            tokio::time::sleep(TELL).await;
+            tell(&registry, &commands, &metrics, &health);
+        }
+    };
+    futures::join!(look, tell);
+}
+
+fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health) {
+    let waits = registry.waits(Instant::now());
+    let standing = registry.standing();
+    let is_up = !matches!(standing, Some(Standing::Away(_)));
+    metrics.registry_up.set(is_up.into());
+    health.set_registry_up(is_up || waits.is_empty());
+
+    let differs = match &standing {
+        Some(Standing::Differs(how)) => Some(format!(
+            "the schema registry has other schemas than before under the ids that it gave ({how}): it was emptied, or it is another one. No \
+             commands are taken, so that none is read as something else. If this registry is the right one now: run `crm-processor setup` \
+             and restart this process; docs/runbook.md says what to look at before"
+        )),
+        _ => None,
+    };
+    metrics.registry_differs.set(differs.is_some().into());
+    say(health, Concern::RegistryDiffers, differs);
+
+    let missing: Vec<_> = waits.iter().filter(|wait| wait.odd.is_some() || wait.lasts >= NEWS).collect();
+    let odd = waits.iter().filter(|wait| wait.odd.is_some()).count();
+    metrics.partitions_without_schema.set(i64::try_from(odd).unwrap_or(i64::MAX));
+    let text = (!missing.is_empty()).then(|| {
+        let named: Vec<_> = missing.iter().take(MOST_NAMED).map(|wait| describe(wait, commands, registry.odd_answer())).collect();
+        let rest = missing.len().saturating_sub(MOST_NAMED);
+        if rest == 0 { named.join("; ") } else { format!("{}; and {rest} more partitions", named.join("; ")) }
+    });
+    say(health, Concern::SchemasMissing, text);
+}
+
+fn describe(wait: &Wait, commands: &str, odd_answer: OddAnswer) -> String {
+    let Wait { partition, offset, schema, lasts, odd } = wait;
+    let seconds = lasts.as_secs();
+    let waits = format!("{commands}[{partition}] has waited at offset {offset} for {seconds} s for the schema with {schema}");
+    let Some((reason, lasting)) = odd else { return waits };
+    let then = match odd_answer {
+        OddAnswer::DeadLetterAfter(bound) => {
+            let left = bound.saturating_sub(*lasting).as_secs();
+            format!("in {left} s its records go to the dead letter topic (registry.odd_answer)")
+        }
+        OddAnswer::Wait => "it is waited for as long as that takes (registry.odd_answer)".to_owned(),
+    };
+    format!("{waits}, while the registry answers about others: {reason}; {then}")
+}
+
+/// Sets a concern of the process's health, and logs it if it is new or over.
+fn say(health: &Health, concern: Concern, text: Option<String>) {
+    let said = text.clone();
+    if !health.set_concern(concern, text) {
+        return;
+    }
+    match (concern, said) {
+        (Concern::RegistryDiffers, Some(text)) => tracing::error!("{text}"),
+        (_, Some(text)) => tracing::warn!("{text}"),
+        (Concern::RegistryDiffers, None) => tracing::info!("the schema registry has our schemas again; commands are taken"),
+        (_, None) => tracing::info!("no partition waits for a schema any more"),
+    }
+}
+
+#[cfg(test)]
+#[path = "registry_watch_tests.rs"]
+mod tests;

@@ -1,0 +1,291 @@
+//! A schema registry that answers oddly about one schema, is behind, or has lost what it had: only the record that is concerned waits, for
+//! as long as the operator chose, and operators are told which one it is.
+
+use crate::crm::{Draft, Entity, Kind, custom_name, unique};
+use crate::inbox::Inbox;
+use crate::world::{Processor, Sent, World};
+use crate::{registry, runtime};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use serde_json::{Value as Json, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use toml::{Table, Value};
+
+/// A registry in front of that of the tests, which answers some paths as it is told.
+struct Fickle {
+    url: String,
+    told: Told,
+}
+
+/// By path: status, body, and how many times more; `None`: for ever.
+type Told = Arc<Mutex<HashMap<String, (u16, String, Option<usize>)>>>;
+
+impl Fickle {
+    fn start() -> Self {
+        // Started now: later we are on the runtime that it needs.
+        let _ = registry::url();
+        let told = Told::default();
+        let shared = told.clone();
+        let answer = move |request: Request| {
+            let said = due(&shared, request.uri().path());
+            async move {
+                match said {
+                    Some((status, body)) => (StatusCode::from_u16(status).expect("is a status"), body),
+                    None => registry::forward(request).await,
+                }
+            }
+        };
+        let router = axum::Router::new().fallback(answer);
+        let url = runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+            let address = listener.local_addr().expect("it is bound");
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            format!("http://{address}")
+        });
+        Self { url, told }
+    }
+
+    fn says(&self, id: u32, status: u16, body: &str, times: Option<usize>) {
+        self.told.lock().expect("no holder panics").insert(format!("/schemas/ids/{id}"), (status, body.into(), times));
+    }
+
+    fn forgets_what_it_says(&self) {
+        self.told.lock().expect("no holder panics").clear();
+    }
+}
+
+fn due(told: &Told, path: &str) -> Option<(u16, String)> {
+    let mut told = told.lock().expect("no holder panics");
+    let (status, body, left) = told.get_mut(path)?;
+    match left {
+        Some(0) => return None,
+        Some(left) => *left -= 1,
+        None => {}
+    }
+    Some((*status, body.clone()))
+}
+
+/// An installation with this registry, and what is done about odd answers.
+fn set_up(name: &str, fickle: &Fickle, odd_answer: &str) -> Option<(World, Entity)> {
+    let adjust = |config: &mut Table| {
+        let section = config["registry"].as_table_mut().expect("is a table");
+        section.insert("url".into(), Value::String(fickle.url.clone()));
+        section.insert("odd_answer".into(), Value::String(odd_answer.into()));
+    };
+    let world = World::set_up(name, adjust)?;
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    Some((world, customer))
+}
+
+/// A command with a schema that nobody has read yet, with its id.
+fn unread(customer: &Entity) -> (Draft, u32) {
+    let mut schema = registry::command_schema("UpdateCustomerCustomName");
+    schema["doc"] = json!(unique("not read yet"));
+    let draft = custom_name(&unique("r"), &customer.by_ref_id(), "Ada").written_with(&schema);
+    let value = draft.value().expect("has a value");
+    let id = u32::from_be_bytes(value[1..5].try_into().expect("four bytes"));
+    (draft.header("correlation-id", unique("c")), id)
+}
+
+fn has_reply(world: &World, draft: &Draft) -> bool {
+    let correlation = draft.headers[0].1.as_deref();
+    !world.inbox.all(|r| world.holds_replies(&r.topic) && r.header("correlation-id") == correlation).is_empty()
+}
+
+fn reply(world: &World, draft: &Draft) -> Json {
+    let correlation = draft.headers[0].1.as_deref();
+    let is_reply = |r: &crate::inbox::Record| world.holds_replies(&r.topic) && r.header("correlation-id") == correlation;
+    world.inbox.first(&format!("a reply to {draft:?}"), is_reply).body.clone()
+}
+
+/// The class of the reason why a record is on the DLQ.
+fn buried(world: &World, draft: &Draft) -> String {
+    let dead = world.inbox.first(&format!("on the DLQ: {draft:?}"), |r| r.topic == world.dlq && r.key == draft.key);
+    dead.text("__connect.errors.exception.class.name").expect("each has one").to_owned()
+}
+
+/// Waits until `/readyz` says all of these, as an obstacle or a warning; its status.
+fn until_readyz_says(processor: &Processor, wanted: &[String]) -> u16 {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    loop {
+        let (status, body) = processor.get("/readyz");
+        if wanted.iter().all(|w| body.contains(w.as_str())) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "expected {wanted:?} in {body}; {}", processor.log_tail());
+        crate::pause();
+    }
+}
+
+/// Commands in all partitions but this one are answered.
+fn others_go_on(world: &World, customer: &Entity, sent: Sent) {
+    let drafts: Vec<_> = (0..40)
+        .map(|n| custom_name(&unique("r"), &customer.by_ref_id(), &n.to_string()).header("correlation-id", unique("c")))
+        .collect();
+    for (draft, other) in drafts.iter().zip(world.send_all(&drafts)) {
+        if other.partition != sent.partition {
+            assert_eq!(reply(world, draft)["statusCode"], 200);
+        }
+    }
+}
+
+#[test]
+fn a_schema_that_the_registry_is_odd_about_is_dead_lettered_after_the_configured_time() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-odd", &fickle, "6s") else { return };
+    let processor = world.run();
+    let odd = [
+        (403, r#"{"error_code":40301,"message":"User cannot access the resource."}"#),
+        (500, r#"{"error_code":50001,"message":"Error in the backend data store"}"#),
+        (200, "{}"),
+        (302, ""),
+    ];
+    let drafts: Vec<_> = odd
+        .map(|(status, body)| {
+            let (draft, id) = unread(&customer);
+            fickle.says(id, status, body, None);
+            (draft, id, status)
+        })
+        .into();
+    for (draft, id, status) in &drafts {
+        let sent = world.send(draft);
+        let wanted = [format!("{}[{}] has waited at offset {}", world.commands, sent.partition, sent.offset), format!("id {id}")];
+        let readyz = until_readyz_says(&processor, &wanted);
+        assert_eq!(readyz, 200, "one schema is no reason to take nothing: {status}");
+        processor.until_metric("crm_partitions_without_schema", 1);
+        others_go_on(&world, &customer, sent);
+        assert_eq!(buried(&world, draft), "crm.OddRegistryAnswer", "{status}");
+        let reply = reply(&world, draft);
+        assert_eq!(
+            (&reply["statusCode"], &reply["errors"][0]["code"]),
+            (&json!(400), &json!("CASM-RECORD-UNREADABLE")),
+            "{reply}"
+        );
+    }
+    processor.until_metric("crm_partitions_without_schema", 0);
+    assert_eq!(processor.metric("crm_registry_up"), 1);
+}
+
+#[test]
+fn each_404_about_one_id_makes_it_unknown_if_it_lasts_and_nothing_if_it_does_not() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-404", &fickle, "60s") else { return };
+    let _processor = world.run();
+    let bodies = [
+        r#"{"error_code":40403,"message":"Schema not found"}"#,
+        r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#,
+        r#"{"error_code":40401,"message":"Subject not found"}"#,
+        r#"{"error_code":40402,"message":"Version not found"}"#,
+        "<html>no such page</html>",
+        "",
+    ];
+    // A node that is behind says so for a while: then it is nobody's 400.
+    let behind = bodies.map(|body| {
+        let (draft, id) = unread(&customer);
+        fickle.says(id, 404, body, Some(3));
+        draft
+    });
+    world.send_all(&behind);
+    for (draft, body) in behind.iter().zip(bodies) {
+        assert_eq!(reply(&world, draft)["statusCode"], 200, "{body}");
+    }
+    let unknown = bodies.map(|body| {
+        let (draft, id) = unread(&customer);
+        fickle.says(id, 404, body, None);
+        draft
+    });
+    world.send_all(&unknown);
+    for (draft, body) in unknown.iter().zip(bodies) {
+        assert_eq!(buried(&world, draft), "crm.UnknownSchemaId", "{body}");
+        assert_eq!(reply(&world, draft)["statusCode"], 400, "{body}");
+    }
+}
+
+#[test]
+fn an_operator_may_have_a_schema_waited_for_as_long_as_that_takes() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-wait", &fickle, "wait") else { return };
+    let processor = world.run();
+    let (draft, id) = unread(&customer);
+    fickle.says(id, 403, "", None);
+    let sent = world.send(&draft);
+    let wanted = ["it is waited for as long as that takes".to_owned(), format!("[{}]", sent.partition), format!("id {id}")];
+    assert_eq!(until_readyz_says(&processor, &wanted), 200);
+    others_go_on(&world, &customer, sent);
+    assert!(!has_reply(&world, &draft));
+    fickle.forgets_what_it_says();
+    assert_eq!(reply(&world, &draft)["statusCode"], 200);
+    assert!(world.inbox.all(|r| r.topic == world.dlq).is_empty());
+}
+
+/// Registered for others, and under our own ids now.
+fn foreign() -> String {
+    json!({"schema": registry::command_schema("UpdateCustomerSegment").to_string()}).to_string()
+}
+
+#[test]
+fn while_our_own_ids_mean_other_schemas_nothing_is_taken_and_operators_are_told() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-emptied", &fickle, "60s") else { return };
+    let processor = world.run();
+    world.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "before"));
+    let subject = format!("{}/subjects/{}-value/versions/latest", registry::url(), world.replies);
+    let latest: Json = serde_json::from_str(&registry::get(&subject).1).expect("is JSON");
+    let ours = u32::try_from(latest["id"].as_u64().expect("is a number")).expect("is small");
+    for (status, body) in [(200, foreign()), (404, r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned())] {
+        fickle.says(ours, status, &body, None);
+        processor.until_metric("crm_registry_differs", 1);
+        let wanted = ["other schemas than before".to_owned(), format!("id {ours}"), "crm-processor setup".to_owned()];
+        assert_eq!(until_readyz_says(&processor, &wanted), 503);
+        assert_eq!(processor.metric("crm_registry_up"), 1, "it answers");
+        // What is known already is not believed any more.
+        let draft = custom_name(&unique("r"), &customer.by_ref_id(), "meanwhile").header("correlation-id", unique("c"));
+        let sent = world.send(&draft);
+        until_readyz_says(&processor, &[format!("{}[{}] has waited at offset {}", world.commands, sent.partition, sent.offset)]);
+        assert!(!has_reply(&world, &draft), "{body}");
+        fickle.forgets_what_it_says();
+        assert_eq!(reply(&world, &draft)["statusCode"], 200, "{body}");
+        processor.until_ready();
+    }
+    assert!(world.inbox.all(|r| r.topic == world.dlq).is_empty(), "nothing was taken for unreadable");
+}
+
+#[test]
+fn a_proxy_that_answers_404_to_everything_makes_nothing_unknown() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-proxy", &fickle, "60s") else { return };
+    let processor = world.run();
+    world.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "before"));
+    let (draft, _) = unread(&customer);
+    for id in 0..2_000 {
+        fickle.says(id, 404, "<html>no such page</html>", None);
+    }
+    processor.until_metric("crm_registry_up", 0);
+    world.send(&draft);
+    processor.until_ready_is(false);
+    // Longer than it takes for an id to be unknown.
+    let deadline = Instant::now() + std::time::Duration::from_secs(8);
+    while Instant::now() < deadline {
+        assert!(!has_reply(&world, &draft));
+        crate::pause();
+    }
+    fickle.forgets_what_it_says();
+    assert_eq!(reply(&world, &draft)["statusCode"], 200);
+    assert!(world.inbox.all(|r| r.topic == world.dlq).is_empty());
+}
+
+#[test]
+fn a_redirection_is_named_by_setup_and_check() {
+    let fickle = Fickle::start();
+    let Some((world, _)) = set_up("registry-redirects", &fickle, "60s") else { return };
+    let subject = format!("/subjects/{}-crm.v1.UpdateCustomerCustomName", world.commands);
+    fickle.told.lock().expect("no holder panics").insert(subject, (301, String::new(), None));
+    for subcommand in ["check", "setup"] {
+        let finished = world.cli(subcommand, &[]).exits(1);
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(said.contains("301 Moved Permanently") && said.contains("redirections are not followed"), "{finished}");
+    }
+}
