@@ -9,6 +9,7 @@
 
 mod http;
 mod look;
+mod rules;
 mod search;
 mod waits;
 
@@ -25,6 +26,7 @@ use http::{Answer, Http, MAX_ANSWER_BYTES, SchemaAnswer, SchemaReference};
 pub use http::{InvalidRegistryOptions, RegistryFault, RegistryOptions};
 use look::{Looked, Ours};
 use quick_cache::sync::Cache;
+use rules::RuleSet;
 pub use search::Standing;
 use search::{Found, Search, Step};
 use std::collections::{BTreeMap, HashMap};
@@ -325,6 +327,9 @@ impl Inner {
         if let Some(kind) = answer.schema_type.filter(|kind| kind != "AVRO") {
             return Ok(Some((Err(unusable(format!("it is not Avro but {}", quote(&kind)))), print)));
         }
+        if let Some(obstacle) = answer.rule_set.as_ref().and_then(RuleSet::obstacle) {
+            return Ok(Some((Err(unusable(obstacle)), print)));
+        }
         let references = match self.references(answer.references.unwrap_or_default()).await? {
             Ok(references) => references,
             Err(error) => return Ok(Some((Err(error), print))),
@@ -356,9 +361,13 @@ impl Inner {
             if texts.len() == MAX_REFERENCES {
                 return Ok(Err(unusable(format!("it refers to more than {MAX_REFERENCES} schemas"))));
             }
-            let Answer::Found(SchemaAnswer { schema, references, .. }) = self.http.referenced(&reference).await? else {
+            let Answer::Found(SchemaAnswer { schema, references, rule_set, .. }) = self.http.referenced(&reference).await? else {
                 return Ok(Err(too_long()));
             };
+            // Serializers run the rules of the schema alone that they were given. But what is refused is seen, and cipher text is not.
+            if let Some(obstacle) = rule_set.as_ref().and_then(RuleSet::obstacle) {
+                return Ok(Err(unusable(format!("of the schema {} that it refers to, {obstacle}", quote(&reference.subject)))));
+            }
             open.extend(references.unwrap_or_default());
             texts.insert(reference, schema);
         }

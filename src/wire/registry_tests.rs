@@ -63,6 +63,10 @@ fn schema_answer(schema: &str) -> String {
 async fn only_a_404_makes_a_schema_id_unknown() {
     let usable = schema_answer(SEGMENT);
     let proto = json!({ "schema": "message A {}", "schemaType": "PROTOBUF" }).to_string();
+    let rule = json!({ "name": "pii", "kind": "TRANSFORM", "type": "ENCRYPT", "mode": "WRITEREAD" });
+    let encrypted = json!({ "schema": SEGMENT, "ruleSet": { "domainRules": [rule] } }).to_string();
+    let checked =
+        json!({ "schema": SEGMENT, "ruleSet": { "domainRules": [{ "kind": "CONDITION", "type": "CEL" }] } }).to_string();
     let too_long = schema_answer(&" ".repeat(MAX_ANSWER_BYTES));
     // What is answered; the class of what makes it unreadable, nothing if it is usable; None for a fault.
     let cases: Vec<(u16, &str, Option<&str>)> = vec![
@@ -71,6 +75,8 @@ async fn only_a_404_makes_a_schema_id_unknown() {
         (200, r#"{"schema":"\"string\""}"#, Some("crm.UnknownRecordName")),
         (200, r#"{"schema":"{"}"#, Some("crm.SchemaUnusable")),
         (200, &proto, Some("crm.SchemaUnusable")),
+        (200, &encrypted, Some("crm.SchemaUnusable")),
+        (200, &checked, Some("")),
         (200, &too_long, Some("crm.SchemaUnusable")),
         (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, Some("crm.UnknownSchemaId")),
         (404, r#"{"error_code":40401,"message":"Subject not found"}"#, Some("crm.UnknownSchemaId")),

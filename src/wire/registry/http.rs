@@ -1,5 +1,6 @@
 //! The calls of the registry's REST API: one request each, with a bound on its time and on the size of its answer.
 
+use super::rules::RuleSet;
 use crate::config::OddAnswer;
 use crate::wire::schema_id::SchemaId;
 use reqwest::redirect::Policy;
@@ -93,6 +94,8 @@ pub(super) struct SchemaAnswer {
     /// Some registries say null where there are none.
     #[serde(default)]
     pub references: Option<Vec<SchemaReference>>,
+    #[serde(default, rename = "ruleSet")]
+    pub rule_set: Option<RuleSet>,
 }
 
 #[derive(Clone, Deserialize, PartialEq, Eq, Hash)]
@@ -106,7 +109,7 @@ impl SchemaAnswer {
     /// Returns a number that another answer does not have, in all likelihood.
     pub(super) fn print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.schema, &self.schema_type, &self.references).hash(&mut hasher);
+        (&self.schema, &self.schema_type, &self.references, &self.rule_set).hash(&mut hasher);
         hasher.finish()
     }
 }
