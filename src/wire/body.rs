@@ -103,8 +103,13 @@ impl<'a> Body<'a> {
 
     /// Which branch of a union comes next.
     pub(super) fn branch<'s>(&mut self, branches: &'s [Arc<Shape>]) -> Result<&'s Shape, Malformed> {
+        self.indexed_branch(branches).map(|(_, branch)| branch)
+    }
+
+    /// The same with its index.
+    pub(super) fn indexed_branch<'s>(&mut self, branches: &'s [Arc<Shape>]) -> Result<(usize, &'s Shape), Malformed> {
         let index = usize::try_from(self.long()?).map_err(|_| Malformed::Branch)?;
-        branches.get(index).map(AsRef::as_ref).ok_or(Malformed::Branch)
+        branches.get(index).map(|branch| (index, branch.as_ref())).ok_or(Malformed::Branch)
     }
 
     pub(super) fn symbol<'s>(&mut self, symbols: &'s [Box<str>]) -> Result<&'s str, Malformed> {

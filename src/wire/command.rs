@@ -1,6 +1,6 @@
 //! From a record's value to a [`RawCommand`], or to the reason why it can't be read.
 //!
-//! A command is known by the full name of its writer's schema. What the writer wrote is resolved onto our record by Avro's
+//! A command is known by the full name of its writer's schema; where that is a union, whole or by references, by the branch's. What the writer wrote is resolved onto our record by Avro's
 //! rules: fields by name, in any order, unknown ones skipped, missing ones null; int is good for long, bytes for string, a
 //! value for a nullable one; logical types count as what is below them. A writer's schema is usable only if *each* value that
 //! it allows can be resolved; so a body fails for what its bytes are, never for what its schema is.
@@ -148,12 +148,16 @@ pub fn frame_prefix(schema_id: u32) -> [u8; 5] {
     [MAGIC, a, b, c, d]
 }
 
-/// The schema that a command was written with, found to be readable.
+/// The schema that commands were written with, found to be readable.
 #[derive(Debug)]
 pub struct WriterSchema {
-    use_case: UseCaseName,
     shape: Arc<Shape>,
+    /// One for a record, one for each branch of a union.
+    commands: Vec<Branch>,
 }
+
+/// Which command a record is, or why it is none.
+type Branch = Result<UseCaseName, Unreadable>;
 
 impl WriterSchema {
     /// Checks a schema that refers to no others.
@@ -170,36 +174,45 @@ impl WriterSchema {
     /// It is none of our commands, or can't be resolved onto ours.
     pub fn parse_with_references(json: &str, references: &[String]) -> Result<Self, Unreadable> {
         let shape = Shape::parse(json, references).map_err(Unreadable::unusable)?;
-        let Shape::Record(record) = &*shape else {
-            return Err(Unreadable::UnknownRecordName { name: shape.describe().into() });
-        };
-        let use_case = recognise(&record.full_name)
-            .ok_or_else(|| Unreadable::UnknownRecordName { name: quote(&record.full_name).into() })?;
-        check_command(use_case, record).map_err(Unreadable::unusable)?;
-        Ok(Self { use_case, shape })
+        let commands: Vec<Branch> = branches(&shape).map(command_of).collect();
+        match commands.as_slice() {
+            [Err(reason)] => return Err(reason.clone()),
+            commands if commands.iter().any(Result::is_ok) => {}
+            // If one of them is a command, its reason says more than that the others are none.
+            commands => {
+                let unusable = commands.iter().find(|c| matches!(c, Err(Unreadable::SchemaUnusable { .. })));
+                let none = || Unreadable::UnknownRecordName { name: shape.describe().into() };
+                return Err(unusable.and_then(|c| c.clone().err()).unwrap_or_else(none));
+            }
+        }
+        Ok(Self { shape, commands })
     }
 
     /// Returns whether the same bytes are read as the same with both.
     pub fn reads_as(&self, other: &Self) -> bool {
-        self.use_case == other.use_case && self.shape == other.shape
+        self.shape == other.shape
     }
 
-    /// Which command it is.
-    pub fn use_case(&self) -> UseCaseName {
-        self.use_case
+    /// Returns which commands can be written with it.
+    pub fn use_cases(&self) -> impl Iterator<Item = UseCaseName> {
+        self.commands.iter().filter_map(|command| command.as_ref().ok().copied())
     }
 
-    /// Decodes a body.
+    /// Decodes a body. Where the schema is a union, the body begins with the branch, and that branch's record is the command.
     ///
     /// # Errors
-    /// The bytes are not what the schema says.
+    /// The bytes are not what the schema says, or the union's branch is no command.
     pub fn decode(&self, body: &[u8]) -> Result<RawCommand, Unreadable> {
         let mut body = Body::new(body);
-        let mut command =
-            RawCommand { use_case: self.use_case, request_id: None, reference: None, value: None, expected_version: None };
-        let Shape::Record(record) = &*self.shape else { unreachable!("parse accepts nothing but records") };
+        let (index, shape) = match &*self.shape {
+            Shape::Union(branches) => body.indexed_branch(branches)?,
+            shape => (0, shape),
+        };
+        let use_case = self.commands.get(index).cloned().unwrap_or(Err(Malformed::Branch.into()))?;
+        let mut command = RawCommand { use_case, request_id: None, reference: None, value: None, expected_version: None };
+        let Shape::Record(record) = shape else { unreachable!("only records are commands") };
         for field in &record.fields {
-            match Slot::of(self.use_case, &field.name) {
+            match Slot::of(use_case, &field.name) {
                 Some(Slot::RequestId) => command.request_id = text(&mut body, &field.shape)?,
                 Some(Slot::Reference) => command.reference = reference(&mut body, &field.shape)?,
                 Some(Slot::Value) => command.value = text(&mut body, &field.shape)?,
@@ -210,6 +223,14 @@ impl WriterSchema {
         body.finish()?;
         Ok(command)
     }
+}
+
+fn command_of(shape: &Shape) -> Branch {
+    let unknown = |name: String| Unreadable::UnknownRecordName { name: name.into() };
+    let Shape::Record(record) = shape else { return Err(unknown(shape.describe())) };
+    let use_case = recognise(&record.full_name).ok_or_else(|| unknown(quote(&record.full_name)))?;
+    check_command(use_case, record).map_err(Unreadable::unusable)?;
+    Ok(use_case)
 }
 
 fn recognise(full_name: &str) -> Option<UseCaseName> {

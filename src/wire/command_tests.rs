@@ -55,7 +55,7 @@ fn the_wire_format_is_byte_0_the_schema_id_and_the_body() {
 fn our_own_commands_are_read_whatever_is_null_in_them() {
     for use_case in UseCaseName::ALL {
         let schema = WriterSchema::parse(use_case.schema()).unwrap();
-        assert_eq!(schema.use_case(), *use_case);
+        assert_eq!(schema.use_cases().collect::<Vec<_>>(), [*use_case]);
         for command in commands(*use_case) {
             assert_eq!(schema.decode(&encode_command(&command)), Ok(command));
         }
@@ -103,12 +103,12 @@ fn commands_are_known_by_their_full_name() {
         (named(json!("crm.v1.updateCustomerSegment")), false),
         (named(json!("crm.v1.Reply")), false),
         (json!("string"), false),
-        (json!([named(json!("crm.v1.UpdateCustomerSegment"))]), false),
+        (json!([named(json!("crm.v1.UpdateCustomerSegment"))]), true),
         (json!({ "type": "enum", "name": "crm.v1.UpdateCustomerSegment", "symbols": [] }), false),
     ];
     for (schema, is_known) in cases {
         match WriterSchema::parse(&schema.to_string()) {
-            Ok(known) => assert!(is_known && known.use_case() == UseCaseName::UpdateCustomerSegment, "{schema}"),
+            Ok(known) => assert!(is_known && known.use_cases().eq([UseCaseName::UpdateCustomerSegment]), "{schema}"),
             Err(error) => assert!(!is_known && matches!(error, Unreadable::UnknownRecordName { .. }), "{schema}: {error}"),
         }
     }
@@ -404,6 +404,84 @@ fn what_a_schema_refers_to_is_found_among_its_references() {
     let schema = WriterSchema::parse_with_references(&schema, &[plain]).unwrap();
     let got = schema.decode(&[2, b'x']).unwrap().reference;
     assert_eq!(got, Some(RawReference { external_id: None, ref_id: Some("x".into()) }));
+}
+
+/// Each command with nothing but its request id, and the reference that all of them have.
+fn branches_by_reference() -> (Vec<String>, Vec<&'static str>) {
+    let names =
+        vec!["UpdateCustomerCustomName", "UpdateCustomerSegment", "UpdateAccountExternalId", "UpdateSubscriberExternalId"];
+    let record = |name: &&str| {
+        let entity = ["customer", "account", "subscriber"].into_iter().find(|e| name.to_lowercase().contains(e)).unwrap();
+        let fields = json!([{ "name": "requestId", "type": "string" }, { "name": entity, "type": "crm.v1.EntityRef" }]);
+        json!({ "type": "record", "name": name, "namespace": "crm.v1", "fields": fields }).to_string()
+    };
+    let mut references: Vec<String> = names.iter().map(record).collect();
+    references.push(
+        json!({ "type": "record", "name": "EntityRef", "namespace": "crm.v1", "fields": [{ "name": "refId", "type": "string" }] })
+            .to_string(),
+    );
+    (references, names)
+}
+
+#[test]
+fn a_union_of_references_is_read_by_its_branch() {
+    let (references, names) = branches_by_reference();
+    let union = json!(names.iter().map(|name| format!("crm.v1.{name}")).collect::<Vec<_>>()).to_string();
+    let schema = WriterSchema::parse_with_references(&union, &references).unwrap();
+    assert_eq!(schema.use_cases().map(UseCaseName::record).collect::<Vec<_>>(), names);
+    for (index, name) in (0_u8..).zip(&names) {
+        let command = schema.decode(&[2 * index, 2, b'r', 2, b'x']).unwrap();
+        assert_eq!((command.use_case.record(), command.request_id.as_deref()), (*name, Some("r")));
+        assert_eq!(command.reference, Some(RawReference { external_id: None, ref_id: Some("x".into()) }));
+    }
+    for (body, expected) in [
+        (&[8, 2, b'r', 2, b'x'][..], Malformed::Branch),
+        (&[1, 2, b'r', 2, b'x'], Malformed::Branch),
+        (&[2, b'r'], Malformed::Truncated),
+        (&[0, 2, b'r', 2, b'x', 0], Malformed::LeftOver),
+        (&[], Malformed::Truncated),
+    ] {
+        assert_eq!(schema.decode(body), Err(Unreadable::Malformed(expected)), "{body:?}");
+    }
+}
+
+#[test]
+fn a_whole_union_is_read_by_its_branch_and_a_branch_that_is_no_command_is_named() {
+    let other = json!({ "type": "record", "name": "crm.v1.Other", "fields": [] });
+    let segment = json!({ "type": "record", "name": "crm.v1.UpdateCustomerSegment", "fields": [
+        { "name": "requestId", "type": "string" }] });
+    let broken = json!({ "type": "record", "name": "crm.v1.UpdateCustomerCustomName", "fields": [
+        { "name": "requestId", "type": "double" }] });
+    let schema = WriterSchema::parse(&json!(["null", other, segment, broken]).to_string()).unwrap();
+    assert_eq!(schema.decode(&[4, 2, b'r']).unwrap().request_id.as_deref(), Some("r"));
+    for (branch, class) in
+        [(0, "crm.UnknownRecordName"), (2, "crm.UnknownRecordName"), (6, "crm.SchemaUnusable"), (8, "crm.Malformed")]
+    {
+        assert_eq!(schema.decode(&[branch, 2, b'r']).unwrap_err().class_name(), class, "{branch}");
+    }
+    for (union, class) in [
+        (json!(["null", "string", other]), "crm.UnknownRecordName"),
+        (json!([]), "crm.UnknownRecordName"),
+        (json!(["null", broken]), "crm.SchemaUnusable"),
+    ] {
+        assert_eq!(WriterSchema::parse(&union.to_string()).unwrap_err().class_name(), class, "{union}");
+    }
+}
+
+#[test]
+fn what_a_schema_names_may_be_defined_inside_of_another_reference() {
+    let schema = json!({ "type": "record", "name": "crm.v1.UpdateCustomerSegment", "fields": [
+        { "name": "customer", "type": "EntityRef" }, { "name": "x", "type": "other.X" }] });
+    let inner = json!({ "type": "record", "name": "crm.v1.EntityRef", "fields": [{ "name": "refId", "type": "string" }] });
+    let outer = json!({ "type": "record", "name": "crm.v1.Outer", "fields": [{ "name": "inner", "type": inner }] });
+    let x = json!({ "type": "enum", "name": "other.X", "symbols": ["A"] });
+    for references in [vec![&outer, &x], vec![&x, &outer]] {
+        let references: Vec<_> = references.into_iter().map(ToString::to_string).collect();
+        let schema = WriterSchema::parse_with_references(&schema.to_string(), &references).unwrap();
+        assert_eq!(schema.decode(&[2, b'x', 0]).unwrap().reference.unwrap().ref_id.as_deref(), Some("x"));
+    }
+    let error = WriterSchema::parse_with_references(&schema.to_string(), &[outer.to_string()]).unwrap_err();
+    assert!(error.to_string().contains("\"other.X\", which is not defined"), "{error}");
 }
 
 #[test]

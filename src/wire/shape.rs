@@ -65,7 +65,7 @@ impl Shape {
         let parse = |json: &str| serde_json::from_str::<Value>(json).map_err(|e| format!("the schema is not JSON: {e}"));
         let json = parse(json)?;
         let references = references.iter().map(|r| parse(r)).collect::<Result<Vec<_>, _>>()?;
-        let references = references.iter().filter_map(|r| Some((full_name(r.as_object()?, "").ok()?, r))).collect();
+        let references = references.iter().rev().collect();
         Parser { named: HashMap::new(), references }.schema(&json, "", 0).map(|node| node.shape)
     }
 
@@ -115,7 +115,8 @@ pub(super) fn quote(name: &str) -> String {
 struct Parser<'a> {
     /// By full name. None while it is being defined.
     named: HashMap<String, Option<Node>>,
-    references: HashMap<String, &'a Value>,
+    /// Schemas that were not needed yet.
+    references: Vec<&'a Value>,
 }
 
 /// A shape, and how deep records, arrays and maps are nested in it.
@@ -188,10 +189,27 @@ impl<'a> Parser<'a> {
             // Bounds the depth, too: the height of what holds this is checked when that is complete.
             Some(Some(node)) => Ok(node.clone()),
             Some(None) => Err(format!("the schema is recursive: {} holds itself", quote(name))),
-            None => match self.references.remove(name) {
-                Some(json) => self.schema(json, "", depth),
+            None => match self.take_reference(name) {
+                Some(json) => {
+                    self.schema(json, "", depth)?;
+                    match self.named.get(name) {
+                        Some(Some(named)) => Ok(named.clone()),
+                        Some(None) => Err(format!("the schema is recursive: {} holds itself", quote(name))),
+                        // It is not what that one is called, nor what is defined in it: the next one may be.
+                        None => self.reference(name, depth),
+                    }
+                }
                 None => Err(format!("the schema names {}, which is not defined", quote(name))),
             },
+        }
+    }
+
+    /// Takes the reference that is called so; else any, for the name may be defined inside of it.
+    fn take_reference(&mut self, name: &str) -> Option<&'a Value> {
+        let is_called = |json: &&Value| json.as_object().and_then(|o| full_name(o, "").ok()).is_some_and(|n| n == name);
+        match self.references.iter().position(is_called) {
+            Some(at) => Some(self.references.remove(at)),
+            None => self.references.pop(),
         }
     }
 
