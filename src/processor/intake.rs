@@ -15,10 +15,10 @@ use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::{self, CommandSpans, Place};
-use crate::wire::command::{Unreadable, WriterSchema, frame};
+use crate::wire::command::{Unreadable, WriterSchema};
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
-use crate::wire::schema_id::SchemaId;
+use crate::wire::schema_id::{SchemaId, frame};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -207,7 +207,7 @@ impl Intake {
 
 impl Reader {
     fn admit(&mut self, record: Record, flow: &mut CommandFlow) -> Result<(), Unready<Record, SchemaId>> {
-        let mut headers = CommandHeaders::parse(record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref())));
+        let mut headers = CommandHeaders::parse(headers_of(&record));
         let framed = match self.framed(&record, &headers) {
             Ok(framed) => framed,
             Err(NoSchema(id)) => {
@@ -250,7 +250,7 @@ impl Reader {
 
     /// The schema that a record will need, and that is not known yet.
     fn lacks(&self, record: &Record) -> Option<NoSchema> {
-        let (id, _) = frame(record.value.as_deref()).ok()?;
+        let (id, _) = frame(record.value.as_deref(), headers_of(record)).ok()?;
         self.registry.cached(id).is_none().then_some(NoSchema(id))
     }
 
@@ -262,7 +262,7 @@ impl Reader {
         if record.size() > self.max_command_bytes {
             return Ok(Err(Unreadable::TooLarge { size: record.size(), max: self.max_command_bytes }));
         }
-        let (id, body) = match frame(record.value.as_deref()) {
+        let (id, body) = match frame(record.value.as_deref(), headers_of(record)) {
             Ok(framed) => framed,
             Err(unreadable) => return Ok(Err(unreadable)),
         };
@@ -277,6 +277,10 @@ impl Reader {
         let record = Coordinates { topic: self.topic.clone(), partition: record.at.partition, offset: record.at.offset };
         Submission { command, correlation_id, record }
     }
+}
+
+fn headers_of(record: &Record) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]

@@ -253,6 +253,8 @@ labels! {
         NullValue = "null_value",
         /// Not in the Confluent wire format.
         NotWireFormat = "not_wire_format",
+        /// A header names the schema in a way that can't be read.
+        SchemaHeader = "schema_header",
         /// The registry has no such schema.
         UnknownSchemaId = "unknown_schema_id",
         /// The registry is odd about the writer's schema: it neither gives it out nor says that it has none.

@@ -5,8 +5,8 @@ use super::*;
 use crate::domain::command::{RequestId, UseCaseName};
 use crate::domain::entity::State;
 use crate::domain::external_id::ExternalId;
-use crate::wire::command::frame;
 use crate::wire::json::GenericSchema;
+use crate::wire::schema_id::frame;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn encoded(transaction: &Transaction) -> Vec<u8> {
 
 /// Decodes with apache-avro, and with our own reader: both must see the same.
 fn decode(schema_json: &str, schema_id: u32, value: &[u8]) -> Value {
-    let (id, body) = frame(Some(value)).unwrap();
+    let (id, body) = frame(Some(value), []).unwrap();
     assert_eq!(id, schema_id.into());
     let schema = Schema::parse_str(schema_json).unwrap();
     let mut rest = body;

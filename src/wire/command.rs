@@ -16,7 +16,7 @@ use crate::telemetry::labels::DeadLetter;
 use std::sync::Arc;
 
 /// The first byte of the Confluent wire format.
-const MAGIC: u8 = 0;
+pub(super) const MAGIC: u8 = 0;
 
 /// Why a record can't be read as a command. Messages never hold any of its contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,14 @@ pub enum Unreadable {
     /// The value does not begin with byte 0 and a schema id.
     #[error("the value is not in the Confluent wire format (byte 0, schema id, Avro)")]
     NotWireFormat,
+    /// A header names the schema, in a way that can't be read.
+    #[error("the header {header} names the schema of the value, {reason}")]
+    SchemaHeader {
+        /// The header's name.
+        header: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The registry says that it has no such schema.
     #[error("the registry has no schema with {id}")]
     UnknownSchemaId {
@@ -78,6 +86,7 @@ impl Unreadable {
         match self {
             Self::NullValue => "crm.NullValue",
             Self::NotWireFormat => "crm.NotWireFormat",
+            Self::SchemaHeader { .. } => "crm.SchemaHeader",
             Self::UnknownSchemaId { .. } => "crm.UnknownSchemaId",
             Self::OddRegistryAnswer { .. } => "crm.OddRegistryAnswer",
             Self::UnknownRecordName { .. } => "crm.UnknownRecordName",
@@ -93,7 +102,7 @@ impl Unreadable {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } | Self::Undecodable => "KAFKA_CONSUME",
-            Self::CorrelationHeaderTooLong => "HEADER_CONVERTER",
+            Self::CorrelationHeaderTooLong | Self::SchemaHeader { .. } => "HEADER_CONVERTER",
             _ => "VALUE_CONVERTER",
         }
     }
@@ -118,6 +127,7 @@ impl From<&Unreadable> for DeadLetter {
         match unreadable {
             Unreadable::NullValue => Self::NullValue,
             Unreadable::NotWireFormat => Self::NotWireFormat,
+            Unreadable::SchemaHeader { .. } => Self::SchemaHeader,
             Unreadable::UnknownSchemaId { .. } => Self::UnknownSchemaId,
             Unreadable::OddRegistryAnswer { .. } => Self::OddRegistryAnswer,
             Unreadable::UnknownRecordName { .. } => Self::UnknownRecordName,
@@ -127,18 +137,6 @@ impl From<&Unreadable> for DeadLetter {
             Unreadable::TooLarge { .. } => Self::TooLarge,
             Unreadable::CorrelationHeaderTooLong => Self::CorrelationHeaderTooLong,
         }
-    }
-}
-
-/// Takes the Confluent wire format apart: schema id and body.
-///
-/// # Errors
-/// The value is null or not in the wire format.
-pub fn frame(value: Option<&[u8]>) -> Result<(SchemaId, &[u8]), Unreadable> {
-    let value = value.ok_or(Unreadable::NullValue)?;
-    match value.split_first_chunk::<5>() {
-        Some(([MAGIC, id @ ..], body)) => Ok((u32::from_be_bytes(*id).into(), body)),
-        _ => Err(Unreadable::NotWireFormat),
     }
 }
 

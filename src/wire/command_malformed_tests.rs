@@ -8,6 +8,7 @@ use super::random_tests::{Random, Writer, apache_decode, command_of, damage};
 use super::*;
 use crate::allocated::allocated;
 use crate::wire::headers::{Asked, CommandHeaders};
+use crate::wire::schema_id::frame;
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
@@ -140,12 +141,12 @@ fn check_verdict(use_case: UseCaseName, theirs: &Schema, body: &[u8], ours: &Res
 fn check_frame(random: &mut Random, body: &[u8]) {
     let id = u32::try_from(random.next() >> 32).unwrap();
     let mut value = [&frame_prefix(id)[..], body].concat();
-    assert_eq!(frame(Some(&value)), Ok((id.into(), body)));
+    assert_eq!(frame(Some(&value), []), Ok((id.into(), body)));
     value[0] = 1 + random.next().to_le_bytes()[0] % 255;
-    assert_eq!(frame(Some(&value)), Err(Unreadable::NotWireFormat));
+    assert_eq!(frame(Some(&value), []), Err(Unreadable::NotWireFormat));
     value[0] = 0;
     value.truncate(random.below(5));
-    assert_eq!(frame(Some(&value)), Err(Unreadable::NotWireFormat));
+    assert_eq!(frame(Some(&value), []), Err(Unreadable::NotWireFormat));
 }
 
 /// Bit flips, cuts, insertions; numbers that are too long, too large or negative; parts of itself in other places.

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::wire::json::encode_command;
+use crate::wire::schema_id::frame;
 use serde_json::{Value, json};
 
 /// A schema of ours with other fields.
@@ -46,9 +47,9 @@ fn the_wire_format_is_byte_0_the_schema_id_and_the_body() {
         (Some(&[0, 0xff, 0xff, 0xff, 0xff]), Ok((u32::MAX.into(), b""))),
     ];
     for (value, expected) in cases {
-        assert_eq!(frame(*value), *expected, "{value:?}");
+        assert_eq!(frame(*value, []), *expected, "{value:?}");
     }
-    assert_eq!(frame(Some(&frame_prefix(0x0102_0304))), Ok((0x0102_0304.into(), &[][..])));
+    assert_eq!(frame(Some(&frame_prefix(0x0102_0304)), []), Ok((0x0102_0304.into(), &[][..])));
 }
 
 #[test]
@@ -490,6 +491,7 @@ fn each_reason_has_its_class_stage_and_message() {
         (Unreadable::NullValue, "crm.NullValue", "VALUE_CONVERTER"),
         (Unreadable::NotWireFormat, "crm.NotWireFormat", "VALUE_CONVERTER"),
         (Unreadable::UnknownSchemaId { id: 1.into() }, "crm.UnknownSchemaId", "VALUE_CONVERTER"),
+        (Unreadable::SchemaHeader { header: "h", reason: "which is odd" }, "crm.SchemaHeader", "HEADER_CONVERTER"),
         (
             Unreadable::OddRegistryAnswer { id: 1.into(), reason: "it answered 403".into() },
             "crm.OddRegistryAnswer",

@@ -2,9 +2,9 @@
 
 use super::answer::{parse, writer};
 use super::body::{Body, Malformed};
-use super::command::{Unreadable, frame};
+use super::command::Unreadable;
 use super::registry::{Registry, RegistryFault};
-use super::schema_id::SchemaId;
+use super::schema_id::{SchemaId, frame};
 use super::shape::Shape;
 use crate::domain::command::{RawCommand, RawReference, UseCaseName};
 use apache_avro::Schema;
@@ -73,7 +73,19 @@ impl JsonDecoder {
     /// # Errors
     /// The registry can't be asked; or, inside, the value can't be read.
     pub async fn decode(&mut self, value: Option<&[u8]>) -> Result<Result<Value, Unreadable>, RegistryFault> {
-        let (id, body) = match frame(value) {
+        self.decode_record(value, []).await
+    }
+
+    /// Decodes a record's value, whose schema may be named by a header.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    pub async fn decode_record<'h>(
+        &mut self,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
+    ) -> Result<Result<Value, Unreadable>, RegistryFault> {
+        let (id, body) = match frame(value, headers) {
             Ok(framed) => framed,
             Err(error) => return Ok(Err(error)),
         };

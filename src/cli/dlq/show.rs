@@ -10,9 +10,8 @@ use crate::cli::topic_scan::{self, Part};
 use crate::cli::{ConfigFile, FAILED, connect};
 use crate::config::Config;
 use crate::telemetry::log;
-use crate::wire::command::frame;
 use crate::wire::json::JsonDecoder;
-use crate::wire::schema_id::SchemaId;
+use crate::wire::schema_id::{SchemaId, frame};
 use rdkafka::message::Message as _;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -78,7 +77,7 @@ impl Contents {
     async fn of(letter: &Letter, config: &Config) -> anyhow::Result<Self> {
         let Some(bytes) = letter.record.payload() else { return Ok(Self::Null) };
         let mut decoder = JsonDecoder::new(connect::registry(config)?);
-        Ok(match decoder.decode(Some(bytes)).await {
+        Ok(match decoder.decode_record(Some(bytes), letter.own_headers()).await {
             Ok(Ok(value)) => Self::Decoded(value),
             Ok(Err(unreadable)) => Self::Undecodable(unreadable.to_string()),
             Err(fault) => Self::Undecodable(fault.to_string()),
@@ -94,7 +93,7 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn schema_id(&self) -> Option<SchemaId> {
-        frame(self.letter.record.payload()).ok().map(|(id, _)| id)
+        frame(self.letter.record.payload(), self.letter.own_headers()).ok().map(|(id, _)| id)
     }
 
     fn errors(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
