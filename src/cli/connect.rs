@@ -25,12 +25,11 @@ fn now() -> Timestamp {
 /// The client of the configured registry. Nothing is sent yet.
 pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
     let registry = &config.registry;
-    let credentials = registry.credentials.as_ref();
     let options = RegistryOptions {
-        url: registry.url.clone(),
-        user: credentials.map(|c| c.user.clone()),
-        password: credentials.map(|c| c.password.expose().to_owned()),
+        urls: registry.urls.clone(),
+        credentials: registry.credentials.clone(),
         ca_file: registry.ca_file.clone(),
+        identity: registry.identity.clone(),
         odd_answer: registry.odd_answer,
     };
     Registry::new(&options).context("the registry's client")
@@ -92,10 +91,15 @@ pub(super) fn store_trouble(fault: &StoreFault) -> anyhow::Error {
 
 /// A fault of the registry with the way out.
 pub(super) fn registry_trouble(fault: &RegistryFault) -> String {
+    let text = fault.to_string();
+    // It names the key itself.
+    if text.contains(" registry.") {
+        return text;
+    }
     let way_out = match fault.status() {
-        Some(401) => "registry.user and registry.password are not what the registry knows",
+        Some(401) => "registry.user and registry.password, registry.token or registry.oauth are not what the registry knows",
         Some(403) => "this user may not do that: docs/security.md says what is needed",
-        None if fault.to_string().contains("certificate verify failed") => {
+        None if text.contains("certificate verify failed") => {
             "registry.ca_file must name a PEM file of the authority that signed the registry's certificate"
         }
         _ => "registry.url says where it is looked for",

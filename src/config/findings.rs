@@ -64,6 +64,9 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
 pub(super) fn is_secret(key: &str) -> bool {
     const SIGNS: [&str; 8] = ["pas", "pwd", "secret", "token", "cred", "jaas", "pem", "sasl.oauthbearer.config"];
     let key = key.to_ascii_lowercase();
+    if key.ends_with("_url") {
+        return false;
+    }
     SIGNS.iter().any(|sign| key.contains(sign)) || key.split('.').next_back() == Some("key")
 }
 
@@ -86,6 +89,9 @@ mod tests {
         let cases = [
             ("registry.password", "hunter2", "***"),
             ("registry.pasword", "hunter2", "***"),
+            ("registry.token", "hunter2", "***"),
+            ("registry.oauth.client_secret", "hunter2", "***"),
+            ("registry.oauth.token_url", "http://me:hunter2@host/x", "\"http://***@host/x\""),
             ("kafka.consumer.sasl.password", "hunter2", "***"),
             ("kafka.consumer.ssl.key.pem", "-----BEGIN", "***"),
             ("registry.url", "http://me:hunter2@host:8081/x", "\"http://***@host:8081/x\""),

@@ -17,6 +17,7 @@ mod settings;
 mod text;
 
 pub use findings::{Finding, Findings};
+pub use secrets::RotatingSecret;
 pub use settings::{Setting, Source};
 
 use crate::domain::command::Rules;
@@ -125,15 +126,44 @@ pub struct Topics {
 /// The schema registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    /// `url`: its base URL, without a slash at the end.
-    pub url: String,
-    /// `user` and `password`: for HTTP basic authentication.
-    pub credentials: Option<Credentials>,
+    /// `url`: its base URLs, without a slash at the end. The next one is asked where one has no proper answer.
+    pub urls: Vec<String>,
+    /// `user` and `password`, `token`, or `oauth`: one kind of them.
+    pub credentials: RegistryCredentials,
     /// `ca_file`: a PEM file of authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// `cert_file` and `key_file`: PEM files with which this process shows who it is.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// `odd_answer`: what is done about a record whose schema the registry neither gives out nor says that it has none, while it answers
     /// about others.
     pub odd_answer: OddAnswer,
+}
+
+/// How this process shows the registry who it is, beside a certificate.
+#[derive(Clone, Debug, Default)]
+pub enum RegistryCredentials {
+    /// Not at all.
+    #[default]
+    None,
+    /// `user` and `password`: HTTP basic authentication.
+    Basic(Credentials),
+    /// `token`: a bearer token.
+    Token(RotatingSecret),
+    /// `oauth`: a bearer token that an authorisation server gives out.
+    OAuth(OAuth),
+}
+
+/// OAuth 2.0 with client credentials.
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    /// `token_url`: where the authorisation server gives tokens out.
+    pub token_url: String,
+    /// `client_id`
+    pub client_id: String,
+    /// `client_secret`
+    pub client_secret: RotatingSecret,
+    /// `scope`: what the token is to be good for.
+    pub scope: Option<String>,
 }
 
 /// What is done about a record whose schema the registry is odd about.

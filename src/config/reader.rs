@@ -8,7 +8,7 @@
 use super::Secret;
 use super::findings::{Finding, shown};
 use super::gathered::Gathered;
-use super::secrets;
+use super::secrets::{self, RotatingSecret};
 use super::settings::{AsToml, Source};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -136,6 +136,15 @@ impl<'a> Section<'a> {
         secret
     }
 
+    /// The same of a secret whose file is read again whenever it is needed.
+    pub fn rotating_secret(&mut self, key: &str) -> Option<RotatingSecret> {
+        let given = match self.entries.get(key) {
+            Some(Node::Leaf(given)) => Some(given.clone()),
+            _ => None,
+        };
+        self.secret(key).map(|read| RotatingSecret::new(given.as_ref(), read))
+    }
+
     /// The value of `key`, if it is there and `parse` takes it.
     fn take<T: AsToml, E: Display>(&mut self, key: &str, right: &str, parse: impl FnOnce(&Given) -> Result<T, E>) -> Option<T> {
         let given = self.given(key)?;
@@ -156,6 +165,11 @@ impl<'a> Section<'a> {
             Node::Leaf(given) => given,
             table @ Node::Table(_) => Given { value: value_of(table), variable: None },
         })
+    }
+
+    /// True if `key` is given, and was not read yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// True if nothing was found about `key`.

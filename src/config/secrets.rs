@@ -6,7 +6,7 @@ use super::reader::{Given, text, variable_of};
 use super::{Properties, Secret};
 use std::fmt;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a secret begins that is in a file.
 const FILE: &str = "file:";
@@ -24,6 +24,40 @@ const PROPERTIES: [&str; 8] = [
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
 ];
+
+/// A secret that may be replaced while the process runs, if it is in a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RotatingSecret {
+    file: Option<PathBuf>,
+    /// As it was at the start.
+    read: Secret,
+}
+
+impl RotatingSecret {
+    /// A secret that stays as it is.
+    pub fn fixed(secret: Secret) -> Self {
+        Self { file: None, read: secret }
+    }
+
+    pub(super) fn new(given: Option<&Given>, read: Secret) -> Self {
+        let file = given.and_then(|given| given.value.as_str()?.strip_prefix(FILE)).map(PathBuf::from);
+        Self { file, read }
+    }
+
+    /// Returns the secret as it is now.
+    ///
+    /// # Errors
+    /// Its file can't be read any more; the text says why.
+    pub fn current(&self) -> Result<Secret, String> {
+        self.file.as_deref().map_or_else(|| Ok(self.read.clone()), from_file)
+    }
+}
+
+impl fmt::Debug for RotatingSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.read.fmt(f)
+    }
+}
 
 /// Whether a property of librdkafka must be given as a secret.
 pub(super) fn is_secret_property(name: &str) -> bool {

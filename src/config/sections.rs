@@ -5,10 +5,11 @@ use super::gathered::Gathered;
 use super::properties::properties;
 use super::reader::{Given, Section, boolean, count, duration, list, scalar, text};
 use super::secrets;
-use super::settings::{AsToml as _, Source};
+use super::settings::{AsToml, Source};
 use super::text::{client_name, contact_point, http_url, keyspace, same_topic, servers, socket_address, topic};
 use super::{
-    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, OddAnswer, Registry, Store, Telemetry, Tls, Topics, UndecodableBatches,
+    Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, OAuth, OddAnswer, Registry, RegistryCredentials, Store,
+    Telemetry, Tls, Topics, UndecodableBatches,
 };
 use crate::domain::update_customer_segment::SegmentCode;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ const IN_FLIGHT: usize = 256;
 /// The same with the embedded store. A write to it waits for its file to be synced, together with those that come meanwhile: with
 /// twice as many the cores have more to do until then (an eighth more commands, 8 MiB more memory).
 const IN_FLIGHT_EMBEDDED: usize = 512;
+
+const A_PEM_FILE: &str = "the path of a PEM file";
 
 /// About 150,000 entities with their claims: enough for the hot ones of an hour, and a third of what a process may take in all.
 const DEFAULT_CACHE_BYTES: usize = 32 << 20;
@@ -151,17 +154,84 @@ fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
 
 fn registry(mut section: Section<'_>) -> Registry {
     let s = &mut section;
-    let right = "a URL such as \"http://registry:8081\"; registry.user and registry.password are for credentials";
-    let url = s.value("url", "http://127.0.0.1:8081".into(), right, |g| text(g).and_then(|t| http_url(&t)));
-    let credentials = credentials(s);
-    let ca_file = s.optional("ca_file", "the path of a PEM file", readable_file);
-    let odd_answer = s.value("odd_answer", OddAnswer::default(), "a duration such as \"60s\", or \"wait\"", |given| {
+    let right =
+        "a URL such as \"http://registry:8081\", or several with commas; registry.user and registry.password are for credentials";
+    let Urls(urls) = s.value("url", Urls(vec!["http://127.0.0.1:8081".into()]), right, registry_urls);
+    let credentials = registry_credentials(s);
+    let ca_file = s.optional("ca_file", A_PEM_FILE, readable_file);
+    let identity = identity(s);
+    let right = "a duration such as \"60s\", or \"wait\"";
+    let odd_answer = s.value("odd_answer", OddAnswer::default(), right, |given| {
         if text(given).is_ok_and(|text| text == "wait") {
             return Ok(OddAnswer::Wait);
         }
         duration(ODD_ANSWER.0..=ODD_ANSWER.1)(given).map(OddAnswer::DeadLetterAfter)
     });
-    Registry { url, credentials, ca_file, odd_answer }
+    Registry { urls, credentials, ca_file, identity, odd_answer }
+}
+
+/// Base URLs; as text with commas between them.
+struct Urls(Vec<String>);
+
+impl AsToml for Urls {
+    fn as_toml(&self) -> toml::Value {
+        self.0.join(",").into()
+    }
+}
+
+fn registry_urls(given: &Given) -> Result<Urls, String> {
+    let urls = match &given.value {
+        toml::Value::String(text) if !text.starts_with('[') => {
+            text.split(',').map(|url| http_url(url.trim())).collect::<Result<Vec<_>, _>>()?
+        }
+        _ => list(http_url)(given)?,
+    };
+    if urls.is_empty() { Err("must have at least one URL".into()) } else { Ok(Urls(urls)) }
+}
+
+/// The one kind of credentials that is given.
+fn registry_credentials(s: &mut Section<'_>) -> RegistryCredentials {
+    let basic = credentials(s);
+    let token = s.rotating_secret("token");
+    let oauth = oauth(s.section("oauth"));
+    for (key, is_one_too_many) in
+        [("token", token.is_some() && basic.is_some()), ("oauth", oauth.is_some() && (basic.is_some() || token.is_some()))]
+    {
+        if is_one_too_many {
+            let right = "one of user with password, token, and oauth";
+            s.reject(key, None, "is given, and so are other credentials for the registry", right);
+        }
+    }
+    match (basic, token, oauth) {
+        (Some(basic), ..) => RegistryCredentials::Basic(basic),
+        (None, Some(token), _) => RegistryCredentials::Token(token),
+        (None, None, Some(oauth)) => RegistryCredentials::OAuth(oauth),
+        (None, None, None) => RegistryCredentials::None,
+    }
+}
+
+fn oauth(mut section: Section<'_>) -> Option<OAuth> {
+    const ID: &str = "the id that the authorisation server knows this client by";
+    const URL: &str =
+        "the URL where the authorisation server gives tokens out, such as \"https://login.example.com/oauth2/token\"";
+    let s = &mut section;
+    let token_url = s.optional("token_url", URL, |g| text(g).and_then(|t| http_url(&t)));
+    let client_id = s.optional("client_id", ID, text);
+    let client_secret = s.rotating_secret("client_secret");
+    let scope = s.optional("scope", "a scope, or several with blanks", text);
+    if token_url.is_none() && client_id.is_none() && client_secret.is_none() && scope.is_none() {
+        return None;
+    }
+    // If one was given, its own finding says what is wrong with it.
+    let missing = "is missing, and registry.oauth has other keys";
+    let given = [("token_url", token_url.is_some(), URL.to_owned()), ("client_id", client_id.is_some(), ID.to_owned())];
+    let secret = ("client_secret", client_secret.is_some(), secrets::right(&s.key("client_secret")));
+    for (key, is_given, right) in given.into_iter().chain([secret]) {
+        if !is_given && s.is_sound(key) {
+            s.reject(key, None, missing, &right);
+        }
+    }
+    Some(OAuth { token_url: token_url?, client_id: client_id?, client_secret: client_secret?, scope })
 }
 
 fn store(mut section: Section<'_>) -> Option<Store> {
@@ -285,29 +355,34 @@ fn credentials(section: &mut Section<'_>) -> Option<Credentials> {
 
 fn tls(mut section: Section<'_>) -> Option<Tls> {
     let s = &mut section;
-    let file = "the path of a PEM file";
     let enabled = s.value("enabled", false, "true or false", boolean);
-    let ca_file = s.optional("ca_file", file, readable_file);
-    let cert_file = s.optional("cert_file", file, readable_file);
-    let key_file = s.optional("key_file", file, readable_file);
+    let ca_file = s.optional("ca_file", A_PEM_FILE, readable_file);
+    let has_identity = s.has("cert_file") || s.has("key_file");
+    let identity = identity(s);
     let verify_hostname = s.value("verify_hostname", true, "true or false", boolean);
-    if (ca_file.is_some() || cert_file.is_some() || key_file.is_some()) && !enabled {
+    if (ca_file.is_some() || has_identity) && !enabled {
         let given = Given { value: toml::Value::Boolean(false), variable: None };
         s.reject("enabled", Some(&given), "must be true where store.tls has files", "enabled = true, or no files");
     }
-    let identity = match (cert_file, key_file) {
+    enabled.then_some(Tls { ca_file, identity, verify_hostname })
+}
+
+/// `cert_file` and `key_file`: both or neither.
+fn identity(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
+    let cert_file = s.optional("cert_file", A_PEM_FILE, readable_file);
+    let key_file = s.optional("key_file", A_PEM_FILE, readable_file);
+    match (cert_file, key_file) {
         (Some(cert), Some(key)) => Some((cert, key)),
         (Some(_), None) => {
-            s.reject("key_file", None, "is missing, and there is a cert_file", file);
+            s.reject("key_file", None, "is missing, and there is a cert_file", A_PEM_FILE);
             None
         }
         (None, Some(_)) => {
-            s.reject("cert_file", None, "is missing, and there is a key_file", file);
+            s.reject("cert_file", None, "is missing, and there is a key_file", A_PEM_FILE);
             None
         }
         (None, None) => None,
-    };
-    enabled.then_some(Tls { ca_file, identity, verify_hostname })
+    }
 }
 
 fn admin(mut section: Section<'_>) -> Admin {

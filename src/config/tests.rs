@@ -53,7 +53,7 @@ fn the_file_of_the_contract_is_taken() {
     assert_eq!(config.kafka.transactional_id(), "g-pod-3");
     assert_eq!(config.kafka.consumer.get("session.timeout.ms"), Some("6000"));
     assert_eq!(config.kafka.producer.get("compression.type"), Some("zstd"));
-    assert_eq!(config.registry.url, "http://127.0.0.1:8081");
+    assert_eq!(config.registry.urls, ["http://127.0.0.1:8081"]);
     assert!(matches!(config.store.backend, Backend::Embedded { path } if path == Path::new("/var/lib/crm")));
 }
 
@@ -97,7 +97,7 @@ fn each_key_can_be_overridden_by_a_variable() {
     let Backend::Cql(cql) = config.store.backend else { panic!("cql") };
     let replication: Vec<_> = cql.replication.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(replication, [("DC1", "3"), ("class", "NetworkTopologyStrategy")]);
-    let credentials = config.registry.credentials.unwrap();
+    let RegistryCredentials::Basic(credentials) = config.registry.credentials else { panic!("basic") };
     assert_eq!(credentials.password.expose(), "pass word");
     assert_eq!(format!("{credentials:?}"), r#"Credentials { user: "me", password: *** }"#);
 }
@@ -138,8 +138,13 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[kafka.producer]\n\"linger.ms\" = \"soon\"", "kafka.producer.linger.ms", "does not take"),
         ("[registry]\nurl = \"registry:8081\"", "registry.url", "http://"),
         ("[registry]\nurl = \"http://me:pw@registry:8081\"", "registry.url", "credentials"),
+        ("[registry]\nurl = \"http://a,registry:8081\"", "registry.url", "http://"),
+        ("[registry]\nurl = []", "registry.url", "at least one"),
         ("[registry]\nodd_answer = \"1s\"", "registry.odd_answer", "between"),
         ("[registry]\nodd_answer = \"never\"", "registry.odd_answer", "no duration"),
+        ("[registry]\ntoken = \"hunter2\"", "registry.token", "secret"),
+        ("[registry]\noauth = { client_id = \"c\", client_secret = \"file:Cargo.toml\" }", "registry.oauth.token_url", "missing"),
+        ("[registry]\ncert_file = \"Cargo.toml\"", "registry.key_file", "missing"),
         ("[registry]\nuser = \"me\"", "registry.password", "missing"),
         ("[registry]\nca_file = \"/no/such/file\"", "registry.ca_file", "can't be read"),
         ("[store]\nkind = \"mongo\"", "store.kind", "no kind"),
@@ -219,8 +224,10 @@ fn a_variable_for_no_key_is_a_finding_with_a_suggestion() {
 }
 
 /// Each key that is a secret, with the variable for it, and what must stand beside it.
-const SECRETS: [(&str, &str, &str); 5] = [
+const SECRETS: [(&str, &str, &str); 7] = [
     ("registry", "password", "user = \"u\"\n"),
+    ("registry", "token", ""),
+    ("registry.oauth", "client_secret", "token_url = \"https://login/token\"\nclient_id = \"c\"\n"),
     ("store", "password", "user = \"u\"\n"),
     ("kafka.consumer", "\"sasl.password\"", ""),
     ("kafka.producer", "\"sasl.password\"", ""),
@@ -236,7 +243,12 @@ fn exposed(config: &Config, section: &str, key: &str) -> String {
     let password = |credentials: &Option<Credentials>| credentials.as_ref().map(|c| c.password.expose().to_owned());
     let property = |properties: &Properties| properties.get(key.trim_matches('"')).map(ToOwned::to_owned);
     let found = match (section, &config.store.backend) {
-        ("registry", _) => password(&config.registry.credentials),
+        ("registry" | "registry.oauth", _) => match &config.registry.credentials {
+            RegistryCredentials::None => None,
+            RegistryCredentials::Basic(basic) => Some(basic.password.expose().to_owned()),
+            RegistryCredentials::Token(token) => token.current().ok().map(|t| t.expose().to_owned()),
+            RegistryCredentials::OAuth(oauth) => oauth.client_secret.current().ok().map(|s| s.expose().to_owned()),
+        },
         ("kafka.consumer", _) => property(&config.kafka.consumer),
         ("kafka.producer", _) => property(&config.kafka.producer),
         (_, Backend::Cql(cql)) => password(&cql.credentials),
@@ -316,6 +328,7 @@ fn each_value_is_shown_with_its_source() {
         ("registry.password", Some("***"), variable("CRM__REGISTRY__PASSWORD")),
         ("registry.ca_file", None, Source::Default),
         ("registry.odd_answer", Some("\"1m\""), Source::Default),
+        ("registry.url", Some("\"http://127.0.0.1:8081\""), Source::Default),
         ("store.outcome_retention", Some("\"2days\""), Source::File),
         ("kafka.reply_topic_allow_list", Some("[\"crm.replies\"]"), Source::Default),
         ("store.replication.replication_factor", Some("\"3\""), Source::Default),
@@ -349,4 +362,41 @@ fn more_commands_are_in_flight_with_the_embedded_store() {
     let embedded = "[store]\nkind = \"embedded\"\npath = \"/var/lib/crm\"";
     assert_eq!([in_flight(""), in_flight(embedded)], [256, 512]);
     assert_eq!(in_flight(&format!("{embedded}\n[kafka]\nmax_in_flight = 7")), 7);
+}
+
+#[test]
+fn the_registry_takes_several_urls_and_one_kind_of_credentials() {
+    for (toml, expected) in [
+        ("url = \"http://a:1/x/, https://b\"", vec!["http://a:1/x", "https://b"]),
+        ("url = [\"http://a\", \"http://b\"]", vec!["http://a", "http://b"]),
+    ] {
+        assert_eq!(parse(&format!("[registry]\n{toml}"), &[]).unwrap().registry.urls, expected, "{toml}");
+    }
+    let by_variable = parse("", &[("CRM__REGISTRY__URL", "http://a,http://b")]).unwrap();
+    assert_eq!(by_variable.registry.urls, ["http://a", "http://b"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "first\n").unwrap();
+    let token = format!("token = \"file:{}\"\n", file.display());
+    let config = parse(&format!("[registry]\n{token}"), &[]).unwrap();
+    let RegistryCredentials::Token(rotating) = &config.registry.credentials else { panic!("{:?}", config.registry) };
+    assert_eq!(rotating.current().unwrap().expose(), "first");
+    std::fs::write(&file, "second").unwrap();
+    assert_eq!(rotating.current().unwrap().expose(), "second");
+    std::fs::remove_file(&file).unwrap();
+    assert!(rotating.current().unwrap_err().contains("token can't be read"));
+    std::fs::write(&file, "third").unwrap();
+
+    let oauth =
+        format!("oauth = {{ token_url = \"https://l/t\", client_id = \"c\", client_secret = \"file:{}\" }}\n", file.display());
+    let basic = format!("user = \"u\"\npassword = \"file:{}\"\n", file.display());
+    for (toml, key) in [
+        (format!("{basic}{token}"), "registry.token"),
+        (format!("{basic}{oauth}"), "registry.oauth"),
+        (format!("{token}{oauth}"), "registry.oauth"),
+    ] {
+        let findings = parse(&format!("[registry]\n{toml}"), &[]).expect_err(&toml);
+        assert_eq!(findings.0.iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), [key], "{findings}");
+    }
 }

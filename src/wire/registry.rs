@@ -4,9 +4,9 @@
 //! be registered by then. Whoever needs a schema that is being fetched waits for the same request.
 //!
 //! A registry that is away, or has lost what it had, says nothing about a schema: [`search`] holds what is concluded of its answers,
-//! and [`look`] whether it can be believed. `schema_registry_converter` registers our own schemas; it can't be used for look-ups: it calls
-//! most HTTP errors (401, 429, 500, 504) final and caches them, and gives their status only as a text.
+//! and [`look`] whether it can be believed.
 
+mod credentials;
 mod http;
 mod look;
 mod rules;

@@ -2,6 +2,7 @@
 //! What is concluded of each answer, what is kept, and what is asked again.
 
 use super::*;
+use crate::config::{Credentials, RegistryCredentials, Secret};
 use crate::domain::command::UseCaseName;
 use crate::wire::embedded_registry::EmbeddedRegistry;
 use crate::wire::json::{JsonDecoder, encode_command};
@@ -52,7 +53,7 @@ async fn answer(State(scripted): State<Scripted>, uri: Uri, headers: HeaderMap) 
 }
 
 fn client(url: &str) -> Registry {
-    Registry::new(&RegistryOptions { url: url.into(), ..RegistryOptions::default() }).unwrap()
+    Registry::new(&RegistryOptions { urls: vec![url.into()], ..RegistryOptions::default() }).unwrap()
 }
 
 fn schema_answer(schema: &str) -> String {
@@ -141,7 +142,7 @@ async fn after_a_fault_the_next_try_asks_again() {
 async fn an_unknown_id_is_asked_again_after_a_while_and_a_schema_never() {
     let answers = [UNKNOWN, UNKNOWN, (200, &schema_answer(SEGMENT))];
     let (scripted, url) = Scripted::start(&answers).await;
-    let options = RegistryOptions { url, ..RegistryOptions::default() };
+    let options = RegistryOptions { urls: vec![url], ..RegistryOptions::default() };
     let registry = Registry::with_unknown_for(&options, Duration::ZERO).unwrap();
     for expected in [false, false, true, true] {
         assert_eq!(registry.writer_schema(7.into()).await.unwrap().is_ok(), expected);
@@ -233,9 +234,8 @@ async fn credentials_are_sent_and_the_path_of_the_base_url_is_kept() {
     let (scripted, url) = Scripted::start(&[UNKNOWN, UNKNOWN]).await;
     for base in ["/registry", "/registry/"] {
         let options = RegistryOptions {
-            url: format!("{url}{base}"),
-            user: Some("crm".into()),
-            password: Some("secret".into()),
+            urls: vec![format!("{url}{base}")],
+            credentials: RegistryCredentials::Basic(Credentials { user: "crm".into(), password: Secret::new("secret") }),
             ..RegistryOptions::default()
         };
         Registry::new(&options).unwrap().writer_schema(1.into()).await.unwrap().unwrap_err();
@@ -248,11 +248,11 @@ async fn credentials_are_sent_and_the_path_of_the_base_url_is_kept() {
 #[test]
 fn wrong_options_are_refused() {
     for url in ["", "127.0.0.1:8081", "localhost", "ftp://127.0.0.1", "http://"] {
-        let options = RegistryOptions { url: url.into(), ..RegistryOptions::default() };
+        let options = RegistryOptions { urls: vec![url.into()], ..RegistryOptions::default() };
         assert!(matches!(Registry::new(&options), Err(InvalidRegistryOptions::Url)), "{url:?}");
     }
     let ca_file = Some("/does/not/exist.pem".into());
-    let options = RegistryOptions { url: "https://127.0.0.1".into(), ca_file, ..RegistryOptions::default() };
+    let options = RegistryOptions { urls: vec!["https://127.0.0.1".into()], ca_file, ..RegistryOptions::default() };
     assert!(matches!(Registry::new(&options), Err(InvalidRegistryOptions::CaFile { .. })));
 }
 

@@ -1,18 +1,19 @@
 //! The calls of the registry's REST API: one request each, with a bound on its time and on the size of its answer.
 
+use super::credentials::Credentials;
 use super::rules::RuleSet;
-use crate::config::OddAnswer;
+use crate::config::{OddAnswer, RegistryCredentials};
 use crate::wire::schema_id::SchemaId;
+use openssl::pkey::PKey;
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url, header};
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
-use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
+use reqwest::{Client, Identity, RequestBuilder, Response, StatusCode, Url, header};
 use serde::Deserialize;
 use serde_json::json;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The longest answer that is read. A schema of this size is no command's.
@@ -22,26 +23,19 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
-/// Where the registry is.
-#[derive(Clone, Default)]
+/// Where the registry is, and how to get in.
+#[derive(Clone, Debug, Default)]
 pub struct RegistryOptions {
-    /// Its base URL.
-    pub url: String,
-    /// For HTTP basic authentication.
-    pub user: Option<String>,
-    /// For HTTP basic authentication.
-    pub password: Option<String>,
+    /// Its base URLs: the next one is asked where one has no proper answer.
+    pub urls: Vec<String>,
+    /// How this process shows who it is.
+    pub credentials: RegistryCredentials,
     /// A PEM file of certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// PEM files of a certificate, with those that it was signed by, and of its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// What is done about a record whose schema the registry is odd about.
     pub odd_answer: OddAnswer,
-}
-
-impl fmt::Debug for RegistryOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, user, password: _, ca_file, odd_answer: _ } = self;
-        f.debug_struct("RegistryOptions").field("user", user).field("ca_file", ca_file).finish_non_exhaustive()
-    }
 }
 
 /// What is wrong with [`RegistryOptions`].
@@ -55,6 +49,16 @@ pub enum InvalidRegistryOptions {
     CaFile {
         /// The file.
         path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The certificate that this process shows can't be read.
+    #[error("registry.cert_file {cert} and registry.key_file {key} can't be used: {source}")]
+    Identity {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -151,36 +155,45 @@ impl ErrorAnswer {
     }
 }
 
-/// The registry's address, and how to talk to it.
+/// The registry's addresses, and how to talk to it.
 pub(super) struct Http {
     client: Client,
-    options: RegistryOptions,
-    base: Url,
-    /// The base without credentials, for messages.
-    shown_base: Arc<str>,
+    credentials: Credentials,
+    bases: Vec<Base>,
+    /// The index of the base that had a proper answer last.
+    first: AtomicUsize,
+}
+
+struct Base {
+    url: Url,
+    /// Without credentials, for messages.
+    shown: Arc<str>,
 }
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Http").field(&self.shown_base).finish()
+        f.debug_tuple("Http").field(&self.shown()).finish()
     }
 }
 
 impl Http {
     /// A proxy in the environment is not used: the registry stands beside the broker.
     pub(super) fn new(options: &RegistryOptions) -> Result<Self, InvalidRegistryOptions> {
-        let base = Url::parse(&options.url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let base = base.ok_or(InvalidRegistryOptions::Url)?;
-        let mut shown = base.clone();
-        // Both fail only for URLs that can't have credentials.
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
+        let bases: Vec<_> =
+            options.urls.iter().map(|url| Base::new(url)).collect::<Option<_>>().ok_or(InvalidRegistryOptions::Url)?;
+        if bases.is_empty() {
+            return Err(InvalidRegistryOptions::Url);
+        }
         Ok(Self {
-            client: client(options, &base)?.build()?,
-            options: options.clone(),
-            base,
-            shown_base: shown.as_str().trim_end_matches('/').into(),
+            client: client(options)?,
+            credentials: Credentials::new(options.credentials.clone()),
+            bases,
+            first: AtomicUsize::new(0),
         })
+    }
+
+    fn shown(&self) -> String {
+        self.bases.iter().map(|base| &*base.shown).collect::<Vec<_>>().join(", ")
     }
 
     pub(super) async fn schema(&self, id: SchemaId) -> Result<Answer<SchemaAnswer>, RegistryFault> {
@@ -188,45 +201,41 @@ impl Http {
             SchemaId::Number(id) => ("ids", id.to_string()),
             SchemaId::Guid(guid) => ("guids", guid.to_string()),
         };
-        self.send(self.client.get(self.url(&["schemas", kind, &name])), &format!("fetching the schema with {id}")).await
+        let call = format!("fetching the schema with {id}");
+        self.send(&call, |base| self.client.get(base.url(&["schemas", kind, &name]))).await
     }
 
     /// Never [`Answer::NotFound`]: the registry said that there is one. Its subject may have been deleted softly since.
     pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<Answer<SchemaAnswer>, RegistryFault> {
         let SchemaReference { subject, version } = reference;
         let version = if *version < 0 { "latest".to_owned() } else { version.to_string() };
-        let mut url = self.url(&["subjects", subject, "versions", &version]);
-        url.set_query(Some("deleted=true"));
         let call = format!("fetching version {version} of {subject}");
-        match self.send(self.client.get(url), &call).await? {
+        let request = |base: &Base| {
+            let mut url = base.url(&["subjects", subject, "versions", &version]);
+            url.set_query(Some("deleted=true"));
+            self.client.get(url)
+        };
+        match self.send(&call, request).await? {
             Answer::NotFound { .. } => Err(self.fault(&call, "it has none, though a schema refers to it", Some(404))),
             other => Ok(other),
         }
     }
 
-    /// By `schema_registry_converter`: no errors are to be told apart here. Rare, so that its client is made for it.
     pub(super) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
-        let fault = |e: &dyn fmt::Display| self.fault(&format!("registering a schema as {subject}"), &e.to_string(), None);
-        let settings = self.converter().map_err(|e| fault(&e))?;
-        let schema = SuppliedSchema::new(None, SchemaType::Avro, schema.into());
-        let registered = post_schema(&settings, subject.into(), schema).await.map_err(|e| fault(&e))?;
-        Ok(registered.id)
-    }
-
-    /// How `schema_registry_converter` reaches the registry.
-    fn converter(&self) -> Result<SrSettings, Box<dyn std::error::Error + Send + Sync>> {
-        let mut settings = SrSettings::new_builder(self.options.url.trim_end_matches('/').into());
-        settings.no_proxy().set_timeout(REQUEST_TIMEOUT);
-        if let Some(user) = &self.options.user {
-            settings.set_basic_authorization(user, self.options.password.as_deref());
+        let call = format!("registering a schema as {subject}");
+        let request =
+            |base: &Base| self.client.post(base.url(&["subjects", subject, "versions"])).json(&json!({ "schema": schema }));
+        match self.send::<IdAnswer>(&call, request).await? {
+            Answer::Found(answer) => Ok(answer.id),
+            Answer::NotFound { .. } => Err(self.not_a_registry(&call)),
+            Answer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
         }
-        Ok(settings.build_with(client(&self.options, &self.base)?)?)
     }
 
     pub(super) async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryFault> {
         let call = format!("looking a schema up in {subject}");
-        let request = self.client.post(self.url(&["subjects", subject])).json(&json!({ "schema": schema }));
-        match self.send::<IdAnswer>(request, &call).await? {
+        let request = |base: &Base| self.client.post(base.url(&["subjects", subject])).json(&json!({ "schema": schema }));
+        match self.send::<IdAnswer>(&call, request).await? {
             Answer::Found(answer) => Ok(Some(answer.id)),
             Answer::NotFound { has_code: true } => Ok(None),
             Answer::NotFound { has_code: false } => Err(self.not_a_registry(&call)),
@@ -234,23 +243,57 @@ impl Http {
         }
     }
 
-    /// Sends a request. Of the errors, only a 404 that [`is_not_found`] comes back as an answer.
-    async fn send<T: for<'de> Deserialize<'de>>(&self, request: RequestBuilder, call: &str) -> Result<Answer<T>, RegistryFault> {
-        let request = request.header(header::ACCEPT, CONTENT_TYPE);
-        let request = match &self.options.user {
-            Some(user) => request.basic_auth(user, self.options.password.as_ref()),
-            None => request,
+    /// Sends a request to each base until one has a proper answer. Of the errors, only a 404 that [`is_not_found`] comes back as an answer.
+    async fn send<T: for<'de> Deserialize<'de>>(
+        &self,
+        call: &str,
+        request: impl Fn(&Base) -> RequestBuilder,
+    ) -> Result<Answer<T>, RegistryFault> {
+        let first = self.first.load(Relaxed);
+        let mut faults: Vec<RegistryFault> = Vec::new();
+        let mut not_found = false;
+        for at in (0..self.bases.len()).map(|n| (first + n) % self.bases.len()) {
+            match self.send_to(&self.bases[at], call, &request).await {
+                // A proxy may say it of a registry that is away.
+                Ok(Answer::NotFound { has_code: false }) => not_found = true,
+                Ok(answer) => {
+                    self.first.store(at, Relaxed);
+                    return Ok(answer);
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        match faults.as_slice() {
+            [] if not_found => Ok(Answer::NotFound { has_code: false }),
+            [] => Err(self.fault(call, "there is nobody to ask", None)),
+            [fault] => Err(fault.clone()),
+            faults => {
+                let failures: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.base, fault.failure)).collect();
+                Err(self.fault(call, &failures.join("; "), faults[0].status))
+            }
+        }
+    }
+
+    async fn send_to<T: for<'de> Deserialize<'de>>(
+        &self,
+        base: &Base,
+        call: &str,
+        request: &impl Fn(&Base) -> RequestBuilder,
+    ) -> Result<Answer<T>, RegistryFault> {
+        let mut response = self.response(base, call, request(base), false).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.credentials.can_be_renewed() {
+            response = self.response(base, call, request(base), true).await?;
+        }
+        let fault = |failure: &str, status: Option<StatusCode>| {
+            RegistryFault::new(call, &base.shown, failure, status.map(|status| status.as_u16()))
         };
-        let broken = |e: reqwest::Error| self.fault(call, &causes(&e.without_url()), None);
-        let mut response = request.send().await.map_err(broken)?;
         let status = response.status();
         if status.is_redirection() {
             let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-            let fault = self.fault(call, &redirected(status, location), Some(status.as_u16()));
-            return Err(fault);
+            return Err(fault(&redirected(status, location), Some(status)));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| fault(&causes(&e.without_url()), None))? {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_ANSWER_BYTES {
                 break;
@@ -260,7 +303,7 @@ impl Http {
             if body.len() > MAX_ANSWER_BYTES {
                 return Ok(Answer::TooLong);
             }
-            let unreadable = |e| self.fault(call, &format!("its answer can't be read: {e}"), None);
+            let unreadable = |e| fault(&format!("its answer can't be read: {e}"), None);
             return serde_json::from_slice(&body).map(Answer::Found).map_err(unreadable);
         }
         let error = serde_json::from_slice::<ErrorAnswer>(&body).ok();
@@ -271,13 +314,17 @@ impl Http {
             Some(ErrorAnswer { error_code, message }) => format!("it answered {status} ({error_code}: {message})"),
             None => format!("it answered {status}"),
         };
-        Err(self.fault(call, &failure, Some(status.as_u16())))
+        Err(fault(&failure, Some(status)))
     }
 
-    fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(segments);
-        url
+    /// Sends one request with our credentials.
+    async fn response(&self, base: &Base, call: &str, request: RequestBuilder, renewed: bool) -> Result<Response, RegistryFault> {
+        let fault = |failure: &str| RegistryFault::new(call, &base.shown, failure, None);
+        let mut request = request.header(header::ACCEPT, CONTENT_TYPE);
+        if let Some(credentials) = self.credentials.header(&self.client, renewed).await.map_err(|reason| fault(&reason))? {
+            request = request.header(header::AUTHORIZATION, credentials);
+        }
+        request.send().await.map_err(|e| fault(&causes(&e.without_url())))
     }
 
     /// A 404 to a question that a registry would answer in another way.
@@ -286,26 +333,61 @@ impl Http {
     }
 
     fn fault(&self, call: &str, failure: &str, status: Option<u16>) -> RegistryFault {
-        RegistryFault::new(call, &self.shown_base, failure, status)
+        RegistryFault::new(call, &self.shown(), failure, status)
     }
 }
 
-fn client(options: &RegistryOptions, base: &Url) -> Result<ClientBuilder, InvalidRegistryOptions> {
+impl Base {
+    /// Returns `None` if it is no URL of an HTTP server.
+    fn new(url: &str) -> Option<Self> {
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
+        let mut shown = url.clone();
+        // Both fail only for URLs that can't have credentials.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        Some(Self { shown: shown.as_str().trim_end_matches('/').into(), url })
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(segments);
+        url
+    }
+}
+
+fn client(options: &RegistryOptions) -> Result<Client, InvalidRegistryOptions> {
     // A redirection is not followed: after a 301 or 302 a POST would become a GET, and the credentials are not for whoever is named there.
     let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).no_proxy().redirect(Policy::none());
-    let Some(path) = &options.ca_file else {
-        // The system's authorities take 1 MiB in each client.
-        return Ok(if base.scheme() == "https" { client } else { client.tls_certs_only([]) });
+    let token_url = match &options.credentials {
+        RegistryCredentials::OAuth(oauth) => Some(&oauth.token_url),
+        _ => None,
     };
-    let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
-    let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
-    Ok(client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?))
+    let needs_authorities = options.urls.iter().chain(token_url).any(|url| url.starts_with("https"));
+    let client = match &options.ca_file {
+        // The system's authorities take 1 MiB in each client.
+        None if needs_authorities => client,
+        None => client.tls_certs_only([]),
+        Some(path) => {
+            let invalid = |source| InvalidRegistryOptions::CaFile { path: path.clone(), source };
+            let pem = std::fs::read(path).map_err(|e| invalid(e.into()))?;
+            client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| invalid(e.into()))?)
+        }
+    };
+    let Some((cert, key)) = &options.identity else { return Ok(client.build()?) };
+    let invalid = |source| InvalidRegistryOptions::Identity { cert: cert.clone(), key: key.clone(), source };
+    let identity = identity(cert, key).map_err(invalid)?;
+    Ok(client.identity(identity).build()?)
+}
+
+/// Private keys come in several forms; the client takes one of them.
+fn identity(cert: &Path, key: &Path) -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
+    let key = PKey::private_key_from_pem(&std::fs::read(key)?)?.private_key_to_pem_pkcs8()?;
+    Ok(Identity::from_pkcs8_pem(&std::fs::read(cert)?, &key)?)
 }
 
 /// What is said of a redirection. Whatever credentials the address may hold are not shown.
 fn redirected(status: StatusCode, location: Option<&str>) -> String {
-    let Some(location) = location else { return format!("it answered {status}, and does not say where to") };
-    let shown = match Url::parse(location) {
+    let shown = location.map_or("nowhere".to_owned(), |location| match Url::parse(location) {
         Ok(mut url) => {
             let _ = url.set_username("");
             let _ = url.set_password(None);
@@ -313,13 +395,17 @@ fn redirected(status: StatusCode, location: Option<&str>) -> String {
             url.to_string()
         }
         Err(_) => location.split(['?', '#']).next().unwrap_or_default().to_owned(),
-    };
+    });
     format!(
         "it answered {status} and points to {shown}; redirections are not followed, so registry.url must name what answers itself"
     )
 }
 
 /// An error with what caused it: reqwest's own messages leave that out.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

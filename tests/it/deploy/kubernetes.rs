@@ -149,7 +149,7 @@ fn check_run(manifests: &BTreeMap<String, Json>, config: &crm_processor::config:
         assert_eq!((&get["path"], &get["port"]), (&path.into(), &"admin".into()), "{probe}");
     }
     let crm_processor::config::Backend::Cql(cql) = &config.store.backend else { panic!("several pods have no one folder") };
-    let servers = [&config.kafka.bootstrap_servers, &config.registry.url].into_iter().chain(&cql.contact_points);
+    let servers = std::iter::once(&config.kafka.bootstrap_servers).chain(&config.registry.urls).chain(&cql.contact_points);
     let open: Vec<_> = list(&policy["spec"]["egress"]).iter().flat_map(|rule| list(&rule["ports"])).map(|p| &p["port"]).collect();
     for server in servers {
         let port: u16 = server.rsplit(':').next().expect("something").parse().expect("a port");

@@ -1,0 +1,145 @@
+//! How the processor shows the registry who it is: with a user and a password, with a token that is given or read from a file, or with one
+//! that an authorisation server gives out for the client's id and secret (OAuth 2.0, client credentials).
+
+use crate::config::{OAuth, RegistryCredentials};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long a token holds whose server does not say.
+const USUAL_LIFE: Duration = Duration::from_secs(300);
+/// Of a token's life so much is used: what is under way must not outlive it.
+const USED: f64 = 0.8;
+/// The longest answer of an authorisation server that is read. Tokens have a few KiB.
+const MAX_TOKEN_BYTES: usize = 256 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    given: RegistryCredentials,
+    /// The token that the authorisation server gave out last, and until when it is used.
+    token: Mutex<Option<(HeaderValue, Instant)>>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct TokenError {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+impl Credentials {
+    pub(super) fn new(given: RegistryCredentials) -> Self {
+        Self { given, token: Mutex::default() }
+    }
+
+    /// Returns whether another token may be had if one was refused.
+    pub(super) fn can_be_renewed(&self) -> bool {
+        matches!(self.given, RegistryCredentials::OAuth(_))
+    }
+
+    /// Returns the header `Authorization`; `None` if there are no credentials. With `renewed`, a token that the authorisation server gave
+    /// out before does not count.
+    ///
+    /// # Errors
+    /// The token can't be read or had; the text names the key of the configuration.
+    pub(super) async fn header(&self, client: &Client, renewed: bool) -> Result<Option<HeaderValue>, String> {
+        match &self.given {
+            RegistryCredentials::None => Ok(None),
+            RegistryCredentials::Basic(basic) => {
+                let request = client.get("http://registry").basic_auth(&basic.user, Some(basic.password.expose())).build();
+                Ok(request.ok().and_then(|mut request| request.headers_mut().remove(AUTHORIZATION)))
+            }
+            // Read each time: it may have been replaced, and it is asked seldom.
+            RegistryCredentials::Token(token) => {
+                let token = token.current().map_err(|reason| format!("registry.token: {reason}"))?;
+                bearer(token.expose()).map(Some).ok_or_else(|| "registry.token is no text that a header can hold".to_owned())
+            }
+            RegistryCredentials::OAuth(oauth) => {
+                let mut kept = self.token.lock().await;
+                if let Some((token, until)) = kept.as_ref()
+                    && !renewed
+                    && Instant::now() < *until
+                {
+                    return Ok(Some(token.clone()));
+                }
+                let (token, life) = ask(client, oauth).await.map_err(|reason| format!("registry.oauth: {reason}"))?;
+                *kept = Some((token.clone(), Instant::now() + life.mul_f64(USED)));
+                Ok(Some(token))
+            }
+        }
+    }
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+/// A new token, and how long it lives.
+async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), String> {
+    let OAuth { token_url, client_id, client_secret, scope } = oauth;
+    let secret = client_secret.current().map_err(|reason| format!("client_secret: {reason}"))?;
+    let failed = |what: String| format!("the authorisation server {token_url} {what}");
+    let request = client
+        .post(token_url)
+        .basic_auth(form_encoded(client_id), Some(form_encoded(secret.expose())))
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form(scope.as_deref()));
+    let mut response =
+        request.send().await.map_err(|e| failed(format!("can't be asked: {}", super::http::causes(&e.without_url()))))?;
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await
+        && body.len() <= MAX_TOKEN_BYTES
+    {
+        body.extend_from_slice(&chunk);
+    }
+    if !status.is_success() {
+        // The body may hold anything; what the standard says that it holds is shown.
+        let said = serde_json::from_slice::<TokenError>(&body).ok();
+        let said = said.map(|e| format!(" ({} {})", e.error, e.error_description).replace(" )", ")")).unwrap_or_default();
+        return Err(failed(format!("answered {status}{said}")));
+    }
+    let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| failed("gave no access_token".into()))?;
+    let token = bearer(&answer.access_token).ok_or_else(|| failed("gave a token that no header can hold".into()))?;
+    Ok((token, answer.expires_in.map_or(USUAL_LIFE, Duration::from_secs)))
+}
+
+fn form(scope: Option<&str>) -> String {
+    let scope = scope.map(|scope| ("scope", scope));
+    encode([("grant_type", "client_credentials")].into_iter().chain(scope))
+}
+
+/// As OAuth wants client ids and secrets in the header of HTTP basic authentication.
+fn form_encoded(text: &str) -> String {
+    encode([("", text)]).trim_start_matches('=').to_owned()
+}
+
+fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut url = Url::parse("http://form").expect("it is one");
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_encoded() {
+        assert_eq!(form(None), "grant_type=client_credentials");
+        assert_eq!(form(Some("a b&c")), "grant_type=client_credentials&scope=a+b%26c");
+        assert_eq!(form_encoded("a:b=ä"), "a%3Ab%3D%C3%A4");
+    }
+}
