@@ -93,13 +93,19 @@ impl Inbox {
 
     /// Opens `topics`; values on those `encoded` are decoded.
     pub fn open(kafka: &str, topics: &[&str], encoded: &[&str]) -> Self {
+        Self::open_with(kafka, topics, encoded, registry::url())
+    }
+
+    /// The same with the schemas of another registry than that of the tests.
+    pub fn open_with(kafka: &str, topics: &[&str], encoded: &[&str], registry: &str) -> Self {
+        let registry = registry.to_owned();
         let (consumer, _) = consumer(kafka, topics);
         let seen = Arc::new(Seen::default());
         let encoded: Vec<String> = encoded.iter().map(|&t| t.to_owned()).collect();
         let reader = std::thread::Builder::new().name("inbox".into());
         let reader = reader.spawn({
             let seen = seen.clone();
-            move || read(&consumer, &encoded, &seen)
+            move || read(&consumer, &encoded, &registry, &seen)
         });
         Self { seen, reader: Some(reader.expect("a thread")) }
     }
@@ -235,14 +241,14 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
     }
 }
 
-fn read(consumer: &BaseConsumer, encoded: &[String], seen: &Seen) {
+fn read(consumer: &BaseConsumer, encoded: &[String], registry: &str, seen: &Seen) {
     const CHUNK: usize = 500;
     while !seen.stop.load(Ordering::Relaxed) {
         let mut chunk = Vec::new();
         let mut next = consumer.poll(Duration::from_millis(100));
         while let Some(message) = next {
             match message {
-                Ok(message) => chunk.push(Arc::new(record(&message, encoded))),
+                Ok(message) => chunk.push(Arc::new(record(&message, encoded, registry))),
                 Err(KafkaError::PartitionEOF(_)) => {}
                 // The servers go away at the end of the run before the last reader does.
                 Err(e) => tracing::debug!("reading: {e}"),
@@ -256,11 +262,12 @@ fn read(consumer: &BaseConsumer, encoded: &[String], seen: &Seen) {
     }
 }
 
-fn record(message: &impl Message, encoded: &[String]) -> Record {
+fn record(message: &impl Message, encoded: &[String], registry: &str) -> Record {
     let headers = message.headers().map(|headers| headers.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))));
     let topic = message.topic().to_owned();
     let value = message.payload().map(<[u8]>::to_vec);
-    let body = value.as_deref().filter(|_| encoded.contains(&topic)).map_or(Json::Null, registry::decode);
+    let body =
+        value.as_deref().filter(|_| encoded.contains(&topic)).map_or(Json::Null, |value| registry::decode(registry, value));
     Record {
         partition: message.partition(),
         offset: message.offset(),

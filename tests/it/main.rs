@@ -53,6 +53,7 @@ mod proxy;
 mod python;
 mod quick_start;
 mod read_ahead;
+mod real_registry;
 mod refused_outputs;
 mod registry;
 mod rejections;

@@ -278,6 +278,32 @@ fn a_proxy_that_answers_404_to_everything_makes_nothing_unknown() {
 }
 
 #[test]
+fn a_schema_whose_guid_stands_in_a_header_is_read_by_it_whatever_the_body_begins_with() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-guids", &fickle, "60s") else { return };
+    let _processor = world.run();
+    let schema = registry::command_schema("UpdateCustomerCustomName");
+    // Before the body there is nothing; this one begins with byte 0: what follows is no id.
+    let mut swapped = schema.clone();
+    swapped["fields"][0]["type"] = json!(["string", "null"]);
+    for (schema, first) in [(schema, 2), (swapped, 0)] {
+        let guid = uuid::Uuid::new_v4();
+        let answer = json!({"schema": schema.to_string(), "schemaType": "AVRO"}).to_string();
+        fickle.told.lock().expect("no holder panics").insert(format!("/schemas/guids/{guid}"), (200, answer, None));
+        let draft = custom_name(&unique("r"), &customer.by_ref_id(), "Ada");
+        let value = registry::datum(&schema, &draft.body);
+        assert_eq!(value[0], first);
+        let header = [&[1][..], guid.as_bytes()].concat();
+        let draft = Draft { headers: draft.headers, ..Draft::raw(Some(value)) }.header("__value_schema_id", header);
+        let reply = world.ask(&draft);
+        assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
+        // Nor is a value in the wire format read by its number, where a header names another schema.
+        let other = custom_name(&unique("r"), &customer.by_ref_id(), "Eve").header("__value_schema_id", [0, 0, 0, 0, 0]);
+        assert_eq!(world.ask(&other).body["errors"][0]["code"], "CASM-RECORD-UNREADABLE");
+    }
+}
+
+#[test]
 fn a_redirection_is_named_by_setup_and_check() {
     let fickle = Fickle::start();
     let Some((world, _)) = set_up("registry-redirects", &fickle, "60s") else { return };

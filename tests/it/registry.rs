@@ -50,8 +50,13 @@ pub fn command_schema(record: &str) -> Json {
 
 /// Registers a schema and returns its id.
 pub fn register(subject: &str, schema: &Json) -> u32 {
-    let url = format!("{}/subjects/{subject}/versions", url());
-    let body = json!({"schema": schema.to_string()}).to_string();
+    register_at(url(), subject, schema, &json!([]))
+}
+
+/// The same at any registry, with references to other schemas.
+pub fn register_at(url: &str, subject: &str, schema: &Json, references: &Json) -> u32 {
+    let url = format!("{url}/subjects/{subject}/versions");
+    let body = json!({"schema": schema.to_string(), "references": references}).to_string();
     let answer: Json = runtime().block_on(async {
         let request =
             reqwest::Client::new().post(&url).header("content-type", "application/vnd.schemaregistry.v1+json").body(body);
@@ -64,19 +69,22 @@ pub fn register(subject: &str, schema: &Json) -> u32 {
 
 /// A value in the Confluent wire format. Fields that `body` lacks take their defaults.
 pub fn encode(subject: &str, schema: &Json, body: &Json) -> Vec<u8> {
-    let id = id_of(subject, schema);
+    [&[0], &id_of(subject, schema).to_be_bytes()[..], &datum(schema, body)].concat()
+}
+
+/// The same without id and byte 0.
+pub fn datum(schema: &Json, body: &Json) -> Vec<u8> {
     let schema = Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"));
     let value = Value::try_from(body.clone()).and_then(|v| v.resolve(&schema));
     let value = value.unwrap_or_else(|e| panic!("{body} does not fit the schema: {e}"));
     let writer = GenericDatumWriter::builder(&schema).build().expect("a parsed schema");
-    let datum = writer.write_value_to_vec(value).unwrap_or_else(|e| panic!("cannot encode {body}: {e}"));
-    [&[0], &id.to_be_bytes()[..], &datum].concat()
+    writer.write_value_to_vec(value).unwrap_or_else(|e| panic!("cannot encode {body}: {e}"))
 }
 
-/// What a value in the Confluent wire format says, as JSON: unions show as what they hold.
-pub fn decode(bytes: &[u8]) -> Json {
+/// What a value in the Confluent wire format says, as JSON, with the schema that the registry at `url` has: unions show as what they hold.
+pub fn decode(url: &str, bytes: &[u8]) -> Json {
     let Some((&[0, a, b, c, d], mut datum)) = bytes.split_first_chunk::<5>() else { panic!("not the wire format: {bytes:?}") };
-    let schema = schema_by_id(u32::from_be_bytes([a, b, c, d]));
+    let schema = schema_by_id(url, u32::from_be_bytes([a, b, c, d]));
     let reader = GenericDatumReader::builder(&schema).build().expect("a parsed schema");
     let value = reader.read_value(&mut datum).unwrap_or_else(|e| panic!("cannot decode {bytes:?}: {e}"));
     assert!(datum.is_empty(), "{} bytes are left over after {value:?}", datum.len());
@@ -103,17 +111,21 @@ fn id_of(subject: &str, schema: &Json) -> u32 {
     id
 }
 
-fn schema_by_id(id: u32) -> Arc<Schema> {
-    static SCHEMAS: OnceLock<Mutex<HashMap<u32, Arc<Schema>>>> = OnceLock::new();
+/// Kept for the registry of the tests alone: another one may lose what it had, and give the id again.
+fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
+    static SCHEMAS: OnceLock<Mutex<HashMap<String, Arc<Schema>>>> = OnceLock::new();
     let schemas = SCHEMAS.get_or_init(Mutex::default);
-    if let Some(schema) = schemas.lock().expect("no holder panics").get(&id) {
+    let is_kept = url == self::url();
+    let url = format!("{url}/schemas/ids/{id}");
+    if let Some(schema) = schemas.lock().expect("no holder panics").get(&url) {
         return schema.clone();
     }
-    let url = format!("{}/schemas/ids/{id}", url());
     let answer: Json = serde_json::from_str(&get(&url).1).unwrap_or_else(|e| panic!("GET {url}: {e}"));
     let text = answer["schema"].as_str().unwrap_or_else(|| panic!("GET {url} answered {answer}"));
     let schema = Arc::new(Schema::parse_str(text).unwrap_or_else(|e| panic!("{text} is no schema: {e}")));
-    schemas.lock().expect("no holder panics").insert(id, schema.clone());
+    if is_kept {
+        schemas.lock().expect("no holder panics").insert(url, schema.clone());
+    }
     schema
 }
 

@@ -1,4 +1,4 @@
-//! The real servers that the tests run against: Apache Kafka and Apache Cassandra, from their Maven artifacts, without
+//! The real servers that the tests run against: Apache Kafka, Apache Cassandra and Apicurio Registry, from their Maven artifacts, without
 //! containers. Each is started when first asked for, once per run, on free ports of the loopback interface, with its data in a
 //! directory that goes away with it. None outlives the tests (see `guarded`).
 //!
@@ -28,6 +28,10 @@ pub mod secured;
 const TRIES: usize = 3;
 /// The name of its folder, and its pom.
 const KAFKA: (&str, &str) = ("kafka-4.1.0", include_str!("servers/kafka.pom.xml"));
+/// The name of Apicurio Registry's folder, and its artifact.
+const APICURIO: (&str, &str) = ("apicurio-registry-2.6.13", "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all");
+/// Where it has Confluent's API.
+pub const REGISTRY_PATH: &str = "/apis/ccompat/v7";
 /// Writes are on the disk some time after they are acknowledged: quick, and no test kills this one.
 const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
 
@@ -48,6 +52,13 @@ pub fn cassandra() -> Option<&'static str> {
                 .unwrap_or_else(|| Server::start("Cassandra", || prepare_cassandra(PERIODIC, &[])))
         })
         .address()
+}
+
+/// The base URL of a real schema registry's Confluent API. None: the caller is to return, the reason has been printed.
+pub fn apicurio() -> Option<String> {
+    static APICURIO: OnceLock<Server> = OnceLock::new();
+    let address = APICURIO.get_or_init(|| Server::start("Apicurio Registry", prepare_apicurio)).address()?;
+    Some(format!("http://{address}{REGISTRY_PATH}"))
 }
 
 /// Says on standard error, past the test runner's capture, that the running test is skipped. Under `CI=true` that is a failure.
@@ -300,6 +311,31 @@ fn prepare_cassandra_at(place: &Place<'_>, settings: &str, options: &[&str]) -> 
     Ok(Prepared { name: "Cassandra", address: format!("{address}:{port}"), command: java, dir, log, up })
 }
 
+/// It keeps its schemas in memory: a restart loses them.
+fn prepare_apicurio() -> Result<Prepared, NoStart> {
+    let (name, artifact) = APICURIO;
+    needs_java_and_maven()?;
+    let lib = cache(name);
+    make_once(&lib, |partial| {
+        // Maven leaves marks in the folder that it runs in.
+        let elsewhere = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+        let mut maven = Command::new("mvn");
+        maven.current_dir(elsewhere.path());
+        maven.args(["-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack"]);
+        maven.arg(format!("-Dartifact={artifact}")).arg(format!("-DoutputDirectory={}", partial.display()));
+        finish(&mut maven)
+    })
+    .map_err(NoStart::Failed)?;
+    let (dir, port) = (scratch("apicurio"), free_port());
+    let mut java = Command::new("java");
+    java.args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dquarkus.http.host=127.0.0.1"]);
+    java.arg(format!("-Dquarkus.http.port={port}")).arg("-jar").arg(lib.join("apicurio-registry-app-2.6.13.Final-runner.jar"));
+    java.current_dir(&dir);
+    let log = log_dir().join(format!("apicurio-{port}.log"));
+    let up = |address: &str| crate::registry::get(&format!("http://{address}{REGISTRY_PATH}/subjects")).0 == 200;
+    Ok(Prepared { name: "Apicurio Registry", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
+}
+
 fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool) -> Result<(), NoStart> {
     const PATIENCE: Duration = Duration::from_secs(240);
     let deadline = Instant::now() + PATIENCE;
@@ -334,11 +370,7 @@ pub fn jars_or_skip(name: &str, pom: &str) -> Option<PathBuf> {
 
 /// The folder with the jars of a pom, downloaded if it is the first time.
 fn jars(name: &str, pom: &str) -> Result<PathBuf, NoStart> {
-    for (tool, argument, package) in [("java", "-version", "openjdk-17-jdk-headless"), ("mvn", "-version", "maven")] {
-        if Command::new(tool).arg(argument).output().is_err() {
-            return Err(NoStart::Missing(format!("{tool} is not installed (Debian: apt-get install {package})")));
-        }
-    }
+    needs_java_and_maven()?;
     let lib = cache(name);
     make_once(&lib, |partial| {
         let poms = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
@@ -350,6 +382,15 @@ fn jars(name: &str, pom: &str) -> Result<PathBuf, NoStart> {
     })
     .map_err(NoStart::Failed)?;
     Ok(lib)
+}
+
+fn needs_java_and_maven() -> Result<(), NoStart> {
+    for (tool, argument, package) in [("java", "-version", "openjdk-17-jdk-headless"), ("mvn", "-version", "maven")] {
+        if Command::new(tool).arg(argument).output().is_err() {
+            return Err(NoStart::Missing(format!("{tool} is not installed (Debian: apt-get install {package})")));
+        }
+    }
+    Ok(())
 }
 
 /// A directory for a server's configuration and data, removed by its watchdog.

@@ -94,7 +94,10 @@ impl World {
         run_cli(&[&["setup", "--partitions", "3", "--config", &path_text], replicas].concat()).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
-        let inbox = Inbox::open(kafka, &[&replies, &transactions, &dlq, &other, &refused], &encoded);
+        // What stands in front of the registry of the tests has its schemas; a real one has its own.
+        let registry_url = config["registry"]["url"].as_str().filter(|url| url.ends_with(servers::REGISTRY_PATH));
+        let topics = [&*replies, &transactions, &dlq, &other, &refused];
+        let inbox = Inbox::open_with(kafka, &topics, &encoded, registry_url.unwrap_or(registry::url()));
         let producer = ClientConfig::new()
             .set("bootstrap.servers", kafka)
             .set("message.max.bytes", (2 * LARGEST_RECORD).to_string())

@@ -1,6 +1,8 @@
 //! A server of a test's own, which it may stop, freeze, kill and start again with the data it has.
 
-use super::{NoStart, Prepared, TRIES, has_brokers, prepare_cassandra, prepare_kafka, prepare_kafka_as, skip};
+use super::{
+    NoStart, Prepared, TRIES, has_brokers, prepare_apicurio, prepare_cassandra, prepare_kafka, prepare_kafka_as, skip,
+};
 use crate::guarded::Guarded;
 use std::process::Command;
 use std::time::Duration;
@@ -31,6 +33,11 @@ impl OwnServer {
     /// A Cassandra that has each write on its disk before it acknowledges it: one node that is killed loses nothing then.
     pub fn cassandra() -> Option<Self> {
         Self::start(|| prepare_cassandra("commitlog_sync: batch", &[]))
+    }
+
+    /// A schema registry, which a restart empties.
+    pub fn apicurio() -> Option<Self> {
+        Self::start(prepare_apicurio)
     }
 
     pub(super) fn start(prepare: impl Fn() -> Result<Prepared, NoStart>) -> Option<Self> {

@@ -1,0 +1,197 @@
+//! The processor with a real schema registry, Apicurio's: what `setup` registers, what producers do, and a restart that loses everything.
+
+use crate::crm::{Draft, Entity, Kind, rename, segment, unique};
+use crate::servers::own::OwnServer;
+use crate::servers::{self, REGISTRY_PATH};
+use crate::world::{Processor, World};
+use crate::{crm, registry};
+use serde_json::{Value as Json, json};
+use std::sync::OnceLock;
+use toml::{Table, Value};
+
+const RECORDS: [&str; 4] =
+    ["UpdateCustomerCustomName", "UpdateCustomerSegment", "UpdateAccountExternalId", "UpdateSubscriberExternalId"];
+
+fn set_up(name: &str, url: &str) -> Option<World> {
+    World::set_up(name, |config: &mut Table| {
+        config["registry"].as_table_mut().expect("is a table").insert("url".into(), Value::String(url.to_owned()));
+    })
+}
+
+/// An installation with a running processor, and the registry's URL. None: the caller is to return, the reason has been printed.
+fn shared() -> Option<&'static (World, Processor, String)> {
+    static SHARED: OnceLock<(World, Processor, String)> = OnceLock::new();
+    let (url, _, _) = (servers::apicurio()?, servers::kafka()?, servers::cassandra()?);
+    Some(SHARED.get_or_init(|| {
+        let world = set_up("apicurio", &url).expect("the servers are there");
+        let processor = world.run();
+        (world, processor, url)
+    }))
+}
+
+/// A command's value under an id, with bytes before its body.
+fn with_id(id: u32, before: &[u8], draft: &Draft) -> Draft {
+    let datum = registry::datum(&registry::command_schema(draft.record), &draft.body);
+    let value = [&[0], &id.to_be_bytes()[..], before, &datum].concat();
+    Draft { key: draft.key.clone(), headers: draft.headers.clone(), ..Draft::raw(Some(value)) }
+}
+
+/// One of each command, about entities of its own.
+fn one_of_each(world: &World) -> Vec<Draft> {
+    let entities: Vec<_> = [Kind::Customer, Kind::Customer, Kind::Account, Kind::Subscriber]
+        .iter()
+        .map(|kind| Entity::new(*kind, "ACTIVE"))
+        .collect();
+    world.import(&entities);
+    let [named, segmented, account, subscriber] = &entities[..] else { panic!("four") };
+    vec![
+        crm::custom_name(&unique("r"), &named.by_ref_id(), "Ada"),
+        segment(&unique("r"), &segmented.by_external_id(), "ENTERPRISE"),
+        rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")),
+        rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")),
+    ]
+}
+
+fn assert_applied(world: &World, what: &str, drafts: &[Draft]) {
+    for (draft, reply) in drafts.iter().zip(world.ask_all(drafts)) {
+        assert_eq!(reply.body["statusCode"], 200, "{what}: {draft:?}: {reply:?}");
+    }
+}
+
+/// The id of a subject's latest version.
+fn id_of(url: &str, subject: &str) -> u32 {
+    let (status, body) = registry::get(&format!("{url}/subjects/{subject}/versions/latest"));
+    let answer: Json = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{subject}: {status} {body}: {e}"));
+    answer["id"].as_u64().and_then(|id| id.try_into().ok()).unwrap_or_else(|| panic!("{subject}: {status} {answer}"))
+}
+
+#[test]
+fn all_commands_are_read_with_the_schemas_that_setup_registered() {
+    let Some((world, _, url)) = shared() else { return };
+    let drafts: Vec<_> = one_of_each(world)
+        .iter()
+        .map(|draft| with_id(id_of(url, &format!("{}-crm.v1.{}", world.commands, draft.record)), &[], draft))
+        .collect();
+    assert_applied(world, "registered by setup", &drafts);
+    world.cli("setup", &[]).succeeded();
+    let check = world.cli("check", &[]);
+    assert!(check.stdout.contains(&format!("{}-value has id", world.replies)), "{check}");
+}
+
+#[test]
+fn older_and_newer_versions_are_read() {
+    let Some((world, _, url)) = shared() else { return };
+    let subject = unique("versions");
+    for (what, change) in [
+        ("a field more", json!({"name": "channel", "type": ["null", "string"], "default": null})),
+        ("another field", json!({"name": "tags", "type": {"type": "array", "items": "string"}, "default": []})),
+    ] {
+        let draft = one_of_each(world).remove(0);
+        let mut schema = registry::command_schema(draft.record);
+        schema["fields"].as_array_mut().expect("has fields").push(change);
+        let id = registry::register_at(url, &subject, &schema, &json!([]));
+        let value = [&[0], &id.to_be_bytes()[..], &registry::datum(&schema, &draft.body)].concat();
+        assert_applied(world, what, &[Draft { headers: draft.headers, ..Draft::raw(Some(value)) }]);
+    }
+}
+
+#[test]
+fn references_and_unions_of_them_are_read() {
+    let Some((world, _, url)) = shared() else { return };
+    let reference = |name: &str, subject: &str| json!({"name": name, "subject": subject, "version": 1});
+    let entity_ref = registry::command_schema(RECORDS[0])["fields"][1]["type"][1].clone();
+    let mut qualified = entity_ref;
+    qualified["namespace"] = "crm.v1".into();
+    let refs = unique("EntityRef");
+    registry::register_at(url, &refs, &qualified, &json!([]));
+
+    let mut references = Vec::new();
+    let mut drafts = Vec::new();
+    for draft in one_of_each(world) {
+        let mut schema = registry::command_schema(draft.record);
+        schema["fields"][1]["type"][1] = "crm.v1.EntityRef".into();
+        let subject = unique(draft.record);
+        let id = registry::register_at(url, &subject, &schema, &json!([reference("crm.v1.EntityRef", &refs)]));
+        references.push(reference(&format!("crm.v1.{}", draft.record), &subject));
+        drafts.push(with_id(id, &[], &draft));
+    }
+    assert_applied(world, "with a reference", &drafts);
+
+    let names: Vec<_> = RECORDS.iter().map(|record| format!("crm.v1.{record}")).collect();
+    let by_references = registry::register_at(url, &unique("union"), &json!(names), &json!(references));
+    // Defined once, and named where it comes again.
+    let mut branches: Vec<_> = RECORDS.map(registry::command_schema).into();
+    branches[1..].iter_mut().for_each(|branch| branch["fields"][1]["type"][1] = "crm.v1.EntityRef".into());
+    let whole = registry::register_at(url, &unique("union"), &json!(branches), &json!([]));
+    for (what, id) in [("a union of references", by_references), ("a whole union", whole)] {
+        let drafts: Vec<_> =
+            (0..).step_by(2).zip(one_of_each(world)).map(|(branch, draft): (u8, _)| with_id(id, &[branch], &draft)).collect();
+        assert_applied(world, what, &drafts);
+    }
+}
+
+#[test]
+fn what_the_registry_does_not_know_is_unreadable() {
+    let Some((world, _, _)) = shared() else { return };
+    let draft = one_of_each(world).remove(0);
+    let by_guid = [&[1][..], uuid::Uuid::new_v4().as_bytes()].concat();
+    let rows = [
+        (with_id(1_000_000, &[], &draft), "crm.UnknownSchemaId"),
+        // It has no such path: newer registries have.
+        (with_id(1, &[], &draft).header("__value_schema_id", by_guid), "crm.UnknownSchemaId"),
+        (with_id(1, &[], &draft).header("apicurio.value.globalId", [0, 0, 0, 0, 0, 0, 0, 1]), "crm.SchemaHeader"),
+    ];
+    let drafts: Vec<_> = rows.iter().map(|(draft, _)| draft.clone().key(unique("k"))).collect();
+    for reply in world.ask_all(&drafts) {
+        assert_eq!(
+            (&reply.body["statusCode"], &reply.body["errors"][0]["code"]),
+            (&json!(400), &json!("CASM-RECORD-UNREADABLE"))
+        );
+    }
+    for (draft, (_, class)) in drafts.iter().zip(rows) {
+        let dead = world.inbox.first(&format!("on the DLQ: {draft:?}"), |r| r.topic == world.dlq && r.key == draft.key);
+        assert_eq!(dead.text("__connect.errors.exception.class.name"), Some(class), "{dead:?}");
+    }
+}
+
+#[test]
+fn a_restart_that_loses_everything_makes_no_command_another_one() {
+    let Some(_) = servers::kafka().and(servers::cassandra()) else { return };
+    let Some(mut apicurio) = OwnServer::apicurio() else { return };
+    let url = format!("http://{}{REGISTRY_PATH}", apicurio.address());
+    let Some(world) = set_up("apicurio-emptied", &url) else { return };
+    let processor = world.run();
+    let drafts = one_of_each(&world);
+    let id = id_of(&url, &format!("{}-crm.v1.{}", world.commands, RECORDS[0]));
+    assert_applied(&world, "before", &[with_id(id, &[], &drafts[0])]);
+
+    apicurio.restart_by("TERM");
+    processor.until_metric("crm_registry_differs", 1);
+    processor.until_ready_is(false);
+    let (_, readyz) = processor.get("/readyz");
+    assert!(readyz.contains("other schemas than before") && readyz.contains("crm-processor setup"), "{readyz}");
+
+    // The id of names is now that of segments, and our own are given again, just as they were.
+    let first = registry::register_at(&url, &unique("first"), &registry::command_schema(RECORDS[1]), &json!([]));
+    assert_eq!(first, id, "Apicurio counts from 1 again");
+    world.cli("setup", &[]).succeeded();
+    let segments = with_id(id, &[], &drafts[1]).header("correlation-id", unique("c"));
+    world.send(&segments);
+    let correlation = segments.headers[0].1.clone();
+    let waits = "waited at offset";
+    let deadline = std::time::Instant::now() + crate::inbox::Inbox::PATIENCE;
+    while !processor.get("/readyz").1.contains(waits) {
+        assert!(std::time::Instant::now() < deadline, "{}", processor.log_tail());
+        crate::pause();
+    }
+    let is_reply = |r: &crate::inbox::Record| r.topic == world.replies && r.header("correlation-id") == correlation.as_deref();
+    assert!(world.inbox.all(is_reply).is_empty(), "nothing is answered");
+    assert!(processor.get("/readyz").1.contains("other schemas than before"));
+
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0);
+    let _again = world.run();
+    let reply = world.inbox.first("a reply to the segment", is_reply);
+    let got = (&reply.body["statusCode"], &reply.body["businessTransaction"]["useCase"]);
+    assert_eq!(got, (&json!(200), &json!("updateCustomerSegment")), "{reply:?}");
+}
