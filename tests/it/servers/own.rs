@@ -1,8 +1,6 @@
 //! A server of a test's own, which it may stop, freeze, kill and start again with the data it has.
 
-use super::{
-    NoStart, Prepared, TRIES, has_brokers, prepare_apicurio, prepare_cassandra, prepare_kafka, prepare_kafka_as, skip,
-};
+use super::{NoStart, Prepared, TRIES, has_brokers, prepare_apicurio, prepare_cassandra, prepare_kafka, prepare_kafka_as, skip};
 use crate::guarded::Guarded;
 use std::process::Command;
 use std::time::Duration;
