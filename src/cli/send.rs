@@ -150,13 +150,12 @@ async fn send(
     }
     let mut reply = std::pin::pin!(submitted.reply(timeout));
     let early = tokio::time::timeout(SILENCE, &mut reply).await;
-    let answer = match early {
-        Ok(answer) => answer,
-        Err(_) => {
-            // What is found out takes seconds where nobody answers; the reply may come meanwhile.
-            let (answer, ()) = tokio::join!(reply, say_that_it_waits(config, timeout));
-            answer
-        }
+    let answer = if let Ok(answer) = early {
+        answer
+    } else {
+        // What is found out takes seconds where nobody answers; the reply may come meanwhile.
+        let (answer, ()) = tokio::join!(reply, say_that_it_waits(config, timeout));
+        answer
     };
     let reply = match answer {
         Ok(reply) => reply,

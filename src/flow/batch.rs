@@ -210,7 +210,7 @@ impl<O: Weighed> Batches<O> {
     }
 
     /// How many records a transaction may carry now.
-    pub fn max_records(&self) -> usize {
+    pub fn cap(&self) -> usize {
         self.cap
     }
 

@@ -186,7 +186,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     pub fn is_filling(&self) -> bool {
         let waiting = self.batches.waiting();
         let soon = self.lanes.running() + self.lanes.queued();
-        let enough = self.batches.max_records().min(self.limits.max_queued / 4);
+        let enough = self.batches.cap().min(self.limits.max_queued / 4);
         !self.publishing && !self.draining && waiting > 0 && waiting < soon.min(enough)
     }
 

@@ -403,9 +403,9 @@ fn transact_late(batches: &mut Batches<usize>) -> Vec<i64> {
     let offsets = records.iter().map(|r| r.at.offset).collect();
     batches.too_slow();
     if records.len() == 1 {
-        batches.ended(Vec::new(), records)
+        batches.ended(Vec::new(), records);
     } else {
-        batches.ended(records, Vec::new())
+        batches.ended(records, Vec::new());
     }
     offsets
 }

@@ -1,6 +1,8 @@
 //! From a record to a job for a lane: frame, writer's schema, decoding, request validation. A record whose writer's schema
 //! is not known yet makes its partition wait, for its commands must stay in order; the others go on.
 
+#![expect(clippy::result_large_err, reason = "a record that can't be admitted goes back whole; a box would cost all that can")]
+
 use crate::config::Config;
 use crate::domain::command::{Command, RawCommand, RequestId, Rules};
 use crate::domain::rejection::Rejection;
@@ -150,7 +152,7 @@ impl Intake {
 
     /// Sends a stub to the dead letter topic for a record that can't be taken from what the brokers send. Returns false if that must
     /// wait: the record is too far above the lowest incomplete one.
-    pub fn bury_unknown(&mut self, at: Position, flow: &mut CommandFlow) -> bool {
+    pub fn bury_unknown(at: Position, flow: &mut CommandFlow) -> bool {
         match flow.deliver(at) {
             Delivery::New => {}
             Delivery::Known => return true,

@@ -322,14 +322,15 @@ impl<S: ConditionalStore> Processor<S> {
         let text = Some(text).filter(|_| !stopped.is_empty());
         let said = text.clone();
         if self.health.set_concern(Concern::Undecodable, text) {
-            match said {
-                Some(said) => tracing::error!(way_out = "kafka.undecodable_batches = \"dead_letter\"; see the runbook", "{said}"),
-                None => tracing::info!("all partitions are read again"),
+            if let Some(said) = said {
+                tracing::error!(way_out = "kafka.undecodable_batches = \"dead_letter\"; see the runbook", "{said}");
+            } else {
+                tracing::info!("all partitions are read again");
             }
         }
         let Some(assignment) = self.stream.current_mut().filter(|_| self.step_over) else { return };
         for at in stopped {
-            if self.intake.bury_unknown(*at, &mut assignment.flow) {
+            if Intake::bury_unknown(*at, &mut assignment.flow) {
                 let _ = self.orders.send(Order::StepOver(*at));
             }
         }

@@ -342,9 +342,9 @@ async fn nothing_is_known_while_our_own_ids_mean_other_schemas() {
     let (fickle, registry) = with_a_cached_schema().await;
     for (what, is_lost) in [("another schema", false), ("nothing", true)] {
         if is_lost {
-            fickle.lost(1)
+            fickle.lost(1);
         } else {
-            fickle.has(1, SEGMENT)
+            fickle.has(1, SEGMENT);
         }
         let standing = registry.look().await;
         assert!(

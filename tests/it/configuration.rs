@@ -50,7 +50,7 @@ fn uncommented(folder: &Path, kind: usize) -> String {
     let text = annotated();
     let of_kind = text.lines().filter(|line| {
         if line.starts_with('[') {
-            section = (*line).to_owned();
+            (*line).clone_into(&mut section);
         }
         section != "[registry]" || !others(line)
     });

@@ -126,9 +126,9 @@ fn a_revocation_waits_for_what_runs_and_a_loss_for_nothing() {
 
 #[test]
 fn what_is_too_slow_even_alone_is_refused_whatever_became_of_its_transaction() {
-    let silent = Refusal { record: 0, output: 1, why: Why::Silent };
     // How many records were in it, the verdict; can the output go elsewhere; tried at once, and those held.
     type Row = (&'static [i64], Verdict, bool, &'static [i64], usize);
+    let silent = Refusal { record: 0, output: 1, why: Why::Silent };
     let table: &[Row] = &[
         (&[0], Verdict::Aborted, false, &[], 1),
         (&[0], Verdict::Aborted, true, &[0], 0),

@@ -18,20 +18,26 @@ use tokio::net::TcpListener;
 
 /// A server that answers what it is told, one after the other, then 404, and remembers with which credentials and what it was asked.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<(VecDeque<(u16, String)>, Vec<String>)>>);
+struct Server(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    answers: VecDeque<(u16, String)>,
+    asked: Vec<String>,
+}
 
 impl Server {
     async fn start(answers: &[(u16, &str)]) -> (Self, String) {
         let server = Self::default();
-        server.0.lock().unwrap().0 = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        server.0.lock().unwrap().answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = server.clone();
         let answer = move |uri: Uri, headers: HeaderMap, body: String| async move {
             let mut state = shared.0.lock().unwrap();
             let authorization = headers.get("authorization").map_or("-", |value| value.to_str().unwrap());
-            state.1.push(format!("{} {authorization} {body}", uri.path()).trim().to_owned());
-            let (status, body) = state.0.pop_front().unwrap_or((404, r#"{"error_code":40403}"#.into()));
+            state.asked.push(format!("{} {authorization} {body}", uri.path()).trim().to_owned());
+            let (status, body) = state.answers.pop_front().unwrap_or((404, r#"{"error_code":40403}"#.into()));
             (AxumStatus::from_u16(status).unwrap(), body)
         };
         let router = Router::new().fallback(answer);
@@ -40,7 +46,7 @@ impl Server {
     }
 
     fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap().1)
+        std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 }
 
