@@ -72,6 +72,8 @@ struct Inner {
     turn: AtomicUsize,
     /// True while the registry's ids mean other schemas than those that it gave us: nothing is known then.
     suspended: AtomicBool,
+    /// In which way they do.
+    differs: Mutex<Option<Arc<str>>>,
     searches: Mutex<BTreeMap<SchemaId, Search>>,
     lacking: Lacking,
     failures: Gathered<()>,
@@ -116,6 +118,7 @@ impl Registry {
             replaced: Mutex::default(),
             turn: AtomicUsize::new(0),
             suspended: AtomicBool::new(false),
+            differs: Mutex::default(),
             searches: Mutex::default(),
             lacking: Lacking::default(),
             failures: Gathered::default(),
@@ -149,6 +152,12 @@ impl Registry {
     /// Returns what the last look found; `None` before the first.
     pub fn standing(&self) -> Option<Standing> {
         self.0.looked().map(|looked| looked.standing)
+    }
+
+    /// Returns in which way the registry's ids mean other schemas than before, as far as is known: while it is away, as it was before. `None`
+    /// if they mean the same.
+    pub fn differs(&self) -> Option<Arc<str>> {
+        lock(&self.0.differs).clone()
     }
 
     /// Asks for our own schemas, and for those of writers that are kept, and takes note of what became of them. While the registry has
@@ -294,6 +303,12 @@ impl Inner {
 
     fn keep_look(&self, looked: Looked) {
         *lock(&self.looked) = Some(looked);
+    }
+
+    /// Takes note of the way in which the registry's ids mean other schemas than before, if they do.
+    fn suspend(&self, differs: Option<Arc<str>>) {
+        self.suspended.store(differs.is_some(), Relaxed);
+        *lock(&self.differs) = differs;
     }
 
     fn replaced(&self) -> Option<Arc<str>> {

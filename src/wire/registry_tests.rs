@@ -352,8 +352,11 @@ async fn nothing_is_known_while_our_own_ids_mean_other_schemas() {
             "{what}: {standing:?}"
         );
         assert!(registry.cached(7.into()).is_none(), "{what}");
+        fickle.says(1, 503, "");
+        assert!(matches!(registry.look().await, Standing::Away(_)), "{what}");
+        assert!(registry.cached(7.into()).is_none() && registry.differs().is_some(), "{what}: that is no reason to go on");
         fickle.has(1, crate::wire::REPLY_SCHEMA);
-        assert!(matches!(registry.look().await, Standing::Same), "{what}");
+        assert!(matches!(registry.look().await, Standing::Same) && registry.differs().is_none(), "{what}");
         assert!(registry.cached(7.into()).is_some(), "{what}");
     }
     // Written down in another way.

@@ -51,19 +51,17 @@ pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: A
 
 fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health) {
     let waits = registry.waits(Instant::now());
-    let standing = registry.standing();
-    let is_up = !matches!(standing, Some(Standing::Away(_)));
+    let is_up = !matches!(registry.standing(), Some(Standing::Away(_)));
     metrics.registry_up.set(is_up.into());
     health.set_registry_up(is_up || waits.is_empty());
 
-    let differs = match &standing {
-        Some(Standing::Differs(how)) => Some(format!(
+    let differs = registry.differs().map(|how| {
+        format!(
             "the schema registry has other schemas than before under the ids that it gave ({how}): it was emptied, or it is another one. No \
              commands are taken, so that none is read as something else. If this registry is the right one now: run `crm-processor setup` \
              and restart this process; docs/runbook.md says what to look at before"
-        )),
-        _ => None,
-    };
+        )
+    });
     metrics.registry_differs.set(differs.is_some().into());
     say(health, Concern::RegistryDiffers, differs);
 

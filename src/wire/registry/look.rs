@@ -81,9 +81,9 @@ impl Inner {
             _ => standing,
         };
         // A registry that does not answer is no reason to stop, nor to go on after it differed.
-        match standing {
-            Standing::Same => self.suspended.store(false, Relaxed),
-            Standing::Differs(_) => self.suspended.store(true, Relaxed),
+        match &standing {
+            Standing::Same => self.suspend(None),
+            Standing::Differs(how) => self.suspend(Some(how.clone())),
             Standing::Away(_) => {}
         }
         self.keep_look(Looked { began, standing: standing.clone() });
