@@ -104,8 +104,7 @@ async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
         }
     }
     for (text, brokers) in &amiss {
-        let of = if brokers.len() == 1 { "broker" } else { "brokers" };
-        let said = format!("{of} {}: {}", brokers.join(", "), &text[1..]);
+        let said = format!("{}: {}", brokers.join(", "), &text[1..]);
         list.add("broker", &if text.starts_with('!') { Verdict::Finding(said) } else { Verdict::Note(said) });
     }
     if amiss.is_empty() {
