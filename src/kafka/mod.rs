@@ -116,6 +116,9 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
         .set("statistics.interval.ms", "1000")
+        // As long as a session. A question that goes to a broker that is frozen, who coordinates the group for one, is put to another
+        // one then; the client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
+        .set("socket.timeout.ms", "6000")
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         // The client's own histograms for the broker (KIP-714) take 1 MiB; ours are scraped.
         .set("enable.metrics.push", "false");

@@ -18,12 +18,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::timeout;
 use uuid::Uuid;
-
-/// How often an attempt that waits looks whether its node is silent. Each look polls the whole request once more: where as many are in
-/// flight as the database takes, most are answered before the first look at this interval, and with 100 ms each was polled once or twice.
-const STEP: Duration = Duration::from_millis(250);
 
 tokio::task_local! {
     /// The node that the attempt has asked last, and whose answer it waits for.
@@ -40,22 +35,29 @@ impl Drop for Debt {
 }
 
 /// Waits for what a statement comes to, but for a silent node no longer.
-pub(super) async fn ask<T>(request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>) -> Result<T, Cause> {
-    ASKED.scope(RefCell::new(None), wait(request)).await
+pub(super) async fn ask<T>(
+    nodes: &Nodes,
+    request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>,
+) -> Result<T, Cause> {
+    ASKED.scope(RefCell::new(None), wait(nodes, request)).await
 }
 
-async fn wait<T>(mut request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>) -> Result<T, Cause> {
+async fn wait<T>(nodes: &Nodes, mut request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>) -> Result<T, Cause> {
     loop {
-        let ended = timeout(STEP, request.as_mut()).await;
+        let ended = tokio::select! {
+            biased;
+            ended = request.as_mut() => Some(ended),
+            () = nodes.reminded() => None,
+        };
         let cause = match ended {
-            Ok(Ok(result)) => return Ok(result),
-            Ok(Err(error)) => Cause::from(error),
-            Err(_) if asked_silent() => Cause {
+            Some(Ok(result)) => return Ok(result),
+            Some(Err(error)) => Cause::from(error),
+            None if asked_silent() => Cause {
                 kind: FaultKind::SilentNode,
                 node: None,
                 text: "the node answers nobody while others do, and is waited for no longer".into(),
             },
-            Err(_) => continue,
+            None => continue,
         };
         let node = ASKED.with(|asked| asked.borrow().as_ref().map(|debt| debt.0.address.clone()));
         return Err(Cause { node, ..cause });

@@ -127,7 +127,7 @@ impl CqlStore {
             Consistency::Quorum => &read.quorum,
             Consistency::Serial => &read.serial,
         };
-        let result = ask(pin!(self.session.execute_unpaged(statement, values))).await?;
+        let result = ask(&self.nodes, pin!(self.session.execute_unpaged(statement, values))).await?;
         Ok(result.into_rows_result().map_err(described)?)
     }
 
@@ -179,7 +179,7 @@ impl CqlStore {
     async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, Cause> {
         let result = if writes.len() == 1 {
             let (statement, values) = writes.remove(0);
-            ask(pin!(self.session.execute_unpaged(statement, values))).await?
+            ask(&self.nodes, pin!(self.session.execute_unpaged(statement, values))).await?
         } else {
             // Unlogged: one partition, one Paxos round, so there is nothing for a batch log to repair.
             let mut batch = Batch::new(BatchType::Unlogged);
@@ -188,7 +188,7 @@ impl CqlStore {
                 batch.append_statement(statement.clone());
                 values.push(bound);
             }
-            ask(pin!(self.session.batch(&batch, values))).await?
+            ask(&self.nodes, pin!(self.session.batch(&batch, values))).await?
         };
         Ok(applied(result)?)
     }
@@ -271,7 +271,7 @@ impl ConditionalStore for CqlStore {
     /// Reads a partition that isn't there, with all that it takes to decide a condition: a store that can be read, but not written to
     /// conditionally, does not answer.
     async fn ping(&self) -> Result<(), StoreFault> {
-        let result = ask(pin!(self.session.execute_unpaged(&self.statements.ping, ("ping", "")))).await;
+        let result = ask(&self.nodes, pin!(self.session.execute_unpaged(&self.statements.ping, ("ping", "")))).await;
         result.map(drop).map_err(fault_of("ping"))
     }
 }

@@ -20,6 +20,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
 /// How long a node may owe answers and give none before it is probed. A node that is well and has something to answer does so every
@@ -48,6 +50,8 @@ pub(super) struct Nodes {
     started: Instant,
     known: RwLock<HashMap<Uuid, Arc<Node>>>,
     any_silent: AtomicBool,
+    /// Wakes the attempts that wait, to look whether their node is silent.
+    reminder: Notify,
 }
 
 /// The record of one node. All that requests write here are a few atomics.
@@ -65,7 +69,7 @@ pub(super) struct Node {
 impl Nodes {
     /// No nodes are known yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { started: now, known: RwLock::default(), any_silent: AtomicBool::new(false) }
+        Self { started: now, known: RwLock::default(), any_silent: AtomicBool::new(false), reminder: Notify::new() }
     }
 
     /// The record of a node. `None` if it is not known yet.
@@ -76,6 +80,19 @@ impl Nodes {
     /// False if no node is silent, without a look at each.
     pub(super) fn any_silent(&self) -> bool {
         self.any_silent.load(Ordering::Relaxed)
+    }
+
+    /// Ends at the next [`Nodes::remind`] after this call.
+    pub(super) fn reminded(&self) -> Notified<'_> {
+        self.reminder.notified()
+    }
+
+    /// While some node is silent: has all attempts that wait look whether it is theirs. A timer for each attempt would wake the process
+    /// again and again for nothing.
+    pub(super) fn remind(&self) {
+        if self.any_silent() {
+            self.reminder.notify_waiters();
+        }
     }
 
     /// A node was asked for something.

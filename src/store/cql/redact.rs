@@ -37,7 +37,7 @@ impl CqlStore {
         let Redaction { key, request_id, read, outcome } = redaction;
         let mut row = rows::entity_key_values(key).to_vec();
         row.push(Some(CqlValue::Text(request_id)));
-        let left = ask(pin!(self.session.execute_unpaged(&redacting.time_left, &row))).await?;
+        let left = ask(&self.nodes, pin!(self.session.execute_unpaged(&redacting.time_left, &row))).await?;
         let left = left.into_rows_result().map_err(described)?.maybe_first_row::<(Option<i32>,)>().map_err(described)?;
         let Some((seconds,)) = left else { return Ok(None) };
         // What has less than a second left gets one: 0 would mean for ever.

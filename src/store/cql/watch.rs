@@ -33,12 +33,12 @@ impl Drop for Watching {
 
 /// Begins to keep `nodes` up to date.
 pub(super) fn watch(session: Arc<Session>, nodes: Arc<Nodes>) -> Watching {
-    let mut watch = Watch::new(nodes, Instant::now());
+    let mut watch = Watch::new(nodes.clone(), Instant::now());
     watch.set(&present(&session));
-    Watching(tokio::spawn(keep_looking(session, watch)).abort_handle())
+    Watching(tokio::spawn(keep_looking(session, nodes, watch)).abort_handle())
 }
 
-async fn keep_looking(session: Arc<Session>, mut watch: Watch) {
+async fn keep_looking(session: Arc<Session>, nodes: Arc<Nodes>, mut watch: Watch) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // One at most for each node.
@@ -48,6 +48,7 @@ async fn keep_looking(session: Arc<Session>, mut watch: Watch) {
             _ = ticks.tick() => {
                 watch.set(&present(&session));
                 let Look { probe, silent, back } = watch.look(Instant::now());
+                nodes.remind();
                 probes.extend(probe.into_iter().map(|node| ask(&session, node)));
                 for node in silent {
                     tracing::warn!(node = %node.address, "a database node is silent while others answer; it is asked last from now on");
