@@ -64,7 +64,9 @@ impl Installation {
     /// Nobody has begun a transaction yet; the first check announces a producer.
     fn a_topic_that_the_brokers_will_make_is_told_by_their_settings(&self) {
         let checked = self.check(&[]).succeeded();
-        let told = lines(&checked, "--", "topic");
+        let mut told = lines(&checked, "--", "topic");
+        // That of the tests' commands was made without `setup`, which is noted, too.
+        told.retain(|line| !line.contains("message.timestamp.type"));
         let parts = ["__transaction_state is not there yet", "min.isr 2", "replication.factor 3"];
         assert!(told.len() == 1 && parts.iter().all(|part| told[0].contains(part)), "{checked}");
     }
