@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many things are fetched at once for records that are not the first of their partition. Records that name what does not exist would
 /// else be waited for one after the other.
-const MOST_EXPECTED: usize = 256;
+const MOST_EXPECTED: usize = 1_024;
 
 /// A record that can't be admitted yet, and why.
 #[derive(Debug, PartialEq, Eq)]

@@ -37,14 +37,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 pub use waits::{Lacking, Wait};
 
-/// How many schemas are kept. A topic has a handful; beyond this they are fetched again.
-const MAX_CACHED: usize = 1_000;
+/// How many schemas are kept. A topic has a handful; beyond this they are fetched again. More than are asked for at once, so that what is
+/// known of an id stays until its record comes up.
+const MAX_CACHED: usize = 4_096;
 /// How long it holds that the registry does not know an id, or is odd about it.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 /// The most schemas that one schema may refer to, directly or not.
 const MAX_REFERENCES: usize = 64;
-/// How many schemas are asked for at once. Records with ids that nobody gave come in any number.
+/// How many requests are under way at once. Records with ids that nobody gave come in any number.
 const MAX_REQUESTS: usize = 8;
+/// If more schemas than these are searched for, each is asked for less often: no producer has so many that are new.
+const CROWD: usize = 32;
+/// The pause between two questions about an id that the registry does not know, in a crowd.
+const PAUSE_IN_A_CROWD: Duration = Duration::from_millis(2_500);
 
 /// Whether a schema id is known, and if so whether its schema is usable.
 pub(crate) type Known = Result<Arc<WriterSchema>, Unreadable>;
@@ -134,6 +139,9 @@ impl Registry {
     pub fn cached(&self, id: SchemaId) -> Option<Result<Arc<WriterSchema>, Unreadable>> {
         if self.0.suspended.load(Relaxed) {
             return None;
+        }
+        if is_impossible(id) {
+            return Some(Err(Unreadable::UnknownSchemaId { id }));
         }
         let Kept { known, until, .. } = self.0.cache.get(&id)?;
         until.is_none_or(|until| Instant::now() < until).then_some(known)
@@ -238,6 +246,11 @@ impl Registry {
     }
 }
 
+/// Whether no registry gave this id. Ids are Java ints: what is above was never given, and asked for it would answer with some other 404.
+fn is_impossible(id: SchemaId) -> bool {
+    matches!(id, SchemaId::Number(number) if i32::try_from(number).is_err())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -268,12 +281,15 @@ impl Asking<'_> {
             tracing::warn!(schema = %id, error = %fault, left_out, "the schema registry has no answer about a schema; its partition waits");
         }
         let standing = inner.standing_since(Instant::now()).await;
-        let step = {
-            let mut searches = lock(&inner.searches);
-            let search = searches.entry(id).or_insert_with(|| Search::new(false));
-            search.judge(id, found, &standing, inner.odd_answer, Instant::now())
+        let is_unknown = matches!(found, Found::Unknown);
+        let (step, searches) = {
+            let mut all = lock(&inner.searches);
+            let search = all.entry(id).or_insert_with(|| Search::new(false));
+            let step = search.judge(id, found, &standing, inner.odd_answer, Instant::now());
+            (step, all.len())
         };
         match step {
+            Step::AskAgain(pause) if is_unknown && searches > CROWD => Some(pause.max(PAUSE_IN_A_CROWD)),
             Step::AskAgain(pause) => Some(pause),
             Step::Conclude(known) => {
                 if let Err(reason @ Unreadable::OddRegistryAnswer { .. }) = &known {
@@ -355,8 +371,7 @@ impl Inner {
 
     /// Returns the registry's answer, or why it is of no use; `None` if it knows no such schema.
     async fn schema(&self, id: SchemaId) -> Result<Option<Result<SchemaAnswer, Unreadable>>, RegistryFault> {
-        // The registry's ids are Java ints: what is above was never given, and asked for it would answer with some other 404.
-        if matches!(id, SchemaId::Number(number) if i32::try_from(number).is_err()) {
+        if is_impossible(id) {
             return Ok(Some(Err(Unreadable::UnknownSchemaId { id })));
         }
         Ok(match self.http.schema(id).await? {

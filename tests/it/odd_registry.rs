@@ -205,6 +205,26 @@ fn each_404_about_one_id_makes_it_unknown_if_it_lasts_and_nothing_if_it_does_not
 }
 
 #[test]
+fn ids_that_nobody_gave_are_waited_for_together() {
+    const COUNT: u32 = 400;
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-flood", &fickle, "60s") else { return };
+    let _processor = world.run();
+    // All on one partition. One after the other they would take more than half an hour.
+    let key = unique("k");
+    let garbage: Vec<_> =
+        (0..COUNT).map(|n| Draft::raw(Some([&[0], &(1_000_000 + n).to_be_bytes()[..]].concat())).key(&key)).collect();
+    world.send_all(&garbage);
+    let last = custom_name(&unique("r"), &customer.by_ref_id(), "Ada").key(&key);
+    assert_eq!(world.ask(&last).body["statusCode"], 200);
+    let dead = world.inbox.until(&format!("{COUNT} dead letters"), |records| {
+        let dead: Vec<_> = records.iter().filter(|r| r.topic == world.dlq).cloned().collect();
+        (dead.len() == COUNT as usize).then_some(dead)
+    });
+    assert!(dead.iter().all(|r| r.text("__connect.errors.exception.class.name") == Some("crm.UnknownSchemaId")));
+}
+
+#[test]
 fn an_operator_may_have_a_schema_waited_for_as_long_as_that_takes() {
     let fickle = Fickle::start();
     let Some((world, customer)) = set_up("registry-wait", &fickle, "wait") else { return };
