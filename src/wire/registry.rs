@@ -3,8 +3,8 @@
 //! Schemas never change, so what was fetched is kept; what the registry does not know is asked again after a while, as it may
 //! be registered by then. Whoever needs a schema that is being fetched waits for the same request.
 //!
-//! A registry that is away, or has lost what it had, says nothing about a schema: [`search`] holds what is concluded of its answers,
-//! and [`look`] whether it can be believed.
+//! A registry that is away, or has lost what it had, says nothing about a schema: `search` holds what is concluded of its answers,
+//! and `look` whether it can be believed.
 
 mod credentials;
 mod http;
