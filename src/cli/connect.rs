@@ -45,7 +45,7 @@ pub(super) async fn claims(config: &Config) -> anyhow::Result<Claims<ConfiguredS
     Ok(Claims::new(Arc::new(store), &claims_options(config), clock()))
 }
 
-/// What is wrong with the keyspace's replication, by what the store's session knows at present. `None` if nothing is.
+/// Returns what is wrong with the keyspace's replication, by what the store's session knows at present. Returns `None` if nothing is.
 pub(super) fn unfit(store: &ConfiguredStore, config: &Config) -> Option<Unfit> {
     match (&config.store.backend, store.seen()) {
         (Backend::Cql(cql), Some(topology)) => database::unfit_keyspace(&topology, cql),

@@ -143,7 +143,7 @@ impl CrmClient {
         self.waiting.answered.load(Relaxed)
     }
 
-    /// Whether somebody waits for a reply.
+    /// Returns whether a command that was sent still waits for its reply.
     pub fn is_waiting(&self) -> bool {
         let waiting = self.waiting.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.values().any(|sender| !sender.is_closed())

@@ -23,12 +23,12 @@ pub(super) fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdic
     verdicts
 }
 
-/// What is wrong with a keyspace's replication, whatever nodes are up.
+/// A replication that does not fit the database's nodes, whether they are up or down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unfit {
-    /// What is wrong, and the way out.
+    /// The reason, with the way out.
     pub text: String,
-    /// Whether some commands can't be decided even if all nodes are up.
+    /// True if some commands can't be decided even while all nodes are up.
     pub is_obstacle: bool,
 }
 

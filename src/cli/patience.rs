@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long a call is made again: longer than brokers take to load an internal topic that is not large.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two calls.
+/// The pause between two calls.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// An error that may come from brokers which have not found out yet who answers.

@@ -153,7 +153,7 @@ async fn send(
     let answer = if let Ok(answer) = early {
         answer
     } else {
-        // What is found out takes seconds where nobody answers; the reply may come meanwhile.
+        // Finding out why takes seconds where nobody answers, and the reply may come meanwhile.
         let (answer, ()) = tokio::join!(reply, say_that_it_waits(config, timeout));
         answer
     };

@@ -189,8 +189,8 @@ impl Cluster {
         }
     }
 
-    /// What is not right about those of the topics that were there, each with the way out, and in what else they are not as `setup` makes
-    /// them. The others count as `setup` makes them: asked about a topic that was just made, a broker may answer with its defaults.
+    /// Returns what is wrong with those of the topics that were there, each with the way out, and in what else they differ from the topics
+    /// that `setup` makes. The others count as `setup` makes them: asked about a topic that was just made, a broker may answer with its defaults.
     pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, Verdict)>> {
         let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
         let names: Vec<_> = there.iter().map(|t| t.name.as_str()).collect();
@@ -214,7 +214,7 @@ impl Cluster {
         Ok(verdicts)
     }
 
-    /// Whether the brokers make topics that somebody asks for. `None` if they don't say.
+    /// Returns whether the brokers make a topic that is missing when a client asks for it. Returns `None` if they don't say.
     pub async fn makes_topics(&self, sight: &Sight) -> Option<bool> {
         let broker = *sight.brokers.up.first()?;
         self.broker_settings(broker, &[AUTO_CREATE]).await.ok()?.get(AUTO_CREATE)?.parse().ok()
@@ -281,7 +281,7 @@ struct Settings {
     timestamps: Option<String>,
     /// `retention.ms`; `None` if the brokers don't say.
     retention: Option<i64>,
-    /// Whether the topic has settings of its own, as `setup` gives them: one that brokers make by themselves has none.
+    /// True if the topic has settings of its own, as `setup` gives them. A topic that brokers make by themselves has none.
     is_set_up: bool,
     safety: Safety,
 }

@@ -78,7 +78,7 @@ pub struct Kafka {
     pub producer: Properties,
 }
 
-/// What becomes of records whose batch can't be decompressed.
+/// The fate of records whose batch can't be decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndecodableBatches {
     /// `wait`: their partition stands still until an operator has decided.

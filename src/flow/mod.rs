@@ -217,12 +217,12 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         Some(Transaction { records, offsets })
     }
 
-    /// The transaction, which was `committed` or was not, took so much of its time. What became of it must be told next.
-    pub fn paced(&mut self, pace: Pace, committed: bool) {
+    /// The transaction took so much of its time. What became of it must be told next.
+    pub fn paced(&mut self, pace: Pace) {
         match pace {
-            Pace::Late(_) if !committed => self.batches.too_slow(),
+            Pace::Late(_) => self.batches.too_slow(),
             Pace::Swift => self.batches.swift(),
-            Pace::Late(_) | Pace::Usual => {}
+            Pace::Usual => {}
         }
     }
 

@@ -98,7 +98,7 @@ impl<C: Foldable, O: Weighed, G> Stream<C, O, G> {
         let Some(flow) = self.flow(epoch) else {
             return if verdict == Verdict::Committed { records } else { Vec::new() };
         };
-        flow.paced(pace, verdict == Verdict::Committed);
+        flow.paced(pace);
         let silent = if let (Pace::Late(Some(refusal)), 1) = (pace, records.len()) { vec![refusal] } else { Vec::new() };
         match verdict {
             Verdict::Committed => {

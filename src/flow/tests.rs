@@ -650,7 +650,7 @@ fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut
         *coordinator = Committed { offset: Some(offset.offset), metadata: offset.metadata.clone() };
         committed.extend(transaction.records.iter().map(|r| r.at.offset));
     }
-    flow.paced([Pace::Swift, Pace::Usual, Pace::Late(None)][random.below(3)], commit);
+    flow.paced([Pace::Swift, Pace::Usual, Pace::Late(None)][random.below(3)]);
     match (commit, random.below(3)) {
         (_, 0) => {
             let (done, mut again) = flow.told_apart(transaction.records, &[(0, coordinator.clone())]);

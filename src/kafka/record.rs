@@ -85,16 +85,17 @@ impl Record {
     pub(super) fn of(message: &BorrowedMessage<'_>) -> Self {
         let at = Position { partition: message.partition(), offset: message.offset() };
         let timestamp = message.timestamp().to_millis();
-        let (key, value) = (message.key(), message.payload());
-        let sizes =
-            Sizes { key: key.map_or(0, <[u8]>::len), value: value.map_or(0, <[u8]>::len), headers: headers_size(message) };
+        let (key, value, headers) = (message.key(), message.payload(), headers(message));
+        let header_sizes = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
+        let sizes = Sizes { key: key.map_or(0, <[u8]>::len), value: value.map_or(0, <[u8]>::len), headers: header_sizes.sum() };
         if sizes.total() > LARGEST {
             let digest = Some(Box::new(Digest::new(value, sizes)));
             let key = key.filter(|key| key.len() <= KEPT).map(Bytes::copy_from_slice);
-            return Self { at, key, value: None, headers: headers(message, KEPT), timestamp, digest };
+            let kept = headers.into_iter().filter(|(_, value)| value.is_none_or(|value| value.len() <= KEPT));
+            return Self { at, key, value: None, headers: owned(kept), timestamp, digest };
         }
         let (key, value) = (key.map(Bytes::copy_from_slice), value.map(Bytes::copy_from_slice));
-        Self { at, key, value, headers: headers(message, usize::MAX), timestamp, digest: None }
+        Self { at, key, value, headers: owned(headers), timestamp, digest: None }
     }
 
     /// Stands for a record that can't be read at all, of which nothing is known but its place.
@@ -111,21 +112,15 @@ impl Record {
     }
 }
 
-/// The headers, without those whose name is not UTF-8 (rdkafka panics on these), and without those whose value is longer than `longest`.
-fn headers(message: &BorrowedMessage<'_>, longest: usize) -> Headers {
-    let Some(headers) = message.headers() else { return Headers::new() };
+/// Returns the headers, without those whose name is not UTF-8: rdkafka panics on these.
+fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, Option<&'m [u8]>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
     let read = |n| catch_unwind(AssertUnwindSafe(|| headers.try_get(n))).ok().flatten();
-    let kept = (0..headers.count()).filter_map(read).filter(|h| h.value.is_none_or(|value| value.len() <= longest));
-    kept.map(|h| (h.key.to_owned().into(), h.value.map(Bytes::copy_from_slice))).collect()
+    (0..headers.count()).filter_map(read).map(|header| (header.key, header.value)).collect()
 }
 
-fn headers_size(message: &BorrowedMessage<'_>) -> usize {
-    let Some(headers) = message.headers() else { return 0 };
-    let size = |n| {
-        let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(n))).ok().flatten()?;
-        Some(header.key.len() + header.value.map_or(0, <[u8]>::len))
-    };
-    (0..headers.count()).filter_map(size).sum()
+fn owned<'m>(headers: impl IntoIterator<Item = (&'m str, Option<&'m [u8]>)>) -> Headers {
+    headers.into_iter().map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice))).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 //! written here has one, but for a dead letter, which keeps the record's own headers as they came.
 
 use super::command::Unreadable;
-use super::stub::STUB;
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
@@ -176,11 +175,6 @@ pub fn dead_letter<'a>(
     original.chain(added).collect()
 }
 
-/// The header that tells a stub from a dead letter.
-pub fn stub_header() -> (Cow<'static, str>, Option<Bytes>) {
-    fixed(STUB, "true")
-}
-
 /// `2026-01-31T23:59:59.123Z`. RFC 3339 has four digits for the year: what lies outside becomes the first or last instant.
 pub fn rfc3339(at: Timestamp) -> String {
     const FIRST: Timestamp = -62_167_219_200_000;
@@ -238,7 +232,8 @@ fn uuid_text(bytes: &[u8]) -> Option<String> {
     Some(Uuid::from_bytes(bytes.try_into().ok()?).to_string())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Returns the bytes in hexadecimal, in lower case.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes whatever is written");

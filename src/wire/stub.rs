@@ -1,14 +1,20 @@
 //! What goes to the dead letter topic in place of a record that no broker takes as it came, or that can't be taken from what the brokers
 //! send: a JSON object that says what is known of it and where the original stands.
 
-use super::headers::Origin;
+use super::headers::{Origin, hexadecimal};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
 /// The header that tells a stub from a dead letter.
 pub const STUB: &str = "crm-stub";
+
+/// Returns the header that tells a stub from a dead letter.
+pub fn stub_header() -> (Cow<'static, str>, Option<Bytes>) {
+    (STUB.into(), Some(Bytes::from_static(b"true")))
+}
 
 /// What is known of the record itself.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +46,6 @@ struct Json<'a> {
 
 /// Returns the stub of the record at `origin`, as JSON. What is not known is null.
 pub fn stub(origin: Origin<'_>, contents: Option<Contents<'_>>) -> String {
-    let hexadecimal = |bytes: [u8; 32]| {
-        bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes whatever is written");
-            text
-        })
-    };
     let json = Json {
         topic: origin.topic,
         partition: origin.partition,
@@ -53,7 +53,7 @@ pub fn stub(origin: Origin<'_>, contents: Option<Contents<'_>>) -> String {
         key_bytes: contents.map(|c| c.key_bytes),
         value_bytes: contents.map(|c| c.value_bytes),
         headers_bytes: contents.map(|c| c.headers_bytes),
-        sha256: contents.map(|c| hexadecimal(c.sha256)),
+        sha256: contents.map(|c| hexadecimal(&c.sha256)),
         first: contents.map(|c| STANDARD.encode(c.first)),
     };
     serde_json::to_string(&json).expect("texts and numbers are always JSON")

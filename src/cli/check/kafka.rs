@@ -88,14 +88,16 @@ pub(super) async fn check(config: &Config, list: &mut List) {
 
 /// Reports the brokers' own settings that the processor rests on.
 async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
-    let mut amiss = BTreeMap::<String, Vec<String>>::new();
+    // What several brokers have in common is said once.
+    let mut amiss = Vec::<(Verdict, Vec<String>)>::new();
     for broker in &sight.brokers.up {
         match cluster.broker_settings(*broker, &[OFFSET_METADATA, topics::AUTO_CREATE]).await {
             Ok(settings) => {
                 for verdict in broker_verdicts(&settings) {
-                    let (Verdict::Note(text) | Verdict::Finding(text) | Verdict::Ok(text)) = &verdict;
-                    let is_finding = verdict.finding().is_some();
-                    amiss.entry(format!("{}{text}", if is_finding { "!" } else { "-" })).or_default().push(broker.to_string());
+                    match amiss.iter_mut().find(|(said, _)| *said == verdict) {
+                        Some((_, brokers)) => brokers.push(broker.to_string()),
+                        None => amiss.push((verdict, vec![broker.to_string()])),
+                    }
                 }
             }
             Err(reason) => {
@@ -103,9 +105,8 @@ async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
             }
         }
     }
-    for (text, brokers) in &amiss {
-        let said = format!("{}: {}", brokers.join(", "), &text[1..]);
-        list.add("broker", &if text.starts_with('!') { Verdict::Finding(said) } else { Verdict::Note(said) });
+    for (verdict, brokers) in &amiss {
+        list.add("broker", &verdict.about(&brokers.join(", ")));
     }
     if amiss.is_empty() {
         let good = format!("{OFFSET_METADATA} is large enough, and they make no topics by themselves");
@@ -113,7 +114,7 @@ async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
     }
 }
 
-/// What is to be said of a broker's settings.
+/// Returns what an operator should know of a broker's settings. Returns nothing if they are as they should be.
 fn broker_verdicts(settings: &BTreeMap<String, String>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     if let Some(bytes) = settings.get(OFFSET_METADATA).and_then(|value| value.parse::<u64>().ok())
