@@ -100,8 +100,10 @@ impl Cluster {
     /// Nothing is sent yet.
     pub fn new(kafka: &Kafka) -> anyhow::Result<Self> {
         let config = client_config(kafka, &kafka.consumer);
+        // First, for it says more of what it does not take.
+        let probe = Probe::new(config.clone())?;
         let admin = config.create().context("the Kafka administration client")?;
-        Ok(Self { admin: Arc::new(admin), probe: Arc::new(Probe::new(config)?), kafka: kafka.clone() })
+        Ok(Self { admin: Arc::new(admin), probe: Arc::new(probe), kafka: kafka.clone() })
     }
 
     /// What there is.

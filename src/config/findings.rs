@@ -64,7 +64,8 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
 pub(super) fn is_secret(key: &str) -> bool {
     const SIGNS: [&str; 8] = ["pas", "pwd", "secret", "token", "cred", "jaas", "pem", "sasl.oauthbearer.config"];
     let key = key.to_ascii_lowercase();
-    if key.ends_with("_url") {
+    // Where tokens come from is none.
+    if key.ends_with("_url") || key.ends_with("sasl.oauthbearer.token.endpoint.url") {
         return false;
     }
     SIGNS.iter().any(|sign| key.contains(sign)) || key.split('.').next_back() == Some("key")
@@ -95,6 +96,8 @@ mod tests {
             ("kafka.consumer.sasl.password", "hunter2", "***"),
             ("kafka.consumer.ssl.key.pem", "-----BEGIN", "***"),
             ("registry.url", "http://me:hunter2@host:8081/x", "\"http://***@host:8081/x\""),
+            ("kafka.consumer.sasl.oauthbearer.client.secret", "hunter2", "***"),
+            ("kafka.consumer.sasl.oauthbearer.token.endpoint.url", "https://me:hunter2@idp/token", "\"https://***@idp/token\""),
             ("kafka.group_id", "crm", "\"crm\""),
         ];
         for (key, value, expected) in cases {

@@ -3,7 +3,7 @@
 
 use super::reader::{Given, Section, scalar};
 use super::settings::AsToml as _;
-use super::{Properties, findings, secrets};
+use super::{Properties, Source, findings, secrets};
 use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
 
@@ -74,7 +74,19 @@ pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -
             Err((reason, right)) => parent.reject(&key, Some(&given), &reason, &right),
         }
     }
+    trust_the_systems_authorities(&mut properties, path, parent);
     properties
+}
+
+/// Has the token endpoint's certificate verified by the system's authorities, unless others are named. librdkafka takes those of the folder
+/// for which OpenSSL was built, and our OpenSSL, which is linked statically, has an empty one; `probe` looks where systems have theirs.
+fn trust_the_systems_authorities(properties: &mut Properties, path: &str, parent: &Section<'_>) {
+    const LOCATION: &str = "https.ca.location";
+    let names_others = [LOCATION, "https.ca.pem"].iter().any(|name| properties.get(name).is_some());
+    if properties.get("sasl.oauthbearer.method") == Some("oidc") && !names_others {
+        parent.took(&format!("{path}.{LOCATION}"), "\"probe\"", Source::Default);
+        properties.0.insert(LOCATION.to_owned(), "probe".to_owned());
+    }
 }
 
 /// Its value, and what is shown of it; or why it can't be given, and what would be right.

@@ -14,12 +14,14 @@ const FILE: &str = "file:";
 const MAX_BYTES: u64 = 64 << 10;
 
 /// librdkafka's properties that are secrets by themselves. (Those that name files aren't.)
-const PROPERTIES: [&str; 8] = [
+const PROPERTIES: [&str; 9] = [
     "sasl.password",
     "ssl.key.password",
     "ssl.key.pem",
     "ssl.keystore.password",
     "sasl.oauthbearer.client.secret",
+    // librdkafka's other name for the same.
+    "sasl.oauthbearer.client.credentials.client.secret",
     "sasl.oauthbearer.config",
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",

@@ -224,7 +224,7 @@ fn a_variable_for_no_key_is_a_finding_with_a_suggestion() {
 }
 
 /// Each key that is a secret, with the variable for it, and what must stand beside it.
-const SECRETS: [(&str, &str, &str); 7] = [
+const SECRETS: [(&str, &str, &str); 9] = [
     ("registry", "password", "user = \"u\"\n"),
     ("registry", "token", ""),
     ("registry.oauth", "client_secret", "token_url = \"https://login/token\"\nclient_id = \"c\"\n"),
@@ -232,6 +232,8 @@ const SECRETS: [(&str, &str, &str); 7] = [
     ("kafka.consumer", "\"sasl.password\"", ""),
     ("kafka.producer", "\"sasl.password\"", ""),
     ("kafka.producer", "\"ssl.key.password\"", ""),
+    ("kafka.consumer", "\"sasl.oauthbearer.client.secret\"", ""),
+    ("kafka.producer", "\"sasl.oauthbearer.client.credentials.client.secret\"", ""),
 ];
 
 fn variable_for(section: &str, key: &str) -> String {
@@ -309,6 +311,22 @@ fn a_file_that_holds_no_secret_is_a_finding() {
         let findings = parse(&format!("[store]\nuser = \"u\"\npassword = \"file:{}\"", path.display()), &[]).expect_err(name);
         let text = findings.to_string();
         assert!(findings.0.len() == 1 && text.contains(reason) && text.contains(&path.display().to_string()), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_token_endpoint_is_trusted_by_the_systems_authorities_unless_others_are_named() {
+    let oidc = "[kafka.consumer]\n\"sasl.oauthbearer.method\" = \"oidc\"\n";
+    for (toml, expected) in [
+        ("", None),
+        ("[kafka.consumer]\n\"sasl.mechanism\" = \"OAUTHBEARER\"", None),
+        (oidc, Some("probe")),
+        (&format!("{oidc}\"https.ca.location\" = \"/etc/crm/authorities.pem\""), Some("/etc/crm/authorities.pem")),
+        (&format!("{oidc}\"https.ca.pem\" = \"-----BEGIN CERTIFICATE-----\""), None),
+    ] {
+        let config = parse(toml, &[]).unwrap_or_else(|e| panic!("{toml}: {e}"));
+        assert_eq!(config.kafka.consumer.get("https.ca.location"), expected, "{toml}");
+        assert_eq!(config.kafka.producer.get("https.ca.location"), None, "{toml}");
     }
 }
 

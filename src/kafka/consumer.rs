@@ -7,11 +7,13 @@
 
 use super::calls::{Call, Calls};
 use super::inquiry::topic_id;
+use super::login::{Client, Logins};
 use super::record::Record;
 use crate::flow::offsets::Committed;
 use crate::flow::stream::Epoch;
 use crate::flow::{Partition, Position};
 use crate::telemetry::gathered::Gathered;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::{self, Statistics};
@@ -138,6 +140,8 @@ pub struct Context {
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
     undecodable: Mutex<Undecodable>,
+    /// What keeps clients from logging in.
+    logins: Arc<Logins>,
 }
 
 /// What is known of partitions whose next records can't be taken from what the brokers send. librdkafka says that there are some and
@@ -178,12 +182,19 @@ impl ClientContext for Context {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
         let ends = known().map(|p| end_of(p, paused.contains(&p.partition))).collect();
-        // "logical" is the group coordinator once more.
-        let brokers = statistics.brokers.values().filter(|b| b.state == "UP" && b.source != "logical").count();
+        // "logical" is the group coordinator once more. A connection that shows its new token stays up meanwhile.
+        let is_up =
+            |broker: &&statistics::Broker| ["UP", "REAUTH"].contains(&broker.state.as_str()) && broker.source != "logical";
+        let brokers = statistics.brokers.values().filter(is_up).count();
         let _ = self.notices.send(Notice::Statistics { ends, brokers });
     }
 
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.logins.log(Client::Consumer, level, facility, message, Instant::now());
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
+        self.logins.failed(Client::Consumer, &error, reason, Instant::now());
         self.trouble(&error, reason);
     }
 }
@@ -315,7 +326,7 @@ pub struct Consuming {
 ///
 /// # Errors
 /// librdkafka does not take the configuration, or the thread can't be started.
-pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Consuming, super::StartFault> {
+pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Logins>) -> Result<Consuming, super::StartFault> {
     let (notice_sender, notices) = notice_channel();
     let (batch_sender, batches) = mpsc::channel(BATCHES);
     let (orders, order_receiver) = order_channel();
@@ -330,6 +341,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle) -> Result<Cons
         calls: calls.clone(),
         troubles,
         undecodable,
+        logins,
     };
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[&topic])?;

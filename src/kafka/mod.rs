@@ -1,10 +1,12 @@
 //! Kafka, the I/O of the stream: a thread that consumes the command topic ([`consumer`]), a thread that publishes in
-//! transactions ([`publisher`]) and is watched ([`publishing`]), what is known of the reply topics ([`reply_topics`]), and what
-//! brokers say of a topic ([`inquiry`]) and of what a client may do ([`rights`]). What to do is decided by `flow`; here it is done.
+//! transactions ([`publisher`]) and is watched ([`publishing`]), what is known of the reply topics ([`reply_topics`]), what brokers
+//! say of a topic ([`inquiry`]) and of what a client may do ([`rights`]), and what keeps a client from logging in ([`login`]). What to
+//! do is decided by `flow`; here it is done.
 
 pub mod calls;
 pub mod consumer;
 pub mod inquiry;
+pub mod login;
 pub mod publisher;
 pub mod publishing;
 pub mod record;
@@ -26,7 +28,7 @@ pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
     /// librdkafka refuses a property, or the client can't be made.
-    #[error("the Kafka client can't be made: {0}")]
+    #[error("the Kafka client can't be made: {}", login::explained(.0))]
     Client(#[from] rdkafka::error::KafkaError),
     /// The operating system gave no thread.
     #[error("a thread can't be started: {0}")]

@@ -7,6 +7,7 @@
 
 use super::calls::{Call, Calls};
 use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, Generation};
+use super::login::{Client, Logins};
 use super::refusals::{culprits, largest, refusal, why};
 use super::{Headers, Output, Outputs};
 use crate::fail_points::FailPoint;
@@ -17,6 +18,7 @@ use crate::flow::offsets::naming;
 use crate::flow::stream::Epoch;
 use crate::flow::succession::PublisherId;
 use crate::telemetry::gathered::Gathered;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -38,6 +40,8 @@ const ABORT: Duration = Duration::from_secs(3);
 const INIT: Duration = Duration::from_secs(15);
 /// How long a producer may take to close. It waits for its own threads only.
 const CLOSE: Duration = Duration::from_secs(5);
+/// How long a producer that can't be registered is asked what is the matter.
+const HEAR: Duration = Duration::from_millis(50);
 /// Between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// Outputs that take longer than this to deliver may be for a topic that has vanished; and how long asking for it may take.
@@ -72,11 +76,12 @@ pub struct Told {
 }
 
 /// Collects what could not be delivered. Delivery is reported on failure only.
-#[derive(Default)]
 pub(super) struct Context {
     failures: Mutex<Vec<(usize, Code)>>,
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
+    /// What keeps clients from logging in.
+    logins: Arc<Logins>,
 }
 
 impl Context {
@@ -86,7 +91,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.logins.log(Client::Producer, level, facility, message, Instant::now());
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
+        self.logins.failed(Client::Producer, &error, reason, Instant::now());
         if let Some(left_out) = self.troubles.due(error.rdkafka_error_code().map(|code| code as i32), Instant::now()) {
             tracing::warn!(%error, reason, left_out, "the Kafka producer has trouble, and goes on trying");
         }
@@ -108,8 +118,8 @@ impl ProducerContext for Context {
 pub(super) type TransactionalProducer = BaseProducer<Context>;
 
 /// Makes a producer. Nothing is sent yet.
-pub(super) fn create(config: &ClientConfig) -> Result<TransactionalProducer, KafkaError> {
-    config.create_with_context(Context::default())
+pub(super) fn create(config: &ClientConfig, logins: Arc<Logins>) -> Result<TransactionalProducer, KafkaError> {
+    config.create_with_context(Context { failures: Mutex::default(), troubles: Gathered::default(), logins })
 }
 
 /// What all publishers of a process are made with.
@@ -122,6 +132,8 @@ pub(super) struct Setting {
     pub topic: String,
     /// Takes the verdicts to the processor.
     pub told: mpsc::UnboundedSender<Told>,
+    /// What keeps clients from logging in.
+    pub logins: Arc<Logins>,
 }
 
 /// All that the publisher's thread owns.
@@ -356,7 +368,7 @@ impl<M> Publisher<M> {
     /// Makes a producer, however long that takes.
     fn create(&self) -> Result<TransactionalProducer, Alone> {
         loop {
-            match create(&self.setting.config) {
+            match create(&self.setting.config, self.setting.logins.clone()) {
                 Ok(producer) => return Ok(producer),
                 Err(error) => self.rest(&error, "no transactional producer can be made, trying again")?,
             }
@@ -373,6 +385,8 @@ impl<M> Publisher<M> {
         loop {
             let register = || self.producer.init_transactions(INIT);
             let Err(error) = self.calls.during(Call::InitTransactions, Instant::now() + INIT, register) else { return Ok(()) };
+            // What librdkafka says of it, that it can't log in for instance, is heard only so. Nothing was sent that could be delivered.
+            self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer.poll(HEAR));
             self.rest(&error, "the transaction coordinator does not answer or refuses us, trying again")?;
             // After a fatal error this producer is of no use any more.
             if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) {

@@ -7,6 +7,7 @@
 
 use super::calls::{Calls, UnderWay};
 use super::consumer::CommandConsumer;
+use super::login::Logins;
 use super::publisher::{Publication, Publisher, Setting, Told, TransactionalProducer, create};
 use super::{Outputs, StartFault};
 use crate::flow::attempt::{Pace, Verdict};
@@ -100,11 +101,12 @@ pub fn start<M: Clone + Send + Sync + 'static>(
     config: ClientConfig,
     consumer: Arc<CommandConsumer>,
     topic: &str,
+    logins: Arc<Logins>,
 ) -> Result<(Publishing<M>, mpsc::UnboundedReceiver<Told>), StartFault> {
     let (told, verdicts) = verdict_channel();
-    let setting = Arc::new(Setting { config, consumer, topic: topic.into(), told });
+    let setting = Arc::new(Setting { config, consumer, topic: topic.into(), told, logins });
     let succession = Succession::default();
-    let present = Handle::spawn(&setting, succession.present(), create(&setting.config)?, None)?;
+    let present = Handle::spawn(&setting, succession.present(), create(&setting.config, setting.logins.clone())?, None)?;
     Ok((Publishing { setting, succession, since: Instant::now(), present, abandoned: Vec::new() }, verdicts))
 }
 
@@ -141,7 +143,8 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         }
         self.present.calls.abandon();
         let left = self.succession.abandon();
-        let successor = Handle::spawn(&self.setting, self.succession.present(), create(&self.setting.config)?, left)?;
+        let producer = create(&self.setting.config, self.setting.logins.clone())?;
+        let successor = Handle::spawn(&self.setting, self.succession.present(), producer, left)?;
         self.abandoned.push(std::mem::replace(&mut self.present, successor).thread);
         Ok(Watched::Abandoned(overdue))
     }

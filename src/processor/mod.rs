@@ -21,6 +21,7 @@ use crate::flow::lanes::RunId;
 use crate::flow::stream::{Epoch, Stream};
 use crate::flow::{Flow, Limits, Partition, Position};
 use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
+use crate::kafka::login::{Client, Logins};
 use crate::kafka::publisher::{Publication, Told};
 use crate::kafka::publishing::{self, Published, Publishing, PublishingFault};
 use crate::kafka::reply_topics::ReplyTopics;
@@ -117,8 +118,10 @@ pub struct Setup<S> {
 pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Output = ()>) -> Result<(), RunFault> {
     let kafka = &setup.config.kafka;
     let commands = kafka.topics.commands.clone();
-    let consuming = consumer::start(&kafka::consumer_config(kafka), &commands, Handle::current())?;
-    let (publishing, told) = publishing::start(kafka::producer_config(kafka), consuming.consumer.clone(), &commands)?;
+    let logins = Arc::<Logins>::default();
+    let consuming = consumer::start(&kafka::consumer_config(kafka), &commands, Handle::current(), logins.clone())?;
+    let config = kafka::producer_config(kafka);
+    let (publishing, told) = publishing::start(config, consuming.consumer.clone(), &commands, logins.clone())?;
     let shared = Arc::new(lane::Shared {
         topics: Topics::new(kafka),
         reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
@@ -154,6 +157,8 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         metrics: setup.metrics,
         health: setup.health,
         intake,
+        logins,
+        brokers: 0,
         stream: Stream::new(limits),
         draining: None,
         stopping: Stopping::No,
@@ -217,6 +222,9 @@ struct Processor<S> {
     lag: Lag,
     health: Arc<Health>,
     intake: Intake,
+    logins: Arc<Logins>,
+    /// How many brokers the consumer is connected to.
+    brokers: usize,
     stream: Stream<Job, Outputs<Memo>, Generation>,
     draining: Option<Draining>,
     stopping: Stopping,
@@ -307,9 +315,22 @@ impl<S: ConditionalStore> Processor<S> {
             Notice::Undecodable(stopped) => self.undecodable(&stopped),
             Notice::Statistics { ends, brokers } => {
                 self.lag.ends(&ends);
-                self.metrics.kafka_brokers_connected.set(gauge(brokers));
+                self.connected(brokers);
             }
         }
+    }
+
+    /// The consumer is connected to so many brokers.
+    fn connected(&mut self, brokers: usize) {
+        let before = std::mem::replace(&mut self.brokers, brokers);
+        self.metrics.kafka_brokers_connected.set(gauge(brokers));
+        if before == 0 && brokers > 0 {
+            self.logins.let_in(Client::Consumer);
+        }
+        let trouble = self.logins.trouble(brokers > 0, Instant::now().into_std());
+        let (logged_out, trouble) = if brokers == 0 { (trouble, None) } else { (None, trouble) };
+        watch::tell(&self.health, Concern::LoggedOut, logged_out);
+        watch::tell(&self.health, Concern::LoginTrouble, trouble);
     }
 
     /// These partitions stand still, because their next records can't be taken from what the brokers send.

@@ -187,5 +187,6 @@ fn over(concern: Concern) -> &'static str {
         Concern::TopicMissing => "the command topic is there again",
         Concern::KeyspaceUnworkable | Concern::KeyspaceUnfit => "the keyspace's replication fits the database's nodes",
         Concern::SchemasMissing | Concern::RegistryDiffers => "the schema registry answers as it did",
+        Concern::LoggedOut | Concern::LoginTrouble => "Kafka's brokers take our clients again",
     }
 }

@@ -31,6 +31,10 @@ pub enum Concern {
     Undecodable,
     /// There is no command topic.
     TopicMissing,
+    /// The consumer is connected to no broker, because it can't log in.
+    LoggedOut,
+    /// A client can't log in any more; there are still connections.
+    LoginTrouble,
     /// The keyspace wants more of the database's nodes than there are: nothing, or not everything, can be decided.
     KeyspaceUnworkable,
     /// The keyspace wants more of the database's nodes than there are, and all can be decided while they are up.
@@ -51,12 +55,14 @@ impl Concern {
             | Self::TransactionHoldsBack
             | Self::TopicsChanged
             | Self::OffsetMetadataShort
+            | Self::LoginTrouble
             | Self::Undecodable
             | Self::SchemasMissing => false,
             Self::TransactionStalled
             | Self::ConsumerStalled
             | Self::KeyspaceUnworkable
             | Self::TopicMissing
+            | Self::LoggedOut
             | Self::RegistryDiffers => true,
         }
     }

@@ -135,6 +135,7 @@ fn the_snippets_of_documents_are_from_the_tested_examples() {
         ("java", tested(&["java"], &["examples/java"])),
         ("python", tested(&["py"], &["examples/python"])),
         ("js", tested(&["mjs"], &["examples/node"])),
+        ("go", tested(&["go"], &["examples/go"])),
     ] {
         for name in DOCUMENTS {
             let document = document(name);

@@ -1,5 +1,6 @@
 //! The examples, run as their first lines say, against the real servers.
 
+mod go;
 mod java;
 pub mod node;
 pub mod python;

@@ -6,7 +6,9 @@
 mod administrator;
 mod certificates;
 mod document;
+mod oidc;
 mod registry;
+mod tokens;
 
 use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::servers::own::OwnServer;

@@ -7,16 +7,19 @@ use crate::registry;
 use crate::servers;
 use crate::world::{World, shared};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+/// The name of the folder with the clients' libraries: their versions.
+const LIBRARIES: &str = "java-clients-spring-kafka-4.0.0-avro-1.12.1";
 
 /// `java` with the compiled clients and their libraries on its class path. None: the caller is to return, the reason has been
 /// printed.
 fn java() -> Option<Command> {
     static CLASSES: OnceLock<PathBuf> = OnceLock::new();
     let pom = std::fs::read_to_string(example("java/pom.xml")).expect("is part of the repository");
-    let lib = servers::jars_or_skip("java-clients-spring-kafka-4.0.0", &pom)?.join("*");
+    let lib = servers::jars_or_skip(LIBRARIES, &pom)?.join("*");
     let classes = CLASSES.get_or_init(|| {
         let classes = servers::log_dir().join("java-clients");
         let mut compiler = Command::new("javac");
@@ -29,6 +32,49 @@ fn java() -> Option<Command> {
     let mut java = Command::new("java");
     java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]).arg(format!("{}:{}", classes.display(), lib.display()));
     Some(java)
+}
+
+/// A client that is written with classes generated from the schemas. What it prints: whether a command has the registered schema as it is, and
+/// without what the generator adds to it for Java.
+const GENERATED: &str = r#"
+    import crm.v1.EntityRef;
+    import crm.v1.UpdateCustomerCustomName;
+    import org.apache.avro.Schema;
+
+    public final class Generated {
+        public static void main(String[] arguments) throws Exception {
+            Schema registered = new Schema.Parser().parse(new java.io.File(arguments[0]));
+            var customer = EntityRef.newBuilder().setExternalId("c-1").setRefId(null).build();
+            var command = UpdateCustomerCustomName.newBuilder().setRequestId("r-1").setCustomer(customer).setCustomName("Ada")
+                .setExpectedVersion(null).build();
+            String own = command.getSchema().toString();
+            String stripped = own.replace("{\"type\":\"string\",\"avro.java.string\":\"String\"}", "\"string\"");
+            System.out.println(own.equals(registered.toString()) + " " + stripped.equals(registered.toString()) + " " + command.getCustomName());
+        }
+    }
+"#;
+
+#[test]
+fn classes_are_generated_from_the_schemas_and_have_properties_that_the_registered_ones_have_not() {
+    if java().is_none() {
+        return;
+    }
+    let folder = servers::log_dir().join(unique("generated"));
+    let (sources, classes) = (folder.join("sources"), folder.join("classes"));
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "avro:schema", &format!("-Dgenerated={}", sources.display()), "-f"]).arg(example("java/pom.xml"));
+    servers::finish(&mut maven).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::write(sources.join("Generated.java"), GENERATED).expect("there is room");
+    let lib = servers::cache(LIBRARIES).join("*");
+    let mut compiler = Command::new("javac");
+    compiler.arg("-cp").arg(&lib).arg("-d").arg(&classes).arg("--source-path").arg(&sources).arg(sources.join("Generated.java"));
+    servers::finish(&mut compiler).unwrap_or_else(|e| panic!("{e}"));
+
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/UpdateCustomerCustomName.avsc");
+    let mut java = Command::new("java");
+    java.arg("-cp").arg(format!("{}:{}", classes.display(), lib.display())).arg("Generated").arg(schema);
+    let printed = run(&mut java).exits(0);
+    assert_eq!(printed.stdout.trim(), "false true Ada", "{printed}");
 }
 
 /// What each client takes first.

@@ -32,8 +32,9 @@ impl SecuredRegistry {
         let _ = registry::url();
         let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("the loopback interface has a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (acceptor, users) = (Arc::new(Mutex::new(identity.acceptor())), Users::default());
-        let (listener, known) = (TlsListener { listener, acceptor: acceptor.clone() }, users.clone());
+        let listener = TlsListener::new(listener, identity);
+        let (acceptor, users) = (listener.acceptor.clone(), Users::default());
+        let known = users.clone();
         let router = axum::Router::new().fallback(move |request| answer(known.clone(), request));
         runtime().spawn(async move { axum::serve(listener, router).await });
         Self { address, acceptor, users }
@@ -68,9 +69,20 @@ async fn answer(users: Users, request: Request) -> Response {
     (StatusCode::UNAUTHORIZED, r#"{"error_code":401,"message":"Unauthorized"}"#).into_response()
 }
 
-struct TlsListener {
+/// Accepts connections over TLS, with a certificate that can be changed.
+pub struct TlsListener {
     listener: TcpListener,
     acceptor: Arc<Mutex<SslAcceptor>>,
+}
+
+impl TlsListener {
+    pub fn new(listener: TcpListener, identity: &Identity) -> Self {
+        Self { listener, acceptor: Arc::new(Mutex::new(identity.acceptor())) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it is bound")
+    }
 }
 
 impl axum::serve::Listener for TlsListener {

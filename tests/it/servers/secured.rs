@@ -1,7 +1,8 @@
 //! A Kafka and a Cassandra that let nobody in without TLS and a password, and to nothing without a right.
 
 use super::own::OwnServer;
-use super::{free_port, prepare_cassandra, prepare_kafka_as};
+use super::{free_port, has_brokers, prepare_cassandra, prepare_kafka_as};
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,6 +42,40 @@ impl OwnServer {
             let up = |address: &str| std::net::TcpStream::connect(address).is_ok();
             prepare_kafka_as(adjust, &["--add-scram", &scram], up)
         })
+    }
+
+    /// A Kafka, which lets everybody in at its address, and at the other address that comes with it those who show a token: signed by one of
+    /// `keys`, by this issuer, for this audience. It closes a connection whose token has expired. (Without naming the validator, Kafka 4.1.0 has
+    /// that of clients, which verifies neither signature nor audience.)
+    pub fn kafka_with_tokens(keys: &Path, issuer: &str, audience: &str) -> Option<(Self, String)> {
+        let keys = format!("file://{}", keys.display());
+        let security = format!(
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             sasl.enabled.mechanisms=OAUTHBEARER\n\
+             listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=\
+             org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n\
+             listener.name.sasl_plaintext.oauthbearer.sasl.server.callback.handler.class=\
+             org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
+             listener.name.sasl_plaintext.oauthbearer.connections.max.reauth.ms=3600000\n\
+             sasl.oauthbearer.jwt.validator.class=org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator\n\
+             sasl.oauthbearer.jwks.endpoint.url={keys}\n\
+             sasl.oauthbearer.expected.issuer={issuer}\nsasl.oauthbearer.expected.audience={audience}\n"
+        );
+        let port = Cell::new(0);
+        let kafka = Self::start(|| {
+            port.set(free_port());
+            let listener = format!("SASL_PLAINTEXT://127.0.0.1:{}", port.get());
+            let adjust = |template: &str| {
+                let listeners = template.replace(PLAIN, &format!("{PLAIN}{listener},"));
+                listeners.replace(ADVERTISED, &format!("{ADVERTISED},{listener}")) + &security
+            };
+            let mut prepared = prepare_kafka_as(adjust, &[], has_brokers)?;
+            // The JVM must be told which keys it may trust, and has no other way to be told.
+            let allowed = ["urls", "files"].map(|kind| format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.{kind}={keys}"));
+            prepared.command.env("JAVA_TOOL_OPTIONS", allowed.join(" "));
+            Ok(prepared)
+        })?;
+        Some((kafka, format!("127.0.0.1:{}", port.get())))
     }
 
     /// A Cassandra with TLS for clients, passwords and its own authorizer. What it knows of roles it looks up each time. Longer
