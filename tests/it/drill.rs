@@ -1,11 +1,12 @@
 //! A drill: what could stop a partition or a process is put in under a constant load, one cause after another. Everybody whom a cause does
 //! not concern must be answered within ten seconds, and `/readyz` must name the cause within ten. It is not among the usual tests, because
-//! it measures: `cargo test --test it -- --ignored --nocapture drill`. `CRM_DRILL_ROUNDS=n` repeats it; a round takes some five minutes.
+//! it measures: `cargo test --test it -- --ignored --nocapture drill`. `CRM_DRILL_ROUNDS=n` repeats it; a round takes some seven minutes.
 
 use crate::crm::{Draft, Entity, unique};
+use crate::odd_registry::{Fickle, ask_through, unread};
 use crate::servers::own::OwnServer;
 use crate::stoppages::{correlation, customers, rename, send_zeros, set_quota};
-use crate::world::{LARGEST_RECORD, Processor, World};
+use crate::world::{LARGEST_RECORD, PARTITIONS, Processor, World};
 use crate::{servers, topics};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -21,11 +22,14 @@ const BOUND: Duration = Duration::from_secs(10);
 const LASTS: Duration = Duration::from_secs(40);
 const SLOT: &str = "drilled";
 
-/// A cause: what it is called, what `/readyz` must say of it, and the partition whose commands may wait.
+/// A cause: what it is called, and what `/readyz` must say of it.
 struct Cause<'a> {
     name: &'static str,
     saying: Option<&'a str>,
-    concerned: Option<i32>,
+}
+
+fn cause<'a>(name: &'static str, saying: Option<&'a str>) -> Cause<'a> {
+    Cause { name, saying }
 }
 
 /// What a cause led to: how long the slowest of the others took, and when it was named.
@@ -37,16 +41,17 @@ struct Outcome {
     must_be_named: bool,
 }
 
-/// Puts a cause in under load, keeps it for a while, takes it away, and waits until all is answered.
+/// Puts a cause in under load, keeps it for a while, takes it away, and waits until all is answered. `put_in` returns the partition whose
+/// commands may wait.
 fn go(
     (world, customers): (&World, &[Entity]),
     cause: &Cause<'_>,
     processor: &Processor,
-    put_in: impl FnOnce(),
+    put_in: impl FnOnce() -> Option<i32>,
     take_away: impl FnOnce(),
 ) -> Outcome {
     let over = AtomicBool::new(false);
-    let (asked, named, said) = thread::scope(|scope| {
+    let (asked, concerned, named, said) = thread::scope(|scope| {
         let load = scope.spawn(|| {
             let mut asked = Vec::new();
             while !over.load(Ordering::Relaxed) {
@@ -58,7 +63,7 @@ fn go(
             }
             asked
         });
-        put_in();
+        let concerned = put_in();
         let since = Instant::now();
         let (mut named, mut said) = (None, String::new());
         while since.elapsed() < LASTS {
@@ -70,7 +75,7 @@ fn go(
         }
         take_away();
         over.store(true, Ordering::Relaxed);
-        (load.join().expect("it sends until it is over"), named, said)
+        (load.join().expect("it sends until it is over"), concerned, named, said)
     });
     let answered = world.inbox.until(&format!("all to be answered after {}", cause.name), |records| {
         let replies = records.iter().filter(|r| r.topic == world.replies);
@@ -78,8 +83,7 @@ fn go(
         let times = asked.iter().map(|(id, at, partition)| Some((*partition, *seen.get(id.as_slice())? - *at)));
         times.collect::<Option<Vec<_>>>()
     });
-    let others: Vec<_> =
-        answered.iter().filter(|(partition, _)| Some(*partition) != cause.concerned).map(|(_, took)| *took).collect();
+    let others: Vec<_> = answered.iter().filter(|(partition, _)| Some(*partition) != concerned).map(|(_, took)| *took).collect();
     let slowest = others.iter().max().copied().unwrap_or_default();
     println!(
         "{:24} {:4} others, slowest {:5.2} s; named after {named:?}: {said}",
@@ -103,56 +107,146 @@ fn open_transaction(world: &World, partition: i32) -> BaseProducer {
     producer
 }
 
+/// The command topic is deleted and made again: the process ends and says so, and its successor answers what comes then.
+fn made_again(all: (&World, &[Entity]), processor: &Processor) -> (Processor, Outcome) {
+    let (world, _) = all;
+    topics::delete_on(world.kafka(), &world.commands);
+    topics::create(world.kafka(), &[(&world.commands, PARTITIONS)], LARGEST_RECORD);
+    let since = Instant::now();
+    while processor.ended().is_none() {
+        assert!(since.elapsed() < 2 * BOUND, "it goes on; {}", processor.log_tail());
+        crate::pause();
+    }
+    let named = since.elapsed();
+    let log = processor.log();
+    assert!(log.contains("is not the one that it was"), "{log}");
+    let successor = world.run_as(SLOT);
+    let cause = Cause { name: "a topic made again", saying: None };
+    let outcome = go(all, &cause, &successor, || None, || {});
+    (successor, Outcome { named: Some(named), must_be_named: true, ..outcome })
+}
+
 #[test]
 #[ignore = "it measures; see the module"]
 fn whatever_is_wrong_with_one_thing_the_others_are_answered() {
     let Some(kafka) = OwnServer::kafka() else { return };
+    let Some(short) = OwnServer::kafka_with("offset.metadata.max.bytes=24") else { return };
     let Some(cassandra) = servers::cassandra() else { return };
-    let world = World::set_up_on(kafka.address(), cassandra, "drill", |_| {});
-    let customers = customers(&world, 200);
+    let fickle = Fickle::start();
+    let world = World::set_up_on(kafka.address(), cassandra, "drill", |config| ask_through(&fickle, "wait", config));
+    let short = World::set_up_on(short.address(), cassandra, "drill-short", |_| {});
+    let (all, all_short) = (customers(&world, 200), customers(&short, 200));
     let rounds = std::env::var("CRM_DRILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    let outcomes: Vec<_> = (0..rounds).flat_map(|_| round(&world, &customers)).collect();
+    let outcomes: Vec<_> = (0..rounds)
+        .flat_map(|_| {
+            let mut outcomes = round((&world, &all), &fickle);
+            outcomes.push(little_metadata((&short, &all_short)));
+            outcomes
+        })
+        .collect();
     for Outcome { name, others, slowest, named, must_be_named } in outcomes {
         assert!(others > 100 && slowest < BOUND, "{name}: the slowest of {others} others took {slowest:?}");
         assert!(!must_be_named || named.is_some_and(|named| named < BOUND), "{name} was named after {named:?}");
     }
 }
 
-fn round(world: &World, customers: &[Entity]) -> Vec<Outcome> {
-    let all = (world, customers);
+fn round(all: (&World, &[Entity]), fickle: &Fickle) -> Vec<Outcome> {
+    let (world, customers) = all;
     let processor = world.run_as(SLOT);
-    let cause = |name, saying, concerned| Cause { name, saying, concerned };
-    let inflated = cause("a record huge inflated", None, None);
-    let mut outcomes = vec![go(all, &inflated, &processor, || _ = send_zeros(world, 120_000_000, "gzip", &unique("c")), || {})];
+    let mut outcomes = Vec::new();
 
-    let gone = || {
-        topics::delete_on(world.kafka(), &world.dlq);
-        world.send(&Draft::raw(Some(b"not wire format".to_vec())).key(unique("dead")));
+    let put_in = || {
+        send_zeros(world, 120_000_000, "gzip", &unique("c"));
+        None
     };
-    let back = || topics::create(world.kafka(), &[(&world.dlq, 3)], LARGEST_RECORD);
-    outcomes.push(go(all, &cause("a topic that is gone", Some(&world.dlq), None), &processor, gone, back));
+    outcomes.push(go(all, &cause("a record huge inflated", None), &processor, put_in, || {}));
+
+    let put_in = || {
+        lose_dead_letters(world);
+        None
+    };
+    let take_away = || make_dead_letters(world);
+    outcomes.push(go(all, &cause("a topic that is gone", Some(&world.dlq)), &processor, put_in, take_away));
 
     let open = Cell::new(None);
-    let saying = "left a transaction open";
-    let put_in = || open.set(Some(open_transaction(world, 1)));
-    outcomes.push(go(all, &cause("an open transaction", Some(saying), Some(1)), &processor, put_in, || {
+    let put_in = || {
+        open.set(Some(open_transaction(world, 1)));
+        Some(1)
+    };
+    outcomes.push(go(all, &cause("an open transaction", Some("left a transaction open")), &processor, put_in, || {
         let producer = open.take().expect("it was opened");
         producer.abort_transaction(Duration::from_secs(30)).expect("it can be aborted");
     }));
 
-    let quota = |rate| set_quota(world.kafka(), SLOT, rate);
-    outcomes.push(go(all, &cause("a quota", None, None), &processor, || quota(Some(60_000)), || quota(None)));
+    let quota = |rate| {
+        set_quota(world.kafka(), SLOT, rate);
+        None
+    };
+    let put_in = || quota(Some(60_000));
+    outcomes.push(go(all, &cause("a quota", None), &processor, put_in, || _ = quota(None)));
+
+    for (name, status, body) in
+        [("a schema id answered 403", 403, ""), ("a schema id answered 500", 500, "{}"), ("a schema id answered {}", 200, "{}")]
+    {
+        let (draft, id) = unread(&customers[0]);
+        let put_in = || {
+            fickle.says(id, status, body, None);
+            Some(world.send(&draft).partition)
+        };
+        let saying = format!("the schema with id {id},");
+        outcomes.push(go(all, &cause(name, Some(&saying)), &processor, put_in, || fickle.forgets_what_it_says()));
+    }
+
+    let put_in = || {
+        topics::add_partitions(world.kafka(), &world.commands, usize::try_from(PARTITIONS).expect("is small") + 1);
+        None
+    };
+    outcomes.push(go(all, &cause("partitions added", None), &processor, put_in, || {}));
+    let (processor, outcome) = made_again(all, &processor);
+    outcomes.push(outcome);
 
     let saying = format!("{}/0 at offset", world.commands);
-    let put_in = || _ = send_zeros(world, 110_000_000, "zstd", &unique("c"));
+    let put_in = || {
+        send_zeros(world, 110_000_000, "zstd", &unique("c"));
+        Some(0)
+    };
     let stepping = Cell::new(None);
-    outcomes.push(go(all, &cause("a batch undecodable", Some(&saying), Some(0)), &processor, put_in, || {
-        processor.signal("TERM");
-        assert_eq!(processor.wait(), 0);
+    outcomes.push(go(all, &cause("a batch undecodable", Some(&saying)), &processor, put_in, || {
+        stop(&processor);
         stepping.set(Some(world.start_with(SLOT, &[("CRM__KAFKA__UNDECODABLE_BATCHES", "dead_letter")])));
     }));
-    let stepping = stepping.take().expect("it was started");
-    stepping.signal("TERM");
-    assert_eq!(stepping.wait(), 0);
+    stop(&stepping.take().expect("it was started"));
     outcomes
+}
+
+/// One record is held where the coordinator takes little metadata: its partition pauses soon.
+fn little_metadata(all: (&World, &[Entity])) -> Outcome {
+    let (world, customers) = all;
+    let processor = world.run_as(SLOT);
+    let cause = Cause { name: "little offset metadata", saying: Some("offset.metadata.max.bytes") };
+    let put_in = || {
+        let concerned = lose_dead_letters(world);
+        // Enough for the partition to reach the bound at once.
+        let drafts: Vec<_> = customers.iter().cycle().take(1_000).map(|c| rename(c, &unique("name"))).collect();
+        world.send_all(&drafts);
+        Some(concerned)
+    };
+    let outcome = go(all, &cause, &processor, put_in, || make_dead_letters(world));
+    stop(&processor);
+    outcome
+}
+
+/// Deletes the dead letter topic, and sends what must go there; the partition that it is on.
+fn lose_dead_letters(world: &World) -> i32 {
+    topics::delete_on(world.kafka(), &world.dlq);
+    world.send(&Draft::raw(Some(b"not wire format".to_vec())).key(unique("dead"))).partition
+}
+
+fn make_dead_letters(world: &World) {
+    topics::create(world.kafka(), &[(&world.dlq, 3)], LARGEST_RECORD);
+}
+
+fn stop(processor: &Processor) {
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0);
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use toml::{Table, Value};
 
 /// A registry in front of that of the tests, which answers some paths as it is told.
-struct Fickle {
+pub struct Fickle {
     url: String,
     told: Told,
 }
@@ -23,7 +23,7 @@ struct Fickle {
 type Told = Arc<Mutex<HashMap<String, (u16, String, Option<usize>)>>>;
 
 impl Fickle {
-    fn start() -> Self {
+    pub fn start() -> Self {
         // Started now: later we are on the runtime that it needs.
         let _ = registry::url();
         let told = Told::default();
@@ -47,11 +47,11 @@ impl Fickle {
         Self { url, told }
     }
 
-    fn says(&self, id: u32, status: u16, body: &str, times: Option<usize>) {
+    pub fn says(&self, id: u32, status: u16, body: &str, times: Option<usize>) {
         self.told.lock().expect("no holder panics").insert(format!("/schemas/ids/{id}"), (status, body.into(), times));
     }
 
-    fn forgets_what_it_says(&self) {
+    pub fn forgets_what_it_says(&self) {
         self.told.lock().expect("no holder panics").clear();
     }
 }
@@ -67,21 +67,23 @@ fn due(told: &Told, path: &str) -> Option<(u16, String)> {
     Some((*status, body.clone()))
 }
 
+/// Has a processor ask this registry, and says what is done about odd answers.
+pub fn ask_through(fickle: &Fickle, odd_answer: &str, config: &mut Table) {
+    let section = config["registry"].as_table_mut().expect("is a table");
+    section.insert("url".into(), Value::String(fickle.url.clone()));
+    section.insert("odd_answer".into(), Value::String(odd_answer.into()));
+}
+
 /// An installation with this registry, and what is done about odd answers.
 fn set_up(name: &str, fickle: &Fickle, odd_answer: &str) -> Option<(World, Entity)> {
-    let adjust = |config: &mut Table| {
-        let section = config["registry"].as_table_mut().expect("is a table");
-        section.insert("url".into(), Value::String(fickle.url.clone()));
-        section.insert("odd_answer".into(), Value::String(odd_answer.into()));
-    };
-    let world = World::set_up(name, adjust)?;
+    let world = World::set_up(name, |config| ask_through(fickle, odd_answer, config))?;
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));
     Some((world, customer))
 }
 
 /// A command with a schema that nobody has read yet, with its id.
-fn unread(customer: &Entity) -> (Draft, u32) {
+pub fn unread(customer: &Entity) -> (Draft, u32) {
     let mut schema = registry::command_schema("UpdateCustomerCustomName");
     schema["doc"] = json!(unique("not read yet"));
     let draft = custom_name(&unique("r"), &customer.by_ref_id(), "Ada").written_with(&schema);
