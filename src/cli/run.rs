@@ -9,8 +9,9 @@ use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::store::metered::Metered;
 use crate::telemetry::admin::Admin;
+use crate::telemetry::concerns::Concern;
 use crate::telemetry::gathered::Gathered;
-use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::health::Health;
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Collector;
@@ -178,11 +179,7 @@ async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: A
         let unfit = connect::unfit(store.inner(), &config);
         for (concern, is_obstacle) in [(Concern::KeyspaceUnworkable, true), (Concern::KeyspaceUnfit, false)] {
             let text = unfit.as_ref().filter(|unfit| unfit.is_obstacle == is_obstacle).map(|unfit| unfit.text.clone());
-            match (health.set_concern(concern, text.clone()), text) {
-                (true, Some(text)) => tracing::warn!("{text}"),
-                (true, None) => tracing::info!("the keyspace's replication fits the database's nodes"),
-                (false, _) => {}
-            }
+            health.tell(concern, text);
         }
     }
 }

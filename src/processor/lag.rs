@@ -5,11 +5,11 @@
 //! it on the partition, whoever wrote it: the last stable offset stands still. And a timestamp that can't be true (seconds for
 //! milliseconds, a clock that was never set) says nothing of the record's age: it counts from its arrival.
 
-use super::watch::tell;
 use crate::domain::Timestamp;
 use crate::flow::{Partition, Position};
 use crate::kafka::consumer::End;
-use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::concerns::Concern;
+use crate::telemetry::health::Health;
 use crate::telemetry::labels::AbsurdTimestamp;
 use crate::telemetry::metrics::Metrics;
 use std::collections::{BTreeMap, VecDeque};
@@ -122,7 +122,7 @@ impl Lag {
             self.metrics.stable_offset_behind.set(partition, behind);
             self.metrics.stable_offset_stuck.set(partition, seconds(stuck));
         }
-        tell(&self.health, Concern::TransactionHoldsBack, self.warning(&still, now));
+        self.health.tell(Concern::TransactionHoldsBack, self.warning(&still, now));
     }
 
     /// What to say of partitions on which an open transaction holds back commands; `None` if there are none.
@@ -156,7 +156,7 @@ impl Lag {
         metrics.consumer_lag_age.forget_all();
         metrics.stable_offset_behind.forget_all();
         metrics.stable_offset_stuck.forget_all();
-        tell(&self.health, Concern::TransactionHoldsBack, None);
+        self.health.tell(Concern::TransactionHoldsBack, None);
     }
 }
 

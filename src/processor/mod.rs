@@ -29,8 +29,9 @@ use crate::kafka::{self, Outputs, StartFault};
 use crate::store::ConditionalStore;
 use crate::store::claims::{Claims, MAX_RUN};
 use crate::store::read_ahead::{Bounds, ReadAhead};
+use crate::telemetry::concerns::Concern;
 use crate::telemetry::gathered::Gathered;
-use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::health::Health;
 use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Encoder;
@@ -329,8 +330,8 @@ impl<S: ConditionalStore> Processor<S> {
         }
         let trouble = self.logins.trouble(brokers > 0, Instant::now().into_std());
         let (logged_out, trouble) = if brokers == 0 { (trouble, None) } else { (None, trouble) };
-        watch::tell(&self.health, Concern::LoggedOut, logged_out);
-        watch::tell(&self.health, Concern::LoginTrouble, trouble);
+        self.health.tell(Concern::LoggedOut, logged_out);
+        self.health.tell(Concern::LoginTrouble, trouble);
     }
 
     /// These partitions stand still, because their next records can't be taken from what the brokers send.
@@ -338,17 +339,13 @@ impl<S: ConditionalStore> Processor<S> {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
         let places: Vec<_> =
             stopped.iter().map(|at| format!("{}/{} at offset {}", self.commands, at.partition, at.offset)).collect();
-        let what_now = if self.step_over { "a stub goes to the dead letter topic for each" } else { "their partitions wait" };
+        let what_now = if self.step_over {
+            "a stub goes to the dead letter topic for each"
+        } else {
+            "their partitions wait (kafka.undecodable_batches = \"dead_letter\" has them stepped over; see the runbook)"
+        };
         let text = format!("the records at {} can't be decompressed: {what_now}", places.join(", "));
-        let text = Some(text).filter(|_| !stopped.is_empty());
-        let said = text.clone();
-        if self.health.set_concern(Concern::Undecodable, text) {
-            if let Some(said) = said {
-                tracing::error!(way_out = "kafka.undecodable_batches = \"dead_letter\"; see the runbook", "{said}");
-            } else {
-                tracing::info!("all partitions are read again");
-            }
-        }
+        self.health.tell(Concern::Undecodable, Some(text).filter(|_| !stopped.is_empty()));
         let Some(assignment) = self.stream.current_mut().filter(|_| self.step_over) else { return };
         for at in stopped {
             if Intake::bury_unknown(*at, &mut assignment.flow) {
@@ -468,7 +465,7 @@ impl<S: ConditionalStore> Processor<S> {
             _ => {}
         }
         let text = format!("the command topic {} does not exist; `crm-processor setup` makes it", self.commands);
-        self.health.set_concern(Concern::TopicMissing, Some(text).filter(|_| seen == Seen::Missing));
+        self.health.tell(Concern::TopicMissing, Some(text).filter(|_| seen == Seen::Missing));
         Ok(())
     }
 
@@ -491,13 +488,10 @@ impl<S: ConditionalStore> Processor<S> {
             let topics: Vec<_> = self.refusing.iter().map(|(topic, why)| format!("{topic} ({})", answer::what(*why))).collect();
             let topics = topics.join(", ");
             let text = format!("{held} records are held, because the broker refuses what is written to {topics}");
-            self.health.set_concern(Concern::RecordsHeld, Some(text));
+            self.health.tell(Concern::RecordsHeld, Some(text));
         } else if !self.refusing.is_empty() {
             self.refusing.clear();
-            self.health.set_concern(Concern::RecordsHeld, None);
-            if self.metrics.records_held.get() > 0 {
-                tracing::info!("the broker takes all outputs again; no records are held any more");
-            }
+            self.health.tell(Concern::RecordsHeld, None);
         }
         self.metrics.records_held.set(gauge(held));
         let oldest = self.refused.values().min().filter(|_| held > 0);

@@ -2,10 +2,10 @@
 //! brokers make topics when somebody asks for them: with one partition and the brokers' limits. Nothing fails at first, and keys have
 //! other partitions from then on; so it is told.
 
-use super::watch::tell;
 use crate::config::Kafka;
 use crate::kafka::reply_topics::ReplyTopics;
-use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::concerns::Concern;
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub fn keep_looking(
                 found.iter().filter_map(|(partitions, name)| shapes.seen(name, partitions.unwrap_or_default())).collect();
             metrics.topics_changed.set(changed.len().try_into().unwrap_or(i64::MAX));
             let text = format!("topics have changed: {}; `crm-processor check` says what they lack", changed.join("; "));
-            tell(&health, Concern::TopicsChanged, (!changed.is_empty()).then_some(text));
+            health.tell(Concern::TopicsChanged, (!changed.is_empty()).then_some(text));
         }
     }
 }

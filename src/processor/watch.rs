@@ -6,7 +6,8 @@ use super::answer::Memo;
 use super::progress::Progress;
 use crate::kafka::calls::{Call, Calls, UnderWay};
 use crate::kafka::publishing::{Publishing, Watched};
-use crate::telemetry::health::{Concern, Health, STUCK_AFTER};
+use crate::telemetry::concerns::Concern;
+use crate::telemetry::health::{Health, STUCK_AFTER};
 use crate::telemetry::labels::Waits;
 use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
@@ -89,7 +90,7 @@ impl Watch {
                  {span} above one that waits, and their partition pauses then"
             )
         });
-        self.tell(Concern::OffsetMetadataShort, short);
+        self.health.tell(Concern::OffsetMetadataShort, short);
         self.metrics.publishers_stuck.set(i64::try_from(publishing.abandoned()).unwrap_or(i64::MAX));
 
         self.progress.working(work.waiting > 0, now.into_std());
@@ -124,8 +125,8 @@ impl Watch {
             };
             format!("none of {} records was answered for {} s: {why}", work.waiting, stalled.as_secs())
         });
-        self.tell(Concern::TransactionStalled, transaction);
-        self.tell(Concern::CommandsWait, waits);
+        self.health.tell(Concern::TransactionStalled, transaction);
+        self.health.tell(Concern::CommandsWait, waits);
         Ok(())
     }
 
@@ -137,7 +138,7 @@ impl Watch {
         let text = overdue.map(|c| {
             format!("the Kafka consumer has been in {} for {} s: no records come", c.call.text(), c.since.elapsed().as_secs())
         });
-        self.tell(Concern::ConsumerStalled, text);
+        self.health.tell(Concern::ConsumerStalled, text);
         Ok(())
     }
 
@@ -152,41 +153,5 @@ impl Watch {
         ] {
             self.metrics.oldest_call_age.of(by).set(age(since));
         }
-    }
-
-    /// Sets a concern of the process's health, and logs it if it is new or over.
-    fn tell(&self, concern: Concern, text: Option<String>) {
-        tell(&self.health, concern, text);
-    }
-}
-
-/// Sets a concern of the process's health, and logs it if it is new or over.
-pub(super) fn tell(health: &Health, concern: Concern, text: Option<String>) {
-    let said = text.clone();
-    if !health.set_concern(concern, text) {
-        return;
-    }
-    if let Some(text) = said {
-        tracing::warn!("{text}");
-    } else {
-        tracing::info!("{}", over(concern));
-    }
-}
-
-/// Returns the log line that says that a concern is over.
-fn over(concern: Concern) -> &'static str {
-    match concern {
-        Concern::RecordsHeld => "no records are held any more",
-        Concern::CommandsWait => "records are answered again",
-        Concern::TransactionStalled => "Kafka transactions end again",
-        Concern::TransactionHoldsBack => "no open transaction holds back commands any more",
-        Concern::TopicsChanged => "the topics are as they were",
-        Concern::ConsumerStalled => "the Kafka consumer comes round again",
-        Concern::OffsetMetadataShort => "the coordinator takes all metadata again",
-        Concern::Undecodable => "all partitions are read again",
-        Concern::TopicMissing => "the command topic is there again",
-        Concern::KeyspaceUnworkable | Concern::KeyspaceUnfit => "the keyspace's replication fits the database's nodes",
-        Concern::SchemasMissing | Concern::RegistryDiffers => "the schema registry answers as it did",
-        Concern::LoggedOut | Concern::LoginTrouble => "Kafka's brokers take our clients again",
     }
 }

@@ -1,72 +1,13 @@
 //! Whether this process is alive, and whether it is ready: shared by who knows and who asks.
 
+use super::concerns::{Concern, Concerns};
 use super::store_health::StoreHealth;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A processor's loop that has not come round for so long is taken for stuck. Longer than each wait of its own, a drain at a
 /// rebalance or shutdown included.
 pub const STUCK_AFTER: Duration = Duration::from_secs(120);
-
-/// Something that can be wrong with a process beside what it depends on. Each has one text at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Concern {
-    /// Brokers refuse outputs, and their records are held.
-    RecordsHeld,
-    /// Commands wait for the store, or for a schema, and none is answered.
-    CommandsWait,
-    /// A Kafka transaction does not end: nothing can be answered.
-    TransactionStalled,
-    /// An open transaction of another producer holds back commands.
-    TransactionHoldsBack,
-    /// A topic that outputs go to has fewer partitions than it had, or is gone.
-    TopicsChanged,
-    /// The consuming thread does not come round.
-    ConsumerStalled,
-    /// The coordinator takes little metadata with an offset.
-    OffsetMetadataShort,
-    /// Partitions stand still, because their next records can't be decompressed.
-    Undecodable,
-    /// There is no command topic.
-    TopicMissing,
-    /// The consumer is connected to no broker, because it can't log in.
-    LoggedOut,
-    /// A client can't log in any more; there are still connections.
-    LoginTrouble,
-    /// The keyspace wants more of the database's nodes than there are: nothing, or not everything, can be decided.
-    KeyspaceUnworkable,
-    /// The keyspace wants more of the database's nodes than there are, and all can be decided while they are up.
-    KeyspaceUnfit,
-    /// Partitions wait for schemas that the registry does not give out.
-    SchemasMissing,
-    /// The registry's ids mean other schemas than before.
-    RegistryDiffers,
-}
-
-impl Concern {
-    /// Returns whether nothing can be answered until it is over.
-    fn is_obstacle(self) -> bool {
-        match self {
-            Self::RecordsHeld
-            | Self::CommandsWait
-            | Self::KeyspaceUnfit
-            | Self::TransactionHoldsBack
-            | Self::TopicsChanged
-            | Self::OffsetMetadataShort
-            | Self::LoginTrouble
-            | Self::Undecodable
-            | Self::SchemasMissing => false,
-            Self::TransactionStalled
-            | Self::ConsumerStalled
-            | Self::KeyspaceUnworkable
-            | Self::TopicMissing
-            | Self::LoggedOut
-            | Self::RegistryDiffers => true,
-        }
-    }
-}
 
 /// What is known of a process. Each part is told by whoever finds out.
 #[derive(Debug)]
@@ -76,7 +17,7 @@ pub struct Health {
     registry_up: AtomicBool,
     group_joined: AtomicBool,
     draining: AtomicBool,
-    concerns: Mutex<BTreeMap<Concern, String>>,
+    concerns: Concerns,
     /// Work is there and nothing is done, and nothing that is known explains it.
     stuck: AtomicBool,
     /// Milliseconds from `started` to the last time that the processor's loop came round; 0 before the first.
@@ -99,7 +40,7 @@ impl Health {
             registry_up: AtomicBool::new(false),
             group_joined: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            concerns: Mutex::default(),
+            concerns: Concerns::default(),
             stuck: AtomicBool::new(false),
             last_beat: AtomicU64::new(0),
         }
@@ -125,25 +66,14 @@ impl Health {
         self.draining.store(true, Relaxed);
     }
 
-    /// Sets what is to be said of a concern, or that there is nothing to say any more. Returns whether that is a change between
-    /// something and nothing.
-    pub fn set_concern(&self, concern: Concern, text: Option<String>) -> bool {
-        let mut concerns = self.concerns();
-        match text {
-            Some(text) => concerns.insert(concern, text).is_none(),
-            None => concerns.remove(&concern).is_some(),
-        }
+    /// Sets what is to be said of a concern, or that there is nothing to say any more; see [`Concerns::tell`].
+    pub fn tell(&self, concern: Concern, text: Option<String>) {
+        self.concerns.tell(concern, text);
     }
 
     /// Returns what an operator should know though the process takes commands.
     pub fn warnings(&self) -> Vec<String> {
-        let concerns = self.concerns();
-        let warnings = concerns.iter().filter(|(concern, _)| !concern.is_obstacle()).map(|(_, text)| text.clone());
-        warnings.chain(self.store.warning()).collect()
-    }
-
-    fn concerns(&self) -> MutexGuard<'_, BTreeMap<Concern, String>> {
-        self.concerns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.concerns.warnings().into_iter().chain(self.store.warning()).collect()
     }
 
     /// Tells whether there has been work for long of which nothing was done, without a reason that is known.
@@ -177,9 +107,7 @@ impl Health {
             (self.draining.load(Relaxed), "the process is shutting down"),
         ];
         let checked = checks.into_iter().filter(|(is_obstacle, _)| *is_obstacle).map(|(_, text)| text.to_owned());
-        let concerns = self.concerns();
-        let concerns = concerns.iter().filter(|(concern, _)| concern.is_obstacle()).map(|(_, text)| text.clone());
-        self.store.obstacle().into_iter().chain(checked).chain(concerns).collect()
+        self.store.obstacle().into_iter().chain(checked).chain(self.concerns.obstacles()).collect()
     }
 }
 
@@ -197,24 +125,6 @@ mod tests {
         assert!(health.obstacles().is_empty());
         health.set_draining();
         assert_eq!(health.obstacles(), ["the process is shutting down"]);
-    }
-
-    #[test]
-    fn what_keeps_all_from_being_answered_is_an_obstacle_and_everything_else_a_warning() {
-        let health = Health::new();
-        health.store().answered(Instant::now());
-        health.set_registry_up(true);
-        health.set_group_joined(true);
-        assert!(health.set_concern(Concern::RecordsHeld, Some("two records are held".into())));
-        assert!(health.set_concern(Concern::TransactionStalled, Some("a transaction does not end".into())));
-        assert!(!health.set_concern(Concern::TransactionStalled, Some("it still does not end".into())), "no change");
-        assert_eq!(
-            (health.obstacles(), health.warnings()),
-            (vec!["it still does not end".into()], vec!["two records are held".into()])
-        );
-        assert!(health.set_concern(Concern::TransactionStalled, None));
-        assert!(!health.set_concern(Concern::TransactionStalled, None), "no change");
-        assert!(health.obstacles().is_empty());
     }
 
     #[test]

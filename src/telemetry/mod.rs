@@ -2,6 +2,7 @@
 //! ids (logs may at debug level).
 
 pub mod admin;
+pub mod concerns;
 pub mod gathered;
 pub mod health;
 pub mod labels;

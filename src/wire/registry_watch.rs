@@ -6,8 +6,9 @@
 
 use super::registry::{Registry, Standing, Wait};
 use crate::config::OddAnswer;
+use crate::telemetry::concerns::Concern;
 use crate::telemetry::gathered::Gathered;
-use crate::telemetry::health::{Concern, Health};
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health)
         )
     });
     metrics.registry_differs.set(differs.is_some().into());
-    say(health, Concern::RegistryDiffers, differs);
+    health.tell(Concern::RegistryDiffers, differs);
 
     let missing: Vec<_> = waits.iter().filter(|wait| wait.odd.is_some() || wait.lasts >= NEWS).collect();
     let odd = waits.iter().filter(|wait| wait.odd.is_some()).count();
@@ -73,7 +74,7 @@ fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health)
         let rest = missing.len().saturating_sub(MOST_NAMED);
         if rest == 0 { named.join("; ") } else { format!("{}; and {rest} more partitions", named.join("; ")) }
     });
-    say(health, Concern::SchemasMissing, text);
+    health.tell(Concern::SchemasMissing, text);
 }
 
 fn describe(wait: &Wait, commands: &str, odd_answer: OddAnswer) -> String {
@@ -89,20 +90,6 @@ fn describe(wait: &Wait, commands: &str, odd_answer: OddAnswer) -> String {
         OddAnswer::Wait => "it is waited for as long as that takes (registry.odd_answer)".to_owned(),
     };
     format!("{waits}, while the registry answers about others: {reason}; {then}")
-}
-
-/// Sets a concern of the process's health, and logs it if it is new or over.
-fn say(health: &Health, concern: Concern, text: Option<String>) {
-    let said = text.clone();
-    if !health.set_concern(concern, text) {
-        return;
-    }
-    match (concern, said) {
-        (Concern::RegistryDiffers, Some(text)) => tracing::error!("{text}"),
-        (_, Some(text)) => tracing::warn!("{text}"),
-        (Concern::RegistryDiffers, None) => tracing::info!("the schema registry has our schemas again; commands are taken"),
-        (_, None) => tracing::info!("no partition waits for a schema any more"),
-    }
 }
 
 #[cfg(test)]
