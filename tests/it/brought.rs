@@ -1,11 +1,13 @@
 //! What a CRM may do to its own command topic: leave a transaction open, add partitions, write times that can't be true.
 
-use crate::crm::{Entity, Kind, custom_name, unique};
+use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::Nimble;
-use crate::topics;
+use crate::security::document::statements;
 use crate::world::{PARTITIONS, Processor, World};
+use crate::{servers, topics};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::process::Command;
 use std::time::Duration;
 
 const CALL: Duration = Duration::from_secs(30);
@@ -18,6 +20,19 @@ fn producer(world: &World, transactional_id: Option<&str>) -> BaseProducer {
         config.set("transactional.id", id);
     }
     config.create().expect("a producer")
+}
+
+/// A transaction with one command in it, which nobody has ended.
+pub fn open_transaction(world: &World, transactional_id: &str, partition: i32, inside: &Draft) -> BaseProducer {
+    let hanging = producer(world, Some(transactional_id));
+    hanging.init_transactions(CALL).expect("the coordinator answers");
+    hanging.begin_transaction().expect("none is open");
+    let value = inside.value().expect("has one");
+    let mut record = BaseRecord::<[u8], [u8]>::to(&world.commands).partition(partition).payload(&value);
+    record.key = inside.key.as_deref();
+    hanging.send(record).map_err(|(e, _)| e).expect("there is room in the queue");
+    hanging.flush(CALL).expect("the broker takes it");
+    hanging
 }
 
 fn in_partition(processor: &Processor, metric: &str, partition: i32) -> u64 {
@@ -36,14 +51,8 @@ fn an_open_transaction_of_a_crm_is_told_with_what_it_holds_back_and_all_is_answe
     // All commands about this customer have its key, so they are in one partition.
     let partition = world.send(&command()).partition;
 
-    let hanging = producer(&world, Some(&unique("crm")));
-    hanging.init_transactions(CALL).expect("the coordinator answers");
-    hanging.begin_transaction().expect("none is open");
     let inside = command().header("correlation-id", unique("inside"));
-    let (key, value) = (inside.key.clone().expect("has one"), inside.value().expect("has one"));
-    let record = BaseRecord::<[u8], [u8]>::to(&world.commands).partition(partition).key(&key).payload(&value);
-    hanging.send(record).map_err(|(e, _)| e).expect("there is room in the queue");
-    hanging.flush(CALL).expect("the broker takes it");
+    let hanging = open_transaction(&world, &unique("crm"), partition, &inside);
 
     let behind: Vec<_> = (0..5).map(|_| (command(), unique("behind"))).collect();
     let drafts: Vec<_> = behind.iter().map(|(draft, correlation)| draft.clone().header("correlation-id", correlation)).collect();
@@ -66,6 +75,50 @@ fn an_open_transaction_of_a_crm_is_told_with_what_it_holds_back_and_all_is_answe
     processor.until_readyz(|body| !body.contains("left a transaction open"));
     processor.until_metric("crm_stable_offset_behind_records", 0);
     processor.until_metric("crm_consumer_lag_records", 0);
+}
+
+#[test]
+fn the_runbooks_steps_find_a_transaction_that_nobody_ends_and_end_it() {
+    let Some(world) = World::set_up("left-open", |_| {}) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let processor = world.run();
+    let command = || custom_name(&unique("r"), &customer.by_ref_id(), &unique("name")).key(&customer.ref_id);
+    let partition = world.send(&command()).partition;
+    let id = unique("crm");
+    let _hanging = open_transaction(&world, &id, partition, &command());
+    let behind = command().header("correlation-id", unique("behind"));
+    world.send(&behind);
+    processor.until_readyz(|body| body.contains("left a transaction open"));
+
+    let step = |name: &str| tool(&world, name, partition, &id);
+    let listed = step("list");
+    let line = listed.lines().find(|line| line.starts_with(&id)).unwrap_or_else(|| panic!("{id} is not in {listed}"));
+    assert!(line.contains("Ongoing"), "{line}");
+    let producer_id = line.split_whitespace().nth(2).expect("the third column");
+    let described = step("describe-producers");
+    let has_it = |line: &str| line.split_whitespace().next() == Some(producer_id);
+    assert!(described.lines().any(has_it), "producer {producer_id} is not in {described}");
+    assert!(!step("find-hanging").lines().any(|line| line.contains(producer_id)), "its coordinator knows it");
+    step("forceTerminateTransaction");
+    world.inbox.first("a reply to the command behind", |r| r.header("correlation-id") == behind.headers[0].1.as_deref());
+    processor.until_readyz(|body| !body.contains("left a transaction open"));
+}
+
+/// Runs a step of the runbook, word for word, and returns what it printed.
+fn tool(world: &World, step: &str, partition: i32, transactional_id: &str) -> String {
+    let steps = statements("runbook.md", "CrmOpenTransaction").kafka;
+    let line = steps.iter().find(|line| line.contains(step)).unwrap_or_else(|| panic!("{step} is not in {steps:?}"));
+    let line = line.split('#').next().expect("the first part").replace("BROKER:9092", world.kafka());
+    let line = line.replace("crm.commands", &world.commands).replace("--partition 3", &format!("--partition {partition}"));
+    let line = line.replace("transactionalId ID", &format!("transactionalId {transactional_id}"));
+    let args = line.strip_prefix("kafka-transactions.sh").unwrap_or_else(|| panic!("another tool: {line}"));
+    let jars = servers::kafka_jars().expect("who has a Kafka has its jars");
+    let mut java = Command::new("java");
+    java.arg("-cp").arg(jars.join("*")).arg("org.apache.kafka.tools.TransactionsCommand").args(args.split_whitespace());
+    let output = java.output().expect("Java is there");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

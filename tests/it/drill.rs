@@ -2,14 +2,14 @@
 //! not concern must be answered within ten seconds, and `/readyz` must name the cause within ten. It is not among the usual tests, because
 //! it measures: `cargo test --test it -- --ignored --nocapture drill`. `CRM_DRILL_ROUNDS=n` repeats it; a round takes some seven minutes.
 
+use crate::brought::open_transaction;
 use crate::crm::{Draft, Entity, unique};
 use crate::odd_registry::{Fickle, ask_through, unread};
 use crate::servers::own::OwnServer;
 use crate::stoppages::{correlation, customers, rename, send_zeros, set_quota};
 use crate::world::{LARGEST_RECORD, PARTITIONS, Processor, World};
 use crate::{servers, topics};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::Producer;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,19 +94,6 @@ fn go(
     Outcome { name: cause.name, others: others.len(), slowest, named, must_be_named: cause.saying.is_some() }
 }
 
-fn open_transaction(world: &World, partition: i32) -> BaseProducer {
-    const CALL: Duration = Duration::from_secs(30);
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.kafka()).set("transactional.id", unique("crm"));
-    let producer: BaseProducer = config.create().expect("a producer");
-    producer.init_transactions(CALL).expect("the coordinator answers");
-    producer.begin_transaction().expect("none is open");
-    let record = BaseRecord::<[u8], [u8]>::to(&world.commands).partition(partition).payload(b"inside");
-    producer.send(record).map_err(|(e, _)| e).expect("there is room in the queue");
-    producer.flush(CALL).expect("the broker takes it");
-    producer
-}
-
 /// The command topic is deleted and made again: the process ends and says so, and its successor answers what comes then.
 fn made_again(all: (&World, &[Entity]), processor: &Processor) -> (Processor, Outcome) {
     let (world, _) = all;
@@ -170,7 +157,7 @@ fn round(all: (&World, &[Entity]), fickle: &Fickle) -> Vec<Outcome> {
 
     let open = Cell::new(None);
     let put_in = || {
-        open.set(Some(open_transaction(world, 1)));
+        open.set(Some(open_transaction(world, &unique("crm"), 1, &Draft::raw(Some(b"inside".to_vec())))));
         Some(1)
     };
     outcomes.push(go(all, &cause("an open transaction", Some("left a transaction open")), &processor, put_in, || {

@@ -5,7 +5,7 @@
 
 mod administrator;
 mod certificates;
-mod document;
+pub mod document;
 mod oidc;
 mod registry;
 mod tokens;
