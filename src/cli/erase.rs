@@ -5,7 +5,7 @@
 use super::show::Named;
 use super::{ConfigFile, FAILED, connect};
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::store::claims::{ERASED, Erased, Erasure, Found};
+use crate::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
 use anyhow::Context as _;
 use std::io::Write as _;
 use std::process::ExitCode;

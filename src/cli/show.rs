@@ -9,7 +9,7 @@ use crate::domain::transaction::Change;
 use crate::domain::update_customer_custom_name::CustomName;
 use crate::domain::update_customer_segment::SegmentCode;
 use crate::store::EntityStatics;
-use crate::store::claims::HistoryEntry;
+use crate::store::upkeep::show::HistoryEntry;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use std::fmt::Write as _;

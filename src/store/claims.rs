@@ -1,45 +1,60 @@
-//! The claim protocol, written once over [`ConditionalStore`]: how commands are resolved, decided and applied so that each
-//! takes effect once and external ids stay unique, whatever is delivered twice and in whatever order processes die, stall
-//! or overlap.
+//! The claim protocol, written once over [`ConditionalStore`].
 //!
-//! Only an applied conditional write makes a decision final; whatever was not applied is read and decided again. The parts:
-//! `resolve` finds the entity behind a reference, `fold` decides a run of commands in memory, `rename` claims external ids
-//! and completes claims, `import`, `show` and `erase` serve the command line, `cache` keeps the happy path at one write and no
-//! read, and `ahead` fills it before a command's turn.
+//! **The problem.** Several processes may decide one command at once: one that was killed has left half of its work behind, one that was
+//! replaced does not know it yet, and a write whose answer was lost may still land. The database knows transactions within one partition
+//! only, and a change of an external id touches two of them, the entity's and the id's. Still each command is to take effect once, and no
+//! external id is to belong to two entities.
+//!
+//! **The idea.** Only an applied conditional write makes a decision final; whatever was not applied is read and decided again. The change
+//! of an entity and the outcome of its request are one such write to the entity's partition: so whoever comes later finds the outcome, and
+//! not only the change. An external id is claimed first, in its own partition. The claim says what it is for, so that whoever meets it can
+//! complete it, and it is what the entity's own partition says that decides whether it ever took effect.
+//!
+//! **The steps** of a command, each in a file that uses only those before it:
+//!
+//! 1. `data`: what the steps hand on to one another.
+//! 2. Deciding, which is pure: `request` decides one request from an entity; `sight` is what was seen behind a reference; `retention` says
+//!    how long an outcome is kept; `past`, who held an id before; `standing`, whether a claim has taken effect; `fold` decides a run.
+//! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds the
+//!    entity behind a reference.
+//! 4. Claiming: `claim` claims an id, and completes claims.
+//!
+//! [`Claims`] puts them together: look, decide, write; and again, until the write was applied.
 
-mod ahead;
+mod base;
 mod cache;
-mod erase;
+pub(super) mod claim;
+mod data;
 mod fold;
-mod import;
 mod meter;
 mod packed;
 mod past;
-mod rename;
+mod reads;
+mod request;
 mod resolve;
 mod retention;
-mod show;
+mod sight;
+pub(super) mod standing;
 
-use super::outcome::{Answer, Coordinates, Outcome};
-use super::{Applied, ApplyWrite, ConditionalStore, EntityKey, EntityStatics, IdKey, LogRow, MAX_ROWS, RefuseWrite, StoreFault};
-use crate::domain::Timestamp;
-use crate::domain::command::{Command, Reference};
+use super::outcome::Answer;
+use super::{Applied, ConditionalStore, MAX_ROWS, StoreFault};
+use crate::domain::command::Command;
 use crate::domain::rejection::Rejection;
 use crate::telemetry::metrics::Metrics;
-use ahead::Reads;
-use cache::Cache;
-use fold::{Fold, Request};
+use base::Base;
+use claim::Claimer;
+use data::Target;
+use fold::{Fold, Write};
 use meter::Meter;
-use packed::Packed;
-use resolve::{Holder, Trust};
-use retention::Retention;
+use request::Request;
+use resolve::{Look, Resolver, Trust};
+use sight::Holder;
 use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use erase::{ERASED, Erased, Erasure, Found};
-pub use import::{Imported, Importing};
-pub use show::HistoryEntry;
+pub use base::{ClaimsOptions, Clock};
+pub use data::{Decided, Submission};
 
 /// The longest run that [`Claims::decide`] takes: what one write has room for, if its rows are of usual size.
 pub const MAX_RUN: usize = MAX_ROWS;
@@ -49,112 +64,28 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause after a fault: short enough that a record goes on soon after the store came back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What time it is, in milliseconds since 1970.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// What an operator may choose about the protocol.
-#[derive(Clone, Debug)]
-pub struct ClaimsOptions {
-    /// How long rejections, no-ops and refusals are remembered, and a previous owner of an id is asked. Must outlive every
-    /// attempt at a record and every write under way. Default: 30 days.
-    pub outcome_retention: Duration,
-    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 32 MiB, some 150,000 entities.
-    pub cache_bytes: u64,
-}
-
-impl Default for ClaimsOptions {
-    fn default() -> Self {
-        Self { outcome_retention: Duration::from_secs(30 * 24 * 60 * 60), cache_bytes: 32 << 20 }
-    }
-}
-
-/// A command, with what its outcome remembers of the record that it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission {
-    /// What is asked for.
-    pub command: Command,
-    /// Of the record; goes into the business transaction.
-    pub correlation_id: Option<String>,
-    /// The record.
-    pub record: Coordinates,
-}
-
-/// What a submission is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decided {
-    /// The stored answer, or [`Rejection::RequestIdReused`], which is not stored.
-    pub answer: Answer,
-    /// The answer was stored for another record. (A redelivery of the very record is no replay.)
-    pub replayed: bool,
-    /// This record publishes the business transaction: the answer is a change that this very record caused, whoever
-    /// applied it and at whichever attempt.
-    pub publish: bool,
-}
-
-impl Decided {
-    /// What `request` is answered, now that its id has an outcome.
-    fn by(outcome: &Outcome, request: &Request<'_>) -> Self {
-        if outcome.fingerprint != request.fingerprint {
-            return Self { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false, publish: false };
-        }
-        let replayed = outcome.record != *request.record;
-        let publish = matches!(outcome.answer, Answer::Changed(_)) && !replayed;
-        Self { answer: outcome.answer.clone(), replayed, publish }
-    }
-}
-
 /// The protocol over a store. One for all lanes of a process; any number of processes may work on one store.
 pub struct Claims<S> {
-    store: Arc<S>,
-    retention: Retention,
-    cache: Cache,
-    reads: Reads,
-    meter: Meter,
-    clock: Clock,
-}
-
-/// The partition that a reference leads to first.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Target {
-    Id(IdKey),
-    Entity(EntityKey),
-}
-
-impl Target {
-    fn of(command: &Command) -> Self {
-        let entity_type = command.entity_type();
-        match &command.target {
-            Reference::ExternalId(id) => Self::Id(IdKey { entity_type, external_id: id.clone() }),
-            Reference::RefId(ref_id) => Self::Entity(EntityKey { entity_type, ref_id: *ref_id }),
-        }
-    }
-}
-
-impl EntityStatics {
-    fn key(&self) -> EntityKey {
-        EntityKey { entity_type: self.entity.entity_type, ref_id: self.entity.ref_id }
-    }
+    pub(super) base: Base<S>,
 }
 
 impl<S: ConditionalStore> Claims<S> {
     /// The protocol over `store`. All processes that share a store should have the same `outcome_retention`.
     pub fn new(store: Arc<S>, options: &ClaimsOptions, clock: Clock) -> Self {
-        let retention = Retention::new(options.outcome_retention);
-        let (cache, reads, meter) = (Cache::new(options.cache_bytes), Reads::default(), Meter::default());
-        Self { store, retention, cache, reads, meter, clock }
+        Self { base: Base::new(store, options, clock) }
     }
 
     /// Counts in `metrics` from now on what the cache is good for.
     #[must_use]
     pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
-        self.meter = Meter(Some(metrics));
+        self.base.meter = Meter(Some(metrics));
         self
     }
 
     /// Brings the metrics of the cache's size up to date.
     pub fn measure_cache(&self) {
-        let [claims, entities] = self.cache.room();
-        self.meter.room(claims, entities);
+        let [claims, entities] = self.base.cache.room();
+        self.base.meter.room(claims, entities);
     }
 
     /// Decides a run of at most [`MAX_RUN`] submissions that all name the same entity by the same reference, in order; one
@@ -174,7 +105,7 @@ impl<S: ConditionalStore> Claims<S> {
             let contended = more.as_ref().is_ok_and(Vec::is_empty);
             trust = if contended { trust.shaken() } else { Trust::Cache };
             if contended || more.is_err() {
-                self.cache.forget(&Target::of(&next.borrow().command));
+                self.base.cache.forget(&Target::of(&next.borrow().command));
             }
             decided.extend(more?);
             if contended {
@@ -211,20 +142,56 @@ impl<S: ConditionalStore> Claims<S> {
     pub async fn give_up(&self, submission: &Submission) -> Result<Decided, StoreFault> {
         let target = Target::of(&submission.command);
         let request = Request::of(submission);
-        self.cache.forget(&target);
+        self.base.cache.forget(&target);
         loop {
-            if let Some((sight, _)) = self.see(&target, &[request.id.as_str()], Trust::Serial).await? {
-                if let Some(outcome) = sight.known.of(&request) {
-                    return Ok(Decided::by(outcome, &request));
+            match self.resolver().look(&target, &[request.id.as_str()], Trust::Serial).await? {
+                Look::Seen { sight, .. } => {
+                    if let Some(outcome) = sight.known.of(&request) {
+                        return Ok(request.answered_by(outcome));
+                    }
+                    let answer = Answer::Rejected(Rejection::InternalError);
+                    let now = self.base.now();
+                    let outcome = request.outcome(answer, sight.holder.epoch(), now);
+                    let row = self.base.retention.row(&target, &sight.holder, request.id, &outcome);
+                    let write = Write::of(&target, &sight.holder, vec![row], None, now);
+                    if let Some(write) = write
+                        && self.write(write).await? == Applied::Yes
+                    {
+                        return Ok(request.answered_by(&outcome));
+                    }
                 }
-                let outcome = request.outcome(Answer::Rejected(Rejection::InternalError), sight.holder.epoch(), self.now());
-                let row = self.retention.row(&target, &sight.holder, request.id, &outcome);
-                if self.write(&target, &sight.holder, vec![row], None).await? == Applied::Yes {
-                    return Ok(Decided::by(&outcome, &request));
-                }
+                Look::Pending(claim) => self.claimer().complete_met(&claim).await?,
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether [`Claims::read_ahead`] would read anything for the command.
+    pub fn can_read_ahead(&self, command: &Command) -> bool {
+        !self.base.cache.is_off() && !self.base.cache.has(&Target::of(command))
+    }
+
+    /// Reads what the command names into the cache, with plain reads, unless it is there or somebody is at it. A command that
+    /// has an outcome already leaves nothing there: its turn finds the outcome with plain reads, too, and saves its write. Nothing is
+    /// concluded from what is read ahead but what is concluded from the cache, and it may be dropped at any await.
+    pub async fn read_ahead(&self, submission: &Submission) {
+        let target = Target::of(&submission.command);
+        let Some(_reading) = self.base.reads.begin(&target) else { return };
+        if !self.can_read_ahead(&submission.command) {
+            return;
+        }
+        // If it fails, its turn will find out by itself, and has more to say about it.
+        if let Ok(Some(_)) = self.resolver().glance(&target, &[submission.command.request_id.as_str()]).await {
+            self.base.meter.read_ahead();
+        }
+    }
+
+    pub(super) fn resolver(&self) -> Resolver<'_, S> {
+        Resolver(&self.base)
+    }
+
+    pub(super) fn claimer(&self) -> Claimer<'_, S> {
+        Claimer(&self.base)
     }
 
     /// One round: what it decided of the head of `open`; nothing if all must be read and decided again.
@@ -232,58 +199,33 @@ impl<S: ConditionalStore> Claims<S> {
         let first = open[0].borrow();
         let target = Target::of(&first.command);
         let requests: Vec<&str> = open.iter().map(|s| s.borrow().command.request_id.as_str()).collect();
-        let Some((sight, asked)) = self.see(&target, &requests, trust).await? else { return Ok(Vec::new()) };
-        let Fold { decided, rows, after, .. } = Fold::of(&open[..asked], &target, &sight, self.now(), &self.retention);
+        let (sight, asked) = match self.resolver().look(&target, &requests, trust).await? {
+            Look::Seen { sight, asked } => (sight, asked),
+            Look::Pending(claim) => {
+                Box::pin(self.claimer().complete_met(&claim)).await?;
+                return Ok(Vec::new());
+            }
+        };
+        let Fold { decided, write } = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             let renamed = match trust {
-                Trust::Cache => Box::pin(self.rename_to_unclaimed(first, seen)).await?,
-                Trust::Plain | Trust::Serial => Box::pin(self.rename(first, seen)).await?,
+                Trust::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?,
+                Trust::Plain | Trust::Serial => Box::pin(self.claimer().rename(first, seen)).await?,
             };
             return Ok(renamed.into_iter().collect());
         }
-        if rows.is_empty() || self.write(&target, &sight.holder, rows, after).await? == Applied::Yes {
-            return Ok(decided);
-        }
-        Ok(Vec::new())
+        let applied = match write {
+            Some(write) => self.write(write).await?,
+            None => Applied::Yes,
+        };
+        Ok(if applied == Applied::Yes { decided } else { Vec::new() })
     }
 
-    /// Stores outcomes where they belong: with the entity, or, where there is none, with the reference.
-    async fn write(
-        &self,
-        target: &Target,
-        holder: &Holder,
-        rows: Vec<LogRow>,
-        after: Option<EntityStatics>,
-    ) -> Result<Applied, StoreFault> {
-        match (holder, target) {
-            (Holder::Entity(seen), _) => {
-                self.apply(ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after, rows }).await
-            }
-            (Holder::Nobody { generation }, Target::Id(id)) => {
-                let refused = self.now();
-                self.store.refuse(RefuseWrite { id: id.clone(), read: *generation, refused, rows }).await
-            }
-            (Holder::Nobody { .. }, Target::Entity(key)) => {
-                self.apply(ApplyWrite { key: *key, read: None, after: None, rows }).await
-            }
-            (Holder::NotAsked, _) => unreachable!("rows are decided only about what was asked"),
+    async fn write(&self, write: Write) -> Result<Applied, StoreFault> {
+        match write {
+            Write::Apply(write) => self.base.apply(write).await,
+            Write::Refuse(write) => self.base.store.refuse(write).await,
         }
-    }
-
-    /// Applies, and keeps the cache at what the entity is now.
-    async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        let (key, after) = (write.key, write.after.as_ref().map(Packed::new));
-        let applied = self.store.apply(write).await;
-        match (&applied, after) {
-            (Ok(Applied::Yes), Some(after)) => self.cache.put_packed(key, after),
-            (Ok(Applied::Yes), None) => {}
-            (Ok(Applied::No) | Err(_), _) => self.cache.forget_entity(key),
-        }
-        applied
-    }
-
-    fn now(&self) -> Timestamp {
-        (self.clock)()
     }
 }
 
@@ -293,4 +235,12 @@ fn pause_after(attempts: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_until_they_are_capped() {
+        let pauses = [1, 2, 3, 6, 7, 40, u32::MAX].map(|attempts| pause_after(attempts).as_millis());
+        assert_eq!(pauses, [50, 100, 200, 1600, 2000, 2000, 2000]);
+    }
+}

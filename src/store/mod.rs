@@ -26,6 +26,7 @@ pub mod read_ahead;
 pub mod scan;
 pub mod simulated;
 pub mod topology;
+pub mod upkeep;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
 /// row of its import. No command can have it: request ids are not empty.

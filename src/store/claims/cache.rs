@@ -5,7 +5,7 @@
 //! As long as the entity holds the id by that generation nothing of the kind can have been added. That an id is taken,
 //! stale or unknown is never concluded from here.
 
-use super::Target;
+use super::data::Target;
 use super::packed::Packed;
 use crate::store::{EntityKey, EntityStatics, IdKey};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync};

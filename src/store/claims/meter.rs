@@ -1,7 +1,7 @@
 //! What the cache is good for, in figures.
 
-use super::Target;
 use super::cache::Room;
+use super::data::Target;
 use crate::telemetry::labels::{CacheLookup, Reference, Remembered};
 use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! did not see the outcome; that outcome alone keeps the claim from turning pending. A request id can be reused with other
 //! contents, so the outcome that does so need not be a rename's.
 
-use super::Target;
-use super::resolve::Holder;
+use super::data::Target;
+use super::sight::Holder;
 use crate::domain::Timestamp;
 use crate::domain::command::{RequestId, UseCaseName};
 use crate::domain::entity::EntityType;
@@ -14,7 +14,7 @@ use crate::store::outcome::Outcome;
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
 use std::time::Duration;
 
-/// See [`super::ClaimsOptions::outcome_retention`].
+/// For how long: see [`outcome_retention`](super::ClaimsOptions::outcome_retention).
 pub(super) struct Retention {
     keep: Duration,
     millis: Timestamp,
@@ -63,4 +63,24 @@ impl Retention {
 /// Whether some use case changes the external id of entities of this type.
 pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
     UseCaseName::ALL.iter().any(|u| u.entity_type() == entity_type && u.is_rename())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::command::{RawCommand, RawReference, Rules};
+    use crate::domain::update_customer_segment::SegmentCode;
+
+    #[test]
+    fn a_type_can_be_renamed_if_a_use_case_of_it_wants_an_external_id() {
+        let rules = Rules { segments: vec![SegmentCode::parse("x").unwrap()] };
+        for use_case in UseCaseName::ALL {
+            let reference = RawReference { external_id: Some("x".into()), ref_id: None };
+            let (request_id, value) = (Some("r".into()), Some("x".into()));
+            let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), value, expected_version: None };
+            let command = raw.validate(&rules).unwrap();
+            assert_eq!(command.use_case.wanted().is_some(), use_case.is_rename(), "{use_case:?}");
+        }
+        assert_eq!(EntityType::ALL.map(can_be_renamed), [false, true, true]);
+    }
 }

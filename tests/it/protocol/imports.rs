@@ -5,7 +5,7 @@ use crm_processor::domain::command::{Reference, UseCaseName};
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::store::ConditionalStore;
-use crm_processor::store::claims::Imported;
+use crm_processor::store::upkeep::import::Imported;
 
 pub async fn an_import_creates_what_is_not_there_and_leaves_what_is<S: ConditionalStore>(w: &World<S>) {
     let (entity, process) = (w.entity(Customer, "c"), w.process());

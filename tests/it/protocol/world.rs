@@ -6,9 +6,10 @@ use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::update_customer_segment::SegmentCode;
-use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Imported, Submission};
+use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Submission};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::outcome::{Answer, Coordinates};
+use crm_processor::store::upkeep::import::Imported;
 use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault,

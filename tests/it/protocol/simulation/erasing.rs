@@ -6,8 +6,8 @@ use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::update_customer_custom_name::CustomName;
-use crm_processor::store::claims::{ERASED, Erasure};
 use crm_processor::store::outcome::Answer;
+use crm_processor::store::upkeep::erase::{ERASED, Erasure};
 use std::sync::Arc;
 
 /// Who is erased: there are commands for their names.

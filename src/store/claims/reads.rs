@@ -1,11 +1,6 @@
-//! Reading ahead: what a queued command names is read into the cache before its turn, which then takes one write and no
-//! read. Whoever reads something for the cache is known to the others, so that nothing is read twice meanwhile.
-//!
-//! Nothing is concluded from what is read ahead but what is concluded from the cache, and it may be dropped at any await.
+//! Who is reading what into the cache at present, so that nothing is read twice at once.
 
-use super::{Claims, Submission, Target};
-use crate::domain::command::Command;
-use crate::store::ConditionalStore;
+use super::data::Target;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -60,26 +55,5 @@ impl Reads {
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         self.reads.under_way().remove(&self.target);
-    }
-}
-
-impl<S: ConditionalStore> Claims<S> {
-    /// Whether [`Claims::read_ahead`] would read anything for the command.
-    pub fn can_read_ahead(&self, command: &Command) -> bool {
-        !self.cache.is_off() && !self.cache.has(&Target::of(command))
-    }
-
-    /// Reads what the command names into the cache, with plain reads, unless it is there or somebody is at it. A command that
-    /// has an outcome already leaves nothing there: its turn finds the outcome with plain reads, too, and saves its write.
-    pub async fn read_ahead(&self, submission: &Submission) {
-        let target = Target::of(&submission.command);
-        let Some(_reading) = self.reads.begin(&target) else { return };
-        if !self.can_read_ahead(&submission.command) {
-            return;
-        }
-        // If it fails, its turn will find out by itself, and has more to say about it.
-        if let Ok(Some(_)) = self.glance(&target, &[submission.command.request_id.as_str()]).await {
-            self.meter.read_ahead();
-        }
     }
 }

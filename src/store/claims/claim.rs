@@ -1,12 +1,17 @@
-//! Renames: an external id is claimed first, then the claim is completed, which changes the entity.
+//! Claims external ids, and completes claims: how an entity is renamed, and how it comes into being.
 //!
-//! A claim is completed by its claimant or by whoever meets it, from its blob, with the same function and the same result:
-//! the record in the blob publishes the business transaction.
+//! A change of an external id takes two conditional writes. The first puts a claim into the partition of the new id, in the place of none
+//! or of a stale one, so that of several claimants one is left. The second completes the claim: it changes the entity, on the condition
+//! that the entity is as it was read, and stores the outcome of the request beside it. Between the two the process may die. So the claim
+//! holds all that its completion takes, and a claim is completed by its claimant or by whoever meets it, with the same function and the
+//! same result; the record in the claim publishes the business transaction.
 
-use super::fold::Request;
+use super::base::Base;
+use super::data::{Decided, Submission};
 use super::past::{PreviousOwner, epochs, successors};
-use super::resolve::{Standing, key};
-use super::{Claims, Decided, Submission};
+use super::request::Request;
+use super::resolve::{PendingClaim, Resolver};
+use super::standing::Standing;
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
@@ -17,7 +22,7 @@ use crate::store::{
 use uuid::Uuid;
 
 /// For whom an id is claimed.
-pub(super) struct Claimant<'a> {
+pub(in crate::store) struct Claimant<'a> {
     pub owner: Uuid,
     /// The epoch that the owner will have when the claim is completed.
     pub epoch: i64,
@@ -26,14 +31,14 @@ pub(super) struct Claimant<'a> {
 }
 
 /// The stale claim in whose place another is put.
-pub(super) struct Replaced<'a> {
+pub(in crate::store) struct Replaced<'a> {
     pub claim: &'a Claim,
     /// It was current once.
     pub held: bool,
 }
 
 /// What the completion of a claim led to.
-pub(super) enum Completed {
+pub(in crate::store) enum Completed {
     Command(Outcome),
     Import,
 }
@@ -44,7 +49,18 @@ impl<'a> Claimant<'a> {
     }
 }
 
-impl<S: ConditionalStore> Claims<S> {
+/// Claims external ids, and completes claims.
+pub(in crate::store) struct Claimer<'a, S>(pub &'a Base<S>);
+
+impl<S> Clone for Claimer<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Claimer<'_, S> {}
+
+impl<S: ConditionalStore> Claimer<'_, S> {
     /// Renames the entity that was `seen`, maybe in the cache, to an id on which there is no claim and under which nobody
     /// was refused: to claim on that condition is to read that it is so and to claim at the same instant. None: it is not so,
     /// or the entity is no longer as it was seen; look again, not in the cache.
@@ -52,37 +68,37 @@ impl<S: ConditionalStore> Claims<S> {
     /// Nothing else is done upon what the cache says: the rename may have been decided already, and a claim that takes the
     /// place of another must not come before that is found out.
     pub(super) async fn rename_to_unclaimed(
-        &self,
+        self,
         submission: &Submission,
         seen: &EntityStatics,
     ) -> Result<Option<Decided>, StoreFault> {
         let id = wanted(submission);
         let claim = new_claim(&Claimant::of(submission, seen), None, claiming(submission), &[]);
         let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim.clone() };
-        if self.store.claim(write).await? == Applied::No {
+        if self.0.store.claim(write).await? == Applied::No {
             return Ok(None);
         }
         let renamed = self.complete_own(&id, &claim, seen, submission).await?;
         if renamed.is_some() {
-            self.cache.put_claim(&id, claim.owner, claim.generation);
+            self.0.cache.put_claim(&id, claim.owner, claim.generation);
         }
         Ok(renamed)
     }
 
     /// Renames the entity that was `seen`, as far as one entity can tell. None: something came in between; look again.
-    pub(super) async fn rename(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+    pub(super) async fn rename(self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let id = wanted(submission);
         // Never from a cache: that an id is taken or stale must be so now. And not beside the read of the entity, though that would
         // save a round trip: the model has the claim read after the entity, and nothing is proved of the other order. Besides, a
         // duplicate or a rejection would then cost a serial read.
-        let there = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
         if let Some(claim) = &there {
             let claimant = (claim.owner, claim.epoch, claim.claimed_by.as_str());
             if claimant == (seen.entity.ref_id, seen.epoch + 1, submission.command.request_id.as_str()) {
                 return self.complete_own(&id, claim, seen, submission).await;
             }
-            match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
+            match Resolver(self.0).standing(&id, claim, &[], Consistency::Serial).await?.0 {
                 Standing::Pending(owner) => {
                     self.complete(&id, claim, owner.as_ref()).await?;
                     return Ok(None);
@@ -100,8 +116,8 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// Puts a claim in the place of the one that was read, or of none; None: another one is there by now.
-    pub(super) async fn claim(
-        &self,
+    pub async fn claim(
+        self,
         id: &IdKey,
         replaced: Option<Replaced<'_>>,
         claimant: Claimant<'_>,
@@ -109,24 +125,24 @@ impl<S: ConditionalStore> Claims<S> {
     ) -> Result<Option<Claim>, StoreFault> {
         let replaces = replaced.as_ref().map(|r| r.claim.generation);
         let previous = match replaced {
-            Some(Replaced { claim, held }) => successors(claim, held, &self.retention, self.now())?,
+            Some(Replaced { claim, held }) => successors(claim, held, &self.0.retention, self.0.now())?,
             None => Vec::new(),
         };
         let claim = new_claim(&claimant, replaces, cause, &previous);
         let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim: claim.clone() };
-        let applied = self.store.claim(write).await?;
+        let applied = self.0.store.claim(write).await?;
         Ok((applied == Applied::Yes).then_some(claim))
     }
 
     /// Completes a claim, for its claimant and for whoever meets it: decided anew, for the entity may have changed since,
     /// and as the claimant's record, for that one will publish the business transaction. None: not applied.
-    pub(super) async fn complete(
-        &self,
+    pub async fn complete(
+        self,
         id: &IdKey,
         claim: &Claim,
         owner: Option<&EntityStatics>,
     ) -> Result<Option<Completed>, StoreFault> {
-        let now = self.now();
+        let now = self.0.now();
         let (write, completed) = match (StoredClaim::decode(&claim.blob)?.cause, owner) {
             (ClaimBlob::Import(entity), _) => (creation(id, claim, entity, now), Completed::Import),
             (ClaimBlob::Command(command), Some(owner)) => {
@@ -140,7 +156,7 @@ impl<S: ConditionalStore> Claims<S> {
                     Answer::Unchanged(_) | Answer::Rejected(_) => None,
                 };
                 let outcome = request.outcome(answer, Some(owner.epoch), now);
-                let rows = vec![self.retention.entity_row(id.entity_type, request.id, &outcome)];
+                let rows = vec![self.0.retention.entity_row(id.entity_type, request.id, &outcome)];
                 let write = ApplyWrite { key: owner.key(), read: Some(owner.entity.version), after, rows };
                 (write, Completed::Command(outcome))
             }
@@ -149,29 +165,35 @@ impl<S: ConditionalStore> Claims<S> {
                 return Err(StoreFault::new("complete claim", cause));
             }
         };
-        Ok((self.apply(write).await? == Applied::Yes).then_some(completed))
+        Ok((self.0.apply(write).await? == Applied::Yes).then_some(completed))
+    }
+
+    /// Completes a claim that was met on the way; whether it was this one or somebody else, the id is to be looked at again.
+    pub(super) async fn complete_met(self, met: &PendingClaim) -> Result<(), StoreFault> {
+        self.complete(&met.id, &met.claim, met.owner.as_ref()).await?;
+        Ok(())
     }
 
     async fn complete_own(
-        &self,
+        self,
         id: &IdKey,
         claim: &Claim,
         seen: &EntityStatics,
         submission: &Submission,
     ) -> Result<Option<Decided>, StoreFault> {
         Ok(match self.complete(id, claim, Some(seen)).await? {
-            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, &Request::of(submission))),
+            Some(Completed::Command(outcome)) => Some(Request::of(submission).answered_by(&outcome)),
             Some(Completed::Import) | None => None,
         })
     }
 
-    async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+    async fn reject_as_taken(self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let request = Request::of(submission);
-        let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), Some(seen.epoch), self.now());
-        let rows = vec![self.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];
+        let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), Some(seen.epoch), self.0.now());
+        let rows = vec![self.0.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];
         let write = ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after: None, rows };
-        let applied = self.apply(write).await?;
-        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, &request)))
+        let applied = self.0.apply(write).await?;
+        Ok((applied == Applied::Yes).then(|| request.answered_by(&outcome)))
     }
 }
 
@@ -211,5 +233,5 @@ fn creation(id: &IdKey, claim: &Claim, entity: Entity, now: Timestamp) -> ApplyW
     let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone() }.encode();
     let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None };
     let statics = EntityStatics { entity, epoch: claim.epoch, generation: claim.generation };
-    ApplyWrite { key: key(id, claim.owner), read: None, after: Some(statics), rows: vec![row] }
+    ApplyWrite { key: id.entity(claim.owner), read: None, after: Some(statics), rows: vec![row] }
 }

@@ -1,9 +1,9 @@
 //! Imports: an entity that is not there yet is created through a claim on its external id, completed like any other.
 
-use super::Claims;
-use super::rename::{Claimant, Completed, Replaced};
-use super::resolve::Standing;
 use crate::domain::entity::Entity;
+use crate::store::claims::Claims;
+use crate::store::claims::claim::{Claimant, Completed, Replaced};
+use crate::store::claims::standing::Standing;
 use crate::store::outcome::ClaimBlob;
 use crate::store::{ConditionalStore, Consistency, EntityKey, FIRST_ROW, IdKey, StoreFault};
 
@@ -59,7 +59,7 @@ impl<S: ConditionalStore> Claims<S> {
     async fn try_import(&self, entity: &Entity, importing: &mut Importing) -> Result<Option<Imported>, StoreFault> {
         let (entity_type, ref_id) = (entity.entity_type, entity.ref_id);
         let key = EntityKey { entity_type, ref_id };
-        if let Some(there) = self.store.read_entity(key, &[], Consistency::Serial).await?.statics {
+        if let Some(there) = self.base.store.read_entity(key, &[], Consistency::Serial).await?.statics {
             return Ok(Some(if there.entity.external_id != entity.external_id {
                 Imported::Contradicts(format!("the {entity_type} exists with another external id"))
             } else if importing.claimed == Some(there.generation) {
@@ -69,17 +69,17 @@ impl<S: ConditionalStore> Claims<S> {
             }));
         }
         let id = IdKey { entity_type, external_id: entity.external_id.clone() };
-        let there = self.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        let there = self.base.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
         if let Some(claim) = &there {
-            match self.standing(&id, claim, &[], Consistency::Serial).await?.0 {
+            match self.resolver().standing(&id, claim, &[], Consistency::Serial).await?.0 {
                 // An earlier attempt at this import, too: what it claimed with is what is imported.
                 Standing::Pending(owner) => {
                     let is_known = claim.owner != ref_id || importing.claimed == Some(claim.generation);
                     if !is_known {
                         importing.claimed = Some(claim.generation);
                     }
-                    if self.complete(&id, claim, owner.as_ref()).await?.is_none() && !is_known {
+                    if self.claimer().complete(&id, claim, owner.as_ref()).await?.is_none() && !is_known {
                         // Somebody else has completed it.
                         importing.claimed = None;
                     }
@@ -94,12 +94,49 @@ impl<S: ConditionalStore> Claims<S> {
         }
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
         importing.claimed = Some(there.as_ref().map_or(0, |claim| claim.generation) + 1);
-        let Some(claim) = self.claim(&id, replaced, claimant, ClaimBlob::Import(entity.clone())).await? else {
+        let Some(claim) = self.claimer().claim(&id, replaced, claimant, ClaimBlob::Import(entity.clone())).await? else {
             // That of an earlier attempt may be the one that stands there: the next look tells by its owner.
             importing.claimed = None;
             return Ok(None);
         };
-        let completed = self.complete(&id, &claim, None).await?;
+        let completed = self.claimer().complete(&id, &claim, None).await?;
         Ok(matches!(completed, Some(Completed::Import)).then_some(Imported::Created))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entity::EntityType;
+    use crate::domain::external_id::ExternalId;
+    use crate::store::claims::ClaimsOptions;
+    use crate::store::simulated::{Faults, Simulated};
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    /// Each answer may be lost, and each write may land late or not at all.
+    #[tokio::test]
+    async fn an_import_counts_what_it_made_however_many_attempts_that_took() {
+        for seed in 0..300 {
+            let faults = Faults { unread: 100, unacknowledged: 300, lost: 200, late: 100, ..Faults::default() };
+            let store = Arc::new(Simulated::new(seed, faults));
+            let clock = store.clock();
+            let claims = Claims::new(store, &ClaimsOptions::default(), clock);
+            let mut importing = Importing::default();
+            let mut attempts = 0;
+            let mut import = async |importing: &mut Importing| loop {
+                attempts += 1;
+                if let Ok(imported) = claims.import_again(entity("a"), importing).await {
+                    break imported;
+                }
+            };
+            assert_eq!(import(&mut importing).await, Imported::Created, "seed {seed}");
+            assert_eq!(import(&mut Importing::default()).await, Imported::Existed, "seed {seed}, another import");
+            assert!(attempts >= 2, "seed {seed}");
+        }
+    }
+
+    fn entity(external_id: &str) -> Entity {
+        Entity::new(EntityType::Account, Uuid::nil(), ExternalId::parse(external_id).unwrap())
     }
 }

@@ -9,11 +9,11 @@
 //! The present name stays everywhere: the record of the change to it may come again and publish its outcome, and readers must
 //! not take the entity to be called otherwise than it is.
 
-use super::Claims;
 use crate::domain::command::{Reference, UseCaseName};
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Transaction;
 use crate::domain::update_customer_custom_name::CustomName;
+use crate::store::claims::Claims;
 use crate::store::erasable::{ErasableStore, Redaction};
 use crate::store::outcome::{Answer, ClaimBlob, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{Applied, Claim, ClaimWrite, Consistency, EntityKey, EntityStatics, FIRST_ROW, IdKey, StoreFault};
@@ -61,7 +61,7 @@ impl<S: ErasableStore> Claims<S> {
     pub async fn erase(&self, of: EntityType, reference: &Reference, erasure: Erasure) -> Result<Option<Erased>, StoreFault> {
         // Serial, so that the log, which is read afterwards, shows all that was decided until then.
         let Some(statics) = self.present(of, reference).await? else { return Ok(None) };
-        let eraser = Eraser { store: &*self.store, present: &statics, erasure };
+        let eraser = Eraser { store: &*self.base.store, present: &statics, erasure };
         eraser.erase().await.map(Some)
     }
 }

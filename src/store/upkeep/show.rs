@@ -1,11 +1,11 @@
 //! What the command line shows of an entity: its current values and the log of its changes. Reads only.
 
-use super::Claims;
-use super::resolve::Standing;
 use crate::domain::Timestamp;
 use crate::domain::command::{Reference, RequestId, UseCaseName};
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
+use crate::store::claims::Claims;
+use crate::store::claims::standing::Standing;
 use crate::store::outcome::{Answer, Outcome};
 use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, StoreFault};
 
@@ -36,7 +36,7 @@ impl<S: ConditionalStore> Claims<S> {
         reference: &Reference,
     ) -> Result<Option<(EntityStatics, Vec<HistoryEntry>)>, StoreFault> {
         let Some(statics) = self.present(entity_type, reference).await? else { return Ok(None) };
-        let history = self.store.history(statics.key()).await?;
+        let history = self.base.store.history(statics.key()).await?;
         let history = history.iter().map(entry).collect::<Result<_, _>>()?;
         Ok(Some((statics, history)))
     }
@@ -49,15 +49,15 @@ impl<S: ConditionalStore> Claims<S> {
         match reference {
             Reference::RefId(ref_id) => {
                 let key = EntityKey { entity_type, ref_id: *ref_id };
-                Ok(self.store.read_entity(key, &[], Consistency::Serial).await?.statics)
+                Ok(self.base.store.read_entity(key, &[], Consistency::Serial).await?.statics)
             }
             Reference::ExternalId(external_id) => self.holder(&IdKey { entity_type, external_id: external_id.clone() }).await,
         }
     }
 
     async fn holder(&self, id: &IdKey) -> Result<Option<EntityStatics>, StoreFault> {
-        let Some(claim) = self.store.read_id(id, &[], Consistency::Serial).await?.claim else { return Ok(None) };
-        Ok(match self.standing(id, &claim, &[], Consistency::Serial).await?.0 {
+        let Some(claim) = self.base.store.read_id(id, &[], Consistency::Serial).await?.claim else { return Ok(None) };
+        Ok(match self.resolver().standing(id, &claim, &[], Consistency::Serial).await?.0 {
             Standing::Current(holder) => Some(holder),
             Standing::Pending(_) | Standing::Stale { .. } => None,
         })

@@ -1,0 +1,63 @@
+//! What all that reads and writes works with: the store and what is remembered of it, the bounds, the clock.
+
+use super::cache::Cache;
+use super::meter::Meter;
+use super::packed::Packed;
+use super::reads::Reads;
+use super::retention::Retention;
+use crate::domain::Timestamp;
+use crate::store::{Applied, ApplyWrite, ConditionalStore, StoreFault};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What time it is, in milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What an operator may choose about the protocol.
+#[derive(Clone, Debug)]
+pub struct ClaimsOptions {
+    /// How long rejections, no-ops and refusals are remembered, and a previous owner of an id is asked. Must outlive every
+    /// attempt at a record and every write under way. Default: 30 days.
+    pub outcome_retention: Duration,
+    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 32 MiB, some 150,000 entities.
+    pub cache_bytes: u64,
+}
+
+impl Default for ClaimsOptions {
+    fn default() -> Self {
+        Self { outcome_retention: Duration::from_secs(30 * 24 * 60 * 60), cache_bytes: 32 << 20 }
+    }
+}
+
+/// See the module.
+pub(in crate::store) struct Base<S> {
+    pub store: Arc<S>,
+    pub(super) retention: Retention,
+    pub(super) cache: Cache,
+    pub(super) reads: Reads,
+    pub(super) meter: Meter,
+    clock: Clock,
+}
+
+impl<S: ConditionalStore> Base<S> {
+    pub(super) fn new(store: Arc<S>, options: &ClaimsOptions, clock: Clock) -> Self {
+        let (retention, cache) = (Retention::new(options.outcome_retention), Cache::new(options.cache_bytes));
+        Self { store, retention, cache, reads: Reads::default(), meter: Meter::default(), clock }
+    }
+
+    /// Applies, and keeps the cache at what the entity is now.
+    pub(super) async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
+        let (key, after) = (write.key, write.after.as_ref().map(Packed::new));
+        let applied = self.store.apply(write).await;
+        match (&applied, after) {
+            (Ok(Applied::Yes), Some(after)) => self.cache.put_packed(key, after),
+            (Ok(Applied::Yes), None) => {}
+            (Ok(Applied::No) | Err(_), _) => self.cache.forget_entity(key),
+        }
+        applied
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}

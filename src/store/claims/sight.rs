@@ -1,0 +1,71 @@
+//! What was seen behind a reference: who is there, and which outcomes requests have there already. Pure.
+
+use super::request::Request;
+use crate::store::outcome::Outcome;
+use crate::store::{EntityStatics, StoreFault};
+use std::collections::HashMap;
+
+/// What is behind a reference.
+pub(super) struct Sight {
+    pub known: Known,
+    pub holder: Holder,
+}
+
+/// Who is behind a reference.
+pub(super) enum Holder {
+    Entity(EntityStatics),
+    /// Nobody, while the id's claim has this generation (None: no claim); of a refId, while there is no such entity.
+    Nobody {
+        generation: Option<i64>,
+    },
+    /// All requests had outcomes before that mattered.
+    NotAsked,
+}
+
+impl Holder {
+    /// The entity's epoch.
+    pub fn epoch(&self) -> Option<i64> {
+        match self {
+            Self::Entity(entity) => Some(entity.epoch),
+            Self::Nobody { .. } | Self::NotAsked => None,
+        }
+    }
+}
+
+/// The outcomes that requests are known to have, in the order in which they were found.
+///
+/// There may be several for one request id: it is scoped to an entity, and an external id can have had several owners.
+#[derive(Default)]
+pub(super) struct Known(HashMap<String, Vec<Outcome>>);
+
+impl Known {
+    /// The outcome that answers `request`. First of all the one that its own record caused, which nobody else will
+    /// publish; then that of a request with the same contents.
+    pub fn of(&self, request: &Request<'_>) -> Option<&Outcome> {
+        let found = self.0.get(request.id.as_str())?;
+        let own = found.iter().find(|o| o.record == *request.record);
+        own.or_else(|| found.iter().find(|o| o.fingerprint == request.fingerprint)).or(found.first())
+    }
+
+    /// Adds the outcomes of `requests` that were decided until an epoch.
+    pub fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
+        for (request, blob) in rows {
+            if requests.contains(&request.as_str()) {
+                let outcome = Outcome::decode(&request, &blob)?;
+                if outcome.epoch.is_none_or(|epoch| epoch <= until) {
+                    // There is rarely more than one.
+                    self.0.entry(request).or_insert_with(|| Vec::with_capacity(1)).push(outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn open<'a>(&self, requests: &[&'a str]) -> Vec<&'a str> {
+        requests.iter().copied().filter(|r| !self.0.contains_key(*r)).collect()
+    }
+
+    pub fn has_all(&self, requests: &[&str]) -> bool {
+        requests.iter().all(|r| self.0.contains_key(*r))
+    }
+}
