@@ -171,6 +171,11 @@ fn a_restart_that_loses_everything_makes_no_command_another_one() {
     let (_, readyz) = processor.get("/readyz");
     assert!(readyz.contains("other schemas than before") && readyz.contains("crm-processor setup"), "{readyz}");
 
+    let checked = world.cli("check", &[]).exits(1);
+    let missing: Vec<_> = checked.stdout.lines().filter(|line| line.starts_with("  !!  schema")).collect();
+    assert_eq!(missing.len(), RECORDS.len() + 2, "of each command, of replies and of transactions: {checked}");
+    assert!(missing.iter().all(|line| line.contains("setup")), "{missing:?}");
+
     // The id of names is now that of segments, and our own are given again, just as they were.
     let first = registry::register_at(&url, &unique("first"), &registry::command_schema(RECORDS[1]), &json!([]));
     assert_eq!(first, id, "Apicurio counts from 1 again");
