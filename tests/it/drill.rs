@@ -96,10 +96,11 @@ fn go(
 
 /// The command topic is deleted and made again: the process begins anew on it, or ends for a successor to do so. Everybody is concerned
 /// until then; so what counts is who comes afterwards.
-fn made_again(all: (&World, &[Entity]), mut processor: Processor) -> (Processor, Outcome) {
+fn made_again(all: (&World, &[Entity]), partitions: i32, mut processor: Processor) -> (Processor, Outcome) {
     let (world, customers) = all;
     topics::delete_on(world.kafka(), &world.commands);
-    topics::create(world.kafka(), &[(&world.commands, PARTITIONS)], LARGEST_RECORD);
+    // As many as before: producers that knew of more would go on sending to them.
+    topics::create(world.kafka(), &[(&world.commands, partitions)], LARGEST_RECORD);
     let since = Instant::now();
     let early: Vec<_> = customers.iter().map(|customer| rename(customer, &unique("name"))).collect();
     world.send_all(&early);
@@ -134,8 +135,8 @@ fn whatever_is_wrong_with_one_thing_the_others_are_answered() {
     let (all, all_short) = (customers(&world, 200), customers(&short, 200));
     let rounds = std::env::var("CRM_DRILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let outcomes: Vec<_> = (0..rounds)
-        .flat_map(|_| {
-            let mut outcomes = round((&world, &all), &fickle);
+        .flat_map(|n| {
+            let mut outcomes = round((&world, &all), &fickle, PARTITIONS + 1 + n);
             outcomes.push(little_metadata((&short, &all_short)));
             outcomes
         })
@@ -146,7 +147,8 @@ fn whatever_is_wrong_with_one_thing_the_others_are_answered() {
     }
 }
 
-fn round(all: (&World, &[Entity]), fickle: &Fickle) -> Vec<Outcome> {
+/// `partitions` is how many the command topic gets, one more than it has.
+fn round(all: (&World, &[Entity]), fickle: &Fickle, partitions: i32) -> Vec<Outcome> {
     let (world, customers) = all;
     let processor = world.run_as(SLOT);
     let mut outcomes = Vec::new();
@@ -194,11 +196,11 @@ fn round(all: (&World, &[Entity]), fickle: &Fickle) -> Vec<Outcome> {
     }
 
     let put_in = || {
-        topics::add_partitions(world.kafka(), &world.commands, usize::try_from(PARTITIONS).expect("is small") + 1);
+        topics::add_partitions(world.kafka(), &world.commands, usize::try_from(partitions).expect("is small"));
         None
     };
     outcomes.push(go(all, &cause("partitions added", None), &processor, put_in, || {}));
-    let (processor, outcome) = made_again(all, processor);
+    let (processor, outcome) = made_again(all, partitions, processor);
     outcomes.push(outcome);
 
     let saying = format!("{}/0 at offset", world.commands);
