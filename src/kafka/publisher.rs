@@ -147,6 +147,8 @@ pub(super) struct Publisher<M> {
     refusals: BTreeSet<Refusal>,
     /// Whether others of its outputs were neither acknowledged nor refused: then this producer is not used again.
     is_unsettled: bool,
+    /// Offsets say which topic they are of, as far as the coordinator takes that.
+    names_topic: bool,
     publications: std_mpsc::Receiver<Arc<Publication<M>>>,
 }
 
@@ -162,7 +164,7 @@ impl<M> Publisher<M> {
         producer: TransactionalProducer,
         publications: std_mpsc::Receiver<Arc<Publication<M>>>,
     ) -> Self {
-        Self { id, setting, calls, producer, refusals: BTreeSet::new(), is_unsettled: false, publications }
+        Self { id, setting, calls, producer, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, publications }
     }
 
     /// Runs the thread. `left` is what an abandoned publisher had under way: what became of it is found out first.
@@ -321,11 +323,19 @@ impl<M> Publisher<M> {
         to_missing.map(|(record, (output, _))| Refusal { record, output, why: Why::Missing }).collect()
     }
 
-    fn send_offsets(&self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
-        let offsets = offsets(&self.setting.topic, publication).map_err(failure)?;
+    fn send_offsets(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
+        let offsets = offsets(&self.setting.topic, publication, self.names_topic).map_err(failure)?;
         FailPoint::SendingOffsets.reach();
         let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.generation.membership, left);
-        retrying(deadline, send).map_err(failure)
+        let sent = retrying(deadline, send).map_err(failure);
+        if sent == Err(Failure::OffsetsTooLarge) && self.names_topic && is_longest(publication) {
+            tracing::warn!(
+                "the coordinator takes too little metadata with an offset for the topic's id: it is left out from now on"
+            );
+            self.names_topic = false;
+            return Err(Failure::Abortable);
+        }
+        sent
     }
 
     fn commit(&self, deadline: Instant) -> Result<(), Failure> {
@@ -461,10 +471,18 @@ fn is_stale(code: Code) -> bool {
     matches!(code, Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId)
 }
 
-fn offsets<M>(topic: &str, publication: &Publication<M>) -> Result<TopicPartitionList, KafkaError> {
+/// Returns whether no offset has more metadata than those that name their topic.
+fn is_longest<M>(publication: &Publication<M>) -> bool {
+    let longest = publication.offsets.iter().map(|commit| commit.metadata.len()).max();
+    let names = publication.generation.topic_id.as_deref().filter(|_| publication.offsets.iter().any(|c| c.metadata.is_empty()));
+    names.is_some_and(|id| longest.is_some_and(|longest| longest <= naming(id).len()))
+}
+
+/// The offsets to commit. With `names_topic`, those that have no bitmap say which topic they are of.
+fn offsets<M>(topic: &str, publication: &Publication<M>, names_topic: bool) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(publication.offsets.len());
     // A bitmap says nothing of the topic: what came before this version would not read it then.
-    let naming = publication.generation.topic_id.as_deref().map(naming).unwrap_or_default();
+    let naming = publication.generation.topic_id.as_deref().filter(|_| names_topic).map(naming).unwrap_or_default();
     for commit in &publication.offsets {
         let mut partition = list.add_partition(topic, commit.partition);
         partition.set_offset(Offset::Offset(commit.offset))?;

@@ -229,6 +229,19 @@ fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_reques
 }
 
 #[test]
+fn a_coordinator_that_takes_no_metadata_at_all_stops_nobody() {
+    let Some(kafka) = OwnServer::kafka_with("offset.metadata.max.bytes=1") else { return };
+    let Some(cassandra) = servers::cassandra() else { return };
+    let world = World::set_up_on(kafka.address(), cassandra, "no-metadata", |_| {});
+    let processor = world.run();
+    let drafts: Vec<_> = (0..200).map(|_| refused()).collect();
+    world.send_all(&drafts);
+    assert_answered_once(&world, &drafts.iter().collect::<Vec<_>>());
+    processor.until_metric("crm_consumer_lag_records", 0);
+    assert!(processor.log().contains("too little metadata with an offset for the topic's id"), "{}", processor.log_tail());
+}
+
+#[test]
 fn under_a_quota_that_no_full_transaction_meets_the_backlog_is_answered_by_smaller_ones() {
     const SLOT: &str = "throttled";
     let Some(kafka) = OwnServer::kafka() else { return };
