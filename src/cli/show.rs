@@ -2,12 +2,10 @@
 
 use super::{ConfigFile, FAILED, connect};
 use crate::domain::Timestamp;
-use crate::domain::command::{Reference, parse_ref_id};
+use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
-use crate::domain::external_id::ExternalId;
 use crate::domain::transaction::Change;
-use crate::domain::update_customer_custom_name::CustomName;
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::{CustomName, ExternalId, SegmentCode, parse_ref_id};
 use crate::store::EntityStatics;
 use crate::store::upkeep::show::HistoryEntry;
 use anyhow::anyhow;

@@ -7,7 +7,7 @@
 use super::connect;
 use crate::config::Store;
 use crate::domain::entity::EntityType;
-use crate::domain::external_id::ExternalId;
+use crate::domain::values::ExternalId;
 use crate::store::configured::ConfiguredStore;
 use crate::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, IdKey, LogRow, RefuseWrite, StoreFault};
 use std::time::Duration;

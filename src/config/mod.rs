@@ -20,8 +20,7 @@ pub use findings::{Finding, Findings};
 pub use secrets::RotatingSecret;
 pub use settings::{Setting, Source};
 
-use crate::domain::command::Rules;
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::{Rules, SegmentCode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

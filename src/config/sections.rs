@@ -11,7 +11,7 @@ use super::{
     Admin, Backend, Config, Cql, Credentials, Kafka, Log, LogFormat, OAuth, OddAnswer, Registry, RegistryCredentials, Store,
     Telemetry, Tls, Topics, UndecodableBatches,
 };
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::SegmentCode;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The effective configuration: each key that there is, its value, and where the value came from.
 
 use super::{CommitConsistency, LogFormat, OddAnswer, SerialConsistency};
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::SegmentCode;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,16 +2,15 @@
 
 use super::Timestamp;
 use super::entity::{Entity, EntityType, State};
-use super::external_id::ExternalId;
 use super::rejection::{FieldPath, Rejection};
-use super::text::{self, InvalidText};
+use super::text::InvalidText;
 use super::transaction::Change;
 use super::update_account_external_id::UpdateAccountExternalId;
 use super::update_customer_custom_name::UpdateCustomerCustomName;
-use super::update_customer_segment::{SegmentCode, UpdateCustomerSegment};
+use super::update_customer_segment::UpdateCustomerSegment;
 use super::update_subscriber_external_id::UpdateSubscriberExternalId;
+use super::values::{ExternalId, RequestId, Rules, parse_ref_id};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use uuid::Uuid;
 
 /// What each use case brings: its names, its request validation and its decision.
@@ -113,48 +112,6 @@ impl UseCaseName {
     /// True if commands of this use case claim an external id (see [`UseCase::wanted`]): the attribute that they change.
     pub fn is_rename(self) -> bool {
         self.value_field() == "externalId"
-    }
-}
-
-/// What request validation needs to know of the configuration.
-#[derive(Clone, Debug, Default)]
-pub struct Rules {
-    /// The segment codes that a customer may have.
-    pub segments: Vec<SegmentCode>,
-}
-
-/// A request id: 1 to 128 code points, none of the categories Cc, Cf, Cs, Co, Zl, Zp, no white space at either end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct RequestId(Box<str>);
-
-impl RequestId {
-    /// The longest request id, in code points.
-    pub const MAX_CHARS: usize = 128;
-
-    /// # Errors
-    /// The first rule that `text` breaks.
-    pub fn parse(text: &str) -> Result<Self, InvalidText> {
-        text::check_identifier(text, Self::MAX_CHARS)?;
-        Ok(Self(text.into()))
-    }
-
-    /// The text as it came.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for RequestId {
-    type Error = InvalidText;
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        Self::parse(&text)
     }
 }
 
@@ -328,12 +285,6 @@ fn parse_reference(raw: Option<&RawReference>, entity_type: EntityType, findings
     });
     let ref_id = ref_id.and_then(|parsed| keep(findings, parsed));
     external_id.map(Reference::ExternalId).or(ref_id.map(Reference::RefId))
-}
-
-/// A refId: a hyphenated UUID, in any case.
-pub fn parse_ref_id(text: &str) -> Option<Uuid> {
-    const HYPHENATED: usize = 36;
-    (text.len() == HYPHENATED).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 fn external_id_field(entity_type: EntityType) -> FieldPath {

@@ -1,10 +1,8 @@
 //! What the commands change: customers, accounts and subscribers, and their current values.
 
 use super::Timestamp;
-use super::external_id::ExternalId;
 use super::transaction::Change;
-use super::update_customer_custom_name::CustomName;
-use super::update_customer_segment::SegmentCode;
+use super::values::{CustomName, ExternalId, SegmentCode};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;

@@ -6,7 +6,6 @@
 
 pub mod command;
 pub mod entity;
-pub mod external_id;
 pub mod rejection;
 #[cfg(test)]
 mod tests;
@@ -16,6 +15,7 @@ pub mod update_account_external_id;
 pub mod update_customer_custom_name;
 pub mod update_customer_segment;
 pub mod update_subscriber_external_id;
+pub mod values;
 
 /// Milliseconds since 1970-01-01T00:00:00Z, as Avro's `timestamp-millis` and CQL's `timestamp`.
 pub type Timestamp = i64;

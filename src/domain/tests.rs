@@ -7,12 +7,10 @@ mod rejections;
 mod texts;
 mod validation;
 
-use super::command::{RawCommand, RawReference, Rules, UseCase, UseCaseName};
+use super::command::{RawCommand, RawReference, UseCase, UseCaseName};
 use super::entity::{Entity, EntityType, State};
-use super::external_id::ExternalId;
 use super::rejection::Rejection;
-use super::update_customer_custom_name::CustomName;
-use super::update_customer_segment::SegmentCode;
+use super::values::{CustomName, ExternalId, Rules, SegmentCode};
 use uuid::Uuid;
 
 const REF_ID: Uuid = Uuid::from_u128(0x3f8e_4b1a_0000_4000_8000_0000_0000_0001);

@@ -1,11 +1,11 @@
 //! Use case: an account gets another external id. Not versioned; the old one no longer resolves, and is free at once.
 
 use super::Timestamp;
-use super::command::{Case, Rules, finding};
+use super::command::{Case, finding};
 use super::entity::{Entity, EntityType};
-use super::external_id::ExternalId;
 use super::rejection::Rejection;
 use super::transaction::Change;
+use super::values::{ExternalId, Rules};
 use serde::{Deserialize, Serialize};
 
 /// Renames an account.

@@ -1,41 +1,12 @@
 //! Use case: a customer's custom name is set. Not versioned; effective at once.
 
 use super::Timestamp;
-use super::command::{Case, Rules, finding};
+use super::command::{Case, finding};
 use super::entity::{Entity, EntityType};
 use super::rejection::Rejection;
-use super::text::{self, InvalidText};
 use super::transaction::Change;
+use super::values::{CustomName, Rules};
 use serde::{Deserialize, Serialize};
-
-/// A custom name: 1 to 255 code points, kept exactly as sent, not blank, no control characters (Cc).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct CustomName(Box<str>);
-
-impl CustomName {
-    /// The longest custom name, in code points.
-    pub const MAX_CHARS: usize = 255;
-
-    /// # Errors
-    /// The first rule that `text` breaks.
-    pub fn parse(text: &str) -> Result<Self, InvalidText> {
-        text::check_name(text, Self::MAX_CHARS)?;
-        Ok(Self(text.into()))
-    }
-
-    /// The text as it came.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for CustomName {
-    type Error = InvalidText;
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        Self::parse(&text)
-    }
-}
 
 /// Sets the custom name of a customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,43 +1,13 @@
 //! Use case: a customer's segment is set. Effective at once; the log of changes is its history.
 
 use super::Timestamp;
-use super::command::{Case, Rules};
+use super::command::Case;
 use super::entity::{Entity, EntityType};
 use super::rejection::Rejection;
-use super::text::{self, InvalidText};
+use super::text;
 use super::transaction::Change;
+use super::values::{Rules, SegmentCode};
 use serde::{Deserialize, Serialize};
-
-/// The code of a segment. Which codes a customer may be given is configuration: see [`Rules::segments`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SegmentCode(Box<str>);
-
-impl SegmentCode {
-    /// The longest segment code, in code points.
-    pub const MAX_CHARS: usize = 64;
-
-    /// Checks a code of the configuration: 1 to 64 code points, no control characters, no white space at either end.
-    ///
-    /// # Errors
-    /// The first rule that `text` breaks.
-    pub fn parse(text: &str) -> Result<Self, InvalidText> {
-        text::check_identifier(text, Self::MAX_CHARS)?;
-        Ok(Self(text.into()))
-    }
-
-    /// The code.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Rules {
-    /// The configured segment with the code `text`, compared case by case.
-    pub fn segment(&self, text: &str) -> Option<&SegmentCode> {
-        self.segments.iter().find(|s| s.as_str() == text)
-    }
-}
 
 /// Sets the segment of a customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

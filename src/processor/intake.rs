@@ -4,8 +4,9 @@
 #![expect(clippy::result_large_err, reason = "a record that can't be admitted goes back whole; a box would cost all that can")]
 
 use crate::config::Config;
-use crate::domain::command::{Command, RawCommand, RequestId, Rules};
+use crate::domain::command::{Command, RawCommand};
 use crate::domain::rejection::Rejection;
+use crate::domain::values::{RequestId, Rules};
 use crate::flow::lanes::{Foldable, lane_of};
 use crate::flow::offsets::Delivery;
 use crate::flow::waiting::{Unready, Waiting};

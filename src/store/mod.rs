@@ -6,7 +6,7 @@
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
-use crate::domain::external_id::ExternalId;
+use crate::domain::values::ExternalId;
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;

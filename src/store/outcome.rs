@@ -10,11 +10,11 @@
 
 use super::StoreFault;
 use crate::domain::Timestamp;
-use crate::domain::command::{RequestId, UseCase, UseCaseName};
+use crate::domain::command::{UseCase, UseCaseName};
 use crate::domain::entity::Entity;
-use crate::domain::external_id::ExternalId;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
+use crate::domain::values::{ExternalId, RequestId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -278,8 +278,7 @@ mod tests {
     use super::*;
     use crate::domain::entity::{EntityType, State};
     use crate::domain::update_account_external_id::UpdateAccountExternalId;
-    use crate::domain::update_customer_custom_name::CustomName;
-    use crate::domain::update_customer_segment::SegmentCode;
+    use crate::domain::values::{CustomName, SegmentCode};
 
     fn record() -> Coordinates {
         Coordinates { topic: "crm.commands".into(), partition: 3, offset: 1 << 40 }

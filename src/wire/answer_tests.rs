@@ -2,9 +2,9 @@
 //! Every entity type, state and rejection, with and without all that may be null.
 
 use super::*;
-use crate::domain::command::{RequestId, UseCaseName};
+use crate::domain::command::UseCaseName;
 use crate::domain::entity::State;
-use crate::domain::external_id::ExternalId;
+use crate::domain::values::{ExternalId, RequestId};
 use crate::wire::json::GenericSchema;
 use crate::wire::schema_id::frame;
 use apache_avro::reader::datum::GenericDatumReader;

@@ -2,9 +2,9 @@
 //! Byte values are given where text would hide the rule.
 
 use super::*;
-use crate::domain::command::{RequestId, UseCaseName};
+use crate::domain::command::UseCaseName;
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::external_id::ExternalId;
+use crate::domain::values::{ExternalId, RequestId};
 
 type Given<'a> = (&'a str, Option<&'a [u8]>);
 

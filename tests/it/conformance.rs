@@ -3,9 +3,7 @@
 
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::entity::{Entity, EntityType, State};
-use crm_processor::domain::external_id::ExternalId;
-use crm_processor::domain::update_customer_custom_name::CustomName;
-use crm_processor::domain::update_customer_segment::SegmentCode;
+use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode};
 use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{

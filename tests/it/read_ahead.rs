@@ -3,9 +3,9 @@
 use crate::cql;
 use crate::proxy::{CqlProxy, Mischief};
 use crate::servers;
-use crm_processor::domain::command::{RawCommand, RawReference, Rules, UseCaseName};
+use crm_processor::domain::command::{RawCommand, RawReference, UseCaseName};
 use crm_processor::domain::entity::{Entity, EntityType};
-use crm_processor::domain::external_id::ExternalId;
+use crm_processor::domain::values::{ExternalId, Rules};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Submission};
 use crm_processor::store::cql::CqlStore;
 use crm_processor::store::metered::Metered;

@@ -21,7 +21,7 @@ use super::part::{Measured, Stopwatch};
 use super::{samples, writes};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
-use crate::domain::external_id::ExternalId;
+use crate::domain::values::ExternalId;
 use crate::store::configured::ConfiguredStore;
 use crate::store::{Applied, ConditionalStore, Consistency, EntityKey, EntityStatics, IdKey, StoreFault};
 use anyhow::Context as _;

@@ -1,12 +1,12 @@
 //! One change as an example, in all forms that the parts alone need: they read, write and send what is as large as that of the
 //! processor.
 
-use crate::domain::command::{RequestId, UseCase, UseCaseName, fingerprint};
+use crate::domain::command::{UseCase, UseCaseName, fingerprint};
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::external_id::ExternalId;
 use crate::domain::rejection::Status;
 use crate::domain::transaction::{Change, Transaction};
-use crate::domain::update_customer_custom_name::{CustomName, UpdateCustomerCustomName};
+use crate::domain::update_customer_custom_name::UpdateCustomerCustomName;
+use crate::domain::values::{CustomName, ExternalId, RequestId};
 use crate::kafka::Headers;
 use crate::store::outcome::{Answer, Coordinates, Outcome};
 use crate::wire::answer::{Encoder, Reply};

@@ -2,8 +2,8 @@
 
 use super::samples::{SOME_TIME, record, request};
 use crate::domain::command::UseCase;
-use crate::domain::external_id::ExternalId;
 use crate::domain::update_account_external_id::UpdateAccountExternalId;
+use crate::domain::values::ExternalId;
 use crate::store::outcome::{ClaimBlob, ClaimingCommand, StoredClaim};
 use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, IdKey, LogRow};
 use std::collections::BTreeMap;

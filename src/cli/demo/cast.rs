@@ -1,8 +1,7 @@
 //! Who plays in the demo: a few customers, accounts and subscribers, with refIds that are the same in each show.
 
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::external_id::ExternalId;
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::{ExternalId, SegmentCode};
 use anyhow::anyhow;
 use std::fmt::Display;
 use uuid::Uuid;

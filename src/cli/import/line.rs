@@ -1,9 +1,7 @@
 //! One line of an import: from JSON to an entity, or to all that is wrong with it.
 
-use crate::domain::command::{Rules, parse_ref_id};
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::external_id::ExternalId;
-use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::values::{CustomName, ExternalId, Rules, parse_ref_id};
 use serde_json::{Map, Value};
 use std::fmt::Display;
 use uuid::Uuid;
@@ -104,7 +102,7 @@ fn kind_of(error: &serde_json::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::update_customer_segment::SegmentCode;
+    use crate::domain::values::SegmentCode;
 
     const ID: &str = "0198c7a0-0000-7000-8000-00000000000a";
 

@@ -1,8 +1,9 @@
 //! Names and identities that others rely on: use cases and their schemas, transaction ids, record keys, fingerprints.
 
-use super::super::command::{Command, RawCommand, RawReference, RequestId, UseCase, UseCaseName};
+use super::super::command::{Command, RawCommand, RawReference, UseCase, UseCaseName};
 use super::super::entity::{Entity, EntityType, State};
 use super::super::transaction::{Change, Transaction};
+use super::super::values::RequestId;
 use super::{NOW, REF_ID, checked, entity, new_value, raw, rules};
 use serde_json::{Value, json};
 use std::collections::HashSet;

@@ -3,7 +3,7 @@
 use super::super::command::finding;
 use super::super::rejection::{Rejection, Status};
 use super::super::text::InvalidText;
-use super::super::update_customer_custom_name::CustomName;
+use super::super::values::CustomName;
 
 fn table() -> Vec<(Rejection, &'static str, i32, Option<&'static str>)> {
     let field = || "customer.externalId".into();

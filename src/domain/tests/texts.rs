@@ -1,10 +1,7 @@
 //! Which texts are request ids, external ids, custom names and refIds.
 
-use super::super::command::{RequestId, parse_ref_id};
-use super::super::external_id::ExternalId;
 use super::super::text::InvalidText;
-use super::super::update_customer_custom_name::CustomName;
-use super::super::update_customer_segment::SegmentCode;
+use super::super::values::{CustomName, ExternalId, RequestId, SegmentCode, parse_ref_id};
 
 /// What Unicode calls `White_Space`: all of it.
 const WHITE_SPACE: [char; 25] = [

@@ -203,9 +203,7 @@ mod tests {
     use super::*;
     use crate::allocated::held;
     use crate::domain::entity::{Entity, EntityType, State};
-    use crate::domain::external_id::ExternalId;
-    use crate::domain::update_customer_custom_name::CustomName;
-    use crate::domain::update_customer_segment::SegmentCode;
+    use crate::domain::values::{CustomName, ExternalId, SegmentCode};
 
     /// The larger, the less chance has to say.
     const BYTES: u64 = 16 << 20;

@@ -3,9 +3,7 @@
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, State};
-use crate::domain::external_id::ExternalId;
-use crate::domain::update_customer_custom_name::CustomName;
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::{CustomName, ExternalId, SegmentCode};
 use crate::store::{EntityKey, EntityStatics};
 use uuid::Uuid;
 

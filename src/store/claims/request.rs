@@ -2,10 +2,11 @@
 
 use super::data::{Decided, Submission};
 use crate::domain::Timestamp;
-use crate::domain::command::{Decision, RequestId, UseCase, decide, fingerprint};
+use crate::domain::command::{Decision, UseCase, decide, fingerprint};
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
+use crate::domain::values::RequestId;
 use crate::store::outcome::{Answer, ClaimingCommand, Coordinates, Outcome};
 use std::sync::Arc;
 use uuid::Uuid;

@@ -8,8 +8,9 @@
 use super::data::Target;
 use super::sight::Holder;
 use crate::domain::Timestamp;
-use crate::domain::command::{RequestId, UseCaseName};
+use crate::domain::command::UseCaseName;
 use crate::domain::entity::EntityType;
+use crate::domain::values::RequestId;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
 use std::time::Duration;
@@ -68,8 +69,8 @@ pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::command::{RawCommand, RawReference, Rules};
-    use crate::domain::update_customer_segment::SegmentCode;
+    use crate::domain::command::{RawCommand, RawReference};
+    use crate::domain::values::{Rules, SegmentCode};
 
     #[test]
     fn a_type_can_be_renamed_if_a_use_case_of_it_wants_an_external_id() {

@@ -51,7 +51,7 @@ impl Standing {
 mod tests {
     use super::*;
     use crate::domain::entity::{Entity, EntityType};
-    use crate::domain::external_id::ExternalId;
+    use crate::domain::values::ExternalId;
     use crate::domain::rejection::Rejection;
     use crate::store::FIRST_ROW;
     use crate::store::outcome::{Answer, Coordinates, Outcome};

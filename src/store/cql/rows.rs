@@ -1,9 +1,7 @@
 //! Between the tables' columns and the store's types.
 
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::external_id::ExternalId;
-use crate::domain::update_customer_custom_name::CustomName;
-use crate::domain::update_customer_segment::SegmentCode;
+use crate::domain::values::{CustomName, ExternalId, SegmentCode};
 use crate::store::{Claim, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue};

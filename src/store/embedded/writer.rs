@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn id() -> IdKey {
-        IdKey { entity_type: EntityType::Customer, external_id: crate::domain::external_id::ExternalId::parse("x").unwrap() }
+        IdKey { entity_type: EntityType::Customer, external_id: crate::domain::values::ExternalId::parse("x").unwrap() }
     }
 
     fn rejection(request: &str, ttl: Option<Duration>) -> Write {

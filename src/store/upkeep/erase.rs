@@ -12,7 +12,7 @@
 use crate::domain::command::{Reference, UseCaseName};
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Transaction;
-use crate::domain::update_customer_custom_name::CustomName;
+use crate::domain::values::CustomName;
 use crate::store::claims::Claims;
 use crate::store::erasable::{ErasableStore, Redaction};
 use crate::store::outcome::{Answer, ClaimBlob, ImportOutcome, Outcome, StoredClaim};

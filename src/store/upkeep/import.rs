@@ -108,7 +108,7 @@ impl<S: ConditionalStore> Claims<S> {
 mod tests {
     use super::*;
     use crate::domain::entity::EntityType;
-    use crate::domain::external_id::ExternalId;
+    use crate::domain::values::ExternalId;
     use crate::store::claims::ClaimsOptions;
     use crate::store::simulated::{Faults, Simulated};
     use std::sync::Arc;

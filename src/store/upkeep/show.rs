@@ -1,7 +1,7 @@
 //! What the command line shows of an entity: its current values and the log of its changes. Reads only.
 
 use crate::domain::Timestamp;
-use crate::domain::command::{Reference, RequestId, UseCaseName};
+use crate::domain::command::{Reference, UseCaseName};
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
 use crate::store::claims::Claims;

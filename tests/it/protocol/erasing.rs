@@ -5,7 +5,7 @@ use crm_processor::domain::command::{Reference, UseCaseName};
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::update_customer_custom_name::CustomName;
+use crm_processor::domain::values::CustomName;
 use crm_processor::store::erasable::ErasableStore;
 use crm_processor::store::outcome::{Answer, Outcome};
 use crm_processor::store::upkeep::erase::{ERASED, Erased, Erasure, Found};

@@ -1,12 +1,10 @@
 //! Runs: the same outcomes as one at a time, with one write for what can be folded.
 
 use super::world::{World, assert_replay, published, refused};
-use crm_processor::domain::command::RequestId;
 use crm_processor::domain::command::UseCaseName::UpdateAccountExternalId;
 use crm_processor::domain::entity::EntityType::Customer;
-use crm_processor::domain::external_id::ExternalId;
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::update_customer_custom_name::CustomName;
+use crm_processor::domain::values::{CustomName, ExternalId, RequestId};
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::claims::{MAX_RUN, Submission};
 use crm_processor::store::outcome::Answer;
