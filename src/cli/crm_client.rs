@@ -3,7 +3,8 @@
 use super::reply::Reply;
 use super::topic_reader::{Start, TopicReader};
 use crate::config;
-use crate::domain::command::{RawCommand, UseCaseName};
+use crate::domain::command::RawCommand;
+use crate::domain::use_case::UseCaseName;
 use crate::wire;
 use crate::wire::json::JsonDecoder;
 use crate::wire::registry::Registry;

@@ -1,7 +1,6 @@
 //! What the commands change: customers, accounts and subscribers, and their current values.
 
 use super::Timestamp;
-use super::transaction::Change;
 use super::values::{CustomName, ExternalId, SegmentCode};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -121,15 +120,5 @@ impl Entity {
     /// `customer:<refId>`: the key of its business transactions.
     pub fn key(&self) -> String {
         [self.entity_type.name(), ":", self.ref_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())].concat()
-    }
-
-    /// The entity under another external id; None if it has that one already.
-    pub fn renamed_to(&self, external_id: &ExternalId) -> Option<(Self, Change)> {
-        if self.external_id == *external_id {
-            return None;
-        }
-        let change =
-            Change { field: "externalId".into(), old: Some(self.external_id.to_string()), new: Some(external_id.to_string()) };
-        Some((Self { external_id: external_id.clone(), ..self.clone() }, change))
     }
 }

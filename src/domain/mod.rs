@@ -1,20 +1,25 @@
 //! The business rules, pure: values, checks and decisions. No I/O, no clock, no async; what time it is comes in as an
 //! argument. What was parsed into a type of this module obeys its rules and is not checked again.
 //!
-//! A use case is one file here (its request validation and its decision), one `.avsc` in `schemas/`, and one line in
-//! [`command`].
+//! From a command as it came to what becomes of an entity:
+//!
+//! - [`use_case`]: the table of the use cases, each a kind of change of a type of entity
+//! - [`command`]: request validation, from a raw command to a checked one; [`contents`]: what a checked command asks for
+//! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change
+//! - [`rejection`]: why a command is refused, and what the CRM is told
+//! - [`entity`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
 
+pub mod change;
 pub mod command;
+pub mod contents;
+pub mod decision;
 pub mod entity;
 pub mod rejection;
 #[cfg(test)]
 mod tests;
 mod text;
 pub mod transaction;
-pub mod update_account_external_id;
-pub mod update_customer_custom_name;
-pub mod update_customer_segment;
-pub mod update_subscriber_external_id;
+pub mod use_case;
 pub mod values;
 
 /// Milliseconds since 1970-01-01T00:00:00Z, as Avro's `timestamp-millis` and CQL's `timestamp`.

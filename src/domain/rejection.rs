@@ -1,5 +1,6 @@
 //! Why a command is refused, and what the CRM is told.
 
+use super::text::InvalidText;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -59,6 +60,14 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Returns the finding about `field` whose text breaks a rule.
+    pub fn of_text(field: impl Into<FieldPath>, error: InvalidText) -> Self {
+        match error {
+            InvalidText::Blank => Self::MandatoryAttribute { field: field.into() },
+            _ => Self::InvalidAttribute { field: field.into(), reason: error.to_string().into() },
+        }
+    }
+
     /// The code in the reply.
     pub fn code(&self) -> &'static str {
         match self {

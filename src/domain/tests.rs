@@ -7,9 +7,11 @@ mod rejections;
 mod texts;
 mod validation;
 
-use super::command::{RawCommand, RawReference, UseCase, UseCaseName};
+use super::command::{RawCommand, RawReference};
+use super::contents::Contents;
 use super::entity::{Entity, EntityType, State};
 use super::rejection::Rejection;
+use super::use_case::UseCaseName;
 use super::values::{CustomName, ExternalId, Rules, SegmentCode};
 use uuid::Uuid;
 
@@ -77,10 +79,10 @@ fn raw(use_case: UseCaseName) -> RawCommand {
     }
 }
 
-/// The checked use case with `value`.
-fn checked(use_case: UseCaseName, value: &str) -> UseCase {
-    let raw = RawCommand { value: Some(value.into()), ..raw(use_case) };
-    raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).use_case
+/// The checked contents of a command with these.
+fn checked(use_case: UseCaseName, value: &str, expected_version: Option<i64>) -> Contents {
+    let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
+    raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).contents
 }
 
 /// Code and field of each finding.

@@ -1,8 +1,8 @@
 //! Business Transactions: what the data warehouse learns of a change.
 
 use super::Timestamp;
-use super::command::UseCaseName;
 use super::entity::Entity;
+use super::use_case::UseCaseName;
 use super::values::RequestId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

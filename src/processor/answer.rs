@@ -4,9 +4,9 @@
 use super::intake::{Job, Task};
 use super::lane::Shared;
 use crate::config;
-use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::Transaction;
+use crate::domain::use_case::UseCaseName;
 use crate::flow::Position;
 use crate::flow::attempt::{Refusal, Why};
 use crate::flow::batch::Finished;
@@ -174,7 +174,7 @@ pub async fn answer<S: ConditionalStore>(shared: &Shared<S>, job: &Job, decided:
                 Answer::Changed(transaction) | Answer::Unchanged(transaction) => (&[][..], Some(transaction)),
                 Answer::Rejected(rejection) => (std::slice::from_ref(rejection), None),
             };
-            memo.use_case = Some(submission.command.use_case.name());
+            memo.use_case = Some(submission.command.contents.use_case());
             memo.replayed = decided.replayed;
             // Its id, which is a hash, is worked out once.
             let transaction = transaction.map(|transaction| (transaction.id(), &**transaction));

@@ -70,7 +70,7 @@ impl Task {
 
     fn name(&self, spans: &CommandSpans) {
         let use_case = match self {
-            Self::Decide(submission) => submission.command.use_case.name(),
+            Self::Decide(submission) => submission.command.contents.use_case(),
             Self::Refuse(raw, _) => raw.use_case,
             Self::Bury(_) => return,
         };

@@ -10,10 +10,11 @@
 
 use super::StoreFault;
 use crate::domain::Timestamp;
-use crate::domain::command::{UseCase, UseCaseName};
+use crate::domain::contents::Contents;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::{ExternalId, RequestId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub enum Answer {
 /// too; what it says changed is the attribute of its use case, to what its entity has there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of the command's contents: see [`crate::domain::command::fingerprint`].
+    /// Of the command's contents: see [`Contents::fingerprint`].
     pub fingerprint: Uuid,
     /// The record that caused it. That record alone publishes the business transaction, at whichever delivery.
     pub record: Coordinates,
@@ -88,9 +89,7 @@ pub struct ClaimingCommand {
     /// See [`crate::domain::command::Command::request_id`].
     pub request_id: RequestId,
     /// What is asked for.
-    pub use_case: UseCase,
-    /// If given, the entity must have this version.
-    pub expected_version: Option<i64>,
+    pub contents: Contents,
     /// The correlation id of the record.
     pub correlation_id: Option<String>,
     /// The record, which will publish the business transaction.
@@ -277,7 +276,6 @@ mod shared {
 mod tests {
     use super::*;
     use crate::domain::entity::{EntityType, State};
-    use crate::domain::update_account_external_id::UpdateAccountExternalId;
     use crate::domain::values::{CustomName, SegmentCode};
 
     fn record() -> Coordinates {
@@ -313,8 +311,7 @@ mod tests {
     fn command() -> ClaimingCommand {
         ClaimingCommand {
             request_id: RequestId::parse("r-1").unwrap(),
-            use_case: UseCase::UpdateAccountExternalId(UpdateAccountExternalId(ExternalId::parse("a-2").unwrap())),
-            expected_version: Some(1),
+            contents: Contents::restore(UseCaseName::UpdateAccountExternalId, "a-2", Some(1)).unwrap(),
             correlation_id: None,
             record: record(),
         }

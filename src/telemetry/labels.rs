@@ -1,8 +1,8 @@
 //! The labels of the metrics, each with all its values.
 
 use super::series::Label;
-use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
+use crate::domain::use_case::UseCaseName;
 
 /// A label over all values of a slice, in its order.
 macro_rules! label {

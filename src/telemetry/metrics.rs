@@ -7,8 +7,8 @@ use super::labels::{
 };
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
-use crate::domain::command::UseCaseName;
 use crate::domain::rejection::{Rejection, Status};
+use crate::domain::use_case::UseCaseName;
 use prometheus::core::{AtomicF64, AtomicI64};
 use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! Every entity type, state and rejection, with and without all that may be null.
 
 use super::*;
-use crate::domain::command::UseCaseName;
 use crate::domain::entity::State;
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::{ExternalId, RequestId};
 use crate::wire::json::GenericSchema;
 use crate::wire::schema_id::frame;

@@ -10,8 +10,9 @@ use super::body::Body;
 pub use super::body::Malformed;
 use super::schema_id::SchemaId;
 use super::shape::{Record, Shape, quote};
-use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::rejection::Rejection;
+use crate::domain::use_case::UseCaseName;
 use crate::telemetry::labels::DeadLetter;
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //! Byte values are given where text would hide the rule.
 
 use super::*;
-use crate::domain::command::UseCaseName;
 use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::{ExternalId, RequestId};
 
 type Given<'a> = (&'a str, Option<&'a [u8]>);

@@ -29,7 +29,7 @@ pub mod schema_id;
 mod shape;
 pub mod stub;
 
-use crate::domain::command::UseCaseName;
+use crate::domain::use_case::UseCaseName;
 
 /// The Avro schema of `crm.v1.Reply`.
 pub const REPLY_SCHEMA: &str = include_str!("../../schemas/Reply.avsc");

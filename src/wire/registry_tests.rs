@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{Credentials, RegistryCredentials, Secret};
-use crate::domain::command::UseCaseName;
+use crate::domain::use_case::UseCaseName;
 use crate::wire::embedded_registry::EmbeddedRegistry;
 use crate::wire::json::{JsonDecoder, encode_command};
 use crate::wire::{command_subject, subjects};

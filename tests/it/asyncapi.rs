@@ -8,7 +8,7 @@ use crate::operation::{path, read};
 use crate::world::{Shared, shared};
 use apache_avro::Schema;
 use apache_avro::types::Value;
-use crm_processor::domain::command::UseCaseName;
+use crm_processor::domain::use_case::UseCaseName;
 use serde_json::{Value as Json, json};
 use std::process::{Command, Output};
 use uuid::Uuid;

@@ -3,8 +3,9 @@
 use crate::cql;
 use crate::proxy::{CqlProxy, Mischief};
 use crate::servers;
-use crm_processor::domain::command::{RawCommand, RawReference, UseCaseName};
+use crm_processor::domain::command::{RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::use_case::UseCaseName;
 use crm_processor::domain::values::{ExternalId, Rules};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Submission};
 use crm_processor::store::cql::CqlStore;

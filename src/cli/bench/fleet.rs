@@ -4,8 +4,9 @@
 use super::cases::{Kind, Needs, Step};
 use crate::cli::connect;
 use crate::config::Config;
-use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::{Entity, EntityType};
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::{CustomName, ExternalId};
 use crate::store::ConditionalStore;
 use crate::store::claims::Claims;

@@ -7,7 +7,7 @@ use super::place::Round;
 use crate::cli::connect;
 use crate::cli::crm_client::{header, producer_config, schema_ids};
 use crate::cli::topic_reader::{Start, TopicReader};
-use crate::domain::command::UseCaseName;
+use crate::domain::use_case::UseCaseName;
 use crate::wire;
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;

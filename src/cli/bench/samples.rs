@@ -1,11 +1,11 @@
 //! One change as an example, in all forms that the parts alone need: they read, write and send what is as large as that of the
 //! processor.
 
-use crate::domain::command::{UseCase, UseCaseName, fingerprint};
+use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Status;
 use crate::domain::transaction::{Change, Transaction};
-use crate::domain::update_customer_custom_name::UpdateCustomerCustomName;
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::{CustomName, ExternalId, RequestId};
 use crate::kafka::Headers;
 use crate::store::outcome::{Answer, Coordinates, Outcome};
@@ -28,9 +28,9 @@ pub struct Message {
 
 /// What is stored of a request that gave a customer a new name.
 pub fn outcome() -> Vec<u8> {
-    let use_case = UseCase::UpdateCustomerCustomName(UpdateCustomerCustomName(name()));
-    let (fingerprint, answer) = (fingerprint(&use_case, None), Answer::Changed(transaction().into()));
-    Outcome { fingerprint, record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
+    let contents = Contents::restore(UseCaseName::UpdateCustomerCustomName, NAME, None).expect("it is a name");
+    let answer = Answer::Changed(transaction().into());
+    Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
 }
 
 /// The reply and the business transaction of that request.

@@ -1,8 +1,8 @@
 //! The writes of the ceiling: what the claim protocol would write, with outcomes of the same size, without deciding anything.
 
 use super::samples::{SOME_TIME, record, request};
-use crate::domain::command::UseCase;
-use crate::domain::update_account_external_id::UpdateAccountExternalId;
+use crate::domain::contents::Contents;
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::ExternalId;
 use crate::store::outcome::{ClaimBlob, ClaimingCommand, StoredClaim};
 use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, IdKey, LogRow};
@@ -39,8 +39,7 @@ pub fn rename(
     let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
     let cause = ClaimBlob::Command(ClaimingCommand {
         request_id: request(),
-        use_case: UseCase::UpdateAccountExternalId(UpdateAccountExternalId(wanted.clone())),
-        expected_version: None,
+        contents: Contents::restore(UseCaseName::UpdateAccountExternalId, wanted.as_str(), None).expect("it is an external id"),
         correlation_id: Some(SOME_TIME.to_string()),
         record: record(),
     });

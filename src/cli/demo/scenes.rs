@@ -3,8 +3,9 @@
 use super::cast::ref_id;
 use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
 use super::show::Show;
-use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::EntityType;
+use crate::domain::use_case::UseCaseName;
 
 /// All scenes, in order.
 pub async fn play(show: &mut Show<'_>) -> anyhow::Result<()> {

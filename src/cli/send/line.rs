@@ -2,7 +2,8 @@
 //! check them is up to the processor.
 
 use super::{Outgoing, key_of, new_request_id};
-use crate::domain::command::{RawCommand, RawReference, UseCaseName};
+use crate::domain::command::{RawCommand, RawReference};
+use crate::domain::use_case::UseCaseName;
 use serde_json::{Map, Value};
 
 /// Reads a line.

@@ -1,9 +1,10 @@
 //! Business validation and business logic, as far as one entity can tell: state, then version, then the value.
 
-use super::super::command::{Decision, UseCaseName, decide};
+use super::super::decision::{Decision, decide};
 use super::super::entity::{Entity, EntityType, State};
 use super::super::rejection::Rejection;
 use super::super::transaction::Change;
+use super::super::use_case::UseCaseName;
 use super::{NOW, checked, custom_name, entity, external_id, new_value, old_value, segment};
 
 fn target(use_case: UseCaseName) -> Entity {
@@ -58,7 +59,7 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
     assert!(table.iter().map(|row| &row.0).eq(UseCaseName::ALL), "a row for each, in order");
     for (use_case, field, old, new, after) in table {
         let change = Change { field: field.into(), old: Some(old.into()), new: Some(new.into()) };
-        let got = decide(&target(use_case), &checked(use_case, new), None, NOW);
+        let got = decide(&target(use_case), &checked(use_case, new, None), NOW);
         assert_eq!(got, Decision::Change { after, change }, "{}", use_case.name());
     }
 }
@@ -67,7 +68,7 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
 fn a_first_value_replaces_none() {
     let bare = Entity { custom_name: None, segment: None, segment_valid_from: None, ..entity(EntityType::Customer) };
     for use_case in [UseCaseName::UpdateCustomerCustomName, UseCaseName::UpdateCustomerSegment] {
-        let got = decide(&bare, &checked(use_case, new_value(use_case)), None, NOW);
+        let got = decide(&bare, &checked(use_case, new_value(use_case), None), NOW);
         let Decision::Change { change, .. } = got else { panic!("{}: {got:?}", use_case.name()) };
         assert_eq!((change.old, change.new.as_deref()), (None, Some(new_value(use_case))), "{}", use_case.name());
     }
@@ -80,7 +81,7 @@ fn only_a_deactivated_entity_refuses() {
             [(State::Inactive, false), (State::Active, false), (State::Suspended, false), (State::Deactivated, true)]
         {
             let target = Entity { state, ..target(*use_case) };
-            let got = decide(&target, &checked(*use_case, new_value(*use_case)), None, NOW);
+            let got = decide(&target, &checked(*use_case, new_value(*use_case), None), NOW);
             match &got {
                 Decision::Change { after, .. } => assert_eq!((refuses, after.state), (false, state), "the state stays"),
                 _ => assert_eq!((refuses, got), (true, deactivated(*use_case)), "{} on {state:?}", use_case.name()),
@@ -95,7 +96,7 @@ fn an_expected_version_must_be_the_version() {
         for (expected, accepted) in
             [(None, true), (Some(7), true), (Some(0), false), (Some(6), false), (Some(8), false), (Some(i64::MAX), false)]
         {
-            let got = decide(&target(*use_case), &checked(*use_case, new_value(*use_case)), expected, NOW);
+            let got = decide(&target(*use_case), &checked(*use_case, new_value(*use_case), expected), NOW);
             let conflicts = expected.is_some_and(|e| got == conflict(e));
             assert_eq!(
                 (matches!(got, Decision::Change { .. }), conflicts),
@@ -111,7 +112,7 @@ fn an_expected_version_must_be_the_version() {
 fn a_value_that_is_already_so_changes_nothing() {
     for use_case in UseCaseName::ALL {
         for expected in [None, Some(7)] {
-            let got = decide(&target(*use_case), &checked(*use_case, old_value(*use_case)), expected, NOW);
+            let got = decide(&target(*use_case), &checked(*use_case, old_value(*use_case), expected), NOW);
             assert_eq!(got, Decision::Unchanged, "{}", use_case.name());
         }
     }
@@ -132,7 +133,7 @@ fn the_first_reason_in_the_order_of_the_table_is_answered() {
             (State::Active, None, old, Decision::Unchanged),
         ] {
             let target = Entity { state, ..target(*use_case) };
-            let got = decide(&target, &checked(*use_case, value), expected, NOW);
+            let got = decide(&target, &checked(*use_case, value, expected), NOW);
             assert_eq!(got, answer, "{} to {value:?}: {state:?}, expectedVersion {expected:?}", use_case.name());
         }
     }
@@ -142,17 +143,17 @@ fn the_first_reason_in_the_order_of_the_table_is_answered() {
 fn values_are_compared_exactly() {
     let accented = Entity { custom_name: Some(custom_name("é")), ..entity(EntityType::Customer) };
     for (name, is_changed) in [("é", false), ("e\u{301}", true), ("É", true), ("é ", true)] {
-        let got = decide(&accented, &checked(UseCaseName::UpdateCustomerCustomName, name), None, NOW);
+        let got = decide(&accented, &checked(UseCaseName::UpdateCustomerCustomName, name, None), NOW);
         assert_eq!(matches!(got, Decision::Change { .. }), is_changed, "custom name {name:?}: {got:?}");
     }
     let accented = Entity { external_id: external_id("é"), ..entity(EntityType::Account) };
     for (id, is_changed) in [("é", false), ("e\u{301}", false), ("É", true)] {
-        let got = decide(&accented, &checked(UseCaseName::UpdateAccountExternalId, id), None, NOW);
+        let got = decide(&accented, &checked(UseCaseName::UpdateAccountExternalId, id, None), NOW);
         assert_eq!(matches!(got, Decision::Change { .. }), is_changed, "external id {id:?}: {got:?}");
     }
     let lower = Entity { segment: Some(segment("Enterprise")), ..entity(EntityType::Customer) };
     for (code, is_changed) in [("Enterprise", false), ("ENTERPRISE", true)] {
-        let got = decide(&lower, &checked(UseCaseName::UpdateCustomerSegment, code), None, NOW);
+        let got = decide(&lower, &checked(UseCaseName::UpdateCustomerSegment, code, None), NOW);
         assert_eq!(matches!(got, Decision::Change { .. }), is_changed, "segment {code:?}: {got:?}");
     }
 }
@@ -160,14 +161,14 @@ fn values_are_compared_exactly() {
 #[test]
 fn a_segment_is_valid_from_the_moment_of_its_change() {
     let before = entity(EntityType::Customer);
-    let to = |entity: &Entity, code| decide(entity, &checked(UseCaseName::UpdateCustomerSegment, code), None, NOW);
+    let to = |entity: &Entity, code| decide(entity, &checked(UseCaseName::UpdateCustomerSegment, code, None), NOW);
     let Decision::Change { after, .. } = to(&before, "ENTERPRISE") else { panic!("a change was expected") };
     assert_eq!((before.segment_valid_from, after.segment_valid_from), (Some(1_000), Some(NOW)));
     assert_eq!(to(&before, "RESIDENTIAL"), Decision::Unchanged, "the same segment again keeps its date");
     let imported = Entity { segment_valid_from: None, ..before };
     assert_eq!(to(&imported, "RESIDENTIAL"), Decision::Unchanged, "an import without a date does, too");
-    let renamed = checked(UseCaseName::UpdateCustomerCustomName, "New name");
-    let Decision::Change { after, .. } = decide(&after, &renamed, None, NOW + 5) else { panic!("a change was expected") };
+    let renamed = checked(UseCaseName::UpdateCustomerCustomName, "New name", None);
+    let Decision::Change { after, .. } = decide(&after, &renamed, NOW + 5) else { panic!("a change was expected") };
     assert_eq!(after.segment_valid_from, Some(NOW), "another attribute leaves it alone");
 }
 
@@ -179,6 +180,6 @@ fn only_a_rename_wants_an_external_id() {
         (UseCaseName::UpdateAccountExternalId, Some(external_id("new-id"))),
         (UseCaseName::UpdateSubscriberExternalId, Some(external_id("new-id"))),
     ] {
-        assert_eq!(checked(use_case, new_value(use_case)).wanted(), wanted.as_ref(), "{}", use_case.name());
+        assert_eq!(checked(use_case, new_value(use_case), None).change().wanted(), wanted.as_ref(), "{}", use_case.name());
     }
 }

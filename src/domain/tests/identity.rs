@@ -1,10 +1,14 @@
 //! Names and identities that others rely on: use cases and their schemas, transaction ids, record keys, fingerprints.
 
-use super::super::command::{Command, RawCommand, RawReference, UseCase, UseCaseName};
+use super::super::command::{Command, RawCommand, RawReference};
+use super::super::contents::Contents;
 use super::super::entity::{Entity, EntityType, State};
 use super::super::transaction::{Change, Transaction};
+use super::super::use_case::UseCaseName;
 use super::super::values::RequestId;
 use super::{NOW, REF_ID, checked, entity, new_value, raw, rules};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -74,7 +78,7 @@ fn command(edit: impl FnOnce(&mut RawCommand)) -> Command {
 fn a_fingerprint_tells_contents_apart() {
     let of = |use_case, value: &str, expected_version| {
         let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
-        raw.validate(&rules()).unwrap_or_else(|f| panic!("{raw:?}: {f:?}")).fingerprint()
+        raw.validate(&rules()).unwrap_or_else(|f| panic!("{raw:?}: {f:?}")).contents.fingerprint()
     };
     let all = [
         of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", None),
@@ -101,9 +105,9 @@ fn a_fingerprint_does_not_depend_on_reference_or_request_id() {
         command(|c| c.request_id = Some("r-2".into())),
     ];
     for other in others {
-        assert_eq!(other.fingerprint(), plain.fingerprint(), "{other:?}");
+        assert_eq!(other.contents.fingerprint(), plain.contents.fingerprint(), "{other:?}");
     }
-    let rename = |value| checked(UseCaseName::UpdateAccountExternalId, value);
+    let rename = |value| checked(UseCaseName::UpdateAccountExternalId, value, None);
     assert_eq!(rename("e\u{301}"), rename("é"), "the same external id, so the same contents");
 }
 
@@ -113,7 +117,7 @@ fn fingerprints_are_the_same_in_every_version_of_this_program() {
     for (expected_version, fingerprint) in
         [(None, "7958bd3d-3466-5962-b4d6-a3a25d044865"), (Some(7), "f044b51f-ed51-5acc-b441-dbca0a81d77a")]
     {
-        let got = command(|c| (c.value, c.expected_version) = (Some("Ada".into()), expected_version)).fingerprint();
+        let got = command(|c| (c.value, c.expected_version) = (Some("Ada".into()), expected_version)).contents.fingerprint();
         assert_eq!(got.to_string(), fingerprint, "expectedVersion {expected_version:?}");
     }
 }
@@ -159,6 +163,23 @@ fn each_use_case_has_its_names() {
     assert_eq!(UseCaseName::from_name("UpdateCustomerSegment"), None, "the record's name is not the use case's");
 }
 
+/// What is stored has a use case's number in place of its name.
+#[test]
+fn the_list_of_all_use_cases_lacks_none_and_has_the_order_of_what_is_stored() {
+    let by_number = |n: usize| UseCaseName::deserialize(u32::try_from(n).expect("there are few").into_deserializer());
+    for (n, use_case) in UseCaseName::ALL.iter().enumerate() {
+        let got: Result<_, serde::de::value::Error> = by_number(n);
+        assert_eq!(got.as_ref(), Ok(use_case), "number {n}");
+    }
+    assert!(by_number(UseCaseName::ALL.len()).is_err(), "a use case is missing in the list");
+}
+
+#[test]
+fn a_type_of_entity_has_each_kind_of_change_at_most_once() {
+    let different: HashSet<_> = UseCaseName::ALL.iter().map(|u| (u.entity_type(), u.kind())).collect();
+    assert_eq!(different.len(), UseCaseName::ALL.len());
+}
+
 /// The order of the fields is the order of findings. All are nullable: what lacks one must get a readable answer.
 #[test]
 fn each_use_case_has_a_schema_with_its_fields_in_order() {
@@ -178,9 +199,11 @@ fn each_use_case_has_a_schema_with_its_fields_in_order() {
 #[test]
 fn what_is_stored_comes_back_as_it_was() {
     for use_case in UseCaseName::ALL {
-        let checked = checked(*use_case, new_value(*use_case));
-        let stored = serde_json::to_string(&checked).expect("a use case can be stored");
-        assert_eq!(serde_json::from_str::<UseCase>(&stored).expect("and read"), checked, "{stored}");
+        for expected_version in [None, Some(7)] {
+            let checked = checked(*use_case, new_value(*use_case), expected_version);
+            let stored = serde_json::to_string(&checked).expect("contents can be stored");
+            assert_eq!(serde_json::from_str::<Contents>(&stored).expect("and read"), checked, "{stored}");
+        }
     }
 }
 

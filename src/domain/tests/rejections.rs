@@ -1,6 +1,5 @@
 //! The error table: what each rejection tells the CRM.
 
-use super::super::command::finding;
 use super::super::rejection::{Rejection, Status};
 use super::super::text::InvalidText;
 use super::super::values::CustomName;
@@ -67,6 +66,6 @@ fn a_finding_says_what_would_be_right_and_never_what_was_sent() {
         (InvalidText::OuterWhiteSpace, "customName must not begin or end with white space"),
         (CustomName::parse(secret).expect_err("a control character"), "customName must not contain the character U+0007"),
     ] {
-        assert_eq!(finding("customName", error).message(), message);
+        assert_eq!(Rejection::of_text("customName", error).message(), message);
     }
 }

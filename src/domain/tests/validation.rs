@@ -3,8 +3,9 @@
 //! The tables hold for every use case. In them `entity` stands for the reference's field (`customer`, …) and `value` for
 //! the new value's (`customName`, …).
 
-use super::super::command::{Command, RawCommand, RawReference, Reference, UseCaseName};
+use super::super::command::{Command, RawCommand, RawReference, Reference};
 use super::super::entity::EntityType;
+use super::super::use_case::UseCaseName;
 use super::{REF_ID, external_id, new_value, raw, rules, told};
 
 type Row = (&'static str, fn(&mut RawCommand), &'static [(&'static str, &'static str)]);
@@ -160,8 +161,9 @@ fn without_findings_a_command_has_its_checked_values() {
                 assert_eq!(got.request_id.as_str(), "r-1");
                 assert_eq!(got.target, target);
                 assert_eq!(got.entity_type(), use_case.entity_type());
-                assert_eq!((got.use_case.name(), got.use_case.value()), (*use_case, new_value(*use_case)));
-                assert_eq!(got.expected_version, expected_version);
+                let contents = got.contents;
+                assert_eq!((contents.use_case(), contents.change().value()), (*use_case, new_value(*use_case)));
+                assert_eq!(contents.expected_version(), expected_version);
             }
         }
     }
@@ -173,7 +175,7 @@ fn references_and_new_external_ids_are_normalised() {
     by(&mut command, Some("e\u{301}"), None);
     let got = command.validate(&rules()).expect("no findings");
     assert_eq!(got.target, Reference::ExternalId(external_id("é")));
-    assert_eq!(got.use_case.value(), "ñ");
+    assert_eq!(got.contents.change().value(), "ñ");
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
 
 /// The id that a rename wants.
 fn wanted(submission: &Submission) -> IdKey {
-    let wanted = submission.command.use_case.wanted().expect("only a rename is left over by a fold");
+    let wanted = submission.command.contents.change().wanted().expect("only a rename is left over by a fold");
     IdKey { entity_type: submission.command.entity_type(), external_id: wanted.clone() }
 }
 
@@ -208,8 +208,7 @@ fn claiming(submission: &Submission) -> ClaimBlob {
     let command = &submission.command;
     ClaimBlob::Command(ClaimingCommand {
         request_id: command.request_id.clone(),
-        use_case: command.use_case.clone(),
-        expected_version: command.expected_version,
+        contents: command.contents.clone(),
         correlation_id: submission.correlation_id.clone(),
         record: submission.record.clone(),
     })

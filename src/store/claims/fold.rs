@@ -134,6 +134,6 @@ fn answer(
         Holder::Entity(seen) => changed.unwrap_or(&seen.entity),
     };
     let answer = request.decide(entity, now);
-    let needs_a_claim = answer.changed().is_some() && request.use_case.wanted().is_some();
+    let needs_a_claim = answer.changed().is_some() && request.contents.change().wanted().is_some();
     (!needs_a_claim).then_some(answer)
 }

@@ -2,7 +2,8 @@
 
 use super::data::{Decided, Submission};
 use crate::domain::Timestamp;
-use crate::domain::command::{Decision, UseCase, decide, fingerprint};
+use crate::domain::contents::Contents;
+use crate::domain::decision::{Decision, decide};
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
@@ -14,11 +15,10 @@ use uuid::Uuid;
 /// What a decision depends on besides the entity: of a submission, or of a claim that is completed for another.
 pub(super) struct Request<'a> {
     pub id: &'a RequestId,
-    pub use_case: &'a UseCase,
-    expected_version: Option<i64>,
+    pub contents: &'a Contents,
     correlation_id: Option<&'a str>,
     pub record: &'a Coordinates,
-    /// See [`fingerprint`].
+    /// See [`Contents::fingerprint`].
     pub fingerprint: Uuid,
 }
 
@@ -27,28 +27,26 @@ impl<'a> Request<'a> {
         let command = &submission.command;
         Self {
             id: &command.request_id,
-            use_case: &command.use_case,
-            expected_version: command.expected_version,
+            contents: &command.contents,
             correlation_id: submission.correlation_id.as_deref(),
             record: &submission.record,
-            fingerprint: command.fingerprint(),
+            fingerprint: command.contents.fingerprint(),
         }
     }
 
     pub fn of_claimant(command: &'a ClaimingCommand) -> Self {
         Self {
             id: &command.request_id,
-            use_case: &command.use_case,
-            expected_version: command.expected_version,
+            contents: &command.contents,
             correlation_id: command.correlation_id.as_deref(),
             record: &command.record,
-            fingerprint: fingerprint(&command.use_case, command.expected_version),
+            fingerprint: command.contents.fingerprint(),
         }
     }
 
     /// What the request is to be answered, if `entity` stays as it is until that is applied.
     pub fn decide(&self, entity: &Entity, now: Timestamp) -> Answer {
-        match decide(entity, self.use_case, self.expected_version, now) {
+        match decide(entity, self.contents, now) {
             Decision::Change { after, change } => Answer::Changed(self.transaction(entity.version, vec![change], after, now)),
             Decision::Unchanged => Answer::Unchanged(self.transaction(entity.version, Vec::new(), entity.clone(), now)),
             Decision::Rejected(rejection) => Answer::Rejected(rejection),
@@ -72,7 +70,7 @@ impl<'a> Request<'a> {
 
     fn transaction(&self, previous_version: i64, changes: Vec<Change>, entity: Entity, now: Timestamp) -> Arc<Transaction> {
         Arc::new(Transaction {
-            use_case: self.use_case.name(),
+            use_case: self.contents.use_case(),
             request_id: self.id.clone(),
             correlation_id: self.correlation_id.map(Into::into),
             occurred_at: now,

@@ -8,8 +8,8 @@
 use super::data::Target;
 use super::sight::Holder;
 use crate::domain::Timestamp;
-use crate::domain::command::UseCaseName;
 use crate::domain::entity::EntityType;
+use crate::domain::use_case::UseCaseName;
 use crate::domain::values::RequestId;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
@@ -80,7 +80,7 @@ mod tests {
             let (request_id, value) = (Some("r".into()), Some("x".into()));
             let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), value, expected_version: None };
             let command = raw.validate(&rules).unwrap();
-            assert_eq!(command.use_case.wanted().is_some(), use_case.is_rename(), "{use_case:?}");
+            assert_eq!(command.contents.change().wanted().is_some(), use_case.is_rename(), "{use_case:?}");
         }
         assert_eq!(EntityType::ALL.map(can_be_renamed), [false, true, true]);
     }

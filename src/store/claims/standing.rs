@@ -51,8 +51,8 @@ impl Standing {
 mod tests {
     use super::*;
     use crate::domain::entity::{Entity, EntityType};
-    use crate::domain::values::ExternalId;
     use crate::domain::rejection::Rejection;
+    use crate::domain::values::ExternalId;
     use crate::store::FIRST_ROW;
     use crate::store::outcome::{Answer, Coordinates, Outcome};
     use uuid::Uuid;

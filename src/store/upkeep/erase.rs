@@ -9,7 +9,8 @@
 //! The present name stays everywhere: the record of the change to it may come again and publish its outcome, and readers must
 //! not take the entity to be called otherwise than it is.
 
-use crate::domain::command::{Reference, UseCaseName};
+use crate::domain::change::ChangeKind;
+use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Transaction;
 use crate::domain::values::CustomName;
@@ -153,7 +154,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             return false;
         }
         let mut former = self.redact_entity(&mut transaction.entity);
-        let of_names = |field: &str| field == UseCaseName::UpdateCustomerCustomName.value_field();
+        let of_names = |field: &str| field == ChangeKind::SetCustomName.field();
         for change in transaction.changes.iter_mut().filter(|change| of_names(&change.field)) {
             for name in [&mut change.old, &mut change.new].into_iter().flatten().filter(|name| self.is_former(name)) {
                 *name = ERASED.into();

@@ -1,9 +1,11 @@
 //! What the command line shows of an entity: its current values and the log of its changes. Reads only.
 
 use crate::domain::Timestamp;
-use crate::domain::command::{Reference, UseCaseName};
+use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
+use crate::domain::use_case::UseCaseName;
+use crate::domain::values::RequestId;
 use crate::store::claims::Claims;
 use crate::store::claims::standing::Standing;
 use crate::store::outcome::{Answer, Outcome};

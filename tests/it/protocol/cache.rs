@@ -1,9 +1,9 @@
 //! Processes whose caches are behind the store.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused};
-use crm_processor::domain::command::UseCaseName::UpdateCustomerCustomName;
 use crm_processor::domain::entity::EntityType::Account;
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::use_case::UseCaseName::UpdateCustomerCustomName;
 use crm_processor::store::ConditionalStore;
 
 pub async fn a_cached_entity_that_another_process_changed_is_read_again<S: ConditionalStore>(w: &World<S>) {
@@ -40,8 +40,11 @@ pub async fn who_was_refused_before_the_id_was_claimed_is_refused_again_though_t
     published(&decide(&warm, &w.rename("r2", w.by_id("a"), "x")).await);
     // Fill the cache by what may be read of the holder, with a rejection and with a change that is none.
     refused(
-        &decide(&warm, &w.submit(w.rename("r3", w.by_id("x"), "z").command.use_case.name(), "r3", w.by_id("x"), "z", Some(9)))
-            .await,
+        &decide(
+            &warm,
+            &w.submit(w.rename("r3", w.by_id("x"), "z").command.contents.use_case(), "r3", w.by_id("x"), "z", Some(9)),
+        )
+        .await,
     );
     assert_replay(&decide(&warm, &w.rename("r1", w.by_id("x"), "y")).await, &first);
     assert_eq!(w.version(Account, "a").await, 2);

@@ -85,7 +85,7 @@ pub async fn a_reused_request_id_does_not_change_what_a_claim_was_made_for<S: Co
     w.dies_after(1, &dead).await;
     // With the same contents but for expectedVersion: it wants the very id that the claim of its request id is on.
     let value = w.id("x").to_string();
-    let case = dead.command.use_case.name();
+    let case = dead.command.contents.use_case();
     let reused = decide(&w.process(), &w.submit(case, "r1", w.by_id("a"), &value, Some(1))).await;
     assert_eq!(refused(&reused), &Rejection::RequestIdReused);
     published(&decide(&w.process(), &dead).await);

@@ -1,10 +1,11 @@
 //! What erasing a person's former names changes, and that it changes nothing else.
 
 use super::world::{World, assert_replay, changed, decide, published, rejection};
-use crm_processor::domain::command::{Reference, UseCaseName};
+use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::use_case::UseCaseName;
 use crm_processor::domain::values::CustomName;
 use crm_processor::store::erasable::ErasableStore;
 use crm_processor::store::outcome::{Answer, Outcome};

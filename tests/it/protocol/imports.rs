@@ -1,9 +1,10 @@
 //! Imports, and what is shown of an entity.
 
 use super::world::{World, decide, published};
-use crm_processor::domain::command::{Reference, UseCaseName};
+use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
+use crm_processor::domain::use_case::UseCaseName;
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::upkeep::import::Imported;
 

@@ -11,6 +11,7 @@ use super::simulation::{faults, pick};
 use super::world::{Process, World};
 use crate::polls::{complete, polls};
 use crate::seeds;
+use crm_processor::domain::contents::Contents;
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::store::claims::{Decided, MAX_RUN, Submission};
@@ -219,7 +220,9 @@ fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
             let request = pick(random, &requests);
             let mut record = submission(world, &request, entity_type, named.clone(), random);
             if random.chance(200) {
-                record.command.expected_version = Some(i64::try_from(random.below(12)).expect("few"));
+                let (contents, expected_version) = (&record.command.contents, i64::try_from(random.below(12)).expect("few"));
+                let again = Contents::restore(contents.use_case(), contents.change().value(), Some(expected_version));
+                record.command.contents = again.expect("its value was checked");
             }
             record.correlation_id = Some(correlation_id.clone());
             records.push(record.clone());

@@ -1,10 +1,10 @@
 //! Commands that change one entity or none: what they are answered the first time and again.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
-use crm_processor::domain::command::UseCaseName::{UpdateCustomerCustomName, UpdateCustomerSegment};
 use crm_processor::domain::entity::EntityType::Customer;
 use crm_processor::domain::entity::{Entity, State};
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::use_case::UseCaseName::{UpdateCustomerCustomName, UpdateCustomerSegment};
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::outcome::Answer;
 

@@ -1,10 +1,11 @@
 //! What the checks are written in: processes over one watched store, entities and commands under a prefix.
 
-use crm_processor::domain::command::{RawCommand, RawReference, Reference, UseCaseName};
+use crm_processor::domain::command::{RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
-use crm_processor::domain::values::SegmentCode;
+use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Submission};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::outcome::{Answer, Coordinates};

@@ -120,7 +120,7 @@ impl Seen {
             if let (Body::Command(command), Some(Reply::Decided(decided))) = (&record.body, self.replies.get(&record.at)) {
                 let request = command.request_id.as_str();
                 requests.entry(request).or_default().push((record, decided));
-                contents.entry(request).or_default().insert((command.fingerprint(), record.era));
+                contents.entry(request).or_default().insert((command.contents.fingerprint(), record.era));
             }
         }
         for (request, replies) in requests.iter().filter(|(request, _)| contents[*request].len() == 1) {

@@ -3,8 +3,9 @@
 //! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. Commands
 //! about accounts rename them, have keys of all kinds or none, and contend for few ids.
 
-use crm_processor::domain::command::{Command, RawCommand, RawReference, UseCaseName};
+use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::use_case::UseCaseName;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::flow::{Partition, Position};
 use crm_processor::store::simulated::Random;

@@ -3,7 +3,8 @@
 
 use super::crm::{Body, Incoming, entities};
 use crm_processor::domain::Timestamp;
-use crm_processor::domain::command::{Command, Decision, Reference, decide};
+use crm_processor::domain::command::{Command, Reference};
+use crm_processor::domain::decision::{Decision, decide};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
@@ -44,7 +45,7 @@ pub fn answers(
         });
         let request = (customer.as_ref().map(|c| c.ref_id), command.request_id.to_string());
         let decided = match outcomes.get(&request) {
-            Some((contents, _)) if *contents != command.fingerprint() => {
+            Some((contents, _)) if *contents != command.contents.fingerprint() => {
                 Decided { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false, publish: false }
             }
             Some((_, answer)) => Decided { answer: answer.clone(), replayed: true, publish: false },
@@ -54,7 +55,7 @@ pub fn answers(
                 } else {
                     first_answer(customer, command, record, decided_at(record.at))
                 };
-                outcomes.insert(request, (command.fingerprint(), answer.clone()));
+                outcomes.insert(request, (command.contents.fingerprint(), answer.clone()));
                 Decided { publish: matches!(answer, Answer::Changed(_)), answer, replayed: false }
             }
         };
@@ -69,7 +70,7 @@ fn first_answer(customer: Option<&mut Entity>, command: &Command, record: &Incom
         return Answer::Rejected(Rejection::EntityNotFound { field });
     };
     let transaction = |changes, entity: &Entity| Transaction {
-        use_case: command.use_case.name(),
+        use_case: command.contents.use_case(),
         request_id: command.request_id.clone(),
         correlation_id: Some(record.correlation_id()),
         occurred_at: now,
@@ -77,7 +78,7 @@ fn first_answer(customer: Option<&mut Entity>, command: &Command, record: &Incom
         changes,
         entity: entity.clone(),
     };
-    match decide(customer, &command.use_case, command.expected_version, now) {
+    match decide(customer, &command.contents, now) {
         Decision::Change { after, change } => {
             let transaction = transaction(vec![change], &after);
             *customer = after;

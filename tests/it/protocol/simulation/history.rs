@@ -6,7 +6,8 @@
 
 use super::erasing::agree as same;
 use crm_processor::domain::Timestamp;
-use crm_processor::domain::command::{Command, Decision, Reference, decide};
+use crm_processor::domain::command::{Command, Reference};
+use crm_processor::domain::decision::{Decision, decide};
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
@@ -117,7 +118,7 @@ fn is_answer(command: &Command, answer: &Answer, entities: &mut [Entity]) -> boo
     };
     let Some(n) = target else { return matches!(answer, Answer::Rejected(Rejection::EntityNotFound { .. })) };
     let entity = &entities[n];
-    match (decide(entity, &command.use_case, command.expected_version, decided_at(answer)), answer) {
+    match (decide(entity, &command.contents, decided_at(answer)), answer) {
         (Decision::Rejected(expected), Answer::Rejected(got)) => expected == *got,
         (Decision::Unchanged, Answer::Unchanged(t)) => {
             let expected = Transaction {

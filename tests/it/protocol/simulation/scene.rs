@@ -4,11 +4,11 @@ use super::{Simulation, pick};
 use crate::polls::complete;
 use crate::protocol::world::World;
 use crm_processor::domain::command::RawReference;
-use crm_processor::domain::command::UseCaseName::{
-    UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment, UpdateSubscriberExternalId,
-};
 use crm_processor::domain::entity::EntityType::{Account, Customer, Subscriber};
 use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::use_case::UseCaseName::{
+    UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment, UpdateSubscriberExternalId,
+};
 use crm_processor::store::claims::Submission;
 use crm_processor::store::simulated::Random;
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey};

@@ -1,0 +1,69 @@
+//! The contents of a request: all that it asks for, apart from who asks and of which entity. A request id that comes again
+//! must come with the same contents.
+
+use super::change::RequestedChange;
+use super::use_case::UseCaseName;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use uuid::Uuid;
+
+/// The checked contents of a request. Its change is of the use case's kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Contents {
+    use_case: UseCaseName,
+    change: RequestedChange,
+    expected_version: Option<i64>,
+}
+
+impl Contents {
+    /// Puts together what request validation has checked; `change` came from [`check`](super::change::ChangeKind::check) of
+    /// the use case's kind.
+    pub(super) fn new(use_case: UseCaseName, change: RequestedChange, expected_version: Option<i64>) -> Self {
+        Self { use_case, change, expected_version }
+    }
+
+    /// Rebuilds contents that were checked before. The configuration does not count here: it may have changed since. Returns
+    /// `None` if no contents of the use case can have this value.
+    pub fn restore(use_case: UseCaseName, value: &str, expected_version: Option<i64>) -> Option<Self> {
+        Some(Self { use_case, change: use_case.kind().restore(value)?, expected_version })
+    }
+
+    /// Returns the use case.
+    pub fn use_case(&self) -> UseCaseName {
+        self.use_case
+    }
+
+    /// Returns the change that is asked for.
+    pub fn change(&self) -> &RequestedChange {
+        &self.change
+    }
+
+    /// Returns the version that the entity must have, or `None` if any will do.
+    pub fn expected_version(&self) -> Option<i64> {
+        self.expected_version
+    }
+
+    /// Returns a UUIDv5 (OID namespace) of use case, value and expected version, which tells different contents apart. It is
+    /// stored, and is the same in every version of this program.
+    pub fn fingerprint(&self) -> Uuid {
+        let version = self.expected_version.map(|version| version.to_string()).unwrap_or_default();
+        let text = [self.use_case.name(), "\n", &version, "\n", self.change.value()].concat();
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
+    }
+}
+
+/// Contents are written down as three values: use case, new value and expected version.
+impl Serialize for Contents {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.use_case, self.change.value(), self.expected_version).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Contents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (use_case, value, expected_version) = <(UseCaseName, Cow<'de, str>, Option<i64>)>::deserialize(deserializer)?;
+        Self::restore(use_case, &value, expected_version)
+            .ok_or_else(|| D::Error::custom("a value that its use case does not allow"))
+    }
+}
