@@ -4,7 +4,7 @@ use super::reply::Reply;
 use super::topic_reader::{Start, TopicReader};
 use crate::config;
 use crate::domain::command::RawCommand;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::wire;
 use crate::wire::json::JsonDecoder;
 use crate::wire::registry::Registry;
@@ -30,7 +30,7 @@ const DELIVERY_TIMEOUT_MS: &str = "20000";
 pub struct CrmClient {
     producer: FutureProducer,
     topics: config::Topics,
-    schema_ids: HashMap<UseCaseName, u32>,
+    schema_ids: HashMap<UseCase, u32>,
     waiting: Arc<Waiting>,
     reading: JoinHandle<()>,
 }
@@ -205,9 +205,9 @@ impl Waiting {
     }
 }
 
-pub(super) async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCaseName, u32>> {
+pub(super) async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCase, u32>> {
     let mut ids = HashMap::new();
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let subject = wire::command_subject(commands, *use_case);
         let id = registry.lookup(&subject, use_case.schema()).await?;
         let missing = || anyhow!("the schema registry has no schema of ours under {subject}: run `crm-processor setup` first");

@@ -9,7 +9,7 @@ use super::paint::Paint;
 use super::{ConfigFile, FAILED, connect, diagnosis};
 use crate::config::Config;
 use crate::domain::command::{RawCommand, RawReference};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::telemetry::log;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::{self, Write as _};
@@ -62,7 +62,7 @@ pub(super) struct Args {
 struct CommandArgs {
     /// What is asked for
     #[arg(value_name = "USE_CASE", required_unless_present = "file", value_parser = use_case())]
-    use_case: Option<UseCaseName>,
+    use_case: Option<UseCase>,
     /// The entity's external id
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     external_id: Option<String>,
@@ -83,9 +83,9 @@ struct CommandArgs {
     key: Option<String>,
 }
 
-fn use_case() -> impl TypedValueParser<Value = UseCaseName> {
-    let names = PossibleValuesParser::new(UseCaseName::ALL.iter().map(|u| u.name()));
-    names.try_map(|name| UseCaseName::from_name(&name).ok_or("is no use case"))
+fn use_case() -> impl TypedValueParser<Value = UseCase> {
+    let names = PossibleValuesParser::new(UseCase::ALL.iter().map(|u| u.name()));
+    names.try_map(|name| UseCase::from_name(&name).ok_or("is no use case"))
 }
 
 /// After so long without a reply it is said what is waited for.
@@ -243,7 +243,7 @@ mod tests {
     fn flags_become_a_command_with_a_key_and_a_request_id() {
         let outgoing = parse(&["updateAccountExternalId", "--external-id", "a-1", "--value", "a-2"]).unwrap().command.outgoing();
         let Outgoing { command, key } = outgoing.unwrap();
-        assert_eq!((command.use_case, key.as_deref()), (UseCaseName::UpdateAccountExternalId, Some("a-1")));
+        assert_eq!((command.use_case, key.as_deref()), (UseCase::UpdateAccountExternalId, Some("a-1")));
         assert!(command.request_id.is_some_and(|id| !id.is_empty()));
         assert_eq!(command.value.as_deref(), Some("a-2"));
     }
@@ -252,7 +252,7 @@ mod tests {
     fn what_is_left_out_is_null_and_what_is_wrong_may_be_sent() {
         let empty = parse(&["updateCustomerSegment", "--request-id", ""]).unwrap().command.outgoing().unwrap();
         let expected = RawCommand {
-            use_case: UseCaseName::UpdateCustomerSegment,
+            use_case: UseCase::UpdateCustomerSegment,
             request_id: Some(String::new()),
             reference: None,
             value: None,

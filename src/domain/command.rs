@@ -3,7 +3,7 @@
 use super::contents::Contents;
 use super::entity::EntityType;
 use super::rejection::{FieldPath, Rejection};
-use super::use_case::UseCaseName;
+use super::use_case::UseCase;
 use super::values::{ExternalId, RequestId, Rules, parse_ref_id};
 use uuid::Uuid;
 
@@ -11,12 +11,12 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawCommand {
     /// The use case, told by the record's name.
-    pub use_case: UseCaseName,
+    pub use_case: UseCase,
     /// `requestId`, `None` for null.
     pub request_id: Option<String>,
     /// `customer`, `account` or `subscriber`, `None` for null.
     pub reference: Option<RawReference>,
-    /// The use case's [`value_field`](UseCaseName::value_field), `None` for null.
+    /// The use case's [`value_field`](UseCase::value_field), `None` for null.
     pub value: Option<String>,
     /// `expectedVersion`, `None` for null.
     pub expected_version: Option<i64>,

@@ -2,7 +2,7 @@
 //! must come with the same contents.
 
 use super::change::RequestedChange;
-use super::use_case::UseCaseName;
+use super::use_case::UseCase;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// The checked contents of a request. Its change is of the use case's kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Contents {
-    use_case: UseCaseName,
+    use_case: UseCase,
     change: RequestedChange,
     expected_version: Option<i64>,
 }
@@ -19,18 +19,18 @@ pub struct Contents {
 impl Contents {
     /// Puts together what request validation has checked; `change` came from [`check`](super::change::ChangeKind::check) of
     /// the use case's kind.
-    pub(super) fn new(use_case: UseCaseName, change: RequestedChange, expected_version: Option<i64>) -> Self {
+    pub(super) fn new(use_case: UseCase, change: RequestedChange, expected_version: Option<i64>) -> Self {
         Self { use_case, change, expected_version }
     }
 
     /// Rebuilds contents that were checked before. The configuration does not count here: it may have changed since. Returns
     /// `None` if no contents of the use case can have this value.
-    pub fn restore(use_case: UseCaseName, value: &str, expected_version: Option<i64>) -> Option<Self> {
+    pub fn restore(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Option<Self> {
         Some(Self { use_case, change: use_case.kind().restore(value)?, expected_version })
     }
 
     /// Returns the use case.
-    pub fn use_case(&self) -> UseCaseName {
+    pub fn use_case(&self) -> UseCase {
         self.use_case
     }
 
@@ -62,7 +62,7 @@ impl Serialize for Contents {
 
 impl<'de> Deserialize<'de> for Contents {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (use_case, value, expected_version) = <(UseCaseName, Cow<'de, str>, Option<i64>)>::deserialize(deserializer)?;
+        let (use_case, value, expected_version) = <(UseCase, Cow<'de, str>, Option<i64>)>::deserialize(deserializer)?;
         Self::restore(use_case, &value, expected_version)
             .ok_or_else(|| D::Error::custom("a value that its use case does not allow"))
     }

@@ -7,11 +7,12 @@ mod rejections;
 mod texts;
 mod validation;
 
+use super::change::ChangeKind;
 use super::command::{RawCommand, RawReference};
 use super::contents::Contents;
 use super::entity::{Entity, EntityType, State};
 use super::rejection::Rejection;
-use super::use_case::UseCaseName;
+use super::use_case::UseCase;
 use super::values::{CustomName, ExternalId, Rules, SegmentCode};
 use uuid::Uuid;
 
@@ -51,25 +52,25 @@ fn entity(entity_type: EntityType) -> Entity {
 }
 
 /// A value that the use case accepts, and that [`entity`] does not have yet.
-fn new_value(use_case: UseCaseName) -> &'static str {
-    match use_case.value_field() {
-        "customName" => "New name",
-        "customerSegment" => "ENTERPRISE",
-        _ => "new-id",
+fn new_value(use_case: UseCase) -> &'static str {
+    match use_case.kind() {
+        ChangeKind::SetCustomName => "New name",
+        ChangeKind::SetSegment => "ENTERPRISE",
+        ChangeKind::Rename => "new-id",
     }
 }
 
 /// The value that [`entity`] has.
-fn old_value(use_case: UseCaseName) -> &'static str {
-    match use_case.value_field() {
-        "customName" => "Old name",
-        "customerSegment" => "RESIDENTIAL",
-        _ => "old-id",
+fn old_value(use_case: UseCase) -> &'static str {
+    match use_case.kind() {
+        ChangeKind::SetCustomName => "Old name",
+        ChangeKind::SetSegment => "RESIDENTIAL",
+        ChangeKind::Rename => "old-id",
     }
 }
 
 /// A command without a finding.
-fn raw(use_case: UseCaseName) -> RawCommand {
+fn raw(use_case: UseCase) -> RawCommand {
     RawCommand {
         use_case,
         request_id: Some("r-1".into()),
@@ -80,7 +81,7 @@ fn raw(use_case: UseCaseName) -> RawCommand {
 }
 
 /// The checked contents of a command with these.
-fn checked(use_case: UseCaseName, value: &str, expected_version: Option<i64>) -> Contents {
+fn checked(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Contents {
     let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
     raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).contents
 }

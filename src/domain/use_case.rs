@@ -1,6 +1,6 @@
 //! The table of the use cases: which type of entity has which kind of change, under which name and Avro record.
 //!
-//! A use case is a [`ChangeKind`] of an [`EntityType`]. The table is [`UseCaseName::row`], and only there does the program
+//! A use case is a [`ChangeKind`] of an [`EntityType`]. The table is `UseCase::row`, and only there does the program
 //! say what a use case is called. The way to the rules of one leads from its row's `kind` to [`super::change`], where each
 //! kind has a file of its own.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A kind of change of a type of entity. There are only so many, which makes it fit for a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum UseCaseName {
+pub enum UseCase {
     // Their order numbers them in what is stored, so a new one goes to the end, here and in `ALL`.
     /// Gives a customer a custom name.
     UpdateCustomerCustomName,
@@ -36,7 +36,7 @@ struct Row {
     kind: ChangeKind,
 }
 
-impl UseCaseName {
+impl UseCase {
     /// All use cases, in their order.
     pub const ALL: &[Self] = &[
         Self::UpdateCustomerCustomName,

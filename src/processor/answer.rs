@@ -6,7 +6,7 @@ use super::lane::Shared;
 use crate::config;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::Transaction;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::flow::Position;
 use crate::flow::attempt::{Refusal, Why};
 use crate::flow::batch::Finished;
@@ -39,7 +39,7 @@ const USUALLY_TAKEN: usize = 1 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct Memo {
     /// None for what is no command.
-    pub use_case: Option<UseCaseName>,
+    pub use_case: Option<UseCase>,
     /// None where there is no reply.
     pub status: Option<Status>,
     /// What the reply reports.

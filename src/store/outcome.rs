@@ -14,7 +14,7 @@ use crate::domain::contents::Contents;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::transaction::{Change, Transaction};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::{ExternalId, RequestId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ enum StoredAnswer<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct StoredTransaction<'a> {
-    use_case: UseCaseName,
+    use_case: UseCase,
     correlation_id: Option<Cow<'a, str>>,
     previous_version: i64,
     /// The old values. A use case changes one attribute, always the same.
@@ -298,7 +298,7 @@ mod tests {
 
     fn transaction() -> Transaction {
         Transaction {
-            use_case: UseCaseName::UpdateAccountExternalId,
+            use_case: UseCase::UpdateAccountExternalId,
             request_id: RequestId::parse("r-1").unwrap(),
             correlation_id: Some("c-1".into()),
             occurred_at: 5,
@@ -311,7 +311,7 @@ mod tests {
     fn command() -> ClaimingCommand {
         ClaimingCommand {
             request_id: RequestId::parse("r-1").unwrap(),
-            contents: Contents::restore(UseCaseName::UpdateAccountExternalId, "a-2", Some(1)).unwrap(),
+            contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)).unwrap(),
             correlation_id: None,
             record: record(),
         }
@@ -343,10 +343,10 @@ mod tests {
     #[test]
     fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
         for (use_case, field, new) in [
-            (UseCaseName::UpdateAccountExternalId, "externalId", "a-2"),
-            (UseCaseName::UpdateSubscriberExternalId, "externalId", "a-2"),
-            (UseCaseName::UpdateCustomerCustomName, "customName", "Ann"),
-            (UseCaseName::UpdateCustomerSegment, "customerSegment", "GOLD"),
+            (UseCase::UpdateAccountExternalId, "externalId", "a-2"),
+            (UseCase::UpdateSubscriberExternalId, "externalId", "a-2"),
+            (UseCase::UpdateCustomerCustomName, "customName", "Ann"),
+            (UseCase::UpdateCustomerSegment, "customerSegment", "GOLD"),
         ] {
             for old in [None, Some("before".to_owned())] {
                 let custom_name = Some(CustomName::parse("Ann").unwrap());

@@ -2,7 +2,7 @@
 
 use super::series::Label;
 use crate::domain::rejection::{Rejection, Status};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 
 /// A label over all values of a slice, in its order.
 macro_rules! label {
@@ -48,7 +48,7 @@ macro_rules! labels {
     };
 }
 
-label!(UseCaseName, "use_case", UseCaseName::ALL, |value| value.name());
+label!(UseCase, "use_case", UseCase::ALL, |value| value.name());
 label!(Status, "status", Status::ALL, |value| value.code_text());
 
 labels! {
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_index_of_each_label_is_its_place() {
-        check::<(UseCaseName, Status)>();
+        check::<(UseCase, Status)>();
         check::<(Code, Replayed)>();
         check::<(Operation, FaultKind)>();
         check::<DeadLetter>();

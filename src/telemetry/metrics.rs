@@ -8,7 +8,7 @@ use super::labels::{
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
 use crate::domain::rejection::{Rejection, Status};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use prometheus::core::{AtomicF64, AtomicI64};
 use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::time::Duration;
@@ -46,9 +46,9 @@ macro_rules! metrics {
 
 metrics! {
     /// Commands answered, by use case and status; counted when the answer is committed.
-    commands: Family<(UseCaseName, Status), IntCounter> = "commands_total", NONE;
+    commands: Family<(UseCase, Status), IntCounter> = "commands_total", NONE;
     /// Seconds from a command record's timestamp to the commit of its answer, by use case.
-    command_duration: Family<UseCaseName, Histogram> = "command_duration_seconds", COMMAND_SECONDS;
+    command_duration: Family<UseCase, Histogram> = "command_duration_seconds", COMMAND_SECONDS;
     /// Findings in replies, by code.
     rejections: Family<Code, IntCounter> = "rejections_total", NONE;
     /// Replies committed, by whether they repeat a stored answer.
@@ -180,7 +180,7 @@ impl Metrics {
     }
 
     /// A command's answer was committed, so long after its record was written.
-    pub fn command_answered(&self, use_case: UseCaseName, status: Status, since_record: Duration) {
+    pub fn command_answered(&self, use_case: UseCase, status: Status, since_record: Duration) {
         self.commands.of((use_case, status)).inc();
         self.command_duration.of(use_case).observe(since_record.as_secs_f64());
     }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn what_is_counted_shows_in_its_series() {
         let metrics = Metrics::new();
-        metrics.command_answered(UseCaseName::UpdateCustomerSegment, Status::RequestValidationFailed, Duration::from_millis(3));
+        metrics.command_answered(UseCase::UpdateCustomerSegment, Status::RequestValidationFailed, Duration::from_millis(3));
         metrics.replied(&[Rejection::RequestIdReused, Rejection::ExternalIdNotUnique], true);
         metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_millis(3));
         metrics.store_conditional_writes.of(ConditionalWrite::Claim).inc();

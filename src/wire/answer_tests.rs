@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::domain::entity::State;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::{ExternalId, RequestId};
 use crate::wire::json::GenericSchema;
 use crate::wire::schema_id::frame;
@@ -38,7 +38,7 @@ fn transaction(entity: Entity, full: bool) -> Transaction {
         new: new.map(Into::into),
     };
     Transaction {
-        use_case: UseCaseName::UpdateCustomerCustomName,
+        use_case: UseCase::UpdateCustomerCustomName,
         request_id: RequestId::parse("r-1").unwrap(),
         correlation_id: full.then(|| "c-1".into()),
         occurred_at: 1_700_000_000_456,

@@ -12,7 +12,7 @@ use super::schema_id::SchemaId;
 use super::shape::{Record, Shape, quote};
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::rejection::Rejection;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::telemetry::labels::DeadLetter;
 use std::sync::Arc;
 
@@ -156,7 +156,7 @@ pub struct WriterSchema {
 }
 
 /// Which command a record is, or why it is none.
-type Branch = Result<UseCaseName, Unreadable>;
+type Branch = Result<UseCase, Unreadable>;
 
 impl WriterSchema {
     /// Checks a schema that refers to no others.
@@ -193,7 +193,7 @@ impl WriterSchema {
     }
 
     /// Returns which commands can be written with it.
-    pub fn use_cases(&self) -> impl Iterator<Item = UseCaseName> {
+    pub fn use_cases(&self) -> impl Iterator<Item = UseCase> {
         self.commands.iter().filter_map(|command| command.as_ref().ok().copied())
     }
 
@@ -232,9 +232,9 @@ fn command_of(shape: &Shape) -> Branch {
     Ok(use_case)
 }
 
-fn recognise(full_name: &str) -> Option<UseCaseName> {
+fn recognise(full_name: &str) -> Option<UseCase> {
     let record = full_name.strip_prefix(NAMESPACE)?.strip_prefix('.')?;
-    UseCaseName::ALL.iter().copied().find(|u| u.record() == record)
+    UseCase::ALL.iter().copied().find(|u| u.record() == record)
 }
 
 /// The fields of our records.
@@ -246,7 +246,7 @@ enum Slot {
 }
 
 impl Slot {
-    fn of(use_case: UseCaseName, field: &str) -> Option<Self> {
+    fn of(use_case: UseCase, field: &str) -> Option<Self> {
         match field {
             "requestId" => Some(Self::RequestId),
             "expectedVersion" => Some(Self::ExpectedVersion),
@@ -265,7 +265,7 @@ const EXTERNAL_ID: &str = "externalId";
 const REF_ID: &str = "refId";
 
 /// That each value of a writer's record can be resolved onto ours. [`WriterSchema::decode`] rests on it.
-fn check_command(use_case: UseCaseName, record: &Record) -> Result<(), String> {
+fn check_command(use_case: UseCase, record: &Record) -> Result<(), String> {
     record.fields.iter().try_for_each(|field| match Slot::of(use_case, &field.name) {
         Some(Slot::RequestId | Slot::Value) => check_text(&field.name, &field.shape),
         Some(Slot::ExpectedVersion) => check_long(&field.name, &field.shape),

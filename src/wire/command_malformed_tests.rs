@@ -77,7 +77,7 @@ impl Drop for Reproduce {
 
 fn run(seed: u64, verdicts: &mut Verdicts) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let use_case = random.pick(UseCaseName::ALL);
+    let use_case = random.pick(UseCase::ALL);
     let json: Value = if random.coin() {
         serde_json::from_str(use_case.schema()).unwrap()
     } else {
@@ -125,7 +125,7 @@ fn decode(schema: &WriterSchema, body: &[u8], text: &str) -> Result<RawCommand, 
 }
 
 /// Where apache-avro reads it and we don't, we are stricter for a known reason; what we read, it reads, and the same.
-fn check_verdict(use_case: UseCaseName, theirs: &Schema, body: &[u8], ours: &Result<RawCommand, Malformed>, text: &str) {
+fn check_verdict(use_case: UseCase, theirs: &Schema, body: &[u8], ours: &Result<RawCommand, Malformed>, text: &str) {
     let theirs = apache_decode(theirs, body);
     match ours {
         Ok(command) => {
@@ -178,7 +178,7 @@ fn damaged_body(random: &mut Random, body: &[u8]) -> Vec<u8> {
 }
 
 /// A schema that means harm: recursive, deep, exponential, defined twice, oddly named, of another meaning.
-fn hostile_schema(random: &mut Random, use_case: UseCaseName) -> String {
+fn hostile_schema(random: &mut Random, use_case: UseCase) -> String {
     let record = |fields: Value| json!({ "type": "record", "name": use_case.record(), "namespace": "crm.v1", "fields": fields });
     let count = 1 + random.below(60);
     let many = |n: usize| {

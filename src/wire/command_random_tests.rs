@@ -100,7 +100,7 @@ impl Writer<'_> {
         self.nullable(one)
     }
 
-    pub fn command_schema(&mut self, use_case: UseCaseName) -> Value {
+    pub fn command_schema(&mut self, use_case: UseCase) -> Value {
         let reference_fields = json!([
             { "name": "before", "type": self.any_schema(1) },
             { "name": "refId", "type": self.text_schema() },
@@ -151,7 +151,7 @@ impl Writer<'_> {
 }
 
 /// What of a record as apache-avro has it makes a command.
-pub(super) fn command_of(use_case: UseCaseName, record: &Avro) -> RawCommand {
+pub(super) fn command_of(use_case: UseCase, record: &Avro) -> RawCommand {
     fn field<'a>(record: &'a Avro, name: &str) -> Option<&'a Avro> {
         let Avro::Record(fields) = record else { panic!("{record:?} is no record") };
         let (_, value) = fields.iter().find(|(n, _)| n == name)?;
@@ -217,7 +217,7 @@ fn what_apache_avro_writes_is_read_and_what_is_read_of_damaged_bytes_apache_avro
     let mut random = Random(seed);
     let (mut read, mut unreadable) = (0_u32, 0_u32);
     for _ in 0..SCHEMAS {
-        let use_case = random.pick(UseCaseName::ALL);
+        let use_case = random.pick(UseCase::ALL);
         let mut made = Writer { random: &mut random, types: 0 };
         let json = made.command_schema(use_case).to_string();
         let theirs = Schema::parse_str(&json).unwrap_or_else(|e| panic!("{json}: {e}"));

@@ -7,16 +7,16 @@ use crate::wire::schema_id::frame;
 use serde_json::{Value, json};
 
 /// A schema of ours with other fields.
-fn schema(use_case: UseCaseName, fields: &Value) -> String {
+fn schema(use_case: UseCase, fields: &Value) -> String {
     json!({ "type": "record", "name": use_case.record(), "namespace": "crm.v1", "fields": fields }).to_string()
 }
 
 fn segment_schema(fields: &Value) -> String {
-    schema(UseCaseName::UpdateCustomerSegment, fields)
+    schema(UseCase::UpdateCustomerSegment, fields)
 }
 
 /// All combinations of what may be null.
-fn commands(use_case: UseCaseName) -> Vec<RawCommand> {
+fn commands(use_case: UseCase) -> Vec<RawCommand> {
     let text = |is_set: bool, text: &str| is_set.then(|| text.to_owned());
     (0..32_u8)
         .map(|bits| {
@@ -54,7 +54,7 @@ fn the_wire_format_is_byte_0_the_schema_id_and_the_body() {
 
 #[test]
 fn our_own_commands_are_read_whatever_is_null_in_them() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let schema = WriterSchema::parse(use_case.schema()).unwrap();
         assert_eq!(schema.use_cases().collect::<Vec<_>>(), [*use_case]);
         for command in commands(*use_case) {
@@ -65,7 +65,7 @@ fn our_own_commands_are_read_whatever_is_null_in_them() {
 
 #[test]
 fn every_field_of_our_schemas_is_read() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let schema: Value = serde_json::from_str(use_case.schema()).unwrap();
         let names: Vec<&str> = schema["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
         assert_eq!(names.len(), 4, "{use_case:?}");
@@ -77,7 +77,7 @@ fn every_field_of_our_schemas_is_read() {
 
 #[test]
 fn what_bytes_end_too_early_or_too_late_is_unreadable() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let schema = WriterSchema::parse(use_case.schema()).unwrap();
         for command in commands(*use_case) {
             let body = encode_command(&command);
@@ -109,7 +109,7 @@ fn commands_are_known_by_their_full_name() {
     ];
     for (schema, is_known) in cases {
         match WriterSchema::parse(&schema.to_string()) {
-            Ok(known) => assert!(is_known && known.use_cases().eq([UseCaseName::UpdateCustomerSegment]), "{schema}"),
+            Ok(known) => assert!(is_known && known.use_cases().eq([UseCase::UpdateCustomerSegment]), "{schema}"),
             Err(error) => assert!(!is_known && matches!(error, Unreadable::UnknownRecordName { .. }), "{schema}: {error}"),
         }
     }
@@ -131,7 +131,7 @@ fn other_writers_schemas_are_resolved_onto_ours() {
         Some(RawReference { external_id: external_id.map(Into::into), ref_id: ref_id.map(Into::into) })
     };
     let empty = RawCommand {
-        use_case: UseCaseName::UpdateCustomerSegment,
+        use_case: UseCase::UpdateCustomerSegment,
         request_id: None,
         reference: None,
         value: None,
@@ -429,7 +429,7 @@ fn a_union_of_references_is_read_by_its_branch() {
     let (references, names) = branches_by_reference();
     let union = json!(names.iter().map(|name| format!("crm.v1.{name}")).collect::<Vec<_>>()).to_string();
     let schema = WriterSchema::parse_with_references(&union, &references).unwrap();
-    assert_eq!(schema.use_cases().map(UseCaseName::record).collect::<Vec<_>>(), names);
+    assert_eq!(schema.use_cases().map(UseCase::record).collect::<Vec<_>>(), names);
     for (index, name) in (0_u8..).zip(&names) {
         let command = schema.decode(&[2 * index, 2, b'r', 2, b'x']).unwrap();
         assert_eq!((command.use_case.record(), command.request_id.as_deref()), (*name, Some("r")));

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::{ExternalId, RequestId};
 
 type Given<'a> = (&'a str, Option<&'a [u8]>);
@@ -194,7 +194,7 @@ fn a_reply_carries_request_id_status_correlation_and_trace() {
 #[test]
 fn a_business_transaction_carries_cloud_events_headers() {
     let transaction = Transaction {
-        use_case: UseCaseName::UpdateCustomerSegment,
+        use_case: UseCase::UpdateCustomerSegment,
         request_id: RequestId::parse("r-1").unwrap(),
         correlation_id: None,
         occurred_at: 1_700_000_000_007,

@@ -7,7 +7,7 @@ use super::registry::{Registry, RegistryFault};
 use super::schema_id::{SchemaId, frame};
 use super::shape::Shape;
 use crate::domain::command::{RawCommand, RawReference};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use apache_avro::Schema;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
@@ -173,9 +173,9 @@ fn base64(bytes: &[u8]) -> Value {
 
 /// A command's body. The beginning of its value is [`frame_prefix`](super::command::frame_prefix) of its schema's id.
 pub fn encode_command(command: &RawCommand) -> Vec<u8> {
-    static WRITERS: LazyLock<Vec<(UseCaseName, GenericDatumWriter<'static>)>> = LazyLock::new(|| {
-        static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| UseCaseName::ALL.iter().map(|u| parse(u.schema())).collect());
-        UseCaseName::ALL.iter().copied().zip(SCHEMAS.iter().map(writer)).collect()
+    static WRITERS: LazyLock<Vec<(UseCase, GenericDatumWriter<'static>)>> = LazyLock::new(|| {
+        static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| UseCase::ALL.iter().map(|u| parse(u.schema())).collect());
+        UseCase::ALL.iter().copied().zip(SCHEMAS.iter().map(writer)).collect()
     });
     let use_case = command.use_case;
     let reference = command.reference.as_ref().map(|RawReference { external_id, ref_id }| {

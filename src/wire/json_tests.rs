@@ -39,7 +39,7 @@ fn more_values_than_can_be_shown_are_refused_before_they_take_memory() {
 
 #[test]
 fn a_command_is_encoded_under_the_names_of_its_use_case() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let reference = RawReference { external_id: Some("c-1".into()), ref_id: None };
         let command = RawCommand {
             use_case: *use_case,

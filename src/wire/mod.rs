@@ -29,7 +29,7 @@ pub mod schema_id;
 mod shape;
 pub mod stub;
 
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 
 /// The Avro schema of `crm.v1.Reply`.
 pub const REPLY_SCHEMA: &str = include_str!("../../schemas/Reply.avsc");
@@ -60,13 +60,13 @@ pub fn transaction_subject(transactions_topic: &str) -> String {
 }
 
 /// The subject of a command's schema: `<topic>-crm.v1.<Record>`, as `TopicRecordNameStrategy` has it.
-pub fn command_subject(commands_topic: &str, use_case: UseCaseName) -> String {
+pub fn command_subject(commands_topic: &str, use_case: UseCase) -> String {
     format!("{commands_topic}-{NAMESPACE}.{}", use_case.record())
 }
 
 /// What `setup` registers: each subject with its schema.
 pub fn subjects(commands_topic: &str, replies_topic: &str, transactions_topic: &str) -> Vec<(String, &'static str)> {
-    let commands = UseCaseName::ALL.iter().map(|u| (command_subject(commands_topic, *u), u.schema()));
+    let commands = UseCase::ALL.iter().map(|u| (command_subject(commands_topic, *u), u.schema()));
     let answers = [(reply_subject(replies_topic), REPLY_SCHEMA), (transaction_subject(transactions_topic), TRANSACTION_SCHEMA)];
     commands.chain(answers).collect()
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{Credentials, RegistryCredentials, Secret};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::wire::embedded_registry::EmbeddedRegistry;
 use crate::wire::json::{JsonDecoder, encode_command};
 use crate::wire::{command_subject, subjects};
@@ -106,7 +106,7 @@ async fn only_a_404_makes_a_schema_id_unknown() {
         let got = registry.writer_schema(7.into()).await;
         let shown = format!("{status} {body:.80}: {got:?}");
         match (&got, expected) {
-            (Ok(Ok(schema)), Some("")) => assert!(schema.use_cases().eq([UseCaseName::UpdateCustomerSegment]), "{shown}"),
+            (Ok(Ok(schema)), Some("")) => assert!(schema.use_cases().eq([UseCase::UpdateCustomerSegment]), "{shown}"),
             (Ok(Err(error)), Some(class)) => assert_eq!(error.class_name(), class, "{shown}"),
             (Err(fault), None) => assert_eq!(fault.status(), (status != 200).then_some(status), "{shown}"),
             _ => panic!("{shown}"),
@@ -277,7 +277,7 @@ async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
     use crate::domain::command::RawCommand;
     let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
     let registry = client(&server.url());
-    let use_case = UseCaseName::UpdateCustomerSegment;
+    let use_case = UseCase::UpdateCustomerSegment;
     let id = registry.register(&command_subject("c", use_case), use_case.schema()).await.unwrap();
     let command = RawCommand { use_case, request_id: Some("r".into()), reference: None, value: None, expected_version: None };
     let value = [&super::super::command::frame_prefix(id)[..], &encode_command(&command)].concat();
@@ -420,7 +420,7 @@ async fn a_search_gives_no_schema_of_a_registry_that_has_lost_ours() {
         fickle.has(1, crate::wire::REPLY_SCHEMA);
     };
     futures::join!(search, come_back);
-    assert!(registry.cached(8.into()).unwrap().unwrap().use_cases().eq([UseCaseName::UpdateCustomerCustomName]));
+    assert!(registry.cached(8.into()).unwrap().unwrap().use_cases().eq([UseCase::UpdateCustomerCustomName]));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::operation::{path, read};
 use crate::world::{Shared, shared};
 use apache_avro::Schema;
 use apache_avro::types::Value;
-use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value as Json, json};
 use std::process::{Command, Output};
 use uuid::Uuid;
@@ -41,7 +41,7 @@ fn document() -> String {
             continue;
         }
         let section: Vec<_> = lines.by_ref().take_while(|line| line.trim() != "# end").collect();
-        for case in UseCaseName::ALL {
+        for case in UseCase::ALL {
             let schema: Json = serde_json::from_str(case.schema()).expect("is JSON");
             let doc = schema["doc"].as_str().expect("a command's record is documented");
             let of_case =
@@ -69,7 +69,7 @@ fn the_asyncapi_parser_finds_nothing_to_blame_and_the_examples_fit_the_schemas()
     assert!(output.status.success(), "{said}");
     let messages: Json = serde_json::from_slice(&output.stdout).expect("JSON");
     let messages = messages.as_object().expect("messages by name");
-    assert_eq!(messages.len(), UseCaseName::ALL.len() + 4, "{messages:#?}");
+    assert_eq!(messages.len(), UseCase::ALL.len() + 4, "{messages:#?}");
     for (name, message) in messages {
         let examples = message["examples"].as_array().filter(|examples| !examples.is_empty());
         for example in examples.unwrap_or_else(|| panic!("{name} has no examples")) {

@@ -5,7 +5,7 @@ use crate::proxy::{CqlProxy, Mischief};
 use crate::servers;
 use crm_processor::domain::command::{RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
-use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Submission};
 use crm_processor::store::cql::CqlStore;
@@ -176,7 +176,7 @@ fn customer(id: &str) -> Entity {
 /// A customer's name, in the record at `offset`.
 fn name(customer: &str, offset: usize) -> Arc<Submission> {
     let raw = RawCommand {
-        use_case: UseCaseName::UpdateCustomerCustomName,
+        use_case: UseCase::UpdateCustomerCustomName,
         request_id: Some(format!("r-{offset}")),
         reference: Some(RawReference { external_id: Some(customer.into()), ref_id: None }),
         value: Some(format!("name {offset}")),

@@ -6,7 +6,7 @@ use crate::cli::connect;
 use crate::config::Config;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::{Entity, EntityType};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId};
 use crate::store::ConditionalStore;
 use crate::store::claims::Claims;
@@ -79,16 +79,16 @@ impl Fleet {
         let at = entity as usize;
         let name = || format!("Ann's Flowers no. {pass}-{request}");
         let (use_case, external_id, value) = match kind {
-            Kind::Name | Kind::Rejected => (UseCaseName::UpdateCustomerCustomName, customer_id(entity), name()),
+            Kind::Name | Kind::Rejected => (UseCase::UpdateCustomerCustomName, customer_id(entity), name()),
             Kind::Segment => {
                 let segment = SEGMENTS[self.customers[at] as usize % SEGMENTS.len()];
                 self.customers[at] += 1;
-                (UseCaseName::UpdateCustomerSegment, customer_id(entity), segment.to_owned())
+                (UseCase::UpdateCustomerSegment, customer_id(entity), segment.to_owned())
             }
             Kind::Rename => {
                 let before = account_id(entity, self.accounts[at]);
                 self.accounts[at] += 1;
-                (UseCaseName::UpdateAccountExternalId, before, account_id(entity, self.accounts[at]))
+                (UseCase::UpdateAccountExternalId, before, account_id(entity, self.accounts[at]))
             }
         };
         // An account's present id would be another lane with each rename.

@@ -7,7 +7,7 @@ use super::place::Round;
 use crate::cli::connect;
 use crate::cli::crm_client::{header, producer_config, schema_ids};
 use crate::cli::topic_reader::{Start, TopicReader};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::wire;
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
@@ -34,7 +34,7 @@ const MOCKED_PARTITION_BYTES: usize = 4 << 20;
 
 /// A CRM.
 pub struct Crm {
-    schema_ids: HashMap<UseCaseName, u32>,
+    schema_ids: HashMap<UseCase, u32>,
     replies: TopicReader,
     /// One for all commands: a new one would have to connect first, while those at a rate are due.
     writer: Arc<Writer>,

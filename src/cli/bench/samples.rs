@@ -5,7 +5,7 @@ use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Status;
 use crate::domain::transaction::{Change, Transaction};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId};
 use crate::kafka::Headers;
 use crate::store::outcome::{Answer, Coordinates, Outcome};
@@ -28,7 +28,7 @@ pub struct Message {
 
 /// What is stored of a request that gave a customer a new name.
 pub fn outcome() -> Vec<u8> {
-    let contents = Contents::restore(UseCaseName::UpdateCustomerCustomName, NAME, None).expect("it is a name");
+    let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None).expect("it is a name");
     let answer = Answer::Changed(transaction().into());
     Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
 }
@@ -79,7 +79,7 @@ fn transaction() -> Transaction {
         parent: None,
     };
     Transaction {
-        use_case: UseCaseName::UpdateCustomerCustomName,
+        use_case: UseCase::UpdateCustomerCustomName,
         request_id: request(),
         correlation_id: Some(CORRELATION_ID.into()),
         occurred_at: SOME_TIME,

@@ -2,7 +2,7 @@
 
 use super::samples::{SOME_TIME, record, request};
 use crate::domain::contents::Contents;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::ExternalId;
 use crate::store::outcome::{ClaimBlob, ClaimingCommand, StoredClaim};
 use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, IdKey, LogRow};
@@ -39,7 +39,7 @@ pub fn rename(
     let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
     let cause = ClaimBlob::Command(ClaimingCommand {
         request_id: request(),
-        contents: Contents::restore(UseCaseName::UpdateAccountExternalId, wanted.as_str(), None).expect("it is an external id"),
+        contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None).expect("it is an external id"),
         correlation_id: Some(SOME_TIME.to_string()),
         record: record(),
     });

@@ -5,7 +5,7 @@ use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
 use super::show::Show;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::EntityType;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 
 /// All scenes, in order.
 pub async fn play(show: &mut Show<'_>) -> anyhow::Result<()> {
@@ -66,7 +66,7 @@ async fn duplicates(show: &mut Show<'_>) -> anyhow::Result<()> {
 
 async fn mistakes(show: &mut Show<'_>) -> anyhow::Result<()> {
     show.scene("A new developer joins the CRM team")?;
-    let use_case = UseCaseName::UpdateCustomerCustomName;
+    let use_case = UseCase::UpdateCustomerCustomName;
     show.ask(
         "The first command has nothing in it. All findings come at once.",
         &RawCommand { use_case, request_id: None, reference: None, value: None, expected_version: None },
@@ -176,7 +176,7 @@ async fn a_race(show: &mut Show<'_>) -> anyhow::Result<()> {
     .await?;
     show.ask(
         "A subscriber may have the same number: ids are unique per type.",
-        &command(UseCaseName::UpdateSubscriberExternalId, "r-1", "s-1", "7777777"),
+        &command(UseCase::UpdateSubscriberExternalId, "r-1", "s-1", "7777777"),
         Changed { field: "externalId", old: Some("s-1"), new: "7777777", version: 2 },
     )
     .await?;
@@ -185,20 +185,20 @@ async fn a_race(show: &mut Show<'_>) -> anyhow::Result<()> {
 
 /// Asks for a customer's name.
 pub fn name(request: &str, customer: &str, value: &str) -> RawCommand {
-    command(UseCaseName::UpdateCustomerCustomName, request, customer, value)
+    command(UseCase::UpdateCustomerCustomName, request, customer, value)
 }
 
 /// Asks for a customer's segment.
 pub fn segment(request: &str, customer: &str, value: &str) -> RawCommand {
-    command(UseCaseName::UpdateCustomerSegment, request, customer, value)
+    command(UseCase::UpdateCustomerSegment, request, customer, value)
 }
 
 /// Asks for an account's external id.
 pub fn rename(request: &str, account: &str, value: &str) -> RawCommand {
-    command(UseCaseName::UpdateAccountExternalId, request, account, value)
+    command(UseCase::UpdateAccountExternalId, request, account, value)
 }
 
-fn command(use_case: UseCaseName, request: &str, external_id: &str, value: &str) -> RawCommand {
+fn command(use_case: UseCase, request: &str, external_id: &str, value: &str) -> RawCommand {
     RawCommand {
         use_case,
         request_id: Some(request.into()),

@@ -3,7 +3,7 @@
 
 use super::{Outgoing, key_of, new_request_id};
 use crate::domain::command::{RawCommand, RawReference};
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use serde_json::{Map, Value};
 
 /// Reads a line.
@@ -17,8 +17,8 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
         Err(error) => return Err(vec![format!("is no JSON: {error}")]),
     };
     let mut fields = Fields { object, findings: Vec::new() };
-    let Some(use_case) = fields.text("useCase", || None).and_then(|name| UseCaseName::from_name(&name)) else {
-        let names: Vec<_> = UseCaseName::ALL.iter().map(|u| u.name()).collect();
+    let Some(use_case) = fields.text("useCase", || None).and_then(|name| UseCase::from_name(&name)) else {
+        let names: Vec<_> = UseCase::ALL.iter().map(|u| u.name()).collect();
         return Err(vec![format!("useCase must be one of {}", names.join(", "))]);
     };
     let request_id = fields.text("requestId", || Some(new_request_id()));
@@ -94,7 +94,7 @@ mod tests {
     fn a_line_becomes_a_command() {
         let line = r#"{"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"k"}"#;
         let command = RawCommand {
-            use_case: UseCaseName::UpdateCustomerCustomName,
+            use_case: UseCase::UpdateCustomerCustomName,
             request_id: Some("r-1".into()),
             reference: Some(RawReference { external_id: Some("c-1".into()), ref_id: None }),
             value: Some("Ann".into()),

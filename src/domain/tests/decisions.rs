@@ -4,14 +4,14 @@ use super::super::decision::{Decision, decide};
 use super::super::entity::{Entity, EntityType, State};
 use super::super::rejection::Rejection;
 use super::super::transaction::Change;
-use super::super::use_case::UseCaseName;
+use super::super::use_case::UseCase;
 use super::{NOW, checked, custom_name, entity, external_id, new_value, old_value, segment};
 
-fn target(use_case: UseCaseName) -> Entity {
+fn target(use_case: UseCase) -> Entity {
     entity(use_case.entity_type())
 }
 
-fn deactivated(use_case: UseCaseName) -> Decision {
+fn deactivated(use_case: UseCase) -> Decision {
     Decision::Rejected(Rejection::Deactivated { field: use_case.entity_type().name().into() })
 }
 
@@ -23,14 +23,14 @@ fn conflict(expected: i64) -> Decision {
 fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
     let table = [
         (
-            UseCaseName::UpdateCustomerCustomName,
+            UseCase::UpdateCustomerCustomName,
             "customName",
             "Old name",
             "New name",
             Entity { version: 8, custom_name: Some(custom_name("New name")), ..entity(EntityType::Customer) },
         ),
         (
-            UseCaseName::UpdateCustomerSegment,
+            UseCase::UpdateCustomerSegment,
             "customerSegment",
             "RESIDENTIAL",
             "ENTERPRISE",
@@ -42,21 +42,21 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
             },
         ),
         (
-            UseCaseName::UpdateAccountExternalId,
+            UseCase::UpdateAccountExternalId,
             "externalId",
             "old-id",
             "new-id",
             Entity { version: 8, external_id: external_id("new-id"), ..entity(EntityType::Account) },
         ),
         (
-            UseCaseName::UpdateSubscriberExternalId,
+            UseCase::UpdateSubscriberExternalId,
             "externalId",
             "old-id",
             "new-id",
             Entity { version: 8, external_id: external_id("new-id"), ..entity(EntityType::Subscriber) },
         ),
     ];
-    assert!(table.iter().map(|row| &row.0).eq(UseCaseName::ALL), "a row for each, in order");
+    assert!(table.iter().map(|row| &row.0).eq(UseCase::ALL), "a row for each, in order");
     for (use_case, field, old, new, after) in table {
         let change = Change { field: field.into(), old: Some(old.into()), new: Some(new.into()) };
         let got = decide(&target(use_case), &checked(use_case, new, None), NOW);
@@ -67,7 +67,7 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
 #[test]
 fn a_first_value_replaces_none() {
     let bare = Entity { custom_name: None, segment: None, segment_valid_from: None, ..entity(EntityType::Customer) };
-    for use_case in [UseCaseName::UpdateCustomerCustomName, UseCaseName::UpdateCustomerSegment] {
+    for use_case in [UseCase::UpdateCustomerCustomName, UseCase::UpdateCustomerSegment] {
         let got = decide(&bare, &checked(use_case, new_value(use_case), None), NOW);
         let Decision::Change { change, .. } = got else { panic!("{}: {got:?}", use_case.name()) };
         assert_eq!((change.old, change.new.as_deref()), (None, Some(new_value(use_case))), "{}", use_case.name());
@@ -76,7 +76,7 @@ fn a_first_value_replaces_none() {
 
 #[test]
 fn only_a_deactivated_entity_refuses() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         for (state, refuses) in
             [(State::Inactive, false), (State::Active, false), (State::Suspended, false), (State::Deactivated, true)]
         {
@@ -92,7 +92,7 @@ fn only_a_deactivated_entity_refuses() {
 
 #[test]
 fn an_expected_version_must_be_the_version() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         for (expected, accepted) in
             [(None, true), (Some(7), true), (Some(0), false), (Some(6), false), (Some(8), false), (Some(i64::MAX), false)]
         {
@@ -110,7 +110,7 @@ fn an_expected_version_must_be_the_version() {
 
 #[test]
 fn a_value_that_is_already_so_changes_nothing() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         for expected in [None, Some(7)] {
             let got = decide(&target(*use_case), &checked(*use_case, old_value(*use_case), expected), NOW);
             assert_eq!(got, Decision::Unchanged, "{}", use_case.name());
@@ -120,7 +120,7 @@ fn a_value_that_is_already_so_changes_nothing() {
 
 #[test]
 fn the_first_reason_in_the_order_of_the_table_is_answered() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let (old, new) = (old_value(*use_case), new_value(*use_case));
         for (state, expected, value, answer) in [
             (State::Deactivated, Some(3), old, deactivated(*use_case)),
@@ -143,17 +143,17 @@ fn the_first_reason_in_the_order_of_the_table_is_answered() {
 fn values_are_compared_exactly() {
     let accented = Entity { custom_name: Some(custom_name("é")), ..entity(EntityType::Customer) };
     for (name, is_changed) in [("é", false), ("e\u{301}", true), ("É", true), ("é ", true)] {
-        let got = decide(&accented, &checked(UseCaseName::UpdateCustomerCustomName, name, None), NOW);
+        let got = decide(&accented, &checked(UseCase::UpdateCustomerCustomName, name, None), NOW);
         assert_eq!(matches!(got, Decision::Change { .. }), is_changed, "custom name {name:?}: {got:?}");
     }
     let accented = Entity { external_id: external_id("é"), ..entity(EntityType::Account) };
     for (id, is_changed) in [("é", false), ("e\u{301}", false), ("É", true)] {
-        let got = decide(&accented, &checked(UseCaseName::UpdateAccountExternalId, id, None), NOW);
+        let got = decide(&accented, &checked(UseCase::UpdateAccountExternalId, id, None), NOW);
         assert_eq!(matches!(got, Decision::Change { .. }), is_changed, "external id {id:?}: {got:?}");
     }
     let lower = Entity { segment: Some(segment("Enterprise")), ..entity(EntityType::Customer) };
     for (code, is_changed) in [("Enterprise", false), ("ENTERPRISE", true)] {
-        let got = decide(&lower, &checked(UseCaseName::UpdateCustomerSegment, code, None), NOW);
+        let got = decide(&lower, &checked(UseCase::UpdateCustomerSegment, code, None), NOW);
         assert_eq!(matches!(got, Decision::Change { .. }), is_changed, "segment {code:?}: {got:?}");
     }
 }
@@ -161,13 +161,13 @@ fn values_are_compared_exactly() {
 #[test]
 fn a_segment_is_valid_from_the_moment_of_its_change() {
     let before = entity(EntityType::Customer);
-    let to = |entity: &Entity, code| decide(entity, &checked(UseCaseName::UpdateCustomerSegment, code, None), NOW);
+    let to = |entity: &Entity, code| decide(entity, &checked(UseCase::UpdateCustomerSegment, code, None), NOW);
     let Decision::Change { after, .. } = to(&before, "ENTERPRISE") else { panic!("a change was expected") };
     assert_eq!((before.segment_valid_from, after.segment_valid_from), (Some(1_000), Some(NOW)));
     assert_eq!(to(&before, "RESIDENTIAL"), Decision::Unchanged, "the same segment again keeps its date");
     let imported = Entity { segment_valid_from: None, ..before };
     assert_eq!(to(&imported, "RESIDENTIAL"), Decision::Unchanged, "an import without a date does, too");
-    let renamed = checked(UseCaseName::UpdateCustomerCustomName, "New name", None);
+    let renamed = checked(UseCase::UpdateCustomerCustomName, "New name", None);
     let Decision::Change { after, .. } = decide(&after, &renamed, NOW + 5) else { panic!("a change was expected") };
     assert_eq!(after.segment_valid_from, Some(NOW), "another attribute leaves it alone");
 }
@@ -175,10 +175,10 @@ fn a_segment_is_valid_from_the_moment_of_its_change() {
 #[test]
 fn only_a_rename_wants_an_external_id() {
     for (use_case, wanted) in [
-        (UseCaseName::UpdateCustomerCustomName, None),
-        (UseCaseName::UpdateCustomerSegment, None),
-        (UseCaseName::UpdateAccountExternalId, Some(external_id("new-id"))),
-        (UseCaseName::UpdateSubscriberExternalId, Some(external_id("new-id"))),
+        (UseCase::UpdateCustomerCustomName, None),
+        (UseCase::UpdateCustomerSegment, None),
+        (UseCase::UpdateAccountExternalId, Some(external_id("new-id"))),
+        (UseCase::UpdateSubscriberExternalId, Some(external_id("new-id"))),
     ] {
         assert_eq!(checked(use_case, new_value(use_case), None).change().wanted(), wanted.as_ref(), "{}", use_case.name());
     }

@@ -4,7 +4,7 @@ use super::super::command::{Command, RawCommand, RawReference};
 use super::super::contents::Contents;
 use super::super::entity::{Entity, EntityType, State};
 use super::super::transaction::{Change, Transaction};
-use super::super::use_case::UseCaseName;
+use super::super::use_case::UseCase;
 use super::super::values::RequestId;
 use super::{NOW, REF_ID, checked, entity, new_value, raw, rules};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 fn transaction(entity: Entity, request_id: &str) -> Transaction {
     Transaction {
-        use_case: UseCaseName::UpdateCustomerCustomName,
+        use_case: UseCase::UpdateCustomerCustomName,
         request_id: RequestId::parse(request_id).expect("a request id"),
         correlation_id: None,
         occurred_at: NOW,
@@ -46,7 +46,7 @@ fn a_transaction_id_follows_from_entity_and_request() {
 fn a_transaction_id_depends_on_nothing_else() {
     let one = transaction(entity(EntityType::Customer), "r-1");
     let other = Transaction {
-        use_case: UseCaseName::UpdateCustomerSegment,
+        use_case: UseCase::UpdateCustomerSegment,
         correlation_id: Some("c".into()),
         occurred_at: NOW + 1,
         previous_version: 99,
@@ -69,7 +69,7 @@ fn a_transaction_is_keyed_by_type_and_ref_id() {
 }
 
 fn command(edit: impl FnOnce(&mut RawCommand)) -> Command {
-    let mut command = raw(UseCaseName::UpdateCustomerCustomName);
+    let mut command = raw(UseCase::UpdateCustomerCustomName);
     edit(&mut command);
     command.validate(&rules()).unwrap_or_else(|f| panic!("{command:?}: {f:?}"))
 }
@@ -81,15 +81,15 @@ fn a_fingerprint_tells_contents_apart() {
         raw.validate(&rules()).unwrap_or_else(|f| panic!("{raw:?}: {f:?}")).contents.fingerprint()
     };
     let all = [
-        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", None),
-        of(UseCaseName::UpdateCustomerSegment, "ENTERPRISE", None),
-        of(UseCaseName::UpdateAccountExternalId, "ENTERPRISE", None),
-        of(UseCaseName::UpdateSubscriberExternalId, "ENTERPRISE", None),
-        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE ", None),
-        of(UseCaseName::UpdateCustomerCustomName, "Enterprise", None),
-        of(UseCaseName::UpdateCustomerCustomName, "7", None),
-        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", Some(0)),
-        of(UseCaseName::UpdateCustomerCustomName, "ENTERPRISE", Some(7)),
+        of(UseCase::UpdateCustomerCustomName, "ENTERPRISE", None),
+        of(UseCase::UpdateCustomerSegment, "ENTERPRISE", None),
+        of(UseCase::UpdateAccountExternalId, "ENTERPRISE", None),
+        of(UseCase::UpdateSubscriberExternalId, "ENTERPRISE", None),
+        of(UseCase::UpdateCustomerCustomName, "ENTERPRISE ", None),
+        of(UseCase::UpdateCustomerCustomName, "Enterprise", None),
+        of(UseCase::UpdateCustomerCustomName, "7", None),
+        of(UseCase::UpdateCustomerCustomName, "ENTERPRISE", Some(0)),
+        of(UseCase::UpdateCustomerCustomName, "ENTERPRISE", Some(7)),
     ];
     let different: HashSet<_> = all.iter().collect();
     assert_eq!(different.len(), all.len(), "{all:?}");
@@ -107,7 +107,7 @@ fn a_fingerprint_does_not_depend_on_reference_or_request_id() {
     for other in others {
         assert_eq!(other.contents.fingerprint(), plain.contents.fingerprint(), "{other:?}");
     }
-    let rename = |value| checked(UseCaseName::UpdateAccountExternalId, value, None);
+    let rename = |value| checked(UseCase::UpdateAccountExternalId, value, None);
     assert_eq!(rename("e\u{301}"), rename("é"), "the same external id, so the same contents");
 }
 
@@ -126,64 +126,65 @@ fn fingerprints_are_the_same_in_every_version_of_this_program() {
 fn each_use_case_has_its_names() {
     let table = [
         (
-            UseCaseName::UpdateCustomerCustomName,
+            UseCase::UpdateCustomerCustomName,
             "updateCustomerCustomName",
             "UpdateCustomerCustomName",
             EntityType::Customer,
             "customName",
         ),
         (
-            UseCaseName::UpdateCustomerSegment,
+            UseCase::UpdateCustomerSegment,
             "updateCustomerSegment",
             "UpdateCustomerSegment",
             EntityType::Customer,
             "customerSegment",
         ),
         (
-            UseCaseName::UpdateAccountExternalId,
+            UseCase::UpdateAccountExternalId,
             "updateAccountExternalId",
             "UpdateAccountExternalId",
             EntityType::Account,
             "externalId",
         ),
         (
-            UseCaseName::UpdateSubscriberExternalId,
+            UseCase::UpdateSubscriberExternalId,
             "updateSubscriberExternalId",
             "UpdateSubscriberExternalId",
             EntityType::Subscriber,
             "externalId",
         ),
     ];
-    assert_eq!(table.map(|row| row.0), UseCaseName::ALL, "a row for each, in order");
+    assert_eq!(table.map(|row| row.0), UseCase::ALL, "a row for each, in order");
     for (use_case, name, record, entity_type, value_field) in table {
         let got = (use_case.name(), use_case.record(), use_case.entity_type(), use_case.value_field());
         assert_eq!(got, (name, record, entity_type, value_field));
-        assert_eq!(UseCaseName::from_name(name), Some(use_case));
+        assert_eq!(UseCase::from_name(name), Some(use_case));
     }
-    assert_eq!(UseCaseName::from_name("UpdateCustomerSegment"), None, "the record's name is not the use case's");
+    assert_eq!(UseCase::from_name("UpdateCustomerSegment"), None, "the record's name is not the use case's");
 }
 
 /// What is stored has a use case's number in place of its name.
 #[test]
 fn the_list_of_all_use_cases_lacks_none_and_has_the_order_of_what_is_stored() {
-    let by_number = |n: usize| UseCaseName::deserialize(u32::try_from(n).expect("there are few").into_deserializer());
-    for (n, use_case) in UseCaseName::ALL.iter().enumerate() {
-        let got: Result<_, serde::de::value::Error> = by_number(n);
-        assert_eq!(got.as_ref(), Ok(use_case), "number {n}");
+    let by_number = |n: usize| -> Result<UseCase, serde::de::value::Error> {
+        UseCase::deserialize(u32::try_from(n).expect("there are few").into_deserializer())
+    };
+    for (n, use_case) in UseCase::ALL.iter().enumerate() {
+        assert_eq!(by_number(n).as_ref(), Ok(use_case), "number {n}");
     }
-    assert!(by_number(UseCaseName::ALL.len()).is_err(), "a use case is missing in the list");
+    assert!(by_number(UseCase::ALL.len()).is_err(), "a use case is missing in the list");
 }
 
 #[test]
 fn a_type_of_entity_has_each_kind_of_change_at_most_once() {
-    let different: HashSet<_> = UseCaseName::ALL.iter().map(|u| (u.entity_type(), u.kind())).collect();
-    assert_eq!(different.len(), UseCaseName::ALL.len());
+    let different: HashSet<_> = UseCase::ALL.iter().map(|u| (u.entity_type(), u.kind())).collect();
+    assert_eq!(different.len(), UseCase::ALL.len());
 }
 
 /// The order of the fields is the order of findings. All are nullable: what lacks one must get a readable answer.
 #[test]
 fn each_use_case_has_a_schema_with_its_fields_in_order() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let schema: Value = serde_json::from_str(use_case.schema()).expect("a schema is JSON");
         assert_eq!((&schema["namespace"], &schema["name"]), (&json!("crm.v1"), &json!(use_case.record())));
         let fields = schema["fields"].as_array().expect("a record has fields");
@@ -198,7 +199,7 @@ fn each_use_case_has_a_schema_with_its_fields_in_order() {
 
 #[test]
 fn what_is_stored_comes_back_as_it_was() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         for expected_version in [None, Some(7)] {
             let checked = checked(*use_case, new_value(*use_case), expected_version);
             let stored = serde_json::to_string(&checked).expect("contents can be stored");

@@ -5,7 +5,7 @@
 
 use super::super::command::{Command, RawCommand, RawReference, Reference};
 use super::super::entity::EntityType;
-use super::super::use_case::UseCaseName;
+use super::super::use_case::UseCase;
 use super::{REF_ID, external_id, new_value, raw, rules, told};
 
 type Row = (&'static str, fn(&mut RawCommand), &'static [(&'static str, &'static str)]);
@@ -90,7 +90,7 @@ const SEVERAL_FINDINGS: &[Row] = &[
 
 #[test]
 fn each_finding_of_request_validation() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         for row in SINGLE_FINDINGS.iter().chain(SEVERAL_FINDINGS) {
             check(*use_case, row);
         }
@@ -106,13 +106,13 @@ fn findings_about_a_custom_name() {
         ("with a line feed", |c| c.value = Some("Ada\nLovelace".into()), &[(INVALID, "value")]),
         ("with outer white space", |c| c.value = Some(" Ada ".into()), &[]),
     ] {
-        check(UseCaseName::UpdateCustomerCustomName, &row);
+        check(UseCase::UpdateCustomerCustomName, &row);
     }
 }
 
 #[test]
 fn findings_about_a_new_external_id() {
-    for use_case in [UseCaseName::UpdateAccountExternalId, UseCaseName::UpdateSubscriberExternalId] {
+    for use_case in [UseCase::UpdateAccountExternalId, UseCase::UpdateSubscriberExternalId] {
         for row in [
             ("at the bound", (|c| c.value = Some("😀".repeat(256))) as fn(&mut RawCommand), &[][..]),
             ("too long", |c| c.value = Some("😀".repeat(257)), &[(INVALID, "value")]),
@@ -142,7 +142,7 @@ fn findings_about_a_segment() {
         ("", &[(MANDATORY, "customerSegment")]),
         (" ", &[(MANDATORY, "customerSegment")]),
     ] {
-        let command = RawCommand { value: Some(code.into()), ..raw(UseCaseName::UpdateCustomerSegment) };
+        let command = RawCommand { value: Some(code.into()), ..raw(UseCase::UpdateCustomerSegment) };
         let got = command.validate(&rules());
         assert_eq!(told(&got.err().unwrap_or_default()), owned(expected), "segment {code:?}");
     }
@@ -150,7 +150,7 @@ fn findings_about_a_segment() {
 
 #[test]
 fn without_findings_a_command_has_its_checked_values() {
-    for use_case in UseCaseName::ALL {
+    for use_case in UseCase::ALL {
         let by_id = raw(*use_case);
         let upper = RawReference { external_id: None, ref_id: Some(REF_ID.to_string().to_uppercase()) };
         let by_ref_id = RawCommand { reference: Some(upper), ..by_id.clone() };
@@ -171,7 +171,7 @@ fn without_findings_a_command_has_its_checked_values() {
 
 #[test]
 fn references_and_new_external_ids_are_normalised() {
-    let mut command = RawCommand { value: Some("n\u{303}".into()), ..raw(UseCaseName::UpdateAccountExternalId) };
+    let mut command = RawCommand { value: Some("n\u{303}".into()), ..raw(UseCase::UpdateAccountExternalId) };
     by(&mut command, Some("e\u{301}"), None);
     let got = command.validate(&rules()).expect("no findings");
     assert_eq!(got.target, Reference::ExternalId(external_id("é")));
@@ -190,7 +190,7 @@ fn a_reference_is_named_as_it_was_given() {
     }
 }
 
-fn check(use_case: UseCaseName, (case, edit, expected): &Row) {
+fn check(use_case: UseCase, (case, edit, expected): &Row) {
     let mut command = raw(use_case);
     edit(&mut command);
     let got = told(&command.validate(&rules()).err().unwrap_or_default());

@@ -9,7 +9,7 @@ use super::data::Target;
 use super::sight::Holder;
 use crate::domain::Timestamp;
 use crate::domain::entity::EntityType;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
@@ -63,7 +63,7 @@ impl Retention {
 
 /// Whether some use case changes the external id of entities of this type.
 pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
-    UseCaseName::ALL.iter().any(|u| u.entity_type() == entity_type && u.is_rename())
+    UseCase::ALL.iter().any(|u| u.entity_type() == entity_type && u.is_rename())
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_type_can_be_renamed_if_a_use_case_of_it_wants_an_external_id() {
         let rules = Rules { segments: vec![SegmentCode::parse("x").unwrap()] };
-        for use_case in UseCaseName::ALL {
+        for use_case in UseCase::ALL {
             let reference = RawReference { external_id: Some("x".into()), ref_id: None };
             let (request_id, value) = (Some("r".into()), Some("x".into()));
             let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), value, expected_version: None };

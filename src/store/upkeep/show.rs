@@ -4,7 +4,7 @@ use crate::domain::Timestamp;
 use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
-use crate::domain::use_case::UseCaseName;
+use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
 use crate::store::claims::Claims;
 use crate::store::claims::standing::Standing;
@@ -19,7 +19,7 @@ pub struct HistoryEntry {
     /// When it was decided.
     pub occurred_at: Timestamp,
     /// The use case.
-    pub use_case: UseCaseName,
+    pub use_case: UseCase,
     /// The request that asked for it.
     pub request_id: RequestId,
     /// What changed.

@@ -3,7 +3,7 @@
 use super::world::{World, assert_replay, decide, not_found, published, refused};
 use crm_processor::domain::entity::EntityType::Account;
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCaseName::UpdateCustomerCustomName;
+use crm_processor::domain::use_case::UseCase::UpdateCustomerCustomName;
 use crm_processor::store::ConditionalStore;
 
 pub async fn a_cached_entity_that_another_process_changed_is_read_again<S: ConditionalStore>(w: &World<S>) {

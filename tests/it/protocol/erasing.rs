@@ -5,7 +5,7 @@ use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::CustomName;
 use crm_processor::store::erasable::ErasableStore;
 use crm_processor::store::outcome::{Answer, Outcome};
@@ -50,7 +50,7 @@ pub async fn former_names_are_erased_and_the_present_one_stays<S: ErasableStore>
     for (request, name) in [("r1", "Bea"), ("r2", "Bea"), ("r4", "Cleo")] {
         decide(&process, &w.name(request, w.by_id("c"), name)).await;
     }
-    let conflict = w.submit(UseCaseName::UpdateCustomerCustomName, "r3", w.by_id("c"), "Dora", Some(9));
+    let conflict = w.submit(UseCase::UpdateCustomerCustomName, "r3", w.by_id("c"), "Dora", Some(9));
     let refused = decide(&process, &conflict).await;
     let before = process.show(Customer, &Reference::RefId(w.ref_id("c"))).await.expect("no faults").expect("it is there").0;
 

@@ -5,7 +5,7 @@ use super::world::{World, assert_replay, decide, not_found, published, refused, 
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCaseName::{UpdateAccountExternalId, UpdateCustomerCustomName};
+use crm_processor::domain::use_case::UseCase::{UpdateAccountExternalId, UpdateCustomerCustomName};
 use crm_processor::store::claims::ClaimsOptions;
 use crm_processor::store::simulated::{Faults, Simulated};
 use crm_processor::store::upkeep::erase::Erasure;

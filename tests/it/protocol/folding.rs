@@ -3,7 +3,7 @@
 use super::world::{World, assert_replay, published, refused};
 use crm_processor::domain::entity::EntityType::Customer;
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCaseName::UpdateAccountExternalId;
+use crm_processor::domain::use_case::UseCase::UpdateAccountExternalId;
 use crm_processor::domain::values::{CustomName, ExternalId, RequestId};
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::claims::{MAX_RUN, Submission};

@@ -4,7 +4,7 @@ use super::world::{World, decide, published};
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
-use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::upkeep::import::Imported;
 
@@ -97,7 +97,7 @@ pub async fn an_entity_is_shown_with_its_changes<S: ConditionalStore>(w: &World<
     assert_eq!((statics.entity.version, statics.entity.ref_id), (3, w.ref_id("c")));
     let shown: Vec<_> = history.iter().map(|h| (h.version, h.request_id.as_str(), h.changes[0].new.as_deref())).collect();
     assert_eq!(shown, [(2, "r1", Some("Ada")), (3, "r3", Some("Bea"))]);
-    assert!(history.iter().all(|h| h.use_case == UseCaseName::UpdateCustomerCustomName));
+    assert!(history.iter().all(|h| h.use_case == UseCase::UpdateCustomerCustomName));
     let same = process.show(Customer, &Reference::RefId(w.ref_id("c"))).await.expect("no faults");
     assert_eq!(same, Some((statics, history)));
     assert_eq!(process.show(Account, &by_id).await.expect("no faults"), None);

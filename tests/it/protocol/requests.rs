@@ -4,7 +4,7 @@ use super::world::{World, assert_replay, decide, not_found, published, refused, 
 use crm_processor::domain::entity::EntityType::Customer;
 use crm_processor::domain::entity::{Entity, State};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCaseName::{UpdateCustomerCustomName, UpdateCustomerSegment};
+use crm_processor::domain::use_case::UseCase::{UpdateCustomerCustomName, UpdateCustomerSegment};
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::outcome::Answer;
 

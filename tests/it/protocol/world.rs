@@ -4,7 +4,7 @@ use crm_processor::domain::command::{RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
-use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Submission};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
@@ -171,17 +171,17 @@ impl<S: ConditionalStore> World<S> {
 
     /// Request `request`, in a record of its own: the customer is to be called `value`.
     pub fn name(&self, request: &str, customer: RawReference, value: &str) -> Submission {
-        self.submit(UseCaseName::UpdateCustomerCustomName, request, customer, value, None)
+        self.submit(UseCase::UpdateCustomerCustomName, request, customer, value, None)
     }
 
     /// Request `request`, in a record of its own: the account's external id is to be that of `to`.
     pub fn rename(&self, request: &str, account: RawReference, to: &str) -> Submission {
-        self.submit(UseCaseName::UpdateAccountExternalId, request, account, self.id(to).as_str(), None)
+        self.submit(UseCase::UpdateAccountExternalId, request, account, self.id(to).as_str(), None)
     }
 
     pub fn submit(
         &self,
-        use_case: UseCaseName,
+        use_case: UseCase,
         request: &str,
         reference: RawReference,
         value: &str,

@@ -5,7 +5,7 @@
 
 use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
-use crm_processor::domain::use_case::UseCaseName;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::flow::{Partition, Position};
 use crm_processor::store::simulated::Random;
@@ -149,14 +149,14 @@ impl Crm {
         let (key, name, use_case, value) = if customer {
             let name = pick(&mut self.random, &CUSTOMERS);
             let (use_case, value) = if self.random.chance(700) {
-                (UseCaseName::UpdateCustomerCustomName, pick(&mut self.random, &["Ada", "Bea", "Cleo"]))
+                (UseCase::UpdateCustomerCustomName, pick(&mut self.random, &["Ada", "Bea", "Cleo"]))
             } else {
-                (UseCaseName::UpdateCustomerSegment, pick(&mut self.random, &["RESIDENTIAL", "ENTERPRISE"]))
+                (UseCase::UpdateCustomerSegment, pick(&mut self.random, &["RESIDENTIAL", "ENTERPRISE"]))
             };
             (Some(name.to_owned()), name, use_case, value)
         } else {
             let value = pick(&mut self.random, &ACCOUNT_IDS);
-            (self.any_key(), pick(&mut self.random, &ACCOUNTS), UseCaseName::UpdateAccountExternalId, value)
+            (self.any_key(), pick(&mut self.random, &ACCOUNTS), UseCase::UpdateAccountExternalId, value)
         };
         let by_id = self.random.chance(600) || name == "nobody";
         let reference = if by_id {

@@ -5,7 +5,7 @@ use super::verdict::check;
 use super::{Faults, Random, Simulation, history};
 use crate::polls::{complete, polls};
 use crm_processor::domain::command::Command;
-use crm_processor::domain::use_case::UseCaseName::{UpdateCustomerCustomName, UpdateSubscriberExternalId};
+use crm_processor::domain::use_case::UseCase::{UpdateCustomerCustomName, UpdateSubscriberExternalId};
 use crm_processor::store::claims::Submission;
 use std::sync::Arc;
 

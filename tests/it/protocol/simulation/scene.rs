@@ -6,7 +6,7 @@ use crate::protocol::world::World;
 use crm_processor::domain::command::RawReference;
 use crm_processor::domain::entity::EntityType::{Account, Customer, Subscriber};
 use crm_processor::domain::entity::{Entity, EntityType, State};
-use crm_processor::domain::use_case::UseCaseName::{
+use crm_processor::domain::use_case::UseCase::{
     UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment, UpdateSubscriberExternalId,
 };
 use crm_processor::store::claims::Submission;
