@@ -1,4 +1,4 @@
-//! What the commands change: customers, accounts and subscribers, and their current values.
+//! The entities that the commands change: customers, accounts and subscribers, with their current values.
 
 use super::Timestamp;
 use super::values::{CustomName, ExternalId, SegmentCode};
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// The three types of entity. External ids are unique within one.
+/// A type of entity. External ids are unique within their type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntityType {
-    /// Who signs the contract.
+    /// The party that signs the contract.
     Customer,
-    /// What is billed; belongs to a customer.
+    /// The unit that is billed. An account belongs to a customer.
     Account,
-    /// Who uses the service; belongs to an account.
+    /// The user of the service. A subscriber belongs to an account.
     Subscriber,
 }
 
 impl EntityType {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 3] = [Self::Customer, Self::Account, Self::Subscriber];
 
-    /// `customer`, `account`, `subscriber`: in record keys, field paths, import lines and the database.
+    /// Returns `customer`, `account` or `subscriber`, as record keys, field paths, import lines and the database have it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Customer => "customer",
@@ -31,7 +31,7 @@ impl EntityType {
         }
     }
 
-    /// The type called `name` (see [`EntityType::name`]).
+    /// Returns the type called `name` (see [`EntityType::name`]), or `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.name() == name)
     }
@@ -43,25 +43,25 @@ impl fmt::Display for EntityType {
     }
 }
 
-/// Where an entity is in its life. Only `DEACTIVATED` refuses commands.
+/// A stage in the life of an entity. Only an entity that is `DEACTIVATED` refuses commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
-    /// Created, not in use yet.
+    /// The entity exists and is not in use yet.
     Inactive,
-    /// In use.
+    /// The entity is in use.
     Active,
-    /// Barred for a while.
+    /// The entity is barred for a while.
     Suspended,
-    /// Gone for good; its external id stays taken.
+    /// The entity is gone for good. Its external id stays taken.
     Deactivated,
 }
 
 impl State {
-    /// All of them, in the order of the Avro enum.
+    /// All states, in the order of the Avro enum.
     pub const ALL: [Self; 4] = [Self::Inactive, Self::Active, Self::Suspended, Self::Deactivated];
 
-    /// `INACTIVE`, `ACTIVE`, `SUSPENDED`, `DEACTIVATED`.
+    /// Returns `INACTIVE`, `ACTIVE`, `SUSPENDED` or `DEACTIVATED`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inactive => "INACTIVE",
@@ -71,7 +71,7 @@ impl State {
         }
     }
 
-    /// The state called `name` (see [`State::name`]).
+    /// Returns the state called `name` (see [`State::name`]), or `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
@@ -81,28 +81,28 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entity {
-    /// Customer, account or subscriber.
+    /// The type: customer, account or subscriber.
     pub entity_type: EntityType,
-    /// Names the entity for ever.
+    /// The id that names the entity for ever.
     pub ref_id: Uuid,
-    /// Names the entity for the CRM, for now.
+    /// The id by which the CRM names the entity at present.
     pub external_id: ExternalId,
-    /// 1 after creation or import; every change adds one.
+    /// The version: 1 after an import; every change adds one.
     pub version: i64,
-    /// Where it is in its life.
+    /// The stage of its life.
     pub state: State,
-    /// The name that the customer chose.
+    /// The name that the customer chose, or `None` if there is none.
     pub custom_name: Option<CustomName>,
-    /// The segment of a customer; none for accounts and subscribers.
+    /// The segment of a customer. Accounts and subscribers have none.
     pub segment: Option<SegmentCode>,
-    /// Since when the segment applies. None where the import gave the segment.
+    /// The time since which the segment applies, or `None` if an import gave the segment.
     pub segment_valid_from: Option<Timestamp>,
-    /// An account's customer, a subscriber's account.
+    /// The refId of an account's customer or of a subscriber's account.
     pub parent: Option<Uuid>,
 }
 
 impl Entity {
-    /// Active, at version 1, and without all that may be absent.
+    /// Returns an active entity at version 1, without all that may be absent.
     pub fn new(entity_type: EntityType, ref_id: Uuid, external_id: ExternalId) -> Self {
         Self {
             entity_type,
@@ -117,7 +117,7 @@ impl Entity {
         }
     }
 
-    /// `customer:<refId>`: the key of its business transactions.
+    /// Returns the key of its business transactions, such as `customer:<refId>`.
     pub fn key(&self) -> String {
         [self.entity_type.name(), ":", self.ref_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())].concat()
     }

@@ -1,4 +1,4 @@
-//! Why a command is refused, and what the CRM is told.
+//! The reasons to refuse a command, and what the CRM is told about each.
 
 use super::text::InvalidText;
 use serde::{Deserialize, Serialize};
@@ -7,21 +7,21 @@ use std::borrow::Cow;
 /// The path of a field, such as `customer.externalId`.
 pub type FieldPath = Cow<'static, str>;
 
-/// Why a command was refused. Variants stand in the order in which they are checked; the first that holds is answered.
+/// The reason why a command was refused. Variants stand in the order in which they are checked; the first that holds is answered.
 /// (The first three are found by request validation, which reports one finding for each field.)
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rejection {
-    /// Missing, empty or blank: the request id, the reference, a given external id, the new value.
+    /// A field is missing, empty or blank: the request id, the reference, a given external id or the new value.
     MandatoryAttribute {
-        /// What is missing.
+        /// The field that is missing.
         field: FieldPath,
     },
-    /// Too long, malformed, forbidden characters; both or neither of externalId and refId; a refId that is no UUID; a
-    /// negative expectedVersion.
+    /// A field is too long, is malformed or has forbidden characters; both or neither of externalId and refId are given; a refId
+    /// is no UUID; an expectedVersion is negative.
     InvalidAttribute {
-        /// What is wrong.
+        /// The field that is wrong.
         field: FieldPath,
-        /// In which way; continues a sentence that begins with the field.
+        /// What is wrong with it. The text continues a sentence that begins with the field.
         reason: Cow<'static, str>,
     },
     /// The segment code is not in the configured list (case-sensitive).
@@ -43,16 +43,16 @@ pub enum Rejection {
     },
     /// `expectedVersion` was given and differs.
     VersionConflict {
-        /// What the command expected.
+        /// The version that the command expected.
         expected: i64,
-        /// What it is.
+        /// The version that the entity has.
         actual: i64,
     },
     /// Another entity of the same type holds the external id, in whatever state.
     ExternalIdNotUnique,
     /// The record could not be read as a command.
     RecordUnreadable {
-        /// In which way.
+        /// Why it could not be read.
         reason: Cow<'static, str>,
     },
     /// A bug was caught while the command was decided.
@@ -68,7 +68,7 @@ impl Rejection {
         }
     }
 
-    /// The code in the reply.
+    /// Returns the code that the reply has.
     pub fn code(&self) -> &'static str {
         match self {
             Self::MandatoryAttribute { .. } => "CASM-MANDATORY-ATTRIBUTE",
@@ -84,7 +84,7 @@ impl Rejection {
         }
     }
 
-    /// 400 for what the CRM can mend, 500 for a bug of ours.
+    /// Returns 400 for what the CRM can mend, and 500 for a bug of ours.
     pub fn status(&self) -> Status {
         match self {
             Self::InternalError => Status::InternalError,
@@ -92,7 +92,7 @@ impl Rejection {
         }
     }
 
-    /// The field that the reply names.
+    /// Returns the field that the reply names, or `None` if no field is to blame.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::MandatoryAttribute { field }
@@ -107,7 +107,7 @@ impl Rejection {
         }
     }
 
-    /// A sentence for the CRM's developers. Never holds a value that the command brought, save numbers.
+    /// Returns a sentence for the CRM's developers. It never holds a value that the command brought, save numbers.
     pub fn message(&self) -> String {
         match self {
             Self::MandatoryAttribute { field } => format!("{field} is mandatory and must not be empty or blank"),
@@ -135,7 +135,7 @@ impl Rejection {
 /// The status of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// 200: applied, or already so.
+    /// 200: the change was applied, or the entity had the value already.
     Ok,
     /// 400: the command was refused.
     RequestValidationFailed,
@@ -144,10 +144,10 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 3] = [Self::Ok, Self::RequestValidationFailed, Self::InternalError];
 
-    /// 200, 400 or 500.
+    /// Returns 200, 400 or 500.
     pub fn code(self) -> i32 {
         match self {
             Self::Ok => 200,
@@ -156,7 +156,7 @@ impl Status {
         }
     }
 
-    /// The same as text, as the `status-code` header carries it.
+    /// Returns the code as text, as the `status-code` header carries it.
     pub fn code_text(self) -> &'static str {
         match self {
             Self::Ok => "200",
@@ -165,7 +165,7 @@ impl Status {
         }
     }
 
-    /// What the reply's `statusMessage` says.
+    /// Returns the reply's `statusMessage`.
     pub fn message(self) -> &'static str {
         match self {
             Self::Ok => "OK",

@@ -1,33 +1,33 @@
-//! What the checked texts have in common: which characters they forbid, and how their length is counted.
+//! The rules that the checked texts have in common: which characters they forbid, and how their length is counted.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// Why a text is not acceptable. The wording continues "customer.externalId …".
+/// The reason why a text is not acceptable. Its wording continues a sentence that begins with the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// Nothing there, or white space only.
+    /// There is nothing, or only white space.
     #[error("must not be empty or blank")]
     Blank,
-    /// More code points than allowed.
+    /// The text has more code points than allowed.
     #[error("must have at most {max} characters")]
     TooLong {
-        /// The bound, in code points.
+        /// The highest number of code points that is allowed.
         max: usize,
     },
-    /// White space (Unicode `White_Space`) at the beginning or the end.
+    /// There is white space (Unicode `White_Space`) at the beginning or the end.
     #[error("must not begin or end with white space")]
     OuterWhiteSpace,
-    /// A character of a forbidden category.
+    /// There is a character of a forbidden category.
     #[error("must not contain the character U+{0:04X}")]
     ForbiddenCharacter(u32),
 }
 
-/// True if there is nothing but white space.
+/// Returns whether `text` has nothing but white space.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
-/// The rules of identifiers: 1 to `max` code points, none of the categories Cc, Cf, Cs, Co, Zl, Zp, no white space at
+/// Checks the rules of identifiers: 1 to `max` code points, none of the categories Cc, Cf, Cs, Co, Zl, Zp, no white space at
 /// either end.
 pub fn check_identifier(text: &str, max: usize) -> Result<(), InvalidText> {
     check_length(text, max)?;
@@ -40,7 +40,7 @@ pub fn check_identifier(text: &str, max: usize) -> Result<(), InvalidText> {
     Ok(())
 }
 
-/// The rules of display names: 1 to `max` code points, not blank, no control characters (Cc).
+/// Checks the rules of display names: 1 to `max` code points, not blank, no control characters (Cc).
 pub fn check_name(text: &str, max: usize) -> Result<(), InvalidText> {
     check_length(text, max)?;
     match text.chars().find(|c| c.is_control()) {
