@@ -5,6 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// How far above the lowest incomplete record others may be done. The bitmap must fit the broker's
 /// `offset.metadata.max.bytes` (4,096 by default): 24,000 bits are 4,000 characters of base64.
@@ -18,6 +19,8 @@ const BITMAP: &str = "1:";
 /// Says that the text after it is the topic's id, a colon, and a bitmap that may be empty. Only written where the bitmap is empty: what
 /// came before this version takes it for absent.
 const NAMED: &str = "2:";
+/// The digits with which a text of a later form begins, before a colon: later releases take these, one after another.
+const LATER: RangeInclusive<char> = '3'..='9';
 
 /// Returns the metadata of an offset above which nothing is done, and that says which topic it belongs to: topics may be deleted and
 /// made again under the same name.
@@ -38,6 +41,13 @@ impl Committed {
     /// Returns the id of the topic that the offset belongs to, if the metadata says it.
     pub fn topic_id(&self) -> Option<&str> {
         self.metadata.strip_prefix(NAMED)?.split_once(':').map(|(id, _)| id)
+    }
+
+    /// Returns whether a newer release has committed the offset, in a form that this one can't read. Then it is not known which
+    /// records above the offset are done, and none of them may be taken in: their answers could be published twice. (A text that
+    /// is none of ours counts as absent, for it comes from a tool that has set the offset.)
+    pub fn is_of_a_newer_release(&self) -> bool {
+        self.metadata.split_once(':').is_some_and(|(form, _)| form.len() == 1 && form.starts_with(|c: char| LATER.contains(&c)))
     }
 
     /// Is the record at `offset` done, as far as this says?

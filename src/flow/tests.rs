@@ -122,6 +122,54 @@ fn an_aborted_transaction_completes_nothing() {
     assert_eq!(offsets.low(), 1);
 }
 
+/// What each release has written is in `tests/golden/offsets`, a file for each form: the offset, its metadata, and what it says.
+#[test]
+fn offsets_that_earlier_releases_committed_are_read() {
+    let columns = |line: &'static str| <[&str; 3]>::try_from(line.split(' ').collect::<Vec<_>>()).expect("three columns");
+    let golden = |offset: &str, metadata: &str| {
+        let committed = Committed { offset: Some(offset.parse().unwrap()), metadata: metadata.into() };
+        assert!(!committed.is_of_a_newer_release(), "{committed:?}");
+        committed
+    };
+    for [offset, metadata, done] in include_str!("../../tests/golden/offsets/1.txt").lines().map(columns) {
+        let committed = golden(offset, metadata);
+        let done: Vec<i64> = done.split(',').map(|offset| offset.parse().unwrap()).collect();
+        let low = committed.offset.unwrap();
+        let covered: Vec<_> = (low..low + 1_000).filter(|offset| committed.covers(*offset)).collect();
+        assert_eq!(covered, done, "{committed:?}");
+        // A form that an older release can't read may be written only when none of those runs any more.
+        let mut offsets = Offsets::resume(&Committed { metadata: String::new(), ..committed.clone() });
+        for offset in low..=*done.last().unwrap() {
+            assert_eq!(offsets.deliver(offset), Delivery::New);
+        }
+        done.iter().for_each(|offset| offsets.committing(*offset));
+        assert_eq!(offsets.to_commit(), (low, metadata.to_owned()));
+    }
+    for [offset, metadata, topic_id] in include_str!("../../tests/golden/offsets/2.txt").lines().map(columns) {
+        let committed = golden(offset, metadata);
+        assert_eq!((committed.topic_id(), naming(topic_id).as_str()), (Some(topic_id), metadata));
+    }
+}
+
+#[test]
+fn a_text_of_a_later_form_is_told_from_one_that_is_not_ours() {
+    for (metadata, is_newer) in [
+        ("3:BQ", true),
+        ("9:x:y", true),
+        ("4:", true),
+        ("", false),
+        ("1:BQ", false),
+        ("2:k9X_-a:", false),
+        ("0:BQ", false),
+        ("3", false),
+        ("33:BQ", false),
+        ("at 3:15 by hand", false),
+    ] {
+        let committed = Committed { offset: Some(7), metadata: metadata.into() };
+        assert_eq!(committed.is_of_a_newer_release(), is_newer, "{metadata:?}");
+    }
+}
+
 #[test]
 fn text_that_is_not_ours_counts_as_absent() {
     for metadata in ["", "1", "1:", "1:?", "2:AAAA", "some other framework's text", "1:\u{fc}"] {

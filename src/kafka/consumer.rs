@@ -46,6 +46,9 @@ pub enum Notice {
         epoch: Epoch,
         /// The partitions, and where each is to go on.
         partitions: Vec<(Partition, Committed)>,
+        /// The partitions that are left unread, because a newer release has committed their offsets in a form that this one can't
+        /// read.
+        unread: Vec<Partition>,
         /// To be committed with.
         generation: Generation,
     },
@@ -202,8 +205,8 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assigned(consumer, partitions);
-            consumer.assign(partitions)
+            let readable = self.assigned(consumer, partitions);
+            consumer.assign(&readable)
         } else {
             if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS {
                 self.revoked(consumer.assignment_lost());
@@ -228,9 +231,10 @@ impl Context {
     }
 
     /// Learns where each partition is to go on. One whose offset was committed for an earlier topic of the same name begins anew.
-    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+    /// Returns the partitions that are to be read: not those whose offsets only a newer release understands.
+    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> TopicPartitionList {
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
-        let Some(membership) = consumer.group_metadata() else { return };
+        let Some(membership) = consumer.group_metadata() else { return partitions.clone() };
         let ask = || topic_id(consumer.client(), &self.topic, TOPIC_ID_TIMEOUT);
         let topic_id = self.calls.during(Call::Metadata, Instant::now() + TOPIC_ID_TIMEOUT, ask);
         let topic_id: Option<Arc<str>> = topic_id.ok().flatten().map(Into::into);
@@ -240,7 +244,10 @@ impl Context {
             let numbers = elements.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
             let until = Instant::now() + COMMITTED_TIMEOUT;
             match self.calls.during(Call::CommittedOffsets, until, || committed(consumer, &self.topic, numbers)) {
-                Ok(mut committed) => {
+                Ok(committed) => {
+                    let (unread, mut committed): (Vec<_>, Vec<_>) =
+                        committed.into_iter().partition(|(_, committed)| committed.is_of_a_newer_release());
+                    let unread: Vec<_> = unread.into_iter().map(|(partition, _)| partition).collect();
                     for (partition, committed) in &mut committed {
                         let of_another = committed.topic_id().is_some_and(|id| topic_id.as_deref().is_some_and(|now| id != now));
                         if of_another {
@@ -255,13 +262,15 @@ impl Context {
                         }
                     }
                     let generation = Generation { membership: Arc::new(membership), topic_id };
-                    let _ = self.notices.send(Notice::Assigned { epoch, partitions: committed, generation });
-                    return;
+                    let readable = if unread.is_empty() { partitions.clone() } else { without(&unread, partitions) };
+                    let _ = self.notices.send(Notice::Assigned { epoch, partitions: committed, unread, generation });
+                    return readable;
                 }
                 Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
             }
             pause(COMMITTED_PAUSE);
         }
+        partitions.clone()
     }
 
     fn revoked(&self, lost: bool) {
@@ -274,8 +283,19 @@ impl Context {
     }
 }
 
-/// Where a partition ends. If all that can be read was handed on and no transaction is open, no record lies beyond: the last offset may be
-/// a marker, that of the end of a transaction in which the CRM wrote. (A pause drops what was fetched, and does not tell.)
+/// Returns the list without some partitions.
+fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartitionList {
+    let mut others = TopicPartitionList::with_capacity(partitions.count());
+    for element in partitions.elements().iter().filter(|element| !unread.contains(&element.partition())) {
+        let added = others.add_partition_offset(element.topic(), element.partition(), element.offset());
+        added.expect("the offset is one that librdkafka has given out itself");
+    }
+    others
+}
+
+/// Where a partition ends. If all that can be read was handed on and no transaction is open, no record lies beyond: the last
+/// offset may be a marker, that of the end of a transaction in which the CRM wrote. (A pause drops what was fetched, and does not
+/// tell.)
 fn end_of(partition: &statistics::Partition, paused: bool) -> End {
     let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
     let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused;

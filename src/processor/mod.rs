@@ -296,18 +296,24 @@ impl<S: ConditionalStore> Processor<S> {
 
     fn noticed(&mut self, notice: Notice) {
         match notice {
-            Notice::Assigned { epoch, partitions, generation } => {
+            Notice::Assigned { epoch, partitions, unread, generation } => {
                 let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
                 tracing::info!(partitions = ?numbers, "partitions assigned");
                 self.metrics.rebalances.of(Rebalance::Assigned).inc();
                 self.metrics.partitions_assigned.set(gauge(partitions.len()));
                 self.health.set_group_joined(true);
+                let text = format!(
+                    "partitions {unread:?} of {} wait for this process to be upgraded: a newer release has committed their offsets",
+                    self.commands
+                );
+                self.health.tell(Concern::NewerOffsets, Some(text).filter(|_| !unread.is_empty()));
                 self.stream.assigned(epoch, generation, &partitions);
             }
             Notice::Revoked { lost, done } => {
                 tracing::info!(lost, "partitions revoked");
                 self.metrics.rebalances.of(if lost { Rebalance::Lost } else { Rebalance::Revoked }).inc();
                 self.health.set_group_joined(false);
+                self.health.tell(Concern::NewerOffsets, None);
                 self.intake.clear();
                 self.stream.revoked(lost);
                 self.forget_unless_assigned();

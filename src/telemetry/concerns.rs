@@ -23,6 +23,8 @@ pub enum Concern {
     OffsetMetadataShort,
     /// Partitions stand still, because their next records can't be decompressed.
     Undecodable,
+    /// Partitions are not read, because a newer release has committed their offsets in a form that this one can't read.
+    NewerOffsets,
     /// There is no command topic.
     TopicMissing,
     /// The consumer is connected to no broker, because it can't log in.
@@ -64,6 +66,7 @@ impl Concern {
             Self::ConsumerStalled => (Weight::Obstacle, "the Kafka consumer comes round again"),
             Self::OffsetMetadataShort => (Weight::Warning, "the coordinator takes all metadata again"),
             Self::Undecodable => (Weight::Stop, "all partitions are read again"),
+            Self::NewerOffsets => (Weight::Warning, "no partition waits for this process to be upgraded any more"),
             Self::TopicMissing => (Weight::Halt, "the command topic is there again"),
             Self::LoggedOut => (Weight::Obstacle, "the consumer is connected to Kafka again"),
             Self::LoginTrouble => (Weight::Warning, "no client of Kafka has trouble with its login any more"),
