@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What is published, and how much of it was. All of it is committed to Kafka.
+///
+/// **Frozen**: files that earlier releases wrote are in `tests/golden/snapshot`. A further field has a default that means what
+/// its absence meant; a release that does not know it refuses the file, because it could pass over entities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Progress {
     /// The keyspace or folder.
     store: String,
@@ -136,6 +139,47 @@ mod tests {
     fn progress() -> Progress {
         let config = Config::parse("", Vec::new()).unwrap();
         Progress::new(&config, &[EntityType::Account])
+    }
+
+    #[test]
+    fn files_of_earlier_releases_are_taken_up_again() {
+        let state = |store: &str, types: &[EntityType], position, published| Progress {
+            store: store.into(),
+            topic: "crm.transactions".into(),
+            types: types.into(),
+            position,
+            published,
+            finished: false,
+        };
+        let entity = Position::Entity(EntityType::Account, uuid::Uuid::from_u128(7));
+        for (text, expected) in [
+            (
+                include_str!("../../../tests/golden/snapshot/1.json"),
+                state("keyspace crm", &EntityType::ALL, Some(Position::Token(-7)), 3),
+            ),
+            (
+                include_str!("../../../tests/golden/snapshot/1-embedded.json"),
+                state("folder /var/lib/crm", &[EntityType::Account], Some(entity), 12_345),
+            ),
+            (
+                include_str!("../../../tests/golden/snapshot/1-begun.json"),
+                state("keyspace crm", &[EntityType::Subscriber], None, 0),
+            ),
+        ] {
+            assert_eq!(serde_json::from_str::<Progress>(text).unwrap(), expected, "{text}");
+            assert_eq!(serde_json::to_string(&expected).unwrap(), text.trim_end(), "what is written is what is read");
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_newer_release_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        progress().note(&file).unwrap();
+        let newer = std::fs::read_to_string(&file).unwrap().replace('{', r#"{"since":1,"#);
+        std::fs::write(&file, newer).unwrap();
+        let error = format!("{:#}", progress().or_resumed(&file).unwrap_err());
+        assert!(error.contains("since"), "{error}");
     }
 
     #[test]
