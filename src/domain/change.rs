@@ -64,13 +64,13 @@ impl ChangeKind {
         })
     }
 
-    /// Rebuilds a change that was checked before from its value (see [`RequestedChange::value`]). The configuration does not
-    /// count here: it may have changed since. Returns `None` if no such change can have this value.
-    pub fn restore(self, value: &str) -> Option<RequestedChange> {
+    /// Rebuilds a change that was checked before from its value (see [`RequestedChange::value`]). Neither the rules nor the
+    /// configuration count here: they may have changed since.
+    pub fn restore(self, value: &str) -> RequestedChange {
         match self {
-            Self::SetCustomName => CustomName::parse(value).ok().map(RequestedChange::SetCustomName),
-            Self::SetSegment => SegmentCode::parse(value).ok().map(RequestedChange::SetSegment),
-            Self::Rename => ExternalId::parse(value).ok().map(RequestedChange::Rename),
+            Self::SetCustomName => RequestedChange::SetCustomName(CustomName::checked_before(value)),
+            Self::SetSegment => RequestedChange::SetSegment(SegmentCode::checked_before(value)),
+            Self::Rename => RequestedChange::Rename(ExternalId::checked_before(value)),
         }
     }
 }

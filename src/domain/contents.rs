@@ -3,9 +3,6 @@
 
 use super::change::RequestedChange;
 use super::use_case::UseCase;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The checked contents of a request. Its change is of the use case's kind.
@@ -23,10 +20,10 @@ impl Contents {
         Self { use_case, change, expected_version }
     }
 
-    /// Rebuilds contents that were checked before. The configuration does not count here: it may have changed since. Returns
-    /// `None` if no contents of the use case can have this value.
-    pub fn restore(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Option<Self> {
-        Some(Self { use_case, change: use_case.kind().restore(value)?, expected_version })
+    /// Rebuilds contents that were checked before. Neither the rules nor the configuration count here: they may have changed
+    /// since.
+    pub fn restore(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Self {
+        Self { use_case, change: use_case.kind().restore(value), expected_version }
     }
 
     /// Returns the use case.
@@ -50,20 +47,5 @@ impl Contents {
         let version = self.expected_version.map(|version| version.to_string()).unwrap_or_default();
         let text = [self.use_case.name(), "\n", &version, "\n", self.change.value()].concat();
         Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
-    }
-}
-
-/// Contents are written down as three values: use case, new value and expected version.
-impl Serialize for Contents {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.use_case, self.change.value(), self.expected_version).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Contents {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (use_case, value, expected_version) = <(UseCase, Cow<'de, str>, Option<i64>)>::deserialize(deserializer)?;
-        Self::restore(use_case, &value, expected_version)
-            .ok_or_else(|| D::Error::custom("a value that its use case does not allow"))
     }
 }

@@ -78,8 +78,7 @@ impl State {
 }
 
 /// A customer, account or subscriber with its values at one version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entity {
     /// The type: customer, account or subscriber.
     pub entity_type: EntityType,

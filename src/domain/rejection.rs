@@ -1,7 +1,6 @@
 //! The reasons to refuse a command, and what the CRM is told about each.
 
 use super::text::InvalidText;
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The path of a field, such as `customer.externalId`.
@@ -9,7 +8,7 @@ pub type FieldPath = Cow<'static, str>;
 
 /// The reason why a command was refused. Variants stand in the order in which they are checked; the first that holds is answered.
 /// (The first three are found by request validation, which reports one finding for each field.)
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// A field is missing, empty or blank: the request id, the reference, a given external id or the new value.
     MandatoryAttribute {

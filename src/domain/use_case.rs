@@ -6,12 +6,11 @@
 
 use super::change::ChangeKind;
 use super::entity::{Entity, EntityType};
-use serde::{Deserialize, Serialize};
 
 /// A kind of change of a type of entity. There are only so many, which makes it fit for a metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum UseCase {
-    // Their order numbers them in what is stored, so a new one goes to the end, here and in `ALL`.
     /// Gives a customer a custom name.
     UpdateCustomerCustomName,
     /// Moves a customer to a segment.

@@ -2,14 +2,12 @@
 //! obeys them, so nobody checks it again. [`Rules`] holds those rules that are configuration.
 
 use super::text::{self, InvalidText};
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use uuid::Uuid;
 
 /// A request id: 1 to 128 code points, none of the categories Cc, Cf, Cs, Co, Zl, Zp, no white space at either end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
@@ -25,6 +23,11 @@ impl RequestId {
         Ok(Self(text.into()))
     }
 
+    /// Returns the request id with a text that was one before: see [`ExternalId::checked_before`].
+    pub fn checked_before(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Returns the text as it came.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -37,17 +40,9 @@ impl fmt::Display for RequestId {
     }
 }
 
-impl TryFrom<String> for RequestId {
-    type Error = InvalidText;
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        Self::parse(&text)
-    }
-}
-
 /// An external id, the name that the CRM gives to an entity, unique within the entity's type: 1 to 256 code points after
 /// NFC normalisation, case-sensitive, none of the categories Cc, Cf, Cs, Co, Zl, Zp, no white space at either end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExternalId(Box<str>);
 
 impl ExternalId {
@@ -67,6 +62,12 @@ impl ExternalId {
         Ok(Self(normalised))
     }
 
+    /// Returns the id with a text that was one before, however long ago. The text is not checked again: the rules, or the
+    /// tables of Unicode that they rest on, may have been others then, and what is stored must be read for ever.
+    pub fn checked_before(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Returns the normalised text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,16 +80,8 @@ impl fmt::Display for ExternalId {
     }
 }
 
-impl TryFrom<String> for ExternalId {
-    type Error = InvalidText;
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        Self::parse(&text)
-    }
-}
-
 /// A custom name: 1 to 255 code points, kept exactly as sent, not blank, no control characters (Cc).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CustomName(Box<str>);
 
 impl CustomName {
@@ -104,22 +97,19 @@ impl CustomName {
         Ok(Self(text.into()))
     }
 
+    /// Returns the name with a text that was one before: see [`ExternalId::checked_before`].
+    pub fn checked_before(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Returns the text as it came.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl TryFrom<String> for CustomName {
-    type Error = InvalidText;
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        Self::parse(&text)
-    }
-}
-
 /// The code of a segment. A command may give a customer only a code that is configured: see [`Rules::segment`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentCode(Box<str>);
 
 impl SegmentCode {
@@ -134,6 +124,11 @@ impl SegmentCode {
     pub fn parse(text: &str) -> Result<Self, InvalidText> {
         text::check_identifier(text, Self::MAX_CHARS)?;
         Ok(Self(text.into()))
+    }
+
+    /// Returns the code with a text that was one before: see [`ExternalId::checked_before`].
+    pub fn checked_before(text: &str) -> Self {
+        Self(text.into())
     }
 
     /// Returns the code.

@@ -25,6 +25,7 @@ pub mod outcome;
 pub mod read_ahead;
 pub mod scan;
 pub mod simulated;
+mod stored;
 pub mod topology;
 pub mod upkeep;
 

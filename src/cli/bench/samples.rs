@@ -28,7 +28,7 @@ pub struct Message {
 
 /// What is stored of a request that gave a customer a new name.
 pub fn outcome() -> Vec<u8> {
-    let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None).expect("it is a name");
+    let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None);
     let answer = Answer::Changed(transaction().into());
     Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
 }

@@ -39,7 +39,7 @@ pub fn rename(
     let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
     let cause = ClaimBlob::Command(ClaimingCommand {
         request_id: request(),
-        contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None).expect("it is an external id"),
+        contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None),
         correlation_id: Some(SOME_TIME.to_string()),
         record: record(),
     });

@@ -11,7 +11,7 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub(super) struct Packed(Box<[u8]>);
 
-type Values<I, N, S> = (I, i64, State, Option<N>, Option<S>, Option<Timestamp>, Option<Uuid>, i64, i64);
+type Values<'a> = (&'a str, i64, State, Option<&'a str>, Option<&'a str>, Option<Timestamp>, Option<Uuid>, i64, i64);
 
 impl Packed {
     pub fn new(statics: &EntityStatics) -> Self {
@@ -19,17 +19,19 @@ impl Packed {
         // Named one by one, so that a new value is not forgotten here.
         let Entity { entity_type: _, ref_id: _, external_id, version, state, custom_name, segment, segment_valid_from, parent } =
             entity;
-        let (name, segment) = (custom_name.as_ref(), segment.as_ref());
-        let values: Values<&ExternalId, &CustomName, &SegmentCode> =
-            (external_id, *version, *state, name, segment, *segment_valid_from, *parent, *epoch, *generation);
+        let (name, segment) = (custom_name.as_ref().map(CustomName::as_str), segment.as_ref().map(SegmentCode::as_str));
+        let values: Values<'_> =
+            (external_id.as_str(), *version, *state, name, segment, *segment_valid_from, *parent, *epoch, *generation);
         Self(postcard::to_allocvec(&values).expect("numbers and texts can be written to memory").into())
     }
 
     /// The entity with this key.
     pub fn unpack(&self, key: EntityKey) -> EntityStatics {
-        let values: Values<ExternalId, CustomName, SegmentCode> = postcard::from_bytes(&self.0).expect("it is as it was packed");
-        let (external_id, version, state, custom_name, segment, segment_valid_from, parent, epoch, generation) = values;
+        let values: Values<'_> = postcard::from_bytes(&self.0).expect("it is as it was packed");
+        let (external_id, version, state, name, segment, segment_valid_from, parent, epoch, generation) = values;
         let EntityKey { entity_type, ref_id } = key;
+        let external_id = ExternalId::checked_before(external_id);
+        let (custom_name, segment) = (name.map(CustomName::checked_before), segment.map(SegmentCode::checked_before));
         let entity =
             Entity { entity_type, ref_id, external_id, version, state, custom_name, segment, segment_valid_from, parent };
         EntityStatics { entity, epoch, generation }

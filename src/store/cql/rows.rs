@@ -6,7 +6,6 @@ use crate::store::{Claim, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue};
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -73,11 +72,11 @@ impl EntityRow {
         let entity = Entity {
             entity_type: key.entity_type,
             ref_id: key.ref_id,
-            external_id: parsed("external_id", ExternalId::parse(&external_id))?,
+            external_id: ExternalId::checked_before(&external_id),
             version,
-            state: self.state.as_deref().and_then(State::from_name).ok_or_else(|| missing("state"))?,
-            custom_name: self.custom_name.take().map(|text| parsed("custom_name", CustomName::parse(&text))).transpose()?,
-            segment: self.segment.take().map(|text| parsed("segment", SegmentCode::parse(&text))).transpose()?,
+            state: state_in(self.state.as_deref())?,
+            custom_name: self.custom_name.take().as_deref().map(CustomName::checked_before),
+            segment: self.segment.take().as_deref().map(SegmentCode::checked_before),
             segment_valid_from: self.segment_valid_from.map(|from| from.0),
             parent: self.parent,
         };
@@ -212,8 +211,17 @@ pub(super) fn text(text: &str) -> CqlValue {
     CqlValue::Text(text.to_owned())
 }
 
-fn parsed<T>(column: &str, result: Result<T, impl Display>) -> Result<T, String> {
-    result.map_err(|error| format!("column {column} {error}"))
+/// Returns the state that a row's column `state` names.
+///
+/// A release that knows further columns writes more than the state's name here where one of them holds something: `SUSPENDED/2`,
+/// the form of the row. A release that does not know this form must not decide about such an entity: it would publish an
+/// after-image that lacks something. Its reads of the row are faults, so that the command waits until the process is upgraded.
+fn state_in(column: Option<&str>) -> Result<State, String> {
+    let text = column.ok_or_else(|| missing("state"))?;
+    State::from_name(text).ok_or_else(|| match text.split_once('/') {
+        Some((_, form)) => format!("written in form {form} of the row, this build knows 1: a newer build must read it"),
+        None => missing("state"),
+    })
 }
 
 fn missing(column: &str) -> String {

@@ -11,6 +11,8 @@
 //! is closed then, and opened again as soon as the disk takes something (place.rs). Until then all operations are faults that say why.
 
 mod encoding;
+#[cfg(test)]
+mod golden_tests;
 mod place;
 mod writer;
 

@@ -1,0 +1,195 @@
+//! Blobs that earlier builds wrote are read as what they were made of, for ever.
+//!
+//! `tests/golden/outcome` has a file for each version of the form: one line for each value, its name and the blob as hexadecimal
+//! digits, as the build that introduced the version wrote it. A file is never changed. A new version gets a new file, and its
+//! values a line there each; the test prints what it misses.
+
+use super::*;
+use crate::domain::Timestamp;
+use crate::domain::contents::Contents;
+use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::rejection::Rejection;
+use crate::domain::transaction::{Change, Transaction};
+use crate::domain::use_case::UseCase;
+use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
+use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, Coordinates};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+const REQUEST: &str = "r-ü";
+/// Some instant in 2025, in milliseconds.
+const AT: Timestamp = 1_750_000_000_000;
+
+const VERSION_2: &str = include_str!("../../../tests/golden/outcome/2.txt");
+
+#[test]
+fn outcomes_that_an_earlier_build_wrote_are_read_as_they_were_made() {
+    let cases = outcomes();
+    holds(&cases, |blob| Outcome::decode(REQUEST, blob), Outcome::encode);
+}
+
+#[test]
+fn claims_that_an_earlier_build_wrote_are_read_as_they_were_made() {
+    holds(&claims(), StoredClaim::decode, StoredClaim::encode);
+}
+
+#[test]
+fn imports_that_an_earlier_build_wrote_are_read_as_they_were_made() {
+    holds(&imports(), ImportOutcome::decode, ImportOutcome::encode);
+}
+
+#[test]
+fn each_golden_blob_is_held_against_a_value() {
+    let names: Vec<_> = lines(VERSION_2).map(|(name, _)| name).collect();
+    let mut expected: Vec<_> = outcomes().iter().map(|(name, _)| (*name).to_owned()).collect();
+    expected.extend(claims().iter().map(|(name, _)| (*name).to_owned()));
+    expected.extend(imports().iter().map(|(name, _)| (*name).to_owned()));
+    assert_eq!(names, expected, "left: the lines of the file, right: the values of this test");
+}
+
+/// Holds each golden blob against the value that it was made of, and what this build makes of the value against the blob: builds
+/// of two releases run side by side, so the form that is written changes only where the older one can't hold a value.
+fn holds<T: Debug + PartialEq>(
+    cases: &[(&str, T)],
+    decode: impl Fn(&[u8]) -> Result<T, StoreFault>,
+    encode: impl Fn(&T) -> Vec<u8>,
+) {
+    let mut missing = String::new();
+    for (name, value) in cases {
+        match lines(VERSION_2).find(|(golden, _)| golden == name) {
+            Some((_, blob)) => {
+                let read = decode(&bytes(blob)).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+                assert_eq!(read, *value, "{name} is read as something else");
+                assert_eq!(hex(&encode(value)), blob, "{name} is written in another form");
+            }
+            None => writeln!(missing, "{name} {}", hex(&encode(value))).unwrap(),
+        }
+    }
+    assert!(missing.is_empty(), "tests/golden/outcome lacks these lines:\n{missing}");
+}
+
+/// The name and the digits of each golden blob.
+fn lines(file: &str) -> impl Iterator<Item = (&str, &str)> {
+    file.lines().map(|line| line.split_once(' ').expect("a line is a name, a blank and digits"))
+}
+
+fn hex(blob: &[u8]) -> String {
+    blob.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("two hexadecimal digits")).collect()
+}
+
+fn record() -> Coordinates {
+    Coordinates { topic: "crm.commands".into(), partition: 11, offset: 1 << 40 }
+}
+
+fn entity(entity_type: EntityType) -> Entity {
+    Entity::new(entity_type, Uuid::from_u128(0x0197_7420_DC00_7000_8000_0000_0000_0007), ExternalId::parse("é-2").unwrap())
+}
+
+/// A customer that has every value that a customer may have.
+fn customer() -> Entity {
+    Entity {
+        version: 3,
+        custom_name: Some(CustomName::parse("Ada Łovelace").unwrap()),
+        segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
+        segment_valid_from: Some(AT - 1),
+        ..entity(EntityType::Customer)
+    }
+}
+
+/// An account that has every value that an account may have.
+fn account() -> Entity {
+    Entity {
+        version: i64::MAX,
+        state: State::Suspended,
+        // Longer than a length of one byte tells.
+        custom_name: Some(CustomName::parse(&"ń".repeat(255)).unwrap()),
+        parent: Some(Uuid::max()),
+        ..entity(EntityType::Account)
+    }
+}
+
+fn changed(use_case: UseCase, old: Option<&str>, new: &str, entity: Entity) -> Transaction {
+    Transaction {
+        use_case,
+        request_id: RequestId::parse(REQUEST).unwrap(),
+        correlation_id: Some("c-1".into()),
+        occurred_at: AT,
+        previous_version: entity.version - 1,
+        changes: vec![Change { field: use_case.value_field().into(), old: old.map(Into::into), new: Some(new.into()) }],
+        entity,
+    }
+}
+
+/// Each use case with and without an old value, each rejection, each state, and the edges of each number.
+fn outcomes() -> Vec<(&'static str, Outcome)> {
+    use UseCase as U;
+    let outcome =
+        |answer| Outcome { fingerprint: Uuid::from_u128(1 << 127 | 7), record: record(), at: AT, epoch: Some(2), answer };
+    let change = |transaction: Transaction| outcome(Answer::Changed(transaction.into()));
+    let rejected = |rejection| outcome(Answer::Rejected(rejection));
+    let field = || "account.externalId".into();
+    let name = || changed(U::UpdateCustomerCustomName, Some("Ada"), "Ada Łovelace", customer());
+    let in_state = |state| change(Transaction { entity: Entity { state, ..customer() }, ..name() });
+    let first_name = Entity { custom_name: customer().custom_name, version: 2, ..entity(EntityType::Customer) };
+    let first_segment = Entity { segment: customer().segment, version: 2, segment_valid_from: Some(0), ..first_name.clone() };
+    vec![
+        ("name", change(name())),
+        ("first-name", change(changed(U::UpdateCustomerCustomName, None, "Ada Łovelace", first_name))),
+        ("segment", change(changed(U::UpdateCustomerSegment, Some("ENTERPRISE"), "RESIDENTIAL", customer()))),
+        ("first-segment", change(changed(U::UpdateCustomerSegment, None, "RESIDENTIAL", first_segment))),
+        ("account-renamed", change(changed(U::UpdateAccountExternalId, Some("a-1"), "é-2", account()))),
+        (
+            "subscriber-renamed",
+            change(changed(U::UpdateSubscriberExternalId, Some("s-1"), "é-2", entity(EntityType::Subscriber))),
+        ),
+        ("without-correlation-id", change(Transaction { correlation_id: None, ..name() })),
+        ("inactive", in_state(State::Inactive)),
+        ("active", in_state(State::Active)),
+        ("suspended", in_state(State::Suspended)),
+        ("deactivated", in_state(State::Deactivated)),
+        ("unchanged", outcome(Answer::Unchanged(Transaction { changes: Vec::new(), previous_version: 3, ..name() }.into()))),
+        ("mandatory-attribute", rejected(Rejection::MandatoryAttribute { field: field() })),
+        ("invalid-attribute", rejected(Rejection::InvalidAttribute { field: field(), reason: "is too long".into() })),
+        ("segment-not-configured", rejected(Rejection::SegmentNotConfigured { field: field() })),
+        ("request-id-reused", rejected(Rejection::RequestIdReused)),
+        ("entity-not-found", rejected(Rejection::EntityNotFound { field: field() })),
+        ("state-deactivated", rejected(Rejection::Deactivated { field: field() })),
+        ("version-conflict", rejected(Rejection::VersionConflict { expected: 0, actual: i64::MAX })),
+        ("external-id-not-unique", rejected(Rejection::ExternalIdNotUnique)),
+        ("record-unreadable", rejected(Rejection::RecordUnreadable { reason: "is cut short".into() })),
+        ("internal-error", rejected(Rejection::InternalError)),
+        (
+            "about-nobody",
+            Outcome { epoch: None, at: -1, ..rejected(Rejection::EntityNotFound { field: "customer.refId".into() }) },
+        ),
+    ]
+}
+
+fn claims() -> Vec<(&'static str, StoredClaim)> {
+    let command = |use_case, expected_version, correlation_id: Option<&str>| {
+        ClaimBlob::Command(ClaimingCommand {
+            request_id: RequestId::parse(REQUEST).unwrap(),
+            contents: Contents::restore(use_case, "é-2", expected_version),
+            correlation_id: correlation_id.map(Into::into),
+            record: record(),
+        })
+    };
+    let (account, subscriber) = (UseCase::UpdateAccountExternalId, UseCase::UpdateSubscriberExternalId);
+    let held = BTreeMap::from([(Uuid::nil(), 1), (Uuid::from_u128(9), i64::MAX)]);
+    vec![
+        ("claim-of-an-account", StoredClaim { cause: command(account, Some(7), Some("c-1")), held }),
+        ("claim-of-a-subscriber", StoredClaim { cause: command(subscriber, None, None), held: BTreeMap::new() }),
+        ("claim-of-an-imported-customer", StoredClaim { cause: ClaimBlob::Import(customer()), held: BTreeMap::new() }),
+        ("claim-of-an-imported-account", StoredClaim { cause: ClaimBlob::Import(self::account()), held: BTreeMap::new() }),
+    ]
+}
+
+fn imports() -> Vec<(&'static str, ImportOutcome)> {
+    vec![("import", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap() })]
+}

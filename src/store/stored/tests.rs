@@ -1,0 +1,150 @@
+use super::*;
+use crate::domain::contents::Contents;
+use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::rejection::Rejection;
+use crate::domain::transaction::{Change, Transaction};
+use crate::domain::use_case::UseCase;
+use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
+use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, Coordinates};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+fn record() -> Coordinates {
+    Coordinates { topic: "crm.commands".into(), partition: 3, offset: 1 << 40 }
+}
+
+fn entity() -> Entity {
+    Entity {
+        entity_type: EntityType::Account,
+        ref_id: Uuid::from_u128(7),
+        external_id: ExternalId::parse("a-2").unwrap(),
+        version: 2,
+        state: State::Active,
+        custom_name: None,
+        segment: None,
+        segment_valid_from: None,
+        parent: Some(Uuid::from_u128(8)),
+    }
+}
+
+fn transaction() -> Transaction {
+    Transaction {
+        use_case: UseCase::UpdateAccountExternalId,
+        request_id: RequestId::parse("r-1").unwrap(),
+        correlation_id: Some("c-1".into()),
+        occurred_at: 5,
+        previous_version: 1,
+        changes: vec![Change { field: "externalId".into(), old: Some("a-1".into()), new: Some("a-2".into()) }],
+        entity: entity(),
+    }
+}
+
+fn command() -> ClaimingCommand {
+    ClaimingCommand {
+        request_id: RequestId::parse("r-1").unwrap(),
+        contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)),
+        correlation_id: None,
+        record: record(),
+    }
+}
+
+#[test]
+fn every_answer_comes_back_as_it_was_stored() {
+    let field = || "account.externalId".into();
+    let rejections = [
+        Rejection::MandatoryAttribute { field: field() },
+        Rejection::InvalidAttribute { field: field(), reason: "is too long".into() },
+        Rejection::SegmentNotConfigured { field: field() },
+        Rejection::RequestIdReused,
+        Rejection::EntityNotFound { field: field() },
+        Rejection::Deactivated { field: field() },
+        Rejection::VersionConflict { expected: 1, actual: 2 },
+        Rejection::ExternalIdNotUnique,
+        Rejection::RecordUnreadable { reason: "is cut short".into() },
+        Rejection::InternalError,
+    ];
+    let answers = [Answer::Changed(transaction().into()), Answer::Unchanged(transaction().into())];
+    for answer in answers.into_iter().chain(rejections.map(Answer::Rejected)) {
+        let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
+        let blob = outcome.encode();
+        assert_eq!(Outcome::decode("r-1", &blob).unwrap(), outcome);
+    }
+}
+
+#[test]
+fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
+    for (use_case, field, new) in [
+        (UseCase::UpdateAccountExternalId, "externalId", "a-2"),
+        (UseCase::UpdateSubscriberExternalId, "externalId", "a-2"),
+        (UseCase::UpdateCustomerCustomName, "customName", "Ann"),
+        (UseCase::UpdateCustomerSegment, "customerSegment", "GOLD"),
+    ] {
+        for old in [None, Some("before".to_owned())] {
+            let custom_name = Some(CustomName::parse("Ann").unwrap());
+            let segment = Some(SegmentCode::parse("GOLD").unwrap());
+            let entity = Entity { entity_type: use_case.entity_type(), custom_name, segment, ..entity() };
+            let changes = vec![Change { field: field.into(), old, new: Some(new.into()) }];
+            let answer = Answer::Changed(Transaction { use_case, changes, entity, ..transaction() }.into());
+            let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer };
+            assert_eq!(Outcome::decode("r-1", &outcome.encode()).unwrap(), outcome);
+        }
+    }
+}
+
+#[test]
+fn every_claim_comes_back_as_it_was_stored() {
+    let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
+    let rename = StoredClaim { cause: ClaimBlob::Command(command()), held };
+    for claim in [rename, StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }] {
+        let blob = claim.encode();
+        assert_eq!(StoredClaim::decode(&blob).unwrap(), claim);
+    }
+}
+
+#[test]
+fn the_format_is_what_stores_hold_already() {
+    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
+    let hex = |blob: Vec<u8>| blob.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    assert_eq!(
+        hex(outcome(Answer::Changed(transaction().into())).encode()),
+        "0210000000000000000000000000000000010c63726d2e636f6d6d616e6473068080808080400a010400020103632d3102010103612d3101100000000000000000000000000000000703612d320401000000011000000000000000000000000000000008"
+    );
+    assert_eq!(
+        hex(outcome(Answer::Rejected(Rejection::InternalError)).encode()),
+        "0210000000000000000000000000000000010c63726d2e636f6d6d616e6473068080808080400a01040209"
+    );
+    let claim = StoredClaim { cause: ClaimBlob::Command(command()), held: BTreeMap::from([(Uuid::from_u128(9), 3)]) };
+    assert_eq!(
+        hex(claim.encode()),
+        "020003722d310203612d320102000c63726d2e636f6d6d616e64730680808080804001100000000000000000000000000000000906"
+    );
+    assert_eq!(
+        hex(StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }.encode()),
+        "020101100000000000000000000000000000000703612d32040100000001100000000000000000000000000000000800"
+    );
+    assert_eq!(hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap() }.encode()), "020a03612d32");
+}
+
+#[test]
+fn a_later_version_or_damage_is_a_fault() {
+    let answer = Answer::Rejected(Rejection::InternalError);
+    let blob = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer }.encode();
+    let later = [&[VERSION + 1], &blob[1..]].concat();
+    let fault = Outcome::decode("r-1", &later).unwrap_err();
+    assert!(fault.cause.contains("version 3"), "{fault}");
+    for length in 0..blob.len() {
+        assert!(Outcome::decode("r-1", &blob[..length]).is_err(), "{length} of {} bytes were taken for an outcome", blob.len());
+    }
+    let fault = Outcome::decode("r-1", &[&blob[..], b"x"].concat()).unwrap_err();
+    assert!(fault.cause.contains("1 bytes too many"), "{fault}");
+}
+
+#[test]
+fn a_fault_does_not_quote_what_it_could_not_read() {
+    let mut blob = StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }.encode();
+    let at = blob.windows(3).position(|window| window == b"a-2").unwrap();
+    // No text ends so.
+    blob[at + 2] = 0xff;
+    let fault = StoredClaim::decode(&blob).unwrap_err();
+    assert!(!fault.to_string().contains("a-"), "{fault}");
+}
