@@ -33,6 +33,14 @@ pub async fn connect() -> Option<CqlStore> {
     Some(CqlStore::connect(&options).await.unwrap())
 }
 
+/// The address of the node and a session with a keyspace of its own. None: there is no database.
+pub async fn connect_apart(keyspace: &str) -> Option<(&'static str, CqlStore)> {
+    let address = servers::cassandra()?;
+    let options = options(address, keyspace);
+    CqlStore::setup(&options).await.unwrap();
+    Some((address, CqlStore::connect(&options).await.unwrap()))
+}
+
 /// The same keyspace, by another way.
 pub async fn connect_to(address: &str) -> CqlStore {
     CqlStore::connect(&options(address, "conformance")).await.unwrap()

@@ -14,6 +14,7 @@ mod one_at_a_time;
 mod renames;
 mod requests;
 mod simulation;
+mod upgrades;
 mod world;
 
 use crm_processor::store::erasable::ErasableStore;
@@ -125,6 +126,9 @@ checks! {
         a_duplicate_that_is_read_ahead_takes_no_write,
         an_unknown_id_that_is_read_ahead_is_refused_only_if_nobody_has_it_at_its_turn,
         what_a_rename_names_is_read_ahead;
+    upgrades:
+        an_outcome_of_a_newer_release_is_waited_for,
+        a_claim_of_a_newer_release_is_waited_for;
     cache:
         a_cached_entity_that_another_process_changed_is_read_again,
         a_cached_id_that_changed_hands_is_read_again,

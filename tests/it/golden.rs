@@ -1,0 +1,162 @@
+//! A keyspace that the first release made and wrote is read, and written on, for ever. `tests/golden/cql` has a file for each
+//! release that changed the tables or what stands in them: how the keyspace was made, and what was in it. A file is never
+//! changed.
+//!
+//! What else is stored has its golden files in `tests/golden`, too, and is held against them by the unit tests beside its code.
+
+use crate::cql;
+use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode};
+use crm_processor::store::cql::CqlStore;
+use crm_processor::store::erasable::ErasableStore;
+use crm_processor::store::{
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FIRST_ROW,
+    HistoryRow, IdKey, IdRead, LogRow, RefuseWrite,
+};
+use futures::StreamExt as _;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
+    let file = include_str!("../golden/cql/1.cql");
+    let Some(address) = crate::servers::cassandra() else { return };
+    let session = SessionBuilder::new().known_node(address).build().await.unwrap();
+    for (keyspace, create) in [("golden_now", None), ("golden_1", Some(file))] {
+        let fresh = format!("DROP KEYSPACE IF EXISTS {keyspace}");
+        session.query_unpaged(fresh, ()).await.unwrap();
+        let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+        session.query_unpaged(format!("CREATE KEYSPACE {keyspace} WITH replication = {replication}"), ()).await.unwrap();
+        for statement in create.unwrap_or_default().split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            let statement = statement.replace("KEYSPACE", keyspace);
+            session.query_unpaged(statement.as_str(), ()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+    }
+    // As `setup` of this release does after an upgrade.
+    let (_, now) = cql::connect_apart("golden_now").await.unwrap();
+    let (_, golden) = cql::connect_apart("golden_1").await.unwrap();
+    write(&now).await;
+    for table in ["entity", "external_id"] {
+        let [now, golden] = [rows(&session, "golden_now", table).await, rows(&session, "golden_1", table).await];
+        assert_eq!(now, golden, "left: what this release writes into {table}, right: what the first one wrote");
+    }
+    for store in [now, golden] {
+        read(&store).await;
+        let key = key_of(&customer().entity);
+        let apply = ApplyWrite { key, read: Some(2), after: Some(changed()), rows: vec![row("r-2", Some(3), b"changed", None)] };
+        assert_eq!(store.apply(apply).await.unwrap(), Applied::Yes);
+        assert_eq!(store.read_entity(key, &[], Consistency::Serial).await.unwrap().statics, Some(changed()));
+    }
+}
+
+/// Writes what the file has, as the claim protocol would.
+async fn write(store: &CqlStore) {
+    let refused = |name: &str, entity_type| RefuseWrite {
+        id: IdKey { entity_type, external_id: id(name) },
+        read: None,
+        refused: 1_750_000_000_000,
+        rows: vec![row("refused", None, b"no", Some(Duration::from_secs(3600)))],
+    };
+    let claim = ClaimWrite { id: claimed(), replaces: None, unrefused: false, claim: Claim { refused: None, ..claim() } };
+    let import = |statics: EntityStatics| {
+        let rows = vec![row(FIRST_ROW, None, b"imported", None)];
+        ApplyWrite { key: key_of(&statics.entity), read: None, after: Some(statics), rows }
+    };
+    let before = EntityStatics { entity: Entity { version: 1, ..customer().entity }, ..customer() };
+    let rows = vec![row("r-ü", Some(2), b"changed", None)];
+    let change = ApplyWrite { key: key_of(&before.entity), read: Some(1), after: Some(customer()), rows };
+    let rows = vec![row("no-op", None, b"so already", Some(Duration::from_secs(3600)))];
+    let no_op = ApplyWrite { read: Some(2), after: None, rows, ..change.clone() };
+    let applied = [
+        store.refuse(refused("é-1", EntityType::Customer)).await,
+        store.refuse(refused("nobody", EntityType::Subscriber)).await,
+        store.claim(claim).await,
+        store.apply(import(before)).await,
+        store.apply(change).await,
+        store.apply(no_op).await,
+        store.apply(import(EntityStatics { entity: subscriber(), epoch: 1, generation: 1 })).await,
+    ];
+    assert!(applied.iter().all(|applied| matches!(applied, Ok(Applied::Yes))), "{applied:?}");
+}
+
+/// Holds what the store reads against what the file was made of.
+async fn read(store: &CqlStore) {
+    let read = store.read_id(&claimed(), &["refused", "r-ü"], Consistency::Serial).await.unwrap();
+    assert_eq!(read, IdRead { claim: Some(claim()), outcomes: vec![("refused".into(), b"no".into())] });
+    let nobody = IdKey { entity_type: EntityType::Subscriber, external_id: id("nobody") };
+    let read = store.read_id(&nobody, &["refused"], Consistency::Serial).await.unwrap();
+    assert_eq!(read, IdRead { claim: None, outcomes: vec![("refused".into(), b"no".into())] });
+    let key = key_of(&customer().entity);
+    let rows = [(FIRST_ROW, &b"imported"[..]), ("no-op", b"so already"), ("r-ü", b"changed")];
+    let rows: BTreeSet<_> = rows.iter().map(|(request, outcome)| ((*request).to_owned(), outcome.to_vec())).collect();
+    let EntityRead { statics, outcomes } =
+        store.read_entity(key, &[FIRST_ROW, "r-ü", "no-op", "other"], Consistency::Serial).await.unwrap();
+    assert_eq!((statics, BTreeSet::from_iter(outcomes)), (Some(customer()), rows.clone()));
+    assert_eq!(BTreeSet::from_iter(store.log(key).await.unwrap()), rows);
+    let change = HistoryRow { request_id: "r-ü".into(), changed_to: 2, outcome: b"changed".into() };
+    assert_eq!(store.history(key).await.unwrap(), [change]);
+    let mut scanned: Vec<_> = store.scan(i64::MIN).await.unwrap().map(|scanned| scanned.unwrap().entity).collect().await;
+    scanned.sort_by_key(|entity| entity.entity_type);
+    assert_eq!(scanned, [customer().entity, subscriber()]);
+}
+
+/// The rows of a table, each as JSON.
+async fn rows(session: &Session, keyspace: &str, table: &str) -> BTreeSet<String> {
+    let rows = session.query_unpaged(format!("SELECT JSON * FROM {keyspace}.{table}"), ()).await.unwrap();
+    rows.into_rows_result().unwrap().rows::<(String,)>().unwrap().map(|row| row.unwrap().0).collect()
+}
+
+fn id(text: &str) -> ExternalId {
+    ExternalId::parse(text).unwrap()
+}
+
+fn claimed() -> IdKey {
+    IdKey { entity_type: EntityType::Customer, external_id: id("é-1") }
+}
+
+fn claim() -> Claim {
+    Claim {
+        generation: 7,
+        owner: Uuid::from_u128(7),
+        epoch: 3,
+        claimed_by: "r-ü".into(),
+        blob: vec![1, 2, 255],
+        previous_owners: vec![(Uuid::from_u128(2), 1_000), (Uuid::from_u128(3), 1_740_000_000_000)],
+        refused: Some(1_750_000_000_000),
+    }
+}
+
+/// A customer that has a value in each column.
+fn customer() -> EntityStatics {
+    let entity = Entity {
+        version: 2,
+        state: State::Suspended,
+        custom_name: Some(CustomName::parse("Ada \"Łovelace\"").unwrap()),
+        segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
+        segment_valid_from: Some(-1),
+        parent: Some(Uuid::max()),
+        ..Entity::new(EntityType::Customer, Uuid::from_u128(7), id("é-1"))
+    };
+    EntityStatics { entity, epoch: 3, generation: 7 }
+}
+
+fn changed() -> EntityStatics {
+    let entity = Entity { version: 3, custom_name: None, ..customer().entity };
+    EntityStatics { entity, ..customer() }
+}
+
+/// A subscriber that lacks all that may be absent.
+fn subscriber() -> Entity {
+    Entity { state: State::Inactive, ..Entity::new(EntityType::Subscriber, Uuid::from_u128(1), id("s-1")) }
+}
+
+fn key_of(entity: &Entity) -> EntityKey {
+    EntityKey { entity_type: entity.entity_type, ref_id: entity.ref_id }
+}
+
+fn row(request_id: &str, changed_to: Option<i64>, outcome: &[u8], ttl: Option<Duration>) -> LogRow {
+    LogRow { request_id: request_id.into(), changed_to, outcome: outcome.into(), ttl }
+}
