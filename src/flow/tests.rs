@@ -142,7 +142,9 @@ fn offsets_that_earlier_releases_committed_are_read() {
         for offset in low..=*done.last().unwrap() {
             assert_eq!(offsets.deliver(offset), Delivery::New);
         }
-        done.iter().for_each(|offset| offsets.committing(*offset));
+        for offset in &done {
+            offsets.committing(*offset);
+        }
         assert_eq!(offsets.to_commit(), (low, metadata.to_owned()));
     }
     for [offset, metadata, topic_id] in include_str!("../../tests/golden/offsets/2.txt").lines().map(columns) {

@@ -101,6 +101,7 @@ fn made_again(all: (&World, &[Entity]), partitions: i32, mut processor: Processo
     topics::delete_on(world.kafka(), &world.commands);
     // As many as before: producers that knew of more would go on sending to them.
     topics::create(world.kafka(), &[(&world.commands, partitions)], LARGEST_RECORD);
+    world.until_commands_are_known(usize::try_from(partitions).expect("is small"));
     let since = Instant::now();
     let early: Vec<_> = customers.iter().map(|customer| rename(customer, &unique("name"))).collect();
     world.send_all(&early);

@@ -9,7 +9,7 @@ use crate::inbox::{Inbox, Nimble, Record};
 use crate::{registry, runtime, servers, topics};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -194,6 +194,20 @@ impl World {
     /// A folder for files of the test.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Waits until the producer knows the command topic, which was made again, and has forgotten the one before.
+    pub fn until_commands_are_known(&self, partitions: usize) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        let known = || {
+            let metadata =
+                self.producer.client().fetch_metadata(Some(&self.commands), Inbox::PATIENCE).expect("the broker answers");
+            metadata.topics().iter().any(|topic| topic.partitions().iter().filter(|p| p.leader() >= 0).count() == partitions)
+        };
+        while !known() {
+            assert!(Instant::now() < deadline, "{} has not {partitions} partitions with a leader", self.commands);
+            crate::pause();
+        }
     }
 
     /// Sends a record as it is.

@@ -59,6 +59,7 @@ struct Transaction<'a> {
     entity: Entity<'a>,
 }
 
+#[expect(clippy::struct_field_names, reason = "an entity of the domain calls it so")]
 #[derive(Serialize, Deserialize)]
 struct Entity<'a> {
     /// See [`type_number`].
