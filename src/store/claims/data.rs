@@ -19,7 +19,7 @@ pub struct Submission {
 /// What a submission is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// The stored answer, or [`Rejection::RequestIdReused`], which is not stored.
+    /// The stored answer, or [`RequestIdReused`](crate::domain::rejection::Rejection::RequestIdReused), which is not stored.
     pub answer: Answer,
     /// The answer was stored for another record. (A redelivery of the very record is no replay.)
     pub replayed: bool,
