@@ -64,8 +64,8 @@ impl ChangeKind {
         })
     }
 
-    /// Rebuilds a change that was checked before from its value (see [`RequestedChange::value`]). Neither the rules nor the
-    /// configuration count here: they may have changed since.
+    /// Rebuilds a change that was checked before from its value (see [`RequestedChange::value`]). The value is not
+    /// checked again, because the rules and the configuration may have changed in the meantime.
     pub fn restore(self, value: &str) -> RequestedChange {
         match self {
             Self::SetCustomName => RequestedChange::SetCustomName(CustomName::checked_before(value)),

@@ -38,7 +38,7 @@ pub struct Command {
     pub request_id: RequestId,
     /// The entity that the command is about.
     pub target: Reference,
-    /// What the command asks for.
+    /// The use case, the new value and the version that the command expects.
     pub contents: Contents,
 }
 
@@ -52,7 +52,7 @@ pub enum Reference {
 }
 
 impl RawCommand {
-    /// Validates the request.
+    /// Checks all fields, and returns the command that they make.
     ///
     /// # Errors
     /// Returns all findings in the order of the fields, at most one for each field.

@@ -20,8 +20,8 @@ impl Contents {
         Self { use_case, change, expected_version }
     }
 
-    /// Rebuilds contents that were checked before. Neither the rules nor the configuration count here: they may have changed
-    /// since.
+    /// Rebuilds contents that were checked before. They are not checked again, because the rules and the configuration may
+    /// have changed in the meantime.
     pub fn restore(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Self {
         Self { use_case, change: use_case.kind().restore(value), expected_version }
     }

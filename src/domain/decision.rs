@@ -7,7 +7,7 @@ use super::entity::{Entity, State};
 use super::rejection::Rejection;
 use super::transaction::Change;
 
-/// What is to become of an entity. Whether the external id that a rename wants is free is not known here.
+/// The decision about an entity. A rename may still be refused afterwards, because its external id is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The entity is to be changed.

@@ -19,7 +19,7 @@ pub enum EntityType {
 }
 
 impl EntityType {
-    /// All types.
+    /// The three types of entities.
     pub const ALL: [Self; 3] = [Self::Customer, Self::Account, Self::Subscriber];
 
     /// Returns `customer`, `account` or `subscriber`, as record keys, field paths, import lines and the database have it.

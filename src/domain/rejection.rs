@@ -20,7 +20,7 @@ pub enum Rejection {
     InvalidAttribute {
         /// The field that is wrong.
         field: FieldPath,
-        /// What is wrong with it. The text continues a sentence that begins with the field.
+        /// The rule that the field breaks, as the end of a sentence that begins with the field.
         reason: Cow<'static, str>,
     },
     /// The segment code is not in the configured list (case-sensitive).
@@ -143,7 +143,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All statuses.
+    /// Every status that a reply can have.
     pub const ALL: [Self; 3] = [Self::Ok, Self::RequestValidationFailed, Self::InternalError];
 
     /// Returns 200, 400 or 500.

@@ -88,7 +88,7 @@ pub(super) async fn check(config: &Config, list: &mut List) {
 
 /// Reports the brokers' own settings that the processor rests on.
 async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
-    // What several brokers have in common is said once.
+    // A finding that several brokers share is told once, with all their ids.
     let mut amiss = Vec::<(Verdict, Vec<String>)>::new();
     for broker in &sight.brokers.up {
         match cluster.broker_settings(*broker, &[OFFSET_METADATA, topics::AUTO_CREATE]).await {

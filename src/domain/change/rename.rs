@@ -1,6 +1,6 @@
 //! An entity gets another external id. From then on the old id does not resolve, and another entity may have it at once.
-//! Whether the new id is free is not known here: that is decided by `store::claims`, which claims the id before the change is
-//! applied.
+//! The domain does not know whether the new id is free: `store::claims` finds that out, by claiming the id before it applies
+//! the change.
 
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;

@@ -1,5 +1,5 @@
-//! An entity gets a custom name. The name applies at once, and the entity keeps no former names: the business transactions
-//! are their history.
+//! An entity gets a custom name. The name applies at once. The entity keeps no former names: these stand in the business
+//! transactions of the changes.
 
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;

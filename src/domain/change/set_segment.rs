@@ -1,5 +1,5 @@
-//! An entity moves to a segment. The segment applies at once, and the entity says since when. The log of its changes is the
-//! history.
+//! An entity moves to a segment. The segment applies at once, and the entity says since when. Its former segments stand in the
+//! log of its changes.
 
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;

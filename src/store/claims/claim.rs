@@ -52,14 +52,6 @@ impl<'a> Claimant<'a> {
 /// Claims external ids, and completes claims.
 pub(in crate::store) struct Claimer<'a, S>(pub &'a Base<S>);
 
-impl<S> Clone for Claimer<'_, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S> Copy for Claimer<'_, S> {}
-
 impl<S: ConditionalStore> Claimer<'_, S> {
     /// Renames the entity that was `seen`, maybe in the cache, to an id on which there is no claim and under which nobody
     /// was refused: to claim on that condition is to read that it is so and to claim at the same instant. None: it is not so,
@@ -68,7 +60,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     /// Nothing else is done upon what the cache says: the rename may have been decided already, and a claim that takes the
     /// place of another must not come before that is found out.
     pub(super) async fn rename_to_unclaimed(
-        self,
+        &self,
         submission: &Submission,
         seen: &EntityStatics,
     ) -> Result<Option<Decided>, StoreFault> {
@@ -86,7 +78,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     }
 
     /// Renames the entity that was `seen`, as far as one entity can tell. None: something came in between; look again.
-    pub(super) async fn rename(self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+    pub(super) async fn rename(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let id = wanted(submission);
         // Never from a cache: that an id is taken or stale must be so now. And not beside the read of the entity, though that would
         // save a round trip: the model has the claim read after the entity, and nothing is proved of the other order. Besides, a
@@ -117,7 +109,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
 
     /// Puts a claim in the place of the one that was read, or of none; None: another one is there by now.
     pub async fn claim(
-        self,
+        &self,
         id: &IdKey,
         replaced: Option<Replaced<'_>>,
         claimant: Claimant<'_>,
@@ -137,7 +129,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     /// Completes a claim, for its claimant and for whoever meets it: decided anew, for the entity may have changed since,
     /// and as the claimant's record, for that one will publish the business transaction. None: not applied.
     pub async fn complete(
-        self,
+        &self,
         id: &IdKey,
         claim: &Claim,
         owner: Option<&EntityStatics>,
@@ -169,13 +161,13 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     }
 
     /// Completes a claim that was met on the way; whether it was this one or somebody else, the id is to be looked at again.
-    pub(super) async fn complete_met(self, met: &PendingClaim) -> Result<(), StoreFault> {
+    pub(super) async fn complete_met(&self, met: &PendingClaim) -> Result<(), StoreFault> {
         self.complete(&met.id, &met.claim, met.owner.as_ref()).await?;
         Ok(())
     }
 
     async fn complete_own(
-        self,
+        &self,
         id: &IdKey,
         claim: &Claim,
         seen: &EntityStatics,
@@ -187,7 +179,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         })
     }
 
-    async fn reject_as_taken(self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+    async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let request = Request::of(submission);
         let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), Some(seen.epoch), self.0.now());
         let rows = vec![self.0.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];

@@ -8,11 +8,11 @@ use uuid::Uuid;
 /// A command, with what its outcome remembers of the record that it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
-    /// Of the record; goes into the business transaction.
+    /// The correlation id of the record, which goes into the business transaction.
     pub correlation_id: Option<String>,
-    /// The record.
+    /// The record that the command came in.
     pub record: Coordinates,
 }
 

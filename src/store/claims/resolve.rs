@@ -70,20 +70,12 @@ struct Traced<'a> {
 /// Looks behind references.
 pub(in crate::store) struct Resolver<'a, S>(pub &'a Base<S>);
 
-impl<S> Clone for Resolver<'_, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S> Copy for Resolver<'_, S> {}
-
 impl<S: ConditionalStore> Resolver<'_, S> {
     /// Looks behind `target`, for `requests` from the first on: for all of them if the entity is remembered, else for as many as one
     /// read may ask for.
     ///
     /// What reads is boxed: a command that is decided from the cache has no need of all that room.
-    pub(super) async fn look(self, target: &Target, requests: &[&str], trust: Trust) -> Result<Look, StoreFault> {
+    pub(super) async fn look(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Look, StoreFault> {
         let Self(base) = self;
         let mut _reading = None;
         if trust == Trust::Cache {
@@ -116,7 +108,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     }
 
     /// Looks with plain reads, and returns `None` if these can't tell.
-    pub(super) async fn glance(self, target: &Target, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
+    pub(super) async fn glance(&self, target: &Target, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
         let id = match target {
             Target::Id(id) => id,
             Target::Entity(key) => {
@@ -141,7 +133,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     }
 
     /// Resolves an external id with serial reads.
-    async fn resolve(self, id: &IdKey, requests: &[&str]) -> Result<Look, StoreFault> {
+    async fn resolve(&self, id: &IdKey, requests: &[&str]) -> Result<Look, StoreFault> {
         let asked = requests.len();
         let Traced { mut known, open, claimed } = self.trace(id, requests, Consistency::Serial).await?;
         let Some((claim, standing)) = claimed else {
@@ -166,7 +158,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
 
     /// Reads the claim on an id and its owner, unless all requests turn out to be refused under the id: then they can have
     /// no other outcome.
-    async fn trace<'a>(self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
+    async fn trace<'a>(&self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_id(id, requests, consistency).await?;
         known.add_read(read.outcomes, requests, i64::MAX)?;
@@ -181,7 +173,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
 
     /// Reads a claim's owner, with the rows of the claimant and of `requests`, all of one instant.
     pub async fn standing(
-        self,
+        &self,
         id: &IdKey,
         claim: &Claim,
         requests: &[&str],
@@ -197,7 +189,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     /// now, and even if that one has an outcome for the same request id: a record must find the change that it caused.
     /// As many reads as owners within the retention, for leaving one out would decide a request twice.
     async fn ask_previous_owners(
-        self,
+        &self,
         id: &IdKey,
         claim: &Claim,
         standing: &Standing,
@@ -215,7 +207,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     }
 
     /// Looks an entity up by its refId.
-    async fn look_up(self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
+    async fn look_up(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_entity(key, requests, consistency).await?;
         known.add_read(read.outcomes, requests, i64::MAX)?;
@@ -231,7 +223,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     }
 
     /// That an entity holds an id by this claim.
-    fn remember(self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
+    fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
         if !self.0.retention.is_refused(claim, self.0.now()) && !self.has_previous_owners(claim)? {
             self.0.cache.put_claim(id, entity.entity.ref_id, entity.generation);
         }
@@ -240,7 +232,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     }
 
     /// Others than the owner, who holds the id, are to be asked about requests under it.
-    fn has_previous_owners(self, claim: &Claim) -> Result<bool, StoreFault> {
+    fn has_previous_owners(&self, claim: &Claim) -> Result<bool, StoreFault> {
         let owners = previous_owners(claim, &self.0.retention, self.0.now())?;
         Ok(owners.iter().any(|previous| previous.owner != claim.owner))
     }

@@ -14,7 +14,8 @@ pub(super) struct Sight {
 /// Who is behind a reference.
 pub(super) enum Holder {
     Entity(EntityStatics),
-    /// Nobody, while the id's claim has this generation (None: no claim); of a refId, while there is no such entity.
+    /// Nobody holds the external id while its claim has this generation, or `None` while it has no claim. For a refId it is always `None`:
+    /// there is no such entity.
     Nobody {
         generation: Option<i64>,
     },
