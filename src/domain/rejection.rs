@@ -59,6 +59,24 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// One of each variant, for tests that must not miss one.
+    #[cfg(test)]
+    pub fn one_of_each() -> [Self; 10] {
+        let field = || "account.externalId".into();
+        [
+            Self::MandatoryAttribute { field: field() },
+            Self::InvalidAttribute { field: field(), reason: "is too long".into() },
+            Self::SegmentNotConfigured { field: field() },
+            Self::RequestIdReused,
+            Self::EntityNotFound { field: field() },
+            Self::Deactivated { field: field() },
+            Self::VersionConflict { expected: 1, actual: 2 },
+            Self::ExternalIdNotUnique,
+            Self::RecordUnreadable { reason: "is cut short".into() },
+            Self::InternalError,
+        ]
+    }
+
     /// Returns the finding about `field` whose text breaks a rule.
     pub fn of_text(field: impl Into<FieldPath>, error: InvalidText) -> Self {
         match error {

@@ -309,19 +309,7 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_replies() {
-        let field = || "customer".into();
-        let rejections = [
-            Rejection::MandatoryAttribute { field: field() },
-            Rejection::InvalidAttribute { field: field(), reason: "x".into() },
-            Rejection::SegmentNotConfigured { field: field() },
-            Rejection::RequestIdReused,
-            Rejection::EntityNotFound { field: field() },
-            Rejection::Deactivated { field: field() },
-            Rejection::VersionConflict { expected: 1, actual: 2 },
-            Rejection::ExternalIdNotUnique,
-            Rejection::RecordUnreadable { reason: "x".into() },
-            Rejection::InternalError,
-        ];
+        let rejections = Rejection::one_of_each();
         assert_eq!(rejections.len(), Code::COUNT);
         for rejection in &rejections {
             assert_eq!(Code::from(rejection).text(), rejection.code());

@@ -50,21 +50,8 @@ fn command() -> ClaimingCommand {
 
 #[test]
 fn every_answer_comes_back_as_it_was_stored() {
-    let field = || "account.externalId".into();
-    let rejections = [
-        Rejection::MandatoryAttribute { field: field() },
-        Rejection::InvalidAttribute { field: field(), reason: "is too long".into() },
-        Rejection::SegmentNotConfigured { field: field() },
-        Rejection::RequestIdReused,
-        Rejection::EntityNotFound { field: field() },
-        Rejection::Deactivated { field: field() },
-        Rejection::VersionConflict { expected: 1, actual: 2 },
-        Rejection::ExternalIdNotUnique,
-        Rejection::RecordUnreadable { reason: "is cut short".into() },
-        Rejection::InternalError,
-    ];
     let answers = [Answer::Changed(transaction().into()), Answer::Unchanged(transaction().into())];
-    for answer in answers.into_iter().chain(rejections.map(Answer::Rejected)) {
+    for answer in answers.into_iter().chain(Rejection::one_of_each().map(Answer::Rejected)) {
         let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
         let blob = outcome.encode();
         assert_eq!(Outcome::decode("r-1", &blob).unwrap(), outcome);
