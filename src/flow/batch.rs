@@ -7,7 +7,7 @@
 //! that a transaction has. One that is swift lets the next one carry twice as many. A record that is too slow even alone is held; as
 //! each try costs all the others that time, tries of it become rare.
 
-use super::Position;
+use super::RecordId;
 use super::lanes::LaneId;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished<O> {
     /// The record.
-    pub at: Position,
+    pub at: RecordId,
     /// Its outputs.
     pub outputs: O,
 }
@@ -42,7 +42,7 @@ pub struct Batches<O> {
     /// The lanes held whose first record was too slow even alone.
     slow: HashMap<LaneId, Slow>,
     /// The records of the transaction under way, in their order.
-    under_way: Vec<(LaneId, Position)>,
+    under_way: Vec<(LaneId, RecordId)>,
     /// How many records the next transaction may carry: what has been within the time lately.
     cap: usize,
     max_records: usize,
@@ -109,7 +109,7 @@ impl<O: Weighed> Batches<O> {
     pub fn ended(&mut self, again: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
         let under_way = std::mem::take(&mut self.under_way);
         if !refused.is_empty() {
-            let refused: HashSet<Position> = refused.iter().map(|r| r.at).collect();
+            let refused: HashSet<RecordId> = refused.iter().map(|r| r.at).collect();
             self.hold(under_way.iter().filter(|(_, at)| refused.contains(at)).map(|(lane, _)| *lane));
         }
         if let [(lane, _)] = under_way[..]
@@ -120,7 +120,7 @@ impl<O: Weighed> Batches<O> {
             self.turns.rotate_right(1);
             self.held_due = true;
         }
-        let mut back: HashMap<Position, Finished<O>> = again.into_iter().chain(refused).map(|r| (r.at, r)).collect();
+        let mut back: HashMap<RecordId, Finished<O>> = again.into_iter().chain(refused).map(|r| (r.at, r)).collect();
         for (lane, at) in under_way.into_iter().rev() {
             match (back.remove(&at), self.held.get_mut(&lane)) {
                 (Some(record), Some(held)) => held.push_front(record),
@@ -162,7 +162,7 @@ impl<O: Weighed> Batches<O> {
     }
 
     /// The records of the next transaction; empty if there is nothing. Those that `may` not be committed yet are left out.
-    pub fn take(&mut self, may: impl Fn(Position) -> bool) -> Vec<Finished<O>> {
+    pub fn take(&mut self, may: impl Fn(RecordId) -> bool) -> Vec<Finished<O>> {
         if std::mem::take(&mut self.held_due)
             && let Some((lane, record)) = self.take_held(&may)
         {
@@ -198,7 +198,7 @@ impl<O: Weighed> Batches<O> {
     }
 
     /// The first record of those held whose turn it is.
-    fn take_held(&mut self, may: impl Fn(Position) -> bool) -> Option<(LaneId, Finished<O>)> {
+    fn take_held(&mut self, may: impl Fn(RecordId) -> bool) -> Option<(LaneId, Finished<O>)> {
         let is_due = |lane: &LaneId| {
             let first = self.held.get(lane).and_then(VecDeque::front);
             first.is_some_and(|first| may(first.at)) && self.slow.get(lane).is_none_or(|slow| slow.due <= self.ticks)
@@ -217,6 +217,11 @@ impl<O: Weighed> Batches<O> {
     /// Records that wait for a transaction, those held left out.
     pub fn waiting(&self) -> usize {
         self.finished.len()
+    }
+
+    /// Returns whether any lane is held.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Records that the broker refused, and those behind them in their lanes.

@@ -3,7 +3,7 @@
 //! entity, so that one conditional write decides them all and nothing is overtaken. While the answers of a run are being
 //! written, the next one of its lane may be decided; it is finished in its turn.
 
-use super::Position;
+use super::{RecordId, Uptime};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -12,7 +12,7 @@ pub type LaneId = u64;
 
 /// The lane of a record: that of its key, in its partition; without one that of the entity that it names; and what names
 /// none stays out of everybody's way.
-pub fn lane_of(at: Position, key: Option<&[u8]>, entity: Option<impl Hash>) -> LaneId {
+pub fn lane_of(at: RecordId, key: Option<&[u8]>, entity: Option<impl Hash>) -> LaneId {
     let mut hasher = DefaultHasher::new();
     at.partition.hash(&mut hasher);
     match (key, entity) {
@@ -44,7 +44,7 @@ pub struct Run<C> {
     /// To be named when the run is decided or finished.
     pub id: RunId,
     /// At least one; all name the same entity.
-    pub commands: Vec<(Position, C)>,
+    pub commands: Vec<(RecordId, C)>,
     /// Others wait for it in its lane: it is worth saying when it is decided.
     pub awaited: bool,
 }
@@ -65,11 +65,12 @@ pub enum Turn {
 struct UnderWay {
     number: u64,
     commands: usize,
+    since: Uptime,
 }
 
 #[derive(Debug)]
 struct Lane<C> {
-    queue: VecDeque<(Position, C)>,
+    queue: VecDeque<(RecordId, C)>,
     deciding: Option<UnderWay>,
     /// The one before it, whose answers are being written.
     answering: Option<UnderWay>,
@@ -102,7 +103,7 @@ impl<C: Foldable> Lanes<C> {
     }
 
     /// A command joins the end of its lane; answers how many wait there now.
-    pub fn push(&mut self, id: LaneId, at: Position, command: C) -> usize {
+    pub fn push(&mut self, id: LaneId, at: RecordId, command: C) -> usize {
         // Most lanes have one command.
         let queue = || VecDeque::with_capacity(1);
         let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: queue(), deciding: None, answering: None, early: false });
@@ -115,7 +116,7 @@ impl<C: Foldable> Lanes<C> {
     }
 
     /// The next run to start, if there is one and the bound allows it.
-    pub fn start(&mut self) -> Option<Run<C>> {
+    pub fn start(&mut self, now: Uptime) -> Option<Run<C>> {
         if self.deciding >= self.max_runs {
             return None;
         }
@@ -127,7 +128,7 @@ impl<C: Foldable> Lanes<C> {
         }
         self.started += 1;
         let number = self.started;
-        lane.deciding = Some(UnderWay { number, commands: commands.len() });
+        lane.deciding = Some(UnderWay { number, commands: commands.len(), since: now });
         self.queued -= commands.len();
         self.running += commands.len();
         self.deciding += 1;
@@ -205,6 +206,12 @@ impl<C: Foldable> Lanes<C> {
     /// Commands that wait.
     pub fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Returns when the oldest of the runs under way began; `None` if there are none.
+    pub fn oldest_run(&self) -> Option<Uptime> {
+        let under_way = self.by_id.values().flat_map(|lane| [lane.deciding, lane.answering]);
+        under_way.flatten().map(|run| run.since).min()
     }
 
     /// Commands being processed.

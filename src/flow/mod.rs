@@ -1,31 +1,36 @@
 //! The stream, pure: state machines without I/O and without a clock. [`Flow`] is the life of one assignment of
 //! partitions: records are delivered, admitted to [`lanes`], finished, committed in [`batch`]es together with the
 //! [`offsets`] they complete. Nothing of it outlives the assignment. A process has a [`stream`] of assignments, one at a
-//! time, records [`waiting`] to be admitted, and an [`attempt`] at a transaction. The processor drives them between Kafka
+//! time, an [`intake`] of records, and an [`attempt`] at a transaction. The processor drives the stream between Kafka
 //! and the store.
 
 pub mod attempt;
 pub mod batch;
+pub mod intake;
 pub mod lanes;
 pub mod offsets;
 pub mod stream;
 pub mod succession;
 #[cfg(test)]
 mod tests;
-pub mod waiting;
 
 use attempt::Pace;
 use batch::{Batches, Finished, Weighed};
 use lanes::{Foldable, LaneId, Lanes, Run, RunId, Turn};
 use offsets::{BITS_PER_CHARACTER, Committed, Delivery, MAX_SPAN, Offsets};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+use stream::AssignmentId;
 
 /// Names a partition of the command topic.
 pub type Partition = i32;
 
+/// A moment, as the time since the process began. Nothing here reads a clock.
+pub type Uptime = Duration;
+
 /// Names a record of the command topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Position {
+pub struct RecordId {
     /// Its partition.
     pub partition: Partition,
     /// Its offset there.
@@ -84,6 +89,19 @@ pub struct Transaction<O> {
     pub offsets: Vec<OffsetCommit>,
 }
 
+/// A transaction with all that its publisher needs to know. `G` is a membership of the group.
+#[derive(Clone, Debug)]
+pub struct Publication<O, G> {
+    /// The assignment that the records belong to.
+    pub assignment: AssignmentId,
+    /// The membership of the group that the offsets are committed with.
+    pub membership: G,
+    /// The records with their outputs.
+    pub records: Vec<Finished<O>>,
+    /// What they complete.
+    pub offsets: Vec<OffsetCommit>,
+}
+
 /// A partition of the assignment.
 #[derive(Debug)]
 struct Assigned {
@@ -133,7 +151,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     }
 
     /// A record arrived. To be processed if [`Delivery::New`]; then [`Flow::admit`] must follow.
-    pub fn deliver(&mut self, at: Position) -> Delivery {
+    pub fn deliver(&mut self, at: RecordId) -> Delivery {
         let Some(partition) = self.partitions.get_mut(&at.partition) else { return Delivery::Known };
         let delivery = partition.offsets.deliver(at.offset);
         if delivery == Delivery::New {
@@ -143,7 +161,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     }
 
     /// A command is to be processed in its lane.
-    pub fn admit(&mut self, at: Position, lane: LaneId, command: C) {
+    pub fn admit(&mut self, at: RecordId, lane: LaneId, command: C) {
         let depth = self.lanes.push(lane, at, command);
         if depth >= self.limits.max_lane && self.long_lanes.insert(lane, at.partition).is_none() {
             self.partition(at.partition).long_lanes += 1;
@@ -151,8 +169,8 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     }
 
     /// The next run to process, if the bounds allow one. [`Flow::finish_run`] must follow.
-    pub fn next_run(&mut self) -> Option<Run<C>> {
-        let run = self.lanes.start()?;
+    pub fn next_run(&mut self, now: Uptime) -> Option<Run<C>> {
+        let run = self.lanes.start(now)?;
         if self.lanes.depth(run.id.lane) < self.limits.max_lane / 2
             && let Some(partition) = self.long_lanes.remove(&run.id.lane)
         {
@@ -253,7 +271,7 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         records: Vec<Finished<O>>,
         now: &[(Partition, Committed)],
     ) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
-        let covered = |at: Position| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
+        let covered = |at: RecordId| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
         let (done, not_done): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| covered(r.at));
         // Some of them: then a partition has passed to another instance, which went on from before the transaction.
         for record in &not_done {
@@ -350,6 +368,16 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
     /// Records that the broker refused, and those behind them in their lanes.
     pub fn held(&self) -> usize {
         self.batches.held()
+    }
+
+    /// Returns whether the broker refused records that are not committed yet.
+    pub fn is_holding(&self) -> bool {
+        self.batches.is_holding()
+    }
+
+    /// Returns when the oldest of the runs under way began; `None` if there are none.
+    pub fn oldest_run(&self) -> Option<Uptime> {
+        self.lanes.oldest_run()
     }
 
     /// How far above the lowest incomplete record others may be done, if the coordinator takes less metadata than usual.

@@ -1,15 +1,18 @@
 //! The state machines of the stream: each by itself in tables, and whole lives of assignments at random.
 
 mod attempt;
+mod intake;
 mod stream;
-mod waiting;
 
 use super::attempt::Pace;
 use super::batch::{Batches, Finished, Weighed};
-use super::lanes::{Foldable, Lanes, Turn, lane_of};
+use super::intake::{Read, Reader};
+use super::lanes::{Foldable, LaneId, Lanes, Turn, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets, naming};
-use super::{Flow, Limits, Position};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use super::{Flow, Limits, RecordId, Uptime};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
 
 /// A command, as far as the stream sees it: which entity it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +30,54 @@ impl Weighed for usize {
     }
 }
 
-fn at(offset: i64) -> Position {
-    Position { partition: 0, offset }
+/// A record of the command topic, which lacks something or nothing.
+#[derive(Clone, Debug)]
+struct Record {
+    id: RecordId,
+    lacks: &'static str,
+    lane: LaneId,
+}
+
+/// Reads whatever lacks nothing, or what was fetched. What can be read ahead for a record is its id.
+#[derive(Clone, Debug, Default)]
+struct TestReader(Rc<RefCell<BTreeSet<&'static str>>>);
+
+impl TestReader {
+    fn fetched(&self, what: &'static str) {
+        self.0.borrow_mut().insert(what);
+    }
+}
+
+impl Reader for TestReader {
+    type Record = Record;
+    type Need = &'static str;
+    type Prepared = ();
+    type Command = Names;
+    type Ahead = RecordId;
+
+    fn id(record: &Record) -> RecordId {
+        record.id
+    }
+
+    fn lacks(&self, record: &Record) -> Option<&'static str> {
+        let is_there = record.lacks.is_empty() || self.0.borrow().contains(record.lacks);
+        (!is_there).then_some(record.lacks)
+    }
+
+    fn prepare(&mut self, record: &Record) -> Result<(), &'static str> {
+        self.lacks(record).map_or(Ok(()), Err)
+    }
+
+    fn read(&mut self, record: Record, (): ()) -> Read<Names, RecordId> {
+        Read { lane: record.lane, command: Names(0), ahead: Some(record.id) }
+    }
+}
+
+/// Most tests need no time to pass.
+const NOW: Uptime = Uptime::ZERO;
+
+fn at(offset: i64) -> RecordId {
+    RecordId { partition: 0, offset }
 }
 
 fn committed(offsets: &Offsets) -> Committed {
@@ -249,7 +298,7 @@ fn what_was_done_far_above_before_the_assignment_does_not_keep_the_lowest_record
 
 #[test]
 fn a_lane_is_that_of_the_key_or_of_the_entity_or_nobody_else_s() {
-    let record = |partition, offset| Position { partition, offset };
+    let record = |partition, offset| RecordId { partition, offset };
     let (a, b) = (Some(&b"a"[..]), Some(&b"b"[..]));
     // Two records: partition and offset, key, entity; do they share a lane?
     let table = [
@@ -262,7 +311,7 @@ fn a_lane_is_that_of_the_key_or_of_the_entity_or_nobody_else_s() {
         ((record(0, 1), None, None), (record(0, 2), None, None), false),
     ];
     for (one, other, shared) in table {
-        let lane = |(at, key, entity): (Position, Option<&[u8]>, Option<i32>)| lane_of(at, key, entity);
+        let lane = |(at, key, entity): (RecordId, Option<&[u8]>, Option<i32>)| lane_of(at, key, entity);
         assert_eq!(lane(one) == lane(other), shared, "{one:?} and {other:?}");
     }
 }
@@ -275,7 +324,7 @@ fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
     }
     let mut runs = HashMap::new();
     let mut started = |lanes: &mut Lanes<Names>| {
-        let all: Vec<_> = std::iter::from_fn(|| lanes.start()).collect();
+        let all: Vec<_> = std::iter::from_fn(|| lanes.start(NOW)).collect();
         runs.extend(all.iter().map(|run| (run.id.lane, run.id)));
         (all.iter().map(|run| (run.id.lane, run.commands[0].0.offset)).collect::<Vec<_>>(), runs.clone())
     };
@@ -296,18 +345,18 @@ fn while_a_run_is_answered_the_next_one_of_its_lane_is_decided_and_finished_in_i
     for offset in 0..4 {
         lanes.push(1, at(offset), Names(0));
     }
-    let first = lanes.start().expect("the lane has commands");
-    assert!(first.awaited && lanes.start().is_none());
+    let first = lanes.start(NOW).expect("the lane has commands");
+    assert!(first.awaited && lanes.start(NOW).is_none());
     lanes.decided(first.id);
-    let second = lanes.start().expect("the first is decided");
+    let second = lanes.start(NOW).expect("the first is decided");
     lanes.decided(second.id);
-    assert!(lanes.start().is_none(), "two are under way");
+    assert!(lanes.start(NOW).is_none(), "two are under way");
     assert_eq!(lanes.finish(second.id), Turn::NotYet);
-    assert!(lanes.start().is_none(), "two are under way");
+    assert!(lanes.start(NOW).is_none(), "two are under way");
     assert_eq!((lanes.running(), lanes.finish(first.id), lanes.running()), (2, Turn::ItsAndTheNext, 0));
-    let third = lanes.start().expect("none is under way");
+    let third = lanes.start(NOW).expect("none is under way");
     lanes.decided(third.id);
-    let fourth = lanes.start().expect("the third is decided");
+    let fourth = lanes.start(NOW).expect("the third is decided");
     assert!(!fourth.awaited);
     assert_eq!((lanes.finish(third.id), lanes.len()), (Turn::Its, 1));
     assert_eq!((lanes.finish(fourth.id), lanes.len()), (Turn::Its, 0));
@@ -319,14 +368,14 @@ fn runs_that_are_only_answered_leave_room_for_others() {
     for lane in 0..3 {
         lanes.push(lane, at(0), Names(0));
     }
-    let run = lanes.start().expect("there is room for one");
-    assert!(lanes.start().is_none());
+    let run = lanes.start(NOW).expect("there is room for one");
+    assert!(lanes.start(NOW).is_none());
     lanes.decided(run.id);
-    let next = lanes.start().expect("the first is decided");
+    let next = lanes.start(NOW).expect("the first is decided");
     lanes.finish(run.id);
-    assert!(lanes.start().is_none(), "the second is not");
+    assert!(lanes.start(NOW).is_none(), "the second is not");
     lanes.finish(next.id);
-    assert!(lanes.start().is_some());
+    assert!(lanes.start(NOW).is_some());
 }
 
 #[test]
@@ -336,8 +385,8 @@ fn a_run_takes_what_names_the_same_entity_and_overtakes_nothing() {
         lanes.push(1, at(offset), Names(names));
     }
     let mut runs = Vec::new();
-    while let Some(run) = lanes.start() {
-        assert!(lanes.start().is_none(), "one run of a lane is decided at a time");
+    while let Some(run) = lanes.start(NOW) {
+        assert!(lanes.start(NOW).is_none(), "one run of a lane is decided at a time");
         runs.push(run.commands.iter().map(|(at, _)| at.offset).collect::<Vec<_>>());
         lanes.finish(run.id);
     }
@@ -352,7 +401,7 @@ fn no_more_runs_are_under_way_than_the_bound_says_however_long_they_are() {
             lanes.push(lane, at(offset), Names(0));
         }
     }
-    let sizes: Vec<usize> = std::iter::from_fn(|| lanes.start()).map(|r| r.commands.len()).collect();
+    let sizes: Vec<usize> = std::iter::from_fn(|| lanes.start(NOW)).map(|r| r.commands.len()).collect();
     assert_eq!((sizes, lanes.running(), lanes.queued()), (vec![3, 3], 6, 10));
 }
 
@@ -503,7 +552,7 @@ fn a_coordinator_that_takes_little_metadata_is_given_no_more_and_the_partition_p
     for offset in 0..100 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
         flow.admit(at(offset), offset.cast_unsigned(), Names(0));
-        runs.extend(flow.next_run().map(|run| run.id));
+        runs.extend(flow.next_run(NOW).map(|run| run.id));
     }
     let first = runs.remove(0);
     for run in runs {
@@ -539,7 +588,7 @@ fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
     for offset in 0..8 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
         flow.admit(at(offset), offset.cast_unsigned(), Names(0));
-        runs.extend(flow.next_run().map(|run| run.id));
+        runs.extend(flow.next_run(NOW).map(|run| run.id));
     }
     let mut finish = |flow: &mut Flow<Names, usize>| {
         let run = runs.remove(0);
@@ -575,7 +624,7 @@ fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_wha
         flow.admit(at(offset), 7, Names(0));
     }
     for finished in 0..4 {
-        let run = flow.next_run().expect("the lane has commands");
+        let run = flow.next_run(NOW).expect("the lane has commands");
         assert_eq!(flow.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
         flow.finish_run(run.id, vec![Finished { at: run.commands[0].0, outputs: 1 }]);
     }
@@ -593,7 +642,7 @@ fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     assert_eq!(flow.pauses(), [(0, true)]);
     assert!(flow.pauses().is_empty(), "told once");
     for _ in 0..3 {
-        let run = flow.next_run().expect("something waits");
+        let run = flow.next_run(NOW).expect("something waits");
         flow.finish_run(run.id, Vec::new());
     }
     assert_eq!(flow.pauses(), [(0, false)]);
@@ -616,7 +665,7 @@ fn no_more_is_taken_in_than_could_start_soon_unless_it_joins_lanes_that_wait() {
         admit(&mut flow, offset, lane);
     }
     assert!(!flow.has_room(), "four lanes wait, two could start");
-    flow.next_run().expect("nothing runs yet");
+    flow.next_run(NOW).expect("nothing runs yet");
     assert!(flow.has_room(), "three lanes wait");
 }
 
@@ -659,7 +708,7 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
                 }
             }
             2 | 3 => {
-                let run = flow.next_run();
+                let run = flow.next_run(NOW);
                 for (id, (at, _)) in run.iter().flat_map(|run| run.commands.iter().map(|command| (run.id, command))) {
                     let before = in_lane.insert(id.lane, at.offset);
                     assert!(before.is_none_or(|b| b < at.offset), "seed {seed}: {} after {before:?} in its lane", at.offset);

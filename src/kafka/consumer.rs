@@ -10,8 +10,8 @@ use super::inquiry::topic_id;
 use super::login::{Client, Logins};
 use super::record::Record;
 use crate::flow::offsets::Committed;
-use crate::flow::stream::Epoch;
-use crate::flow::{Partition, Position};
+use crate::flow::stream::AssignmentId;
+use crate::flow::{Partition, RecordId};
 use crate::telemetry::gathered::Gathered;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
@@ -28,12 +28,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// Which membership of the group a transaction's offsets belong to, and which topic. Captured at the assignment: taken later, it could
-/// make the output of an earlier one valid.
+/// What a transaction's offsets are committed with: this process's membership of the group, and which topic they belong to. Captured at
+/// the assignment: taken later, it could make the output of an earlier one valid.
 #[derive(Clone)]
-pub struct Generation {
-    /// The membership.
-    pub membership: Arc<ConsumerGroupMetadata>,
+pub struct GroupMembership {
+    /// The member and its generation, as the group's coordinator knows them.
+    pub metadata: Arc<ConsumerGroupMetadata>,
     /// The topic's id; `None` if the brokers don't tell.
     pub topic_id: Option<Arc<str>>,
 }
@@ -43,14 +43,14 @@ pub enum Notice {
     /// Partitions were assigned: all that this process has now.
     Assigned {
         /// Their assignment's number.
-        epoch: Epoch,
+        assignment: AssignmentId,
         /// The partitions, and where each is to go on.
         partitions: Vec<(Partition, Committed)>,
         /// The partitions that are left unread, because a newer release has committed their offsets in a form that this one can't
         /// read.
         unread: Vec<Partition>,
         /// To be committed with.
-        generation: Generation,
+        membership: GroupMembership,
     },
     /// All partitions are about to be given up, or are lost already.
     Revoked {
@@ -61,7 +61,7 @@ pub enum Notice {
     },
     /// Partitions whose next records can't be taken from what the brokers send, and where each stands. Told once a second, and once
     /// more when there are none any more.
-    Undecodable(Vec<Position>),
+    Undecodable(Vec<RecordId>),
     /// What librdkafka measures once a second.
     Statistics {
         /// Where some partitions end.
@@ -87,7 +87,7 @@ pub struct End {
 /// Records of one assignment, in the order of each partition.
 pub struct Batch {
     /// The assignment.
-    pub epoch: Epoch,
+    pub assignment: AssignmentId,
     /// At least one.
     pub records: Vec<Record>,
 }
@@ -99,7 +99,7 @@ pub enum Order {
     /// Go on fetching.
     Resume(Partition),
     /// Fetch on behind this record.
-    StepOver(Position),
+    StepOver(RecordId),
     /// Leave the group and end.
     Stop,
 }
@@ -134,7 +134,7 @@ pub type CommandConsumer = BaseConsumer<Context>;
 /// Called back by librdkafka, on the consuming thread (statistics apart).
 pub struct Context {
     topic: String,
-    epoch: AtomicU64,
+    assignment: AtomicU64,
     notices: mpsc::UnboundedSender<Notice>,
     /// The partitions that nothing is fetched from.
     paused: Mutex<BTreeSet<Partition>>,
@@ -156,17 +156,17 @@ struct Undecodable {
     /// Where each partition stood a second ago.
     next: BTreeMap<Partition, i64>,
     /// Those that were found to stand still.
-    found: Vec<Position>,
+    found: Vec<RecordId>,
 }
 
 impl Undecodable {
     /// Returns the partitions that stand still, if there are or were any. `open` are those with records to be fetched, and the next one
     /// of each.
-    fn look(&mut self, open: BTreeMap<Partition, i64>, now: Instant) -> Option<Vec<Position>> {
+    fn look(&mut self, open: BTreeMap<Partition, i64>, now: Instant) -> Option<Vec<RecordId>> {
         let is_told = self.told.is_some_and(|told| now.duration_since(told) < UNDECODABLE_FOR);
         let stands = |(partition, next): (&Partition, &i64)| self.next.get(partition) == Some(next);
         let still = open.iter().filter(|at| is_told && stands(*at));
-        let found: Vec<_> = still.map(|(partition, offset)| Position { partition: *partition, offset: *offset }).collect();
+        let found: Vec<_> = still.map(|(partition, offset)| RecordId { partition: *partition, offset: *offset }).collect();
         self.next = open;
         let before = std::mem::replace(&mut self.found, found.clone());
         (!found.is_empty() || !before.is_empty()).then_some(found)
@@ -233,8 +233,8 @@ impl Context {
     /// Learns where each partition is to go on. One whose offset was committed for an earlier topic of the same name begins anew.
     /// Returns the partitions that are to be read: not those whose offsets only a newer release understands.
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> TopicPartitionList {
-        let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
-        let Some(membership) = consumer.group_metadata() else { return partitions.clone() };
+        let assignment = self.assignment.fetch_add(1, Ordering::SeqCst) + 1;
+        let Some(metadata) = consumer.group_metadata() else { return partitions.clone() };
         let ask = || topic_id(consumer.client(), &self.topic, TOPIC_ID_TIMEOUT);
         let topic_id = self.calls.during(Call::Metadata, Instant::now() + TOPIC_ID_TIMEOUT, ask);
         let topic_id: Option<Arc<str>> = topic_id.ok().flatten().map(Into::into);
@@ -261,9 +261,9 @@ impl Context {
                             }
                         }
                     }
-                    let generation = Generation { membership: Arc::new(membership), topic_id };
+                    let membership = GroupMembership { metadata: Arc::new(metadata), topic_id };
                     let readable = if unread.is_empty() { partitions.clone() } else { without(&unread, partitions) };
-                    let _ = self.notices.send(Notice::Assigned { epoch, partitions: committed, unread, generation });
+                    let _ = self.notices.send(Notice::Assigned { assignment, partitions: committed, unread, membership });
                     return readable;
                 }
                 Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
@@ -274,7 +274,7 @@ impl Context {
     }
 
     fn revoked(&self, lost: bool) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.assignment.fetch_add(1, Ordering::SeqCst);
         let (done, wait) = std_mpsc::sync_channel(1);
         if self.notices.send(Notice::Revoked { lost, done }).is_ok() {
             let until = Instant::now() + REVOKE_TIMEOUT;
@@ -355,7 +355,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Lo
     let undecodable = Mutex::default();
     let context = Context {
         topic: topic.clone(),
-        epoch: AtomicU64::new(0),
+        assignment: AtomicU64::new(0),
         notices: notice_sender,
         paused,
         calls: calls.clone(),
@@ -366,7 +366,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Lo
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[&topic])?;
     let consumer = Arc::new(consumer);
-    let intake = Intake {
+    let consuming = ConsumerThread {
         consumer: consumer.clone(),
         topic,
         calls: calls.clone(),
@@ -374,10 +374,10 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Lo
         orders: order_receiver,
         runtime,
         paused: BTreeSet::new(),
-        epoch: 0,
+        assignment: 0,
         stopping: false,
     };
-    let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || intake.run())?;
+    let thread = std::thread::Builder::new().name("consumer".into()).spawn(move || consuming.run())?;
     Ok(Consuming { consumer, notices, batches, orders, calls, thread })
 }
 
@@ -402,7 +402,7 @@ fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-struct Intake {
+struct ConsumerThread {
     consumer: Arc<CommandConsumer>,
     topic: String,
     calls: Arc<Calls>,
@@ -411,11 +411,11 @@ struct Intake {
     runtime: Handle,
     /// The partitions that the processor asked to be paused.
     paused: BTreeSet<Partition>,
-    epoch: Epoch,
+    assignment: AssignmentId,
     stopping: bool,
 }
 
-impl Intake {
+impl ConsumerThread {
     fn run(mut self) {
         while !self.stopping {
             self.obey();
@@ -455,16 +455,16 @@ impl Intake {
         let consumer = self.consumer.clone();
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
-        let mut epoch = self.epoch;
+        let mut assignment = self.assignment;
         while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             let polled = consumer.poll(if records.is_empty() { wait } else { Duration::ZERO });
-            let now = consumer.context().epoch.load(Ordering::SeqCst);
-            if now != epoch {
+            let now = consumer.context().assignment.load(Ordering::SeqCst);
+            if now != assignment {
                 // What was collected before the rebalance is not ours any more.
                 records.clear();
                 bytes = 0;
-                epoch = now;
-                self.reassigned(epoch);
+                assignment = now;
+                self.reassigned(assignment);
             }
             match polled {
                 Some(Ok(message)) => {
@@ -476,12 +476,12 @@ impl Intake {
                 None => break,
             }
         }
-        (!records.is_empty()).then_some(Batch { epoch, records })
+        (!records.is_empty()).then_some(Batch { assignment, records })
     }
 
     /// A new assignment begins with nothing paused.
-    fn reassigned(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
+    fn reassigned(&mut self, assignment: AssignmentId) {
+        self.assignment = assignment;
         self.paused.clear();
         self.set_all_paused(false);
     }
@@ -503,9 +503,9 @@ impl Intake {
                 Err(_) => (),
             }
             let polled = self.calls.during(Call::Poll, Instant::now() + LOCAL, || self.consumer.poll(Duration::ZERO));
-            let epoch = self.consumer.context().epoch.load(Ordering::SeqCst);
-            if epoch != batch.epoch {
-                return self.reassigned(epoch);
+            let assignment = self.consumer.context().assignment.load(Ordering::SeqCst);
+            if assignment != batch.assignment {
+                return self.reassigned(assignment);
             }
             // What had been fetched before the pause still arrives, in order.
             if let Some(Ok(message)) = polled {
@@ -544,7 +544,7 @@ impl Intake {
         }
     }
 
-    fn step_over(&self, at: Position) {
+    fn step_over(&self, at: RecordId) {
         let seek = || self.consumer.seek(&self.topic, at.partition, Offset::Offset(at.offset + 1), LOCAL);
         if let Err(error) = self.calls.during(Call::Pause, Instant::now() + LOCAL, seek) {
             self.consumer.context().trouble(&error, "a record could not be stepped over");

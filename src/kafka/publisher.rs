@@ -6,16 +6,14 @@
 //! librdkafka's errors are told apart.
 
 use super::calls::{Call, Calls};
-use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, Generation};
+use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, GroupMembership};
 use super::login::{Client, Logins};
 use super::refusals::{culprits, largest, refusal, why};
 use super::{Headers, Output, Outputs};
 use crate::fail_points::FailPoint;
-use crate::flow::OffsetCommit;
+use crate::flow;
 use crate::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
-use crate::flow::batch::Finished;
 use crate::flow::offsets::naming;
-use crate::flow::stream::Epoch;
 use crate::flow::succession::PublisherId;
 use crate::telemetry::gathered::Gathered;
 use rdkafka::config::RDKafkaLogLevel;
@@ -51,18 +49,8 @@ const ABORT_STEP: Duration = Duration::from_millis(50);
 /// How long to wait in one go for the producer's queue to empty.
 const FLUSH_STEP_MS: i32 = 20;
 
-/// A transaction to be committed.
-#[derive(Clone)]
-pub struct Publication<M> {
-    /// The assignment that its records belong to.
-    pub epoch: Epoch,
-    /// Its membership of the group.
-    pub generation: Generation,
-    /// The records with their outputs.
-    pub records: Vec<Finished<Outputs<M>>>,
-    /// What they complete.
-    pub offsets: Vec<OffsetCommit>,
-}
+/// A transaction to be committed, as Kafka takes it.
+pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 
 /// What a publisher says of its publication.
 #[derive(Debug)]
@@ -326,7 +314,7 @@ impl<M> Publisher<M> {
     fn send_offsets(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let offsets = offsets(&self.setting.topic, publication, self.names_topic).map_err(failure)?;
         FailPoint::SendingOffsets.reach();
-        let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.generation.membership, left);
+        let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.membership.metadata, left);
         let sent = retrying(deadline, send).map_err(failure);
         if sent == Err(Failure::OffsetsTooLarge) && self.names_topic && is_longest(publication) {
             tracing::warn!(
@@ -474,7 +462,7 @@ fn is_stale(code: Code) -> bool {
 /// Returns whether no offset has more metadata than those that name their topic.
 fn is_longest<M>(publication: &Publication<M>) -> bool {
     let longest = publication.offsets.iter().map(|commit| commit.metadata.len()).max();
-    let names = publication.generation.topic_id.as_deref().filter(|_| publication.offsets.iter().any(|c| c.metadata.is_empty()));
+    let names = publication.membership.topic_id.as_deref().filter(|_| publication.offsets.iter().any(|c| c.metadata.is_empty()));
     names.is_some_and(|id| longest.is_some_and(|longest| longest <= naming(id).len()))
 }
 
@@ -482,7 +470,7 @@ fn is_longest<M>(publication: &Publication<M>) -> bool {
 fn offsets<M>(topic: &str, publication: &Publication<M>, names_topic: bool) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(publication.offsets.len());
     // A bitmap says nothing of the topic: what came before this version would not read it then.
-    let naming = publication.generation.topic_id.as_deref().filter(|_| names_topic).map(naming).unwrap_or_default();
+    let naming = publication.membership.topic_id.as_deref().filter(|_| names_topic).map(naming).unwrap_or_default();
     for commit in &publication.offsets {
         let mut partition = list.add_partition(topic, commit.partition);
         partition.set_offset(Offset::Offset(commit.offset))?;

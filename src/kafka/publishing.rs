@@ -12,7 +12,7 @@ use super::publisher::{Publication, Publisher, Setting, Told, TransactionalProdu
 use super::{Outputs, StartFault};
 use crate::flow::attempt::{Pace, Verdict};
 use crate::flow::batch::Finished;
-use crate::flow::stream::Epoch;
+use crate::flow::stream::AssignmentId;
 use crate::flow::succession::{Ended, Succession};
 use rdkafka::ClientConfig;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -31,7 +31,7 @@ pub const IDLE_CONNECTION_MS: &str = "60000";
 /// A publication that is over.
 pub struct Published<M> {
     /// The assignment that it belonged to.
-    pub epoch: Epoch,
+    pub assignment: AssignmentId,
     /// Its records.
     pub records: Vec<Finished<Outputs<M>>>,
     /// What became of them.
@@ -123,8 +123,8 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         let Ended { publication, next } = self.succession.ended(told.publisher)?;
         self.give(next);
         // An abandoned publisher may still hold it.
-        let Publication { epoch, records, .. } = Arc::unwrap_or_clone(publication);
-        Some(Published { epoch, records, verdict: told.verdict, pace: told.pace, took })
+        let Publication { assignment, records, .. } = Arc::unwrap_or_clone(publication);
+        Some(Published { assignment, records, verdict: told.verdict, pace: told.pace, took })
     }
 
     /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline.

@@ -4,7 +4,7 @@
 //! keep it. Of such a record only a [`Digest`] is kept.
 
 use super::Headers;
-use crate::flow::Position;
+use crate::flow::RecordId;
 use bytes::Bytes;
 use openssl::sha::sha256;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
@@ -23,7 +23,7 @@ const KEPT: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Where it stands.
-    pub at: Position,
+    pub at: RecordId,
     /// The bytes as they came.
     pub key: Option<Bytes>,
     /// The bytes as they came.
@@ -83,7 +83,7 @@ impl Digest {
 impl Record {
     /// Takes a record over from librdkafka.
     pub(super) fn of(message: &BorrowedMessage<'_>) -> Self {
-        let at = Position { partition: message.partition(), offset: message.offset() };
+        let at = RecordId { partition: message.partition(), offset: message.offset() };
         let timestamp = message.timestamp().to_millis();
         let (key, value, headers) = (message.key(), message.payload(), headers(message));
         let header_sizes = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
@@ -99,7 +99,7 @@ impl Record {
     }
 
     /// Stands for a record that can't be read at all, of which nothing is known but its place.
-    pub fn unknown(at: Position) -> Self {
+    pub fn unknown(at: RecordId) -> Self {
         Self { at, key: None, value: None, headers: Headers::new(), timestamp: None, digest: None }
     }
 

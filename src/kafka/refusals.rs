@@ -65,7 +65,7 @@ pub fn largest<M>(records: &[Finished<Outputs<M>>]) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Position;
+    use crate::flow::RecordId;
     use crate::kafka::OutputKind;
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
         let records: Vec<_> = (0..)
             .zip(outputs)
             .map(|(offset, outputs)| Finished {
-                at: Position { partition: 0, offset },
+                at: RecordId { partition: 0, offset },
                 outputs: Outputs { outputs: outputs.iter().map(output).collect(), memo: () },
             })
             .collect();

@@ -1,13 +1,13 @@
 //! What is published for a record: a reply, a Business Transaction for a change that the record caused, a dead letter for
 //! what could not be read. And where: the reply topic that the CRM asked for, if it is allowed and exists.
 
-use super::intake::{Job, Task};
+use super::job::{Job, Task};
 use super::lane::Shared;
 use crate::config;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::Transaction;
 use crate::domain::use_case::UseCase;
-use crate::flow::Position;
+use crate::flow::RecordId;
 use crate::flow::attempt::{Refusal, Why};
 use crate::flow::batch::Finished;
 use crate::kafka::record::{Digest, Sizes};
@@ -118,7 +118,7 @@ impl Topics {
     }
 
     /// What stands for a record that can't be a dead letter as it came.
-    fn stub(&self, at: Position, digest: Option<&Digest>) -> Bytes {
+    fn stub(&self, at: RecordId, digest: Option<&Digest>) -> Bytes {
         let contents = digest.map(|digest| Contents {
             key_bytes: digest.sizes.key,
             value_bytes: digest.sizes.value,

@@ -6,7 +6,7 @@
 //! milliseconds, a clock that was never set) says nothing of the record's age: it counts from its arrival.
 
 use crate::domain::Timestamp;
-use crate::flow::{Partition, Position};
+use crate::flow::{Partition, RecordId};
 use crate::kafka::consumer::End;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
@@ -76,7 +76,7 @@ impl Lag {
 
     /// A record was taken in, in the order of its partition. Returns the time from which its age counts: its timestamp, or `now` if that
     /// can't be true.
-    pub fn taken(&mut self, at: Position, timestamp: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    pub fn taken(&mut self, at: RecordId, timestamp: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         let timestamp = timestamp.map(|timestamp| self.believed(timestamp, now));
         let tail = self.partitions.entry(at.partition).or_default();
         tail.next = at.offset + 1;
@@ -241,7 +241,7 @@ mod tests {
     fn a_marker_behind_the_last_record_is_no_lag() {
         let metrics = Arc::new(Metrics::new());
         let (mut lag, _) = lag(&metrics);
-        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        lag.taken(RecordId { partition: 2, offset: 7 }, Some(1_000), 1_000);
         lag.ends(&[level(2, 9), level(3, 41)]);
         lag.tell([(2, 8), (3, 40)].into_iter(), 3_500);
         assert_told(
@@ -258,7 +258,7 @@ mod tests {
     fn what_is_given_up_is_not_told_any_more() {
         let metrics = Arc::new(Metrics::new());
         let (mut lag, _) = lag(&metrics);
-        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        lag.taken(RecordId { partition: 2, offset: 7 }, Some(1_000), 1_000);
         lag.ends(&[End { partition: 2, end: Some(9), stable: 9, high: 9 }]);
         lag.tell([(2, 7)].into_iter(), 3_500);
         assert_told(&metrics, &["consumer_lag_records{partition=\"2\"} 2", "consumer_lag_seconds{partition=\"2\"} 2.5"]);
@@ -275,7 +275,7 @@ mod tests {
             lag.tell([(2, 8)].into_iter(), now);
             health.warnings().join("")
         };
-        lag.taken(Position { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        lag.taken(RecordId { partition: 2, offset: 7 }, Some(1_000), 1_000);
         lag.ends(&[level(2, 8)]);
         lag.tell([(2, 8)].into_iter(), 9_000);
         assert_eq!(look(&mut lag, 8, 12, 10_000), "");
@@ -311,7 +311,7 @@ mod tests {
         const NOW: Timestamp = 1_790_000_000_000;
         let metrics = Arc::new(Metrics::new());
         let (mut lag, _) = lag(&metrics);
-        let at = Position { partition: 0, offset: 1 };
+        let at = RecordId { partition: 0, offset: 1 };
         let day = 24 * 60 * 60 * 1000;
         for (timestamp, believed, past, future) in [
             (NOW, NOW, 0, 0),

@@ -3,14 +3,14 @@
 
 use super::RunEvent;
 use super::answer::{self, Memo, Topics};
-use super::intake::{Job, Task};
+use super::job::{Job, Task};
 use crate::domain::Timestamp;
 use crate::domain::rejection::Status;
 use crate::fail_points::FailPoint;
-use crate::flow::Position;
+use crate::flow::RecordId;
 use crate::flow::batch::Finished;
 use crate::flow::lanes::Run;
-use crate::flow::stream::Epoch;
+use crate::flow::stream::AssignmentId;
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};
@@ -55,14 +55,14 @@ pub struct Shared<S> {
 pub fn spawn<S: ConditionalStore>(
     shared: Arc<Shared<S>>,
     run: Run<Job>,
-    epoch: Epoch,
+    assignment: AssignmentId,
     events: mpsc::UnboundedSender<RunEvent>,
 ) -> AbortHandle {
     let run = tokio::spawn(async move {
         let Run { id, mut commands, awaited } = run;
         let decided = shared.decide(&commands).await;
         if awaited {
-            let _ = events.send(RunEvent::Decided { epoch, run: id });
+            let _ = events.send(RunEvent::Decided { assignment, run: id });
             // They go first.
             tokio::task::yield_now().await;
         }
@@ -75,7 +75,7 @@ pub fn spawn<S: ConditionalStore>(
             outputs.memo.spans = job.spans.take().inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
             results.push(Finished { at: *at, outputs });
         }
-        let _ = events.send(RunEvent::Finished { epoch, run: id, results });
+        let _ = events.send(RunEvent::Finished { assignment, run: id, results });
     });
     run.abort_handle()
 }
@@ -89,7 +89,7 @@ fn submission(job: &Job) -> Option<&Submission> {
 
 impl<S: ConditionalStore> Shared<S> {
     /// Decides the commands among jobs that name the same entity, however long the store is away.
-    async fn decide(&self, jobs: &[(Position, Job)]) -> Vec<Decided> {
+    async fn decide(&self, jobs: &[(RecordId, Job)]) -> Vec<Decided> {
         let submissions: Vec<&Submission> = jobs.iter().filter_map(|(_, job)| submission(job)).collect();
         if submissions.is_empty() {
             return Vec::new();
@@ -213,7 +213,7 @@ struct Whose<'a> {
 }
 
 impl<'a> Whose<'a> {
-    fn of(jobs: &'a [(Position, Job)]) -> Self {
+    fn of(jobs: &'a [(RecordId, Job)]) -> Self {
         let first = jobs.first().map(|(_, job)| job);
         Self { request_id: first.and_then(Job::request_id), trace_id: first.and_then(Job::trace_id), commands: jobs.len() }
     }

@@ -1,12 +1,13 @@
-//! The loop that drives `flow` between Kafka and the store: records come in, are decoded (`intake`), decided in their
-//! lanes by the claim protocol (`lane`), turned into outputs (`answer`), and published.
+//! The shell around `flow::stream`: threads and tasks, channels, metrics and logs. What happens is told to the stream, and what it asks
+//! for is done: records are decoded (`job`), decided in their lanes by the claim protocol (`lane`), turned into outputs (`answer`),
+//! and published. Nothing is decided here about when any of that happens.
 //!
 //! One task owns all state, so there are no locks; lanes run as tasks of their own. Nothing waits without a bound, and
 //! nothing is forgotten: a command is answered, or its record is delivered again to whoever has the partition then.
 
 mod answer;
 mod command_topic;
-mod intake;
+mod job;
 mod lag;
 mod lane;
 mod progress;
@@ -18,11 +19,11 @@ use crate::domain::Timestamp;
 use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::lanes::RunId;
-use crate::flow::stream::{Epoch, Stream};
-use crate::flow::{Flow, Limits, Partition, Position};
-use crate::kafka::consumer::{self, Consuming, Generation, Notice, Order};
+use crate::flow::stream::{Action, AssignmentId, Stopping, Stream, Timing};
+use crate::flow::{Flow, Limits, Partition, RecordId, Uptime};
+use crate::kafka::consumer::{self, Consuming, GroupMembership, Notice, Order};
 use crate::kafka::login::{Client, Logins};
-use crate::kafka::publisher::{Publication, Told};
+use crate::kafka::publisher::Told;
 use crate::kafka::publishing::{self, Published, Publishing, PublishingFault};
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs, StartFault};
@@ -36,9 +37,10 @@ use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
+use crate::wire::schema_id::SchemaId;
 use answer::{Memo, Topics};
 use command_topic::Seen;
-use intake::{Intake, Job};
+use job::{Job, JobReader};
 use lag::Lag;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -50,13 +52,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use watch::Watch;
 
-/// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
-const REVOKE_GRACE: Duration = Duration::from_secs(5);
-/// How often a record whose outputs the broker refused is tried again, one at a time.
-const HELD_RETRY: Duration = Duration::from_secs(5);
-/// How long a transaction waits for more than has finished, while more is being processed. What it costs, for us and for the
-/// brokers, is spread over its records: a fifth of the CPU of a command where the store is the limit.
-const LINGER: Duration = Duration::from_millis(20);
+/// How often the processor looks after what may hang, and tells how it is.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Why the processor can't go on in this process.
@@ -134,7 +130,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     });
     let shapes = shapes::keep_looking(kafka, shared.reply_topics.clone(), setup.metrics.clone(), setup.health.clone());
     let (run_event_sender, run_events) = run_channel();
-    let (intake, schemas) = Intake::new(&setup.config, setup.registry, setup.metrics.clone());
+    let (fetched, schemas) = schema_channel();
     let limits = Limits {
         max_in_flight: kafka.max_in_flight,
         max_queued: kafka.max_queued,
@@ -147,7 +143,6 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let Consuming { consumer, notices, batches, orders, calls, thread: consumer_thread } = consuming;
     let processor = Processor {
         limits,
-        shutdown_grace: kafka.shutdown_grace,
         ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
         lag: Lag::new(&commands, setup.metrics.clone(), setup.health.clone()),
@@ -157,13 +152,13 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         watch: Watch::new(calls, setup.config.store.request_timeout, setup.metrics.clone(), setup.health.clone()),
         metrics: setup.metrics,
         health: setup.health,
-        intake,
+        registry: setup.registry.clone(),
+        fetched,
         logins,
         brokers: 0,
-        stream: Stream::new(limits),
-        draining: None,
-        stopping: Stopping::No,
-        put_off: None,
+        began: Instant::now(),
+        stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
+        revoked: None,
         refusing: BTreeMap::new(),
         refused: BTreeMap::new(),
         orders,
@@ -182,12 +177,17 @@ fn run_channel() -> (mpsc::UnboundedSender<RunEvent>, mpsc::UnboundedReceiver<Ru
     mpsc::unbounded_channel()
 }
 
+#[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]
+fn schema_channel() -> (mpsc::UnboundedSender<SchemaId>, mpsc::UnboundedReceiver<SchemaId>) {
+    mpsc::unbounded_channel()
+}
+
 /// What becomes of a lane's run.
 enum RunEvent {
     /// Its answers are still to be written. Told only where others wait in its lane.
-    Decided { epoch: Epoch, run: RunId },
+    Decided { assignment: AssignmentId, run: RunId },
     /// It is over.
-    Finished { epoch: Epoch, run: RunId, results: Vec<Finished<Outputs<Memo>>> },
+    Finished { assignment: AssignmentId, run: RunId, results: Vec<Finished<Outputs<Memo>>> },
 }
 
 struct Channels {
@@ -195,46 +195,32 @@ struct Channels {
     batches: mpsc::Receiver<consumer::Batch>,
     told: mpsc::UnboundedReceiver<Told>,
     run_events: mpsc::UnboundedReceiver<RunEvent>,
-    schemas: mpsc::UnboundedReceiver<intake::SchemaLoaded>,
-}
-
-/// What is being processed is finished before this is acknowledged.
-struct Draining {
-    until: Instant,
-    /// None: a shutdown.
-    revoked: Option<std_mpsc::SyncSender<()>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stopping {
-    No,
-    /// Finishing what is being processed.
-    Draining,
-    /// Leaving the group.
-    Leaving,
+    /// The schemas that the registry has answered about.
+    schemas: mpsc::UnboundedReceiver<SchemaId>,
 }
 
 struct Processor<S> {
     limits: Limits,
-    shutdown_grace: Duration,
     shared: Arc<lane::Shared<S>>,
     ahead: ReadAhead<S>,
     metrics: Arc<Metrics>,
     lag: Lag,
     health: Arc<Health>,
-    intake: Intake,
+    registry: Arc<Registry>,
+    /// Learns of the schemas that the registry has answered about.
+    fetched: mpsc::UnboundedSender<SchemaId>,
     logins: Arc<Logins>,
     /// How many brokers the consumer is connected to.
     brokers: usize,
-    stream: Stream<Job, Outputs<Memo>, Generation>,
-    draining: Option<Draining>,
-    stopping: Stopping,
-    /// Until when a transaction is put off, if one is.
-    put_off: Option<Instant>,
+    /// What the stream's times count from.
+    began: Instant,
+    stream: Stream<JobReader, Outputs<Memo>, GroupMembership>,
+    /// The consumer, if it waits in a revocation.
+    revoked: Option<std_mpsc::SyncSender<()>>,
     /// The topics that refused outputs since nothing was held.
     refusing: BTreeMap<Arc<str>, Why>,
     /// The records that had refused outputs and are not committed yet, with their timestamps.
-    refused: BTreeMap<Position, Timestamp>,
+    refused: BTreeMap<RecordId, Timestamp>,
     orders: std_mpsc::Sender<Order>,
     publishing: Publishing<Memo>,
     /// The command topic's name.
@@ -243,8 +229,8 @@ struct Processor<S> {
     /// Whether a stub takes the place of a record that can't be decoded.
     step_over: bool,
     watch: Watch,
-    /// The runs of the present assignment, and when they began.
-    runs: HashMap<RunId, (AbortHandle, Instant)>,
+    /// The runs under way.
+    runs: HashMap<(AssignmentId, RunId), AbortHandle>,
     run_events: mpsc::UnboundedSender<RunEvent>,
 }
 
@@ -259,12 +245,10 @@ impl<S: ConditionalStore> Processor<S> {
         let mut left = std::pin::pin!(wait_for(consumer_thread));
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut held = interval(HELD_RETRY);
-        held.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = Vec::new();
         loop {
-            let room = self.has_room();
-            let put_off = self.put_off;
+            let room = self.stream.has_room();
+            let timeout = self.stream.poll_timeout().map(|uptime| self.began + uptime);
             tokio::select! {
                 biased;
                 Some(notice) = channels.notices.recv() => self.noticed(notice),
@@ -272,31 +256,25 @@ impl<S: ConditionalStore> Processor<S> {
                 _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
                     events.drain(..).for_each(|event| self.run_went_on(event));
                 }
-                Some(loaded) = channels.schemas.recv() => self.intake.schema_loaded(loaded),
+                Some(schema) = channels.schemas.recv() => self.stream.handle_fetched(&schema),
                 Some(batch) = channels.batches.recv(), if room => self.arrived(batch),
                 _ = ticks.tick() => self.ticked()?,
-                () = sleep_until(put_off.unwrap_or_else(Instant::now)), if put_off.is_some() => (),
-                _ = held.tick() => self.with_flow(Flow::try_held),
-                () = &mut shutdown, if self.stopping == Stopping::No => self.shut_down(),
-                () = &mut left, if self.stopping == Stopping::Leaving => return Ok(()),
+                () = sleep_until(timeout.unwrap_or(self.began)), if timeout.is_some() => (),
+                () = &mut shutdown, if self.stream.stopping() == Stopping::No => self.shut_down(),
+                () = &mut left, if self.stream.stopping() == Stopping::Leaving => return Ok(()),
             }
             self.proceed();
         }
     }
 
-    fn with_flow(&mut self, act: impl FnOnce(&mut Flow<Job, Outputs<Memo>>)) {
-        if let Some(assignment) = self.stream.current_mut() {
-            act(&mut assignment.flow);
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.stream.has_room() && self.intake.waiting() < self.limits.max_queued
+    /// Returns what time it is for the stream.
+    fn now(&self) -> Uptime {
+        self.began.elapsed()
     }
 
     fn noticed(&mut self, notice: Notice) {
         match notice {
-            Notice::Assigned { epoch, partitions, unread, generation } => {
+            Notice::Assigned { assignment, partitions, unread, membership } => {
                 let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
                 tracing::info!(partitions = ?numbers, "partitions assigned");
                 self.metrics.rebalances.of(Rebalance::Assigned).inc();
@@ -307,17 +285,16 @@ impl<S: ConditionalStore> Processor<S> {
                     self.commands
                 );
                 self.health.tell(Concern::NewerOffsets, Some(text).filter(|_| !unread.is_empty()));
-                self.stream.assigned(epoch, generation, &partitions);
+                self.stream.handle_assigned(assignment, membership, &partitions);
             }
             Notice::Revoked { lost, done } => {
                 tracing::info!(lost, "partitions revoked");
                 self.metrics.rebalances.of(if lost { Rebalance::Lost } else { Rebalance::Revoked }).inc();
                 self.health.set_group_joined(false);
                 self.health.tell(Concern::NewerOffsets, None);
-                self.intake.clear();
-                self.stream.revoked(lost);
-                self.forget_unless_assigned();
-                self.draining = Some(Draining { until: Instant::now() + REVOKE_GRACE, revoked: Some(done) });
+                self.registry.lacking().clear();
+                self.stream.handle_revoked(lost, self.now());
+                self.revoked = Some(done);
             }
             Notice::Undecodable(stopped) => self.undecodable(&stopped),
             Notice::Statistics { ends, brokers } => {
@@ -341,7 +318,7 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     /// These partitions stand still, because their next records can't be taken from what the brokers send.
-    fn undecodable(&mut self, stopped: &[Position]) {
+    fn undecodable(&mut self, stopped: &[RecordId]) {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
         let places: Vec<_> =
             stopped.iter().map(|at| format!("{}/{} at offset {}", self.commands, at.partition, at.offset)).collect();
@@ -352,37 +329,34 @@ impl<S: ConditionalStore> Processor<S> {
         };
         let text = format!("the records at {} can't be decompressed: {what_now}", places.join(", "));
         self.health.tell(Concern::Undecodable, Some(text).filter(|_| !stopped.is_empty()));
-        let Some(assignment) = self.stream.current_mut().filter(|_| self.step_over) else { return };
-        for at in stopped {
-            if Intake::bury_unknown(*at, &mut assignment.flow) {
+        for at in stopped.iter().filter(|_| self.step_over) {
+            if self.stream.handle_undecodable(*at, Job::undecodable(*at)) {
                 let _ = self.orders.send(Order::StepOver(*at));
             }
         }
     }
 
     fn arrived(&mut self, batch: consumer::Batch) {
-        let Some(flow) = self.stream.flow(batch.epoch) else { return };
         let now = (self.shared.clock)();
-        for mut record in batch.records {
+        let records = batch.records.into_iter().map(|mut record| {
             record.timestamp = self.lag.taken(record.at, record.timestamp, now);
-            self.intake.take(record, flow);
-        }
+            record
+        });
+        self.stream.handle_records(batch.assignment, records);
     }
 
     fn run_went_on(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Decided { epoch, run } => self.stream.run_decided(epoch, run),
-            RunEvent::Finished { epoch, run, results } => {
-                if self.stream.flow(epoch).is_some() {
-                    self.runs.remove(&run);
-                }
-                self.stream.run_finished(epoch, run, results);
+            RunEvent::Decided { assignment, run } => self.stream.handle_run_decided(assignment, run),
+            RunEvent::Finished { assignment, run, results } => {
+                self.runs.remove(&(assignment, run));
+                self.stream.handle_run_finished(assignment, run, results);
             }
         }
     }
 
     fn told(&mut self, told: Told) {
-        let Some(Published { epoch, mut records, verdict, pace, took }) = self.publishing.ended(told) else { return };
+        let Some(Published { assignment, mut records, verdict, pace, took }) = self.publishing.ended(told) else { return };
         for spans in records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
             spans.published(result_of(&verdict).text(), verdict == Verdict::Committed);
         }
@@ -396,11 +370,9 @@ impl<S: ConditionalStore> Processor<S> {
             let refused = refusals.iter().map(|r| &records[r.record]);
             self.refused.extend(refused.filter_map(|r| Some((r.at, r.outputs.memo.timestamp?))));
         }
-        // However it ended, the lowest incomplete record may be another one now.
-        self.intake.stir();
         let (topics, metrics) = (&self.shared.topics, &self.metrics);
         let redirect = |record: &mut Finished<Outputs<Memo>>, refusal| topics.redirect(record, refusal, metrics);
-        let done = self.stream.published(epoch, records, verdict, pace, redirect);
+        let done = self.stream.handle_published(assignment, records, verdict, pace, redirect);
         if !self.refused.is_empty() {
             for record in &done {
                 self.refused.remove(&record.at);
@@ -408,31 +380,22 @@ impl<S: ConditionalStore> Processor<S> {
         }
         self.watch.published(!done.is_empty(), Instant::now());
         self.shared.count(&done, (self.shared.clock)());
-        self.forget_unless_assigned();
     }
 
     /// The partitions are somebody else's: what was processed for them is dropped, and processed again over there.
-    fn give_up_assignment(&mut self) {
-        self.stream.give_up();
-        self.forget_unless_assigned();
-    }
-
-    fn forget_unless_assigned(&mut self) {
-        if self.stream.current().is_none() {
-            self.intake.clear();
-            self.ahead.clear();
-            // While the store is away they would go on for ever, and every assignment would add more.
-            self.runs.drain().for_each(|(_, (run, _))| run.abort());
-            let metrics = &self.metrics;
-            let (partitions, paused) = (&metrics.partitions_assigned, &metrics.partitions_paused);
-            let (in_flight, queued) = (&metrics.commands_in_flight, &metrics.commands_queued);
-            for gauge in [partitions, paused, in_flight, queued, &metrics.records_open, &metrics.lanes] {
-                gauge.set(0);
-            }
-            self.refused.clear();
-            self.tell_held(0);
-            self.lag.forget();
+    fn abort_runs(&mut self) {
+        self.registry.lacking().clear();
+        self.ahead.clear();
+        self.runs.drain().for_each(|(_, run)| run.abort());
+        let metrics = &self.metrics;
+        let (partitions, paused) = (&metrics.partitions_assigned, &metrics.partitions_paused);
+        let (in_flight, queued) = (&metrics.commands_in_flight, &metrics.commands_queued);
+        for gauge in [partitions, paused, in_flight, queued, &metrics.records_open, &metrics.lanes] {
+            gauge.set(0);
         }
+        self.refused.clear();
+        self.tell_held(0);
+        self.lag.forget();
     }
 
     fn ticked(&mut self) -> Result<(), RunFault> {
@@ -443,8 +406,8 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(assignment) = self.stream.current() {
             let flow = &assignment.flow;
             self.metrics.commands_in_flight.set(gauge(flow.running()));
-            self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.intake.waiting()));
-            self.metrics.records_open.set(gauge(flow.open() + self.intake.waiting()));
+            self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.stream.waiting()));
+            self.metrics.records_open.set(gauge(flow.open() + self.stream.waiting()));
             self.metrics.lanes.set(gauge(flow.lanes()));
             self.metrics.partitions_paused.set(gauge(flow.paused()));
             self.lag.tell(flow.lows(), (self.shared.clock)());
@@ -457,7 +420,7 @@ impl<S: ConditionalStore> Processor<S> {
     /// Looks whether the command topic is still the one that it was.
     fn look_at_topic(&mut self) -> Result<(), RunFault> {
         let replaced = |how: String| Err(RunFault::TopicReplaced { topic: self.commands.clone(), how });
-        if let Some(Position { partition, offset }) = self.intake.backwards() {
+        if let Some(RecordId { partition, offset }) = self.stream.backwards() {
             return replaced(format!("partition {partition} begins anew at offset {offset}"));
         }
         // What was seen before an assignment says nothing of the topic that it is for.
@@ -465,7 +428,7 @@ impl<S: ConditionalStore> Processor<S> {
             return Ok(());
         }
         let seen = self.command_topic.borrow_and_update().clone();
-        let before = self.stream.current().and_then(|assignment| assignment.generation.topic_id.as_deref());
+        let before = self.stream.current().and_then(|assignment| assignment.membership.topic_id.as_deref());
         match (&seen, before) {
             (Seen::There(now), Some(before)) if now != before => return replaced(format!("its id was {before} and is {now}")),
             _ => {}
@@ -480,10 +443,10 @@ impl<S: ConditionalStore> Processor<S> {
         let now = Instant::now();
         let flow = self.stream.current().map(|assignment| &assignment.flow);
         let at = watch::Work {
-            waiting: flow.map_or(0, |flow| flow.open() - flow.held()) + self.intake.waiting(),
-            without_schema: self.intake.waiting() > 0,
+            waiting: flow.map_or(0, |flow| flow.open() - flow.held()) + self.stream.waiting(),
+            without_schema: self.stream.waiting() > 0,
             short_span: flow.and_then(Flow::short_span),
-            oldest_run: self.runs.values().map(|(_, since)| *since).min(),
+            oldest_run: flow.and_then(Flow::oldest_run).map(|uptime| self.began + uptime),
         };
         self.watch.publisher(self.publishing.watch(now.into_std())?);
         self.watch.look(&at, &self.publishing, now)
@@ -508,61 +471,55 @@ impl<S: ConditionalStore> Processor<S> {
     fn shut_down(&mut self) {
         tracing::info!("stopping: finishing what is being processed");
         self.health.set_draining();
-        self.stopping = Stopping::Draining;
-        self.with_flow(|flow| flow.drain(false));
-        if self.draining.is_none() {
-            self.draining = Some(Draining { until: Instant::now() + self.shutdown_grace, revoked: None });
-        }
+        self.stream.handle_shutdown(self.now());
     }
 
     /// Does whatever has become possible.
     fn proceed(&mut self) {
-        // It stays only while there is something to put off: one that is over would wake us again and again.
-        let put_off = self.put_off.take();
-        if let Some(assignment) = self.stream.current_mut() {
-            self.intake.resume(&mut assignment.flow);
-            while let Some(run) = assignment.flow.next_run() {
-                let id = run.id;
-                let running = lane::spawn(self.shared.clone(), run, assignment.epoch, self.run_events.clone());
-                self.runs.insert(id, (running, Instant::now()));
-            }
-            let admitted = self.intake.admitted();
-            // What runs already reads for itself.
-            if assignment.flow.queued() > 0 {
-                self.ahead.take(admitted);
-            }
-            let now = Instant::now();
-            let until = put_off.unwrap_or(now + LINGER);
-            if assignment.flow.is_filling() && now < until {
-                self.put_off = Some(until);
-            } else if let Some(mut transaction) = assignment.flow.next_transaction() {
-                for spans in transaction.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
-                    spans.publishing();
-                }
-                let (epoch, generation) = (assignment.epoch, assignment.generation.clone());
-                let (records, offsets) = (transaction.records, transaction.offsets);
-                self.publishing.publish(Publication { epoch, generation, records, offsets });
-            }
-            for (partition, pause) in assignment.flow.pauses() {
-                let _ = self.orders.send(if pause { Order::Pause(partition) } else { Order::Resume(partition) });
-            }
+        let now = self.now();
+        while let Some(action) = self.stream.poll(now) {
+            self.act(action);
         }
-        self.end_draining();
     }
 
-    fn end_draining(&mut self) {
-        let drained = self.stream.is_drained();
-        let Some(draining) = self.draining.take_if(|d| drained || Instant::now() >= d.until) else { return };
-        if !drained {
-            tracing::warn!("not all that was being processed could be finished in time; its records will be delivered again");
-        }
-        self.give_up_assignment();
-        if let Some(done) = draining.revoked {
-            let _ = done.send(());
-        }
-        if self.stopping == Stopping::Draining {
-            self.stopping = Stopping::Leaving;
-            let _ = self.orders.send(Order::Stop);
+    fn act(&mut self, action: Action<JobReader, Outputs<Memo>, GroupMembership>) {
+        match action {
+            Action::Decide(assignment, run) => {
+                let id = run.id;
+                let running = lane::spawn(self.shared.clone(), run, assignment, self.run_events.clone());
+                self.runs.insert((assignment, id), running);
+            }
+            Action::ReadAhead(submissions) => self.ahead.take(submissions),
+            Action::Publish(mut publication) => {
+                for spans in publication.records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
+                    spans.publishing();
+                }
+                self.publishing.publish(publication);
+            }
+            Action::Pause(partitions) => {
+                for (partition, pause) in partitions {
+                    let _ = self.orders.send(if pause { Order::Pause(partition) } else { Order::Resume(partition) });
+                }
+            }
+            Action::Fetch(schema) => {
+                let (registry, fetched, metrics) = (self.registry.clone(), self.fetched.clone(), self.metrics.clone());
+                tokio::spawn(async move {
+                    registry.search(schema, &metrics).await;
+                    let _ = fetched.send(schema);
+                });
+            }
+            Action::AbortRuns => self.abort_runs(),
+            Action::Drained { in_time } => {
+                if !in_time {
+                    tracing::warn!(
+                        "not all that was being processed could be finished in time; its records will be delivered again"
+                    );
+                }
+                if let Some(revoked) = self.revoked.take() {
+                    let _ = revoked.send(());
+                }
+            }
+            Action::Leave => drop(self.orders.send(Order::Stop)),
         }
     }
 }

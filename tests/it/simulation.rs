@@ -1,5 +1,5 @@
-//! Whole lives of several instances, simulated: the real state machines of `flow` and the real claim protocol, between a
-//! simulated Kafka and the simulated store. Instances crash, stall past their session, are revoked in the middle of things and
+//! Whole lives of several instances, simulated: the state machine of the stream that `processor` drives in production, and the real
+//! claim protocol, between a simulated Kafka and the simulated store. Instances crash, stall past their session, are revoked in the middle of things and
 //! replaced under the same transactional id; transactions abort, time out, or commit without telling; outputs are refused;
 //! the CRM sends its requests twice.
 //!
@@ -19,11 +19,11 @@ mod group;
 mod happened;
 mod held;
 mod instance;
-mod intake;
 mod lane;
 mod life;
 mod outputs;
 mod publisher;
+mod reader;
 mod weakened;
 
 use crate::seeds;

@@ -9,7 +9,7 @@ use super::group::{Group, Membership};
 use super::happened::Happened;
 use super::outputs::Output;
 use crm_processor::flow::offsets::Committed;
-use crm_processor::flow::{OffsetCommit, Partition, Position};
+use crm_processor::flow::{OffsetCommit, Partition, RecordId};
 use crm_processor::store::simulated::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ pub struct Broker {
     /// Commits under way though their senders were told of a time-out.
     late: Vec<(TransactionalId, ProducerEpoch)>,
     /// Records whose outputs are refused for now: a topic of theirs is missing.
-    pub refusing: BTreeSet<Position>,
+    pub refusing: BTreeSet<RecordId>,
     /// What readers of the committed records see, in order.
     pub view: Vec<Output>,
     pub happened: Happened,

@@ -7,7 +7,7 @@ use super::outputs::{Output, Reply};
 use crm_processor::domain::entity::EntityType;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
-use crm_processor::flow::Position;
+use crm_processor::flow::RecordId;
 use crm_processor::store::claims::Decided;
 use crm_processor::store::outcome::{Answer, Outcome};
 use crm_processor::store::simulated::Simulated;
@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Seen {
     count: usize,
-    replies: BTreeMap<Position, Reply>,
-    transactions: Vec<(Position, Transaction)>,
-    dead_letters: BTreeSet<Position>,
+    replies: BTreeMap<RecordId, Reply>,
+    transactions: Vec<(RecordId, Transaction)>,
+    dead_letters: BTreeSet<RecordId>,
 }
 
 impl Seen {
@@ -103,7 +103,7 @@ impl Seen {
     }
 
     /// Where the answer is that there is a bug.
-    fn given_up(&self) -> BTreeSet<Position> {
+    fn given_up(&self) -> BTreeSet<RecordId> {
         let given_up = |reply: &Reply| match reply {
             Reply::Decided(decided) => !decided.replayed && decided.answer == Answer::Rejected(Rejection::InternalError),
             Reply::Invalid | Reply::Unreadable => false,
@@ -133,8 +133,8 @@ impl Seen {
 
     /// Commands with the same key take effect in their order, and are published in it, refused outputs or not.
     fn check_order(&self, topic: &[Vec<Incoming>]) {
-        let key = |at: &Position| topic.iter().flatten().find(|r| r.at == *at).and_then(|r| r.key.clone());
-        let mut versions: BTreeMap<_, Vec<(Position, i64)>> = BTreeMap::new();
+        let key = |at: &RecordId| topic.iter().flatten().find(|r| r.at == *at).and_then(|r| r.key.clone());
+        let mut versions: BTreeMap<_, Vec<(RecordId, i64)>> = BTreeMap::new();
         for (of, transaction) in &self.transactions {
             if let Some(key) = key(of) {
                 let entity = transaction.entity.ref_id;
@@ -166,7 +166,7 @@ impl Seen {
                 let Outcome { record, answer, .. } = Outcome::decode(&row.request_id, &row.outcome).expect("an outcome");
                 let Answer::Changed(transaction) = answer else { panic!("no change: {answer:?}") };
                 assert_eq!(transaction.previous_version + 1, transaction.entity.version, "{transaction:?}");
-                changes.push((Position { partition: record.partition, offset: record.offset }, transaction));
+                changes.push((RecordId { partition: record.partition, offset: record.offset }, transaction));
             }
         }
         for (of, change) in &changes {

@@ -7,7 +7,7 @@ use super::crm::Incoming;
 use super::group::{Heartbeat, Joining, MemberId, Membership};
 use crm_processor::flow::Partition;
 use crm_processor::flow::offsets::Committed;
-use crm_processor::flow::stream::Epoch;
+use crm_processor::flow::stream::AssignmentId;
 use crm_processor::store::simulated::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,12 +17,12 @@ pub const BATCH: usize = 4;
 pub const BATCHES: usize = 2;
 
 pub enum Notice {
-    Assigned { epoch: Epoch, partitions: Vec<(Partition, Committed)>, membership: Membership },
+    Assigned { assignment: AssignmentId, partitions: Vec<(Partition, Committed)>, membership: Membership },
     Revoked { lost: bool },
 }
 
 pub struct Batch {
-    pub epoch: Epoch,
+    pub assignment: AssignmentId,
     pub records: Vec<Incoming>,
 }
 
@@ -40,7 +40,7 @@ enum State {
 /// With what it has to say to the processor, and the other way round.
 pub struct Consumer {
     state: State,
-    epoch: Epoch,
+    assignment: AssignmentId,
     paused: BTreeSet<Partition>,
     pub notices: VecDeque<Notice>,
     pub batches: VecDeque<Batch>,
@@ -55,7 +55,7 @@ impl Consumer {
     pub fn new(defect: Option<Defect>) -> Self {
         Self {
             state: State::Out,
-            epoch: 0,
+            assignment: 0,
             paused: BTreeSet::new(),
             notices: VecDeque::new(),
             batches: VecDeque::new(),
@@ -98,7 +98,7 @@ impl Consumer {
                 Joining::Waits => {}
                 Joining::Expelled => self.state = State::Out,
                 Joining::Assigned(membership, partitions) => {
-                    self.epoch += 1;
+                    self.assignment += 1;
                     self.paused.clear();
                     self.state = State::Assigning(membership, partitions);
                 }
@@ -110,9 +110,9 @@ impl Consumer {
                 let unstable = self.defect == Some(Defect::PendingOffsetsNotAwaited);
                 let committed = if unstable { Some(broker.committed_so_far(partitions)) } else { broker.committed(partitions) };
                 let Some(committed) = committed else { return };
-                let (epoch, membership) = (self.epoch, *membership);
+                let (assignment, membership) = (self.assignment, *membership);
                 let positions = partitions.iter().map(|p| (*p, None)).collect();
-                self.notices.push_back(Notice::Assigned { epoch, partitions: committed, membership });
+                self.notices.push_back(Notice::Assigned { assignment, partitions: committed, membership });
                 self.state = State::Fetching(membership, positions);
             }
             State::Fetching(membership, positions) => {
@@ -125,7 +125,7 @@ impl Consumer {
                 if self.batches.len() < BATCHES {
                     let records = fetch(broker, positions, &self.paused, random);
                     if !records.is_empty() {
-                        self.batches.push_back(Batch { epoch: self.epoch, records });
+                        self.batches.push_back(Batch { assignment: self.assignment, records });
                     }
                 }
             }
@@ -152,7 +152,7 @@ impl Consumer {
 
     fn revoke(&mut self, lost: bool) {
         let Some(member) = self.member() else { return };
-        self.epoch += 1;
+        self.assignment += 1;
         self.revoked = self.defect == Some(Defect::RevocationIgnored);
         self.notices.push_back(Notice::Revoked { lost });
         self.state = State::Revoking(member, lost);

@@ -7,7 +7,7 @@ use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
-use crm_processor::flow::{Partition, Position};
+use crm_processor::flow::{Partition, RecordId};
 use crm_processor::store::simulated::Random;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ const WIDE_GAPS: [i64; 3] = [11_000, 13_000, 30_000];
 /// A record of the command topic.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    pub at: Position,
+    pub at: RecordId,
     pub key: Option<String>,
     pub body: Body,
     /// It asks for a reply to a topic of its own.
@@ -114,7 +114,7 @@ impl Crm {
         };
         let offset = self.next[partition] + gap;
         self.next[partition] = offset + 1;
-        let at = Position { partition: Partition::try_from(partition).expect("few"), offset };
+        let at = RecordId { partition: Partition::try_from(partition).expect("few"), offset };
         let (named, schema) = (self.random.chance(200), u32::from(self.random.chance(100)));
         topic[partition].push(Incoming { at, key, body, named, schema, era: self.era });
     }

@@ -41,6 +41,8 @@ pub enum Defect {
     StaleBatchTaken,
     /// Commands with the same key may overtake each other.
     LanesWithoutKeys,
+    /// A transaction waits for more for as long as anything is being processed.
+    LingersForEver,
     /// Records wait on after a transaction whose end was unknown at first.
     WaitingNotStirred,
     /// A publisher whose request does not return keeps its place.

@@ -8,7 +8,7 @@ use crm_processor::domain::decision::{Decision, decide};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
-use crm_processor::flow::Position;
+use crm_processor::flow::RecordId;
 use crm_processor::store::claims::Decided;
 use crm_processor::store::outcome::Answer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +21,9 @@ type Outcomes = BTreeMap<(Option<Uuid>, String), (Uuid, Answer)>;
 /// decided at the time that `decided_at` says.
 pub fn answers(
     topic: &[Vec<Incoming>],
-    given_up: &BTreeSet<Position>,
-    decided_at: impl Fn(Position) -> Timestamp,
-) -> BTreeMap<Position, Decided> {
+    given_up: &BTreeSet<RecordId>,
+    decided_at: impl Fn(RecordId) -> Timestamp,
+) -> BTreeMap<RecordId, Decided> {
     let mut customers: Vec<Entity> = entities().filter(|e| e.entity_type == EntityType::Customer).collect();
     let mut outcomes = Outcomes::new();
     let mut answers = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// All that must happen now and then.
-pub const EVENTS: [&str; 24] = [
+pub const EVENTS: [&str; 25] = [
     "a commit came late",
     "a command was read ahead",
     "a lane was held",
@@ -14,6 +14,7 @@ pub const EVENTS: [&str; 24] = [
     "a transaction was aborted",
     "a transaction was committed",
     "a transaction was fenced",
+    "a transaction was put off",
     "a transaction was stale",
     "a transaction was uncertain",
     "a publisher was abandoned",

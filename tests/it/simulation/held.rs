@@ -5,7 +5,7 @@ use super::Defect;
 use super::crm::{Incoming, pick, ref_id};
 use super::life::Life;
 use super::weakened::Held;
-use crate::seeds;
+use crate::seeds::{self, must_fail};
 use crm_processor::flow::Limits;
 use std::panic::catch_unwind;
 
@@ -32,6 +32,13 @@ fn while_a_lane_is_held_the_others_go_on_and_after_a_kill_none_is_answered_twice
 fn an_ignored_bitmap_is_found_when_a_lane_is_held() {
     let found = (0..20).filter(|seed| catch_unwind(|| hold(*seed, Some(Defect::BitmapIgnored))).is_err());
     assert_ne!(found.count(), 0);
+}
+
+#[test]
+fn a_linger_that_never_ends_is_found_when_a_lane_is_held() {
+    must_fail(Defect::LingersForEver, 20, |seed| {
+        hold(seed, Some(Defect::LingersForEver));
+    });
 }
 
 /// Answers how many records waited in the lane.

@@ -1,40 +1,40 @@
-//! One process: consumer, lanes and publisher around the real [`Stream`], driven as `processor` drives it, with the real claim
-//! protocol in the lanes. It can be dropped at any moment, with all that it has under way.
+//! One process: consumer, lanes and publisher around the real [`Stream`], with the real claim protocol in the lanes. It only carries out
+//! what the stream asks for. It can be dropped at any moment, with all that it has under way.
 
 use super::Defect;
 use super::ahead::ReadAhead;
 use super::broker::{Broker, TransactionalId};
-use super::consumer::{BATCH, BATCHES, Consumer, Notice};
+use super::consumer::{BATCH, BATCHES, Batch, Consumer, Notice};
+use super::crm::Incoming;
 use super::group::Membership;
 use super::happened::Happened;
-use super::intake::Intake;
-use super::lane::{Job, Progress, process};
+use super::lane::{Progress, process};
 use super::outputs::{Output, Outputs};
-use super::publisher::{self, Publication, Published, Publishing, Trouble};
+use super::publisher::{self, Published, Publishing, Trouble};
+use super::reader::{JobReader, Known, NEVER};
 use super::weakened::Weakened;
-use crm_processor::flow::attempt::Verdict;
+use crm_processor::flow::attempt::{Refusal, Verdict};
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::RunId;
 use crm_processor::flow::offsets::{Committed, MAX_SPAN};
-use crm_processor::flow::stream::{Epoch, Stream};
-use crm_processor::flow::{Flow, Limits, Partition};
+use crm_processor::flow::stream::{Action, AssignmentId, Stream, Timing};
+use crm_processor::flow::{Limits, Partition, Uptime};
 use crm_processor::store::claims::Claims;
 use crm_processor::store::read_ahead::Bounds;
 use crm_processor::store::simulated::Random;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-
-/// How long a revocation or a shutdown waits for what is being processed.
-const GRACE: u64 = 250;
 
 type Results = Vec<Finished<Outputs>>;
 
 /// A lane's run under way.
 struct Run {
-    epoch: Epoch,
+    assignment: AssignmentId,
     id: RunId,
     work: Pin<Box<dyn Future<Output = Results>>>,
     /// What it has told.
@@ -43,23 +43,10 @@ struct Run {
     aborted: bool,
 }
 
-struct Draining {
-    until: u64,
-    /// Else: a shutdown.
-    revoked: bool,
-}
-
-/// What the processor's task is told of a run.
+/// What the stream is told of a run.
 enum RunEvent {
     Decided(RunId),
     Finished(RunId, Results),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stopping {
-    No,
-    Draining,
-    Left,
 }
 
 /// Until when it hears, sends or does nothing.
@@ -70,6 +57,11 @@ pub struct Outages {
     pub publisher: u64,
     /// The threads of its lanes.
     pub lanes: u64,
+}
+
+/// A step takes a millisecond.
+pub fn uptime(now: u64) -> Uptime {
+    Uptime::from_millis(now)
 }
 
 pub struct Instance {
@@ -84,21 +76,38 @@ pub struct Instance {
     ahead: ReadAhead,
     consumer: Consumer,
     publishing: Publishing,
-    intake: Intake,
-    stream: Stream<Job, Outputs, Membership>,
-    draining: Option<Draining>,
-    stopping: Stopping,
+    known: Rc<RefCell<Known>>,
+    stream: Stream<JobReader, Outputs, Membership>,
+    /// It was asked to stop, and has not heard that yet.
+    asked_to_stop: bool,
+    left: bool,
+    /// The consumer waits in a revocation.
+    revoking: bool,
     runs: Vec<Run>,
-    run_events: VecDeque<(Epoch, RunEvent)>,
+    run_events: VecDeque<(AssignmentId, RunEvent)>,
     published: VecDeque<Published>,
-    /// The last record of each partition that was admitted; for a defect.
-    admitted: BTreeMap<Partition, i64>,
+    /// The schemas that the registry is being asked for, and those that it has answered about.
+    asked_for: Vec<u32>,
+    fetched: VecDeque<u32>,
+    /// The last record of each partition that was delivered; for a defect.
+    delivered: BTreeMap<Partition, i64>,
+    /// What the stream's assignment is called by now; for a defect.
+    renamed: Option<(AssignmentId, Membership)>,
 }
 
 impl Instance {
-    pub fn new(id: TransactionalId, limits: Limits, claims: Claims<Weakened>, bug: bool, defect: Option<Defect>) -> Self {
+    pub fn new(
+        id: TransactionalId,
+        limits: Limits,
+        timing: Timing,
+        claims: Claims<Weakened>,
+        bug: bool,
+        defect: Option<Defect>,
+    ) -> Self {
         let claims = Arc::new(claims);
         let ahead = ReadAhead::new(claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued));
+        let known = Rc::<RefCell<Known>>::default();
+        let linger = if defect == Some(Defect::LingersForEver) { Uptime::from_secs(1 << 30) } else { timing.linger };
         Self {
             id,
             outages: Outages::default(),
@@ -110,21 +119,25 @@ impl Instance {
             ahead,
             consumer: Consumer::new(defect),
             publishing: Publishing::new(id, defect),
-            intake: Intake::new(defect),
-            stream: Stream::new(limits),
-            draining: None,
-            stopping: Stopping::No,
+            stream: Stream::new(limits, Timing { linger, ..timing }, JobReader::new(known.clone(), defect)),
+            known,
+            asked_to_stop: false,
+            left: false,
+            revoking: false,
             runs: Vec::new(),
             run_events: VecDeque::new(),
             published: VecDeque::new(),
-            admitted: BTreeMap::new(),
+            asked_for: Vec::new(),
+            fetched: VecDeque::new(),
+            delivered: BTreeMap::new(),
+            renamed: None,
         }
     }
 
     /// What has happened to it.
     pub fn happened(&self) -> Happened {
         let mut happened = self.happened.clone();
-        happened.add(self.intake.happened());
+        happened.add(&self.known.borrow().happened);
         happened
     }
 
@@ -135,7 +148,12 @@ impl Instance {
 
     /// True if it has shut down in good order.
     pub fn has_left(&self) -> bool {
-        self.stopping == Stopping::Left
+        self.left
+    }
+
+    /// It is asked to stop.
+    pub fn shut_down(&mut self) {
+        self.asked_to_stop = true;
     }
 
     /// One of its threads or tasks does something.
@@ -154,15 +172,13 @@ impl Instance {
                 self.published.extend(self.publishing.step(broker, self.consumer.membership(), trouble, random));
             }
             4..7 if now >= self.outages.lanes => self.work(random),
-            7 if random.chance(100) => self.with_flow(Flow::try_held),
-            7 if random.chance(200) => self.intake.fetch_schemas(),
+            7 if random.chance(200) => self.fetched.extend(self.asked_for.drain(..)),
             _ => {
                 if self.publishing.watch(now) {
                     self.happened.note("a publisher was abandoned");
                 }
-                self.turn(now);
-                self.proceed(now);
-                if self.stopping == Stopping::Left {
+                self.turn(uptime(now));
+                if self.left {
                     self.consumer.leave(broker);
                 }
             }
@@ -183,19 +199,10 @@ impl Instance {
         }
         assert!(flow.running() <= flow.open(), "{} commands run", flow.running());
         // Both counts were below the bound before the last batch came.
-        let (open, waiting) = (flow.open(), self.intake.waiting.len());
+        let (open, waiting) = (flow.open(), self.stream.waiting());
         assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
-        let span = self.intake.span(flow);
+        let span = self.known.borrow().span(flow.lows());
         assert!(usize::try_from(span).unwrap_or(0) <= MAX_SPAN, "a partition is open over {span} offsets");
-    }
-
-    /// It is asked to stop.
-    pub fn shut_down(&mut self, now: u64) {
-        if self.stopping == Stopping::No {
-            self.stopping = Stopping::Draining;
-            self.with_flow(|flow| flow.drain(false));
-            self.draining.get_or_insert(Draining { until: now + GRACE, revoked: false });
-        }
     }
 
     /// Some run, or a reader, goes on to where it waits next.
@@ -211,100 +218,117 @@ impl Instance {
         let Some(run) = self.runs.get_mut(which) else { return };
         let polled = run.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if run.progress.has_news() {
-            self.run_events.push_back((run.epoch, RunEvent::Decided(run.id)));
+            self.run_events.push_back((run.assignment, RunEvent::Decided(run.id)));
         }
         if let Poll::Ready(results) = polled {
-            let Run { epoch, id, .. } = self.runs.swap_remove(which);
-            self.run_events.push_back((epoch, RunEvent::Finished(id, results)));
+            let Run { assignment, id, .. } = self.runs.swap_remove(which);
+            self.run_events.push_back((assignment, RunEvent::Finished(id, results)));
         } else if run.aborted {
             drop(self.runs.swap_remove(which));
         }
     }
 
-    /// What the processor's task hears, the most urgent first.
-    fn turn(&mut self, now: u64) {
-        let room = self.stream.has_room() && self.intake.waiting.len() < self.limits.max_queued;
+    /// The processor's task: tells the stream of the most urgent event, if there is any, and does what it asks for.
+    fn turn(&mut self, now: Uptime) {
         if let Some(notice) = self.consumer.notices.pop_front() {
             self.noticed(notice, now);
         } else if let Some(published) = self.published.pop_front() {
             self.published(published);
-        } else if let Some((epoch, event)) = self.run_events.pop_front() {
-            self.run_went_on(epoch, event);
-        } else if room && let Some(batch) = self.consumer.batches.pop_front() {
-            let ours = self.stream.current().map_or(batch.epoch, |a| a.epoch);
-            if batch.epoch != ours {
-                self.happened.note("batches came after their assignment");
-            }
-            let epoch = if self.defect == Some(Defect::StaleBatchTaken) { ours } else { batch.epoch };
-            let Some(flow) = self.stream.flow(epoch) else { return };
-            for record in batch.records {
-                self.admitted.insert(record.at.partition, record.at.offset);
-                self.intake.take(record, flow);
-            }
+        } else if let Some((assignment, event)) = self.run_events.pop_front() {
+            self.run_went_on(assignment, event);
+        } else if let Some(schema) = self.fetched.pop_front() {
+            let mut known = self.known.borrow_mut();
+            known.schemas.insert(schema);
+            known.deaf = false;
+            self.stream.handle_fetched(&schema);
+        } else if self.stream.has_room()
+            && let Some(batch) = self.consumer.batches.pop_front()
+        {
+            self.arrived(batch);
+        } else if std::mem::take(&mut self.asked_to_stop) {
+            self.stream.handle_shutdown(now);
+        } else if self.stream.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        while let Some(action) = self.stream.poll(now) {
+            self.act(action);
+        }
+        assert!(self.stream.poll_timeout().is_none_or(|due| due > now), "it would be asked again and again");
+        if self.stream.current().is_some_and(|assignment| assignment.flow.is_filling()) {
+            self.happened.note("a transaction was put off");
         }
     }
 
-    fn run_went_on(&mut self, epoch: Epoch, event: RunEvent) {
-        let ours = self.stream.current().map_or(epoch, |a| a.epoch);
-        let epoch = if self.defect == Some(Defect::LateResultsTaken) { ours } else { epoch };
+    fn arrived(&mut self, batch: Batch) {
+        let ours = self.stream.current().map_or(batch.assignment, |a| a.id);
+        let assignment = match self.renamed {
+            Some((renamed, _)) if batch.assignment == renamed => ours,
+            _ => batch.assignment,
+        };
+        if assignment != ours {
+            self.happened.note("batches came after their assignment");
+        }
+        let assignment = if self.defect == Some(Defect::StaleBatchTaken) { ours } else { assignment };
+        let Self { stream, delivered, .. } = self;
+        let note = |record: &Incoming| {
+            delivered.insert(record.at.partition, record.at.offset);
+        };
+        stream.handle_records(assignment, batch.records.into_iter().inspect(note));
+    }
+
+    fn run_went_on(&mut self, assignment: AssignmentId, event: RunEvent) {
+        let ours = self.stream.current().map_or(assignment, |a| a.id);
+        let given = if self.defect == Some(Defect::LateResultsTaken) { ours } else { assignment };
         match event {
-            RunEvent::Decided(id) => self.stream.run_decided(epoch, id),
+            RunEvent::Decided(id) => self.stream.handle_run_decided(given, id),
             RunEvent::Finished(mut id, results) => {
-                if epoch != ours {
+                if given != ours {
                     self.happened.note("results came after their assignment");
                 }
-                let is_before = |run: &&mut Run| run.epoch == epoch && run.id.lane == id.lane && run.id.number < id.number;
+                let is_before = |run: &&mut Run| run.assignment == given && run.id.lane == id.lane && run.id.number < id.number;
                 if let Some(before) = self.runs.iter_mut().find(is_before) {
                     self.happened.note("results came before those of the run before");
                     if self.defect == Some(Defect::LaterResultsFirst) {
                         std::mem::swap(&mut before.id, &mut id);
                     }
                 }
-                self.stream.run_finished(epoch, id, results);
+                self.stream.handle_run_finished(given, id, results);
             }
         }
     }
 
-    fn with_flow(&mut self, act: impl FnOnce(&mut Flow<Job, Outputs>)) {
-        if let Some(assignment) = self.stream.current_mut() {
-            act(&mut assignment.flow);
-        }
-    }
-
-    fn noticed(&mut self, notice: Notice, now: u64) {
+    fn noticed(&mut self, notice: Notice, now: Uptime) {
         match notice {
-            Notice::Assigned { epoch, partitions, membership } => self.assigned(epoch, partitions, membership),
+            Notice::Assigned { assignment, partitions, membership } => self.assigned(assignment, partitions, membership),
             Notice::Revoked { .. } if self.defect == Some(Defect::RevocationIgnored) => {}
             Notice::Revoked { lost } => {
                 self.happened.note(if lost { "an assignment was lost" } else { "an assignment was revoked" });
-                self.intake.clear();
-                self.stream.revoked(lost);
-                self.forget_unless_assigned();
-                self.draining = Some(Draining { until: now + GRACE, revoked: true });
+                self.stream.handle_revoked(lost, now);
+                self.revoking = true;
             }
         }
     }
 
-    fn assigned(&mut self, epoch: Epoch, mut partitions: Vec<(Partition, Committed)>, membership: Membership) {
+    fn assigned(&mut self, id: AssignmentId, mut partitions: Vec<(Partition, Committed)>, membership: Membership) {
         if self.defect == Some(Defect::BitmapIgnored) {
             for (_, committed) in &mut partitions {
                 committed.metadata.clear();
             }
         }
-        let same = |a: &Flow<_, _>| a.lows().map(|(p, _)| p).eq(partitions.iter().map(|(p, _)| *p));
-        match self.stream.current_mut() {
-            Some(current) if self.defect == Some(Defect::RevocationIgnored) && same(&current.flow) => {
-                (current.epoch, current.generation) = (epoch, membership);
-            }
-            _ => {
-                self.intake.clear();
-                self.stream.assigned(epoch, membership, &partitions);
-            }
+        if self.defect == Some(Defect::RevocationIgnored)
+            && let Some(current) = self.stream.current()
+            && current.flow.lows().map(|(p, _)| p).eq(partitions.iter().map(|(p, _)| *p))
+        {
+            self.renamed = Some((id, membership));
+            return;
         }
+        self.renamed = None;
+        self.known.borrow_mut().begin();
+        self.stream.handle_assigned(id, membership, &partitions);
     }
 
     fn published(&mut self, published: Published) {
-        let Published { epoch, records, verdict, pace } = published;
+        let Published { assignment, records, verdict, pace } = published;
         self.happened.note(publisher::name(&verdict));
         let uncertain = matches!(verdict, Verdict::Uncertain(_)).then_some(records.len());
         let verdict = match (verdict, self.defect) {
@@ -312,72 +336,55 @@ impl Instance {
             (Verdict::Uncertain(_), Some(Defect::UncertainIsAborted)) => Verdict::Aborted,
             (verdict, _) => verdict,
         };
-        if verdict == Verdict::Committed || self.defect != Some(Defect::WaitingNotStirred) {
-            self.intake.waiting.stir();
-        }
+        self.known.borrow_mut().deaf = self.defect == Some(Defect::WaitingNotStirred) && verdict != Verdict::Committed;
         let defect = self.defect;
-        let done = self
-            .stream
-            .published(epoch, records, verdict, pace, |record, refusal| redirect(&mut record.outputs, refusal.output, defect));
+        let redirect = |record: &mut Finished<Outputs>, refusal: Refusal| redirect(&mut record.outputs, refusal.output, defect);
+        let done = self.stream.handle_published(assignment, records, verdict, pace, redirect);
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }
-        self.forget_unless_assigned();
     }
 
-    /// As `processor` does it: what runs for an assignment that was given up is aborted, too.
-    fn forget_unless_assigned(&mut self) {
-        if self.stream.current().is_none() && self.defect != Some(Defect::RevocationIgnored) {
-            self.intake.clear();
-            self.ahead.clear();
-            self.runs.iter_mut().for_each(|run| run.aborted = true);
-        }
-    }
-
-    /// Does whatever has become possible.
-    fn proceed(&mut self, now: u64) {
-        if let Some(assignment) = self.stream.current_mut() {
-            self.intake.resume(&mut assignment.flow);
-            while let Some(run) = assignment.flow.next_run() {
+    /// Does what the stream asks for.
+    fn act(&mut self, action: Action<JobReader, Outputs, Membership>) {
+        match action {
+            Action::AbortRuns if self.defect == Some(Defect::RevocationIgnored) => {}
+            Action::AbortRuns => {
+                self.ahead.clear();
+                self.runs.iter_mut().for_each(|run| run.aborted = true);
+            }
+            Action::Drained { in_time } => {
+                if !in_time {
+                    self.happened.note("not everything was drained in time");
+                }
+                if std::mem::take(&mut self.revoking) {
+                    self.consumer.revoked = true;
+                }
+            }
+            Action::Leave => self.left = true,
+            Action::Fetch(NEVER) => {}
+            Action::Fetch(schema) => self.asked_for.push(schema),
+            Action::Decide(assignment, run) => {
                 let progress = Progress::default();
                 let (id, claims) = (run.id, Arc::clone(&self.claims));
                 let work = Box::pin(process(claims, run, progress.clone(), self.bug, self.defect));
-                self.runs.push(Run { epoch: assignment.epoch, id, work, progress, aborted: false });
+                self.runs.push(Run { assignment, id, work, progress, aborted: false });
             }
-            let queued = self.intake.queued();
-            if assignment.flow.queued() > 0 {
-                self.ahead.take(queued);
-            }
-            if let Some(mut transaction) = assignment.flow.next_transaction() {
-                assert!(transaction.records.len() <= self.limits.max_transaction_records, "a transaction is too large");
-                for offset in &mut transaction.offsets {
+            Action::ReadAhead(submissions) => self.ahead.take(submissions),
+            Action::Publish(mut publication) => {
+                assert!(publication.records.len() <= self.limits.max_transaction_records, "a transaction is too large");
+                for offset in &mut publication.offsets {
                     if self.defect == Some(Defect::OffsetsOfWhatWasDelivered) {
-                        offset.offset = self.admitted.get(&offset.partition).map_or(offset.offset, |o| o + 1);
+                        offset.offset = self.delivered.get(&offset.partition).map_or(offset.offset, |o| o + 1);
                         offset.metadata.clear();
                     }
                 }
-                let (epoch, membership) = (assignment.epoch, assignment.generation);
-                let (records, offsets) = (transaction.records, transaction.offsets);
-                self.publishing.publish(Publication { epoch, membership, records, offsets });
+                if let Some((_, membership)) = self.renamed {
+                    publication.membership = membership;
+                }
+                self.publishing.publish(publication);
             }
-            self.consumer.orders.extend(assignment.flow.pauses());
-        }
-        self.end_draining(now);
-    }
-
-    fn end_draining(&mut self, now: u64) {
-        let drained = self.stream.is_drained();
-        let Some(draining) = self.draining.take_if(|d| drained || now >= d.until) else { return };
-        if !drained {
-            self.happened.note("not everything was drained in time");
-        }
-        self.stream.give_up();
-        self.forget_unless_assigned();
-        if draining.revoked {
-            self.consumer.revoked = true;
-        }
-        if self.stopping == Stopping::Draining {
-            self.stopping = Stopping::Left;
+            Action::Pause(partitions) => self.consumer.orders.extend(partitions),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Defect;
 use super::outputs::{Output, Outputs, Reply};
 use super::weakened::Weakened;
 use crate::polls::cut_short;
-use crm_processor::flow::Position;
+use crm_processor::flow::RecordId;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::{Foldable, Run};
 use crm_processor::store::StoreFault;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// A record on its way through a lane.
 pub struct Job {
-    pub at: Position,
+    pub at: RecordId,
     pub named: bool,
     pub task: Task,
 }

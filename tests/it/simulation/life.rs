@@ -7,11 +7,12 @@ use super::broker::{Broker, TransactionalId};
 use super::check::Seen;
 use super::crm::{self, Crm, pick};
 use super::happened::Happened;
-use super::instance::{Instance, Outages};
+use super::instance::{Instance, Outages, uptime};
 use super::publisher::Trouble;
 use super::weakened::{Held, Hold, Weakened};
 use crate::polls::complete;
 use crm_processor::flow::Limits;
+use crm_processor::flow::stream::Timing;
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::claims::{Claims, ClaimsOptions};
 use crm_processor::store::simulated::{Faults, Random, Simulated};
@@ -30,6 +31,10 @@ const PATIENCE: u64 = 100_000;
 const AFTERMATH: u64 = 3_000;
 /// Operations after which no write is late any more.
 const LATE: usize = 100;
+/// How long a revocation or a shutdown waits for what is being processed.
+const GRACE: u64 = 250;
+/// How often a record that is held is tried.
+const HELD_RETRY: u64 = 200;
 /// How far the clock moves now and then, in parts of the retention, and how far at most before everything has healed: the
 /// retention outlives whatever is under way.
 const TICK: u32 = 1_000;
@@ -67,6 +72,7 @@ pub struct Life {
     bug: bool,
     defect: Option<Defect>,
     pub limits: Limits,
+    timing: Timing,
     pub trouble: Trouble,
     options: ClaimsOptions,
     pub broker: Broker,
@@ -95,6 +101,12 @@ impl Life {
             max_transaction_records: pick(&mut random, &[1, 4, 20]),
             max_transaction_bytes: 12,
         };
+        let timing = Timing {
+            linger: uptime(pick(&mut random, &[0, 5, 50])),
+            revocation_grace: uptime(GRACE),
+            shutdown_grace: uptime(GRACE),
+            held_retry: uptime(HELD_RETRY),
+        };
         let options = ClaimsOptions { cache_bytes: pick(&mut random, &[0, 1 << 20]), ..ClaimsOptions::default() };
         let importer = Claims::new(Arc::clone(&store), &options, store.clock());
         for entity in crm::entities() {
@@ -107,6 +119,7 @@ impl Life {
             random,
             defect,
             limits,
+            timing,
             trouble: Trouble::default(),
             options,
             store,
@@ -231,7 +244,7 @@ impl Life {
                 self.broker.happened.note("an instance crashed");
             }
             2 => {
-                self.instances[which].shut_down(now);
+                self.instances[which].shut_down();
                 self.broker.happened.note("an instance was shut down");
             }
             3..6 if self.instances.len() < INSTANCES => self.start_instance(),
@@ -269,7 +282,7 @@ impl Life {
         self.next_id = self.next_id.max(id + 1);
         let store = Arc::new(Weakened { store: Arc::clone(&self.store), hold: Arc::clone(&self.hold), defect: self.defect });
         let claims = Claims::new(store, &self.options, self.store.clock());
-        self.instances.push(Instance::new(id, self.limits, claims, self.bug, self.defect));
+        self.instances.push(Instance::new(id, self.limits, self.timing, claims, self.bug, self.defect));
     }
 
     pub fn end_instance(&mut self, which: usize) {

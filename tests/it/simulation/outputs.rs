@@ -1,7 +1,7 @@
 //! What an instance publishes for a record.
 
 use crm_processor::domain::transaction::Transaction;
-use crm_processor::flow::Position;
+use crm_processor::flow::RecordId;
 use crm_processor::flow::batch::Weighed;
 use crm_processor::store::claims::Decided;
 
@@ -21,21 +21,21 @@ pub enum Reply {
 pub enum Output {
     /// `named`: to a topic of the CRM's choice.
     Reply {
-        of: Position,
+        of: RecordId,
         reply: Reply,
         named: bool,
     },
     Transaction {
-        of: Position,
+        of: RecordId,
         transaction: Transaction,
     },
     DeadLetter {
-        of: Position,
+        of: RecordId,
     },
 }
 
 impl Output {
-    pub fn of(&self) -> Position {
+    pub fn of(&self) -> RecordId {
         match self {
             Self::Reply { of, .. } | Self::Transaction { of, .. } | Self::DeadLetter { of } => *of,
         }

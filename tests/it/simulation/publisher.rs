@@ -6,10 +6,10 @@ use super::Defect;
 use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};
 use super::group::Membership;
 use super::outputs::Outputs;
-use crm_processor::flow::OffsetCommit;
+use crm_processor::flow;
 use crm_processor::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
 use crm_processor::flow::batch::Finished;
-use crm_processor::flow::stream::Epoch;
+use crm_processor::flow::stream::AssignmentId;
 use crm_processor::flow::succession::{Ended, PublisherId, Succession};
 use crm_processor::store::simulated::Random;
 use std::collections::VecDeque;
@@ -21,17 +21,11 @@ const DEADLINE: u64 = 300;
 const NEVER: u64 = 700;
 
 /// A transaction to be committed.
-#[derive(Clone)]
-pub struct Publication {
-    pub epoch: Epoch,
-    pub membership: Membership,
-    pub records: Vec<Finished<Outputs>>,
-    pub offsets: Vec<OffsetCommit>,
-}
+type Publication = flow::Publication<Outputs, Membership>;
 
 /// What became of a transaction.
 pub struct Published {
-    pub epoch: Epoch,
+    pub assignment: AssignmentId,
     pub records: Vec<Finished<Outputs>>,
     pub verdict: Verdict,
     pub pace: Pace,
@@ -124,9 +118,9 @@ impl Publishing {
         }
         let Ended { publication, next } = self.succession.ended(publisher)?;
         self.present.inbox.extend(next);
-        let Publication { epoch, records, .. } = Arc::unwrap_or_clone(publication);
+        let Publication { assignment, records, .. } = Arc::unwrap_or_clone(publication);
         let pace = pace(&verdict, random);
-        Some(Published { epoch, records, verdict, pace })
+        Some(Published { assignment, records, verdict, pace })
     }
 }
 

@@ -1,0 +1,180 @@
+//! From the consumer to a lane. A record that can't be admitted yet makes its partition wait, for its commands must stay in order; the
+//! other partitions go on. A record waits for what must be fetched before it can be read, or because it stands too far above the
+//! lowest incomplete record of its partition.
+
+use super::batch::Weighed;
+use super::lanes::{Foldable, LaneId};
+use super::offsets::Delivery;
+use super::{Flow, Partition, RecordId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How many things are fetched at once for records that are not the first of their partition. Records that name what does not exist would
+/// otherwise be waited for one after the other.
+const MOST_EXPECTED: usize = 1_024;
+
+/// Makes commands of records. It knows what records are made of, and nothing of the stream.
+pub trait Reader {
+    /// A record as it came.
+    type Record;
+    /// Something that must be fetched before a record can be read.
+    type Need: Ord + Clone;
+    /// What was found out about a record that can be read.
+    type Prepared;
+    /// A record as it goes through its lane.
+    type Command: Foldable;
+    /// What can be read ahead for a command that waits in its lane.
+    type Ahead;
+
+    /// Returns the record's id.
+    fn id(record: &Self::Record) -> RecordId;
+
+    /// Returns what the record lacks; `None` if it lacks nothing. The record is not the first of its partition that waits.
+    fn lacks(&self, record: &Self::Record) -> Option<Self::Need>;
+
+    /// Prepares the next record of its partition for [`Reader::read`]. It may not be read after all, and is prepared again then.
+    ///
+    /// # Errors
+    /// Returns what must be fetched first.
+    fn prepare(&mut self, record: &Self::Record) -> Result<Self::Prepared, Self::Need>;
+
+    /// Reads the record, which is to be processed now.
+    fn read(&mut self, record: Self::Record, prepared: Self::Prepared) -> Read<Self::Command, Self::Ahead>;
+}
+
+/// A record that was read.
+#[derive(Debug)]
+pub struct Read<C, A> {
+    /// The lane that it joins.
+    pub lane: LaneId,
+    /// What goes through the lane.
+    pub command: C,
+    /// What can be read ahead for it, if anything can.
+    pub ahead: Option<A>,
+}
+
+/// See the module.
+pub(super) struct Intake<R: Reader> {
+    reader: R,
+    /// The records that wait, in their order. No queue is empty.
+    waiting: BTreeMap<Partition, VecDeque<R::Record>>,
+    /// Whether something may have changed for those that wait.
+    stirred: bool,
+    /// What is being fetched, each thing once.
+    fetching: BTreeSet<R::Need>,
+    /// What is to be fetched, and nobody was told yet.
+    wanted: VecDeque<R::Need>,
+    /// What can be read ahead for the commands that have joined their lanes lately.
+    ahead: Vec<R::Ahead>,
+    /// The first record that was found below what is done already.
+    backwards: Option<RecordId>,
+}
+
+impl<R: Reader> Intake<R> {
+    /// Nothing waits yet.
+    pub(super) fn new(reader: R) -> Self {
+        let (waiting, fetching, wanted) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
+        Self { reader, waiting, stirred: false, fetching, wanted, ahead: Vec::new(), backwards: None }
+    }
+
+    /// Takes in a record that has arrived: admits it to its lane, or has it wait.
+    pub(super) fn take<O: Weighed>(&mut self, record: R::Record, flow: &mut Flow<R::Command, O>) {
+        let partition = R::id(&record).partition;
+        if self.waiting.contains_key(&partition) {
+            if self.fetching.len() < MOST_EXPECTED
+                && let Some(need) = self.reader.lacks(&record)
+            {
+                self.want(need);
+            }
+            self.waiting.entry(partition).or_default().push_back(record);
+        } else if let Err(record) = self.admit(record, flow) {
+            self.waiting.entry(partition).or_default().push_back(record);
+            flow.block(partition, true);
+        }
+    }
+
+    /// Admits what could not be admitted before, as far as it can be now.
+    pub(super) fn resume<O: Weighed>(&mut self, flow: &mut Flow<R::Command, O>) {
+        if !std::mem::take(&mut self.stirred) {
+            return;
+        }
+        for (partition, mut queue) in std::mem::take(&mut self.waiting) {
+            while let Some(record) = queue.pop_front() {
+                if let Err(record) = self.admit(record, flow) {
+                    queue.push_front(record);
+                    break;
+                }
+            }
+            if queue.is_empty() {
+                flow.block(partition, false);
+            } else {
+                self.waiting.insert(partition, queue);
+            }
+        }
+    }
+
+    /// Returns the record if it can't be admitted yet.
+    fn admit<O: Weighed>(&mut self, record: R::Record, flow: &mut Flow<R::Command, O>) -> Result<(), R::Record> {
+        let prepared = match self.reader.prepare(&record) {
+            Ok(prepared) => prepared,
+            Err(need) => {
+                self.want(need);
+                return Err(record);
+            }
+        };
+        let id = R::id(&record);
+        match flow.deliver(id) {
+            Delivery::New => {
+                let Read { lane, command, ahead } = self.reader.read(record, prepared);
+                self.ahead.extend(ahead);
+                flow.admit(id, lane, command);
+            }
+            Delivery::Known => {}
+            Delivery::TooFar => return Err(record),
+            Delivery::Backwards => drop(self.backwards.get_or_insert(id)),
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, need: R::Need) {
+        if self.fetching.insert(need.clone()) {
+            self.wanted.push_back(need);
+        }
+    }
+
+    /// Returns what is to be fetched next. Each thing is told once until it was [`Intake::fetched`].
+    pub(super) fn next_wanted(&mut self) -> Option<R::Need> {
+        self.wanted.pop_front()
+    }
+
+    /// Takes note that what was wanted is there.
+    pub(super) fn fetched(&mut self, need: &R::Need) {
+        self.fetching.remove(need);
+        self.stir();
+    }
+
+    /// Takes note that something may have changed for the records that wait.
+    pub(super) fn stir(&mut self) {
+        self.stirred = !self.waiting.is_empty();
+    }
+
+    /// Forgets the records that wait. What is being fetched goes on being fetched.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.ahead.clear();
+    }
+
+    /// Returns what can be read ahead for the commands that have joined their lanes since this was asked last.
+    pub(super) fn ahead(&mut self) -> Vec<R::Ahead> {
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// Returns how many records wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
+    /// Returns the first record that was found below what is done already, if there was one.
+    pub(super) fn backwards(&self) -> Option<RecordId> {
+        self.backwards
+    }
+}

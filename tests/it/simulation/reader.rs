@@ -1,0 +1,106 @@
+//! Makes jobs of records, as `processor::job` does for the real [`Stream`](crm_processor::flow::stream::Stream). What has been read,
+//! and which schemas there are, can be seen from outside.
+
+use super::Defect;
+use super::crm::{Body, Incoming};
+use super::happened::Happened;
+use super::lane::{Job, Task};
+use crm_processor::flow::intake::{Read, Reader};
+use crm_processor::flow::lanes::lane_of;
+use crm_processor::flow::{Partition, RecordId};
+use crm_processor::store::claims::Submission;
+use crm_processor::store::outcome::Coordinates;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// The schema that nobody ever fetches; for a defect.
+pub const NEVER: u32 = u32::MAX;
+
+/// See the module.
+pub struct JobReader {
+    known: Rc<RefCell<Known>>,
+    defect: Option<Defect>,
+}
+
+/// What a reader knows.
+#[derive(Default)]
+pub struct Known {
+    pub schemas: BTreeSet<u32>,
+    /// The last record of each partition that was read under this assignment.
+    read: BTreeMap<Partition, i64>,
+    /// The records that lacked nothing when they were looked at.
+    tried: BTreeSet<RecordId>,
+    /// Records that were tried are left alone for now; for a defect.
+    pub deaf: bool,
+    pub happened: Happened,
+}
+
+impl Known {
+    /// An assignment begins.
+    pub fn begin(&mut self) {
+        self.read.clear();
+        self.tried.clear();
+    }
+
+    /// How far the records that were read reach from the lowest incomplete one of their partition, at most.
+    pub fn span(&self, lows: impl Iterator<Item = (Partition, i64)>) -> i64 {
+        let reach = |(partition, low)| self.read.get(&partition).map_or(0, |highest| highest + 1 - low);
+        lows.map(reach).max().unwrap_or(0)
+    }
+}
+
+impl JobReader {
+    pub fn new(known: Rc<RefCell<Known>>, defect: Option<Defect>) -> Self {
+        Self { known, defect }
+    }
+}
+
+impl Reader for JobReader {
+    type Record = Incoming;
+    type Need = u32;
+    type Prepared = ();
+    type Command = Job;
+    type Ahead = Submission;
+
+    fn id(record: &Incoming) -> RecordId {
+        record.at
+    }
+
+    fn lacks(&self, record: &Incoming) -> Option<u32> {
+        Some(record.schema).filter(|schema| !self.known.borrow().schemas.contains(schema))
+    }
+
+    fn prepare(&mut self, record: &Incoming) -> Result<(), u32> {
+        if let Some(schema) = self.lacks(record) {
+            return Err(schema);
+        }
+        let mut known = self.known.borrow_mut();
+        if known.tried.insert(record.at) {
+            return Ok(());
+        }
+        known.happened.note("a record was too far above the lowest incomplete one");
+        if known.deaf { Err(NEVER) } else { Ok(()) }
+    }
+
+    fn read(&mut self, record: Incoming, (): ()) -> Read<Job, Submission> {
+        self.known.borrow_mut().read.insert(record.at.partition, record.at.offset);
+        let task = match &record.body {
+            Body::Command(command) => {
+                let (partition, offset) = (record.at.partition, record.at.offset);
+                let coordinates = Coordinates { topic: "crm.commands".into(), partition, offset };
+                let correlation_id = Some(record.correlation_id());
+                Task::Decide(Submission { command: (**command).clone(), correlation_id, record: coordinates })
+            }
+            Body::Invalid => Task::Refuse,
+            Body::Unreadable { correlated } => Task::Bury { correlated: *correlated },
+        };
+        let submission = if let Task::Decide(submission) = &task { Some(submission) } else { None };
+        let key = record.key.as_deref().map(str::as_bytes);
+        let lane = match self.defect {
+            Some(Defect::LanesWithoutKeys) => lane_of(record.at, None, None::<()>),
+            _ => lane_of(record.at, key, submission.map(|submission| submission.command.entity_named())),
+        };
+        Read { lane, ahead: submission.cloned(), command: Job { at: record.at, named: record.named, task } }
+    }
+}
