@@ -5,7 +5,9 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`cli`] | one file per subcommand; the only place that knows how everything is put together |
+//! | [`cli`] | a file or a folder for each subcommand; where everything is put together |
+//! | `bench`, `demo` | the benchmark, and the show without servers |
+//! | `toolbox` | what subcommands, benchmark and demo share |
 //! | [`processor`] | the loop: records in, decisions, outputs; where bugs are caught |
 //! | [`kafka`] | the consuming and the publishing thread |
 //! | [`store`] | the claim protocol, and the databases that it runs on |
@@ -22,8 +24,10 @@
 
 #[cfg(test)]
 mod allocated;
+mod bench;
 pub mod cli;
 pub mod config;
+mod demo;
 pub mod domain;
 pub mod fail_points;
 pub mod flow;
@@ -31,4 +35,5 @@ pub mod kafka;
 pub mod processor;
 pub mod store;
 pub mod telemetry;
+mod toolbox;
 pub mod wire;

@@ -2,10 +2,11 @@
 //!
 //! What it prints is counts: it is run to get rid of values, and what is printed is often kept.
 
-use super::show::Named;
-use super::{ConfigFile, FAILED, connect};
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
+use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::flags::Named;
+use crate::toolbox::{FAILED, connect};
 use anyhow::Context as _;
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -1,49 +1,25 @@
-//! The command line: one file per subcommand. Here everything is put together, errors become sentences with the way out,
-//! and exit codes are given: 0 fine, 1 failed, 2 wrong usage or configuration.
+//! The command line: a file or a folder for each subcommand. Here everything is put together, errors become sentences with the
+//! way out, and exit codes are given: 0 fine, 1 failed, 2 wrong usage or configuration. What subcommands share is in
+//! `toolbox`; what `demo` and `bench` do is in `demo` and `bench` at the root.
 
 mod bench;
 mod check;
-mod connect;
-mod crm_client;
-mod database;
 mod demo;
-mod diagnosis;
 mod dlq;
 mod erase;
-mod form;
 mod import;
-mod interrupt;
-mod lines;
-mod moment;
-mod paint;
-mod patience;
-mod publisher;
-mod reach;
-mod record;
-mod replication;
-mod reply;
 mod run;
 mod send;
 mod setup;
 mod show;
 mod snapshot;
-mod topic_reader;
-mod topic_scan;
-mod topics;
-mod trial;
-mod verdict;
 mod watch;
 
-use crate::config::{Config, Findings, Setting};
+use crate::config::Findings;
+use crate::toolbox::{FAILED, WRONG_CONFIGURATION};
 use clap::{Parser, Subcommand};
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Exit code of what failed.
-const FAILED: u8 = 1;
-/// Exit code of wrong usage (clap's own, too) and wrong configuration.
-const WRONG_CONFIGURATION: u8 = 2;
 
 const EXAMPLES: &str = "\
 First steps with a Kafka, a schema registry and a ScyllaDB (or Cassandra) of one's own:
@@ -84,24 +60,6 @@ enum Sub {
     Snapshot(snapshot::Args),
     Erase(erase::Args),
     Bench(bench::Args),
-}
-
-/// Which configuration.
-#[derive(Debug, clap::Args)]
-struct ConfigFile {
-    /// The configuration, a TOML file; an empty one will do for a local set-up
-    #[arg(long = "config", value_name = "FILE", env = "CRM_CONFIG")]
-    path: PathBuf,
-}
-
-impl ConfigFile {
-    fn load(&self) -> Result<Config, Findings> {
-        Config::load(&self.path)
-    }
-
-    fn load_explained(&self) -> Result<(Config, Vec<Setting>), Findings> {
-        Config::load_explained(&self.path)
-    }
 }
 
 /// Parses the command line and does what it says.

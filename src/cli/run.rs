@@ -1,7 +1,6 @@
 //! `run`: the processor itself. What is away is waited for; what only an operator can mend ends it with a message. SIGTERM
 //! and SIGINT let it finish what is being processed; a second one ends it at once.
 
-use super::{ConfigFile, FAILED, connect};
 use crate::config::Config;
 use crate::processor;
 use crate::store::ConditionalStore;
@@ -15,6 +14,8 @@ use crate::telemetry::health::Health;
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Collector;
+use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::{FAILED, connect};
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::registry_watch::keep_watching;

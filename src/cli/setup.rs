@@ -1,13 +1,15 @@
 //! `setup`: makes the topics, schemas, keyspace and tables that are missing, and says what it did. Safe to repeat; what
 //! exists is left as it is, and checked.
 
-use super::topics::{self, Cluster, Layout};
-use super::verdict::Verdict;
-use super::{ConfigFile, FAILED, connect, database, trial};
 use crate::config::{Backend, Config};
 use crate::store::StoreFault;
 use crate::store::configured::ConfiguredStore;
 use crate::store::topology::Topology;
+use crate::toolbox::cluster::{Cluster, Layout};
+use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::topics;
+use crate::toolbox::verdict::Verdict;
+use crate::toolbox::{FAILED, connect, database, trial};
 use crate::wire;
 use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;

@@ -1,14 +1,13 @@
 //! `show`: the current values of an entity and its history.
 
-use super::{ConfigFile, FAILED, connect};
 use crate::domain::Timestamp;
-use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Change;
-use crate::domain::values::{CustomName, ExternalId, SegmentCode, parse_ref_id};
+use crate::domain::values::{CustomName, SegmentCode};
 use crate::store::EntityStatics;
 use crate::store::upkeep::show::HistoryEntry;
-use anyhow::anyhow;
+use crate::toolbox::flags::{ConfigFile, Named};
+use crate::toolbox::{FAILED, connect};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -37,36 +36,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// An entity, as the command line names it.
-#[derive(Debug, clap::Args)]
-pub(super) struct Named {
-    /// customer, account or subscriber
-    #[arg(value_name = "TYPE", value_parser = entity_type)]
-    pub entity_type: EntityType,
-    /// Its external id; with --ref-id its refId
-    #[arg(value_name = "ID", allow_hyphen_values = true)]
-    id: String,
-    /// ID is the refId, a UUID
-    #[arg(long)]
-    ref_id: bool,
-}
-
-impl Named {
-    /// By what it is named, checked.
-    pub fn reference(&self) -> anyhow::Result<Reference> {
-        reference(&self.id, self.ref_id)
-    }
-
-    /// What to say where there is none.
-    pub fn missing(&self) -> String {
-        no_such_entity(self.entity_type, self.ref_id)
-    }
-}
-
-pub(super) fn entity_type(text: &str) -> Result<EntityType, &'static str> {
-    EntityType::from_name(text).ok_or("must be customer, account or subscriber")
-}
-
 /// `crm-processor show`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
@@ -80,21 +49,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The reference that an argument is: an external id, or a refId.
-pub(super) fn reference(id: &str, is_ref_id: bool) -> anyhow::Result<Reference> {
-    if is_ref_id {
-        parse_ref_id(id).map(Reference::RefId).ok_or_else(|| anyhow!("{id:?} is no refId: a hyphenated UUID"))
-    } else {
-        ExternalId::parse(id).map(Reference::ExternalId).map_err(|e| anyhow!("{id:?} is no external id: it {e}"))
-    }
-}
-
-pub(super) fn no_such_entity(entity_type: EntityType, is_ref_id: bool) -> String {
-    let by = if is_ref_id { "refId" } else { "external id" };
-    // Not which: what is written to standard error is often kept, and ids are personal.
-    format!("there is no {entity_type} with this {by}")
 }
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {

@@ -1,6 +1,11 @@
-//! Who may use whom. Dependencies point one way, cli → processor → kafka, store, wire → flow → domain, and the business
-//! rules are pure. A plain scan of the sources proves it: every path in them is held against the tables below.
+//! Who may use whom. Dependencies point one way, cli → bench, demo → toolbox → processor → kafka, store, wire → flow → domain, and
+//! the business rules are pure. No file uses one that uses it. A plain scan of the sources proves it: every path in them is held against
+//! the tables below.
 
+mod files;
+mod paths;
+
+use paths::{Written, paths};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,8 +29,32 @@ const LAYERS: &[Layer] = &[
     Layer { name: "store", uses: &["domain", "config", "telemetry", "fail_points", "allocated"] },
     Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry", "fail_points"] },
     Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry", "fail_points"] },
-    Layer { name: "cli", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry", "fail_points"] },
+    Layer { name: "toolbox", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry"] },
+    Layer { name: "demo", uses: &["domain", "wire", "store", "processor", "config", "telemetry", "toolbox"] },
+    Layer { name: "bench", uses: &["domain", "wire", "store", "kafka", "config", "telemetry", "toolbox"] },
+    Layer {
+        name: "cli",
+        uses: &[
+            "domain",
+            "flow",
+            "wire",
+            "store",
+            "kafka",
+            "processor",
+            "config",
+            "telemetry",
+            "toolbox",
+            "demo",
+            "bench",
+            "fail_points",
+        ],
+    },
 ];
+
+/// Modules with errors that people read and nobody matches.
+const FOR_PEOPLE: &[&str] = &["toolbox", "demo", "bench", "cli"];
+/// Folders, or single modules with what is below them, whose files still use each other in cycles. Each is to go.
+const CYCLIC: &[&str] = &["config", "domain", "flow", "kafka", "processor", "store", "wire"];
 
 /// Modules without I/O, clocks, threads or async.
 const PURE: &[&str] = &["domain", "flow"];
@@ -97,14 +126,55 @@ fn pure_modules_do_no_input_or_output_and_read_no_clock() {
 }
 
 #[test]
-fn errors_without_a_type_stay_in_the_command_line() {
+fn errors_without_a_type_are_for_people() {
     let mut findings = Findings::default();
-    for source in sources().into_iter().filter(|s| s.module.first().is_some_and(|m| m != "cli")) {
+    for source in sources().into_iter().filter(|s| s.module.first().is_some_and(|m| !FOR_PEOPLE.contains(&m.as_str()))) {
         for path in paths(&source.text).into_iter().filter(|p| p.segments[0] == "anyhow" && p.segments.len() > 1) {
-            findings.add(&source, &path, "each module has its own error type; anyhow is for cli");
+            findings.add(&source, &path, "each module has its own error type; anyhow is for those in FOR_PEOPLE");
         }
     }
     findings.assert_none();
+}
+
+#[test]
+fn no_file_uses_one_that_uses_it() {
+    let sources = sources();
+    let mut findings = Findings::default();
+    let mut cyclic = BTreeSet::new();
+    for used in files::in_cycles(files::uses(&sources)) {
+        match CYCLIC.iter().find(|folder| [used.by, used.of].iter().all(|source| source.is_within(folder))) {
+            Some(folder) => _ = cyclic.insert(*folder),
+            None => findings.add(
+                used.by,
+                &used.path,
+                &format!("{} uses this file, too, by itself or by others", used.of.file.display()),
+            ),
+        }
+    }
+    findings.assert_none();
+    assert_eq!(
+        cyclic,
+        CYCLIC.iter().copied().collect(),
+        "left: where there are cycles, right: CYCLIC; what is mended goes from there"
+    );
+}
+
+#[test]
+fn uses_are_followed_to_the_file_that_is_meant() {
+    let source = |file: &str, module: &[&str], text: &str| Source { file: file.into(), module: owned(module), text: text.into() };
+    let sources = [
+        source("a/mod.rs", &["a"], "mod b; mod c; pub use b::B; use c::C; pub(super) const N: C = c::new();"),
+        source("a/b.rs", &["a", "b"], "use super::{C, c}; use crate::d as other; fn f() -> C { other::f() } pub struct B;"),
+        source("a/c.rs", &["a", "c"], "pub struct C; #[cfg(test)] mod tests { use super::super::B; }"),
+        source("d.rs", &["d"], "use crate::a::*; use crate::a::B; use std::c::C;"),
+        source("a/tests.rs", &["a", "tests"], "use super::b;"),
+    ];
+    let got: BTreeSet<_> =
+        files::uses(&sources).iter().map(|u| format!("{} of {}", u.by.file.display(), u.of.file.display())).collect();
+    let expected = ["a/mod.rs of a/c.rs", "a/b.rs of a/c.rs", "a/b.rs of d.rs", "d.rs of a/mod.rs", "d.rs of a/b.rs"];
+    assert_eq!(got, expected.map(str::to_owned).into());
+    let cycle: BTreeSet<_> = files::in_cycles(files::uses(&sources)).iter().map(|u| u.by.file.clone()).collect();
+    assert_eq!(cycle, ["a/b.rs".into(), "d.rs".into()].into());
 }
 
 #[test]
@@ -121,7 +191,7 @@ fn the_scan_sees_what_it_should() {
     let got: Vec<_> =
         paths(source).into_iter().map(|p| p.segments.join("::")).filter(|p| p.contains("::") || p == "async").collect();
     let expected = [
-        "crate::store::self",
+        "crate::store",
         "crate::store::claims::Claims",
         "crate::store::claims::Other",
         "crate::store::cql",
@@ -157,12 +227,14 @@ impl Source {
     fn is_test(&self) -> bool {
         self.module.iter().any(|part| part == "tests" || part.ends_with("_tests"))
     }
-}
 
-/// A path as it is written, groups of `use` expanded.
-struct Written {
-    line: usize,
-    segments: Vec<String>,
+    /// Whether it is this module (`store::claims`), or below it.
+    fn is_within(&self, module: &str) -> bool {
+        module
+            .split("::")
+            .zip(self.module.iter().map(Some).chain(std::iter::repeat(None)))
+            .all(|(a, b)| b.is_some_and(|b| a == b))
+    }
 }
 
 #[derive(Default)]
@@ -213,137 +285,18 @@ fn packages() -> BTreeSet<String> {
 /// The first module below the crate's root that `path`, written in `module`, goes into. None for a path that begins with
 /// anything but `crate`, `self` or `super`.
 fn top_level_module(path: &[String], module: &[String]) -> Option<String> {
+    absolute(path, module)?.into_iter().next()
+}
+
+/// `path`, written in `module`, from the crate's root. None for a path that begins with anything but `crate`, `self` or `super`.
+fn absolute(path: &[String], module: &[String]) -> Option<Vec<String>> {
     let supers = path.iter().take_while(|s| *s == "super").count();
-    let absolute: Vec<_> = match path[0].as_str() {
+    Some(match path[0].as_str() {
         "crate" => path[1..].to_vec(),
-        "self" => module.to_vec(),
+        "self" => module.iter().chain(&path[1..]).cloned().collect(),
         "super" => module.iter().take(module.len().saturating_sub(supers)).chain(&path[supers..]).cloned().collect(),
         _ => return None,
-    };
-    absolute.into_iter().next()
-}
-
-/// All paths in Rust source, single names included. Comments, strings and method names don't count.
-fn paths(source: &str) -> Vec<Written> {
-    let tokens = tokens(source);
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let starts = is_name(&tokens[at].1) && (at == 0 || tokens[at - 1].1 != ".");
-        if starts || tokens[at].1 == "await" {
-            at = path(&tokens, at, &mut Vec::new(), &mut found);
-        } else {
-            at += 1;
-        }
-    }
-    found
-}
-
-/// Reads one path, or the branches of one group, from `at`; returns where it ends.
-fn path(tokens: &[(usize, String)], mut at: usize, prefix: &mut Vec<String>, found: &mut Vec<Written>) -> usize {
-    let text = |at: usize| tokens.get(at).map_or("", |t| t.1.as_str());
-    let line = tokens[at].0;
-    let depth = prefix.len();
-    loop {
-        if text(at) == "{" {
-            at += 1;
-            while !matches!(text(at), "}" | "") {
-                at = if is_name(text(at)) || text(at) == "*" { path(tokens, at, prefix, found) } else { at + 1 };
-                if text(at) == "as" {
-                    at += 2;
-                }
-            }
-            prefix.truncate(depth);
-            return at + 1;
-        }
-        prefix.push(text(at).to_owned());
-        at += 1;
-        if text(at) != "::" || !(is_name(text(at + 1)) || matches!(text(at + 1), "{" | "*")) {
-            break;
-        }
-        at += 1;
-    }
-    found.push(Written { line, segments: prefix.clone() });
-    prefix.truncate(depth);
-    at
-}
-
-fn is_name(token: &str) -> bool {
-    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
-}
-
-/// Names, `::` and single characters, each with its line.
-fn tokens(source: &str) -> Vec<(usize, String)> {
-    let mut tokens = Vec::new();
-    let mut rest = source;
-    let mut line = 1;
-    while let Some(first) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            block_comment(rest)
-        } else if let Some(length) = raw_string(rest) {
-            length
-        } else if first == '"' {
-            quoted(rest, '"')
-        } else if first == '\'' {
-            char_or_lifetime(rest)
-        } else {
-            let name = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-            let length = if rest.starts_with("::") { 2 } else { name.max(first.len_utf8()) };
-            if !first.is_whitespace() {
-                tokens.push((line, rest[..length].to_owned()));
-            }
-            length
-        };
-        line += rest[..length].matches('\n').count();
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-fn block_comment(text: &str) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while at < text.len() {
-        match &text.as_bytes()[at..] {
-            [b'/', b'*', ..] => (depth, at) = (depth + 1, at + 2),
-            [b'*', b'/', ..] if depth == 1 => return at + 2,
-            [b'*', b'/', ..] => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-    }
-    text.len()
-}
-
-fn raw_string(text: &str) -> Option<usize> {
-    let after = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
-    let hashes = after.len() - after.trim_start_matches('#').len();
-    let body = after[hashes..].strip_prefix('"')?;
-    let end = format!("\"{}", "#".repeat(hashes));
-    let start = text.len() - body.len();
-    Some(body.find(&end).map_or(text.len(), |at| start + at + end.len()))
-}
-
-fn quoted(text: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn char_or_lifetime(text: &str) -> usize {
-    let mut after = text.chars().skip(1);
-    match (after.next(), after.next()) {
-        (Some('\\'), _) | (Some(_), Some('\'')) => quoted(text, '\''),
-        _ => 1,
-    }
+    })
 }
 
 fn owned(segments: &[&str]) -> Vec<String> {

@@ -1,12 +1,14 @@
 //! The brokers, and the topics on them: those of the configuration, and the two in which the brokers themselves keep what
 //! exactly-once rests on.
 
-use super::{List, rights};
-use crate::cli::replication::{Placement, Safety, risks};
-use crate::cli::topics::{self, Cluster, Sight};
-use crate::cli::verdict::Verdict;
+use super::list::List;
+use super::rights;
 use crate::config::Config;
 use crate::kafka;
+use crate::toolbox::cluster::{AUTO_CREATE, Cluster, Sight};
+use crate::toolbox::replication::{Placement, Safety, risks};
+use crate::toolbox::topics;
+use crate::toolbox::verdict::Verdict;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 
@@ -91,7 +93,7 @@ async fn check_brokers(cluster: &Cluster, sight: &Sight, list: &mut List) {
     // A finding that several brokers share is told once, with all their ids.
     let mut amiss = Vec::<(Verdict, Vec<String>)>::new();
     for broker in &sight.brokers.up {
-        match cluster.broker_settings(*broker, &[OFFSET_METADATA, topics::AUTO_CREATE]).await {
+        match cluster.broker_settings(*broker, &[OFFSET_METADATA, AUTO_CREATE]).await {
             Ok(settings) => {
                 for verdict in broker_verdicts(&settings) {
                     match amiss.iter_mut().find(|(said, _)| *said == verdict) {
@@ -126,7 +128,7 @@ fn broker_verdicts(settings: &BTreeMap<String, String>) -> Vec<Verdict> {
              brokers' properties"
         )));
     }
-    let auto_create = topics::AUTO_CREATE;
+    let auto_create = AUTO_CREATE;
     if settings.get(auto_create).is_some_and(|on| on == "true") {
         verdicts.push(Verdict::Note(format!(
             "{auto_create} is true: a topic that is deleted or misnamed comes back with the brokers' limits and number of partitions as \
@@ -215,7 +217,7 @@ mod tests {
         for (metadata, auto_create, findings, notes) in
             [("4096", "false", 0, 0), ("4095", "false", 1, 0), ("65536", "true", 0, 1), ("64", "true", 1, 1), ("?", "?", 0, 0)]
         {
-            let settings = [(OFFSET_METADATA, metadata), (topics::AUTO_CREATE, auto_create)];
+            let settings = [(OFFSET_METADATA, metadata), (AUTO_CREATE, auto_create)];
             let verdicts = broker_verdicts(&settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
             let found = verdicts.iter().filter(|verdict| verdict.finding().is_some()).count();
             assert_eq!((found, verdicts.len() - found), (findings, notes), "{settings:?}: {verdicts:?}");

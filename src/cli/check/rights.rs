@@ -1,12 +1,12 @@
 //! Whether the brokers let `run` do what it does: asked, not tried. The one thing that can't be asked about is the
 //! transactional id; so a producer says that it is there, under an id that no process uses.
 
-use super::List;
-use crate::cli::patience::patiently_blocking;
-use crate::cli::reach::Probe;
-use crate::cli::topics::{self, Cluster, TIMEOUT};
+use super::list::List;
 use crate::config::{Config, Kafka, Properties};
 use crate::kafka::rights::{self, Right};
+use crate::toolbox::cluster::Cluster;
+use crate::toolbox::patience::patiently_blocking;
+use crate::toolbox::reach::{Probe, TIMEOUT, client_config};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
@@ -91,7 +91,7 @@ fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> St
 
 /// A producer that has found its brokers. It has a slot of its own: nobody is fenced.
 fn producer(kafka: &Kafka) -> anyhow::Result<Probe> {
-    let mut config = topics::client_config(kafka, &kafka.producer);
+    let mut config = client_config(kafka, &kafka.producer);
     config.set("transactional.id", checked_id(kafka));
     let probe = Probe::new(config)?;
     probe.reach(kafka, "kafka.producer")?;

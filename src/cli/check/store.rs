@@ -1,9 +1,9 @@
 //! The database: its nodes, what the keyspace asks of them, and one real read and write at the consistencies of `run`.
 
-use super::List;
-use crate::cli::{connect, database, trial};
+use super::list::List;
 use crate::config::{Backend, CommitConsistency, Config, Cql, SerialConsistency};
 use crate::store::configured::ConfiguredStore;
+use crate::toolbox::{connect, database, trial};
 
 pub(super) async fn check(config: &Config, list: &mut List) {
     let topology = match ConfiguredStore::topology(&config.store).await {

@@ -4,11 +4,10 @@
 //! exactly if the letter was sent, and is kept at least as long as the letter. It has no key, no value, and none of Kafka
 //! Connect's headers, which each dead letter has: no producer of commands can forge one.
 
-use super::selection::Selection;
-use crate::cli::record::all_headers;
-use crate::cli::topic_scan::{Part, TopicScan};
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::toolbox::record::all_headers;
+use crate::toolbox::topic_scan::{Part, TopicScan};
 use crate::wire::stub::STUB;
 use rdkafka::message::{Message as _, OwnedMessage};
 use std::collections::{BTreeMap, HashMap};
@@ -171,32 +170,9 @@ pub(super) fn mark(record: &OwnedMessage) -> Option<(Place, Mark)> {
     is_mark.then(|| (place, Mark { at: record.timestamp().to_millis(), sent_as }))
 }
 
-fn is_mark(record: &OwnedMessage) -> bool {
+pub(super) fn is_mark(record: &OwnedMessage) -> bool {
     let names = || all_headers(record).map(|(name, _)| name);
     names().any(|name| name == RESENT) && !names().any(|name| name.starts_with(ERRORS))
-}
-
-/// The letters of a selection, partition after partition.
-pub(super) struct Letters<'a> {
-    scan: TopicScan,
-    selection: &'a Selection,
-}
-
-impl<'a> Letters<'a> {
-    pub fn open(config: &Config, parts: &[Part], selection: &'a Selection) -> anyhow::Result<Self> {
-        let parts = parts.iter().filter_map(|part| selection.within(*part));
-        Ok(Self { scan: TopicScan::open(&config.kafka, &config.kafka.topics.dlq, parts)?, selection })
-    }
-
-    pub async fn next(&mut self) -> anyhow::Result<Option<Letter>> {
-        while let Some(record) = self.scan.next().await? {
-            let letter = Letter { record };
-            if !is_mark(&letter.record) && self.selection.selects(&letter) {
-                return Ok(Some(letter));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// How many letters there are for a reason.

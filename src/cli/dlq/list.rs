@@ -1,12 +1,12 @@
 //! `dlq list`: what is on the dead letter topic, and how much of it for which reason.
 
-use super::letter::{Counts, Letter, Letters, Mark, Marks};
-use super::selection::{Filters, Selection};
-use crate::cli::form::Form;
-use crate::cli::paint::Paint;
-use crate::cli::{ConfigFile, connect, record, topic_scan};
+use super::letter::{Counts, Letter, Mark, Marks};
+use super::selection::{Filters, Letters, Selection};
 use crate::domain::Timestamp;
 use crate::telemetry::log;
+use crate::toolbox::flags::{ConfigFile, Form};
+use crate::toolbox::paint::Paint;
+use crate::toolbox::{connect, record, topic_scan};
 use crate::wire::headers::rfc3339;
 use rdkafka::message::Message as _;
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ mod resend;
 mod selection;
 mod show;
 
-use super::paint::Paint;
+use crate::toolbox::paint::Paint;
 use clap::Subcommand;
 use rdkafka::message::OwnedMessage;
 use std::process::ExitCode;

@@ -4,16 +4,16 @@
 //! transactional id: once this one has begun, no other can commit any more, and all that was ever sent is marked and can be
 //! read. Only then it is decided what is sent.
 
-use super::letter::{Counts, Letter, Letters, Marks, Place, RESENT, RESENT_AS, RESENT_FROM};
+use super::letter::{Counts, Letter, Marks, Place, RESENT, RESENT_AS, RESENT_FROM};
 use super::list::{counts_as_text, letters, sent};
-use super::selection::{Filters, Selection};
-use crate::cli::form::Form;
-use crate::cli::paint::Paint;
-use crate::cli::publisher::{Delivered, Outgoing, Publisher};
-use crate::cli::topic_scan::{self, Part};
-use crate::cli::{ConfigFile, connect};
+use super::selection::{Filters, Letters, Selection};
 use crate::config::Config;
 use crate::telemetry::log;
+use crate::toolbox::connect;
+use crate::toolbox::flags::{ConfigFile, Form};
+use crate::toolbox::paint::Paint;
+use crate::toolbox::publisher::{Delivered, Outgoing, Publisher};
+use crate::toolbox::topic_scan::{self, Part};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use rdkafka::message::Message as _;

@@ -1,9 +1,10 @@
-//! Which dead letters are meant.
+//! Which dead letters are meant, and reading them.
 
-use super::letter::{Letter, Place};
-use crate::cli::moment::Moment;
-use crate::cli::topic_scan::Part;
+use super::letter::{Letter, Place, is_mark};
+use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::toolbox::moment::Moment;
+use crate::toolbox::topic_scan::{Part, TopicScan};
 use rdkafka::message::Message as _;
 
 /// Flags that choose.
@@ -107,6 +108,29 @@ impl Selection {
             && (reason.is_empty() || reason.iter().any(|r| *r == letter.reason()))
             && key.as_ref().is_none_or(|key| letter.record.key() == Some(key.as_bytes()))
             && origin.as_ref().is_none_or(|topic| letter.error("topic") == Some(topic))
+    }
+}
+
+/// The letters of a selection, partition after partition.
+pub(super) struct Letters<'a> {
+    scan: TopicScan,
+    selection: &'a Selection,
+}
+
+impl<'a> Letters<'a> {
+    pub fn open(config: &Config, parts: &[Part], selection: &'a Selection) -> anyhow::Result<Self> {
+        let parts = parts.iter().filter_map(|part| selection.within(*part));
+        Ok(Self { scan: TopicScan::open(&config.kafka, &config.kafka.topics.dlq, parts)?, selection })
+    }
+
+    pub async fn next(&mut self) -> anyhow::Result<Option<Letter>> {
+        while let Some(record) = self.scan.next().await? {
+            let letter = Letter { record };
+            if !is_mark(&letter.record) && self.selection.selects(&letter) {
+                return Ok(Some(letter));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -1,15 +1,15 @@
 //! `dlq show`: one dead letter with all that there is about it.
 
-use super::letter::{ERRORS, Letter, Letters, Mark, Marks, Place};
+use super::letter::{ERRORS, Letter, Mark, Marks, Place};
 use super::list::{sent, time};
-use super::selection::Selection;
-use crate::cli::form::Form;
-use crate::cli::paint::Paint;
-use crate::cli::record::{all_headers, headers, text};
-use crate::cli::topic_scan::{self, Part};
-use crate::cli::{ConfigFile, FAILED, connect};
+use super::selection::{Letters, Selection};
 use crate::config::Config;
 use crate::telemetry::log;
+use crate::toolbox::flags::{ConfigFile, Form};
+use crate::toolbox::paint::Paint;
+use crate::toolbox::record::{all_headers, headers, text};
+use crate::toolbox::topic_scan::{self, Part};
+use crate::toolbox::{FAILED, connect};
 use crate::wire::json::JsonDecoder;
 use crate::wire::schema_id::{SchemaId, frame};
 use rdkafka::message::Message as _;

@@ -4,13 +4,14 @@
 
 mod line;
 
-use super::lines::{Line, open, read_lines};
-use super::{ConfigFile, FAILED, connect};
 use crate::domain::entity::Entity;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::store::upkeep::import::{Imported, Importing};
 use crate::store::{EntityKey, IdKey, StoreFault};
+use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::lines::{Line, open, read_lines};
+use crate::toolbox::{FAILED, connect};
 use anyhow::{Context as _, bail};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;

@@ -1,11 +1,11 @@
 //! Sends the commands of a file, many under way at once. They are written in the order of the file, and so are their replies.
 
 use super::line;
-use crate::cli::crm_client::{CrmClient, NoReply, Submitted};
-use crate::cli::form::Form;
-use crate::cli::lines::{Line, open, read_lines};
-use crate::cli::paint::Paint;
-use crate::cli::reply::Reply;
+use crate::toolbox::crm_client::{CrmClient, NoReply, Submitted};
+use crate::toolbox::flags::Form;
+use crate::toolbox::lines::{Line, open, read_lines};
+use crate::toolbox::paint::Paint;
+use crate::toolbox::reply::Reply;
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
 use std::io::{self, Write as _};

@@ -1,10 +1,17 @@
 //! One line of a file of commands: from JSON to a command, or to all that is wrong with it. Values are sent as they are: to
 //! check them is up to the processor.
 
-use super::{Outgoing, key_of, new_request_id};
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// A command, and the key of its record.
+#[derive(Debug, PartialEq)]
+pub(super) struct Outgoing {
+    pub command: RawCommand,
+    pub key: Option<String>,
+}
 
 /// Reads a line.
 ///
@@ -32,6 +39,15 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
     } else {
         Err(findings)
     }
+}
+
+/// The key of a record that is given none: the entity's id, so that its commands stay in order.
+pub(super) fn key_of(reference: &RawReference) -> Option<String> {
+    reference.external_id.clone().or_else(|| reference.ref_id.clone())
+}
+
+pub(super) fn new_request_id() -> String {
+    Uuid::new_v4().to_string()
 }
 
 /// An object of which field after field is taken.

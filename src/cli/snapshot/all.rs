@@ -1,16 +1,16 @@
 //! Publishes all entities: scans the store, and publishes a batch, again and again. A store that does not answer is tried
 //! again for a while.
 
+use super::form::{Form, publisher_name};
 use super::progress::{Meter, Progress};
-use super::{Form, publisher_name};
-use crate::cli::interrupt::interrupted;
-use crate::cli::publisher::{Outgoing, Publisher};
-use crate::cli::{FAILED, connect};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
 use crate::store::configured::ConfiguredStore;
 use crate::store::scan::{Position, Scan, Scanned};
 use crate::store::{EntityKey, StoreFault};
+use crate::toolbox::interrupt::interrupted;
+use crate::toolbox::publisher::{Outgoing, Publisher};
+use crate::toolbox::{FAILED, connect};
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use std::collections::HashSet;

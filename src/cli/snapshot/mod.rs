@@ -6,18 +6,16 @@
 //! the version. Batches are Kafka transactions: readers see all of one, or nothing.
 
 mod all;
+mod form;
 mod progress;
 
-use super::publisher::{Outgoing, Publisher};
-use super::show::{entity_type, no_such_entity, reference};
-use super::{ConfigFile, FAILED, connect};
 use crate::config::{Config, Log};
-use crate::domain::Timestamp;
-use crate::domain::entity::{Entity, EntityType};
-use crate::domain::transaction::Snapshot;
+use crate::domain::entity::EntityType;
 use crate::telemetry::log;
-use crate::wire;
-use anyhow::anyhow;
+use crate::toolbox::flags::{ConfigFile, entity_type, no_such_entity, reference};
+use crate::toolbox::publisher::Publisher;
+use crate::toolbox::{FAILED, connect};
+use form::{Form, publisher_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use uuid::Uuid;
@@ -93,36 +91,4 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     let (partition, offset) = (at.partition, at.offset);
     println!("{entity_type} {}, version {}, published as {topic}/{partition}/{offset}", entity.external_id, entity.version);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Begins with the group's id: the rights of processes that write in transactions are given for that prefix.
-fn publisher_name(config: &Config) -> String {
-    format!("{}-snapshot", config.kafka.group_id)
-}
-
-/// From an entity to its record.
-struct Form {
-    topic: String,
-    schema_id: u32,
-}
-
-impl Form {
-    async fn of(config: &Config) -> anyhow::Result<Self> {
-        let topic = config.kafka.topics.transactions.clone();
-        let subject = wire::transaction_subject(&topic);
-        let schema_id = connect::registry(config)?.lookup(&subject, wire::TRANSACTION_SCHEMA).await?;
-        let missing = || anyhow!("the schema registry has no schema of ours under {subject}: run `crm-processor setup` first");
-        Ok(Self { topic, schema_id: schema_id.ok_or_else(missing)? })
-    }
-
-    fn record(&self, entity: Entity, taken_at: Timestamp) -> Outgoing {
-        let snapshot = Snapshot { entity, taken_at };
-        Outgoing {
-            topic: self.topic.clone(),
-            partition: None,
-            key: Some(snapshot.entity.key().into_bytes()),
-            value: Some(wire::answer::snapshot(self.schema_id, &snapshot)),
-            headers: wire::headers::snapshot(&snapshot),
-        }
-    }
 }

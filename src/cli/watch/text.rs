@@ -1,8 +1,8 @@
 //! Replies and business transactions in a line for people, and a line more for each finding.
 
-use crate::cli::paint::Paint;
-use crate::cli::reply::{BusinessTransaction, Reply};
 use crate::domain::transaction::Snapshot;
+use crate::toolbox::paint::Paint;
+use crate::toolbox::reply::{BusinessTransaction, Reply};
 use crate::wire::headers::rfc3339;
 use rdkafka::message::{Message as _, OwnedMessage};
 use serde::Deserialize as _;

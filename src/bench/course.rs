@@ -1,0 +1,98 @@
+//! The course of a bench: each case as often as asked for, between two measurements of the store alone, and Kafka alone once.
+
+use super::bars::bar;
+use super::cases::{Case, Needs};
+use super::measure::Worked;
+use super::processor::Counts;
+use super::round::Round;
+use super::table::{Line, mib};
+use super::workbench::Bench;
+use anyhow::{Context as _, ensure};
+
+/// Measures, and prints each line when it is known.
+pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
+    let base = bench.place.set_up_store().await?;
+    ensure!(
+        !(bench.place.is_exclusive() && bench.options.instances > 1),
+        "the embedded store is for one process: no --instances with it"
+    );
+    let mut at_rate = Vec::new();
+    for case in bench.options.cases() {
+        let needs = case.needs(bench.options.commands(), bench.options.entities);
+        let needs = Needs { customers: bench.others(case) + 1, ..needs };
+        let bar = bar(&format!("{}: importing", case.name()));
+        bench.fleet.complete(&base.config, needs, &bar).await?;
+        bar.finish_and_clear();
+        if only_ceiling {
+            bench.ceilings_alone(&base, case).await?;
+        } else {
+            at_rate.push(measure_case(bench, &base, case).await?);
+        }
+    }
+    match bench.options.rate {
+        _ if bench.options.no_ceiling => Ok(()),
+        Some(rate) => bench.parts_at(&base, rate, &at_rate).await,
+        None => bench.copy_loop().await,
+    }
+}
+
+async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Result<Line> {
+    let (mut runs, mut ceilings, mut cache) = (Vec::new(), Vec::new(), None);
+    let with_ceiling = !bench.options.no_ceiling && bench.options.rate.is_none();
+    if with_ceiling {
+        // Not counted: no entity was ever written to but by the import, and the store is faster then than it will be.
+        bench.ceiling(base, case, 1).await?;
+        ceilings.push(bench.ceiling(base, case, 1).await?.per_second());
+    }
+    for _ in 0..bench.options.runs {
+        let worked = bench.processed(case).await?;
+        let before = ceilings.last().copied();
+        if with_ceiling {
+            ceilings.push(bench.ceiling(base, case, 1).await?.per_second());
+        }
+        let ceiling = before.zip(ceilings.last()).map(|(before, after)| f64::midpoint(before, *after));
+        cache = hit_rate(worked.counts);
+        runs.push(line(bench.options.commands(), case.name(), &worked, ceiling));
+    }
+    let line = Line::median(&runs).context("there is at least one run")?;
+    bench.report.line(&line)?;
+    if let Some(cache) = cache {
+        bench.report.remark(&format!("{:16} {cache}", ""))?;
+    }
+    let listed = |all: &[f64]| all.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(", ");
+    if runs.len() > 1 {
+        let all: Vec<_> = runs.iter().map(|run| run.commands_per_second).collect();
+        bench.report.remark(&format!("{:16} the runs, in commands/s: {}", "", listed(&all)))?;
+    }
+    if with_ceiling {
+        let remark = format!("{:16} the store alone, before, between and after: {}", "", listed(&ceilings));
+        bench.report.remark(&remark)?;
+    }
+    Ok(line)
+}
+
+fn line(commands: u32, case: &str, worked: &Worked, ceiling: Option<f64>) -> Line {
+    let count = f64::from(commands);
+    let per_second = count / worked.seconds.max(1e-9);
+    Line {
+        case: case.into(),
+        commands: commands.into(),
+        seconds: worked.seconds,
+        commands_per_second: per_second,
+        ceiling_per_second: ceiling,
+        ratio: ceiling.map(|ceiling| per_second / ceiling),
+        lwts_per_command: worked.counts.writes / count,
+        records_per_transaction: Some(count / worked.counts.transactions.max(1.0)),
+        cpu_us_per_command: worked.used.cpu.as_secs_f64() * 1e6 / count,
+        peak_memory_mib: mib(worked.used.peak_kib),
+        reply_ms: worked.latency,
+    }
+}
+
+/// What the cache was good for, in words; None where nothing was looked up in it.
+fn hit_rate(counts: Counts) -> Option<String> {
+    let Counts { lookups, hits, read_ahead, .. } = counts;
+    let percent = 100.0 * hits / lookups;
+    let ahead = format!("{read_ahead:.0} entities were read ahead");
+    (lookups > 0.0).then(|| format!("the cache, in the last run: {percent:.1} % of {lookups:.0} look-ups hit; {ahead}"))
+}

@@ -1,0 +1,142 @@
+//! The entities that `bench` works on, all in a keyspace of its own: what they are called, importing them, and the commands
+//! about them.
+
+use super::cases::{Kind, Needs, Step};
+use crate::config::Config;
+use crate::domain::command::{RawCommand, RawReference};
+use crate::domain::entity::{Entity, EntityType};
+use crate::domain::use_case::UseCase;
+use crate::domain::values::{CustomName, ExternalId};
+use crate::store::ConditionalStore;
+use crate::store::claims::Claims;
+use crate::store::configured::ConfiguredStore;
+use crate::store::upkeep::import::Imported;
+use crate::toolbox::connect;
+use anyhow::{Context as _, ensure};
+use futures::{StreamExt, stream};
+use indicatif::ProgressBar;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The segments that customers go through.
+pub const SEGMENTS: [&str; 3] = ["RESIDENTIAL", "SMALL_BUSINESS", "ENTERPRISE"];
+/// The version that rejected commands expect.
+const NO_VERSION: i64 = i64::MAX;
+/// Imports under way at once.
+const IMPORTS: usize = 128;
+
+/// What there is, and what it is now.
+#[derive(Default)]
+pub struct Fleet {
+    /// How often each customer's segment was changed.
+    customers: Vec<u32>,
+    /// How often each account's external id was changed.
+    accounts: Vec<u32>,
+}
+
+/// What an entity is called for ever.
+pub fn ref_id(entity_type: EntityType, number: u32) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("crm-processor bench {entity_type} {number}").as_bytes())
+}
+
+/// `c-17`
+pub fn customer_id(number: u32) -> String {
+    format!("c-{number}")
+}
+
+/// `a-17-3`, after three renames.
+pub fn account_id(number: u32, renames: u32) -> String {
+    format!("a-{number}-{renames}")
+}
+
+/// How often the account with this external id was renamed.
+pub fn renames(account_id: &str) -> Option<u32> {
+    account_id.rsplit_once('-')?.1.parse().ok()
+}
+
+impl Fleet {
+    /// Imports those that are missing.
+    pub async fn complete(&mut self, config: &Config, needs: Needs, bar: &ProgressBar) -> anyhow::Result<()> {
+        let customers = (len(&self.customers)..needs.customers).map(|n| (EntityType::Customer, n, customer_id(n)));
+        let accounts = (len(&self.accounts)..needs.accounts).map(|n| (EntityType::Account, n, account_id(n, 0)));
+        let missing: Vec<Missing> = customers.chain(accounts).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        bar.set_length(missing.len() as u64);
+        match ConfiguredStore::fill(&config.store).await.map_err(|fault| connect::store_trouble(&fault))? {
+            Some(fill) => import_all(fill, config, missing, bar).await?,
+            None => import_all(ConfiguredStore::connect(&config.store).await?, config, missing, bar).await?,
+        }
+        self.customers.resize(self.customers.len().max(needs.customers as usize), 0);
+        self.accounts.resize(self.accounts.len().max(needs.accounts as usize), 0);
+        Ok(())
+    }
+
+    /// The next command, and the key of its record. Requests of different passes are different.
+    pub fn command(&mut self, pass: u32, step: Step) -> (RawCommand, String) {
+        let Step { kind, entity, request } = step;
+        let at = entity as usize;
+        let name = || format!("Ann's Flowers no. {pass}-{request}");
+        let (use_case, external_id, value) = match kind {
+            Kind::Name | Kind::Rejected => (UseCase::UpdateCustomerCustomName, customer_id(entity), name()),
+            Kind::Segment => {
+                let segment = SEGMENTS[self.customers[at] as usize % SEGMENTS.len()];
+                self.customers[at] += 1;
+                (UseCase::UpdateCustomerSegment, customer_id(entity), segment.to_owned())
+            }
+            Kind::Rename => {
+                let before = account_id(entity, self.accounts[at]);
+                self.accounts[at] += 1;
+                (UseCase::UpdateAccountExternalId, before, account_id(entity, self.accounts[at]))
+            }
+        };
+        // An account's present id would be another lane with each rename.
+        let key = if kind == Kind::Rename { format!("a-{entity}") } else { external_id.clone() };
+        let command = RawCommand {
+            use_case,
+            request_id: Some(format!("r-{pass}-{request}")),
+            reference: Some(RawReference { external_id: Some(external_id), ref_id: None }),
+            value: Some(value),
+            expected_version: (kind == Kind::Rejected).then_some(NO_VERSION),
+        };
+        (command, key)
+    }
+
+    /// Somebody else has renamed the accounts of these steps, as [`Fleet::command`] would have.
+    pub fn renamed(&mut self, steps: &[Step]) {
+        for step in steps.iter().filter(|s| s.kind == Kind::Rename) {
+            self.accounts[step.entity as usize] += 1;
+        }
+    }
+}
+
+type Missing = (EntityType, u32, String);
+
+async fn import_all(
+    store: impl ConditionalStore,
+    config: &Config,
+    entities: Vec<Missing>,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let claims = Claims::new(Arc::new(store), &connect::claims_options(config), connect::clock());
+    let imports = stream::iter(entities).map(|(entity_type, number, external_id)| {
+        let claims = &claims;
+        async move { claims.import(entity(entity_type, number, &external_id)?).await.context("importing entities") }
+    });
+    let mut imports = imports.buffer_unordered(IMPORTS);
+    while let Some(imported) = imports.next().await {
+        ensure!(matches!(imported?, Imported::Created), "an entity of this run's own was there before");
+        bar.inc(1);
+    }
+    Ok(())
+}
+
+fn len(counts: &[u32]) -> u32 {
+    u32::try_from(counts.len()).unwrap_or(u32::MAX)
+}
+
+fn entity(entity_type: EntityType, number: u32, external_id: &str) -> anyhow::Result<Entity> {
+    let entity = Entity::new(entity_type, ref_id(entity_type, number), ExternalId::parse(external_id)?);
+    Ok(Entity { custom_name: Some(CustomName::parse("Ann's Flowers")?), ..entity })
+}

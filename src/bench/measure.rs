@@ -1,0 +1,159 @@
+//! The processor at work on one case: prepared, started, timed from its first command to its last reply.
+
+use super::bars::bar;
+use super::cases::{Case, Kind, Step};
+use super::latency::Latency;
+use super::load::{Batch, Crm};
+use super::measured::Usage;
+use super::processor::{Counts, Processor, until_all_ready, until_one_ends};
+use super::workbench::Bench;
+use anyhow::{Context as _, bail, ensure};
+use indicatif::ProgressBar;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long the processors' metrics may lag behind the replies.
+const SETTLE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What the processors did of the measured commands.
+pub struct Worked {
+    /// How long they took.
+    pub seconds: f64,
+    /// Of each command.
+    pub latency: Latency,
+    /// What their metrics counted.
+    pub counts: Counts,
+    /// What they used.
+    pub used: Usage,
+}
+
+impl Bench {
+    /// A case with the processor, in topics of its own.
+    pub(super) async fn processed(&mut self, case: Case) -> anyhow::Result<Worked> {
+        let bar = bar(case.name());
+        let round = self.place.round().await?;
+        for number in 0..usize::from(self.options.instances) {
+            self.place.processors.push(Processor::start(&round, number)?);
+        }
+        until_all_ready(&mut self.place.processors, self.options.partitions).await?;
+        let mut crm = Crm::open(&round, self.options.rate.is_some()).await?;
+        let worked = self.prepared_and_worked(&mut crm, case, &bar).await;
+        if worked.is_err() {
+            let tails: Vec<_> = self.place.processors.iter().map(Processor::log_tail).collect();
+            return worked.context(format!("case {}; of the processor, {}", case.name(), tails.join("\n")));
+        }
+        for processor in self.place.processors.drain(..) {
+            processor.stop().await?;
+        }
+        bar.finish_and_clear();
+        worked
+    }
+
+    async fn prepared_and_worked(&mut self, crm: &mut Crm, case: Case, bar: &ProgressBar) -> anyhow::Result<Worked> {
+        // Connections, metadata and the first transaction are a matter of starting: one command about an entity that is not
+        // among those of the case.
+        let other = Step { kind: Kind::Name, entity: self.others(case), request: 0 };
+        let mut answered = self.answer(crm, &[other], bar).await?;
+        if self.options.warm {
+            let steps = case.touch(self.options.commands(), self.options.entities);
+            bar.set_message(format!("{}: warming up", case.name()));
+            answered += self.answer(crm, &steps, bar).await?;
+            bar.set_message(case.name());
+            bar.set_position(0);
+        }
+        let steps = case.steps(self.options.commands(), self.options.entities);
+        self.work(crm, &steps, answered, bar).await
+    }
+
+    /// The number of a customer that the case is not about.
+    pub(super) fn others(&self, case: Case) -> u32 {
+        case.needs(self.options.commands(), self.options.entities).customers
+    }
+
+    /// Has commands answered, outside of what is measured; how many.
+    async fn answer(&mut self, crm: &mut Crm, steps: &[Step], bar: &ProgressBar) -> anyhow::Result<usize> {
+        self.pass += 1;
+        let mut batch = crm.prepare(&mut self.fleet, self.pass, steps);
+        if self.place.is_mocked() {
+            batch.fits_mocked(self.options.partitions)?;
+        }
+        crm.write(&mut batch).await?;
+        self.replies(crm, &batch, bar).await?;
+        Ok(steps.len())
+    }
+
+    /// When each reply came. A processor that ends before they are all there would be waited for in vain.
+    async fn replies(&mut self, crm: &mut Crm, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
+        tokio::select! {
+            biased;
+            came = crm.replies(batch, bar) => came,
+            status = until_one_ends(&mut self.place.processors) => bail!("a processor ended with {}", status?),
+        }
+    }
+
+    async fn work(&mut self, crm: &mut Crm, steps: &[Step], answered: usize, bar: &ProgressBar) -> anyhow::Result<Worked> {
+        self.pass += 1;
+        let mut batch = crm.prepare(&mut self.fleet, self.pass, steps);
+        if self.place.is_mocked() {
+            batch.fits_mocked(self.options.partitions)?;
+        }
+        let counts_before = self.settled(answered).await?;
+        let (start, due, cpu_before, came);
+        if let Some(rate) = self.options.rate {
+            cpu_before = used(&self.place.processors)?.cpu;
+            let sending = crm.write_at(&mut batch, rate);
+            start = sending.start;
+            due = (0..steps.len()).map(|n| Duration::from_secs_f64(as_f64(n) / rate)).collect::<Vec<_>>();
+            came = self.replies(crm, &batch, bar).await?;
+            sending.done().await?;
+        } else {
+            let processors = &self.place.processors;
+            processors.iter().try_for_each(Processor::pause)?;
+            crm.write(&mut batch).await?;
+            cpu_before = used(processors)?.cpu;
+            due = vec![Duration::ZERO; steps.len()];
+            start = Instant::now();
+            processors.iter().try_for_each(Processor::go_on)?;
+            came = self.replies(crm, &batch, bar).await?;
+        }
+        let after = used(&self.place.processors)?;
+        let taken: Vec<_> = came.iter().zip(due).map(|(came, due)| came.saturating_duration_since(start + due)).collect();
+        let last = came.iter().max().copied().unwrap_or(start);
+        Ok(Worked {
+            seconds: (last - start).as_secs_f64(),
+            latency: Latency::of(taken),
+            counts: self.settled(answered + steps.len()).await?.since(counts_before),
+            used: Usage { cpu: after.cpu.saturating_sub(cpu_before), ..after },
+        })
+    }
+
+    /// The processors' counts, once they have counted so many commands: a little after the replies are there.
+    async fn settled(&self, commands: usize) -> anyhow::Result<Counts> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let mut counts = Counts::default();
+            for processor in &self.place.processors {
+                counts = counts.plus(processor.counts().await?);
+            }
+            if counts.commands >= as_f64(commands) {
+                return Ok(counts);
+            }
+            ensure!(Instant::now() < deadline, "the processors have counted {} of {commands} commands", counts.commands);
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// CPU of all, memory of the largest.
+fn used(processors: &[Processor]) -> anyhow::Result<Usage> {
+    processors.iter().try_fold(Usage::default(), |sum, processor| {
+        let usage = processor.usage()?;
+        Ok(Usage { cpu: sum.cpu + usage.cpu, peak_kib: sum.peak_kib.max(usage.peak_kib) })
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below where counts get imprecise")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}

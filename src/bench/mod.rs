@@ -1,0 +1,66 @@
+//! How fast the processor is, beside what the store and Kafka can do by themselves, measured in the same run.
+//!
+//! The processor is a process of its own. A backlog is written while it stands still (SIGSTOP), ready and with its partitions:
+//! starting and joining the group are no part of what is measured, nor is writing the commands. The clock runs from when it
+//! goes on to the last reply. With a rate, each command has a time when it is due, and its latency counts from then.
+
+mod alone;
+mod bars;
+mod cases;
+mod ceiling;
+mod copy_loop;
+mod course;
+mod fleet;
+mod latency;
+mod load;
+mod measure;
+mod measured;
+mod options;
+mod part;
+mod place;
+mod processor;
+mod round;
+mod samples;
+mod slow_store;
+mod table;
+mod workbench;
+mod writes;
+
+pub use options::Options;
+pub use part::measure_part;
+
+use crate::config::{Log, LogFormat};
+use crate::telemetry::log;
+use crate::toolbox::interrupt::interrupted;
+use crate::toolbox::{FAILED, WRONG_CONFIGURATION};
+use place::Place;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use workbench::Bench;
+
+/// Measures what the options say, or only the store and Kafka alone, and prints it.
+pub async fn run(options: Options, only_ceiling: bool) -> anyhow::Result<ExitCode> {
+    log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
+    if options.embedded && options.instances > 1 {
+        eprintln!("crm-processor: the embedded store is for one process: no --instances with --embedded");
+        return Ok(ExitCode::from(WRONG_CONFIGURATION));
+    }
+    let place = Place::open(options.wish()).await?;
+    let json = options.json || !std::io::stdout().is_terminal();
+    let mut bench = Bench::new(place, options, json);
+    let measured = tokio::select! {
+        measured = course::run(&mut bench, only_ceiling) => measured.map(|()| ExitCode::SUCCESS),
+        interrupted = interrupted() => interrupted.map(|()| {
+            eprintln!("crm-processor: interrupted, removing what was made");
+            ExitCode::from(FAILED)
+        }),
+    };
+    let closed = bench.place.close().await;
+    if let (Err(_), Err(left)) = (&measured, &closed) {
+        // The error that is returned is the other one.
+        eprintln!("crm-processor: {left:#}");
+    }
+    let code = measured?;
+    closed?;
+    Ok(code)
+}

@@ -1,0 +1,223 @@
+//! Where `bench` works: somebody's servers, or a stand-in for them, with topics, a consumer group, a keyspace and schemas of its
+//! own. All of it goes away in [`Place::close`], however the run ended.
+//!
+//! Schemas are in a registry in this process, so that nothing stays in the configured one. Embedded, Kafka is librdkafka's mock
+//! cluster in this process (it forgets offsets and keeps 5 MiB a partition) and the store is the embedded one in a folder.
+
+use super::processor::Processor;
+use super::round::Round;
+use super::slow_store::SlowStore;
+use crate::config::{Backend, Config};
+use crate::store::configured::ConfiguredStore;
+use crate::toolbox::cluster::{Cluster, Layout};
+use crate::toolbox::connect;
+use crate::toolbox::topics;
+use crate::wire;
+use crate::wire::embedded_registry::EmbeddedRegistry;
+use anyhow::{Context as _, bail};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// A stopped processor must not lose its membership of the group while a backlog is written.
+const SESSION_TIMEOUT_MS: &str = "120000";
+/// After which a processor that is told to end drops what it has: nobody needs it.
+const SHUTDOWN_GRACE: &str = "2s";
+/// How long a member may take to leave its group, or the broker to notice that it is gone.
+const LEAVING: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+
+/// What a place is made for.
+pub struct Wish<'a> {
+    /// The configuration of somebody's servers; None: embedded.
+    pub config: Option<&'a Path>,
+    /// Where the embedded store has its folder.
+    pub folder: Option<&'a Path>,
+    /// What the names of topics, groups and the keyspace begin with.
+    pub prefix: &'a str,
+    /// Partitions of the command topic.
+    pub partitions: i32,
+    /// How much later each answer of the database comes.
+    pub store_delay: Option<Duration>,
+    /// Variables over the configuration.
+    pub variables: Vec<(String, String)>,
+}
+
+/// See the module.
+pub struct Place {
+    /// The processors that run; stopped in [`Place::close`] if not before.
+    pub processors: Vec<Processor>,
+    file: PathBuf,
+    text: String,
+    variables: BTreeMap<String, String>,
+    name: String,
+    partitions: i32,
+    rounds: Vec<Config>,
+    store: Option<Config>,
+    registry: EmbeddedRegistry,
+    broker: Option<MockCluster<'static, DefaultProducerContext>>,
+    slow_store: Option<SlowStore>,
+    // Last: others have files in it.
+    folder: TempDir,
+}
+
+impl Place {
+    /// Prepares a place. Nothing has been made on any server yet.
+    pub async fn open(wish: Wish<'_>) -> anyhow::Result<Self> {
+        let id = Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let name = format!("{}-{id}", wish.prefix);
+        let folder = match wish.folder {
+            Some(parent) => TempDir::with_prefix_in("crm-bench-", parent),
+            None => TempDir::with_prefix("crm-bench-"),
+        };
+        let folder = folder.context("can't make a folder for the store and the logs")?;
+        let registry = EmbeddedRegistry::start((Ipv4Addr::LOCALHOST, 0).into()).await.context("can't start a registry")?;
+        let mut variables: BTreeMap<String, String> = BTreeMap::from_iter(wish.variables);
+        let mut set = |key: &str, value: &str| drop(variables.insert(format!("CRM__{key}"), value.to_owned()));
+        set("REGISTRY__URL", &registry.url());
+        set("SEGMENTS", &super::fleet::SEGMENTS.join(","));
+        set("STORE__KEYSPACE", &name.replace(['-', '.'], "_").to_lowercase());
+        set("KAFKA__CONSUMER__SESSION_TIMEOUT_MS", SESSION_TIMEOUT_MS);
+        set("KAFKA__SHUTDOWN_GRACE", SHUTDOWN_GRACE);
+        let mut broker = None;
+        let (file, text) = if let Some(file) = wish.config {
+            let text = std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+            (file.to_owned(), text)
+        } else {
+            let cluster = MockCluster::new(1).context("can't start librdkafka's mock cluster")?;
+            set("KAFKA__BOOTSTRAP_SERVERS", &cluster.bootstrap_servers());
+            // The mock cluster answers a fetch of nothing only when this is over, whatever arrives meanwhile.
+            set("KAFKA__CONSUMER__FETCH_WAIT_MAX_MS", "10");
+            set("STORE__KIND", "embedded");
+            broker = Some(cluster);
+            let file = folder.path().join("embedded.toml");
+            std::fs::write(&file, "").with_context(|| format!("{} can't be written", file.display()))?;
+            (file, String::new())
+        };
+        set("STORE__PATH", &folder.path().join("store").display().to_string());
+        let (processors, rounds) = (Vec::new(), Vec::new());
+        let (partitions, store, slow_store) = (wish.partitions, None, None);
+        let mut place =
+            Self { processors, file, text, variables, name, partitions, rounds, store, registry, broker, slow_store, folder };
+        if let Some(delay) = wish.store_delay {
+            place.slow_down_store(delay).await?;
+        }
+        Ok(place)
+    }
+
+    async fn slow_down_store(&mut self, delay: Duration) -> anyhow::Result<()> {
+        let Backend::Cql(cql) = self.config(&self.variables)?.store.backend else {
+            bail!("--store-delay is for a database, and store.kind is \"embedded\"");
+        };
+        let database = cql.contact_points.first().context("store.contact_points names one at least")?;
+        let slow_store = SlowStore::before(database, delay).await?;
+        self.variables.insert("CRM__STORE__CONTACT_POINTS".into(), slow_store.address());
+        self.slow_store = Some(slow_store);
+        Ok(())
+    }
+
+    /// Makes the keyspace. What comes back has no topics of its own.
+    pub async fn set_up_store(&mut self) -> anyhow::Result<Round> {
+        let config = self.config(&self.variables)?;
+        // Before it is made: who is interrupted meanwhile drops it, too.
+        self.store = Some(config.clone());
+        ConfiguredStore::setup(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
+        Ok(self.round_with(config, self.variables.clone()))
+    }
+
+    /// True if only one process at a time can open the store.
+    pub fn is_exclusive(&self) -> bool {
+        self.store.as_ref().is_some_and(|config| matches!(config.store.backend, Backend::Embedded { .. }))
+    }
+
+    /// True if Kafka is the mock cluster.
+    pub fn is_mocked(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    /// Makes topics for one measurement, and registers the schemas.
+    pub async fn round(&mut self) -> anyhow::Result<Round> {
+        let name = format!("{}.{}", self.name, self.rounds.len() + 1);
+        let mut variables = self.variables.clone();
+        let mut set = |key: &str, value: String| drop(variables.insert(format!("CRM__KAFKA__{key}"), value));
+        for (key, suffix) in [("COMMANDS", "commands"), ("REPLIES", "replies"), ("TRANSACTIONS", "transactions"), ("DLQ", "dlq")]
+        {
+            set(&format!("TOPICS__{key}"), format!("{name}.{suffix}"));
+        }
+        set("GROUP_ID", name);
+        let config = self.config(&variables)?;
+        self.rounds.push(config.clone());
+        let layout = Layout { partitions: self.partitions, replication_factor: -1 };
+        if let Some(broker) = &self.broker {
+            for topic in topics::of(&config) {
+                broker.create_topic(&topic.name, layout.partitions, 1).with_context(|| format!("can't create {}", topic.name))?;
+            }
+        } else {
+            let cluster = Cluster::new(&config.kafka)?;
+            for topic in topics::of(&config) {
+                cluster.create(&topic, layout).await.with_context(|| format!("making topic {}", topic.name))?;
+            }
+            cluster.until_shown(&topics::of(&config)).await?;
+        }
+        let registry = connect::registry(&config)?;
+        let topics = &config.kafka.topics;
+        for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+            registry.register(&subject, schema).await?;
+        }
+        Ok(self.round_with(config, variables))
+    }
+
+    fn round_with(&self, config: Config, variables: BTreeMap<String, String>) -> Round {
+        let folder = self.folder.path().to_owned();
+        Round { config, file: self.file.clone(), variables: variables.into_iter().collect(), folder }
+    }
+
+    /// Takes everything away that was made.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        for processor in std::mem::take(&mut self.processors) {
+            // Whatever it says: it is gone, and the run has its own error.
+            let _ = processor.stop().await;
+        }
+        let topics = self.delete_topics_and_groups().await;
+        let store = match &self.store {
+            Some(config) => ConfiguredStore::tear_down(&config.store).await.map_err(|fault| connect::store_trouble(&fault)),
+            None => Ok(()),
+        };
+        // Both were tried before either is given up on.
+        let left = format!("something may be left whose name begins with {}, or {}", self.name, self.name.replace('-', "_"));
+        topics.and(store).context(left)?;
+        self.registry.stop().await.context("the embedded registry")?;
+        drop(self.broker);
+        self.folder.close().context("can't remove the folder of store and logs")
+    }
+
+    async fn delete_topics_and_groups(&self) -> anyhow::Result<()> {
+        let Some(first) = self.rounds.first().filter(|_| self.broker.is_none()) else { return Ok(()) };
+        let cluster = Cluster::new(&first.kafka)?;
+        let topics: Vec<_> = self.rounds.iter().flat_map(topics::of).map(|topic| topic.name).collect();
+        let deleted = cluster.delete_topics(&topics).await;
+        for round in &self.rounds {
+            let deadline = Instant::now() + LEAVING.1;
+            while !cluster.delete_group(&round.kafka.group_id).await? {
+                if Instant::now() > deadline {
+                    bail!("consumer group {} still has members", round.kafka.group_id);
+                }
+                sleep(LEAVING.0).await;
+            }
+        }
+        deleted
+    }
+
+    fn config(&self, variables: &BTreeMap<String, String>) -> anyhow::Result<Config> {
+        let ours = variables.iter().map(|(k, v)| (k.clone(), v.clone()));
+        // As in `Config::load`; a child of this process has ours in the place of the same ones of the environment.
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let environment: BTreeMap<String, String> = environment.chain(ours).collect();
+        Ok(Config::parse(&self.text, environment)?)
+    }
+}

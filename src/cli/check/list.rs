@@ -1,0 +1,35 @@
+//! The lines that `check` prints, counted.
+
+use crate::toolbox::verdict::Verdict;
+
+/// What was looked at, and how many findings there are.
+#[derive(Default)]
+pub(super) struct List {
+    pub looked_at: usize,
+    pub findings: usize,
+}
+
+impl List {
+    /// Says that nothing is wrong with something.
+    pub fn ok(&mut self, what: &str, text: &str) {
+        self.looked_at += 1;
+        println!("  ok  {what}: {text}");
+    }
+
+    /// Says what was concluded about something.
+    pub fn add(&mut self, what: &str, verdict: &Verdict) {
+        match verdict {
+            Verdict::Ok(text) => self.ok(what, text),
+            // No check that could fail: it does not count.
+            Verdict::Note(text) => println!("  --  {what}: {text}"),
+            Verdict::Finding(text) => self.finding(what, text),
+        }
+    }
+
+    /// Says what is wrong with something.
+    pub fn finding(&mut self, what: &str, text: &str) {
+        self.looked_at += 1;
+        self.findings += 1;
+        println!("  !!  {what}: {text}");
+    }
+}

@@ -1,0 +1,101 @@
+//! `check`: all that is wrong with a configuration, or what it comes to; then all that is wrong with the servers behind it,
+//! each with the way out. Changes nothing that anybody sees.
+
+mod kafka;
+mod list;
+mod rights;
+mod store;
+
+use crate::config::{Config, Setting};
+use crate::kafka::{consumer_config, producer_config};
+use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::{FAILED, connect};
+use crate::wire;
+use list::List;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Example:
+  crm-processor check --config crm.toml && crm-processor run --config crm.toml
+
+First each key with its value and where that came from: the file, a variable of the environment, or the default; secrets are not
+shown. Then a line for each thing that was looked at: \"ok\"; \"!!\" with what is wrong and the way out; or \"--\" with what is worth knowing
+and legitimate. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 with the configuration (then the servers are not
+asked). On the store one read and write of each table are made and committed, in partitions that nobody uses; they expire.";
+
+/// Longer settings than this don't push the others' sources to the right.
+const WIDTH: usize = 80;
+
+/// Say all that is wrong with a configuration, then with its servers
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// `crm-processor check`
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (config, settings) = args.config.load_explained()?;
+    show(&settings);
+    let mut list = List::default();
+    list.ok("configuration", "nothing wrong with it");
+    check_clients(&config, &mut list);
+    kafka::check(&config, &mut list).await;
+    check_schemas(&config, &mut list).await;
+    store::check(&config, &mut list).await;
+    if list.findings == 0 {
+        println!("all is well");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} of {} checks failed", list.findings, list.looked_at);
+    Ok(ExitCode::from(FAILED))
+}
+
+/// What the configuration comes to, as TOML with a comment in each line.
+fn show(settings: &[Setting]) {
+    let line = |Setting { key, value, .. }: &Setting| match value {
+        Some(value) => format!("{key} = {value}"),
+        None => format!("# {key} is not set"),
+    };
+    let lines: Vec<_> = settings.iter().map(line).collect();
+    let width = lines.iter().map(|line| line.chars().count()).filter(|width| *width <= WIDTH).max().unwrap_or_default();
+    for (line, Setting { value, source, .. }) in lines.iter().zip(settings) {
+        if value.is_some() {
+            println!("{line:width$}  # {source}");
+        } else {
+            println!("{line}");
+        }
+    }
+    println!();
+}
+
+/// Properties that are right one by one may not go together: only a client's making tells.
+fn check_clients(config: &Config, list: &mut List) {
+    let consumer = consumer_config(&config.kafka).create::<BaseConsumer>().map(drop);
+    let producer = producer_config(&config.kafka).create::<BaseProducer<DefaultProducerContext>>().map(drop);
+    for (key, made) in [("kafka.consumer", consumer), ("kafka.producer", producer)] {
+        match made {
+            Ok(()) => list.ok(key, "librdkafka takes these properties"),
+            Err(error) => list.finding(key, &format!("librdkafka does not take these properties together: {error}")),
+        }
+    }
+}
+
+async fn check_schemas(config: &Config, list: &mut List) {
+    let registry = match connect::registry(config) {
+        Ok(registry) => registry,
+        Err(error) => return list.finding("registry", &format!("{error:#}")),
+    };
+    let topics = &config.kafka.topics;
+    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+        match registry.lookup(&subject, schema).await {
+            Ok(Some(id)) => list.ok("schema", &format!("{subject} has id {id}")),
+            Ok(None) => list.finding("schema", &format!("{subject} is not registered; `crm-processor setup` does it")),
+            // The others would say the same.
+            Err(fault) => return list.finding("registry", &connect::registry_trouble(&fault)),
+        }
+    }
+}

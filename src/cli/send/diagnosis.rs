@@ -1,0 +1,76 @@
+//! Looks for the reason why a command has no reply: is a processor ready, and has its group got there?
+
+use crate::config::Config;
+use crate::toolbox::patience::patiently_blocking;
+use crate::toolbox::topic_reader::{blocking, consumer_config};
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::future_producer::Delivery;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long each of those asked may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What was found, a sentence each.
+pub(super) async fn of(config: &Config, delivered: Option<&Delivery>) -> Vec<String> {
+    let (readiness, group) = tokio::join!(readiness(config), async {
+        match delivered {
+            Some(at) => Some(group(config, at.partition, at.offset).await),
+            None => None,
+        }
+    });
+    readiness.into_iter().chain(group).collect()
+}
+
+async fn readiness(config: &Config) -> Option<String> {
+    // Port 0 is any that is free.
+    let listen = Some(config.admin.listen).filter(|address| address.port() != 0)?;
+    let url = format!("http://{listen}/readyz");
+    let asked = async {
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        client.get(&url).send().await?.json::<Value>().await
+    };
+    Some(match asked.await {
+        Ok(answer) => {
+            let list = |name: &str| {
+                let texts = answer[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+                texts.collect::<Vec<_>>().join(", ")
+            };
+            let (obstacles, warnings) = (list("obstacles"), list("warnings"));
+            let ready = if answer["ready"] == true { "ready".into() } else { format!("not ready: {obstacles}") };
+            let warnings = if warnings.is_empty() { warnings } else { format!("; it warns: {warnings}") };
+            format!("The processor at {url} says that it is {ready}{warnings}.")
+        }
+        Err(_) => format!("Nothing answers at {url} (admin.listen): no processor runs on this machine, or with another address."),
+    })
+}
+
+/// Where the consumer group stands, relative to the command.
+async fn group(config: &Config, partition: i32, offset: i64) -> String {
+    let kafka = config.kafka.clone();
+    let (name, topic) = (kafka.group_id.clone(), kafka.topics.commands.clone());
+    let committed = blocking(move || {
+        let mut client = consumer_config(&kafka);
+        // Asks about the group and does not join it.
+        let consumer: BaseConsumer = client.set("group.id", &kafka.group_id).create().context("can't make a Kafka consumer")?;
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition(&kafka.topics.commands, partition);
+        let found = patiently_blocking(|| consumer.committed_offsets(wanted.clone(), PATIENCE))?;
+        Ok(found.find_partition(&kafka.topics.commands, partition).map(|p| p.offset()))
+    });
+    match committed.await {
+        Ok(Some(Offset::Offset(next))) if next > offset => {
+            format!("Group {name} has answered the command: its reply went to another topic, or its correlation id was changed.")
+        }
+        Ok(Some(Offset::Offset(next))) => {
+            let before = offset - next;
+            format!(
+                "Group {name} has not answered it: of {topic}, partition {partition}, {before} offsets before it are open, too."
+            )
+        }
+        Ok(_) => format!("Group {name} has never answered anything from {topic}, partition {partition}."),
+        Err(error) => format!("Where group {name} stands can't be learned: {error:#}."),
+    }
+}

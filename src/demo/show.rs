@@ -1,0 +1,242 @@
+//! Plays one command after another, tells what is asked and what comes back, and holds each answer and each topic against what
+//! the scene promises.
+
+use super::promise::Promise;
+use super::stage::Stage;
+use crate::domain::command::{RawCommand, RawReference};
+use crate::toolbox::crm_client::{Submitted, header};
+use crate::toolbox::paint::{Paint, say};
+use crate::toolbox::reply::Reply;
+use anyhow::Context as _;
+use rdkafka::message::{Message as _, OwnedMessage};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How long an answer may take. It comes in milliseconds; this is for a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A show under way.
+pub struct Show<'a> {
+    stage: &'a mut Stage,
+    paint: Paint,
+    began: Instant,
+    /// Conditional writes that the imports took.
+    writes_before: u64,
+    scenes: usize,
+    commands: usize,
+    statuses: BTreeMap<(i32, String), usize>,
+    replayed: usize,
+    published: usize,
+    dead_letters: usize,
+    broken: usize,
+}
+
+impl<'a> Show<'a> {
+    /// The curtain rises.
+    pub fn begin(stage: &'a mut Stage, paint: Paint) -> Self {
+        let writes_before = stage.metrics.conditional_writes();
+        Self {
+            stage,
+            paint,
+            began: Instant::now(),
+            writes_before,
+            scenes: 0,
+            commands: 0,
+            statuses: BTreeMap::new(),
+            replayed: 0,
+            published: 0,
+            dead_letters: 0,
+            broken: 0,
+        }
+    }
+
+    /// A new scene.
+    pub fn scene(&mut self, title: &str) -> anyhow::Result<()> {
+        self.scenes += 1;
+        say("")?;
+        say(self.paint.bold(format!("{}. {title}", self.scenes)))
+    }
+
+    /// The CRM sends a command; the answer is told, and held against the promise.
+    pub async fn ask(&mut self, story: &str, command: &RawCommand, promise: Promise) -> anyhow::Result<Reply> {
+        self.tell(story, &in_words(command))?;
+        let writes = self.stage.metrics.conditional_writes();
+        let reply = self.submit(command)?.reply(PATIENCE).await?;
+        let writes = self.stage.metrics.conditional_writes() - writes;
+        self.answered(&reply, &conditional_writes(writes))?;
+        if let Some(transaction) = &reply.business_transaction {
+            let place = if promise.publishes() { "crm.transactions" } else { "in the reply only" };
+            say(format!("       {} {}", self.paint.cyan(format!("{place}:")), transaction.summary()))?;
+        }
+        self.check(promise.broken_by(&reply))?;
+        if promise.publishes() {
+            self.must_publish(&reply).await?;
+        }
+        self.must_publish_no_more()?;
+        Ok(reply)
+    }
+
+    /// The CRM sends something that is no command.
+    pub async fn send_garbage(&mut self, story: &str, value: &str, promise: Promise) -> anyhow::Result<()> {
+        self.tell(story, value)?;
+        let submitted = self.stage.crm.submit_bytes(value.as_bytes(), Some("garbage"))?;
+        let reply = submitted.reply(PATIENCE).await?;
+        self.answered(&reply, "")?;
+        let letter = soon(self.stage.dead_letters.next(), "a dead letter").await?;
+        let reason = header(&letter, "__connect.errors.exception.message").map(String::from_utf8_lossy).unwrap_or_default();
+        say(format!("       {} the record as it came, with the reason: {reason}", self.paint.cyan("crm.commands.dlq:")))?;
+        self.check(promise.broken_by(&reply))?;
+        self.dead_letters += 1;
+        if letter.payload() != Some(value.as_bytes()) {
+            self.check(vec!["the dead letter has other bytes than the record".into()])?;
+        }
+        self.must_publish_no_more()
+    }
+
+    /// The CRM sends commands all at once, each under a key of its own, so that nothing orders them. Exactly one is to win, the
+    /// others are to hear `refusal`.
+    pub async fn race(&mut self, story: &str, commands: &[RawCommand], refusal: Promise) -> anyhow::Result<()> {
+        self.tell(story, &commands.iter().map(in_words).collect::<Vec<_>>().join("\n       "))?;
+        let submitted = commands.iter().map(|c| self.submit(c)).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut winners = Vec::new();
+        for (command, submitted) in commands.iter().zip(submitted) {
+            let reply = submitted.reply(PATIENCE).await?;
+            let note = format!("to request {}", command.request_id.as_deref().unwrap_or("-"));
+            self.answered(&reply, &note)?;
+            if reply.is_ok() {
+                let changes = reply.business_transaction.iter().flat_map(|t| &t.changes);
+                if !changes.map(|c| &c.new).eq([&command.value]) {
+                    self.check(vec!["a command won that did not get what it asked for".into()])?;
+                }
+                winners.push(reply);
+            } else {
+                self.check(refusal.broken_by(&reply))?;
+            }
+        }
+        for winner in &winners {
+            if let Some(transaction) = &winner.business_transaction {
+                say(format!("       {} {}", self.paint.cyan("crm.transactions:"), transaction.summary()))?;
+            }
+            self.must_publish(winner).await?;
+        }
+        if winners.len() != 1 {
+            self.check(vec![format!("{} commands won the race, exactly one was to", winners.len())])?;
+        }
+        self.must_publish_no_more()
+    }
+
+    /// The curtain falls: the numbers, and whether all promises were kept.
+    pub async fn end(mut self) -> anyhow::Result<bool> {
+        self.stage.settled(self.commands).await?;
+        self.must_publish_no_more()?;
+        let dead_letters = self.stage.dead_letters.length()?;
+        if usize::try_from(dead_letters).ok() != Some(self.dead_letters) {
+            self.check(vec![format!("{dead_letters} dead letters, promised were {}", self.dead_letters)])?;
+        }
+        self.say_numbers()?;
+        Ok(self.broken == 0)
+    }
+
+    fn say_numbers(&self) -> anyhow::Result<()> {
+        let row = |name: &str, value: usize, note: &str| {
+            let note = if note.is_empty() { String::new() } else { format!("  {}", self.paint.dim(note)) };
+            say(format!("  {name:<34}{value:>6}{note}"))
+        };
+        let writes = self.stage.metrics.conditional_writes() - self.writes_before;
+        #[expect(clippy::cast_precision_loss, reason = "a show has dozens of commands")]
+        let each = writes as f64 / self.commands.max(1) as f64;
+        say("")?;
+        say(self.paint.bold("The show in numbers"))?;
+        row("commands", self.commands, &format!("answered in {:.1} s", self.began.elapsed().as_secs_f64()))?;
+        for ((code, message), count) in &self.statuses {
+            let note = if *code == 200 { format!("{} of them replayed", self.replayed) } else { String::new() };
+            row(&format!("  {code} {message}"), *count, &note)?;
+        }
+        row("Business Transactions", self.published, "one for each change")?;
+        row("dead letters", self.dead_letters, "")?;
+        row("conditional writes", usize::try_from(writes)?, &format!("{each:.2} per command"))?;
+        say(format!("  {:<34}http://{}/metrics", "metrics", self.stage.admin))
+    }
+
+    fn submit(&mut self, command: &RawCommand) -> anyhow::Result<Submitted> {
+        let key = command.reference.as_ref().and_then(|r| r.external_id.as_deref().or(r.ref_id.as_deref()));
+        Ok(self.stage.crm.submit(command, key)?)
+    }
+
+    fn tell(&self, story: &str, command: &str) -> anyhow::Result<()> {
+        say(format!("   {story}"))?;
+        say(format!("     {} {}", self.paint.dim("→"), self.paint.dim(command)))
+    }
+
+    fn answered(&mut self, reply: &Reply, note: &str) -> anyhow::Result<()> {
+        self.commands += 1;
+        self.replayed += usize::from(reply.replayed);
+        *self.statuses.entry((reply.status_code, reply.status_message.clone())).or_default() += 1;
+        say(format!("     {} {}  {}", self.paint.dim("←"), reply.headline(self.paint), self.paint.dim(note)).trim_end())?;
+        reply.findings(self.paint).try_for_each(|finding| say(format!("       {finding}")))
+    }
+
+    /// What is not as promised is said, and remembered.
+    fn check(&mut self, broken: Vec<String>) -> anyhow::Result<()> {
+        self.broken += broken.len();
+        broken.into_iter().try_for_each(|finding| say(self.paint.red(format!("     ✗ not as promised: {finding}"))))
+    }
+
+    /// The next Business Transaction on the topic is the one that the reply shows.
+    async fn must_publish(&mut self, reply: &Reply) -> anyhow::Result<()> {
+        let record = soon(self.stage.transactions.next(), "a Business Transaction").await?;
+        self.published += 1;
+        let published = self.stage.decoder.decode(record.payload()).await??;
+        let mut broken = Vec::new();
+        if published != reply.json["businessTransaction"] {
+            broken.push(format!("the Business Transaction on the topic is another than the reply's: {published}"));
+        }
+        if record.key() != Some(key(&published).as_bytes()) {
+            broken.push("the Business Transaction's key does not name its entity".into());
+        }
+        self.check(broken)
+    }
+
+    fn must_publish_no_more(&mut self) -> anyhow::Result<()> {
+        let there = self.stage.transactions.length()?;
+        if usize::try_from(there).ok() == Some(self.published) {
+            return Ok(());
+        }
+        self.check(vec![format!("{there} Business Transactions are on the topic, promised were {}", self.published)])
+    }
+}
+
+async fn soon(next: impl Future<Output = anyhow::Result<OwnedMessage>>, what: &str) -> anyhow::Result<OwnedMessage> {
+    timeout(PATIENCE, next).await.with_context(|| format!("{what} was promised and did not come"))?
+}
+
+fn conditional_writes(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        1 => "(1 conditional write)".into(),
+        n => format!("({n} conditional writes)"),
+    }
+}
+
+/// `customer:<refId>`
+fn key(transaction: &Value) -> String {
+    let text = |field: &str| transaction[field].as_str().unwrap_or_default();
+    format!("{}:{}", text("entityType").to_lowercase(), text("refId"))
+}
+
+/// `updateCustomerCustomName: request r-1, customer c-1, customName "Ann"`
+fn in_words(command: &RawCommand) -> String {
+    let RawCommand { use_case, request_id, reference, value, expected_version } = command;
+    let mut parts = Vec::new();
+    parts
+        .extend(request_id.as_ref().map(|id| if id.contains(' ') { format!("request {id:?}") } else { format!("request {id}") }));
+    if let Some(RawReference { external_id, ref_id }) = reference {
+        let ids: Vec<_> = external_id.iter().chain(ref_id).map(String::as_str).collect();
+        parts.push(format!("{} {}", use_case.entity_type(), ids.join(" and ")));
+    }
+    parts.extend(value.as_ref().map(|value| format!("{} {value:?}", use_case.value_field())));
+    parts.extend(expected_version.map(|version| format!("expected version {version}")));
+    if parts.is_empty() { format!("{}: empty", use_case.name()) } else { format!("{}: {}", use_case.name(), parts.join(", ")) }
+}

@@ -1,0 +1,108 @@
+//! From a configuration to what the subcommands work with: clock, registry, store, claims.
+
+use super::database::{self, Unfit};
+use crate::config::{Backend, Config};
+use crate::domain::Timestamp;
+use crate::store::StoreFault;
+use crate::store::claims::{Claims, ClaimsOptions, Clock};
+use crate::store::configured::ConfiguredStore;
+use crate::wire::registry::{Registry, RegistryFault, RegistryOptions};
+use anyhow::{Context as _, bail};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The clock of the machine.
+pub fn clock() -> Clock {
+    Arc::new(now)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge where the clock is read")]
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::try_from(since_epoch.as_millis()).unwrap_or(Timestamp::MAX)
+}
+
+/// The client of the configured registry. Nothing is sent yet.
+pub fn registry(config: &Config) -> anyhow::Result<Registry> {
+    let registry = &config.registry;
+    let options = RegistryOptions {
+        urls: registry.urls.clone(),
+        credentials: registry.credentials.clone(),
+        ca_file: registry.ca_file.clone(),
+        identity: registry.identity.clone(),
+        odd_answer: registry.odd_answer,
+    };
+    Registry::new(&options).context("the registry's client")
+}
+
+/// The protocol over the configured store, for a subcommand that is soon done: what does not answer is an error.
+pub async fn claims(config: &Config) -> anyhow::Result<Claims<ConfiguredStore>> {
+    let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| store_trouble(&fault))?;
+    // Each read and write would be tried for its whole time, and its error would name no cause.
+    if let Some(Unfit { text, is_obstacle: true }) = unfit(&store, config) {
+        bail!("the store: {text}");
+    }
+    Ok(Claims::new(Arc::new(store), &claims_options(config), clock()))
+}
+
+/// Returns what is wrong with the keyspace's replication, by what the store's session knows at present. Returns `None` if nothing is.
+pub fn unfit(store: &ConfiguredStore, config: &Config) -> Option<Unfit> {
+    match (&config.store.backend, store.seen()) {
+        (Backend::Cql(cql), Some(topology)) => database::unfit_keyspace(&topology, cql),
+        _ => None,
+    }
+}
+
+/// What the configuration says about the protocol.
+pub fn claims_options(config: &Config) -> ClaimsOptions {
+    ClaimsOptions { outcome_retention: config.store.outcome_retention, cache_bytes: config.store.cache_bytes }
+}
+
+/// True if waiting does not help: keyspace or tables are missing, or nobody lets us in.
+pub fn needs_operator(fault: &StoreFault) -> bool {
+    const SIGNS: [&str; 4] = ["crm-processor setup", "Authentication", "in use by another process", "store.local_datacenter"];
+    SIGNS.iter().any(|sign| fault.cause.contains(sign))
+}
+
+/// What the store's words are a sign of, and the way out. The first that fits.
+const STORE_SIGNS: [(&str, &str); 6] = [
+    ("crm-processor setup", ""),
+    ("store.local_datacenter", ""),
+    ("in use by another process", ""),
+    (
+        "certificate verify failed",
+        " (store.tls.ca_file must name a PEM file of the authority that signed the nodes' certificates)",
+    ),
+    ("Authentication", " (store.user and store.password are not what the database knows)"),
+    ("permission", " (an administrator grants it: docs/security.md has the statements)"),
+];
+
+/// True if the fault itself is the sign of a trouble that has a way out, whatever the nodes are like.
+pub fn has_way_out(fault: &StoreFault) -> bool {
+    STORE_SIGNS.iter().any(|(sign, _)| fault.cause.contains(sign))
+}
+
+/// A fault with the way out.
+pub fn store_trouble(fault: &StoreFault) -> anyhow::Error {
+    let sign = STORE_SIGNS.iter().find(|(sign, _)| fault.cause.contains(sign));
+    let way_out = sign.map_or(" (store.contact_points says where it is looked for)", |(_, way_out)| way_out);
+    anyhow::anyhow!("the store: {fault}{way_out}")
+}
+
+/// A fault of the registry with the way out.
+pub fn registry_trouble(fault: &RegistryFault) -> String {
+    let text = fault.to_string();
+    // It names the key itself.
+    if text.contains(" registry.") {
+        return text;
+    }
+    let way_out = match fault.status() {
+        Some(401) => "registry.user and registry.password, registry.token or registry.oauth are not what the registry knows",
+        Some(403) => "this user may not do that: docs/security.md says what is needed",
+        None if text.contains("certificate verify failed") => {
+            "registry.ca_file must name a PEM file of the authority that signed the registry's certificate"
+        }
+        _ => "registry.url says where it is looked for",
+    };
+    format!("{fault} ({way_out})")
+}

@@ -1,0 +1,35 @@
+//! What the subcommands of `cli`, `demo` and `bench` share.
+//!
+//! | for | files |
+//! |---|---|
+//! | the command line | `flags`, `moment`, `lines` (files line by line), `interrupt` (Ctrl-C), `paint` (what people see) |
+//! | Kafka as an administrator sees it | `reach`, `patience` (brokers that are not ready yet), `cluster`, `topics`, `replication` |
+//! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher` |
+//! | registry and store | `connect`, `database` (its nodes), `trial` (one real read and write) |
+//! | conclusions | `verdict`: of what `check` and `setup` look at |
+
+pub mod cluster;
+pub mod connect;
+pub mod crm_client;
+pub mod database;
+pub mod flags;
+pub mod interrupt;
+pub mod lines;
+pub mod moment;
+pub mod paint;
+pub mod patience;
+pub mod publisher;
+pub mod reach;
+pub mod record;
+pub mod replication;
+pub mod reply;
+pub mod topic_reader;
+pub mod topic_scan;
+pub mod topics;
+pub mod trial;
+pub mod verdict;
+
+/// The exit code of what failed.
+pub const FAILED: u8 = 1;
+/// The exit code of wrong usage (clap's own, too) and of a wrong configuration.
+pub const WRONG_CONFIGURATION: u8 = 2;

@@ -1,0 +1,137 @@
+//! Reads a topic as the CRM and the data warehouse do: what is committed, of all partitions, from the end or the beginning.
+//! Belongs to no group and commits nothing, so it disturbs nobody.
+
+use super::reach::{Probe, client_config};
+use crate::config;
+use anyhow::{Context, bail, ensure};
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedMessage;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::time::Duration;
+
+/// How long a broker may take to tell about a topic.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long before it is asked whether one can be reached.
+const AT_FIRST: Duration = Duration::from_secs(3);
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first record that there is.
+    Beginning,
+    /// With the first record that comes after now.
+    End,
+}
+
+/// A topic that is being read.
+pub struct TopicReader {
+    consumer: StreamConsumer,
+    topic: String,
+    partitions: Vec<i32>,
+}
+
+impl TopicReader {
+    /// Begins to read. With [`Start::End`], whatever is written after this returns will be read.
+    ///
+    /// # Errors
+    /// The brokers don't answer, or there is no such topic.
+    pub async fn open(kafka: &config::Kafka, topic: &str, start: Start) -> anyhow::Result<Self> {
+        let consumer: StreamConsumer = consumer_config(kafka).create().context("can't make a Kafka consumer")?;
+        let (kafka, topic) = (kafka.clone(), topic.to_owned());
+        blocking(move || {
+            let partitions = partitions(&kafka, &consumer, &topic)?;
+            let reader = Self { consumer, topic, partitions };
+            reader.assign(start)?;
+            Ok(reader)
+        })
+        .await
+    }
+
+    /// The next record, as soon as there is one.
+    ///
+    /// # Errors
+    /// The topic can't be read any more. What librdkafka tries again by itself is logged.
+    pub async fn next(&self) -> anyhow::Result<OwnedMessage> {
+        loop {
+            match self.consumer.recv().await {
+                Ok(record) => return Ok(record.detach()),
+                Err(error) => gives_up(&self.topic, &error)?,
+            }
+        }
+    }
+
+    /// How many offsets the topic has, all partitions together. On a real broker, transaction markers take one each, too.
+    ///
+    /// # Errors
+    /// The brokers don't answer.
+    pub fn length(&self) -> anyhow::Result<i64> {
+        self.partitions.iter().map(|p| self.watermarks(*p).map(|(low, high)| high - low)).sum()
+    }
+
+    fn assign(&self, start: Start) -> anyhow::Result<()> {
+        let mut assignment = TopicPartitionList::new();
+        for partition in &self.partitions {
+            // `Offset::End` would be looked up some time later: what is written meanwhile would be missed.
+            let (low, high) = self.watermarks(*partition)?;
+            let offset = if start == Start::Beginning { low } else { high };
+            assignment.add_partition_offset(&self.topic, *partition, Offset::Offset(offset))?;
+        }
+        self.consumer.assign(&assignment).with_context(|| format!("can't read from {}", self.topic))
+    }
+
+    fn watermarks(&self, partition: i32) -> anyhow::Result<(i64, i64)> {
+        watermarks(&self.consumer, &self.topic, partition)
+    }
+}
+
+/// The first offset of a partition, and the one after the last that is committed.
+pub fn watermarks(consumer: &StreamConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
+    let fetched = consumer.fetch_watermarks(topic, partition, TIMEOUT);
+    fetched.with_context(|| format!("can't learn the offsets of {topic}, partition {partition}"))
+}
+
+/// An error if the topic can't be read any more; what librdkafka tries again by itself is logged.
+pub fn gives_up(topic: &str, error: &KafkaError) -> anyhow::Result<()> {
+    use RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    match error {
+        KafkaError::MessageConsumption(
+            code @ (TopicAuthorizationFailed | UnknownPartition | UnknownTopic | UnknownTopicOrPartition),
+        ) => bail!("can't read from {topic}: {code}"),
+        error => tracing::warn!(topic, %error, "reading from Kafka"),
+    }
+    Ok(())
+}
+
+/// Ours, then the configured properties, then what reading committed records of no group takes.
+pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "crm-processor-cli").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "5");
+    config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        // librdkafka wants a name to assign partitions by hand; nobody joins this group.
+        .set("group.id", format!("{}-cli", kafka.group_id))
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest");
+    config
+}
+
+pub fn partitions(kafka: &config::Kafka, consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), AT_FIRST).or_else(|_| {
+        // Which says no more than that it failed; the probe says why.
+        Probe::new(client_config(kafka, &kafka.consumer))?.reach(kafka, "kafka.consumer")?;
+        anyhow::Ok(consumer.fetch_metadata(Some(topic), TIMEOUT)?)
+    })?;
+    let found = metadata.topics().iter().find(|t| t.name() == topic);
+    let partitions: Vec<i32> = found.into_iter().flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
+    ensure!(!partitions.is_empty(), "there is no topic {topic}, or we may not see it; `crm-processor setup` creates it");
+    Ok(partitions)
+}
+
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a task ended in a panic")?
+}

@@ -1,0 +1,152 @@
+//! The topics of a configuration: what each must be like, and what is wrong with what it is like.
+
+use super::replication::Safety;
+use super::verdict::Verdict;
+use crate::config::Config;
+use rdkafka::admin::{ConfigResource, ConfigSource};
+use std::collections::BTreeMap;
+
+/// What a broker takes by default, in bytes.
+const BROKER_DEFAULT_BYTES: u64 = 1_048_588;
+/// What answers and dead letters have beyond the command that they carry: headers, ids, the batch around them.
+const OVERHEAD_BYTES: u64 = 64 << 10;
+/// As large as a record gets where a request has 100 MiB (`socket.request.max.bytes`).
+const LARGEST_BYTES: u64 = (100 << 20) - OVERHEAD_BYTES;
+
+const MAX_BYTES: &str = "max.message.bytes";
+const CLEANUP: &str = "cleanup.policy";
+const MIN_IN_SYNC: &str = "min.insync.replicas";
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+const TIMESTAMPS: &str = "message.timestamp.type";
+const RETENTION: &str = "retention.ms";
+/// The broker that gets a record says when that was: no producer's clock decides how long a command is kept.
+const BY_BROKER: &str = "LogAppendTime";
+
+/// A topic that the configuration names.
+pub struct Topic {
+    /// The key in the configuration.
+    pub key: &'static str,
+    /// Its name.
+    pub name: String,
+    /// What it gets where `setup` makes it.
+    max_bytes: u64,
+}
+
+impl Topic {
+    /// Returns the settings with which `setup` makes it.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        // Producers of commands are other teams', and so are their clocks.
+        let timestamps = self.is_commands().then(|| (TIMESTAMPS, BY_BROKER.to_owned()));
+        [(MAX_BYTES, self.max_bytes.to_string()), (CLEANUP, "delete".to_owned())].into_iter().chain(timestamps).collect()
+    }
+
+    fn is_commands(&self) -> bool {
+        self.key == "kafka.topics.commands"
+    }
+}
+
+/// The four topics of a configuration.
+pub fn of(config: &Config) -> Vec<Topic> {
+    let topics = &config.kafka.topics;
+    let answer_bytes = BROKER_DEFAULT_BYTES.max(config.kafka.max_command_bytes as u64 + OVERHEAD_BYTES);
+    let topic = |key, name: &String, max_bytes| Topic { key, name: name.clone(), max_bytes };
+    vec![
+        topic("kafka.topics.commands", &topics.commands, answer_bytes),
+        topic("kafka.topics.replies", &topics.replies, answer_bytes),
+        topic("kafka.topics.transactions", &topics.transactions, answer_bytes),
+        topic("kafka.topics.dlq", &topics.dlq, LARGEST_BYTES),
+    ]
+}
+
+/// What a topic is like.
+pub struct Settings {
+    max_bytes: u64,
+    cleanup: String,
+    /// `message.timestamp.type`; `None` if the brokers don't say.
+    timestamps: Option<String>,
+    /// `retention.ms`; `None` if the brokers don't say.
+    retention: Option<i64>,
+    /// True if the topic has settings of its own, as `setup` gives them. A topic that brokers make by themselves has none.
+    is_set_up: bool,
+    /// How well its records are kept.
+    pub safety: Safety,
+}
+
+impl Settings {
+    /// Reads what a broker says of a topic.
+    pub fn read(resource: &ConfigResource) -> Self {
+        let value = |name| resource.get(name).and_then(|entry| entry.value.clone());
+        Self {
+            max_bytes: value(MAX_BYTES).and_then(|bytes| bytes.parse().ok()).unwrap_or(BROKER_DEFAULT_BYTES),
+            cleanup: value(CLEANUP).unwrap_or_default(),
+            timestamps: value(TIMESTAMPS),
+            retention: value(RETENTION).and_then(|millis| millis.parse().ok()),
+            is_set_up: [MAX_BYTES, CLEANUP]
+                .iter()
+                .any(|name| resource.get(name).is_some_and(|entry| matches!(entry.source, ConfigSource::DynamicTopic))),
+            safety: Safety {
+                min_in_sync: value(MIN_IN_SYNC).and_then(|replicas| replicas.parse().ok()),
+                unclean_election: value(UNCLEAN_ELECTION).and_then(|on| on.parse().ok()),
+            },
+        }
+    }
+
+    /// Returns the settings of a topic that `setup` makes.
+    pub fn as_made(topic: &Topic) -> Self {
+        let timestamps = topic.is_commands().then(|| BY_BROKER.to_owned());
+        let (cleanup, safety) = ("delete".into(), Safety::default());
+        Self { max_bytes: topic.max_bytes, cleanup, timestamps, retention: None, is_set_up: true, safety }
+    }
+
+    /// Returns what is wrong with it. `all` are the settings of all four topics, by key.
+    pub fn findings(&self, topic: &Topic, all: &BTreeMap<&str, Self>, max_command_bytes: u64) -> Vec<String> {
+        let mut findings = Vec::new();
+        if self.cleanup.contains("compact") {
+            findings
+                .push(format!("{CLEANUP} is {}: compaction drops records of the same key; set {CLEANUP}=delete", self.cleanup));
+        }
+        let needed = match topic.key {
+            "kafka.topics.dlq" => all.get("kafka.topics.commands").map_or(0, |c| c.max_bytes + OVERHEAD_BYTES),
+            "kafka.topics.replies" => max_command_bytes + OVERHEAD_BYTES,
+            _ => 0,
+        };
+        if self.max_bytes < needed.min(LARGEST_BYTES) {
+            let max = self.max_bytes;
+            findings.push(format!(
+                "{MAX_BYTES} is {max}, but what may be written there has up to {needed} bytes; set {MAX_BYTES}={needed} or more"
+            ));
+        }
+        findings
+    }
+
+    /// In what a topic is not as `setup` makes it that is no fault of its own, with the way out.
+    pub fn differences(&self, topic: &Topic, partitions: usize, auto_create: bool) -> Vec<Verdict> {
+        let name = &topic.name;
+        let mut differences = Vec::new();
+        if !self.is_set_up {
+            let has = if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
+            let text = format!(
+                "it has {has} and no {MAX_BYTES} or {CLEANUP} of its own, as topics have that brokers make by themselves; `setup` gives \
+                 it {MAX_BYTES}={} and {CLEANUP}=delete: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config \
+                 {MAX_BYTES}={},{CLEANUP}=delete, and kafka-topics.sh --alter --topic {name} --partitions N while all is idle; or, if \
+                 nothing of worth is on it, delete it and run `setup`",
+                topic.max_bytes, topic.max_bytes
+            );
+            differences.push(if auto_create { Verdict::Finding(text) } else { Verdict::Note(text) });
+        }
+        if topic.is_commands() && self.timestamps.as_deref().is_some_and(|by| by != BY_BROKER) {
+            let kept = match self.retention {
+                Some(millis @ 0..) => {
+                    format!("; by these, {RETENTION}={millis} deletes a command whose time is long past before it is read")
+                }
+                _ => String::new(),
+            };
+            differences.push(Verdict::Note(format!(
+                "{TIMESTAMPS} is {}: producers say when a command was written{kept}; kafka-configs.sh --alter --entity-type topics \
+                 --entity-name {name} --add-config {TIMESTAMPS}={BY_BROKER}",
+                self.timestamps.as_deref().unwrap_or_default()
+            )));
+        }
+        differences
+    }
+}

@@ -1,0 +1,110 @@
+//! Which file uses which: each path is followed through imports and re-exports to the file that defines what it names.
+
+use super::Source;
+use super::paths::{Role, Written, paths_outside_tests};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// A module's path: `["store", "cql"]`.
+type Module = Vec<String>;
+
+/// A use of another file, the first of its kind in a file.
+pub struct Use<'a> {
+    /// The file that uses another.
+    pub by: &'a Source,
+    /// The other file.
+    pub of: &'a Source,
+    /// Where, by what path.
+    pub path: Written,
+}
+
+/// The files, and what each makes names of others stand for.
+struct Names<'a> {
+    files: BTreeMap<&'a [String], &'a Source>,
+    imports: BTreeMap<&'a [String], BTreeMap<String, Module>>,
+}
+
+/// All uses of one file by another, tests left out. That a file declares a module, or re-exports what another has, is no use.
+pub fn uses(sources: &[Source]) -> Vec<Use<'_>> {
+    let files: BTreeMap<_, _> = sources.iter().filter(|s| !s.is_test()).map(|s| (s.module.as_slice(), s)).collect();
+    let mut names = Names { files, imports: BTreeMap::new() };
+    let mut all: Vec<_> = names.files.values().map(|source| (*source, paths_outside_tests(&source.text))).collect();
+    for (source, paths) in &all {
+        let import = |path: &Written| Some((path.name.clone()?, names.absolute(&path.segments, &source.module)?));
+        let imports = paths.iter().filter_map(import).collect();
+        names.imports.insert(&source.module, imports);
+    }
+    // The crate's root is the map of all.
+    all.retain(|(source, _)| !source.module.is_empty());
+    let (mut uses, mut known) = (Vec::new(), BTreeSet::new());
+    for (by, paths) in all {
+        for path in paths {
+            let Some(of) = names.file_of(&path, by) else { continue };
+            if !std::ptr::eq(by, of) && !of.module.is_empty() && known.insert((&by.file, &of.file)) {
+                uses.push(Use { by, of, path });
+            }
+        }
+    }
+    uses
+}
+
+/// Those of the uses that are part of a cycle: the file that is used uses the other one, by itself or by others.
+pub fn in_cycles(uses: Vec<Use<'_>>) -> Vec<Use<'_>> {
+    let mut graph: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
+    for Use { by, of, .. } in &uses {
+        graph.entry(&by.file).or_default().insert(&of.file);
+    }
+    let leads_to = |from: &Path, to: &Path| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(file) = open.pop() {
+            if file == to {
+                return true;
+            }
+            if seen.insert(file) {
+                open.extend(graph.get(file).into_iter().flatten());
+            }
+        }
+        false
+    };
+    uses.into_iter().filter(|u| leads_to(&u.of.file, &u.by.file)).collect()
+}
+
+impl<'a> Names<'a> {
+    /// The file that defines what a path names; `None` if the path is no use of one.
+    fn file_of(&self, path: &Written, by: &Source) -> Option<&'a Source> {
+        let only_points = path.segments.iter().all(|part| ["crate", "self", "super"].contains(&part.as_str()));
+        if path.role == Role::Reexport || (path.role == Role::Named && (path.segments.len() == 1 || only_points)) {
+            return None;
+        }
+        let mut target = self.absolute(&path.segments, &by.module)?;
+        // Where a module has the name from another, that one is meant. No chain of such names is long.
+        for _ in 0..10 {
+            let depth = self.depth(&target);
+            let named = target.get(depth).and_then(|name| self.imports.get(&target[..depth])?.get(name));
+            let Some(named) = named else { break };
+            target = named.iter().chain(&target[depth + 1..]).cloned().collect();
+        }
+        let depth = self.depth(&target);
+        // To import a module is no use of it: what is named through it is.
+        let is_module = depth == target.len() && path.segments.last().is_some_and(|last| last != "*");
+        if path.role == Role::Import && is_module { None } else { self.files.get(&target[..depth]).copied() }
+    }
+
+    /// How many parts of a path lead to a file.
+    fn depth(&self, target: &[String]) -> usize {
+        (0..=target.len()).rev().find(|depth| self.files.contains_key(&target[..*depth])).unwrap_or(0)
+    }
+
+    /// A path from the crate's root; `None` if it leads out of the crate.
+    fn absolute(&self, path: &[String], module: &[String]) -> Option<Module> {
+        if let Some(absolute) = super::absolute(path, module) {
+            return Some(absolute);
+        }
+        let child: Module = module.iter().chain(&path[..1]).cloned().collect();
+        if self.files.contains_key(child.as_slice()) {
+            return Some(module.iter().chain(path).cloned().collect());
+        }
+        let imported = self.imports.get(module)?.get(&path[0])?;
+        Some(imported.iter().chain(&path[1..]).cloned().collect())
+    }
+}
