@@ -1,8 +1,27 @@
 //! The keys of `store` that are about data centres: which one is asked, and which of them agree on a write. They hang together:
 //! what is right for one depends on the others.
 
-use super::reader::{Section, boolean, text};
-use super::{CommitConsistency, SerialConsistency};
+use super::given::{boolean, text};
+use super::reader::Section;
+
+/// Where conditional writes are agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SerialConsistency {
+    /// `serial`: by all data centres. External ids are unique everywhere.
+    Serial,
+    /// `local_serial`: by one data centre. With two that take commands, uniqueness is given up.
+    LocalSerial,
+}
+
+/// How many replicas must have a conditional write, once it is agreed on, before it is acknowledged; as many are asked by a
+/// plain read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitConsistency {
+    /// `quorum`: most of all replicas.
+    Quorum,
+    /// `local_quorum`: most of the replicas in the data centre of the node that is asked.
+    LocalQuorum,
+}
 
 /// Which data centre is asked, and which of them agree.
 pub(super) struct Datacenters {
@@ -15,23 +34,14 @@ pub(super) struct Datacenters {
 /// Reads the keys of `store` that are about data centres.
 pub(super) fn datacenters(s: &mut Section<'_>) -> Datacenters {
     let local_datacenter = s.optional("local_datacenter", "the name of a data centre", text);
-    let serial_consistency =
-        s.value("serial_consistency", SerialConsistency::Serial, "\"serial\" or \"local_serial\"", |given| {
-            match text(given)?.as_str() {
-                "serial" => Ok(SerialConsistency::Serial),
-                "local_serial" => Ok(SerialConsistency::LocalSerial),
-                _ => Err("is no serial consistency".to_owned()),
-            }
-        });
+    let named = [("serial", SerialConsistency::Serial), ("local_serial", SerialConsistency::LocalSerial)];
+    let serial_consistency = s.choice("serial_consistency", SerialConsistency::Serial, &named, "is no serial consistency");
     let follows = match serial_consistency {
         SerialConsistency::Serial => CommitConsistency::Quorum,
         SerialConsistency::LocalSerial => CommitConsistency::LocalQuorum,
     };
-    let consistency = s.value("consistency", follows, "\"quorum\" or \"local_quorum\"", |given| match text(given)?.as_str() {
-        "quorum" => Ok(CommitConsistency::Quorum),
-        "local_quorum" => Ok(CommitConsistency::LocalQuorum),
-        _ => Err("is no consistency of commits and plain reads".to_owned()),
-    });
+    let named = [("quorum", CommitConsistency::Quorum), ("local_quorum", CommitConsistency::LocalQuorum)];
+    let consistency = s.choice("consistency", follows, &named, "is no consistency of commits and plain reads");
     let datacenter_failover = s.value("datacenter_failover", false, "true or false", |given| {
         let failover = boolean(given)?;
         if failover && serial_consistency == SerialConsistency::LocalSerial {

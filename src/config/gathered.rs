@@ -2,7 +2,7 @@
 //! asked for, which are findings, too, each with the key that may have been meant.
 
 use super::findings::{Finding, shown};
-use super::reader::{Given, variable_of};
+use super::given::{Given, variable_of};
 use super::settings::{Setting, Source};
 use std::cell::RefCell;
 

@@ -6,25 +6,40 @@
 //! `CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS` is `kafka.consumer."session.timeout.ms"`. Secrets come from the environment, or
 //! from files of their own that the configuration names.
 
+mod access;
 mod datacenters;
 mod findings;
 mod gathered;
+mod given;
+mod kafka;
 mod properties;
 mod reader;
+mod registry;
 mod secrets;
-mod sections;
 mod settings;
+mod store;
 mod text;
 
+pub use access::Credentials;
+pub use datacenters::{CommitConsistency, SerialConsistency};
 pub use findings::{Finding, Findings};
-pub use secrets::RotatingSecret;
+pub use kafka::{Kafka, Topics, UndecodableBatches};
+pub use properties::Properties;
+pub use registry::{OAuth, OddAnswer, Registry, RegistryCredentials};
+pub use secrets::{RotatingSecret, Secret};
 pub use settings::{Setting, Source};
+pub use store::{Backend, Cql, Store, Tls};
 
 use crate::domain::values::{Rules, SegmentCode};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use gathered::Gathered;
+use given::{list, of_text, text};
+use reader::Section;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use text::{http_url, socket_address};
+use tracing_subscriber::EnvFilter;
+
+const DEFAULT_SEGMENTS: [&str; 3] = ["RESIDENTIAL", "SMALL_BUSINESS", "ENTERPRISE"];
 
 /// The configuration of a process.
 #[derive(Clone, Debug)]
@@ -45,249 +60,11 @@ pub struct Config {
     pub telemetry: Telemetry,
 }
 
-/// Where commands come from, where answers go, and how many are worked on at once.
-#[derive(Clone, Debug)]
-pub struct Kafka {
-    /// `bootstrap_servers`: brokers to begin with, `host:port,host:port`.
-    pub bootstrap_servers: String,
-    /// `group_id`: the consumer group; all processes of one deployment share it.
-    pub group_id: String,
-    /// `instance_id`: names this process's slot and with it the transactional id. Stable per slot (a restart ends the
-    /// predecessor's transaction at once), unique among running processes. Random by default.
-    pub instance_id: String,
-    /// `topics`
-    pub topics: Topics,
-    /// `reply_topic_allow_list`: topics that a command's `kafka_replyTopic` may name. Holds the default reply topic, too.
-    pub reply_topic_allow_list: Vec<String>,
-    /// `max_command_bytes`: the largest command that is read: key, value and headers.
-    pub max_command_bytes: usize,
-    /// `max_in_flight`: how many commands are executed at once; a run of them for one entity counts once.
-    pub max_in_flight: usize,
-    /// `max_queued`: how many commands wait for their turn before partitions are paused. Drained at a rebalance, so small.
-    pub max_queued: usize,
-    /// `transaction_cap`: how many commands one Kafka transaction answers at most.
-    pub transaction_cap: usize,
-    /// `undecodable_batches`: what becomes of records that can't be decompressed.
-    pub undecodable_batches: UndecodableBatches,
-    /// `shutdown_grace`: how long commands in flight may take to finish after SIGTERM.
-    pub shutdown_grace: Duration,
-    /// `consumer`: librdkafka properties for consumers (and administration), none that the promises rest on.
-    pub consumer: Properties,
-    /// `producer`: librdkafka properties for producers, none that the promises rest on.
-    pub producer: Properties,
-}
-
-/// The fate of records whose batch can't be decompressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UndecodableBatches {
-    /// `wait`: their partition stands still until an operator has decided.
-    Wait,
-    /// `dead_letter`: a stub goes to the dead letter topic for each, and the partition goes on.
-    DeadLetter,
-}
-
-/// librdkafka properties. Their Debug shows no secrets.
-#[derive(Clone, Default)]
-pub struct Properties(BTreeMap<String, String>);
-
-impl Properties {
-    /// Names and values, secrets among them: for a client's making.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// The value of one.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-}
-
-impl Kafka {
-    /// The transactional id: unique per slot and group.
-    pub fn transactional_id(&self) -> String {
-        format!("{}-{}", self.group_id, self.instance_id)
-    }
-}
-
-/// The four topics, all different.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topics {
-    /// Where the CRM's commands come from.
-    pub commands: String,
-    /// Where answers go that name no other topic.
-    pub replies: String,
-    /// Where Business Transactions go.
-    pub transactions: String,
-    /// Where records go that can't be read.
-    pub dlq: String,
-}
-
-/// The schema registry.
-#[derive(Clone, Debug)]
-pub struct Registry {
-    /// `url`: its base URLs, without a slash at the end. The next one is asked where one has no proper answer.
-    pub urls: Vec<String>,
-    /// `user` and `password`, `token`, or `oauth`: one kind of them.
-    pub credentials: RegistryCredentials,
-    /// `ca_file`: a PEM file of authorities to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// `cert_file` and `key_file`: PEM files with which this process shows who it is.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// `odd_answer`: what is done about a record whose schema the registry neither gives out nor says that it has none, while it answers
-    /// about others.
-    pub odd_answer: OddAnswer,
-}
-
-/// How this process shows the registry who it is, beside a certificate.
-#[derive(Clone, Debug, Default)]
-pub enum RegistryCredentials {
-    /// Not at all.
-    #[default]
-    None,
-    /// `user` and `password`: HTTP basic authentication.
-    Basic(Credentials),
-    /// `token`: a bearer token.
-    Token(RotatingSecret),
-    /// `oauth`: a bearer token that an authorisation server gives out.
-    OAuth(OAuth),
-}
-
-/// OAuth 2.0 with client credentials.
-#[derive(Clone, Debug)]
-pub struct OAuth {
-    /// `token_url`: where the authorisation server gives tokens out.
-    pub token_url: String,
-    /// `client_id`
-    pub client_id: String,
-    /// `client_secret`
-    pub client_secret: RotatingSecret,
-    /// `scope`: what the token is to be good for.
-    pub scope: Option<String>,
-}
-
-/// What is done about a record whose schema the registry is odd about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OddAnswer {
-    /// A duration: after this time the record goes to the dead letter topic.
-    DeadLetterAfter(Duration),
-    /// `wait`: its partition waits until the registry gives the schema out.
-    Wait,
-}
-
-impl OddAnswer {
-    /// Returns whether a record that has waited for so long is not waited for any more.
-    pub fn is_over(self, waited: Duration) -> bool {
-        match self {
-            Self::DeadLetterAfter(bound) => waited >= bound,
-            Self::Wait => false,
-        }
-    }
-}
-
-impl Default for OddAnswer {
-    /// Longer than the restart of a registry's node, or of a proxy before it, takes; short enough for those who wait behind the record.
-    fn default() -> Self {
-        Self::DeadLetterAfter(Duration::from_secs(60))
-    }
-}
-
-/// A user and its password.
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-}
-
-/// Where entities and external ids are kept.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// `kind`, with the keys of that kind.
-    pub backend: Backend,
-    /// `request_timeout`: how long one read or write may take before it is tried again.
-    pub request_timeout: Duration,
-    /// `outcome_retention`: how long rejections and no-ops are remembered; whole seconds. Changes and the outcomes of renames
-    /// are kept for ever.
-    pub outcome_retention: Duration,
-    /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes; some 220 an entity with its claim.
-    pub cache_bytes: u64,
-}
-
-/// The kinds of store.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
-pub enum Backend {
-    /// `kind = "cql"`: ScyllaDB or Cassandra.
-    Cql(Cql),
-    /// `kind = "embedded"`: a folder of this machine, for one process.
-    Embedded {
-        /// `path`: the folder; made where it is missing.
-        path: PathBuf,
-    },
-}
-
-/// How to reach ScyllaDB.
-#[derive(Clone, Debug)]
-pub struct Cql {
-    /// `contact_points`: nodes to begin with, as `host:port`.
-    pub contact_points: Vec<String>,
-    /// `keyspace`: letters, digits and underscores.
-    pub keyspace: String,
-    /// `replication`: the keyspace's replication options, `class` among them. Used by `setup`.
-    pub replication: BTreeMap<String, String>,
-    /// `local_datacenter`: the data centre whose nodes are asked; by default all are alike.
-    pub local_datacenter: Option<String>,
-    /// `datacenter_failover`: whether nodes of other data centres are asked when none of `local_datacenter` can be reached.
-    /// False unless conditional writes are agreed on by all data centres.
-    pub datacenter_failover: bool,
-    /// `serial_consistency`: where conditional writes are agreed on.
-    pub serial_consistency: SerialConsistency,
-    /// `consistency`: how many replicas must have a write before it is acknowledged, and are asked by a plain read. By default
-    /// a quorum of those that agree on conditional writes.
-    pub consistency: CommitConsistency,
-    /// `user` and `password`
-    pub credentials: Option<Credentials>,
-    /// `tls`: None where it is off.
-    pub tls: Option<Tls>,
-}
-
-/// Where conditional writes are agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SerialConsistency {
-    /// `serial`: by all data centres. External ids are unique everywhere.
-    Serial,
-    /// `local_serial`: by one data centre. With two that take commands, uniqueness is given up.
-    LocalSerial,
-}
-
-/// How many replicas must have a conditional write, once it is agreed on, before it is acknowledged; as many are asked by a
-/// plain read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitConsistency {
-    /// `quorum`: most of all replicas.
-    Quorum,
-    /// `local_quorum`: most of the replicas in the data centre of the node that is asked.
-    LocalQuorum,
-}
-
-/// TLS to the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// `ca_file`: a PEM file of the authorities to trust; the system's by default.
-    pub ca_file: Option<PathBuf>,
-    /// `cert_file` and `key_file`: PEM files with which this process shows who it is.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// `verify_hostname`: a node's certificate must name the IP address by which it is reached (the driver knows no names).
-    /// False: any certificate of a trusted authority will do. True by default.
-    pub verify_hostname: bool,
-}
-
 /// Where metrics and health are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// `listen`: address and port of `/metrics`, `/livez` and `/readyz`.
-    pub listen: std::net::SocketAddr,
+    pub listen: SocketAddr,
 }
 
 /// How the process logs, to standard error.
@@ -313,28 +90,6 @@ pub enum LogFormat {
     Text,
     /// `json`: an object a line.
     Json,
-}
-
-/// A text that is never shown: its Debug is `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` from being shown.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one who must present it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl Config {
@@ -382,8 +137,8 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Setting>), Findings> {
         let file: toml::Table = toml::from_str(toml).map_err(|e| Findings(vec![not_toml(toml, &e)]))?;
-        let gathered = gathered::Gathered::default();
-        let config = sections::config(reader::Section::root(file, environment, &gathered), &gathered);
+        let gathered = Gathered::default();
+        let config = config(Section::root(file, environment, &gathered), &gathered);
         match (config, gathered.into_parts()) {
             (Some(config), (settings, findings)) if findings.is_empty() => Ok((config, settings)),
             (_, (_, findings)) => Err(Findings(findings)),
@@ -394,6 +149,57 @@ impl Config {
     pub fn rules(&self) -> Rules {
         Rules { segments: self.segments.clone() }
     }
+}
+
+/// The whole; None only if something without a default is missing.
+fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Config> {
+    let segments = segments(&mut root);
+    let store = store::store(root.section("store"));
+    let is_embedded = store.as_ref().is_some_and(|s| matches!(s.backend, Backend::Embedded { .. }));
+    let kafka = kafka::kafka(root.section("kafka"), is_embedded, gathered);
+    let registry = registry::registry(root.section("registry"));
+    let admin = admin(root.section("admin"));
+    let log = log(root.section("log"));
+    let telemetry = telemetry(root.section("telemetry"));
+    Some(Config { segments, kafka, registry, store: store?, admin, log, telemetry })
+}
+
+fn segments(root: &mut Section<'_>) -> Vec<SegmentCode> {
+    let default = DEFAULT_SEGMENTS.iter().filter_map(|s| SegmentCode::parse(s).ok()).collect();
+    let right = "a list of different codes of 1 to 64 characters, such as [\"RESIDENTIAL\", \"ENTERPRISE\"]";
+    root.value("segments", default, right, |given| {
+        let codes = list(SegmentCode::parse)(given)?;
+        if codes.is_empty() {
+            return Err("must have at least one code".to_owned());
+        }
+        match codes.iter().enumerate().find(|(at, code)| codes[..*at].contains(code)) {
+            Some((_, twice)) => Err(format!("has {:?} more than once", twice.as_str())),
+            None => Ok(codes),
+        }
+    })
+}
+
+fn admin(mut section: Section<'_>) -> Admin {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9464));
+    let listen =
+        section.value("listen", default, "an address such as \"127.0.0.1:9464\" or \"0.0.0.0:9464\"", of_text(socket_address));
+    Admin { listen }
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let named = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = section.choice("format", LogFormat::Text, &named, "is no format");
+    let right = "error, warn, info, debug or trace, or directives such as \"info,crm_processor=debug\"";
+    let level = section.value("level", "info".to_owned(), right, |given| {
+        let level = text(given)?;
+        EnvFilter::try_new(&level).map(|_| level).map_err(|e| format!("is no level: {e}"))
+    });
+    Log { format, level }
+}
+
+fn telemetry(mut section: Section<'_>) -> Telemetry {
+    let right = "the base URL of a collector, such as \"http://127.0.0.1:4318\"";
+    Telemetry { otlp_endpoint: section.optional("otlp_endpoint", right, of_text(http_url)) }
 }
 
 /// Where the file is no TOML. The line itself is not shown: it may hold a secret.

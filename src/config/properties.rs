@@ -1,11 +1,38 @@
 //! librdkafka properties of `kafka.consumer` and `kafka.producer`: passed through as they are, but for those that the promises
 //! rest on. Names and values are checked against librdkafka itself.
 
-use super::reader::{Given, Section, scalar};
-use super::settings::AsToml as _;
-use super::{Properties, Source, findings, secrets};
+use super::findings::{self, is_secret};
+use super::given::{Given, scalar};
+use super::reader::Section;
+use super::secrets;
+use super::settings::{AsToml as _, Source};
 use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// librdkafka properties. Their Debug shows no secrets.
+#[derive(Clone, Default)]
+pub struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// Names and values, secrets among them: for a client's making.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// Without the values of secrets.
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
+        f.debug_map().entries(shown).finish()
+    }
+}
 
 /// Properties that the processor sets itself, each with the reason. They are findings in either table: librdkafka takes a
 /// consumer's properties for a producer, too, so a misplaced one would go unnoticed.

@@ -1,9 +1,7 @@
 //! Secrets never stand in the configuration's file: it is copied, shown and checked in. There `file:PATH` names a file that
 //! holds one, as Kubernetes and systemd mount them; a variable of the environment holds one itself, or says `file:PATH`, too.
 
-use super::findings::is_secret;
-use super::reader::{Given, text, variable_of};
-use super::{Properties, Secret};
+use super::given::{Given, text, variable_of};
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +24,28 @@ const PROPERTIES: [&str; 9] = [
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
 ];
+
+/// A text that is never shown: its Debug is `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` from being shown.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one who must present it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// A secret that may be replaced while the process runs, if it is in a file.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,13 +120,5 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(unreadable(&"it is empty")),
         text => Ok(Secret::new(text)),
-    }
-}
-
-/// Without the values of secrets.
-impl fmt::Debug for Properties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
-        f.debug_map().entries(shown).finish()
     }
 }

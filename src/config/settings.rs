@@ -1,6 +1,5 @@
 //! The effective configuration: each key that there is, its value, and where the value came from.
 
-use super::{CommitConsistency, LogFormat, OddAnswer, SerialConsistency};
 use crate::domain::values::SegmentCode;
 use std::fmt;
 use std::net::SocketAddr;
@@ -83,42 +82,6 @@ impl AsToml for usize {
 impl AsToml for bool {
     fn as_toml(&self) -> toml::Value {
         (*self).into()
-    }
-}
-
-impl AsToml for SerialConsistency {
-    fn as_toml(&self) -> toml::Value {
-        match self {
-            Self::Serial => "serial".into(),
-            Self::LocalSerial => "local_serial".into(),
-        }
-    }
-}
-
-impl AsToml for CommitConsistency {
-    fn as_toml(&self) -> toml::Value {
-        match self {
-            Self::Quorum => "quorum".into(),
-            Self::LocalQuorum => "local_quorum".into(),
-        }
-    }
-}
-
-impl AsToml for OddAnswer {
-    fn as_toml(&self) -> toml::Value {
-        match self {
-            Self::DeadLetterAfter(bound) => bound.as_toml(),
-            Self::Wait => "wait".into(),
-        }
-    }
-}
-
-impl AsToml for LogFormat {
-    fn as_toml(&self) -> toml::Value {
-        match self {
-            Self::Text => "text".into(),
-            Self::Json => "json".into(),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is taken, what is a finding, and what the finding says.
 
 use super::*;
+use std::time::Duration;
 
 fn parse(toml: &str, environment: &[(&str, &str)]) -> Result<Config, Findings> {
     Config::parse(toml, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))

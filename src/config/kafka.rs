@@ -1,0 +1,164 @@
+//! `[kafka]`: where commands come from, where answers go, and how many are worked on at once.
+
+use super::gathered::Gathered;
+use super::given::{Given, count, duration, list, of_text};
+use super::properties::{Properties, properties};
+use super::reader::Section;
+use super::text::{client_name, same_topic, servers, topic};
+use std::time::Duration;
+use uuid::Uuid;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Commands decided at once.
+const IN_FLIGHT: usize = 256;
+/// The same with the embedded store. A write to it waits for its file to be synced, together with those that come meanwhile: with
+/// twice as many the cores have more to do until then (an eighth more commands, 8 MiB more memory).
+const IN_FLIGHT_EMBEDDED: usize = 512;
+
+const A_TOPIC: &str = "1 to 249 letters, digits, dots, underscores and hyphens";
+
+/// Where commands come from, where answers go, and how many are worked on at once.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `bootstrap_servers`: brokers to begin with, `host:port,host:port`.
+    pub bootstrap_servers: String,
+    /// `group_id`: the consumer group; all processes of one deployment share it.
+    pub group_id: String,
+    /// `instance_id`: names this process's slot and with it the transactional id. Stable per slot (a restart ends the
+    /// predecessor's transaction at once), unique among running processes. Random by default.
+    pub instance_id: String,
+    /// `topics`
+    pub topics: Topics,
+    /// `reply_topic_allow_list`: topics that a command's `kafka_replyTopic` may name. Holds the default reply topic, too.
+    pub reply_topic_allow_list: Vec<String>,
+    /// `max_command_bytes`: the largest command that is read: key, value and headers.
+    pub max_command_bytes: usize,
+    /// `max_in_flight`: how many commands are executed at once; a run of them for one entity counts once.
+    pub max_in_flight: usize,
+    /// `max_queued`: how many commands wait for their turn before partitions are paused. Drained at a rebalance, so small.
+    pub max_queued: usize,
+    /// `transaction_cap`: how many commands one Kafka transaction answers at most.
+    pub transaction_cap: usize,
+    /// `undecodable_batches`: what becomes of records that can't be decompressed.
+    pub undecodable_batches: UndecodableBatches,
+    /// `shutdown_grace`: how long commands in flight may take to finish after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// `consumer`: librdkafka properties for consumers (and administration), none that the promises rest on.
+    pub consumer: Properties,
+    /// `producer`: librdkafka properties for producers, none that the promises rest on.
+    pub producer: Properties,
+}
+
+/// The fate of records whose batch can't be decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UndecodableBatches {
+    /// `wait`: their partition stands still until an operator has decided.
+    Wait,
+    /// `dead_letter`: a stub goes to the dead letter topic for each, and the partition goes on.
+    DeadLetter,
+}
+
+impl Kafka {
+    /// The transactional id: unique per slot and group.
+    pub fn transactional_id(&self) -> String {
+        format!("{}-{}", self.group_id, self.instance_id)
+    }
+}
+
+/// The four topics, all different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// Where the CRM's commands come from.
+    pub commands: String,
+    /// Where answers go that name no other topic.
+    pub replies: String,
+    /// Where Business Transactions go.
+    pub transactions: String,
+    /// Where records go that can't be read.
+    pub dlq: String,
+}
+
+/// Reads the section; `is_embedded` is about the store.
+pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gathered) -> Kafka {
+    let s = &mut section;
+    let in_flight = if is_embedded { IN_FLIGHT_EMBEDDED } else { IN_FLIGHT };
+    let bootstrap_servers =
+        s.value("bootstrap_servers", "127.0.0.1:9092".into(), "host:port, or several with commas", of_text(servers));
+    let group_id = s.value("group_id", "crm-processor".into(), "a name such as \"crm-processor\"", of_text(client_name));
+    let random = Uuid::new_v4().simple().to_string();
+    let instance_id =
+        s.value("instance_id", random, "a name that is stable per slot, such as the pod's name", of_text(client_name));
+    let topics = topics(s.section("topics"), gathered);
+    let reply_topic_allow_list = reply_topics(s, &topics);
+    let max_command_bytes = s.value("max_command_bytes", 1 << 20, "bytes, such as 1048576", count(1 << 10..=64 << 20));
+    let max_in_flight = s.value("max_in_flight", in_flight, "a number such as 256", count(1..=65_536));
+    let max_queued = s.value("max_queued", 2048.max(max_in_flight), "a number such as 2048", count(1..=1 << 20));
+    if max_queued < max_in_flight && gathered.is_sound("kafka.max_queued") && gathered.is_sound("kafka.max_in_flight") {
+        let given = Given { value: toml::Value::Integer(i64::try_from(max_queued).unwrap_or(i64::MAX)), variable: None };
+        let right = format!("{max_in_flight} or more");
+        s.reject("max_queued", Some(&given), "must not be less than kafka.max_in_flight", &right);
+    }
+    let transaction_cap = s.value("transaction_cap", 1000, "a number such as 1000", count(1..=10_000));
+    let undecodable_batches = s.choice(
+        "undecodable_batches",
+        UndecodableBatches::Wait,
+        &[("wait", UndecodableBatches::Wait), ("dead_letter", UndecodableBatches::DeadLetter)],
+        "is no such choice",
+    );
+    let shutdown_grace =
+        s.value("shutdown_grace", Duration::from_secs(20), "a duration such as \"20s\"", duration(Duration::ZERO..=DAY));
+    let consumer = properties(s.section("consumer"), "consumer", s);
+    let producer = properties(s.section("producer"), "producer", s);
+    Kafka {
+        bootstrap_servers,
+        group_id,
+        instance_id,
+        topics,
+        reply_topic_allow_list,
+        max_command_bytes,
+        max_in_flight,
+        max_queued,
+        transaction_cap,
+        undecodable_batches,
+        shutdown_grace,
+        consumer,
+        producer,
+    }
+}
+
+fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
+    let mut named = |key, default: &str| section.value(key, default.to_owned(), A_TOPIC, of_text(topic));
+    let names = [
+        ("commands", named("commands", "crm.commands")),
+        ("replies", named("replies", "crm.replies")),
+        ("transactions", named("transactions", "crm.transactions")),
+        ("dlq", named("dlq", "crm.commands.dlq")),
+    ];
+    for (at, (key, name)) in names.iter().enumerate() {
+        let sound = |key| gathered.is_sound(&section.key(key));
+        if let Some((other, _)) = names[..at].iter().find(|(k, n)| same_topic(n, name) && sound(k) && sound(key)) {
+            let given = Given { value: toml::Value::String(name.clone()), variable: None };
+            section.reject(key, Some(&given), &format!("is the topic of kafka.topics.{other}, too"), "a topic of its own");
+        }
+    }
+    let [(_, commands), (_, replies), (_, transactions), (_, dlq)] = names;
+    Topics { commands, replies, transactions, dlq }
+}
+
+/// The allow-list; the default reply topic is allowed whether it is on it or not.
+fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
+    let right = "a list of topics that may be written replies to, none of the processor's others";
+    let mut allowed = section.value("reply_topic_allow_list", vec![topics.replies.clone()], right, |given| {
+        list(|name| {
+            let name = topic(name)?;
+            if [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
+                return Err("is no topic for replies: the processor uses it for something else".to_owned());
+            }
+            Ok(name)
+        })(given)
+    });
+    if !allowed.contains(&topics.replies) {
+        allowed.push(topics.replies.clone());
+    }
+    allowed
+}
