@@ -16,6 +16,7 @@
 //! | [`config`] | one typed configuration, with every finding at once |
 //! | [`flow`] | the stream's state machines, pure: lanes, offsets, group commit |
 //! | [`domain`] | the business rules, pure: commands, entities, decisions |
+//! | `pauses` | the back-off between attempts |
 //! | [`fail_points`] | where test builds can be told to die; nothing in any other |
 //!
 //! A command's way: [`kafka::consumer`] reads its record, [`processor`] decodes it with [`wire::command`] and validates it
@@ -32,6 +33,7 @@ pub mod domain;
 pub mod fail_points;
 pub mod flow;
 pub mod kafka;
+mod pauses;
 pub mod processor;
 pub mod store;
 pub mod telemetry;

@@ -86,7 +86,7 @@ impl Crm {
     pub fn prepare(&mut self, fleet: &mut Fleet, pass: u32, steps: &[Step]) -> Batch {
         let record = |step: &Step| {
             let (command, key) = fleet.command(pass, *step);
-            let mut value = wire::command::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
+            let mut value = wire::frame::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
             value.extend(wire::json::encode_command(&command));
             Record { key, value }
         };

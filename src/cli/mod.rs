@@ -64,7 +64,6 @@ enum Sub {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    crate::wire::limit_allocation();
     #[cfg(feature = "fail-points")]
     let _fail_points = crate::fail_points::set_up();
     let line = CommandLine::parse();

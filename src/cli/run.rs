@@ -2,6 +2,7 @@
 //! and SIGINT let it finish what is being processed; a second one ends it at once.
 
 use crate::config::Config;
+use crate::pauses::Pauses;
 use crate::processor;
 use crate::store::ConditionalStore;
 use crate::store::claims::Claims;
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// Between attempts to reach what is away at the start: the first pause, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 /// The driver is asked this often for its nodes, and the store, if it has answered nothing for a while, for a sign of life.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -134,15 +135,14 @@ async fn prepare(
 }
 
 async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
-    let mut pause = PAUSE.0;
+    let mut pauses = PAUSES;
     loop {
         match ConfiguredStore::connect(&config.store).await {
             Ok(store) => return Ok(store),
             Err(fault) if connect::needs_operator(&fault) => return Err(connect::store_trouble(&fault)),
             Err(fault) => tracing::warn!(%fault, "the store can't be reached, trying again"),
         }
-        tokio::time::sleep(pause).await;
-        pause = PAUSE.1.min(pause * 2);
+        pauses.wait().await;
     }
 }
 
@@ -155,7 +155,7 @@ async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder
 }
 
 async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {
-    let mut pause = PAUSE.0;
+    let mut pauses = PAUSES;
     loop {
         match registry.lookup(subject, schema).await {
             Ok(Some(id)) => {
@@ -165,8 +165,7 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
             Ok(None) => bail!("the registry does not have our schema as {subject}; `crm-processor setup` registers it"),
             Err(fault) => tracing::warn!(%fault, "the schema registry can't be reached, trying again"),
         }
-        tokio::time::sleep(pause).await;
-        pause = PAUSE.1.min(pause * 2);
+        pauses.wait().await;
     }
 }
 

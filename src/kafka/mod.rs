@@ -100,6 +100,10 @@ const METADATA_REFRESH_MS: &str = "5000";
 /// How long a transaction may stay open: it keeps `read_committed` readers of its partitions waiting.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 
+/// After how long the producer closes a connection that nothing was sent over, in milliseconds. Far less than the brokers' ten
+/// minutes: an abandoned publisher waits for that. Long enough for a producer that has something to send now and then.
+pub const IDLE_CONNECTION_MS: &str = "60000";
+
 /// The consumer's properties: ours, then the configured ones, then those that the promises rest on.
 pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -147,7 +151,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
         .set("enable.metrics.push", "false")
         .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
-        .set("connections.max.idle.ms", publishing::IDLE_CONNECTION_MS)
+        .set("connections.max.idle.ms", IDLE_CONNECTION_MS)
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         // A producer has brokers make a topic that is missing, by asking for it, where they are allowed to: with one partition and limits
         // that are not ours. A consumer does not.
@@ -159,7 +163,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     config.extend(kafka.producer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
-        .set("transactional.id", format!("{}-{}", kafka.group_id, kafka.instance_id))
+        .set("transactional.id", kafka.transactional_id())
         .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
         .set("enable.idempotence", "true")
         .set("delivery.report.only.error", "true");

@@ -3,7 +3,7 @@
 //! A publisher whose call is past its deadline is abandoned with its producer and its thread, for a thread can't be ended from
 //! outside. Its successor takes over: see [`Succession`]. An abandoned thread ends when its call returns at last, and that is
 //! usually soon: what keeps the call waiting is that no connection of its producer changes, and idle ones are closed after
-//! [`IDLE_CONNECTION_MS`]. If more of them are left than [`ABANDONED_AT_MOST`], the process must be started anew.
+//! [`IDLE_CONNECTION_MS`](super::IDLE_CONNECTION_MS). If more of them are left than [`ABANDONED_AT_MOST`], the process must be started anew.
 
 use super::calls::{Calls, UnderWay};
 use super::consumer::CommandConsumer;
@@ -23,10 +23,6 @@ use tokio::sync::mpsc;
 /// How many abandoned publishers may be left. Each has a thread of its own, some of librdkafka's, and a few MiB. One at a time is what
 /// a broker that dies costs; more of them at once are a sign that abandoning does not help.
 pub const ABANDONED_AT_MOST: usize = 4;
-
-/// After how long the producer closes a connection that nothing was sent over, in milliseconds. Far less than the brokers' ten
-/// minutes: an abandoned publisher waits for that. Long enough for a producer that has something to send now and then.
-pub const IDLE_CONNECTION_MS: &str = "60000";
 
 /// A publication that is over.
 pub struct Published<M> {

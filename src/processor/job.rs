@@ -13,9 +13,10 @@ use crate::store::claims::Submission;
 use crate::store::outcome::Coordinates;
 use crate::telemetry::spans::{self, CommandSpans, Place};
 use crate::wire::command::{Unreadable, WriterSchema};
+use crate::wire::frame::frame;
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
-use crate::wire::schema_id::{SchemaId, frame};
+use crate::wire::schema_id::SchemaId;
 use std::sync::Arc;
 
 /// A record on its way through a lane.

@@ -114,7 +114,7 @@ impl CrmClient {
     /// # Errors
     /// It can't be queued, or its reply could not be read.
     pub fn submit(&self, command: &RawCommand, key: Option<&str>) -> Result<Submitted, NoReply> {
-        let mut value = wire::command::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
+        let mut value = wire::frame::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
         value.extend(wire::json::encode_command(command));
         self.submit_bytes(&value, key)
     }

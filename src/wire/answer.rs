@@ -1,6 +1,6 @@
 //! Replies and business transactions as Avro, in the Confluent wire format: written straight from borrowed values.
 
-use super::command::frame_prefix;
+use super::frame::frame_prefix;
 use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};

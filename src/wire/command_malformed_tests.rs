@@ -7,8 +7,8 @@
 use super::random_tests::{Random, Writer, apache_decode, command_of, damage};
 use super::*;
 use crate::allocated::allocated;
+use crate::wire::frame::{frame, frame_prefix};
 use crate::wire::headers::{Asked, CommandHeaders};
-use crate::wire::schema_id::frame;
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
@@ -297,7 +297,7 @@ fn check_headers(random: &mut Random) {
     let size: usize = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
     assert!(bytes <= PER_HEADER_BYTE * size + HEADERS_OVERHEAD, "{bytes} bytes for {size} of {headers:?}");
     assert!(parsed.echo.len() <= 2, "{parsed:?} of {headers:?}");
-    let longest = crate::wire::headers::MAX_CORRELATION_BYTES;
+    let longest = crate::wire::unreadable::MAX_CORRELATION_BYTES;
     assert!(parsed.echo.iter().flat_map(|(_, value)| value).all(|v| v.len() <= longest), "{parsed:?} of {headers:?}");
     assert!(!matches!(parsed.reply_partition, Asked::Valid(n) if n < 0), "{parsed:?} of {headers:?}");
     let legal = |topic: &str| !topic.is_empty() && topic.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));

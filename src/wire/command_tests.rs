@@ -2,8 +2,9 @@
 //! Bodies are written out by hand where it matters what their bytes are.
 
 use super::*;
+use crate::wire::frame::{frame, frame_prefix};
 use crate::wire::json::encode_command;
-use crate::wire::schema_id::frame;
+use crate::wire::schema_id::SchemaId;
 use serde_json::{Value, json};
 
 /// A schema of ours with other fields.

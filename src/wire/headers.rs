@@ -6,7 +6,7 @@
 //! A header with a null value is as if absent. Readers of answers may take a null for an error that they don't catch, so nothing that is
 //! written here has one, but for a dead letter, which keeps the record's own headers as they came.
 
-use super::command::Unreadable;
+use super::unreadable::{MAX_CORRELATION_BYTES, Unreadable};
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
@@ -14,14 +14,12 @@ use crate::domain::transaction::{Snapshot, Transaction};
 use crate::telemetry::trace_context::TraceContext;
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::ops::Range;
+use time::OffsetDateTime;
+use time::macros::format_description;
 use uuid::Uuid;
 
 /// A record's headers, in order. Values are shared, not copied, between the answers to one command.
 pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
-
-/// The longest correlation header. Each answer carries it, and each duplicate's answer, so it can't be left to the CRM.
-pub const MAX_CORRELATION_BYTES: usize = 1024;
 
 /// The longest name that Kafka allows a topic.
 const MAX_TOPIC_NAME: usize = 249;
@@ -179,24 +177,10 @@ pub fn dead_letter<'a>(
 pub fn rfc3339(at: Timestamp) -> String {
     const FIRST: Timestamp = -62_167_219_200_000;
     const LAST: Timestamp = 253_402_300_799_999;
-    let at = at.clamp(FIRST, LAST);
-    let second = time::OffsetDateTime::from_unix_timestamp(at.div_euclid(1000)).expect("the years 0 to 9999 are in range");
-    let (date, (hour, minute, second)) = (second.date(), second.to_hms());
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    let mut write = |mut number: u32, place: Range<usize>| {
-        for digit in text[place].iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-    };
-    write(date.year().unsigned_abs(), 0..4);
-    write(u8::from(date.month()).into(), 5..7);
-    write(date.day().into(), 8..10);
-    write(hour.into(), 11..13);
-    write(minute.into(), 14..16);
-    write(second.into(), 17..19);
-    write(u32::try_from(at.rem_euclid(1000)).expect("it is below 1000"), 20..23);
-    String::from_utf8_lossy(&text).into_owned()
+    let nanos = i128::from(at.clamp(FIRST, LAST)) * 1_000_000;
+    let instant = OffsetDateTime::from_unix_timestamp_nanos(nanos).expect("the years 0 to 9999 are in range");
+    let format = format_description!(version = 2, "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    instant.format(format).expect("it has all parts")
 }
 
 fn text(name: &'static str, value: &str) -> (Cow<'static, str>, Option<Bytes>) {

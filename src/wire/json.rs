@@ -2,10 +2,11 @@
 
 use super::answer::{parse, writer};
 use super::body::{Body, Malformed};
-use super::command::Unreadable;
+use super::frame::frame;
 use super::registry::{Registry, RegistryFault};
-use super::schema_id::{SchemaId, frame};
+use super::schema_id::SchemaId;
 use super::shape::Shape;
+use super::unreadable::Unreadable;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use apache_avro::Schema;
@@ -171,7 +172,7 @@ fn base64(bytes: &[u8]) -> Value {
     base64::engine::general_purpose::STANDARD.encode(bytes).into()
 }
 
-/// A command's body. The beginning of its value is [`frame_prefix`](super::command::frame_prefix) of its schema's id.
+/// A command's body. The beginning of its value is [`frame_prefix`](super::frame::frame_prefix) of its schema's id.
 pub fn encode_command(command: &RawCommand) -> Vec<u8> {
     static WRITERS: LazyLock<Vec<(UseCase, GenericDatumWriter<'static>)>> = LazyLock::new(|| {
         static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| UseCase::ALL.iter().map(|u| parse(u.schema())).collect());

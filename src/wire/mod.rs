@@ -21,6 +21,7 @@ pub mod answer;
 mod body;
 pub mod command;
 pub mod embedded_registry;
+pub mod frame;
 pub mod headers;
 pub mod json;
 pub mod registry;
@@ -28,6 +29,7 @@ pub mod registry_watch;
 pub mod schema_id;
 mod shape;
 pub mod stub;
+pub mod unreadable;
 
 use crate::domain::use_case::UseCase;
 
@@ -39,15 +41,6 @@ pub const TRANSACTION_SCHEMA: &str = include_str!("../../schemas/BusinessTransac
 
 /// The namespace of all our records.
 pub const NAMESPACE: &str = "crm.v1";
-
-/// How many bytes apache-avro may allocate for one value, unless told otherwise.
-pub const MAX_AVRO_ALLOCATION: usize = 512 * 1024 * 1024;
-
-/// Bounds what apache-avro allocates, once for the whole process: call it first in `main`. (Nothing here lets apache-avro
-/// decode; this holds if somebody does.)
-pub fn limit_allocation() {
-    apache_avro::util::max_allocation_bytes(MAX_AVRO_ALLOCATION);
-}
 
 /// The subject of the replies' schema: `<topic>-value`.
 pub fn reply_subject(replies_topic: &str) -> String {

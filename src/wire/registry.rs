@@ -1,98 +1,49 @@
 //! The client of the schema registry.
 //!
 //! Schemas never change, so what was fetched is kept; what the registry does not know is asked again after a while, as it may
-//! be registered by then. Whoever needs a schema that is being fetched waits for the same request.
+//! be registered by then.
 //!
 //! A registry that is away, or has lost what it had, says nothing about a schema: `search` holds what is concluded of its answers,
 //! and `look` whether it can be believed.
 
+mod client;
 mod credentials;
+mod fault;
 mod http;
+mod inner;
 mod look;
 mod rules;
 mod search;
 mod waits;
 
-use super::command::{Unreadable, WriterSchema};
-use super::schema_id::SchemaId;
-use super::shape::quote;
-use crate::config::OddAnswer;
-use crate::telemetry::gathered::Gathered;
-use crate::telemetry::labels::LookUp;
-use crate::telemetry::metrics::Metrics;
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
-use http::{Answer, Http, MAX_ANSWER_BYTES, SchemaAnswer, SchemaReference};
-pub use http::{InvalidRegistryOptions, RegistryFault, RegistryOptions};
-use look::{Looked, Ours};
-use quick_cache::sync::Cache;
-use rules::RuleSet;
+pub use client::{InvalidRegistryOptions, RegistryOptions};
+pub use fault::RegistryFault;
 pub use search::Standing;
-use search::{Found, Search, Step};
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 pub use waits::{Lacking, Wait};
 
-/// How many schemas are kept. A topic has a handful; beyond this they are fetched again. More than are asked for at once, so that what is
-/// known of an id stays until its record comes up.
-const MAX_CACHED: usize = 4_096;
+use super::command::WriterSchema;
+use super::schema_id::SchemaId;
+use super::unreadable::Unreadable;
+use crate::config::OddAnswer;
+use crate::telemetry::labels::LookUp;
+use crate::telemetry::metrics::Metrics;
+use inner::{Inner, Ours, is_impossible, lock};
+use search::{Found, Search, Step};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
 /// How long it holds that the registry does not know an id, or is odd about it.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
-/// The most schemas that one schema may refer to, directly or not.
-const MAX_REFERENCES: usize = 64;
-/// How many requests are under way at once. Records with ids that nobody gave come in any number.
-const MAX_REQUESTS: usize = 8;
 /// If more schemas than these are searched for, each is asked for less often: no producer has so many that are new.
 const CROWD: usize = 32;
 /// The pause between two questions about an id that the registry does not know, in a crowd.
 const PAUSE_IN_A_CROWD: Duration = Duration::from_millis(2_500);
 
-/// Whether a schema id is known, and if so whether its schema is usable.
-pub(crate) type Known = Result<Arc<WriterSchema>, Unreadable>;
-type Lookup = BoxFuture<'static, Result<Known, RegistryFault>>;
-
 /// A client of the schema registry. Clones share connections and cache.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
-
-struct Inner {
-    http: Http,
-    odd_answer: OddAnswer,
-    cache: Cache<SchemaId, Kept>,
-    /// The lookups that somebody waits for.
-    lookups: Mutex<HashMap<SchemaId, WeakShared<Lookup>>>,
-    unknown_for: Duration,
-    requests: Semaphore,
-    /// Our own schemas; the registry is asked for them to see whether it is there.
-    ours: Mutex<Vec<Ours>>,
-    looking: tokio::sync::Mutex<()>,
-    looked: Mutex<Option<Looked>>,
-    /// Which kept schema of a writer was found to be another one now, if any was.
-    replaced: Mutex<Option<Arc<str>>>,
-    /// Which of the kept schemas is looked at next.
-    turn: AtomicUsize,
-    /// True while the registry's ids mean other schemas than those that it gave us: nothing is known then.
-    suspended: AtomicBool,
-    /// In which way they do.
-    differs: Mutex<Option<Arc<str>>>,
-    searches: Mutex<BTreeMap<SchemaId, Search>>,
-    lacking: Lacking,
-    failures: Gathered<()>,
-}
-
-/// What is known of a schema id.
-#[derive(Clone, Debug)]
-struct Kept {
-    known: Known,
-    /// Until when it holds; `None`: for ever.
-    until: Option<Instant>,
-    /// Of the answer that it was made of: another answer has another one.
-    print: u64,
-}
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,24 +61,7 @@ impl Registry {
     }
 
     fn with_unknown_for(options: &RegistryOptions, unknown_for: Duration) -> Result<Self, InvalidRegistryOptions> {
-        Ok(Self(Arc::new(Inner {
-            http: Http::new(options)?,
-            odd_answer: options.odd_answer,
-            cache: Cache::new(MAX_CACHED),
-            lookups: Mutex::new(HashMap::new()),
-            unknown_for,
-            requests: Semaphore::new(MAX_REQUESTS),
-            ours: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
-            looked: Mutex::default(),
-            replaced: Mutex::default(),
-            turn: AtomicUsize::new(0),
-            suspended: AtomicBool::new(false),
-            differs: Mutex::default(),
-            searches: Mutex::default(),
-            lacking: Lacking::default(),
-            failures: Gathered::default(),
-        })))
+        Ok(Self(Arc::new(Inner::new(options, unknown_for)?)))
     }
 
     /// Takes note of a schema of our own and the id that the registry gave it: [`Registry::look`] asks for it.
@@ -143,7 +77,7 @@ impl Registry {
         if is_impossible(id) {
             return Some(Err(Unreadable::UnknownSchemaId { id }));
         }
-        let Kept { known, until, .. } = self.0.cache.get(&id)?;
+        let inner::Kept { known, until, .. } = self.0.cache.get(&id)?;
         until.is_none_or(|until| Instant::now() < until).then_some(known)
     }
 
@@ -190,31 +124,6 @@ impl Registry {
         self.0.odd_answer
     }
 
-    /// Asks once for the schema with this id, unless it is cached.
-    ///
-    /// # Errors
-    /// The registry can't say; try again.
-    pub async fn writer_schema(&self, id: SchemaId) -> Result<Result<Arc<WriterSchema>, Unreadable>, RegistryFault> {
-        match self.cached(id) {
-            Some(known) => Ok(known),
-            None => self.join_lookup(id).await,
-        }
-    }
-
-    /// The request for this id that is on its way, or a new one.
-    fn join_lookup(&self, id: SchemaId) -> Shared<Lookup> {
-        let mut lookups = lock(&self.0.lookups);
-        if let Some(lookup) = lookups.get(&id).and_then(WeakShared::upgrade) {
-            return lookup;
-        }
-        // Nobody waits for these any more.
-        lookups.retain(|_, lookup| lookup.upgrade().is_some());
-        let inner = self.0.clone();
-        let lookup = async move { inner.look_up_and_keep(id).await }.boxed().shared();
-        lookups.extend(lookup.downgrade().map(|weak| (id, weak)));
-        lookup
-    }
-
     /// Registers a schema under a subject. The same schema again is no change.
     ///
     /// # Errors
@@ -244,15 +153,6 @@ impl Registry {
         let references = self.0.references(answer.references.unwrap_or_default()).await?;
         Ok(references.map(|references| (answer.schema, references)))
     }
-}
-
-/// Whether no registry gave this id. Ids are Java ints: what is above was never given, and asked for it would answer with some other 404.
-fn is_impossible(id: SchemaId) -> bool {
-    matches!(id, SchemaId::Number(number) if i32::try_from(number).is_err())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A search under way. It is forgotten with this.
@@ -306,111 +206,6 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         lock(&self.inner.searches).remove(&self.id);
     }
-}
-
-impl Inner {
-    fn ours(&self) -> Vec<Ours> {
-        lock(&self.ours).clone()
-    }
-
-    fn looked(&self) -> Option<Looked> {
-        lock(&self.looked).clone()
-    }
-
-    fn keep_look(&self, looked: Looked) {
-        *lock(&self.looked) = Some(looked);
-    }
-
-    /// Takes note of the way in which the registry's ids mean other schemas than before, if they do.
-    fn suspend(&self, differs: Option<Arc<str>>) {
-        self.suspended.store(differs.is_some(), Relaxed);
-        *lock(&self.differs) = differs;
-    }
-
-    fn replaced(&self) -> Option<Arc<str>> {
-        lock(&self.replaced).clone()
-    }
-
-    fn note_replaced(&self, what: Arc<str>) {
-        *lock(&self.replaced) = Some(what);
-    }
-
-    fn keep(&self, id: SchemaId, known: Known, print: u64) {
-        let for_now = matches!(known, Err(Unreadable::UnknownSchemaId { .. } | Unreadable::OddRegistryAnswer { .. }));
-        let until = for_now.then(|| Instant::now() + self.unknown_for);
-        self.cache.insert(id, Kept { known, until, print });
-    }
-
-    async fn look_up_and_keep(&self, id: SchemaId) -> Result<Known, RegistryFault> {
-        let (known, print) = self.look_up(id).await?.unwrap_or((Err(Unreadable::UnknownSchemaId { id }), 0));
-        self.keep(id, known.clone(), print);
-        Ok(known)
-    }
-
-    /// Returns what the registry has under this id, with the answer's print; `None` if it says that it has nothing.
-    async fn look_up(&self, id: SchemaId) -> Result<Option<(Known, u64)>, RegistryFault> {
-        let answer = match self.schema(id).await? {
-            None => return Ok(None),
-            Some(Err(error)) => return Ok(Some((Err(error), 0))),
-            Some(Ok(answer)) => answer,
-        };
-        let print = answer.print();
-        if let Some(kind) = answer.schema_type.filter(|kind| kind != "AVRO") {
-            return Ok(Some((Err(unusable(format!("it is not Avro but {}", quote(&kind)))), print)));
-        }
-        if let Some(obstacle) = answer.rule_set.as_ref().and_then(RuleSet::obstacle) {
-            return Ok(Some((Err(unusable(obstacle)), print)));
-        }
-        let references = match self.references(answer.references.unwrap_or_default()).await? {
-            Ok(references) => references,
-            Err(error) => return Ok(Some((Err(error), print))),
-        };
-        let schema = WriterSchema::parse_with_references(&answer.schema, &references).map(Arc::new);
-        Ok(Some((schema, print)))
-    }
-
-    /// Returns the registry's answer, or why it is of no use; `None` if it knows no such schema.
-    async fn schema(&self, id: SchemaId) -> Result<Option<Result<SchemaAnswer, Unreadable>>, RegistryFault> {
-        if is_impossible(id) {
-            return Ok(Some(Err(Unreadable::UnknownSchemaId { id })));
-        }
-        Ok(match self.http.schema(id).await? {
-            Answer::Found(answer) => Some(Ok(answer)),
-            Answer::NotFound { .. } => None,
-            Answer::TooLong => Some(Err(too_long())),
-        })
-    }
-
-    /// The texts of schemas that a schema refers to, and of those that these refer to.
-    async fn references(&self, mut open: Vec<SchemaReference>) -> Result<Result<Vec<String>, Unreadable>, RegistryFault> {
-        let mut texts: HashMap<SchemaReference, String> = HashMap::new();
-        while let Some(reference) = open.pop() {
-            if texts.contains_key(&reference) {
-                continue;
-            }
-            if texts.len() == MAX_REFERENCES {
-                return Ok(Err(unusable(format!("it refers to more than {MAX_REFERENCES} schemas"))));
-            }
-            let Answer::Found(SchemaAnswer { schema, references, rule_set, .. }) = self.http.referenced(&reference).await? else {
-                return Ok(Err(too_long()));
-            };
-            // Serializers run the rules of the schema alone that they were given. But what is refused is seen, and cipher text is not.
-            if let Some(obstacle) = rule_set.as_ref().and_then(RuleSet::obstacle) {
-                return Ok(Err(unusable(format!("of the schema {} that it refers to, {obstacle}", quote(&reference.subject)))));
-            }
-            open.extend(references.unwrap_or_default());
-            texts.insert(reference, schema);
-        }
-        Ok(Ok(texts.into_values().collect()))
-    }
-}
-
-fn unusable(reason: String) -> Unreadable {
-    Unreadable::SchemaUnusable { reason: reason.into() }
-}
-
-fn too_long() -> Unreadable {
-    unusable(format!("it has more than {MAX_ANSWER_BYTES} bytes"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as AxumStatus, Uri};
 use serde_json::json;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
 use tokio::net::TcpListener;
 
 const SEGMENT: &str = include_str!("../../schemas/UpdateCustomerSegment.avsc");
@@ -60,6 +61,18 @@ fn schema_answer(schema: &str) -> String {
     json!({ "schema": schema }).to_string()
 }
 
+impl Registry {
+    /// Asks once for the schema with this id, unless it is cached.
+    async fn writer_schema(&self, id: SchemaId) -> Result<search::Known, RegistryFault> {
+        if let Some(known) = self.cached(id) {
+            return Ok(known);
+        }
+        let (known, print) = self.0.look_up(id).await?.unwrap_or((Err(Unreadable::UnknownSchemaId { id }), 0));
+        self.0.keep(id, known.clone(), print);
+        Ok(known)
+    }
+}
+
 #[tokio::test]
 async fn only_a_404_makes_a_schema_id_unknown() {
     let usable = schema_answer(SEGMENT);
@@ -68,7 +81,7 @@ async fn only_a_404_makes_a_schema_id_unknown() {
     let encrypted = json!({ "schema": SEGMENT, "ruleSet": { "domainRules": [rule] } }).to_string();
     let checked =
         json!({ "schema": SEGMENT, "ruleSet": { "domainRules": [{ "kind": "CONDITION", "type": "CEL" }] } }).to_string();
-    let too_long = schema_answer(&" ".repeat(MAX_ANSWER_BYTES));
+    let too_long = schema_answer(&" ".repeat(http::MAX_ANSWER_BYTES));
     // What is answered; the class of what makes it unreadable, nothing if it is usable; None for a fault.
     let cases: Vec<(u16, &str, Option<&str>)> = vec![
         (200, &usable, Some("")),
@@ -158,28 +171,6 @@ async fn an_unknown_id_is_asked_again_after_a_while_and_a_schema_never() {
 }
 
 #[tokio::test]
-async fn whoever_needs_the_same_schema_shares_one_request() {
-    let (scripted, url) = Scripted::start(&[(200, &schema_answer(SEGMENT))]).await;
-    let registry = client(&url);
-    let lookups = (0..50).map(|_| registry.writer_schema(7.into()));
-    for got in futures::future::join_all(lookups).await {
-        assert!(got.unwrap().is_ok());
-    }
-    assert_eq!(scripted.asked(), ["/schemas/ids/7"]);
-}
-
-#[tokio::test]
-async fn a_lookup_that_all_gave_up_does_not_stand_in_the_way_of_the_next() {
-    // The first may arrive before it is given up.
-    let answer = schema_answer(SEGMENT);
-    let (_, url) = Scripted::start(&[(200, &answer), (200, &answer)]).await;
-    let registry = client(&url);
-    let given_up = registry.writer_schema(7.into());
-    drop(futures::future::select(Box::pin(given_up), std::future::ready(())).await);
-    assert!(registry.writer_schema(7.into()).await.unwrap_or_else(|e| panic!("{e}")).is_ok());
-}
-
-#[tokio::test]
 async fn an_id_that_no_registry_gives_is_unknown_without_asking() {
     let (scripted, url) = Scripted::start(&[]).await;
     for id in [u32::MAX, 1 << 31] {
@@ -226,7 +217,7 @@ async fn references_are_fetched_with_the_schemas_that_they_refer_to() {
     let (scripted, url) = Scripted::start(&answers).await;
     let error = client(&url).writer_schema(7.into()).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("more than 64"), "{error}");
-    assert_eq!(scripted.asked().len(), 1 + MAX_REFERENCES);
+    assert_eq!(scripted.asked().len(), 1 + inner::MAX_REFERENCES);
 }
 
 #[tokio::test]
@@ -280,7 +271,7 @@ async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
     let use_case = UseCase::UpdateCustomerSegment;
     let id = registry.register(&command_subject("c", use_case), use_case.schema()).await.unwrap();
     let command = RawCommand { use_case, request_id: Some("r".into()), reference: None, value: None, expected_version: None };
-    let value = [&super::super::command::frame_prefix(id)[..], &encode_command(&command)].concat();
+    let value = [&crate::wire::frame::frame_prefix(id)[..], &encode_command(&command)].concat();
     let mut decoder = JsonDecoder::new(registry);
     let expected = json!({ "requestId": "r", "customer": null, "customerSegment": null, "expectedVersion": null });
     for _ in 0..2 {

@@ -5,6 +5,7 @@
 mod line;
 
 use crate::domain::entity::Entity;
+use crate::pauses::Pauses;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::store::upkeep::import::{Imported, Importing};
@@ -30,7 +31,7 @@ const IN_FLIGHT: usize = 128;
 const READ_AHEAD: usize = 1_024;
 /// How often a line is tried before the import is given up: about half a minute.
 const ATTEMPTS: u32 = 10;
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
 const HELP: &str = r#"A line of ENTITIES.jsonl ("-" reads standard input), one for each type; customName, customerSegment and the parent's refId may be left out:
   {"type":"customer","refId":"<uuid>","externalId":"c-1","state":"ACTIVE","customName":"…","customerSegment":"…"}
@@ -138,13 +139,12 @@ impl Import {
 /// Imports an entity; a store that does not answer is tried again for a while. What an attempt made that came to no end counts.
 async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
     let mut importing = Importing::default();
-    let mut pause = PAUSE.0;
+    let mut pauses = PAUSES;
     for _ in 1..ATTEMPTS {
         if let Ok(imported) = claims.import_again(entity.clone(), &mut importing).await {
             return Ok(imported);
         }
-        tokio::time::sleep(pause).await;
-        pause = PAUSE.1.min(pause * 2);
+        pauses.wait().await;
     }
     claims.import_again(entity, &mut importing).await
 }

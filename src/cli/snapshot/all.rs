@@ -5,6 +5,7 @@ use super::form::{Form, publisher_name};
 use super::progress::{Meter, Progress};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
+use crate::pauses::Pauses;
 use crate::store::configured::ConfiguredStore;
 use crate::store::scan::{Position, Scan, Scanned};
 use crate::store::{EntityKey, StoreFault};
@@ -24,7 +25,7 @@ const MAX_BATCH: usize = 500;
 const BATCHES_A_SECOND: u32 = 4;
 /// How often a part of the store is tried before the snapshot is given up: about half a minute.
 const ATTEMPTS: u32 = 10;
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// `crm-processor snapshot --all`
 pub(super) async fn publish(config: &Config, types: &[EntityType], rate: u32, file: Option<&Path>) -> anyhow::Result<ExitCode> {
@@ -117,14 +118,13 @@ impl<'a> Walk<'a> {
     }
 
     async fn next(&mut self) -> anyhow::Result<Option<Scanned>> {
-        let mut pause = PAUSE.0;
+        let mut pauses = PAUSES;
         for _ in 1..ATTEMPTS {
             match self.try_next().await {
                 Ok(next) => return Ok(next),
                 Err(fault) => tracing::warn!(%fault, "the store does not answer, trying again"),
             }
-            tokio::time::sleep(pause).await;
-            pause = PAUSE.1.min(pause * 2);
+            pauses.wait().await;
         }
         self.try_next().await.map_err(|fault| connect::store_trouble(&fault))
     }

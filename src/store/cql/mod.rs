@@ -23,6 +23,7 @@ pub use fill::CqlFill;
 pub use options::{CommitConsistency, CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
 
 use super::scan::{Position, Scan, Scanned};
+use super::topology::Topology;
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
     LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
@@ -31,7 +32,6 @@ use attempt::ask;
 use cause::{Cause, described, fault_of};
 use futures::{StreamExt, TryStreamExt};
 use nodes::Nodes;
-use redact::Redacting;
 use rows::{EntityPartition, EntityRow, IdRow, LogEntry, Values};
 use scylla::client::session::Session;
 use scylla::deserialize::row::ColumnIterator;
@@ -39,7 +39,7 @@ use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
-use statements::{Read, Statements};
+use statements::{Read, Redacting, Statements};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -109,6 +109,20 @@ impl CqlStore {
             scanned().map_err(&fault).transpose()
         });
         Ok(scanned.filter_map(std::future::ready).boxed())
+    }
+
+    /// Asks for nodes, data centres and the keyspace's replication. The keyspace may be missing.
+    ///
+    /// # Errors
+    /// No contact point can be reached, they don't let us in, or the local data centre is none of those that there are.
+    pub async fn topology(options: &CqlOptions) -> Result<Topology, StoreFault> {
+        Ok(topology::ask(&options.open_unwatched("connect").await?, &options.keyspace).await)
+    }
+
+    /// Returns what this store's own session knows of nodes, data centres and the keyspace's replication at present, without asking anybody.
+    /// Of commit logs nothing is known.
+    pub fn seen(&self) -> Topology {
+        topology::seen(&self.session, &self.keyspace)
     }
 
     /// The nodes that the driver knows of.

@@ -5,31 +5,12 @@ use super::CqlStore;
 use super::attempt::ask;
 use super::cause::{Cause, described, fault_of};
 use super::rows::{self, Values};
-use super::statements::{prepare, read};
+use super::statements::Redacting;
 use crate::store::erasable::{ErasableStore, Redaction};
 use crate::store::{Applied, EntityKey, StoreFault};
-use scylla::client::session::Session;
-use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
 use std::pin::pin;
 use std::time::Duration;
-
-/// The statements.
-pub(super) struct Redacting {
-    /// Of a row's outcome, in seconds; null: for ever.
-    time_left: PreparedStatement,
-    redact: PreparedStatement,
-}
-
-impl Redacting {
-    async fn prepare(session: &Session, keyspace: &str) -> Result<Self, StoreFault> {
-        let row = "entity_type = ? AND ref_id = ? AND request_id = ?";
-        let time_left = format!("SELECT TTL(outcome) FROM {keyspace}.entity WHERE {row}");
-        let redact = format!("UPDATE {keyspace}.entity USING TTL ? SET outcome = ? WHERE {row} IF outcome = ?");
-        let time_left = read(prepare(session, keyspace, time_left).await?);
-        Ok(Self { time_left, redact: prepare(session, keyspace, redact).await? })
-    }
-}
 
 impl CqlStore {
     /// None: there is no such row.

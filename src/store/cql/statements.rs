@@ -137,3 +137,21 @@ pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> 
         StoreFault::new("prepare", format!("{error}{advice}"))
     })
 }
+
+/// The statements of [`redact`](super::redact).
+pub(super) struct Redacting {
+    /// Of a row's outcome, in seconds; null: for ever.
+    pub time_left: PreparedStatement,
+    pub redact: PreparedStatement,
+}
+
+impl Redacting {
+    /// Prepares them.
+    pub async fn prepare(session: &Session, keyspace: &str) -> Result<Self, StoreFault> {
+        let row = "entity_type = ? AND ref_id = ? AND request_id = ?";
+        let time_left = format!("SELECT TTL(outcome) FROM {keyspace}.entity WHERE {row}");
+        let redact = format!("UPDATE {keyspace}.entity USING TTL ? SET outcome = ? WHERE {row} IF outcome = ?");
+        let time_left = read(prepare(session, keyspace, time_left).await?);
+        Ok(Self { time_left, redact: prepare(session, keyspace, redact).await? })
+    }
+}

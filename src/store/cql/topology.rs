@@ -1,8 +1,6 @@
 //! What the database says of its nodes, its data centres and the keyspace's replication.
 
 use super::cause::described;
-use super::{CqlOptions, CqlStore};
-use crate::store::StoreFault;
 use crate::store::topology::{CommitLog, Node, Replication, Topology};
 use futures::future::join_all;
 use scylla::client::session::Session;
@@ -16,30 +14,23 @@ use std::sync::Arc;
 /// Each node of Cassandra has this table of its own settings; ScyllaDB has none.
 const COMMIT_LOG: &str = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
 
-impl CqlStore {
-    /// Asks for nodes, data centres and the keyspace's replication. The keyspace may be missing.
-    ///
-    /// # Errors
-    /// No contact point can be reached, they don't let us in, or the local data centre is none of those that there are.
-    pub async fn topology(options: &CqlOptions) -> Result<Topology, StoreFault> {
-        let session = options.open_unwatched("connect").await?;
-        let mut nodes = nodes(&session);
-        let state = session.get_cluster_state();
-        let asked = join_all(state.get_nodes_info().iter().map(|node| commit_log(&session, node))).await;
-        for (node, found) in state.get_nodes_info().iter().zip(asked) {
-            let address = node.address.to_string();
-            nodes.iter_mut().filter(|node| node.address == address).for_each(|node| node.commit_log = found.clone());
-        }
-        let keyspace = state.get_keyspace(&options.keyspace).map(|keyspace| replication(&keyspace.strategy));
-        Ok(Topology { nodes, keyspace })
+/// Asks for nodes, data centres and the keyspace's replication. The keyspace may be missing.
+pub(super) async fn ask(session: &Session, keyspace: &str) -> Topology {
+    let mut topology = seen(session, keyspace);
+    let state = session.get_cluster_state();
+    let asked = join_all(state.get_nodes_info().iter().map(|node| commit_log(session, node))).await;
+    for (node, found) in state.get_nodes_info().iter().zip(asked) {
+        let address = node.address.to_string();
+        topology.nodes.iter_mut().filter(|node| node.address == address).for_each(|node| node.commit_log = found.clone());
     }
+    topology
+}
 
-    /// What this store's own session knows of nodes, data centres and the keyspace's replication at present, without asking anybody. Of
-    /// commit logs nothing is known.
-    pub fn seen(&self) -> Topology {
-        let keyspace = self.session.get_cluster_state().get_keyspace(&self.keyspace).map(|found| replication(&found.strategy));
-        Topology { nodes: nodes(&self.session), keyspace }
-    }
+/// Returns what a session knows of nodes, data centres and the keyspace's replication, without asking anybody. Of commit logs nothing is
+/// known.
+pub(super) fn seen(session: &Session, keyspace: &str) -> Topology {
+    let keyspace = session.get_cluster_state().get_keyspace(keyspace).map(|found| replication(&found.strategy));
+    Topology { nodes: nodes(session), keyspace }
 }
 
 /// The nodes that a session knows, by address; of their commit logs nothing is known.

@@ -26,12 +26,12 @@ use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
 use fjall::{Readable, Snapshot};
 use futures::StreamExt;
-use place::Place;
+use place::{Failure, Files, Place};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-use writer::{Failure, Files, Job, MAX_GROUP, Write};
+use writer::{Job, MAX_GROUP, Write};
 
 /// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
 pub struct EmbeddedStore {

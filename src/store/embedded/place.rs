@@ -5,8 +5,8 @@
 //! writes now and then, so a database that was opened again is tried with a larger one before anybody may use it: a store that comes
 //! and goes every second would be worse than one that is away.
 
-use super::writer::{Failure, Files};
-use fjall::{KeyspaceCreateOptions, PersistMode};
+use super::encoding::Undecodable;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -15,6 +15,33 @@ use std::sync::{PoisonError, RwLock};
 const PROBE_BYTES: usize = 256 << 10;
 /// A key that no cell's expiry has: these begin with a time, and this one is later than any.
 const PROBE_KEY: [u8; 9] = [0xff; 9];
+
+/// The database with its two keyspaces.
+#[derive(Clone)]
+pub(super) struct Files {
+    pub(super) database: Database,
+    /// All cells.
+    pub(super) cells: Keyspace,
+    /// The keys of the cells that expire, by expiry.
+    pub(super) expiries: Keyspace,
+}
+
+/// Why a write came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Failure(pub String);
+
+impl From<fjall::Error> for Failure {
+    fn from(error: fjall::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<Undecodable> for Failure {
+    fn from(error: Undecodable) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// See the module.
 pub(super) struct Place {

@@ -3,12 +3,12 @@
 //!
 //! Now and then it removes expired cells in the same batch.
 
-use super::encoding::{self, Cell, Partition, Undecodable};
-use super::place::Place;
+use super::encoding::{self, Cell, Partition};
+use super::place::{Failure, Files, Place};
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
 use crate::store::{Applied, ApplyWrite, ClaimWrite, LogRow, RefuseWrite, StoreFault};
-use fjall::{Database, Keyspace, PersistMode};
+use fjall::PersistMode;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -44,33 +44,6 @@ impl Write {
 pub(super) struct Job {
     pub(super) write: Write,
     pub(super) answer: oneshot::Sender<Result<Applied, StoreFault>>,
-}
-
-/// The database with its two keyspaces.
-#[derive(Clone)]
-pub(super) struct Files {
-    pub(super) database: Database,
-    /// All cells.
-    pub(super) cells: Keyspace,
-    /// The keys of the cells that expire, by expiry.
-    pub(super) expiries: Keyspace,
-}
-
-/// Why a write came to nothing.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Failure(String);
-
-impl From<fjall::Error> for Failure {
-    fn from(error: fjall::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<Undecodable> for Failure {
-    fn from(error: Undecodable) -> Self {
-        Self(error.to_string())
-    }
 }
 
 /// Milliseconds since 1970 by the system's clock.

@@ -1,6 +1,7 @@
 //! How the processor shows the registry who it is: with a user and a password, with a token that is given or read from a file, or with one
 //! that an authorisation server gives out for the client's id and secret (OAuth 2.0, client credentials).
 
+use super::fault::causes;
 use crate::config::{OAuth, RegistryCredentials};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url};
@@ -96,8 +97,7 @@ async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), 
         .basic_auth(form_encoded(client_id), Some(form_encoded(secret.expose())))
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form(scope.as_deref()));
-    let mut response =
-        request.send().await.map_err(|e| failed(format!("can't be asked: {}", super::http::causes(&e.without_url()))))?;
+    let mut response = request.send().await.map_err(|e| failed(format!("can't be asked: {}", causes(&e.without_url()))))?;
     let status = response.status();
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await

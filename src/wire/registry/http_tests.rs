@@ -1,12 +1,12 @@
 //! How the client gets in, and which of several registries it asks.
 
 use super::*;
-use crate::config::{self, OAuth, RotatingSecret, Secret};
+use crate::config::{self, OAuth, RegistryCredentials, RotatingSecret, Secret};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode as AxumStatus, Uri};
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
-use openssl::pkey::Private;
+use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
 use openssl::x509::extension::SubjectAlternativeName;

@@ -4,12 +4,11 @@
 //! again to other schemas. Then an answer of ours reads as something else, and a command may be decoded as one of another kind. So the
 //! registry is asked again and again for our own ids, and for those of the writers' schemas that are kept.
 
-use super::http::{Answer, SchemaAnswer};
+use super::http::Answer;
+use super::inner::{Inner, Kept, Looked, Ours};
 use super::search::Standing;
-use super::{Inner, Kept};
-use crate::wire::command::Unreadable;
 use crate::wire::schema_id::SchemaId;
-use crate::wire::shape::Shape;
+use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -17,32 +16,6 @@ use std::time::Instant;
 /// How many kept schemas one look asks for again, in turn. A topic has a handful of them; each process asks every few seconds, so that a
 /// bound keeps the registry's load in bounds.
 const LOOKED_UP_AGAIN: usize = 16;
-
-/// A schema of ours, under the id that the registry gave it.
-#[derive(Clone, Debug)]
-pub(super) struct Ours {
-    pub id: SchemaId,
-    subject: Arc<str>,
-    shape: Arc<Shape>,
-}
-
-impl Ours {
-    /// A schema that refers to no others. `None` if it is no schema.
-    pub(super) fn new(id: u32, subject: &str, schema: &str) -> Option<Self> {
-        Some(Self { id: id.into(), subject: subject.into(), shape: Shape::parse(schema, &[]).ok()? })
-    }
-
-    fn is(&self, answer: &SchemaAnswer) -> bool {
-        Shape::parse(&answer.schema, &[]).is_ok_and(|shape| shape == self.shape)
-    }
-}
-
-/// The last look.
-#[derive(Clone, Debug)]
-pub(super) struct Looked {
-    began: Instant,
-    pub standing: Standing,
-}
 
 impl Inner {
     /// Returns what a look found that began after `after`: somebody else's, or one that is made now. Only the first of our ids is asked

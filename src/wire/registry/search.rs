@@ -13,22 +13,26 @@
 //!
 //! If the registry does not answer for our own schema, or has another one in its place, both clocks begin anew.
 
-use super::Known;
-use super::http::RegistryFault;
+use super::fault::RegistryFault;
 use crate::config::OddAnswer;
-use crate::wire::command::Unreadable;
+use crate::pauses::Pauses;
+use crate::wire::command::WriterSchema;
 use crate::wire::schema_id::SchemaId;
+use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// For how long an id that was never seen must be unknown. The nodes of a registry learn of each other's schemas within a second or two.
 pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
-/// Between two questions: doubled from the first to one of the others.
+/// The first pause between two questions.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause while the registry says that it does not know the id.
 const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(1);
 /// The longest pause otherwise.
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// Whether a schema id is known, and if so whether its schema is usable.
+pub(super) type Known = Result<Arc<WriterSchema>, Unreadable>;
 
 /// What the registry answered.
 #[derive(Debug)]
@@ -63,7 +67,7 @@ pub(super) struct Search {
     last: Option<Arc<str>>,
     /// True if its silence about this schema was concluded before, so that one more answer will do.
     concluded_before: bool,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 /// What follows.
@@ -77,7 +81,7 @@ pub(super) enum Step {
 
 impl Search {
     pub(super) fn new(concluded_before: bool) -> Self {
-        Self { unknown_since: None, odd_since: None, last: None, concluded_before, pause: FIRST_PAUSE }
+        Self { unknown_since: None, odd_since: None, last: None, concluded_before, pauses: Pauses::new(FIRST_PAUSE, LONGEST) }
     }
 
     /// Judges an answer. `standing` was found out after it.
@@ -107,9 +111,7 @@ impl Search {
                 LONGEST
             }
         };
-        let pause = self.pause.min(longest);
-        self.pause = LONGEST.min(self.pause * 2);
-        Step::AskAgain(pause)
+        Step::AskAgain(self.pauses.next_pause().min(longest))
     }
 
     /// Returns what the registry says about this schema while it answers well about others, and for how long it has said so. `None` if

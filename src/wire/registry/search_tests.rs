@@ -1,7 +1,6 @@
 //! What is concluded of each answer, by what the registry says about our own schemas, and after how long.
 
 use super::*;
-use crate::wire::registry::http::RegistryFault;
 
 const ID: SchemaId = SchemaId::Number(7);
 const BOUND: Duration = Duration::from_secs(60);

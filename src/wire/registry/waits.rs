@@ -1,10 +1,9 @@
 //! Which records wait for a schema: for operators, who must be able to find them.
 
-use super::lock;
 use crate::wire::schema_id::SchemaId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The first record of each partition that waits for a schema. Whoever takes records in keeps it up to date.
@@ -41,7 +40,7 @@ pub struct Wait {
 impl Lacking {
     /// The record at this place waits for this schema.
     pub fn add(&self, partition: i32, offset: i64, schema: SchemaId) {
-        let mut all = lock(&self.firsts);
+        let mut all = self.firsts();
         self.any.store(true, Relaxed);
         if all.get(&partition).is_none_or(|first| first.offset != offset || first.schema != schema) {
             all.insert(partition, First { offset, schema, since: Instant::now() });
@@ -51,7 +50,7 @@ impl Lacking {
     /// No record of this partition waits for a schema any more.
     pub fn remove(&self, partition: i32) {
         if self.any.load(Relaxed) {
-            let mut all = lock(&self.firsts);
+            let mut all = self.firsts();
             all.remove(&partition);
             self.any.store(!all.is_empty(), Relaxed);
         }
@@ -59,8 +58,12 @@ impl Lacking {
 
     /// The partitions are given up.
     pub fn clear(&self) {
-        lock(&self.firsts).clear();
+        self.firsts().clear();
         self.any.store(false, Relaxed);
+    }
+
+    fn firsts(&self) -> MutexGuard<'_, BTreeMap<i32, First>> {
+        self.firsts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn waits(&self, now: Instant, odd: impl Fn(SchemaId) -> Option<(Arc<str>, Duration)>) -> Vec<Wait> {
@@ -71,6 +74,6 @@ impl Lacking {
             lasts: now.saturating_duration_since(first.since),
             odd: odd(first.schema),
         };
-        lock(&self.firsts).iter().map(wait).collect()
+        self.firsts().iter().map(wait).collect()
     }
 }
