@@ -1,14 +1,16 @@
 //! One change as an example, in all forms that the parts alone need: they read, write and send what is as large as that of the
 //! processor.
 
+use crate::domain::answer::Answer;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Status;
+use crate::domain::request::SourceRecord;
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId};
 use crate::kafka::Headers;
-use crate::store::outcome::{Answer, Coordinates, Outcome};
+use crate::store::outcome::Outcome;
 use crate::wire::answer::{Encoder, Reply};
 use crate::wire::headers::CommandHeaders;
 use uuid::Uuid;
@@ -62,8 +64,8 @@ pub fn request() -> RequestId {
 }
 
 /// Where a command stands.
-pub fn record() -> Coordinates {
-    Coordinates { topic: "crm-bench-01234567.12.commands".into(), partition: 10, offset: 12_345 }
+pub fn record() -> SourceRecord {
+    SourceRecord { topic: "crm-bench-01234567.12.commands".into(), partition: 10, offset: 12_345 }
 }
 
 fn transaction() -> Transaction {

@@ -2,9 +2,10 @@
 
 use super::samples::{SOME_TIME, record, request};
 use crate::domain::contents::Contents;
+use crate::domain::request::Request;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::ExternalId;
-use crate::store::outcome::{ClaimBlob, ClaimingCommand, StoredClaim};
+use crate::store::outcome::{Cause, StoredClaim};
 use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, IdKey, LogRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,8 +38,8 @@ pub fn rename(
     outcome: &[u8],
 ) -> (ClaimWrite, ApplyWrite, EntityStatics) {
     let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
-    let cause = ClaimBlob::Command(ClaimingCommand {
-        request_id: request(),
+    let cause = Cause::Request(Request {
+        id: request(),
         contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None),
         correlation_id: Some(SOME_TIME.to_string()),
         record: record(),

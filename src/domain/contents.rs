@@ -11,19 +11,23 @@ pub struct Contents {
     use_case: UseCase,
     change: RequestedChange,
     expected_version: Option<i64>,
+    fingerprint: Uuid,
 }
 
 impl Contents {
     /// Puts together what request validation has checked; `change` came from [`check`](super::change::ChangeKind::check) of
     /// the use case's kind.
     pub(super) fn new(use_case: UseCase, change: RequestedChange, expected_version: Option<i64>) -> Self {
-        Self { use_case, change, expected_version }
+        let version = expected_version.map(|version| version.to_string()).unwrap_or_default();
+        let text = [use_case.name(), "\n", &version, "\n", change.value()].concat();
+        let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+        Self { use_case, change, expected_version, fingerprint }
     }
 
     /// Rebuilds contents that were checked before. They are not checked again, because the rules and the configuration may
     /// have changed in the meantime.
     pub fn restore(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Self {
-        Self { use_case, change: use_case.kind().restore(value), expected_version }
+        Self::new(use_case, use_case.kind().restore(value), expected_version)
     }
 
     /// Returns the use case.
@@ -44,8 +48,6 @@ impl Contents {
     /// Returns a UUIDv5 (OID namespace) of use case, value and expected version, which tells different contents apart. It is
     /// stored, and is the same in every version of this program.
     pub fn fingerprint(&self) -> Uuid {
-        let version = self.expected_version.map(|version| version.to_string()).unwrap_or_default();
-        let text = [self.use_case.name(), "\n", &version, "\n", self.change.value()].concat();
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
+        self.fingerprint
     }
 }

@@ -5,16 +5,20 @@
 //!
 //! - [`use_case`]: the table of the use cases, each a kind of change of a type of entity
 //! - [`command`]: request validation, from a raw command to a checked one; [`contents`]: what a checked command asks for
-//! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change
+//! - [`request`]: a checked command with the record that it came in
+//! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change; [`answer`]: what
+//!   the request is answered
 //! - [`rejection`]: why a command is refused, and what the CRM is told
 //! - [`entity`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
 
+pub mod answer;
 pub mod change;
 pub mod command;
 pub mod contents;
 pub mod decision;
 pub mod entity;
 pub mod rejection;
+pub mod request;
 #[cfg(test)]
 mod tests;
 mod text;

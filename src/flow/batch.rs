@@ -8,6 +8,7 @@
 //! each try costs all the others that time, tries of it become rare.
 
 use super::RecordId;
+use super::attempt::Why;
 use super::lanes::LaneId;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,10 +22,17 @@ pub struct Finished<O> {
     pub outputs: O,
 }
 
-/// Has a size that a transaction's bound counts.
-pub trait Weighed {
-    /// In bytes, roughly.
+/// The outputs of one record.
+pub trait Publishable {
+    /// What is told of an output that the broker refuses.
+    type Refused;
+
+    /// Returns roughly how many bytes the outputs take in a transaction.
     fn weight(&self) -> usize;
+
+    /// Sends an output that the broker refuses elsewhere, if there is another place for it. Returns whether there was, and what is to be
+    /// told. If there is no other place, the record is held.
+    fn refused(&mut self, record: RecordId, output: usize, why: Why) -> (bool, Self::Refused);
 }
 
 /// What waits for its transaction.
@@ -65,7 +73,7 @@ struct Slow {
     pause: u64,
 }
 
-impl<O: Weighed> Batches<O> {
+impl<O: Publishable> Batches<O> {
     /// A transaction carries at most `max_records` records, and not much more than `max_bytes` of outputs.
     pub fn new(max_records: usize, max_bytes: usize) -> Self {
         Self {

@@ -2,8 +2,8 @@
 //! other partitions go on. A record waits for what must be fetched before it can be read, or because it stands too far above the
 //! lowest incomplete record of its partition.
 
-use super::batch::Weighed;
-use super::lanes::{Foldable, LaneId};
+use super::batch::Publishable;
+use super::lanes::{Foldable, LaneId, Task};
 use super::offsets::Delivery;
 use super::{Flow, Partition, RecordId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,8 +20,10 @@ pub trait Reader {
     type Need: Ord + Clone;
     /// What was found out about a record that can be read.
     type Prepared;
-    /// A record as it goes through its lane.
+    /// A command to be decided.
     type Command: Foldable;
+    /// What can be answered without the store.
+    type Answerable;
     /// What can be read ahead for a command that waits in its lane.
     type Ahead;
 
@@ -38,18 +40,17 @@ pub trait Reader {
     fn prepare(&mut self, record: &Self::Record) -> Result<Self::Prepared, Self::Need>;
 
     /// Reads the record, which is to be processed now.
-    fn read(&mut self, record: Self::Record, prepared: Self::Prepared) -> Read<Self::Command, Self::Ahead>;
+    fn read(&mut self, record: Self::Record, prepared: Self::Prepared) -> Read<Self>;
 }
 
 /// A record that was read.
-#[derive(Debug)]
-pub struct Read<C, A> {
+pub struct Read<R: Reader + ?Sized> {
     /// The lane that it joins.
     pub lane: LaneId,
-    /// What goes through the lane.
-    pub command: C,
+    /// What is to be done about it.
+    pub task: Task<R::Command, R::Answerable>,
     /// What can be read ahead for it, if anything can.
-    pub ahead: Option<A>,
+    pub ahead: Option<R::Ahead>,
 }
 
 /// See the module.
@@ -77,7 +78,7 @@ impl<R: Reader> Intake<R> {
     }
 
     /// Takes in a record that has arrived: admits it to its lane, or has it wait.
-    pub(super) fn take<O: Weighed>(&mut self, record: R::Record, flow: &mut Flow<R::Command, O>) {
+    pub(super) fn take<O: Publishable>(&mut self, record: R::Record, flow: &mut Flow<R::Command, R::Answerable, O>) {
         let partition = R::id(&record).partition;
         if self.waiting.contains_key(&partition) {
             if self.fetching.len() < MOST_EXPECTED
@@ -93,7 +94,7 @@ impl<R: Reader> Intake<R> {
     }
 
     /// Admits what could not be admitted before, as far as it can be now.
-    pub(super) fn resume<O: Weighed>(&mut self, flow: &mut Flow<R::Command, O>) {
+    pub(super) fn resume<O: Publishable>(&mut self, flow: &mut Flow<R::Command, R::Answerable, O>) {
         if !std::mem::take(&mut self.stirred) {
             return;
         }
@@ -113,7 +114,11 @@ impl<R: Reader> Intake<R> {
     }
 
     /// Returns the record if it can't be admitted yet.
-    fn admit<O: Weighed>(&mut self, record: R::Record, flow: &mut Flow<R::Command, O>) -> Result<(), R::Record> {
+    fn admit<O: Publishable>(
+        &mut self,
+        record: R::Record,
+        flow: &mut Flow<R::Command, R::Answerable, O>,
+    ) -> Result<(), R::Record> {
         let prepared = match self.reader.prepare(&record) {
             Ok(prepared) => prepared,
             Err(need) => {
@@ -124,9 +129,9 @@ impl<R: Reader> Intake<R> {
         let id = R::id(&record);
         match flow.deliver(id) {
             Delivery::New => {
-                let Read { lane, command, ahead } = self.reader.read(record, prepared);
+                let Read { lane, task, ahead } = self.reader.read(record, prepared);
                 self.ahead.extend(ahead);
-                flow.admit(id, lane, command);
+                flow.admit(id, lane, task);
             }
             Delivery::Known => {}
             Delivery::TooFar => return Err(record),

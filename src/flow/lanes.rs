@@ -25,8 +25,17 @@ pub fn lane_of(at: RecordId, key: Option<&[u8]>, entity: Option<impl Hash>) -> L
 
 /// Commands that may be decided together.
 pub trait Foldable {
-    /// Does `next` name the entity that `self` names, by the same reference?
+    /// Returns whether `next` names the entity that `self` names, by the same reference.
     fn folds_with(&self, next: &Self) -> bool;
+}
+
+/// What is to be done about one record in its lane. `C` is a command; `A` is what can be answered without the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task<C, A> {
+    /// To decide a command.
+    Decide(C),
+    /// To answer a record that has no command to decide.
+    Answer(A),
 }
 
 /// Names a run, within its assignment.
@@ -38,15 +47,24 @@ pub struct RunId {
     pub number: u64,
 }
 
-/// Commands of one lane that are to be processed now, in this order.
+/// What is to be processed now in one lane.
 #[derive(Debug)]
-pub struct Run<C> {
-    /// To be named when the run is decided or finished.
+pub struct Run<C, A> {
+    /// The run's name, by which it is told that the run is decided or finished.
     pub id: RunId,
-    /// At least one; all name the same entity.
-    pub commands: Vec<(RecordId, C)>,
-    /// Others wait for it in its lane: it is worth saying when it is decided.
+    /// What there is to do.
+    pub work: Work<C, A>,
+    /// Whether others wait for the run in its lane, so that it is worth telling when it is decided.
     pub awaited: bool,
+}
+
+/// The work of a run.
+#[derive(Debug)]
+pub enum Work<C, A> {
+    /// To decide commands, in this order. There is at least one, and all name the same entity.
+    Decide(Vec<(RecordId, C)>),
+    /// To answer a record.
+    Answer(RecordId, A),
 }
 
 /// What the end of a run means for its lane.
@@ -64,13 +82,13 @@ pub enum Turn {
 #[derive(Clone, Copy, Debug)]
 struct UnderWay {
     number: u64,
-    commands: usize,
+    records: usize,
     since: Uptime,
 }
 
 #[derive(Debug)]
-struct Lane<C> {
-    queue: VecDeque<(RecordId, C)>,
+struct Lane<C, A> {
+    queue: VecDeque<(RecordId, Task<C, A>)>,
     deciding: Option<UnderWay>,
     /// The one before it, whose answers are being written.
     answering: Option<UnderWay>,
@@ -80,8 +98,8 @@ struct Lane<C> {
 
 /// All lanes of an assignment.
 #[derive(Debug)]
-pub struct Lanes<C> {
-    by_id: HashMap<LaneId, Lane<C>>,
+pub struct Lanes<C, A> {
+    by_id: HashMap<LaneId, Lane<C, A>>,
     /// Lanes with commands of which none is being decided, in the order in which they became so.
     ready: VecDeque<LaneId>,
     queued: usize,
@@ -95,44 +113,48 @@ pub struct Lanes<C> {
     max_run: usize,
 }
 
-impl<C: Foldable> Lanes<C> {
+impl<C: Foldable, A> Lanes<C, A> {
     /// At most `max_runs` runs are being decided at once, of at most `max_run` commands each.
     pub fn new(max_runs: usize, max_run: usize) -> Self {
         let (by_id, ready) = (HashMap::new(), VecDeque::new());
         Self { by_id, ready, queued: 0, running: 0, deciding: 0, started: 0, max_runs, max_run }
     }
 
-    /// A command joins the end of its lane; answers how many wait there now.
-    pub fn push(&mut self, id: LaneId, at: RecordId, command: C) -> usize {
-        // Most lanes have one command.
+    /// Puts a task at the end of its lane, and returns how many wait there now.
+    pub fn push(&mut self, id: LaneId, at: RecordId, task: Task<C, A>) -> usize {
+        // Most lanes have one task.
         let queue = || VecDeque::with_capacity(1);
         let lane = self.by_id.entry(id).or_insert_with(|| Lane { queue: queue(), deciding: None, answering: None, early: false });
         if lane.queue.is_empty() && lane.deciding.is_none() {
             self.ready.push_back(id);
         }
-        lane.queue.push_back((at, command));
+        lane.queue.push_back((at, task));
         self.queued += 1;
         lane.queue.len()
     }
 
-    /// The next run to start, if there is one and the bound allows it.
-    pub fn start(&mut self, now: Uptime) -> Option<Run<C>> {
+    /// Starts the next run, if there is one and the bound allows it.
+    pub fn start(&mut self, now: Uptime) -> Option<Run<C, A>> {
         if self.deciding >= self.max_runs {
             return None;
         }
         let id = self.ready.pop_front()?;
         let lane = self.by_id.get_mut(&id).expect("ready lanes exist");
-        let mut commands = vec![lane.queue.pop_front().expect("ready lanes have commands")];
-        while commands.len() < self.max_run && lane.queue.front().is_some_and(|next| commands[0].1.folds_with(&next.1)) {
-            commands.extend(lane.queue.pop_front());
-        }
+        let (work, records) = match lane.queue.pop_front().expect("ready lanes have tasks") {
+            (at, Task::Answer(answer)) => (Work::Answer(at, answer), 1),
+            (at, Task::Decide(first)) => {
+                let commands = with_those_that_fold((at, first), &mut lane.queue, self.max_run);
+                let records = commands.len();
+                (Work::Decide(commands), records)
+            }
+        };
         self.started += 1;
         let number = self.started;
-        lane.deciding = Some(UnderWay { number, commands: commands.len(), since: now });
-        self.queued -= commands.len();
-        self.running += commands.len();
+        lane.deciding = Some(UnderWay { number, records, since: now });
+        self.queued -= records;
+        self.running += records;
         self.deciding += 1;
-        Some(Run { id: RunId { lane: id, number }, commands, awaited: !lane.queue.is_empty() })
+        Some(Run { id: RunId { lane: id, number }, work, awaited: !lane.queue.is_empty() })
     }
 
     /// What the run's commands are answered is settled, and only the answers are to be written: its lane's next run may
@@ -160,7 +182,7 @@ impl<C: Foldable> Lanes<C> {
         }
         let both = std::mem::take(&mut lane.early);
         let over = [lane.answering.take(), if is_next || both { lane.deciding.take() } else { None }];
-        self.running -= over.iter().flatten().map(|run| run.commands).sum::<usize>();
+        self.running -= over.iter().flatten().map(|run| run.records).sum::<usize>();
         if is_next || both {
             self.deciding -= 1;
             if !lane.queue.is_empty() {
@@ -218,4 +240,24 @@ impl<C: Foldable> Lanes<C> {
     pub fn running(&self) -> usize {
         self.running
     }
+}
+
+/// Takes from the head of the queue what may be decided together with `first`, up to `max_run` commands in all.
+fn with_those_that_fold<C: Foldable, A>(
+    first: (RecordId, C),
+    queue: &mut VecDeque<(RecordId, Task<C, A>)>,
+    max_run: usize,
+) -> Vec<(RecordId, C)> {
+    let mut commands = vec![first];
+    while commands.len() < max_run {
+        match queue.pop_front() {
+            Some((at, Task::Decide(next))) if commands[0].1.folds_with(&next) => commands.push((at, next)),
+            Some(other) => {
+                queue.push_front(other);
+                break;
+            }
+            None => break,
+        }
+    }
+    commands
 }

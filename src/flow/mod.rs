@@ -15,8 +15,8 @@ pub mod succession;
 mod tests;
 
 use attempt::Pace;
-use batch::{Batches, Finished, Weighed};
-use lanes::{Foldable, LaneId, Lanes, Run, RunId, Turn};
+use batch::{Batches, Finished, Publishable};
+use lanes::{Foldable, LaneId, Lanes, Run, RunId, Task, Turn};
 use offsets::{BITS_PER_CHARACTER, Committed, Delivery, MAX_SPAN, Offsets};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -116,10 +116,10 @@ struct Assigned {
 
 /// One assignment of partitions, from its beginning to its revocation.
 #[derive(Debug)]
-pub struct Flow<C, O> {
+pub struct Flow<C, A, O> {
     limits: Limits,
     partitions: BTreeMap<Partition, Assigned>,
-    lanes: Lanes<C>,
+    lanes: Lanes<C, A>,
     long_lanes: HashMap<LaneId, Partition>,
     batches: Batches<O>,
     /// Of runs that are over before the one before them in their lane.
@@ -132,7 +132,7 @@ pub struct Flow<C, O> {
     draining: bool,
 }
 
-impl<C: Foldable, O: Weighed> Flow<C, O> {
+impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     /// Goes on from what was committed for the partitions.
     pub fn new(limits: Limits, assignment: &[(Partition, Committed)]) -> Self {
         let assigned = |c: &Committed| Assigned { offsets: Offsets::resume(c), long_lanes: 0, blocked: false, paused: false };
@@ -160,16 +160,16 @@ impl<C: Foldable, O: Weighed> Flow<C, O> {
         delivery
     }
 
-    /// A command is to be processed in its lane.
-    pub fn admit(&mut self, at: RecordId, lane: LaneId, command: C) {
-        let depth = self.lanes.push(lane, at, command);
+    /// Puts what is to be done about a record into its lane.
+    pub fn admit(&mut self, at: RecordId, lane: LaneId, task: Task<C, A>) {
+        let depth = self.lanes.push(lane, at, task);
         if depth >= self.limits.max_lane && self.long_lanes.insert(lane, at.partition).is_none() {
             self.partition(at.partition).long_lanes += 1;
         }
     }
 
     /// The next run to process, if the bounds allow one. [`Flow::finish_run`] must follow.
-    pub fn next_run(&mut self, now: Uptime) -> Option<Run<C>> {
+    pub fn next_run(&mut self, now: Uptime) -> Option<Run<C, A>> {
         let run = self.lanes.start(now)?;
         if self.lanes.depth(run.id.lane) < self.limits.max_lane / 2
             && let Some(partition) = self.long_lanes.remove(&run.id.lane)

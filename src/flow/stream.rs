@@ -14,9 +14,9 @@
 //! delivered again, to whoever has their partitions then.
 
 use super::attempt::{Pace, Refusal, Verdict};
-use super::batch::{Finished, Weighed};
+use super::batch::{Finished, Publishable};
 use super::intake::{Intake, Reader};
-use super::lanes::{Run, RunId, lane_of};
+use super::lanes::{Run, RunId, Task, lane_of};
 use super::offsets::{Committed, Delivery};
 use super::{Flow, Limits, Partition, Publication, RecordId, Transaction, Uptime};
 use std::collections::{BTreeSet, VecDeque};
@@ -65,8 +65,8 @@ pub enum Action<R: Reader, O, G> {
     Leave,
     /// Fetch what a record lacks, however long that takes. [`Stream::handle_fetched`] must follow.
     Fetch(R::Need),
-    /// Decide the commands of this run, and answer them. [`Stream::handle_run_finished`] must follow.
-    Decide(AssignmentId, Run<R::Command>),
+    /// Process this run: decide its commands and answer them, or answer its record. [`Stream::handle_run_finished`] must follow.
+    Process(AssignmentId, Run<R::Command, R::Answerable>),
     /// Some of these belong to commands that wait for their turn: read them ahead.
     ReadAhead(Vec<R::Ahead>),
     /// Publish this. [`Stream::handle_published`] must follow.
@@ -77,13 +77,33 @@ pub enum Action<R: Reader, O, G> {
 
 /// Partitions from their assignment to their revocation. `G` is the membership of the group.
 #[derive(Debug)]
-pub struct Assignment<C, O, G> {
+pub struct Assignment<C, A, O, G> {
     /// Its number.
     pub id: AssignmentId,
     /// The membership of the group that its offsets are committed with.
     pub membership: G,
     /// What happens to its records.
-    pub flow: Flow<C, O>,
+    pub flow: Flow<C, A, O>,
+}
+
+/// What is known after a transaction.
+pub struct Published<O: Publishable> {
+    /// The records of which it is known that they are committed.
+    pub done: Vec<Finished<O>>,
+    /// What is to be told of each output that was refused.
+    pub refused: Vec<O::Refused>,
+}
+
+impl<O: Publishable> Published<O> {
+    fn committed(done: Vec<Finished<O>>) -> Self {
+        Self { done, refused: Vec::new() }
+    }
+}
+
+impl<O: Publishable> Default for Published<O> {
+    fn default() -> Self {
+        Self::committed(Vec::new())
+    }
 }
 
 /// Whether the process is to end.
@@ -102,7 +122,7 @@ pub struct Stream<R: Reader, O, G> {
     limits: Limits,
     timing: Timing,
     intake: Intake<R>,
-    assignment: Option<Assignment<R::Command, O, G>>,
+    assignment: Option<Assignment<R::Command, R::Answerable, O, G>>,
     /// Until when what is being processed may be finished, if the partitions are to be given up.
     draining: Option<Uptime>,
     stopping: Stopping,
@@ -115,7 +135,7 @@ pub struct Stream<R: Reader, O, G> {
 }
 
 /// What has happened.
-impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
+impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// Nothing is assigned yet.
     pub fn new(limits: Limits, timing: Timing, reader: R) -> Self {
         Self {
@@ -169,11 +189,11 @@ impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
 
     /// The record can't be taken from what the brokers send, and this command stands for it. Returns whether the consumer may go on
     /// behind the record; if not, the record is too far above the lowest incomplete one, or nothing is assigned.
-    pub fn handle_undecodable(&mut self, id: RecordId, command: R::Command) -> bool {
+    pub fn handle_undecodable(&mut self, id: RecordId, answerable: R::Answerable) -> bool {
         let Some(Assignment { flow, .. }) = &mut self.assignment else { return false };
         match flow.deliver(id) {
             Delivery::New => {
-                flow.admit(id, lane_of(id, None, None::<()>), command);
+                flow.admit(id, lane_of(id, None, None::<()>), Task::Answer(answerable));
                 true
             }
             Delivery::Known => true,
@@ -200,49 +220,54 @@ impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
         }
     }
 
-    /// A transaction is over. Returns those of its records that are known to be committed. Of a record whose output is
-    /// refused, `redirect` sends that output elsewhere, if it can (true): then the record is tried again with the others;
-    /// else alone. A transaction that was too slow is tried again with fewer records; what is too slow even alone counts as refused.
+    /// A transaction is over. Of its records, those whose outputs were sent elsewhere are tried again with the others, and those that are
+    /// refused alone. A transaction that was too slow is tried again with fewer records; what is too slow even alone counts as refused.
     pub fn handle_published(
         &mut self,
         assignment: AssignmentId,
         records: Vec<Finished<O>>,
         verdict: Verdict,
         pace: Pace,
-        redirect: impl FnMut(&mut Finished<O>, Refusal) -> bool,
-    ) -> Vec<Finished<O>> {
+    ) -> Published<O> {
         // However it ended, the lowest incomplete record may be another one now.
         self.intake.stir();
         let Some(flow) = self.flow(assignment) else {
-            return if verdict == Verdict::Committed { records } else { Vec::new() };
+            return Published::committed(if verdict == Verdict::Committed { records } else { Vec::new() });
         };
         flow.paced(pace);
         let silent = if let (Pace::Late(Some(refusal)), 1) = (pace, records.len()) { vec![refusal] } else { Vec::new() };
         match verdict {
             Verdict::Committed => {
                 flow.committed(records.len());
-                return records;
+                Published::committed(records)
             }
             Verdict::Aborted => {
-                let (again, alone) = sort(records, &silent, redirect);
+                let Sorted { again, alone, refused } = Sorted::of(records, &silent);
                 flow.aborted(again, alone);
+                Published { refused, ..Published::default() }
             }
             Verdict::Refused(refusals) => {
-                let (again, alone) = sort(records, &refusals, redirect);
+                let Sorted { again, alone, refused } = Sorted::of(records, &refusals);
                 flow.aborted(again, alone);
+                Published { refused, ..Published::default() }
             }
-            Verdict::OffsetsTooLarge => flow.offsets_too_large(records),
-            Verdict::Stale => self.give_up(),
+            Verdict::OffsetsTooLarge => {
+                flow.offsets_too_large(records);
+                Published::default()
+            }
+            Verdict::Stale => {
+                self.give_up();
+                Published::default()
+            }
             Verdict::Uncertain(now) => {
                 let (done, not_done) = flow.told_apart(records, &now);
                 // What a late transaction carried alone is the one record that is not done, if it is not.
                 let silent = if not_done.is_empty() { Vec::new() } else { silent };
-                let (again, alone) = sort(not_done, &silent, redirect);
+                let Sorted { again, alone, refused } = Sorted::of(not_done, &silent);
                 flow.uncertain(done.len(), again, alone);
-                return done;
+                Published { done, refused }
             }
         }
-        Vec::new()
     }
 
     /// The partitions are somebody else's from now on.
@@ -254,13 +279,13 @@ impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
         }
     }
 
-    fn flow(&mut self, assignment: AssignmentId) -> Option<&mut Flow<R::Command, O>> {
+    fn flow(&mut self, assignment: AssignmentId) -> Option<&mut Flow<R::Command, R::Answerable, O>> {
         self.assignment.as_mut().filter(|current| current.id == assignment).map(|current| &mut current.flow)
     }
 }
 
 /// What is to be done.
-impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
+impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// Returns what is to be done next; `None` if there is nothing to be done before the next event, or the time of
     /// [`Stream::poll_timeout`].
     pub fn poll(&mut self, now: Uptime) -> Option<Action<R, O, G>> {
@@ -295,7 +320,7 @@ impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
             flow.try_held();
         }
         if let Some(run) = flow.next_run(now) {
-            return Some(Action::Decide(*id, run));
+            return Some(Action::Process(*id, run));
         }
         let ahead = self.intake.ahead();
         // What runs already reads for itself.
@@ -331,7 +356,7 @@ impl<R: Reader, O: Weighed, G: Clone> Stream<R, O, G> {
 }
 
 /// What can be seen of it.
-impl<R: Reader, O: Weighed, G> Stream<R, O, G> {
+impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
     /// Returns whether more records may be taken in. Without an assignment they are: they belong to an earlier one, and are dropped.
     pub fn has_room(&self) -> bool {
         let has_room = self.assignment.as_ref().is_none_or(|assignment| assignment.flow.has_room());
@@ -339,7 +364,7 @@ impl<R: Reader, O: Weighed, G> Stream<R, O, G> {
     }
 
     /// Returns the partitions that the process has now, if it has any.
-    pub fn current(&self) -> Option<&Assignment<R::Command, O, G>> {
+    pub fn current(&self) -> Option<&Assignment<R::Command, R::Answerable, O, G>> {
         self.assignment.as_ref()
     }
 
@@ -360,19 +385,28 @@ impl<R: Reader, O: Weighed, G> Stream<R, O, G> {
     }
 }
 
-/// Returns which records are tried again together, and which alone.
-fn sort<O>(
-    mut records: Vec<Finished<O>>,
-    refusals: &[Refusal],
-    mut redirect: impl FnMut(&mut Finished<O>, Refusal) -> bool,
-) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
-    let mut alone = BTreeSet::new();
-    for refusal in refusals {
-        if !redirect(&mut records[refusal.record], *refusal) {
-            alone.insert(refusal.record);
+/// The records of a transaction that was not committed.
+struct Sorted<O: Publishable> {
+    /// Those that are tried again together.
+    again: Vec<Finished<O>>,
+    /// Those that are tried alone, because an output of theirs is refused and has no other place.
+    alone: Vec<Finished<O>>,
+    refused: Vec<O::Refused>,
+}
+
+impl<O: Publishable> Sorted<O> {
+    fn of(mut records: Vec<Finished<O>>, refusals: &[Refusal]) -> Self {
+        let (mut held, mut refused) = (BTreeSet::new(), Vec::new());
+        for Refusal { record, output, why } in refusals.iter().copied() {
+            let Finished { at, outputs } = &mut records[record];
+            let (goes_elsewhere, told) = outputs.refused(*at, output, why);
+            refused.push(told);
+            if !goes_elsewhere {
+                held.insert(record);
+            }
         }
+        let (alone, again): (Vec<_>, Vec<_>) = (0..).zip(records).partition(|(n, _)| held.contains(n));
+        let records = |numbered: Vec<(usize, _)>| numbered.into_iter().map(|(_, record)| record).collect();
+        Self { again: records(again), alone: records(alone), refused }
     }
-    let (alone, again): (Vec<_>, Vec<_>) = (0..).zip(records).partition(|(n, _)| alone.contains(n));
-    let records = |numbered: Vec<(usize, _)>| numbered.into_iter().map(|(_, record)| record).collect();
-    (records(again), records(alone))
 }

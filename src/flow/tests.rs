@@ -5,9 +5,10 @@ mod intake;
 mod stream;
 
 use super::attempt::Pace;
-use super::batch::{Batches, Finished, Weighed};
+use super::attempt::Why;
+use super::batch::{Batches, Finished, Publishable};
 use super::intake::{Read, Reader};
-use super::lanes::{Foldable, LaneId, Lanes, Turn, lane_of};
+use super::lanes::{Foldable, LaneId, Lanes, Run, Task, Turn, Work, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets, naming};
 use super::{Flow, Limits, RecordId, Uptime};
 use std::cell::RefCell;
@@ -24,9 +25,34 @@ impl Foldable for Names {
     }
 }
 
-impl Weighed for usize {
+/// A record that is to be answered without a decision.
+#[derive(Clone, Debug, PartialEq)]
+struct Answerable;
+
+/// The task of a command that names this entity.
+fn names(entity: u32) -> Task<Names, Answerable> {
+    Task::Decide(Names(entity))
+}
+
+/// The records of a run.
+fn records(run: &Run<Names, Answerable>) -> Vec<RecordId> {
+    match &run.work {
+        Work::Decide(commands) => commands.iter().map(|(at, _)| *at).collect(),
+        Work::Answer(at, Answerable) => vec![*at],
+    }
+}
+
+impl Publishable for usize {
+    type Refused = (RecordId, usize);
+
     fn weight(&self) -> usize {
         *self
+    }
+
+    /// All have another place but the first output of an odd weight. What was refused weighs more then.
+    fn refused(&mut self, record: RecordId, output: usize, _: Why) -> (bool, Self::Refused) {
+        *self += 10;
+        (output != 0 || *self % 2 == 0, (record, output))
     }
 }
 
@@ -53,6 +79,7 @@ impl Reader for TestReader {
     type Need = &'static str;
     type Prepared = ();
     type Command = Names;
+    type Answerable = Answerable;
     type Ahead = RecordId;
 
     fn id(record: &Record) -> RecordId {
@@ -68,8 +95,8 @@ impl Reader for TestReader {
         self.lacks(record).map_or(Ok(()), Err)
     }
 
-    fn read(&mut self, record: Record, (): ()) -> Read<Names, RecordId> {
-        Read { lane: record.lane, command: Names(0), ahead: Some(record.id) }
+    fn read(&mut self, record: Record, (): ()) -> Read<Self> {
+        Read { lane: record.lane, task: names(0), ahead: Some(record.id) }
     }
 }
 
@@ -289,7 +316,7 @@ fn what_was_done_far_above_before_the_assignment_does_not_keep_the_lowest_record
         assert_eq!(before.deliver(offset), Delivery::New);
     }
     before.committing(highest);
-    let mut flow: Flow<Names, usize> = Flow::new(Limits::default(), &[(0, committed(&before))]);
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(Limits::default(), &[(0, committed(&before))]);
     assert!(flow.pauses().is_empty(), "its lowest record was not delivered yet");
     assert_eq!(flow.deliver(at(0)), Delivery::New);
     assert_eq!(flow.deliver(at(highest)), Delivery::Known);
@@ -320,13 +347,13 @@ fn a_lane_is_that_of_the_key_or_of_the_entity_or_nobody_else_s() {
 fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
     let mut lanes = Lanes::new(10, 1);
     for (lane, offset) in [(1, 0), (1, 1), (2, 2), (1, 3), (3, 4)] {
-        lanes.push(lane, at(offset), Names(0));
+        lanes.push(lane, at(offset), names(0));
     }
     let mut runs = HashMap::new();
-    let mut started = |lanes: &mut Lanes<Names>| {
+    let mut started = |lanes: &mut Lanes<Names, Answerable>| {
         let all: Vec<_> = std::iter::from_fn(|| lanes.start(NOW)).collect();
         runs.extend(all.iter().map(|run| (run.id.lane, run.id)));
-        (all.iter().map(|run| (run.id.lane, run.commands[0].0.offset)).collect::<Vec<_>>(), runs.clone())
+        (all.iter().map(|run| (run.id.lane, records(run)[0].offset)).collect::<Vec<_>>(), runs.clone())
     };
     let (first, runs) = started(&mut lanes);
     assert_eq!(first, [(1, 0), (2, 2), (3, 4)]);
@@ -343,7 +370,7 @@ fn lanes_keep_their_order_and_do_not_wait_for_each_other() {
 fn while_a_run_is_answered_the_next_one_of_its_lane_is_decided_and_finished_in_its_turn() {
     let mut lanes = Lanes::new(10, 1);
     for offset in 0..4 {
-        lanes.push(1, at(offset), Names(0));
+        lanes.push(1, at(offset), names(0));
     }
     let first = lanes.start(NOW).expect("the lane has commands");
     assert!(first.awaited && lanes.start(NOW).is_none());
@@ -366,7 +393,7 @@ fn while_a_run_is_answered_the_next_one_of_its_lane_is_decided_and_finished_in_i
 fn runs_that_are_only_answered_leave_room_for_others() {
     let mut lanes = Lanes::new(1, 1);
     for lane in 0..3 {
-        lanes.push(lane, at(0), Names(0));
+        lanes.push(lane, at(0), names(0));
     }
     let run = lanes.start(NOW).expect("there is room for one");
     assert!(lanes.start(NOW).is_none());
@@ -381,13 +408,13 @@ fn runs_that_are_only_answered_leave_room_for_others() {
 #[test]
 fn a_run_takes_what_names_the_same_entity_and_overtakes_nothing() {
     let mut lanes = Lanes::new(100, 3);
-    for (offset, names) in (0..).zip([7, 7, 8, 7, 7, 7, 7]) {
-        lanes.push(1, at(offset), Names(names));
+    for (offset, entity) in (0..).zip([7, 7, 8, 7, 7, 7, 7]) {
+        lanes.push(1, at(offset), names(entity));
     }
     let mut runs = Vec::new();
     while let Some(run) = lanes.start(NOW) {
         assert!(lanes.start(NOW).is_none(), "one run of a lane is decided at a time");
-        runs.push(run.commands.iter().map(|(at, _)| at.offset).collect::<Vec<_>>());
+        runs.push(records(&run).iter().map(|at| at.offset).collect::<Vec<_>>());
         lanes.finish(run.id);
     }
     assert_eq!(runs, [vec![0, 1], vec![2], vec![3, 4, 5], vec![6]]);
@@ -398,10 +425,10 @@ fn no_more_runs_are_under_way_than_the_bound_says_however_long_they_are() {
     let mut lanes = Lanes::new(2, 3);
     for lane in 0..4 {
         for offset in 0..4 {
-            lanes.push(lane, at(offset), Names(0));
+            lanes.push(lane, at(offset), names(0));
         }
     }
-    let sizes: Vec<usize> = std::iter::from_fn(|| lanes.start(NOW)).map(|r| r.commands.len()).collect();
+    let sizes: Vec<usize> = std::iter::from_fn(|| lanes.start(NOW)).map(|run| records(&run).len()).collect();
     assert_eq!((sizes, lanes.running(), lanes.queued()), (vec![3, 3], 6, 10));
 }
 
@@ -547,18 +574,18 @@ fn a_record_that_is_too_slow_even_alone_is_held_and_tried_more_and_more_rarely()
 
 #[test]
 fn a_coordinator_that_takes_little_metadata_is_given_no_more_and_the_partition_pauses_earlier() {
-    let mut flow: Flow<Names, usize> = Flow::new(Limits::default(), &[(0, Committed::default())]);
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(Limits::default(), &[(0, Committed::default())]);
     let mut runs = Vec::new();
     for offset in 0..100 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), offset.cast_unsigned(), Names(0));
+        flow.admit(at(offset), offset.cast_unsigned(), names(0));
         runs.extend(flow.next_run(NOW).map(|run| run.id));
     }
     let first = runs.remove(0);
     for run in runs {
         flow.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
     }
-    let longest = |flow: &mut Flow<Names, usize>| {
+    let longest = |flow: &mut Flow<Names, Answerable, usize>| {
         let transaction = flow.next_transaction()?;
         Some((transaction.offsets[0].metadata.len(), transaction.records))
     };
@@ -583,14 +610,14 @@ fn a_coordinator_that_takes_little_metadata_is_given_no_more_and_the_partition_p
 #[test]
 fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
     let limits = Limits { max_transaction_records: 3, ..Limits::default() };
-    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default())]);
     let mut runs = Vec::new();
     for offset in 0..8 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), offset.cast_unsigned(), Names(0));
+        flow.admit(at(offset), offset.cast_unsigned(), names(0));
         runs.extend(flow.next_run(NOW).map(|run| run.id));
     }
-    let mut finish = |flow: &mut Flow<Names, usize>| {
+    let mut finish = |flow: &mut Flow<Names, Answerable, usize>| {
         let run = runs.remove(0);
         flow.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
     };
@@ -618,15 +645,15 @@ fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
 #[test]
 fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_what_may_be_open() {
     let limits = Limits { max_queued: 16, max_run: 1, ..Limits::default() };
-    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default())]);
     for offset in 0..12 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), 7, Names(0));
+        flow.admit(at(offset), 7, names(0));
     }
     for finished in 0..4 {
         let run = flow.next_run(NOW).expect("the lane has commands");
         assert_eq!(flow.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
-        flow.finish_run(run.id, vec![Finished { at: run.commands[0].0, outputs: 1 }]);
+        flow.finish_run(run.id, vec![Finished { at: records(&run)[0], outputs: 1 }]);
     }
     assert!(!flow.is_filling(), "a quarter has finished");
 }
@@ -634,10 +661,10 @@ fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_wha
 #[test]
 fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     let limits = Limits { max_lane: 4, max_in_flight: 1, max_run: 1, ..Limits::default() };
-    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default()), (1, Committed::default())]);
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default()), (1, Committed::default())]);
     for offset in 0..4 {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), 1, Names(0));
+        flow.admit(at(offset), 1, names(0));
     }
     assert_eq!(flow.pauses(), [(0, true)]);
     assert!(flow.pauses().is_empty(), "told once");
@@ -651,10 +678,10 @@ fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
 #[test]
 fn no_more_is_taken_in_than_could_start_soon_unless_it_joins_lanes_that_wait() {
     let limits = Limits { max_in_flight: 2, ..Limits::default() };
-    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, Committed::default())]);
-    let admit = |flow: &mut Flow<Names, usize>, offset: i64, lane| {
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let admit = |flow: &mut Flow<Names, Answerable, usize>, offset: i64, lane| {
         assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), lane, Names(0));
+        flow.admit(at(offset), lane, names(0));
     };
     for offset in 0..100 {
         admit(&mut flow, offset, 0);
@@ -691,7 +718,7 @@ fn whatever_happens_each_record_is_committed_exactly_once() {
 
 fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered: &mut BTreeMap<i64, usize>, seed: u64) {
     let limits = Limits { max_in_flight: 8, max_queued: 20, max_run: 3, max_transaction_records: 5, ..Limits::default() };
-    let mut flow: Flow<Names, usize> = Flow::new(limits, &[(0, coordinator.clone())]);
+    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, coordinator.clone())]);
     let mut unread: VecDeque<i64> = log.iter().copied().filter(|o| coordinator.offset.is_none_or(|c| *o >= c)).collect();
     let mut running = Vec::new();
     let mut in_lane: BTreeMap<u64, i64> = BTreeMap::new();
@@ -704,12 +731,12 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
                     assert!(!answered.contains_key(&offset), "seed {seed}: {offset} is processed though it was answered");
                     let lane = random.next() % 6;
                     lanes.insert(offset, lane);
-                    flow.admit(at(offset), lane, Names((random.next() % 2) as u32));
+                    flow.admit(at(offset), lane, names((random.next() % 2) as u32));
                 }
             }
             2 | 3 => {
                 let run = flow.next_run(NOW);
-                for (id, (at, _)) in run.iter().flat_map(|run| run.commands.iter().map(|command| (run.id, command))) {
+                for (id, at) in run.iter().flat_map(|run| records(run).into_iter().map(|at| (run.id, at))) {
                     let before = in_lane.insert(id.lane, at.offset);
                     assert!(before.is_none_or(|b| b < at.offset), "seed {seed}: {} after {before:?} in its lane", at.offset);
                 }
@@ -717,7 +744,7 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
             }
             4 if !running.is_empty() => {
                 let run = running.swap_remove(random.below(running.len()));
-                flow.finish_run(run.id, run.commands.into_iter().map(|(at, _)| Finished { at, outputs: 1 }).collect());
+                flow.finish_run(run.id, records(&run).into_iter().map(|at| Finished { at, outputs: 1 }).collect());
             }
             6 if !running.is_empty() => flow.run_decided(running[random.below(running.len())].id),
             5 => {
@@ -736,7 +763,7 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
 const TAKES: usize = 5;
 
 /// The offsets of what was committed.
-fn publish(random: &mut Random, flow: &mut Flow<Names, usize>, coordinator: &mut Committed) -> Vec<i64> {
+fn publish(random: &mut Random, flow: &mut Flow<Names, Answerable, usize>, coordinator: &mut Committed) -> Vec<i64> {
     let Some(transaction) = flow.next_transaction() else { return Vec::new() };
     if transaction.offsets[0].metadata.len() > TAKES {
         flow.offsets_too_large(transaction.records);

@@ -15,7 +15,6 @@ pub mod reply_topics;
 pub mod rights;
 
 use crate::config;
-use crate::flow::batch::Weighed;
 use bytes::Bytes;
 use rdkafka::ClientConfig;
 use std::borrow::Cow;
@@ -61,6 +60,22 @@ pub struct Output {
     pub value: Option<Bytes>,
     /// Its headers.
     pub headers: Headers,
+    /// Where the output goes if the broker refuses it.
+    pub fallback: Fallback,
+}
+
+/// The place to which an output goes that the broker refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// There is none: the record is held until the broker takes the output.
+    None,
+    /// This topic, and the partition that the key says: for a reply to a topic of the CRM's choice.
+    Topic(Arc<str>),
+    /// The partition that the key says: for a reply to a partition of the CRM's choice.
+    AnyPartition,
+    /// The same topic, as a stub, if the output is large and the broker does not say why it refuses it: for a dead letter. The name is that
+    /// of the command topic, where the original stays.
+    Stub(Arc<str>),
 }
 
 impl Output {
@@ -68,6 +83,11 @@ impl Output {
     pub fn size(&self) -> usize {
         let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         optional(&self.key) + optional(&self.value)
+    }
+
+    /// Returns roughly how many bytes the output takes in a transaction.
+    pub fn weight(&self) -> usize {
+        self.size() + PER_RECORD
     }
 }
 
@@ -78,12 +98,6 @@ pub struct Outputs<M> {
     pub outputs: Vec<Output>,
     /// For whoever learns of the commit.
     pub memo: M,
-}
-
-impl<M> Weighed for Outputs<M> {
-    fn weight(&self) -> usize {
-        self.outputs.iter().map(|o| o.size() + PER_RECORD).sum()
-    }
 }
 
 /// What a record costs beside key and value: headers and the batch's bookkeeping, roughly.

@@ -66,7 +66,7 @@ pub fn largest<M>(records: &[Finished<Outputs<M>>]) -> Option<Refusal> {
 mod tests {
     use super::*;
     use crate::flow::RecordId;
-    use crate::kafka::OutputKind;
+    use crate::kafka::{Fallback, OutputKind};
 
     #[test]
     fn of_outputs_refused_for_their_size_the_largest_of_each_topic_is_to_blame() {
@@ -79,6 +79,7 @@ mod tests {
             key: None,
             value: Some(vec![0; *size].into()),
             headers: Vec::new(),
+            fallback: Fallback::None,
         };
         let records: Vec<_> = (0..)
             .zip(outputs)

@@ -4,86 +4,91 @@
 use crate::config::Config;
 use crate::domain::command::{Command, RawCommand};
 use crate::domain::rejection::Rejection;
+use crate::domain::request::SourceRecord;
 use crate::domain::values::{RequestId, Rules};
 use crate::flow::RecordId;
 use crate::flow::intake::{Read, Reader};
-use crate::flow::lanes::{Foldable, lane_of};
+use crate::flow::lanes::{Foldable, Task, lane_of};
 use crate::kafka::record::Record;
 use crate::store::claims::Submission;
-use crate::store::outcome::Coordinates;
 use crate::telemetry::spans::{self, CommandSpans, Place};
-use crate::wire::command::{Unreadable, WriterSchema};
+use crate::wire::command::WriterSchema;
 use crate::wire::frame::frame;
 use crate::wire::headers::CommandHeaders;
 use crate::wire::registry::Registry;
 use crate::wire::schema_id::SchemaId;
+use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
 
-/// A record on its way through a lane.
-pub struct Job {
-    /// The record as it came.
+/// A record as it came, with what its headers say.
+pub struct Incoming {
+    /// The record.
     pub record: Record,
     /// What its headers say.
     pub headers: CommandHeaders,
-    /// What is to be done.
-    pub task: Task,
-    /// If the command is traced.
+    /// The spans of a command that is traced.
     pub spans: Option<Box<CommandSpans>>,
 }
 
-/// What is to be done about a record.
-pub enum Task {
-    /// A command that passed request validation: to be decided.
-    Decide(Arc<Submission>),
-    /// A command that did not: to be answered.
-    Refuse(RawCommand, Vec<Rejection>),
-    /// No command: to the dead letter queue.
-    Bury(Unreadable),
+/// A command that passed request validation: to be decided.
+pub struct CommandJob {
+    /// The record that it came in.
+    pub incoming: Incoming,
+    /// The command.
+    pub submission: Arc<Submission>,
 }
 
-impl Job {
-    /// Stands for a record that can't be taken from what the brokers send: a stub goes to the dead letter topic.
-    pub fn undecodable(at: RecordId) -> Self {
-        let task = Task::Bury(Unreadable::Undecodable);
-        Self { record: Record::unknown(at), headers: CommandHeaders::default(), task, spans: None }
-    }
+/// A record that needs no decision: to be answered.
+pub struct AnswerJob {
+    /// The record.
+    pub incoming: Incoming,
+    /// Why there is nothing to decide. In a box, for nearly all records are commands to be decided.
+    pub cause: Box<NoCommand>,
+}
 
-    /// The request id, if the command has one that is fit for a log.
-    pub fn request_id(&self) -> Option<&str> {
-        self.task.request_id()
-    }
+/// Why there is nothing to decide about a record.
+pub enum NoCommand {
+    /// Its command did not pass request validation.
+    Invalid(RawCommand, Vec<Rejection>),
+    /// It holds no command that can be read: it goes to the dead letter topic.
+    Unreadable(Unreadable),
+}
 
-    /// The trace that it belongs to.
+impl Incoming {
+    /// Returns the id of the trace that the record belongs to.
     pub fn trace_id(&self) -> Option<&str> {
         self.headers.trace.as_ref().map(|trace| trace.trace_id())
     }
 }
 
-impl Task {
-    fn request_id(&self) -> Option<&str> {
-        match self {
-            Self::Decide(submission) => Some(submission.command.request_id.as_str()),
-            Self::Refuse(raw, _) => raw.request_id.as_deref().filter(|id| RequestId::parse(id).is_ok()),
-            Self::Bury(_) => None,
-        }
-    }
-
-    fn name(&self, spans: &CommandSpans) {
-        let use_case = match self {
-            Self::Decide(submission) => submission.command.contents.use_case(),
-            Self::Refuse(raw, _) => raw.use_case,
-            Self::Bury(_) => return,
-        };
-        spans.decoded(use_case.name(), self.request_id());
+impl CommandJob {
+    /// Returns the request id.
+    pub fn request_id(&self) -> &str {
+        self.submission.request.id.as_str()
     }
 }
 
-impl Foldable for Job {
-    fn folds_with(&self, next: &Self) -> bool {
-        match (&self.task, &next.task) {
-            (Task::Decide(a), Task::Decide(b)) => a.command.entity_named() == b.command.entity_named(),
-            _ => false,
+impl AnswerJob {
+    /// Stands for a record that can't be taken from what the brokers send: a stub goes to the dead letter topic.
+    pub fn undecodable(at: RecordId) -> Self {
+        let incoming = Incoming { record: Record::unknown(at), headers: CommandHeaders::default(), spans: None };
+        Self { incoming, cause: Box::new(NoCommand::Unreadable(Unreadable::Undecodable)) }
+    }
+}
+
+impl NoCommand {
+    /// Returns the request id, if there is one that is fit for a log.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Invalid(raw, _) => raw.request_id.as_deref().filter(|id| RequestId::parse(id).is_ok()),
+            Self::Unreadable(_) => None,
         }
+    }
+}
+
+impl Foldable for CommandJob {
+    fn folds_with(&self, next: &Self) -> bool {
+        self.submission.entity_named() == next.submission.entity_named()
     }
 }
 
@@ -140,8 +145,8 @@ impl JobReader {
 
     fn submission(&self, command: Command, record: &Record, headers: &CommandHeaders) -> Submission {
         let correlation_id = headers.correlation_id.clone().or_else(|| Some(command.request_id.to_string()));
-        let record = Coordinates { topic: self.topic.clone(), partition: record.at.partition, offset: record.at.offset };
-        Submission { command, correlation_id, record }
+        let record = SourceRecord { topic: self.topic.clone(), partition: record.at.partition, offset: record.at.offset };
+        Submission::new(command, correlation_id, record)
     }
 }
 
@@ -149,7 +154,8 @@ impl Reader for JobReader {
     type Record = Record;
     type Need = SchemaId;
     type Prepared = Prepared;
-    type Command = Job;
+    type Command = CommandJob;
+    type Answerable = AnswerJob;
     type Ahead = Arc<Submission>;
 
     fn id(record: &Record) -> RecordId {
@@ -170,26 +176,37 @@ impl Reader for JobReader {
         Ok(Prepared { headers, framed })
     }
 
-    fn read(&mut self, record: Record, prepared: Prepared) -> Read<Job, Arc<Submission>> {
+    fn read(&mut self, record: Record, prepared: Prepared) -> Read<Self> {
         let Prepared { mut headers, framed } = prepared;
         let at = record.at;
         let place = Place { topic: &self.topic, partition: at.partition, offset: at.offset };
         let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, place));
         let value = record.value.as_deref().unwrap_or_default();
         let decode = |framed: Framed| framed.schema.decode(&value[value.len() - framed.body_size..]);
-        let task = spans::decode(spans.as_deref(), || match framed.and_then(decode) {
-            Err(unreadable) => Task::Bury(unreadable),
+        let checked = spans::decode(spans.as_deref(), || match framed.and_then(decode) {
+            Err(unreadable) => Err(NoCommand::Unreadable(unreadable)),
             Ok(raw) => match raw.validate(&self.rules) {
-                Err(findings) => Task::Refuse(raw, findings),
-                Ok(command) => Task::Decide(Arc::new(self.submission(command, &record, &headers))),
+                Err(findings) => Err(NoCommand::Invalid(raw, findings)),
+                Ok(command) => Ok(Arc::new(self.submission(command, &record, &headers))),
             },
         });
         if let Some(spans) = &spans {
-            task.name(spans);
+            match &checked {
+                Ok(submission) => {
+                    spans.decoded(submission.request.contents.use_case().name(), Some(submission.request.id.as_str()));
+                }
+                Err(invalid @ NoCommand::Invalid(raw, _)) => spans.decoded(raw.use_case.name(), invalid.request_id()),
+                Err(NoCommand::Unreadable(_)) => {}
+            }
         }
-        let submission = if let Task::Decide(submission) = &task { Some(submission) } else { None };
-        let lane = lane_of(at, record.key.as_deref(), submission.map(|submission| submission.command.entity_named()));
-        Read { lane, ahead: submission.cloned(), command: Job { record, headers, task, spans } }
+        let lane = lane_of(at, record.key.as_deref(), checked.as_ref().ok().map(|submission| submission.entity_named()));
+        let incoming = Incoming { record, headers, spans };
+        match checked {
+            Ok(submission) => {
+                Read { lane, ahead: Some(submission.clone()), task: Task::Decide(CommandJob { incoming, submission }) }
+            }
+            Err(cause) => Read { lane, ahead: None, task: Task::Answer(AnswerJob { incoming, cause: Box::new(cause) }) },
+        }
     }
 }
 

@@ -1,24 +1,20 @@
 //! A lane's run: the claim protocol decides its commands, and each becomes outputs. The edge at which bugs are caught: a
 //! panic while a command is decided ends in the stored outcome, if there is one, else in a stored `CASM-INTERNAL-ERROR`.
 
-use super::RunEvent;
-use super::answer::{self, Memo, Topics};
-use super::job::{Job, Task};
+use super::answer::{Answering, Memo, Settled};
+use super::job::{AnswerJob, CommandJob};
 use crate::domain::Timestamp;
 use crate::domain::rejection::Status;
 use crate::fail_points::FailPoint;
 use crate::flow::RecordId;
 use crate::flow::batch::Finished;
-use crate::flow::lanes::Run;
+use crate::flow::lanes::{Run, RunId, Work};
 use crate::flow::stream::AssignmentId;
-use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};
 use crate::store::{ConditionalStore, FaultKind, StoreFault};
 use crate::telemetry::gathered::Gathered;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::spans;
-use crate::wire::answer::Encoder;
+use crate::telemetry::spans::{self, CommandSpans};
 use futures::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -31,20 +27,32 @@ use tracing::{Instrument, Span};
 /// How long a record rests that a bug keeps from being answered, before it is tried again.
 const AFTER_BUG: Duration = Duration::from_secs(1);
 
+/// What becomes of a run.
+pub enum RunEvent {
+    /// It is decided, and its answers are still to be written. Told only where others wait in its lane.
+    Decided {
+        /// The assignment that the run belongs to.
+        assignment: AssignmentId,
+        /// The run.
+        run: RunId,
+    },
+    /// It is over.
+    Finished {
+        /// The assignment that the run belongs to.
+        assignment: AssignmentId,
+        /// The run.
+        run: RunId,
+        /// A result for each of its records.
+        results: Vec<Finished<Outputs<Memo>>>,
+    },
+}
+
 /// What all lanes use.
 pub struct Shared<S> {
-    /// Where outputs go.
-    pub topics: Topics,
-    /// Which of these exist.
-    pub reply_topics: Arc<ReplyTopics>,
+    /// Makes outputs.
+    pub answering: Answering,
     /// Decides commands.
     pub claims: Arc<Claims<S>>,
-    /// Writes replies and Business Transactions.
-    pub encoder: Encoder,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// What time it is.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// When faults of the store were last logged, by kind and node.
     pub faults: Gathered<(FaultKind, Option<Arc<str>>)>,
 }
@@ -54,64 +62,68 @@ pub struct Shared<S> {
 /// partition then decides its commands again.
 pub fn spawn<S: ConditionalStore>(
     shared: Arc<Shared<S>>,
-    run: Run<Job>,
+    run: Run<CommandJob, AnswerJob>,
     assignment: AssignmentId,
     events: mpsc::UnboundedSender<RunEvent>,
 ) -> AbortHandle {
     let run = tokio::spawn(async move {
-        let Run { id, mut commands, awaited } = run;
-        let decided = shared.decide(&commands).await;
+        let Run { id, mut work, awaited } = run;
+        let decided = match &work {
+            Work::Decide(commands) => shared.decide(commands).await,
+            Work::Answer(..) => Vec::new(),
+        };
         if awaited {
             let _ = events.send(RunEvent::Decided { assignment, run: id });
-            // They go first.
+            // Lets the lane's next run start before this one's answers are encoded.
             tokio::task::yield_now().await;
         }
-        let mut decided = decided.iter();
-        let mut results = Vec::with_capacity(commands.len());
         // Borrowed: what is moved here has its room in every task.
-        for (at, job) in &mut commands {
-            let decided = submission(job).and_then(|_| decided.next());
-            let mut outputs = shared.answer(job, decided).await;
-            outputs.memo.spans = job.spans.take().inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
-            results.push(Finished { at: *at, outputs });
-        }
+        let results = match &mut work {
+            Work::Decide(commands) => {
+                debug_assert_eq!(commands.len(), decided.len());
+                let mut results = Vec::with_capacity(commands.len());
+                for ((at, job), decided) in commands.iter_mut().zip(&decided) {
+                    let outputs = shared.answer(Settled::Decided(job, decided)).await;
+                    results.push(finished(*at, outputs, job.incoming.spans.take()));
+                }
+                results
+            }
+            Work::Answer(at, job) => {
+                let outputs = shared.answer(Settled::WithoutDecision(job)).await;
+                vec![finished(*at, outputs, job.incoming.spans.take())]
+            }
+        };
         let _ = events.send(RunEvent::Finished { assignment, run: id, results });
     });
     run.abort_handle()
 }
 
-fn submission(job: &Job) -> Option<&Submission> {
-    match &job.task {
-        Task::Decide(submission) => Some(submission),
-        Task::Refuse(..) | Task::Bury(_) => None,
-    }
+fn finished(at: RecordId, mut outputs: Outputs<Memo>, spans: Option<Box<CommandSpans>>) -> Finished<Outputs<Memo>> {
+    outputs.memo.spans = spans.inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
+    Finished { at, outputs }
 }
 
 impl<S: ConditionalStore> Shared<S> {
-    /// Decides the commands among jobs that name the same entity, however long the store is away.
-    async fn decide(&self, jobs: &[(RecordId, Job)]) -> Vec<Decided> {
-        let submissions: Vec<&Submission> = jobs.iter().filter_map(|(_, job)| submission(job)).collect();
-        if submissions.is_empty() {
-            return Vec::new();
-        }
-        let spans = spans::decide(jobs.iter().filter_map(|(_, job)| job.spans.as_deref()));
+    /// Decides commands that name the same entity, however long the store is away.
+    async fn decide(&self, commands: &[(RecordId, CommandJob)]) -> Vec<Decided> {
+        let submissions: Vec<&Submission> = commands.iter().map(|(_, job)| &*job.submission).collect();
+        let spans = spans::decide(commands.iter().filter_map(|(_, job)| job.incoming.spans.as_deref()));
         let leading = spans.first().cloned().unwrap_or_else(Span::none);
-        let deciding = Box::pin(self.try_to_decide(&submissions, Whose::of(jobs))).instrument(leading.clone());
+        let deciding = Box::pin(self.try_to_decide(&submissions, Whose::of(commands))).instrument(leading.clone());
         if let Some(decided) = self.guarded(deciding).await {
             return decided;
         }
         // Which of them it was is found by deciding them one at a time.
         let mut decided = Vec::with_capacity(submissions.len());
-        let of_commands = jobs.iter().filter(|(_, job)| submission(job).is_some());
-        for (submission, job) in submissions.iter().zip(of_commands) {
-            let whose = Whose::of(std::slice::from_ref(job));
+        for (submission, command) in submissions.iter().zip(commands) {
+            let whose = Whose::of(std::slice::from_ref(command));
             decided.extend(Box::pin(self.decide_alone(submission, whose)).instrument(leading.clone()).await);
         }
         decided
     }
 
     async fn try_to_decide(&self, submissions: &[&Submission], whose: Whose<'_>) -> Vec<Decided> {
-        let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.command.request_id.as_str()));
+        let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.request.id.as_str()));
         reach(FailPoint::Deciding);
         let decided = self.claims.decide_until_done(submissions, |fault, attempt| self.report(whose, fault, attempt)).await;
         reach(FailPoint::Decided);
@@ -142,16 +154,17 @@ impl<S: ConditionalStore> Shared<S> {
         }
     }
 
-    /// What is to be published for a job. A bug here must not lose it either.
-    async fn answer(&self, job: &Job, decided: Option<&Decided>) -> Outputs<Memo> {
+    /// Makes the outputs of a record. A bug there must not lose the record.
+    async fn answer(&self, settled: Settled<'_>) -> Outputs<Memo> {
         loop {
-            if let Some(outputs) = self.guarded(answer::answer(self, job, decided)).await {
+            if let Some(outputs) = self.guarded(self.answering.answer(settled)).await {
                 return outputs;
             }
-            let at = job.record.at;
+            let incoming = settled.incoming();
+            let at = incoming.record.at;
             tracing::error!(
-                request_id = job.request_id(),
-                trace_id = job.trace_id(),
+                request_id = settled.request_id(),
+                trace_id = incoming.trace_id(),
                 command_partition = at.partition,
                 command_offset = at.offset,
                 "a record can't be answered because of a bug; it is held and tried again"
@@ -179,7 +192,7 @@ impl<S: ConditionalStore> Shared<S> {
     async fn guarded<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let result = AssertUnwindSafe(future).catch_unwind().await;
         if result.is_err() {
-            self.metrics.panics.inc();
+            self.answering.metrics.panics.inc();
         }
         result.ok()
     }
@@ -190,16 +203,16 @@ impl<S: ConditionalStore> Shared<S> {
             let memo = &record.outputs.memo;
             let since_record = memo.timestamp.map_or(0, |at| u64::try_from(now - at).unwrap_or(0));
             if let (Some(use_case), Some(status)) = (memo.use_case, memo.status) {
-                self.metrics.command_answered(use_case, status, Duration::from_millis(since_record));
+                self.answering.metrics.command_answered(use_case, status, Duration::from_millis(since_record));
             }
             if memo.status.is_some() {
-                self.metrics.replied(&memo.errors, memo.replayed);
+                self.answering.metrics.replied(&memo.errors, memo.replayed);
             }
             if let Some(reason) = memo.buried {
-                self.metrics.dead_letters.of(reason).inc();
+                self.answering.metrics.dead_letters.of(reason).inc();
             }
             let transactions = record.outputs.outputs.iter().filter(|o| o.kind == OutputKind::Transaction).count();
-            self.metrics.business_transactions.inc_by(transactions as u64);
+            self.answering.metrics.business_transactions.inc_by(transactions as u64);
         }
     }
 }
@@ -213,8 +226,9 @@ struct Whose<'a> {
 }
 
 impl<'a> Whose<'a> {
-    fn of(jobs: &'a [(RecordId, Job)]) -> Self {
-        let first = jobs.first().map(|(_, job)| job);
-        Self { request_id: first.and_then(Job::request_id), trace_id: first.and_then(Job::trace_id), commands: jobs.len() }
+    fn of(commands: &'a [(RecordId, CommandJob)]) -> Self {
+        let first = commands.first().map(|(_, job)| job);
+        let trace_id = first.and_then(|job| job.incoming.trace_id());
+        Self { request_id: first.map(CommandJob::request_id), trace_id, commands: commands.len() }
     }
 }

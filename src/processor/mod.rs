@@ -11,15 +11,15 @@ mod job;
 mod lag;
 mod lane;
 mod progress;
+mod refused;
 mod shapes;
 mod watch;
 
 use crate::config::{Config, UndecodableBatches};
 use crate::domain::Timestamp;
 use crate::flow::attempt::{Refusal, Verdict, Why};
-use crate::flow::batch::Finished;
 use crate::flow::lanes::RunId;
-use crate::flow::stream::{Action, AssignmentId, Stopping, Stream, Timing};
+use crate::flow::stream::{self, Action, AssignmentId, Stopping, Stream, Timing};
 use crate::flow::{Flow, Limits, Partition, RecordId, Uptime};
 use crate::kafka::consumer::{self, Consuming, GroupMembership, Notice, Order};
 use crate::kafka::login::{Client, Logins};
@@ -38,10 +38,11 @@ use crate::telemetry::metrics::Metrics;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::schema_id::SchemaId;
-use answer::{Memo, Topics};
+use answer::{Answering, Memo, Topics};
 use command_topic::Seen;
-use job::{Job, JobReader};
+use job::{AnswerJob, JobReader};
 use lag::Lag;
+use lane::RunEvent;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -120,15 +121,17 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let config = kafka::producer_config(kafka);
     let (publishing, told) = publishing::start(config, consuming.consumer.clone(), &commands, logins.clone())?;
     let shared = Arc::new(lane::Shared {
-        topics: Topics::new(kafka),
-        reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
+        answering: Answering {
+            topics: Topics::new(kafka),
+            reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
+            encoder: setup.encoder,
+            metrics: setup.metrics.clone(),
+            clock: setup.clock,
+        },
         claims: setup.claims,
-        encoder: setup.encoder,
-        metrics: setup.metrics.clone(),
-        clock: setup.clock,
         faults: Gathered::default(),
     });
-    let shapes = shapes::keep_looking(kafka, shared.reply_topics.clone(), setup.metrics.clone(), setup.health.clone());
+    let shapes = shapes::keep_looking(kafka, shared.answering.reply_topics.clone(), setup.metrics.clone(), setup.health.clone());
     let (run_event_sender, run_events) = run_channel();
     let (fetched, schemas) = schema_channel();
     let limits = Limits {
@@ -180,14 +183,6 @@ fn run_channel() -> (mpsc::UnboundedSender<RunEvent>, mpsc::UnboundedReceiver<Ru
 #[expect(clippy::disallowed_methods, reason = "one message for each schema id that is being asked for")]
 fn schema_channel() -> (mpsc::UnboundedSender<SchemaId>, mpsc::UnboundedReceiver<SchemaId>) {
     mpsc::unbounded_channel()
-}
-
-/// What becomes of a lane's run.
-enum RunEvent {
-    /// Its answers are still to be written. Told only where others wait in its lane.
-    Decided { assignment: AssignmentId, run: RunId },
-    /// It is over.
-    Finished { assignment: AssignmentId, run: RunId, results: Vec<Finished<Outputs<Memo>>> },
 }
 
 struct Channels {
@@ -330,14 +325,14 @@ impl<S: ConditionalStore> Processor<S> {
         let text = format!("the records at {} can't be decompressed: {what_now}", places.join(", "));
         self.health.tell(Concern::Undecodable, Some(text).filter(|_| !stopped.is_empty()));
         for at in stopped.iter().filter(|_| self.step_over) {
-            if self.stream.handle_undecodable(*at, Job::undecodable(*at)) {
+            if self.stream.handle_undecodable(*at, AnswerJob::undecodable(*at)) {
                 let _ = self.orders.send(Order::StepOver(*at));
             }
         }
     }
 
     fn arrived(&mut self, batch: consumer::Batch) {
-        let now = (self.shared.clock)();
+        let now = (self.shared.answering.clock)();
         let records = batch.records.into_iter().map(|mut record| {
             record.timestamp = self.lag.taken(record.at, record.timestamp, now);
             record
@@ -370,16 +365,15 @@ impl<S: ConditionalStore> Processor<S> {
             let refused = refusals.iter().map(|r| &records[r.record]);
             self.refused.extend(refused.filter_map(|r| Some((r.at, r.outputs.memo.timestamp?))));
         }
-        let (topics, metrics) = (&self.shared.topics, &self.metrics);
-        let redirect = |record: &mut Finished<Outputs<Memo>>, refusal| topics.redirect(record, refusal, metrics);
-        let done = self.stream.handle_published(assignment, records, verdict, pace, redirect);
+        let stream::Published { done, refused } = self.stream.handle_published(assignment, records, verdict, pace);
+        refused.iter().for_each(|output| output.tell(&self.commands, &self.metrics));
         if !self.refused.is_empty() {
             for record in &done {
                 self.refused.remove(&record.at);
             }
         }
         self.watch.published(!done.is_empty(), Instant::now());
-        self.shared.count(&done, (self.shared.clock)());
+        self.shared.count(&done, (self.shared.answering.clock)());
     }
 
     /// The partitions are somebody else's: what was processed for them is dropped, and processed again over there.
@@ -410,7 +404,7 @@ impl<S: ConditionalStore> Processor<S> {
             self.metrics.records_open.set(gauge(flow.open() + self.stream.waiting()));
             self.metrics.lanes.set(gauge(flow.lanes()));
             self.metrics.partitions_paused.set(gauge(flow.paused()));
-            self.lag.tell(flow.lows(), (self.shared.clock)());
+            self.lag.tell(flow.lows(), (self.shared.answering.clock)());
             let held = flow.held();
             self.tell_held(held);
         }
@@ -454,7 +448,7 @@ impl<S: ConditionalStore> Processor<S> {
 
     fn tell_held(&mut self, held: usize) {
         if held > 0 {
-            let topics: Vec<_> = self.refusing.iter().map(|(topic, why)| format!("{topic} ({})", answer::what(*why))).collect();
+            let topics: Vec<_> = self.refusing.iter().map(|(topic, why)| format!("{topic} ({})", refused::what(*why))).collect();
             let topics = topics.join(", ");
             let text = format!("{held} records are held, because the broker refuses what is written to {topics}");
             self.health.tell(Concern::RecordsHeld, Some(text));
@@ -464,7 +458,7 @@ impl<S: ConditionalStore> Processor<S> {
         }
         self.metrics.records_held.set(gauge(held));
         let oldest = self.refused.values().min().filter(|_| held > 0);
-        let age = oldest.map_or(0, |at| u64::try_from((self.shared.clock)() - at).unwrap_or(0));
+        let age = oldest.map_or(0, |at| u64::try_from((self.shared.answering.clock)() - at).unwrap_or(0));
         self.metrics.oldest_held.set(Duration::from_millis(age).as_secs_f64());
     }
 
@@ -484,7 +478,7 @@ impl<S: ConditionalStore> Processor<S> {
 
     fn act(&mut self, action: Action<JobReader, Outputs<Memo>, GroupMembership>) {
         match action {
-            Action::Decide(assignment, run) => {
+            Action::Process(assignment, run) => {
                 let id = run.id;
                 let running = lane::spawn(self.shared.clone(), run, assignment, self.run_events.clone());
                 self.runs.insert((assignment, id), running);

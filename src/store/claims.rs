@@ -13,7 +13,7 @@
 //! **The steps** of a command, each in a file that uses only those before it:
 //!
 //! 1. `data`: what the steps hand on to one another.
-//! 2. Deciding, which is pure: `request` decides one request from an entity; `sight` is what was seen behind a reference; `retention` says
+//! 2. Deciding, which is pure: `sight` is what was seen behind a reference; `retention` says
 //!    how long an outcome is kept; `past`, who held an id before; `standing`, whether a claim has taken effect; `fold` decides a run.
 //! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds the
 //!    entity behind a reference.
@@ -30,15 +30,14 @@ mod meter;
 mod packed;
 mod past;
 mod reads;
-mod request;
 mod resolve;
 mod retention;
 mod sight;
 pub(super) mod standing;
 
-use super::outcome::Answer;
+use super::outcome::Outcome;
 use super::{Applied, ConditionalStore, MAX_ROWS, StoreFault};
-use crate::domain::command::Command;
+use crate::domain::answer::Answer;
 use crate::domain::rejection::Rejection;
 use crate::telemetry::metrics::Metrics;
 use base::Base;
@@ -46,7 +45,6 @@ use claim::Claimer;
 use data::Target;
 use fold::{Fold, Write};
 use meter::Meter;
-use request::Request;
 use resolve::{Look, Resolver, Trust};
 use sight::Holder;
 use std::borrow::Borrow;
@@ -95,8 +93,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// A fault leaves open which of the run took effect. Going round again with the same run is right at any time.
     pub async fn decide<R: Borrow<Submission> + Sync>(&self, run: &[R]) -> Result<Vec<Decided>, StoreFault> {
         debug_assert!(
-            run.len() <= MAX_RUN
-                && run.windows(2).all(|w| w[0].borrow().command.entity_named() == w[1].borrow().command.entity_named())
+            run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].borrow().entity_named() == w[1].borrow().entity_named())
         );
         let mut decided = Vec::with_capacity(run.len());
         let mut trust = Trust::Cache;
@@ -105,7 +102,7 @@ impl<S: ConditionalStore> Claims<S> {
             let contended = more.as_ref().is_ok_and(Vec::is_empty);
             trust = if contended { trust.shaken() } else { Trust::Cache };
             if contended || more.is_err() {
-                self.base.cache.forget(&Target::of(&next.borrow().command));
+                self.base.cache.forget(&Target::of(next.borrow()));
             }
             decided.extend(more?);
             if contended {
@@ -140,24 +137,23 @@ impl<S: ConditionalStore> Claims<S> {
     /// # Errors
     /// A fault leaves open whether it was stored. Going round again is right at any time.
     pub async fn give_up(&self, submission: &Submission) -> Result<Decided, StoreFault> {
-        let target = Target::of(&submission.command);
-        let request = Request::of(submission);
+        let (target, request) = (Target::of(submission), &submission.request);
         self.base.cache.forget(&target);
         loop {
             match self.resolver().look(&target, &[request.id.as_str()], Trust::Serial).await? {
                 Look::Seen { sight, .. } => {
-                    if let Some(outcome) = sight.known.of(&request) {
-                        return Ok(request.answered_by(outcome));
+                    if let Some(outcome) = sight.known.of(request) {
+                        return Ok(Decided::by(outcome, request));
                     }
                     let answer = Answer::Rejected(Rejection::InternalError);
                     let now = self.base.now();
-                    let outcome = request.outcome(answer, sight.holder.epoch(), now);
-                    let row = self.base.retention.row(&target, &sight.holder, request.id, &outcome);
+                    let outcome = Outcome::of(request, answer, sight.holder.epoch(), now);
+                    let row = self.base.retention.row(&target, &sight.holder, &request.id, &outcome);
                     let write = Write::of(&target, &sight.holder, vec![row], None, now);
                     if let Some(write) = write
                         && self.write(write).await? == Applied::Yes
                     {
-                        return Ok(request.answered_by(&outcome));
+                        return Ok(Decided::by(&outcome, request));
                     }
                 }
                 Look::Pending(claim) => self.claimer().complete_met(&claim).await?,
@@ -166,22 +162,22 @@ impl<S: ConditionalStore> Claims<S> {
         }
     }
 
-    /// Whether [`Claims::read_ahead`] would read anything for the command.
-    pub fn can_read_ahead(&self, command: &Command) -> bool {
-        !self.base.cache.is_off() && !self.base.cache.has(&Target::of(command))
+    /// Returns whether [`Claims::read_ahead`] would read anything for the submission.
+    pub fn can_read_ahead(&self, submission: &Submission) -> bool {
+        !self.base.cache.is_off() && !self.base.cache.has(&Target::of(submission))
     }
 
     /// Reads what the command names into the cache, with plain reads, unless it is there or somebody is at it. A command that
     /// has an outcome already leaves nothing there: its turn finds the outcome with plain reads, too, and saves its write. Nothing is
     /// concluded from what is read ahead but what is concluded from the cache, and it may be dropped at any await.
     pub async fn read_ahead(&self, submission: &Submission) {
-        let target = Target::of(&submission.command);
+        let target = Target::of(submission);
         let Some(_reading) = self.base.reads.begin(&target) else { return };
-        if !self.can_read_ahead(&submission.command) {
+        if !self.can_read_ahead(submission) {
             return;
         }
         // If it fails, its turn will find out by itself, and has more to say about it.
-        if let Ok(Some(_)) = self.resolver().glance(&target, &[submission.command.request_id.as_str()]).await {
+        if let Ok(Some(_)) = self.resolver().glance(&target, &[submission.request.id.as_str()]).await {
             self.base.meter.read_ahead();
         }
     }
@@ -197,8 +193,8 @@ impl<S: ConditionalStore> Claims<S> {
     /// One round: what it decided of the head of `open`; nothing if all must be read and decided again.
     async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], trust: Trust) -> Result<Vec<Decided>, StoreFault> {
         let first = open[0].borrow();
-        let target = Target::of(&first.command);
-        let requests: Vec<&str> = open.iter().map(|s| s.borrow().command.request_id.as_str()).collect();
+        let target = Target::of(first);
+        let requests: Vec<&str> = open.iter().map(|s| s.borrow().request.id.as_str()).collect();
         let (sight, asked) = match self.resolver().look(&target, &requests, trust).await? {
             Look::Seen { sight, asked } => (sight, asked),
             Look::Pending(claim) => {

@@ -55,7 +55,7 @@ impl<S: ConditionalStore> ReadAhead<S> {
     /// Some of these commands wait for their turn.
     pub fn take(&self, commands: Vec<Arc<Submission>>) {
         let Shared { claims, bounds, .. } = &*self.shared;
-        let mut unknown = commands.into_iter().filter(|s| claims.can_read_ahead(&s.command)).peekable();
+        let mut unknown = commands.into_iter().filter(|s| claims.can_read_ahead(s)).peekable();
         if unknown.peek().is_none() {
             return;
         }

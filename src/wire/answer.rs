@@ -11,6 +11,7 @@ use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::ser::SerializeTupleStruct;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use std::sync::LazyLock;
 use uuid::Uuid;
 
@@ -46,17 +47,28 @@ impl Encoder {
         Self { reply_schema_id, transaction_schema_id }
     }
 
-    /// A reply's value.
+    /// Returns a reply's value.
+    ///
+    /// The business transaction was encoded for its own topic already. Avro writes the fields of a record one behind the other, with nothing
+    /// between them; so its bytes are taken as they are: behind all that stands before them, and before the last field.
     pub fn reply(&self, reply: &Reply<'_>) -> Vec<u8> {
-        static WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
-            static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(REPLY_SCHEMA));
+        static HEAD: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
+            static SCHEMA: LazyLock<Schema> = LazyLock::new(reply_head);
             writer(&SCHEMA)
         });
-        let mut value = encode(&WRITER, self.reply_schema_id, &ReplyRecord::from(reply));
-        if let Some(transaction) = reply.transaction {
-            let body = &transaction[frame_prefix(self.transaction_schema_id).len()..];
-            insert_transaction(&mut value, body, reply.processed_at);
+        static PROCESSED_AT: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| writer(&Schema::Long));
+        /// The branches of the union of null and business transaction, by their numbers as Avro writes them.
+        const NULL: u8 = 0;
+        const TRANSACTION: u8 = 2;
+        let mut value = encode(&HEAD, self.reply_schema_id, reply);
+        match reply.transaction {
+            None => value.push(NULL),
+            Some(transaction) => {
+                value.push(TRANSACTION);
+                value.extend_from_slice(&transaction[frame_prefix(self.transaction_schema_id).len()..]);
+            }
         }
+        PROCESSED_AT.write_ser(&mut value, &reply.processed_at).expect("a number can be written to memory");
         value
     }
 
@@ -66,19 +78,14 @@ impl Encoder {
     }
 }
 
-/// Puts a business transaction into a reply that was encoded without: it is encoded once for both topics.
-fn insert_transaction(reply: &mut Vec<u8>, transaction: &[u8], processed_at: Timestamp) {
-    /// Of the union of null and business transaction, each branch's number as Avro has it.
-    const NULL: u8 = 0;
-    const TRANSACTION: u8 = 2;
-    // The null stands before the last field, a long: zigzag, seven bits to a byte.
-    let zigzag = (processed_at << 1) ^ (processed_at >> 63);
-    let last = (zigzag.cast_unsigned().max(1).ilog2() / 7 + 1) as usize;
-    let processed_at = reply.split_off(reply.len() - last);
-    assert_eq!(reply.pop(), Some(NULL), "the reply was encoded without a transaction");
-    reply.push(TRANSACTION);
-    reply.extend_from_slice(transaction);
-    reply.extend(processed_at);
+/// Returns the schema of a reply without its last two fields, which are written by themselves.
+fn reply_head() -> Schema {
+    let mut schema: Value = serde_json::from_str(REPLY_SCHEMA).expect("our schemas are checked by the tests");
+    let fields = schema["fields"].as_array_mut().expect("a record has fields");
+    let [.., transaction, processed_at] = &fields[..] else { panic!("a reply has more fields") };
+    assert_eq!((&transaction["name"], &processed_at["name"]), (&json!("businessTransaction"), &json!("processedAt")));
+    fields.truncate(fields.len() - 2);
+    parse(&schema.to_string())
 }
 
 static TRANSACTION_WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
@@ -119,43 +126,28 @@ fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Seriali
     value
 }
 
-/// Serialises a struct as the Avro record of that name: by the places of its fields, which stand here in the schema's order.
-/// By their names, as derived, apache-avro would look each up, and then for others that came before their turn.
-macro_rules! record {
-    ($type:ty as $name:literal: $($field:ident),+) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut record = serializer.serialize_tuple_struct($name, [$(stringify!($field)),+].len())?;
-                $(record.serialize_field(&self.$field)?;)+
-                record.end()
-            }
-        }
-    };
+/// All of `crm.v1.Reply` but its last two fields.
+impl Serialize for Reply<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut record = serializer.serialize_tuple_struct("Reply", 6)?;
+        record.serialize_field(&self.correlation_id)?;
+        record.serialize_field(&self.request_id)?;
+        record.serialize_field(&self.status.code())?;
+        record.serialize_field(self.status.message())?;
+        record.serialize_field(&Errors(self.errors))?;
+        record.serialize_field(&self.replayed)?;
+        record.end()
+    }
 }
 
-/// `crm.v1.Reply`.
-struct ReplyRecord<'a> {
-    correlation_id: Option<&'a str>,
-    request_id: Option<&'a str>,
-    status_code: i32,
-    status_message: &'static str,
-    errors: Vec<ErrorRecord<'a>>,
-    replayed: bool,
-    /// Put in when the rest is encoded.
-    business_transaction: Option<()>,
-    processed_at: Timestamp,
+/// Records `Error`: apache-avro takes a tuple for a record with as many fields.
+struct Errors<'a>(&'a [Rejection]);
+
+impl Serialize for Errors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|rejection| (rejection.code(), rejection.field(), rejection.message())))
+    }
 }
-
-record!(ReplyRecord<'_> as "Reply": correlation_id, request_id, status_code, status_message, errors, replayed, business_transaction,
-    processed_at);
-
-struct ErrorRecord<'a> {
-    code: &'static str,
-    field: Option<&'a str>,
-    message: String,
-}
-
-record!(ErrorRecord<'_> as "Error": code, field, message);
 
 /// `crm.v1.BusinessTransaction`.
 struct TransactionRecord<'a> {
@@ -174,8 +166,27 @@ struct TransactionRecord<'a> {
     subscriber: Option<AfterImage<'a>>,
 }
 
-record!(TransactionRecord<'_> as "BusinessTransaction": transaction_id, use_case, request_id, correlation_id, occurred_at, entity_type,
-    ref_id, version, previous_version, changes, customer, account, subscriber);
+impl Serialize for TransactionRecord<'_> {
+    /// Serialises the fields by their places, which stand here in the schema's order. By their names, as derived, apache-avro would look
+    /// each up.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut record = serializer.serialize_tuple_struct("BusinessTransaction", 13)?;
+        record.serialize_field(&self.transaction_id)?;
+        record.serialize_field(self.use_case)?;
+        record.serialize_field(self.request_id)?;
+        record.serialize_field(&self.correlation_id)?;
+        record.serialize_field(&self.occurred_at)?;
+        record.serialize_field(&self.entity_type)?;
+        record.serialize_field(&self.ref_id)?;
+        record.serialize_field(&self.version)?;
+        record.serialize_field(&self.previous_version)?;
+        record.serialize_field(&self.changes)?;
+        record.serialize_field(&self.customer)?;
+        record.serialize_field(&self.account)?;
+        record.serialize_field(&self.subscriber)?;
+        record.end()
+    }
+}
 
 /// Records `Change`: apache-avro takes a tuple for a record with as many fields.
 struct Changes<'a>(&'a [Change]);
@@ -228,22 +239,6 @@ struct UuidText(Uuid);
 impl Serialize for UuidText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    }
-}
-
-impl<'a> From<&Reply<'a>> for ReplyRecord<'a> {
-    fn from(reply: &Reply<'a>) -> Self {
-        let error = |r: &'a Rejection| ErrorRecord { code: r.code(), field: r.field(), message: r.message() };
-        Self {
-            correlation_id: reply.correlation_id,
-            request_id: reply.request_id,
-            status_code: reply.status.code(),
-            status_message: reply.status.message(),
-            errors: reply.errors.iter().map(error).collect(),
-            replayed: reply.replayed,
-            business_transaction: None,
-            processed_at: reply.processed_at,
-        }
     }
 }
 

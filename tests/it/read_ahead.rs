@@ -3,14 +3,15 @@
 use crate::cql;
 use crate::proxy::{CqlProxy, Mischief};
 use crate::servers;
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::{RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::request::SourceRecord;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Submission};
 use crm_processor::store::cql::CqlStore;
 use crm_processor::store::metered::Metered;
-use crm_processor::store::outcome::{Answer, Coordinates};
 use crm_processor::store::read_ahead::{Bounds, ReadAhead};
 use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -159,7 +160,7 @@ async fn slowly(store: CqlStore, prefix: &str, read_ahead: bool) {
         count(Operation::Apply),
         metrics.cache_read_aheads.get(),
     );
-    assert!(decided.iter().all(|d| matches!(d.answer, Answer::Changed(_)) && d.publish));
+    assert!(decided.iter().all(|d| matches!(d.answer, Answer::Changed(_)) && d.publishes()));
     let counts = [Operation::ReadId, Operation::ReadEntity, Operation::Apply].map(count);
     assert_eq!(counts, [COMMANDS as u64; 3], "reads of ids, of entities, conditional writes");
     assert_eq!(metrics.cache_read_aheads.get() > 0, read_ahead);
@@ -184,6 +185,6 @@ fn name(customer: &str, offset: usize) -> Arc<Submission> {
     };
     let command = raw.validate(&Rules { segments: Vec::new() }).expect("a valid command");
     let offset = i64::try_from(offset).expect("few");
-    let record = Coordinates { topic: "crm.commands".into(), partition: 0, offset };
-    Arc::new(Submission { command, correlation_id: None, record })
+    let record = SourceRecord { topic: "crm.commands".into(), partition: 0, offset };
+    Arc::new(Submission::new(command, None, record))
 }

@@ -1,11 +1,47 @@
 //! Business validation and business logic, as far as one entity can tell: state, then version, then the value.
 
-use super::super::decision::{Decision, decide};
+use super::super::answer::Answer;
+use super::super::contents::Contents;
+use super::super::decision;
 use super::super::entity::{Entity, EntityType, State};
 use super::super::rejection::Rejection;
-use super::super::transaction::Change;
+use super::super::request::{Request, SourceRecord};
+use super::super::transaction::{Change, Transaction};
 use super::super::use_case::UseCase;
+use super::super::values::RequestId;
 use super::{NOW, checked, custom_name, entity, external_id, new_value, old_value, segment};
+
+/// An answer without what its transaction repeats of the request.
+#[derive(Debug, PartialEq)]
+enum Decision {
+    Change { after: Entity, change: Change },
+    Unchanged,
+    Rejected(Rejection),
+}
+
+fn decide(entity: &Entity, contents: &Contents, now: i64) -> Decision {
+    let id = RequestId::parse("r-1").expect("a request id");
+    let record = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 9 };
+    let request = Request { id: id.clone(), contents: contents.clone(), correlation_id: Some("c-1".into()), record };
+    let check = |transaction: &Transaction| {
+        let Transaction { use_case, request_id, correlation_id, occurred_at, previous_version, .. } = transaction;
+        assert_eq!((*use_case, request_id, correlation_id.as_deref()), (contents.use_case(), &id, Some("c-1")));
+        assert_eq!((*occurred_at, *previous_version), (now, entity.version));
+    };
+    match decision::decide(entity, &request, now) {
+        Answer::Changed(transaction) => {
+            check(&transaction);
+            let [change] = &transaction.changes[..] else { panic!("one change was expected: {transaction:?}") };
+            Decision::Change { after: transaction.entity.clone(), change: change.clone() }
+        }
+        Answer::Unchanged(transaction) => {
+            check(&transaction);
+            assert_eq!((&transaction.entity, transaction.changes.len()), (entity, 0));
+            Decision::Unchanged
+        }
+        Answer::Rejected(rejection) => Decision::Rejected(rejection),
+    }
+}
 
 fn target(use_case: UseCase) -> Entity {
     entity(use_case.entity_type())

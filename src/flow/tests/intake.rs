@@ -1,12 +1,12 @@
 //! Records that wait for something to be fetched, or for the lowest incomplete record.
 
-use super::{NOW, Names, Record, TestReader, at};
+use super::{Answerable, NOW, Names, Record, TestReader, at};
 use crate::flow::batch::Finished;
 use crate::flow::intake::Intake;
 use crate::flow::offsets::{Committed, MAX_SPAN};
 use crate::flow::{Flow, Limits, Partition, RecordId};
 
-type Tested = (Intake<TestReader>, Flow<Names, usize>, TestReader);
+type Tested = (Intake<TestReader>, Flow<Names, Answerable, usize>, TestReader);
 
 fn nothing_waits() -> Tested {
     let (flow, reader) =

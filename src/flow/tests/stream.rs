@@ -18,6 +18,10 @@ const MS: Duration = Duration::from_millis(1);
 const AT_ONCE: Timing =
     Timing { linger: Duration::ZERO, revocation_grace: SECOND, shutdown_grace: SECOND.saturating_mul(9), held_retry: SECOND };
 
+/// Outputs of which the first has no other place, and such of which all have.
+const STUCK: usize = 1;
+const MOVABLE: usize = 2;
+
 /// With partition 0 assigned for the first time.
 fn assigned(timing: Timing) -> Tested {
     let mut stream = Tested::new(Limits::default(), timing, TestReader::default());
@@ -32,7 +36,7 @@ fn record(offset: i64, lane: u64) -> Record {
 /// What a stream asks for, without what is carried out at once.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Decide(AssignmentId, RunId),
+    Process(AssignmentId, RunId),
     Publish(Vec<i64>),
     AbortRuns,
     Drained { in_time: bool },
@@ -43,7 +47,7 @@ enum Asked {
 fn asked(stream: &mut Tested, now: Uptime) -> Vec<Asked> {
     let all = std::iter::from_fn(|| stream.poll(now));
     let named = all.map(|action| match action {
-        Action::Decide(assignment, run) => Asked::Decide(assignment, run.id),
+        Action::Process(assignment, run) => Asked::Process(assignment, run.id),
         Action::Publish(publication) => Asked::Publish(publication.records.iter().map(|r| r.at.offset).collect()),
         Action::AbortRuns => Asked::AbortRuns,
         Action::Drained { in_time } => Asked::Drained { in_time },
@@ -57,22 +61,30 @@ fn asked(stream: &mut Tested, now: Uptime) -> Vec<Asked> {
 fn running(stream: &mut Tested, offsets: &[i64]) -> Vec<RunId> {
     stream.handle_records(1, offsets.iter().map(|offset| record(*offset, offset.cast_unsigned())));
     let runs = asked(stream, NOW).into_iter().map(|asked| match asked {
-        Asked::Decide(1, run) => run,
+        Asked::Process(1, run) => run,
         other => panic!("{other:?} is no run"),
     });
     runs.collect()
 }
 
 fn finish(stream: &mut Tested, run: RunId) {
-    stream.handle_run_finished(1, run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
+    finish_with(stream, run, STUCK);
+}
+
+fn finish_with(stream: &mut Tested, run: RunId, outputs: usize) {
+    stream.handle_run_finished(1, run, vec![Finished { at: at(run.lane.cast_signed()), outputs }]);
 }
 
 /// The next publication. What is to be decided on the way is decided at once.
 fn publication(stream: &mut Tested) -> Option<Publication<usize, &'static str>> {
+    publication_with(stream, STUCK)
+}
+
+fn publication_with(stream: &mut Tested, outputs: usize) -> Option<Publication<usize, &'static str>> {
     while let Some(action) = stream.poll(NOW) {
         match action {
             Action::Publish(publication) => return Some(publication),
-            Action::Decide(_, run) => finish(stream, run.id),
+            Action::Process(_, run) => finish_with(stream, run.id, outputs),
             _ => {}
         }
     }
@@ -81,9 +93,13 @@ fn publication(stream: &mut Tested) -> Option<Publication<usize, &'static str>> 
 
 /// With these offsets of partition 0 in a transaction.
 fn publishing(timing: Timing, offsets: &[i64]) -> (Tested, Publication<usize, &'static str>) {
+    publishing_with(timing, offsets, STUCK)
+}
+
+fn publishing_with(timing: Timing, offsets: &[i64], outputs: usize) -> (Tested, Publication<usize, &'static str>) {
     let mut stream = assigned(timing);
     stream.handle_records(1, offsets.iter().map(|offset| record(*offset, offset.cast_unsigned())));
-    let publication = publication(&mut stream).expect("something has finished");
+    let publication = publication_with(&mut stream, outputs).expect("something has finished");
     (stream, publication)
 }
 
@@ -116,16 +132,17 @@ fn the_verdict_on_a_transaction_says_what_is_done_and_what_is_tried_again() {
         (Verdict::Uncertain(vec![]), false, &[], &[0, 1, 2], &[]),
         (Verdict::Stale, false, &[], &[], &[]),
     ];
-    for (verdict, redirected, done, first, second) in table {
-        let (mut stream, transaction) = publishing(Timing { held_retry: Duration::ZERO, ..AT_ONCE }, &[0, 1, 2]);
-        let known = stream.handle_published(1, transaction.records, verdict.clone(), Pace::Usual, |_, _| *redirected);
+    for (verdict, movable, done, first, second) in table {
+        let timing = Timing { held_retry: Duration::ZERO, ..AT_ONCE };
+        let (mut stream, transaction) = publishing_with(timing, &[0, 1, 2], if *movable { MOVABLE } else { STUCK });
+        let known = stream.handle_published(1, transaction.records, verdict.clone(), Pace::Usual).done;
         assert_eq!(known.iter().map(|r| r.at.offset).collect::<Vec<_>>(), *done, "committed by {verdict:?}");
         assert_eq!(stream.current().is_some(), *verdict != Verdict::Stale, "still ours after {verdict:?}");
         if let Some(assignment) = stream.current() {
             assert_eq!(assignment.flow.open(), 3 - done.len(), "still open after {verdict:?}");
         }
         assert_eq!(next(&mut stream), *first, "tried again after {verdict:?}");
-        stream.handle_published(1, Vec::new(), Verdict::Aborted, Pace::Usual, |_, _| false);
+        stream.handle_published(1, Vec::new(), Verdict::Aborted, Pace::Usual);
         assert_eq!(next(&mut stream), *second, "tried after that after {verdict:?}");
     }
 }
@@ -134,13 +151,8 @@ fn the_verdict_on_a_transaction_says_what_is_done_and_what_is_tried_again() {
 fn only_the_refused_outputs_are_sent_elsewhere_and_a_record_with_one_that_can_t_be_is_held() {
     let (mut stream, transaction) = publishing(AT_ONCE, &[0, 1, 2]);
     let refusals = [(0, 3), (1, 0), (1, 1)].map(|(record, output)| Refusal { record, output, why: Why::Missing });
-    let mut asked = Vec::new();
-    stream.handle_published(1, transaction.records, Verdict::Refused(refusals.to_vec()), Pace::Usual, |record, refusal| {
-        record.outputs += 10;
-        asked.push(refusal.output);
-        refusal.output != 0
-    });
-    assert_eq!(asked, [3, 0, 1]);
+    let told = stream.handle_published(1, transaction.records, Verdict::Refused(refusals.to_vec()), Pace::Usual);
+    assert_eq!((told.done.len(), told.refused), (0, vec![(at(0), 3), (at(1), 0), (at(1), 1)]));
     assert_eq!(held(&stream), 1);
     let again = publication(&mut stream).expect("two are tried again").records;
     assert_eq!(again.iter().map(|r| (r.at.offset, r.outputs)).collect::<Vec<_>>(), [(0, 11), (2, 1)]);
@@ -154,7 +166,7 @@ fn what_belongs_to_an_earlier_assignment_is_dropped_wherever_it_turns_up() {
         stream.handle_records(1, [record(3, 3)]);
         stream.handle_run_decided(1, RunId { lane: 7, number: 1 });
         stream.handle_run_finished(1, RunId { lane: 7, number: 1 }, vec![Finished { at: at(0), outputs: 1 }]);
-        let done = stream.handle_published(1, transaction.records, verdict.clone(), Pace::Usual, |_, _| false);
+        let done = stream.handle_published(1, transaction.records, verdict.clone(), Pace::Usual).done;
         assert!(done.is_empty(), "{verdict:?} is not known to be committed");
         assert_eq!(stream.current().map(|a| (a.id, a.membership)), Some((2, "second")), "{verdict:?}");
         assert_eq!(asked(&mut stream, NOW), [Asked::AbortRuns], "{verdict:?} leaves the second assignment alone");
@@ -162,7 +174,7 @@ fn what_belongs_to_an_earlier_assignment_is_dropped_wherever_it_turns_up() {
     // What was committed all the same is counted.
     let (mut stream, transaction) = publishing(AT_ONCE, &[0, 1, 2]);
     stream.handle_revoked(true, NOW);
-    assert_eq!(stream.handle_published(1, transaction.records, Verdict::Committed, Pace::Usual, |_, _| false).len(), 3);
+    assert_eq!(stream.handle_published(1, transaction.records, Verdict::Committed, Pace::Usual).done.len(), 3);
 }
 
 #[test]
@@ -175,10 +187,10 @@ fn a_revocation_waits_for_what_runs_and_a_loss_for_nothing() {
     assert_eq!(asked(&mut stream, NOW), [], "a run and a transaction are under way; what waits is dropped");
     finish(&mut stream, runs[0]);
     assert_eq!(asked(&mut stream, NOW), [], "a transaction is under way");
-    stream.handle_published(1, transaction.records, Verdict::Committed, Pace::Usual, |_, _| false);
+    stream.handle_published(1, transaction.records, Verdict::Committed, Pace::Usual);
     let transaction = publication(&mut stream).expect("what ran is committed, too");
     assert_eq!(asked(&mut stream, NOW), []);
-    stream.handle_published(1, transaction.records, Verdict::Committed, Pace::Usual, |_, _| false);
+    stream.handle_published(1, transaction.records, Verdict::Committed, Pace::Usual);
     assert_eq!(asked(&mut stream, NOW), [Asked::AbortRuns, Asked::Drained { in_time: true }]);
 
     let (mut stream, _) = publishing(AT_ONCE, &[0]);
@@ -287,17 +299,17 @@ fn a_transaction_is_put_off_while_more_is_being_processed_and_never_longer_than_
 fn a_record_that_is_held_is_tried_now_and_then() {
     let (mut stream, transaction) = publishing(AT_ONCE, &[0]);
     let refused = || Verdict::Refused(vec![Refusal { record: 0, output: 0, why: Why::Missing }]);
-    stream.handle_published(1, transaction.records, refused(), Pace::Usual, |_, _| false);
+    stream.handle_published(1, transaction.records, refused(), Pace::Usual);
     for second in 1..4 {
         assert_eq!(asked(&mut stream, SECOND * second - MS), [], "not yet");
         let due = stream.poll_timeout().expect("it is tried some time");
         let Some(Action::Publish(publication)) = stream.poll(due) else { panic!("nothing is tried at {due:?}") };
         assert_eq!(publication.records.len(), 1);
-        stream.handle_published(1, publication.records, refused(), Pace::Usual, |_, _| false);
+        stream.handle_published(1, publication.records, refused(), Pace::Usual);
     }
     let due = stream.poll_timeout().expect("it is tried some time");
     let Some(Action::Publish(publication)) = stream.poll(due) else { panic!("nothing is tried at {due:?}") };
-    stream.handle_published(1, publication.records, Verdict::Committed, Pace::Usual, |_, _| false);
+    stream.handle_published(1, publication.records, Verdict::Committed, Pace::Usual);
     assert_eq!((asked(&mut stream, due), stream.poll_timeout()), (vec![], None));
 }
 
@@ -305,7 +317,7 @@ fn a_record_that_is_held_is_tried_now_and_then() {
 fn what_is_too_slow_even_alone_is_refused_whatever_became_of_its_transaction() {
     // How many records were in it, the verdict; can the output go elsewhere; tried at once, and those held.
     type Row = (&'static [i64], Verdict, bool, &'static [i64], usize);
-    let silent = Refusal { record: 0, output: 1, why: Why::Silent };
+    let silent = Refusal { record: 0, output: 0, why: Why::Silent };
     let table: &[Row] = &[
         (&[0], Verdict::Aborted, false, &[], 1),
         (&[0], Verdict::Aborted, true, &[0], 0),
@@ -316,12 +328,9 @@ fn what_is_too_slow_even_alone_is_refused_whatever_became_of_its_transaction() {
         (&[0, 1], Verdict::Uncertain(vec![]), false, &[0], 0),
     ];
     for (offsets, verdict, elsewhere, again, expected) in table {
-        let (mut stream, transaction) = publishing(AT_ONCE, offsets);
-        let late = Pace::Late(Some(silent));
-        stream.handle_published(1, transaction.records, verdict.clone(), late, |_, refusal| {
-            assert_eq!(refusal, silent);
-            *elsewhere
-        });
+        let (mut stream, transaction) = publishing_with(AT_ONCE, offsets, if *elsewhere { MOVABLE } else { STUCK });
+        let told = stream.handle_published(1, transaction.records, verdict.clone(), Pace::Late(Some(silent)));
+        assert!(told.refused.iter().all(|told| *told == (at(0), 0)), "{:?}", told.refused);
         assert_eq!(held(&stream), *expected, "{offsets:?} after {verdict:?}");
         assert_eq!(next(&mut stream), *again, "{offsets:?} after {verdict:?}");
     }
@@ -330,10 +339,10 @@ fn what_is_too_slow_even_alone_is_refused_whatever_became_of_its_transaction() {
 #[test]
 fn a_record_that_can_t_be_decoded_is_stepped_over_if_it_is_near_enough() {
     let mut stream = assigned(AT_ONCE);
-    assert!(stream.handle_undecodable(at(0), super::Names(0)));
-    assert!(stream.handle_undecodable(at(0), super::Names(0)), "told again");
-    assert!(!stream.handle_undecodable(at(1 << 40), super::Names(0)), "too far above the lowest one");
+    assert!(stream.handle_undecodable(at(0), super::Answerable));
+    assert!(stream.handle_undecodable(at(0), super::Answerable), "told again");
+    assert!(!stream.handle_undecodable(at(1 << 40), super::Answerable), "too far above the lowest one");
     assert_eq!(stream.current().map(|a| a.flow.open()), Some(1));
     let mut stream = Tested::new(Limits::default(), AT_ONCE, TestReader::default());
-    assert!(!stream.handle_undecodable(at(0), super::Names(0)), "nothing is assigned");
+    assert!(!stream.handle_undecodable(at(0), super::Answerable), "nothing is assigned");
 }

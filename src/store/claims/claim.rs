@@ -9,13 +9,14 @@
 use super::base::Base;
 use super::data::{Decided, Submission};
 use super::past::{PreviousOwner, epochs, successors};
-use super::request::Request;
 use super::resolve::{PendingClaim, Resolver};
 use super::standing::Standing;
 use crate::domain::Timestamp;
+use crate::domain::answer::Answer;
+use crate::domain::decision::decide;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
-use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, ImportOutcome, Outcome, StoredClaim};
+use crate::store::outcome::{Cause, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, StoreFault,
 };
@@ -45,7 +46,7 @@ pub(in crate::store) enum Completed {
 
 impl<'a> Claimant<'a> {
     fn of(submission: &'a Submission, seen: &EntityStatics) -> Self {
-        Self { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: submission.command.request_id.as_str() }
+        Self { owner: seen.entity.ref_id, epoch: seen.epoch + 1, request_id: submission.request.id.as_str() }
     }
 }
 
@@ -65,7 +66,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         seen: &EntityStatics,
     ) -> Result<Option<Decided>, StoreFault> {
         let id = wanted(submission);
-        let claim = new_claim(&Claimant::of(submission, seen), None, claiming(submission), &[]);
+        let claim = new_claim(&Claimant::of(submission, seen), None, Cause::Request(submission.request.clone()), &[]);
         let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim.clone() };
         if self.0.store.claim(write).await? == Applied::No {
             return Ok(None);
@@ -87,7 +88,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let mut replaced = None;
         if let Some(claim) = &there {
             let claimant = (claim.owner, claim.epoch, claim.claimed_by.as_str());
-            if claimant == (seen.entity.ref_id, seen.epoch + 1, submission.command.request_id.as_str()) {
+            if claimant == (seen.entity.ref_id, seen.epoch + 1, submission.request.id.as_str()) {
                 return self.complete_own(&id, claim, seen, submission).await;
             }
             match Resolver(self.0).standing(&id, claim, &[], Consistency::Serial).await?.0 {
@@ -101,7 +102,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                 Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
-        match self.claim(&id, replaced, Claimant::of(submission, seen), claiming(submission)).await? {
+        match self.claim(&id, replaced, Claimant::of(submission, seen), Cause::Request(submission.request.clone())).await? {
             Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
             None => Ok(None),
         }
@@ -113,7 +114,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         id: &IdKey,
         replaced: Option<Replaced<'_>>,
         claimant: Claimant<'_>,
-        cause: ClaimBlob,
+        cause: Cause,
     ) -> Result<Option<Claim>, StoreFault> {
         let replaces = replaced.as_ref().map(|r| r.claim.generation);
         let previous = match replaced {
@@ -136,10 +137,9 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     ) -> Result<Option<Completed>, StoreFault> {
         let now = self.0.now();
         let (write, completed) = match (StoredClaim::decode(&claim.blob)?.cause, owner) {
-            (ClaimBlob::Import(entity), _) => (creation(id, claim, entity, now), Completed::Import),
-            (ClaimBlob::Command(command), Some(owner)) => {
-                let request = Request::of_claimant(&command);
-                let answer = request.decide(&owner.entity, now);
+            (Cause::Import(entity), _) => (creation(id, claim, entity, now), Completed::Import),
+            (Cause::Request(request), Some(owner)) => {
+                let answer = decide(&owner.entity, &request, now);
                 let after = match &answer {
                     Answer::Changed(transaction) => {
                         let entity = transaction.entity.clone();
@@ -147,12 +147,12 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                     }
                     Answer::Unchanged(_) | Answer::Rejected(_) => None,
                 };
-                let outcome = request.outcome(answer, Some(owner.epoch), now);
-                let rows = vec![self.0.retention.entity_row(id.entity_type, request.id, &outcome)];
+                let outcome = Outcome::of(&request, answer, Some(owner.epoch), now);
+                let rows = vec![self.0.retention.entity_row(id.entity_type, &request.id, &outcome)];
                 let write = ApplyWrite { key: owner.key(), read: Some(owner.entity.version), after, rows };
                 (write, Completed::Command(outcome))
             }
-            (ClaimBlob::Command(_), None) => {
+            (Cause::Request(_), None) => {
                 let cause = format!("request {} claims for an entity that is not there", claim.claimed_by);
                 return Err(StoreFault::new("complete claim", cause));
             }
@@ -174,40 +174,30 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         submission: &Submission,
     ) -> Result<Option<Decided>, StoreFault> {
         Ok(match self.complete(id, claim, Some(seen)).await? {
-            Some(Completed::Command(outcome)) => Some(Request::of(submission).answered_by(&outcome)),
+            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, &submission.request)),
             Some(Completed::Import) | None => None,
         })
     }
 
     async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
-        let request = Request::of(submission);
-        let outcome = request.outcome(Answer::Rejected(Rejection::ExternalIdNotUnique), Some(seen.epoch), self.0.now());
-        let rows = vec![self.0.retention.entity_row(seen.entity.entity_type, request.id, &outcome)];
+        let request = &submission.request;
+        let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
+        let outcome = Outcome::of(request, answer, Some(seen.epoch), self.0.now());
+        let rows = vec![self.0.retention.entity_row(seen.entity.entity_type, &request.id, &outcome)];
         let write = ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after: None, rows };
         let applied = self.0.apply(write).await?;
-        Ok((applied == Applied::Yes).then(|| request.answered_by(&outcome)))
+        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, request)))
     }
 }
 
 /// The id that a rename wants.
 fn wanted(submission: &Submission) -> IdKey {
-    let wanted = submission.command.contents.change().wanted().expect("only a rename is left over by a fold");
-    IdKey { entity_type: submission.command.entity_type(), external_id: wanted.clone() }
-}
-
-/// What is to be done when the claim is completed.
-fn claiming(submission: &Submission) -> ClaimBlob {
-    let command = &submission.command;
-    ClaimBlob::Command(ClaimingCommand {
-        request_id: command.request_id.clone(),
-        contents: command.contents.clone(),
-        correlation_id: submission.correlation_id.clone(),
-        record: submission.record.clone(),
-    })
+    let wanted = submission.request.contents.change().wanted().expect("only a rename is left over by a fold");
+    IdKey { entity_type: submission.entity_type(), external_id: wanted.clone() }
 }
 
 /// A claim in the place of the one of generation `replaces`.
-fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: ClaimBlob, previous: &[PreviousOwner]) -> Claim {
+fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previous: &[PreviousOwner]) -> Claim {
     Claim {
         generation: replaces.unwrap_or(0) + 1,
         owner: claimant.owner,

@@ -1,31 +1,64 @@
-//! What the steps of the protocol hand on to one another. Nothing is decided here.
+//! What the steps of the protocol hand on to one another.
 
+use crate::domain::answer::Answer;
 use crate::domain::command::{Command, Reference};
-use crate::store::outcome::{Answer, Coordinates};
+use crate::domain::entity::EntityType;
+use crate::domain::rejection::Rejection;
+use crate::domain::request::{Request, SourceRecord};
+use crate::store::outcome::Outcome;
 use crate::store::{EntityKey, EntityStatics, IdKey};
 use uuid::Uuid;
 
-/// A command, with what its outcome remembers of the record that it came in.
+/// A request to be decided, and the reference by which it names its entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// The command.
-    pub command: Command,
-    /// The correlation id of the record, which goes into the business transaction.
-    pub correlation_id: Option<String>,
-    /// The record that the command came in.
-    pub record: Coordinates,
+    /// The entity, as the command refers to it.
+    pub target: Reference,
+    /// The request.
+    pub request: Request,
 }
 
-/// What a submission is answered.
+impl Submission {
+    /// Puts together a command and the record that it came in.
+    pub fn new(command: Command, correlation_id: Option<String>, record: SourceRecord) -> Self {
+        let Command { request_id, target, contents } = command;
+        Self { target, request: Request { id: request_id, contents, correlation_id, record } }
+    }
+
+    /// Returns the type of the entity.
+    pub fn entity_type(&self) -> EntityType {
+        self.request.contents.use_case().entity_type()
+    }
+
+    /// Returns the entity as the command refers to it. Submissions for which this is equal are about the same entity.
+    pub fn entity_named(&self) -> (EntityType, &Reference) {
+        (self.entity_type(), &self.target)
+    }
+}
+
+/// The answer to a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// The stored answer, or [`RequestIdReused`](crate::domain::rejection::Rejection::RequestIdReused), which is not stored.
+    /// The stored answer, or [`Rejection::RequestIdReused`], which is not stored.
     pub answer: Answer,
-    /// The answer was stored for another record. (A redelivery of the very record is no replay.)
+    /// Whether the answer was stored for another record. (A redelivery of the very record is no replay.)
     pub replayed: bool,
-    /// This record publishes the business transaction: the answer is a change that this very record caused, whoever
-    /// applied it and at whichever attempt.
-    pub publish: bool,
+}
+
+impl Decided {
+    /// Returns the answer to a request whose id has this outcome.
+    pub(super) fn by(outcome: &Outcome, request: &Request) -> Self {
+        if outcome.fingerprint != request.contents.fingerprint() {
+            return Self { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false };
+        }
+        Self { answer: outcome.answer.clone(), replayed: outcome.record != request.record }
+    }
+
+    /// Returns whether this submission's record publishes the business transaction: the answer is a change that this very record
+    /// caused, whoever applied the change and at whichever attempt.
+    pub fn publishes(&self) -> bool {
+        matches!(self.answer, Answer::Changed(_)) && !self.replayed
+    }
 }
 
 /// The partition that a reference leads to first.
@@ -36,9 +69,9 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub fn of(command: &Command) -> Self {
-        let entity_type = command.entity_type();
-        match &command.target {
+    pub fn of(submission: &Submission) -> Self {
+        let entity_type = submission.entity_type();
+        match &submission.target {
             Reference::ExternalId(id) => Self::Id(IdKey { entity_type, external_id: id.clone() }),
             Reference::RefId(ref_id) => Self::Entity(EntityKey { entity_type, ref_id: *ref_id }),
         }

@@ -4,13 +4,14 @@
 //! a request id that comes twice sees the first one's outcome. What one write has no room for is left to the next.
 
 use super::data::{Decided, Submission, Target};
-use super::request::Request;
 use super::retention::Retention;
 use super::sight::{Holder, Sight};
 use crate::domain::Timestamp;
+use crate::domain::answer::Answer;
+use crate::domain::decision::decide;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
-use crate::store::outcome::{Answer, Outcome};
+use crate::store::outcome::Outcome;
 use crate::store::{ApplyWrite, EntityStatics, LogRow, MAX_ROWS, RefuseWrite};
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -74,21 +75,21 @@ impl Fold {
         // What is decided here, for those of the same request id behind it.
         let mut outcomes: HashMap<&str, Outcome> = HashMap::with_capacity(open.len() - 1);
         for (n, submission) in open.iter().map(Borrow::borrow).enumerate() {
-            let request = Request::of(submission);
-            let known = sight.known.of(&request).or_else(|| outcomes.get(request.id.as_str()));
+            let request = &submission.request;
+            let known = sight.known.of(request).or_else(|| outcomes.get(request.id.as_str()));
             let decided = if let Some(outcome) = known {
-                request.answered_by(outcome)
+                Decided::by(outcome, request)
             } else {
                 let entity = changed.and_then(|n| all[n].answer.changed());
-                let Some(answer) = answer(&request, submission, &sight.holder, entity, now) else { break };
-                let outcome = request.outcome(answer, sight.holder.epoch(), now);
-                if !rows.add(retention.row(target, &sight.holder, request.id, &outcome)) {
+                let Some(answer) = answer(submission, &sight.holder, entity, now) else { break };
+                let outcome = Outcome::of(request, answer, sight.holder.epoch(), now);
+                if !rows.add(retention.row(target, &sight.holder, &request.id, &outcome)) {
                     break;
                 }
                 if outcome.answer.changed().is_some() {
                     changed = Some(all.len());
                 }
-                let decided = request.answered_by(&outcome);
+                let decided = Decided::by(&outcome, request);
                 if n + 1 < open.len() {
                     outcomes.insert(request.id.as_str(), outcome);
                 }
@@ -118,22 +119,16 @@ impl Rows {
 }
 
 /// What a submission is to be answered, if the entity is as it was seen, or `changed` since. None: it can't be told in memory.
-fn answer(
-    request: &Request<'_>,
-    submission: &Submission,
-    holder: &Holder,
-    changed: Option<&Entity>,
-    now: Timestamp,
-) -> Option<Answer> {
+fn answer(submission: &Submission, holder: &Holder, changed: Option<&Entity>, now: Timestamp) -> Option<Answer> {
     let entity = match holder {
         Holder::NotAsked => return None,
         Holder::Nobody { .. } => {
-            let field = submission.command.target.field(submission.command.entity_type());
+            let field = submission.target.field(submission.entity_type());
             return Some(Answer::Rejected(Rejection::EntityNotFound { field }));
         }
         Holder::Entity(seen) => changed.unwrap_or(&seen.entity),
     };
-    let answer = request.decide(entity, now);
-    let needs_a_claim = answer.changed().is_some() && request.contents.change().wanted().is_some();
+    let answer = decide(entity, &submission.request, now);
+    let needs_a_claim = answer.changed().is_some() && submission.request.contents.change().wanted().is_some();
     (!needs_a_claim).then_some(answer)
 }

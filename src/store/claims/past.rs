@@ -7,7 +7,8 @@
 
 use super::retention::Retention;
 use crate::domain::Timestamp;
-use crate::store::outcome::{Answer, ImportOutcome, Outcome, StoredClaim};
+use crate::domain::answer::Answer;
+use crate::store::outcome::{ImportOutcome, Outcome, StoredClaim};
 use crate::store::{Claim, EntityRead, FIRST_ROW, IdKey, StoreFault};
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! What was seen behind a reference: who is there, and which outcomes requests have there already. Pure.
 
-use super::request::Request;
+use crate::domain::request::Request;
 use crate::store::outcome::Outcome;
 use crate::store::{EntityStatics, StoreFault};
 use std::collections::HashMap;
@@ -42,10 +42,10 @@ pub(super) struct Known(HashMap<String, Vec<Outcome>>);
 impl Known {
     /// The outcome that answers `request`. First of all the one that its own record caused, which nobody else will
     /// publish; then that of a request with the same contents.
-    pub fn of(&self, request: &Request<'_>) -> Option<&Outcome> {
+    pub fn of(&self, request: &Request) -> Option<&Outcome> {
         let found = self.0.get(request.id.as_str())?;
-        let own = found.iter().find(|o| o.record == *request.record);
-        own.or_else(|| found.iter().find(|o| o.fingerprint == request.fingerprint)).or(found.first())
+        let own = found.iter().find(|o| o.record == request.record);
+        own.or_else(|| found.iter().find(|o| o.fingerprint == request.contents.fingerprint())).or(found.first())
     }
 
     /// Adds the outcomes of `requests` that were decided until an epoch.

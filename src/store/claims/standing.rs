@@ -50,11 +50,13 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::answer::Answer;
     use crate::domain::entity::{Entity, EntityType};
     use crate::domain::rejection::Rejection;
+    use crate::domain::request::SourceRecord;
     use crate::domain::values::ExternalId;
     use crate::store::FIRST_ROW;
-    use crate::store::outcome::{Answer, Coordinates, Outcome};
+    use crate::store::outcome::Outcome;
     use uuid::Uuid;
 
     #[test]
@@ -69,7 +71,7 @@ mod tests {
             previous_owners: Vec::new(),
             refused: None,
         };
-        let record = Coordinates { topic: "t".into(), partition: 0, offset: 0 };
+        let record = SourceRecord { topic: "t".into(), partition: 0, offset: 0 };
         let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
         let taken = Outcome { fingerprint: Uuid::nil(), record, at: 0, epoch: Some(2), answer }.encode();
         let owner = |external_id: &str, epoch, generation, decided: bool| EntityRead {

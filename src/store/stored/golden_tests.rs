@@ -6,13 +6,15 @@
 
 use super::*;
 use crate::domain::Timestamp;
+use crate::domain::answer::Answer;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Rejection;
+use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
-use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, Coordinates};
+use crate::store::outcome::Cause;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fmt::Write as _;
@@ -83,8 +85,8 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("two hexadecimal digits")).collect()
 }
 
-fn record() -> Coordinates {
-    Coordinates { topic: "crm.commands".into(), partition: 11, offset: 1 << 40 }
+fn record() -> SourceRecord {
+    SourceRecord { topic: "crm.commands".into(), partition: 11, offset: 1 << 40 }
 }
 
 fn entity(entity_type: EntityType) -> Entity {
@@ -173,8 +175,8 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
 
 fn claims() -> Vec<(&'static str, StoredClaim)> {
     let command = |use_case, expected_version, correlation_id: Option<&str>| {
-        ClaimBlob::Command(ClaimingCommand {
-            request_id: RequestId::parse(REQUEST).unwrap(),
+        Cause::Request(Request {
+            id: RequestId::parse(REQUEST).unwrap(),
             contents: Contents::restore(use_case, "é-2", expected_version),
             correlation_id: correlation_id.map(Into::into),
             record: record(),
@@ -185,8 +187,8 @@ fn claims() -> Vec<(&'static str, StoredClaim)> {
     vec![
         ("claim-of-an-account", StoredClaim { cause: command(account, Some(7), Some("c-1")), held }),
         ("claim-of-a-subscriber", StoredClaim { cause: command(subscriber, None, None), held: BTreeMap::new() }),
-        ("claim-of-an-imported-customer", StoredClaim { cause: ClaimBlob::Import(customer()), held: BTreeMap::new() }),
-        ("claim-of-an-imported-account", StoredClaim { cause: ClaimBlob::Import(self::account()), held: BTreeMap::new() }),
+        ("claim-of-an-imported-customer", StoredClaim { cause: Cause::Import(customer()), held: BTreeMap::new() }),
+        ("claim-of-an-imported-account", StoredClaim { cause: Cause::Import(self::account()), held: BTreeMap::new() }),
     ]
 }
 

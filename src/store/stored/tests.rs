@@ -1,16 +1,18 @@
 use super::*;
+use crate::domain::answer::Answer;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Rejection;
+use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
-use crate::store::outcome::{Answer, ClaimBlob, ClaimingCommand, Coordinates};
+use crate::store::outcome::Cause;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-fn record() -> Coordinates {
-    Coordinates { topic: "crm.commands".into(), partition: 3, offset: 1 << 40 }
+fn record() -> SourceRecord {
+    SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 1 << 40 }
 }
 
 fn entity() -> Entity {
@@ -39,9 +41,9 @@ fn transaction() -> Transaction {
     }
 }
 
-fn command() -> ClaimingCommand {
-    ClaimingCommand {
-        request_id: RequestId::parse("r-1").unwrap(),
+fn command() -> Request {
+    Request {
+        id: RequestId::parse("r-1").unwrap(),
         contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)),
         correlation_id: None,
         record: record(),
@@ -81,8 +83,8 @@ fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
 #[test]
 fn every_claim_comes_back_as_it_was_stored() {
     let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
-    let rename = StoredClaim { cause: ClaimBlob::Command(command()), held };
-    for claim in [rename, StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }] {
+    let rename = StoredClaim { cause: Cause::Request(command()), held };
+    for claim in [rename, StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }] {
         let blob = claim.encode();
         assert_eq!(StoredClaim::decode(&blob).unwrap(), claim);
     }
@@ -100,13 +102,13 @@ fn the_format_is_what_stores_hold_already() {
         hex(outcome(Answer::Rejected(Rejection::InternalError)).encode()),
         "0210000000000000000000000000000000010c63726d2e636f6d6d616e6473068080808080400a01040209"
     );
-    let claim = StoredClaim { cause: ClaimBlob::Command(command()), held: BTreeMap::from([(Uuid::from_u128(9), 3)]) };
+    let claim = StoredClaim { cause: Cause::Request(command()), held: BTreeMap::from([(Uuid::from_u128(9), 3)]) };
     assert_eq!(
         hex(claim.encode()),
         "020003722d310203612d320102000c63726d2e636f6d6d616e64730680808080804001100000000000000000000000000000000906"
     );
     assert_eq!(
-        hex(StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }.encode()),
+        hex(StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }.encode()),
         "020101100000000000000000000000000000000703612d32040100000001100000000000000000000000000000000800"
     );
     assert_eq!(hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap() }.encode()), "020a03612d32");
@@ -128,7 +130,7 @@ fn a_later_version_or_damage_is_a_fault() {
 
 #[test]
 fn a_fault_does_not_quote_what_it_could_not_read() {
-    let mut blob = StoredClaim { cause: ClaimBlob::Import(entity()), held: BTreeMap::new() }.encode();
+    let mut blob = StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }.encode();
     let at = blob.windows(3).position(|window| window == b"a-2").unwrap();
     // No text ends so.
     blob[at + 2] = 0xff;

@@ -7,12 +7,11 @@
 //!
 //! Texts are not checked again when they are read (see [`ExternalId::checked_before`]): they obeyed the rules of their time.
 
-use crate::domain;
-use crate::domain::Timestamp;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{EntityType, State};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
+use crate::domain::{self, Timestamp, answer, request};
 use crate::store::outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -132,9 +131,9 @@ impl<'a> Outcome<'a> {
     pub fn of(outcome: &'a outcome::Outcome) -> Self {
         let outcome::Outcome { fingerprint, record, at, epoch, answer } = outcome;
         let answer = match answer {
-            outcome::Answer::Changed(transaction) => Answer::Changed(Transaction::of(transaction)),
-            outcome::Answer::Unchanged(transaction) => Answer::Unchanged(Transaction::of(transaction)),
-            outcome::Answer::Rejected(rejection) => Answer::Rejected(Rejection::of(rejection)),
+            answer::Answer::Changed(transaction) => Answer::Changed(Transaction::of(transaction)),
+            answer::Answer::Unchanged(transaction) => Answer::Unchanged(Transaction::of(transaction)),
+            answer::Answer::Rejected(rejection) => Answer::Rejected(Rejection::of(rejection)),
         };
         Self { fingerprint: *fingerprint, record: Record::of(record), at: *at, epoch: *epoch, answer }
     }
@@ -144,23 +143,23 @@ impl<'a> Outcome<'a> {
         let Self { fingerprint, record, at, epoch, answer } = self;
         let transaction = |stored: Transaction<'_>| stored.read(request_id, at).map(Arc::new);
         let answer = match answer {
-            Answer::Changed(stored) => outcome::Answer::Changed(transaction(stored)?),
-            Answer::Unchanged(stored) => outcome::Answer::Unchanged(transaction(stored)?),
-            Answer::Rejected(rejection) => outcome::Answer::Rejected(rejection.read()),
+            Answer::Changed(stored) => answer::Answer::Changed(transaction(stored)?),
+            Answer::Unchanged(stored) => answer::Answer::Unchanged(transaction(stored)?),
+            Answer::Rejected(rejection) => answer::Answer::Rejected(rejection.read()),
         };
         Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer })
     }
 }
 
 impl<'a> Record<'a> {
-    fn of(record: &'a outcome::Coordinates) -> Self {
-        let outcome::Coordinates { topic, partition, offset } = record;
+    fn of(record: &'a request::SourceRecord) -> Self {
+        let request::SourceRecord { topic, partition, offset } = record;
         Self { topic, partition: *partition, offset: *offset }
     }
 
-    fn read(self) -> outcome::Coordinates {
+    fn read(self) -> request::SourceRecord {
         let Self { topic, partition, offset } = self;
-        outcome::Coordinates { topic: topic.into(), partition, offset }
+        request::SourceRecord { topic: topic.into(), partition, offset }
     }
 }
 
@@ -289,26 +288,26 @@ impl<'a> Claim<'a> {
     pub fn of(claim: &'a outcome::StoredClaim) -> Self {
         let outcome::StoredClaim { cause, held } = claim;
         let cause = match cause {
-            outcome::ClaimBlob::Command(command) => Cause::Command(Command::of(command)),
-            outcome::ClaimBlob::Import(entity) => Cause::Import(Entity::of(entity)),
+            outcome::Cause::Request(command) => Cause::Command(Command::of(command)),
+            outcome::Cause::Import(entity) => Cause::Import(Entity::of(entity)),
         };
         Self { cause, held: held.clone() }
     }
 
     pub fn read(self) -> Result<outcome::StoredClaim, Unknown> {
         let cause = match self.cause {
-            Cause::Command(command) => outcome::ClaimBlob::Command(command.read()?),
-            Cause::Import(entity) => outcome::ClaimBlob::Import(entity.read()?),
+            Cause::Command(command) => outcome::Cause::Request(command.read()?),
+            Cause::Import(entity) => outcome::Cause::Import(entity.read()?),
         };
         Ok(outcome::StoredClaim { cause, held: self.held })
     }
 }
 
 impl<'a> Command<'a> {
-    fn of(command: &'a outcome::ClaimingCommand) -> Self {
-        let outcome::ClaimingCommand { request_id, contents, correlation_id, record } = command;
+    fn of(request: &'a request::Request) -> Self {
+        let request::Request { id, contents, correlation_id, record } = request;
         Self {
-            request_id: request_id.as_str(),
+            request_id: id.as_str(),
             use_case: use_case_number(contents.use_case()),
             value: contents.change().value(),
             expected_version: contents.expected_version(),
@@ -317,10 +316,10 @@ impl<'a> Command<'a> {
         }
     }
 
-    fn read(self) -> Result<outcome::ClaimingCommand, Unknown> {
+    fn read(self) -> Result<request::Request, Unknown> {
         let Self { request_id, use_case, value, expected_version, correlation_id, record } = self;
-        Ok(outcome::ClaimingCommand {
-            request_id: RequestId::checked_before(request_id),
+        Ok(request::Request {
+            id: RequestId::checked_before(request_id),
             contents: Contents::restore(use_case_of(use_case)?, value, expected_version),
             correlation_id: correlation_id.map(str::to_owned),
             record: record.read(),

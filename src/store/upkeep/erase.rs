@@ -9,6 +9,7 @@
 //! The present name stays everywhere: the record of the change to it may come again and publish its outcome, and readers must
 //! not take the entity to be called otherwise than it is.
 
+use crate::domain::answer::Answer;
 use crate::domain::change::ChangeKind;
 use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
@@ -16,7 +17,7 @@ use crate::domain::transaction::Transaction;
 use crate::domain::values::CustomName;
 use crate::store::claims::Claims;
 use crate::store::erasable::{ErasableStore, Redaction};
-use crate::store::outcome::{Answer, ClaimBlob, ImportOutcome, Outcome, StoredClaim};
+use crate::store::outcome::{Cause, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{Applied, Claim, ClaimWrite, Consistency, EntityKey, EntityStatics, FIRST_ROW, IdKey, StoreFault};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -133,9 +134,9 @@ impl<S: ErasableStore> Eraser<'_, S> {
             let Some(claim) = claim.filter(own) else { return Ok(None) };
             let mut stored = StoredClaim::decode(&claim.blob)?;
             let former = match &mut stored.cause {
-                ClaimBlob::Import(entity) => self.redact_entity(entity),
+                Cause::Import(entity) => self.redact_entity(entity),
                 // What claims is a rename: its command has no name.
-                ClaimBlob::Command(_) => false,
+                Cause::Request(_) => false,
             };
             if !former || self.erasure == Erasure::Counted {
                 return Ok(Some(former));

@@ -4,7 +4,7 @@ use crate::domain::entity::Entity;
 use crate::store::claims::Claims;
 use crate::store::claims::claim::{Claimant, Completed, Replaced};
 use crate::store::claims::standing::Standing;
-use crate::store::outcome::ClaimBlob;
+use crate::store::outcome::Cause;
 use crate::store::{ConditionalStore, Consistency, EntityKey, FIRST_ROW, IdKey, StoreFault};
 
 /// The epoch of an entity that was never renamed.
@@ -94,7 +94,7 @@ impl<S: ConditionalStore> Claims<S> {
         }
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
         importing.claimed = Some(there.as_ref().map_or(0, |claim| claim.generation) + 1);
-        let Some(claim) = self.claimer().claim(&id, replaced, claimant, ClaimBlob::Import(entity.clone())).await? else {
+        let Some(claim) = self.claimer().claim(&id, replaced, claimant, Cause::Import(entity.clone())).await? else {
             // That of an earlier attempt may be the one that stands there: the next look tells by its owner.
             importing.claimed = None;
             return Ok(None);

@@ -1,6 +1,7 @@
 //! What the command line shows of an entity: its current values and the log of its changes. Reads only.
 
 use crate::domain::Timestamp;
+use crate::domain::answer::Answer;
 use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
@@ -8,7 +9,7 @@ use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
 use crate::store::claims::Claims;
 use crate::store::claims::standing::Standing;
-use crate::store::outcome::{Answer, Outcome};
+use crate::store::outcome::Outcome;
 use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, StoreFault};
 
 /// One change of an entity.

@@ -8,9 +8,9 @@ pub async fn a_command_that_was_read_ahead_takes_one_write_and_no_read<S: Condit
     w.customer("c").await;
     for (request, reference, reads) in [("r1", w.by_id("c"), 2), ("r2", w.by_ref("c"), 1)] {
         let (process, name) = (w.process(), w.name(request, reference, request));
-        assert!(process.can_read_ahead(&name.command));
+        assert!(process.can_read_ahead(&name));
         let ((), ahead) = w.counted(process.read_ahead(&name)).await;
-        assert!(!process.can_read_ahead(&name.command));
+        assert!(!process.can_read_ahead(&name));
         let ((), again) = w.counted(process.read_ahead(&name)).await;
         let (decided, turn) = w.counted(decide(&process, &name)).await;
         assert_eq!((ahead, again, turn), ([reads, 0], [0, 0], [0, 1]), "[reads, writes]");
@@ -86,7 +86,7 @@ pub async fn an_unknown_id_that_is_read_ahead_is_refused_only_if_nobody_has_it_a
 pub async fn what_a_rename_names_is_read_ahead<S: ConditionalStore>(w: &World<S>) {
     w.account("a").await;
     let (process, rename) = (w.process(), w.rename("r1", w.by_id("a"), "x"));
-    assert!(process.can_read_ahead(&rename.command));
+    assert!(process.can_read_ahead(&rename));
     let ((), ahead) = w.counted(process.read_ahead(&rename)).await;
     let (decided, turn) = w.counted(decide(&process, &rename)).await;
     assert_eq!((ahead, turn), ([2, 0], [0, 2]), "[reads, writes]");

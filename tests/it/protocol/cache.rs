@@ -42,7 +42,7 @@ pub async fn who_was_refused_before_the_id_was_claimed_is_refused_again_though_t
     refused(
         &decide(
             &warm,
-            &w.submit(w.rename("r3", w.by_id("x"), "z").command.contents.use_case(), "r3", w.by_id("x"), "z", Some(9)),
+            &w.submit(w.rename("r3", w.by_id("x"), "z").request.contents.use_case(), "r3", w.by_id("x"), "z", Some(9)),
         )
         .await,
     );

@@ -17,7 +17,7 @@ pub async fn a_claim_of_a_dead_process_is_completed_by_who_names_the_wanted_id<S
 
     let redelivered = decide(&w.process(), &dead).await;
     assert_eq!((published(&redelivered).entity.version, &published(&redelivered).entity.external_id), (2, &w.id("x")));
-    assert_eq!(published(&redelivered).correlation_id, dead.correlation_id);
+    assert_eq!(published(&redelivered).correlation_id, dead.request.correlation_id);
 }
 
 pub async fn a_claim_of_a_dead_process_is_completed_by_who_wants_the_id<S: ConditionalStore>(w: &World<S>) {
@@ -63,7 +63,7 @@ pub async fn a_claim_is_not_completed_twice<S: ConditionalStore>(w: &World<S>) {
     let (one, other, duplicate) =
         tokio::join!(decide(&helpers[0], &rivals[0]), decide(&helpers[1], &rivals[1]), decide(&helpers[2], &rivals[2]));
     assert_eq!([rejection(&one), rejection(&other)], [&Rejection::ExternalIdNotUnique; 2]);
-    assert!(duplicate.replayed && !duplicate.publish, "{duplicate:?}");
+    assert!(duplicate.replayed && !duplicate.publishes(), "{duplicate:?}");
     assert_eq!(w.version(Account, "a").await, 2);
 }
 
@@ -85,7 +85,7 @@ pub async fn a_reused_request_id_does_not_change_what_a_claim_was_made_for<S: Co
     w.dies_after(1, &dead).await;
     // With the same contents but for expectedVersion: it wants the very id that the claim of its request id is on.
     let value = w.id("x").to_string();
-    let case = dead.command.contents.use_case();
+    let case = dead.request.contents.use_case();
     let reused = decide(&w.process(), &w.submit(case, "r1", w.by_id("a"), &value, Some(1))).await;
     assert_eq!(refused(&reused), &Rejection::RequestIdReused);
     published(&decide(&w.process(), &dead).await);

@@ -1,6 +1,7 @@
 //! What erasing a person's former names changes, and that it changes nothing else.
 
 use super::world::{World, assert_replay, changed, decide, published, rejection};
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, EntityType};
@@ -8,7 +9,7 @@ use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::CustomName;
 use crm_processor::store::erasable::ErasableStore;
-use crm_processor::store::outcome::{Answer, Outcome};
+use crm_processor::store::outcome::Outcome;
 use crm_processor::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
 use crm_processor::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, IdKey, LogRow};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ async fn call<S: ErasableStore>(w: &World<S>, account: &str, name: &str) {
     let statics = w.store.read_entity(key, &[], Consistency::Serial).await.expect("no faults").statics.expect("it is there");
     let read = Some(statics.entity.version);
     let entity = called(Entity { version: statics.entity.version + 1, ..statics.entity }, name);
-    let record = w.rename("unused", w.by_ref(account), "unused").record;
+    let record = w.rename("unused", w.by_ref(account), "unused").request.record;
     let answer = Answer::Rejected(Rejection::InternalError);
     let outcome = Outcome { fingerprint: w.ref_id("f"), record, at: 0, epoch: None, answer }.encode();
     let rows = vec![LogRow { request_id: "operation".into(), changed_to: None, outcome, ttl: None }];

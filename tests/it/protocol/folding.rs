@@ -1,13 +1,13 @@
 //! Runs: the same outcomes as one at a time, with one write for what can be folded.
 
 use super::world::{World, assert_replay, published, refused};
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::entity::EntityType::Customer;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::use_case::UseCase::UpdateAccountExternalId;
 use crm_processor::domain::values::{CustomName, ExternalId, RequestId};
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::claims::{MAX_RUN, Submission};
-use crm_processor::store::outcome::Answer;
 
 pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
@@ -45,7 +45,10 @@ pub async fn a_run_may_be_longer_than_a_read<S: ConditionalStore>(w: &World<S>) 
 /// Four of these rows have 120 KiB and more, five do not fit.
 pub async fn what_one_write_has_no_room_for_goes_into_the_next<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
-    let large = |s: Submission| Submission { correlation_id: Some("x".repeat(30 << 10)), ..s };
+    let large = |mut s: Submission| {
+        s.request.correlation_id = Some("x".repeat(30 << 10));
+        s
+    };
     for reference in [w.by_id("c"), w.by_id("nobody"), w.by_ref("nobody")] {
         let name = |n| large(w.name(&format!("r{n}"), reference.clone(), &format!("name {n}")));
         let mut run: Vec<_> = (0..10).map(name).collect();
@@ -98,9 +101,10 @@ pub async fn a_run_of_the_largest_commands_is_decided<S: ConditionalStore>(w: &W
             let letter = char::from_u32(0x1f600 + u32::try_from(n % 70).expect("few")).expect("a letter");
             let text = |length: usize| letter.to_string().repeat(length);
             let request = format!("{prefix}{n:03}{}", text(RequestId::MAX_CHARS - 4));
-            let submission = w.name(&request, reference.clone(), &text(CustomName::MAX_CHARS));
+            let mut submission = w.name(&request, reference.clone(), &text(CustomName::MAX_CHARS));
             // A correlation header of 1 KiB, each byte of which is escaped in JSON.
-            Submission { correlation_id: Some("\u{1}".repeat(1024)), ..submission }
+            submission.request.correlation_id = Some("\u{1}".repeat(1024));
+            submission
         };
         let run: Vec<_> = (0..MAX_RUN).map(largest).collect();
         let before = w.version(Customer, &name).await;

@@ -78,7 +78,7 @@ pub async fn an_interrupted_import_is_completed_by_a_command<S: ConditionalStore
     let (entity, dead) = (w.entity(Account, "a"), w.process());
     w.interrupt(1, dead.import(entity.clone())).await;
     let rival = decide(&w.process(), &w.rename("r1", w.by_id("b"), "a")).await;
-    assert!(!rival.publish, "the id is taken: {rival:?}");
+    assert!(!rival.publishes(), "the id is taken: {rival:?}");
     assert_eq!(w.process().import(entity).await.expect("no faults"), Imported::Existed);
 
     let (entity, dead) = (w.entity(Account, "c"), w.process());

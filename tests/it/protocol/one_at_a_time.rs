@@ -11,11 +11,12 @@ use super::simulation::{faults, pick};
 use super::world::{Process, World};
 use crate::polls::{complete, polls};
 use crate::seeds;
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::contents::Contents;
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::store::claims::{Decided, MAX_RUN, Submission};
-use crm_processor::store::outcome::{Answer, Outcome};
+use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey, MAX_REQUESTS};
 use std::collections::BTreeMap;
@@ -107,9 +108,8 @@ impl Stage {
         let (mut done, mut begun) = (0, 0);
         while done < self.records.len() {
             let most = if self.random.chance(500) { MAX_RUN } else { self.below(8) + 1 };
-            let named = self.records[done].command.entity_named();
-            let run: Vec<_> =
-                self.records[done..].iter().take_while(|s| s.command.entity_named() == named).take(most).cloned().collect();
+            let named = self.records[done].entity_named();
+            let run: Vec<_> = self.records[done..].iter().take_while(|s| s.entity_named() == named).take(most).cloned().collect();
             let dies_after = if faulty && self.random.chance(300) { self.random.below(100) } else { u64::MAX };
             let end = done + run.len();
             let (decided, [_, writes]) = complete(self.world.counted(async { polls(process.decide(&run), dies_after) }));
@@ -151,10 +151,10 @@ impl Stage {
     fn is_answered_for_another_owner(&self, at: usize, begun: usize, decided: &Decided, expected: &[Decided]) -> bool {
         const REUSED: Answer = Answer::Rejected(Rejection::RequestIdReused);
         let is_stored = !expected[at].replayed && expected[at].answer != REUSED;
-        let request = |at: usize| &self.records[at].command.request_id;
+        let request = |at: usize| &self.records[at].request.id;
         let mut others = (0..begun).filter(|other| *other != at && request(*other) == request(at));
         let fits = if decided.replayed {
-            !decided.publish && others.any(|other| expected[other].answer == decided.answer)
+            !decided.publishes() && others.any(|other| expected[other].answer == decided.answer)
         } else {
             decided.answer == REUSED && others.next().is_some()
         };
@@ -164,7 +164,7 @@ impl Stage {
     /// What is stored. Not the claims: an attempt that saw an earlier state may have made one for nothing, which leaves its
     /// successor another generation.
     fn end(&self) -> End {
-        let requests: Vec<_> = self.records.iter().map(|s| s.command.request_id.as_str()).collect();
+        let requests: Vec<_> = self.records.iter().map(|s| s.request.id.as_str()).collect();
         let mut stored = BTreeMap::new();
         let mut entities = Vec::new();
         let mut add = |place: String, rows: Vec<(String, Vec<u8>)>| {
@@ -187,12 +187,12 @@ impl Stage {
     }
 
     fn note_run(&mut self, decided: &[Decided], writes: usize) {
-        let large = decided.len() > 16 && self.records[0].correlation_id.as_ref().is_some_and(|c| c.len() >= LARGE);
+        let large = decided.len() > 16 && self.records[0].request.correlation_id.as_ref().is_some_and(|c| c.len() >= LARGE);
         for (event, happened) in [
             ("a run of many", decided.len() > 16),
             ("a run that went on in a second write", large && writes > 1),
             ("an answer was given again", decided.iter().any(|d| d.replayed)),
-            ("something was changed", decided.iter().any(|d| d.publish)),
+            ("something was changed", decided.iter().any(|d| d.publishes())),
         ] {
             if happened {
                 self.note(event);
@@ -220,11 +220,11 @@ fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
             let request = pick(random, &requests);
             let mut record = submission(world, &request, entity_type, named.clone(), random);
             if random.chance(200) {
-                let (contents, expected_version) = (&record.command.contents, i64::try_from(random.below(12)).expect("few"));
+                let (contents, expected_version) = (&record.request.contents, i64::try_from(random.below(12)).expect("few"));
                 let again = Contents::restore(contents.use_case(), contents.change().value(), Some(expected_version));
-                record.command.contents = again;
+                record.request.contents = again;
             }
-            record.correlation_id = Some(correlation_id.clone());
+            record.request.correlation_id = Some(correlation_id.clone());
             records.push(record.clone());
             if random.chance(150) {
                 records.push(world.again(&record));

@@ -96,7 +96,7 @@ pub async fn of_two_renames_to_one_id_one_is_refused<S: ConditionalStore>(w: &Wo
     let (p, q) = (w.process(), w.process());
     let (one, other) = (w.rename("r1", w.by_id("a"), "x"), w.rename("r1", w.by_id("b"), "x"));
     let (one, other) = tokio::join!(decide(&p, &one), decide(&q, &other));
-    let (winner, loser) = if one.publish { (one, other) } else { (other, one) };
+    let (winner, loser) = if one.publishes() { (one, other) } else { (other, one) };
     assert_eq!(rejection(&loser), &Rejection::ExternalIdNotUnique);
     assert_eq!(w.holder("x").await, Some(published(&winner).entity.ref_id));
 }
@@ -108,8 +108,8 @@ pub async fn two_processes_at_one_record_apply_it_once<S: ConditionalStore>(w: &
     let duplicate = w.again(&record);
     let (one, other, third) = tokio::join!(decide(&p, &record), decide(&q, &record), decide(&q, &duplicate));
     assert_eq!([&one, &other].map(changed), [changed(&third); 2]);
-    assert_eq!((one.publish, other.publish), (one.publish, one.publish), "one record, one answer");
-    assert_ne!(one.publish, third.publish, "the record that caused the change publishes it, the other does not");
+    assert_eq!((one.publishes(), other.publishes()), (one.publishes(), one.publishes()), "one record, one answer");
+    assert_ne!(one.publishes(), third.publishes(), "the record that caused the change publishes it, the other does not");
     assert_eq!(w.version(Account, "a").await, 2);
 }
 

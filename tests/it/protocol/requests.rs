@@ -1,12 +1,12 @@
 //! Commands that change one entity or none: what they are answered the first time and again.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::entity::EntityType::Customer;
 use crm_processor::domain::entity::{Entity, State};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::use_case::UseCase::{UpdateCustomerCustomName, UpdateCustomerSegment};
 use crm_processor::store::ConditionalStore;
-use crm_processor::store::outcome::Answer;
 
 pub async fn a_change_takes_one_write_and_no_read_once_the_entity_is_known<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
@@ -37,7 +37,7 @@ pub async fn a_value_that_is_there_already_is_answered_without_a_new_version<S: 
     let again = decide(&process, &w.name("r2", w.by_id("c"), "Ada")).await;
     let Answer::Unchanged(transaction) = &again.answer else { panic!("expected no change, got {again:?}") };
     assert_eq!((transaction.previous_version, transaction.entity.version, transaction.changes.len()), (2, 2, 0));
-    assert!(!again.publish);
+    assert!(!again.publishes());
     assert_eq!(w.version(Customer, "c").await, 2);
 }
 

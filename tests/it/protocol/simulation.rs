@@ -18,8 +18,9 @@ use super::world::{Process, World};
 use crate::polls::complete;
 use crate::seeds;
 use crm_processor::domain::entity::Entity;
+use crm_processor::domain::request::SourceRecord;
 use crm_processor::store::claims::{ClaimsOptions, Decided, Submission};
-use crm_processor::store::outcome::{Coordinates, ImportOutcome};
+use crm_processor::store::outcome::ImportOutcome;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey, FIRST_ROW};
 use defects::{Defect, Defective};
@@ -74,8 +75,8 @@ struct Simulation {
     /// Steps of all callers, through all phases.
     now: AtomicU64,
     /// When a record was first worked at.
-    begun: Mutex<BTreeMap<Coordinates, u64>>,
-    answers: Mutex<BTreeMap<Coordinates, Answered>>,
+    begun: Mutex<BTreeMap<SourceRecord, u64>>,
+    answers: Mutex<BTreeMap<SourceRecord, Answered>>,
     /// Request ids that were used with other contents or another reference, too, or again when the retention was over.
     several: Mutex<BTreeSet<String>>,
     /// What imports were told in this phase, and what the operator tried.
@@ -90,6 +91,12 @@ struct Answered {
     decided: Decided,
     phase: usize,
     at: u64,
+}
+
+/// Whether two records hold the same command.
+fn same_command(one: &Submission, other: &Submission) -> bool {
+    let command = |s: &Submission| (s.target.clone(), s.request.id.clone(), s.request.contents.clone());
+    command(one) == command(other)
 }
 
 /// Runs `seed`.
@@ -210,14 +217,14 @@ impl Simulation {
         for answered in answers.values().filter(|a| a.phase == phase && !a.decided.replayed && !a.is_reused()) {
             let Answered { submission, decided, .. } = answered;
             // Whoever was told the same, was told so afterwards.
-            let several = self.several.lock().unwrap().contains(submission.command.request_id.as_str());
+            let several = self.several.lock().unwrap().contains(submission.request.id.as_str());
             let told = answers.values().filter(|a| {
-                a.submission.record == submission.record
-                    || (!several && a.submission.command == submission.command && agree(&a.decided.answer, &decided.answer))
+                a.submission.request.record == submission.request.record
+                    || (!several && same_command(&a.submission, submission) && agree(&a.decided.answer, &decided.answer))
             });
             let end = told.map(|a| a.at).min().expect("it was told itself");
-            let effect = Effect::Decided(submission.command.clone(), decided.answer.clone());
-            operations.push(Operation { begin: begun[&submission.record], end, effect });
+            let effect = Effect::Decided(submission.clone(), decided.answer.clone());
+            operations.push(Operation { begin: begun[&submission.request.record], end, effect });
         }
         operations
     }

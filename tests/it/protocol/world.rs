@@ -1,14 +1,15 @@
 //! What the checks are written in: processes over one watched store, entities and commands under a prefix.
 
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::{RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::request::{Request, SourceRecord};
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Submission};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
-use crm_processor::store::outcome::{Answer, Coordinates};
 use crm_processor::store::upkeep::import::Imported;
 use crm_processor::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
@@ -191,16 +192,17 @@ impl<S: ConditionalStore> World<S> {
         let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
         let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };
         let command = raw.validate(&rules).expect("a valid command");
-        Submission { command, correlation_id: Some(format!("c-{request}")), record: self.record() }
+        Submission::new(command, Some(format!("c-{request}")), self.record())
     }
 
     /// The same command in another record.
     pub fn again(&self, submission: &Submission) -> Submission {
-        Submission { record: self.record(), ..submission.clone() }
+        let request = Request { record: self.record(), ..submission.request.clone() };
+        Submission { request, ..submission.clone() }
     }
 
-    fn record(&self) -> Coordinates {
-        Coordinates { topic: "crm.commands".into(), partition: 0, offset: self.offset.fetch_add(1, SeqCst) }
+    fn record(&self) -> SourceRecord {
+        SourceRecord { topic: "crm.commands".into(), partition: 0, offset: self.offset.fetch_add(1, SeqCst) }
     }
 
     /// What `work` yields, and how many reads and writes it took.
@@ -276,7 +278,7 @@ pub async fn decide<S: ConditionalStore>(process: &Process<S>, submission: &Subm
 /// The change that this record is to publish.
 #[track_caller]
 pub fn published(decided: &Decided) -> &Transaction {
-    assert!(decided.publish && !decided.replayed, "to be published: {decided:?}");
+    assert!(decided.publishes() && !decided.replayed, "to be published: {decided:?}");
     changed(decided)
 }
 
@@ -291,7 +293,7 @@ pub fn changed(decided: &Decided) -> &Transaction {
 /// Why it was refused, now and for the first time.
 #[track_caller]
 pub fn refused(decided: &Decided) -> &Rejection {
-    assert!(!decided.publish && !decided.replayed, "not to be published, and no replay: {decided:?}");
+    assert!(!decided.publishes() && !decided.replayed, "not to be published, and no replay: {decided:?}");
     rejection(decided)
 }
 
@@ -306,7 +308,7 @@ pub fn rejection(decided: &Decided) -> &Rejection {
 /// That the answer is the one that `first` got, and that this record does not publish it.
 #[track_caller]
 pub fn assert_replay(decided: &Decided, first: &Decided) {
-    assert_eq!(decided, &Decided { answer: first.answer.clone(), replayed: true, publish: false });
+    assert_eq!(decided, &Decided { answer: first.answer.clone(), replayed: true });
 }
 
 pub fn not_found() -> Rejection {

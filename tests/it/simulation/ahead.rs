@@ -25,7 +25,7 @@ impl ReadAhead {
 
     /// Some of these commands wait for their turn.
     pub fn take(&mut self, commands: Vec<Submission>) {
-        self.waiting.extend(commands.into_iter().filter(|s| self.claims.can_read_ahead(&s.command)));
+        self.waiting.extend(commands.into_iter().filter(|s| self.claims.can_read_ahead(s)));
         let excess = self.waiting.len().saturating_sub(self.bounds.waiting);
         self.waiting.drain(..excess);
         while self.readers.len() < self.bounds.readers
@@ -33,9 +33,9 @@ impl ReadAhead {
         {
             let claims = Arc::clone(&self.claims);
             self.readers.push(Box::pin(async move {
-                let worth = claims.can_read_ahead(&next.command);
+                let worth = claims.can_read_ahead(&next);
                 claims.read_ahead(&next).await;
-                worth && !claims.can_read_ahead(&next.command)
+                worth && !claims.can_read_ahead(&next)
             }));
         }
     }

@@ -5,9 +5,11 @@
 
 use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::request::SourceRecord;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::flow::{Partition, RecordId};
+use crm_processor::store::claims::Submission;
 use crm_processor::store::simulated::Random;
 use uuid::Uuid;
 
@@ -53,6 +55,12 @@ impl Incoming {
     /// What its command's Business Transaction must be correlated by.
     pub fn correlation_id(&self) -> String {
         format!("correlation {}/{}", self.at.partition, self.at.offset)
+    }
+
+    /// What its command is decided as.
+    pub fn submission(&self, command: &Command) -> Submission {
+        let record = SourceRecord { topic: "crm.commands".into(), partition: self.at.partition, offset: self.at.offset };
+        Submission::new(command.clone(), Some(self.correlation_id()), record)
     }
 }
 

@@ -3,14 +3,13 @@
 
 use super::crm::{Body, Incoming, entities};
 use crm_processor::domain::Timestamp;
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::{Command, Reference};
-use crm_processor::domain::decision::{Decision, decide};
+use crm_processor::domain::decision::decide;
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::transaction::Transaction;
 use crm_processor::flow::RecordId;
 use crm_processor::store::claims::Decided;
-use crm_processor::store::outcome::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -46,9 +45,9 @@ pub fn answers(
         let request = (customer.as_ref().map(|c| c.ref_id), command.request_id.to_string());
         let decided = match outcomes.get(&request) {
             Some((contents, _)) if *contents != command.contents.fingerprint() => {
-                Decided { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false, publish: false }
+                Decided { answer: Answer::Rejected(Rejection::RequestIdReused), replayed: false }
             }
-            Some((_, answer)) => Decided { answer: answer.clone(), replayed: true, publish: false },
+            Some((_, answer)) => Decided { answer: answer.clone(), replayed: true },
             None => {
                 let answer = if given_up.contains(&record.at) {
                     Answer::Rejected(Rejection::InternalError)
@@ -56,7 +55,7 @@ pub fn answers(
                     first_answer(customer, command, record, decided_at(record.at))
                 };
                 outcomes.insert(request, (command.contents.fingerprint(), answer.clone()));
-                Decided { publish: matches!(answer, Answer::Changed(_)), answer, replayed: false }
+                Decided { answer, replayed: false }
             }
         };
         answers.insert(record.at, decided);
@@ -69,22 +68,9 @@ fn first_answer(customer: Option<&mut Entity>, command: &Command, record: &Incom
         let field = command.target.field(EntityType::Customer);
         return Answer::Rejected(Rejection::EntityNotFound { field });
     };
-    let transaction = |changes, entity: &Entity| Transaction {
-        use_case: command.contents.use_case(),
-        request_id: command.request_id.clone(),
-        correlation_id: Some(record.correlation_id()),
-        occurred_at: now,
-        previous_version: customer.version,
-        changes,
-        entity: entity.clone(),
-    };
-    match decide(customer, &command.contents, now) {
-        Decision::Change { after, change } => {
-            let transaction = transaction(vec![change], &after);
-            *customer = after;
-            Answer::Changed(transaction.into())
-        }
-        Decision::Unchanged => Answer::Unchanged(transaction(Vec::new(), customer).into()),
-        Decision::Rejected(rejection) => Answer::Rejected(rejection),
+    let answer = decide(customer, &record.submission(command).request, now);
+    if let Some(after) = answer.changed() {
+        *customer = after.clone();
     }
+    answer
 }

@@ -9,11 +9,11 @@ use super::crm::Incoming;
 use super::group::Membership;
 use super::happened::Happened;
 use super::lane::{Progress, process};
-use super::outputs::{Output, Outputs};
+use super::outputs::Outputs;
 use super::publisher::{self, Published, Publishing, Trouble};
 use super::reader::{JobReader, Known, NEVER};
 use super::weakened::Weakened;
-use crm_processor::flow::attempt::{Refusal, Verdict};
+use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::RunId;
 use crm_processor::flow::offsets::{Committed, MAX_SPAN};
@@ -337,9 +337,7 @@ impl Instance {
             (verdict, _) => verdict,
         };
         self.known.borrow_mut().deaf = self.defect == Some(Defect::WaitingNotStirred) && verdict != Verdict::Committed;
-        let defect = self.defect;
-        let redirect = |record: &mut Finished<Outputs>, refusal: Refusal| redirect(&mut record.outputs, refusal.output, defect);
-        let done = self.stream.handle_published(assignment, records, verdict, pace, redirect);
+        let done = self.stream.handle_published(assignment, records, verdict, pace).done;
         if uncertain.is_some_and(|all| all > 0 && all == done.len()) {
             self.happened.note("a transaction that was uncertain turned out committed");
         }
@@ -364,7 +362,7 @@ impl Instance {
             Action::Leave => self.left = true,
             Action::Fetch(NEVER) => {}
             Action::Fetch(schema) => self.asked_for.push(schema),
-            Action::Decide(assignment, run) => {
+            Action::Process(assignment, run) => {
                 let progress = Progress::default();
                 let (id, claims) = (run.id, Arc::clone(&self.claims));
                 let work = Box::pin(process(claims, run, progress.clone(), self.bug, self.defect));
@@ -387,19 +385,4 @@ impl Instance {
             Action::Pause(partitions) => self.consumer.orders.extend(partitions),
         }
     }
-}
-
-/// As `processor` has it, where topics have names: a reply that is refused at a topic or a partition of the CRM's choice goes
-/// to the default topic.
-fn redirect(outputs: &mut Outputs, output: usize, defect: Option<Defect>) -> bool {
-    let Some(Output::Reply { named, .. }) = outputs.0.get_mut(output) else { return dropped(outputs, defect) };
-    std::mem::take(named) || dropped(outputs, defect)
-}
-
-fn dropped(outputs: &mut Outputs, defect: Option<Defect>) -> bool {
-    let dropped = defect == Some(Defect::RefusedIsDropped);
-    if dropped {
-        outputs.0.clear();
-    }
-    dropped
 }

@@ -4,36 +4,32 @@ use super::Defect;
 use super::outputs::{Output, Outputs, Reply};
 use super::weakened::Weakened;
 use crate::polls::cut_short;
+use crm_processor::domain::answer::Answer;
 use crm_processor::flow::RecordId;
 use crm_processor::flow::batch::Finished;
-use crm_processor::flow::lanes::{Foldable, Run};
+use crm_processor::flow::lanes::{Foldable, Run, Work};
 use crm_processor::store::StoreFault;
 use crm_processor::store::claims::{Claims, Decided, Submission};
-use crm_processor::store::outcome::Answer;
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A record on its way through a lane.
-pub struct Job {
-    pub at: RecordId,
+/// A command to be decided. `named`: its reply goes to a topic of the CRM's choice.
+pub struct CommandJob {
     pub named: bool,
-    pub task: Task,
+    pub submission: Submission,
 }
 
-pub enum Task {
-    Decide(Submission),
-    Refuse,
-    Bury { correlated: bool },
+/// A record that needs no decision.
+pub enum AnswerJob {
+    Invalid { named: bool },
+    Unreadable { named: bool, correlated: bool },
 }
 
-impl Foldable for Job {
+impl Foldable for CommandJob {
     fn folds_with(&self, next: &Self) -> bool {
-        match (&self.task, &next.task) {
-            (Task::Decide(a), Task::Decide(b)) => a.command.entity_named() == b.command.entity_named(),
-            _ => false,
-        }
+        self.submission.entity_named() == next.submission.entity_named()
     }
 }
 
@@ -73,15 +69,19 @@ impl Progress {
 /// Decides the commands, however often the store fails, and makes the outputs.
 pub async fn process(
     claims: Arc<Claims<Weakened>>,
-    run: Run<Job>,
+    run: Run<CommandJob, AnswerJob>,
     progress: Progress,
     bug: bool,
     defect: Option<Defect>,
 ) -> Vec<Finished<Outputs>> {
-    let Run { commands: jobs, awaited, id } = run;
-    let submission = |job: &Job| if let Task::Decide(submission) = &job.task { Some(submission.clone()) } else { None };
-    let submissions: Vec<_> = jobs.iter().filter_map(|(_, job)| submission(job)).collect();
-    let mut decided = decide(&claims, &submissions, bug).await.into_iter();
+    let Run { work, awaited, id } = run;
+    let decided = match &work {
+        Work::Decide(commands) => {
+            let submissions: Vec<_> = commands.iter().map(|(_, job)| job.submission.clone()).collect();
+            decide(&claims, &submissions, bug).await
+        }
+        Work::Answer(..) => Vec::new(),
+    };
     if awaited {
         progress.0.set(Stage::Decided);
         // Now and then the next run is over before this one.
@@ -89,27 +89,33 @@ pub async fn process(
             tokio::task::yield_now().await;
         }
     }
-    let mut results = Vec::new();
-    for (at, job) in jobs {
-        let decided = submission(&job).and_then(|_| decided.next());
-        results.push(Finished { at, outputs: outputs(&job, decided, defect) });
+    let dropped_if_refused = defect == Some(Defect::RefusedIsDropped);
+    let finished = |at, all| Finished { at, outputs: Outputs { all, dropped_if_refused } };
+    match work {
+        Work::Decide(commands) => {
+            assert_eq!(commands.len(), decided.len());
+            let both = commands.into_iter().zip(decided);
+            both.map(|((at, job), decided)| finished(at, of_decided(at, job.named, decided, defect))).collect()
+        }
+        Work::Answer(at, job) => vec![finished(at, without_decision(at, &job))],
     }
-    results
 }
 
 /// As `processor` does it: after a panic one at a time, and what panics again is given up.
 async fn decide(claims: &Claims<Weakened>, submissions: &[Submission], bug: bool) -> Vec<Decided> {
-    let panics = |submission: &Submission| bug && panics(submission.record.offset);
+    let panics = |submission: &Submission| bug && panics(submission.request.record.offset);
     if !submissions.iter().any(panics) {
         return persistently(|| claims.decide(submissions)).await;
     }
-    cut_short(claims.decide(submissions), at_one_of_the_first(submissions[0].record.offset)).await;
+    cut_short(claims.decide(submissions), at_one_of_the_first(submissions[0].request.record.offset)).await;
     let mut decided = Vec::new();
     for submission in submissions {
         let one = std::slice::from_ref(submission);
         if !panics(submission) {
             decided.extend(persistently(|| claims.decide(one)).await);
-        } else if let Some(Ok(one)) = cut_short(claims.decide(one), at_one_of_the_first(submission.record.offset / 13)).await {
+        } else if let Some(Ok(one)) =
+            cut_short(claims.decide(one), at_one_of_the_first(submission.request.record.offset / 13)).await
+        {
             decided.extend(one);
         } else {
             decided.push(persistently(|| claims.give_up(submission)).await);
@@ -132,21 +138,25 @@ fn at_one_of_the_first(at: i64) -> u64 {
     (at % 20).unsigned_abs()
 }
 
-fn outputs(job: &Job, decided: Option<Decided>, defect: Option<Defect>) -> Outputs {
-    let of = job.at;
-    let reply = |reply| Output::Reply { of, reply, named: job.named };
-    Outputs(match (&job.task, decided) {
-        (Task::Decide(_), Some(decided)) => {
-            let publish = decided.publish || defect == Some(Defect::CoordinatesIgnored);
-            let transaction = match &decided.answer {
-                Answer::Changed(transaction) if publish => Some(Output::Transaction { of, transaction: (**transaction).clone() }),
-                _ => None,
-            };
-            transaction.into_iter().chain([reply(Reply::Decided(Box::new(decided)))]).collect()
+fn of_decided(of: RecordId, named: bool, mut decided: Decided, defect: Option<Defect>) -> Vec<Output> {
+    if defect == Some(Defect::CoordinatesIgnored) {
+        decided.replayed = false;
+    }
+    let transaction = match &decided.answer {
+        Answer::Changed(transaction) if decided.publishes() => {
+            Some(Output::Transaction { of, transaction: (**transaction).clone() })
         }
-        (Task::Refuse, _) => vec![reply(Reply::Invalid)],
-        (Task::Bury { correlated: true }, _) => vec![Output::DeadLetter { of }, reply(Reply::Unreadable)],
-        (Task::Bury { correlated: false }, _) => vec![Output::DeadLetter { of }],
-        (Task::Decide(_), None) => unreachable!("each submission was decided"),
-    })
+        _ => None,
+    };
+    transaction.into_iter().chain([Output::Reply { of, reply: Reply::Decided(Box::new(decided)), named }]).collect()
+}
+
+fn without_decision(of: RecordId, job: &AnswerJob) -> Vec<Output> {
+    match *job {
+        AnswerJob::Invalid { named } => vec![Output::Reply { of, reply: Reply::Invalid, named }],
+        AnswerJob::Unreadable { named, correlated: true } => {
+            vec![Output::DeadLetter { of }, Output::Reply { of, reply: Reply::Unreadable, named }]
+        }
+        AnswerJob::Unreadable { correlated: false, .. } => vec![Output::DeadLetter { of }],
+    }
 }

@@ -2,7 +2,8 @@
 
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::flow::RecordId;
-use crm_processor::flow::batch::Weighed;
+use crm_processor::flow::attempt::Why;
+use crm_processor::flow::batch::Publishable;
 use crm_processor::store::claims::Decided;
 
 /// A reply's contents, as far as they matter here.
@@ -53,10 +54,29 @@ impl Output {
 
 /// All that is published for one record.
 #[derive(Clone, Debug, Default)]
-pub struct Outputs(pub Vec<Output>);
+pub struct Outputs {
+    pub all: Vec<Output>,
+    /// Whether they are dropped if one is refused; for a defect.
+    pub dropped_if_refused: bool,
+}
 
-impl Weighed for Outputs {
+impl Publishable for Outputs {
+    type Refused = ();
+
     fn weight(&self) -> usize {
-        self.0.len()
+        self.all.len()
+    }
+
+    /// As `processor` has it, where topics have names: a reply that is refused at a topic or a partition of the CRM's choice goes to the
+    /// default topic.
+    fn refused(&mut self, _: RecordId, output: usize, _: Why) -> (bool, ()) {
+        let goes_elsewhere = match self.all.get_mut(output) {
+            Some(Output::Reply { named, .. }) => std::mem::take(named),
+            _ => false,
+        };
+        if !goes_elsewhere && self.dropped_if_refused {
+            self.all.clear();
+        }
+        (goes_elsewhere || self.dropped_if_refused, ())
     }
 }

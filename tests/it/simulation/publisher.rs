@@ -286,11 +286,11 @@ impl Publisher {
         let Stage::Attempting { step, next, refused } = &mut self.stage else { return None };
         let answer = match step {
             Step::Produce => {
-                while publication.records.get(next.0).is_some_and(|r| next.1 >= r.outputs.0.len()) {
+                while publication.records.get(next.0).is_some_and(|r| next.1 >= r.outputs.all.len()) {
                     *next = (next.0 + 1, 0);
                 }
                 let Some(record) = publication.records.get(next.0) else { return Some(Ok(())) };
-                let output = record.outputs.0[next.1].clone();
+                let output = record.outputs.all[next.1].clone();
                 let answer = match self.defect {
                     Some(Defect::OutputsOutsideTheTransaction) => broker.produce_at_once(output),
                     _ => broker.produce(id, epoch, output),

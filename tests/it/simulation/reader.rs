@@ -4,12 +4,13 @@
 use super::Defect;
 use super::crm::{Body, Incoming};
 use super::happened::Happened;
-use super::lane::{Job, Task};
+use super::lane::{AnswerJob, CommandJob};
+use crm_processor::domain::command::Reference;
+use crm_processor::domain::entity::EntityType;
 use crm_processor::flow::intake::{Read, Reader};
-use crm_processor::flow::lanes::lane_of;
+use crm_processor::flow::lanes::{Task, lane_of};
 use crm_processor::flow::{Partition, RecordId};
 use crm_processor::store::claims::Submission;
-use crm_processor::store::outcome::Coordinates;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -60,7 +61,8 @@ impl Reader for JobReader {
     type Record = Incoming;
     type Need = u32;
     type Prepared = ();
-    type Command = Job;
+    type Command = CommandJob;
+    type Answerable = AnswerJob;
     type Ahead = Submission;
 
     fn id(record: &Incoming) -> RecordId {
@@ -83,24 +85,24 @@ impl Reader for JobReader {
         if known.deaf { Err(NEVER) } else { Ok(()) }
     }
 
-    fn read(&mut self, record: Incoming, (): ()) -> Read<Job, Submission> {
+    fn read(&mut self, record: Incoming, (): ()) -> Read<Self> {
         self.known.borrow_mut().read.insert(record.at.partition, record.at.offset);
-        let task = match &record.body {
+        let (at, named, key) = (record.at, record.named, record.key.as_deref().map(str::as_bytes));
+        let lane = |entity: Option<(EntityType, &Reference)>| match self.defect {
+            Some(Defect::LanesWithoutKeys) => lane_of(at, None, None::<()>),
+            _ => lane_of(at, key, entity),
+        };
+        match &record.body {
             Body::Command(command) => {
-                let (partition, offset) = (record.at.partition, record.at.offset);
-                let coordinates = Coordinates { topic: "crm.commands".into(), partition, offset };
-                let correlation_id = Some(record.correlation_id());
-                Task::Decide(Submission { command: (**command).clone(), correlation_id, record: coordinates })
+                let submission = record.submission(command);
+                let ahead = Some(submission.clone());
+                Read { lane: lane(Some(submission.entity_named())), task: Task::Decide(CommandJob { named, submission }), ahead }
             }
-            Body::Invalid => Task::Refuse,
-            Body::Unreadable { correlated } => Task::Bury { correlated: *correlated },
-        };
-        let submission = if let Task::Decide(submission) = &task { Some(submission) } else { None };
-        let key = record.key.as_deref().map(str::as_bytes);
-        let lane = match self.defect {
-            Some(Defect::LanesWithoutKeys) => lane_of(record.at, None, None::<()>),
-            _ => lane_of(record.at, key, submission.map(|submission| submission.command.entity_named())),
-        };
-        Read { lane, ahead: submission.cloned(), command: Job { at: record.at, named: record.named, task } }
+            Body::Invalid => Read { lane: lane(None), task: Task::Answer(AnswerJob::Invalid { named }), ahead: None },
+            Body::Unreadable { correlated } => {
+                let unreadable = AnswerJob::Unreadable { named, correlated: *correlated };
+                Read { lane: lane(None), task: Task::Answer(unreadable), ahead: None }
+            }
+        }
     }
 }

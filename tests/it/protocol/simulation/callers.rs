@@ -4,11 +4,13 @@ use super::erasing::agree;
 use super::history::{Effect, Operation};
 use super::{Answered, Defect, Defective, Process, Simulation, scene};
 use crate::polls::cut_short;
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
+use crm_processor::domain::request::SourceRecord;
 use crm_processor::store::claims::{Decided, Submission};
-use crm_processor::store::outcome::{Answer, Coordinates, Outcome};
+use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::Random;
 use crm_processor::store::upkeep::import::Imported;
 use crm_processor::store::{ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, LogRow, StoreFault};
@@ -29,13 +31,13 @@ impl Simulation {
         let mut done = 0;
         while done < records.len() {
             let (which, process) = self.process(&mut random);
-            let named = records[done].command.entity_named();
+            let named = records[done].entity_named();
             let most = usize::try_from(1 + random.below(5)).expect("few");
-            let same = |s: &&Submission| s.command.entity_named() == named;
+            let same = |s: &&Submission| s.entity_named() == named;
             let run: Vec<_> = records[done..].iter().take_while(same).take(most).cloned().collect();
             for submission in &run {
                 let now = self.now.load(Relaxed);
-                self.begun.lock().unwrap().entry(submission.record.clone()).or_insert(now);
+                self.begun.lock().unwrap().entry(submission.request.record.clone()).or_insert(now);
             }
             let decided = if random.chance(20) {
                 perhaps(&mut random, async { Ok(vec![process.give_up(&run[0]).await?]) }).await
@@ -54,7 +56,7 @@ impl Simulation {
                 }
                 Some(Err(_)) if self.defect == Some(Defect::FaultIsAnswered) => {
                     let answer = Answer::Rejected(Rejection::InternalError);
-                    self.commit(phase, run[0].clone(), Decided { answer, replayed: false, publish: false });
+                    self.commit(phase, run[0].clone(), Decided { answer, replayed: false });
                     done += 1;
                 }
                 Some(Err(_)) => self.note("a fault was met"),
@@ -69,12 +71,12 @@ impl Simulation {
     /// Some process has the record in a lane, and reads ahead for it.
     pub async fn read_ahead(&self, submission: Submission, mut random: Random) {
         let (_, process) = self.process(&mut random);
-        let worth = process.can_read_ahead(&submission.command);
+        let worth = process.can_read_ahead(&submission);
         let read = async {
             process.read_ahead(&submission).await;
             Ok(())
         };
-        if perhaps(&mut random, read).await.is_some() && worth && !process.can_read_ahead(&submission.command) {
+        if perhaps(&mut random, read).await.is_some() && worth && !process.can_read_ahead(&submission) {
             self.note("a command was read ahead");
         }
     }
@@ -82,19 +84,19 @@ impl Simulation {
     /// The first output of a record counts; those after it are fenced, but must be the same.
     pub fn commit(&self, phase: usize, submission: Submission, mut decided: Decided) {
         if self.defect == Some(Defect::CoordinatesIgnored) {
-            decided.publish = matches!(decided.answer, Answer::Changed(_));
+            decided.replayed = false;
         }
-        let request = submission.command.request_id.as_str().to_owned();
+        let request = submission.request.id.as_str().to_owned();
         let mut answers = self.answers.lock().unwrap();
-        let Some(Answered { decided: first, .. }) = answers.get(&submission.record) else {
+        let Some(Answered { decided: first, .. }) = answers.get(&submission.request.record) else {
             self.note(what(&decided));
             let at = self.now.load(Relaxed);
-            answers.insert(submission.record.clone(), Answered { submission, decided, phase, at });
+            answers.insert(submission.request.record.clone(), Answered { submission, decided, phase, at });
             return;
         };
         // Who holds the reference may have used a reused request id meanwhile: then it is that one's by now.
-        if first.publish || decided.publish || !self.several.lock().unwrap().contains(&request) {
-            let same = (decided.replayed, decided.publish) == (first.replayed, first.publish);
+        if first.publishes() || decided.publishes() || !self.several.lock().unwrap().contains(&request) {
+            let same = (decided.replayed, decided.publishes()) == (first.replayed, first.publishes());
             assert!(same && agree(&decided.answer, &first.answer), "the same record {submission:?}: {decided:?}, {first:?}");
         }
     }
@@ -170,7 +172,7 @@ impl Simulation {
 
 /// The outcome of an operation: who reads the whole log must find one.
 fn operated(key: EntityKey) -> Vec<u8> {
-    let record = Coordinates { topic: "operator".into(), partition: 0, offset: 0 };
+    let record = SourceRecord { topic: "operator".into(), partition: 0, offset: 0 };
     let answer = Answer::Rejected(Rejection::InternalError);
     Outcome { fingerprint: key.ref_id, record, at: 0, epoch: None, answer }.encode()
 }

@@ -2,9 +2,8 @@
 //! record is answered once. One await after another, for each kind of command, with and without a rival in between.
 
 use super::verdict::check;
-use super::{Faults, Random, Simulation, history};
+use super::{Faults, Random, Simulation, history, same_command};
 use crate::polls::{complete, polls};
-use crm_processor::domain::command::Command;
 use crm_processor::domain::use_case::UseCase::{UpdateCustomerCustomName, UpdateSubscriberExternalId};
 use crm_processor::store::claims::Submission;
 use std::sync::Arc;
@@ -80,12 +79,12 @@ fn dies(after: u64, work: Commands, others: Commands, gives_up: bool, seed: u64)
     let (before, run, others) = (s.entities(), work(&s), others(&s));
     let process = |n: usize| Arc::clone(&s.processes.lock().unwrap()[n]);
     for submission in run.iter().chain(&others) {
-        let Command { request_id, .. } = &submission.command;
-        let other = |o: &&Submission| o.command.request_id == *request_id && o.command != submission.command;
+        let request_id = &submission.request.id;
+        let other = |o: &&Submission| o.request.id == *request_id && !same_command(o, submission);
         if run.iter().any(|o| other(&o)) {
             s.several.lock().unwrap().insert(request_id.as_str().into());
         }
-        s.begun.lock().unwrap().insert(submission.record.clone(), 0);
+        s.begun.lock().unwrap().insert(submission.request.record.clone(), 0);
     }
     let decided = polls(process(0).decide(&run), after);
     let done = decided.is_some();

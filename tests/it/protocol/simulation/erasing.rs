@@ -2,11 +2,11 @@
 //! otherwise.
 
 use super::Simulation;
+use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::values::CustomName;
-use crm_processor::store::outcome::Answer;
 use crm_processor::store::upkeep::erase::{ERASED, Erasure};
 use std::sync::Arc;
 

@@ -6,13 +6,13 @@
 
 use super::erasing::agree as same;
 use crm_processor::domain::Timestamp;
-use crm_processor::domain::command::{Command, Reference};
-use crm_processor::domain::decision::{Decision, decide};
+use crm_processor::domain::answer::Answer;
+use crm_processor::domain::command::Reference;
+use crm_processor::domain::decision::decide;
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::values::ExternalId;
-use crm_processor::store::outcome::Answer;
+use crm_processor::store::claims::Submission;
 use std::collections::HashSet;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub struct Operation {
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// A command was decided.
-    Decided(Command, Answer),
+    Decided(Submission, Answer),
     /// An import created its entity.
     Created(Entity),
     /// An import found its entity there already.
@@ -84,7 +84,7 @@ impl Effect {
     /// Could it happen now? Then it does.
     fn is_possible(&self, entities: &mut Vec<Entity>) -> bool {
         match self {
-            Self::Decided(command, answer) => is_answer(command, answer, entities),
+            Self::Decided(submission, answer) => is_answer(submission, answer, entities),
             Self::Created(entity) => {
                 let free = find(entities, entity.entity_type, entity.ref_id).is_none()
                     && holder(entities, entity.entity_type, &entity.external_id).is_none();
@@ -108,39 +108,28 @@ impl Effect {
     }
 }
 
-fn is_answer(command: &Command, answer: &Answer, entities: &mut [Entity]) -> bool {
+fn is_answer(submission: &Submission, answer: &Answer, entities: &mut [Entity]) -> bool {
     if *answer == Answer::Rejected(Rejection::InternalError) {
         return true;
     }
-    let target = match &command.target {
-        Reference::ExternalId(id) => holder(entities, command.entity_type(), id),
-        Reference::RefId(ref_id) => find(entities, command.entity_type(), *ref_id),
+    let target = match &submission.target {
+        Reference::ExternalId(id) => holder(entities, submission.entity_type(), id),
+        Reference::RefId(ref_id) => find(entities, submission.entity_type(), *ref_id),
     };
     let Some(n) = target else { return matches!(answer, Answer::Rejected(Rejection::EntityNotFound { .. })) };
     let entity = &entities[n];
-    match (decide(entity, &command.contents, decided_at(answer)), answer) {
-        (Decision::Rejected(expected), Answer::Rejected(got)) => expected == *got,
-        (Decision::Unchanged, Answer::Unchanged(t)) => {
-            let expected = Transaction {
-                entity: entity.clone(),
-                previous_version: entity.version,
-                changes: vec![],
-                ..Transaction::clone(t)
-            };
-            same(answer, &Answer::Unchanged(expected.into()))
+    match (decide(entity, &submission.request, decided_at(answer)), answer) {
+        (Answer::Changed(expected), Answer::Rejected(Rejection::ExternalIdNotUnique)) => {
+            let Entity { entity_type, external_id, .. } = &expected.entity;
+            holder(entities, *entity_type, external_id).is_some_and(|other| other != n)
         }
-        (Decision::Change { after, .. }, Answer::Rejected(Rejection::ExternalIdNotUnique)) => {
-            holder(entities, after.entity_type, &after.external_id).is_some_and(|other| other != n)
-        }
-        (Decision::Change { after, change }, Answer::Changed(t)) => {
+        (expected @ (Answer::Rejected(_) | Answer::Unchanged(_)), _) => same(answer, &expected),
+        (Answer::Changed(expected), _) => {
+            let after = expected.entity.clone();
             let free = holder(entities, after.entity_type, &after.external_id).is_none_or(|other| other == n);
-            let previous_version = entity.version;
-            let expected =
-                Transaction { entity: after.clone(), previous_version, changes: vec![change], ..Transaction::clone(t) };
             entities[n] = after;
-            free && same(answer, &Answer::Changed(expected.into()))
+            free && same(answer, &Answer::Changed(expected))
         }
-        _ => false,
     }
 }
 
@@ -163,9 +152,9 @@ fn holder(entities: &[Entity], entity_type: EntityType, id: &ExternalId) -> Opti
 mod tests {
     use super::{Effect, Entity, Operation, assert_linearizable};
     use crate::protocol::world::{World, decide};
+    use crm_processor::domain::answer::Answer;
     use crm_processor::domain::entity::EntityType::Account;
     use crm_processor::domain::rejection::Rejection;
-    use crm_processor::store::outcome::Answer;
     use crm_processor::store::simulated::{Faults, Simulated};
     use std::panic::catch_unwind;
     use std::sync::Arc;
@@ -180,7 +169,7 @@ mod tests {
         let mut effects = Vec::new();
         for s in [w.rename("r1", w.by_id("a"), "x"), w.rename("r2", w.by_id("b"), "x"), w.rename("r3", w.by_id("a"), "y")] {
             let answer = decide(&process, &s).await.answer;
-            effects.push(Effect::Decided(s.command, answer));
+            effects.push(Effect::Decided(s, answer));
         }
         let Effect::Decided(_, Answer::Changed(change)) = &effects[0] else { panic!("{effects:?}") };
         let after = vec![change.entity.clone(), b.clone()];

@@ -96,7 +96,7 @@ impl Simulation {
         let mut several = self.several.lock().unwrap();
         let mut submissions: Vec<Submission> = Vec::new();
         for submission in earlier.iter().filter(|_| random.chance(200)) {
-            several.insert(submission.command.request_id.as_str().into());
+            several.insert(submission.request.id.as_str().into());
             submissions.push(self.world.again(submission));
         }
         // With one or two of them, lanes have runs to fold.

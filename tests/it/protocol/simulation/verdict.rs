@@ -3,9 +3,11 @@
 use super::erasing::agree;
 use super::scene::{ENTITIES, IDS, OPERATIONS};
 use super::{Answered, Simulation};
+use crm_processor::domain::answer::Answer;
+use crm_processor::domain::request::SourceRecord;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::store::claims::{Decided, Submission};
-use crm_processor::store::outcome::{Answer, Coordinates, Outcome};
+use crm_processor::store::outcome::Outcome;
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,13 +19,13 @@ struct Found {
 
 /// Panics at the first disagreement.
 pub async fn check(s: &Simulation) {
-    let pair =
-        |(record, answered): (&Coordinates, &Answered)| (record.clone(), (answered.submission.clone(), answered.decided.clone()));
+    let pair = |(record, answered): (&SourceRecord, &Answered)| {
+        (record.clone(), (answered.submission.clone(), answered.decided.clone()))
+    };
     let answers: BTreeMap<_, _> = s.answers.lock().unwrap().iter().map(pair).collect();
     let mut found = Vec::new();
     let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
-    let requests: Vec<&str> =
-        answers.values().map(|(s, _)| s.command.request_id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let requests: Vec<&str> = answers.values().map(|(s, _)| s.request.id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let mut decoded = |rows: Vec<(String, Vec<u8>)>| {
         for (request, blob) in rows {
             let outcome = Outcome::decode(&request, &blob).expect("an outcome");
@@ -72,29 +74,29 @@ async fn check_entity(s: &Simulation, key: EntityKey, statics: EntityStatics) ->
 }
 
 /// Each change is published by the record that caused it, and nothing else is published.
-fn check_publications(answers: &BTreeMap<Coordinates, (Submission, Decided)>, found: &[Found]) {
+fn check_publications(answers: &BTreeMap<SourceRecord, (Submission, Decided)>, found: &[Found]) {
     let changes: Vec<_> = found.iter().flat_map(|f| &f.changes).collect();
     for (_, outcome, transaction) in &changes {
         let (submission, decided) = &answers[&outcome.record];
-        let published = decided.publish && !decided.replayed;
+        let published = decided.publishes() && !decided.replayed;
         assert!(published && agree(&decided.answer, &outcome.answer), "{submission:?}: {decided:?}, {outcome:?}");
-        assert_eq!(transaction.request_id, submission.command.request_id);
-        assert_eq!(transaction.correlation_id, submission.correlation_id);
+        assert_eq!(transaction.request_id, submission.request.id);
+        assert_eq!(transaction.correlation_id, submission.request.correlation_id);
     }
-    let published = answers.values().filter(|(_, decided)| decided.publish).count();
+    let published = answers.values().filter(|(_, decided)| decided.publishes()).count();
     assert_eq!(published, changes.len(), "each change is published once");
 }
 
 /// A request has one outcome, and its replies agree.
 fn check_replies(
     s: &Simulation,
-    answers: &BTreeMap<Coordinates, (Submission, Decided)>,
+    answers: &BTreeMap<SourceRecord, (Submission, Decided)>,
     outcomes: &HashMap<String, Vec<Outcome>>,
 ) {
     let several = s.several.lock().unwrap();
     let mut replies: HashMap<&str, &Decided> = HashMap::new();
     for (submission, decided) in answers.values() {
-        let request = submission.command.request_id.as_str();
+        let request = submission.request.id.as_str();
         if several.contains(request) {
             continue;
         }
@@ -104,7 +106,7 @@ fn check_replies(
         assert!(stored.len() <= 1, "{request} has one outcome: {stored:?}");
         if let [outcome] = stored {
             assert!(agree(&outcome.answer, &decided.answer), "{request} is answered what is stored: {outcome:?}, {decided:?}");
-            assert_eq!(outcome.record != submission.record, decided.replayed, "{submission:?}");
+            assert_eq!(outcome.record != submission.request.record, decided.replayed, "{submission:?}");
         }
     }
 }
