@@ -1,4 +1,4 @@
-//! Counts what a thread allocates, so that tests can say how much reading something may take.
+//! Counts the bytes that a thread allocates, so that tests can bound how much memory an operation takes.
 #![allow(unsafe_code, reason = "the trait is unsafe; everything is passed on to the system's allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,15 +14,15 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `work` gives, and how many bytes it asked for in all, given back or not.
+/// Does `work`. Returns its result, and how many bytes it allocated in all, whether it freed them or not.
 pub(crate) fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = BYTES.get();
     let result = work();
     (result, BYTES.get() - before)
 }
 
-/// What `work` gives, and by how much the memory that the thread has not given back grew meanwhile, as a usual allocator
-/// rounds it.
+/// Does `work`. Returns its result, and by how many bytes the memory that the thread holds grew meanwhile. Each allocation counts with
+/// the size to which glibc rounds it.
 pub(crate) fn held<T>(work: impl FnOnce() -> T) -> (T, isize) {
     let before = HELD.get();
     let result = work();
@@ -38,7 +38,7 @@ fn count_back(bytes: usize) {
     HELD.set(HELD.get().wrapping_sub(rounded(bytes)));
 }
 
-/// As glibc does it: 8 bytes for itself, all in steps of 16, 32 at least.
+/// Returns what glibc sets aside for an allocation: 8 bytes more for itself, in steps of 16 bytes, and at least 32.
 fn rounded(bytes: usize) -> isize {
     (bytes.saturating_add(8).next_multiple_of(16)).max(32).cast_signed()
 }

@@ -1,10 +1,11 @@
 //! Places at which a test build can be told to die, to panic or to hang: `FAILPOINTS="applied=0.1%return;deciding=return(boom)"` or
-//! `sending-offsets=1*sleep(60000)`, in the syntax of the `fail` package. Tests kill processors there, which a kill from outside would hit once in a million times.
+//! `sending-offsets=1*sleep(60000)`, in the syntax of the `fail` package. Tests kill processors at these places, which a kill from
+//! outside would hit once in a million times.
 //!
-//! Compiled in by the feature `fail-points`, which the tests of this package turn on and nothing else does. Without it
-//! nothing of this is left in the binary.
+//! The feature `fail-points` compiles them in. Only the tests of this package turn it on; other builds have nothing of this in the
+//! binary.
 
-/// Where.
+/// A place at which the process can be told to die, to panic or to hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
     /// A command is about to be decided.
@@ -21,12 +22,12 @@ pub enum FailPoint {
     SendingOffsets,
     /// The offsets of a transaction were sent; it is not committed yet.
     OffsetsSent,
-    /// A transaction was committed; nobody but this thread knows.
+    /// A transaction was committed; only this thread knows it yet.
     Committed,
 }
 
 impl FailPoint {
-    /// As in `FAILPOINTS`.
+    /// Returns the name that the place has in `FAILPOINTS`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,14 +42,14 @@ impl FailPoint {
         }
     }
 
-    /// `return`: the process is killed, as by SIGKILL from outside.
+    /// Passes the place. The action `return` kills the process, as a SIGKILL from outside would.
     #[inline]
     pub fn reach(self) {
         #[cfg(feature = "fail-points")]
         fail::fail_point!(self.name(), |_| die());
     }
 
-    /// `return(text)`: panics if `subject` contains the text.
+    /// Passes the place with `subject`, such as a request id. The action `return(text)` panics if `subject` contains the text.
     #[inline]
     #[cfg_attr(not(feature = "fail-points"), expect(unused_variables))]
     pub fn reach_with(self, subject: &str) {
@@ -60,7 +61,7 @@ impl FailPoint {
     }
 }
 
-/// Reads `FAILPOINTS`; in force while the result lives.
+/// Reads `FAILPOINTS`. The actions are in force until the result is dropped.
 #[cfg(feature = "fail-points")]
 pub fn set_up() -> impl Drop {
     fail::FailScenario::setup()

@@ -17,7 +17,7 @@
 //! | [`flow`] | the stream's state machines, pure: lanes, offsets, group commit |
 //! | [`domain`] | the business rules, pure: commands, entities, decisions |
 //! | `pauses` | the back-off between attempts |
-//! | [`fail_points`] | where test builds can be told to die; nothing in any other |
+//! | [`fail_points`] | the places at which a test build can be told to die; other builds have none |
 //!
 //! A command's way: [`kafka::consumer`] reads its record, [`processor`] decodes it with [`wire::command`] and validates it
 //! with [`domain::command`]; [`flow`] gives it a turn in the lane of its key; [`store::claims`] decides it with one

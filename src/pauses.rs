@@ -1,8 +1,8 @@
-//! The pauses between attempts at something that fails: each twice as long as the one before, up to a bound.
+//! The pauses between attempts at something that fails: each is twice as long as the one before, up to a bound.
 
 use std::time::Duration;
 
-/// See the module.
+/// The pauses of one series of attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
     next: Duration,
@@ -10,7 +10,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Begins with `first`; none is longer than `longest`.
+    /// Creates pauses of which the first is `first`, and none is longer than `longest`.
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
     }

@@ -12,19 +12,26 @@ const HELP: &str = r#"Examples:
   crm-processor bench ceiling --config crm.toml            what the store and Kafka do by themselves
   crm-processor bench --embedded --json | jq .ratio
 
-The processor runs as a process of its own, with the configuration's settings (each can be overridden: CRM__KAFKA__TRANSACTION_CAP=500).
-All else is made for the run and removed after it, after Ctrl-C, too: topics, groups and a keyspace whose names begin with --prefix, and
-a schema registry in this process. It needs the rights to make and delete these. Run it where nothing else depends on the speed.
+The processor runs as a process of its own, with the settings of the configuration; the environment overrides each of them, such as
+CRM__KAFKA__TRANSACTION_CAP=500. All else is made for the run and removed afterwards, even after Ctrl-C: topics, groups and a keyspace
+whose names begin with --prefix, and a schema registry in this process. That takes the rights to make and delete topics, groups and
+keyspaces. Run it where nothing else depends on the speed of the servers.
 
-Columns: "the store alone" is the ceiling: the same conditional writes without Kafka and without decisions, as many at once, in a process
-of its own before and after the case; with --cold with the reads that find the entity, with --warm after a write to each entity, as in the
-case itself. "ratio" is commands/s by that. CPU and memory are those of the processor. Replies to a backlog are timed from when the
-processor begins with it, with --rate from when the command was due. copy: Kafka alone, records consumed and twice as many produced in
-transactions. one-lwt, one-transaction: these two alone, at --rate. skewed, hot and duplicates can be above their ceiling: queued commands
-for one entity share a write.
+Columns:
+  the store alone  the ceiling: the same conditional writes, as many at once, without Kafka and without decisions, measured in a process of
+                   its own before and after the case. As in the case itself, --cold adds the reads that find each entity, and --warm writes
+                   to each entity beforehand.
+  ratio            commands/s, divided by that of the store alone
+  CPU, peak        CPU time and memory of the processor
+  reply after      since the processor began with the backlog; with --rate, since the command was due
+Rows besides the cases:
+  copy             Kafka alone: records are consumed and twice as many produced, in transactions
+  one-lwt          one conditional write at a time, at --rate
+  one-transaction  one Kafka transaction at a time, at --rate
+skewed, hot and duplicates can be faster than the store alone, because queued commands for one entity share a write.
 
---embedded: librdkafka's mock of Kafka in this process and the embedded store in a folder. It measures the processor and this machine's
-disk (see --folder: a folder in memory syncs for nothing), not Kafka."#;
+--embedded uses librdkafka's mock of Kafka, in this process, and the embedded store in a folder. It measures the processor and this
+machine's disk, not Kafka. Choose a folder on a disk (--folder): for a folder in memory, each sync is free."#;
 
 /// Measure throughput, latency, CPU and memory
 #[derive(Debug, clap::Args)]
@@ -50,7 +57,7 @@ enum Only {
 struct Part {
     #[command(flatten)]
     config: ConfigFile,
-    /// What to do, as JSON
+    /// The part and its load, as JSON
     #[arg(value_name = "JSON")]
     part: String,
 }

@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// End after the show
     #[arg(long)]
     once: bool,
-    /// Where on 127.0.0.1 /metrics, /livez and /readyz are; if the port is taken, any free one is used
+    /// The port of /metrics, /livez and /readyz on 127.0.0.1; if it is taken, any free one is used
     #[arg(long, value_name = "PORT", default_value_t = 9464)]
     metrics_port: u16,
 }

@@ -1,6 +1,6 @@
-//! `erase`: replaces the custom names that an entity had before in what the store keeps about it.
+//! `erase`: replaces an entity's former custom names in everything that the store keeps about the entity.
 //!
-//! What it prints is counts: it is run to get rid of values, and what is printed is often kept.
+//! It prints counts only: it is run to get rid of values, and output is often kept.
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
@@ -15,18 +15,18 @@ const HELP: &str = r#"Examples:
   crm-processor erase --config crm.toml --ref-id customer 0198c7a0-0000-7000-8000-00000000000a
   crm-processor erase --config crm.toml --ref-id customer 0198c7a0-0000-7000-8000-00000000000a --yes
 
-Without --yes it only says how much there is. With --yes each custom name that the entity had before becomes "erased": in the stored
-outcomes of its requests, which are the answers to duplicates and what `show` shows, and in what is stored of its import. That can't be
-taken back.
+Without --yes it only counts what it would replace. With --yes each former custom name of the entity becomes "erased": in the stored
+outcomes of its requests, from which duplicates are answered and `show` prints the history, and in what is stored of its import. That
+can't be undone.
 
-The present custom name stays: first overwrite it with `crm-processor send`. External ids, refIds and request ids stay, for by them
-duplicates are known; correlation ids and segments stay, too. Topics, backups and other systems are not touched: docs/runbook.md says
-what else is to be done.
+The present custom name stays: overwrite it with `crm-processor send` first. External ids, refIds and request ids stay, because
+duplicates are recognised by them; correlation ids and segments stay, too. Topics, backups and other systems are not touched:
+docs/runbook.md says what else to do.
 
-It may be repeated, and processors may run meanwhile. Where the store is the embedded one, the processor must be stopped.
-The exit code is 1 where there is no such entity."#;
+It may be repeated, and processors may run meanwhile. If the store is the embedded one, stop the processor first.
+The exit code is 1 if there is no such entity."#;
 
-/// Erase the custom names that an entity had before
+/// Erase the former custom names of an entity
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
@@ -34,7 +34,7 @@ pub(super) struct Args {
     config: ConfigFile,
     #[command(flatten)]
     named: Named,
-    /// Replace them: without it, they are only counted
+    /// Replace the names; without this flag they are only counted
     #[arg(long)]
     yes: bool,
 }
@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let claims = connect::claims(&config).await?;
     let erasure = if args.yes { Erasure::Done } else { Erasure::Counted };
     let erased = claims.erase(args.named.entity_type, &reference, erasure).await.map_err(|fault| connect::store_trouble(&fault));
-    let Some(erased) = erased.context("not all was looked at, run it again")? else {
+    let Some(erased) = erased.context("not everything was looked at; run it again")? else {
         eprintln!("{}", args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
@@ -67,13 +67,14 @@ fn report(erased: &Erased, erasure: Erasure) -> String {
     text += match erasure {
         _ if rows.former + claims.former == 0 => "no former custom name is left\n",
         Erasure::Counted => "nothing was replaced: add --yes to do it\n",
-        Erasure::Done => "what was replaced stands in backups, and in the database's files until it compacts them\n",
+        Erasure::Done => "the replaced names are still in backups, and in the database's files until it compacts them\n",
     };
     text += "its external ids stay: they are keys\n";
     text + &about_the_present_name(entity)
 }
 
-/// That it stays, and the way to get rid of it.
+/// Returns a line which says that the present custom name stays, and how to get rid of it. Returns nothing if there is no such name, or
+/// if it is erased already.
 fn about_the_present_name(entity: &Entity) -> String {
     let (entity_type, state) = (entity.entity_type, entity.state);
     if entity.custom_name.as_ref().is_none_or(|name| name.as_str() == ERASED) {

@@ -1,6 +1,6 @@
-//! The command line: a file or a folder for each subcommand. Here everything is put together, errors become sentences with the
-//! way out, and exit codes are given: 0 fine, 1 failed, 2 wrong usage or configuration. What subcommands share is in
-//! `toolbox`; what `demo` and `bench` do is in `demo` and `bench` at the root.
+//! The command line: a file or a folder for each subcommand. This is where everything is put together, errors become sentences with the
+//! way out, and exit codes are chosen: 0 fine, 1 failed, 2 wrong usage or configuration. Subcommands share what is in `toolbox`;
+//! `demo` and `bench` do their work in the modules of these names at the root.
 
 mod bench;
 mod check;
@@ -22,18 +22,18 @@ use std::io;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
-First steps with a Kafka, a schema registry and a ScyllaDB (or Cassandra) of one's own:
-  crm-processor setup  --config crm.toml                 topics, schemas, keyspace and tables
-  crm-processor check  --config crm.toml                 what is wrong, with the servers, too
-  crm-processor import --config crm.toml entities.jsonl  customers, accounts, subscribers
-  crm-processor run    --config crm.toml                 as many of them as the topic has partitions
+First steps with your own Kafka, schema registry and ScyllaDB (or Cassandra):
+  crm-processor setup  --config crm.toml                 makes topics, schemas, keyspace and tables
+  crm-processor check  --config crm.toml                 says what is wrong with the configuration and the servers
+  crm-processor import --config crm.toml entities.jsonl  imports customers, accounts and subscribers
+  crm-processor run    --config crm.toml                 processes commands; start up to one for each partition
   crm-processor send   --config crm.toml updateCustomerCustomName --external-id c-1 --value Ann
-  crm-processor watch  --config crm.toml transactions    what was changed
-  crm-processor dlq list --config crm.toml               what could not be read
+    crm-processor watch  --config crm.toml transactions    shows changes as they are published
+    crm-processor dlq list --config crm.toml               lists records that could not be read
 
-With nothing at all: crm-processor demo
+  Without any servers: crm-processor demo
 
-An empty file is a configuration for a local set-up. Each key can be overridden by the environment:
+  An empty file is a complete configuration for a local set-up. The environment overrides each key:
   CRM__KAFKA__BOOTSTRAP_SERVERS=kafka:9092 CRM__STORE__CONTACT_POINTS=db1,db2 crm-processor run --config crm.toml
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
@@ -69,10 +69,10 @@ pub fn main() -> ExitCode {
     let line = CommandLine::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return report(&anyhow::Error::new(error).context("no threads to work with")),
+        Err(error) => return report(&anyhow::Error::new(error).context("the threads can't be started")),
     };
     let result = runtime.block_on(dispatch(line.subcommand));
-    // What still runs is of no use any more: waiting for it could take for ever.
+    // Nobody needs the tasks that still run, and waiting for them could take for ever.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| report(&error))
 }
@@ -94,9 +94,9 @@ async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Says what went wrong, on standard error.
+/// Says on standard error what went wrong, and returns the exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
-    // Whoever reads our output has seen enough: `watch … | head -1`.
+    // Whoever reads our output has seen enough and closed the pipe: `watch … | head -1`.
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }

@@ -1,5 +1,5 @@
-//! `run`: the processor itself. What is away is waited for; what only an operator can mend ends it with a message. SIGTERM
-//! and SIGINT let it finish what is being processed; a second one ends it at once.
+//! `run`: the processor itself. It waits for servers that are away, and ends with a message if only an operator can mend the trouble.
+//! After SIGTERM or SIGINT it finishes what is being processed; a second signal ends it at once.
 
 use crate::config::Config;
 use crate::pauses::Pauses;
@@ -30,18 +30,22 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// Between attempts to reach what is away at the start: the first pause, and the longest.
+/// The pauses between attempts to reach a server that is away at the start.
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
-/// The driver is asked this often for its nodes, and the store, if it has answered nothing for a while, for a sign of life.
+/// How often the driver is asked what it knows of the nodes, and the store is asked for a sign of life if it has answered nothing for a
+/// while.
 const LOOK: Duration = Duration::from_secs(1);
 
 const HELP: &str = "\
 Example:
   CRM__KAFKA__INSTANCE_ID=$HOSTNAME crm-processor run --config /etc/crm/crm.toml
 
-kafka.instance_id names this process's slot: stable per slot, unique among running processes (a StatefulSet's pod name). Store
-and registry may be away at the start; they are waited for. /readyz on admin.listen says what is missing.
-SIGTERM or Ctrl-C: finish what is being processed (at most kafka.shutdown_grace), commit, leave the group. Twice: at once.";
+kafka.instance_id names this process's slot. It must stay the same for the slot, and differ among running processes: the name of a
+StatefulSet's pod, for example. If the store or the registry is away at the start, `run` waits for it; /readyz on admin.listen says what
+is missing.
+
+After SIGTERM or Ctrl-C it finishes what is being processed (for kafka.shutdown_grace at most), commits, and leaves the group. A second
+signal ends it at once.";
 
 /// Process commands until SIGTERM
 #[derive(Debug, clap::Args)]
@@ -71,7 +75,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     ended
 }
 
-/// Logs, and the collector that gets the spans, if there is one.
+/// Starts logging, and the collector of spans if the configuration names one. Returns the handle of the log level, and the collector.
 fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
     let collector = |endpoint: &String| Collector::at(endpoint, &config.kafka.instance_id);
     let collector = config.telemetry.otlp_endpoint.as_ref().map(collector).transpose()?;
@@ -102,23 +106,23 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
             tokio::spawn(keep_asking_store(store, health.clone())),
             tokio::spawn(keep_watching(setup.registry.clone(), commands, metrics, health)),
         ];
-        // A task beside those of its lanes: the main thread would have to be woken for each command.
+        // The processor is a task beside those of its lanes. On the main thread it would have to be woken for each command.
         let processing = tokio::spawn(processor::run(setup, stopped(stopping)));
-        // What a panic says of itself may hold values of entities.
+        // The panic's text is left out: it may hold values of entities.
         let panicked = |_| anyhow!("the processor ended because of a bug; what it was processing will be processed again");
         processing.await.map_err(panicked)??;
         asking.iter().for_each(JoinHandle::abort);
     }
     tracing::info!("stopped");
     admin_stop.send_replace(true);
-    // A scrape under way is none to wait for.
+    // Nobody waits for a scrape that is under way.
     serving.abort();
     Ok(())
 }
 
 type Store = Metered<ConfiguredStore>;
 
-/// Connects to everything, however long that takes.
+/// Connects to the store and to the registry, however long that takes.
 async fn prepare(
     config: &Arc<Config>,
     metrics: &Arc<Metrics>,
@@ -146,7 +150,7 @@ async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
     }
 }
 
-/// The encoder of answers, with the ids that the registry has for their schemas.
+/// Returns the encoder of answers, with the ids that the registry has for their schemas.
 async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder> {
     let topics = &config.kafka.topics;
     let reply = schema_id(registry, &reply_subject(&topics.replies), REPLY_SCHEMA).await?;
@@ -169,8 +173,8 @@ async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::
     }
 }
 
-/// Operators are to know that a node is away, also while the others do its work; and that the keyspace wants more nodes than there are,
-/// for then commands wait, and no node is amiss.
+/// Keeps telling operators which nodes are away, even while the others do their work, and whether the keyspace wants more nodes than
+/// there are: then commands wait although no node is amiss.
 async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     loop {
@@ -184,8 +188,8 @@ async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: A
     }
 }
 
-/// Readiness must tell that the store is away while nothing is processed, too, and must not take the trouble with one entity for it
-/// while nothing else is.
+/// Keeps asking a store that has answered nothing for a while for a sign of life. Without this, readiness could not tell that the store
+/// is away while nothing is processed, and would take trouble with one entity for an absent store while nothing else is processed.
 async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     let gathered = Gathered::default();
@@ -200,14 +204,14 @@ async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
     }
 }
 
-/// When servers are asked; a late answer puts off the next question.
+/// Returns the ticks at which servers are asked. A late answer puts off the next tick.
 fn every(time: Duration) -> Interval {
     let mut ticks = tokio::time::interval(time);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// Resolves when the signal came, or whoever waited for it is gone.
+/// Resolves when `stopping` is set, or when nobody is left who could set it.
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
@@ -223,7 +227,7 @@ impl Signals {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    /// Tells `stop` of the first signal, resolves with the second.
+    /// Sets `stop` at the first signal, and resolves at the second.
     async fn twice(mut self, stop: watch::Sender<bool>) {
         self.next().await;
         stop.send_replace(true);
@@ -238,7 +242,7 @@ impl Signals {
     }
 }
 
-/// Panics go to the log like everything else. Their text may hold values of entities: it is for debugging only.
+/// Sends panics to the log, like everything else. A panic's text may hold values of entities, so only the level `debug` shows it.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

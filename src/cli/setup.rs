@@ -1,5 +1,5 @@
-//! `setup`: makes the topics, schemas, keyspace and tables that are missing, and says what it did. Safe to repeat; what
-//! exists is left as it is, and checked.
+//! `setup`: makes the topics, schemas, keyspace and tables that are missing, and says what it did. It is safe to repeat: it leaves what
+//! exists as it is, and checks it.
 
 use crate::config::{Backend, Config};
 use crate::store::StoreFault;
@@ -18,9 +18,9 @@ const HELP: &str = "\
 Example:
   crm-processor setup --config crm.toml --partitions 24 --replication-factor 3
 
-Needs the rights to create topics, schemas, keyspaces and tables; `run` needs none of these. How many partitions the command topic
-has bounds how many processes share the work. Each topic's line says how many replicas it has and its min.insync.replicas, whoever
-decided that. A keyspace that is missing is made with store.replication.";
+It needs the rights to create topics, schemas, keyspaces and tables; `run` needs none of these. At most as many processes can share the
+work as the command topic has partitions. Each topic's line says how many replicas it has, and its min.insync.replicas, whether the
+brokers chose these or you did. A keyspace that is missing is made with store.replication.";
 
 /// Make topics, schemas, keyspace and tables; safe to repeat
 #[derive(Debug, clap::Args)]
@@ -28,10 +28,10 @@ decided that. A keyspace that is missing is made with store.replication.";
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Partitions of topics that are made
+    /// Partitions of each topic that is made
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: i32,
-    /// Replicas of topics that are made; -1 is the broker's default
+    /// Replicas of each topic that is made; -1 is the broker's default
     #[arg(
         long,
         value_name = "N",
@@ -53,11 +53,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("all is set up");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("all is set up, but for what the lines with ! say: mend it, and run setup again");
+    println!("all is set up, except for what the lines with ! say: mend that, and run setup again");
     Ok(ExitCode::from(FAILED))
 }
 
-/// How many findings there are about topics that existed.
+/// Makes the topics that are missing. Returns how many findings there are about those that existed.
 async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize> {
     let cluster = Cluster::new(&config.kafka)?;
     let before = cluster.look().await?;
@@ -65,7 +65,7 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
     for topic in topics.iter().filter(|topic| !before.topics.contains_key(&topic.name)) {
         cluster.create(topic, layout).await.with_context(|| format!("making topic {} ({})", topic.name, topic.key))?;
     }
-    // How many replicas a topic got is the brokers' decision, unless it was ours: so it is asked.
+    // Unless we chose it, the brokers decided how many replicas a topic got, so they are asked.
     let sight = cluster.until_shown(&topics).await?;
     let names: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
     let safety = cluster.safety(&names).await?;
@@ -74,7 +74,7 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
         let safety = safety.get(&topic.name).copied().unwrap_or_default();
         let what = if before.topics.contains_key(&topic.name) { "is there" } else { "made" };
         done("topic", &topic.name, &format!("{what}, with {}", placement.shown(safety)));
-        // The broker's own settings may be why, so it is no fault of what `setup` did.
+        // This is a note and no finding: the reason may be the brokers' own settings and nothing that `setup` did.
         for risk in placement.findings(&topic.name, safety, &sight.brokers) {
             println!("  note      {}: {risk}", topic.name);
         }
@@ -125,7 +125,8 @@ async fn set_up_store(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is wrong with the database's nodes and the keyspace; `None` if nothing is.
+/// Returns what is wrong with the database's nodes and the keyspace. Returns `None` if nothing is wrong, if the database does not say, or
+/// if the store is embedded.
 async fn because(config: &Config) -> Option<String> {
     let Backend::Cql(cql) = &config.store.backend else { return None };
     let topology = ConfiguredStore::topology(&config.store).await.ok()??;

@@ -21,7 +21,7 @@ Examples:
   crm-processor show --config crm.toml --ref-id account 0198c7a0-0000-7000-8000-00000000000a --json
 
 --json prints {\"entity\": <values>, \"version\": n, \"history\": [{version, occurredAt, useCase, requestId, changes}, … oldest first]};
-times are milliseconds since 1970. An external id that was given up does not resolve. The exit code is 1 where there is no such entity.";
+times are milliseconds since 1970. An external id that the entity gave up does not find it. The exit code is 1 if there is no such entity.";
 
 /// Show the values of an entity, and its history
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
     })
 }
 
-/// The entity as the records of `crm.v1` have it.
+/// Returns the entity as the records of `crm.v1` show it.
 fn after_image(entity: &Entity) -> Value {
     let mut image = json!({
         "refId": entity.ref_id,

@@ -234,7 +234,7 @@ fn send_says_soon_what_it_waits_for_where_nobody_answers() {
     for words in [&words[..], &of_file] {
         let sent = run_cli_with(&[&["send", "--config", &config], words].concat(), &listen).exits(1);
         let first = sent.stderr.lines().next().unwrap_or_default();
-        assert!(first.starts_with("No reply for 4s; it is waited for up to 6s."), "{sent}");
+        assert!(first.starts_with("No reply for 4s; waiting for up to 6s."), "{sent}");
         assert!(first.contains(&port) && first.contains("no processor runs on this machine"), "{sent}");
     }
 }

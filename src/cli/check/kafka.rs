@@ -1,5 +1,4 @@
-//! The brokers, and the topics on them: those of the configuration, and the two in which the brokers themselves keep what
-//! exactly-once rests on.
+//! Checks the brokers and the topics on them: those of the configuration, and the two internal topics on which exactly-once rests.
 
 use super::list::List;
 use super::rights;
@@ -15,13 +14,14 @@ use std::collections::BTreeMap;
 /// A topic of the brokers' own.
 struct Internal {
     name: &'static str,
-    /// The broker's settings by which it is made.
+    /// The broker's setting for how many replicas the topic gets.
     replicas: &'static str,
+    /// The broker's setting for the topic's `min.insync.replicas`.
     min_in_sync: &'static str,
 }
 
 const INTERNAL: [Internal; 2] = [
-    // What the brokers have answered about the replication of each topic.
+    // It holds the offsets that consumer groups have committed.
     Internal { name: "__consumer_offsets", replicas: "offsets.topic.replication.factor", min_in_sync: "min.insync.replicas" },
     // It holds what became of each transaction.
     Internal {
@@ -31,9 +31,9 @@ const INTERNAL: [Internal; 2] = [
     },
 ];
 
-/// The broker's setting for how much may stand beside a committed offset.
+/// The broker's setting for how many bytes of metadata may go with a committed offset.
 const OFFSET_METADATA: &str = "offset.metadata.max.bytes";
-/// The broker's default, which the processor makes use of.
+/// The broker's default for [`OFFSET_METADATA`]. The processor uses up to this many bytes.
 const ENOUGH_METADATA: u64 = 4096;
 
 pub(super) async fn check(config: &Config, list: &mut List) {
@@ -74,7 +74,7 @@ pub(super) async fn check(config: &Config, list: &mut List) {
             ),
         }
     }
-    // If the settings can't be read, that was said.
+    // If the settings could not be read, a finding above says so.
     if !safety.is_empty() || there.is_empty() {
         match cluster.findings(&topics, &sight).await {
             Ok(verdicts) => verdicts.iter().for_each(|(topic, verdict)| list.add("topic", &verdict.about(topic))),
@@ -123,16 +123,17 @@ fn broker_verdicts(settings: &BTreeMap<String, String>) -> Vec<Verdict> {
         && bytes < ENOUGH_METADATA
     {
         verdicts.push(Verdict::Finding(format!(
-            "{OFFSET_METADATA} is {bytes}: what is done beyond the first open command is kept there, in up to {ENOUGH_METADATA} bytes, so \
-             that one command that is held makes its partition pause early; set {OFFSET_METADATA}={ENOUGH_METADATA} or more in the \
-             brokers' properties"
+            "{OFFSET_METADATA} is {bytes}: the processor keeps there, in up to {ENOUGH_METADATA} bytes, what is done beyond the first open \
+             command; with fewer bytes, one command that is held makes its partition pause early; set \
+             {OFFSET_METADATA}={ENOUGH_METADATA} or more in the brokers' properties"
         )));
     }
     let auto_create = AUTO_CREATE;
     if settings.get(auto_create).is_some_and(|on| on == "true") {
         verdicts.push(Verdict::Note(format!(
-            "{auto_create} is true: a topic that is deleted or misnamed comes back with the brokers' limits and number of partitions as \
-             soon as some client asks for it (crm-processor's own don't have it made); set {auto_create}=false in the brokers' properties"
+            "{auto_create} is true: as soon as some client asks for a topic that was deleted or is misnamed, the brokers make it, with \
+             their own limits and number of partitions (crm-processor's clients don't have it made); set {auto_create}=false in the \
+             brokers' properties"
         )));
     }
     verdicts
@@ -151,7 +152,7 @@ fn tell(name: &str, placement: &Placement, safety: Option<&Safety>, sight: &Sigh
     }
 }
 
-/// The processor needs no right to see these topics, so what can't be seen is no finding.
+/// Reports one of the brokers' own topics. The processor needs no right to see it, so a topic that can't be seen is no finding.
 async fn check_internal(internal: &Internal, cluster: &Cluster, sight: &Sight, list: &mut List) {
     let name = internal.name;
     if let Some(placement) = sight.topics.get(name) {
@@ -201,7 +202,7 @@ async fn check_to_be_made(internal: &Internal, cluster: &Cluster, sight: &Sight,
     }
 }
 
-/// True if the brokers don't even say whether there is such a topic.
+/// Returns whether we lack the right even to learn if there is such a topic.
 async fn is_hidden(cluster: &Cluster, topic: &str) -> bool {
     let (admin, topic) = (cluster.admin.clone(), topic.to_owned());
     let asked = tokio::task::spawn_blocking(move || kafka::rights::on_topic(admin.inner(), &topic));

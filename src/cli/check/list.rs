@@ -2,7 +2,7 @@
 
 use crate::toolbox::verdict::Verdict;
 
-/// What was looked at, and how many findings there are.
+/// How many things were looked at, and how many of them are findings.
 #[derive(Default)]
 pub(super) struct List {
     pub looked_at: usize,
@@ -20,7 +20,7 @@ impl List {
     pub fn add(&mut self, what: &str, verdict: &Verdict) {
         match verdict {
             Verdict::Ok(text) => self.ok(what, text),
-            // No check that could fail: it does not count.
+            // A note is no check that could fail, so it does not count.
             Verdict::Note(text) => println!("  --  {what}: {text}"),
             Verdict::Finding(text) => self.finding(what, text),
         }

@@ -1,5 +1,5 @@
-//! `check`: all that is wrong with a configuration, or what it comes to; then all that is wrong with the servers behind it,
-//! each with the way out. Changes nothing that anybody sees.
+//! `check`: reports all that is wrong with a configuration, or shows what it comes to; then reports all that is wrong with the servers
+//! behind it, each with the way out. It changes nothing that anybody sees.
 
 mod kafka;
 mod list;
@@ -20,12 +20,13 @@ const HELP: &str = "\
 Example:
   crm-processor check --config crm.toml && crm-processor run --config crm.toml
 
-First each key with its value and where that came from: the file, a variable of the environment, or the default; secrets are not
-shown. Then a line for each thing that was looked at: \"ok\"; \"!!\" with what is wrong and the way out; or \"--\" with what is worth knowing
-and legitimate. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 with the configuration (then the servers are not
-asked). On the store one read and write of each table are made and committed, in partitions that nobody uses; they expire.";
+It first prints each key with its value, and where the value came from: the file, a variable of the environment, or the default. Secrets
+are not shown. Then it prints a line for each thing that it looked at: \"ok\"; \"!!\" with what is wrong and the way out; or \"--\" with what
+is legitimate and worth knowing. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 something is wrong with the
+configuration (then the servers are not asked). In the store it really reads and writes each table, in partitions that nobody uses; what
+it writes expires.";
 
-/// Longer settings than this don't push the others' sources to the right.
+/// The width, in characters, of the longest line that still pushes the column of sources to the right.
 const WIDTH: usize = 80;
 
 /// Say all that is wrong with a configuration, then with its servers
@@ -54,7 +55,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(FAILED))
 }
 
-/// What the configuration comes to, as TOML with a comment in each line.
+/// Prints what the configuration comes to, as TOML. A comment in each line says where the value came from.
 fn show(settings: &[Setting]) {
     let line = |Setting { key, value, .. }: &Setting| match value {
         Some(value) => format!("{key} = {value}"),
@@ -72,7 +73,8 @@ fn show(settings: &[Setting]) {
     println!();
 }
 
-/// Properties that are right one by one may not go together: only a client's making tells.
+/// Checks that librdkafka takes the properties together. Each may be right by itself and not go with the others, which only shows when a
+/// client is made.
 fn check_clients(config: &Config, list: &mut List) {
     let consumer = consumer_config(&config.kafka).create::<BaseConsumer>().map(drop);
     let producer = producer_config(&config.kafka).create::<BaseProducer<DefaultProducerContext>>().map(drop);
@@ -94,7 +96,7 @@ async fn check_schemas(config: &Config, list: &mut List) {
         match registry.lookup(&subject, schema).await {
             Ok(Some(id)) => list.ok("schema", &format!("{subject} has id {id}")),
             Ok(None) => list.finding("schema", &format!("{subject} is not registered; `crm-processor setup` does it")),
-            // The others would say the same.
+            // The other subjects would meet the same fault.
             Err(fault) => return list.finding("registry", &connect::registry_trouble(&fault)),
         }
     }

@@ -1,5 +1,5 @@
-//! Whether the brokers let `run` do what it does: asked, not tried. The one thing that can't be asked about is the
-//! transactional id; so a producer says that it is there, under an id that no process uses.
+//! Checks whether the brokers let `run` do what it does. Rights are asked about, not tried, with one exception: nobody can ask about a
+//! transactional id, so a producer registers with the brokers under an id that no process uses.
 
 use super::list::List;
 use crate::config::{Config, Kafka, Properties};
@@ -10,14 +10,14 @@ use crate::toolbox::reach::{Probe, TIMEOUT, client_config};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
-/// Something that `run` needs, and how the administrator's tool names it.
+/// A right that `run` needs, and what it needs the right on: the kind, as error texts name it, and the name.
 struct Need {
     right: Right,
     on: &'static str,
     name: String,
 }
 
-/// Says of each right that `run` needs of Kafka whether it is there.
+/// Reports which of the rights that `run` needs of Kafka are missing.
 pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
     let kafka = config.kafka.clone();
     let admin = cluster.admin.clone();
@@ -62,7 +62,7 @@ fn producer_needs(kafka: &Kafka) -> Vec<Need> {
     topics.map(|name| Need { right: Right::Write, on: "topic", name: name.clone() }).collect()
 }
 
-/// Findings about what is not allowed. What is missing altogether is said elsewhere.
+/// Returns a finding for each right that is missing. Topics that do not exist are reported elsewhere.
 fn missing(
     needs: Vec<Need>,
     properties: &Properties,
@@ -75,7 +75,7 @@ fn missing(
             Some(not_allowed(&format!("{:?}", need.right), need.on, &need.name, properties))
         }
         Err(UnknownTopic | UnknownTopicOrPartition) => None,
-        Err(code) => Some(format!("{} {}: what is allowed can't be asked: {code}", need.on, need.name)),
+        Err(code) => Some(format!("{} {}: the rights on it can't be asked for: {code}", need.on, need.name)),
     };
     needs.into_iter().filter_map(finding).collect()
 }
@@ -89,7 +89,7 @@ fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> St
     )
 }
 
-/// A producer that has found its brokers. It has a slot of its own: nobody is fenced.
+/// Returns a producer that has found its brokers. Its transactional id is one that no process uses, so it fences nobody.
 fn producer(kafka: &Kafka) -> anyhow::Result<Probe> {
     let mut config = client_config(kafka, &kafka.producer);
     config.set("transactional.id", checked_id(kafka));

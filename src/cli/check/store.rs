@@ -1,4 +1,4 @@
-//! The database: its nodes, what the keyspace asks of them, and one real read and write at the consistencies of `run`.
+//! Checks the database: its nodes, what the keyspace asks of them, and real reads and writes at the consistencies of `run`.
 
 use super::list::List;
 use crate::config::{Backend, CommitConsistency, Config, Cql, SerialConsistency};

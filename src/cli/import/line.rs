@@ -1,4 +1,4 @@
-//! One line of an import: from JSON to an entity, or to all that is wrong with it.
+//! Reads one line of an import, from JSON to an entity, or to all that is wrong with it.
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{CustomName, ExternalId, Rules, parse_ref_id};
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use std::fmt::Display;
 use uuid::Uuid;
 
-/// Reads a line. Its version is 1.
+/// Reads a line. The entity gets version 1.
 ///
 /// # Errors
-/// All findings, each a sentence that begins with the field.
+/// All findings. Each begins with the field that it is about; one about the whole line begins with "is".
 pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
     let object: Map<String, Value> = match serde_json::from_str(line) {
         Ok(Value::Object(object)) => object,
@@ -33,7 +33,7 @@ pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
         }
         Some(EntityType::Account) => parent = fields.optional("customerRefId", uuid),
         Some(EntityType::Subscriber) => parent = fields.optional("accountRefId", uuid),
-        // What else there may be depends on the type: nothing more can be said.
+        // Which other fields there may be depends on the type, so no more can be said.
         None => fields.object.clear(),
     }
     let findings = fields.finish(entity_type);
@@ -81,7 +81,7 @@ impl Fields {
         None
     }
 
-    /// What was not asked for should not be there.
+    /// Returns all findings, among them the fields that nobody asked for.
     fn finish(mut self, entity_type: Option<EntityType>) -> Vec<String> {
         let of = entity_type.map_or("entity", EntityType::name);
         let article = if matches!(entity_type, Some(EntityType::Account)) { "an" } else { "a" };
@@ -94,9 +94,9 @@ fn uuid(text: &str) -> Result<Uuid, &'static str> {
     parse_ref_id(text).ok_or("must be a hyphenated UUID")
 }
 
-/// serde's own words may quote the line.
+/// Returns what is wrong with the JSON. serde's own words are not used: they may quote the line.
 fn kind_of(error: &serde_json::Error) -> &'static str {
-    if error.is_eof() { "it ends too early" } else { "something is not as JSON has it" }
+    if error.is_eof() { "it ends too early" } else { "the syntax is wrong" }
 }
 
 #[cfg(test)]

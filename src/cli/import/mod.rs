@@ -1,6 +1,6 @@
-//! `import`: creates the entities of a file of JSON lines. Streams: the file may be larger than memory. Many lines are under
-//! way at once, but the outcome is that of one after another: a line waits for those before it that name the same entity or
-//! the same external id.
+//! `import`: creates the entities of a file of JSON lines. The file is streamed, so it may be larger than memory. Many lines are under
+//! way at once, but the outcome is that of one after another: a line waits for those before it that name the same entity or the same
+//! external id.
 
 mod line;
 
@@ -25,21 +25,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
-/// Lines under way at once: as many as keep the store busy.
+/// How many lines may be under way at once: enough to keep the store busy.
 const IN_FLIGHT: usize = 128;
-/// Lines read ahead.
+/// How many lines are read ahead.
 const READ_AHEAD: usize = 1_024;
-/// How often a line is tried before the import is given up: about half a minute.
+/// How often a line is tried before the import is given up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
-const HELP: &str = r#"A line of ENTITIES.jsonl ("-" reads standard input), one for each type; customName, customerSegment and the parent's refId may be left out:
+const HELP: &str = r#"ENTITIES.jsonl ("-" reads standard input) has lines of these forms, one for each type; customName,
+customerSegment and the parent's refId may be left out:
   {"type":"customer","refId":"<uuid>","externalId":"c-1","state":"ACTIVE","customName":"…","customerSegment":"…"}
   {"type":"account","refId":"<uuid>","externalId":"a-1","state":"ACTIVE","customerRefId":"<uuid>"}
   {"type":"subscriber","refId":"<uuid>","externalId":"s-1","state":"ACTIVE","accountRefId":"<uuid>"}
 
-An entity that exists is left as it is. A bad line, or one that contradicts what is there, is a finding on standard error ("line 17: …");
-all other lines are imported; the exit code is 1 if there was any.
+An entity that exists is left as it is. A bad line, or one that contradicts what is there, is a finding on standard error ("line 17: …").
+All other lines are imported. The exit code is 1 if there was any finding.
 
 Example:
   crm-processor import --config crm.toml entities.jsonl"#;
@@ -77,7 +78,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(import.tally.conclude())
 }
 
-/// The store, and what is under way.
+/// An import under way.
 struct Import {
     claims: Arc<Claims<ConfiguredStore>>,
     /// The partitions of the lines under way.
@@ -86,7 +87,7 @@ struct Import {
     tally: Tally,
 }
 
-/// What a line works on: its entity, and its external id.
+/// A partition of the store on which a line works: that of its entity, or that of its external id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Partition {
     Entity(EntityKey),
@@ -100,7 +101,7 @@ struct Done {
 }
 
 impl Import {
-    /// Starts a line when there is room, and none before it is under way that it could interfere with.
+    /// Starts a line as soon as there is room and no line is under way that has one of its partitions.
     async fn start(&mut self, number: u64, entity: Entity) -> anyhow::Result<()> {
         let (entity_type, ref_id) = (entity.entity_type, entity.ref_id);
         let partitions = [
@@ -119,7 +120,7 @@ impl Import {
         Ok(())
     }
 
-    /// Waits for the end of a line; false if none is under way.
+    /// Waits until a line is done. Returns false if none is under way.
     async fn finish_one(&mut self) -> anyhow::Result<bool> {
         let Some(done) = self.running.next().await else { return Ok(false) };
         let Done { number, partitions, result } = done.map_err(|e: JoinError| anyhow::anyhow!("a bug: {e}"))?;
@@ -130,13 +131,14 @@ impl Import {
             Ok(Imported::Created) => self.tally.created += 1,
             Ok(Imported::Existed) => self.tally.existed += 1,
             Ok(Imported::Contradicts(how)) => self.tally.finding(number, &how),
-            Err(fault) => bail!("line {number}: {fault}; given up, the import can be repeated when the store answers again"),
+            Err(fault) => bail!("line {number}: {fault}; the import gave up, repeat it when the store answers again"),
         }
         Ok(true)
     }
 }
 
-/// Imports an entity; a store that does not answer is tried again for a while. What an attempt made that came to no end counts.
+/// Imports an entity, and tries again for a while if the store does not answer. An entity that is there because of an attempt that ended
+/// in a fault counts as created.
 async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
     let mut importing = Importing::default();
     let mut pauses = PAUSES;
@@ -149,7 +151,7 @@ async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Impo
     claims.import_again(entity, &mut importing).await
 }
 
-/// What came of the lines so far, and the bar that shows it on a terminal.
+/// The results of the lines so far, and the bar that shows the progress on a terminal.
 struct Tally {
     created: u64,
     existed: u64,

@@ -1,4 +1,4 @@
-//! Looks for the reason why a command has no reply: is a processor ready, and has its group got there?
+//! Looks for the reason why a command has no reply: whether a processor is ready, and how far its consumer group has got.
 
 use crate::config::Config;
 use crate::toolbox::patience::patiently_blocking;
@@ -10,10 +10,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long each of those asked may take.
+/// How long the processor may take to answer, and how long the brokers may.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What was found, a sentence each.
+/// Returns what was found out, in sentences. `delivered` is where the command lies, if that is known.
 pub(super) async fn of(config: &Config, delivered: Option<&Delivery>) -> Vec<String> {
     let (readiness, group) = tokio::join!(readiness(config), async {
         match delivered {
@@ -25,7 +25,7 @@ pub(super) async fn of(config: &Config, delivered: Option<&Delivery>) -> Vec<Str
 }
 
 async fn readiness(config: &Config) -> Option<String> {
-    // Port 0 is any that is free.
+    // Port 0 stands for any free port: nobody knows which one to ask.
     let listen = Some(config.admin.listen).filter(|address| address.port() != 0)?;
     let url = format!("http://{listen}/readyz");
     let asked = async {
@@ -43,17 +43,19 @@ async fn readiness(config: &Config) -> Option<String> {
             let warnings = if warnings.is_empty() { warnings } else { format!("; it warns: {warnings}") };
             format!("The processor at {url} says that it is {ready}{warnings}.")
         }
-        Err(_) => format!("Nothing answers at {url} (admin.listen): no processor runs on this machine, or with another address."),
+        Err(_) => {
+            format!("Nothing answers at {url} (admin.listen): no processor runs on this machine, or it has another address.")
+        }
     })
 }
 
-/// Where the consumer group stands, relative to the command.
+/// Returns a sentence about how far the consumer group has got, relative to the command.
 async fn group(config: &Config, partition: i32, offset: i64) -> String {
     let kafka = config.kafka.clone();
     let (name, topic) = (kafka.group_id.clone(), kafka.topics.commands.clone());
     let committed = blocking(move || {
         let mut client = consumer_config(&kafka);
-        // Asks about the group and does not join it.
+        // The client only asks about the group; it does not join it.
         let consumer: BaseConsumer = client.set("group.id", &kafka.group_id).create().context("can't make a Kafka consumer")?;
         let mut wanted = TopicPartitionList::new();
         wanted.add_partition(&kafka.topics.commands, partition);
@@ -67,10 +69,10 @@ async fn group(config: &Config, partition: i32, offset: i64) -> String {
         Ok(Some(Offset::Offset(next))) => {
             let before = offset - next;
             format!(
-                "Group {name} has not answered it: of {topic}, partition {partition}, {before} offsets before it are open, too."
+                "Group {name} has not answered the command: {before} offsets before it in {topic}, partition {partition}, are open, too."
             )
         }
         Ok(_) => format!("Group {name} has never answered anything from {topic}, partition {partition}."),
-        Err(error) => format!("Where group {name} stands can't be learned: {error:#}."),
+        Err(error) => format!("How far group {name} has got can't be found out: {error:#}."),
     }
 }

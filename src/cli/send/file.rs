@@ -1,4 +1,4 @@
-//! Sends the commands of a file, many under way at once. They are written in the order of the file, and so are their replies.
+//! Sends the commands of a file, with many under way at once. Commands are written, and replies are printed, in the order of the file.
 
 use super::line;
 use crate::toolbox::crm_client::{CrmClient, NoReply, Submitted};
@@ -13,35 +13,35 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Commands that wait for their replies at once: as many as the processor executes at once by default.
+/// How many commands may wait for their replies at once: as many as the processor executes at once by default.
 const WINDOW: usize = 256;
-/// Lines read ahead.
+/// How many lines are read ahead.
 const READ_AHEAD: usize = 1_024;
 
 /// Why a line has no reply.
 enum Finding {
-    /// It is no command.
+    /// The line is no command; the text says why.
     BadLine(String),
-    /// It was sent, or not.
+    /// The command has no reply, whether it was sent or not.
     NoReply(NoReply),
 }
 
-/// What came of a file.
+/// The outcome of sending a file.
 pub(super) struct Sent {
-    /// The status of each line is 200.
+    /// True if the status of each line is 200.
     pub all_ok: bool,
-    /// The first line that got no reply in time.
+    /// The first command that got no reply in time, if there is one.
     pub no_reply: Option<NoReply>,
 }
 
-/// Sends them, and prints the replies.
+/// Sends the commands of the file at `path`, and prints the replies.
 pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: Form) -> anyhow::Result<Sent> {
     let (input, _) = open(path)?;
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let reading = tokio::task::spawn_blocking(move || read_lines(input, &sender));
 
     let lines = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|line| (line, receiver)));
-    // Submitted in the order in which lines are taken; only the waiting goes on side by side.
+    // Commands are submitted one after another, in the order of the lines; only the waiting goes on side by side.
     let answers = lines.map(|line| (line.number, submit(crm, line))).map(async |(number, submitted)| {
         let answer = match submitted {
             Ok(submitted) => submitted.reply(timeout).await.map_err(Finding::NoReply),

@@ -1,5 +1,5 @@
-//! One line of a file of commands: from JSON to a command, or to all that is wrong with it. Values are sent as they are: to
-//! check them is up to the processor.
+//! Reads one line of a file of commands, from JSON to a command, or to all that is wrong with it. Values are sent as they are: the
+//! processor checks them.
 
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
@@ -16,7 +16,7 @@ pub(super) struct Outgoing {
 /// Reads a line.
 ///
 /// # Errors
-/// All findings, each a sentence that begins with the field.
+/// All findings. Each begins with the field that it is about; one about the whole line begins with "is".
 pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
     let object: Map<String, Value> = match serde_json::from_str(line) {
         Ok(Value::Object(object)) => object,
@@ -41,7 +41,8 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
     }
 }
 
-/// The key of a record that is given none: the entity's id, so that its commands stay in order.
+/// Returns the key of a record for which no other is given: the entity's id, so that the entity's commands stay in order. Returns `None`
+/// if the reference holds no id.
 pub(super) fn key_of(reference: &RawReference) -> Option<String> {
     reference.external_id.clone().or_else(|| reference.ref_id.clone())
 }
@@ -50,7 +51,7 @@ pub(super) fn new_request_id() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// An object of which field after field is taken.
+/// A JSON object from which one field after another is taken, and the findings so far.
 struct Fields {
     object: Map<String, Value>,
     findings: Vec<String>,

@@ -1,4 +1,4 @@
-//! `send`: a CRM at the command line. One command from flags, or many from a file; each waits for its reply.
+//! `send`: a CRM at the command line. It sends one command, from flags, or many, from a file, and waits for the reply to each.
 
 mod diagnosis;
 mod file;
@@ -26,19 +26,20 @@ const HELP: &str = r#"Examples:
   crm-processor send --config crm.toml updateSubscriberExternalId --external-id s-1     a 400: the value is missing
   crm-processor send --config crm.toml --file commands.jsonl                            many, "-" reads standard input
 
-To see a duplicate, send the same --request-id twice. What is left out is null in the command, but for the request id, which is
-made up.
+To see a duplicate, send the same --request-id twice. Without --request-id a random one is made up. All else that is left out is null in
+the command.
 
 A line of commands.jsonl:
   {"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"c-1"}
-The entity is "customer", "account" or "subscriber" with "externalId" or "refId", the new value is "customName", "customerSegment" or
-"externalId". Without "requestId" one is made up, without "key" it is the entity's id; with null they are null. Replies are printed in
-the order of the file. A line that is no command, or has no reply, is a finding on standard error ("line 17: …").
+The entity is "customer", "account" or "subscriber", with "externalId" or "refId"; the new value is "customName", "customerSegment" or
+"externalId". If "requestId" is left out, a random one is made up; if "key" is left out, it is the entity's id. Either is null if the line
+says null. Replies are printed in the order of the file. A line that is no command, or gets no reply, is a finding on standard error
+("line 17: …").
 
-If no reply comes in time, it is said where the command lies, whether the processor of this configuration is ready (/readyz on
+If no reply comes in time, `send` says where the command lies, whether the processor of this configuration is ready (/readyz on
 admin.listen), and how far its consumer group is from answering. The command stays on its topic and will be answered.
 
-The exit code is 0 if the status is 200 (with --file: of all lines), else 1."#;
+The exit code is 0 if the status is 200 (with --file: the status of each line), else 1."#;
 
 /// Send commands as a CRM does, and wait for the replies
 #[derive(Debug, clap::Args)]
@@ -61,7 +62,7 @@ pub(super) struct Args {
 /// One command.
 #[derive(Debug, clap::Args)]
 struct CommandArgs {
-    /// What is asked for
+    /// What the command asks for
     #[arg(value_name = "USE_CASE", required_unless_present = "file", value_parser = use_case())]
     use_case: Option<UseCase>,
     /// The entity's external id
@@ -89,7 +90,7 @@ fn use_case() -> impl TypedValueParser<Value = UseCase> {
     names.try_map(|name| UseCase::from_name(&name).ok_or("is no use case"))
 }
 
-/// After so long without a reply it is said what is waited for.
+/// After so long without a reply, `send` says that it still waits.
 const SILENCE: Duration = Duration::from_secs(4);
 
 /// `crm-processor send`
@@ -123,7 +124,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// True if the status is 200.
+/// Sends a command and prints the reply. Returns whether the status is 200, or why there is no reply.
 async fn send(
     config: &Config,
     crm: &CrmClient,
@@ -139,7 +140,7 @@ async fn send(
         Err(no_reply) => return Ok(Err(no_reply)),
     };
     if !form.is_json() {
-        // It may have been made up.
+        // The request id is shown because it may have been made up.
         let request = command.request_id.as_deref().unwrap_or_default();
         writeln!(out, "{}", paint.dim(format!("{}, request {request:?}", command.use_case.name())))?;
     }
@@ -148,7 +149,7 @@ async fn send(
     let answer = if let Ok(answer) = early {
         answer
     } else {
-        // Finding out why takes seconds where nobody answers, and the reply may come meanwhile.
+        // To find out why takes seconds if nobody answers, and the reply may come meanwhile.
         let (answer, ()) = tokio::join!(reply, say_that_it_waits(config, timeout));
         answer
     };
@@ -165,7 +166,7 @@ async fn send(
     Ok(Ok(reply.is_ok()))
 }
 
-/// Ends when commands have been waiting for [`SILENCE`] and none was answered.
+/// Resolves when commands have been waiting for [`SILENCE`] and none was answered meanwhile.
 async fn silence(crm: &CrmClient) {
     let mut seen = 0;
     loop {
@@ -178,11 +179,11 @@ async fn silence(crm: &CrmClient) {
     }
 }
 
-/// Says that a reply is waited for, and what the processor says of itself.
+/// Says that `send` still waits for a reply, and what the processor says of itself.
 async fn say_that_it_waits(config: &Config, timeout: Duration) {
     let found = diagnosis::of(config, None).await.join("\n");
     let (so_far, timeout) = (humantime::format_duration(SILENCE), humantime::format_duration(timeout));
-    eprintln!("No reply for {so_far}; it is waited for up to {timeout}. {found}");
+    eprintln!("No reply for {so_far}; waiting for up to {timeout}. {found}");
 }
 
 async fn with_way_out(config: &Config, no_reply: &NoReply) -> anyhow::Error {
@@ -190,7 +191,7 @@ async fn with_way_out(config: &Config, no_reply: &NoReply) -> anyhow::Error {
     anyhow::anyhow!("{}", [no_reply.to_string(), way_out].join("\n").trim_end())
 }
 
-/// What was found out about a missing reply, and what else to look at.
+/// Returns what was found out about a missing reply, and what else to look at. Returns nothing unless the time ran out.
 async fn way_out(config: &Config, no_reply: &NoReply) -> String {
     let NoReply::TimedOut { delivered, .. } = no_reply else { return String::new() };
     let mut lines = diagnosis::of(config, delivered.as_ref()).await;

@@ -1,10 +1,10 @@
-//! Which records are about an entity: the choice of `watch --entity`.
+//! Tells which records are about an entity, for `watch --entity`.
 
 use crate::domain::entity::EntityType;
 use serde_json::Value;
 use std::str::FromStr;
 
-/// `customer:c-1`: a type and an external id or refId.
+/// An entity's type, and its external id or refId: `customer:c-1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntityFilter {
     entity_type: EntityType,
@@ -24,7 +24,7 @@ impl FromStr for EntityFilter {
 }
 
 impl EntityFilter {
-    /// Whether a reply, a business transaction or a command is about the entity. What names none is told by its key.
+    /// Returns whether a reply, a business transaction or a command is about the entity. If a record names no entity, its key decides.
     pub fn matches(&self, key: Option<&[u8]>, value: Option<&Value>) -> bool {
         let name = self.entity_type.name();
         let named = value.and_then(|value| {
@@ -60,12 +60,12 @@ mod tests {
             (renamed("a-0", "a-1"), "account:r", true),
             (renamed("a-0", "a-2"), "a-1", false),
             (json!({"businessTransaction": renamed("a-1", "a-2")}), "k", true),
-            // Of refusals only the key tells.
+            // A refusal names no entity: only its key tells.
             (json!({"businessTransaction": null}), "a-1", true),
             (json!({"businessTransaction": null}), "a-2", false),
-            // Another type's ids are others.
+            // The same id of another type is another entity's.
             (json!({"customer": {"refId": "r", "externalId": "a-1"}}), "a-1", false),
-            // A command that could not be taken.
+            // A command, as a dead letter may hold it.
             (json!({"requestId": "r", "account": {"externalId": "a-1", "refId": null}}), "k", true),
         ] {
             assert_eq!(filter.matches(Some(key.as_bytes()), Some(&value)), expected, "{key}: {value}");

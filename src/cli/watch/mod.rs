@@ -1,4 +1,4 @@
-//! `watch`: shows replies, Business Transactions or dead letters: those that are there, those that come, or both.
+//! `watch`: shows the replies, Business Transactions or dead letters that are there, that come, or both.
 
 mod entity;
 mod text;
@@ -22,47 +22,47 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 const HELP: &str = r#"Examples:
-  crm-processor watch --config crm.toml transactions                          what comes from now on
-  crm-processor watch --config crm.toml transactions --since 1h --follow      the last hour, and what comes
+    crm-processor watch --config crm.toml transactions                          those that come from now on
+    crm-processor watch --config crm.toml transactions --since 1h --follow      those of the last hour, and those that come
   crm-processor watch --config crm.toml transactions --from-beginning --entity customer:c-1
   crm-processor watch --config crm.toml replies | jq -c '.value | select(.statusCode != 200)'
   crm-processor watch --config crm.toml dlq --from-beginning --limit 1
 
-Without --from-beginning and --since it shows what comes, until Ctrl-C. With one of them it shows what is there, partition after
-partition, and ends, unless --follow is given.
+Without --from-beginning and --since it shows the records that come, until Ctrl-C. With one of them it shows the records that are there,
+partition after partition, and ends; with --follow it goes on with those that come.
 
---entity shows what is about an entity: its external id, present or given up by that very change, or its refId. A reply that refuses
-names no entity; it is shown if its key is the id.
+--entity shows the records about an entity, given its refId, or an external id that the record names as the present one or as the one that
+the change gave up. A reply that refuses a command names no entity; it is shown if its key is the id.
 
 A line of JSON: {"topic","partition","offset","timestamp","key","headers","value"}, times in milliseconds since 1970. The value is decoded
 with the schema that the registry has for it. Bytes that are no text, and values that can't be decoded, are {"base64": "…"}.
-Only what is committed is shown. What comes shows up in no order of the partitions. Ctrl-C ends it, with exit code 0."#;
+Only committed records are shown. Those that come are in order within each partition only. Ctrl-C ends it, with exit code 0."#;
 
-/// Show replies, Business Transactions or dead letters, as they come or as they are there
+/// Show the replies, Business Transactions or dead letters that come, or that are there
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Which topic, by what the configuration calls it
+    /// The topic, as the configuration calls it
     #[arg(value_enum, value_name = "TOPIC")]
     topic: Watched,
-    /// Begin with the first record that there is, not with the next that comes
+    /// Begin with the first record on the topic, not with the next that comes
     #[arg(long)]
     from_beginning: bool,
     /// Begin with the first record of this time: 2026-01-31T12:00:00Z, or 2h for "two hours ago"
     #[arg(long, value_name = "TIME", value_parser = Moment::parse, conflicts_with = "from_beginning")]
     since: Option<Moment>,
-    /// After what is there, go on with what comes
+    /// After the records that are there, go on with those that come
     #[arg(long, short)]
     follow: bool,
-    /// End after so many records
+    /// End after N records
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Show only records with this key
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     key: Option<String>,
-    /// Show only what is about this entity
+    /// Show only records about this entity
     #[arg(long, value_name = "TYPE:ID")]
     entity: Option<EntityFilter>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(super) struct Args {
 enum Watched {
     /// The answers to the CRM
     Replies,
-    /// What the data warehouse reads
+    /// The changes, for the data warehouse
     Transactions,
     /// Records that could not be read as commands
     Dlq,
@@ -113,9 +113,9 @@ impl Watched {
 
 /// Where the records come from.
 enum Source {
-    /// What is there.
+    /// The records that are there.
     Scan(TopicScan),
-    /// What comes, maybe after what is there.
+    /// The records that come, after those that are there if these are wanted, too.
     Reader(TopicReader),
 }
 
@@ -128,7 +128,7 @@ impl Source {
         })
     }
 
-    /// None at the end.
+    /// Waits for the next record. Returns `None` at the end of those that are there, if no others are wanted.
     async fn next(&mut self) -> anyhow::Result<Option<OwnedMessage>> {
         match self {
             Self::Scan(scan) => scan.next().await,
@@ -137,14 +137,14 @@ impl Source {
     }
 }
 
-/// What is shown, and how.
+/// Which records are shown, and how.
 struct Show {
     watched: Watched,
     since: Option<i64>,
     limit: Option<u64>,
     key: Option<String>,
     entity: Option<EntityFilter>,
-    /// None: JSON.
+    /// How lines for people are coloured; `None` if JSON is printed.
     text: Option<Paint>,
 }
 

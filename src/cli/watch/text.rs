@@ -1,4 +1,4 @@
-//! Replies and business transactions in a line for people, and a line more for each finding.
+//! Replies and business transactions as lines for people: one for each record, and one more for each finding.
 
 use crate::domain::transaction::Snapshot;
 use crate::toolbox::paint::Paint;
@@ -8,7 +8,7 @@ use rdkafka::message::{Message as _, OwnedMessage};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// A record, with its value or why it can't be decoded.
+/// Returns the lines about a record; `decoded` is its value, or why that can't be decoded.
 pub(super) fn line(record: &OwnedMessage, decoded: Result<Value, String>, paint: Paint) -> String {
     let at = paint.dim(record.timestamp().to_millis().map_or("no time".into(), rfc3339));
     let value = match decoded {
