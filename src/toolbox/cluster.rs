@@ -1,5 +1,5 @@
-//! The Kafka cluster of a configuration, asked by an administrator: what there is, what it is like, and making topics that are
-//! missing. Topics that exist are never changed: they may hold somebody's records.
+//! The Kafka cluster of a configuration, as an administrator sees it: which brokers and topics there are, what their settings are, and how
+//! topics are made and deleted. The settings of topics that exist are never changed: such topics may hold somebody's records.
 
 use super::patience::patiently;
 use super::reach::{Probe, TIMEOUT, client_config};
@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two looks for a topic that was just made.
+/// The pause between two looks for a topic that was just made.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// The broker's setting by which it makes topics that somebody asks for.
+/// The broker's setting that has it make a missing topic when a client asks for it.
 pub const AUTO_CREATE: &str = "auto.create.topics.enable";
 
-/// What `setup` is to make topics like.
+/// How many partitions and replicas a topic gets when it is made.
 #[derive(Clone, Copy)]
 pub struct Layout {
     /// How many partitions.
@@ -31,39 +31,39 @@ pub struct Layout {
     pub replication_factor: i32,
 }
 
-/// The brokers, asked by an administrator.
+/// A connection to the brokers, as an administrator has it.
 pub struct Cluster {
-    /// With the security properties of `kafka.consumer`.
+    /// The administration client, with the security properties of `kafka.consumer`.
     pub admin: Arc<AdminClient<DefaultClientContext>>,
     probe: Arc<Probe>,
     kafka: Kafka,
 }
 
-/// What there is on the cluster.
+/// The brokers and topics that a look at the cluster showed.
 pub struct Sight {
-    /// The brokers, those among them that are down and hold replicas.
+    /// The brokers that are up, and those that are down and hold replicas.
     pub brokers: Brokers,
-    /// Each topic that may be seen, the brokers' own among them.
+    /// Each topic that we may see, the brokers' own among them.
     pub topics: BTreeMap<String, Placement>,
 }
 
 impl Cluster {
-    /// Nothing is sent yet.
+    /// Creates the clients. Nothing is sent yet.
     pub fn new(kafka: &Kafka) -> anyhow::Result<Self> {
         let config = client_config(kafka, &kafka.consumer);
-        // First, for it says more of what it does not take.
+        // The probe comes first: if its properties are wrong, it says more about them than the other client does.
         let probe = Probe::new(config.clone())?;
         let admin = config.create().context("the Kafka administration client")?;
         Ok(Self { admin: Arc::new(admin), probe: Arc::new(probe), kafka: kafka.clone() })
     }
 
-    /// What there is.
+    /// Asks which brokers and topics there are.
     pub async fn look(&self) -> anyhow::Result<Sight> {
         let (probe, kafka) = (self.probe.clone(), self.kafka.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = probe.reach(&kafka, "kafka.consumer")?;
             let topics = metadata.topics().iter().filter(|t| t.error().is_none());
-            // Without a leader the last one that was in sync is named, and it is down.
+            // If a partition has no leader, the broker still names the last replica that was in sync, and that one is down.
             let in_sync = |p: &MetadataPartition| if p.leader() < 0 { Vec::new() } else { p.isr().to_vec() };
             let placement = |t: &MetadataTopic| {
                 let partitions: Vec<_> = t.partitions().iter().map(|p| (p.replicas(), in_sync(p))).collect();
@@ -78,7 +78,7 @@ impl Cluster {
         asked.await?
     }
 
-    /// Makes a topic.
+    /// Makes a topic. One that exists already is no error, and is left as it is.
     pub async fn create(&self, topic: &Topic, layout: Layout) -> anyhow::Result<()> {
         let settings = topic.settings();
         let new = NewTopic::new(&topic.name, layout.partitions, TopicReplication::Fixed(layout.replication_factor));
@@ -95,8 +95,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until the brokers show topics that were just made, with their replicas: the controller knows of them before they
-    /// do.
+    /// Waits until the brokers show topics that were just made, with their replicas: the controller knows of new topics before the
+    /// brokers do.
     pub async fn until_shown(&self, topics: &[Topic]) -> anyhow::Result<Sight> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -112,7 +112,7 @@ impl Cluster {
         }
     }
 
-    /// Deletes topics; those that aren't there are no error.
+    /// Deletes topics. One that isn't there is no error.
     pub async fn delete_topics(&self, names: &[String]) -> anyhow::Result<()> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let deleted = patiently(async || {
@@ -125,7 +125,7 @@ impl Cluster {
         deleted.await.map_err(|(topic, error)| anyhow!("topic {topic} can't be deleted: {error}"))
     }
 
-    /// Deletes a consumer group without members; one that isn't there is no error. False: it has members.
+    /// Deletes a consumer group. One that isn't there is no error. Returns false if the group has members, and so was not deleted.
     pub async fn delete_group(&self, name: &str) -> anyhow::Result<bool> {
         let deleted = patiently(async || {
             let results = self.admin.delete_groups(&[name], &options()).await?;
@@ -139,8 +139,9 @@ impl Cluster {
         }
     }
 
-    /// Returns what is wrong with those of the topics that were there, each with the way out, and in what else they differ from the topics
-    /// that `setup` makes. The others count as `setup` makes them: asked about a topic that was just made, a broker may answer with its defaults.
+    /// Returns what is wrong with those of the topics that `sight` shows, each with the way out, and in what else they differ from the
+    /// topics that `setup` makes. The other topics count as `setup` makes them, because a broker may answer with its defaults when it is
+    /// asked about a topic that was just made.
     pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, Verdict)>> {
         let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
         let names: Vec<_> = there.iter().map(|t| t.name.as_str()).collect();
@@ -165,7 +166,7 @@ impl Cluster {
         self.broker_settings(broker, &[AUTO_CREATE]).await.ok()?.get(AUTO_CREATE)?.parse().ok()
     }
 
-    /// How well records on topics are kept, by their settings.
+    /// Returns the settings that say how well the records of topics are kept, by the topics' names.
     pub async fn safety(&self, topics: &[&str]) -> anyhow::Result<BTreeMap<String, Safety>> {
         let settings = self.settings(topics).await?;
         Ok(settings.into_iter().map(|(topic, settings)| (topic, settings.safety)).collect())
@@ -178,7 +179,7 @@ impl Cluster {
         let asked: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let answers = patiently(async || self.admin.describe_configs(&asked, &options()).await).await;
         let answers = answers.context("the brokers don't describe topics")?;
-        // The answers come in an order of the broker's own.
+        // The broker answers in an order of its own.
         let mut settings = BTreeMap::new();
         for answer in answers {
             let resource = answer.map_err(|code| {
@@ -192,7 +193,10 @@ impl Cluster {
         Ok(settings)
     }
 
-    /// Settings of a broker, for topics that are not there yet. `Err` says why they can't be had.
+    /// Returns the values of a broker's settings, by name. Settings that the broker does not have are left out.
+    ///
+    /// # Errors
+    /// The settings can't be had; the text says why.
     pub async fn broker_settings(&self, broker: i32, names: &[&str]) -> Result<BTreeMap<String, String>, String> {
         let of_broker = [ResourceSpecifier::Broker(broker)];
         let answers = patiently(async || self.admin.describe_configs(&of_broker, &options()).await).await;

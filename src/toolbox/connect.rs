@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The clock of the machine.
+/// Returns the clock of the machine.
 pub fn clock() -> Clock {
     Arc::new(now)
 }
@@ -22,7 +22,7 @@ fn now() -> Timestamp {
     Timestamp::try_from(since_epoch.as_millis()).unwrap_or(Timestamp::MAX)
 }
 
-/// The client of the configured registry. Nothing is sent yet.
+/// Creates the client of the configured registry. Nothing is sent yet.
 pub fn registry(config: &Config) -> anyhow::Result<Registry> {
     let registry = &config.registry;
     let options = RegistryOptions {
@@ -35,10 +35,10 @@ pub fn registry(config: &Config) -> anyhow::Result<Registry> {
     Registry::new(&options).context("the registry's client")
 }
 
-/// The protocol over the configured store, for a subcommand that is soon done: what does not answer is an error.
+/// Returns the claim protocol over the configured store, for a subcommand that is soon done: a store that does not answer is an error.
 pub async fn claims(config: &Config) -> anyhow::Result<Claims<ConfiguredStore>> {
     let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| store_trouble(&fault))?;
-    // Each read and write would be tried for its whole time, and its error would name no cause.
+    // Otherwise each read and write would be tried for its whole time, and its error would name no cause.
     if let Some(Unfit { text, is_obstacle: true }) = unfit(&store, config) {
         bail!("the store: {text}");
     }
@@ -53,18 +53,20 @@ pub fn unfit(store: &ConfiguredStore, config: &Config) -> Option<Unfit> {
     }
 }
 
-/// What the configuration says about the protocol.
+/// Returns what the configuration says about the claim protocol.
 pub fn claims_options(config: &Config) -> ClaimsOptions {
     ClaimsOptions { outcome_retention: config.store.outcome_retention, cache_bytes: config.store.cache_bytes }
 }
 
-/// True if waiting does not help: keyspace or tables are missing, or nobody lets us in.
+/// Returns whether only an operator can mend a fault, so that waiting does not help: the keyspace or its tables are missing, the database
+/// does not let us in, another process has the folder, or no data centre has the configured name.
 pub fn needs_operator(fault: &StoreFault) -> bool {
     const SIGNS: [&str; 4] = ["crm-processor setup", "Authentication", "in use by another process", "store.local_datacenter"];
     SIGNS.iter().any(|sign| fault.cause.contains(sign))
 }
 
-/// What the store's words are a sign of, and the way out. The first that fits.
+/// Words in a fault's cause that show what is wrong, each with the way out to be said. The first words that occur count. The way out is
+/// empty if the cause names it itself.
 const STORE_SIGNS: [(&str, &str); 6] = [
     ("crm-processor setup", ""),
     ("store.local_datacenter", ""),
@@ -77,22 +79,22 @@ const STORE_SIGNS: [(&str, &str); 6] = [
     ("permission", " (an administrator grants it: docs/security.md has the statements)"),
 ];
 
-/// True if the fault itself is the sign of a trouble that has a way out, whatever the nodes are like.
+/// Returns whether the fault's own words show a trouble that has a way out, whatever the nodes are like.
 pub fn has_way_out(fault: &StoreFault) -> bool {
     STORE_SIGNS.iter().any(|(sign, _)| fault.cause.contains(sign))
 }
 
-/// A fault with the way out.
+/// Returns a fault of the store with the way out.
 pub fn store_trouble(fault: &StoreFault) -> anyhow::Error {
     let sign = STORE_SIGNS.iter().find(|(sign, _)| fault.cause.contains(sign));
     let way_out = sign.map_or(" (store.contact_points says where it is looked for)", |(_, way_out)| way_out);
     anyhow::anyhow!("the store: {fault}{way_out}")
 }
 
-/// A fault of the registry with the way out.
+/// Returns a fault of the registry with the way out.
 pub fn registry_trouble(fault: &RegistryFault) -> String {
     let text = fault.to_string();
-    // It names the key itself.
+    // Such a fault names the key to change.
     if text.contains(" registry.") {
         return text;
     }

@@ -1,4 +1,4 @@
-//! What a CRM does: writes commands with a correlation id, and waits for the replies that carry it.
+//! The CRM's side of Kafka: writes commands, each with a correlation id, and waits for the replies that carry these ids.
 
 use super::reply::Reply;
 use super::topic_reader::{Start, TopicReader};
@@ -26,7 +26,7 @@ const CORRELATION_ID: &str = "correlation-id";
 /// How long a command may take to get onto the topic.
 const DELIVERY_TIMEOUT_MS: &str = "20000";
 
-/// A CRM.
+/// A client that sends commands and gets replies, as a CRM does.
 pub struct CrmClient {
     producer: FutureProducer,
     topics: config::Topics,
@@ -44,18 +44,18 @@ pub struct Submitted {
 
 type Answer = Result<Reply, String>;
 
-/// Who waits for which correlation id. As many as the caller has commands under way.
+/// The callers that wait for replies, by correlation id. There are as many as the caller has commands under way.
 #[derive(Default)]
 struct Waiting {
     by_id: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
-    /// How many replies came that somebody waited for.
+    /// How many commands have got the reply that somebody waited for, or could not be queued.
     answered: AtomicU64,
 }
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum NoReply {
-    /// None came in time.
+    /// No reply came in time.
     #[error(
         "no reply within {}; the command {}",
         humantime::format_duration(*.waited), on_topic(.delivered.as_ref(), .commands)
@@ -84,7 +84,7 @@ pub enum NoReply {
 }
 
 impl NoReply {
-    /// What to look at, where that is not plain.
+    /// Returns what to look at if no reply came in time. Returns `None` for the other reasons, which speak for themselves.
     pub fn way_out(&self) -> Option<String> {
         let Self::TimedOut { replies, .. } = self else { return None };
         Some(format!(
@@ -96,7 +96,7 @@ impl NoReply {
 }
 
 impl CrmClient {
-    /// Gets ready to write commands; reads the reply topic from here on.
+    /// Gets ready to write commands, and reads the reply topic from here on.
     ///
     /// # Errors
     /// Kafka or the registry don't answer, or `setup` has not been run.
@@ -112,17 +112,17 @@ impl CrmClient {
     /// Sends a command off. Commands of one key are written in the order of these calls.
     ///
     /// # Errors
-    /// It can't be queued, or its reply could not be read.
+    /// The command can't be queued, or the replies are not read any more.
     pub fn submit(&self, command: &RawCommand, key: Option<&str>) -> Result<Submitted, NoReply> {
         let mut value = wire::frame::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
         value.extend(wire::json::encode_command(command));
         self.submit_bytes(&value, key)
     }
 
-    /// Sends off what may or may not be a command.
+    /// Sends off bytes that may or may not be a command.
     ///
     /// # Errors
-    /// It can't be queued, or its reply could not be read.
+    /// The bytes can't be queued, or the replies are not read any more.
     pub fn submit_bytes(&self, value: &[u8], key: Option<&str>) -> Result<Submitted, NoReply> {
         if self.reading.is_finished() {
             return Err(NoReply::Unread("the replies are not read any more".into()));
@@ -139,7 +139,7 @@ impl CrmClient {
         Ok(Submitted { delivery, answer, topics: self.topics.clone() })
     }
 
-    /// How many commands have got their reply.
+    /// Returns how many commands have got their reply, or could not be queued.
     pub fn answered(&self) -> u64 {
         self.waiting.answered.load(Relaxed)
     }
@@ -150,10 +150,10 @@ impl CrmClient {
         waiting.values().any(|sender| !sender.is_closed())
     }
 
-    /// Lets go of Kafka.
+    /// Stops reading replies, and disconnects from Kafka.
     pub async fn close(self) {
         self.reading.abort();
-        // Its only error is that it was cancelled, as it should be.
+        // An error means that the task was cancelled, as it should be.
         let _ = self.reading.await;
     }
 }
@@ -162,7 +162,7 @@ impl Submitted {
     /// Waits for the reply.
     ///
     /// # Errors
-    /// There is none: see [`NoReply`].
+    /// There is no reply; [`NoReply`] says why.
     pub async fn reply(self, within: Duration) -> Result<Reply, NoReply> {
         let Self { delivery, answer, topics } = self;
         let mut delivered = None;
@@ -186,7 +186,7 @@ impl Waiting {
     fn register(&self, correlation_id: &str) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those who gave up.
+        // Forgets the callers that gave up.
         waiting.retain(|_, sender| !sender.is_closed());
         waiting.insert(correlation_id.into(), sender);
         receiver
@@ -216,7 +216,8 @@ pub async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<H
     Ok(ids)
 }
 
-/// Ours, then the configured properties, then what keeps commands in their order.
+/// Returns the properties of a producer of commands: our defaults, over these the configured properties, and over these the ones that must
+/// not differ, such as those that keep commands in their order.
 pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("linger.ms", "0").set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS);
@@ -224,7 +225,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("message.max.bytes", "1000000000")
-        // A topic that is missing is an error; brokers would make one with limits that are not ours.
+        // A topic that is missing must be an error: brokers would make one with limits that are not ours.
         .set("allow.auto.create.topics", "false")
         .set("enable.idempotence", "true");
     config
@@ -235,7 +236,7 @@ async fn read_replies(reader: TopicReader, mut decoder: JsonDecoder, waiting: Ar
         match reader.next().await {
             Ok(record) => {
                 let correlation_id = header(&record, CORRELATION_ID).map(|value| String::from_utf8_lossy(value).into_owned());
-                // The replies to others come by here, too.
+                // The replies to other clients come by here, too.
                 let Some(sender) = correlation_id.and_then(|id| waiting.take(&id)) else { continue };
                 // An error means that nobody waits any more.
                 let _ = sender.send(decode(&mut decoder, record.payload()).await);
@@ -250,7 +251,7 @@ async fn decode(decoder: &mut JsonDecoder, value: Option<&[u8]>) -> Answer {
     Reply::read(json).map_err(|e| e.to_string())
 }
 
-/// The last header of this name.
+/// Returns the value of the last header of this name. Returns `None` if there is no such header, or if it has no value.
 pub fn header<'a>(record: &'a OwnedMessage, name: &str) -> Option<&'a [u8]> {
     record.headers()?.iter().filter(|h| h.key == name).last()?.value
 }

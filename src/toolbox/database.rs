@@ -1,18 +1,18 @@
-//! What the database's shape means for the processor: nodes that are down and what can't be done without them, a keyspace that
-//! wants more than there is, data centres that are misnamed, commit logs. Pure but for the words.
+//! Judges what the database's topology means for the processor: nodes that are down and what can't be done without them, a keyspace that
+//! wants more replicas than there are nodes, data centres that are misnamed, and commit logs. It is pure, and puts conclusions in words.
 //!
-//! In an outage the way out is to bring nodes back. Advice to change the keyspace is given only where it wants more replicas
-//! than there are nodes at all, up or down; advice to drop it is never given.
+//! In an outage the way out is to bring nodes back. An `ALTER KEYSPACE` is advised only if the keyspace wants more replicas than there are
+//! nodes at all, up or down; other changes of it are left to the runbook. Nobody is ever advised to drop the keyspace.
 
 use super::verdict::Verdict;
 use crate::config::{CommitConsistency, Cql, SerialConsistency};
 use crate::store::topology::{CommitLog, Quorum, Reach, Replication, Topology, plural};
 use std::collections::BTreeMap;
 
-/// With so many replicas, acknowledged writes outlive the loss of one, and a quorum agrees while one is down.
+/// The number of replicas with which acknowledged writes outlive the loss of one, and a quorum agrees while one is down.
 const ENOUGH: usize = 3;
 
-/// Replicas that are new have nothing at first: to ask for more of them is no matter of one statement.
+/// Where the steps for more replicas are. One statement is not enough, because new replicas have no data at first.
 const CHANGE: &str = "docs/runbook.md, \"Changing the keyspace's replication\", has the steps";
 
 /// Returns all conclusions, each with the name of the thing that it is about.
@@ -135,7 +135,7 @@ fn lack(topology: &Topology, replication: &Replication, what: &str, quorums: &[Q
     }
 }
 
-/// `2 of the 3 replicas in all data centres`
+/// Returns how many replicas a quorum takes: `2 of 3 replicas in all data centres`.
 fn describe(replication: &Replication, quorum: Quorum<'_>) -> String {
     let of = |replicas: usize, place: &str| format!("{} of {}{place}", replicas / 2 + 1, plural(replicas, "replica"));
     match (replication, quorum) {
@@ -259,7 +259,7 @@ fn shown(replication: &Replication) -> String {
     }
 }
 
-/// `dc1 (2 nodes), dc2 (1 node)`
+/// Returns the data centres in words: `dc1 (2 nodes), dc2 (1 node)`.
 fn datacenters(topology: &Topology) -> String {
     let there = topology.datacenters().into_iter().map(|(name, count)| format!("{name} ({})", plural(count.all, "node")));
     there.collect::<Vec<_>>().join(", ")

@@ -21,25 +21,25 @@ impl ConfigFile {
     /// Reads the configuration, with the environment over it.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All that is wrong with the configuration.
     pub fn load(&self) -> Result<Config, Findings> {
         Config::load(&self.path)
     }
 
-    /// Reads the configuration, and returns each of its keys with the value and where that came from, too.
+    /// Reads the configuration. Returns it, and each of its keys with the value and where the value came from.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All that is wrong with the configuration.
     pub fn load_explained(&self) -> Result<(Config, Vec<Setting>), Findings> {
         Config::load_explained(&self.path)
     }
 }
 
-/// In which form a subcommand prints: for people at a terminal, as JSON where its output is piped or redirected, unless a flag says
-/// otherwise.
+/// The form in which a subcommand prints. Unless a flag says otherwise, it prints for people at a terminal, and JSON if its output is piped
+/// or redirected.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Form {
-    /// Print JSON [default where the output is no terminal]
+    /// Print JSON [default if the output is no terminal]
     #[arg(long)]
     json: bool,
     /// Print for people [default on a terminal]
@@ -48,7 +48,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// True for JSON.
+    /// Returns whether to print JSON.
     pub fn is_json(self) -> bool {
         self.json || !self.text && !std::io::stdout().is_terminal()
     }
@@ -60,7 +60,7 @@ pub struct Named {
     /// customer, account or subscriber
     #[arg(value_name = "TYPE", value_parser = entity_type)]
     pub entity_type: EntityType,
-    /// Its external id; with --ref-id its refId
+    /// The entity's external id; with --ref-id, its refId
     #[arg(value_name = "ID", allow_hyphen_values = true)]
     id: String,
     /// ID is the refId, a UUID
@@ -69,12 +69,12 @@ pub struct Named {
 }
 
 impl Named {
-    /// By what it is named, checked.
+    /// Returns the id by which the entity is named, checked.
     pub fn reference(&self) -> anyhow::Result<Reference> {
         reference(&self.id, self.ref_id)
     }
 
-    /// What to say where there is none.
+    /// Returns what to say if there is no such entity.
     pub fn missing(&self) -> String {
         no_such_entity(self.entity_type, self.ref_id)
     }
@@ -88,18 +88,18 @@ pub fn entity_type(text: &str) -> Result<EntityType, &'static str> {
     EntityType::from_name(text).ok_or("must be customer, account or subscriber")
 }
 
-/// The reference that an argument is: an external id, or a refId.
+/// Reads an argument as an external id or, if `is_ref_id`, as a refId.
 pub fn reference(id: &str, is_ref_id: bool) -> anyhow::Result<Reference> {
     if is_ref_id {
-        parse_ref_id(id).map(Reference::RefId).ok_or_else(|| anyhow!("{id:?} is no refId: a hyphenated UUID"))
+        parse_ref_id(id).map(Reference::RefId).ok_or_else(|| anyhow!("{id:?} is no refId: it must be a hyphenated UUID"))
     } else {
         ExternalId::parse(id).map(Reference::ExternalId).map_err(|e| anyhow!("{id:?} is no external id: it {e}"))
     }
 }
 
-/// Returns what to say where there is no such entity.
+/// Returns what to say if there is no such entity.
 pub fn no_such_entity(entity_type: EntityType, is_ref_id: bool) -> String {
     let by = if is_ref_id { "refId" } else { "external id" };
-    // Not which: what is written to standard error is often kept, and ids are personal.
+    // The id itself is left out: standard error is often kept, and ids are personal.
     format!("there is no {entity_type} with this {by}")
 }

@@ -11,21 +11,21 @@ const MAX_LINE_BYTES: u64 = 64 << 10;
 
 /// A line of the file.
 pub struct Line {
-    /// From 1.
+    /// The number of the line, from 1.
     pub number: u64,
-    /// Without its end; or why it can't be read.
+    /// The line with its line break; or why it can't be read.
     pub text: Result<String, String>,
-    /// How much of the file it is.
+    /// How many bytes of the file the line is.
     pub bytes: u64,
 }
 
 /// Where lines come from.
 pub type Input = Box<dyn BufRead + Send>;
 
-/// Opens a file, and says how long it is if that is known; `-` is standard input.
+/// Opens a file; `-` is standard input. Returns it and its size in bytes, or `None` for the size if that is not known.
 ///
 /// # Errors
-/// It can't be opened.
+/// The file can't be opened.
 pub fn open(path: &Path) -> anyhow::Result<(Input, Option<u64>)> {
     if path == Path::new("-") {
         return Ok((Box::new(BufReader::new(io::stdin())), None));
@@ -35,7 +35,7 @@ pub fn open(path: &Path) -> anyhow::Result<(Input, Option<u64>)> {
     Ok((Box::new(BufReader::new(file)), size))
 }
 
-/// Reads until the end, or until nobody wants more. Blank lines are left out.
+/// Reads the lines of `input` until its end, or until nobody wants more of them. Blank lines are left out.
 ///
 /// # Errors
 /// The input can't be read any further.
@@ -53,7 +53,8 @@ pub fn read_lines(mut input: Input, lines: &mpsc::Sender<Line>) -> io::Result<()
     Ok(())
 }
 
-/// A line, and how many bytes of the input it was; 0 at the end. Of a line that is too long, the rest is skipped.
+/// Reads a line. Returns it, or why it can't be read, and how many bytes of the input it was: 0 at the end. Skips the rest of a line that
+/// is too long.
 fn read_line(input: &mut impl BufRead) -> io::Result<(Result<String, String>, u64)> {
     let mut line = Vec::new();
     let mut bytes = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? as u64;

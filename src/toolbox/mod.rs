@@ -6,7 +6,7 @@
 //! | Kafka as an administrator sees it | `reach`, `patience` (brokers that are not ready yet), `cluster`, `topics`, `replication` |
 //! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher` |
 //! | registry and store | `connect`, `database` (its nodes), `trial` (one real read and write) |
-//! | conclusions | `verdict`: of what `check` and `setup` look at |
+//! | conclusions | `verdict` (what `check` and `setup` think of a thing) |
 
 pub mod cluster;
 pub mod connect;
@@ -29,7 +29,7 @@ pub mod topics;
 pub mod trial;
 pub mod verdict;
 
-/// The exit code of what failed.
+/// The exit code of a subcommand that failed.
 pub const FAILED: u8 = 1;
-/// The exit code of wrong usage (clap's own, too) and of a wrong configuration.
+/// The exit code for wrong usage (clap uses the same) and for a wrong configuration.
 pub const WRONG_CONFIGURATION: u8 = 2;

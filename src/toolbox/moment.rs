@@ -3,12 +3,12 @@
 use crate::domain::Timestamp;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// What a flag such as `--since` says.
+/// A point in time, as a flag such as `--since` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// An instant.
     At(Timestamp),
-    /// So long before now.
+    /// A time so long before now.
     Ago(Duration),
 }
 
@@ -16,7 +16,7 @@ impl Moment {
     /// Reads `2026-01-31T12:00:00Z`, `2026-01-31 12:00:00` (UTC, too), or `90m`.
     ///
     /// # Errors
-    /// It is neither.
+    /// The text is neither an instant nor a duration.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Ok(duration) = humantime::parse_duration(text) {
             return Ok(Self::Ago(duration));
@@ -27,7 +27,7 @@ impl Moment {
         Ok(Self::At(Timestamp::try_from(since_epoch.as_millis()).unwrap_or(Timestamp::MAX)))
     }
 
-    /// As milliseconds since 1970.
+    /// Returns the moment in milliseconds since 1970.
     pub fn timestamp(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,

@@ -1,21 +1,22 @@
-//! Lines for people, in colours at a terminal. Whatever is piped or redirected stays plain, as it does with `NO_COLOR` set.
+//! Lines for people, in colours at a terminal. Output that is piped or redirected stays plain, and so does all output if `NO_COLOR` is set
+//! or the terminal is dumb.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write as _};
 
-/// Whether to colour.
+/// The choice whether text is coloured.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint {
     colours: bool,
 }
 
 impl Paint {
-    /// For standard output.
+    /// Returns the choice for standard output.
     pub fn for_stdout() -> Self {
         Self::on(&std::io::stdout())
     }
 
-    /// For standard error.
+    /// Returns the choice for standard error.
     pub fn for_stderr() -> Self {
         Self::on(&std::io::stderr())
     }
@@ -26,38 +27,38 @@ impl Paint {
         Self { colours: stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb }
     }
 
-    /// Without any colours.
+    /// Returns the choice of no colours.
     #[cfg(test)]
     pub const fn plain() -> Self {
         Self { colours: false }
     }
 
-    /// For headings.
+    /// Paints a heading.
     pub fn bold(self, text: impl Display) -> String {
         self.sgr("1", text)
     }
 
-    /// For what is beside the point.
+    /// Paints details.
     pub fn dim(self, text: impl Display) -> String {
         self.sgr("2", text)
     }
 
-    /// For what went as asked.
+    /// Paints what went as asked.
     pub fn green(self, text: impl Display) -> String {
         self.sgr("32", text)
     }
 
-    /// For what was refused.
+    /// Paints what was refused.
     pub fn yellow(self, text: impl Display) -> String {
         self.sgr("33", text)
     }
 
-    /// For what is wrong.
+    /// Paints what is wrong.
     pub fn red(self, text: impl Display) -> String {
         self.sgr("1;31", text)
     }
 
-    /// For what was published.
+    /// Paints what was published.
     pub fn cyan(self, text: impl Display) -> String {
         self.sgr("36", text)
     }

@@ -32,7 +32,7 @@ impl Refusal for KafkaError {
     }
 }
 
-/// A call about several things may be refused for one of them, which stands beside.
+/// A call about several things may be refused for one of them, whose name comes with the error.
 impl Refusal for (String, KafkaError) {
     fn code(&self) -> Option<RDKafkaErrorCode> {
         self.1.code()
@@ -50,7 +50,7 @@ pub async fn patiently<T, E: Refusal>(mut call: impl AsyncFnMut() -> Result<T, E
     }
 }
 
-/// The same for a call that blocks.
+/// Does the same as [`patiently`] for a call that blocks.
 pub fn patiently_blocking<T, E: Refusal>(mut call: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let deadline = Instant::now() + PATIENCE;
     loop {

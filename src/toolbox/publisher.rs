@@ -1,6 +1,6 @@
-//! Publishes in Kafka transactions, for subcommands that write to the topics: readers with `read_committed` see a batch as a
-//! whole or not at all. Whoever opens a publisher with the same name later takes its place: what the earlier one had not
-//! committed by then it never will.
+//! Publishes in Kafka transactions, for subcommands that write to the topics: readers with `read_committed` see a batch as a whole or not
+//! at all. A publisher that is opened later under the same name takes the place of the earlier one, which can't commit any more from then
+//! on.
 
 use super::crm_client::producer_config;
 use super::patience::patiently_blocking;
@@ -15,21 +15,21 @@ use std::time::Duration;
 
 /// How long the coordinator may take for one call.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longer than a record may take to be delivered, or librdkafka refuses the configuration.
+/// How long a transaction may take. This must be longer than a record may take to be delivered, or librdkafka refuses the configuration.
 const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
 /// A record that is to be published.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub topic: String,
-    /// None: by the key.
+    /// The partition to write to; `None` if the key decides.
     pub partition: Option<i32>,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Headers,
 }
 
-/// Where a record came to lie.
+/// The place of a record on its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
     pub partition: i32,
@@ -58,10 +58,10 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Publishes `records`, and what `then` makes of where they came to lie, in one transaction.
+    /// Publishes `records`, and the records that `then` makes from their places, in one transaction. Returns the places of `records`.
     ///
     /// # Errors
-    /// Nothing was published, or, if the message says so, it is not known.
+    /// Nothing was published; or it is not known whether anything was, and then the message says so.
     pub async fn publish(
         &self,
         records: &[Outgoing],
@@ -106,11 +106,11 @@ impl Publisher {
         }
     }
 
-    /// Ends the transaction; nothing of it will be seen.
+    /// Aborts the transaction, so that no reader sees anything of it. Returns the error to report.
     async fn give_up(&self, error: anyhow::Error) -> anyhow::Error {
-        // What is not aborted now is aborted by the next publisher of this name, or after its time-out.
+        // If the abort fails, the next publisher of this name aborts the transaction, or the broker does after the time-out.
         let aborted = self.call(|producer| producer.abort_transaction(PATIENCE)).await;
-        // To the records of a transaction it is only said that they were purged.
+        // The records' own errors only say that they were purged, so the producer is asked whether it was fenced.
         let fatal = self.producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code));
         if fatal || aborted.is_err_and(|error| error.downcast_ref().is_some_and(is_fenced)) {
             return anyhow!(
@@ -121,12 +121,12 @@ impl Publisher {
         error.context("nothing of this batch was published")
     }
 
-    /// rdkafka's calls block; those that may be tried again are.
+    /// Makes a call of rdkafka's that blocks, and tries it again if the error says that this may help.
     async fn call(&self, operation: impl Fn(&FutureProducer) -> Result<(), KafkaError> + Send + 'static) -> anyhow::Result<()> {
         const TRIES: usize = 3;
         let producer = self.producer.clone();
         blocking(move || {
-            // Only the first call meets a coordinator that is being chosen; the others are asked once more by the same rule.
+            // Only a publisher's first call meets a coordinator that is being chosen; for the other calls patience does no harm.
             let operation = || patiently_blocking(|| operation(&producer));
             let mut result = operation();
             for _ in 1..TRIES {

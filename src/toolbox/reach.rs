@@ -1,5 +1,5 @@
-//! Reaching Kafka for a subcommand that is soon done. A client's call says no more than that it failed; why, the client says in
-//! its log. So a probe asks first, whose log is listened to: the error says what it said, and the way out.
+//! Reaches Kafka for a subcommand that is soon done. A client's call only says that it failed; the client's log says why. So a probe asks
+//! first, and listens to its own log: its error says what the log said, and the way out.
 
 use crate::config::{Kafka, Properties};
 use crate::kafka::login::{complaint, explained, sign};
@@ -12,12 +12,12 @@ use rdkafka::{ClientConfig, ClientContext};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the brokers may take.
+/// How long the brokers may take to answer.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// After so long it is seen whether a complaint says that waiting is of no use.
+/// How long the probe waits before it looks whether a complaint says that waiting is of no use.
 const STEP: Duration = Duration::from_secs(1);
 
-/// What librdkafka complained of last.
+/// The last complaint of librdkafka.
 #[derive(Default)]
 pub struct Complaints(Mutex<Option<String>>);
 
@@ -34,7 +34,7 @@ impl ClientContext for Complaints {
         }
     }
 
-    /// Some of what is wrong with a token is in no log.
+    /// Takes errors of authentication, because some complaints about a token are in no log.
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
             self.last().get_or_insert_with(|| reason.to_owned());
@@ -48,23 +48,24 @@ impl ProducerContext<NoCustomPartitioner> for Complaints {
     fn delivery(&self, _: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
 }
 
-/// A producer that sends nothing: of all clients it is the one whose log can be listened to at will.
+/// A producer that sends no records. It is a producer because this is the only client whose log can be listened to at will.
 pub struct Probe(BaseProducer<Complaints>);
 
 impl Probe {
-    /// Nothing is sent yet.
+    /// Creates a probe. Nothing is sent yet.
     pub fn new(mut config: ClientConfig) -> anyhow::Result<Self> {
         config.set_log_level(RDKafkaLogLevel::Info);
         let producer = BaseProducer::from_config_and_context(&config, Complaints::default());
         producer.map(Self).map_err(|error| anyhow!("librdkafka does not take these properties together: {}", explained(&error)))
     }
 
-    /// The client itself.
+    /// Returns the client itself.
     pub fn producer(&self) -> &BaseProducer<Complaints> {
         &self.0
     }
 
-    /// Asks for what there is on the cluster. `table` is where the client's properties stand: `kafka.consumer`.
+    /// Asks which brokers and topics there are. `table` is the table of the configuration that has the client's properties, such as
+    /// `kafka.consumer`.
     pub fn reach(&self, kafka: &Kafka, table: &str) -> anyhow::Result<Metadata> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -79,7 +80,7 @@ impl Probe {
                 continue;
             }
             let why = said.unwrap_or_else(|| failure.to_string());
-            let way_out = sign.map_or("is Kafka there? how to log in stands in this table, too", |sign| sign.way_out);
+            let way_out = sign.map_or("is Kafka there? this table also says how to log in", |sign| sign.way_out);
             return Err(anyhow!(
                 "no broker at kafka.bootstrap_servers = {:?} takes a client with the properties of {table}: {why} ({way_out})",
                 kafka.bootstrap_servers
@@ -88,13 +89,13 @@ impl Probe {
     }
 }
 
-/// A client's properties: where the brokers are and how they let us in; nothing else of what is passed through.
+/// Returns a client's properties: where the brokers are, and those of the properties `passed` that say how to log in.
 pub fn client_config(kafka: &Kafka, passed: &Properties) -> ClientConfig {
     const PREFIXES: [&str; 8] = ["ssl.", "sasl.", "security.", "enable.ssl", "enable.sasl", "https.", "broker.", "client."];
     let mut config = ClientConfig::new();
     let passed = passed.iter().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     config.extend(passed.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    // To look for a topic is not to have it made.
+    // A look for a topic must not have it made.
     config.set("allow.auto.create.topics", "false");
     config.set("bootstrap.servers", &kafka.bootstrap_servers);
     config

@@ -1,4 +1,4 @@
-//! A record of any topic as JSON: texts where it has texts, base64 where it has not.
+//! A record of any topic as JSON: its bytes are shown as text if they are text, and otherwise as base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// With the value that it was decoded to.
+    /// Shows a record with its decoded value.
     pub fn of(record: &'a OwnedMessage, value: Value) -> Self {
         Self {
             topic: record.topic(),
@@ -33,12 +33,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A record's headers, in order.
+/// Returns a record's headers, in order.
 pub fn all_headers(record: &OwnedMessage) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
     record.headers().into_iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value))
 }
 
-/// By name; of a name that stands there more than once, a list.
+/// Returns headers as JSON, by name. A name that occurs more than once has a list of values.
 pub fn headers<'a>(all: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Map<String, Value> {
     let mut headers = Map::new();
     for (name, value) in all {
@@ -52,12 +52,12 @@ pub fn headers<'a>(all: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Ma
     headers
 }
 
-/// As text if it is one, else as base64.
+/// Returns bytes as text if they are text, otherwise as base64.
 pub fn text(bytes: Option<&[u8]>) -> Value {
     bytes.map_or(Value::Null, |bytes| std::str::from_utf8(bytes).map_or_else(|_| base64(bytes), Value::from))
 }
 
-/// `{"base64": "…"}`
+/// Returns bytes as `{"base64": "…"}`.
 pub fn base64(bytes: &[u8]) -> Value {
     json!({ "base64": STANDARD.encode(bytes) })
 }

@@ -1,5 +1,5 @@
-//! How well a topic's records are kept: how many replicas it has, how many of them are in sync, and what the brokers make of an
-//! acknowledgement. Pure: [`topics`](super::topics) asks the brokers.
+//! Judges how well a topic's records are kept: how many replicas it has, how many of them are in sync, and what the brokers'
+//! acknowledgement is worth. It is pure; [`cluster`](super::cluster) asks the brokers.
 //!
 //! An acknowledged record outlives the loss of a broker if another one has it. With three replicas, `min.insync.replicas` 2 and
 //! no unclean election each acknowledged record is on two brokers at least, and one broker may be down while work goes on. A
@@ -8,7 +8,7 @@
 use super::verdict::Verdict;
 use std::collections::BTreeSet;
 
-/// With so many brokers, a record is kept while one of them is down and another is lost.
+/// The number of brokers, and of replicas, with which a record is kept while one of them is down and another is lost.
 const ENOUGH: usize = 3;
 /// How many replicas must have a record before it is acknowledged.
 const SAFE_IN_SYNC: u32 = 2;
@@ -52,7 +52,7 @@ impl Brokers {
         self.up.len() + self.down.len()
     }
 
-    /// The brokers themselves.
+    /// Returns whether all brokers are up.
     pub fn verdict(&self) -> Verdict {
         let count = self.count();
         if !self.down.is_empty() {
@@ -79,7 +79,7 @@ impl Brokers {
 }
 
 impl Placement {
-    /// From each partition's replicas, and those of them that are in sync.
+    /// Sums up a topic from each partition's replicas, and those of them that are in sync.
     pub fn of<'a>(partitions: impl IntoIterator<Item = (&'a [i32], &'a [i32])>) -> Self {
         let mut placement = Self { replicas: usize::MAX, in_sync: usize::MAX, ..Self::default() };
         for (replicas, in_sync) in partitions {
@@ -92,7 +92,7 @@ impl Placement {
         if placement.partitions == 0 { Self::default() } else { placement }
     }
 
-    /// `12 partitions, 3 replicas (all in sync), min.insync.replicas 2`
+    /// Returns the placement in words: `12 partitions, 3 replicas (all in sync), min.insync.replicas 2`.
     pub fn shown(&self, safety: Safety) -> String {
         let counted = |count: usize, noun: &str| if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") };
         let in_sync = match self.behind {
@@ -106,7 +106,7 @@ impl Placement {
         [Some(placed), min_in_sync, unclean].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns what is wrong with how records are kept, each with the way out. `name` is the topic's, for the commands.
+    /// Returns what is wrong with how records are kept, each with the way out. `name` is the topic's, for the commands to type.
     pub fn findings(&self, name: &str, safety: Safety, brokers: &Brokers) -> Vec<String> {
         let mut findings = Vec::new();
         // Brokers ask for no more replicas in sync than there are at all (Kafka 4; older ones write nothing then).
@@ -130,8 +130,8 @@ impl Placement {
     }
 }
 
-/// How acknowledged records could be lost on a cluster that could keep them; none on a smaller one. `give_replicas` and `set` are
-/// the ways out.
+/// Returns how acknowledged records could be lost on a cluster that is large enough to keep them. Returns nothing for a smaller one.
+/// `give_replicas` and `set` are the ways out.
 pub fn risks(
     replicas: usize,
     safety: Safety,
@@ -197,7 +197,7 @@ mod tests {
             (&three, 3, 3, 1, false, &["min.insync.replicas=2"]),
             (&three, 3, 3, 2, true, &["unclean.leader.election.enable=false"]),
             (&three, 3, 3, 1, true, &["min.insync.replicas=2", "unclean.leader.election.enable=false"]),
-            // A broker that is down is one of the cluster's all the same.
+            // A broker that is down still counts as one of the cluster's.
             (&lame, 3, 2, 2, false, &["2 of 3 replicas in sync"]),
             (&lame, 3, 2, 3, false, &["2 of 3 replicas in sync, and 3 are needed"]),
             (&lame, 1, 0, 1, false, &["without a leader", "1 replica on 3 brokers"]),

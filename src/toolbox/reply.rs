@@ -1,4 +1,4 @@
-//! A reply as the command line sees it: the decoded record, and what of it people and checks look at.
+//! A reply as the command line sees it: the decoded record, and the parts of it that people and checks look at.
 
 use super::paint::Paint;
 use crate::domain::transaction::Change;
@@ -9,17 +9,17 @@ use serde_json::Value;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reply {
-    /// 200, 400 or 500.
+    /// The status: 200, 400 or 500.
     pub status_code: i32,
-    /// `OK`, ….
+    /// The status in words, such as `OK`.
     pub status_message: String,
-    /// All findings.
+    /// All findings about the command.
     pub errors: Vec<Finding>,
-    /// The answer to a duplicate.
+    /// True if this is the stored answer to a duplicate.
     pub replayed: bool,
-    /// What was done, or found already so.
+    /// What was done, or was found to be so already; `None` if the command was refused.
     pub business_transaction: Option<BusinessTransaction>,
-    /// The record as it came.
+    /// The whole record, as JSON.
     #[serde(skip)]
     pub json: Value,
 }
@@ -27,11 +27,11 @@ pub struct Reply {
 /// One entry of a reply's `errors`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Finding {
-    /// `CASM-…`
+    /// The error code, `CASM-…`.
     pub code: String,
-    /// Such as `customer.externalId`.
+    /// The field of the command, such as `customer.externalId`; `None` if the finding is about no field.
     pub field: Option<String>,
-    /// A sentence.
+    /// What is wrong, in words.
     pub message: String,
 }
 
@@ -39,13 +39,13 @@ pub struct Finding {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BusinessTransaction {
-    /// Names the entity for ever.
+    /// The entity's refId, which never changes.
     pub ref_id: String,
-    /// Afterwards.
+    /// The entity's version afterwards.
     pub version: i64,
-    /// Before.
+    /// The entity's version before.
     pub previous_version: i64,
-    /// One, or none where the value was already the requested one.
+    /// The change; none if the value was already the requested one.
     pub changes: Vec<Change>,
     customer: Option<AfterImage>,
     account: Option<AfterImage>,
@@ -62,30 +62,30 @@ impl Reply {
     /// Reads a decoded `crm.v1.Reply`.
     ///
     /// # Errors
-    /// It is another record.
+    /// The JSON is that of another record.
     pub fn read(json: Value) -> serde_json::Result<Self> {
         let reply = Self::deserialize(&json)?;
         Ok(Self { json, ..reply })
     }
 
-    /// True if the command took effect, or had nothing to do.
+    /// Returns whether the command took effect, or had nothing to do.
     pub fn is_ok(&self) -> bool {
         self.status_code == 200
     }
 
-    /// `200 OK`, in its colour.
+    /// Returns the status in its colour: `200 OK`.
     pub fn headline(&self, paint: Paint) -> String {
         let status = format!("{} {}", self.status_code, self.status_message);
         let status = if self.is_ok() { paint.green(status) } else { paint.yellow(status) };
         if self.replayed { format!("{status}, replayed: the stored answer") } else { status }
     }
 
-    /// What stands below the headline: findings, or what was done.
+    /// Returns the lines below the headline: findings, or what was done.
     pub fn details(&self, paint: Paint) -> impl Iterator<Item = String> {
         self.findings(paint).chain(self.business_transaction.as_ref().map(BusinessTransaction::summary))
     }
 
-    /// A line for each finding: code, field and sentence, in columns.
+    /// Returns a line for each finding: code, field and message, in columns.
     pub fn findings(&self, paint: Paint) -> impl Iterator<Item = String> {
         let width = |text: fn(&Finding) -> &str| self.errors.iter().map(|e| text(e).chars().count()).max().unwrap_or_default();
         let (codes, fields) = (width(|e| &e.code), width(Finding::place));
@@ -103,7 +103,7 @@ impl Finding {
 }
 
 impl BusinessTransaction {
-    /// `customer c-1, version 1 → 2, customName: "Ann" → "Bob"`.
+    /// Returns the change in words: `customer c-1, version 1 → 2, customName: "Ann" → "Bob"`.
     pub fn summary(&self) -> String {
         if self.changes.is_empty() {
             return format!("{}, no changes", self.state());
@@ -112,7 +112,7 @@ impl BusinessTransaction {
         format!("{}, version {} → {}, {}", self.entity(), self.previous_version, self.version, changes.join(", "))
     }
 
-    /// `customer c-1, version 2`.
+    /// Returns the entity and its version in words: `customer c-1, version 2`.
     pub fn state(&self) -> String {
         format!("{}, version {}", self.entity(), self.version)
     }

@@ -1,5 +1,5 @@
-//! Reads a topic as the CRM and the data warehouse do: what is committed, of all partitions, from the end or the beginning.
-//! Belongs to no group and commits nothing, so it disturbs nobody.
+//! Reads a topic as the CRM and the data warehouse do: the committed records of all partitions, from the end or the beginning. The reader
+//! belongs to no group and commits nothing, so it disturbs nobody.
 
 use super::reach::{Probe, client_config};
 use crate::config;
@@ -13,15 +13,15 @@ use std::time::Duration;
 
 /// How long a broker may take to tell about a topic.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long before it is asked whether one can be reached.
+/// How long a broker may take at first, before a probe asks why none answers.
 const AT_FIRST: Duration = Duration::from_secs(3);
 
-/// Where to begin.
+/// The record with which a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the first record that there is.
+    /// The first record on the topic.
     Beginning,
-    /// With the first record that comes after now.
+    /// The first record that comes after now.
     End,
 }
 
@@ -49,10 +49,10 @@ impl TopicReader {
         .await
     }
 
-    /// The next record, as soon as there is one.
+    /// Returns the next record, as soon as there is one.
     ///
     /// # Errors
-    /// The topic can't be read any more. What librdkafka tries again by itself is logged.
+    /// The topic can't be read any more. Errors after which librdkafka tries again by itself are only logged.
     pub async fn next(&self) -> anyhow::Result<OwnedMessage> {
         loop {
             match self.consumer.recv().await {
@@ -62,7 +62,7 @@ impl TopicReader {
         }
     }
 
-    /// How many offsets the topic has, all partitions together. On a real broker, transaction markers take one each, too.
+    /// Returns how many offsets the topic has, all partitions together. On a real broker, transaction markers take one each, too.
     ///
     /// # Errors
     /// The brokers don't answer.
@@ -73,7 +73,7 @@ impl TopicReader {
     fn assign(&self, start: Start) -> anyhow::Result<()> {
         let mut assignment = TopicPartitionList::new();
         for partition in &self.partitions {
-            // `Offset::End` would be looked up some time later: what is written meanwhile would be missed.
+            // librdkafka would look up `Offset::End` some time later, and miss what is written meanwhile.
             let (low, high) = self.watermarks(*partition)?;
             let offset = if start == Start::Beginning { low } else { high };
             assignment.add_partition_offset(&self.topic, *partition, Offset::Offset(offset))?;
@@ -86,13 +86,13 @@ impl TopicReader {
     }
 }
 
-/// The first offset of a partition, and the one after the last that is committed.
+/// Returns the first offset of a partition, and the offset after its last committed record.
 pub fn watermarks(consumer: &StreamConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
     let fetched = consumer.fetch_watermarks(topic, partition, TIMEOUT);
     fetched.with_context(|| format!("can't learn the offsets of {topic}, partition {partition}"))
 }
 
-/// An error if the topic can't be read any more; what librdkafka tries again by itself is logged.
+/// Returns an error if the topic can't be read any more. Logs errors after which librdkafka tries again by itself.
 pub fn gives_up(topic: &str, error: &KafkaError) -> anyhow::Result<()> {
     use RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     match error {
@@ -104,14 +104,15 @@ pub fn gives_up(topic: &str, error: &KafkaError) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ours, then the configured properties, then what reading committed records of no group takes.
+/// Returns the properties of a consumer: our defaults, over these the configured properties, and over these the ones with which it reads
+/// committed records and belongs to no group.
 pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "5");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
-        // librdkafka wants a name to assign partitions by hand; nobody joins this group.
+        // librdkafka wants a group's name even if partitions are assigned by hand; nobody joins this group.
         .set("group.id", format!("{}-cli", kafka.group_id))
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
@@ -122,7 +123,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
 
 pub fn partitions(kafka: &config::Kafka, consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), AT_FIRST).or_else(|_| {
-        // Which says no more than that it failed; the probe says why.
+        // This error only says that the call failed; the probe says why.
         Probe::new(client_config(kafka, &kafka.consumer))?.reach(kafka, "kafka.consumer")?;
         anyhow::Ok(consumer.fetch_metadata(Some(topic), TIMEOUT)?)
     })?;

@@ -1,5 +1,5 @@
-//! Reads what is on a topic now, partition after partition, and ends: for tools that look at a topic as it is. Like
-//! [`TopicReader`](super::topic_reader), it sees what is committed, belongs to no group and commits nothing.
+//! Reads the records that are on a topic now, partition after partition, and ends: for tools that look at a topic as it is. Like
+//! [`TopicReader`](super::topic_reader), it sees committed records only, belongs to no group and commits nothing.
 
 use super::topic_reader::{blocking, consumer_config, gives_up, partitions, watermarks};
 use crate::config;
@@ -21,7 +21,7 @@ pub struct Part {
     pub to: i64,
 }
 
-/// What there is on a topic now: each partition from its first record to the last that is committed.
+/// Returns what is on a topic now: each partition from its first record to its last committed one.
 ///
 /// # Errors
 /// The brokers don't answer, or there is no such topic.
@@ -43,7 +43,7 @@ pub async fn parts(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<Par
 pub struct TopicScan {
     consumer: StreamConsumer,
     topic: String,
-    /// The first is being read.
+    /// The parts that are left, of which the first is being read.
     parts: VecDeque<Part>,
 }
 
@@ -59,10 +59,10 @@ impl TopicScan {
         Ok(scan)
     }
 
-    /// The next record; None at the end.
+    /// Returns the next record. Returns `None` at the end of the last part.
     ///
     /// # Errors
-    /// The topic can't be read any more. What librdkafka tries again by itself is logged.
+    /// The topic can't be read any more. Errors after which librdkafka tries again by itself are only logged.
     pub async fn next(&mut self) -> anyhow::Result<Option<OwnedMessage>> {
         while let Some(&part) = self.parts.front() {
             match self.consumer.recv().await {
@@ -76,7 +76,7 @@ impl TopicScan {
                     }
                 }
                 Err(KafkaError::PartitionEOF(partition)) if partition == part.partition => self.go_on()?,
-                // Of the part before.
+                // This is left over from the part before.
                 Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
                 Err(error) => gives_up(&self.topic, &error)?,
             }
@@ -100,7 +100,7 @@ impl TopicScan {
 
 fn consumer(kafka: &config::Kafka) -> anyhow::Result<StreamConsumer> {
     let mut config = consumer_config(kafka);
-    // The last record may be followed by transaction markers, which no consumer gets to see.
+    // Transaction markers may follow the last record. No consumer sees them, so only the end of the partition tells that they were passed.
     config.set("enable.partition.eof", "true");
     config.create().context("can't make a Kafka consumer")
 }

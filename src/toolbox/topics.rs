@@ -1,4 +1,4 @@
-//! The topics of a configuration: what each must be like, and what is wrong with what it is like.
+//! The topics of a configuration: the settings that each should have, and what is wrong with those that it has.
 
 use super::replication::Safety;
 use super::verdict::Verdict;
@@ -6,11 +6,11 @@ use crate::config::Config;
 use rdkafka::admin::{ConfigResource, ConfigSource};
 use std::collections::BTreeMap;
 
-/// What a broker takes by default, in bytes.
+/// The largest batch that a broker takes by default, in bytes.
 const BROKER_DEFAULT_BYTES: u64 = 1_048_588;
-/// What answers and dead letters have beyond the command that they carry: headers, ids, the batch around them.
+/// How many bytes answers and dead letters may have beyond the command that they carry: headers, ids, the batch around them.
 const OVERHEAD_BYTES: u64 = 64 << 10;
-/// As large as a record gets where a request has 100 MiB (`socket.request.max.bytes`).
+/// The largest that a batch can be if a request has 100 MiB at most, which is the default of `socket.request.max.bytes`.
 const LARGEST_BYTES: u64 = (100 << 20) - OVERHEAD_BYTES;
 
 const MAX_BYTES: &str = "max.message.bytes";
@@ -19,7 +19,8 @@ const MIN_IN_SYNC: &str = "min.insync.replicas";
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 const TIMESTAMPS: &str = "message.timestamp.type";
 const RETENTION: &str = "retention.ms";
-/// The broker that gets a record says when that was: no producer's clock decides how long a command is kept.
+/// The value of [`TIMESTAMPS`] with which the broker that gets a record sets its time, so that no producer's clock decides how long a
+/// command is kept.
 const BY_BROKER: &str = "LogAppendTime";
 
 /// A topic that the configuration names.
@@ -28,14 +29,14 @@ pub struct Topic {
     pub key: &'static str,
     /// Its name.
     pub name: String,
-    /// What it gets where `setup` makes it.
+    /// The `max.message.bytes` with which `setup` makes the topic.
     max_bytes: u64,
 }
 
 impl Topic {
-    /// Returns the settings with which `setup` makes it.
+    /// Returns the settings with which `setup` makes the topic.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        // Producers of commands are other teams', and so are their clocks.
+        // The producers of commands, and their clocks, belong to other teams.
         let timestamps = self.is_commands().then(|| (TIMESTAMPS, BY_BROKER.to_owned()));
         [(MAX_BYTES, self.max_bytes.to_string()), (CLEANUP, "delete".to_owned())].into_iter().chain(timestamps).collect()
     }
@@ -45,7 +46,7 @@ impl Topic {
     }
 }
 
-/// The four topics of a configuration.
+/// Returns the four topics of a configuration.
 pub fn of(config: &Config) -> Vec<Topic> {
     let topics = &config.kafka.topics;
     let answer_bytes = BROKER_DEFAULT_BYTES.max(config.kafka.max_command_bytes as u64 + OVERHEAD_BYTES);
@@ -58,7 +59,7 @@ pub fn of(config: &Config) -> Vec<Topic> {
     ]
 }
 
-/// What a topic is like.
+/// The settings of a topic.
 pub struct Settings {
     max_bytes: u64,
     cleanup: String,
@@ -68,7 +69,7 @@ pub struct Settings {
     retention: Option<i64>,
     /// True if the topic has settings of its own, as `setup` gives them. A topic that brokers make by themselves has none.
     is_set_up: bool,
-    /// How well its records are kept.
+    /// The settings that say how well its records are kept.
     pub safety: Safety,
 }
 
@@ -98,7 +99,7 @@ impl Settings {
         Self { max_bytes: topic.max_bytes, cleanup, timestamps, retention: None, is_set_up: true, safety }
     }
 
-    /// Returns what is wrong with it. `all` are the settings of all four topics, by key.
+    /// Returns what is wrong with the topic, each with the way out. `all` holds the settings of all four topics, by key.
     pub fn findings(&self, topic: &Topic, all: &BTreeMap<&str, Self>, max_command_bytes: u64) -> Vec<String> {
         let mut findings = Vec::new();
         if self.cleanup.contains("compact") {
@@ -119,14 +120,15 @@ impl Settings {
         findings
     }
 
-    /// In what a topic is not as `setup` makes it that is no fault of its own, with the way out.
+    /// Returns in what the topic differs from one that `setup` makes, as far as that is no finding of [`Self::findings`], each with the
+    /// way out.
     pub fn differences(&self, topic: &Topic, partitions: usize, auto_create: bool) -> Vec<Verdict> {
         let name = &topic.name;
         let mut differences = Vec::new();
         if !self.is_set_up {
             let has = if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
             let text = format!(
-                "it has {has} and no {MAX_BYTES} or {CLEANUP} of its own, as topics have that brokers make by themselves; `setup` gives \
+                "it has {has} and no {MAX_BYTES} or {CLEANUP} of its own, like topics that brokers make by themselves; `setup` gives \
                  it {MAX_BYTES}={} and {CLEANUP}=delete: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config \
                  {MAX_BYTES}={},{CLEANUP}=delete, and kafka-topics.sh --alter --topic {name} --partitions N while all is idle; or, if \
                  nothing of worth is on it, delete it and run `setup`",

@@ -1,8 +1,8 @@
-//! One real read and write of each table, as decisions make them: that needs the rights, the replicas that agree, and those
-//! that a commit needs. The writes' conditions hold, so they are committed.
+//! Tries a store out: really reads and writes each table, as decisions do. That takes the rights, the replicas that agree, and those that a
+//! commit needs. The conditions of the writes hold, so that the writes are committed.
 //!
-//! What is written are refusals, in partitions of an entity and an external id that nobody knows: each trial makes up new ones.
-//! They expire within seconds.
+//! A trial writes refusals, in the partitions of an entity and of an external id that it makes up, so that nobody knows them. The refusals
+//! expire after a minute.
 
 use super::connect;
 use crate::config::Store;
@@ -13,16 +13,16 @@ use crate::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long what a trial writes is kept. A trial reads it no later than that on a store of any use.
+/// How long the refusals are kept. On a store of any use, the trial has read them before they expire.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// How a trial failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialFault {
-    /// A read or write did not come to an end.
+    /// A read or write failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
-    /// The reads and writes ended, and what they say can't be true.
+    /// The reads and writes ended, but what they say can't be true.
     #[error("{0}: the store can't be relied on")]
     Wrong(&'static str),
 }
@@ -49,7 +49,7 @@ pub async fn try_configured(config: &Store) -> Result<(), TrialFault> {
     try_out(&ConfiguredStore::connect(config).await?).await
 }
 
-/// Reads and writes once. Safe to repeat, and to do by many at once.
+/// Reads and writes both tables. This is safe to repeat, and to do by many at once.
 async fn try_out(store: &impl ConditionalStore) -> Result<(), TrialFault> {
     let ref_id = Uuid::new_v4();
     let key = EntityKey { entity_type: EntityType::Customer, ref_id };

@@ -12,7 +12,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Returns the same with the name of what it is about in front of its text.
+    /// Returns the same conclusion, with the name of the thing that it is about in front of its text.
     pub fn about(&self, name: &str) -> Self {
         match self {
             Self::Ok(text) => Self::Ok(format!("{name}: {text}")),
@@ -21,7 +21,7 @@ impl Verdict {
         }
     }
 
-    /// Returns the text if something is wrong.
+    /// Returns the text if something is wrong. Returns `None` otherwise.
     pub fn finding(&self) -> Option<&str> {
         match self {
             Self::Finding(text) => Some(text),

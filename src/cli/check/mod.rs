@@ -21,8 +21,8 @@ Example:
   crm-processor check --config crm.toml && crm-processor run --config crm.toml
 
 It first prints each key with its value, and where the value came from: the file, a variable of the environment, or the default. Secrets
-are not shown. Then it prints a line for each thing that it looked at: \"ok\"; \"!!\" with what is wrong and the way out; or \"--\" with what
-is legitimate and worth knowing. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 something is wrong with the
+are not shown. Then it prints a line for each thing that it looked at: \"ok\"; \"!!\" with what is wrong and the way out; or \"--\" with
+what is legitimate and worth knowing. Exit codes: 0 all is well, 1 something is wrong with the servers, 2 something is wrong with the
 configuration (then the servers are not asked). In the store it really reads and writes each table, in partitions that nobody uses; what
 it writes expires.";
 

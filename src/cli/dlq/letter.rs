@@ -1,8 +1,8 @@
-//! What lies on the dead letter topic: dead letters, and marks that tell which of them were sent again.
+//! The records on the dead letter topic: dead letters, and marks that tell which of them were sent again.
 //!
-//! A mark is written to the letter's own partition, in the Kafka transaction that sends the letter again. So it is there
-//! exactly if the letter was sent, and is kept at least as long as the letter. It has no key, no value, and none of Kafka
-//! Connect's headers, which each dead letter has: no producer of commands can forge one.
+//! A mark is written to the letter's own partition, in the Kafka transaction that sends the letter again. So the mark is there exactly if
+//! the letter was sent again, and is kept at least as long as the letter. A mark has no key, no value, and none of Kafka Connect's
+//! headers. Each dead letter has these headers, so no producer of commands can forge a mark.
 
 use crate::config::Config;
 use crate::domain::Timestamp;
@@ -14,16 +14,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
-/// The headers that the processor adds to a record that it can't read.
+/// The beginning of the names of Kafka Connect's headers, which the processor adds to a record that it can't read.
 pub(super) const ERRORS: &str = "__connect.errors.";
-/// Of a mark: the place of the letter that was sent again.
+/// The header of a mark that holds the place of the letter that was sent again.
 pub(super) const RESENT: &str = "crm-dlq-resent";
-/// Of a mark: where the letter was sent.
+/// The header of a mark that says where on the command topic the letter was sent.
 pub(super) const RESENT_AS: &str = "crm-dlq-resent-as";
-/// Of a command that was sent again: the place of the letter on the dead letter topic.
+/// The header of a command that was sent again. It holds the place of the letter on the dead letter topic.
 pub(super) const RESENT_FROM: &str = "crm-resent-from";
 
-/// A place on a topic: `3/17`.
+/// A partition and an offset in it: `3/17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Place {
     pub partition: i32,
@@ -82,12 +82,14 @@ impl Letter {
         self.record.timestamp().to_millis()
     }
 
-    /// As the label of `crm_dlq_records_total` has it; of others' dead letters the name of the exception's class.
+    /// Returns why the record is a dead letter, in the words of the label of `crm_dlq_records_total`. For a dead letter of another program,
+    /// returns the name of the exception's class.
     pub fn reason(&self) -> String {
         reason(self.error("exception.class.name").unwrap_or("unknown"))
     }
 
-    /// Of one of Kafka Connect's headers, by the end of its name.
+    /// Returns the text of one of Kafka Connect's headers, by the end of its name. Returns `None` if there is no such header, or if it
+    /// holds no text.
     pub fn error(&self, name: &str) -> Option<&str> {
         error(&self.record, name)
     }
@@ -98,21 +100,22 @@ impl Letter {
         Some(Origin { topic: self.error("topic")?, place: Place { partition, offset: number("offset")? } })
     }
 
-    /// Returns whether it only stands for a record that no broker takes as it came, or that could not be taken from the brokers. The
-    /// processor's header stands behind Kafka Connect's; one before them came with the command.
+    /// Returns whether the letter is a stub: it only stands for a record that no broker takes as it came, or that could not be taken from
+    /// the brokers. The processor puts the header of a stub behind Kafka Connect's; one before these came with the command.
     pub fn is_stub(&self) -> bool {
         let last =
             all_headers(&self.record).map(|(name, _)| name).filter(|name| *name == STUB || name.starts_with(ERRORS)).last();
         last == Some(STUB)
     }
 
-    /// The headers that the command came with.
+    /// Returns all headers but Kafka Connect's: those that the command came with, and the processor's own header of a stub.
     pub fn own_headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         all_headers(&self.record).filter(|(name, _)| !name.starts_with(ERRORS))
     }
 }
 
-/// The last header counts, as with Kafka's `lastHeader`: the processor adds its own behind those that the record had.
+/// Returns the text of one of Kafka Connect's headers. If it repeats, the last one counts, as with Kafka's `lastHeader`: the processor adds
+/// its own headers behind those that the record had.
 fn error<'a>(record: &'a OwnedMessage, name: &str) -> Option<&'a str> {
     text(record, |header| header.strip_prefix(ERRORS) == Some(name))
 }
@@ -122,7 +125,7 @@ fn text(record: &OwnedMessage, is_it: impl Fn(&str) -> bool) -> Option<&str> {
     std::str::from_utf8(value?).ok()
 }
 
-/// `crm.UnknownSchemaId` as `unknown_schema_id`.
+/// Turns the class `crm.UnknownSchemaId` into the reason `unknown_schema_id`. Returns other programs' classes as they are.
 pub(super) fn reason(class: &str) -> String {
     let Some(name) = class.strip_prefix("crm.") else { return class.to_owned() };
     name.chars().enumerate().fold(String::new(), |mut reason, (at, c)| {
@@ -134,15 +137,15 @@ pub(super) fn reason(class: &str) -> String {
     })
 }
 
-/// That a letter was sent again.
+/// The mark of a letter: when it was sent again, and as which command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub at: Option<Timestamp>,
-    /// Topic, partition and offset.
+    /// The topic, partition and offset of the command: `crm.commands/1/2`.
     pub sent_as: String,
 }
 
-/// Which letters were sent again, and as what the last time.
+/// The letters that were sent again, each with its last mark.
 #[derive(Default)]
 pub(super) struct Marks(HashMap<Place, Mark>);
 
@@ -162,7 +165,7 @@ impl Marks {
     }
 }
 
-/// What a mark tells; None for anything else.
+/// Reads a mark, and the place of its letter. Returns `None` if the record is no mark.
 pub(super) fn mark(record: &OwnedMessage) -> Option<(Place, Mark)> {
     let place: Place = text(record, |name| name == RESENT)?.parse().ok()?;
     let sent_as = text(record, |name| name == RESENT_AS)?.to_owned();
@@ -184,7 +187,7 @@ pub(super) struct Count {
     pub last: Option<Timestamp>,
 }
 
-/// By reason.
+/// The counts of letters, by reason.
 #[derive(Default)]
 pub(super) struct Counts(pub BTreeMap<String, Count>);
 

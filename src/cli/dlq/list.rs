@@ -1,4 +1,4 @@
-//! `dlq list`: what is on the dead letter topic, and how much of it for which reason.
+//! `dlq list`: lists the letters on the dead letter topic, and counts them by reason.
 
 use super::letter::{Counts, Letter, Mark, Marks};
 use super::selection::{Filters, Letters, Selection};
@@ -19,8 +19,8 @@ const HELP: &str = r#"Examples:
   crm-processor dlq list --config crm.toml --reason unknown_schema_id --partition 3 --offsets 17-20 --json
 
 A line of JSON: {"partition","offset","timestamp","reason","message","origin":{"topic","partition","offset"},"key","bytes","resent"}; resent is
-null, or {"at","as"} of the last time that it was sent again by `dlq resend`; times are milliseconds since 1970. With --counts:
-{"reason","letters","resent","first","last"}. Partition after partition, in the order of the offsets."#;
+null, or {"at","as"} of the last time that `dlq resend` sent the letter; times are milliseconds since 1970. With --counts:
+{"reason","letters","resent","first","last"}. Letters come partition after partition, in the order of their offsets."#;
 
 /// List dead letters, and count them
 #[derive(Debug, clap::Args)]
@@ -30,10 +30,10 @@ pub(super) struct Args {
     config: ConfigFile,
     #[command(flatten)]
     filters: Filters,
-    /// Only what was not sent again
+    /// Only letters that were not sent again
     #[arg(long)]
     pending: bool,
-    /// Print only how many there are for which reason
+    /// Print only how many letters there are for each reason
     #[arg(long)]
     counts: bool,
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub(super) fn as_text(letter: &Letter, mark: Option<&Mark>, paint: Paint) -> Str
     format!("{place}  {at}  {reason}  {origin}, {key}, {bytes}\n      {message}{resent}")
 }
 
-/// That a letter was sent again.
+/// Says that a letter was sent again, as which command and when.
 pub(super) fn sent(mark: &Mark) -> String {
     format!("sent again as {} at {}", mark.sent_as, time(mark.at))
 }

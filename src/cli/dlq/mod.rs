@@ -1,5 +1,5 @@
-//! `dlq`: the dead letter topic for operators: what is on it, one record in full, and sending records again once what was
-//! wrong is mended.
+//! `dlq`: the dead letter topic for operators. It lists dead letters, shows one in full, and sends letters again once their cause is
+//! mended.
 
 mod letter;
 mod list;
@@ -45,7 +45,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What lies on the dead letter topic, in a line or two for people.
+/// Shows a record of the dead letter topic, a letter or a mark, in a few lines for people.
 pub(super) fn as_text(record: OwnedMessage, paint: Paint) -> String {
     match letter::mark(&record) {
         Some((place, mark)) => format!("{}  {}", paint.bold(place), paint.green(list::sent(&mark))),

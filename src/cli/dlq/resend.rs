@@ -1,8 +1,8 @@
 //! `dlq resend`: sends dead letters again, each at most once unless told otherwise.
 //!
-//! The records and their marks (see `letter`) commit in one Kafka transaction. All resends of an installation share one
-//! transactional id: once this one has begun, no other can commit any more, and all that was ever sent is marked and can be
-//! read. Only then it is decided what is sent.
+//! The records and their marks (see `letter`) commit in one Kafka transaction. All resends of an installation share one transactional
+//! id: once this resend has begun, no earlier one can commit any more, and each letter that was ever sent has a mark that can be read.
+//! Only then does it decide which letters it sends.
 
 use super::letter::{Counts, Letter, Marks, Place, RESENT, RESENT_AS, RESENT_FROM};
 use super::list::{counts_as_text, letters, sent};
@@ -21,9 +21,9 @@ use serde_json::json;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-/// Records of one Kafka transaction: few enough that one that is refused holds up few others.
+/// How many letters one Kafka transaction may send: few enough that a letter that is refused holds up few others.
 const BATCH_RECORDS: usize = 100;
-/// And their size; one record may be larger.
+/// The size of the letters' values, in bytes, from which on a transaction takes no more of them.
 const BATCH_BYTES: usize = 8 << 20;
 
 const HELP: &str = r#"Examples:
@@ -31,15 +31,16 @@ const HELP: &str = r#"Examples:
   crm-processor dlq resend --config crm.toml --reason unknown_schema_id --since 1d
   crm-processor dlq resend --config crm.toml --all --yes --json
 
-Each is written to the command topic, to the partition that it came from, with its key, value and headers, but without Kafka Connect's
-(__connect.errors.*) and with crm-resent-from: <topic>/<partition>/<offset> of the dead letter. There it is a new record: it is processed
-as if it had just come. Its request id makes that safe: if the CRM has sent the command again meanwhile, with the same request id, one of
-the two takes effect and the other gets the stored answer. What still can't be read becomes a dead letter again.
-A stub (crm-stub: true) can't be sent: its original stands on the command topic.
+Each letter is written to the command topic, to the partition that it came from, with its key, value and headers. Kafka Connect's headers
+(__connect.errors.*) and headers without a value are left out; crm-resent-from: <topic>/<partition>/<offset> of the dead letter is added.
+There it is a new record, processed as if it had just come. Its request id makes that safe: if the CRM has sent the command again
+meanwhile, with the same request id, one of the two takes effect and the other gets the stored answer. A letter that still can't be read
+becomes a dead letter again. A stub (crm-stub: true) can't be sent: its original stands on the command topic.
 
-What was sent is marked on the dead letter topic, in the same Kafka transaction, by a record without key and value, and is left out from
-then on; --again sends it once more. It can be repeated after any interruption. What came from another topic than kafka.topics.commands
-is left out, unless it is named or --origin says so. Lines of JSON: {"partition","offset","sentAs":{"topic","partition","offset"}}."#;
+A letter that was sent is marked on the dead letter topic, in the same Kafka transaction, by a record without key and value. From then on
+it is left out; --again sends it once more. `resend` can be repeated after any interruption. Letters from another topic than
+kafka.topics.commands are left out, unless they are named or --origin says so.
+Lines of JSON: {"partition","offset","sentAs":{"topic","partition","offset"}}."#;
 
 /// Send dead letters to the command topic again
 #[derive(Debug, clap::Args)]
@@ -47,18 +48,18 @@ is left out, unless it is named or --origin says so. Lines of JSON: {"partition"
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// These records, by their places on the dead letter topic
+    /// The letters to send, by their places on the dead letter topic
     #[arg(value_name = "PARTITION/OFFSET", conflicts_with_all = ["Filters", "all"])]
     places: Vec<Place>,
     #[command(flatten)]
     filters: Filters,
-    /// All that were not sent again yet
+    /// All letters that were not sent again yet
     #[arg(long)]
     all: bool,
-    /// What was sent again already, too
+    /// Letters that were sent again already, too
     #[arg(long)]
     again: bool,
-    /// Don't ask
+    /// Send without asking
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -70,7 +71,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     log::start(&config.log).map_err(anyhow::Error::msg)?;
     let named = !args.places.is_empty();
-    ensure!(named || args.all || !args.filters.are_empty(), "which dead letters? Name them (3/17), choose by filters, or --all");
+    ensure!(named || args.all || !args.filters.are_empty(), "which dead letters? Name them (3/17), use filters, or give --all");
     let selection = if named {
         Selection::of(args.places)
     } else {
@@ -96,7 +97,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn confirmed(chosen: &Counts, commands: &str) -> anyhow::Result<bool> {
     counts_as_text(chosen, Paint::for_stderr(), &mut io::stderr())?;
     if !io::stdin().is_terminal() {
-        bail!("nobody is there to confirm it: --yes sends without asking");
+        bail!("nobody can confirm it, because the input is no terminal: --yes sends without asking");
     }
     eprint!("Send {} to {commands}? [y/N] ", letters(chosen.letters()));
     let answer = tokio::task::spawn_blocking(|| {
@@ -114,7 +115,7 @@ struct Resend<'a> {
     form: Form,
 }
 
-/// A transaction's worth.
+/// The letters of one transaction, and their commands.
 #[derive(Default)]
 struct Batch {
     places: Vec<Place>,
@@ -123,7 +124,7 @@ struct Batch {
 }
 
 impl Resend<'_> {
-    /// What would be sent. Says which of those that are `named` are left out.
+    /// Counts the letters that would be sent. Says which stubs are left out and, if letters are `named`, which were sent already.
     async fn look(&self, parts: &[Part], named: bool) -> anyhow::Result<Counts> {
         let marks = Marks::read(self.config, parts).await?;
         let mut letters = Letters::open(self.config, parts, &self.selection)?;
@@ -146,12 +147,12 @@ impl Resend<'_> {
         Ok(chosen)
     }
 
-    /// Sends what is chosen of `parts`; how many that were.
+    /// Sends the chosen letters of `parts`. Returns how many it sent.
     async fn send(&self, parts: &[Part]) -> anyhow::Result<u64> {
         let topics = &self.config.kafka.topics;
         let partitions = topic_scan::parts(&self.config.kafka, &topics.commands).await?.len();
         let publisher = Publisher::open(&self.config.kafka, &format!("{}-dlq-resend", self.config.kafka.group_id)).await?;
-        // Another resend may have marked some since we looked.
+        // Another resend may have marked some letters since we looked.
         let marks = Marks::read(self.config, &topic_scan::parts(&self.config.kafka, &topics.dlq).await?).await?;
         let mut letters = Letters::open(self.config, parts, &self.selection)?;
         let (mut batch, mut sent) = (Batch::default(), 0);
@@ -175,7 +176,7 @@ impl Resend<'_> {
         };
         let delivered = publisher.publish(&commands, marks).await;
         let delivered = delivered.with_context(|| {
-            format!("sending the dead letters from {first} to {last}; run it again when that is mended, what was sent is marked")
+            format!("sending the dead letters from {first} to {last}; run it again when that is mended: what was sent is marked")
         })?;
         let mut out = io::stdout().lock();
         for (place, at) in places.iter().zip(&delivered) {
@@ -204,7 +205,8 @@ impl Batch {
     }
 }
 
-/// The record as it came; where it came from, so that it stays in order with what has its key.
+/// Returns the letter's command as it came. It goes to the partition that it came from, so that it stays in order with the other
+/// commands of its key.
 fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
     let origin = letter.origin().filter(|origin| origin.topic == commands).map(|origin| origin.place.partition);
     let own = letter.own_headers().filter(|(name, _)| *name != RESENT_FROM);

@@ -1,4 +1,4 @@
-//! Which dead letters are meant, and reading them.
+//! Chooses dead letters, and reads those that are chosen.
 
 use super::letter::{Letter, Place, is_mark};
 use crate::config::Config;
@@ -7,28 +7,28 @@ use crate::toolbox::moment::Moment;
 use crate::toolbox::topic_scan::{Part, TopicScan};
 use rdkafka::message::Message as _;
 
-/// Flags that choose.
+/// The flags that choose dead letters.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Filters {
-    /// Only of these partitions of the dead letter topic
+    /// Only letters in these partitions of the dead letter topic
     #[arg(long, value_name = "N", value_delimiter = ',')]
     partition: Vec<i32>,
-    /// Only these offsets there: 17, 17-20, 17- or -20; both ends count
+    /// Only letters at these offsets: 17, 17-20, 17- or -20; both ends count
     #[arg(long, value_name = "RANGE", value_parser = offsets, allow_hyphen_values = true)]
     offsets: Option<Offsets>,
-    /// Only what died at this time or later: 2026-01-31T12:00:00Z, or 2h for "two hours ago"
+    /// Only letters of this time or later: 2026-01-31T12:00:00Z, or 2h for "two hours ago"
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
-    /// Only what died before this time
+    /// Only letters from before this time
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     until: Option<Moment>,
-    /// Only what died for these reasons
+    /// Only letters with one of these reasons
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     reason: Vec<String>,
-    /// Only with this key
+    /// Only letters with this key
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     key: Option<String>,
-    /// Only what came from this topic
+    /// Only letters that came from this topic
     #[arg(long, value_name = "TOPIC")]
     origin: Option<String>,
 }
@@ -46,23 +46,23 @@ fn offsets(text: &str) -> Result<Offsets, &'static str> {
     range.map(|(first, last)| first..=last).ok_or("must be an offset or a range of them: 17, 17-20, 17- or -20")
 }
 
-/// Which letters are meant: flags, resolved.
+/// The choice of letters: the flags, with their times as timestamps.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
     filters: Filters,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-    /// None: all that the filters let through.
+    /// The places of the letters; `None` if the filters alone choose.
     places: Option<Vec<Place>>,
 }
 
 impl Filters {
-    /// With this origin, unless another is asked for.
+    /// Sets the origin to `topic`, unless another origin is asked for.
     pub fn or_origin(self, topic: &str) -> Self {
         Self { origin: self.origin.or_else(|| Some(topic.to_owned())), ..self }
     }
 
-    /// True if there is none.
+    /// Returns whether no filter is given.
     pub fn are_empty(&self) -> bool {
         let Self { partition, offsets, since, until, reason, key, origin } = self;
         let times = [since, until].into_iter().flatten().count();
@@ -77,12 +77,12 @@ impl Selection {
         Self { filters, since, until, places: None }
     }
 
-    /// These and no others.
+    /// Chooses the letters at these places, and no others.
     pub fn of(places: Vec<Place>) -> Self {
         Self { places: Some(places), ..Self::default() }
     }
 
-    /// What must be read of a part of the topic.
+    /// Returns the stretch of `part` in which letters may be chosen. Returns `None` if there is none.
     pub fn within(&self, part: Part) -> Option<Part> {
         let Part { partition, mut from, mut to } = part;
         if let Some(places) = &self.places {
@@ -98,7 +98,7 @@ impl Selection {
         (from < to).then_some(Part { partition, from, to })
     }
 
-    /// Whether a letter, out of what must be read, is meant.
+    /// Returns whether a letter is chosen that was read from a stretch of [`Self::within`].
     pub fn selects(&self, letter: &Letter) -> bool {
         let Filters { reason, key, origin, .. } = &self.filters;
         let at = letter.timestamp().unwrap_or_default();
@@ -111,7 +111,7 @@ impl Selection {
     }
 }
 
-/// The letters of a selection, partition after partition.
+/// The chosen letters, read partition after partition.
 pub(super) struct Letters<'a> {
     scan: TopicScan,
     selection: &'a Selection,

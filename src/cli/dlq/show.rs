@@ -1,4 +1,4 @@
-//! `dlq show`: one dead letter with all that there is about it.
+//! `dlq show`: shows one dead letter with all that is known about it.
 
 use super::letter::{ERRORS, Letter, Mark, Marks, Place};
 use super::list::{sent, time};
@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// What of a value that can't be decoded is shown to people.
+/// How many bytes of a value that can't be decoded are shown to people.
 const SHOWN_BYTES: usize = 2048;
 const BYTES_A_LINE: usize = 16;
 
@@ -27,9 +27,9 @@ const HELP: &str = r#"Examples:
   crm-processor dlq show --config crm.toml 3/17
   crm-processor dlq show --config crm.toml 3/17 --json | jq -r .valueHex | xxd -r -p > value.bin
 
-The value is shown as JSON if the registry has its schema and it can be read with it; else in hexadecimal, with the reason. As JSON:
-{"partition","offset","timestamp","key","errors","headers","resent","schemaId","value","valueHex","undecodable"}; errors are Kafka
-Connect's headers without "__connect.errors.", headers those that the record came with. Exit code 1 if there is no such record."#;
+The value is shown as JSON if it can be read with the schema that the registry has for it; otherwise in hexadecimal, with the reason. As
+JSON: {"partition","offset","timestamp","key","errors","headers","resent","schemaId","value","valueHex","undecodable"}; errors are Kafka
+Connect's headers, named without "__connect.errors."; headers are the others. The exit code is 1 if there is no such dead letter."#;
 
 /// Show one dead letter in full
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ Connect's headers without "__connect.errors.", headers those that the record cam
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Its place on the dead letter topic
+    /// The letter's place on the dead letter topic
     #[arg(value_name = "PARTITION/OFFSET")]
     place: Place,
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 enum Contents {
     Null,
     Decoded(Value),
-    /// And why.
+    /// The value can't be decoded; the text says why.
     Undecodable(String),
 }
 
@@ -155,8 +155,7 @@ impl Shown<'_> {
     }
 }
 
-/// Texts in quotes, so that nothing in them drives the terminal; all else in hexadecimal.
-/// As JSON: a number, or the GUID as text.
+/// Returns a schema id as JSON: a number, or the GUID as text.
 fn schema_id(id: SchemaId) -> Value {
     match id {
         SchemaId::Number(id) => id.into(),
@@ -164,6 +163,7 @@ fn schema_id(id: SchemaId) -> Value {
     }
 }
 
+/// Returns a text in quotes, so that nothing in it drives the terminal, and other bytes in hexadecimal.
 fn printable(bytes: Option<&[u8]>) -> String {
     bytes.map_or("null".into(), |bytes| {
         std::str::from_utf8(bytes).map_or_else(|_| format!("0x{}", hexadecimal(bytes)), |text| format!("{text:?}"))
@@ -177,7 +177,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// Offset, bytes and what of them is ASCII, as `xxd` has them.
+/// Returns the lines of a dump as `xxd` prints it: the offset, the bytes in hexadecimal, and those that are ASCII.
 fn dump(bytes: &[u8]) -> Vec<String> {
     let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
     let line = |(at, chunk): (usize, &[u8])| {

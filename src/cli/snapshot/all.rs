@@ -1,5 +1,5 @@
-//! Publishes all entities: scans the store, and publishes a batch, again and again. A store that does not answer is tried
-//! again for a while.
+//! Publishes all entities: scans the store, and publishes one batch after another. If the store does not answer, it is tried again for a
+//! while.
 
 use super::form::{Form, publisher_name};
 use super::progress::{Meter, Progress};
@@ -19,11 +19,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Entities of one Kafka transaction: some 300 KiB.
+/// How many entities one Kafka transaction may hold: some 300 KiB.
 const MAX_BATCH: usize = 500;
-/// At low rates a transaction for each quarter of a second.
+/// How many Kafka transactions there are in a second if the rate is low.
 const BATCHES_A_SECOND: u32 = 4;
-/// How often a part of the store is tried before the snapshot is given up: about half a minute.
+/// How often the next entity is tried before the snapshot is given up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
@@ -62,7 +62,7 @@ struct Run {
 }
 
 impl Run {
-    /// True when all is published, false if we were interrupted.
+    /// Publishes all entities that the walk comes to. Returns true when all are published, and false after an interruption.
     async fn go_through(&mut self, mut walk: Walk<'_>, progress: &mut Progress) -> anyhow::Result<bool> {
         let mut interrupted = std::pin::pin!(interrupted());
         let clock = connect::clock();
@@ -90,7 +90,7 @@ impl Run {
         }
     }
 
-    /// Publishes the batch, and notes how far that is.
+    /// Publishes the batch, and notes how far the walk has come.
     async fn commit(&mut self, progress: &mut Progress, position: Option<Position>, finished: bool) -> anyhow::Result<()> {
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
@@ -102,13 +102,13 @@ impl Run {
     }
 }
 
-/// Goes through the entities of a store, and takes a scan up again where a fault has ended it.
+/// A walk through the entities of a store. If a fault ends its scan, it begins another where that one ended.
 struct Walk<'a> {
     store: &'a ConfiguredStore,
     scan: Option<Scan>,
-    /// Of the last entity.
+    /// The position of the last entity, if there was one.
     position: Option<Position>,
-    /// What was seen at this position: a scan from there shows it once more.
+    /// The entities that were seen at this position: a scan that begins there shows them once more.
     seen: HashSet<EntityKey>,
 }
 

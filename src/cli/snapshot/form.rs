@@ -1,4 +1,4 @@
-//! What a snapshot is published as: the record of an entity, and the transactional id under which it is written.
+//! The form in which a snapshot is published: the record of an entity, and the transactional id under which it is written.
 
 use crate::config::Config;
 use crate::domain::Timestamp;
@@ -9,19 +9,20 @@ use crate::toolbox::publisher::Outgoing;
 use crate::wire;
 use anyhow::anyhow;
 
-/// The transactional id's beginning, which itself begins with the group's id: the rights of processes that write in transactions are given for that prefix.
+/// Returns the transactional id of a snapshot of all entities, with which that of a snapshot of one begins, too. It begins with the
+/// group's id, because the rights to write in transactions are granted for that prefix.
 pub(super) fn publisher_name(config: &Config) -> String {
     format!("{}-snapshot", config.kafka.group_id)
 }
 
-/// From an entity to its record.
+/// The topic and the schema of snapshots.
 pub(super) struct Form {
     topic: String,
     schema_id: u32,
 }
 
 impl Form {
-    /// Asks the registry for the schema.
+    /// Asks the registry for the schema's id.
     pub async fn of(config: &Config) -> anyhow::Result<Self> {
         let topic = config.kafka.topics.transactions.clone();
         let subject = wire::transaction_subject(&topic);

@@ -1,9 +1,9 @@
-//! `snapshot`: publishes what entities are at present to the transaction topic, for a data warehouse that loads them for
-//! the first time, or again.
+//! `snapshot`: publishes the present state of entities to the transaction topic, for a data warehouse that loads them for the first time,
+//! or again.
 //!
-//! Nothing is written to the store, and no running process is asked. What is read is an applied state. Its version may be
-//! older than one whose business transaction is on the topic already, and newer than the last that is: the reader goes by
-//! the version. Batches are Kafka transactions: readers see all of one, or nothing.
+//! A snapshot writes nothing to the store and asks no running process. The state that it reads was applied. The topic may already have the
+//! business transaction of a later version, or not yet have that of this version, so readers go by the version. Each batch is a Kafka
+//! transaction: readers see all of it, or nothing.
 
 mod all;
 mod form;
@@ -28,14 +28,14 @@ const HELP: &str = r#"Examples:
 
 A snapshot is a business transaction with useCase "snapshot", requestId "snapshot:<version>", no changes, previousVersion = version, the
 entity as it is, the key of the entity, the usual headers, and crm-snapshot: true. Its transactionId is the UUIDv5 in the URL namespace of
-crm:snapshot:<type>:<refId>:<version>: the same for the same version, however often it is published. Processors may run meanwhile:
-a snapshot may come after the business transaction of a later version, and is then to be ignored. Where the store is the embedded one, the
-processor must be stopped.
+crm:snapshot:<type>:<refId>:<version>: the same for the same version, however often it is published. Processors may run meanwhile: if a
+snapshot comes after the business transaction of a later version, readers must ignore it. If the store is the embedded one, stop the
+processor first.
 
-With --state, what was published is noted in the file after each Kafka transaction. The same command goes on from there after an
-interruption; what was committed last may come a second time. A file that says "finished" is refused: remove it to begin anew."#;
+With --state, the file says after each Kafka transaction how far the snapshot has come. After an interruption the same command goes on
+from there; the entities of the last transaction may come a second time. A file that says "finished" is refused: remove it to begin anew."#;
 
-/// Publish what entities are at present to the data warehouse
+/// Publish the present state of entities, for the data warehouse
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// customer, account or subscriber
     #[arg(value_name = "TYPE", value_parser = entity_type, required_unless_present = "all", requires = "id")]
     entity_type: Option<EntityType>,
-    /// Its external id; with --ref-id its refId
+    /// The entity's external id; with --ref-id, its refId
     #[arg(value_name = "ID", allow_hyphen_values = true)]
     id: Option<String>,
     /// ID is the refId, a UUID
@@ -59,7 +59,7 @@ pub(super) struct Args {
     /// With --all: how many entities a second at most
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
-    /// With --all: where it is noted how far it has come
+    /// With --all: the file that says how far the snapshot has come
     #[arg(long, value_name = "FILE", requires = "all")]
     state: Option<PathBuf>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Args {
 /// `crm-processor snapshot`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
-    // The database's driver tells of each of its connections.
+    // At level info the database's driver logs each of its connections.
     log::start(&Log { level: "warn".into(), ..config.log.clone() }).map_err(anyhow::Error::msg)?;
     match (args.entity_type, args.id) {
         (Some(entity_type), Some(id)) => one(&config, entity_type, &id, args.ref_id).await,
@@ -83,7 +83,7 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
         return Ok(ExitCode::from(FAILED));
     };
     let form = Form::of(config).await?;
-    // A name of its own: a snapshot of all that is under way is not to be disturbed.
+    // The publisher has a name of its own, so that it does not end a snapshot of all entities that is under way.
     let publisher = Publisher::open(&config.kafka, &format!("{}-{}", publisher_name(config), Uuid::new_v4())).await?;
     let record = form.record(statics.entity.clone(), connect::clock()());
     let delivered = publisher.publish(&[record], |_| Vec::new()).await?;

@@ -1,4 +1,4 @@
-//! How far a snapshot of all entities has come: in a file, so that it can be taken up again, and on the terminal.
+//! Shows how far a snapshot of all entities has come: in a file, so that the snapshot can be taken up again, and on the terminal.
 
 use crate::config::{Backend, Config};
 use crate::domain::entity::EntityType;
@@ -10,18 +10,18 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What is published, and how much of it was. All of it is committed to Kafka.
+/// The entities that a snapshot publishes, and how far it has come. Whatever counts here as published is committed to Kafka.
 ///
 /// **Frozen**: files that earlier releases wrote are in `tests/golden/snapshot`. A further field has a default that means what
 /// its absence meant; a release that does not know it refuses the file, because it could pass over entities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Progress {
-    /// The keyspace or folder.
+    /// The keyspace or folder of the store, in words.
     store: String,
     topic: String,
     pub types: Vec<EntityType>,
-    /// Of the last entity that was published, or left out for its type.
+    /// The position of the last entity that was published, or left out because of its type. `None` if there was none yet.
     pub position: Option<Position>,
     pub published: u64,
     pub finished: bool,
@@ -38,10 +38,10 @@ impl Progress {
         Self { store, topic, types, position: None, published: 0, finished: false }
     }
 
-    /// As the file has it, if there is one.
+    /// Returns the progress in the file. Returns `self` if there is no file.
     ///
     /// # Errors
-    /// The file is of another snapshot, or of one that is finished.
+    /// The file can't be read, or is that of another snapshot, or of one that is finished.
     pub fn or_resumed(self, file: &Path) -> anyhow::Result<Self> {
         let text = match std::fs::read_to_string(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self),
@@ -61,7 +61,7 @@ impl Progress {
         Ok(noted)
     }
 
-    /// Replaces the file: after a crash it is the old or the new one.
+    /// Replaces the file. After a crash, it is either the old one or the new one.
     pub fn note(&self, file: &Path) -> anyhow::Result<()> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || -> std::io::Result<()> {
@@ -75,18 +75,18 @@ impl Progress {
     }
 }
 
-/// Notes progress, shows it, and keeps to the rate.
+/// The meter of a run: it notes the progress, shows it, and keeps to the rate.
 pub(super) struct Meter {
     file: Option<PathBuf>,
     bar: ProgressBar,
     start: Instant,
-    /// What was published before.
+    /// How many entities earlier runs have published.
     resumed_at: u64,
     rate: u32,
 }
 
 impl Meter {
-    /// In parts of the whole.
+    /// The length of the bar, of which the progress is a fraction.
     const LENGTH: f64 = 10_000.0;
 
     pub fn start(progress: &Progress, file: Option<&Path>, rate: u32) -> Self {
@@ -100,7 +100,7 @@ impl Meter {
         meter
     }
 
-    /// After each commit.
+    /// Shows the progress and notes it in the file. It is called after each commit.
     pub fn advance(&self, progress: &Progress) -> anyhow::Result<()> {
         self.show(progress);
         self.file.as_ref().map_or(Ok(()), |file| progress.note(file))
@@ -113,7 +113,7 @@ impl Meter {
         self.bar.set_message(format!("{} entities", progress.published));
     }
 
-    /// When the next may be published.
+    /// Returns when the next batch may be published.
     pub fn due(&self, progress: &Progress) -> Instant {
         let published = progress.published - self.resumed_at;
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the nanosecond")]
@@ -121,7 +121,7 @@ impl Meter {
         self.start + Duration::from_secs_f64(seconds)
     }
 
-    /// A line about this run.
+    /// Removes the bar, and returns a line about this run.
     pub fn conclude(&self, progress: &Progress) -> String {
         self.bar.finish_and_clear();
         let (published, seconds) = (progress.published - self.resumed_at, self.start.elapsed().as_secs_f64());

@@ -1,4 +1,4 @@
-//! Tables of a database's shapes, each with what is concluded from it.
+//! Tables of databases' topologies, each with what is concluded from it.
 
 use super::*;
 use crate::config::{Backend, Config};
@@ -10,7 +10,8 @@ fn cql(toml: &str) -> Cql {
     cql
 }
 
-/// `dc1+` is a node of dc1 that is up, `dc1-` one that is down; a keyspace is `dc1:2 dc2:1`, or missing.
+/// Reads a topology: `dc1+` is a node of dc1 that is up, `dc1-` one that is down. A keyspace is `dc1:2 dc2:1`; it is missing if the text
+/// is empty.
 fn topology(nodes: &str, keyspace: &str) -> Topology {
     let node = |(at, text): (usize, &str)| {
         let (datacenter, state) = text.split_at(text.len() - 1);
@@ -87,7 +88,7 @@ fn each_trouble_is_told_from_the_others_and_none_is_answered_with_advice_that_lo
         // A data centre is misnamed.
         ("dc1+ dc1+ dc1+", "DC1:3", "", &["data centre DC1, which there is not; there are dc1 (3 nodes)"]),
         ("dc1+ dc2+ dc1+ dc1+", "dc1:3", "local_datacenter = \"dc2\"", &["has no replicas in store.local_datacenter \"dc2\""]),
-        // Fewer than there could be.
+        // Fewer replicas than there could be.
         ("dc1+ dc1+ dc1+", "dc1:1", "", &["has 1 replica of each partition, and the database 3 nodes"]),
         ("dc1+ dc1+ dc1+", "", "", &["crm is missing; `crm-processor setup` makes it"]),
         (
