@@ -1,4 +1,4 @@
-//! The parts alone, as the parent sees them: what each is told, and its line.
+//! Measures the parts alone, as the parent sees it: gives each part its load, and turns its figures into a line.
 
 use super::bars::spinner;
 use super::cases::Case;
@@ -11,13 +11,13 @@ use super::round::Round;
 use super::table::{Line, mib};
 use super::workbench::Bench;
 
-/// Rows in a write that `bench ceiling hot` tries.
+/// How many rows `bench ceiling hot` puts into each write, one number after another.
 const HOT_ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
 /// How long the parts are measured alone at a rate.
 const ALONE_SECONDS: f64 = 10.0;
 
 impl Bench {
-    /// The store alone, by itself.
+    /// Measures the store alone for a case, and prints a line for each number of rows in a write.
     pub(super) async fn ceilings_alone(&mut self, base: &Round, case: Case) -> anyhow::Result<()> {
         for rows in if case == Case::Hot { &HOT_ROWS[..] } else { &HOT_ROWS[..1] } {
             let mut runs = Vec::new();
@@ -37,7 +37,7 @@ impl Bench {
         Ok(())
     }
 
-    /// What the store alone does of a case.
+    /// Measures what the store alone does of a case.
     pub(super) async fn ceiling(&mut self, base: &Round, case: Case, rows: usize) -> anyhow::Result<Measured> {
         let load = ceiling::Load { case, rows, ..self.load(base) };
         let steps = [load.touch(), case.steps(load.commands, load.entities)].concat();
@@ -55,7 +55,7 @@ impl Bench {
         ceiling::Load { case: Case::Name, pass: self.pass, commands, entities, cold: !self.options.warm, in_flight, rows: 1 }
     }
 
-    /// Kafka alone, with as many commands as the cases had.
+    /// Measures Kafka alone, with as many commands as the cases had.
     pub(super) async fn copy_loop(&mut self) -> anyhow::Result<()> {
         let spinner = spinner("copy: Kafka alone");
         let mut runs = Vec::new();
@@ -68,7 +68,7 @@ impl Bench {
         Line::median(&runs).map_or(Ok(()), |line| self.report.line(&line))
     }
 
-    /// One write and one transaction at a time, at the rate of the cases.
+    /// Measures one write and one transaction at a time, at the rate of the cases, and compares the cases in `lines` with the two together.
     pub(super) async fn parts_at(&mut self, base: &Round, rate: f64, lines: &[Line]) -> anyhow::Result<()> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a million a second at most")]
         let commands = self.options.commands().min((rate * ALONE_SECONDS).ceil() as u32).max(1);
@@ -90,7 +90,7 @@ impl Bench {
         })
     }
 
-    /// A round with names on its command topic.
+    /// Makes a round with commands of the case `name` on its command topic.
     async fn with_names(&mut self, commands: u32) -> anyhow::Result<Round> {
         self.pass += 1;
         let round = self.place.round().await?;
@@ -105,7 +105,7 @@ impl Bench {
 }
 
 impl Measured {
-    /// As a line; what a process that is not the processor costs is its own.
+    /// Returns the figures as a line. CPU and memory are those of the process that was measured, which is no processor.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     fn line(&self, case: &str) -> Line {
         let commands = self.commands as f64;

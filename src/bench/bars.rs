@@ -1,9 +1,9 @@
-//! What is shown on standard error while it takes its time: on a terminal only.
+//! Signs of progress on standard error, shown on a terminal only.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
-/// For what can be counted.
+/// Returns a bar for work that can be counted.
 pub fn bar(message: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_message(message.to_owned());
     let style = ProgressStyle::with_template("{msg:24} {bar:40} {pos}/{len}  {elapsed} (left: {eta})");
@@ -11,7 +11,7 @@ pub fn bar(message: &str) -> ProgressBar {
     bar
 }
 
-/// For what can't.
+/// Returns a spinner for work that can't be counted.
 pub fn spinner(message: &str) -> ProgressBar {
     let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_message(message.to_owned());
     let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");

@@ -1,16 +1,16 @@
-//! The cases of `bench`: which commands, about which of the entities, in which order.
+//! The cases of `bench`: the commands of each case, the entities that they are about, and their order.
 
 use serde::{Deserialize, Serialize};
 
-/// Of a hundred commands of `mixed`, so many are names; then come renames, and one that is rejected.
+/// How many of a hundred commands of `mixed` are names, and how many are renames. The one that is left is rejected.
 const MIXED_NAMES: u32 = 90;
 const MIXED_RENAMES: u32 = 9;
 /// The exponent of `skewed`: the most wanted key has about a seventh of 20,000 commands over 20,000 keys.
 const ZIPF: f64 = 1.1;
-/// Spreads the kinds of `mixed`: it has no divisor in common with a hundred.
+/// The step that spreads the kinds of `mixed`. It has no divisor in common with a hundred, so that each place comes once.
 const STRIDE: u32 = 37;
 
-/// A case.
+/// A case that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Case {
@@ -32,7 +32,7 @@ pub enum Case {
     Rejected,
 }
 
-/// What a command asks for.
+/// The change that a command asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A new name for a customer.
@@ -48,7 +48,7 @@ pub enum Kind {
 /// One command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it asks for.
+    /// The change that the command asks for.
     pub kind: Kind,
     /// The number of the customer, or account.
     pub entity: u32,
@@ -56,7 +56,7 @@ pub struct Step {
     pub request: u32,
 }
 
-/// How many entities take part.
+/// How many entities a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// Customers from number 0.
@@ -66,11 +66,11 @@ pub struct Needs {
 }
 
 impl Case {
-    /// All of them, in the order in which they are run.
+    /// All cases, in the order in which they are run.
     pub const ALL: [Self; 8] =
         [Self::Name, Self::Segment, Self::Rename, Self::Mixed, Self::Hot, Self::Skewed, Self::Duplicates, Self::Rejected];
 
-    /// As it is called on the command line.
+    /// Returns the name of the case on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -84,7 +84,7 @@ impl Case {
         }
     }
 
-    /// The entities that so many commands over so many keys are about.
+    /// Returns how many entities so many commands over so many keys need.
     pub fn needs(self, commands: u32, entities: u32) -> Needs {
         match self {
             Self::Hot => Needs { customers: 1, accounts: 0 },
@@ -94,7 +94,7 @@ impl Case {
         }
     }
 
-    /// The commands, in the order in which they are written.
+    /// Returns the commands, in the order in which they are written.
     pub fn steps(self, commands: u32, entities: u32) -> Vec<Step> {
         let needs = self.needs(commands, entities);
         let mut zipf = (self == Self::Skewed).then(|| Zipf::new(entities));
@@ -114,7 +114,7 @@ impl Case {
         (0..commands).map(&mut step).collect()
     }
 
-    /// One command for each entity that takes part, so that the processor has seen them all.
+    /// Returns one command for each entity of the case, so that the processor has seen them all.
     pub fn touch(self, commands: u32, entities: u32) -> Vec<Step> {
         let Needs { customers, accounts } = self.needs(commands, entities);
         let of_customers = if self == Self::Segment { Kind::Segment } else { Kind::Name };
@@ -137,7 +137,7 @@ impl Case {
     }
 }
 
-/// Draws numbers below a bound, the number k with a weight of 1 / (k + 1)^1.1. The same ones each time.
+/// A source of numbers below a bound, which draws the number k with a weight of 1 / (k + 1)^1.1. It draws the same numbers each time.
 struct Zipf {
     /// The sum of the weights up to each number.
     sums: Vec<f64>,
@@ -160,7 +160,7 @@ impl Zipf {
         u32::try_from(at.min(self.sums.len().saturating_sub(1))).unwrap_or_default()
     }
 
-    /// From 0 to 1, by `SplitMix64` (Steele, Lea and Flood, 2014).
+    /// Draws a number from 0 to 1, by `SplitMix64` (Steele, Lea and Flood, 2014).
     fn uniform(&mut self) -> f64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;

@@ -1,7 +1,7 @@
-//! What the store alone can do: the conditional writes of a case, by the same driver, with as many at once, and nothing
-//! else. No Kafka, no decisions, no encoding; outcomes of the same size, made beforehand. For a cold cache the reads
-//! that find the entity come before its first write; for a warm one each entity is written to once just before, uncounted, as
-//! by the processor. Runs in a process of its own, as the processor does.
+//! Measures the ceiling, which is what the store alone can do: the conditional writes of a case, by the same driver, as many at once, and
+//! nothing else. There is no Kafka, no decision and no encoding; outcomes have the same size and are made beforehand. For a cold cache, the
+//! reads that find an entity come before its first write. For a warm one, each entity is written to once before the clock runs, as the
+//! processor does it. The measurement runs in a process of its own, as the processor does.
 //!
 //! | case | writes |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `rename` | a claim, then one row and the statics |
 //! | `rejected` | one row |
 //! | `mixed` | each of these in its share |
-//! | `duplicates` | one row and the statics; then the same again, which is refused, and the read that finds the outcome |
+//! | `duplicates` | one row and the statics; then the same again, which is not applied, and the read that finds the outcome |
 //! | `hot` | one row and the statics, one write at a time; `bench ceiling` tries several rows in a write, too |
 //!
 //! For `skewed`, `hot` and `duplicates` the processor may be faster: it folds queued commands for one entity into one write.
@@ -33,40 +33,40 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-/// How many writes of `hot` are made at most: one at a time, so many take seconds.
+/// How many writes of `hot` are made at most. They are made one at a time, and this many take seconds.
 const HOT_WRITES: usize = 2_000;
-/// Reads at once, of what is known before the clock runs.
+/// How many entities are read at once, before the clock runs.
 const READS: usize = 128;
 
-/// What to do.
+/// The work to be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
-    /// Whose writes.
+    /// The case whose writes are made.
     pub case: Case,
-    /// Tells the requests of this load from all others.
+    /// A number that tells the requests of this load from all others.
     pub pass: u32,
-    /// How many commands, over how many keys.
+    /// How many commands the case has.
     pub commands: u32,
-    /// See `commands`.
+    /// How many keys the commands are spread over.
     pub entities: u32,
-    /// With the reads of a cold cache.
+    /// True if the reads of a cold cache are made, too.
     pub cold: bool,
-    /// How many at once.
+    /// How many commands are under way at once.
     pub in_flight: usize,
-    /// Of `hot`: how many rows each write has.
+    /// How many rows each write of `hot` has.
     pub rows: usize,
 }
 
 impl Load {
-    /// The writes just before the measured ones: for a warm cache the processor makes the same. A store flushes and compacts
-    /// them later, and either has that beside what is measured. Their requests are none of the measured ones.
+    /// Returns the writes just before the measured ones. The processor makes the same for a warm cache, and the store flushes and
+    /// compacts them while either is measured. The request ids differ from those of the measured writes.
     pub fn touch(&self) -> Vec<Step> {
         let touch = if self.cold { Vec::new() } else { self.case.touch(self.commands, self.entities) };
         touch.into_iter().map(|step| Step { request: self.commands + step.request, ..step }).collect()
     }
 }
 
-/// An entity; None while a cold cache does not know it.
+/// An entity. Its statics are `None` while a cold cache does not know them.
 struct Slot {
     key: EntityKey,
     external_id: ExternalId,
@@ -83,7 +83,7 @@ struct Ceiling {
     writes: AtomicUsize,
 }
 
-/// Does what `load` says.
+/// Makes the writes of `load`, and measures that.
 pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
     let store = ConfiguredStore::connect(&config.store).await?;
     let needs = load.case.needs(load.commands, load.entities);
@@ -99,7 +99,7 @@ pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
     if case == Case::Hot { ceiling.hot().await } else { ceiling.many(case.steps(commands, entities)).await }
 }
 
-/// One write after another, at a rate.
+/// Makes one write after another, at a rate, and measures each.
 pub async fn measure_one(config: &Config, load: Load, per_second: f64) -> anyhow::Result<Measured> {
     let store = ConfiguredStore::connect(&config.store).await?;
     let customers = slots(&store, EntityType::Customer, load.entities, false).await?;
@@ -143,7 +143,7 @@ impl Ceiling {
         self.measured(commands, &watch, taken)
     }
 
-    /// One customer, one write at a time.
+    /// Writes to one customer, one write at a time.
     async fn hot(&self) -> anyhow::Result<Measured> {
         let mut slot = self.customers[0].lock().await;
         let mut statics = match slot.statics.take() {
@@ -192,7 +192,7 @@ impl Ceiling {
         Ok(())
     }
 
-    /// What a cold cache costs: the id's partition, and the owner's.
+    /// Reads what a cold cache has to read: the id's partition, and the owner's.
     async fn find(&self, slot: &Slot, request: &str) -> anyhow::Result<EntityStatics> {
         let id = IdKey { entity_type: slot.key.entity_type, external_id: slot.external_id.clone() };
         let claim = self.store.read_id(&id, &[request], Consistency::Quorum).await?.claim.context("the id is held")?;
@@ -239,7 +239,7 @@ fn somebody_else() -> anyhow::Error {
     anyhow::anyhow!("a write was not applied: somebody else writes to this keyspace")
 }
 
-/// What the entities are now; for a cold cache their ids only.
+/// Returns what the entities are now. For a cold cache, returns their ids only.
 async fn slots(store: &ConfiguredStore, entity_type: EntityType, count: u32, cold: bool) -> anyhow::Result<Vec<Mutex<Slot>>> {
     let read = |number| async move {
         let key = EntityKey { entity_type, ref_id: fleet::ref_id(entity_type, number) };

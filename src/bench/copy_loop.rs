@@ -1,9 +1,9 @@
-//! What Kafka alone can do: records are consumed, two are produced for each, and both commit in one transaction with the
-//! offsets, as bare librdkafka does it with the processor's own properties. A transaction takes what has arrived while the
-//! one before it was committed, as the processor's does. Runs in a process of its own.
+//! Measures what Kafka alone can do: bare librdkafka, with the processor's own properties, consumes records, produces two for each, and
+//! commits these and the offsets in one transaction. A transaction takes the records that arrived while the one before it was committed,
+//! as the processor's does. The measurement runs in a process of its own.
 //!
-//! The first record is copied by itself, for connections and metadata are a matter of starting. The clock runs from the second
-//! record to the last commit.
+//! The first record is copied by itself, because connections and metadata are a matter of starting. The clock runs from the second record
+//! to the last commit.
 
 use super::latency::Latency;
 use super::load::wait_until;
@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait for the first record of a transaction in one go.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What to do.
+/// The work to be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
-    /// How many records to copy, beside the first one on the topic; of single transactions: how many to make.
+    /// How many records to copy, besides the first one on the topic; or how many single transactions to make.
     pub commands: u32,
     /// The most records in a transaction.
     pub transaction_cap: usize,
@@ -41,11 +41,11 @@ pub struct Load {
 struct Copy<'a> {
     consumer: BaseConsumer,
     producer: BaseProducer,
-    /// For each command, to the topic of this name.
+    /// The records that are produced for each command: topic, value and headers.
     outputs: [(&'a str, Vec<u8>, OwnedHeaders); 2],
 }
 
-/// Copies all records of the command topic.
+/// Copies the records of the command topic, and measures that.
 pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
     copy.commit(&[copy.first()?])?;
@@ -67,7 +67,7 @@ pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
     Ok(Measured { commands: copied as u64, transactions, latency: Latency::of(taken), ..watch.read()? })
 }
 
-/// One transaction after another, at a rate, each with the two records of one command, which is the same one each time.
+/// Makes one transaction after another, at a rate, and measures each. All have the two records of the same command.
 pub fn measure_one(config: &Config, load: &Load, per_second: f64) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
     let record = vec![copy.first()?];

@@ -9,7 +9,7 @@ use super::table::{Line, mib};
 use super::workbench::Bench;
 use anyhow::{Context as _, ensure};
 
-/// Measures, and prints each line when it is known.
+/// Measures the cases, and prints each line as soon as it is known.
 pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
     let base = bench.place.set_up_store().await?;
     ensure!(
@@ -40,7 +40,7 @@ async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Re
     let (mut runs, mut ceilings, mut cache) = (Vec::new(), Vec::new(), None);
     let with_ceiling = !bench.options.no_ceiling && bench.options.rate.is_none();
     if with_ceiling {
-        // Not counted: no entity was ever written to but by the import, and the store is faster then than it will be.
+        // The first run does not count: so far only the import has written to the entities, and the store is faster now than it will be.
         bench.ceiling(base, case, 1).await?;
         ceilings.push(bench.ceiling(base, case, 1).await?.per_second());
     }
@@ -89,7 +89,7 @@ fn line(commands: u32, case: &str, worked: &Worked, ceiling: Option<f64>) -> Lin
     }
 }
 
-/// What the cache was good for, in words; None where nothing was looked up in it.
+/// Returns in words how good the cache was. Returns `None` if nothing was looked up in it.
 fn hit_rate(counts: Counts) -> Option<String> {
     let Counts { lookups, hits, read_ahead, .. } = counts;
     let percent = 100.0 * hits / lookups;

@@ -1,5 +1,4 @@
-//! The entities that `bench` works on, all in a keyspace of its own: what they are called, importing them, and the commands
-//! about them.
+//! The entities that `bench` works on, all in a keyspace of its own: their names, their import, and the commands about them.
 
 use super::cases::{Kind, Needs, Step};
 use crate::config::Config;
@@ -20,12 +19,12 @@ use uuid::Uuid;
 
 /// The segments that customers go through.
 pub const SEGMENTS: [&str; 3] = ["RESIDENTIAL", "SMALL_BUSINESS", "ENTERPRISE"];
-/// The version that rejected commands expect.
+/// The version that rejected commands expect, and no entity has.
 const NO_VERSION: i64 = i64::MAX;
-/// Imports under way at once.
+/// How many imports are under way at once.
 const IMPORTS: usize = 128;
 
-/// What there is, and what it is now.
+/// The entities that exist, and how often each was changed.
 #[derive(Default)]
 pub struct Fleet {
     /// How often each customer's segment was changed.
@@ -34,28 +33,28 @@ pub struct Fleet {
     accounts: Vec<u32>,
 }
 
-/// What an entity is called for ever.
+/// Returns the refId of an entity.
 pub fn ref_id(entity_type: EntityType, number: u32) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("crm-processor bench {entity_type} {number}").as_bytes())
 }
 
-/// `c-17`
+/// Returns the external id of a customer: `c-17`.
 pub fn customer_id(number: u32) -> String {
     format!("c-{number}")
 }
 
-/// `a-17-3`, after three renames.
+/// Returns the external id of an account: `a-17-3` after three renames.
 pub fn account_id(number: u32, renames: u32) -> String {
     format!("a-{number}-{renames}")
 }
 
-/// How often the account with this external id was renamed.
+/// Returns how often the account with this external id was renamed. Returns `None` if the id does not say.
 pub fn renames(account_id: &str) -> Option<u32> {
     account_id.rsplit_once('-')?.1.parse().ok()
 }
 
 impl Fleet {
-    /// Imports those that are missing.
+    /// Imports the entities that are needed and do not exist yet.
     pub async fn complete(&mut self, config: &Config, needs: Needs, bar: &ProgressBar) -> anyhow::Result<()> {
         let customers = (len(&self.customers)..needs.customers).map(|n| (EntityType::Customer, n, customer_id(n)));
         let accounts = (len(&self.accounts)..needs.accounts).map(|n| (EntityType::Account, n, account_id(n, 0)));
@@ -73,7 +72,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The next command, and the key of its record. Requests of different passes are different.
+    /// Returns the command of a step, and the key of its record. Request ids of different passes differ.
     pub fn command(&mut self, pass: u32, step: Step) -> (RawCommand, String) {
         let Step { kind, entity, request } = step;
         let at = entity as usize;
@@ -91,7 +90,7 @@ impl Fleet {
                 (UseCase::UpdateAccountExternalId, before, account_id(entity, self.accounts[at]))
             }
         };
-        // An account's present id would be another lane with each rename.
+        // As a key, an account's present id would mean another lane after each rename.
         let key = if kind == Kind::Rename { format!("a-{entity}") } else { external_id.clone() };
         let command = RawCommand {
             use_case,
@@ -103,7 +102,7 @@ impl Fleet {
         (command, key)
     }
 
-    /// Somebody else has renamed the accounts of these steps, as [`Fleet::command`] would have.
+    /// Notes that somebody else has renamed the accounts of these steps, to the ids that [`Fleet::command`] would have given them.
     pub fn renamed(&mut self, steps: &[Step]) {
         for step in steps.iter().filter(|s| s.kind == Kind::Rename) {
             self.accounts[step.entity as usize] += 1;

@@ -1,9 +1,9 @@
-//! Latencies: their quantiles, in milliseconds. All of them are kept; a few million fit in memory easily.
+//! Quantiles of latencies, in milliseconds. They are taken from all latencies, of which a few million fit in memory easily.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How long it took, for half, for all but one in a hundred, and at most, in milliseconds.
+/// The quantiles of latencies, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// The median.
@@ -15,7 +15,8 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of all of `taken`; zero of none. A quantile is the smallest value that at least this part is no greater than.
+    /// Returns the quantiles of `taken`, or zeros if it is empty. A quantile is the smallest value that at least this share of the values
+    /// does not exceed.
     pub fn of(mut taken: Vec<Duration>) -> Self {
         taken.sort_unstable();
         let at = |percent: usize| {

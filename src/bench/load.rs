@@ -1,5 +1,5 @@
-//! The CRM of a measurement: writes commands, all at once or at a rate, and reads the replies, each with the time of its
-//! arrival. Counts on nothing: a reply that is missing, comes twice or has another status than expected is an error.
+//! The CRM of a measurement: writes commands, all at once or at a rate, and reads the replies, each with the time of its arrival. A reply
+//! that is missing, comes twice or has another status than expected is an error.
 
 use super::cases::{Kind, Step};
 use super::fleet::Fleet;
@@ -26,19 +26,19 @@ const CORRELATION_ID: &str = "correlation-id";
 const STATUS_CODE: &str = "status-code";
 /// How long a reply may take after the one before it.
 const STALL: Duration = Duration::from_secs(60);
-/// How long Kafka may take for what has been written.
+/// How long Kafka may take for the commands that were written.
 const FLUSH: Duration = Duration::from_secs(60);
 const QUEUE_FULL: Duration = Duration::from_millis(5);
-/// Of a partition of the mock cluster, which forgets what is older than its last 5 MiB.
+/// How many bytes of commands a partition of the mock cluster may get. It forgets what is older than its last 5 MiB.
 const MOCKED_PARTITION_BYTES: usize = 4 << 20;
 
-/// A CRM.
+/// The CRM of a round.
 pub struct Crm {
     schema_ids: HashMap<UseCase, u32>,
     replies: TopicReader,
-    /// One for all commands: a new one would have to connect first, while those at a rate are due.
+    /// The writer of all commands. A new one would have to connect first, while commands at a rate are due.
     writer: Arc<Writer>,
-    /// The number of the next command: each has one, by which its reply is known.
+    /// The number of the next command. Its reply is known by this number, which is the correlation id.
     next: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Crm {
 pub struct Batch {
     first: u64,
     records: Vec<Record>,
-    /// For each, whether it will be refused.
+    /// True for each command that will be refused.
     refused: Vec<bool>,
 }
 
@@ -55,23 +55,24 @@ struct Record {
     value: Vec<u8>,
 }
 
-/// Writes at a rate, until it is done or dropped.
+/// Commands that are being written at a rate, until all are written or this is dropped.
 pub struct Sending {
-    /// When the first one was to be sent; the others follow at equal distances.
+    /// When the first command is due; the others follow at equal distances.
     pub start: Instant,
     _stop: SyncSender<()>,
     thread: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Sending {
-    /// Waits until all are written.
+    /// Waits until all commands are written.
     pub async fn done(self) -> anyhow::Result<()> {
         self.thread.await?
     }
 }
 
 impl Crm {
-    /// Reads the replies of a round from here on. Commands at a rate are not kept for others to come.
+    /// Creates a CRM that reads the replies of a round from here on. If commands are written `at_rate`, none is kept back so that others
+    /// can join its batch.
     pub async fn open(round: &Round, at_rate: bool) -> anyhow::Result<Self> {
         let kafka = &round.config.kafka;
         let schema_ids = schema_ids(&connect::registry(&round.config)?, &kafka.topics.commands).await?;
@@ -96,7 +97,7 @@ impl Crm {
         Batch { first, records, refused: steps.iter().map(|step| step.kind == Kind::Rejected).collect() }
     }
 
-    /// Writes all of them, as fast as Kafka takes them. Returns when they are on the topic.
+    /// Writes the commands of a batch, as fast as Kafka takes them. Returns when they are on the topic.
     pub async fn write(&self, batch: &mut Batch) -> anyhow::Result<()> {
         let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
@@ -109,12 +110,12 @@ impl Crm {
         .await?
     }
 
-    /// Begins to write them at a rate: each has its time, whatever became of those before it.
+    /// Begins to write the commands of a batch at a rate: each has its time, whatever became of those before it.
     pub fn write_at(&self, batch: &mut Batch, per_second: f64) -> Sending {
         let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         let (stop, stopped) = sync_channel(0);
-        // Not at once: the thread is to be there.
+        // The first command is not due at once, so that the thread is there by then.
         let start = Instant::now() + Duration::from_millis(100);
         let thread = tokio::task::spawn_blocking(move || {
             let mut due = start;
@@ -130,7 +131,7 @@ impl Crm {
         Sending { start, _stop: stop, thread }
     }
 
-    /// Reads the replies to all of them: when each came.
+    /// Reads the replies to a batch. Returns when each came, in the order of the commands.
     pub async fn replies(&mut self, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
         let expected = batch.refused.len();
         bar.set_length(expected as u64);
@@ -143,7 +144,7 @@ impl Crm {
             let (record, now) = (record?, Instant::now());
             let number = header(&record, CORRELATION_ID).and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
             let number = number.context("a reply without a correlation id of ours")?;
-            // One to an earlier batch that comes once more is as wrong as one of this batch.
+            // A second reply to an earlier batch is as wrong as one to this batch.
             let at = number.checked_sub(batch.first).and_then(|at| usize::try_from(at).ok()).filter(|at| *at < expected);
             let at = at.with_context(|| format!("one more reply to command {number}"))?;
             ensure!(came[at].replace(now).is_none(), "two replies to command {number}");
@@ -160,11 +161,14 @@ impl Crm {
 }
 
 impl Batch {
-    /// Whether the mock cluster can hold the commands; if not, why.
+    /// Checks that the mock cluster can hold the commands.
+    ///
+    /// # Errors
+    /// It can't; the text says why.
     pub fn fits_mocked(&self, partitions: i32) -> anyhow::Result<()> {
         let mut by_key: HashMap<&str, usize> = HashMap::new();
         for record in &self.records {
-            // With a header and what the format adds, roughly.
+            // A header and the format add some 40 bytes.
             *by_key.entry(&record.key).or_default() += record.value.len() + record.key.len() + 40;
         }
         let largest = by_key.values().copied().max().unwrap_or_default();
@@ -236,7 +240,7 @@ impl Writer {
     }
 }
 
-/// False if nobody wants to wait any more.
+/// Waits until `due`. Returns false if nobody wants to wait any more.
 pub fn wait_until(due: Instant, stopped: &Receiver<()>) -> bool {
     let left = due.saturating_duration_since(Instant::now());
     left.is_zero() || matches!(stopped.recv_timeout(left), Err(RecvTimeoutError::Timeout))

@@ -1,4 +1,4 @@
-//! The processor at work on one case: prepared, started, timed from its first command to its last reply.
+//! Measures the processor at work on one case: starts it, prepares it, and times it from its first command to its last reply.
 
 use super::bars::bar;
 use super::cases::{Case, Kind, Step};
@@ -16,20 +16,20 @@ use tokio::time::sleep;
 const SETTLE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// What the processors did of the measured commands.
+/// The figures of the processors' work on the measured commands.
 pub struct Worked {
     /// How long they took.
     pub seconds: f64,
-    /// Of each command.
+    /// The latency of the commands, from when each was due.
     pub latency: Latency,
-    /// What their metrics counted.
+    /// What the processors' metrics counted.
     pub counts: Counts,
-    /// What they used.
+    /// What the processors used.
     pub used: Usage,
 }
 
 impl Bench {
-    /// A case with the processor, in topics of its own.
+    /// Measures a case with the processor, on topics of their own.
     pub(super) async fn processed(&mut self, case: Case) -> anyhow::Result<Worked> {
         let bar = bar(case.name());
         let round = self.place.round().await?;
@@ -51,8 +51,8 @@ impl Bench {
     }
 
     async fn prepared_and_worked(&mut self, crm: &mut Crm, case: Case, bar: &ProgressBar) -> anyhow::Result<Worked> {
-        // Connections, metadata and the first transaction are a matter of starting: one command about an entity that is not
-        // among those of the case.
+        // Connections, metadata and the first transaction are a matter of starting. One command has them made; its entity is not among
+        // those of the case.
         let other = Step { kind: Kind::Name, entity: self.others(case), request: 0 };
         let mut answered = self.answer(crm, &[other], bar).await?;
         if self.options.warm {
@@ -66,12 +66,12 @@ impl Bench {
         self.work(crm, &steps, answered, bar).await
     }
 
-    /// The number of a customer that the case is not about.
+    /// Returns the number of a customer that the case is not about.
     pub(super) fn others(&self, case: Case) -> u32 {
         case.needs(self.options.commands(), self.options.entities).customers
     }
 
-    /// Has commands answered, outside of what is measured; how many.
+    /// Has commands answered before the measurement. Returns how many.
     async fn answer(&mut self, crm: &mut Crm, steps: &[Step], bar: &ProgressBar) -> anyhow::Result<usize> {
         self.pass += 1;
         let mut batch = crm.prepare(&mut self.fleet, self.pass, steps);
@@ -83,7 +83,7 @@ impl Bench {
         Ok(steps.len())
     }
 
-    /// When each reply came. A processor that ends before they are all there would be waited for in vain.
+    /// Returns when each reply came. If a processor ends before all replies are there, that is an error, because the wait would be in vain.
     async fn replies(&mut self, crm: &mut Crm, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
         tokio::select! {
             biased;
@@ -128,7 +128,7 @@ impl Bench {
         })
     }
 
-    /// The processors' counts, once they have counted so many commands: a little after the replies are there.
+    /// Returns the processors' counts as soon as they have counted so many commands, which is a little after the replies are there.
     async fn settled(&self, commands: usize) -> anyhow::Result<Counts> {
         let deadline = Instant::now() + SETTLE;
         loop {
@@ -145,7 +145,7 @@ impl Bench {
     }
 }
 
-/// CPU of all, memory of the largest.
+/// Returns the CPU time of all processors together, and the memory of the largest.
 fn used(processors: &[Processor]) -> anyhow::Result<Usage> {
     processors.iter().try_fold(Usage::default(), |sum, processor| {
         let usage = processor.usage()?;

@@ -1,47 +1,48 @@
-//! What is measured of a part, and what a process has used.
+//! The figures of a part that was measured, and of what a process has used.
 
 use super::latency::Latency;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// What was measured.
+/// The figures of a part.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// How many commands this stands for.
+    /// How many commands the part stands for.
     pub commands: u64,
     /// How long they took.
     pub seconds: f64,
-    /// Conditional writes.
+    /// How many conditional writes were made.
     pub writes: u64,
-    /// Kafka transactions.
+    /// How many Kafka transactions were committed.
     pub transactions: u64,
-    /// Of each command, or transaction, from its own beginning.
+    /// The latency of each command, or transaction, from its own beginning.
     pub latency: Latency,
-    /// CPU time of the process meanwhile, in seconds.
+    /// The CPU time of the process meanwhile, in seconds.
     pub cpu_seconds: f64,
-    /// The most memory that the process had.
+    /// The most memory that the process had at once, in KiB.
     pub peak_kib: u64,
 }
 
-/// The clock of a part, and of what its process uses meanwhile. What is prepared before it runs costs nothing.
+/// A clock that also measures what its process uses. Time and CPU time from before it was started do not count; the peak of memory counts
+/// from the beginning of the process.
 pub struct Stopwatch {
     start: Instant,
     used: Usage,
 }
 
 impl Stopwatch {
-    /// Begins now.
+    /// Starts the clock.
     pub fn start() -> anyhow::Result<Self> {
         Ok(Self { used: Usage::of("self")?, start: Instant::now() })
     }
 
-    /// When it began.
+    /// Returns when the clock was started.
     pub fn began(&self) -> Instant {
         self.start
     }
 
-    /// What it took until now: seconds, CPU and memory of a measurement.
+    /// Returns the seconds, the CPU time and the memory until now; the other figures are zero.
     pub fn read(&self) -> anyhow::Result<Measured> {
         let seconds = self.start.elapsed().as_secs_f64();
         let Usage { cpu, peak_kib } = Usage::of("self")?;
@@ -50,7 +51,7 @@ impl Stopwatch {
 }
 
 impl Measured {
-    /// Commands a second.
+    /// Returns the commands per second.
     pub fn per_second(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let commands = self.commands as f64;
@@ -58,17 +59,17 @@ impl Measured {
     }
 }
 
-/// What a process has used since it began.
+/// The CPU time and memory that a process has used since it began.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// User and system time.
     pub cpu: Duration,
-    /// The most memory that it had at once, in KiB.
+    /// The most memory that the process had at once, in KiB.
     pub peak_kib: u64,
 }
 
 impl Usage {
-    /// Of a process by its id, or of this one (`self`).
+    /// Reads what a process has used. `process` is its id, or `self`.
     pub fn of(process: &str) -> anyhow::Result<Self> {
         let read = |file: &str| {
             let path = format!("/proc/{process}/{file}");
@@ -78,7 +79,7 @@ impl Usage {
     }
 
     fn read(stat: &str, status: &str) -> Option<Self> {
-        // The second field, a name in parentheses, may hold anything; what follows it begins with the third.
+        // The second field, a name in parentheses, may hold anything, so the fields are counted from the third.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
         let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();

@@ -1,8 +1,8 @@
-//! How fast the processor is, beside what the store and Kafka can do by themselves, measured in the same run.
+//! Measures how fast the processor is and, in the same run, what the store and Kafka can do by themselves.
 //!
-//! The processor is a process of its own. A backlog is written while it stands still (SIGSTOP), ready and with its partitions:
-//! starting and joining the group are no part of what is measured, nor is writing the commands. The clock runs from when it
-//! goes on to the last reply. With a rate, each command has a time when it is due, and its latency counts from then.
+//! The processor is a process of its own. A backlog is written while the processor stands still (SIGSTOP), ready and with its partitions:
+//! starting, joining the group and writing the commands are not measured. The clock runs from when the processor goes on to the last
+//! reply. With a rate, each command has a time when it is due, and its latency counts from then.
 
 mod alone;
 mod bars;
@@ -38,7 +38,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use workbench::Bench;
 
-/// Measures what the options say, or only the store and Kafka alone, and prints it.
+/// Measures what the options say and prints it. If `only_ceiling`, measures the store and Kafka alone.
 pub async fn run(options: Options, only_ceiling: bool) -> anyhow::Result<ExitCode> {
     log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
     if options.embedded && options.instances > 1 {
@@ -57,7 +57,7 @@ pub async fn run(options: Options, only_ceiling: bool) -> anyhow::Result<ExitCod
     };
     let closed = bench.place.close().await;
     if let (Err(_), Err(left)) = (&measured, &closed) {
-        // The error that is returned is the other one.
+        // This function returns the other error.
         eprintln!("crm-processor: {left:#}");
     }
     let code = measured?;

@@ -1,11 +1,11 @@
-//! What to measure, and where: the flags of `bench`.
+//! The flags of `bench`: what to measure, and where.
 
 use super::cases::Case;
 use super::place::Wish;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What to measure, and where.
+/// The flags of `bench`.
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Options {
@@ -21,10 +21,10 @@ pub struct Options {
     /// Where --embedded keeps its store, for the time of the run [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
-    /// Commands of a case [default: 20000; with --rate those of 30 s, if fewer]
+    /// Commands in a case [default: 20000; with --rate as many as in 30 s, if that is fewer]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub commands: Option<u32>,
-    /// Entities that they are about
+    /// Entities that the commands are about
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub entities: u32,
     /// The processor has not seen the entities before (the default)
@@ -33,13 +33,13 @@ pub struct Options {
     /// The processor has seen each entity once before
     #[arg(long)]
     pub warm: bool,
-    /// Send at a rate, commands a second, and measure latency [default: as a backlog]
+    /// Send R commands a second, and measure the latency [default: send all as a backlog]
     #[arg(long, value_name = "R", value_parser = rate)]
     pub rate: Option<f64>,
     /// Commands decided at once [default: as configured]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: Option<u32>,
-    /// Let each answer of the database come so much later, as 50ms. For a database of one node: a driver finds others by itself
+    /// Delay each answer of the database by so much, such as 50ms. This is for a database of one node: a driver finds others by itself
     #[arg(long, value_name = "DURATION", value_parser = delay, conflicts_with = "embedded")]
     pub store_delay: Option<Duration>,
     /// Processors that share the work
@@ -54,7 +54,7 @@ pub struct Options {
     /// Don't measure the store and Kafka alone
     #[arg(long)]
     pub no_ceiling: bool,
-    /// What the names of topics, groups and the keyspace begin with
+    /// The beginning of the names of topics, groups and the keyspace
     #[arg(long, value_name = "NAME", default_value = "crm-bench", value_parser = prefix)]
     pub prefix: String,
     /// Print a line of JSON for each case (the default if the output is no terminal)
@@ -72,7 +72,7 @@ fn delay(text: &str) -> Result<Duration, String> {
     if delay <= Duration::from_secs(10) { Ok(delay) } else { Err("must be 10s at most".into()) }
 }
 
-/// Fit for topics as it is, and for keyspaces with `_` for `-`.
+/// Checks that a prefix fits the names of topics as it is, and those of keyspaces with `_` for `-`.
 fn prefix(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.len() <= 30 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(fits) {
@@ -83,7 +83,7 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 impl Options {
-    /// Returns what the place is made for.
+    /// Returns the wish for a place that fits these options.
     pub fn wish(&self) -> Wish<'_> {
         let in_flight = self.in_flight.map(|n| ("CRM__KAFKA__MAX_IN_FLIGHT".to_owned(), n.to_string()));
         Wish {

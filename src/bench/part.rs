@@ -1,6 +1,6 @@
-//! The parts alone: the store without Kafka (`ceiling`), Kafka without the store (`copy_loop`). Each runs in a process of its
-//! own, this program once more, so that pinning to cores and what a process costs treat it as they treat the processor. What to
-//! do goes to it as JSON on its command line, what it measured comes back as JSON on its output.
+//! The parts alone: the store without Kafka (`ceiling`), Kafka without the store (`copy_loop`). Each runs in a child process, which is this
+//! program once more, so that cores are pinned and costs counted for a part as they are for the processor. The child gets its work as
+//! JSON on its command line, and prints its figures as JSON.
 
 use super::measured::Measured;
 use super::round::{Round, child};
@@ -10,34 +10,34 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::process::Stdio;
 
-/// What to do.
+/// A part, and the work to be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The writes of a case.
     Ceiling(ceiling::Load),
-    /// Single writes, so many a second.
+    /// Single writes of a case, so many a second.
     OneWrite(ceiling::Load, f64),
-    /// Records consumed, twice as many produced, in transactions.
+    /// Transactions in which records are consumed, and twice as many produced.
     Copy(copy_loop::Load),
     /// Single transactions, so many a second.
     OneTransaction(copy_loop::Load, f64),
 }
 
-/// In the child: does what `part` says, as JSON, and prints what was measured, as JSON.
+/// Measures, in the child, the `part` that is given as JSON, and prints the figures as JSON.
 pub async fn measure_part(config: &Config, part: &str) -> anyhow::Result<()> {
-    let part: Part = serde_json::from_str(part).context("what to do")?;
+    let part: Part = serde_json::from_str(part).context("the part can't be read")?;
     let measured = Box::pin(part.measure(config)).await?;
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
 
 impl Part {
-    /// In the parent: starts a child for it and waits.
+    /// Starts, in the parent, a child that measures the part, and waits for its figures.
     pub async fn run(&self, round: &Round) -> anyhow::Result<Measured> {
         let part = serde_json::to_string(self)?;
         let mut command = child(round, &["bench", "part", &part])?;
-        // If it is killed, its group is to be empty soon, and it never stands still.
+        // If the child is killed, its group should be empty soon. Unlike a processor, it never stands still, so a short time-out will do.
         command.env("CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS", "6000");
         let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?.wait_with_output().await?;
         if !output.status.success() {

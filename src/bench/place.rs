@@ -1,8 +1,8 @@
-//! Where `bench` works: somebody's servers, or a stand-in for them, with topics, a consumer group, a keyspace and schemas of its
-//! own. All of it goes away in [`Place::close`], however the run ended.
+//! The place where `bench` works: somebody's servers, or stand-ins for them, with topics, consumer groups, a keyspace and schemas of its
+//! own. [`Place::close`] removes all of it, however the run ended.
 //!
-//! Schemas are in a registry in this process, so that nothing stays in the configured one. Embedded, Kafka is librdkafka's mock
-//! cluster in this process (it forgets offsets and keeps 5 MiB a partition) and the store is the embedded one in a folder.
+//! Schemas are in a registry in this process, so that nothing stays in the configured one. With `--embedded`, Kafka is librdkafka's mock
+//! cluster in this process, which forgets offsets and keeps 5 MiB a partition, and the store is the embedded one in a folder.
 
 use super::processor::Processor;
 use super::round::Round;
@@ -25,30 +25,31 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// A stopped processor must not lose its membership of the group while a backlog is written.
+/// The session's time-out: a processor that stands still must not lose its membership of the group while a backlog is written.
 const SESSION_TIMEOUT_MS: &str = "120000";
-/// After which a processor that is told to end drops what it has: nobody needs it.
+/// The time after which a processor that is told to end drops the commands that it has: nobody needs them.
 const SHUTDOWN_GRACE: &str = "2s";
-/// How long a member may take to leave its group, or the broker to notice that it is gone.
+/// How often, and for how long at most, it is tried to delete a group: its members may be leaving, or the broker may not have noticed
+/// yet that they are gone.
 const LEAVING: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
 
-/// What a place is made for.
+/// The requirements of a place.
 pub struct Wish<'a> {
-    /// The configuration of somebody's servers; None: embedded.
+    /// The configuration of somebody's servers; `None` for stand-ins.
     pub config: Option<&'a Path>,
-    /// Where the embedded store has its folder.
+    /// The folder in which the place makes its own; `None` for the system's folder for temporary files.
     pub folder: Option<&'a Path>,
-    /// What the names of topics, groups and the keyspace begin with.
+    /// The beginning of the names of topics, groups and the keyspace.
     pub prefix: &'a str,
-    /// Partitions of the command topic.
+    /// How many partitions each topic gets.
     pub partitions: i32,
-    /// How much later each answer of the database comes.
+    /// How much later each answer of the database comes; `None` for no delay.
     pub store_delay: Option<Duration>,
-    /// Variables over the configuration.
+    /// Variables of the environment that override the configuration.
     pub variables: Vec<(String, String)>,
 }
 
-/// See the module.
+/// The place where one bench works.
 pub struct Place {
     /// The processors that run; stopped in [`Place::close`] if not before.
     pub processors: Vec<Processor>,
@@ -62,7 +63,7 @@ pub struct Place {
     registry: EmbeddedRegistry,
     broker: Option<MockCluster<'static, DefaultProducerContext>>,
     slow_store: Option<SlowStore>,
-    // Last: others have files in it.
+    // The folder is dropped last, because others have files in it.
     folder: TempDir,
 }
 
@@ -91,7 +92,7 @@ impl Place {
         } else {
             let cluster = MockCluster::new(1).context("can't start librdkafka's mock cluster")?;
             set("KAFKA__BOOTSTRAP_SERVERS", &cluster.bootstrap_servers());
-            // The mock cluster answers a fetch of nothing only when this is over, whatever arrives meanwhile.
+            // If the mock cluster has nothing for a fetch, it answers only when this time is over, whatever arrives meanwhile.
             set("KAFKA__CONSUMER__FETCH_WAIT_MAX_MS", "10");
             set("STORE__KIND", "embedded");
             broker = Some(cluster);
@@ -121,21 +122,21 @@ impl Place {
         Ok(())
     }
 
-    /// Makes the keyspace. What comes back has no topics of its own.
+    /// Makes the keyspace. Returns a round without topics of its own.
     pub async fn set_up_store(&mut self) -> anyhow::Result<Round> {
         let config = self.config(&self.variables)?;
-        // Before it is made: who is interrupted meanwhile drops it, too.
+        // The keyspace is noted before it is made, so that it is dropped even if the run is interrupted meanwhile.
         self.store = Some(config.clone());
         ConfiguredStore::setup(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
         Ok(self.round_with(config, self.variables.clone()))
     }
 
-    /// True if only one process at a time can open the store.
+    /// Returns whether only one process at a time can open the store.
     pub fn is_exclusive(&self) -> bool {
         self.store.as_ref().is_some_and(|config| matches!(config.store.backend, Backend::Embedded { .. }))
     }
 
-    /// True if Kafka is the mock cluster.
+    /// Returns whether Kafka is the mock cluster.
     pub fn is_mocked(&self) -> bool {
         self.broker.is_some()
     }
@@ -177,10 +178,10 @@ impl Place {
         Round { config, file: self.file.clone(), variables: variables.into_iter().collect(), folder }
     }
 
-    /// Takes everything away that was made.
+    /// Removes everything that was made.
     pub async fn close(mut self) -> anyhow::Result<()> {
         for processor in std::mem::take(&mut self.processors) {
-            // Whatever it says: it is gone, and the run has its own error.
+            // Its error is of no interest: the processor is gone, and the run has its own error.
             let _ = processor.stop().await;
         }
         let topics = self.delete_topics_and_groups().await;
@@ -188,7 +189,7 @@ impl Place {
             Some(config) => ConfiguredStore::tear_down(&config.store).await.map_err(|fault| connect::store_trouble(&fault)),
             None => Ok(()),
         };
-        // Both were tried before either is given up on.
+        // Both removals were tried, even if one of them failed.
         let left = format!("something may be left whose name begins with {}, or {}", self.name, self.name.replace('-', "_"));
         topics.and(store).context(left)?;
         self.registry.stop().await.context("the embedded registry")?;
@@ -215,7 +216,7 @@ impl Place {
 
     fn config(&self, variables: &BTreeMap<String, String>) -> anyhow::Result<Config> {
         let ours = variables.iter().map(|(k, v)| (k.clone(), v.clone()));
-        // As in `Config::load`; a child of this process has ours in the place of the same ones of the environment.
+        // This is what `Config::load` reads in a child, whose environment has our variables in place of others of the same names.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let environment: BTreeMap<String, String> = environment.chain(ours).collect();
         Ok(Config::parse(&self.text, environment)?)

@@ -1,5 +1,5 @@
-//! The processor that is measured: `run`, in a process of its own, so that what it costs can be told from what its driver
-//! costs. It can be stopped and continued: a backlog is written while it stands still, joined to its group and ready.
+//! The processor that is measured: `run`, in a process of its own, so that its costs can be told from those of `bench`. It can be paused
+//! and continued: a backlog is written while it stands still, ready and a member of its group.
 
 use super::measured::Usage;
 use super::round::{Round, child};
@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::process::Child;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-/// How long it may take to be ready: connecting, joining, and waiting for a group's other members.
+/// How long a processor may take to be ready: to connect, to join its group, and to wait for the group's other members.
 const START: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long it may take to end by itself.
+/// How long a processor may take to end by itself.
 const STOP: Duration = Duration::from_secs(10);
-/// Lines of its log that a failure shows.
+/// How many lines of its log a failure shows.
 const TAIL: usize = 12;
 
 /// A running processor.
@@ -31,7 +31,7 @@ pub struct Processor {
     http: reqwest::Client,
 }
 
-/// What its `/metrics` say, all series of each added up.
+/// The figures in a processor's `/metrics`, with all series of a metric added up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Answered commands.
@@ -40,18 +40,18 @@ pub struct Counts {
     pub writes: f64,
     /// Committed Kafka transactions.
     pub transactions: f64,
-    /// Look-ups in the cache when a command's turn came, and those that found something.
+    /// Look-ups in the cache when a command's turn came.
     pub lookups: f64,
-    /// See there.
+    /// Look-ups that found something.
     pub hits: f64,
-    /// Entities that were read into the cache before that.
+    /// Entities that were read into the cache before their command's turn came.
     pub read_ahead: f64,
-    /// Partitions that it has.
+    /// Partitions that the processor has.
     pub partitions: f64,
 }
 
 impl Processor {
-    /// Starts one; `number` is its slot.
+    /// Starts a processor; `number` is its slot.
     pub fn start(round: &Round, number: usize) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).context("no free port")?.port();
         let log = round.folder.join(format!("{}-{number}.log", round.config.kafka.group_id));
@@ -69,7 +69,7 @@ impl Processor {
         Ok(Self { child, pid, admin: format!("http://127.0.0.1:{port}"), log, http })
     }
 
-    /// Waits until it takes commands.
+    /// Waits until the processor takes commands.
     pub async fn until_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
         let mut looks = interval(LOOK_AGAIN);
@@ -86,28 +86,28 @@ impl Processor {
         }
     }
 
-    /// Lets it stand still.
+    /// Makes the processor stand still.
     pub fn pause(&self) -> anyhow::Result<()> {
         kill_process(self.pid, Signal::STOP).context("the processor can't be stopped")
     }
 
-    /// Lets it go on.
+    /// Lets the processor go on.
     pub fn go_on(&self) -> anyhow::Result<()> {
         kill_process(self.pid, Signal::CONT).context("the processor can't be continued")
     }
 
-    /// What it has used.
+    /// Returns what the processor has used.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(&self.pid.to_string())
     }
 
-    /// What it says of itself.
+    /// Asks the processor for its metrics.
     pub async fn counts(&self) -> anyhow::Result<Counts> {
         let answer = self.http.get(format!("{}/metrics", self.admin)).send().await.context("the processor's metrics")?;
         Ok(Counts::read(&answer.text().await?))
     }
 
-    /// The end of its log.
+    /// Returns the end of the processor's log, in words if there is none.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
@@ -115,12 +115,12 @@ impl Processor {
         if tail.is_empty() { "it logged nothing".into() } else { format!("the end of its log:\n{}", tail.join("\n")) }
     }
 
-    /// Ends it, and sees to it that it is gone.
+    /// Ends the processor, and kills it if it does not end by itself.
     ///
     /// # Errors
-    /// It did not end in good order, so it may still be a member of its group.
+    /// The processor did not end in good order, so it may still be a member of its group.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        // Errors mean that it has ended already.
+        // Errors mean that the processor has ended already.
         let _ = kill_process(self.pid, Signal::CONT);
         let _ = kill_process(self.pid, Signal::TERM);
         if let Ok(ended) = timeout(STOP, self.child.wait()).await {
@@ -133,7 +133,7 @@ impl Processor {
     }
 }
 
-/// Waits until all are ready and have all partitions between them.
+/// Waits until all processors are ready and have all partitions between them.
 pub async fn until_all_ready(processors: &mut [Processor], partitions: i32) -> anyhow::Result<()> {
     let deadline = Instant::now() + START;
     loop {
@@ -150,7 +150,7 @@ pub async fn until_all_ready(processors: &mut [Processor], partitions: i32) -> a
     }
 }
 
-/// How the first one to end has ended. There must be one at least.
+/// Waits until one of the processors ends, and returns how it ended. There must be one at least.
 pub async fn until_one_ends(processors: &mut [Processor]) -> anyhow::Result<ExitStatus> {
     let ends = processors.iter_mut().map(|processor| Box::pin(processor.child.wait()));
     select_all(ends).await.0.context("a processor's end")
@@ -177,7 +177,7 @@ impl Counts {
         }
     }
 
-    /// What came since `before`.
+    /// Returns what was counted since `before`. The number of partitions stays what it is.
     pub fn since(self, before: Self) -> Self {
         Self {
             commands: self.commands - before.commands,
@@ -190,7 +190,7 @@ impl Counts {
         }
     }
 
-    /// Both together.
+    /// Returns the sums of both.
     pub fn plus(self, other: Self) -> Self {
         Self {
             commands: self.commands + other.commands,

@@ -11,15 +11,15 @@ use tokio::process::Command;
 pub struct Round {
     /// The configuration of the processes of this round.
     pub config: Config,
-    /// What they are given for it: a file, and variables over it.
+    /// The file of this configuration that the processes read.
     pub file: PathBuf,
-    /// See `file`.
+    /// The variables of the environment that override the file.
     pub variables: Vec<(String, String)>,
-    /// Where their logs go.
+    /// The folder for the processes' logs.
     pub folder: PathBuf,
 }
 
-/// This program, as a child for a round; gone when its handle is.
+/// Returns the command that starts this program as a child for a round. The child is killed when its handle is dropped.
 pub fn child(round: &Round, subcommand: &[&str]) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("can't tell where this program is")?;
     let mut command = Command::new(program);

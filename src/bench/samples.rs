@@ -1,5 +1,5 @@
-//! One change as an example, in all forms that the parts alone need: they read, write and send what is as large as that of the
-//! processor.
+//! One change as an example, in all forms that the parts alone need. So they read, write and send records that are as large as the
+//! processor's.
 
 use crate::domain::answer::Answer;
 use crate::domain::contents::Contents;
@@ -28,14 +28,14 @@ pub struct Message {
     pub headers: Headers,
 }
 
-/// What is stored of a request that gave a customer a new name.
+/// Returns the stored outcome of a request that gave a customer a new name.
 pub fn outcome() -> Vec<u8> {
     let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None);
     let answer = Answer::Changed(transaction().into());
     Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
 }
 
-/// The reply and the business transaction of that request.
+/// Returns the reply and the business transaction of that request.
 pub fn answers() -> [Message; 2] {
     let transaction = transaction();
     let id = transaction.id();
@@ -58,12 +58,12 @@ pub fn answers() -> [Message; 2] {
     ]
 }
 
-/// A request id.
+/// Returns a request id.
 pub fn request() -> RequestId {
     RequestId::parse("r-12-12345").expect("it is a request id")
 }
 
-/// Where a command stands.
+/// Returns the record that the request came in.
 pub fn record() -> SourceRecord {
     SourceRecord { topic: "crm-bench-01234567.12.commands".into(), partition: 10, offset: 12_345 }
 }

@@ -1,5 +1,5 @@
-//! A relay before the database that hands on its answers only after a while, each: what `--store-delay` puts between it and the
-//! processes that are measured, so that they have a store that is far away or slow.
+//! A relay in front of the database that hands on each of its answers only after a while. `--store-delay` puts the relay between the
+//! database and the processes that are measured, so that these have a store that is slow or far away.
 
 use anyhow::Context as _;
 use std::io;
@@ -12,22 +12,22 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// Pieces of answers of one connection that are on their way; the database waits when there are more.
+/// How many pieces of answers one connection can have on their way. When there are more, the database waits.
 const ON_THEIR_WAY: usize = 32_768;
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const PIECE: usize = 16 * 1024;
 
-/// See the module. It works until it is dropped.
+/// A relay in front of the database. It works until it is dropped.
 pub struct SlowStore {
     address: SocketAddr,
     _accepting: JoinSet<()>,
 }
 
 impl SlowStore {
-    /// A relay to `database` (`host:port`).
+    /// Starts a relay to `database` (`host:port`).
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// Nobody listens there.
     pub async fn before(database: &str, delay: Duration) -> anyhow::Result<Self> {
         TcpStream::connect(database).await.with_context(|| format!("store.contact_points: {database} can't be reached"))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port for --store-delay")?;
@@ -37,7 +37,7 @@ impl SlowStore {
         Ok(Self { address, _accepting: accepting })
     }
 
-    /// `host:port` of the relay.
+    /// Returns the `host:port` of the relay.
     pub fn address(&self) -> String {
         self.address.to_string()
     }

@@ -1,38 +1,39 @@
-//! What is printed: a line of JSON for tools, a row of a table for people.
+//! The printed results: lines of JSON for tools, rows of a table for people.
 
 use super::latency::Latency;
 use serde::Serialize;
 use std::io::{self, Write as _};
 
-/// What was measured of one case. What makes no sense for it is null.
+/// The figures of one case, or of a part alone. A figure that makes no sense for it is null.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     /// `name`, …; `ceiling:name`, …, `copy`, `one-lwt`, `one-transaction` for parts alone.
     pub case: String,
-    /// How many commands.
+    /// How many commands there were.
     pub commands: u64,
     /// How long they took.
     pub seconds: f64,
-    /// Commands by seconds.
+    /// Commands, divided by seconds.
     pub commands_per_second: f64,
-    /// What the store alone takes, measured before and after.
+    /// Commands per second of the store alone, measured before and after.
     pub ceiling_per_second: Option<f64>,
-    /// Commands a second by the ceiling.
+    /// Commands per second, divided by the ceiling.
     pub ratio: Option<f64>,
-    /// Conditional writes sent for a command.
+    /// Conditional writes that were sent per command.
     pub lwts_per_command: f64,
-    /// Commands answered by a Kafka transaction.
+    /// Commands that were answered per Kafka transaction.
     pub records_per_transaction: Option<f64>,
-    /// CPU time of the process, or of all instances, by commands.
+    /// CPU time of the process, or of all instances together, per command.
     pub cpu_us_per_command: f64,
     /// The most memory of the process, or of the largest instance.
     pub peak_memory_mib: f64,
-    /// From when the command was due to its reply; of parts, how long the part took.
+    /// The time from when a command was due to its reply. For parts alone, how long each command or transaction took there.
     pub reply_ms: Latency,
 }
 
 impl Line {
-    /// The median of each figure over several runs of one case; of two in the middle their mean.
+    /// Returns the median of each figure over several runs of one case; for an even number of runs, the mean of the two in the middle.
+    /// Returns `None` if there are no runs.
     pub fn median(runs: &[Self]) -> Option<Self> {
         let first = runs.first()?;
         let of = |figure: fn(&Self) -> f64| median(runs.iter().map(figure).collect());
@@ -72,14 +73,14 @@ impl Line {
     }
 }
 
-/// Where lines go: standard output.
+/// The printer of lines and remarks, to standard output.
 pub struct Report {
     json: bool,
     headed: bool,
 }
 
 impl Report {
-    /// In JSON, or as a table.
+    /// Creates a report that prints JSON, or a table.
     pub fn new(json: bool) -> Self {
         Self { json, headed: false }
     }
@@ -98,7 +99,7 @@ impl Report {
         Ok(out.flush()?)
     }
 
-    /// Says something to people.
+    /// Prints a remark for people. With JSON there are no remarks.
     pub fn remark(&self, text: &str) -> anyhow::Result<()> {
         if !self.json {
             writeln!(io::stdout(), "{text}")?;
@@ -137,7 +138,7 @@ fn row(line: &Line) -> String {
     )
 }
 
-/// KiB as MiB.
+/// Converts KiB to MiB.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 pub fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0

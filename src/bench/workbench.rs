@@ -1,26 +1,26 @@
-//! What one bench works with, from its first case to its last.
+//! The state of one bench, from its first case to its last.
 
 use super::fleet::Fleet;
 use super::options::Options;
 use super::place::Place;
 use super::table::Report;
 
-/// See the module.
+/// One bench.
 pub struct Bench {
-    /// Where it works; to be closed.
+    /// The place where the bench works. It must be closed at the end.
     pub place: Place,
-    /// What to measure.
+    /// The flags, which say what to measure.
     pub options: Options,
-    /// What is worked on.
+    /// The entities that the bench works on.
     pub fleet: Fleet,
-    /// Where the lines go.
+    /// The printer of the lines.
     pub report: Report,
-    /// Tells the requests of one pass from those of all others.
+    /// A number that tells the requests of one pass from those of all others.
     pub pass: u32,
 }
 
 impl Bench {
-    /// Measures what `options` say.
+    /// Creates a bench that will measure what `options` say.
     pub fn new(place: Place, options: Options, json: bool) -> Self {
         Self { place, options, fleet: Fleet::default(), report: Report::new(json), pass: 0 }
     }

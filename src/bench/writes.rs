@@ -1,4 +1,4 @@
-//! The writes of the ceiling: what the claim protocol would write, with outcomes of the same size, without deciding anything.
+//! The writes of the ceiling: those that the claim protocol would make, with outcomes of the same size, but without deciding anything.
 
 use super::samples::{SOME_TIME, record, request};
 use crate::domain::contents::Contents;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How long a refusal is kept.
 const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// A change of the entity: its statics, and a row for each request.
+/// Returns the write that changes an entity, its statics and a row for each request, and the statics afterwards.
 pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> (ApplyWrite, EntityStatics) {
     let mut after = before.clone();
     after.entity.version += 1;
@@ -23,14 +23,14 @@ pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> 
     (write, after)
 }
 
-/// The outcome of a rejected command: a row.
+/// Returns the write of a rejected command's outcome: one row.
 pub fn refusal(before: &EntityStatics, request_id: String, outcome: &[u8]) -> ApplyWrite {
-    // A rejection has no after-image: about a third of a change's outcome.
+    // A rejection has no after-image, so its outcome is about a third as large as a change's.
     let row = LogRow { request_id, changed_to: None, outcome: outcome[..outcome.len() / 3].to_vec(), ttl: Some(TTL) };
     ApplyWrite { key: key(before), read: Some(before.entity.version), after: None, rows: vec![row] }
 }
 
-/// A rename onto an id that nobody ever had.
+/// Returns the two writes of a rename to an id that nobody ever had, and the statics afterwards.
 pub fn rename(
     before: &EntityStatics,
     wanted: ExternalId,

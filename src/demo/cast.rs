@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub struct Cast(Vec<Entity>);
 
 impl Cast {
-    /// All who play.
+    /// Returns all who play.
     pub fn assemble() -> anyhow::Result<Self> {
         use EntityType::{Account, Customer, Subscriber};
         let mut cast = Self(Vec::new());
@@ -24,12 +24,12 @@ impl Cast {
         Ok(cast)
     }
 
-    /// Those to be imported.
+    /// Returns the entities to import.
     pub fn entities(&self) -> &[Entity] {
         &self.0
     }
 
-    /// `3 customers, 6 accounts, 1 subscriber`
+    /// Returns the cast in words: `3 customers, 6 accounts, 1 subscriber`.
     pub fn in_words(&self) -> String {
         let count = |t: EntityType| match self.0.iter().filter(|e| e.entity_type == t).count() {
             1 => format!("1 {t}"),
@@ -61,7 +61,7 @@ impl Cast {
     }
 }
 
-/// The refId of one of them, by the external id that it begins with.
+/// Returns the refId of an entity of the cast, by the external id that it has at first.
 pub fn ref_id(entity_type: EntityType, external_id: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("demo:{entity_type}:{external_id}").as_bytes())
 }

@@ -1,5 +1,5 @@
-//! The demo: the whole in one process, with nothing installed. A story in a few scenes shows each answer that a CRM can get; each
-//! is held against what the scene promises, so that a demo that differs fails.
+//! The demo: everything in one process, with nothing installed. A story in a few scenes shows the kinds of answers that a CRM can get. Each
+//! answer is compared with what the scene promises, and the demo fails if they differ.
 
 mod cast;
 mod promise;
@@ -16,8 +16,8 @@ use cast::Cast;
 use show::Show;
 use stage::Stage;
 
-/// Plays the show, with the metrics on 127.0.0.1, and calm traffic afterwards until somebody interrupts it, unless it is to be shown only
-/// `once`. Returns whether all promises were kept.
+/// Plays the show, with the metrics on 127.0.0.1. Afterwards, unless the show is to be played only `once`, calm traffic goes on until
+/// somebody interrupts it. Returns whether all promises were kept.
 pub async fn run(metrics_port: u16, once: bool) -> anyhow::Result<bool> {
     let level = log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
     let paint = Paint::for_stdout();
@@ -37,7 +37,7 @@ pub async fn run(metrics_port: u16, once: bool) -> anyhow::Result<bool> {
     Ok(kept)
 }
 
-/// The show, and what comes after it. True if all promises were kept.
+/// Plays the show, and what comes after it. Returns whether all promises were kept.
 async fn play(stage: &mut Stage, paint: Paint, once: bool) -> anyhow::Result<bool> {
     let cast = Cast::assemble()?;
     stage.import(&cast).await?;

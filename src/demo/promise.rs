@@ -1,36 +1,36 @@
-//! What a scene promises of an answer, and in which ways an answer breaks it.
+//! The promises that scenes make about answers, and the ways in which answers break them.
 
 use crate::toolbox::reply::Reply;
 
-/// What a reply is to say.
+/// A promise about a reply.
 #[derive(Clone, Debug)]
 pub enum Promise {
     /// 200: one attribute changes, and a Business Transaction is published.
     Changed {
-        /// Which attribute.
+        /// The attribute that changes.
         field: &'static str,
-        /// Its value before.
+        /// The attribute's value before.
         old: Option<&'static str>,
-        /// Its value afterwards.
+        /// The attribute's value afterwards.
         new: &'static str,
         /// The entity's version afterwards.
         version: i64,
     },
     /// 200: the value was already the requested one. Nothing is published.
     Unchanged,
-    /// 400 with these findings: code and field (empty where there is none).
+    /// 400 with these findings: the code, and the field, which is empty if there is none.
     Refused(&'static [(&'static str, &'static str)]),
-    /// What the first reply said, replayed to the letter. Nothing new is published.
+    /// The same as in the first reply, to the letter, and marked as replayed. Nothing new is published.
     Replayed(Box<Reply>),
 }
 
 impl Promise {
-    /// True if a Business Transaction is to appear on its topic.
+    /// Returns whether a Business Transaction must appear on its topic.
     pub fn publishes(&self) -> bool {
         matches!(self, Self::Changed { .. })
     }
 
-    /// What is not as promised, each as a sentence; empty if all is.
+    /// Returns a sentence for each thing that is not as promised, and nothing if all is.
     pub fn broken_by(&self, reply: &Reply) -> Vec<String> {
         let mut broken = Vec::new();
         let mut expect = |what: &str, promised: String, got: String| {

@@ -1,4 +1,4 @@
-//! The story: which commands the CRM sends, and what each answer is promised to be.
+//! The story: the commands that the CRM sends, and what is promised about each answer.
 
 use super::cast::ref_id;
 use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
@@ -7,7 +7,7 @@ use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
 
-/// All scenes, in order.
+/// Plays all scenes, in order.
 pub async fn play(show: &mut Show<'_>) -> anyhow::Result<()> {
     names_and_segments(show).await?;
     duplicates(show).await?;
@@ -105,7 +105,7 @@ async fn mistakes(show: &mut Show<'_>) -> anyhow::Result<()> {
 }
 
 async fn refusals(show: &mut Show<'_>) -> anyhow::Result<()> {
-    show.scene("What must not be, is refused")?;
+    show.scene("What must not be is refused")?;
     show.ask(
         "Nobody has this id.",
         &name("r-1", "c-nobody", "Nobody"),
@@ -183,17 +183,17 @@ async fn a_race(show: &mut Show<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for a customer's name.
+/// Returns a command that asks for a new name of a customer.
 pub fn name(request: &str, customer: &str, value: &str) -> RawCommand {
     command(UseCase::UpdateCustomerCustomName, request, customer, value)
 }
 
-/// Asks for a customer's segment.
+/// Returns a command that asks for a new segment of a customer.
 pub fn segment(request: &str, customer: &str, value: &str) -> RawCommand {
     command(UseCase::UpdateCustomerSegment, request, customer, value)
 }
 
-/// Asks for an account's external id.
+/// Returns a command that asks for a new external id of an account.
 pub fn rename(request: &str, account: &str, value: &str) -> RawCommand {
     command(UseCase::UpdateAccountExternalId, request, account, value)
 }

@@ -1,5 +1,5 @@
-//! Plays one command after another, tells what is asked and what comes back, and holds each answer and each topic against what
-//! the scene promises.
+//! Plays one command after another, tells what is asked and what comes back, and compares each answer and each topic with what the scene
+//! promises.
 
 use super::promise::Promise;
 use super::stage::Stage;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long an answer may take. It comes in milliseconds; this is for a machine that has other things to do.
+/// How long an answer may take. Answers come in milliseconds; this is for a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A show under way.
@@ -22,7 +22,7 @@ pub struct Show<'a> {
     stage: &'a mut Stage,
     paint: Paint,
     began: Instant,
-    /// Conditional writes that the imports took.
+    /// How many conditional writes the imports took.
     writes_before: u64,
     scenes: usize,
     commands: usize,
@@ -34,7 +34,7 @@ pub struct Show<'a> {
 }
 
 impl<'a> Show<'a> {
-    /// The curtain rises.
+    /// Begins a show.
     pub fn begin(stage: &'a mut Stage, paint: Paint) -> Self {
         let writes_before = stage.metrics.conditional_writes();
         Self {
@@ -52,14 +52,14 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// A new scene.
+    /// Begins a scene.
     pub fn scene(&mut self, title: &str) -> anyhow::Result<()> {
         self.scenes += 1;
         say("")?;
         say(self.paint.bold(format!("{}. {title}", self.scenes)))
     }
 
-    /// The CRM sends a command; the answer is told, and held against the promise.
+    /// Sends a command as the CRM does, tells the answer, and compares it with the promise.
     pub async fn ask(&mut self, story: &str, command: &RawCommand, promise: Promise) -> anyhow::Result<Reply> {
         self.tell(story, &in_words(command))?;
         let writes = self.stage.metrics.conditional_writes();
@@ -78,7 +78,7 @@ impl<'a> Show<'a> {
         Ok(reply)
     }
 
-    /// The CRM sends something that is no command.
+    /// Sends something that is no command, as a CRM may do by mistake.
     pub async fn send_garbage(&mut self, story: &str, value: &str, promise: Promise) -> anyhow::Result<()> {
         self.tell(story, value)?;
         let submitted = self.stage.crm.submit_bytes(value.as_bytes(), Some("garbage"))?;
@@ -95,8 +95,8 @@ impl<'a> Show<'a> {
         self.must_publish_no_more()
     }
 
-    /// The CRM sends commands all at once, each under a key of its own, so that nothing orders them. Exactly one is to win, the
-    /// others are to hear `refusal`.
+    /// Sends commands all at once, each under a key of its own, so that nothing orders them. Exactly one must win; the answers to the
+    /// others must be as `refusal` promises.
     pub async fn race(&mut self, story: &str, commands: &[RawCommand], refusal: Promise) -> anyhow::Result<()> {
         self.tell(story, &commands.iter().map(in_words).collect::<Vec<_>>().join("\n       "))?;
         let submitted = commands.iter().map(|c| self.submit(c)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -127,7 +127,7 @@ impl<'a> Show<'a> {
         self.must_publish_no_more()
     }
 
-    /// The curtain falls: the numbers, and whether all promises were kept.
+    /// Ends the show: prints the numbers, and returns whether all promises were kept.
     pub async fn end(mut self) -> anyhow::Result<bool> {
         self.stage.settled(self.commands).await?;
         self.must_publish_no_more()?;
@@ -178,13 +178,13 @@ impl<'a> Show<'a> {
         reply.findings(self.paint).try_for_each(|finding| say(format!("       {finding}")))
     }
 
-    /// What is not as promised is said, and remembered.
+    /// Prints each promise that was broken, and counts it.
     fn check(&mut self, broken: Vec<String>) -> anyhow::Result<()> {
         self.broken += broken.len();
         broken.into_iter().try_for_each(|finding| say(self.paint.red(format!("     ✗ not as promised: {finding}"))))
     }
 
-    /// The next Business Transaction on the topic is the one that the reply shows.
+    /// Checks that the next Business Transaction on the topic is the one that the reply shows.
     async fn must_publish(&mut self, reply: &Reply) -> anyhow::Result<()> {
         let record = soon(self.stage.transactions.next(), "a Business Transaction").await?;
         self.published += 1;
@@ -220,13 +220,13 @@ fn conditional_writes(count: u64) -> String {
     }
 }
 
-/// `customer:<refId>`
+/// Returns the key that a Business Transaction must have: `customer:<refId>`.
 fn key(transaction: &Value) -> String {
     let text = |field: &str| transaction[field].as_str().unwrap_or_default();
     format!("{}:{}", text("entityType").to_lowercase(), text("refId"))
 }
 
-/// `updateCustomerCustomName: request r-1, customer c-1, customName "Ann"`
+/// Returns a command in words: `updateCustomerCustomName: request r-1, customer c-1, customName "Ann"`.
 fn in_words(command: &RawCommand) -> String {
     let RawCommand { use_case, request_id, reference, value, expected_version } = command;
     let mut parts = Vec::new();

@@ -1,7 +1,7 @@
-//! What the demo plays on: broker, registry, store, processor and a CRM, all in this process.
+//! The stage of the demo: broker, registry, store, processor and a CRM, all in this process.
 //!
-//! The broker is librdkafka's mock cluster. It knows no offsets in transactions and forgets everything at the end: good for a
-//! show, proof of nothing about exactly-once.
+//! The broker is librdkafka's mock cluster. It knows no offsets in transactions and forgets everything at the end, so it is good for a
+//! show, but proves nothing about exactly-once.
 
 use super::cast::Cast;
 use crate::config::Config;
@@ -37,25 +37,25 @@ use tokio::time::{interval, timeout};
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
-/// The mock cluster lets a group wait for 3 s before it assigns partitions.
+/// How long the processor may take to join its group. The mock cluster alone lets a group wait for 3 s before it assigns partitions.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 type Store = Metered<ConfiguredStore>;
 
-/// All that plays. To be taken down with [`Stage::close`].
+/// The servers and clients of the demo. [`Stage::close`] takes them down.
 pub struct Stage {
     /// Writes commands and awaits replies.
     pub crm: CrmClient,
     /// Reads what the data warehouse reads.
     pub transactions: TopicReader,
-    /// Reads what the operators look into when something could not be read.
+    /// Reads what operators look into when something could not be read.
     pub dead_letters: TopicReader,
-    /// Decodes any of it.
+    /// Decodes what these two read.
     pub decoder: JsonDecoder,
-    /// The processor's.
+    /// The processor's metrics.
     pub metrics: Arc<Metrics>,
-    /// Where the metrics are served.
+    /// The address at which the metrics are served.
     pub admin: SocketAddr,
     claims: Arc<Claims<Store>>,
     health: Arc<Health>,
@@ -63,7 +63,7 @@ pub struct Stage {
     serving: Running<()>,
     registry_watch: JoinHandle<()>,
     registry: EmbeddedRegistry,
-    // These two go last: the others talk to them until they are gone.
+    // These two are dropped last, because the others talk to them until they are gone.
     cluster: MockCluster<'static, DefaultProducerContext>,
     folder: TempDir,
 }
@@ -75,7 +75,7 @@ struct Running<T> {
 }
 
 impl Stage {
-    /// Builds everything; the processor starts to join its group.
+    /// Builds everything, and has the processor begin to join its group.
     pub async fn build(metrics_port: u16, level: LogLevel) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("can't make a folder for the store")?;
         let cluster = MockCluster::new(1).context("can't start librdkafka's mock cluster")?;
@@ -182,7 +182,7 @@ impl Stage {
 
 impl<T> Running<T> {
     async fn end(self) -> anyhow::Result<T> {
-        // An error means that it has ended by itself.
+        // An error means that the task has ended by itself.
         let _ = self.stop.send(());
         self.task.await.context("a task ended in a panic")
     }
@@ -203,7 +203,7 @@ fn config(
         [kafka]
         bootstrap_servers = {}
         instance_id = "demo"
-        # The mock cluster answers a fetch of nothing only when this is over, whatever arrives meanwhile.
+        # If the mock cluster has nothing for a fetch, it answers only when this time is over, whatever arrives meanwhile.
         consumer = {{ "fetch.wait.max.ms" = 10 }}
         [registry]
         url = {}
@@ -229,7 +229,7 @@ async fn register_schemas(registry: &Registry, config: &Config) -> anyhow::Resul
     Ok(Encoder::new(ids[&wire::reply_subject(&topics.replies)], ids[&wire::transaction_subject(&topics.transactions)]))
 }
 
-/// On the port if it is free, else on any.
+/// Serves the metrics on the port if it is free, otherwise on any other. Returns the address, and the task.
 async fn serve_metrics(
     port: u16,
     metrics: &Arc<Metrics>,
@@ -247,7 +247,7 @@ async fn serve_metrics(
     let (stop, stopped) = oneshot::channel::<()>();
     let (metrics, health) = (metrics.clone(), health.clone());
     let task = tokio::spawn(async move {
-        // A scrape under way is none to wait for.
+        // Nobody waits for a scrape that is under way.
         tokio::select! {
             served = admin.serve(metrics, health, level, std::future::pending()) => {
                 if let Err(fault) = served {

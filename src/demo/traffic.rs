@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 const EVERY: Duration = Duration::from_millis(700);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends one command after the other until it is dropped: changes, a rename to and fro, a duplicate, a refusal.
+/// Sends one command after another until it is dropped: changes, a rename to and fro, a duplicate, a refusal.
 ///
 /// # Errors
 /// A command gets no reply.

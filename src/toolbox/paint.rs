@@ -4,19 +4,19 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write as _};
 
-/// The choice whether text is coloured.
+/// A painter of text, which colours it or leaves it plain.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint {
     colours: bool,
 }
 
 impl Paint {
-    /// Returns the choice for standard output.
+    /// Returns the painter for standard output.
     pub fn for_stdout() -> Self {
         Self::on(&std::io::stdout())
     }
 
-    /// Returns the choice for standard error.
+    /// Returns the painter for standard error.
     pub fn for_stderr() -> Self {
         Self::on(&std::io::stderr())
     }
@@ -27,7 +27,7 @@ impl Paint {
         Self { colours: stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb }
     }
 
-    /// Returns the choice of no colours.
+    /// Returns the painter that leaves text plain.
     #[cfg(test)]
     pub const fn plain() -> Self {
         Self { colours: false }
