@@ -41,7 +41,7 @@ pub enum Kind {
     Segment,
     /// A new external id for an account.
     Rename,
-    /// A new name for a customer, if it had a version that it has not.
+    /// A new name for a customer, on condition of a version that the customer does not have.
     Rejected,
 }
 

@@ -187,7 +187,7 @@ struct Writer {
     topic: String,
 }
 
-/// Why commands did not get onto the topic.
+/// The first error with which a command did not get onto the topic.
 #[derive(Default)]
 struct Failures(Mutex<Option<KafkaError>>);
 

@@ -18,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The figures of the processors' work on the measured commands.
 pub struct Worked {
-    /// How long they took.
+    /// How long the commands took, in seconds.
     pub seconds: f64,
     /// The latency of the commands, from when each was due.
     pub latency: Latency,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Measured {
     /// How many commands the part stands for.
     pub commands: u64,
-    /// How long they took.
+    /// How long the commands took, in seconds.
     pub seconds: f64,
     /// How many conditional writes were made.
     pub writes: u64,

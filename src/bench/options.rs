@@ -45,7 +45,7 @@ pub struct Options {
     /// Processors that share the work
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub instances: u16,
-    /// Partitions of the command topic
+    /// Partitions of each topic
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     pub partitions: i32,
     /// Runs of each case, of which the median is printed

@@ -22,9 +22,9 @@ pub const SOME_TIME: i64 = 1_700_000_000_000;
 
 /// A record to be sent.
 pub struct Message {
-    /// Its value.
+    /// The value of the record.
     pub value: Vec<u8>,
-    /// Its headers.
+    /// The headers of the record.
     pub headers: Headers,
 }
 

@@ -11,7 +11,7 @@ pub struct Line {
     pub case: String,
     /// How many commands there were.
     pub commands: u64,
-    /// How long they took.
+    /// How long the commands took.
     pub seconds: f64,
     /// Commands, divided by seconds.
     pub commands_per_second: f64,

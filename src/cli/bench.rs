@@ -52,7 +52,7 @@ enum Only {
     Part(Part),
 }
 
-/// Measure one part; for `bench` itself
+/// Measure one part; `bench` itself starts this
 #[derive(Debug, clap::Args)]
 struct Part {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Who plays in the demo: a few customers, accounts and subscribers, with refIds that are the same in each show.
+//! The cast of the demo: a few customers, accounts and subscribers, with refIds that are the same in each show.
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{ExternalId, SegmentCode};

@@ -35,7 +35,7 @@ impl Promise {
         let mut broken = Vec::new();
         let mut expect = |what: &str, promised: String, got: String| {
             if promised != got {
-                broken.push(format!("{what} is {got}, promised was {promised}"));
+                broken.push(format!("{what} is {got}, but {promised} was promised"));
             }
         };
         let findings: Vec<_> = reply.errors.iter().map(|e| (e.code.as_str(), e.field.as_deref().unwrap_or_default())).collect();

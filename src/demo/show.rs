@@ -122,7 +122,7 @@ impl<'a> Show<'a> {
             self.must_publish(winner).await?;
         }
         if winners.len() != 1 {
-            self.check(vec![format!("{} commands won the race, exactly one was to", winners.len())])?;
+            self.check(vec![format!("{} commands won the race, but exactly one should have", winners.len())])?;
         }
         self.must_publish_no_more()
     }
@@ -133,7 +133,7 @@ impl<'a> Show<'a> {
         self.must_publish_no_more()?;
         let dead_letters = self.stage.dead_letters.length()?;
         if usize::try_from(dead_letters).ok() != Some(self.dead_letters) {
-            self.check(vec![format!("{dead_letters} dead letters, promised were {}", self.dead_letters)])?;
+            self.check(vec![format!("{dead_letters} dead letters are on the topic, but {} were promised", self.dead_letters)])?;
         }
         self.say_numbers()?;
         Ok(self.broken == 0)
@@ -191,7 +191,7 @@ impl<'a> Show<'a> {
         let published = self.stage.decoder.decode(record.payload()).await??;
         let mut broken = Vec::new();
         if published != reply.json["businessTransaction"] {
-            broken.push(format!("the Business Transaction on the topic is another than the reply's: {published}"));
+            broken.push(format!("the Business Transaction on the topic is not that of the reply: {published}"));
         }
         if record.key() != Some(key(&published).as_bytes()) {
             broken.push("the Business Transaction's key does not name its entity".into());
@@ -204,7 +204,7 @@ impl<'a> Show<'a> {
         if usize::try_from(there).ok() == Some(self.published) {
             return Ok(());
         }
-        self.check(vec![format!("{there} Business Transactions are on the topic, promised were {}", self.published)])
+        self.check(vec![format!("{there} Business Transactions are on the topic, but {} were promised", self.published)])
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Stage {
     pub transactions: TopicReader,
     /// Reads what operators look into when something could not be read.
     pub dead_letters: TopicReader,
-    /// Decodes what these two read.
+    /// Decodes the records that these two read.
     pub decoder: JsonDecoder,
     /// The processor's metrics.
     pub metrics: Arc<Metrics>,

@@ -1,4 +1,4 @@
-//! From a configuration to what the subcommands work with: clock, registry, store, claims.
+//! Makes from a configuration what the subcommands work with: clock, registry, store, claims.
 
 use super::database::{self, Unfit};
 use crate::config::{Backend, Config};
@@ -45,7 +45,8 @@ pub async fn claims(config: &Config) -> anyhow::Result<Claims<ConfiguredStore>> 
     Ok(Claims::new(Arc::new(store), &claims_options(config), clock()))
 }
 
-/// Returns what is wrong with the keyspace's replication, by what the store's session knows at present. Returns `None` if nothing is.
+/// Returns what is wrong with the keyspace's replication, as far as the store's session knows it at present. Returns `None` if nothing is
+/// wrong, or if the store is embedded.
 pub fn unfit(store: &ConfiguredStore, config: &Config) -> Option<Unfit> {
     match (&config.store.backend, store.seen()) {
         (Backend::Cql(cql), Some(topology)) => database::unfit_keyspace(&topology, cql),
@@ -87,7 +88,7 @@ pub fn has_way_out(fault: &StoreFault) -> bool {
 /// Returns a fault of the store with the way out.
 pub fn store_trouble(fault: &StoreFault) -> anyhow::Error {
     let sign = STORE_SIGNS.iter().find(|(sign, _)| fault.cause.contains(sign));
-    let way_out = sign.map_or(" (store.contact_points says where it is looked for)", |(_, way_out)| way_out);
+    let way_out = sign.map_or(" (store.contact_points says where we look for it)", |(_, way_out)| way_out);
     anyhow::anyhow!("the store: {fault}{way_out}")
 }
 
@@ -104,7 +105,7 @@ pub fn registry_trouble(fault: &RegistryFault) -> String {
         None if text.contains("certificate verify failed") => {
             "registry.ca_file must name a PEM file of the authority that signed the registry's certificate"
         }
-        _ => "registry.url says where it is looked for",
+        _ => "registry.url says where we look for it",
     };
     format!("{fault} ({way_out})")
 }

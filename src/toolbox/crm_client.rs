@@ -52,7 +52,7 @@ struct Waiting {
     answered: AtomicU64,
 }
 
-/// Why there is no reply.
+/// The reason why there is no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum NoReply {
     /// No reply came in time.

@@ -32,8 +32,8 @@ pub struct Unfit {
     pub is_obstacle: bool,
 }
 
-/// Returns what is wrong with the keyspace's replication for the nodes that there are, up or down. Returns `None` if nothing is, or if
-/// there is no such keyspace.
+/// Returns what is wrong with the keyspace's replication for the nodes that there are, up or down. Returns `None` if nothing is wrong, or
+/// if there is no such keyspace.
 pub fn unfit_keyspace(topology: &Topology, cql: &Cql) -> Option<Unfit> {
     let troubles = troubles(topology, cql, topology.keyspace.as_ref()?);
     if troubles.is_empty() {
@@ -48,14 +48,14 @@ pub fn unfit_replication(topology: &Topology, cql: &Cql) -> Option<String> {
     Some(format!("{}; keyspace {} was not made", unfit_configuration(topology, cql)?, cql.keyspace))
 }
 
-/// Returns what is wrong with the configured replication, and what would fit. Returns `None` if nothing is.
+/// Returns what is wrong with the configured replication, and what would fit. Returns `None` if nothing is wrong.
 fn unfit_configuration(topology: &Topology, cql: &Cql) -> Option<String> {
     let wanted = topology.would_be(&cql.replication);
     let trouble = misnamed(topology, &wanted).or_else(|| excess(topology, &wanted))?;
     Some(format!("store.replication {trouble}{}", fitting(topology, &wanted)))
 }
 
-/// Returns the replication that the nodes can hold, where the one that is wanted asks for too many replicas.
+/// Returns the advice to use a replication that the nodes can hold, if the one that is wanted asks for too many replicas.
 fn fitting(topology: &Topology, wanted: &Replication) -> String {
     if topology.excesses(wanted).is_empty() {
         return String::new();
@@ -125,8 +125,8 @@ fn lack(topology: &Topology, replication: &Replication, what: &str, quorums: &[Q
     match (worst, best, quorum) {
         (Reach::Everything, ..) => None,
         (_, Reach::Everything, Quorum::Of(name)) => Some(format!(
-            "{takes} if a node of {name} is asked, which can't be had: such attempts fail, and others must be made (there is no \
-             store.local_datacenter)"
+            "{takes} if a node of {name} is asked, which can't be had: such attempts fail, and others must be made \
+             (store.local_datacenter is not set)"
         )),
         (Reach::Part, ..) => Some(format!(
             "{takes}, which can't be had for entities with too many replicas on these nodes: their commands can't be decided"
@@ -163,8 +163,8 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
     let replicas = replication.replicas();
     if let Some(replicas) = replicas.filter(|replicas| *replicas < ENOUGH && topology.nodes.len() >= ENOUGH) {
         finding(format!(
-            "has {} of each partition, and the database {} nodes: one that is lost takes what it acknowledged with it, and while one \
-             is down some entities' commands wait; {ENOUGH} replicas keep both: {CHANGE}",
+            "has {} of each partition, and the database {} nodes: a node that is lost takes what it acknowledged with it, and while \
+             a node is down the commands of some entities wait; {ENOUGH} replicas prevent both: {CHANGE}",
             plural(replicas, "replica"),
             topology.nodes.len()
         ));

@@ -71,7 +71,7 @@ impl Brokers {
         (count < ENOUGH).then(|| {
             Verdict::Note(format!(
                 "{}: what is acknowledged may be lost with a broker's disk, or nothing is written while a broker is down; a cluster \
-                 of {ENOUGH}, with as many replicas and min.insync.replicas {SAFE_IN_SYNC}, has neither",
+                 of {ENOUGH}, with as many replicas and min.insync.replicas {SAFE_IN_SYNC}, has neither problem",
                 if count == 1 { "one broker alone".to_owned() } else { format!("{count} brokers") }
             ))
         })

@@ -27,7 +27,7 @@ const BY_BROKER: &str = "LogAppendTime";
 pub struct Topic {
     /// The key in the configuration.
     pub key: &'static str,
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
     /// The `max.message.bytes` with which `setup` makes the topic.
     max_bytes: u64,
@@ -114,7 +114,7 @@ impl Settings {
         if self.max_bytes < needed.min(LARGEST_BYTES) {
             let max = self.max_bytes;
             findings.push(format!(
-                "{MAX_BYTES} is {max}, but what may be written there has up to {needed} bytes; set {MAX_BYTES}={needed} or more"
+                "{MAX_BYTES} is {max}, but records of up to {needed} bytes may be written there; set {MAX_BYTES}={needed} or more"
             ));
         }
         findings

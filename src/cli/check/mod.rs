@@ -29,7 +29,7 @@ it writes expires.";
 /// The width, in characters, of the longest line that still pushes the column of sources to the right.
 const WIDTH: usize = 80;
 
-/// Say all that is wrong with a configuration, then with its servers
+/// Report all that is wrong with a configuration, then with its servers
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {

@@ -18,7 +18,7 @@ const WINDOW: usize = 256;
 /// How many lines are read ahead.
 const READ_AHEAD: usize = 1_024;
 
-/// Why a line has no reply.
+/// The reason why a line has no reply.
 enum Finding {
     /// The line is no command; the text says why.
     BadLine(String),
