@@ -14,7 +14,7 @@ pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
     let base = bench.place.set_up_store().await?;
     ensure!(
         !(bench.place.is_exclusive() && bench.options.instances > 1),
-        "the embedded store is for one process: it does not go with more --instances"
+        "the embedded store is for one process: --instances must be 1"
     );
     let mut at_rate = Vec::new();
     for case in bench.options.cases() {

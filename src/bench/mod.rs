@@ -42,7 +42,7 @@ use workbench::Bench;
 pub async fn run(options: Options, only_ceiling: bool) -> anyhow::Result<ExitCode> {
     log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
     if options.embedded && options.instances > 1 {
-        eprintln!("crm-processor: the embedded store is for one process: --embedded does not go with more --instances");
+        eprintln!("crm-processor: the embedded store is for one process: --instances must be 1 with --embedded");
         return Ok(ExitCode::from(WRONG_CONFIGURATION));
     }
     let place = Place::open(options.wish()).await?;

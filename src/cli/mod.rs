@@ -28,12 +28,12 @@ First steps with your own Kafka, schema registry and ScyllaDB (or Cassandra):
   crm-processor import --config crm.toml entities.jsonl  imports customers, accounts and subscribers
   crm-processor run    --config crm.toml                 processes commands; start up to one for each partition
   crm-processor send   --config crm.toml updateCustomerCustomName --external-id c-1 --value Ann
-    crm-processor watch  --config crm.toml transactions    shows changes as they are published
-    crm-processor dlq list --config crm.toml               lists records that could not be read
+  crm-processor watch  --config crm.toml transactions    shows changes as they are published
+  crm-processor dlq list --config crm.toml               lists records that could not be read
 
-  Without any servers: crm-processor demo
+Without any servers: crm-processor demo
 
-  An empty file is a complete configuration for a local set-up. The environment overrides each key:
+An empty file is a complete configuration for a local set-up. The environment overrides each key:
   CRM__KAFKA__BOOTSTRAP_SERVERS=kafka:9092 CRM__STORE__CONTACT_POINTS=db1,db2 crm-processor run --config crm.toml
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";

@@ -131,7 +131,7 @@ impl Import {
             Ok(Imported::Created) => self.tally.created += 1,
             Ok(Imported::Existed) => self.tally.existed += 1,
             Ok(Imported::Contradicts(how)) => self.tally.finding(number, &how),
-            Err(fault) => bail!("line {number}: {fault}; the import gave up, repeat it when the store answers again"),
+            Err(fault) => bail!("line {number}: {fault}; the import gave up: repeat it when the store answers again"),
         }
         Ok(true)
     }

@@ -22,8 +22,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 const HELP: &str = r#"Examples:
-    crm-processor watch --config crm.toml transactions                          those that come from now on
-    crm-processor watch --config crm.toml transactions --since 1h --follow      those of the last hour, and those that come
+  crm-processor watch --config crm.toml transactions                          those that come from now on
+  crm-processor watch --config crm.toml transactions --since 1h --follow      those of the last hour, and those that come
   crm-processor watch --config crm.toml transactions --from-beginning --entity customer:c-1
   crm-processor watch --config crm.toml replies | jq -c '.value | select(.statusCode != 200)'
   crm-processor watch --config crm.toml dlq --from-beginning --limit 1
