@@ -1,25 +1,25 @@
-//! The blocking call that a thread has under way, told to whoever watches the thread from outside.
+//! The blocking call that a thread has under way, made visible to the processor, which watches the thread.
 //!
-//! librdkafka's calls take time-outs, and most of them keep to these; `rd_kafka_send_offsets_to_transaction` does not, and on a cluster
-//! that loses a broker it was seen never to return. A thread can't watch itself. So each says here which call it makes and until when
-//! that call must be over; who watches it decides what is to be done about a call that is not.
+//! librdkafka's calls take time-outs, and most of them keep to these. `rd_kafka_send_offsets_to_transaction` does not, and on a cluster
+//! that loses a broker it was seen never to return. A blocked thread can't watch itself. So each thread states here which call it makes
+//! and until when that call must be over. The processor decides what to do about a call that is overdue.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How much longer than its own time-out a call may take: on a busy machine the thread may have to wait for a processor. A call that
-/// takes longer is taken for one that never returns.
+/// How much longer than its own time-out a call may take, because on a busy machine its thread may have to wait for a CPU. A call that
+/// takes still longer is taken for one that never returns.
 pub const SLACK: Duration = Duration::from_secs(2);
 
 /// A call that blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// A transaction begins and its records are handed to the client.
+    /// A transaction begins and its outputs are handed to the client.
     Produce,
-    /// The records of a transaction are delivered.
+    /// The outputs of a transaction are delivered.
     Flush,
-    /// The offsets join their transaction.
+    /// The offsets are added to their transaction.
     SendOffsets,
     /// A transaction is committed.
     Commit,
@@ -35,7 +35,7 @@ pub enum Call {
     CloseProducer,
     /// The consumer asks for records; its rebalance callbacks run meanwhile.
     Poll,
-    /// The consumer is told which partitions to pause or resume, or where to go on.
+    /// The consumer is told which partitions to pause or resume or from which offset to go on, or is asked which it has.
     Pause,
     /// The revoke callback waits until the processor has finished.
     Drain,
@@ -44,7 +44,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Returns the call's name as an operator finds it in the client's documentation.
+    /// Returns the call's name for operators. For most calls it is the name in librdkafka's documentation.
     pub fn text(self) -> &'static str {
         match self {
             Self::Produce => "produce",
@@ -69,9 +69,9 @@ impl Call {
 pub struct UnderWay {
     /// The call that was made.
     pub call: Call,
-    /// When it was made.
+    /// When the call was made.
     pub since: Instant,
-    /// When it is taken for one that never returns.
+    /// From when on the call is taken for one that never returns.
     pub deadline: Instant,
 }
 
@@ -83,7 +83,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Makes a call whose own time-out ends at `until`.
+    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. After that the call within which this one was
+    /// made, if there is one, is announced again, with its deadline put off by the time that this one took.
     pub fn during<T>(&self, call: Call, until: Instant, act: impl FnOnce() -> T) -> T {
         let made = UnderWay { call, since: Instant::now(), deadline: until + SLACK };
         // One call may make another: a poll runs the rebalance callbacks.
@@ -103,7 +104,7 @@ impl Calls {
         self.under_way().filter(|call| now >= call.deadline)
     }
 
-    /// Tells the thread that another has taken its place. It sees that when its call returns, and ends.
+    /// Tells the thread that another has taken its place. The thread sees that when its call returns, and ends.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
     }
@@ -118,7 +119,7 @@ impl Calls {
     }
 }
 
-/// Runs its closure when it is dropped, by a panic, too.
+/// Runs its closure when it is dropped, even if a panic drops it.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {

@@ -1,9 +1,9 @@
-//! The consuming thread: polls the command topic, hands records on in small batches, and tells of assignments and
-//! revocations. In the revoke callback it waits until the processor has committed or discarded what belongs to the
-//! partitions, for after the callback they are somebody else's.
+//! The consuming thread polls the command topic, hands the records on to the processor in small batches, and tells it of assignments and
+//! revocations. In the revoke callback the thread waits until the processor has committed or discarded everything that belongs to the
+//! revoked partitions, because another process owns them after the callback.
 //!
-//! It never stops polling for long, or the group would expel it: while nothing more is taken in, it pauses all partitions
-//! and goes on polling for rebalances.
+//! The thread never stops polling for long, or the group would expel it. While the processor takes nothing in, the thread pauses all
+//! partitions and goes on polling for rebalances.
 
 use super::calls::{Call, Calls};
 use super::inquiry::topic_id;
@@ -28,140 +28,143 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// What a transaction's offsets are committed with: this process's membership of the group, and which topic they belong to. Captured at
-/// the assignment: taken later, it could make the output of an earlier one valid.
+/// This process's membership of the group and the id of the topic, with which a transaction commits its offsets. Both are captured at the
+/// assignment. Captured later, they could make a transaction of an earlier assignment valid.
 #[derive(Clone)]
 pub struct GroupMembership {
     /// The member and its generation, as the group's coordinator knows them.
     pub metadata: Arc<ConsumerGroupMetadata>,
-    /// The topic's id; `None` if the brokers don't tell.
+    /// The topic's id; `None` if the brokers did not give one.
     pub topic_id: Option<Arc<str>>,
 }
 
-/// What the processor is told, apart from records.
+/// A message to the processor, other than records.
 pub enum Notice {
-    /// Partitions were assigned: all that this process has now.
+    /// An assignment has begun; it holds all partitions that this process has now.
     Assigned {
-        /// Their assignment's number.
+        /// The assignment's number.
         assignment: AssignmentId,
-        /// The partitions, and where each is to go on.
+        /// The partitions to read, and the committed offset from which each goes on.
         partitions: Vec<(Partition, Committed)>,
-        /// The partitions that are left unread, because a newer release has committed their offsets in a form that this one can't
-        /// read.
+        /// The partitions that this process does not read, because a newer release has committed their offsets in a form that this
+        /// release does not understand.
         unread: Vec<Partition>,
-        /// To be committed with.
+        /// The membership that the assignment's transactions commit their offsets with.
         membership: GroupMembership,
     },
-    /// All partitions are about to be given up, or are lost already.
+    /// The assignment ends: the process gives up all its partitions, or has lost them already.
     Revoked {
-        /// They belong to somebody else already; nothing of them can be committed any more.
+        /// Whether the partitions belong to another process already, so that nothing of them can be committed any more.
         lost: bool,
-        /// To be sent (or dropped) when nothing more will be committed for them.
+        /// The processor sends on this channel, or drops it, when it will commit nothing more for the partitions.
         done: std_mpsc::SyncSender<()>,
     },
-    /// Partitions whose next records can't be taken from what the brokers send, and where each stands. Told once a second, and once
-    /// more when there are none any more.
+    /// The next record of each partition whose data librdkafka can't decode. The notice comes once a second while there are such
+    /// partitions, and once more, empty, when there are none any more.
     Undecodable(Vec<RecordId>),
-    /// What librdkafka measures once a second.
+    /// Measurements that librdkafka makes once a second.
     Statistics {
-        /// Where some partitions end.
+        /// The ends of the partitions that librdkafka knows.
         ends: Vec<End>,
-        /// Brokers that the consumer is connected to.
+        /// The number of brokers that the consumer is connected to.
         brokers: usize,
     },
 }
 
-/// Where a partition ends, by the brokers' last word.
+/// The end of a partition, by the brokers' last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// The partition.
     pub partition: Partition,
-    /// The offset after the last record, whether it can be read yet or not. `None` where no record lies beyond those handed on.
+    /// The offset after the last record, whether that record can be read yet or not. `None` if no record lies beyond those that were
+    /// handed on.
     pub end: Option<i64>,
-    /// The last stable offset: from here on records can't be read until a producer has ended its transaction.
+    /// The last stable offset. Records from here on can't be read until a producer has ended its transaction.
     pub stable: i64,
     /// The high watermark: the offset after the last record or marker.
     pub high: i64,
 }
 
-/// Records of one assignment, in the order of each partition.
+/// Records of one assignment. Those of one partition are in the order of their offsets.
 pub struct Batch {
-    /// The assignment.
+    /// The number of the assignment that the records were read in.
     pub assignment: AssignmentId,
-    /// At least one.
+    /// The records, at least one.
     pub records: Vec<Record>,
 }
 
-/// What the processor asks of the consuming thread.
+/// An order of the processor to the consuming thread.
 pub enum Order {
-    /// Fetch nothing more of a partition, for now.
+    /// Fetch nothing from this partition until it is resumed.
     Pause(Partition),
-    /// Go on fetching.
+    /// Go on fetching from this partition.
     Resume(Partition),
-    /// Fetch on behind this record.
+    /// Go on fetching with the record after this one.
     StepOver(RecordId),
     /// Leave the group and end.
     Stop,
 }
 
-/// Records in a batch, at most: few enough to be dealt with in a millisecond.
+/// The most records in a batch: few enough for the processor to deal with in a millisecond.
 const BATCH_RECORDS: usize = 64;
-/// Bytes in a batch, about: with [`BATCHES`] it bounds what lies between consumer and processor.
+/// The size at which a batch is full, in bytes. The last record may exceed it. With [`BATCHES`] it bounds what lies between the consumer
+/// and the processor.
 const BATCH_BYTES: usize = 256 << 10;
-/// Batches between consumer and processor.
+/// The most batches that wait between the consumer and the processor.
 pub const BATCHES: usize = 4;
-/// How long the processor may take in nothing before the partitions are paused.
+/// How long the processor may take nothing in before the thread pauses the partitions.
 const PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(100);
-/// While some partition is paused, orders to resume it are looked for this often; and at the end, whether it is closed.
+/// The longest poll while some partition is paused, so that an order to resume it is soon seen, and while the consumer closes.
 const POLL_PAUSED: Duration = Duration::from_millis(2);
-/// How long one attempt to learn what was committed may take.
+/// How long one request for the committed offsets may take.
 pub const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two attempts: an earlier transaction may have to be ended first.
+/// The pause between two requests for the committed offsets. An earlier transaction may have to end before the coordinator gives them.
 const COMMITTED_PAUSE: Duration = Duration::from_millis(50);
-/// How long the revoke callback waits for the processor. It gives up sooner by itself; this bounds a bug.
+/// How long the revoke callback waits for the processor. The processor gives up sooner by itself, so only a bug makes the callback wait
+/// this long.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long asking for the topic's id may take.
+/// How long the request for the topic's id may take.
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long ago what can't be decoded may have been told of. It is told of with each fetch, several times a second.
+/// How long a report of undecodable data counts. librdkafka repeats the report with each fetch, several times a second.
 const UNDECODABLE_FOR: Duration = Duration::from_secs(3);
-/// How long a call may take that asks nobody outside of the process.
+/// How long a call may take that sends no request out of the process.
 const LOCAL: Duration = Duration::from_secs(5);
 
-/// The consumer as the publisher and the reply topics use it, too.
+/// The consumer of the command topic. The publisher and the reply topics share it.
 pub type CommandConsumer = BaseConsumer<Context>;
 
-/// Called back by librdkafka, on the consuming thread (statistics apart).
+/// The callbacks of librdkafka. They run on the consuming thread, inside its polls.
 pub struct Context {
     topic: String,
     assignment: AtomicU64,
     notices: mpsc::UnboundedSender<Notice>,
-    /// The partitions that nothing is fetched from.
+    /// The partitions that are paused, for whatever reason.
     paused: Mutex<BTreeSet<Partition>>,
-    /// The call that the consuming thread is in.
+    /// The call that the consuming thread has under way.
     calls: Arc<Calls>,
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
     undecodable: Mutex<Undecodable>,
-    /// What keeps clients from logging in.
+    /// The complaints of clients that can't log in.
     logins: Arc<Logins>,
 }
 
-/// What is known of partitions whose next records can't be taken from what the brokers send. librdkafka says that there are some and
-/// not which, so that they are told by standing still.
+/// Finds the partitions whose next records librdkafka can't decode. librdkafka says that there are some, but not which. So these are
+/// taken to be the partitions that have records to fetch and do not move on.
 #[derive(Default)]
 struct Undecodable {
-    /// When librdkafka said so last.
+    /// When librdkafka last reported data that it can't decode.
     told: Option<Instant>,
-    /// Where each partition stood a second ago.
+    /// The next offset of each partition that had records to fetch, a second ago.
     next: BTreeMap<Partition, i64>,
-    /// Those that were found to stand still.
+    /// The partitions that were last found to stand still.
     found: Vec<RecordId>,
 }
 
 impl Undecodable {
-    /// Returns the partitions that stand still, if there are or were any. `open` are those with records to be fetched, and the next one
-    /// of each.
+    /// Returns the partitions that stand still, which may be none. Returns `None` if there were none the last time either. `open` holds
+    /// the next offset of each partition that has records to fetch.
     fn look(&mut self, open: BTreeMap<Partition, i64>, now: Instant) -> Option<Vec<RecordId>> {
         let is_told = self.told.is_some_and(|told| now.duration_since(told) < UNDECODABLE_FOR);
         let stands = |(partition, next): (&Partition, &i64)| self.next.get(partition) == Some(next);
@@ -185,7 +188,8 @@ impl ClientContext for Context {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
         let ends = known().map(|p| end_of(p, paused.contains(&p.partition))).collect();
-        // "logical" is the group coordinator once more. A connection that shows its new token stays up meanwhile.
+        // A broker of the source "logical" is the group coordinator, listed a second time. In the state REAUTH the client shows its new
+        // token over a connection that stays up.
         let is_up =
             |broker: &&statistics::Broker| ["UP", "REAUTH"].contains(&broker.state.as_str()) && broker.source != "logical";
         let brokers = statistics.brokers.values().filter(is_up).count();
@@ -222,7 +226,7 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    /// Logs that something failed. librdkafka goes on trying, and says so again and again.
+    /// Logs that something failed. librdkafka tries again and repeats its complaint, so the lines are gathered by error code.
     fn trouble(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().map(|code| code as i32);
         if let Some(left_out) = self.troubles.due(code, Instant::now()) {
@@ -230,15 +234,15 @@ impl Context {
         }
     }
 
-    /// Learns where each partition is to go on. One whose offset was committed for an earlier topic of the same name begins anew.
-    /// Returns the partitions that are to be read: not those whose offsets only a newer release understands.
+    /// Asks where each partition goes on, tells the processor, and returns the partitions to read. A partition whose offset was committed
+    /// for an earlier topic of the same name begins anew. A partition whose offset only a newer release understands is not returned.
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> TopicPartitionList {
         let assignment = self.assignment.fetch_add(1, Ordering::SeqCst) + 1;
         let Some(metadata) = consumer.group_metadata() else { return partitions.clone() };
         let ask = || topic_id(consumer.client(), &self.topic, TOPIC_ID_TIMEOUT);
         let topic_id = self.calls.during(Call::Metadata, Instant::now() + TOPIC_ID_TIMEOUT, ask);
         let topic_id: Option<Arc<str>> = topic_id.ok().flatten().map(Into::into);
-        // Without knowing what was done, nothing may be read: it could be answered twice.
+        // Nothing may be read before the committed offsets are known: a record that was answered already could be answered again.
         while !consumer.assignment_lost() {
             let elements = partitions.elements();
             let numbers = elements.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
@@ -283,7 +287,7 @@ impl Context {
     }
 }
 
-/// Returns the list without some partitions.
+/// Returns `partitions` without those in `unread`.
 fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartitionList {
     let mut others = TopicPartitionList::with_capacity(partitions.count());
     for element in partitions.elements().iter().filter(|element| !unread.contains(&element.partition())) {
@@ -293,19 +297,19 @@ fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartit
     others
 }
 
-/// Where a partition ends. If all that can be read was handed on and no transaction is open, no record lies beyond: the last
-/// offset may be a marker, that of the end of a transaction in which the CRM wrote. (A pause drops what was fetched, and does not
-/// tell.)
+/// Returns where a partition ends. If all readable records were handed on and no transaction is open, no record lies beyond them, even
+/// where the high watermark does: the last offset may be the marker that ends one of the CRM's transactions. For a paused partition this
+/// can't be said, because a pause drops what was fetched without a notice.
 fn end_of(partition: &statistics::Partition, paused: bool) -> End {
     let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
     let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused;
     End { partition: partition.partition, end: (!all_handed_on || stable < high).then_some(high), stable, high }
 }
 
-/// What the group coordinator has for some partitions of `topic`. Waits for transactions that are being committed.
+/// Returns what the group coordinator has committed for some partitions of `topic`. Waits for transactions that are being committed.
 ///
 /// # Errors
-/// The coordinator can't be reached.
+/// The coordinator can't be reached, or answers with an error for one of the partitions.
 pub fn committed(
     consumer: &CommandConsumer,
     topic: &str,
@@ -319,26 +323,26 @@ pub fn committed(
     let each = answer.elements().into_iter().map(|p| {
         p.error()?;
         let offset = if let Offset::Offset(offset) = p.offset() { Some(offset) } else { None };
-        // rdkafka panics on metadata that is not UTF-8: it is not ours then.
+        // rdkafka panics on metadata that is not UTF-8. Such metadata is not ours and counts as none.
         let metadata = catch_unwind(AssertUnwindSafe(|| p.metadata().to_owned())).unwrap_or_default();
         Ok((p.partition(), Committed { offset, metadata }))
     });
     each.collect()
 }
 
-/// The consuming thread.
+/// The consuming thread and the channels to and from it.
 pub struct Consuming {
-    /// For the publisher and the reply topics, which ask the cluster through it.
+    /// The consumer, through which the publisher and the reply topics ask the cluster.
     pub consumer: Arc<CommandConsumer>,
-    /// Assignments and revocations.
+    /// Messages from the thread, other than records.
     pub notices: mpsc::UnboundedReceiver<Notice>,
-    /// Records.
+    /// Records from the thread.
     pub batches: mpsc::Receiver<Batch>,
-    /// To the thread.
+    /// Orders to the thread.
     pub orders: std_mpsc::Sender<Order>,
-    /// The call that the thread is in.
+    /// The call that the thread has under way.
     pub calls: Arc<Calls>,
-    /// Ends after [`Order::Stop`].
+    /// The thread, which ends after [`Order::Stop`] or when `orders` is dropped.
     pub thread: JoinHandle<()>,
 }
 
@@ -444,10 +448,10 @@ impl ConsumerThread {
         }
     }
 
-    /// Waits for a record and takes those along that have arrived with it.
+    /// Waits for a record, and returns it with those that have arrived besides. Returns `None` if there was none.
     fn collect(&mut self, wait: Duration) -> Option<Batch> {
         let calls = self.calls.clone();
-        // Told once for a batch, not for each of its records.
+        // The call is announced once for the batch rather than for each record, which would cost more.
         calls.during(Call::Poll, Instant::now() + LOCAL, || self.poll_batch(wait))
     }
 
@@ -460,7 +464,7 @@ impl ConsumerThread {
             let polled = consumer.poll(if records.is_empty() { wait } else { Duration::ZERO });
             let now = consumer.context().assignment.load(Ordering::SeqCst);
             if now != assignment {
-                // What was collected before the rebalance is not ours any more.
+                // The records that were collected before the rebalance are not ours any more.
                 records.clear();
                 bytes = 0;
                 assignment = now;
@@ -479,14 +483,15 @@ impl ConsumerThread {
         (!records.is_empty()).then_some(Batch { assignment, records })
     }
 
-    /// A new assignment begins with nothing paused.
+    /// Begins a new assignment, with nothing paused.
     fn reassigned(&mut self, assignment: AssignmentId) {
         self.assignment = assignment;
         self.paused.clear();
         self.set_all_paused(false);
     }
 
-    /// Waits for room. If there is none for a while, nothing more is fetched, but rebalances are still served.
+    /// Hands a batch on as soon as there is room for it. If there is none for a while, pauses fetching until there is, and goes on
+    /// serving rebalances.
     fn hand_on(&mut self, mut batch: Batch) {
         let mut fetching = true;
         while !self.stopping {
@@ -507,7 +512,7 @@ impl ConsumerThread {
             if assignment != batch.assignment {
                 return self.reassigned(assignment);
             }
-            // What had been fetched before the pause still arrives, in order.
+            // Records that were fetched before the pause still arrive, in order.
             if let Some(Ok(message)) = polled {
                 batch.records.push(Record::of(&message));
             }
@@ -518,7 +523,7 @@ impl ConsumerThread {
         }
     }
 
-    /// Pauses whatever is assigned, or resumes all but what the processor asked to be paused.
+    /// Pauses all assigned partitions, or resumes all but those that the processor wants paused.
     fn set_all_paused(&self, paused: bool) {
         let ask = || self.consumer.assignment();
         let assigned = self.calls.during(Call::Pause, Instant::now() + LOCAL, ask).unwrap_or_default();
@@ -540,7 +545,7 @@ impl ConsumerThread {
         let order = || if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         let result = self.calls.during(Call::Pause, Instant::now() + LOCAL, order);
         if let Err(error) = result {
-            tracing::debug!(%error, ?partitions, paused, "not ours any more");
+            tracing::debug!(%error, ?partitions, paused, "partitions can't be paused or resumed: they are not ours any more");
         }
     }
 
@@ -562,14 +567,14 @@ impl ConsumerThread {
         }
     }
 
-    /// Leaves the group, so that the others need not wait for the session to time out. Revokes, too.
+    /// Leaves the group, so that the other members need not wait for the session to time out. Runs the revoke callback.
     ///
-    /// Closing waits for the coordinator's answer. Unsubscribing does not: the process may be gone before its request is sent.
+    /// Closing waits for the coordinator's answer. Unsubscribing would not, and the process could end before the request was sent.
     fn leave(&self) {
         let deadline = Instant::now() + REVOKE_TIMEOUT;
         self.calls.during(Call::Leave, deadline, || {
             if let Err(error) = self.consumer.close_queue() {
-                tracing::warn!(%error, "the consumer group is left without a word");
+                tracing::warn!(%error, "the consumer can't be closed: it leaves the group only when its session times out");
             }
             while Instant::now() < deadline && !self.consumer.closed() {
                 let _ = self.consumer.poll(POLL_PAUSED);

@@ -1,4 +1,5 @@
-//! Questions to the brokers that rdkafka has no call for. Changes nothing. Each blocks until the answer or its time-out.
+//! Questions to the brokers that rdkafka has no call for. They change nothing. Each blocks until there is an answer or its time-out is
+//! over.
 
 #![allow(unsafe_code, reason = "rdkafka has neither DescribeTopics nor DescribeConsumerGroups")]
 
@@ -10,11 +11,11 @@ use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 use std::time::Duration;
 
-/// Asks which topic has this name now: a topic that is deleted and made again has another id. Returns `None` if the brokers are too old
-/// to give ids.
+/// Asks the brokers for the id of a topic and returns it. A topic that is deleted and made again has another id. Returns `None` if the
+/// brokers are too old to give ids.
 ///
 /// # Errors
-/// What the broker says: the topic is missing, or we may not know of it; or nobody answers in time.
+/// The topic is missing, this client may not describe it, or no broker answers in time.
 pub fn topic_id<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -36,10 +37,10 @@ pub fn topic_id<C: ClientContext>(
     Ok(id.filter(|id| id != NONE))
 }
 
-/// Asks about a topic, and reads the answer.
+/// Asks the brokers to describe a topic, and returns what `read` takes from the answer.
 ///
 /// # Errors
-/// As [`topic_id`].
+/// Those of [`topic_id`].
 pub(super) fn describe_topic<C: ClientContext, T>(
     client: &Client<C>,
     topic: &str,
@@ -74,7 +75,7 @@ pub(super) struct Inquiry {
 }
 
 impl Inquiry {
-    /// The client must live longer.
+    /// Makes an inquiry. `client` must outlive it.
     pub(super) fn new<C: ClientContext>(client: &Client<C>, question: Question, timeout: Duration) -> Self {
         let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the client lives; the options are ours until `drop`. An option that is refused keeps its default.
@@ -115,12 +116,12 @@ impl Drop for Inquiry {
     }
 }
 
-/// An event that belongs to us.
+/// An event of librdkafka, destroyed with this value.
 pub(super) struct Answer(pub(super) *mut sys::rd_kafka_event_t);
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // SAFETY: it is ours, and nobody uses it any more.
+        // SAFETY: the event is ours, and nobody uses it any more.
         unsafe { sys::rd_kafka_event_destroy(self.0) }
     }
 }
@@ -131,7 +132,7 @@ pub(super) unsafe fn no_error(error: *const sys::rd_kafka_error_t) -> Result<(),
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: it lives, says the caller.
+    // SAFETY: the caller guarantees that the error lives.
     match RDKafkaErrorCode::from(unsafe { sys::rd_kafka_error_code(error) }) {
         RDKafkaErrorCode::NoError => Ok(()),
         code => Err(code),

@@ -1,9 +1,10 @@
-//! What keeps a client from logging in to Kafka: what librdkafka says of it, what that is a sign of, and the way out.
+//! The reasons why a client can't log in to Kafka: what librdkafka says, what that is a sign of, and the way out.
 //!
-//! Brokers may refuse a client, or nobody may give it the token that it is to show them (`sasl.oauthbearer.method = "oidc"`). librdkafka
-//! tries again by itself, for ever, and says so in two ways: an error that comes once for each reason, and a line of its log for each
-//! attempt at a token. A token that can't be renewed does no harm at first: connections last for as long as the old one. So what was said
-//! counts for a while, and what it means depends on whether there are connections.
+//! Brokers may refuse a client, or the token endpoint may not give it the token that it must show to the brokers
+//! (`sasl.oauthbearer.method = "oidc"`). librdkafka tries again by itself, for ever, and complains in two ways: by an error that comes
+//! once for each reason, and by a line of its log for each attempt to get a token. A token that can't be renewed does no harm at first,
+//! because connections last for as long as the old token does. So a complaint counts for a while if the process has connections, and
+//! without limit while it has none.
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,17 +12,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A client of the process, by the table that its properties stand in.
+/// A Kafka client of the process, each with its own table of properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
-    /// Reads commands.
+    /// The client that reads commands.
     Consumer,
-    /// Writes answers.
+    /// The client that writes answers.
     Producer,
 }
 
 impl Client {
-    /// The table of the configuration.
+    /// Returns the name of the client's table in the configuration.
     fn table(self) -> &'static str {
         match self {
             Self::Consumer => "kafka.consumer",
@@ -30,33 +31,33 @@ impl Client {
     }
 }
 
-/// How long something that was said counts. A token is asked for again after 10 s, and an endpoint that is overloaded is given 50 s before
-/// librdkafka says anything of it.
+/// How long a complaint counts while the process has connections. librdkafka asks for a token again after 10 s, and gives an overloaded
+/// endpoint 50 s before it complains.
 const COUNTS_FOR: Duration = Duration::from_secs(90);
 
-/// Facilities of librdkafka's log that say why a client is not let in.
+/// The facilities of librdkafka's log that tell why a client can't log in.
 const FACILITIES: [&str; 4] = ["FAIL", "SASL", "SSL", "OIDC"];
 
-/// What one thing that librdkafka says is a sign of.
+/// A kind of complaint of librdkafka, with what it means.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sign {
-    /// What is said in this case, all of it.
+    /// The texts that the complaint contains, all of them.
     parts: &'static [&'static str],
-    /// Whether waiting is of no use then.
+    /// Whether waiting can't help, because somebody must change something.
     pub is_final: bool,
-    /// The way out, with the properties that it takes.
+    /// The way out, with the properties to look at.
     pub way_out: &'static str,
 }
 
-/// What an error about a token begins with.
+/// The beginning of an error about a token.
 const TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
-/// What the log says of an endpoint that gave none.
+/// The text in the log about an endpoint that gave no token.
 const ENDPOINT: &str = "Failed to retrieve OIDC token";
-/// One that would do with any endpoint.
+/// The way out for any trouble with the endpoint that has no sign of its own.
 const ENDPOINT_WAY_OUT: &str = "sasl.oauthbearer.token.endpoint.url must name the token endpoint, which must be up and give out tokens in \
                                 JSON, by the client credentials of sasl.oauthbearer.client.id and sasl.oauthbearer.client.secret";
 
-/// The first one whose parts are all there counts.
+/// The known signs. The first one whose parts are all contained in a complaint counts.
 const SIGNS: [Sign; 11] = [
     Sign {
         parts: &["No provider for SASL mechanism GSSAPI"],
@@ -66,8 +67,8 @@ const SIGNS: [Sign; 11] = [
     Sign {
         parts: &[ENDPOINT, "(401)"],
         is_final: true,
-        way_out: "the token endpoint knows no such client, or another secret: sasl.oauthbearer.client.id and \
-                  sasl.oauthbearer.client.secret are to be mended",
+        way_out: "the token endpoint knows no such client, or knows it with another secret: correct sasl.oauthbearer.client.id and \
+                  sasl.oauthbearer.client.secret",
     },
     Sign {
         parts: &[ENDPOINT, "(400)"],
@@ -93,7 +94,7 @@ const SIGNS: [Sign; 11] = [
     Sign {
         parts: &["SASL authentication error"],
         is_final: true,
-        way_out: "the brokers know no such user, or another password: sasl.username, sasl.password and sasl.mechanism are to be mended",
+        way_out: "the brokers know no such user, or know it with another password: correct sasl.username, sasl.password and sasl.mechanism",
     },
     Sign {
         parts: &["certificate verify failed"],
@@ -108,7 +109,7 @@ const SIGNS: [Sign; 11] = [
     },
 ];
 
-/// Signs that say less, and do so beside others.
+/// Signs that say less than those of [`SIGNS`], and may occur together with them. They are tried last.
 const VAGUE: [Sign; 2] = [
     Sign {
         parts: &["security.protocol"],
@@ -122,26 +123,26 @@ const VAGUE: [Sign; 2] = [
     },
 ];
 
-/// Returns what `said` is a sign of, if it is known.
+/// Returns the sign for a complaint, or `None` if the complaint is of no known kind.
 pub fn sign(said: &str) -> Option<&'static Sign> {
     let matches = |sign: &&Sign| sign.parts.iter().all(|part| said.contains(part));
     SIGNS.iter().chain(&VAGUE).find(matches)
 }
 
-/// Returns why a client could not be made, with the way out if it is known.
+/// Returns why a client could not be made, with the way out if there is a sign for the error.
 pub fn explained(error: &KafkaError) -> String {
     let said = error.to_string();
     sign(&said).map_or(said.clone(), |sign| format!("{said} ({})", sign.way_out))
 }
 
-/// Returns what a line of librdkafka's log says of a client that is not let in, or `None` if it is about something else.
+/// Returns the complaint in a line of librdkafka's log about a client that can't log in, or `None` if the line is about something else.
 pub fn complaint<'a>(facility: &str, message: &'a str) -> Option<&'a str> {
-    // Without the name of librdkafka's thread.
+    // The message begins with the name of librdkafka's thread, which says nothing to operators.
     let said = message.split_once("]: ").map_or(message, |(_, said)| said);
     FACILITIES.contains(&facility).then_some(said)
 }
 
-/// What was said of the clients of a process, last.
+/// The last complaint of each client of the process.
 #[derive(Debug, Default)]
 pub struct Logins(Mutex<BTreeMap<Client, Said>>);
 
@@ -152,14 +153,14 @@ struct Said {
 }
 
 impl Logins {
-    /// Takes in an error of a client, whatever it is about.
+    /// Takes in an error of a client. Errors that are not about logging in are ignored.
     pub fn failed(&self, client: Client, error: &KafkaError, reason: &str, now: Instant) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
             self.heard(client, reason, now);
         }
     }
 
-    /// Takes in a line of a client's log, whatever it is about, and passes it on to ours.
+    /// Takes in a line of a client's log, if it is about getting a token, and passes every line on to our own log.
     pub fn log(&self, client: Client, level: RDKafkaLogLevel, facility: &str, message: &str, now: Instant) {
         if facility == "OIDC"
             && let Some(said) = complaint(facility, message)
@@ -178,13 +179,13 @@ impl Logins {
         }
     }
 
-    /// A client was let in, which was not before.
+    /// Forgets the complaint of a client, because it has been let in.
     pub fn let_in(&self, client: Client) {
         self.said().remove(&client);
     }
 
-    /// Returns what keeps clients from logging in, with the ways out, if something was said of that lately, or, without connections, ever
-    /// since the last one.
+    /// Returns why clients can't log in, with the ways out. With `is_connected`, only complaints of the last 90 s count, else all that
+    /// were not forgotten. Returns `None` if there is no such complaint.
     pub fn trouble(&self, is_connected: bool, now: Instant) -> Option<String> {
         let said = self.said();
         let counts = |said: &Said| !is_connected || now.saturating_duration_since(said.at) < COUNTS_FOR;
@@ -195,12 +196,12 @@ impl Logins {
 
     fn heard(&self, client: Client, text: &str, now: Instant) {
         let mut said = self.said();
-        // The error about a token follows the line of the log, which says the same and names the endpoint.
+        // An error about a token follows a line of the log that gives the same reason and also names the endpoint. The line is kept.
         let is_known = text.split_once(TOKEN).is_some_and(|(_, reason)| {
             let reason = reason.trim_start_matches(": ");
             said.get(&client).is_some_and(|said| said.text.starts_with(ENDPOINT) && said.text.contains(reason))
         });
-        // A broker's complaint about a client without a token says less than why it has none.
+        // A broker's complaint about a client without a token says less than the reason why it has none.
         let says_less = |known: &Said| {
             sign(text).is_none() && sign(&known.text).is_some() && now.saturating_duration_since(known.at) < COUNTS_FOR
         };

@@ -1,7 +1,7 @@
-//! Kafka, the I/O of the stream: a thread that consumes the command topic ([`consumer`]), a thread that publishes in
-//! transactions ([`publisher`]) and is watched ([`publishing`]), what is known of the reply topics ([`reply_topics`]), what brokers
-//! say of a topic ([`inquiry`]) and of what a client may do ([`rights`]), and what keeps a client from logging in ([`login`]). What to
-//! do is decided by `flow`; here it is done.
+//! Kafka, the I/O of the stream. `flow` decides what is to be done; this module does it. One thread consumes the command topic
+//! ([`consumer`]). Another publishes in transactions ([`publisher`]) and is watched ([`publishing`]). Besides there are the reply topics
+//! ([`reply_topics`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do ([`rights`]), and the reasons
+//! why a client can't log in ([`login`]).
 
 pub mod calls;
 pub mod consumer;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The headers of a record, in order. A name may repeat, a value may be null.
 pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
 
-/// A thread of this module could not be started.
+/// The reason why a thread of this module could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
     /// librdkafka refuses a property, or the client can't be made.
@@ -34,31 +34,31 @@ pub enum StartFault {
     Thread(#[from] std::io::Error),
 }
 
-/// What an output is for.
+/// The purpose of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputKind {
     /// An answer to the CRM.
     Reply,
     /// A Business Transaction for the data warehouse.
     Transaction,
-    /// A record that could not be read.
+    /// A record of the command topic that could not be read.
     DeadLetter,
 }
 
 /// A record to be published.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// What it is for.
+    /// The output's purpose.
     pub kind: OutputKind,
-    /// Where it goes.
+    /// The topic to publish to.
     pub topic: Arc<str>,
-    /// None: by the key.
+    /// The partition to publish to; `None` if the key decides.
     pub partition: Option<i32>,
-    /// Its key.
+    /// The key; `None` is null.
     pub key: Option<Bytes>,
-    /// Its value.
+    /// The value; `None` is null.
     pub value: Option<Bytes>,
-    /// Its headers.
+    /// The headers.
     pub headers: Headers,
     /// Where the output goes if the broker refuses it.
     pub fallback: Fallback,
@@ -79,7 +79,7 @@ pub enum Fallback {
 }
 
 impl Output {
-    /// Returns the size of key and value, in bytes.
+    /// Returns the size of the key and the value, in bytes.
     pub fn size(&self) -> usize {
         let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         optional(&self.key) + optional(&self.value)
@@ -91,56 +91,57 @@ impl Output {
     }
 }
 
-/// All that is published for one record of the command topic, and what its metrics need when it is committed.
+/// All outputs for one record of the command topic, with what the metrics need when they are committed.
 #[derive(Clone, Debug)]
 pub struct Outputs<M> {
-    /// To be published in one transaction with the record's completion.
+    /// The outputs, which are published in one transaction with the record's completion.
     pub outputs: Vec<Output>,
-    /// For whoever learns of the commit.
+    /// A note for whoever learns of the commit.
     pub memo: M,
 }
 
-/// What a record costs beside key and value: headers and the batch's bookkeeping, roughly.
+/// The rough cost of an output besides its key and value, in bytes: its headers and the batch's bookkeeping.
 const PER_RECORD: usize = 256;
 
-/// How long a request to a broker may take. Less than [`TRANSACTION_TIMEOUT_MS`], so that a broker that hangs is noticed
-/// before the coordinator ends the transaction.
+/// How long a request of the producer to a broker may take. This is less than [`TRANSACTION_TIMEOUT_MS`], so that the producer notices a
+/// broker that hangs before the coordinator ends the transaction.
 const SOCKET_TIMEOUT_MS: &str = "9000";
 
-/// How often a client asks which partitions its topics have. Partitions that are added have commands at once, and wait for so long; what
-/// a question costs is next to nothing (some 300 bytes).
+/// How often a client asks which partitions its topics have. Commands in a partition that was just added wait for up to this long. A
+/// question costs next to nothing (some 300 bytes).
 const METADATA_REFRESH_MS: &str = "5000";
 
-/// How long a transaction may stay open: it keeps `read_committed` readers of its partitions waiting.
+/// How long a transaction may stay open. While it is open, `read_committed` readers of its partitions wait.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 
-/// After how long the producer closes a connection that nothing was sent over, in milliseconds. Far less than the brokers' ten
-/// minutes: an abandoned publisher waits for that. Long enough for a producer that has something to send now and then.
+/// After how long the producer closes an idle connection, in milliseconds. This is far less than the brokers' ten minutes, because an
+/// abandoned publisher may wait until a connection closes. It is long enough for a producer that has something to send now and then.
 pub const IDLE_CONNECTION_MS: &str = "60000";
 
-/// The consumer's properties: ours, then the configured ones, then those that the promises rest on.
+/// Returns the consumer's properties: our defaults, over them the configured ones, and over these the ones that the promises rest on.
 pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("client.id", format!("crm-processor-{}", kafka.instance_id))
-        // How long a dead instance keeps its partitions.
+        // A dead instance keeps its partitions for this long.
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "2000")
-        // Little is read ahead: it costs memory for each partition, and is dropped and read again on a rebalance. (A record
-        // larger than a fetch is fetched all the same.)
+        // The consumer reads little ahead, because what it reads costs memory for each partition, and is dropped and read again on a
+        // rebalance. (A record larger than a fetch is fetched all the same.)
         .set("queued.max.messages.kbytes", "1024")
         .set("queued.min.messages", "500")
         .set("fetch.message.max.bytes", "65536")
-        // A partition whose commands wait here is left out of a fetch, and back only in the next one: so a fetch that finds the
-        // others empty must soon end. (With 100 ms half the time of a hot key went there; an idle processor costs no more.)
+        // A fetch leaves out a partition whose commands still wait in the client, and only the next fetch includes it again. So a fetch
+        // that finds the other partitions empty must end soon. (With 100 ms a hot key spent half its time waiting for fetches to end. The
+        // shorter wait costs an idle processor nothing.)
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
         .set("statistics.interval.ms", "1000")
-        // As long as a session. A question that goes to a broker that is frozen, who coordinates the group for one, is put to another
-        // one then; the client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
+        // As long as a session. After this time a question to a frozen broker, such as who coordinates the group, is put to another
+        // broker. The client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
         .set("socket.timeout.ms", "6000")
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
-        // The client's own histograms for the broker (KIP-714) take 1 MiB; ours are scraped.
+        // The histograms that the client would push to the broker (KIP-714) take 1 MiB. We need none: our own metrics are scraped.
         .set("enable.metrics.push", "false");
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
@@ -154,12 +155,13 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
-/// The transactional producer's properties: ours, then the configured ones, then those that the promises rest on.
+/// Returns the transactional producer's properties: our defaults, over them the configured ones, and over these the ones that the
+/// promises rest on.
 pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("client.id", format!("crm-processor-{}", kafka.instance_id))
-        // A transaction is flushed as soon as it is complete; waiting for more only delays it.
+        // The publisher flushes a transaction as soon as all its outputs are produced, so waiting for more would only delay it.
         .set("linger.ms", "0")
         .set("retry.backoff.ms", "5")
         .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
@@ -167,12 +169,13 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
         .set("connections.max.idle.ms", IDLE_CONNECTION_MS)
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
-        // A producer has brokers make a topic that is missing, by asking for it, where they are allowed to: with one partition and limits
-        // that are not ours. A consumer does not.
+        // By asking about a missing topic a producer would make brokers create it, where they may, with the brokers' default partitions
+        // and limits. A consumer does not do that.
         .set("allow.auto.create.topics", "false")
-        // How long a topic that the metadata does not show counts as "just being created".
+        // For this long a topic that is missing from the metadata counts as "just being created".
         .set("topic.metadata.propagation.max.ms", "1000")
-        // The broker's limits decide, topic by topic: the DLQ takes whatever the command topic took.
+        // The brokers' limits decide, topic by topic, rather than a limit of the client: the DLQ must take whatever the command topic
+        // took.
         .set("message.max.bytes", "1000000000");
     config.extend(kafka.producer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config

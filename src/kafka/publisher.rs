@@ -1,9 +1,9 @@
-//! A publisher: a thread that owns a transactional producer and commits one transaction at a time. No transaction is open
-//! while it waits. rdkafka's transaction calls block, so they live on this thread; [`super::publishing`] watches them, and
-//! puts another publisher in the place of one that is past a deadline.
+//! A publisher: a thread that owns a transactional producer and commits one transaction at a time. No transaction is open while the
+//! thread waits for work. rdkafka's transaction calls block, so they are made on this thread. [`super::publishing`] watches them, and
+//! replaces a publisher whose call is past its deadline.
 //!
-//! Which call follows which, and what an error leaves open, is decided by `flow::attempt`; here the calls are made, and
-//! librdkafka's errors are told apart.
+//! `flow::attempt` decides which call follows which, and what an error leaves open. This file makes the calls and tells librdkafka's
+//! errors apart.
 
 use super::calls::{Call, Calls};
 use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, GroupMembership};
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 /// How long a transaction may take from its beginning to its commit.
 const TRANSACTION: Duration = Duration::from_secs(9);
-/// How long a transaction takes at most for twice as many records to be well within its time.
+/// The longest that a transaction may take to count as swift: twice as many records would still be well within [`TRANSACTION`].
 const SWIFT: Duration = Duration::from_secs(2);
 /// How long an abort may take. A coordinator that takes longer is away, and a new producer finds the next one sooner.
 const ABORT: Duration = Duration::from_secs(3);
@@ -38,37 +38,37 @@ const ABORT: Duration = Duration::from_secs(3);
 const INIT: Duration = Duration::from_secs(15);
 /// How long a producer may take to close. It waits for its own threads only.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long a producer that can't be registered is asked what is the matter.
+/// How long a producer that can't be registered is polled for librdkafka's reason.
 const HEAR: Duration = Duration::from_millis(50);
-/// Between attempts to get a producer or an answer.
+/// The pause between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
-/// Outputs that take longer than this to deliver may be for a topic that has vanished; and how long asking for it may take.
+/// After how long undelivered outputs make the publisher ask whether their topics still exist, and how long that question may take.
 const SLOW: Duration = Duration::from_secs(1);
-/// How long an abort may take in one go; librdkafka goes on where it was.
+/// How long one call to abort may take. The next call goes on where this one ended.
 const ABORT_STEP: Duration = Duration::from_millis(50);
-/// How long to wait in one go for the producer's queue to empty.
+/// How long one call may wait for the producer's queue to empty, in milliseconds.
 const FLUSH_STEP_MS: i32 = 20;
 
-/// A transaction to be committed, as Kafka takes it.
+/// A transaction to be committed, with Kafka's outputs and group membership.
 pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 
-/// What a publisher says of its publication.
+/// A publisher's verdict on its publication.
 #[derive(Debug)]
 pub struct Told {
-    /// The publisher that has the verdict.
+    /// The publisher that gives the verdict.
     pub publisher: PublisherId,
     /// What became of the publication.
     pub verdict: Verdict,
-    /// How much of its time the last attempt at it took.
+    /// How much of its time the last attempt at the publication took.
     pub pace: Pace,
 }
 
-/// Collects what could not be delivered. Delivery is reported on failure only.
+/// The callbacks of librdkafka, which collect the outputs that could not be delivered. Successful deliveries are not reported.
 pub(super) struct Context {
     failures: Mutex<Vec<(usize, Code)>>,
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
-    /// What keeps clients from logging in.
+    /// The complaints of clients that can't log in.
     logins: Arc<Logins>,
 }
 
@@ -92,7 +92,7 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    /// The output's place in the transaction, counted through all records.
+    /// The output's index in the transaction, counted across all records.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, output: usize) {
@@ -105,46 +105,47 @@ impl ProducerContext for Context {
 
 pub(super) type TransactionalProducer = BaseProducer<Context>;
 
-/// Makes a producer. Nothing is sent yet.
+/// Makes a producer, which sends nothing until it is registered.
 pub(super) fn create(config: &ClientConfig, logins: Arc<Logins>) -> Result<TransactionalProducer, KafkaError> {
     config.create_with_context(Context { failures: Mutex::default(), troubles: Gathered::default(), logins })
 }
 
-/// What all publishers of a process are made with.
+/// Everything that the publishers of a process share.
 pub(super) struct Setting {
     /// The producer's properties.
     pub config: ClientConfig,
-    /// The consumer, which is asked about committed offsets and topics.
+    /// The consumer, through which the publishers ask about committed offsets and topics.
     pub consumer: Arc<CommandConsumer>,
     /// The command topic.
     pub topic: String,
-    /// Takes the verdicts to the processor.
+    /// The channel that takes the verdicts to the processor.
     pub told: mpsc::UnboundedSender<Told>,
-    /// What keeps clients from logging in.
+    /// The complaints of clients that can't log in.
     pub logins: Arc<Logins>,
 }
 
-/// All that the publisher's thread owns.
+/// A publisher and everything that its thread owns.
 pub(super) struct Publisher<M> {
     id: PublisherId,
     setting: Arc<Setting>,
     /// The call that the thread is in, for whoever watches it.
     calls: Arc<Calls>,
     producer: TransactionalProducer,
-    /// The outputs of the transaction under way that the broker does not take.
+    /// The outputs of the current transaction that the broker does not take.
     refusals: BTreeSet<Refusal>,
-    /// Whether others of its outputs were neither acknowledged nor refused: then this producer is not used again.
+    /// Whether other outputs of the current transaction were neither acknowledged nor refused. If so, this producer must not be used
+    /// again.
     is_unsettled: bool,
-    /// Offsets say which topic they are of, as far as the coordinator takes that.
+    /// Whether committed offsets name the topic's id. Becomes false if the coordinator does not take that much metadata.
     names_topic: bool,
     publications: std_mpsc::Receiver<Arc<Publication<M>>>,
 }
 
-/// The publisher was abandoned, or the processor has gone: nobody is there to hear a verdict.
+/// The publisher was abandoned, or the processor has ended, so that nobody waits for a verdict any more.
 struct Alone;
 
 impl<M> Publisher<M> {
-    /// Publishes until `publications` is closed, with a producer that is not registered yet.
+    /// Makes a publisher with a producer that is not registered yet. It takes its work from `publications`.
     pub fn new(
         id: PublisherId,
         setting: Arc<Setting>,
@@ -155,9 +156,10 @@ impl<M> Publisher<M> {
         Self { id, setting, calls, producer, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, publications }
     }
 
-    /// Runs the thread. `left` is what an abandoned publisher had under way: what became of it is found out first.
+    /// Publishes until `publications` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
+    /// found out first.
     pub fn run(mut self, left: Option<Arc<Publication<M>>>) {
-        // An error says that nobody is there any more: then there is nothing left to do.
+        // An error means that nobody waits for a verdict, so there is nothing left to do.
         let _ = self.go(left);
         let Self { producer, calls, .. } = self;
         calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(producer));
@@ -172,7 +174,8 @@ impl<M> Publisher<M> {
         }
         while let Ok(publication) = self.publications.recv() {
             let (verdict, pace) = self.publish(&publication)?;
-            // Dropped before the verdict is told: then whoever is told holds its records alone.
+            // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
+            // copy.
             drop(publication);
             self.tell(verdict, pace)?;
         }
@@ -183,7 +186,7 @@ impl<M> Publisher<M> {
         self.setting.told.send(Told { publisher: self.id, verdict, pace }).map_err(|_| Alone)
     }
 
-    /// Returns what became of the publication, and how much of its time the attempt took.
+    /// Makes one attempt at a publication. Returns its verdict, and how much of its time the attempt took.
     fn publish(&mut self, publication: &Publication<M>) -> Result<(Verdict, Pace), Alone> {
         let begun = Instant::now();
         let deadline = begun + TRANSACTION;
@@ -191,7 +194,7 @@ impl<M> Publisher<M> {
         let calls = self.calls.clone();
         let mut step = Step::FIRST;
         loop {
-            // An abandoned publisher does nothing more, though the brokers would refuse it.
+            // An abandoned publisher makes no further call, even though the brokers would refuse it anyway.
             if calls.is_abandoned() {
                 return Err(Alone);
             }
@@ -224,7 +227,8 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Sends all outputs, even if librdkafka, knowing the broker's mind, refuses some at once: topics that are missing.
+    /// Hands all outputs to librdkafka. If librdkafka refuses one at once, because it knows that its topic is missing for example, notes
+    /// the refusal and goes on with the others.
     fn produce(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         self.producer.context().take_failures();
         self.refusals.clear();
@@ -264,7 +268,7 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Waits until all outputs are delivered or refused.
+    /// Waits until all outputs are delivered or refused, or until the topic of some was found to be missing.
     fn flush(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let mut look = Instant::now() + SLOW;
         while !flush_step(&self.producer) {
@@ -293,7 +297,7 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// The outputs to topics that are not there any more. librdkafka knew them, and would wait for them to come back.
+    /// Returns the outputs to topics that no longer exist. librdkafka still remembers these topics, and would wait for them to come back.
     fn missing(&self, publication: &Publication<M>) -> Vec<Refusal> {
         let places = || {
             publication.records.iter().enumerate().flat_map(|(n, r)| r.outputs.outputs.iter().enumerate().map(move |o| (n, o)))
@@ -318,7 +322,7 @@ impl<M> Publisher<M> {
         let sent = retrying(deadline, send).map_err(failure);
         if sent == Err(Failure::OffsetsTooLarge) && self.names_topic && is_longest(publication) {
             tracing::warn!(
-                "the coordinator takes too little metadata with an offset for the topic's id: it is left out from now on"
+                "the coordinator takes too little metadata with an offset for the topic's id: offsets are committed without it from now on"
             );
             self.names_topic = false;
             return Err(Failure::Abortable);
@@ -331,7 +335,8 @@ impl<M> Publisher<M> {
     }
 
     fn abort(&self, deadline: Instant) -> Result<(), Failure> {
-        // librdkafka drops what was not delivered yet, and waits for the reports of that to be taken: by this very thread.
+        // librdkafka drops the outputs that were not delivered yet, and then waits until their delivery reports are polled. This thread
+        // has to poll them.
         let aborted = retrying(deadline, |_| {
             self.producer.poll(Duration::ZERO);
             self.producer.abort_transaction(ABORT_STEP)
@@ -340,17 +345,18 @@ impl<M> Publisher<M> {
         aborted.map_err(failure)
     }
 
-    /// Makes a new producer, whose registration ends whatever transaction the old one has left, and looks up what became of it.
+    /// Makes a new producer, whose registration ends the transaction that the old producer left open, and looks up whether that
+    /// transaction was committed.
     fn start_over(&mut self, publication: &Publication<M>) -> Result<Verdict, Alone> {
         tracing::warn!(
-            "the end of a Kafka transaction is unknown: a new producer takes over, and the committed offsets will tell"
+            "the end of a Kafka transaction is unknown: a new producer takes over, and the committed offsets will tell whether it was committed"
         );
         self.replace(self.create()?);
         self.initialise()?;
         self.look_up(publication)
     }
 
-    /// Asks for the committed offsets, however long that takes.
+    /// Asks for the committed offsets until there is an answer, however long that takes.
     fn look_up(&self, publication: &Publication<M>) -> Result<Verdict, Alone> {
         let Setting { consumer, topic, .. } = &*self.setting;
         loop {
@@ -363,7 +369,7 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Makes a producer, however long that takes.
+    /// Makes a producer. Tries until that succeeds, however long it takes.
     fn create(&self) -> Result<TransactionalProducer, Alone> {
         loop {
             match create(&self.setting.config, self.setting.logins.clone()) {
@@ -378,22 +384,23 @@ impl<M> Publisher<M> {
         self.calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(old));
     }
 
-    /// Registers with the transaction coordinator, however long that takes.
+    /// Registers the producer with the transaction coordinator. Tries until that succeeds, however long it takes.
     fn initialise(&mut self) -> Result<(), Alone> {
         loop {
             let register = || self.producer.init_transactions(INIT);
             let Err(error) = self.calls.during(Call::InitTransactions, Instant::now() + INIT, register) else { return Ok(()) };
-            // What librdkafka says of it, that it can't log in for instance, is heard only so. Nothing was sent that could be delivered.
+            // Only a poll makes librdkafka report the reason, for example that it can't log in. The poll can bring no delivery reports,
+            // because nothing was sent.
             self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer.poll(HEAR));
             self.rest(&error, "the transaction coordinator does not answer or refuses us, trying again")?;
-            // After a fatal error this producer is of no use any more.
+            // A producer can't be used any more after a fatal error.
             if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) {
                 self.replace(self.create()?);
             }
         }
     }
 
-    /// Waits a little before the next attempt.
+    /// Logs an error and pauses before the next attempt.
     #[expect(clippy::disallowed_methods, reason = "short, and the processor's end is looked for after it")]
     fn rest(&self, error: &KafkaError, what: &str) -> Result<(), Alone> {
         tracing::warn!(%error, "{what}");
@@ -402,7 +409,7 @@ impl<M> Publisher<M> {
     }
 }
 
-/// Where test builds can be told to die: after a step.
+/// The fail point after a step, at which test builds can be told to die.
 fn reach_after(step: &Step) {
     match step {
         Step::Flush => FailPoint::OutputsSent.reach(),
@@ -412,11 +419,11 @@ fn reach_after(step: &Step) {
     }
 }
 
-/// What an error of the transaction as a whole says.
+/// Returns what an error of a transaction call leaves open.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failure(error: KafkaError) -> Failure {
     tracing::warn!(%error, "a Kafka transaction failed");
-    // Only an error that asks for an abort says that nothing was committed.
+    // Only an error that asks for an abort proves that nothing was committed.
     match error.rdkafka_error_code() {
         _ if !requires_abort(&error) => Failure::Unknown,
         Some(code) if is_stale(code) => Failure::Stale,
@@ -425,7 +432,8 @@ fn failure(error: KafkaError) -> Failure {
     }
 }
 
-/// Tries again while librdkafka says that this may help. `operation` is told how much time is left.
+/// Repeats `operation` until `deadline`, for as long as librdkafka says that its error is retriable. `operation` gets the time that is
+/// left.
 fn retrying(deadline: Instant, operation: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), KafkaError> {
     loop {
         match operation(deadline.saturating_duration_since(Instant::now())) {
@@ -435,9 +443,9 @@ fn retrying(deadline: Instant, operation: impl Fn(Duration) -> Result<(), KafkaE
     }
 }
 
-/// Waits a moment for a producer's queue to empty; true if it is.
+/// Waits for a producer's queue to empty, for 20 ms at most. Returns whether it is empty.
 ///
-/// rdkafka's own `flush` waits in steps of 100 ms of its event queue, which successful deliveries don't wake.
+/// rdkafka's own `flush` polls its event queue in steps of 100 ms, and successful deliveries don't wake that queue.
 #[allow(unsafe_code, reason = "rdkafka offers no other way to wait for librdkafka's queue")]
 pub fn flush_step<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
     use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
@@ -448,28 +456,28 @@ pub fn flush_step<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
 fn requires_abort(error: &KafkaError) -> bool {
     match error {
         KafkaError::Transaction(e) => e.txn_requires_abort(),
-        // Nothing but outputs was sent so far.
+        // So far only outputs were sent, so nothing can have been committed.
         KafkaError::Flush(_) | KafkaError::MessageProduction(_) => true,
         _ => false,
     }
 }
 
-/// The membership of the group that the offsets were to be committed with is over.
+/// Returns whether an error means that the membership of the group with which the offsets were to be committed is over.
 fn is_stale(code: Code) -> bool {
     matches!(code, Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId)
 }
 
-/// Returns whether no offset has more metadata than those that name their topic.
+/// Returns whether the topic's id is the longest metadata of the publication's offsets. Returns `false` if no offset carries the id.
 fn is_longest<M>(publication: &Publication<M>) -> bool {
     let longest = publication.offsets.iter().map(|commit| commit.metadata.len()).max();
     let names = publication.membership.topic_id.as_deref().filter(|_| publication.offsets.iter().any(|c| c.metadata.is_empty()));
     names.is_some_and(|id| longest.is_some_and(|longest| longest <= naming(id).len()))
 }
 
-/// The offsets to commit. With `names_topic`, those that have no bitmap say which topic they are of.
+/// Returns the offsets to commit. With `names_topic`, the offsets that have no bitmap carry the topic's id.
 fn offsets<M>(topic: &str, publication: &Publication<M>, names_topic: bool) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(publication.offsets.len());
-    // A bitmap says nothing of the topic: what came before this version would not read it then.
+    // A bitmap is not combined with the topic's id, because earlier releases could not read the combination.
     let naming = publication.membership.topic_id.as_deref().filter(|_| names_topic).map(naming).unwrap_or_default();
     for commit in &publication.offsets {
         let mut partition = list.add_partition(topic, commit.partition);
@@ -479,7 +487,7 @@ fn offsets<M>(topic: &str, publication: &Publication<M>, names_topic: bool) -> R
     Ok(list)
 }
 
-/// Headers as rdkafka has them.
+/// Converts headers to those of rdkafka.
 pub fn to_headers(headers: &Headers) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
         owned.insert(Header { key, value: value.as_deref() })

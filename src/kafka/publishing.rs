@@ -1,9 +1,10 @@
-//! Publishing as the processor sees it: publications go in, verdicts come out, one at a time, whichever publisher has them.
+//! Publishing as the processor sees it: publications go in and verdicts come out, one at a time, whichever publisher does the work.
 //!
-//! A publisher whose call is past its deadline is abandoned with its producer and its thread, for a thread can't be ended from
-//! outside. Its successor takes over: see [`Succession`]. An abandoned thread ends when its call returns at last, and that is
-//! usually soon: what keeps the call waiting is that no connection of its producer changes, and idle ones are closed after
-//! [`IDLE_CONNECTION_MS`](super::IDLE_CONNECTION_MS). If more of them are left than [`ABANDONED_AT_MOST`], the process must be started anew.
+//! A publisher whose call is past its deadline is abandoned, with its producer and its thread, because a thread can't be ended from
+//! outside. A successor takes over: see [`Succession`]. An abandoned thread ends when its call returns at last. That is usually soon:
+//! such a call waits until a connection of its producer changes, and idle connections are closed after
+//! [`IDLE_CONNECTION_MS`](super::IDLE_CONNECTION_MS). If more than [`ABANDONED_AT_MOST`] abandoned threads are left, the process must be
+//! started anew.
 
 use super::calls::{Calls, UnderWay};
 use super::consumer::CommandConsumer;
@@ -20,25 +21,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How many abandoned publishers may be left. Each has a thread of its own, some of librdkafka's, and a few MiB. One at a time is what
-/// a broker that dies costs; more of them at once are a sign that abandoning does not help.
+/// The most abandoned publishers that may be left. Each costs a thread of ours, some threads of librdkafka, and a few MiB. A broker that
+/// dies costs one abandoned publisher; several at once are a sign that abandoning does not help.
 pub const ABANDONED_AT_MOST: usize = 4;
 
-/// A publication that is over.
+/// A publication that has a verdict.
 pub struct Published<M> {
     /// The assignment that it belonged to.
     pub assignment: AssignmentId,
-    /// Its records.
+    /// The publication's records.
     pub records: Vec<Finished<Outputs<M>>>,
-    /// What became of them.
+    /// What became of the publication.
     pub verdict: Verdict,
     /// How much of its time the last attempt took.
     pub pace: Pace,
-    /// The time from when a publisher was given it to the verdict.
+    /// The time from handing the publication to its first publisher until the verdict.
     pub took: Duration,
 }
 
-/// Too many publishers were abandoned, or none can be started: only a new process will help.
+/// The reason why publishing can't go on in this process.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishingFault {
     /// The calls of too many publishers did not return.
@@ -47,9 +48,9 @@ pub enum PublishingFault {
          started anew: what it was processing will be processed again"
     )]
     Stuck {
-        /// How many abandoned publishers are left.
+        /// The number of publishers whose calls have not returned.
         left: usize,
-        /// The call that the last of them was in.
+        /// The call that the last of these publishers is in.
         call: &'static str,
         /// How long that call has taken, in seconds.
         seconds: u64,
@@ -62,20 +63,22 @@ pub enum PublishingFault {
     Client(#[from] rdkafka::error::KafkaError),
 }
 
-/// What came of looking at the present publisher.
+/// The result of a look at the present publisher.
 #[derive(Clone, Copy, Debug)]
 pub enum Watched {
-    /// Its calls are within their deadlines.
+    /// The publisher's call is within its deadline, or it has none under way.
     Well,
-    /// It was abandoned in this call, or it ended in a panic (`None`), and a successor has taken its place.
+    /// The publisher was abandoned in this call, and a successor has taken its place. `None` means that the publisher's thread ended in a
+    /// panic.
     Abandoned(Option<UnderWay>),
 }
 
-/// See the module. Its threads end when it is dropped, as soon as their calls have returned.
+/// The present publisher, its abandoned predecessors, and the publication under way. When this is dropped, the threads end as soon as
+/// their calls have returned.
 pub struct Publishing<M> {
     setting: Arc<Setting>,
     succession: Succession<Publication<M>>,
-    /// When the publication under way was given to its first publisher.
+    /// When the publication under way was handed to its first publisher.
     since: Instant,
     present: Handle<M>,
     abandoned: Vec<JoinHandle<()>>,
@@ -88,8 +91,8 @@ struct Handle<M> {
     thread: JoinHandle<()>,
 }
 
-/// Starts the first publisher. Its producer registers by and by: a broker that is away is waited for. Its verdicts come out of the
-/// receiver, for [`Publishing::ended`].
+/// Starts the first publisher, without waiting until its producer is registered: brokers may be away. The receiver yields the verdicts,
+/// which must be passed to [`Publishing::ended`].
 ///
 /// # Errors
 /// librdkafka does not take the configuration, or the thread can't be started.
@@ -107,18 +110,19 @@ pub fn start<M: Clone + Send + Sync + 'static>(
 }
 
 impl<M: Clone + Send + Sync + 'static> Publishing<M> {
-    /// Publishes, as soon as what is under way is over.
+    /// Publishes a publication, as soon as the one under way is over.
     pub fn publish(&mut self, publication: Publication<M>) {
         let next = self.succession.publish(publication);
         self.give(next);
     }
 
-    /// Returns what became of a publication, unless a publisher that was abandoned told.
+    /// Takes in a verdict and returns the publication that is over. Returns `None` if the verdict is that of an abandoned publisher,
+    /// which counts for nothing.
     pub fn ended(&mut self, told: Told) -> Option<Published<M>> {
         let took = self.since.elapsed();
         let Ended { publication, next } = self.succession.ended(told.publisher)?;
         self.give(next);
-        // An abandoned publisher may still hold it.
+        // An abandoned publisher may still hold the publication; then its records are cloned.
         let Publication { assignment, records, .. } = Arc::unwrap_or_clone(publication);
         Some(Published { assignment, records, verdict: told.verdict, pace: told.pace, took })
     }
@@ -126,7 +130,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
     /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline.
     ///
     /// # Errors
-    /// Too many were abandoned, or no other publisher can be started.
+    /// Too many publishers are abandoned, or no other publisher can be started.
     pub fn watch(&mut self, now: Instant) -> Result<Watched, PublishingFault> {
         self.abandoned.retain(|thread| !thread.is_finished());
         let overdue = self.present.calls.overdue(now);
@@ -150,12 +154,12 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         self.present.calls.under_way()
     }
 
-    /// Returns since when there is a publication under way, if there is one.
+    /// Returns since when a publication has been under way, or `None` if there is none.
     pub fn open_since(&self) -> Option<Instant> {
         self.succession.is_busy().then_some(self.since)
     }
 
-    /// Returns how many abandoned publishers have a call that has not returned.
+    /// Returns how many publishers were abandoned and had not ended at the last [`watch`](Self::watch).
     pub fn abandoned(&self) -> usize {
         self.abandoned.len()
     }
@@ -163,7 +167,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
     fn give(&mut self, publication: Option<Arc<Publication<M>>>) {
         if let Some(publication) = publication {
             self.since = Instant::now();
-            // A thread that is not there any more is noticed by whoever watches, and its successor is given the publication.
+            // If the thread has ended, `watch` notices that and gives the publication to a successor.
             let _ = self.present.publications.send(publication);
         }
     }

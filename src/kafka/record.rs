@@ -1,7 +1,7 @@
-//! A record of the command topic as it is taken over from librdkafka.
+//! A record of the command topic, copied from librdkafka's message.
 //!
-//! A record that is tiny compressed may be huge inflated. No broker takes it again in a request, and a process with little memory can't
-//! keep it. Of such a record only a [`Digest`] is kept.
+//! A record that is tiny when it is compressed may be huge when it is inflated. No broker would take such a record in a request again,
+//! and a process with little memory can't keep it. So only a [`Digest`] of it is kept.
 
 use super::Headers;
 use crate::flow::RecordId;
@@ -10,33 +10,34 @@ use openssl::sha::sha256;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The largest record that is kept as it came: key, value and headers, in bytes. A request of more than 100 MiB is dropped by brokers,
-/// unless their `socket.request.max.bytes` was raised; what goes with a record in a request takes far less than the rest.
+/// The size up to which a record is kept as it came: key, value and headers, in bytes. Brokers drop a request of more than 100 MiB,
+/// unless their `socket.request.max.bytes` was raised. The remaining 64 KiB are far more than the rest of the request takes.
 pub const LARGEST: usize = (100 << 20) - (64 << 10);
 
-/// How much of a value a digest keeps, in bytes.
+/// The length of the beginning of a value that a digest keeps, in bytes.
 const FIRST: usize = 1_024;
-/// The longest key, and the longest value of a header, that is kept beside a digest, in bytes.
+/// The longest key and the longest header value that are kept beside a digest, in bytes.
 const KEPT: usize = 64 << 10;
 
 /// A record of the command topic.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Where it stands.
+    /// The record's partition and offset.
     pub at: RecordId,
-    /// The bytes as they came.
+    /// The key as it came; `None` is null, or a key that is left out beside a digest.
     pub key: Option<Bytes>,
-    /// The bytes as they came.
+    /// The value as it came; `None` is null, or a value of which there is a digest.
     pub value: Option<Bytes>,
-    /// As they came, but for those whose name is not UTF-8.
+    /// The headers as they came, without those whose names are not UTF-8.
     pub headers: Headers,
-    /// Milliseconds since the epoch, by producer or broker.
+    /// Milliseconds since the Unix epoch, as the producer or the broker set them; `None` if the record has no timestamp.
     pub timestamp: Option<i64>,
-    /// What is left of a record that is larger than [`LARGEST`]. It has no value then, and long keys and headers are left out.
+    /// The digest of a record that is larger than [`LARGEST`]. Such a record has no value, and long keys and headers are left out. `None`
+    /// for all other records.
     pub digest: Option<Box<Digest>>,
 }
 
-/// How large the parts of a record are, in bytes.
+/// The sizes of a record's parts, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// The key's size; 0 if it is null.
@@ -47,14 +48,14 @@ pub struct Sizes {
     pub headers: usize,
 }
 
-/// By what a record can be recognised that can't be kept.
+/// Facts by which a record that is too large to be kept can be recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// How large it was.
+    /// The sizes of the record's parts.
     pub sizes: Sizes,
-    /// The SHA-256 of its value.
+    /// The SHA-256 of the record's value.
     pub sha256: [u8; 32],
-    /// The first bytes of its value: 1,024, or fewer if it had no more.
+    /// The first 1,024 bytes of the record's value, or fewer if there were no more.
     pub first: Bytes,
 }
 
@@ -65,14 +66,14 @@ impl Sizes {
         Self { key: key.map_or(0, <[u8]>::len), value: value.map_or(0, <[u8]>::len), headers }
     }
 
-    /// Returns the sum.
+    /// Returns the sum of all sizes, in bytes.
     pub fn total(self) -> usize {
         self.key + self.value + self.headers
     }
 }
 
 impl Digest {
-    /// Makes a digest of a value; `sizes` are those of its record.
+    /// Makes the digest of a record with this value and these sizes.
     pub fn new(value: Option<&[u8]>, sizes: Sizes) -> Self {
         let value = value.unwrap_or_default();
         let first = Bytes::copy_from_slice(&value[..value.len().min(FIRST)]);
@@ -81,7 +82,7 @@ impl Digest {
 }
 
 impl Record {
-    /// Takes a record over from librdkafka.
+    /// Copies a record from librdkafka's message.
     pub(super) fn of(message: &BorrowedMessage<'_>) -> Self {
         let at = RecordId { partition: message.partition(), offset: message.offset() };
         let timestamp = message.timestamp().to_millis();
@@ -98,12 +99,12 @@ impl Record {
         Self { at, key, value, headers: owned(headers), timestamp, digest: None }
     }
 
-    /// Stands for a record that can't be read at all, of which nothing is known but its place.
+    /// Returns the stand-in for a record that can't be read at all, and of which only partition and offset are known.
     pub fn unknown(at: RecordId) -> Self {
         Self { at, key: None, value: None, headers: Headers::new(), timestamp: None, digest: None }
     }
 
-    /// Key, value and headers, in bytes.
+    /// Returns the size of key, value and headers, in bytes, as they came.
     pub fn size(&self) -> usize {
         match &self.digest {
             Some(digest) => digest.sizes.total(),
@@ -112,7 +113,7 @@ impl Record {
     }
 }
 
-/// Returns the headers, without those whose name is not UTF-8: rdkafka panics on these.
+/// Returns the headers, without those whose names are not UTF-8, because rdkafka panics on these.
 fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, Option<&'m [u8]>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
     let read = |n| catch_unwind(AssertUnwindSafe(|| headers.try_get(n))).ok().flatten();

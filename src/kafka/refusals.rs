@@ -1,4 +1,4 @@
-//! Outputs that the broker does not take: which errors say so, and who of those refused together is to blame.
+//! Outputs that the broker does not take: which errors say so, and which of several outputs that were refused together is to blame.
 
 use super::{Output, Outputs};
 use crate::flow::attempt::{Refusal, Why};
@@ -6,8 +6,8 @@ use crate::flow::batch::Finished;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is wrong with an output, for errors of the broker about one record or one topic: these stay however often the record
-/// is sent. None for all others.
+/// Returns what is wrong with an output, if the broker's error is about one record or one topic, so that sending the record again can't
+/// help. Returns `None` for all other errors.
 pub fn why(code: Code) -> Option<Why> {
     match code {
         Code::MessageSizeTooLarge | Code::InvalidMessageSize => Some(Why::TooLarge),
@@ -21,7 +21,7 @@ pub fn why(code: Code) -> Option<Why> {
     }
 }
 
-/// The refusal of the output at a place, counted through the outputs of all records.
+/// Returns the refusal of the output at `place`, counted across the outputs of all records.
 pub fn refusal<M>(records: &[Finished<Outputs<M>>], place: usize, why: Why) -> Refusal {
     let mut output = place;
     for (record, finished) in records.iter().enumerate() {
@@ -34,8 +34,8 @@ pub fn refusal<M>(records: &[Finished<Outputs<M>>], place: usize, why: Why) -> R
     unreachable!("the place was counted through the same records")
 }
 
-/// The refusals, each once, without those that only shared a batch with one that is too large: the broker refuses the whole
-/// batch. The largest of a topic is the one; if others are too large, too, that shows when the rest is tried again.
+/// Returns the refusals of the outputs that are to blame, one for each. If a batch is too large, the broker refuses all its outputs; of
+/// these only the largest of each topic is taken for the culprit. If others are too large, too, that shows when the rest is tried again.
 pub fn culprits<M>(records: &[Finished<Outputs<M>>], refusals: &BTreeSet<Refusal>) -> Vec<Refusal> {
     let output = |r: &Refusal| &records[r.record].outputs.outputs[r.output];
     let size = |r: &Refusal| output(r).size();
@@ -52,8 +52,8 @@ pub fn culprits<M>(records: &[Finished<Outputs<M>>], refusals: &BTreeSet<Refusal
     culprits
 }
 
-/// Returns the largest output as the one to blame if the records are not taken and the broker does not say why; `None` if there is no
-/// output.
+/// Returns the largest output, which is taken for the culprit if the broker does not take the records and does not say why. Returns
+/// `None` if there is no output.
 pub fn largest<M>(records: &[Finished<Outputs<M>>]) -> Option<Refusal> {
     let outputs = |(record, finished): (usize, &Finished<Outputs<M>>)| {
         let sizes = finished.outputs.outputs.iter().map(Output::size).enumerate();

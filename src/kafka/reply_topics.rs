@@ -1,5 +1,5 @@
-//! What is known of the topics that replies may go to: whether they exist, and how many partitions they have. Asked of the
-//! cluster through the consumer, which, unlike a producer, does not have a missing topic created by asking.
+//! The topics that replies may go to: whether they exist, and how many partitions they have. The cluster is asked through the consumer,
+//! because a question of a consumer, unlike a producer's, never makes a broker create a missing topic.
 
 use super::consumer::CommandConsumer;
 use rdkafka::consumer::Consumer;
@@ -7,26 +7,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an answer of the cluster is good for: a partition that was added may be asked for at once. A missing topic is looked for again
-/// sooner.
+/// How long an answer of the cluster is used. This is short, because the CRM may ask for a partition as soon as it was added.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long the answer that a topic is missing is used.
 const FRESH_MISSING: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Partition counts by topic. Bounded: only configured topics are asked about.
+/// The partition counts of the reply topics. The map is bounded, because only configured topics are asked about.
 pub struct ReplyTopics {
     consumer: Arc<CommandConsumer>,
     known: Mutex<HashMap<Arc<str>, (i32, Instant)>>,
 }
 
 impl ReplyTopics {
-    /// Nothing is known yet.
+    /// Makes the table of reply topics, which is empty at first.
     pub fn new(consumer: Arc<CommandConsumer>) -> Self {
         Self { consumer, known: Mutex::default() }
     }
 
-    /// How many partitions `topic` has; 0 if there is no such topic. While the cluster does not answer, what it said
-    /// last; if it never said anything, waits.
+    /// Returns how many partitions `topic` has; 0 if there is no such topic. While the cluster does not answer, returns its last answer,
+    /// or waits if it has never answered.
     pub async fn partitions(self: &Arc<Self>, topic: &Arc<str>) -> i32 {
         loop {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
@@ -48,8 +48,8 @@ impl ReplyTopics {
         }
     }
 
-    /// How many partitions `topic` has by the cluster's present word; 0 if there is no such topic. `None` if the cluster does not answer.
-    /// Blocks.
+    /// Asks the cluster how many partitions `topic` has; 0 if there is no such topic. Returns `None` if the cluster does not answer.
+    /// Blocks for up to 5 s.
     pub fn ask(&self, topic: &str) -> Option<i32> {
         let metadata = self.consumer.fetch_metadata(Some(topic), TIMEOUT).ok()?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());

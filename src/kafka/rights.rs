@@ -1,4 +1,4 @@
-//! What a client may do with a topic or a group, by the brokers' own word. Changes nothing. Brokers without an authorizer say
+//! What a client may do with a topic or a group, by the brokers' answer. Asking changes nothing. Brokers without an authorizer answer
 //! that everything is allowed.
 
 #![allow(unsafe_code, reason = "rdkafka has neither DescribeTopics nor DescribeConsumerGroups")]
@@ -11,26 +11,26 @@ use rdkafka::error::RDKafkaErrorCode;
 use std::ffi::CString;
 use std::time::Duration;
 
-/// How long the brokers may take.
+/// How long the brokers may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Something that may be allowed.
+/// An operation that brokers may allow to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// To read records, or to be a member of a group and commit its offsets.
     Read,
     /// To write records.
     Write,
-    /// To see that it is there.
+    /// To see that the topic or group exists.
     Describe,
-    /// To see its settings.
+    /// To see the topic's settings.
     DescribeConfigs,
 }
 
-/// What this client may do with a topic.
+/// Returns what this client may do with a topic.
 ///
 /// # Errors
-/// What the broker says: the topic is missing, or we may not even know of it.
+/// The topic is missing, this client may not describe it, or no broker answers in time.
 pub fn on_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec<Right>, RDKafkaErrorCode> {
     describe_topic(client, topic, TIMEOUT, |description| {
         let mut count = 0;
@@ -42,10 +42,10 @@ pub fn on_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec
     })
 }
 
-/// What this client may do with a consumer group, be there such a group or not.
+/// Returns what this client may do with a consumer group, whether or not the group exists.
 ///
 /// # Errors
-/// What the broker says: we may not even know of it.
+/// This client may not describe the group, or no broker answers in time.
 pub fn on_group<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Vec<Right>, RDKafkaErrorCode> {
     let name = CString::new(group).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
     let inquiry = Inquiry::new(client, Question::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, TIMEOUT);
@@ -85,6 +85,6 @@ unsafe fn rights(allowed: *const Operation, count: usize) -> Vec<Right> {
     if allowed.is_null() {
         return Vec::new();
     }
-    // SAFETY: it has so many, says the caller.
+    // SAFETY: the caller guarantees that there are `count` operations.
     unsafe { std::slice::from_raw_parts(allowed, count) }.iter().filter_map(right).collect()
 }
