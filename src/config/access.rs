@@ -1,11 +1,11 @@
-//! How registry and store let this process in: a user with a password, a certificate with its key. Both have these keys.
+//! The keys that `[registry]` and `[store]` share: a user with a password, and a certificate with its key.
 
 use super::given::{Given, text};
 use super::reader::Section;
 use super::secrets::{self, Secret};
 use std::path::PathBuf;
 
-/// What is right for a key that names one.
+/// The right value for a key that names a PEM file, as a finding says it.
 pub(super) const A_PEM_FILE: &str = "the path of a PEM file";
 
 /// A user and its password.
@@ -13,18 +13,18 @@ pub(super) const A_PEM_FILE: &str = "the path of a PEM file";
 pub struct Credentials {
     /// The user's name.
     pub user: String,
-    /// Its password.
+    /// The user's password.
     pub password: Secret,
 }
 
-/// Reads `user` and `password`: both or neither.
+/// Reads `user` and `password`. Returns `None` unless there are both; one without the other is a finding.
 pub(super) fn credentials(section: &mut Section<'_>) -> Option<Credentials> {
     let user = section.optional("user", "the user's name", text);
     let password = section.secret("password");
     match (user, password) {
         (Some(user), Some(password)) => Some(Credentials { user, password }),
         (Some(_), None) => {
-            // If it was given, its own finding says what is wrong with it.
+            // A password that was given and is wrong has its own finding already.
             if section.is_sound("password") {
                 let right = secrets::right(&section.key("password"));
                 section.reject("password", None, "is missing, and there is a user", &right);
@@ -39,7 +39,7 @@ pub(super) fn credentials(section: &mut Section<'_>) -> Option<Credentials> {
     }
 }
 
-/// `cert_file` and `key_file`: both or neither.
+/// Reads `cert_file` and `key_file`. Returns `None` unless there are both; one without the other is a finding.
 pub(super) fn identity(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
     let cert_file = s.optional("cert_file", A_PEM_FILE, readable_file);
     let key_file = s.optional("key_file", A_PEM_FILE, readable_file);
@@ -57,7 +57,7 @@ pub(super) fn identity(s: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
     }
 }
 
-/// The path of a file that can be read.
+/// Checks that a path names a file that can be read.
 pub(super) fn readable_file(given: &Given) -> Result<PathBuf, String> {
     let path = PathBuf::from(text(given)?);
     std::fs::File::open(&path).map(|_| path).map_err(|e| format!("can't be read: {e}"))

@@ -1,29 +1,28 @@
-//! The keys of `store` that are about data centres: which one is asked, and which of them agree on a write. They hang together:
-//! what is right for one depends on the others.
+//! The keys of `[store]` about data centres: which one is asked, and which ones agree on a write. The right value of one key depends on
+//! the others, so they are read together.
 
 use super::given::{boolean, text};
 use super::reader::Section;
 
-/// Where conditional writes are agreed on.
+/// The data centres that agree on a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SerialConsistency {
-    /// `serial`: by all data centres. External ids are unique everywhere.
+    /// `serial`: all data centres agree. External ids are unique everywhere.
     Serial,
-    /// `local_serial`: by one data centre. With two that take commands, uniqueness is given up.
+    /// `local_serial`: one data centre agrees alone. If two data centres take commands, external ids are no longer unique.
     LocalSerial,
 }
 
-/// How many replicas must have a conditional write, once it is agreed on, before it is acknowledged; as many are asked by a
-/// plain read.
+/// The number of replicas that must have a conditional write, once it is agreed on, before it is acknowledged. A plain read asks as many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitConsistency {
-    /// `quorum`: most of all replicas.
+    /// `quorum`: more than half of all replicas.
     Quorum,
-    /// `local_quorum`: most of the replicas in the data centre of the node that is asked.
+    /// `local_quorum`: more than half of the replicas in the data centre of the node that is asked.
     LocalQuorum,
 }
 
-/// Which data centre is asked, and which of them agree.
+/// The values of these keys; [`Cql`](super::store::Cql) explains each.
 pub(super) struct Datacenters {
     pub local_datacenter: Option<String>,
     pub datacenter_failover: bool,
@@ -35,17 +34,17 @@ pub(super) struct Datacenters {
 pub(super) fn datacenters(s: &mut Section<'_>) -> Datacenters {
     let local_datacenter = s.optional("local_datacenter", "the name of a data centre", text);
     let named = [("serial", SerialConsistency::Serial), ("local_serial", SerialConsistency::LocalSerial)];
-    let serial_consistency = s.choice("serial_consistency", SerialConsistency::Serial, &named, "is no serial consistency");
+    let serial_consistency = s.choice("serial_consistency", SerialConsistency::Serial, &named, "is not a serial consistency");
     let follows = match serial_consistency {
         SerialConsistency::Serial => CommitConsistency::Quorum,
         SerialConsistency::LocalSerial => CommitConsistency::LocalQuorum,
     };
     let named = [("quorum", CommitConsistency::Quorum), ("local_quorum", CommitConsistency::LocalQuorum)];
-    let consistency = s.choice("consistency", follows, &named, "is no consistency of commits and plain reads");
+    let consistency = s.choice("consistency", follows, &named, "is not a consistency of commits and plain reads");
     let datacenter_failover = s.value("datacenter_failover", false, "true or false", |given| {
         let failover = boolean(given)?;
         if failover && serial_consistency == SerialConsistency::LocalSerial {
-            // Commands would be applied twice.
+            // With a failover, commands would be applied twice.
             return Err("must be false with serial_consistency = \"local_serial\": the other data centre may not know what was \
                         decided"
                 .to_owned());

@@ -1,23 +1,23 @@
-//! What is wrong with a configuration: every finding, so that one round of mending is enough. A finding names the key,
-//! where its value came from, the value (secrets are never shown), why it can't be taken and what would be right.
+//! The findings about a configuration. All are reported together, so that one round of corrections is enough. A finding names the key,
+//! its value (but never a secret), where the value came from, why it can't be taken, and what would be right.
 
 use std::fmt;
 
-/// The longest value that a finding shows, in characters: enough to recognise it, short enough for a line.
+/// The longest value that a finding shows, in characters: enough to recognise the value, and short enough for a line.
 const SHOWN_CHARS: usize = 80;
 
-/// One thing that is wrong.
+/// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The key with its path: `kafka.max_in_flight`.
     pub key: String,
-    /// The value as given, secrets redacted; None where the key is missing.
+    /// The value as it was given, with secrets redacted. `None` if the key is missing.
     pub value: Option<String>,
-    /// The environment variable that gave the value; None for the file.
+    /// The environment variable that gave the value. `None` if the file gave it, or nobody did.
     pub variable: Option<String>,
-    /// Why it can't be taken. Continues a sentence.
+    /// Why the value can't be taken. Continues a sentence that begins with the key.
     pub reason: String,
-    /// What would be right.
+    /// A description of the right values.
     pub right: String,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All that is wrong with a configuration; never empty where it is an error.
+/// All findings about a configuration. As an error there is at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Findings(pub Vec<Finding>);
 
@@ -48,7 +48,7 @@ impl fmt::Display for Findings {
     }
 }
 
-/// A value as a finding may show it: nothing of secrets, no credentials in URLs, and not too long.
+/// Returns a value in the form in which a finding may show it: without secrets, without credentials in URLs, and not too long.
 pub(super) fn shown(key: &str, value: &toml::Value) -> String {
     if is_secret(key) {
         return "***".into();
@@ -60,18 +60,18 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
     }
 }
 
-/// True for keys whose values are secrets, or could be where the key is misspelt.
+/// Returns whether the value of a key is a secret, or could be one if the key is misspelt.
 pub(super) fn is_secret(key: &str) -> bool {
     const SIGNS: [&str; 8] = ["pas", "pwd", "secret", "token", "cred", "jaas", "pem", "sasl.oauthbearer.config"];
     let key = key.to_ascii_lowercase();
-    // Where tokens come from is none.
+    // The URL at which tokens are issued is not a secret.
     if key.ends_with("_url") || key.ends_with("sasl.oauthbearer.token.endpoint.url") {
         return false;
     }
     SIGNS.iter().any(|sign| key.contains(sign)) || key.split('.').next_back() == Some("key")
 }
 
-/// `https://user:password@host` as `https://***@host`.
+/// Returns `https://***@host` for `https://user:password@host`.
 fn without_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
     let authority = rest.find(['/', '?', '#', '"', ' ']).unwrap_or(rest.len());

@@ -1,15 +1,15 @@
-//! What reading a configuration gathers beside the values: findings, the settings as they took effect, and keys that nobody
-//! asked for, which are findings, too, each with the key that may have been meant.
+//! What reading a configuration yields besides the values: the findings, the settings as they took effect, and the unknown keys. An
+//! unknown key is a finding, too, which suggests the key that may have been meant.
 
 use super::findings::{Finding, shown};
 use super::given::{Given, variable_of};
 use super::settings::{Setting, Source};
 use std::cell::RefCell;
 
-/// Below this likeness (Jaro-Winkler) a known key is no suggestion for an unknown one.
+/// How like an unknown key a known one must be to be suggested for it (Jaro-Winkler similarity).
 const ALIKE: f64 = 0.85;
 
-/// What reading gathers beside the values.
+/// The findings, settings and unknown keys that were gathered so far.
 #[derive(Default)]
 pub(super) struct Gathered {
     findings: RefCell<Vec<Finding>>,
@@ -23,22 +23,22 @@ impl Gathered {
         self.findings.borrow_mut().push(finding);
     }
 
-    /// There is such a key, and this is its value.
+    /// Records that there is such a key, and its value as it is shown; `None` if it has none.
     pub fn took(&self, key: String, value: Option<String>, source: Source) {
         self.settings.borrow_mut().push(Setting { key, value, source });
     }
 
-    /// Nobody asked for this.
+    /// Adds keys that were given, but that nobody asked for.
     pub fn unknown(&self, rest: Vec<(String, Given)>) {
         self.unknown.borrow_mut().extend(rest);
     }
 
-    /// True if nothing was found about `key`: a check across keys makes sense only for those.
+    /// Returns whether there is no finding about `key`. A check that compares keys makes sense only for such keys.
     pub fn is_sound(&self, key: &str) -> bool {
         self.findings.borrow().iter().all(|f| f.key != key)
     }
 
-    /// All settings, in the order in which they were read, and all findings, those about unknown keys last.
+    /// Returns all settings, in the order in which they were read, and all findings, with those about unknown keys last.
     pub fn into_parts(self) -> (Vec<Setting>, Vec<Finding>) {
         let settings = self.settings.into_inner();
         let unknown = self.unknown.into_inner().into_iter().map(|(key, given)| Finding {
@@ -54,7 +54,8 @@ impl Gathered {
     }
 }
 
-/// The known key that `key` may have been meant to be: spelt alike, or of the same name in another table.
+/// Returns advice about an unknown key. It names the known key that may have been meant: one of the same name in another table, or else
+/// one that is spelt alike.
 fn suggestion(key: &str, known: &[Setting], as_variable: bool) -> String {
     let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let known = || known.iter().map(|setting| setting.key.as_str());

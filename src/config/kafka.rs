@@ -1,4 +1,4 @@
-//! `[kafka]`: where commands come from, where answers go, and how many are worked on at once.
+//! `[kafka]`: the brokers, the topics, and how many commands are processed at once.
 
 use super::gathered::Gathered;
 use super::given::{Given, count, duration, list, of_text};
@@ -9,57 +9,60 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Commands decided at once.
+/// The default of `max_in_flight`.
 const IN_FLIGHT: usize = 256;
-/// The same with the embedded store. A write to it waits for its file to be synced, together with those that come meanwhile: with
-/// twice as many the cores have more to do until then (an eighth more commands, 8 MiB more memory).
+/// The default of `max_in_flight` with the embedded store. A write to that store waits until its file is synced, together with the writes
+/// that come meanwhile. With twice as many commands in flight the cores have more to do until then: an eighth more commands per second,
+/// for 8 MiB more memory.
 const IN_FLIGHT_EMBEDDED: usize = 512;
 
 const A_TOPIC: &str = "1 to 249 letters, digits, dots, underscores and hyphens";
 
-/// Where commands come from, where answers go, and how many are worked on at once.
+/// The brokers, the topics, and how many commands are processed at once.
 #[derive(Clone, Debug)]
 pub struct Kafka {
-    /// `bootstrap_servers`: brokers to begin with, `host:port,host:port`.
+    /// `bootstrap_servers`: the brokers to ask first, as `host:port,host:port`.
     pub bootstrap_servers: String,
-    /// `group_id`: the consumer group; all processes of one deployment share it.
+    /// `group_id`: the consumer group, which all processes of one deployment share.
     pub group_id: String,
-    /// `instance_id`: names this process's slot and with it the transactional id. Stable per slot (a restart ends the
-    /// predecessor's transaction at once), unique among running processes. Random by default.
+    /// `instance_id`: the name of this process's slot, which is part of the transactional id. It should stay the same when the process is
+    /// restarted, because then the restart ends the predecessor's transaction at once. It must be unique among the running processes.
+    /// Random by default.
     pub instance_id: String,
     /// `topics`
     pub topics: Topics,
-    /// `reply_topic_allow_list`: topics that a command's `kafka_replyTopic` may name. Holds the default reply topic, too.
+    /// `reply_topic_allow_list`: the topics that a command's `kafka_replyTopic` may name, including the default reply topic.
     pub reply_topic_allow_list: Vec<String>,
-    /// `max_command_bytes`: the largest command that is read: key, value and headers.
+    /// `max_command_bytes`: the size of the largest command that is read: key, value and headers, in bytes.
     pub max_command_bytes: usize,
-    /// `max_in_flight`: how many commands are executed at once; a run of them for one entity counts once.
+    /// `max_in_flight`: how many commands are decided at once. A run of commands of one lane counts once.
     pub max_in_flight: usize,
-    /// `max_queued`: how many commands wait for their turn before partitions are paused. Drained at a rebalance, so small.
+    /// `max_queued`: how many records may be between intake and commit before partitions are paused. A rebalance drops those that have
+    /// not begun, to be read again, so the number is small.
     pub max_queued: usize,
-    /// `transaction_cap`: how many commands one Kafka transaction answers at most.
+    /// `transaction_cap`: the most commands that one Kafka transaction answers.
     pub transaction_cap: usize,
-    /// `undecodable_batches`: what becomes of records that can't be decompressed.
+    /// `undecodable_batches`: the fate of records whose batch can't be decoded.
     pub undecodable_batches: UndecodableBatches,
-    /// `shutdown_grace`: how long commands in flight may take to finish after SIGTERM.
+    /// `shutdown_grace`: how long the commands that were taken in may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
-    /// `consumer`: librdkafka properties for consumers (and administration), none that the promises rest on.
+    /// `consumer`: librdkafka properties for consumers and for administration, without those that the promises rest on.
     pub consumer: Properties,
-    /// `producer`: librdkafka properties for producers, none that the promises rest on.
+    /// `producer`: librdkafka properties for producers, without those that the promises rest on.
     pub producer: Properties,
 }
 
-/// The fate of records whose batch can't be decompressed.
+/// The fate of records whose batch can't be decoded, because it can't be decompressed for example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndecodableBatches {
-    /// `wait`: their partition stands still until an operator has decided.
+    /// `wait`: the partition stands still until an operator has decided.
     Wait,
-    /// `dead_letter`: a stub goes to the dead letter topic for each, and the partition goes on.
+    /// `dead_letter`: a stub for each record goes to the dead letter topic, and the partition goes on.
     DeadLetter,
 }
 
 impl Kafka {
-    /// The transactional id: unique per slot and group.
+    /// Returns the transactional id, which is unique for each slot and group.
     pub fn transactional_id(&self) -> String {
         format!("{}-{}", self.group_id, self.instance_id)
     }
@@ -68,17 +71,17 @@ impl Kafka {
 /// The four topics, all different.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
-    /// Where the CRM's commands come from.
+    /// The topic of the CRM's commands.
     pub commands: String,
-    /// Where answers go that name no other topic.
+    /// The topic of replies to commands that name no other topic.
     pub replies: String,
-    /// Where Business Transactions go.
+    /// The topic of Business Transactions.
     pub transactions: String,
-    /// Where records go that can't be read.
+    /// The topic of records that can't be read (the dead letter queue).
     pub dlq: String,
 }
 
-/// Reads the section; `is_embedded` is about the store.
+/// Reads the section. `is_embedded` tells whether the store is the embedded one.
 pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gathered) -> Kafka {
     let s = &mut section;
     let in_flight = if is_embedded { IN_FLIGHT_EMBEDDED } else { IN_FLIGHT };
@@ -103,7 +106,7 @@ pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gath
         "undecodable_batches",
         UndecodableBatches::Wait,
         &[("wait", UndecodableBatches::Wait), ("dead_letter", UndecodableBatches::DeadLetter)],
-        "is no such choice",
+        "is not one of the choices",
     );
     let shutdown_grace =
         s.value("shutdown_grace", Duration::from_secs(20), "a duration such as \"20s\"", duration(Duration::ZERO..=DAY));
@@ -145,14 +148,14 @@ fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
     Topics { commands, replies, transactions, dlq }
 }
 
-/// The allow-list; the default reply topic is allowed whether it is on it or not.
+/// Reads the allow-list, and adds the default reply topic if it is not on it.
 fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
-    let right = "a list of topics that may be written replies to, none of the processor's others";
+    let right = "a list of topics that replies may be written to, without the processor's other topics";
     let mut allowed = section.value("reply_topic_allow_list", vec![topics.replies.clone()], right, |given| {
         list(|name| {
             let name = topic(name)?;
             if [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
-                return Err("is no topic for replies: the processor uses it for something else".to_owned());
+                return Err("is not a topic for replies: the processor uses it for something else".to_owned());
             }
             Ok(name)
         })(given)

@@ -1,10 +1,10 @@
-//! One typed configuration: a TOML file with the environment laid over it, checked as a whole. Every finding is reported at
-//! once; what has become a [`Config`] needs no more checks.
+//! The typed configuration of a process: a TOML file with the environment laid over it, checked as a whole. All findings are reported at
+//! once. A value that stands in a [`Config`] needs no more checks.
 //!
-//! Everything has a default but the path of an embedded store, so an empty file is the configuration of a local set-up. Each key
-//! can be overridden by a variable: `CRM__KAFKA__BOOTSTRAP_SERVERS` is `kafka.bootstrap_servers`, `CRM__SEGMENTS=A,B` is a list,
-//! `CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS` is `kafka.consumer."session.timeout.ms"`. Secrets come from the environment, or
-//! from files of their own that the configuration names.
+//! Every key has a default except the path of an embedded store, so an empty file configures a local set-up. A variable of the
+//! environment overrides each key: `CRM__KAFKA__BOOTSTRAP_SERVERS` is `kafka.bootstrap_servers`, `CRM__SEGMENTS=A,B` is a list,
+//! `CRM__KAFKA__CONSUMER__SESSION_TIMEOUT_MS` is `kafka.consumer."session.timeout.ms"`. Secrets come from the environment, or from
+//! separate files that the configuration names.
 
 mod access;
 mod datacenters;
@@ -44,7 +44,7 @@ const DEFAULT_SEGMENTS: [&str; 3] = ["RESIDENTIAL", "SMALL_BUSINESS", "ENTERPRIS
 /// The configuration of a process.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `segments`: the codes that a customer's segment may have, compared case by case. At least one.
+    /// `segments`: the codes that a customer's segment may have, at least one. Upper and lower case differ.
     pub segments: Vec<SegmentCode>,
     /// `[kafka]`
     pub kafka: Kafka,
@@ -60,35 +60,35 @@ pub struct Config {
     pub telemetry: Telemetry,
 }
 
-/// Where metrics and health are served.
+/// The address at which metrics and health are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// `listen`: address and port of `/metrics`, `/livez` and `/readyz`.
+    /// `listen`: the address and port of `/metrics`, `/livez`, `/readyz` and `/log-level`.
     pub listen: SocketAddr,
 }
 
-/// How the process logs, to standard error.
+/// The form and level of the log, which goes to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `format`
     pub format: LogFormat,
-    /// `level`: a level or a list of directives as `RUST_LOG` has them; `RUST_LOG` goes over it.
+    /// `level`: a level, or a list of directives in the syntax of `RUST_LOG`. The variable `RUST_LOG` overrides it.
     pub level: String,
 }
 
-/// Where traces go.
+/// The collector that traces go to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Telemetry {
-    /// `otlp_endpoint`: the base URL of a collector that takes OTLP over HTTP. None: no spans are made.
+    /// `otlp_endpoint`: the base URL of a collector that takes OTLP over HTTP. `None` if no spans are to be made.
     pub otlp_endpoint: Option<String>,
 }
 
-/// What a line of the log looks like.
+/// The form of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// `text`: for people.
     Text,
-    /// `json`: an object a line.
+    /// `json`: one object for each line.
     Json,
 }
 
@@ -96,15 +96,15 @@ impl Config {
     /// Reads the file at `path` with this process's environment over it.
     ///
     /// # Errors
-    /// All findings; a file that can't be read is one, too.
+    /// All findings. A file that can't be read is a finding, too.
     pub fn load(path: &Path) -> Result<Self, Findings> {
         Self::load_explained(path).map(|(config, _)| config)
     }
 
-    /// The same, with each key's value and where it came from.
+    /// Reads the file at `path` like [`Config::load`], and also returns the value of each key and where it came from.
     ///
     /// # Errors
-    /// As for [`Config::load`].
+    /// Those of [`Config::load`].
     pub fn load_explained(path: &Path) -> Result<(Self, Vec<Setting>), Findings> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Findings(vec![Finding {
@@ -112,15 +112,15 @@ impl Config {
                 value: Some(path.display().to_string()),
                 variable: None,
                 reason: format!("the file can't be read: {e}"),
-                right: "the path of a TOML file; an empty file will do for a local set-up".into(),
+                right: "the path of a TOML file; an empty file is enough for a local set-up".into(),
             }])
         })?;
-        // Variables that are not Unicode can't be ours: `vars` would panic on them.
+        // `std::env::vars` would panic on a variable that is not Unicode. Such a variable can't be ours.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::parse_explained(&text, environment)
     }
 
-    /// Reads TOML with `environment` over it.
+    /// Reads the text `toml` with `environment` over it.
     ///
     /// # Errors
     /// All findings.
@@ -128,7 +128,7 @@ impl Config {
         Self::parse_explained(toml, environment).map(|(config, _)| config)
     }
 
-    /// The same, with each key's value and where it came from.
+    /// Reads like [`Config::parse`], and also returns the value of each key and where it came from.
     ///
     /// # Errors
     /// All findings.
@@ -145,13 +145,13 @@ impl Config {
         }
     }
 
-    /// What request validation needs to know.
+    /// Returns the configured rules of request validation.
     pub fn rules(&self) -> Rules {
         Rules { segments: self.segments.clone() }
     }
 }
 
-/// The whole; None only if something without a default is missing.
+/// Reads the whole configuration. Returns `None` only if a key without a default is missing.
 fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Config> {
     let segments = segments(&mut root);
     let store = store::store(root.section("store"));
@@ -188,11 +188,11 @@ fn admin(mut section: Section<'_>) -> Admin {
 
 fn log(mut section: Section<'_>) -> Log {
     let named = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let format = section.choice("format", LogFormat::Text, &named, "is no format");
+    let format = section.choice("format", LogFormat::Text, &named, "is not a format of the log");
     let right = "error, warn, info, debug or trace, or directives such as \"info,crm_processor=debug\"";
     let level = section.value("level", "info".to_owned(), right, |given| {
         let level = text(given)?;
-        EnvFilter::try_new(&level).map(|_| level).map_err(|e| format!("is no level: {e}"))
+        EnvFilter::try_new(&level).map(|_| level).map_err(|e| format!("is not a level: {e}"))
     });
     Log { format, level }
 }
@@ -202,7 +202,7 @@ fn telemetry(mut section: Section<'_>) -> Telemetry {
     Telemetry { otlp_endpoint: section.optional("otlp_endpoint", right, of_text(http_url)) }
 }
 
-/// Where the file is no TOML. The line itself is not shown: it may hold a secret.
+/// Returns the finding for a file that is not TOML. It does not show the line, which may hold a secret.
 fn not_toml(text: &str, error: &toml::de::Error) -> Finding {
     let at = error.span().map_or(0, |span| span.start);
     let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
@@ -210,7 +210,7 @@ fn not_toml(text: &str, error: &toml::de::Error) -> Finding {
         key: format!("line {line}"),
         value: None,
         variable: None,
-        reason: format!("is no TOML: {}", error.message().replace('\n', " ")),
+        reason: format!("is not TOML: {}", error.message().replace('\n', " ")),
         right: "key = value lines below [section] headers".into(),
     }
 }

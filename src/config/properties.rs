@@ -1,5 +1,5 @@
-//! librdkafka properties of `kafka.consumer` and `kafka.producer`: passed through as they are, but for those that the promises
-//! rest on. Names and values are checked against librdkafka itself.
+//! The librdkafka properties of `kafka.consumer` and `kafka.producer`. They are passed through as they are, and librdkafka itself checks
+//! their names and values. The properties that the promises rest on are findings.
 
 use super::findings::{self, is_secret};
 use super::given::{Given, scalar};
@@ -10,23 +10,23 @@ use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// librdkafka properties. Their Debug shows no secrets.
+/// librdkafka properties. Their `Debug` output shows no secrets.
 #[derive(Clone, Default)]
 pub struct Properties(BTreeMap<String, String>);
 
 impl Properties {
-    /// Names and values, secrets among them: for a client's making.
+    /// Returns names and values, including secrets, for making a client.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of one.
+    /// Returns the value of a property, or `None` if it was not given.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 }
 
-/// Without the values of secrets.
+/// Shows the values of secrets as `***`.
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
@@ -34,8 +34,8 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Properties that the processor sets itself, each with the reason. They are findings in either table: librdkafka takes a
-/// consumer's properties for a producer, too, so a misplaced one would go unnoticed.
+/// The properties that the processor sets itself, each with the reason and with the right way to set it. They are findings in either
+/// table, because librdkafka takes a consumer's property for a producer, too, so that a misplaced one would go unnoticed.
 const RESERVED: &[(&[&str], &str, &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "all clients must talk to the same brokers", "kafka.bootstrap_servers"),
     (&["group.id"], "offsets are committed for one group, by the producer", "kafka.group_id"),
@@ -60,7 +60,7 @@ const RESERVED: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["group.instance.id"],
-        "static members keep their partitions without a sign of it, which is not covered by the promises",
+        "a static member keeps its partitions through a restart without a rebalance, which the promises do not cover",
         LEAVE,
     ),
     (&["enable.partition.eof"], "the end of a partition is no command", LEAVE),
@@ -78,7 +78,11 @@ const RESERVED: &[(&[&str], &str, &str)] = &[
         "answers are written exactly once, in order, which needs an idempotent producer with its own settings",
         LEAVE,
     ),
-    (&["transaction.timeout.ms"], "it goes with other time-outs: a hanging transaction keeps readers waiting for so long", LEAVE),
+    (
+        &["transaction.timeout.ms"],
+        "other time-outs depend on it, and a hanging transaction keeps readers waiting for this long",
+        LEAVE,
+    ),
     (&["message.max.bytes"], "the dead letter topic takes whatever the command topic took", LEAVE),
     (&["delivery.report.only.error"], "refused records are recognised by their delivery reports", LEAVE),
 ];
@@ -86,11 +90,11 @@ const RESERVED: &[(&[&str], &str, &str)] = &[
 const LEAVE: &str = "leaving it out";
 const KNOWN: &str = "a property that librdkafka knows, with a value that it takes";
 
-/// The properties of a table, checked; the environment's names with dots for underscores.
+/// Reads and checks the properties of a table. In names that come from variables, underscores stand for dots.
 pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -> Properties {
     let mut properties = Properties::default();
     let named = |(name, given): (String, Given)| (if given.variable.is_some() { dotted(&name) } else { name }, given);
-    // The environment's come last, and replace the file's.
+    // Those of the environment come last, and replace those of the file.
     for (name, given) in table.take_all().into_iter().map(named).collect::<BTreeMap<_, _>>() {
         let key = format!("{path}.{name}");
         match property(&name, &given, &parent.key(&key)) {
@@ -105,8 +109,9 @@ pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -
     properties
 }
 
-/// Has the token endpoint's certificate verified by the system's authorities, unless others are named. librdkafka takes those of the folder
-/// for which OpenSSL was built, and our OpenSSL, which is linked statically, has an empty one; `probe` looks where systems have theirs.
+/// Makes librdkafka verify the token endpoint's certificate with the system's authorities, unless others are named. By default librdkafka
+/// looks in the folder that OpenSSL was built for, and that of our statically linked OpenSSL is empty. With `probe` it looks where
+/// systems keep their authorities.
 fn trust_the_systems_authorities(properties: &mut Properties, path: &str, parent: &Section<'_>) {
     const LOCATION: &str = "https.ca.location";
     let names_others = [LOCATION, "https.ca.pem"].iter().any(|name| properties.get(name).is_some());
@@ -116,7 +121,8 @@ fn trust_the_systems_authorities(properties: &mut Properties, path: &str, parent
     }
 }
 
-/// Its value, and what is shown of it; or why it can't be given, and what would be right.
+/// Returns the value of a property and the form in which it is shown. The error has the reason why the value can't be taken, and what
+/// would be right.
 fn property(name: &str, given: &Given, full_key: &str) -> Result<(String, String), (String, String)> {
     if let Some((_, reason, right)) = RESERVED.iter().find(|(names, _, _)| names.contains(&name)) {
         return Err((format!("is set by the processor: {reason}"), (*right).to_owned()));
@@ -136,18 +142,19 @@ fn property(name: &str, given: &Given, full_key: &str) -> Result<(String, String
     }
 }
 
-/// `session_timeout_ms` as `session.timeout.ms`: the names of variables can't have dots. `log_level` is spelt so.
+/// Returns the property's name for a variable's: `session.timeout.ms` for `session_timeout_ms`, because the names of variables can't have
+/// dots. The property `log_level` has an underscore itself.
 fn dotted(name: &str) -> String {
     if name == "log_level" { name.into() } else { name.replace('_', ".") }
 }
 
-/// Asks librdkafka. Its sentence is left out where it quotes the value.
+/// Asks librdkafka whether it takes a property. librdkafka's own error text is left out, because it quotes the value.
 fn check(name: &str, value: &str) -> Result<(), String> {
     let refused = ClientConfig::new().set(name, value).create_native_config().err();
     match refused {
         None => Ok(()),
         Some(rdkafka::error::KafkaError::ClientConfig(rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
-            Err("is no property of librdkafka".into())
+            Err("is not a property of librdkafka".into())
         }
         Some(_) => Err("has a value that librdkafka does not take".into()),
     }

@@ -1,7 +1,7 @@
-//! Reads typed values out of a TOML file with the environment laid over it, and collects what is wrong on the way: a value
-//! that can't be taken becomes a finding and its default goes in, so that reading goes on to the next one.
+//! Reads typed values from a TOML file with the environment laid over it, and collects findings. A value that can't be taken becomes a
+//! finding, and its default takes its place, so that reading goes on with the next key.
 //!
-//! `CRM__KAFKA__GROUP_ID=x` is `kafka.group_id = "x"`: the prefix `CRM__`, then the path with `__` for each dot.
+//! The variable `CRM__KAFKA__GROUP_ID=x` stands for `kafka.group_id = "x"`: the prefix `CRM__`, then the path with `__` for each dot.
 
 use super::findings::{Finding, shown};
 use super::gathered::Gathered;
@@ -17,7 +17,7 @@ enum Node {
     Leaf(Given),
 }
 
-/// One table of the configuration, read key by key.
+/// A table of the configuration, which is read key by key. When it is dropped, the keys that were not read become findings.
 pub(super) struct Section<'a> {
     path: String,
     entries: BTreeMap<String, Node>,
@@ -25,7 +25,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The whole configuration: `file` with `environment` over it.
+    /// Returns the table of the whole configuration: `file` with `environment` over it.
     pub fn root(file: toml::Table, environment: impl IntoIterator<Item = (String, String)>, gathered: &'a Gathered) -> Self {
         let mut entries = nodes(file, None);
         let mut overrides: Vec<(Vec<String>, String, String)> = environment
@@ -35,7 +35,7 @@ impl<'a> Section<'a> {
                 Some((path, variable, value))
             })
             .collect();
-        // Short paths first: a variable for a key of a table goes over one for the whole table.
+        // Short paths come first, so that a variable for one key of a table overrides a variable for the whole table.
         overrides.sort_by(|(a, _, _), (b, _, _)| (a.len(), a).cmp(&(b.len(), b)));
         for (path, variable, value) in overrides {
             insert(&mut entries, &path, Given { value: toml::Value::String(value), variable: Some(variable) });
@@ -43,12 +43,12 @@ impl<'a> Section<'a> {
         Self { path: String::new(), entries, gathered }
     }
 
-    /// The full path of a key in this table.
+    /// Returns the full path of a key of this table.
     pub fn key(&self, key: &str) -> String {
         if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
     }
 
-    /// The table under `key`; empty where there is none.
+    /// Returns the table under `key`, which is empty if there is none.
     pub fn section(&mut self, key: &str) -> Section<'a> {
         let path = self.key(key);
         let entries = match self.entries.remove(key) {
@@ -66,7 +66,8 @@ impl<'a> Section<'a> {
         Section { path, entries, gathered: self.gathered }
     }
 
-    /// The value of `key` as `parse` takes it; None where it is missing, or wrong and now a finding.
+    /// Returns the value of `key`, parsed by `parse`. Returns `None` if the value is missing, or if it is wrong and has become a finding.
+    /// `right` describes the right values for the finding.
     pub fn optional<T: AsToml, E: Display>(
         &mut self,
         key: &str,
@@ -80,7 +81,7 @@ impl<'a> Section<'a> {
         taken
     }
 
-    /// The value of `key`, or `default`.
+    /// Returns the value of `key` like [`Section::optional`], or `default` instead of `None`.
     pub fn value<T: AsToml, E: Display>(
         &mut self,
         key: &str,
@@ -94,7 +95,8 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The value of `key` out of a few that have names, or `default`. `wrong` continues a sentence about any other name.
+    /// Returns the value of `key`, which is one of a few that have names, or `default`. `wrong` is the reason of the finding for any
+    /// other name.
     pub fn choice<T: Copy + PartialEq>(&mut self, key: &str, default: T, named: &[(&str, T)], wrong: &str) -> T {
         let right = named.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
         let default = named.iter().find(|(_, choice)| *choice == default).map_or("", |(name, _)| *name);
@@ -105,7 +107,7 @@ impl<'a> Section<'a> {
         named.iter().find(|(known, _)| *known == name).expect("it is one of these").1
     }
 
-    /// The secret under `key`; None as for [`Section::optional`].
+    /// Returns the secret under `key`, or `None` like [`Section::optional`].
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
         let right = secrets::right(&self.key(key));
         let given = self.given(key);
@@ -119,7 +121,8 @@ impl<'a> Section<'a> {
         secret
     }
 
-    /// The same of a secret whose file is read again whenever it is needed.
+    /// Returns the secret under `key` like [`Section::secret`]. If the secret is in a file, the file is read again whenever the secret is
+    /// needed.
     pub fn rotating_secret(&mut self, key: &str) -> Option<RotatingSecret> {
         let given = match self.entries.get(key) {
             Some(Node::Leaf(given)) => Some(given.clone()),
@@ -128,7 +131,7 @@ impl<'a> Section<'a> {
         self.secret(key).map(|read| RotatingSecret::new(given.as_ref(), read))
     }
 
-    /// The value of `key`, if it is there and `parse` takes it.
+    /// Returns the value of `key` if it was given and `parse` takes it, and `None` otherwise.
     fn take<T: AsToml, E: Display>(&mut self, key: &str, right: &str, parse: impl FnOnce(&Given) -> Result<T, E>) -> Option<T> {
         let given = self.given(key)?;
         match parse(&given) {
@@ -150,23 +153,23 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// True if `key` is given, and was not read yet.
+    /// Returns whether `key` was given and has not been read yet.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// True if nothing was found about `key`.
+    /// Returns whether there is no finding about `key`.
     pub fn is_sound(&self, key: &str) -> bool {
         self.gathered.is_sound(&self.key(key))
     }
 
-    /// Tells of the value of a key in an open table, as it is shown.
+    /// Records the value of a key in an open table (one whose keys are not ours) in the form in which it is shown.
     pub fn took(&self, key: &str, shown: &str, source: Source) {
         self.gathered.took(self.key(key), Some(shown.to_owned()), source);
     }
 
-    /// All that is in a table whose keys are not ours, nested tables with their dots, the environment's last. A variable's
-    /// name is given as its last part, in its own case.
+    /// Returns all keys and values of an open table (one whose keys are not ours). A key in a nested table has its path with dots. The
+    /// values that variables gave come last.
     pub fn take_all(mut self) -> Vec<(String, Given)> {
         let mut all = Vec::new();
         flatten(String::new(), Node::Table(std::mem::take(&mut self.entries)), &mut all);
@@ -174,7 +177,7 @@ impl<'a> Section<'a> {
         all
     }
 
-    /// A finding about `key`.
+    /// Adds a finding about `key`.
     pub fn reject(&self, key: &str, given: Option<&Given>, reason: &str, right: &str) {
         let key = self.key(key);
         self.gathered.add(Finding {
@@ -188,7 +191,7 @@ impl<'a> Section<'a> {
 }
 
 impl Drop for Section<'_> {
-    /// What was not read is unknown.
+    /// Reports the keys that were not read as unknown.
     fn drop(&mut self) {
         let mut rest = Vec::new();
         for (key, node) in std::mem::take(&mut self.entries) {

@@ -1,4 +1,4 @@
-//! `[registry]`: where the schema registry is, and how to get in.
+//! `[registry]`: where the schema registry is, and how this process logs in.
 
 use super::access::{A_PEM_FILE, Credentials, credentials, identity, readable_file};
 use super::given::{Given, duration, list, of_text, text};
@@ -9,63 +9,64 @@ use super::text::http_url;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// From a few questions, of which one may go astray, to what may as well be `wait`.
+/// The shortest and the longest `odd_answer`. The shortest leaves time for several questions, because one may get lost. More than the
+/// longest is as good as `wait`.
 const ODD_ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(24 * 3600));
 
-/// The schema registry.
+/// The schema registry, and how to reach it.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    /// `url`: its base URLs, without a slash at the end. The next one is asked where one has no proper answer.
+    /// `url`: the registry's base URLs, without a slash at the end. If one gives no proper answer, the next one is asked.
     pub urls: Vec<String>,
-    /// `user` and `password`, `token`, or `oauth`: one kind of them.
+    /// `user` and `password`, or `token`, or `oauth`: only one of these may be given.
     pub credentials: RegistryCredentials,
-    /// `ca_file`: a PEM file of authorities to trust beside the system's.
+    /// `ca_file`: a PEM file of authorities to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// `cert_file` and `key_file`: PEM files with which this process shows who it is.
+    /// `cert_file` and `key_file`: PEM files of the certificate and the key with which this process shows who it is.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// `odd_answer`: what is done about a record whose schema the registry neither gives out nor says that it has none, while it answers
-    /// about others.
+    /// `odd_answer`: what becomes of a record if the registry answers about other schemas, but neither gives out the record's schema nor
+    /// says that there is none.
     pub odd_answer: OddAnswer,
 }
 
-/// How this process shows the registry who it is, beside a certificate.
+/// The credentials that this process shows to the registry, other than a certificate.
 #[derive(Clone, Debug, Default)]
 pub enum RegistryCredentials {
-    /// Not at all.
+    /// No credentials.
     #[default]
     None,
     /// `user` and `password`: HTTP basic authentication.
     Basic(Credentials),
     /// `token`: a bearer token.
     Token(RotatingSecret),
-    /// `oauth`: a bearer token that an authorisation server gives out.
+    /// `oauth`: a bearer token that an authorisation server issues.
     OAuth(OAuth),
 }
 
-/// OAuth 2.0 with client credentials.
+/// The client credentials for OAuth 2.0.
 #[derive(Clone, Debug)]
 pub struct OAuth {
-    /// `token_url`: where the authorisation server gives tokens out.
+    /// `token_url`: the URL at which the authorisation server issues tokens.
     pub token_url: String,
     /// `client_id`
     pub client_id: String,
     /// `client_secret`
     pub client_secret: RotatingSecret,
-    /// `scope`: what the token is to be good for.
+    /// `scope`: the scope that the token is asked for. `None` if the authorisation server decides.
     pub scope: Option<String>,
 }
 
-/// What is done about a record whose schema the registry is odd about.
+/// What becomes of a record if the registry answers oddly about its schema alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OddAnswer {
     /// A duration: after this time the record goes to the dead letter topic.
     DeadLetterAfter(Duration),
-    /// `wait`: its partition waits until the registry gives the schema out.
+    /// `wait`: the record's partition waits until the registry gives the schema out.
     Wait,
 }
 
 impl OddAnswer {
-    /// Returns whether a record that has waited for so long is not waited for any more.
+    /// Returns whether a record that has waited for the time `waited` goes to the dead letter topic.
     pub fn is_over(self, waited: Duration) -> bool {
         match self {
             Self::DeadLetterAfter(bound) => waited >= bound,
@@ -75,7 +76,8 @@ impl OddAnswer {
 }
 
 impl Default for OddAnswer {
-    /// Longer than the restart of a registry's node, or of a proxy before it, takes; short enough for those who wait behind the record.
+    /// Returns 60 s. That is longer than a node of the registry, or a proxy before it, takes to restart, and short enough for the
+    /// commands that wait behind the record.
     fn default() -> Self {
         Self::DeadLetterAfter(Duration::from_secs(60))
     }
@@ -109,7 +111,7 @@ pub(super) fn registry(mut section: Section<'_>) -> Registry {
     Registry { urls, credentials, ca_file, identity, odd_answer }
 }
 
-/// Base URLs; as text with commas between them.
+/// Base URLs. As TOML they are one text with commas between them.
 struct Urls(Vec<String>);
 
 impl AsToml for Urls {
@@ -128,7 +130,7 @@ fn registry_urls(given: &Given) -> Result<Urls, String> {
     if urls.is_empty() { Err("must have at least one URL".into()) } else { Ok(Urls(urls)) }
 }
 
-/// The one kind of credentials that is given.
+/// Reads the credentials. If several kinds were given, adds a finding for each that is one too many.
 fn registry_credentials(s: &mut Section<'_>) -> RegistryCredentials {
     let basic = credentials(s);
     let token = s.rotating_secret("token");
@@ -161,7 +163,7 @@ fn oauth(mut section: Section<'_>) -> Option<OAuth> {
     if token_url.is_none() && client_id.is_none() && client_secret.is_none() && scope.is_none() {
         return None;
     }
-    // If one was given, its own finding says what is wrong with it.
+    // A key that was given and is wrong has its own finding already.
     let missing = "is missing, and registry.oauth has other keys";
     let given = [("token_url", token_url.is_some(), URL.to_owned()), ("client_id", client_id.is_some(), ID.to_owned())];
     let secret = ("client_secret", client_secret.is_some(), secrets::right(&s.key("client_secret")));

@@ -1,41 +1,42 @@
-//! Secrets never stand in the configuration's file: it is copied, shown and checked in. There `file:PATH` names a file that
-//! holds one, as Kubernetes and systemd mount them; a variable of the environment holds one itself, or says `file:PATH`, too.
+//! Secrets, which never stand in the configuration's file, because that file is copied, shown and checked in. In the file `file:PATH`
+//! names another file that holds the secret, such as Kubernetes and systemd mount. A variable of the environment holds the secret itself,
+//! or `file:PATH`.
 
 use super::given::{Given, text, variable_of};
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// How a secret begins that is in a file.
+/// The prefix of a value that names the secret's file.
 const FILE: &str = "file:";
-/// Keys and passwords have a few KiB; more is the wrong file.
+/// The largest file that is taken for a secret, in bytes. Keys and passwords have a few KiB, so a larger file is the wrong one.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// librdkafka's properties that are secrets by themselves. (Those that name files aren't.)
+/// librdkafka's properties whose values are secrets. A property that names a file is not one.
 const PROPERTIES: [&str; 9] = [
     "sasl.password",
     "ssl.key.password",
     "ssl.key.pem",
     "ssl.keystore.password",
     "sasl.oauthbearer.client.secret",
-    // librdkafka's other name for the same.
+    // librdkafka's other name for the property before.
     "sasl.oauthbearer.client.credentials.client.secret",
     "sasl.oauthbearer.config",
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
 ];
 
-/// A text that is never shown: its Debug is `***`.
+/// A text that is never shown. Its `Debug` output is `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being shown.
+    /// Makes a secret of `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one who must present it.
+    /// Returns the text, for a caller that must present it to a server.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -47,16 +48,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret that may be replaced while the process runs, if it is in a file.
+/// A secret that can be replaced while the process runs, if it is in a file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RotatingSecret {
     file: Option<PathBuf>,
-    /// As it was at the start.
+    /// The secret as it was when the configuration was read.
     read: Secret,
 }
 
 impl RotatingSecret {
-    /// A secret that stays as it is.
+    /// Makes a secret that is never replaced.
     pub fn fixed(secret: Secret) -> Self {
         Self { file: None, read: secret }
     }
@@ -66,10 +67,10 @@ impl RotatingSecret {
         Self { file, read }
     }
 
-    /// Returns the secret as it is now.
+    /// Returns the present secret, from its file if it has one.
     ///
     /// # Errors
-    /// Its file can't be read any more; the text says why.
+    /// The file can't be read any more. The text says why.
     pub fn current(&self) -> Result<Secret, String> {
         self.file.as_deref().map_or_else(|| Ok(self.read.clone()), from_file)
     }
@@ -81,17 +82,17 @@ impl fmt::Debug for RotatingSecret {
     }
 }
 
-/// Whether a property of librdkafka must be given as a secret.
+/// Returns whether a property of librdkafka must be given as a secret.
 pub(super) fn is_secret_property(name: &str) -> bool {
     PROPERTIES.contains(&name)
 }
 
-/// What is right for the secret under a key with its full path.
+/// Returns the right values for the secret under `key`, a full path, as a finding says it.
 pub(super) fn right(key: &str) -> String {
     format!("\"file:PATH\" with the path of a file that holds it, or the variable {}", variable_of(key))
 }
 
-/// The secret that was given, or why it can't be taken.
+/// Returns the secret that was given, or the reason why it can't be taken.
 pub(super) fn secret(given: &Given) -> Result<Secret, String> {
     let text = text(given)?;
     match text.strip_prefix(FILE) {
@@ -101,12 +102,12 @@ pub(super) fn secret(given: &Given) -> Result<Secret, String> {
     }
 }
 
-/// What may be shown of a secret as it was given: the name of its file.
+/// Returns the form in which a secret is shown: `file:` with the path if it is in a file, else `***`.
 pub(super) fn shown(given: &Given) -> String {
     given.value.as_str().filter(|text| text.starts_with(FILE)).unwrap_or("***").to_owned()
 }
 
-/// The whole file, without the line end that editors leave.
+/// Reads a secret from a whole file, without the line end that editors leave.
 fn from_file(path: &Path) -> Result<Secret, String> {
     let unreadable = |reason: &dyn fmt::Display| format!("{} can't be read: {reason}", path.display());
     let file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
@@ -115,8 +116,8 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(unreadable(&format!("it has more than {MAX_BYTES} bytes")));
     }
-    // Without the error: it shows bytes.
-    let text = String::from_utf8(bytes).map_err(|_| unreadable(&"it is no UTF-8 text"))?;
+    // The error of `from_utf8` is left out, because it shows bytes.
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(&"it is not UTF-8 text"))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(unreadable(&"it is empty")),
         text => Ok(Secret::new(text)),

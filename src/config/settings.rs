@@ -1,4 +1,4 @@
-//! The effective configuration: each key that there is, its value, and where the value came from.
+//! The effective configuration: every key with its value and where the value came from.
 
 use crate::domain::values::SegmentCode;
 use std::fmt;
@@ -11,16 +11,17 @@ use std::time::Duration;
 pub struct Setting {
     /// The key with its path: `kafka.group_id`.
     pub key: String,
-    /// Its value as TOML, of a secret `***` or the name of its file; None: it is not set, and has no default.
+    /// The value as TOML. A secret is shown as `***`, or as `file:` with the path of its file. `None` if the key is not set and has no
+    /// default.
     pub value: Option<String>,
     /// Where the value came from.
     pub source: Source,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody gave one.
+    /// Nobody gave a value.
     Default,
     /// The configuration's file.
     File,
@@ -38,7 +39,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a value looks like in TOML.
+/// A value that can be written as TOML, to be shown.
 pub(super) trait AsToml {
     fn as_toml(&self) -> toml::Value;
 }

@@ -1,4 +1,4 @@
-//! `[store]`: where entities and external ids are kept.
+//! `[store]`: the database of entities and external ids, and how to reach it.
 
 use super::access::{A_PEM_FILE, Credentials, credentials, identity, readable_file};
 use super::datacenters::{CommitConsistency, Datacenters, SerialConsistency, datacenters};
@@ -12,22 +12,23 @@ use std::time::Duration;
 
 const CQL_PORT: u16 = 9042;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// CQL's own bound of a TTL is 20 years.
+/// The longest TTL that CQL takes: 20 years.
 const MAX_RETENTION: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// About 150,000 entities with their claims: enough for the hot ones of an hour, and a third of what a process may take in all.
+/// Room for about 150,000 entities with their claims. That is enough for the busy entities of an hour, and a third of the memory that a
+/// process may take.
 const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 
-/// Where entities and external ids are kept.
+/// The database of entities and external ids.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// `kind`, with the keys of that kind.
     pub backend: Backend,
     /// `request_timeout`: how long one read or write may take before it is tried again.
     pub request_timeout: Duration,
-    /// `outcome_retention`: how long rejections and no-ops are remembered; whole seconds. Changes and the outcomes of renames
-    /// are kept for ever.
+    /// `outcome_retention`: how long rejections and no-ops of customers are remembered, and refusals under unknown external ids, in whole
+    /// seconds. All other outcomes never expire.
     pub outcome_retention: Duration,
-    /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes; some 220 an entity with its claim.
+    /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes. An entity with its claim takes some 220 bytes.
     pub cache_bytes: u64,
 }
 
@@ -39,53 +40,53 @@ pub enum Backend {
     Cql(Cql),
     /// `kind = "embedded"`: a folder of this machine, for one process.
     Embedded {
-        /// `path`: the folder; made where it is missing.
+        /// `path`: the folder, which is created if it is missing.
         path: PathBuf,
     },
 }
 
-/// How to reach ScyllaDB.
+/// How to reach ScyllaDB or Cassandra.
 #[derive(Clone, Debug)]
 pub struct Cql {
-    /// `contact_points`: nodes to begin with, as `host:port`.
+    /// `contact_points`: the nodes to ask first, as `host:port`.
     pub contact_points: Vec<String>,
-    /// `keyspace`: letters, digits and underscores.
+    /// `keyspace`: the keyspace's name, of lower-case letters, digits and underscores.
     pub keyspace: String,
-    /// `replication`: the keyspace's replication options, `class` among them. Used by `setup`.
+    /// `replication`: the keyspace's replication options, including `class`. `setup` uses them.
     pub replication: BTreeMap<String, String>,
-    /// `local_datacenter`: the data centre whose nodes are asked; by default all are alike.
+    /// `local_datacenter`: the data centre whose nodes are asked. `None` if the nodes of all data centres are asked alike.
     pub local_datacenter: Option<String>,
-    /// `datacenter_failover`: whether nodes of other data centres are asked when none of `local_datacenter` can be reached.
-    /// False unless conditional writes are agreed on by all data centres.
+    /// `datacenter_failover`: whether nodes of other data centres are asked when no node of `local_datacenter` can be reached. Always
+    /// false unless all data centres agree on conditional writes.
     pub datacenter_failover: bool,
-    /// `serial_consistency`: where conditional writes are agreed on.
+    /// `serial_consistency`: which data centres agree on a conditional write.
     pub serial_consistency: SerialConsistency,
-    /// `consistency`: how many replicas must have a write before it is acknowledged, and are asked by a plain read. By default
-    /// a quorum of those that agree on conditional writes.
+    /// `consistency`: how many replicas must have a write before it is acknowledged, and how many a plain read asks. The default is a
+    /// quorum of the replicas that agree on conditional writes.
     pub consistency: CommitConsistency,
     /// `user` and `password`
     pub credentials: Option<Credentials>,
-    /// `tls`: None where it is off.
+    /// `tls`: `None` if TLS is off.
     pub tls: Option<Tls>,
 }
 
 /// TLS to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// `ca_file`: a PEM file of the authorities to trust; the system's by default.
+    /// `ca_file`: a PEM file of the authorities to trust. `None` if the system's are trusted.
     pub ca_file: Option<PathBuf>,
-    /// `cert_file` and `key_file`: PEM files with which this process shows who it is.
+    /// `cert_file` and `key_file`: PEM files of the certificate and the key with which this process shows who it is.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// `verify_hostname`: a node's certificate must name the IP address by which it is reached (the driver knows no names).
-    /// False: any certificate of a trusted authority will do. True by default.
+    /// `verify_hostname`: whether a node's certificate must name the IP address by which the node is reached (the driver knows no host
+    /// names). If false, any certificate of a trusted authority is taken. True by default.
     pub verify_hostname: bool,
 }
 
-/// Reads the section; `None` only if something without a default is missing.
+/// Reads the section. Returns `None` only if `path` is missing and the store is embedded.
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    let is_embedded = s.choice("kind", false, &[("cql", false), ("embedded", true)], "is no kind of store");
-    // Both kinds' keys are read, so that a file can hold both and none of them is unknown.
+    let is_embedded = s.choice("kind", false, &[("cql", false), ("embedded", true)], "is not a kind of store");
+    // The keys of both kinds are read, so that a file can hold both and no key is reported as unknown.
     let path = s.optional("path", "the path of a folder", text);
     let cql = cql(s);
     let request_timeout = s.value(
@@ -146,7 +147,7 @@ fn replication(store: &mut Section<'_>) -> BTreeMap<String, String> {
     const RIGHT: &str = "{ class = \"NetworkTopologyStrategy\", replication_factor = 3 }, or a number for each data centre";
     let mut options = BTreeMap::new();
     for (name, given) in store.section("replication").take_all() {
-        // Names of data centres keep their case, which variables are free to have.
+        // Names of data centres keep their case. A variable's path is read in lower case, so the name is taken from the variable itself.
         let own_case = given.variable.as_deref().and_then(|v| v.rsplit("__").next()).filter(|v| v.eq_ignore_ascii_case(&name));
         let name = match own_case {
             Some(own) if !["class", "replication_factor"].contains(&name.as_str()) => own.to_owned(),

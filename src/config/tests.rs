@@ -1,4 +1,4 @@
-//! What is taken, what is a finding, and what the finding says.
+//! Tests which values the configuration takes, which are findings, and what the findings say.
 
 use super::*;
 use std::time::Duration;
@@ -119,7 +119,7 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[kafka]\nmax_in_flight = 64\nmax_queued = 8", "kafka.max_queued", "less than"),
         ("[kafka]\nmax_command_bytes = -1", "kafka.max_command_bytes", "negative"),
         ("[kafka]\nshutdown_grace = 20", "kafka.shutdown_grace", "unit"),
-        ("[kafka]\nshutdown_grace = \"20\"", "kafka.shutdown_grace", "no duration"),
+        ("[kafka]\nshutdown_grace = \"20\"", "kafka.shutdown_grace", "not a duration"),
         ("[kafka.topics]\ncommands = \"a b\"", "kafka.topics.commands", "characters"),
         ("[kafka.topics]\nreplies = \"crm.commands\"", "kafka.topics.replies", "kafka.topics.commands, too"),
         ("[kafka.topics]\ndlq = \"crm_commands\"", "kafka.topics.dlq", "kafka.topics.commands, too"),
@@ -135,26 +135,26 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[kafka.consumer]\n\"group.protocol\" = \"consumer\"", "kafka.consumer.group.protocol", "set by the processor"),
         ("[kafka.producer]\n\"transactional.id\" = \"x\"", "kafka.producer.transactional.id", "fences"),
         ("[kafka.producer]\n\"enable.idempotence\" = false", "kafka.producer.enable.idempotence", "exactly once"),
-        ("[kafka.producer]\n\"no.such.thing\" = 1", "kafka.producer.no.such.thing", "no property"),
+        ("[kafka.producer]\n\"no.such.thing\" = 1", "kafka.producer.no.such.thing", "not a property"),
         ("[kafka.producer]\n\"linger.ms\" = \"soon\"", "kafka.producer.linger.ms", "does not take"),
         ("[registry]\nurl = \"registry:8081\"", "registry.url", "http://"),
         ("[registry]\nurl = \"http://me:pw@registry:8081\"", "registry.url", "credentials"),
         ("[registry]\nurl = \"http://a,registry:8081\"", "registry.url", "http://"),
         ("[registry]\nurl = []", "registry.url", "at least one"),
         ("[registry]\nodd_answer = \"1s\"", "registry.odd_answer", "between"),
-        ("[registry]\nodd_answer = \"never\"", "registry.odd_answer", "no duration"),
+        ("[registry]\nodd_answer = \"never\"", "registry.odd_answer", "not a duration"),
         ("[registry]\ntoken = \"hunter2\"", "registry.token", "secret"),
         ("[registry]\noauth = { client_id = \"c\", client_secret = \"file:Cargo.toml\" }", "registry.oauth.token_url", "missing"),
         ("[registry]\ncert_file = \"Cargo.toml\"", "registry.key_file", "missing"),
         ("[registry]\nuser = \"me\"", "registry.password", "missing"),
         ("[registry]\nca_file = \"/no/such/file\"", "registry.ca_file", "can't be read"),
-        ("[store]\nkind = \"mongo\"", "store.kind", "no kind"),
+        ("[store]\nkind = \"mongo\"", "store.kind", "not a kind"),
         ("[store]\nkind = \"embedded\"", "store.path", "missing"),
         ("[store]\ncontact_points = []", "store.contact_points", "at least one"),
         ("[store]\ncontact_points = [\"n:x\"]", "store.contact_points", "no port"),
         ("[store]\nkeyspace = \"Crm-1\"", "store.keyspace", "lower-case"),
-        ("[store]\nserial_consistency = \"quorum\"", "store.serial_consistency", "no serial"),
-        ("[store]\nconsistency = \"one\"", "store.consistency", "no consistency"),
+        ("[store]\nserial_consistency = \"quorum\"", "store.serial_consistency", "not a serial"),
+        ("[store]\nconsistency = \"one\"", "store.consistency", "not a consistency"),
         ("[store]\ndatacenter_failover = true", "store.datacenter_failover", "local_datacenter"),
         (
             "[store]\nlocal_datacenter = \"dc1\"\nserial_consistency = \"local_serial\"\ndatacenter_failover = true",
@@ -168,9 +168,9 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[store.tls]\ncert_file = \"Cargo.toml\"\nenabled = true", "store.tls.key_file", "missing"),
         ("[store.tls]\nca_file = \"Cargo.toml\"", "store.tls.enabled", "must be true"),
         ("[admin]\nlisten = \"9464\"", "admin.listen", "address"),
-        ("[log]\nformat = \"xml\"", "log.format", "no format"),
-        ("[log]\nlevel = \"crm=loud\"", "log.level", "no level"),
-        ("[kafka", "line 1", "no TOML"),
+        ("[log]\nformat = \"xml\"", "log.format", "not a format"),
+        ("[log]\nlevel = \"crm=loud\"", "log.level", "not a level"),
+        ("[kafka", "line 1", "not TOML"),
         ("colour = 1", "colour", "no such key"),
     ];
     for (toml, key, reason) in cases {
@@ -224,7 +224,7 @@ fn a_variable_for_no_key_is_a_finding_with_a_suggestion() {
     }
 }
 
-/// Each key that is a secret, with the variable for it, and what must stand beside it.
+/// Each key that is a secret: its section, the key, and the lines that must stand beside it.
 const SECRETS: [(&str, &str, &str); 9] = [
     ("registry", "password", "user = \"u\"\n"),
     ("registry", "token", ""),
@@ -241,7 +241,7 @@ fn variable_for(section: &str, key: &str) -> String {
     format!("CRM__{}__{}", section.replace('.', "__"), key.trim_matches('"').replace('.', "_")).to_uppercase()
 }
 
-/// What was read of a secret.
+/// Returns the text that was read for a secret.
 fn exposed(config: &Config, section: &str, key: &str) -> String {
     let password = |credentials: &Option<Credentials>| credentials.as_ref().map(|c| c.password.expose().to_owned());
     let property = |properties: &Properties| properties.get(key.trim_matches('"')).map(ToOwned::to_owned);

@@ -1,29 +1,29 @@
-//! Checks of single texts: topic names, addresses, URLs, names of the database. Each error continues a sentence that begins
-//! with the key.
+//! Checks of single texts: topic names, addresses, URLs, names in the database. Each error continues a sentence that begins with the key.
 
 use std::net::SocketAddr;
 
-/// Kafka's own bound.
+/// The longest name of a topic that Kafka takes.
 const MAX_TOPIC_CHARS: usize = 249;
 
-/// A legal topic name.
+/// Checks the name of a topic.
 pub(super) fn topic(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match text {
         "" => Err("must not be empty".into()),
-        "." | ".." => Err("is no legal topic name".into()),
+        "." | ".." => Err("is not a legal topic name".into()),
         _ if text.len() > MAX_TOPIC_CHARS => Err(format!("must have at most {MAX_TOPIC_CHARS} characters")),
         _ if !text.chars().all(legal) => Err("has characters that topic names can't have".into()),
         _ => Ok(text.into()),
     }
 }
 
-/// Kafka takes two topics that differ in `.` and `_` alone for one where it names metrics, and refuses the second.
+/// Returns whether Kafka takes two names for the same. It refuses a topic whose name differs from an existing one only in `.` and `_`,
+/// because its metrics would have the same name.
 pub(super) fn same_topic(a: &str, b: &str) -> bool {
     a.replace('_', ".") == b.replace('_', ".")
 }
 
-/// `host:port,host:port`
+/// Checks a list of addresses: `host:port,host:port`.
 pub(super) fn servers(text: &str) -> Result<String, String> {
     for server in text.split(',') {
         // librdkafka takes `SSL://host:port`, too.
@@ -34,7 +34,7 @@ pub(super) fn servers(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// `host:port`; IPv6 addresses in brackets.
+/// Checks an address: `host:port`, with IPv6 addresses in brackets.
 pub(super) fn host_port(text: &str) -> Result<String, String> {
     let Some((host, port)) = text.rsplit_once(':') else { return Err("has no port".into()) };
     if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !host.starts_with('[')) {
@@ -46,7 +46,7 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     }
 }
 
-/// `host` or `host:port`, with `port` where there is none.
+/// Checks an address, and adds `port` if it has no port.
 pub(super) fn contact_point(text: &str, port: u16) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
@@ -55,14 +55,14 @@ pub(super) fn contact_point(text: &str, port: u16) -> Result<String, String> {
     if text.rsplit_once(':').is_none() { host_port(&format!("{text}:{port}")) } else { host_port(text) }
 }
 
-/// An address of this machine to listen on.
+/// Checks an address to listen on.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "is no address with a port".into())
+    text.parse().map_err(|_| "is not an address with a port".into())
 }
 
-/// The base URL of an HTTP server, without a slash at the end.
+/// Checks the base URL of an HTTP server. Returns it without a slash at the end.
 pub(super) fn http_url(text: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(text).map_err(|e| format!("is no URL: {e}"))?;
+    let url = reqwest::Url::parse(text).map_err(|e| format!("is not a URL: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://".into());
     }
@@ -75,7 +75,7 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').into())
 }
 
-/// A keyspace's name, as it needs no quotes.
+/// Checks the name of a keyspace, which must be one that needs no quotes.
 pub(super) fn keyspace(text: &str) -> Result<String, String> {
     const MAX_CHARS: usize = 48;
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -85,7 +85,7 @@ pub(super) fn keyspace(text: &str) -> Result<String, String> {
     if text.len() > MAX_CHARS { Err(format!("must have at most {MAX_CHARS} characters")) } else { Ok(text.into()) }
 }
 
-/// A name that goes into a consumer group's id or a transactional id.
+/// Checks a name that becomes part of a consumer group's id or a transactional id.
 pub(super) fn client_name(text: &str) -> Result<String, String> {
     const MAX_CHARS: usize = 200;
     if !text.chars().all(|c| c.is_ascii_graphic()) {

@@ -349,7 +349,7 @@ impl<M> Publisher<M> {
     /// transaction was committed.
     fn start_over(&mut self, publication: &Publication<M>) -> Result<Verdict, Alone> {
         tracing::warn!(
-            "the end of a Kafka transaction is unknown: a new producer takes over, and the committed offsets will tell whether it was committed"
+            "the end of a Kafka transaction is unknown: a new producer takes over, and the committed offsets will tell the end"
         );
         self.replace(self.create()?);
         self.initialise()?;
