@@ -301,7 +301,7 @@ fn a_file_that_holds_no_secret_is_a_finding() {
     let large = "x".repeat((64 << 10) + 1);
     for (name, contents, reason) in [
         ("empty", Some("\n".as_bytes()), "is empty"),
-        ("bytes", Some(&[0xff, 0xfe][..]), "no UTF-8"),
+        ("bytes", Some(&[0xff, 0xfe][..]), "not UTF-8"),
         ("large", Some(large.as_bytes()), "more than 65536"),
         ("missing", None, "can't be read"),
     ] {

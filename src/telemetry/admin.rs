@@ -1,5 +1,6 @@
-//! The admin address: `/metrics` for Prometheus, `/livez` and `/readyz` for the orchestrator, `/log-level` for operators. For the
-//! operators' network only: it asks nobody who they are. The log level can be changed from this machine only, wherever it listens.
+//! The admin address: `/metrics` for Prometheus, `/livez` and `/readyz` for the orchestrator, `/log-level` for operators. It has no
+//! authentication, so only the operators' network may reach it. The log level can be changed from this machine only, whatever the address
+//! is.
 
 use super::health::Health;
 use super::log::{LogLevel, Shown};
@@ -18,31 +19,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// How long a change of the log level lasts, if nothing is said.
+/// How long a change of the log level lasts if the request does not say.
 const USUAL_CHANGE: Duration = Duration::from_secs(10 * 60);
 
-/// The admin address could not be served.
+/// The reason why the admin address is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminFault {
-    /// It can't be listened on.
-    #[error("admin.listen = \"{address}\" can't be listened on: {source}; is another process there? Port 0 takes any free one")]
+    /// The address can't be listened on.
+    #[error(
+        "admin.listen = \"{address}\" can't be listened on: {source}; is another process listening there? Port 0 takes any free port"
+    )]
     Bind {
-        /// Which address.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// It could be, and then not any more.
+    /// The address was served, and then failed.
     #[error("the admin address {address} is not served any more: {source}")]
     Serve {
-        /// Which address.
+        /// The address that was served.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// An address that is listened on, not yet served.
+/// An address that is listened on, but not served yet.
 #[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
@@ -50,7 +53,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens on `address`; port 0 takes any free one.
+    /// Listens on `address`. Port 0 takes any free port.
     ///
     /// # Errors
     /// The address can't be listened on.
@@ -62,7 +65,7 @@ impl Admin {
         bind.await.map_err(|source| AdminFault::Bind { address, source })
     }
 
-    /// Where it listens.
+    /// Returns the address that is listened on, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -110,7 +113,7 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
         .into_response()
 }
 
-/// What is asked for by `PUT /log-level`.
+/// The parameters of `PUT /log-level`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LevelChange {
@@ -134,7 +137,7 @@ async fn change_level(
         return not_from_there();
     }
     let lasting = change.lasting.map_or(Ok(USUAL_CHANGE), |text| {
-        humantime::parse_duration(&text).map_err(|e| format!("for={text:?} is no duration such as 10m: {e}"))
+        humantime::parse_duration(&text).map_err(|e| format!("for={text:?} is not a duration such as 10m: {e}"))
     });
     match lasting.and_then(|lasting| level.change(&change.filter, lasting).map_err(|e| e.to_string())) {
         Ok(()) => show_level(State(level)).await,
@@ -150,13 +153,14 @@ async fn revert_level(State(level): State<LogLevel>, ConnectInfo(peer): ConnectI
     show_level(State(level)).await
 }
 
-/// Below info the log holds names and external ids: who may read them must be on the machine, or in the pod.
+/// Returns whether a request comes from this machine or pod. Below info the log holds names and external ids, and only somebody who is on
+/// the machine already may turn that on.
 fn is_local(peer: SocketAddr) -> bool {
     peer.ip().to_canonical().is_loopback()
 }
 
 fn not_from_there() -> Response {
-    let error = "the log level can be changed from the process's own machine or pod only (127.0.0.1)";
+    let error = "the log level can be changed only from the process's own machine or pod (127.0.0.1)";
     (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response()
 }
 

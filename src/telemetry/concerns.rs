@@ -1,75 +1,75 @@
-//! What can be wrong with a process beside what it depends on, and who is told: `/readyz` for as long as it lasts, the log when it begins
-//! and when it is over.
+//! The concerns of a process: things that can be wrong and are not judged elsewhere, as the store is. `/readyz` shows a concern for as
+//! long as it lasts. The log tells when it begins and when it is over.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Something that can be wrong. Each has one text at a time.
+/// Something that can be wrong. It has one text at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Concern {
     /// Brokers refuse outputs, and their records are held.
     RecordsHeld,
-    /// Commands wait for the store, or for a schema, and none is answered.
+    /// Commands wait, for the store or a schema for example, and none is answered.
     CommandsWait,
-    /// A Kafka transaction does not end: nothing can be answered.
+    /// A Kafka transaction does not end, so nothing can be answered.
     TransactionStalled,
     /// An open transaction of another producer holds back commands.
     TransactionHoldsBack,
     /// A topic that outputs go to has fewer partitions than it had, or is gone.
     TopicsChanged,
-    /// The consuming thread does not come round.
+    /// A call of the consuming thread does not return.
     ConsumerStalled,
-    /// The coordinator takes little metadata with an offset.
+    /// The coordinator takes less metadata with an offset than a partition may need.
     OffsetMetadataShort,
-    /// Partitions stand still, because their next records can't be decompressed.
+    /// Partitions stand still, because their next records can't be decoded.
     Undecodable,
-    /// Partitions are not read, because a newer release has committed their offsets in a form that this one can't read.
+    /// Partitions are not read, because a newer release has committed their offsets in a form that this release does not understand.
     NewerOffsets,
     /// There is no command topic.
     TopicMissing,
     /// The consumer is connected to no broker, because it can't log in.
     LoggedOut,
-    /// A client can't log in any more; there are still connections.
+    /// A client can't log in any more, but there are still connections.
     LoginTrouble,
-    /// The keyspace wants more of the database's nodes than there are: nothing, or not everything, can be decided.
+    /// The keyspace asks for more nodes than the database has, and nothing, or not everything, can be decided.
     KeyspaceUnworkable,
-    /// The keyspace wants more of the database's nodes than there are, and all can be decided while they are up.
+    /// The keyspace asks for more nodes than the database has, but everything can be decided while all nodes are up.
     KeyspaceUnfit,
     /// Partitions wait for schemas that the registry does not give out.
     SchemasMissing,
-    /// The registry's ids mean other schemas than before.
+    /// The ids that the registry gave to our schemas mean other schemas now.
     RegistryDiffers,
 }
 
-/// What a concern leads to.
+/// The effect of a concern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
-    /// Most is answered meanwhile.
+    /// Most commands are answered meanwhile.
     Warning,
-    /// The same, and some is not until somebody does something.
+    /// Some commands are not answered before an operator acts; most are.
     Stop,
-    /// Nothing can be answered until it is over.
+    /// Nothing can be answered until the concern is over.
     Obstacle,
-    /// The same, and it is not over before somebody does something.
+    /// Nothing can be answered before an operator acts.
     Halt,
 }
 
 impl Concern {
-    /// What it leads to, and what the log says when it is over.
+    /// Returns the concern's effect, and the line that is logged when it is over.
     fn meaning(self) -> (Weight, &'static str) {
         match self {
             Self::RecordsHeld => (Weight::Warning, "the broker takes all outputs again; no records are held any more"),
             Self::CommandsWait => (Weight::Warning, "records are answered again"),
             Self::TransactionStalled => (Weight::Obstacle, "Kafka transactions end again"),
             Self::TransactionHoldsBack => (Weight::Warning, "no open transaction holds back commands any more"),
-            Self::TopicsChanged => (Weight::Warning, "the topics are as they were"),
-            Self::ConsumerStalled => (Weight::Obstacle, "the Kafka consumer comes round again"),
+            Self::TopicsChanged => (Weight::Warning, "the output topics have all their partitions again"),
+            Self::ConsumerStalled => (Weight::Obstacle, "the calls of the Kafka consumer return again"),
             Self::OffsetMetadataShort => (Weight::Warning, "the coordinator takes all metadata again"),
             Self::Undecodable => (Weight::Stop, "all partitions are read again"),
             Self::NewerOffsets => (Weight::Warning, "no partition waits for this process to be upgraded any more"),
             Self::TopicMissing => (Weight::Halt, "the command topic is there again"),
             Self::LoggedOut => (Weight::Obstacle, "the consumer is connected to Kafka again"),
-            Self::LoginTrouble => (Weight::Warning, "no client of Kafka has trouble with its login any more"),
+            Self::LoginTrouble => (Weight::Warning, "no Kafka client reports trouble with logging in any more"),
             Self::KeyspaceUnworkable => (Weight::Obstacle, "the database has the nodes that the keyspace needs to decide"),
             Self::KeyspaceUnfit => (Weight::Warning, "the keyspace's replication fits the database's nodes"),
             Self::SchemasMissing => (Weight::Warning, "no partition waits for a schema any more"),
@@ -77,7 +77,7 @@ impl Concern {
         }
     }
 
-    /// Returns whether nothing can be answered until it is over.
+    /// Returns whether nothing can be answered until the concern is over.
     fn is_obstacle(self) -> bool {
         matches!(self.meaning().0, Weight::Obstacle | Weight::Halt)
     }
@@ -92,13 +92,13 @@ impl Concern {
     }
 }
 
-/// What is wrong at present.
+/// The present concerns, with their texts.
 #[derive(Debug, Default)]
 pub struct Concerns(Mutex<BTreeMap<Concern, String>>);
 
 impl Concerns {
-    /// Sets what is to be said of a concern, or that there is nothing to say any more. Logs it if that is a change between something
-    /// and nothing, and returns whether it is.
+    /// Sets the text of a concern; `None` if the concern is over. If the concern begins or ends by that, logs it and returns true. A
+    /// changed text alone is not logged.
     pub fn tell(&self, concern: Concern, text: Option<String>) -> bool {
         let said = text.clone();
         let is_change = match text {
@@ -111,12 +111,12 @@ impl Concerns {
         is_change
     }
 
-    /// Returns what keeps everything from being answered.
+    /// Returns the texts of the concerns because of which nothing can be answered.
     pub fn obstacles(&self) -> Vec<String> {
         self.texts(true)
     }
 
-    /// Returns the rest.
+    /// Returns the texts of all other concerns.
     pub fn warnings(&self) -> Vec<String> {
         self.texts(false)
     }

@@ -1,23 +1,23 @@
-//! Log lines that are gathered: in an outage hundreds of waiting commands have the same to say each second. Of each kind the first
-//! line is written at once, and then one every few seconds, with the number of those that were left out in between.
+//! Gathering of log lines. In an outage hundreds of waiting commands have the same to say every second. Of each kind of line, the first
+//! is written at once, and then one every few seconds, with the number of lines that were left out in between.
 //!
-//! What makes a kind is up to the caller: the kind of trouble and the server that it is with, say. Only the caller writes lines;
-//! here is decided when.
+//! The caller decides what makes a kind, for example the kind of trouble and the server that has it. The caller also writes the lines;
+//! this file only decides when.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long lines of a kind are gathered, where the caller has no reason for another time: an outage of a minute leaves a dozen lines
-/// of each kind, which shows how long it lasted and can still be read.
+/// How long lines of a kind are gathered by default. An outage of a minute leaves a dozen lines of each kind, which is few enough to read
+/// and shows how long the outage lasted.
 pub const USUALLY: Duration = Duration::from_secs(5);
 
-/// How many kinds are remembered at most. Callers name kinds by servers, of which there are dozens at most. Beyond, the kind of which
-/// nothing was written for the longest time is forgotten, and its next line is written at once.
+/// The most kinds that are remembered. Callers name kinds by servers, of which there are dozens at most. Beyond this number, the kind
+/// whose last line is the oldest is forgotten, and its next line is written at once.
 const MOST_KINDS: usize = 64;
 
-/// When the lines of each kind `K` were last written. One for all that log the same kinds.
+/// When a line of each kind `K` was last written. All callers that log the same kinds share one.
 #[derive(Debug)]
 pub struct Gathered<K> {
     every: Duration,
@@ -37,15 +37,15 @@ impl<K> Default for Gathered<K> {
 }
 
 impl<K> Gathered<K> {
-    /// Nothing was written yet; of each kind, one line is written each time that `every` has passed.
+    /// Makes a table of kinds in which nothing was written yet. Of each kind, one line is written each time that `every` has passed.
     pub fn new(every: Duration) -> Self {
         Self { every, kinds: Mutex::new(HashMap::new()) }
     }
 }
 
 impl<K: Eq + Hash + Clone> Gathered<K> {
-    /// Whether a line of this kind, which is due at `now`, is to be written: then the number of lines of its kind that were left out
-    /// since the one before. Returns `None` if the line is left out.
+    /// Decides whether a line of this kind is written at `now`. If so, returns the number of lines of the kind that were left out since
+    /// the last one was written. Returns `None` if this line is left out.
     pub fn due(&self, kind: K, now: Instant) -> Option<u64> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kinds.get_mut(&kind) {

@@ -1,15 +1,16 @@
-//! Whether this process is alive, and whether it is ready: shared by who knows and who asks.
+//! Whether this process is alive, and whether it is ready to answer commands. Other parts of the process set what they know; `/livez` and
+//! `/readyz` ask.
 
 use super::concerns::{Concern, Concerns};
 use super::store_health::StoreHealth;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// A processor's loop that has not come round for so long is taken for stuck. Longer than each wait of its own, a drain at a
-/// rebalance or shutdown included.
+/// How long one round of the processor's loop may take before the loop is taken for stuck. This is longer than each of its waits,
+/// including a drain at a rebalance or at shutdown.
 pub const STUCK_AFTER: Duration = Duration::from_secs(120);
 
-/// What is known of a process. Each part is told by whoever finds out.
+/// What is known about the health of the process.
 #[derive(Debug)]
 pub struct Health {
     started: Instant,
@@ -18,9 +19,9 @@ pub struct Health {
     group_joined: AtomicBool,
     draining: AtomicBool,
     concerns: Concerns,
-    /// Work is there and nothing is done, and nothing that is known explains it.
+    /// Whether there is work, none of it is done, and no known reason explains that.
     stuck: AtomicBool,
-    /// Milliseconds from `started` to the last time that the processor's loop came round; 0 before the first.
+    /// Milliseconds from `started` to the last beat of the processor's loop; 0 before the first beat.
     last_beat: AtomicU64,
 }
 
@@ -31,7 +32,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Alive, and not ready for anything.
+    /// Returns the health of a process that has just started: alive, and not ready.
     pub fn new() -> Self {
         let now = Instant::now();
         Self {
@@ -46,48 +47,49 @@ impl Health {
         }
     }
 
-    /// What is known of the store.
+    /// Returns the health of the store.
     pub fn store(&self) -> &StoreHealth {
         &self.store
     }
 
-    /// Whether the schema registry answers, or nobody needs it.
+    /// Sets whether the schema registry answers, or is not needed.
     pub fn set_registry_up(&self, up: bool) {
         self.registry_up.store(up, Relaxed);
     }
 
-    /// Whether the consumer group has given this process an assignment (an empty one will do).
+    /// Sets whether the consumer group has given this process an assignment, which may be empty.
     pub fn set_group_joined(&self, joined: bool) {
         self.group_joined.store(joined, Relaxed);
     }
 
-    /// The process is shutting down.
+    /// Notes that the process is shutting down.
     pub fn set_draining(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Sets what is to be said of a concern, or that there is nothing to say any more; see [`Concerns::tell`].
+    /// Sets the text of a concern, or `None` if the concern is over; see [`Concerns::tell`].
     pub fn tell(&self, concern: Concern, text: Option<String>) {
         self.concerns.tell(concern, text);
     }
 
-    /// Returns what an operator should know though the process takes commands.
+    /// Returns what an operator should know, although it does not keep the process from taking commands.
     pub fn warnings(&self) -> Vec<String> {
         self.concerns.warnings().into_iter().chain(self.store.warning()).collect()
     }
 
-    /// Tells whether there has been work for long of which nothing was done, without a reason that is known.
+    /// Sets whether there has been work for long of which nothing was done, without a known reason.
     pub fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Relaxed);
     }
 
-    /// The processor's loop came round.
+    /// Notes that the processor's loop begins another round.
     pub fn beat(&self) {
         let millis = self.started.elapsed().as_millis().max(1);
         self.last_beat.store(u64::try_from(millis).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Returns false if a restart is the way out: the processor's loop has begun and is stuck, or it comes round and nothing is done.
+    /// Returns false if a restart is the way out, because the processor's loop is stuck, or because it goes round and nothing is done.
+    /// Returns true before the loop has begun.
     pub fn is_alive(&self) -> bool {
         !self.stuck.load(Relaxed) && self.is_alive_after(self.started.elapsed())
     }
@@ -99,7 +101,7 @@ impl Health {
         }
     }
 
-    /// Returns why the process takes or answers no commands; nothing if it does.
+    /// Returns why the process takes or answers no commands. The list is empty if it does.
     pub fn obstacles(&self) -> Vec<String> {
         let checks = [
             (!self.registry_up.load(Relaxed), "the schema registry does not answer"),

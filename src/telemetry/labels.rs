@@ -1,10 +1,10 @@
-//! The labels of the metrics, each with all its values.
+//! The labels of the metrics, each with all its possible values.
 
 use super::series::Label;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::use_case::UseCase;
 
-/// A label over all values of a slice, in its order.
+/// Makes a type a label with all values of a list, in the order of their discriminants.
 macro_rules! label {
     ($type:ty, $name:literal, $all:expr, |$value:ident| $text:expr) => {
         impl Label for $type {
@@ -30,7 +30,7 @@ macro_rules! label {
     };
 }
 
-/// An enum that is a label: each variant with its text.
+/// Defines an enum that is a label, with a text for each variant.
 macro_rules! labels {
     ($(#[doc = $doc:literal])+ $type:ident($name:literal) { $($(#[doc = $what:literal])+ $variant:ident = $text:literal,)+ }) => {
         $(#[doc = $doc])+
@@ -38,7 +38,7 @@ macro_rules! labels {
         pub enum $type { $($(#[doc = $what])+ $variant,)+ }
 
         impl $type {
-            /// The text of the label.
+            /// Returns the text of the label's value.
             pub fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
@@ -52,21 +52,21 @@ label!(UseCase, "use_case", UseCase::ALL, |value| value.name());
 label!(Status, "status", Status::ALL, |value| value.code_text());
 
 labels! {
-    /// What was asked of the store: the methods of `ConditionalStore`.
+    /// The operations of the store: the methods of `ConditionalStore`.
     Operation("operation") {
         /// A read of an external id's partition.
         ReadId = "read_id",
         /// A read of an entity's partition.
         ReadEntity = "read_entity",
-        /// A conditional write: an external id is claimed.
+        /// The conditional write that claims an external id.
         Claim = "claim",
-        /// A conditional write: a decision about an entity.
+        /// The conditional write that applies a decision about an entity.
         Apply = "apply",
-        /// A conditional write: there is no such entity.
+        /// The conditional write that refuses a request because there is no such entity.
         Refuse = "refuse",
         /// A read of an entity's changes.
         History = "history",
-        /// A sign of life.
+        /// A question that only asks for a sign of life.
         Ping = "ping",
     }
 }
@@ -84,49 +84,50 @@ labels! {
 }
 
 labels! {
-    /// Why an operation of the store came to no end.
+    /// Why an operation of the store failed.
     FaultKind("kind") {
-        /// There was no answer in time: none within `store.request_timeout`, or the node gave up waiting for the replicas.
+        /// There was no answer within `store.request_timeout`, or the node gave up waiting for the replicas.
         TimedOut = "timed_out",
-        /// The node that was asked answers nobody any more while other nodes do, and was not waited for.
+        /// The node that was asked answers nobody any more while other nodes do, so the operation did not wait for it.
         SilentNode = "silent_node",
         /// The connection broke, or there is none.
         ConnectionLost = "connection_lost",
         /// Too few replicas are up.
         Unavailable = "unavailable",
-        /// The replicas did not come to a decision on a condition in time: too many wanted the same partition, or too few took part.
+        /// The replicas did not decide about a condition in time, because too many writers wanted the same partition, or too few replicas
+        /// took part.
         Undecided = "undecided",
         /// The database does not allow or understand what was asked for.
         Refused = "refused",
-        /// Anything else; the log has the words.
+        /// Any other fault; the log has its text.
         Other = "other",
     }
 }
 
 labels! {
-    /// By what a command names its entity.
+    /// How a command names its entity.
     Reference("by") {
-        /// The external id: a claim and an entity are looked up.
+        /// By the external id; a claim and an entity are looked up.
         ExternalId = "external_id",
-        /// The refId: an entity is looked up.
+        /// By the refId; an entity is looked up.
         RefId = "ref_id",
     }
 }
 
 labels! {
-    /// What came of looking into the cache.
+    /// The result of a look-up in the cache.
     CacheLookup("result") {
-        /// It was there.
+        /// The entry was there.
         Hit = "hit",
-        /// It was not, and had to be read.
+        /// The entry was missing and had to be read.
         Miss = "miss",
     }
 }
 
 labels! {
-    /// What the cache holds.
+    /// The kinds of entries that the cache holds.
     Remembered("what") {
-        /// Who holds an external id.
+        /// Claims: which entity holds an external id.
         Claims = "claims",
         /// Entities.
         Entities = "entities",
@@ -136,11 +137,11 @@ labels! {
 labels! {
     /// How a Kafka transaction ended.
     TransactionResult("result") {
-        /// Committed.
+        /// It was committed.
         Committed = "committed",
-        /// Aborted; its records are answered again.
+        /// It was aborted. Its records are answered again, in other transactions.
         Aborted = "aborted",
-        /// Its end is not known; the committed offsets will tell.
+        /// Its end is unknown until the committed offsets tell it.
         Unknown = "unknown",
     }
 }
@@ -148,11 +149,11 @@ labels! {
 labels! {
     /// Who waits for a call that is under way.
     Waits("by") {
-        /// The consuming thread, for Kafka.
+        /// The consuming thread, which waits for Kafka.
         Consumer = "consumer",
-        /// The publisher, for Kafka.
+        /// The publisher, which waits for Kafka.
         Publisher = "publisher",
-        /// A lane, for its commands to be decided: for the store.
+        /// A lane, whose commands wait for the store to be decided.
         Lane = "lane",
     }
 }
@@ -164,7 +165,7 @@ labels! {
         Assigned = "assigned",
         /// Partitions were given up in order.
         Revoked = "revoked",
-        /// Partitions were taken away: others may work on them already.
+        /// Partitions were taken away, and other processes may work on them already.
         Lost = "lost",
     }
 }
@@ -172,9 +173,9 @@ labels! {
 labels! {
     /// How a look-up of a schema ended.
     LookUp("result") {
-        /// The registry answered, if only that it does not know the schema.
+        /// The registry answered, if only to say that it does not know the schema.
         Answered = "answered",
-        /// It did not; it is asked again.
+        /// The registry did not answer, and is asked again.
         Failed = "failed",
     }
 }
@@ -186,9 +187,9 @@ labels! {
         Replies = "replies",
         /// A reply topic that a command named.
         NamedReplies = "named_replies",
-        /// The Business Transactions.
+        /// The topic of Business Transactions.
         Transactions = "transactions",
-        /// The dead letters.
+        /// The dead letter topic.
         Dlq = "dlq",
     }
 }
@@ -196,9 +197,9 @@ labels! {
 labels! {
     /// Whether a reply repeats a stored answer.
     Replayed("replayed") {
-        /// The first answer to the request.
+        /// The reply is the first answer to the request.
         No = "false",
-        /// The request was answered before, to another record.
+        /// The request came in another record before, and the reply repeats the answer.
         Yes = "true",
     }
 }
@@ -251,23 +252,23 @@ labels! {
     DeadLetter("reason") {
         /// The value is null.
         NullValue = "null_value",
-        /// Not in the Confluent wire format.
+        /// The value is not in the Confluent wire format.
         NotWireFormat = "not_wire_format",
         /// A header names the schema in a way that can't be read.
         SchemaHeader = "schema_header",
         /// The registry has no such schema.
         UnknownSchemaId = "unknown_schema_id",
-        /// The registry is odd about the writer's schema: it neither gives it out nor says that it has none.
+        /// The registry neither gives out the writer's schema nor says that there is none.
         OddRegistryAnswer = "odd_registry_answer",
-        /// No command is called so.
+        /// The name of the record's schema is that of no command.
         UnknownRecordName = "unknown_record_name",
         /// The writer's schema can't be used.
         SchemaUnusable = "schema_unusable",
-        /// The bytes don't match the schema.
+        /// The value's bytes don't match the schema.
         Malformed = "malformed",
-        /// Its batch can't be decompressed.
+        /// The record's batch can't be decoded, because it can't be decompressed for example.
         Undecodable = "undecodable",
-        /// Over `max_command_bytes`.
+        /// The record is larger than `kafka.max_command_bytes`.
         TooLarge = "too_large",
         /// A correlation header is too long.
         CorrelationHeaderTooLong = "correlation_header_too_long",
@@ -275,11 +276,11 @@ labels! {
 }
 
 labels! {
-    /// In which way a record's timestamp can't be true.
+    /// On which side of the present a record's timestamp lies that can't be true.
     AbsurdTimestamp("in") {
-        /// It is a year old or more.
+        /// The timestamp is a year old or more.
         Past = "past",
-        /// It is ahead of this machine's clock.
+        /// The timestamp is ahead of this machine's clock.
         Future = "future",
     }
 }

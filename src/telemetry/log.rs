@@ -1,5 +1,5 @@
-//! The log: to standard error, as text for people or as JSON for machines. At info and above it holds no personal data. Its level
-//! can be changed for a limited time while the process runs.
+//! The log, which goes to standard error, as text for people or as JSON for machines. At level info and above it holds no personal data.
+//! Its level can be changed for a limited time while the process runs.
 
 use super::otlp::Collector;
 use crate::config::{Log, LogFormat};
@@ -14,30 +14,31 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-/// The longest time for which the level may be changed: what is forgotten ends by itself, and below info lie names and ids.
+/// The longest time for which the level may be changed. Below info the log holds names and ids, so a change that somebody forgets must
+/// end by itself.
 pub const MAX_CHANGE: Duration = Duration::from_secs(60 * 60);
-/// The longest filter that is read.
+/// The longest filter that is read, in bytes.
 const MAX_FILTER_BYTES: usize = 1024;
 
-/// Starts logging, once for the process. The variable `RUST_LOG` goes over the configured level.
+/// Starts logging, once for the process. The variable `RUST_LOG` overrides the configured level.
 ///
 /// # Errors
-/// Logging was started before, or the level can't be read (a checked configuration's can).
+/// Logging was started before, or the level can't be read. (That of a checked configuration can.)
 pub fn start(log: &Log) -> Result<LogLevel, String> {
     start_with(log, None)
 }
 
-/// The same; if there is a collector, it gets the spans.
+/// Starts logging like [`start`], and also sends the spans to a collector, if there is one.
 ///
 /// # Errors
-/// As above.
+/// Those of [`start`].
 pub fn start_with(log: &Log, collector: Option<&Collector>) -> Result<LogLevel, String> {
     let (source, directives) = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => ("RUST_LOG", directives),
         _ => ("log.level", log.level.clone()),
     };
     let (filter, level) = LogLevel::new(directives).map_err(|e| format!("{source}: {e}"))?;
-    // Spans show when they end, if they show at all.
+    // The log shows a span when it ends, if the level lets it show at all.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::CLOSE);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal()).with_target(false)),
@@ -51,13 +52,13 @@ pub fn start_with(log: &Log, collector: Option<&Collector>) -> Result<LogLevel, 
     started.map(|()| level).map_err(|_| "logging was started before".into())
 }
 
-/// False for the database's own warnings, which the driver passes on: they quote statements with the keys in them. They are in
-/// the database's log, too.
+/// Returns false for the database's own warnings, which the driver passes on. They quote statements with keys in them, and are in the
+/// database's log, too.
 fn is_no_quotation(metadata: &Metadata<'_>) -> bool {
     !(metadata.target().starts_with("scylla") && metadata.fields().field("warning").is_some())
 }
 
-/// What is logged: a level, or a list of directives, as `RUST_LOG` has them.
+/// The level of the log, which can be changed: a level, or a list of directives in the syntax of `RUST_LOG`.
 #[derive(Clone, Debug)]
 pub struct LogLevel(Arc<Changeable>);
 
@@ -68,63 +69,63 @@ struct Changeable {
     change: Mutex<Option<Change>>,
 }
 
-/// A change for a time.
+/// A change of the level for a limited time.
 #[derive(Debug)]
 struct Change {
     directives: String,
     until: Instant,
-    /// Ends it.
+    /// The task that ends the change.
     timer: AbortHandle,
 }
 
-/// What is logged now, and what was configured.
+/// The present filter of the log, and the configured one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// What is logged now.
+    /// The filter that is in force now.
     pub filter: String,
-    /// What will be logged again when the time is over.
+    /// The configured filter, which is in force again when the change is over.
     pub configured: String,
-    /// How long the change lasts yet; None: there is none.
+    /// The time that is left of a change; `None` if the configured filter is in force.
     pub left: Option<Duration>,
 }
 
-/// Why the level stays as it is.
+/// The reason why the level was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChange {
-    /// It can't be read.
-    #[error("{directives:?} is no level and no list of directives: {reason}")]
+    /// The filter can't be read.
+    #[error("{directives:?} is neither a level nor a list of directives: {reason}")]
     Filter {
-        /// What was asked for.
+        /// The filter that was asked for.
         directives: String,
-        /// What is wrong with it.
+        /// What is wrong with the filter.
         reason: String,
     },
-    /// Too long to be meant.
+    /// The filter is longer than anybody can have meant.
     #[error("a filter may have {MAX_FILTER_BYTES} bytes at most")]
     TooLong,
-    /// No time, or too much of it.
+    /// The change would last too short or too long a time.
     #[error("a change lasts between 1s and {}", humantime::format_duration(MAX_CHANGE))]
     Duration,
 }
 
 impl LogLevel {
-    /// A filter that can be changed, and what changes it.
+    /// Makes a filter that can be changed, and the handle that changes it.
     pub(super) fn new(configured: String) -> Result<(reload::Layer<EnvFilter, Registry>, Self), InvalidChange> {
         let (filter, handle) = reload::Layer::new(parse(&configured)?);
         Ok((filter, Self(Arc::new(Changeable { configured, filter: handle, change: Mutex::new(None) }))))
     }
 
-    /// Logs by these directives for a time, then as configured again. Another change takes the place of an earlier one.
+    /// Logs by these directives for the time `lasting`, and then as configured again. Replaces an earlier change.
     ///
     /// # Errors
-    /// They can't be read, or the time is too long.
+    /// The directives can't be read, or the time is shorter than 1 s or longer than [`MAX_CHANGE`].
     pub fn change(&self, directives: &str, lasting: Duration) -> Result<(), InvalidChange> {
         if !(Duration::from_secs(1)..=MAX_CHANGE).contains(&lasting) {
             return Err(InvalidChange::Duration);
         }
         let filter = parse(directives)?;
         let lasts = humantime::format_duration(lasting);
-        // Before it, so that the line is there whatever comes.
+        // Logged before the change, so that the line is written even if the new filter would leave it out.
         tracing::warn!(filter = directives, configured = self.0.configured, %lasts, "the log level is changed for a time");
         let mut change = self.0.change.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = change.take() {
@@ -141,7 +142,7 @@ impl LogLevel {
         Ok(())
     }
 
-    /// Logs as configured again.
+    /// Ends a change, so that the configured filter is in force again.
     pub fn revert(&self) {
         let mut change = self.0.change.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Change { timer, .. }) = change.take() else { return };
@@ -150,7 +151,7 @@ impl LogLevel {
         timer.abort();
     }
 
-    /// What is logged now.
+    /// Returns the filter that is in force now, and the configured one.
     pub fn show(&self) -> Shown {
         let change = self.0.change.lock().unwrap_or_else(PoisonError::into_inner);
         let configured = self.0.configured.clone();
@@ -163,7 +164,7 @@ impl LogLevel {
     }
 
     fn apply(&self, filter: EnvFilter) {
-        // An error means that logging has come to its end, with the process.
+        // An error means that logging has ended, because the process ends.
         let _ = self.0.filter.reload(filter);
     }
 }

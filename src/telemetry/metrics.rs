@@ -1,5 +1,6 @@
-//! Each metric, once: its doc comment is its help text. `crm_` comes before each name. No label can grow with what arrives. Those
-//! of the process itself are in [`super::process`]. `docs/metrics.md` is made from all of them by a test, which says how.
+//! The metrics. Each is defined once, and its doc comment is its help text. The prefix `crm_` is added to each name. No label's values
+//! can grow with what arrives. The metrics of the operating system's process are in [`super::process`]. A test makes `docs/metrics.md`
+//! from all of them, and says how.
 
 use super::labels::{
     AbsurdTimestamp, CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, LookUp, Operation, OutputTopic, Rebalance,
@@ -13,14 +14,14 @@ use prometheus::core::{AtomicF64, AtomicI64};
 use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::time::Duration;
 
-/// From an idle process with everything at hand to a command that waited for a store that was away.
+/// From a command in an idle process whose entity is cached to a command that waited for a store that was away.
 const COMMAND_SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
-/// From a write of the embedded store to beyond what `request_timeout` usually is.
+/// From a write of the embedded store to twice the default of `store.request_timeout`.
 const STORE_SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
-/// The broker ends a transaction after ten seconds; learning how it ended may take longer.
+/// Brokers end a transaction after ten seconds. Learning how it ended may take longer.
 const TRANSACTION_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
-/// Up to what `transaction_cap` may reasonably be.
+/// Up to twice the default of `kafka.transaction_cap`.
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
 const NONE: &[f64] = &[];
 
@@ -61,39 +62,45 @@ metrics! {
     ready: IntGauge = "ready", NONE;
     /// Commands being decided.
     commands_in_flight: IntGauge = "commands_in_flight", NONE;
-    /// The most commands that are decided at once (`kafka.max_in_flight`).
+    /// The most runs of commands that are decided at once (`kafka.max_in_flight`); most runs have one command.
     commands_in_flight_limit: IntGauge = "commands_in_flight_limit", NONE;
-    /// Command records taken from Kafka that wait: to be admitted, for their turn, or for their transaction.
+    /// Command records taken from Kafka that wait to be admitted, for their turn, or for their transaction.
     commands_queued: IntGauge = "commands_queued", NONE;
-    /// Command records between intake and commit, those in flight included.
+    /// Command records taken from Kafka whose answers are not committed yet, including those in flight.
     records_open: IntGauge = "records_open", NONE;
-    /// At so many open records nothing more is taken in (`kafka.max_queued`).
+    /// The number of open records at which nothing more is taken in (`kafka.max_queued`).
     records_open_limit: IntGauge = "records_open_limit", NONE;
-    /// Lanes with commands: keys that are being worked at, or wait.
+    /// Lanes (keys) with commands that are being decided or wait.
     lanes: IntGauge = "lanes", NONE;
-    /// Command records whose answers the broker refuses, and those behind them in their lanes; each is tried again now and then.
+    /// Command records whose answers the broker refuses, and the records behind them in their lanes; the refused ones are tried again now
+    /// and then.
     records_held: IntGauge = "records_held", NONE;
     /// Age of the oldest record whose answers the broker refuses, by its timestamp; 0 while there is none.
     oldest_held: Gauge = "oldest_held_record_age_seconds", NONE;
-    /// Command records that are on the topic and not yet answered, by partition, those that an open transaction of their producer holds back included; of the partitions assigned to this process.
+    /// Command records on the topic that are not answered yet, by partition assigned to this process; including those that an open
+    /// transaction of their producer holds back.
     consumer_lag: PerPartition<AtomicI64> = "consumer_lag_records", NONE;
     /// Age of the oldest command record not yet answered, by partition; 0 while there is none.
     consumer_lag_age: PerPartition<AtomicF64> = "consumer_lag_seconds", NONE;
-    /// Records by which the last stable offset of a partition is behind its end: an open transaction of a producer holds them back; 0 while there is none.
+    /// Records between the last stable offset of a partition and its end, which an open transaction of a producer holds back; 0 while
+    /// there is none.
     stable_offset_behind: PerPartition<AtomicI64> = "stable_offset_behind_records", NONE;
     /// Seconds for which the last stable offset of a partition has been behind its end and has not moved; 0 while it is not behind.
     stable_offset_stuck: PerPartition<AtomicF64> = "stable_offset_stuck_seconds", NONE;
-    /// Command records whose timestamp can't be true, by whether it lies in the past or in the future; their age counts from their arrival.
+    /// Command records whose timestamp can't be true, by whether it lies in the past or in the future; their age is counted from their
+    /// arrival.
     absurd_timestamps: Family<AbsurdTimestamp, IntCounter> = "absurd_timestamps_total", NONE;
-    /// Topics that replies, Business Transactions or dead letters go to and that have fewer partitions than they had, or are gone.
+    /// Topics for replies, Business Transactions or dead letters that have fewer partitions than before, or are gone.
     topics_changed: IntGauge = "topics_changed", NONE;
     /// Partitions of the command topic that are assigned to this process.
     partitions_assigned: IntGauge = "partitions_assigned", NONE;
-    /// Assigned partitions from which nothing is fetched for now: a lane is too long, a schema is missing, or one record holds up too many.
+    /// Assigned partitions from which nothing is fetched for now, because a lane is too long, a schema is missing, or one record holds up
+    /// too many.
     partitions_paused: IntGauge = "partitions_paused", NONE;
     /// Assigned partitions that stand still, because their next records can't be decompressed.
     partitions_undecodable: IntGauge = "partitions_undecodable", NONE;
-    /// 1 while the group's coordinator takes less metadata with an offset than a partition may need, so that it pauses earlier; else 0.
+    /// 1 while the group's coordinator takes less metadata with an offset than a partition may need, so that the partition pauses
+    /// earlier; 0 otherwise.
     offset_metadata_short: IntGauge = "offset_metadata_short", NONE;
     /// Changes of the assignment, by kind.
     rebalances: Family<Rebalance, IntCounter> = "rebalances_total", NONE;
@@ -107,61 +114,63 @@ metrics! {
     kafka_transaction_records: Histogram = "kafka_transaction_records", RECORDS;
     /// Age of the Kafka transaction under way, in seconds; 0 while there is none.
     kafka_transaction_age: Gauge = "kafka_transaction_age_seconds", NONE;
-    /// Seconds since the oldest call under way was made, by who waits for it; 0 while there is none.
+    /// Seconds since the oldest call under way was made, by who waits for that call; 0 while there is none.
     oldest_call_age: Family<Waits, Gauge> = "oldest_call_age_seconds", NONE;
-    /// Seconds since a record was answered last while there have been records to answer; 0 while there are none.
+    /// Seconds for which no record was answered although there were records to answer; 0 while there are none.
     stalled: Gauge = "stalled_seconds", NONE;
     /// Publishers that were abandoned because a call into the Kafka client did not return in time; another took over each time.
     publishers_abandoned: IntCounter = "publishers_abandoned_total", NONE;
     /// Abandoned publishers whose call has not returned yet; if they become too many, the process ends.
     publishers_stuck: IntGauge = "publishers_stuck", NONE;
-    /// Producers made anew after an error that left the transaction's end unknown.
+    /// Producers that were replaced after an error that left the end of a transaction unknown.
     producer_recreations: IntCounter = "producer_recreations_total", NONE;
     /// Records that the broker refused for good (too large, topic missing or denied), by topic.
     outputs_refused: Family<OutputTopic, IntCounter> = "outputs_refused_total", NONE;
-    /// Replies that went to the default topic because the named one is not allowed, or refused them.
+    /// Replies that went to the default topic because the topic that the command named is not allowed, or because the broker refused them
+    /// there.
     reply_topics_refused: IntCounter = "reply_topics_refused_total", NONE;
-    /// Replies whose named partition was malformed or does not exist.
+    /// Replies for which the command named a partition that is malformed or does not exist.
     reply_partitions_ignored: IntCounter = "reply_partitions_ignored_total", NONE;
     /// Conditional writes (LWT) sent to the store, by operation.
     store_conditional_writes: Family<ConditionalWrite, IntCounter> = "store_conditional_writes_total", NONE;
     /// Conditional writes that were not applied because a condition did not hold, by operation.
     store_conflicts: Family<ConditionalWrite, IntCounter> = "store_conflicts_total", NONE;
-    /// Seconds that the store took, by operation; failures included.
+    /// Seconds that an operation of the store took, by operation; including those that failed.
     store_operation_duration: Family<Operation, Histogram> = "store_operation_duration_seconds", STORE_SECONDS;
-    /// Reads and writes of the store that came to no end, by operation and kind.
+    /// Operations of the store that failed, by operation and kind of fault; a write that failed may have happened.
     store_faults: Family<(Operation, FaultKind), IntCounter> = "store_faults_total", NONE;
-    /// The same by the node of the database that was asked last; `other`: beyond the first 64 nodes.
+    /// Operations of the store that failed, by the node of the database that was asked last; `other` stands for all nodes beyond the
+    /// first 64.
     store_node_faults: PerNode = "store_node_faults_total", NONE;
-    /// Look-ups in the cache when a command's turn came, by what the command names its entity by, and by result.
+    /// Look-ups in the cache when a command's turn came, by how the command names its entity, and by result.
     cache_lookups: Family<(Reference, CacheLookup), IntCounter> = "cache_lookups_total", NONE;
     /// Entities that were read into the cache before the turn of a command that waited for it.
     cache_read_aheads: IntCounter = "cache_read_aheads_total", NONE;
-    /// Entries of the cache, by what they are.
+    /// Entries of the cache, by what they hold.
     cache_entries: Family<Remembered, IntGauge> = "cache_entries", NONE;
-    /// Bytes that the cache takes, about, by what is in them.
+    /// Approximate memory that the cache takes, by what it holds.
     cache_bytes: Family<Remembered, IntGauge> = "cache_bytes", NONE;
-    /// Entries that the cache forgot because it has no room for them, by what they are.
+    /// Entries that the cache dropped for lack of room, by what they held.
     cache_evictions: Family<Remembered, IntCounter> = "cache_evictions_total", NONE;
     /// Nodes of the database that the driver knows of; 0 with the embedded store.
     store_nodes: IntGauge = "store_nodes", NONE;
-    /// Nodes of the database that there is a connection to and that are not silent; 0 with the embedded store.
+    /// Nodes of the database that are connected and not silent; 0 with the embedded store.
     store_nodes_connected: IntGauge = "store_nodes_connected", NONE;
-    /// 1 while the store answers, 0 while it has answered nothing for some seconds though it was asked, or has no node left.
+    /// 1 while the store answers; 0 while it has no node left, or has answered nothing for some seconds although it was asked.
     store_up: IntGauge = "store_up", NONE;
-    /// Schemas that the registry was asked for, by whether it answered.
+    /// Look-ups of schemas in the registry, by whether it answered.
     registry_lookups: Family<LookUp, IntCounter> = "registry_lookups_total", NONE;
-    /// 1 if the schema registry answered when it was asked last for our own schemas, 0 if it did not.
+    /// 1 if the schema registry answered when it was last asked for our own schemas, 0 if it did not.
     registry_up: IntGauge = "registry_up", NONE;
-    /// 1 while the schema registry has other schemas under the ids that it gave (nothing is taken in then), 0 otherwise.
+    /// 1 while the schema registry has other schemas under the ids that it gave to ours (nothing is taken in then), 0 otherwise.
     registry_differs: IntGauge = "registry_differs", NONE;
     /// Partitions that wait because the schema registry has no proper answer about one schema while it answers about others.
     partitions_without_schema: IntGauge = "partitions_without_schema", NONE;
     /// Bugs that were caught while a command was decided.
     panics: IntCounter = "panics_total", NONE;
-    /// 1 while another log level is in force than the configured one, 0 otherwise.
+    /// 1 while a log level other than the configured one is in force, 0 otherwise.
     log_level_changed: IntGauge = "log_level_changed", NONE;
-    /// Always 1; the label is the version.
+    /// Always 1; the label is the program's version.
     build_info: BuildInfo = "build_info", NONE;
 }
 
@@ -172,20 +181,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, at zero, in a registry of their own.
+    /// Makes all metrics, at zero, in a registry of their own.
     pub fn new() -> Self {
         let registry = Registry::new();
         let registered = ProcessCollector::register(&registry).and_then(|()| Self::register(registry));
         registered.expect("names and labels are fixed, and a test registers them")
     }
 
-    /// A command's answer was committed, so long after its record was written.
+    /// Counts a command whose answer was committed, `since_record` after the record's timestamp.
     pub fn command_answered(&self, use_case: UseCase, status: Status, since_record: Duration) {
         self.commands.of((use_case, status)).inc();
         self.command_duration.of(use_case).observe(since_record.as_secs_f64());
     }
 
-    /// A reply with these findings was committed.
+    /// Counts a committed reply and the findings in it.
     pub fn replied(&self, errors: &[Rejection], replayed: bool) {
         self.replies.of(if replayed { Replayed::Yes } else { Replayed::No }).inc();
         for rejection in errors {
@@ -193,7 +202,7 @@ impl Metrics {
         }
     }
 
-    /// A Kafka transaction with the answers to so many records ended after so long.
+    /// Counts a Kafka transaction that has ended.
     pub fn kafka_transaction_ended(&self, result: TransactionResult, records: usize, duration: Duration) {
         self.kafka_transactions.of(result).inc();
         self.kafka_transaction_duration.observe(duration.as_secs_f64());
@@ -201,12 +210,12 @@ impl Metrics {
         self.kafka_transaction_records.observe(records as f64);
     }
 
-    /// All conditional writes so far.
+    /// Returns how many conditional writes were sent so far.
     pub fn conditional_writes(&self) -> u64 {
         self.store_conditional_writes.iter().map(|(_, counter)| counter.get()).sum()
     }
 
-    /// In Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     pub fn exposition(&self) -> String {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("memory takes whatever is written");

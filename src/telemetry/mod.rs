@@ -1,5 +1,5 @@
-//! What operators see of a process: metrics, health, logs and traces. None of it holds personal data: no custom names, no external
-//! ids (logs may at debug level).
+//! What operators see of a process: metrics, health, logs and traces. None of these holds personal data such as custom names or external
+//! ids, except logs at debug level and below.
 
 pub mod admin;
 pub mod concerns;

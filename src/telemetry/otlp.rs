@@ -1,5 +1,5 @@
-//! Spans to a collector, by OTLP over HTTP. They are sent in batches by a thread of their own; what the collector does not take
-//! in time is dropped, and the log says how many. Nothing waits for it but the end of the process, for a moment.
+//! Sends spans to a collector, by OTLP over HTTP. A thread of its own sends them in batches. Spans that the collector does not take in
+//! time are dropped, and the log says how many. Nothing waits for the collector, except the end of the process for a moment.
 
 use super::spans;
 use opentelemetry::KeyValue;
@@ -18,9 +18,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// How long the collector may take for a batch.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for the last spans to be taken.
+/// How long the end of the process waits for the collector to take the last spans.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Where collectors listen, below the endpoint.
+/// The path below the endpoint at which collectors take spans.
 const PATH: &str = "/v1/traces";
 
 /// A collector to send spans to.
@@ -30,7 +30,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// At `endpoint`, such as `http://127.0.0.1:4318`. `instance_id` names this process there.
+    /// Prepares sending to `endpoint`, such as `http://127.0.0.1:4318`. `instance_id` names this process to the collector.
     ///
     /// # Errors
     /// The HTTP client can't be made.
@@ -46,12 +46,12 @@ impl Collector {
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let instance = KeyValue::new("service.instance.id", instance_id.to_owned());
         let resource = Resource::builder().with_service_name("crm-processor").with_attributes([version, instance]).build();
-        // Only spans of sampled traces are made at all.
+        // All spans are sent, because spans are made for sampled traces only.
         let provider = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_resource(resource);
         Ok(Self { provider: provider.with_batch_exporter(exporter).build() })
     }
 
-    /// What takes the spans from where they are made; and warnings, as events of the span that they happened in.
+    /// Returns the layer that takes in the spans, and this program's warnings and errors as events of the spans in which they happened.
     pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
         fn is_ours(metadata: &Metadata<'_>) -> bool {
             if metadata.is_span() {
@@ -70,7 +70,7 @@ impl Collector {
             .with_filter(FilterFn::new(is_ours).with_max_level_hint(Level::DEBUG))
     }
 
-    /// Sends what is left, for a moment at most.
+    /// Sends the spans that are left, for up to 2 s.
     pub async fn finish(self) {
         let finished = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(FAREWELL)).await;
         if !matches!(finished, Ok(Ok(()))) {
@@ -79,7 +79,7 @@ impl Collector {
     }
 }
 
-/// The exporting thread has no reactor: requests are made by the runtime.
+/// An HTTP client for the exporting thread. That thread has no reactor, so the runtime makes the requests.
 #[derive(Debug)]
 struct Client {
     client: reqwest::Client,
@@ -87,7 +87,7 @@ struct Client {
 }
 
 impl HttpClient for Client {
-    // As `async_trait` writes it.
+    // The signature is what `async_trait` makes of the trait's method.
     fn send_bytes<'a, 'b>(
         &'a self,
         request: Request<Bytes>,
@@ -100,7 +100,7 @@ impl HttpClient for Client {
         let sending = self.runtime.spawn(async move {
             let answer = client.execute(request.try_into()?).await?;
             let status = answer.status();
-            // Nothing in the answer is of use here.
+            // The body of the answer is not needed.
             Ok(Response::builder().status(status).body(Bytes::new())?)
         });
         Box::pin(async move { sending.await? })

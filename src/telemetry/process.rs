@@ -1,5 +1,5 @@
-//! What the system says of this process, under the names that Prometheus' own clients give it. Read from `/proc` when it is asked
-//! for; where that is not to be had, nothing is reported.
+//! The operating system's figures about this process, under the names that Prometheus' own clients use. They are read from `/proc` for
+//! each scrape. Without `/proc` nothing is reported.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -7,7 +7,7 @@ use prometheus::{Counter, IntGauge, Registry, Result};
 use std::fs;
 use std::time::Duration;
 
-/// See the module.
+/// The metrics of the process; see the module's documentation.
 #[derive(Debug)]
 pub struct ProcessCollector {
     cpu: Counter,
@@ -18,7 +18,7 @@ pub struct ProcessCollector {
     started: IntGauge,
 }
 
-/// What is told in one look.
+/// The figures that are read for one scrape.
 struct Reading {
     cpu: Duration,
     threads: i64,
@@ -30,7 +30,7 @@ impl ProcessCollector {
     /// Adds this process to a registry.
     ///
     /// # Errors
-    /// Its names are taken.
+    /// The registry has metrics of these names already.
     pub fn register(registry: &Registry) -> Result<()> {
         let gauge = |name: &str, help: &str| IntGauge::new(name, help);
         let collector = Self {
@@ -55,7 +55,8 @@ impl Collector for ProcessCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(now) = Reading::take() else { return Vec::new() };
-        // Two scrapes at once may each see what the other adds: a counter must not go back for it.
+        // Of two scrapes at once, one may read the time first and add it last. The difference is negative then, and a counter must not go
+        // back.
         self.cpu.inc_by((now.cpu.as_secs_f64() - self.cpu.get()).max(0.0));
         self.resident.set(now.resident_bytes);
         self.open_fds.set(now.open_fds);
@@ -78,7 +79,7 @@ impl Reading {
     }
 }
 
-/// A field of `/proc/self/stat`, counted from the one after the program's name, which may hold anything.
+/// Returns a field of `/proc/self/stat`. Fields are counted from the one after the program's name, because the name may hold anything.
 fn stat(field: usize) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     text.rsplit_once(") ")?.1.split(' ').nth(field)?.parse().ok()
@@ -89,7 +90,7 @@ fn max_fds() -> Option<i64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
 
-/// The system says when it was booted, and how long after that the process began.
+/// Returns when the process began, in seconds since the Unix epoch: the time of the boot, plus how long after the boot the process began.
 fn start_time() -> Option<i64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let boot: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;

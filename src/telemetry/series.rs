@@ -1,6 +1,5 @@
-//! Kinds of metrics. Those with labels are resolved beforehand: the values of a label are a type with an end to them, and each
-//! combination's series exists from the start (a counter that appears with its first event hides that event from `rate`).
-//! Looking one up is an index into a vector.
+//! The kinds of metrics. The values of a label are a finite type, so that the series of each combination of values exists from the start.
+//! (A counter that appears with its first event hides that event from `rate`.) Looking up a series is an index into a vector.
 
 use prometheus::core::{Atomic, Collector, GenericGaugeVec};
 use prometheus::{
@@ -11,21 +10,21 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-/// A label, or two, with all values that there can be.
+/// A label, or a pair of labels, with all possible values.
 pub trait Label: Copy + 'static {
-    /// How many values there are.
+    /// The number of values.
     const COUNT: usize;
 
-    /// The names of the labels.
+    /// Returns the names of the labels.
     fn names() -> Vec<&'static str>;
 
-    /// All values, in the order of [`Label::index`].
+    /// Returns all values, in the order of [`Label::index`].
     fn all() -> Vec<Self>;
 
-    /// Where this value stands in [`Label::all`].
+    /// Returns the index of this value in [`Label::all`].
     fn index(self) -> usize;
 
-    /// A text for each of [`Label::names`].
+    /// Returns the value's text for each of [`Label::names`].
     fn texts(self) -> Vec<&'static str>;
 }
 
@@ -49,13 +48,14 @@ impl<A: Label, B: Label> Label for (A, B) {
     }
 }
 
-/// Something that can be registered under a name.
+/// A metric that can be registered under a name.
 pub(super) trait Series: Sized {
-    /// `buckets` is for histograms, upper bounds in ascending order.
+    /// Makes and registers the metric. `buckets` are the upper bounds of a histogram's buckets, in ascending order; other kinds ignore
+    /// them.
     fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Self>;
 }
 
-/// One series of the kind `M` for each value of `L`.
+/// A series of the kind `M` for each value of `L`.
 #[derive(Debug)]
 pub struct Family<L, M> {
     children: Vec<M>,
@@ -63,12 +63,12 @@ pub struct Family<L, M> {
 }
 
 impl<L: Label, M> Family<L, M> {
-    /// The series of this value.
+    /// Returns the series of a value.
     pub fn of(&self, label: L) -> &M {
         &self.children[label.index()]
     }
 
-    /// All values with their series.
+    /// Returns all values with their series.
     pub fn iter(&self) -> impl Iterator<Item = (L, &M)> {
         L::all().into_iter().zip(&self.children)
     }
@@ -131,7 +131,7 @@ impl<L: Label> Series for Family<L, Histogram> {
     }
 }
 
-/// A gauge for each partition that is assigned: as many as the command topic has at most. `P` says of which numbers.
+/// A gauge for each assigned partition, so at most as many as the command topic has partitions. `P` is the type of its number.
 #[derive(Debug)]
 pub struct PerPartition<P: Atomic>(GenericGaugeVec<P>);
 
@@ -141,13 +141,13 @@ impl<P: Atomic> PerPartition<P> {
         self.0.with_label_values(&[partition.to_string()]).set(value);
     }
 
-    /// The partition belongs to somebody else: its series ends.
+    /// Ends the series of a partition that is not assigned any more.
     pub fn forget(&self, partition: i32) {
-        // An error means that there was none.
+        // An error means that there was no such series.
         let _ = self.0.remove_label_values(&[partition.to_string()]);
     }
 
-    /// All partitions belong to somebody else.
+    /// Ends the series of all partitions.
     pub fn forget_all(&self) {
         self.0.reset();
     }
@@ -159,10 +159,10 @@ impl<P: Atomic + 'static> Series for PerPartition<P> {
     }
 }
 
-/// The most nodes that a [`PerNode`] tells apart: more than databases of this kind usually have, and a bound where addresses come and
-/// go, as with pods.
+/// The most nodes that a [`PerNode`] tells apart. That is more than such databases usually have. A bound is needed because addresses come
+/// and go, those of pods for example.
 const MOST_NODES: usize = 64;
-/// Stands for all nodes beyond.
+/// The label's value for all nodes beyond [`MOST_NODES`].
 const OTHER_NODES: &str = "other";
 
 /// A counter for each node of the database, by its address.
@@ -173,12 +173,12 @@ pub struct PerNode {
 }
 
 impl PerNode {
-    /// Counts for a node.
+    /// Counts an event of a node.
     pub fn inc(&self, node: &str) {
         self.of(node).inc();
     }
 
-    /// The node's series is there from now on.
+    /// Begins the series of a node, at zero.
     pub fn know(&self, node: &str) {
         self.of(node);
     }
@@ -202,7 +202,7 @@ impl Series for PerNode {
     }
 }
 
-/// Always 1, with the version as a label.
+/// A gauge that is always 1, with the program's version as a label.
 #[derive(Debug)]
 pub struct BuildInfo(());
 

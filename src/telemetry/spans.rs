@@ -1,8 +1,8 @@
-//! The spans of a command: decoding, deciding with each step of the store, publishing. Made only for commands whose trace is
-//! sampled, and only while somebody listens: a collector ([`super::otlp`]), or the log at level debug. For all others each of
-//! these calls is one comparison.
+//! The spans of a command: decoding, deciding with each step of the store, and publishing. They are made only for commands whose trace is
+//! sampled, and only while somebody wants them: a collector ([`super::otlp`]), or the log at level debug. For all other commands each of
+//! these calls costs one comparison.
 //!
-//! Spans say what happened, when, and to which request; never keys, names or external ids.
+//! Spans tell what happened, when, and to which request. They never hold keys, names or external ids.
 
 use super::labels::Operation;
 use super::trace_context::TraceContext;
@@ -12,32 +12,33 @@ use tracing::field::Empty;
 use tracing::{Level, Span, debug_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// What filters know the spans by.
+/// The target by which filters recognise the spans.
 pub const TARGET: &str = "crm_processor::spans";
 
-/// The spans of one command that is under way.
+/// The spans of a command that is under way.
 #[derive(Clone, Debug)]
 pub struct CommandSpans {
     command: Span,
-    /// Of the transaction under way.
+    /// The span of the Kafka transaction under way; none between transactions.
     publish: Span,
 }
 
-/// Where a command stands.
+/// The record that a command came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The command topic.
     pub topic: &'a str,
     /// The partition.
     pub partition: i32,
-    /// The record's own offset.
+    /// The record's offset.
     pub offset: i64,
 }
 
 impl CommandSpans {
-    /// The command is taken in. None: nobody wants to see it. If a collector does, its answers name our span as their parent.
+    /// Begins the spans of a command that was taken in. Returns `None` if nobody wants to see them. If a collector does, the command's
+    /// answers will name our span as their parent.
     ///
-    /// Boxed: there is room for it in each record under way, and few have any.
+    /// The spans are boxed, because each record under way has room for them, and few records have any.
     pub fn begin(trace: &mut TraceContext, place: Place<'_>) -> Option<Box<Self>> {
         if !trace.is_sampled() || !tracing::span_enabled!(target: TARGET, Level::DEBUG) {
             return None;
@@ -57,7 +58,7 @@ impl CommandSpans {
             use_case = Empty,
             status = Empty,
         );
-        // An error: it is for the log alone.
+        // An error means that there is no collector, and the spans are for the log alone.
         if command.set_parent(Context::new().with_remote_span_context(trace.sender())).is_ok() {
             let context = command.context();
             let span = context.span();
@@ -68,13 +69,13 @@ impl CommandSpans {
         Some(Box::new(Self { command, publish: Span::none() }))
     }
 
-    /// Which command it is.
+    /// Records which command it is.
     pub fn decoded(&self, use_case: &'static str, request_id: Option<&str>) {
         self.command.record("use_case", use_case);
         self.command.record("request_id", request_id);
     }
 
-    /// What the reply's status will be, if there is a reply.
+    /// Records the status of the reply, if there is a reply.
     pub fn answered(&self, status: Option<i32>) {
         self.command.record("status", status);
         if status.is_some_and(|s| s >= 500) {
@@ -82,12 +83,12 @@ impl CommandSpans {
         }
     }
 
-    /// A Kafka transaction with its answers begins.
+    /// Begins the span of a Kafka transaction that holds the command's answers.
     pub fn publishing(&mut self) {
         self.publish = debug_span!(target: TARGET, parent: &self.command, "publish", otel.kind = "producer", otel.status_code = Empty, result = Empty);
     }
 
-    /// That transaction is over.
+    /// Ends the span of that transaction.
     pub fn published(&mut self, result: &'static str, committed: bool) {
         let publish = std::mem::replace(&mut self.publish, Span::none());
         publish.record("result", result);
@@ -105,8 +106,8 @@ pub fn decode<T>(spans: Option<&CommandSpans>, decode: impl FnOnce() -> T) -> T 
     }
 }
 
-/// A span for each of the commands that are decided together. The store is asked for all of them at once: the steps belong to
-/// the first, and the others have a link to it.
+/// Begins a span for each of the commands that are decided together. The store is asked for all of them at once, so its steps belong to
+/// the first span, and the others have a link to the first.
 pub fn decide<'a>(commands: impl Iterator<Item = &'a CommandSpans>) -> Vec<Span> {
     let spans: Vec<_> = commands.map(|c| debug_span!(target: TARGET, parent: &c.command, "decide")).collect();
     if let [first, others @ ..] = &spans[..] {
@@ -117,12 +118,13 @@ pub fn decide<'a>(commands: impl Iterator<Item = &'a CommandSpans>) -> Vec<Span>
     spans
 }
 
-/// A step of the store, as part of what is being decided. It ends when it is dropped. Boxed: few have any.
+/// The span of one operation of the store, within the span of the decision that needs it. The span ends when it is dropped. It is boxed,
+/// because few operations have one.
 #[derive(Debug)]
 pub struct StoreStep(Option<Box<Span>>);
 
 impl StoreStep {
-    /// The step begins.
+    /// Begins the span of an operation.
     pub fn begin(operation: Operation) -> Self {
         if !tracing::span_enabled!(target: TARGET, Level::DEBUG) || Span::current().is_none() {
             return Self(None);
@@ -139,14 +141,14 @@ impl StoreStep {
         Self(Some(Box::new(span)))
     }
 
-    /// A conditional write was applied, or not.
+    /// Records whether a conditional write was applied.
     pub fn applied(&self, applied: bool) {
         if let Some(span) = &self.0 {
             span.record("applied", applied);
         }
     }
 
-    /// The store did not answer.
+    /// Records that the operation failed.
     pub fn failed(&self) {
         if let Some(span) = &self.0 {
             span.record("otel.status_code", "ERROR");

@@ -1,42 +1,42 @@
-//! Whether the store is up: judged by its nodes and by what it answered lately, never by one operation. A write to a partition that many
-//! want to write to may run into its time-out while all else is answered.
+//! Whether the store is up. That is judged by its nodes and by its recent answers, never by one operation: a write to a busy partition
+//! may time out while everything else is answered.
 //!
-//! The store is down if there is no node left to ask, or if it has answered nothing for [`UNANSWERED`] and something failed since.
-//! Whoever keeps it must see to it that it is asked for something in between, if only for a sign of life. It is up as soon as it answers
-//! anything. Whatever happens and whenever it is judged, `now` is an argument.
+//! The store is down if it has no node left to ask, or if it has answered nothing for [`UNANSWERED`] and something failed since its last
+//! answer. It is up again as soon as it answers anything. The owner of a [`StoreHealth`] must see to it that the store is asked for
+//! something in between, if only for a sign of life. Nothing here reads a clock: `now` is always an argument.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the store may answer nothing, while something fails, before it is down. Asked for a sign of life every [`ASK_AFTER`], it has
-/// twice been asked in vain then. As long as the usual `store.request_timeout`: a store that stops answering is down with the first
-/// time-out.
+/// How long the store may answer nothing, while something fails, before it is down. It has then been asked twice in vain for a sign of
+/// life, once every [`ASK_AFTER`]. The time equals the default of `store.request_timeout`, so that a store that stops answering is down
+/// with the first time-out.
 pub const UNANSWERED: Duration = Duration::from_secs(5);
-/// After so long without an answer the store is to be asked for a sign of life.
+/// How long the store may be without an answer before it is asked for a sign of life.
 pub const ASK_AFTER: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// The store's nodes, answers and faults, by which the store is judged.
 #[derive(Debug)]
 pub struct StoreHealth {
-    /// The times below are milliseconds since then, from 1; 0: never.
+    /// The beginning. The times below are milliseconds since then, at least 1; 0 means never.
     started: Instant,
     answered: AtomicU64,
     failed: AtomicU64,
     up: AtomicBool,
     nodes: Mutex<Nodes>,
-    /// What the last operation that failed said.
+    /// The text of the last fault.
     cause: Mutex<Option<String>>,
 }
 
-/// What was seen of the nodes last.
+/// The nodes as they were last seen.
 #[derive(Debug, Default)]
 struct Nodes {
     known: usize,
     amiss: Vec<String>,
 }
 
-/// What the judgement is about. Times are how long ago something was; `None`: never.
+/// The facts that decide whether the store is down. Times tell how long ago something happened; `None` if it never did.
 #[derive(Clone, Copy, Debug)]
 struct Facts {
     answered: Option<Duration>,
@@ -46,20 +46,20 @@ struct Facts {
 }
 
 impl StoreHealth {
-    /// A store that has answered nothing yet.
+    /// Returns the health of a store that has answered nothing yet, and so is not up.
     pub fn new(now: Instant) -> Self {
         let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { started: now, answered, failed, up: AtomicBool::new(false), nodes: Mutex::default(), cause: Mutex::default() }
     }
 
-    /// True while the store answers.
+    /// Returns whether the store is up.
     pub fn is_up(&self) -> bool {
         self.up.load(Relaxed)
     }
 
-    /// The store answered. Returns true if it is up by that, and was not.
+    /// Notes that the store answered. Returns true if that brought it up.
     pub fn answered(&self, now: Instant) -> bool {
-        // Written only when they change: all lanes share them.
+        // All lanes share these values, so they are written only if they change.
         let millis = self.millis(now);
         if self.answered.load(Relaxed) < millis {
             self.answered.store(millis, Relaxed);
@@ -67,7 +67,7 @@ impl StoreHealth {
         !self.is_up() && !self.up.swap(true, Relaxed)
     }
 
-    /// Takes note of what an operation that came to no end said, in words that name no entity.
+    /// Notes the text of a fault, which must name no entity.
     pub fn failed_because(&self, cause: &str) {
         let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() != Some(cause) {
@@ -75,25 +75,25 @@ impl StoreHealth {
         }
     }
 
-    /// An operation came to no end. Returns true if the store is down by that, and was not.
+    /// Notes that an operation failed. Returns true if that took the store down.
     pub fn failed(&self, now: Instant) -> bool {
         self.failed.fetch_max(self.millis(now), Relaxed);
         self.judge(now)
     }
 
-    /// So many nodes are known, and of these the ones that `amiss` names, each in a few words, don't answer. Returns true if the store is
-    /// down by that, and was not.
+    /// Notes how many nodes are known, and which of them don't answer: `amiss` describes each in a few words. Returns true if that took
+    /// the store down.
     pub fn nodes_seen(&self, known: usize, amiss: Vec<String>, now: Instant) -> bool {
         *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = Nodes { known, amiss };
         self.judge(now)
     }
 
-    /// Whether nothing was answered for so long that the store is to be asked for a sign of life.
+    /// Returns whether the store has been without an answer for so long that it should be asked for a sign of life.
     pub fn is_to_be_asked(&self, now: Instant) -> bool {
         self.ago(&self.answered, now).is_none_or(|ago| ago >= ASK_AFTER)
     }
 
-    /// Why nothing can be done with the store. Returns `None` while it is up.
+    /// Returns why nothing can be done with the store, or `None` while it is up.
     pub fn obstacle(&self) -> Option<String> {
         if self.is_up() {
             return None;
@@ -104,7 +104,7 @@ impl StoreHealth {
         Some(format!("the store does not answer{nodes}{cause}"))
     }
 
-    /// The nodes that don't answer, while the store is up without them. Returns `None` if all nodes answer.
+    /// Returns which nodes don't answer although the store is up. Returns `None` if all nodes answer, or if the store is down.
     pub fn warning(&self) -> Option<String> {
         self.is_up().then(|| self.nodes_amiss())?
     }
@@ -116,7 +116,7 @@ impl StoreHealth {
         (!amiss.is_empty()).then(said)
     }
 
-    /// Only what is up can be judged: it takes an answer to be up again.
+    /// Takes the store down if the facts say so. Returns whether it was up before. Nothing but an answer brings it up again.
     fn judge(&self, now: Instant) -> bool {
         let (nodes, nodes_amiss) = {
             let Nodes { known, amiss } = &*self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A second is a step: what happened, and whether the store is up afterwards.
+    /// One step is a second.
     #[test]
     fn a_store_goes_down_and_comes_back_once_in_an_outage() {
         let start = Instant::now();
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(health.is_up(), second < 7, "after {second} s");
         }
         assert!(health.answered(at(60)), "the first answer brings it back");
-        // What was asked before, and is given up only now.
+        // An operation that began before, and is given up only now.
         changes += u32::from(health.failed(at(61)));
         assert_eq!((changes, health.is_up()), (1, true));
     }

@@ -1,27 +1,28 @@
-//! W3C Trace Context: which trace a command belongs to, as its headers `traceparent` and `tracestate` say. What breaks the
-//! rules of <https://www.w3.org/TR/trace-context/> is as if absent.
+//! W3C Trace Context: the trace that a command belongs to, by its headers `traceparent` and `tracestate`. A header that breaks the rules
+//! of <https://www.w3.org/TR/trace-context/> counts as absent.
 
 use bytes::Bytes;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// The longest `traceparent` that is passed on. The present version has 55 bytes; later ones may be longer.
+/// The longest `traceparent` that is passed on. Its present version has 55 bytes; later versions may be longer.
 pub const MAX_TRACEPARENT_BYTES: usize = 256;
-/// The longest `tracestate` that is passed on. The standard asks for 512 bytes at least.
+/// The longest `tracestate` that is passed on. The standard asks for at least 512 bytes.
 pub const MAX_TRACESTATE_BYTES: usize = 1024;
 
-/// What the present version has: version, trace id, parent id and flags, in lower-case hexadecimal.
+/// The length of the present version: version, trace id, parent id and flags, in lower-case hexadecimal with hyphens.
 const TODAYS_LENGTH: usize = 55;
 
 /// The trace that a command belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Well-formed.
+    /// The header's value, which is well-formed.
     traceparent: Bytes,
     tracestate: Option<Bytes>,
 }
 
 impl TraceContext {
-    /// From the values of the two headers. None: `traceparent` breaks the rules, and `tracestate` has no meaning without it.
+    /// Parses the values of the two headers. Returns `None` if `traceparent` breaks the rules, because `tracestate` has no meaning
+    /// without it.
     pub fn parse(traceparent: &[u8], tracestate: Option<&[u8]>) -> Option<Self> {
         let tracestate = tracestate.filter(|s| !s.is_empty() && s.len() <= MAX_TRACESTATE_BYTES);
         is_traceparent(traceparent).then(|| Self {
@@ -30,27 +31,27 @@ impl TraceContext {
         })
     }
 
-    /// The header `traceparent`.
+    /// Returns the value of the header `traceparent`.
     pub fn traceparent(&self) -> &Bytes {
         &self.traceparent
     }
 
-    /// The header `tracestate`, as it came.
+    /// Returns the value of the header `tracestate` as it came.
     pub fn tracestate(&self) -> Option<&Bytes> {
         self.tracestate.as_ref()
     }
 
-    /// 32 hexadecimal digits.
+    /// Returns the id of the trace: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         self.text(3..35)
     }
 
-    /// True if whoever began the trace wants it recorded.
+    /// Returns whether the sender of the command wants the trace recorded.
     pub fn is_sampled(&self) -> bool {
         u8::from_str_radix(self.text(53..55), 16).is_ok_and(|flags| flags & 1 == 1)
     }
 
-    /// The span that sent the command, as OpenTelemetry names it.
+    /// Returns the span that sent the command, as a type of OpenTelemetry.
     pub(super) fn sender(&self) -> SpanContext {
         let trace_id = TraceId::from_hex(self.trace_id()).unwrap_or(TraceId::INVALID);
         let span_id = SpanId::from_hex(self.text(36..52)).unwrap_or(SpanId::INVALID);
@@ -58,7 +59,7 @@ impl TraceContext {
         SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE)
     }
 
-    /// From now on this span of the trace is the parent of what follows, in the version of the header that is known here.
+    /// Makes a span of the trace the parent of what follows. Writes the header in the version that is known here.
     pub(super) fn go_on_from(&mut self, span: &SpanContext) {
         let flags = u8::from(span.is_sampled());
         self.traceparent = format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id()).into();
@@ -69,7 +70,7 @@ impl TraceContext {
     }
 }
 
-/// Later versions may append to what is known today.
+/// Returns whether a header's value is well-formed. Later versions may append to the parts that are known today.
 fn is_traceparent(bytes: &[u8]) -> bool {
     if bytes.len() > MAX_TRACEPARENT_BYTES {
         return false;

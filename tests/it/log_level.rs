@@ -66,11 +66,11 @@ fn the_log_level_can_be_changed_for_a_time_and_ends_by_itself() {
 fn a_change_of_the_log_level_that_cannot_be_meant_is_refused_with_a_reason() {
     let Some(shared) = shared() else { return };
     for (query, reason) in [
-        ("?filter=crm=loud", "is no level"),
+        ("?filter=crm=loud", "is neither a level"),
         ("?filter=", "is empty"),
         ("?filter=debug&for=2h", "between 1s and 1h"),
         ("?filter=debug&for=0s", "between 1s and 1h"),
-        ("?filter=debug&for=soon", "no duration"),
+        ("?filter=debug&for=soon", "not a duration"),
         ("?for=10m", "filter"),
         ("?filter=debug&level=debug", "level"),
     ] {
