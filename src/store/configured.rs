@@ -1,4 +1,4 @@
-//! The store that the configuration names: one of the two kinds, behind one type.
+//! The store that the configuration names: either of the two kinds, behind one type.
 
 use super::cql::{self, CqlFill, CqlOptions, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
@@ -12,7 +12,7 @@ use super::{
 use crate::config::{Backend, CommitConsistency, Cql, SerialConsistency, Store};
 use std::future::Future;
 
-/// One of the two kinds of store.
+/// A store of one of the two kinds.
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum ConfiguredStore {
     /// `kind = "cql"`
@@ -25,7 +25,7 @@ impl ConfiguredStore {
     /// Connects to the database, or opens the folder.
     ///
     /// # Errors
-    /// It can't be reached, or its keyspace or tables are missing.
+    /// The database can't be reached, its keyspace or tables are missing, or the folder can't be opened.
     pub async fn connect(config: &Store) -> Result<Self, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::connect(&options(config, cql)).await.map(Self::Cql),
@@ -37,7 +37,7 @@ impl ConfiguredStore {
         }
     }
 
-    /// The nodes of the database; none where it is a folder.
+    /// Returns the nodes of the database. The list is empty if the store is a folder.
     pub fn nodes(&self) -> Vec<StoreNode> {
         match self {
             Self::Cql(store) => store.nodes(),
@@ -45,8 +45,8 @@ impl ConfiguredStore {
         }
     }
 
-    /// What the store's own session knows of the database's nodes and the keyspace's replication at present. `None` if the store is a
-    /// folder. Nobody is asked.
+    /// Returns what the store's own session knows of the database's nodes and the keyspace's replication, without asking the database.
+    /// Returns `None` if the store is a folder.
     pub fn seen(&self) -> Option<Topology> {
         match self {
             Self::Cql(store) => Some(store.seen()),
@@ -54,7 +54,7 @@ impl ConfiguredStore {
         }
     }
 
-    /// The database's nodes and the keyspace's replication. `None` if the store is a folder.
+    /// Asks for the database's nodes and the keyspace's replication. Returns `None` if the store is a folder.
     ///
     /// # Errors
     /// The database can't be reached, or has no data centre of the configured name. The keyspace may be missing.
@@ -65,10 +65,10 @@ impl ConfiguredStore {
         }
     }
 
-    /// Creates keyspace and tables, or the folder, where they aren't there.
+    /// Creates the keyspace and the tables, or the folder, if they are missing.
     ///
     /// # Errors
-    /// The database can't be reached, or does not let us.
+    /// The database can't be reached or does not allow it, or the folder can't be created.
     pub async fn setup(config: &Store) -> Result<(), StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::setup(&options(config, cql)).await,
@@ -76,7 +76,8 @@ impl ConfiguredStore {
         }
     }
 
-    /// For the first entities of a database's new tables; None where the store is embedded, which needs no such help.
+    /// Connects to a database in order to fill its new tables. Returns `None` if the store is embedded, which needs no separate way of
+    /// filling.
     ///
     /// # Errors
     /// The database can't be reached, or its keyspace or tables are missing.
@@ -87,7 +88,7 @@ impl ConfiguredStore {
         }
     }
 
-    /// All entities, each as it is when the scan comes by; from a position on, or from the first.
+    /// Returns a stream of all entities, each as it is when the scan reads it, from a position on or from the first.
     ///
     /// # Errors
     /// The scan can't begin, or the position is one of the other kind of store.
@@ -105,10 +106,10 @@ impl ConfiguredStore {
         }
     }
 
-    /// Drops the keyspace, or removes the folder, with all that is in it. For a store that was made to be thrown away.
+    /// Drops the keyspace, or removes the folder, with everything in it. This is for stores that were made to be thrown away.
     ///
     /// # Errors
-    /// The database can't be reached, or does not let us.
+    /// The database can't be reached or does not allow it, or the folder can't be removed.
     pub async fn tear_down(config: &Store) -> Result<(), StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::tear_down(&options(config, cql)).await,

@@ -1,31 +1,31 @@
-//! The database's nodes and data centres against what a keyspace asks of them. Pure: who asks the database is
-//! [`CqlStore::topology`](super::cql::CqlStore::topology), who says what it means is the command line.
+//! The database's nodes and data centres, compared with what a keyspace asks of them. This file is pure:
+//! [`CqlStore::topology`](super::cql::CqlStore::topology) asks the database, and the command line words the findings.
 //!
-//! Three troubles look alike from outside, because in each of them no quorum can be had, and each has another way out: nodes
-//! that are down come back; a keyspace that wants more replicas than there are nodes needs more nodes, or other options; a
-//! data centre that is misnamed needs its name.
+//! Three troubles look alike from outside, because in each of them there is no quorum, but each has another way out. Nodes that are down
+//! must come back. A keyspace that asks for more replicas than there are nodes needs more nodes, or other options. A data centre that is
+//! misnamed needs its right name.
 
 use std::collections::BTreeMap;
 
 /// The database as one session sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
-    /// All nodes that belong to the cluster, up or down, by address.
+    /// All nodes that belong to the cluster, up or down, sorted by address.
     pub nodes: Vec<Node>,
-    /// How the keyspace is replicated. `None` if there is no such keyspace.
+    /// The keyspace's replication. `None` if there is no such keyspace.
     pub keyspace: Option<Replication>,
 }
 
 /// A node of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// `host:port`.
+    /// The node's address, as `host:port`.
     pub address: String,
-    /// Its data centre; empty if the database does not say.
+    /// The node's data centre; empty if the database does not say.
     pub datacenter: String,
-    /// Whether it takes connections.
+    /// Whether the node takes connections.
     pub is_up: bool,
-    /// When it writes its commit log to the disk.
+    /// When the node writes its commit log to the disk.
     pub commit_log: CommitLog,
 }
 
@@ -34,65 +34,65 @@ pub struct Node {
 pub enum CommitLog {
     /// Before a conditional write is acknowledged, whatever the node's configuration says: ScyllaDB.
     ForConditionalWrites,
-    /// As Cassandra's `commitlog_sync` says: `periodic`, `group`, `batch`.
+    /// As Cassandra's setting `commitlog_sync` says: `periodic`, `group` or `batch`.
     Mode(String),
-    /// The node keeps it to itself, for this reason.
+    /// It is not known, for this reason.
     Unknown(String),
 }
 
 /// How a keyspace is replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replication {
-    /// `NetworkTopologyStrategy`: so many replicas in each of these data centres.
+    /// `NetworkTopologyStrategy`: the number of replicas in each of these data centres.
     ByDatacenter(BTreeMap<String, usize>),
-    /// `SimpleStrategy`: so many replicas anywhere.
+    /// `SimpleStrategy`: the number of replicas anywhere.
     Anywhere(usize),
-    /// A strategy that we don't know.
+    /// A strategy that this program does not know, by its name.
     Other(String),
 }
 
-/// Whose quorum.
+/// The replicas of which a quorum is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quorum<'a> {
-    /// Most of all replicas.
+    /// More than half of all replicas.
     OfAll,
-    /// Most of the replicas in a data centre.
+    /// More than half of the replicas in this data centre.
     Of(&'a str),
 }
 
-/// For how much of the keyspace a quorum can be had.
+/// The part of the keyspace for which there is a quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// For no partition.
+    /// No partition has a quorum.
     Nothing,
-    /// For those partitions alone that have few replicas on nodes that are down.
+    /// Only partitions that have few replicas on nodes that are down have a quorum.
     Part,
-    /// For each partition.
+    /// Each partition has a quorum.
     Everything,
 }
 
-/// More replicas than nodes.
+/// A data centre for which a keyspace asks for more replicas than it has nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excess {
-    /// `None`: all of them, where replicas stand anywhere.
+    /// The data centre; `None` if the replicas may be anywhere, so that the numbers are those of all data centres.
     pub datacenter: Option<String>,
-    /// How many replicas are asked for.
+    /// The number of replicas that the keyspace asks for.
     pub replicas: usize,
-    /// How many nodes there are, up or down.
+    /// The number of nodes, up or down.
     pub nodes: usize,
 }
 
-/// Nodes of a data centre.
+/// The numbers of nodes of a data centre.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// All, up or down.
+    /// All nodes, up or down.
     pub all: usize,
-    /// Those that are up.
+    /// The nodes that are up.
     pub up: usize,
 }
 
 impl Topology {
-    /// The data centres with their nodes.
+    /// Returns the data centres with their numbers of nodes.
     pub fn datacenters(&self) -> BTreeMap<&str, Count> {
         let mut datacenters = BTreeMap::<_, Count>::new();
         for node in &self.nodes {
@@ -103,7 +103,7 @@ impl Topology {
         datacenters
     }
 
-    /// The same as if all nodes were up.
+    /// Returns the topology as it would be if all nodes were up.
     #[must_use]
     pub fn all_up(&self) -> Self {
         let mut all_up = self.clone();
@@ -111,19 +111,19 @@ impl Topology {
         all_up
     }
 
-    /// Those that don't take connections.
+    /// Returns the nodes that don't take connections.
     pub fn down(&self) -> Vec<&Node> {
         self.nodes.iter().filter(|node| !node.is_up).collect()
     }
 
-    /// Data centres in which a keyspace wants replicas and that there are not.
+    /// Returns the data centres in which a keyspace wants replicas, but which don't exist.
     pub fn misnamed<'r>(&self, replication: &'r Replication) -> Vec<&'r str> {
         let Replication::ByDatacenter(factors) = replication else { return Vec::new() };
         let there = self.datacenters();
         factors.keys().map(String::as_str).filter(|name| !there.contains_key(name)).collect()
     }
 
-    /// Where a keyspace wants more replicas than there are nodes, up or down. Data centres that there are not don't count.
+    /// Returns where a keyspace wants more replicas than there are nodes, up or down. Data centres that don't exist are left out.
     pub fn excesses(&self, replication: &Replication) -> Vec<Excess> {
         let excess = |(datacenter, replicas, nodes): (Option<&str>, usize, usize)| {
             (replicas > nodes).then(|| Excess { datacenter: datacenter.map(str::to_owned), replicas, nodes })
@@ -139,8 +139,8 @@ impl Topology {
         }
     }
 
-    /// For how much of a keyspace a quorum can be had with the nodes that are up. How a partition's replicas are spread over
-    /// racks is not looked at, so `Part` may turn out to be everything.
+    /// Returns for how much of a keyspace the nodes that are up make a quorum. How replicas are spread over racks is not considered, so
+    /// what counts as `Part` may in truth be everything.
     pub fn reach(&self, replication: &Replication, quorum: Quorum<'_>) -> Reach {
         let there = self.datacenters();
         let (wanted, counted): (usize, Vec<(usize, Count)>) = match (replication, quorum) {
@@ -170,8 +170,8 @@ impl Topology {
         }
     }
 
-    /// What `CREATE KEYSPACE` would make of replication options: a plain `replication_factor` of `NetworkTopologyStrategy`
-    /// is that of each data centre that the options don't name.
+    /// Returns what `CREATE KEYSPACE` would make of replication options. With `NetworkTopologyStrategy`, a plain `replication_factor` is
+    /// the number for each data centre that the options don't name.
     pub fn would_be(&self, options: &BTreeMap<String, String>) -> Replication {
         let number = |value: &String| value.parse().unwrap_or(0);
         let plain = options.get("replication_factor").map(number);
@@ -190,7 +190,7 @@ impl Topology {
 }
 
 impl Replication {
-    /// How many replicas each partition has, in all data centres together. `None` if the strategy is not known.
+    /// Returns how many replicas each partition has, in all data centres together. Returns `None` if the strategy is not known.
     pub fn replicas(&self) -> Option<usize> {
         match self {
             Self::ByDatacenter(factors) => Some(factors.values().sum()),
@@ -200,9 +200,9 @@ impl Replication {
     }
 }
 
-/// Why a data centre can't be the local one, or `None` if it can: it must be one of those that there are. Without a local one
-/// conditional writes can't be agreed on within "the local data centre" where there are several: each request would go to
-/// whichever comes first, and what one decided another would not know.
+/// Returns why `local` can't be the local data centre, or `None` if it can. A local data centre must exist. With `is_local_serial` and
+/// several data centres there must be a local one: otherwise each request would go to any data centre, and one data centre would not know
+/// what another has decided.
 pub fn unfit_datacenter(nodes: &[Node], local: Option<&str>, is_local_serial: bool) -> Option<String> {
     let topology = Topology { nodes: nodes.to_vec(), keyspace: None };
     let there = topology.datacenters();
@@ -214,7 +214,7 @@ pub fn unfit_datacenter(nodes: &[Node], local: Option<&str>, is_local_serial: bo
         there.iter().map(|(name, count)| format!("{name:?} ({})", plural(count.all, "node"))).collect::<Vec<_>>().join(", ");
     match local {
         Some(local) if !there.contains_key(local) => {
-            Some(format!("store.local_datacenter = {local:?} is no data centre of the database; there are {names}"))
+            Some(format!("store.local_datacenter = {local:?} is not a data centre of the database; there are {names}"))
         }
         None if is_local_serial && there.len() > 1 => Some(format!(
             "store.serial_consistency = \"local_serial\" needs store.local_datacenter where the database has several data \
@@ -224,7 +224,7 @@ pub fn unfit_datacenter(nodes: &[Node], local: Option<&str>, is_local_serial: bo
     }
 }
 
-/// `1 node`, `2 nodes`.
+/// Returns a number with a noun: `1 node`, `2 nodes`.
 pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

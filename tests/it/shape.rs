@@ -83,7 +83,7 @@ fn a_local_data_centre_that_there_is_not_is_an_error_that_names_those_that_there
         let said = said.exits(1);
         let text = format!("{}{}", said.stdout, said.stderr);
         let expected =
-            r#"store.local_datacenter = "elsewhere" is no data centre of the database; there are "datacenter1" (1 node)"#;
+            r#"store.local_datacenter = "elsewhere" is not a data centre of the database; there are "datacenter1" (1 node)"#;
         assert!(text.contains(expected), "{subcommand}: {said}");
         assert!(!text.contains("empty plan") && !text.contains("ALTER"), "{subcommand}: {said}");
     }

@@ -1,11 +1,10 @@
-//! One attempt at a statement: which node it goes to is written down, and where that node falls [silent](super::nodes), the attempt
-//! is given up.
+//! One attempt at a statement. The attempt notes which node it goes to, and is given up if that node falls [silent](super::nodes).
 //!
-//! The driver says which node it asks to nobody but its load balancing policy, and does so while the attempt's future is polled. So the
-//! attempt and [`SilentLast`] meet in a variable of the task: no lock, and no room on the heap.
+//! Only its load balancing policy learns from the driver which node is asked, and it learns that while the attempt's future is polled. So
+//! [`SilentLast`] tells the attempt in a variable of the task, which needs neither a lock nor room on the heap.
 //!
-//! An attempt that is given up may have written, or may still write, when the node wakes up and takes what lies in its buffer: so may
-//! one that runs into its time-out. Whoever asked goes round the claim protocol again, whose conditions were made for that.
+//! An attempt that is given up may have written, or may still write when the node wakes up and reads its buffer. The same is true of an
+//! attempt that times out. The caller goes round the claim protocol again, whose conditions are made for that.
 
 use super::cause::Cause;
 use super::nodes::{Node, Nodes, silent_last};
@@ -21,11 +20,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 tokio::task_local! {
-    /// The node that the attempt has asked last, and whose answer it waits for.
+    /// The node that the attempt has asked last, and whose answer the attempt waits for.
     static ASKED: RefCell<Option<Debt>>;
 }
 
-/// A node owes us an answer, until this is dropped.
+/// An answer that a node owes us until this is dropped.
 struct Debt(Arc<Node>);
 
 impl Drop for Debt {
@@ -34,7 +33,7 @@ impl Drop for Debt {
     }
 }
 
-/// Waits for what a statement comes to, but for a silent node no longer.
+/// Waits for the result of a statement, unless the node that was asked falls silent. Then the result is a fault.
 pub(super) async fn ask<T>(
     nodes: &Nodes,
     request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>,
@@ -55,7 +54,7 @@ async fn wait<T>(nodes: &Nodes, mut request: Pin<&mut impl Future<Output = Resul
             None if asked_silent() => Cause {
                 kind: FaultKind::SilentNode,
                 node: None,
-                text: "the node answers nobody while others do, and is waited for no longer".into(),
+                text: "the node answers nobody while other nodes do, so its answer is not waited for any longer".into(),
             },
             None => continue,
         };
@@ -68,7 +67,8 @@ fn asked_silent() -> bool {
     ASKED.with(|asked| asked.borrow().as_ref().is_some_and(|debt| debt.0.is_silent()))
 }
 
-/// The driver's policy with silent nodes last. It also keeps the records of nodes, for attempts that were begun by [`ask`].
+/// The driver's load balancing policy, changed so that silent nodes come last. It also writes the records of the nodes, for attempts that
+/// [`ask`] has begun.
 #[derive(Debug)]
 pub(super) struct SilentLast {
     inner: Arc<dyn LoadBalancingPolicy>,
@@ -84,9 +84,9 @@ impl SilentLast {
         self.nodes.get(id).is_some_and(|node| node.is_silent())
     }
 
-    /// The attempt goes to this node now. Beyond an attempt, nothing happens.
+    /// Notes that the present attempt goes to this node now. Does nothing outside of an attempt.
     fn write_down(&self, node: Arc<Node>) {
-        // An error means that this is no attempt of ours: a page of a long read, for instance.
+        // An error means that `ask` did not begin this request: it is a page of a long read, for example.
         let _ = ASKED.try_with(|asked| {
             self.nodes.asked(&node, Instant::now());
             *asked.borrow_mut() = Some(Debt(node));
@@ -107,7 +107,7 @@ impl LoadBalancingPolicy for SilentLast {
         let picked = self.inner.pick(request, cluster)?;
         if let Some(node) = self.nodes.get(picked.0.host_id) {
             if node.is_silent() {
-                // The driver then takes the first of `fallback`.
+                // After `None` the driver takes the first node of `fallback`.
                 return None;
             }
             self.write_down(node);

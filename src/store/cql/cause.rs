@@ -1,4 +1,4 @@
-//! Why a statement came to no end, before it is known of which operation that is.
+//! Why a statement failed, before it is known to which operation the statement belongs.
 
 use crate::store::{FaultKind, StoreFault};
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError, WriteType};
@@ -6,7 +6,7 @@ use scylla::statement::Consistency;
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// What the database or its driver says, and what kind of trouble that is.
+/// The reason that the database or its driver gives, with its kind and the node that was asked last.
 #[derive(Debug)]
 pub(super) struct Cause {
     pub(super) kind: FaultKind,

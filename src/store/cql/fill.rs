@@ -1,5 +1,5 @@
-//! Fills new tables: what is written there is written at once, without Paxos and without a look at what is there. For a
-//! benchmark, which makes its keyspace itself and needs many entities in it before it begins.
+//! Filling of new tables: entities are written directly, without Paxos and without a look at what is there. A benchmark, which makes its
+//! own keyspace, fills it with many entities before it begins.
 
 use super::CqlOptions;
 use super::cause::{described, fault_of};
@@ -11,8 +11,8 @@ use crate::store::{
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 
-/// Tables that are empty, and that nobody else writes to: an import over it stores what it would store in a
-/// [`CqlStore`](super::CqlStore), if each entity is imported once.
+/// A store for filling tables that are empty and that nobody else writes to. If each entity is imported once, an import into it stores
+/// the same as an import into a [`CqlStore`](super::CqlStore).
 pub struct CqlFill {
     session: Session,
     claim: PreparedStatement,
@@ -23,7 +23,7 @@ impl CqlFill {
     /// Connects to the database.
     ///
     /// # Errors
-    /// As for [`CqlStore::connect`](super::CqlStore::connect).
+    /// Those of [`CqlStore::connect`](super::CqlStore::connect).
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
         let session = options.open_unwatched("connect").await?;
         let keyspace = &options.keyspace;
@@ -59,7 +59,7 @@ impl ConditionalStore for CqlFill {
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
         let mut values = rows::claim_values(&write.id, write.claim, write.replaces);
-        // What the condition compares comes last: here is none.
+        // The last value is that of the condition, which this statement does not have.
         values.pop();
         self.insert(&self.claim, values).await
     }

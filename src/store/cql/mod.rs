@@ -1,11 +1,11 @@
-//! The store for production: ScyllaDB (or Cassandra) over its lightweight transactions (LWT). Every write is one
-//! conditional statement, or one conditional batch in one partition, decided by Paxos among the replicas.
+//! The store for production: ScyllaDB or Cassandra, by lightweight transactions (LWT). Every write is one conditional statement, or one
+//! conditional batch within a partition, which Paxos decides among the replicas.
 //!
-//! Several rows go as a batch of the protocol, made of the very statements that single rows use, so that nothing is
-//! prepared per number of rows. Each partition has a row with request id '' (see `store::FIRST_ROW`), so that one select by
-//! full key returns statics and rows of one instant. A request that fails is not repeated here: it may have happened, and
-//! the claim protocol finds out. A node that answers nobody is not waited for: `nodes` judges, `watch` looks and probes, `attempt`
-//! routes and gives up.
+//! A write of several rows is a batch of the same prepared statements that write single rows, so that no statement depends on the number
+//! of rows. Each partition has a row with request id '' (see `store::FIRST_ROW`), so that one select by full key returns statics and rows
+//! of one instant. A write that fails is not repeated here: it may have happened, and the claim protocol finds out. Nobody waits for a
+//! node that answers nobody: `nodes` judges the nodes, `watch` looks at them and probes them, `attempt` routes requests and gives them
+//! up.
 
 mod attempt;
 mod cause;
@@ -50,10 +50,10 @@ use watch::Watching;
 pub struct CqlStore {
     session: Arc<Session>,
     nodes: Arc<Nodes>,
-    /// Ends with the store.
+    /// The task that watches the nodes; it ends when the store is dropped.
     _watching: Watching,
     statements: Statements,
-    /// Prepared when they are needed: `run` never redacts.
+    /// The statements of `redact`, prepared when they are needed, because `run` never redacts.
     redacting: OnceCell<Redacting>,
     keyspace: String,
 }
@@ -62,7 +62,7 @@ impl CqlStore {
     /// Connects to the database and prepares all statements.
     ///
     /// # Errors
-    /// No contact point can be reached, they don't let us in, or the keyspace or a table is missing.
+    /// No contact point can be reached, the database refuses the login, or the keyspace or a table is missing.
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
         let nodes = Arc::new(Nodes::new(Instant::now()));
         let session = Arc::new(options.open_session("connect", &nodes).await?);
@@ -72,23 +72,23 @@ impl CqlStore {
         Ok(Self { session, nodes, _watching: watching, statements, redacting: OnceCell::new(), keyspace })
     }
 
-    /// Creates the keyspace and the tables, where they aren't there, and waits until the nodes agree on them.
+    /// Creates the keyspace and the tables that are missing, and waits until the nodes agree on the schema.
     ///
     /// # Errors
-    /// As for [`CqlStore::connect`], or we may not create them.
+    /// The database can't be reached or refuses the login, or the user may not create them.
     pub async fn setup(options: &CqlOptions) -> Result<(), StoreFault> {
         schema::create(&options.open_unwatched("setup").await?, options).await
     }
 
-    /// Drops the keyspace with all that is in it.
+    /// Drops the keyspace with everything in it.
     ///
     /// # Errors
-    /// As for [`CqlStore::connect`], or we may not drop it.
+    /// The database can't be reached or refuses the login, or the user may not drop the keyspace.
     pub async fn tear_down(options: &CqlOptions) -> Result<(), StoreFault> {
         schema::drop_keyspace(&options.open_unwatched("tear_down").await?, options).await
     }
 
-    /// All entities from a token on.
+    /// Returns a stream of all entities whose partitions have the token `from` or a later one, in the order of tokens.
     ///
     /// # Errors
     /// The scan can't begin.
@@ -97,7 +97,7 @@ impl CqlStore {
         let fault = fault_of("scan");
         let pages = self.session.execute_iter(statement, (from,)).await.map_err(|e| fault(described(e)))?;
         let partitions = pages.rows_stream::<EntityPartition>().map_err(|e| fault(described(e)))?;
-        // It binds a partition's key and nothing else, so it knows how to hash one.
+        // This statement binds exactly a partition's key, so it can calculate the token of one.
         let hashed = self.statements.log.clone();
         let scanned = partitions.map(move |partition| {
             let scanned = || {
@@ -111,21 +111,21 @@ impl CqlStore {
         Ok(scanned.filter_map(std::future::ready).boxed())
     }
 
-    /// Asks for nodes, data centres and the keyspace's replication. The keyspace may be missing.
+    /// Asks the database for its nodes, its data centres and the keyspace's replication. The keyspace may be missing.
     ///
     /// # Errors
-    /// No contact point can be reached, they don't let us in, or the local data centre is none of those that there are.
+    /// No contact point can be reached, the database refuses the login, or has no data centre of the configured name.
     pub async fn topology(options: &CqlOptions) -> Result<Topology, StoreFault> {
         Ok(topology::ask(&options.open_unwatched("connect").await?, &options.keyspace).await)
     }
 
-    /// Returns what this store's own session knows of nodes, data centres and the keyspace's replication at present, without asking anybody.
-    /// Of commit logs nothing is known.
+    /// Returns what this store's own session knows of nodes, data centres and the keyspace's replication, without asking the database.
+    /// The session knows nothing of commit logs.
     pub fn seen(&self) -> Topology {
         topology::seen(&self.session, &self.keyspace)
     }
 
-    /// The nodes that the driver knows of.
+    /// Returns the nodes that the driver knows of, with the state of each.
     pub fn nodes(&self) -> Vec<StoreNode> {
         let state = |id, connected: bool| match self.nodes.get(id) {
             Some(node) if node.is_silent() => NodeState::Silent,
@@ -155,7 +155,7 @@ impl CqlStore {
             if read.claim.is_none() {
                 read.claim = row.take_claim()?;
             }
-            // Here the row '' is no request's: it only keeps the statics in sight.
+            // In this table the row '' belongs to no request. It is there so that a read always returns the statics.
             if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
                 && request_id != FIRST_ROW
             {
@@ -189,13 +189,13 @@ impl CqlStore {
         pages.await.map_err(described)?.rows_stream::<LogEntry>().map_err(described)?.try_collect().await.map_err(described)
     }
 
-    /// Runs conditional writes to one partition: all of them happen, or none.
+    /// Runs conditional writes to one partition. Either all of them happen, or none.
     async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, Cause> {
         let result = if writes.len() == 1 {
             let (statement, values) = writes.remove(0);
             ask(&self.nodes, pin!(self.session.execute_unpaged(statement, values))).await?
         } else {
-            // Unlogged: one partition, one Paxos round, so there is nothing for a batch log to repair.
+            // The batch is unlogged: it is one Paxos round in one partition, so a batch log would have nothing to repair.
             let mut batch = Batch::new(BatchType::Unlogged);
             let mut values = Vec::with_capacity(writes.len());
             for (statement, bound) in writes {
@@ -212,7 +212,7 @@ impl CqlStore {
         let mut writes = Vec::with_capacity(rows.len() + 1);
         if let Some(after) = after {
             let mut values = rows::statics_values(&after);
-            // The statics travel with a row that stays: a TTL would take them with it.
+            // The statics are written together with a row without TTL: the TTL of a statement would apply to them, too.
             if let Some(carrier) = rows.iter().position(|row| row.ttl.is_none()) {
                 rows::extend_by_row(&mut values, key, rows.remove(carrier));
                 writes.push((change, values));
@@ -227,7 +227,7 @@ impl CqlStore {
             rows::extend_by_row(&mut values, key, log_row);
             writes.push((if writes.is_empty() { row } else { more }, values));
         }
-        // The first one's condition on the version stands for all: they happen together or not at all.
+        // The first statement's condition on the version stands for all, because they happen together or not at all.
         if let Some((_, values)) = writes.first_mut() {
             values.push(read.map(CqlValue::BigInt));
         }
@@ -282,22 +282,22 @@ impl ConditionalStore for CqlStore {
         Ok(history)
     }
 
-    /// Reads a partition that isn't there, with all that it takes to decide a condition: a store that can be read, but not written to
-    /// conditionally, does not answer.
+    /// Reads a partition that isn't there by a serial read, which needs the same replicas as the decision about a condition. A store that
+    /// can be read, but can't decide conditions, does not answer it.
     async fn ping(&self) -> Result<(), StoreFault> {
         let result = ask(&self.nodes, pin!(self.session.execute_unpaged(&self.statements.ping, ("ping", "")))).await;
         result.map(drop).map_err(fault_of("ping"))
     }
 }
 
-/// The rows to select: those of the requests, and the one that brings the statics.
+/// Returns the rows to select: those of the requests, and the first row, which always exists, so that the statics come with it.
 fn rows_to_read(requests: &[&str]) -> CqlValue {
     let first = if requests.contains(&FIRST_ROW) { None } else { Some(FIRST_ROW) };
     CqlValue::List(first.into_iter().chain(requests.iter().copied()).map(rows::text).collect())
 }
 
-/// What became of a conditional write. `[applied]` comes alone or among the columns of the row or rows that the conditions
-/// were checked on, and says the same in each row.
+/// Reads whether a conditional write was applied. The column `[applied]` comes alone, or among the columns of the row or rows on which
+/// the conditions were checked, and has the same value in each row.
 fn applied(result: QueryResult) -> Result<Applied, String> {
     let rows = result.into_rows_result().map_err(described)?;
     for column in rows.first_row::<ColumnIterator>().map_err(described)? {
@@ -306,7 +306,7 @@ fn applied(result: QueryResult) -> Result<Applied, String> {
             return match column.slice.map(|slice| slice.as_slice()) {
                 Some([0]) => Ok(Applied::No),
                 Some([_]) => Ok(Applied::Yes),
-                _ => Err("the column [applied] is no boolean".into()),
+                _ => Err("the column [applied] is not a boolean".into()),
             };
         }
     }

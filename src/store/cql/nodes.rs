@@ -1,20 +1,22 @@
-//! Which nodes of the database answer: the record that requests keep, and the judgement about it.
+//! Which nodes of the database answer: the records that requests write, and the judgement about them.
 //!
-//! A node that is frozen, or cut off without a word, keeps its connections and answers nothing. A request that it was asked for
-//! would wait until its time-out, and so would the next one that happens to go there. A short time-out is no way out: where the
-//! database is overloaded, or the machine slow, each request may take seconds and still come to a good end, and what is given up then
-//! only comes again. So a node is judged by its silence instead, and by comparison:
+//! A node that is frozen, or whose network is cut, keeps its connections and answers nothing. A request to it would wait until its
+//! time-out, and so would the next request that happens to go there. A short time-out is no way out: on an overloaded database or a slow
+//! machine each request may take seconds and still succeed, and a request that is given up only comes again. So a node is judged by its
+//! silence, in comparison with the others:
 //!
-//! 1. A node that owes answers and has given none for [`SUSPICION`] is suspected. It may be that all it owes are answers that take long:
-//!    a partition that many want to write to.
-//! 2. So it is probed: asked for something that it knows by itself. The other nodes are, too, if they have not just answered.
-//! 3. A node that has answered nothing at all in the [`PATIENCE`] since its probe was sent, while another has answered just now, is
-//!    [silent](Node::is_silent). What waits for it is given up, and it is asked last from now on.
-//! 4. It is probed on, and is asked like any other as soon as it answers a probe [promptly](PROMPT).
+//! 1. A node that owes answers and has given none for [`SUSPICION`] is suspected. It may still be well, if all the answers that it owes
+//!    take long, those about a busy partition for example.
+//! 2. So the node is probed: it is asked for something that it knows by itself. The other nodes are probed, too, unless they have just
+//!    answered.
+//! 3. A node that has answered nothing at all in the [`PATIENCE`] since its probe was sent, while another node has answered just now, is
+//!    [silent](Node::is_silent). Requests that wait for it are given up, and it is asked last from now on.
+//! 4. A silent node is still probed, and is asked like any other again as soon as it answers a probe [promptly](PROMPT).
 //!
-//! A node alone is never silent, nor is one of many that all don't answer: there is nobody to turn to. Nor are ever half of the nodes or
-//! more: what they hold has no quorum without them, so the trouble is one that going elsewhere does not mend, such as a machine or a
-//! database that has too much to do, and the few that are left would get all of it. No clock is read here.
+//! A node that is alone is never silent, nor is a node while none of the others answers, because there is no other node to turn to. And
+//! never are half of the nodes or more silent. Without them there would be no quorum for what they hold, so asking other nodes can't
+//! help. Such trouble has another cause, such as an overloaded database or machine, and the few nodes that are left would get all the
+//! load. This file reads no clock.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -24,37 +26,37 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
-/// How long a node may owe answers and give none before it is probed. A node that is well and has something to answer does so every
-/// few milliseconds; a probe too many costs it next to nothing.
+/// How long a node may owe answers and give none before it is probed. A node that is well answers something every few milliseconds if it
+/// is asked. A needless probe costs it next to nothing.
 pub(super) const SUSPICION: Duration = Duration::from_millis(250);
-/// How long a probe waits for anything that its node answers. With [`SUSPICION`] that makes a second: above most pauses of a Java heap,
-/// and well below what a CRM notices.
+/// How long after its probe a node may answer nothing. Together with [`SUSPICION`] that makes a second: longer than most pauses of a Java
+/// heap, and well below what a CRM notices.
 pub(super) const PATIENCE: Duration = Duration::from_millis(750);
-/// How fresh the answer of another node must be that a silent one is compared with. The others are probed when they have been quiet for
-/// [`SUSPICION`], so one that is well has always answered within twice that time.
+/// How fresh the answer of another node must be for a node to be judged silent in comparison. The others are probed when they have been
+/// quiet for [`SUSPICION`], so a node that is well has always answered within twice that time.
 const JUST_NOW: Duration = Duration::from_millis(500);
-/// How long all other nodes must owe an answer to a probe before a silent one is asked like them again: nobody is left to turn to.
-/// Longer than [`PATIENCE`], so that a pause of all nodes at once does not end it.
+/// How long all other nodes must owe the answer to a probe before a silent node is asked like any other again, because no better node is
+/// left. This is longer than [`PATIENCE`], so that a pause of all nodes at once does not end the silence of one.
 const ALONE: Duration = Duration::from_secs(3);
-/// How fast a silent node must answer a probe to be asked like any other again: it may only just have woken up, with all that was sent
-/// to it to be worked off.
+/// How fast a silent node must answer a probe to be asked like any other again. A node that has only just woken up must first work off
+/// everything that was sent to it.
 const PROMPT: Duration = Duration::from_millis(500);
-/// Looks at the nodes that are so far apart say that this process itself was held up. Nothing that a node has not answered in that time
-/// is held against it.
+/// The time between two looks from which on this process itself must have been held up. The nodes' silence during that time does not
+/// count against them.
 const HELD_UP: Duration = Duration::from_millis(600);
 
-/// The nodes that are known, and since when each owes and has answered.
+/// The records of all known nodes.
 #[derive(Debug)]
 pub(super) struct Nodes {
-    /// Times in the records are milliseconds since then.
+    /// The beginning. Times in the records are milliseconds since then.
     started: Instant,
     known: RwLock<HashMap<Uuid, Arc<Node>>>,
     any_silent: AtomicBool,
-    /// Wakes the attempts that wait, to look whether their node is silent.
+    /// Wakes the waiting attempts, so that they check whether their node is silent.
     reminder: Notify,
 }
 
-/// The record of one node. All that requests write here are a few atomics.
+/// The record of one node. Requests write only a few atomics here.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: Uuid,
@@ -67,27 +69,27 @@ pub(super) struct Node {
 }
 
 impl Nodes {
-    /// No nodes are known yet.
+    /// Makes a record without any nodes.
     pub(super) fn new(now: Instant) -> Self {
         Self { started: now, known: RwLock::default(), any_silent: AtomicBool::new(false), reminder: Notify::new() }
     }
 
-    /// The record of a node. `None` if it is not known yet.
+    /// Returns the record of a node, or `None` if the node is not known yet.
     pub(super) fn get(&self, id: Uuid) -> Option<Arc<Node>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// False if no node is silent, without a look at each.
+    /// Returns whether any node is silent, without looking at each.
     pub(super) fn any_silent(&self) -> bool {
         self.any_silent.load(Ordering::Relaxed)
     }
 
-    /// Ends at the next [`Nodes::remind`] after this call.
+    /// Returns a future that is ready at the next [`Nodes::remind`] after this call.
     pub(super) fn reminded(&self) -> Notified<'_> {
         self.reminder.notified()
     }
 
-    /// While some node is silent: has all attempts that wait look whether it is theirs. A timer for each attempt would wake the process
+    /// Makes all waiting attempts check whether their node is silent, if any node is. A timer for each attempt would wake the process
     /// again and again for nothing.
     pub(super) fn remind(&self) {
         if self.any_silent() {
@@ -95,16 +97,16 @@ impl Nodes {
         }
     }
 
-    /// A node was asked for something.
+    /// Notes that a node was asked for something.
     pub(super) fn asked(&self, node: &Node, now: Instant) {
         if node.owed.load(Ordering::Relaxed) == 0 {
             node.owing_since.fetch_max(self.millis(now), Ordering::Relaxed);
         }
-        // Whoever sees the debt sees since when.
+        // The order of the two writes makes sure that a thread which sees the debt also sees since when.
         node.owed.fetch_add(1, Ordering::Release);
     }
 
-    /// A node answered something, if only with an error.
+    /// Notes that a node answered something, if only with an error.
     pub(super) fn answered(&self, node: &Node, now: Instant) {
         node.answered.fetch_max(self.millis(now), Ordering::Relaxed);
     }
@@ -113,7 +115,7 @@ impl Nodes {
         u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// These are the nodes now. Records of those that were there before stay.
+    /// Sets which nodes there are. The records of nodes that were known before are kept.
     fn set(&self, nodes: &[(Uuid, Arc<str>)]) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, node| nodes.iter().any(|(other, address)| other == id && *address == node.address));
@@ -129,32 +131,33 @@ impl Node {
         Self { id, address, owed, owing_since, answered, silent: AtomicBool::new(false) }
     }
 
-    /// What the node was asked for came to an end, or is waited for no longer.
+    /// Notes that a request to the node has ended or was given up.
     pub(super) fn settled(&self) {
         self.owed.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// True while the node is waited for no longer, and asked last.
+    /// Returns whether the node is silent, so that nobody waits for it and it is asked last.
     pub(super) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Since when it has owed answers and given none, in milliseconds since the record's start; `None` if it owes none.
+    /// Returns since when the node has owed answers and given none, in milliseconds since [`Nodes::started`]. Returns `None` if it owes
+    /// none.
     fn quiet_since(&self) -> Option<u64> {
         let owes = self.owed.load(Ordering::Acquire) > 0;
         owes.then(|| self.owing_since.load(Ordering::Relaxed).max(self.answered.load(Ordering::Relaxed)))
     }
 }
 
-/// Puts those that are silent last; otherwise the order stays. For conditional statements on ScyllaDB the driver's order is the same in
-/// all processes, so that they contend less, and so is this one, for all that have found the same nodes silent.
+/// Moves the silent nodes of a plan to its end, and otherwise keeps the order. For conditional statements on ScyllaDB the driver's order
+/// is the same in all processes, so that they contend less. This order is, too, for processes that have found the same nodes silent.
 pub(super) fn silent_last<T>(plan: impl Iterator<Item = T>, is_silent: impl FnMut(&T) -> bool) -> Vec<T> {
     let (mut last, mut first): (Vec<_>, Vec<_>) = plan.partition(is_silent);
     first.append(&mut last);
     first
 }
 
-/// The judge. One for the nodes of a session; whoever has it looks at them again and again, every tenth of a second or so.
+/// The judge of a session's nodes. Its owner must call [`Watch::look`] about ten times a second.
 #[derive(Debug)]
 pub(super) struct Watch {
     nodes: Arc<Nodes>,
@@ -166,18 +169,18 @@ pub(super) struct Watch {
 struct Watched {
     node: Arc<Node>,
     connected: bool,
-    /// When the probe was sent that has not come back yet.
+    /// When the probe that is under way was sent; `None` if there is none.
     probe: Option<Instant>,
 }
 
-/// What a look at the nodes led to.
+/// The result of a look at the nodes.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// These are to be probed.
+    /// The nodes to be probed.
     pub(super) probe: Vec<Arc<Node>>,
-    /// These are silent from now on.
+    /// The nodes that are silent from now on.
     pub(super) silent: Vec<Arc<Node>>,
-    /// These were silent, and are no longer.
+    /// The nodes that were silent and are so no longer.
     pub(super) back: Vec<Arc<Node>>,
 }
 
@@ -186,7 +189,7 @@ impl Watch {
         Self { nodes, watched: Vec::new(), looked: now }
     }
 
-    /// These are the nodes now, and whether there is a connection to each.
+    /// Sets which nodes there are, and whether each is connected.
     pub(super) fn set(&mut self, present: &[(Uuid, Arc<str>, bool)]) {
         let same = self.watched.len() == present.len()
             && present.iter().all(|(id, address, _)| self.watched.iter().any(|w| w.node.id == *id && w.node.address == *address));
@@ -204,7 +207,7 @@ impl Watch {
         }
     }
 
-    /// Looks at all nodes: who is suspected, who is silent, whom to probe.
+    /// Looks at all nodes, and decides which are silent and which are to be probed.
     pub(super) fn look(&mut self, now: Instant) -> Look {
         let mut look = Look::default();
         if now.saturating_duration_since(self.looked) > HELD_UP {
@@ -223,8 +226,8 @@ impl Watch {
         look
     }
 
-    /// A node's probe came to an end: with an answer, or without one because there is no connection any more. Returns true if the node
-    /// is silent no longer.
+    /// Notes the end of a node's probe: an answer, or a failure because the connection broke. Returns true if the node is silent no
+    /// longer because of it.
     pub(super) fn probed(&mut self, id: Uuid, answered: bool, now: Instant) -> bool {
         let Some(watched) = self.watched.iter_mut().find(|w| w.node.id == id) else { return false };
         let sent = watched.probe.take();

@@ -1,12 +1,12 @@
 use super::*;
 
-/// Three nodes, a judge, and a clock that goes in steps of a look.
+/// Up to three nodes, a judge, and a clock that advances by a step with each look.
 struct World {
     nodes: Arc<Nodes>,
     watch: Watch,
     start: Instant,
     millis: u64,
-    /// What each node does with a probe.
+    /// Whether each node answers a probe.
     answers: [bool; 3],
     connected: [bool; 3],
     probes: u32,
@@ -48,7 +48,7 @@ impl World {
         self.node(n).settled();
     }
 
-    /// Looks again and again for so long; probes are answered at the next look.
+    /// Looks again and again until `millis` have passed. Probes are answered before the next look.
     fn pass(&mut self, millis: u64) {
         for _ in 0..millis / STEP {
             let look = self.watch.look(self.now());
@@ -209,7 +209,7 @@ fn what_is_not_answered_while_this_process_is_held_up_is_held_against_nobody() {
     world.ask(0);
     world.pass(400);
     assert_eq!(world.probes, 3, "it is suspected");
-    // The process is stopped and continued. One answer is read before the look, the others lie in their buffers.
+    // The process is stopped and continued. It reads one answer before the look; the other answers still lie in their buffers.
     world.millis += 40_000;
     world.answers[1] = true;
     world.watch.probed(id(1), true, world.now());

@@ -1,4 +1,4 @@
-//! How to reach the database: what the configuration says, and the driver's session made from it.
+//! How to reach the database: the options, and the driver's session that is made from them.
 
 use super::attempt::SilentLast;
 use super::nodes::Nodes;
@@ -25,78 +25,78 @@ use std::time::{Duration, Instant};
 /// `X509_V_ERR_IP_ADDRESS_MISMATCH` of OpenSSL.
 const IP_ADDRESS_MISMATCH: i32 = 64;
 
-/// How often each connection is tried. A node that can't be reached without its machine having said so is
-/// known to be gone this long, and `request_timeout`, after it went. Requests are rid of it sooner: see [`super::nodes`]. Not shorter,
-/// because the driver warns of a second or less.
+/// How often each connection is tried. If a node vanishes and its machine does not close the connections, the driver notices that after
+/// this time and `request_timeout`. Requests stop waiting for such a node sooner: see [`super::nodes`]. The time is not shorter, because
+/// the driver warns of a second or less.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How to reach the database, and where in it the tables are.
 #[derive(Clone)]
 pub struct CqlOptions {
-    /// `host:port` of some nodes; the driver learns of the others. At least one.
+    /// The `host:port` of some nodes, at least one. The driver learns the other nodes from these.
     pub contact_points: Vec<String>,
-    /// Where the tables are: see [`is_keyspace_name`].
+    /// The keyspace of the tables, named as [`is_keyspace_name`] demands.
     pub keyspace: String,
-    /// The keyspace's replication as CQL has it (`class`, `replication_factor`, …). For a keyspace that `setup` creates.
+    /// The replication options of a keyspace that `setup` creates, with CQL's names (`class`, `replication_factor`, …).
     pub replication: BTreeMap<String, String>,
-    /// How long a request may take before it counts as failed. Above the database's own time-outs, or it says nothing
-    /// of why.
+    /// How long a request may take before it counts as failed. This should be longer than the database's own time-outs, or the database
+    /// can't say why the request failed.
     pub request_timeout: Duration,
-    /// Among which replicas conditional writes are decided.
+    /// The replicas among which conditional writes are decided.
     pub serial_consistency: SerialConsistency,
-    /// How many replicas must have a conditional write, once it is agreed on, before it is acknowledged; as many are asked by
-    /// a plain read. No answer rests on either.
+    /// The number of replicas that must have a conditional write, once it is agreed on, before it is acknowledged. A plain read asks as
+    /// many. No answer to a command depends on either.
     pub consistency: CommitConsistency,
-    /// Ask nodes of this data centre alone; None: any node.
+    /// The data centre whose nodes alone are asked; `None` if any node may be asked.
     pub local_datacenter: Option<String>,
-    /// Ask nodes of other data centres when none of the local one can be reached. Not with
-    /// [`SerialConsistency::LocalSerial`]: they may not know what was decided.
+    /// Whether nodes of other data centres are asked when no node of the local one can be reached. Must be false with
+    /// [`SerialConsistency::LocalSerial`], because the other data centres may not know what was decided.
     pub datacenter_failover: bool,
-    /// Whom to log in as; None: nobody.
+    /// The user to log in as; `None` if there is no login.
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<String>,
-    /// None: no encryption.
+    /// How connections are encrypted; `None` if they are not.
     pub tls: Option<TlsOptions>,
 }
 
-/// Among which replicas conditional writes are decided.
+/// The replicas among which conditional writes are decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SerialConsistency {
     /// A quorum of all replicas.
     #[default]
     Serial,
-    /// A quorum of the replicas in the local data centre. Faster with several data centres, but conditions that are
-    /// decided in two of them at once don't see each other: uniqueness is given up, unless all writers are in one.
+    /// A quorum of the replicas in the local data centre. This is faster with several data centres, but conditions that are decided in
+    /// two of them at once don't see each other. So external ids are unique only if all writers are in one data centre.
     LocalSerial,
 }
 
-/// How many replicas must have a conditional write before it is acknowledged.
+/// The number of replicas that must have a conditional write before it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommitConsistency {
-    /// A quorum of all replicas: what suffices to agree on a conditional write with [`SerialConsistency::Serial`], suffices
-    /// to commit it.
+    /// A quorum of all replicas. Replicas that suffice to agree on a conditional write with [`SerialConsistency::Serial`] also suffice to
+    /// commit it.
     #[default]
     Quorum,
-    /// A quorum of the replicas in the data centre of the node that is asked. Saves a way between data centres.
+    /// A quorum of the replicas in the data centre of the node that is asked. This saves a round trip between data centres.
     LocalQuorum,
 }
 
-/// How connections are encrypted. Files are PEM.
+/// How connections are encrypted. All files are PEM files.
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
-    /// The authorities to trust; None: those of the system.
+    /// The authorities to trust; `None` if the system's are trusted.
     pub ca: Option<PathBuf>,
-    /// Our certificate with its chain, where the database asks for one.
+    /// This process's certificate with its chain, for a database that asks for one.
     pub cert: Option<PathBuf>,
-    /// Our private key.
+    /// The private key of that certificate.
     pub key: Option<PathBuf>,
-    /// A node's certificate must name the IP address by which it is reached (the driver checks addresses, not names).
-    /// False: any certificate of a trusted authority will do.
+    /// Whether a node's certificate must name the IP address by which the node is reached (the driver checks addresses, not names). If
+    /// false, any certificate of a trusted authority is taken.
     pub verify_hostname: bool,
 }
 
-/// Without the password.
+/// Leaves out the password.
 impl fmt::Debug for CqlOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CqlOptions")
@@ -114,7 +114,8 @@ impl fmt::Debug for CqlOptions {
     }
 }
 
-/// 1 to 48 lower-case letters, digits and underscores, a letter first: what CQL takes without quotes and leaves as it is.
+/// Returns whether CQL takes a name of a keyspace without quotes and unchanged: 1 to 48 lower-case letters, digits and underscores, with
+/// a letter first.
 pub fn is_keyspace_name(name: &str) -> bool {
     name.len() <= 48
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -122,21 +123,24 @@ pub fn is_keyspace_name(name: &str) -> bool {
 }
 
 impl CqlOptions {
-    /// A session whose statements are decided once: no retries (the claim protocol goes round instead), no speculative
-    /// execution.
-    /// It keeps the records of `nodes`, which somebody must [watch](super::watch).
+    /// Opens a session that sends each statement once, without retries (the claim protocol goes round instead) and without speculative
+    /// execution. Its requests write the records of `nodes`, which the caller must [watch](super::watch).
     pub(super) async fn open_session(&self, operation: &'static str, nodes: &Arc<Nodes>) -> Result<Session, StoreFault> {
         let fault = |cause: &dyn Display| StoreFault::new(operation, cause.to_string());
         if !is_keyspace_name(&self.keyspace) {
-            return Err(fault(&format!("{:?} is no keyspace name (lower-case letters, digits and underscores)", self.keyspace)));
+            return Err(fault(&format!(
+                "{:?} is not a keyspace name (lower-case letters, digits and underscores)",
+                self.keyspace
+            )));
         }
         let mut builder = SessionBuilder::new()
             .known_nodes(&self.contact_points)
             .connection_timeout(self.request_timeout)
             .keepalive_interval(KEEP_ALIVE)
-            // Whatever else is under way on a connection is given up after as long: nothing is lost with it that was not lost already.
+            // After this time everything that was under way on the connection has timed out anyway, so closing it loses nothing more.
             .keepalive_timeout(self.request_timeout)
-            // One connection multiplexes 32,768 requests; more of them per shard (Cassandra counts as one) add nothing.
+            // One connection multiplexes 32,768 requests, so more connections for each shard (a node of Cassandra counts as one) would
+            // add nothing.
             .pool_size(PoolSize::PerShard(NonZeroUsize::MIN))
             .keyspaces_to_fetch([&self.keyspace])
             .default_execution_profile_handle(self.profile(nodes).into_handle());
@@ -149,14 +153,14 @@ impl CqlOptions {
         let session = builder.build().await;
         let session = session.map_err(|cause| fault(&format!("no session with {}: {cause}", self.contact_points.join(", "))))?;
         let is_local_serial = self.serial_consistency == SerialConsistency::LocalSerial;
-        // Without this each statement would fail because there is nobody to ask, and none would say why.
+        // Without this check each statement would fail because there is no node to ask, and would not say why.
         match unfit_datacenter(&topology::nodes(&session), self.local_datacenter.as_deref(), is_local_serial) {
             Some(unfit) => Err(fault(&unfit)),
             None => Ok(session),
         }
     }
 
-    /// A session for a few statements about the schema: no node is stepped around.
+    /// Opens a session for a few statements, in which no node is ever judged silent.
     pub(super) async fn open_unwatched(&self, operation: &'static str) -> Result<Session, StoreFault> {
         self.open_session(operation, &Arc::new(Nodes::new(Instant::now()))).await
     }
@@ -164,12 +168,12 @@ impl CqlOptions {
     fn profile(&self, known: &Arc<Nodes>) -> ExecutionProfile {
         let mut nodes = DefaultPolicy::builder();
         if let Some(datacenter) = &self.local_datacenter {
-            // Despite the name no others are asked, unless that is permitted.
+            // Despite the method's name, nodes of other data centres are not asked at all unless failover is permitted.
             nodes = nodes.prefer_datacenter(datacenter.clone()).permit_dc_failover(self.datacenter_failover);
         }
         ExecutionProfile::builder()
             .request_timeout(Some(self.request_timeout))
-            // Of commits and plain reads; Paxos has its own quorum.
+            // This is the consistency of commits and plain reads; Paxos has its own.
             .consistency(match self.consistency {
                 CommitConsistency::Quorum => statement::Consistency::Quorum,
                 CommitConsistency::LocalQuorum => statement::Consistency::LocalQuorum,
@@ -206,7 +210,7 @@ impl TlsOptions {
             }
             builder.set_cert_store(trusted.build());
         } else {
-            // Where our own OpenSSL looks there is nothing: it is linked statically, and was configured elsewhere.
+            // The folder in which our OpenSSL would look is empty: it is linked statically, and was configured for another machine.
             let system = openssl_probe::probe();
             if let Some(file) = &system.cert_file {
                 builder.set_ca_file(file).map_err(|e| format!("{}: {e}", file.display()))?;

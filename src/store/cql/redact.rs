@@ -1,5 +1,5 @@
-//! Rewriting an outcome. The row's other column stays as it is, with its time, and the outcome in its place gets the time that
-//! was left: it is read just before, so the row may live longer by as much as lies between.
+//! Rewriting of an outcome. The row's other column keeps its value and its TTL. The new outcome gets the TTL that the old one has left.
+//! That is read just before the write, so the row may live longer by the time between the two.
 
 use super::CqlStore;
 use super::attempt::ask;
@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 impl CqlStore {
-    /// None: there is no such row.
+    /// Returns the values to bind to the statement `redact`, or `None` if there is no such row.
     async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, Cause> {
         let Redaction { key, request_id, read, outcome } = redaction;
         let mut row = rows::entity_key_values(key).to_vec();
@@ -21,7 +21,7 @@ impl CqlStore {
         let left = ask(&self.nodes, pin!(self.session.execute_unpaged(&redacting.time_left, &row))).await?;
         let left = left.into_rows_result().map_err(described)?.maybe_first_row::<(Option<i32>,)>().map_err(described)?;
         let Some((seconds,)) = left else { return Ok(None) };
-        // What has less than a second left gets one: 0 would mean for ever.
+        // An outcome with less than a second left gets one second, because 0 would mean for ever.
         let ttl = seconds.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
         let mut values = vec![Some(rows::ttl_value(ttl)), Some(CqlValue::Blob(outcome))];
         values.append(&mut row);

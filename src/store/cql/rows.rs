@@ -1,4 +1,4 @@
-//! Between the tables' columns and the store's types.
+//! Conversion between the tables' columns and the store's types.
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{CustomName, ExternalId, SegmentCode};
@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The longest TTL that Cassandra takes, 20 years. Longer ones mean the same to us.
+/// The longest TTL that Cassandra takes: 20 years. Longer TTLs are shortened to it.
 const MAX_TTL_SECONDS: i32 = 630_720_000;
 
-/// What is bound to a statement; None is null.
+/// The values that are bound to a statement; `None` is null.
 pub(super) type Values = Vec<Option<CqlValue>>;
 
 /// A row of a partition of `external_id`, with the statics.
@@ -30,7 +30,7 @@ pub(super) struct IdRow {
 }
 
 impl IdRow {
-    /// The claim, if there is one; what is missing of it otherwise.
+    /// Takes the claim out of the row. Returns `None` if the id was never claimed. The error names a column that is missing.
     pub(super) fn take_claim(&mut self) -> Result<Option<Claim>, String> {
         let Some(generation) = self.generation else { return Ok(None) };
         let mut previous_owners: Vec<_> =
@@ -65,7 +65,7 @@ pub(super) struct EntityRow {
 }
 
 impl EntityRow {
-    /// The statics, if the entity is there; what is wrong with them otherwise.
+    /// Takes the statics out of the row. Returns `None` if there is no such entity. The error says what is wrong with a column.
     pub(super) fn take_statics(&mut self, key: EntityKey) -> Result<Option<EntityStatics>, String> {
         let Some(version) = self.version else { return Ok(None) };
         let external_id = self.external_id.take().ok_or_else(|| missing("external_id"))?;
@@ -85,7 +85,7 @@ impl EntityRow {
     }
 }
 
-/// A partition of `entity` as a scan shows it: its key and its statics.
+/// A partition of `entity` as a scan returns it: its key and its statics.
 #[derive(DeserializeRow)]
 pub(super) struct EntityPartition {
     entity_type: String,
@@ -102,12 +102,12 @@ pub(super) struct EntityPartition {
 }
 
 impl EntityPartition {
-    /// The columns of the partition's key.
+    /// Returns the columns of the partition's key.
     pub(super) fn key(&self) -> (&str, Uuid) {
         (&self.entity_type, self.ref_id)
     }
 
-    /// The entity, if there is one: a partition may hold nothing but refusals.
+    /// Returns the entity, or `None` if the partition holds nothing but refusals.
     pub(super) fn into_entity(self) -> Result<Option<Entity>, String> {
         let entity_type = EntityType::from_name(&self.entity_type).ok_or_else(|| missing("entity_type"))?;
         let key = EntityKey { entity_type, ref_id: self.ref_id };
@@ -145,7 +145,7 @@ impl LogEntry {
     }
 }
 
-/// The values of statement `claim`.
+/// Returns the values of the statement `claim`.
 pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> Values {
     let previous_owners = claim.previous_owners.into_iter().map(|(owner, left)| (CqlValue::Uuid(owner), timestamp(left)));
     let mut values = vec![
@@ -161,24 +161,24 @@ pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> V
     values
 }
 
-/// The key columns of `external_id`.
+/// Returns the key columns of a partition of `external_id`.
 pub(super) fn id_values(id: &IdKey) -> [Option<CqlValue>; 2] {
     [Some(text(id.entity_type.name())), Some(text(id.external_id.as_str()))]
 }
 
-/// The key columns of `entity`.
+/// Returns the key columns of a partition of `entity`.
 pub(super) fn entity_key_values(key: EntityKey) -> [Option<CqlValue>; 2] {
     [Some(text(key.entity_type.name())), Some(CqlValue::Uuid(key.ref_id))]
 }
 
-/// Adds what the statements `change`, `row` and `more` have in common, in this order.
+/// Adds the values of a row that the statements `change`, `row` and `more` have in common, in their order.
 pub(super) fn extend_by_row(values: &mut Values, key: EntityKey, row: LogRow) {
     values.extend([row.changed_to.map(CqlValue::BigInt), Some(CqlValue::Blob(row.outcome))]);
     values.extend(entity_key_values(key));
     values.push(Some(CqlValue::Text(row.request_id)));
 }
 
-/// The static columns of `entity`, in the order of the statements.
+/// Returns the static columns of `entity`, in the order of the statements.
 pub(super) fn statics_values(statics: &EntityStatics) -> Values {
     let entity = &statics.entity;
     vec![
@@ -194,7 +194,7 @@ pub(super) fn statics_values(statics: &EntityStatics) -> Values {
     ]
 }
 
-/// A TTL in whole seconds: at least as long as asked, 0 for ever.
+/// Returns a TTL in whole seconds, rounded up and at most [`MAX_TTL_SECONDS`]; 0 means for ever.
 pub(super) fn ttl_value(ttl: Option<Duration>) -> CqlValue {
     let seconds = ttl.map_or(0, |ttl| {
         let rounded_up = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
@@ -213,13 +213,13 @@ pub(super) fn text(text: &str) -> CqlValue {
 
 /// Returns the state that a row's column `state` names.
 ///
-/// A release that knows further columns writes more than the state's name here where one of them holds something: `SUSPENDED/2`,
-/// the form of the row. A release that does not know this form must not decide about such an entity: it would publish an
-/// after-image that lacks something. Its reads of the row are faults, so that the command waits until the process is upgraded.
+/// If a release knows further columns and one of them holds something, that release adds the form of the row to the state's name:
+/// `SUSPENDED/2`. A release that does not know this form must not decide about such an entity, because it would publish an after-image
+/// that lacks something. Its reads of the row are faults, so that the command waits until the process is upgraded.
 fn state_in(column: Option<&str>) -> Result<State, String> {
     let text = column.ok_or_else(|| missing("state"))?;
     State::from_name(text).ok_or_else(|| match text.split_once('/') {
-        Some((_, form)) => format!("written in form {form} of the row, this build knows 1: a newer build must read it"),
+        Some((_, form)) => format!("the row is written in form {form}, this build knows form 1 only: a newer build must read it"),
         None => missing("state"),
     })
 }

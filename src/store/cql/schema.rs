@@ -1,4 +1,4 @@
-//! The keyspace and its two tables. Creating them is safe to repeat; nothing that exists is changed.
+//! The keyspace and its two tables. Creating them is safe to repeat: nothing that exists is changed.
 
 use super::CqlOptions;
 use crate::store::StoreFault;
@@ -6,8 +6,8 @@ use scylla::client::session::Session;
 use scylla::statement::unprepared::Statement;
 use std::time::Duration;
 
-/// Who holds an external id; a claim is replaced, never deleted. The row with request id '' comes with the first claim, the
-/// others are requests that found no entity under this id, and expire.
+/// The claims on external ids. A claim is replaced, never deleted. The row with request id '' comes with the first claim. The other rows
+/// are requests that found no entity under the id; they expire.
 const EXTERNAL_ID: &str = "(
     entity_type text, external_id text,
     generation bigint static,
@@ -18,7 +18,8 @@ const EXTERNAL_ID: &str = "(
     request_id text, outcome blob,
     PRIMARY KEY ((entity_type, external_id), request_id))";
 
-/// Current values, and the log of the requests decided about an entity. The row with request id '' is the import's.
+/// The current values of entities, and the log of the requests that were decided about each. The row with request id '' is that of the
+/// import.
 const ENTITY: &str = "(
     entity_type text, ref_id uuid,
     external_id text static, epoch bigint static, generation bigint static,
@@ -27,12 +28,12 @@ const ENTITY: &str = "(
     request_id text, changed_to bigint, outcome blob,
     PRIMARY KEY ((entity_type, ref_id), request_id))";
 
-/// A change of the schema goes through all nodes: it takes longer than `request_timeout` may allow a read or write.
+/// How long a change of the schema may take. It must reach all nodes, so it may take longer than `request_timeout`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<(), StoreFault> {
     let keyspace = &options.keyspace;
-    // IF NOT EXISTS asks for the right to create keyspaces even where there is nothing to create.
+    // Even if the keyspace exists, CREATE KEYSPACE IF NOT EXISTS needs the right to create keyspaces.
     if !exists(session, keyspace).await? {
         run(session, format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {}", replication(options))).await?;
     }
@@ -49,7 +50,7 @@ pub(super) async fn drop_keyspace(session: &Session, options: &CqlOptions) -> Re
 
 async fn exists(session: &Session, keyspace: &str) -> Result<bool, StoreFault> {
     let mut select = Statement::new("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?");
-    // A local table: a quorum means nothing for it.
+    // The table is local to each node, so there is no quorum of it.
     select.set_consistency(scylla::statement::Consistency::One);
     let rows = session.query_unpaged(select, (keyspace,)).await.map_err(|e| fault(e.to_string()))?;
     Ok(rows.into_rows_result().map_err(|e| fault(e.to_string()))?.rows_num() > 0)
@@ -62,7 +63,7 @@ async fn run(session: &Session, statement: String) -> Result<(), StoreFault> {
     session.query_unpaged(statement, ()).await.map(drop).map_err(|cause| fault(format!("{first_words}: {cause}")))
 }
 
-/// `{'class': 'NetworkTopologyStrategy', 'replication_factor': '3'}`
+/// Returns the replication options in CQL: `{'class': 'NetworkTopologyStrategy', 'replication_factor': '3'}`.
 fn replication(options: &CqlOptions) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let entries: Vec<_> = options.replication.iter().map(|(key, value)| format!("{}: {}", quoted(key), quoted(value))).collect();

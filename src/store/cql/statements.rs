@@ -1,5 +1,5 @@
-//! The statements, prepared once per session. Each binds the whole partition key, so that the driver sends it to a
-//! replica; a literal there would stop that.
+//! The statements, which are prepared once for each session. Each binds the whole partition key, so that the driver can send it to a
+//! replica. With a literal in the key the driver could not.
 
 use super::CqlOptions;
 use crate::store::StoreFault;
@@ -10,10 +10,10 @@ use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
 
-/// Rows of a log, or partitions of a scan, that are fetched at a time.
+/// The rows of a log, or the partitions of a scan, that are fetched at a time.
 const PAGE_ROWS: i32 = 500;
 
-/// A read, ready for both consistencies.
+/// A read, prepared for both consistencies.
 pub(super) struct Read {
     pub(super) quorum: PreparedStatement,
     pub(super) serial: PreparedStatement,
@@ -28,13 +28,13 @@ pub(super) struct Statements {
     pub(super) claim: PreparedStatement,
     pub(super) claim_unrefused: PreparedStatement,
     pub(super) refuse: PreparedStatement,
-    /// New statics, and a row that stays.
+    /// Writes new statics and a row without TTL.
     pub(super) change: PreparedStatement,
-    /// New statics alone.
+    /// Writes new statics alone.
     pub(super) statics: PreparedStatement,
-    /// A row alone; with TTL 0 it stays.
+    /// Writes a row alone. With TTL 0 the row never expires.
     pub(super) row: PreparedStatement,
-    /// A row beside another of the same batch, whose condition stands for the version.
+    /// Writes a further row of a batch, in which the first statement has the condition on the version.
     pub(super) more: PreparedStatement,
 }
 
@@ -52,7 +52,7 @@ impl Statements {
         let mut log =
             read(prepare(format!("SELECT request_id, changed_to, outcome FROM {keyspace}.entity WHERE {entity}")).await?);
         log.set_page_size(PAGE_ROWS);
-        // The empty outcome brings the row '' to life, without which later reads would miss the statics.
+        // The empty outcome creates the row ''. Without that row later reads would miss the statics.
         let claim = format!(
             "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
              previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?"
@@ -105,7 +105,8 @@ impl Read {
     }
 }
 
-/// All partitions of `entity` from a token on, in the order of their tokens. Prepared when it is needed: `run` never scans.
+/// Prepares the select of all partitions of `entity` from a token on, in the order of their tokens. It is prepared when it is needed,
+/// because `run` never scans.
 pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<PreparedStatement, StoreFault> {
     let text = format!(
         "SELECT DISTINCT entity_type, ref_id, external_id, epoch, generation, version, state, custom_name, segment, \
@@ -116,7 +117,7 @@ pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<Pr
     Ok(scan)
 }
 
-/// Unlike a write, a read may be tried again at another replica.
+/// Makes a statement a read, which the driver, unlike with a write, may try again at another replica.
 pub(super) fn read(mut statement: PreparedStatement) -> PreparedStatement {
     statement.set_is_idempotent(true);
     statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
@@ -138,15 +139,15 @@ pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> 
     })
 }
 
-/// The statements of [`redact`](super::redact).
+/// The statements that [`redact`](super::redact) needs.
 pub(super) struct Redacting {
-    /// Of a row's outcome, in seconds; null: for ever.
+    /// Selects the time that a row's outcome has left, in seconds; null means for ever.
     pub time_left: PreparedStatement,
     pub redact: PreparedStatement,
 }
 
 impl Redacting {
-    /// Prepares them.
+    /// Prepares the statements.
     pub async fn prepare(session: &Session, keyspace: &str) -> Result<Self, StoreFault> {
         let row = "entity_type = ? AND ref_id = ? AND request_id = ?";
         let time_left = format!("SELECT TTL(outcome) FROM {keyspace}.entity WHERE {row}");

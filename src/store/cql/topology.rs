@@ -1,4 +1,4 @@
-//! What the database says of its nodes, its data centres and the keyspace's replication.
+//! Questions to the database about its nodes, its data centres and the keyspace's replication.
 
 use super::cause::described;
 use crate::store::topology::{CommitLog, Node, Replication, Topology};
@@ -11,10 +11,10 @@ use scylla::statement::unprepared::Statement;
 use scylla::statement::{self, Consistency};
 use std::sync::Arc;
 
-/// Each node of Cassandra has this table of its own settings; ScyllaDB has none.
+/// Selects a node's setting from the table that each node of Cassandra has of its own settings. ScyllaDB has no such table.
 const COMMIT_LOG: &str = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
 
-/// Asks for nodes, data centres and the keyspace's replication. The keyspace may be missing.
+/// Asks for nodes, data centres and the keyspace's replication, and asks each node about its commit log. The keyspace may be missing.
 pub(super) async fn ask(session: &Session, keyspace: &str) -> Topology {
     let mut topology = seen(session, keyspace);
     let state = session.get_cluster_state();
@@ -26,14 +26,14 @@ pub(super) async fn ask(session: &Session, keyspace: &str) -> Topology {
     topology
 }
 
-/// Returns what a session knows of nodes, data centres and the keyspace's replication, without asking anybody. Of commit logs nothing is
-/// known.
+/// Returns what a session knows of nodes, data centres and the keyspace's replication, without asking the database. The session knows
+/// nothing of commit logs.
 pub(super) fn seen(session: &Session, keyspace: &str) -> Topology {
     let keyspace = session.get_cluster_state().get_keyspace(keyspace).map(|found| replication(&found.strategy));
     Topology { nodes: nodes(session), keyspace }
 }
 
-/// The nodes that a session knows, by address; of their commit logs nothing is known.
+/// Returns the nodes that a session knows, sorted by address. The session knows nothing of their commit logs.
 pub(super) fn nodes(session: &Session) -> Vec<Node> {
     let state = session.get_cluster_state();
     let node = |node: &Arc<scylla::cluster::Node>| Node {

@@ -1,4 +1,4 @@
-//! The task that looks at the nodes of a session again and again, and probes those that are suspected: the shell around
+//! The task that looks at the nodes of a session again and again, and probes those that are suspected. It is the shell around
 //! [`super::nodes`].
 
 use super::nodes::{Look, Node, Nodes, Watch};
@@ -16,13 +16,13 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-/// How often the nodes are looked at: a small part of the second after which one is silent.
+/// How often the nodes are looked at. This is a small part of the second after which a node is silent.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What each node knows by itself, and every user may read.
+/// A question that each node can answer by itself, and that every user may ask.
 const PROBE: &str = "SELECT key FROM system.local";
 
-/// The task; it ends when this is dropped.
+/// The watching task, which ends when this is dropped.
 pub(super) struct Watching(AbortHandle);
 
 impl Drop for Watching {
@@ -31,7 +31,7 @@ impl Drop for Watching {
     }
 }
 
-/// Begins to keep `nodes` up to date.
+/// Starts the task that keeps `nodes` up to date.
 pub(super) fn watch(session: Arc<Session>, nodes: Arc<Nodes>) -> Watching {
     let mut watch = Watch::new(nodes.clone(), Instant::now());
     watch.set(&present(&session));
@@ -41,7 +41,7 @@ pub(super) fn watch(session: Arc<Session>, nodes: Arc<Nodes>) -> Watching {
 async fn keep_looking(session: Arc<Session>, nodes: Arc<Nodes>, mut watch: Watch) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // One at most for each node.
+    // There is at most one probe for each node.
     let mut probes = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -70,7 +70,7 @@ fn say_back(node: &str) {
     tracing::info!(node, "a database node that was silent is asked like the others again");
 }
 
-/// The nodes that the driver knows of, and whether it has a connection to each.
+/// Returns the nodes that the driver knows of, and whether it has a connection to each.
 pub(super) fn present(session: &Session) -> Vec<(Uuid, Arc<str>, bool)> {
     let cluster = session.get_cluster_state();
     cluster.get_nodes_info().iter().map(|node| (node.host_id, node.address.to_string().into(), node.is_connected())).collect()

@@ -1,8 +1,8 @@
-//! What is concluded from nodes and replication, as tables.
+//! Tables of what is concluded from nodes and replication.
 
 use super::*;
 
-/// `dc1+` is a node of dc1 that is up, `dc1-` one that is down.
+/// Reads a topology: `dc1+` is a node of dc1 that is up, `dc1-` one that is down.
 fn topology(nodes: &str) -> Topology {
     let node = |(at, text): (usize, &str)| {
         let (datacenter, state) = text.split_at(text.len() - 1);
@@ -16,7 +16,7 @@ fn topology(nodes: &str) -> Topology {
     Topology { nodes: nodes.split_whitespace().enumerate().map(node).collect(), keyspace: None }
 }
 
-/// `dc1:2 dc2:1` is by data centre, `3` anywhere.
+/// Reads a replication: `dc1:2 dc2:1` is by data centre, `3` is anywhere.
 fn replication(text: &str) -> Replication {
     if let Ok(replicas) = text.parse() {
         return Replication::Anywhere(replicas);
@@ -54,10 +54,10 @@ fn a_quorum_can_be_had_where_enough_replicas_are_up_for_each_partition() {
         ("dc1+ dc1- dc2+", "dc1:2 dc2:1", Of("dc2"), Everything),
         ("dc1+ dc1+ dc2-", "dc1:2 dc2:1", OfAll, Everything),
         ("dc1- dc1- dc2+", "dc1:2 dc2:1", OfAll, Nothing),
-        // A data centre of two is no majority of three and three.
+        // One of two data centres with three replicas each has no majority.
         ("dc1+ dc1+ dc1+ dc2- dc2- dc2-", "dc1:3 dc2:3", OfAll, Nothing),
         ("dc1+ dc1+ dc1+ dc2- dc2- dc2-", "dc1:3 dc2:3", Of("dc1"), Everything),
-        // Replicas in a data centre that there is not are never up.
+        // Replicas in a data centre that does not exist are never up.
         ("dc1+ dc1+", "dc1:2 dcX:3", OfAll, Nothing),
         ("dc1+ dc2+", "dc1:1", Of("dc2"), Nothing),
     ] {
@@ -93,7 +93,7 @@ fn a_local_data_centre_is_one_of_those_that_there_are() {
             "dc1+ dc1+ dc2-",
             Some("DC2"),
             false,
-            Some(r#""DC2" is no data centre of the database; there are "dc1" (2 nodes), "dc2" (1 node)"#),
+            Some(r#""DC2" is not a data centre of the database; there are "dc1" (2 nodes), "dc2" (1 node)"#),
         ),
         ("dc1+", None, true, None),
         ("dc1+ dc2+", Some("dc1"), true, None),
