@@ -1,5 +1,5 @@
-//! Reading ahead: while commands wait in their lanes, what they name is read into the cache, by a few readers side by side.
-//! When their turn comes it takes one write. All of it may fail or be forgotten: then the turn reads for itself.
+//! Reading ahead. While commands wait in their lanes, a bounded number of readers read the entities that they name into the cache, so
+//! that a command's turn takes one write and no read. Reading ahead may fail, or be forgotten: then the command reads in its turn.
 
 use super::ConditionalStore;
 use super::claims::{Claims, Submission};
@@ -8,26 +8,26 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Readers for each command that may be in flight. Behind an external id there are two reads, one after the other, in the
-/// time of about one write: so that they keep up with the writes.
+/// The number of readers for each command that may be in flight. An external id takes two reads, one after the other, in about the time
+/// of one write. With two readers they keep up with the writes.
 const READERS: usize = 2;
 
-/// See the module.
+/// The readers and the queue of commands that they read for.
 pub struct ReadAhead<S> {
     shared: Arc<Shared<S>>,
 }
 
-/// How much is read ahead.
+/// The bounds of reading ahead.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Targets that are being read at once.
+    /// The most commands for which entities are read at once.
     pub readers: usize,
-    /// Commands that wait to be read ahead; beyond, the oldest are forgotten: they have had their turn.
+    /// The most commands that wait for a reader. If there are more, the oldest are forgotten, because their turn has come by then.
     pub waiting: usize,
 }
 
 impl Bounds {
-    /// For so many commands in flight and in lanes.
+    /// Returns the bounds for the most commands that may be in flight and in lanes.
     pub fn new(max_in_flight: usize, max_queued: usize) -> Self {
         Self { readers: max_in_flight.saturating_mul(READERS), waiting: max_queued }
     }
@@ -42,17 +42,17 @@ struct Shared<S> {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Arc<Submission>>,
-    /// Each ends when nothing waits.
+    /// The number of readers that run. A reader ends when nothing waits.
     readers: usize,
 }
 
 impl<S: ConditionalStore> ReadAhead<S> {
-    /// Into the cache of `claims`.
+    /// Makes readers that read into the cache of `claims`. None runs yet.
     pub fn new(claims: Arc<Claims<S>>, bounds: Bounds) -> Self {
         Self { shared: Arc::new(Shared { claims, bounds, queue: Mutex::default() }) }
     }
 
-    /// Some of these commands wait for their turn.
+    /// Takes commands that wait for their turn, and reads ahead for those that need it.
     pub fn take(&self, commands: Vec<Arc<Submission>>) {
         let Shared { claims, bounds, .. } = &*self.shared;
         let mut unknown = commands.into_iter().filter(|s| claims.can_read_ahead(s)).peekable();
@@ -71,7 +71,7 @@ impl<S: ConditionalStore> ReadAhead<S> {
         }
     }
 
-    /// The partitions are somebody else's.
+    /// Forgets all waiting commands, because their partitions were revoked.
     pub fn clear(&self) {
         self.shared.queue().waiting.clear();
     }
@@ -82,7 +82,7 @@ impl<S> Shared<S> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None: the reader that asks has ended.
+    /// Returns the next command. Returns `None` if none waits; then the reader that asks must end, and is no longer counted.
     fn next(&self) -> Option<Arc<Submission>> {
         let mut queue = self.queue();
         let next = queue.waiting.pop_front();
@@ -95,7 +95,7 @@ impl<S> Shared<S> {
 
 async fn read<S: ConditionalStore>(shared: Arc<Shared<S>>) {
     while let Some(submission) = shared.next() {
-        // A bug shows when the command's turn comes, too; there it is counted and answered.
+        // A panic is ignored here: the same bug shows when the command's turn comes, and is counted and answered there.
         let _ = AssertUnwindSafe(shared.claims.read_ahead(&submission)).catch_unwind().await;
     }
 }

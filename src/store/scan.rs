@@ -1,7 +1,7 @@
-//! Reading all entities of a store, each as it is when the scan comes by. For the command line: nothing is decided from it.
+//! Scans, which read all entities of a store for the command line. No command is decided by what a scan reads.
 //!
-//! What is read is applied, or is about to be: a plain read shows conditional writes that were decided, and no others. An
-//! entity that changes meanwhile is read before or after its change, and each entity that was there at the beginning is read.
+//! A scan makes plain reads. These show only conditional writes that were decided, even if not all replicas have applied them yet. An
+//! entity that changes during the scan is read as it was before or after the change. Each entity that existed at the beginning is read.
 
 use super::StoreFault;
 use crate::domain::entity::{Entity, EntityType};
@@ -9,30 +9,31 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How far a scan has come. A scan from here reads the entity at this position once more, and then those behind it.
+/// How far a scan has come. A scan that begins here reads the entity at this position once more, and then those behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Position {
-    /// Of a database that keeps its partitions by token.
+    /// The position in a database, which keeps its partitions by token.
     Token(i64),
-    /// Of the embedded store, which keeps them by type and refId.
+    /// The position in the embedded store, which keeps entities by type and refId.
     Entity(EntityType, Uuid),
 }
 
-/// An entity, and where it stands.
+/// An entity that was read, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// As it was read.
+    /// The entity as it was read.
     pub entity: Entity,
-    /// Not before that of the entity read before.
+    /// The entity's position, which is never before that of the entity read before.
     pub position: Position,
 }
 
-/// A scan under way. It ends with the first fault, and can be taken up again where it was.
+/// A scan under way. It ends with the first fault. A new scan can begin at the last position.
 pub type Scan = BoxStream<'static, Result<Scanned, StoreFault>>;
 
 impl Position {
-    /// Which part of the store lies before it, roughly: ids and tokens are evenly spread.
+    /// Returns which part of the store lies before this position, between 0 and 1. This is an estimate, which takes ids and tokens as
+    /// evenly spread.
     #[expect(clippy::cast_precision_loss, reason = "roughly")]
     pub fn fraction(self) -> f64 {
         match self {
@@ -44,9 +45,9 @@ impl Position {
         }
     }
 
-    /// The fault of a scan that is to begin at a position of the other kind of store.
+    /// Returns the fault of a scan that should begin at a position of the other kind of store.
     pub(super) fn misplaced() -> StoreFault {
-        StoreFault::new("scan", "the position is one of another kind of store")
+        StoreFault::new("scan", "the position is that of another kind of store")
     }
 }
 

@@ -1,8 +1,8 @@
-//! A store in memory that misbehaves by a seed, for tests and simulations: it yields between the steps of an operation,
-//! loses acknowledgements, applies writes late, has nodes that hang, and lets plain reads miss what is under way.
+//! A store in memory that misbehaves by a seed, for tests and simulations. It yields between the steps of an operation, loses
+//! acknowledgements, applies writes late, has nodes that hang, and lets plain reads miss writes that are under way.
 //!
-//! What it promises is what [`ConditionalStore`] promises and no more. It keeps its own time, which only moves when told to.
-//! The same seed over the same single-threaded schedule does the same.
+//! It promises what [`ConditionalStore`] promises, and no more. It has its own time, which moves only when it is told to. With the same
+//! seed and the same single-threaded schedule it does the same.
 
 mod partition;
 mod random;
@@ -21,35 +21,35 @@ use std::time::Duration;
 
 pub use random::Random;
 
-/// The most writes that are under way after their sender was told of a fault; beyond, one of them is never applied.
+/// The most writes that stay under way after their senders were told of a fault. If there is one more, one of them is never applied.
 const MOST_LATE: usize = 8;
-/// How often a request to a node that hangs yields before it is given up: long enough for others to decide about the same partition,
-/// several times over, and for the write itself to land behind its sender's back.
+/// How often a request to a hanging node yields before it is given up. That is long enough for others to decide about the same partition
+/// several times, and for the write itself to be applied without its sender's knowledge.
 const HANG: u64 = 60;
-/// When the simulated time begins: in 2025, so that it looks like a time.
+/// When the simulated time begins: in 2025, so that it looks like a real time.
 const BEGINNING: Timestamp = 1_750_000_000_000;
 
-/// How the store misbehaves. Chances are per mille of the operations; the default is none.
+/// How the store misbehaves. All but `yields` are chances per mille of the operations. By default there are no faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// The most times that an operation yields before it is performed, and again before it answers.
     pub yields: u64,
-    /// A read fails.
+    /// The chance that a read fails.
     pub unread: u64,
-    /// A write is applied, its sender told of a fault.
+    /// The chance that a write is applied, but its sender is told of a fault.
     pub unacknowledged: u64,
-    /// A write is lost, its sender told of a fault.
+    /// The chance that a write is lost and its sender is told of a fault.
     pub lost: u64,
-    /// A write's sender is told of a fault; it is applied at some later operation, or never.
+    /// The chance that a write's sender is told of a fault, and the write is applied at some later operation, or never.
     pub late: u64,
-    /// A request goes to a node that hangs, and is given up after a while. If it is a write, it is applied at some operation during that
-    /// time, or later, or never.
+    /// The chance that a request goes to a node that hangs, and is given up after a while. If the request is a write, it is applied at
+    /// some operation during that time, or later, or never.
     pub hung: u64,
-    /// A plain read shows its partition as it was before a write that nobody was told of yet.
+    /// The chance that a plain read shows its partition as it was before a write whose sender has not been told of it yet.
     pub stale: u64,
 }
 
-/// See the module.
+/// The simulated store; see the module's documentation.
 pub struct Simulated {
     tables: Mutex<Tables>,
     time: Arc<AtomicI64>,
@@ -79,25 +79,25 @@ enum Write {
 }
 
 impl Simulated {
-    /// An empty store.
+    /// Makes an empty store.
     pub fn new(seed: u64, faults: Faults) -> Self {
         let tables =
             Tables { random: Random::new(seed), faults, ids: HashMap::new(), entities: HashMap::new(), late: Vec::new() };
         Self { tables: Mutex::new(tables), time: Arc::new(AtomicI64::new(BEGINNING)) }
     }
 
-    /// Misbehaves otherwise from now on. Writes that are late stay so.
+    /// Changes how the store misbehaves from now on. Writes that are late stay late.
     pub fn set_faults(&self, faults: Faults) {
         self.tables().faults = faults;
     }
 
-    /// The store's time, by which outcomes expire.
+    /// Returns a clock that shows the store's time, by which outcomes expire.
     pub fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
         let time = Arc::clone(&self.time);
         Arc::new(move || time.load(Ordering::Relaxed))
     }
 
-    /// Lets time pass.
+    /// Advances the store's time.
     pub fn advance(&self, by: Duration) {
         let millis = Timestamp::try_from(by.as_millis()).unwrap_or(Timestamp::MAX);
         self.time.fetch_add(millis, Ordering::Relaxed);
@@ -121,11 +121,11 @@ impl Simulated {
         }
     }
 
-    /// Whether a request meets a node that hangs; a write is then under way, as one that is late.
+    /// Returns whether a request meets a node that hangs. A write is then kept as one that is late.
     fn meets_hanging_node(&self, write: Option<&Write>) -> bool {
         let mut tables = self.tables();
         let hung = tables.faults.hung;
-        // Seeds of stores whose nodes don't hang stay what they were.
+        // Without hanging nodes no random number is drawn here, so that earlier seeds still mean the same.
         let hangs = hung > 0 && tables.random.chance(hung);
         if let (true, Some(write)) = (hangs, write) {
             tables.put_off(write);
@@ -169,7 +169,8 @@ impl Simulated {
 }
 
 impl Tables {
-    /// Performs a write, or not, or later. With the number of writes to the partition, this one included.
+    /// Performs a write, loses it, or puts it off, by chance. Returns whether it was applied, and the number of writes to the partition
+    /// including this one.
     fn send(&mut self, operation: &'static str, write: &Write, now: Timestamp) -> Result<(Applied, u64), StoreFault> {
         self.land(now);
         let Faults { unacknowledged, lost, late, .. } = self.faults;
@@ -187,7 +188,7 @@ impl Tables {
         Ok(self.perform(write, now))
     }
 
-    /// Now and then a write is applied whose sender has long been told of a fault.
+    /// Applies, now and then, a late write, whose sender was told of a fault long ago.
     fn land(&mut self, now: Timestamp) {
         if !self.late.is_empty() && self.random.below(4) == 0 {
             let write = self.take_late();
@@ -234,7 +235,7 @@ impl Tables {
         }
     }
 
-    /// The sender of a write is told what became of it: whoever reads from now on sees it.
+    /// Notes that the sender of a write is told what became of it. From now on every read sees the write.
     fn settle(&mut self, write: &Write, writes: u64) {
         match write {
             Write::Claim(ClaimWrite { id, .. }) | Write::Refuse(RefuseWrite { id, .. }) => {
@@ -246,7 +247,7 @@ impl Tables {
         }
     }
 
-    /// Whether a read misses what is under way. A serial read brings that to its end.
+    /// Decides whether a read misses writes that are under way. A serial read never does, because it completes them first.
     fn misses(&mut self, consistency: Consistency) -> bool {
         consistency == Consistency::Quorum && self.random.chance(self.faults.stale)
     }

@@ -1,4 +1,5 @@
-//! What the command line does with entities, over the protocol and beside processors that run: [`import`], [`show`], [`erase`].
+//! Operations of the command line on entities: [`import`], [`show`] and [`erase`]. They use the claim protocol, so processors may run
+//! meanwhile.
 
 pub mod erase;
 pub mod import;

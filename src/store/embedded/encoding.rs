@@ -1,12 +1,13 @@
-//! The embedded store's bytes on disk: keys that sort a partition's cells together, and values with a version and an expiry.
+//! The embedded store's encoding on disk: keys that sort the cells of a partition together, and values with a version and an expiry.
 //!
-//! A key is table (1 external id, 2 entity), entity type (1 customer, 2 account, 3 subscriber), the id (length as 2 bytes
-//! and UTF-8) or refId (16 bytes), then what the cell is: 0 the statics, 1 `refused`, 2 and a request id a row. A value is
-//! the version of this encoding, the expiry (milliseconds since 1970, 0 for never) and the body. Integers are 8 bytes,
-//! big-endian. Whatever doesn't decode is an error: the database is damaged, or of a newer release.
+//! A key has the table (1 external id, 2 entity), the entity type (1 customer, 2 account, 3 subscriber), the id (2 bytes of length, then
+//! UTF-8) or the refId (16 bytes), and the kind of cell: 0 for the statics, 1 for `refused`, 2 and a request id for a row. A value has
+//! the version of this encoding, the expiry (milliseconds since 1970, 0 for never) and the body. Integers have 8 bytes, big-endian. Bytes
+//! that can't be decoded are an error: the database is damaged, or was written by a newer release.
 //!
-//! **Frozen**: each release reads what those before it wrote; `tests/golden/embedded` has a folder of the first. What an older
-//! one would misread is written under the next version, which that one refuses: a further attribute of an entity, for instance.
+//! **Frozen**: each release reads what earlier releases wrote; `tests/golden/embedded` has the folder of the first. Whatever an older
+//! release would misread, a further attribute of an entity for example, must be written under the next version, which the older release
+//! refuses.
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType, State};
@@ -75,13 +76,13 @@ impl Partition {
     }
 }
 
-/// The keys of all cells of entities, from those of `key` on; None: from the first.
+/// Returns the range of the keys of all entities' cells, from those of `key` on, or from the first if that is `None`.
 pub(super) fn entities_from(key: Option<EntityKey>) -> std::ops::Range<Vec<u8>> {
     let from = key.map_or_else(|| vec![ENTITY_TABLE], |key| Partition::of_entity(key).0);
     from..vec![ENTITY_TABLE + 1]
 }
 
-/// True for the key of a partition's statics, out of [`entities_from`].
+/// Returns whether a key of the range [`entities_from`] is that of an entity's statics.
 pub(super) fn is_statics(key: &[u8]) -> bool {
     const PARTITION_BYTES: usize = 18;
     key.len() == PARTITION_BYTES + 1 && key[PARTITION_BYTES] == STATICS
@@ -98,7 +99,7 @@ fn type_code(entity_type: EntityType) -> u8 {
 /// A value with its expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
-    /// From this instant on the cell is as if absent.
+    /// The instant from which on the cell counts as absent; `None` if it never expires.
     pub(super) expires: Option<Timestamp>,
     pub(super) body: Vec<u8>,
 }
@@ -131,20 +132,20 @@ impl Cell {
     }
 }
 
-/// The key under which the expiry index lists the cell at `key`.
+/// Returns the key under which the expiry index lists the cell at `key`.
 pub(super) fn expiry_key(expires: Timestamp, key: &[u8]) -> Vec<u8> {
     let mut bytes = expires.to_be_bytes().to_vec();
     bytes.extend(key);
     bytes
 }
 
-/// The expiry and the key of the cell that an entry of the expiry index lists.
+/// Returns the expiry and the key of the cell that an entry of the expiry index lists.
 pub(super) fn parse_expiry_key(bytes: &[u8]) -> Result<(Timestamp, &[u8]), Undecodable> {
     let mut rest = Reader(bytes);
     Ok((rest.integer()?, rest.0))
 }
 
-/// A row: the version that a change led to (0 for none, versions begin at 1), and the outcome.
+/// Encodes a row: the version that a change led to (0 for none, because versions begin at 1), and the outcome.
 pub(super) fn encode_row(changed_to: Option<i64>, outcome: &[u8]) -> Vec<u8> {
     let mut body = changed_to.unwrap_or(0).to_be_bytes().to_vec();
     body.extend(outcome);
@@ -157,7 +158,7 @@ pub(super) fn decode_row(body: &[u8]) -> Result<(Option<i64>, Vec<u8>), Undecoda
     Ok((changed_to, rest.0.to_vec()))
 }
 
-/// When an id was last refused.
+/// Encodes when a request was last refused under an id.
 pub(super) fn encode_refused(refused: Timestamp) -> Vec<u8> {
     refused.to_be_bytes().to_vec()
 }
@@ -166,8 +167,8 @@ pub(super) fn decode_refused(body: &[u8]) -> Result<Timestamp, Undecodable> {
     Reader(body).integer()
 }
 
-/// A claim without `refused`, which is a cell of its own because it expires: generation, owner, epoch, length and text of
-/// the claimant, number of previous owners and these, the blob.
+/// Encodes a claim: generation, owner, epoch, length and text of the claiming request, the number of previous owners and these, the blob.
+/// `refused` is left out: it is a cell of its own, because it expires.
 pub(super) fn encode_claim(claim: &Claim) -> Vec<u8> {
     let mut body = claim.generation.to_be_bytes().to_vec();
     body.extend(claim.owner.as_bytes());
@@ -195,7 +196,7 @@ pub(super) fn decode_claim(body: &[u8], refused: Option<Timestamp>) -> Result<Cl
     Ok(Claim { generation, owner, epoch, claimed_by, blob: rest.0.to_vec(), previous_owners, refused })
 }
 
-/// An entity's statics: epoch, generation, and its values as JSON.
+/// Encodes an entity's statics: epoch, generation, and the entity's values as JSON.
 pub(super) fn encode_entity(statics: &EntityStatics) -> Vec<u8> {
     let mut body = statics.epoch.to_be_bytes().to_vec();
     body.extend(statics.generation.to_be_bytes());
@@ -211,8 +212,7 @@ pub(super) fn decode_entity(body: &[u8]) -> Result<EntityStatics, Undecodable> {
     Ok(EntityStatics { entity: serde_json::from_slice::<Values<'_>>(rest.0)?.into_entity(), epoch, generation })
 }
 
-/// An entity as its statics hold it. A name that is not known is an error, for a release that passed over it would lose it with
-/// its next write.
+/// An entity's values as JSON. An unknown field is an error, because a release that ignored it would lose it with the next write.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Values<'a> {
@@ -229,7 +229,7 @@ struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn of(entity: &'a Entity) -> Self {
-        // Named one by one, so that a new value is not forgotten here.
+        // The fields are named one by one, so that a new field can't be forgotten here.
         let Entity { entity_type, ref_id, external_id, version, state, custom_name, segment, segment_valid_from, parent } =
             entity;
         Self {
@@ -261,7 +261,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// What is left to be read.
+/// The bytes that are left to be read.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,7 +1,7 @@
-//! A database that the first release wrote is read, and written on, for ever. `tests/golden/embedded` has a file for each version
-//! of the encoding: the folder as the release that introduced the version left it. The file has a line for each file of the
-//! folder: its path, its length and its beginning as hexadecimal digits, without the zeros at its end; and a line for each folder
-//! in it. It is never changed. (The rows in it that expire do so in some 8,700 years.)
+//! Tests that a database of the first release can be read, and written on, for ever. `tests/golden/embedded` has a file for each version
+//! of the encoding: the folder as the release that introduced the version left it. The file has a line for each file of the folder, with
+//! its path, its length and its bytes as hexadecimal digits without the zeros at the end, and a line for each folder in it. The file is
+//! never changed. (The rows in it that expire do so in some 8,700 years.)
 
 use super::*;
 use crate::domain::entity::{Entity, EntityType, State};
@@ -73,7 +73,7 @@ fn key_of(entity: &Entity) -> EntityKey {
     EntityKey { entity_type: entity.entity_type, ref_id: entity.ref_id }
 }
 
-/// Of a customer that has all that it may have.
+/// Returns the statics of a customer that has all optional values.
 fn statics() -> EntityStatics {
     let entity = Entity {
         version: 2,
@@ -87,7 +87,7 @@ fn statics() -> EntityStatics {
     EntityStatics { entity, epoch: 3, generation: 7 }
 }
 
-/// What has nothing that may be absent.
+/// Returns an entity that has no optional values.
 fn least() -> Entity {
     Entity {
         state: State::Inactive,
@@ -95,7 +95,7 @@ fn least() -> Entity {
     }
 }
 
-/// A row that is written beside those of the file.
+/// Returns a row that is written besides those of the file.
 fn row(request_id: &str) -> LogRow {
     LogRow { request_id: request_id.into(), changed_to: None, outcome: Vec::new(), ttl: None }
 }

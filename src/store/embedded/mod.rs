@@ -1,14 +1,13 @@
-//! The store for one process with nothing to install: a fjall database in a folder. Durable: what was acknowledged
+//! The store for one process alone, with nothing to install: a fjall database in a folder. It is durable: every acknowledged write
 //! survives kill -9 and power loss.
 //!
-//! Writes go to one thread (writer.rs), which decides them in the order of their arrival and pays one fsync for all that
-//! arrived meanwhile. Reads are point look-ups in a snapshot, from memory or a few blocks of a file, and run where they are
-//! called: microseconds, and no lock that an fsync holds. A history may be long and goes to the blocking pool. Fjall has no
-//! TTL: expiry is stored with each cell, honoured on read, and swept by the writer.
-
+//! Writes go to one thread (writer.rs), which decides them in the order of their arrival and makes one fsync for all that have gathered.
+//! Reads are look-ups of single keys in a snapshot, from memory or a few blocks of a file. They take microseconds and wait for no fsync,
+//! so they run in the task that calls. A history may be long and is read in the blocking pool. Fjall has no TTL: the expiry is stored
+//! with each cell, reads honour it, and the writer sweeps expired cells.
 //!
-//! A write that the disk does not take, because it is full for instance, leaves fjall's database of no use: it takes no more writes. It
-//! is closed then, and opened again as soon as the disk takes something (place.rs). Until then all operations are faults that say why.
+//! After a write that the disk does not take, because it is full for example, fjall's database takes no more writes. The database is then
+//! closed, and opened again as soon as the disk takes something (place.rs). Until then all operations are faults that say why.
 
 mod encoding;
 #[cfg(test)]
@@ -36,16 +35,17 @@ use writer::{Job, MAX_GROUP, Write};
 /// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
 pub struct EmbeddedStore {
     place: Arc<Place>,
-    /// None only while dropping.
+    /// The channel to the writer; `None` only while the store is dropped.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
 }
 
 impl EmbeddedStore {
-    /// Opens the database in the folder `path`; makes it if it isn't there. Blocks: reads back what was written last.
+    /// Opens the database in the folder `path`, and creates it if it is missing. Blocks while the last writes are read back from the
+    /// journal.
     ///
     /// # Errors
-    /// The folder is in use by another process, can't be written, or holds something else.
+    /// The folder is in use by another process, can't be written to, or holds something else.
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
         let fault = |cause: String| StoreFault::new("open", format!("{}: {cause}", path.display()));
         let place = Arc::new(Place::open(path).map_err(|error| match error {
@@ -63,9 +63,9 @@ impl EmbeddedStore {
         Ok(Self { place, jobs: Some(jobs), writer: Some(writer) })
     }
 
-    /// All entities, by type and refId; from that of `from` on.
+    /// Returns a stream of all entities in the order of type and refId, beginning with `from` if it is given.
     pub fn scan(&self, from: Option<EntityKey>) -> Scan {
-        /// Entities read ahead.
+        /// The most entities that are read ahead.
         const READ_AHEAD: usize = 1024;
         let (files, (scanned, entities)) = (self.place.files(), mpsc::channel(READ_AHEAD));
         tokio::task::spawn_blocking(move || {
@@ -75,7 +75,7 @@ impl EmbeddedStore {
             };
             for entry in files.cells.range(encoding::entities_from(from)) {
                 let read = scanned_from(entry.into_inner()).map_err(fault_of("scan")).transpose();
-                // Nobody wants more.
+                // An error means that nobody wants further entities.
                 if read.is_some_and(|read| scanned.blocking_send(read).is_err()) {
                     return;
                 }
@@ -128,7 +128,7 @@ impl EmbeddedStore {
 }
 
 impl Drop for EmbeddedStore {
-    /// Waits for the writes that were asked for, so that the folder can be opened again at once.
+    /// Waits until all pending writes are done, so that the folder can be opened again at once.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
@@ -226,7 +226,7 @@ impl Row {
     }
 }
 
-/// All rows of an entity's log that have not expired.
+/// Returns all rows of an entity's log that have not expired.
 fn read_rows(files: &Files, key: EntityKey) -> Result<Vec<Row>, Failure> {
     let first = Partition::of_entity(key).row(super::FIRST_ROW);
     let now = writer::now();
@@ -243,7 +243,7 @@ fn read_rows(files: &Files, key: EntityKey) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// The entity, if this is the cell of its statics.
+/// Returns the entity, or `None` if the cell is not that of an entity's statics.
 fn scanned_from(entry: fjall::Result<(fjall::Slice, fjall::Slice)>) -> Result<Option<Scanned>, Failure> {
     let (key, bytes) = entry?;
     if !encoding::is_statics(&key) {

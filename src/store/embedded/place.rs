@@ -1,9 +1,9 @@
-//! The folder of the store, with the database in it while it is of use.
+//! The folder of the store, and the database in it while that can be used.
 //!
-//! Fjall takes no more writes after one that failed: what the journal holds of it is not known. Opened again, the database has each
-//! batch as a whole or not at all, which is all that the claim protocol asks of a write that ended in a fault. A full disk takes small
-//! writes now and then, so a database that was opened again is tried with a larger one before anybody may use it: a store that comes
-//! and goes every second would be worse than one that is away.
+//! After a write that failed, fjall takes no more writes, because it is not known what the journal holds of that write. After it is
+//! opened again, the database has each batch as a whole or not at all, which is all that the claim protocol asks of a write that ended in
+//! a fault. A full disk still takes a small write now and then. So a database that was opened again is tried with a larger write before
+//! it is used: a store that comes and goes every second would be worse than one that is away.
 
 use super::encoding::Undecodable;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -11,9 +11,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-/// How much the disk must take before the store is used again: more than the writes of one group usually have.
+/// How much the disk must take before the store is used again, in bytes. The writes of one group usually have less.
 const PROBE_BYTES: usize = 256 << 10;
-/// A key that no cell's expiry has: these begin with a time, and this one is later than any.
+/// A key of the expiry index that no cell has. The other keys begin with a time, and this one is later than any time.
 const PROBE_KEY: [u8; 9] = [0xff; 9];
 
 /// The database with its two keyspaces.
@@ -22,11 +22,11 @@ pub(super) struct Files {
     pub(super) database: Database,
     /// All cells.
     pub(super) cells: Keyspace,
-    /// The keys of the cells that expire, by expiry.
+    /// The expiry index: the keys of the cells that expire, by expiry.
     pub(super) expiries: Keyspace,
 }
 
-/// Why a write came to nothing.
+/// The reason why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Failure(pub String);
@@ -43,7 +43,7 @@ impl From<Undecodable> for Failure {
     }
 }
 
-/// See the module.
+/// The folder and the database in it; see the module's documentation.
 pub(super) struct Place {
     path: PathBuf,
     /// The open database, or why there is none.
@@ -51,29 +51,29 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Opens the database in a folder; makes it if it isn't there.
+    /// Opens the database in a folder, and creates it if it is missing.
     pub fn open(path: &Path) -> fjall::Result<Self> {
         let files = open_files(path)?;
         Ok(Self { path: path.to_owned(), files: RwLock::new(Ok(files)) })
     }
 
-    /// The open database.
+    /// Returns the open database.
     ///
     /// # Errors
-    /// It was closed after a write that failed: why.
+    /// The database was closed after a write that failed. The error is that of the write.
     pub fn files(&self) -> Result<Files, Failure> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Closes the database, because a write failed. It is open for as long as a reader still holds it.
+    /// Closes the database because a write failed. It stays open for as long as a reader still holds it.
     pub fn close(&self, why: Failure) {
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = Err(why);
     }
 
-    /// Opens the database again, if the disk takes what is written to it.
+    /// Opens the database again, if the disk takes a trial write.
     ///
     /// # Errors
-    /// It does not, or a reader still holds the database from before.
+    /// The disk does not take the trial write, or a reader still holds the old database.
     pub fn open_again(&self) -> Result<(), Failure> {
         let files = open_files(&self.path)?;
         for value in [vec![0; PROBE_BYTES], Vec::new()] {
@@ -92,7 +92,7 @@ impl Place {
 
 pub(super) fn open_files(path: &Path) -> fjall::Result<Files> {
     let path = std::path::absolute(path)?;
-    // Fjall syncs the folder, not the entries of its ancestors that lead to it.
+    // Fjall syncs the folder, but not the folders above it, in which the entries that lead to it may be new.
     let made_in: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).filter_map(Path::parent).collect();
     let database = fjall::Database::builder(&path).open()?;
     for folder in made_in {

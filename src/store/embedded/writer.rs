@@ -1,7 +1,7 @@
-//! The one thread that writes: it takes all writes that wait, decides them one after another, each seeing those before it,
-//! and commits them as one batch with one fsync (group commit). So no locks are needed, and what a reader sees is durable.
+//! The one thread that writes. It takes all waiting writes, decides them one after another, so that each sees those before it, and
+//! commits them as one batch with one fsync (group commit). So no locks are needed, and what a reader sees is durable.
 //!
-//! Now and then it removes expired cells in the same batch.
+//! Now and then the same batch also removes expired cells.
 
 use super::encoding::{self, Cell, Partition};
 use super::place::{Failure, Files, Place};
@@ -13,12 +13,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
-/// How many writes may wait for the writer, and how many it commits at once; more wait in their callers. A few times the
-/// commands that a process has in flight.
+/// The most writes that may wait for the writer, and the most that it commits at once. Further writes wait in their callers. The number
+/// is a few times that of the commands that a process has in flight.
 pub(super) const MAX_GROUP: usize = 1024;
-/// After how many writes expired cells are looked for.
+/// The number of writes after which the writer looks for expired cells.
 const WRITES_PER_SWEEP: usize = 1024;
-/// How many cells a sweep removes at most: a few milliseconds. More than a write adds, so sweeping keeps up.
+/// The most cells that a sweep removes, which takes a few milliseconds. This is more than the writes between two sweeps usually add, so
+/// sweeping keeps up.
 const MAX_SWEEP: usize = 4096;
 
 /// One of the four conditional writes.
@@ -40,26 +41,25 @@ impl Write {
     }
 }
 
-/// A write, and who waits for its answer.
+/// A write, and the channel to the caller that waits for its answer.
 pub(super) struct Job {
     pub(super) write: Write,
     pub(super) answer: oneshot::Sender<Result<Applied, StoreFault>>,
 }
 
-/// Milliseconds since 1970 by the system's clock.
+/// Returns the milliseconds since 1970 by the system's clock.
 #[expect(clippy::disallowed_methods, reason = "a database is an edge: only its expiries look at this clock")]
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Timestamp::try_from(since.as_millis()).unwrap_or(Timestamp::MAX)
 }
 
-/// Between two attempts to open the database again.
+/// The pause between two attempts to open the database again.
 const REOPEN: Duration = Duration::from_secs(1);
-/// While the database is closed, writes are refused after so long.
+/// How often writes that wait are refused while the database is closed.
 const REFUSE: Duration = Duration::from_millis(20);
 
-/// Writes until nobody can ask for a write any more. After a commit that fails the database is closed, and opened again when the disk takes
-/// something.
+/// Writes until the store is dropped. After a commit that fails, the database is closed, and opened again when the disk takes something.
 pub(super) fn run(place: &Place, mut jobs: mpsc::Receiver<Job>) {
     while let Ok(files) = place.files() {
         let Err(failure) = write(&files, &mut jobs) else { return };
@@ -73,9 +73,9 @@ pub(super) fn run(place: &Place, mut jobs: mpsc::Receiver<Job>) {
     }
 }
 
-/// Writes until nobody can ask for a write any more, or a commit fails.
+/// Writes until the store is dropped, or until a commit fails.
 fn write(files: &Files, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
-    // The first group sweeps, so that a process that is restarted often sweeps at all.
+    // The first group sweeps, so that even a process that is restarted often sweeps.
     let mut writes_since_sweep = WRITES_PER_SWEEP;
     let mut waiting = Vec::with_capacity(MAX_GROUP);
     while jobs.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
@@ -89,8 +89,7 @@ fn write(files: &Files, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the database again, however long that takes, and refuses all writes meanwhile. Returns false if nobody can ask for a write any
-/// more.
+/// Opens the database again, however long that takes, and refuses all writes meanwhile. Returns false if the store is dropped.
 fn open_again(place: &Place, jobs: &mut mpsc::Receiver<Job>) -> bool {
     let mut attempt = Instant::now() + REOPEN;
     loop {
@@ -108,7 +107,8 @@ fn open_again(place: &Place, jobs: &mut mpsc::Receiver<Job>) -> bool {
         }
         match place.open_again() {
             Ok(()) => return true,
-            // What the first failure was says more than that a reader is still there.
+            // Writes are still refused with the first failure, which says more than this one: that a reader still holds the database, for
+            // example.
             Err(failure) => tracing::debug!(cause = %failure, "the embedded store can't be opened again yet"),
         }
         attempt = Instant::now() + REOPEN;
@@ -123,10 +123,10 @@ fn pause() {
     std::thread::sleep(REFUSE);
 }
 
-/// Decides writes and commits them as one.
+/// Decides writes and commits them as one batch.
 ///
 /// # Errors
-/// Whether they were committed is not known, and the database takes no more writes.
+/// It is not known whether the writes were committed, and the database takes no more writes.
 fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: bool) -> Result<(), Failure> {
     let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
     let decided: Vec<_> = jobs
@@ -136,25 +136,25 @@ fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, 
         })
         .collect();
     if sweep && let Err(error) = group.sweep() {
-        tracing::warn!(%error, "expired rows could not be removed; they are ignored all the same, and the next sweep tries again");
+        tracing::warn!(%error, "expired rows could not be removed; reads ignore them all the same, and the next sweep tries again");
     }
     let committed = group.commit();
     for (applied, operation, answer) in decided {
-        // A failed commit fails the writes that were not applied, too: what they were compared with may be lost.
+        // A failed commit also fails the writes that were not applied, because the writes with which they were compared may be lost.
         let result = committed.clone().and(applied).map_err(|Failure(cause)| StoreFault::new(operation, cause));
-        // Nobody waits any more: the write happened all the same, as it may with any store.
+        // An error means that nobody waits any more. The write happened all the same, as it may with any store.
         let _ = answer.send(result);
     }
     committed
 }
 
-/// Writes that are committed together: the cells that they change hide those on disk.
+/// Writes that are committed together. The cells that they change take precedence over those on disk.
 struct Group<'a> {
     files: &'a Files,
     now: Timestamp,
-    /// None: to be removed.
+    /// The changed cells; `None` if a cell is to be removed.
     cells: HashMap<Vec<u8>, Option<Cell>>,
-    /// Entries of the expiry index that are done with.
+    /// Entries of the expiry index that have been dealt with, and are to be removed.
     swept: Vec<fjall::Slice>,
 }
 
@@ -241,7 +241,7 @@ impl Group<'_> {
         self.cells.insert(key, Some(cell));
     }
 
-    /// The cell at `key`, if it has not expired.
+    /// Returns the cell at `key`, or `None` if there is none or it has expired.
     fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
         Ok(self.get_even_if_expired(key)?.filter(|cell| cell.is_live(self.now)))
     }
@@ -253,12 +253,12 @@ impl Group<'_> {
         Ok(self.files.cells.get(key)?.map(|bytes| Cell::decode(&bytes)).transpose()?)
     }
 
-    /// Removes what expired first, up to [`MAX_SWEEP`] cells.
+    /// Removes the cells that expired first, up to [`MAX_SWEEP`] of them.
     fn sweep(&mut self) -> Result<(), Failure> {
         for entry in self.files.expiries.range(..self.now.to_be_bytes()).take(MAX_SWEEP) {
             let entry = entry.key()?;
             let (expires, key) = encoding::parse_expiry_key(&entry)?;
-            // A row that expired may have been written again since, with a later expiry.
+            // An expired row may have been written again since, with a later expiry.
             if self.get_even_if_expired(key)?.is_some_and(|cell| cell.expires == Some(expires)) {
                 self.cells.insert(key.to_vec(), None);
             }
@@ -269,7 +269,7 @@ impl Group<'_> {
 
     fn commit(self) -> Result<(), Failure> {
         let Files { database, cells, expiries } = self.files;
-        // fdatasync: the journal's length is among what it makes durable.
+        // fdatasync suffices, because it also makes the journal's length durable.
         let mut batch = database.batch().durability(Some(PersistMode::SyncData));
         for (key, cell) in self.cells {
             match cell {
@@ -319,7 +319,7 @@ mod tests {
         Write::Apply(ApplyWrite { key, read: None, after: None, rows: vec![row] })
     }
 
-    /// Commits `writes` as one group; what became of each.
+    /// Commits `writes` as one group, and returns for each whether it was applied.
     fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: bool) -> Vec<Applied> {
         let (jobs, answers): (Vec<_>, Vec<_>) = writes
             .into_iter()
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 4]);
         assert_eq!(commit(&files, vec![rejection("again", second)], 5_999, true), [Applied::No], "not expired yet");
         assert_eq!(files.cells.len().unwrap(), 4);
-        // Expired, hence decided again; the first expiry must not take the new row.
+        // The row has expired, so it is decided again. The sweep of the first expiry must not remove the new row.
         assert_eq!(commit(&files, vec![rejection("again", second)], 6_000, false), [Applied::Yes]);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (4, 3));
         commit(&files, vec![], 6_500, true);

@@ -1,13 +1,13 @@
-//! Erasing a person's data: the custom names that an entity had before are replaced in what is stored about it, beside
-//! processors that run.
+//! Erasing of a person's data: replaces the former custom names of an entity in everything that is stored about it. Processors may run
+//! meanwhile.
 //!
-//! **Invariant**: nothing that a decision depends on is changed. Of an outcome that is the fingerprint, the record, the epoch,
-//! the kind of answer, and the external id, which tells whether a claim was current once (`past`): so external ids stay. Of a
-//! claim it is all that completing it takes; but an import's is never pending again once its entity is there. It is put back
-//! under its own generation: whoever replaces it meanwhile has the last word.
+//! **Invariant**: nothing that a decision depends on is changed. In an outcome that is the fingerprint, the record, the epoch, the kind
+//! of answer, and the external id, which tells whether a claim was current once (`past`); so external ids stay. In a claim it is
+//! everything that completing the claim takes. But the claim of an import is never pending again once its entity exists, so its blob may
+//! change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it meanwhile.
 //!
-//! The present name stays everywhere: the record of the change to it may come again and publish its outcome, and readers must
-//! not take the entity to be called otherwise than it is.
+//! The present name stays everywhere, because the record of the change to it may come again and publish its outcome, from which readers
+//! would learn a wrong name.
 
 use crate::domain::answer::Answer;
 use crate::domain::change::ChangeKind;
@@ -22,53 +22,53 @@ use crate::store::{Applied, Claim, ClaimWrite, Consistency, EntityKey, EntitySta
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What stands in the place of a custom name that was erased.
+/// The text that replaces an erased custom name.
 pub const ERASED: &str = "erased";
 
-/// Whether to do it.
+/// Whether to replace former names or only to count them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
-    /// Only count what would be replaced.
+    /// Former names are only counted.
     Counted,
-    /// Replace it.
+    /// Former names are replaced.
     Done,
 }
 
-/// What was found, and replaced or only counted.
+/// The result of an erasure: what was found, and replaced or only counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erased {
-    /// The entity at the beginning. What was decided later was left alone.
+    /// The entity as it was at the beginning. What was decided later was left alone.
     pub entity: Entity,
-    /// Of its log.
+    /// The rows of the entity's log.
     pub rows: Found,
-    /// Of the claims on the external ids that it has or had, those that are its own.
+    /// The entity's own claims on the external ids that it has or had.
     pub claims: Found,
 }
 
-/// How many.
+/// The numbers of rows or claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Were looked at.
+    /// Those that were looked at.
     pub all: usize,
-    /// Held a former custom name.
+    /// Those that held a former custom name.
     pub former: usize,
 }
 
 impl<S: ErasableStore> Claims<S> {
-    /// Replaces the custom names that the entity behind a reference had before by [`ERASED`], or counts where they stand. None
-    /// where there is no such entity. Safe to repeat.
+    /// Replaces the former custom names of the entity behind a reference by [`ERASED`], or counts where they occur. Returns `None` if
+    /// there is no such entity. Safe to repeat.
     ///
     /// # Errors
-    /// A fault leaves open how much was replaced. Going round again is right at any time.
+    /// After a fault it is not known how much was replaced. It is always right to try again.
     pub async fn erase(&self, of: EntityType, reference: &Reference, erasure: Erasure) -> Result<Option<Erased>, StoreFault> {
-        // Serial, so that the log, which is read afterwards, shows all that was decided until then.
+        // This read is serial, so that the log, which is read afterwards, shows everything that was decided before it.
         let Some(statics) = self.present(of, reference).await? else { return Ok(None) };
         let eraser = Eraser { store: &*self.base.store, present: &statics, erasure };
         eraser.erase().await.map(Some)
     }
 }
 
-/// Erases what was said of an entity before it was as it is at `present`.
+/// Erases the names that an entity had before the state `present`.
 struct Eraser<'a, S> {
     store: &'a S,
     present: &'a EntityStatics,
@@ -101,7 +101,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
         Ok(Erased { entity: present.clone(), rows, claims })
     }
 
-    /// Whether the row held a former name.
+    /// Replaces former names in a row. Returns whether the row held one.
     async fn redact_row(&self, request_id: &str, mut read: Vec<u8>, mut outcome: Outcome) -> Result<bool, StoreFault> {
         let key: EntityKey = self.present.key();
         loop {
@@ -118,7 +118,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             if self.store.redact(redaction).await? == Applied::Yes {
                 return Ok(true);
             }
-            // It has expired, or somebody else has erased it.
+            // The row has expired, or somebody else has erased the names in it.
             let there = self.store.read_entity(key, &[request_id], Consistency::Serial).await?.outcomes.pop();
             let Some((_, blob)) = there else { return Ok(false) };
             outcome = decode(request_id, &blob)?;
@@ -126,7 +126,8 @@ impl<S: ErasableStore> Eraser<'_, S> {
         }
     }
 
-    /// Whether the entity's claim on an id held a former name. None: the claim is another's.
+    /// Replaces a former name in the entity's claim on an id. Returns whether the claim held one, or `None` if there is no claim or it is
+    /// not this entity's.
     async fn redact_claim(&self, id: &IdKey) -> Result<Option<bool>, StoreFault> {
         loop {
             let claim = self.store.read_id(id, &[], Consistency::Serial).await?.claim;
@@ -135,7 +136,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             let mut stored = StoredClaim::decode(&claim.blob)?;
             let former = match &mut stored.cause {
                 Cause::Import(entity) => self.redact_entity(entity),
-                // What claims is a rename: its command has no name.
+                // The claiming request changes an external id, and holds no custom name.
                 Cause::Request(_) => false,
             };
             if !former || self.erasure == Erasure::Counted {
@@ -149,7 +150,8 @@ impl<S: ErasableStore> Eraser<'_, S> {
         }
     }
 
-    /// True if it held a former name. What was decided since is not looked into: what is former by then is not known here.
+    /// Replaces former names in a transaction. Returns whether there were any. A transaction that was decided since is left alone,
+    /// because it is not known here which names are former by then.
     fn redact_transaction(&self, transaction: &mut Transaction) -> bool {
         if transaction.entity.version > self.present.entity.version {
             return false;

@@ -1,4 +1,4 @@
-//! Imports: an entity that is not there yet is created through a claim on its external id, completed like any other.
+//! Imports: a missing entity is created by a claim on its external id, which is completed like any other claim.
 
 use crate::domain::entity::Entity;
 use crate::store::claims::Claims;
@@ -12,19 +12,19 @@ const FIRST_EPOCH: i64 = 1;
 /// The version of an entity that was never changed.
 const FIRST_VERSION: i64 = 1;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Imported {
-    /// The entity is there now.
+    /// The import created the entity.
     Created,
-    /// The entity was there, and was left as it is.
+    /// The entity existed before, and was left as it is.
     Existed,
-    /// The entity contradicts what is there: a sentence that says in which way. Nothing was done.
+    /// The entity contradicts what is stored, in the way that the text says. Nothing was done.
     Contradicts(String),
 }
 
-/// What the attempts at one import may have written. An attempt that came to no end may have created the entity, and the next one finds
-/// it there: which of the two it is, is told by the generation that the entity's row holds, for it is that of the claim which created it.
+/// What the attempts at one import may have written. An attempt that failed may have created the entity, so that the next attempt finds
+/// it. The generation in the entity's statics tells whether this import created it, because it is the generation of the claim that did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Importing {
     /// The generation of the claim that an attempt has made or completed, or has tried to.
@@ -32,19 +32,19 @@ pub struct Importing {
 }
 
 impl<S: ConditionalStore> Claims<S> {
-    /// Imports an entity, as version 1. Safe to repeat.
+    /// Imports an entity as version 1. Safe to repeat.
     ///
     /// # Errors
-    /// A fault leaves open whether it was imported. Going round again is right at any time.
+    /// After a fault it is not known whether the entity was imported. It is always right to try again.
     pub async fn import(&self, entity: Entity) -> Result<Imported, StoreFault> {
         self.import_again(entity, &mut Importing::default()).await
     }
 
-    /// The same for one of several attempts, which share `importing`: what any of them created counts as created. (Of two processes that
-    /// import one entity at the same instant, both may count it.)
+    /// Imports an entity like [`Claims::import`], as one of several attempts that share `importing`. If any of them created the entity,
+    /// it counts as created. (If two processes import one entity at the same instant, both may count it.)
     ///
     /// # Errors
-    /// As for [`Claims::import`].
+    /// Those of [`Claims::import`].
     pub async fn import_again(&self, entity: Entity, importing: &mut Importing) -> Result<Imported, StoreFault> {
         let entity = Entity { version: FIRST_VERSION, ..entity };
         loop {
@@ -55,7 +55,7 @@ impl<S: ConditionalStore> Claims<S> {
         }
     }
 
-    /// None: something came in between; look again.
+    /// Tries to import an entity. Returns `None` if something came in between, so that the caller must look again.
     async fn try_import(&self, entity: &Entity, importing: &mut Importing) -> Result<Option<Imported>, StoreFault> {
         let (entity_type, ref_id) = (entity.entity_type, entity.ref_id);
         let key = EntityKey { entity_type, ref_id };
@@ -73,14 +73,14 @@ impl<S: ConditionalStore> Claims<S> {
         let mut replaced = None;
         if let Some(claim) = &there {
             match self.resolver().standing(&id, claim, &[], Consistency::Serial).await?.0 {
-                // An earlier attempt at this import, too: what it claimed with is what is imported.
+                // The claim may be that of an earlier attempt at this import. Then the entity in its blob is imported.
                 Standing::Pending(owner) => {
                     let is_known = claim.owner != ref_id || importing.claimed == Some(claim.generation);
                     if !is_known {
                         importing.claimed = Some(claim.generation);
                     }
                     if self.claimer().complete(&id, claim, owner.as_ref()).await?.is_none() && !is_known {
-                        // Somebody else has completed it.
+                        // Somebody else has completed the claim.
                         importing.claimed = None;
                     }
                     return Ok(None);
@@ -95,7 +95,7 @@ impl<S: ConditionalStore> Claims<S> {
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
         importing.claimed = Some(there.as_ref().map_or(0, |claim| claim.generation) + 1);
         let Some(claim) = self.claimer().claim(&id, replaced, claimant, Cause::Import(entity.clone())).await? else {
-            // That of an earlier attempt may be the one that stands there: the next look tells by its owner.
+            // The claim that stands there may be that of an earlier attempt. The next look tells by the claim's owner.
             importing.claimed = None;
             return Ok(None);
         };
@@ -114,7 +114,7 @@ mod tests {
     use std::sync::Arc;
     use uuid::Uuid;
 
-    /// Each answer may be lost, and each write may land late or not at all.
+    /// In this test each answer may be lost, and each write may be applied late or not at all.
     #[tokio::test]
     async fn an_import_counts_what_it_made_however_many_attempts_that_took() {
         for seed in 0..300 {

@@ -1,4 +1,4 @@
-//! What the command line shows of an entity: its current values and the log of its changes. Reads only.
+//! What the command line shows of an entity: its current values and the log of its changes. Nothing here writes.
 
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
@@ -17,22 +17,22 @@ use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, Hist
 pub struct HistoryEntry {
     /// The version that the change led to.
     pub version: i64,
-    /// When it was decided.
+    /// When the change was decided.
     pub occurred_at: Timestamp,
-    /// The use case.
+    /// The use case of the change.
     pub use_case: UseCase,
-    /// The request that asked for it.
+    /// The request that asked for the change.
     pub request_id: RequestId,
-    /// What changed.
+    /// The values that changed.
     pub changes: Vec<Change>,
 }
 
 impl<S: ConditionalStore> Claims<S> {
-    /// The entity behind a reference and its changes, oldest first; None where there is no such entity. An id that is
+    /// Returns the entity behind a reference and its changes, oldest first. Returns `None` if there is no such entity. An id that is
     /// claimed by an unfinished rename does not resolve yet.
     ///
     /// # Errors
-    /// A fault if the store can't be read.
+    /// The store can't be read.
     pub async fn show(
         &self,
         entity_type: EntityType,
@@ -44,10 +44,10 @@ impl<S: ConditionalStore> Claims<S> {
         Ok(Some((statics, history)))
     }
 
-    /// The entity behind a reference, as [`Claims::show`] has it.
+    /// Returns the entity behind a reference, or `None` like [`Claims::show`].
     ///
     /// # Errors
-    /// A fault if the store can't be read.
+    /// The store can't be read.
     pub async fn present(&self, entity_type: EntityType, reference: &Reference) -> Result<Option<EntityStatics>, StoreFault> {
         match reference {
             Reference::RefId(ref_id) => {
