@@ -1,4 +1,4 @@
-//! What reading a configuration yields besides the values: the findings, the settings as they took effect, and the unknown keys. An
+//! The results of reading a configuration besides the values: the findings, the settings as they took effect, and the unknown keys. An
 //! unknown key is a finding, too, which suggests the key that may have been meant.
 
 use super::findings::{Finding, shown};

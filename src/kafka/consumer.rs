@@ -114,6 +114,7 @@ const BATCH_BYTES: usize = 256 << 10;
 pub const BATCHES: usize = 4;
 /// How long the processor may take nothing in before the thread pauses the partitions.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The longest poll while no partition is paused.
 const POLL: Duration = Duration::from_millis(100);
 /// The longest poll while some partition is paused, so that an order to resume it is soon seen, and while the consumer closes.
 const POLL_PAUSED: Duration = Duration::from_millis(2);
@@ -257,7 +258,7 @@ impl Context {
                         if of_another {
                             tracing::warn!(
                                 partition,
-                                "the command topic was made again since: its partition is read from the beginning"
+                                "the command topic was deleted and made again: its partition is read from the beginning"
                             );
                             *committed = Committed::default();
                             if let Err(error) = partitions.set_partition_offset(&self.topic, *partition, Offset::Beginning) {
@@ -299,7 +300,7 @@ fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartit
 
 /// Returns where a partition ends. If all readable records were handed on and no transaction is open, no record lies beyond them, even
 /// where the high watermark does: the last offset may be the marker that ends one of the CRM's transactions. For a paused partition this
-/// can't be said, because a pause drops what was fetched without a notice.
+/// can't be said, because a pause silently drops what was fetched.
 fn end_of(partition: &statistics::Partition, paused: bool) -> End {
     let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
     let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused;

@@ -184,8 +184,8 @@ impl Logins {
         self.said().remove(&client);
     }
 
-    /// Returns why clients can't log in, with the ways out. With `is_connected`, only complaints of the last 90 s count, else all that
-    /// were not forgotten. Returns `None` if there is no such complaint.
+    /// Returns why clients can't log in, with the ways out. If `is_connected`, only complaints of the last 90 s count; otherwise all
+    /// count that were not forgotten. Returns `None` if there is no such complaint.
     pub fn trouble(&self, is_connected: bool, now: Instant) -> Option<String> {
         let said = self.said();
         let counts = |said: &Said| !is_connected || now.saturating_duration_since(said.at) < COUNTS_FOR;

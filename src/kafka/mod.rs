@@ -96,7 +96,7 @@ impl Output {
 pub struct Outputs<M> {
     /// The outputs, which are published in one transaction with the record's completion.
     pub outputs: Vec<Output>,
-    /// A note for whoever learns of the commit.
+    /// A note that comes back to the processor with the verdict.
     pub memo: M,
 }
 

@@ -128,7 +128,7 @@ pub(super) struct Setting {
 pub(super) struct Publisher<M> {
     id: PublisherId,
     setting: Arc<Setting>,
-    /// The call that the thread is in, for whoever watches it.
+    /// The call that the thread has under way. The processor watches it.
     calls: Arc<Calls>,
     producer: TransactionalProducer,
     /// The outputs of the current transaction that the broker does not take.
@@ -409,7 +409,7 @@ impl<M> Publisher<M> {
     }
 }
 
-/// The fail point after a step, at which test builds can be told to die.
+/// Reaches the fail point after a step, at which test builds can be told to die.
 fn reach_after(step: &Step) {
     match step {
         Step::Flush => FailPoint::OutputsSent.reach(),

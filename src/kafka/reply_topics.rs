@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 const FRESH: Duration = Duration::from_secs(5);
 /// How long the answer that a topic is missing is used.
 const FRESH_MISSING: Duration = Duration::from_secs(1);
+/// How long a question to the cluster may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The partition counts of the reply topics. The map is bounded, because only configured topics are asked about.

@@ -188,7 +188,7 @@ impl Tables {
         Ok(self.perform(write, now))
     }
 
-    /// Applies, now and then, a late write, whose sender was told of a fault long ago.
+    /// Now and then applies a late write, whose sender was told of a fault long ago.
     fn land(&mut self, now: Timestamp) {
         if !self.late.is_empty() && self.random.below(4) == 0 {
             let write = self.take_late();

@@ -36,7 +36,7 @@ pub enum CommitLog {
     ForConditionalWrites,
     /// As Cassandra's setting `commitlog_sync` says: `periodic`, `group` or `batch`.
     Mode(String),
-    /// It is not known, for this reason.
+    /// Nobody knows when, for this reason.
     Unknown(String),
 }
 

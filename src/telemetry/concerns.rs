@@ -97,7 +97,7 @@ impl Concern {
 pub struct Concerns(Mutex<BTreeMap<Concern, String>>);
 
 impl Concerns {
-    /// Sets the text of a concern; `None` if the concern is over. If the concern begins or ends by that, logs it and returns true. A
+    /// Sets the text of a concern; `None` if the concern is over. If the concern thereby begins or ends, logs that and returns true. A
     /// changed text alone is not logged.
     pub fn tell(&self, concern: Concern, text: Option<String>) -> bool {
         let said = text.clone();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// including a drain at a rebalance or at shutdown.
 pub const STUCK_AFTER: Duration = Duration::from_secs(120);
 
-/// What is known about the health of the process.
+/// The health of the process.
 #[derive(Debug)]
 pub struct Health {
     started: Instant,

@@ -88,7 +88,7 @@ labels! {
     FaultKind("kind") {
         /// There was no answer within `store.request_timeout`, or the node gave up waiting for the replicas.
         TimedOut = "timed_out",
-        /// The node that was asked answers nobody any more while other nodes do, so the operation did not wait for it.
+        /// The node that was asked has stopped answering while other nodes answer, so the operation did not wait for it.
         SilentNode = "silent_node",
         /// The connection broke, or there is none.
         ConnectionLost = "connection_lost",

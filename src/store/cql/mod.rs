@@ -3,8 +3,8 @@
 //!
 //! A write of several rows is a batch of the same prepared statements that write single rows, so that no statement depends on the number
 //! of rows. Each partition has a row with request id '' (see `store::FIRST_ROW`), so that one select by full key returns statics and rows
-//! of one instant. A write that fails is not repeated here: it may have happened, and the claim protocol finds out. Nobody waits for a
-//! node that answers nobody: `nodes` judges the nodes, `watch` looks at them and probes them, `attempt` routes requests and gives them
+//! of one instant. A write that fails is not repeated here: it may have happened, and the claim protocol finds out. No request waits for
+//! a node that answers none: `nodes` judges the nodes, `watch` looks at them and probes them, `attempt` routes requests and gives them
 //! up.
 
 mod attempt;

@@ -136,7 +136,7 @@ impl Node {
         self.owed.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Returns whether the node is silent, so that nobody waits for it and it is asked last.
+    /// Returns whether the node is silent. No request waits for a silent node, and it is asked last.
     pub(super) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
@@ -226,8 +226,8 @@ impl Watch {
         look
     }
 
-    /// Notes the end of a node's probe: an answer, or a failure because the connection broke. Returns true if the node is silent no
-    /// longer because of it.
+    /// Notes the end of a node's probe: an answer, or a failure because the connection broke. Returns true if that ends the node's
+    /// silence.
     pub(super) fn probed(&mut self, id: Uuid, answered: bool, now: Instant) -> bool {
         let Some(watched) = self.watched.iter_mut().find(|w| w.node.id == id) else { return false };
         let sent = watched.probe.take();

@@ -50,7 +50,7 @@ pub(super) async fn drop_keyspace(session: &Session, options: &CqlOptions) -> Re
 
 async fn exists(session: &Session, keyspace: &str) -> Result<bool, StoreFault> {
     let mut select = Statement::new("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?");
-    // The table is local to each node, so there is no quorum of it.
+    // Each node has its own copy of this table, so a quorum would mean nothing.
     select.set_consistency(scylla::statement::Consistency::One);
     let rows = session.query_unpaged(select, (keyspace,)).await.map_err(|e| fault(e.to_string()))?;
     Ok(rows.into_rows_result().map_err(|e| fault(e.to_string()))?.rows_num() > 0)
