@@ -2,6 +2,7 @@
 
 use super::contents::Contents;
 use super::values::RequestId;
+use std::fmt;
 use std::sync::Arc;
 
 /// The record that a request came in, named for ever. A request that is sent twice comes in two records; a record that is delivered
@@ -14,6 +15,12 @@ pub struct SourceRecord {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
+}
+
+impl fmt::Display for SourceRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
 }
 
 /// A request that passed request validation, without the reference by which it names its entity. Whoever finds it in a claim can

@@ -19,6 +19,8 @@ use batch::{Batches, Finished, Publishable};
 use lanes::{Foldable, LaneId, Lanes, Run, RunId, Task, Turn};
 use offsets::{BITS_PER_CHARACTER, Committed, Delivery, MAX_SPAN, Offsets};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 use stream::AssignmentId;
 
@@ -28,13 +30,33 @@ pub type Partition = i32;
 /// A moment, as the time since the process began. Nothing here reads a clock.
 pub type Uptime = Duration;
 
-/// Names a record of the command topic.
+/// Names a record of a topic that goes without saying, most often the command topic. Its text is `3/17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId {
     /// Its partition.
     pub partition: Partition,
     /// Its offset there.
     pub offset: i64,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset)
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = &'static str;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let (partition, offset) = text.split_once('/')?;
+            let id = Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? };
+            (id.partition >= 0 && id.offset >= 0).then_some(id)
+        };
+        read().ok_or("must be PARTITION/OFFSET, such as 3/17")
+    }
 }
 
 /// The bounds of the stream. Each keeps one queue or one transaction from growing with what arrives.

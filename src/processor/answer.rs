@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
 use crate::domain::command::RawCommand;
 use crate::domain::rejection::{Rejection, Status};
-use crate::domain::request::Request;
+use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::Transaction;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
@@ -19,7 +19,7 @@ use crate::telemetry::labels::DeadLetter;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::CommandSpans;
 use crate::wire::answer::{Encoder, Reply};
-use crate::wire::headers::{Asked, Origin, dead_letter};
+use crate::wire::headers::{Asked, dead_letter};
 use crate::wire::stub::stub_header;
 use crate::wire::unreadable::Unreadable;
 use bytes::Bytes;
@@ -261,16 +261,16 @@ impl Answering {
     }
 
     fn dead_letter(&self, incoming: &Incoming, unreadable: &Unreadable) -> Output {
-        let (record, commands) = (&incoming.record, &self.topics.commands);
+        let (record, commands) = (&incoming.record, self.topics.commands.clone());
         let original = record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()));
-        let origin = Origin { topic: commands, partition: record.at.partition, offset: record.at.offset };
-        let mut headers = dead_letter(original, origin, unreadable);
+        let origin = SourceRecord { topic: commands, partition: record.at.partition, offset: record.at.offset };
+        let mut headers = dead_letter(original, &origin, unreadable);
         let is_stub = record.digest.is_some() || *unreadable == Unreadable::Undecodable;
         let (value, fallback) = if is_stub {
             headers.push(stub_header());
-            (Some(stub_of(commands, record.at, record.digest.as_deref())), Fallback::None)
+            (Some(stub_of(&origin, record.digest.as_deref())), Fallback::None)
         } else {
-            (record.value.clone(), Fallback::Stub(commands.clone()))
+            (record.value.clone(), Fallback::Stub(origin.topic))
         };
         let (topic, key) = (self.topics.dlq.clone(), record.key.clone());
         Output { kind: OutputKind::DeadLetter, topic, partition: None, key, value, headers, fallback }

@@ -2,7 +2,7 @@
 //! for a writer's schema that is not known yet, is decided by `flow::intake`.
 
 use crate::config::Config;
-use crate::domain::command::{Command, RawCommand};
+use crate::domain::command::RawCommand;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::SourceRecord;
 use crate::domain::values::{RequestId, Rules};
@@ -11,7 +11,7 @@ use crate::flow::intake::{Read, Reader};
 use crate::flow::lanes::{Foldable, Task, lane_of};
 use crate::kafka::record::Record;
 use crate::store::claims::Submission;
-use crate::telemetry::spans::{self, CommandSpans, Place};
+use crate::telemetry::spans::{self, CommandSpans};
 use crate::wire::command::WriterSchema;
 use crate::wire::frame::frame;
 use crate::wire::headers::CommandHeaders;
@@ -142,12 +142,6 @@ impl JobReader {
         let schema = self.registry.cached(id).ok_or(id)?;
         Ok(schema.map(|schema| Framed { schema, body_size: body.len() }))
     }
-
-    fn submission(&self, command: Command, record: &Record, headers: &CommandHeaders) -> Submission {
-        let correlation_id = headers.correlation_id.clone().or_else(|| Some(command.request_id.to_string()));
-        let record = SourceRecord { topic: self.topic.clone(), partition: record.at.partition, offset: record.at.offset };
-        Submission::new(command, correlation_id, record)
-    }
 }
 
 impl Reader for JobReader {
@@ -179,15 +173,18 @@ impl Reader for JobReader {
     fn read(&mut self, record: Record, prepared: Prepared) -> Read<Self> {
         let Prepared { mut headers, framed } = prepared;
         let at = record.at;
-        let place = Place { topic: &self.topic, partition: at.partition, offset: at.offset };
-        let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, place));
+        let source = SourceRecord { topic: self.topic.clone(), partition: at.partition, offset: at.offset };
+        let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, &source));
         let value = record.value.as_deref().unwrap_or_default();
         let decode = |framed: Framed| framed.schema.decode(&value[value.len() - framed.body_size..]);
         let checked = spans::decode(spans.as_deref(), || match framed.and_then(decode) {
             Err(unreadable) => Err(NoCommand::Unreadable(unreadable)),
             Ok(raw) => match raw.validate(&self.rules) {
                 Err(findings) => Err(NoCommand::Invalid(raw, findings)),
-                Ok(command) => Ok(Arc::new(self.submission(command, &record, &headers))),
+                Ok(command) => {
+                    let correlation_id = headers.correlation_id.clone().unwrap_or_else(|| command.request_id.to_string());
+                    Ok(Arc::new(Submission::new(command, Some(correlation_id), source)))
+                }
             },
         });
         if let Some(spans) = &spans {

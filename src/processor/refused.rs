@@ -1,6 +1,7 @@
 //! Outputs that the broker refuses: where they go instead, and what is told of them.
 
 use super::answer::Memo;
+use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
 use crate::flow::attempt::Why;
 use crate::flow::batch::Publishable;
@@ -8,7 +9,6 @@ use crate::kafka::record::{Digest, Sizes};
 use crate::kafka::{Fallback, Output, OutputKind, Outputs};
 use crate::telemetry::labels::OutputTopic;
 use crate::telemetry::metrics::Metrics;
-use crate::wire::headers::Origin;
 use crate::wire::stub::{Contents, stub, stub_header};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ pub struct RefusedOutput {
     topic: Arc<str>,
     kind: OutputTopic,
     why: Why,
-    now: Place,
+    now: Instead,
 }
 
-/// The place to which a refused output goes.
+/// Where a refused output goes instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Instead {
     DefaultTopic,
     AnyPartition,
     Stub,
@@ -51,25 +51,26 @@ impl Publishable for Outputs<Memo> {
         let now = match std::mem::replace(&mut output.fallback, Fallback::None) {
             Fallback::Topic(default) => {
                 (output.topic, output.partition) = (default, None);
-                Place::DefaultTopic
+                Instead::DefaultTopic
             }
             Fallback::AnyPartition => {
                 output.partition = None;
-                Place::AnyPartition
+                Instead::AnyPartition
             }
             Fallback::Stub(commands) if why == Why::Silent && output.size() > USUALLY_TAKEN => {
                 let sizes = Sizes::of(output.key.as_deref(), output.value.as_deref(), &output.headers);
                 let digest = Digest::new(output.value.as_deref(), sizes);
-                output.value = Some(stub_of(&commands, at, Some(&digest)));
+                let record = SourceRecord { topic: commands, partition: at.partition, offset: at.offset };
+                output.value = Some(stub_of(&record, Some(&digest)));
                 output.headers.push(stub_header());
-                Place::Stub
+                Instead::Stub
             }
             fallback => {
                 output.fallback = fallback;
-                Place::Held
+                Instead::Held
             }
         };
-        (now != Place::Held, RefusedOutput { at, topic, kind, why, now })
+        (now != Instead::Held, RefusedOutput { at, topic, kind, why, now })
     }
 }
 
@@ -78,16 +79,16 @@ impl RefusedOutput {
     pub fn tell(&self, commands: &str, metrics: &Metrics) {
         metrics.outputs_refused.of(self.kind).inc();
         let what_now = match self.now {
-            Place::DefaultTopic => {
+            Instead::DefaultTopic => {
                 metrics.reply_topics_refused.inc();
                 "the reply goes to the default topic"
             }
-            Place::AnyPartition => {
+            Instead::AnyPartition => {
                 metrics.reply_partitions_ignored.inc();
                 "the reply goes to another partition"
             }
-            Place::Stub => "a stub goes to the dead letter topic in its place; the original stays on the command topic",
-            Place::Held => {
+            Instead::Stub => "a stub goes to the dead letter topic in its place; the original stays on the command topic",
+            Instead::Held => {
                 "its record is held, with those that follow it in its lane, and tried again every few seconds; nothing is lost"
             }
         };
@@ -104,7 +105,7 @@ impl RefusedOutput {
 }
 
 /// Returns the value that stands for a record that can't be a dead letter as it came.
-pub fn stub_of(commands: &str, at: RecordId, digest: Option<&Digest>) -> Bytes {
+pub fn stub_of(record: &SourceRecord, digest: Option<&Digest>) -> Bytes {
     let contents = digest.map(|digest| Contents {
         key_bytes: digest.sizes.key,
         value_bytes: digest.sizes.value,
@@ -112,7 +113,7 @@ pub fn stub_of(commands: &str, at: RecordId, digest: Option<&Digest>) -> Bytes {
         sha256: digest.sha256,
         first: &digest.first,
     });
-    stub(Origin { topic: commands, partition: at.partition, offset: at.offset }, contents).into()
+    stub(record, contents).into()
 }
 
 fn topic_of(output: &Output) -> OutputTopic {

@@ -6,6 +6,7 @@
 
 use super::labels::Operation;
 use super::trace_context::TraceContext;
+use crate::domain::request::SourceRecord;
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
 use tracing::field::Empty;
@@ -23,23 +24,12 @@ pub struct CommandSpans {
     publish: Span,
 }
 
-/// The record that a command came in.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The command topic.
-    pub topic: &'a str,
-    /// The partition.
-    pub partition: i32,
-    /// The record's offset.
-    pub offset: i64,
-}
-
 impl CommandSpans {
     /// Begins the spans of a command that was taken in. Returns `None` if nobody wants to see them. If a collector does, the command's
     /// answers will name our span as their parent.
     ///
     /// The spans are boxed, because each record under way has room for them, and few records have any.
-    pub fn begin(trace: &mut TraceContext, place: Place<'_>) -> Option<Box<Self>> {
+    pub fn begin(trace: &mut TraceContext, record: &SourceRecord) -> Option<Box<Self>> {
         if !trace.is_sampled() || !tracing::span_enabled!(target: TARGET, Level::DEBUG) {
             return None;
         }
@@ -50,9 +40,9 @@ impl CommandSpans {
             otel.kind = "consumer",
             otel.status_code = Empty,
             messaging.system = "kafka",
-            messaging.destination.name = place.topic,
-            messaging.destination.partition.id = place.partition,
-            messaging.kafka.offset = place.offset,
+            messaging.destination.name = &*record.topic,
+            messaging.destination.partition.id = record.partition,
+            messaging.kafka.offset = record.offset,
             trace_id = trace.trace_id(),
             request_id = Empty,
             use_case = Empty,

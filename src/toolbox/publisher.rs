@@ -6,6 +6,7 @@ use super::crm_client::producer_config;
 use super::patience::patiently_blocking;
 use super::topic_reader::blocking;
 use crate::config;
+use crate::flow::RecordId;
 use crate::kafka::Headers;
 use crate::kafka::publisher::to_headers;
 use anyhow::{Context as _, anyhow};
@@ -27,13 +28,6 @@ pub struct Outgoing {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Headers,
-}
-
-/// The place of a record on its topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    pub partition: i32,
-    pub offset: i64,
 }
 
 /// A transactional producer.
@@ -65,8 +59,8 @@ impl Publisher {
     pub async fn publish(
         &self,
         records: &[Outgoing],
-        then: impl FnOnce(&[Delivered]) -> Vec<Outgoing>,
-    ) -> anyhow::Result<Vec<Delivered>> {
+        then: impl FnOnce(&[RecordId]) -> Vec<Outgoing>,
+    ) -> anyhow::Result<Vec<RecordId>> {
         self.call(FutureProducer::begin_transaction).await?;
         let sent = async {
             let delivered = self.deliver(records).await?;
@@ -81,7 +75,7 @@ impl Publisher {
         Ok(delivered)
     }
 
-    async fn deliver(&self, records: &[Outgoing]) -> anyhow::Result<Vec<Delivered>> {
+    async fn deliver(&self, records: &[Outgoing]) -> anyhow::Result<Vec<RecordId>> {
         let mut deliveries = Vec::with_capacity(records.len());
         for record in records {
             let mut future = FutureRecord::<[u8], [u8]>::to(&record.topic).headers(to_headers(&record.headers));
@@ -91,7 +85,7 @@ impl Publisher {
         let mut delivered = Vec::with_capacity(records.len());
         for (record, delivery) in records.iter().zip(deliveries) {
             let at = delivery.await.context("the producer is gone")?.map_err(|(error, _)| refused(&record.topic, &error))?;
-            delivered.push(Delivered { partition: at.partition, offset: at.offset });
+            delivered.push(RecordId { partition: at.partition, offset: at.offset });
         }
         Ok(delivered)
     }

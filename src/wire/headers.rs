@@ -10,6 +10,7 @@ use super::unreadable::{MAX_CORRELATION_BYTES, Unreadable};
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
+use crate::domain::request::SourceRecord;
 use crate::domain::transaction::{Snapshot, Transaction};
 use crate::telemetry::trace_context::TraceContext;
 use bytes::Bytes;
@@ -144,26 +145,15 @@ fn event(request_id: &str, id: Uuid, use_case: &str, entity: &Entity, at: Timest
     ]
 }
 
-/// Where a dead letter came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// The partition.
-    pub partition: i32,
-    /// The record's own offset.
-    pub offset: i64,
-}
-
 /// The headers of a dead letter: the record's own, as they came, then those that Kafka Connect would add.
 pub fn dead_letter<'a>(
     original: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
-    origin: Origin<'_>,
+    origin: &SourceRecord,
     error: &Unreadable,
 ) -> Headers {
     let original = original.into_iter().map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice)));
     let added = [
-        text("__connect.errors.topic", origin.topic),
+        text("__connect.errors.topic", &origin.topic),
         owned("__connect.errors.partition", origin.partition.to_string()),
         owned("__connect.errors.offset", origin.offset.to_string()),
         fixed("__connect.errors.stage", error.stage()),

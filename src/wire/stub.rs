@@ -1,7 +1,8 @@
 //! What goes to the dead letter topic in place of a record that no broker takes as it came, or that can't be taken from what the brokers
 //! send: a JSON object that says what is known of it and where the original stands.
 
-use super::headers::{Origin, hexadecimal};
+use super::headers::hexadecimal;
+use crate::domain::request::SourceRecord;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -45,9 +46,9 @@ struct Json<'a> {
 }
 
 /// Returns the stub of the record at `origin`, as JSON. What is not known is null.
-pub fn stub(origin: Origin<'_>, contents: Option<Contents<'_>>) -> String {
+pub fn stub(origin: &SourceRecord, contents: Option<Contents<'_>>) -> String {
     let json = Json {
-        topic: origin.topic,
+        topic: &origin.topic,
         partition: origin.partition,
         offset: origin.offset,
         key_bytes: contents.map(|c| c.key_bytes),
@@ -65,15 +66,15 @@ mod tests {
 
     #[test]
     fn a_stub_says_what_is_known_and_where_the_original_stands() {
-        let origin = Origin { topic: "crm.commands", partition: 3, offset: 42 };
+        let origin = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 42 };
         let contents = Contents { key_bytes: 1, value_bytes: 2, headers_bytes: 3, sha256: [0xab; 32], first: &[0, 1] };
         let sha256 = "ab".repeat(32);
         assert_eq!(
-            stub(origin, Some(contents)),
+            stub(&origin, Some(contents)),
             format!(
                 r#"{{"topic":"crm.commands","partition":3,"offset":42,"keyBytes":1,"valueBytes":2,"headersBytes":3,"sha256":"{sha256}","first":"AAE="}}"#
             )
         );
-        assert!(stub(origin, None).contains(r#""valueBytes":null"#));
+        assert!(stub(&origin, None).contains(r#""valueBytes":null"#));
     }
 }

@@ -6,13 +6,13 @@
 
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::domain::request::SourceRecord;
+use crate::flow::RecordId;
 use crate::toolbox::record::all_headers;
 use crate::toolbox::topic_scan::{Part, TopicScan};
 use crate::wire::stub::STUB;
 use rdkafka::message::{Message as _, OwnedMessage};
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::str::FromStr;
 
 /// The beginning of the names of Kafka Connect's headers, which the processor adds to a record that it can't read.
 pub(super) const ERRORS: &str = "__connect.errors.";
@@ -23,36 +23,9 @@ pub(super) const RESENT_AS: &str = "crm-dlq-resent-as";
 /// The header of a command that was sent again. It holds the place of the letter on the dead letter topic.
 pub(super) const RESENT_FROM: &str = "crm-resent-from";
 
-/// A partition and an offset in it: `3/17`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub partition: i32,
-    pub offset: i64,
-}
-
-impl Place {
-    pub fn of(record: &OwnedMessage) -> Self {
-        Self { partition: record.partition(), offset: record.offset() }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.partition, self.offset)
-    }
-}
-
-impl FromStr for Place {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read = || {
-            let (partition, offset) = text.split_once('/')?;
-            let place = Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? };
-            (place.partition >= 0 && place.offset >= 0).then_some(place)
-        };
-        read().ok_or("must be PARTITION/OFFSET on the dead letter topic, such as 3/17")
-    }
+/// Returns the id of a record.
+fn id_of(record: &OwnedMessage) -> RecordId {
+    RecordId { partition: record.partition(), offset: record.offset() }
 }
 
 /// A dead letter.
@@ -60,22 +33,10 @@ pub(super) struct Letter {
     pub record: OwnedMessage,
 }
 
-/// Where a dead letter stood on the command topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin<'a> {
-    pub topic: &'a str,
-    pub place: Place,
-}
-
-impl fmt::Display for Origin<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.place)
-    }
-}
-
 impl Letter {
-    pub fn place(&self) -> Place {
-        Place::of(&self.record)
+    /// Returns the letter's id on the dead letter topic.
+    pub fn id(&self) -> RecordId {
+        id_of(&self.record)
     }
 
     pub fn timestamp(&self) -> Option<Timestamp> {
@@ -94,10 +55,11 @@ impl Letter {
         error(&self.record, name)
     }
 
-    pub fn origin(&self) -> Option<Origin<'_>> {
+    /// Returns the record that the letter was made of, as the letter says.
+    pub fn origin(&self) -> Option<SourceRecord> {
         let number = |name| self.error(name)?.parse().ok();
         let partition = i32::try_from(number("partition")?).ok()?;
-        Some(Origin { topic: self.error("topic")?, place: Place { partition, offset: number("offset")? } })
+        Some(SourceRecord { topic: self.error("topic")?.into(), partition, offset: number("offset")? })
     }
 
     /// Returns whether the letter is a stub: it only stands for a record that no broker takes as it came, or that could not be taken from
@@ -147,7 +109,7 @@ pub(super) struct Mark {
 
 /// The letters that were sent again, each with its last mark.
 #[derive(Default)]
-pub(super) struct Marks(HashMap<Place, Mark>);
+pub(super) struct Marks(HashMap<RecordId, Mark>);
 
 impl Marks {
     /// Reads all marks in these parts.
@@ -160,17 +122,17 @@ impl Marks {
         Ok(marks)
     }
 
-    pub fn of(&self, place: Place) -> Option<&Mark> {
-        self.0.get(&place)
+    pub fn of(&self, id: RecordId) -> Option<&Mark> {
+        self.0.get(&id)
     }
 }
 
 /// Reads a mark, and the place of its letter. Returns `None` if the record is no mark.
-pub(super) fn mark(record: &OwnedMessage) -> Option<(Place, Mark)> {
-    let place: Place = text(record, |name| name == RESENT)?.parse().ok()?;
+pub(super) fn mark(record: &OwnedMessage) -> Option<(RecordId, Mark)> {
+    let id: RecordId = text(record, |name| name == RESENT)?.parse().ok()?;
     let sent_as = text(record, |name| name == RESENT_AS)?.to_owned();
-    let is_mark = is_mark(record) && place.partition == record.partition();
-    is_mark.then(|| (place, Mark { at: record.timestamp().to_millis(), sent_as }))
+    let is_mark = is_mark(record) && id.partition == record.partition();
+    is_mark.then(|| (id, Mark { at: record.timestamp().to_millis(), sent_as }))
 }
 
 pub(super) fn is_mark(record: &OwnedMessage) -> bool {
@@ -236,7 +198,7 @@ mod tests {
     #[test]
     fn a_mark_is_of_its_partition_and_has_no_errors() {
         let sent = ("crm-dlq-resent-as", "c/1/2");
-        let expected = (Place { partition: 3, offset: 17 }, Mark { at: Some(7), sent_as: "c/1/2".into() });
+        let expected = (RecordId { partition: 3, offset: 17 }, Mark { at: Some(7), sent_as: "c/1/2".into() });
         assert_eq!(mark(&record(&[("crm-dlq-resent", "3/17"), sent])), Some(expected));
         // What a producer of commands can get onto the topic.
         let forged = record(&[("crm-dlq-resent", "3/17"), sent, ("__connect.errors.topic", "c")]);
@@ -268,8 +230,7 @@ mod tests {
                 ("kept", "x"),
             ]),
         };
-        let place = Place { partition: 1, offset: 42 };
-        assert_eq!(letter.origin(), Some(Origin { topic: "crm.commands", place }));
+        assert_eq!(letter.origin(), Some(SourceRecord { topic: "crm.commands".into(), partition: 1, offset: 42 }));
         assert_eq!(letter.own_headers().map(|(name, _)| name).collect::<Vec<_>>(), ["kept"]);
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut counts = Counts::default();
     let mut out = io::stdout().lock();
     while let Some(letter) = letters.next().await? {
-        let mark = marks.of(letter.place());
+        let mark = marks.of(letter.id());
         if args.pending && mark.is_some() {
             continue;
         }
@@ -75,14 +75,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn as_json(letter: &Letter, mark: Option<&Mark>) -> Value {
-    let place = letter.place();
+    let id = letter.id();
     json!({
-        "partition": place.partition,
-        "offset": place.offset,
+        "partition": id.partition,
+        "offset": id.offset,
         "timestamp": letter.timestamp(),
         "reason": letter.reason(),
         "message": letter.error("exception.message"),
-        "origin": letter.origin().map(|o| json!({"topic": o.topic, "partition": o.place.partition, "offset": o.place.offset})),
+        "origin": letter.origin().map(|o| json!({"topic": &*o.topic, "partition": o.partition, "offset": o.offset})),
         "key": record::text(letter.record.key()),
         "bytes": letter.record.payload().map_or(0, <[u8]>::len),
         "resent": mark.map(|mark| json!({"at": mark.at, "as": mark.sent_as})),
@@ -94,10 +94,10 @@ pub(super) fn as_text(letter: &Letter, mark: Option<&Mark>, paint: Paint) -> Str
     let origin = letter.origin().map_or("from an unknown topic".into(), |origin| format!("from {origin}"));
     let bytes = letter.record.payload().map_or("a null value".into(), |value| format!("{} bytes", value.len()));
     let message = letter.error("exception.message").unwrap_or("no message");
-    let (place, at) = (paint.bold(letter.place()), paint.dim(time(letter.timestamp())));
+    let (id, at) = (paint.bold(letter.id()), paint.dim(time(letter.timestamp())));
     let resent = mark.map(|mark| format!("\n      {}", paint.green(sent(mark)))).unwrap_or_default();
     let reason = paint.yellow(letter.reason());
-    format!("{place}  {at}  {reason}  {origin}, {key}, {bytes}\n      {message}{resent}")
+    format!("{id}  {at}  {reason}  {origin}, {key}, {bytes}\n      {message}{resent}")
 }
 
 /// Says that a letter was sent again, as which command and when.

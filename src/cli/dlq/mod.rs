@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Shows a record of the dead letter topic, a letter or a mark, in a few lines for people.
 pub(super) fn as_text(record: OwnedMessage, paint: Paint) -> String {
     match letter::mark(&record) {
-        Some((place, mark)) => format!("{}  {}", paint.bold(place), paint.green(list::sent(&mark))),
+        Some((id, mark)) => format!("{}  {}", paint.bold(id), paint.green(list::sent(&mark))),
         None => list::as_text(&letter::Letter { record }, None, paint),
     }
 }

@@ -4,15 +4,16 @@
 //! id: once this resend has begun, no earlier one can commit any more, and each letter that was ever sent has a mark that can be read.
 //! Only then does it decide which letters it sends.
 
-use super::letter::{Counts, Letter, Marks, Place, RESENT, RESENT_AS, RESENT_FROM};
+use super::letter::{Counts, Letter, Marks, RESENT, RESENT_AS, RESENT_FROM};
 use super::list::{counts_as_text, letters, sent};
 use super::selection::{Filters, Letters, Selection};
 use crate::config::Config;
+use crate::flow::RecordId;
 use crate::telemetry::log;
 use crate::toolbox::connect;
 use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
-use crate::toolbox::publisher::{Delivered, Outgoing, Publisher};
+use crate::toolbox::publisher::{Outgoing, Publisher};
 use crate::toolbox::topic_scan::{self, Part};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub(super) struct Args {
     config: ConfigFile,
     /// The letters to send, by their places on the dead letter topic
     #[arg(value_name = "PARTITION/OFFSET", conflicts_with_all = ["Filters", "all"])]
-    places: Vec<Place>,
+    ids: Vec<RecordId>,
     #[command(flatten)]
     filters: Filters,
     /// All letters that were not sent again yet
@@ -70,10 +71,10 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     log::start(&config.log).map_err(anyhow::Error::msg)?;
-    let named = !args.places.is_empty();
+    let named = !args.ids.is_empty();
     ensure!(named || args.all || !args.filters.are_empty(), "which dead letters? Name them (3/17), use filters, or give --all");
     let selection = if named {
-        Selection::of(args.places)
+        Selection::of(args.ids)
     } else {
         Selection::new(args.filters.or_origin(&config.kafka.topics.commands), connect::clock()())
     };
@@ -118,7 +119,7 @@ struct Resend<'a> {
 /// The letters of one transaction, and their commands.
 #[derive(Default)]
 struct Batch {
-    places: Vec<Place>,
+    ids: Vec<RecordId>,
     commands: Vec<Outgoing>,
     bytes: usize,
 }
@@ -132,13 +133,13 @@ impl Resend<'_> {
         while let Some(letter) = letters.next().await? {
             if letter.is_stub() {
                 let original = letter.origin().map_or("a place that is not known".to_owned(), |origin| origin.to_string());
-                eprintln!("{} is left out: it is a stub, and its original stands at {original}", letter.place());
+                eprintln!("{} is left out: it is a stub, and its original stands at {original}", letter.id());
                 continue;
             }
-            match marks.of(letter.place()) {
+            match marks.of(letter.id()) {
                 Some(mark) if !self.again => {
                     if named {
-                        eprintln!("{} is left out: {}; --again sends it once more", letter.place(), sent(mark));
+                        eprintln!("{} is left out: {}; --again sends it once more", letter.id(), sent(mark));
                     }
                 }
                 mark => chosen.add(&letter, mark.is_some()),
@@ -157,7 +158,7 @@ impl Resend<'_> {
         let mut letters = Letters::open(self.config, parts, &self.selection)?;
         let (mut batch, mut sent) = (Batch::default(), 0);
         while let Some(letter) = letters.next().await? {
-            if !letter.is_stub() && (self.again || marks.of(letter.place()).is_none()) {
+            if !letter.is_stub() && (self.again || marks.of(letter.id()).is_none()) {
                 batch.add(&letter, &topics.commands, partitions);
             }
             if batch.is_full() {
@@ -168,24 +169,24 @@ impl Resend<'_> {
     }
 
     async fn publish(&self, publisher: &Publisher, batch: Batch) -> anyhow::Result<u64> {
-        let Batch { places, commands, .. } = batch;
-        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(0) };
+        let Batch { ids, commands, .. } = batch;
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(0) };
         let topics = &self.config.kafka.topics;
-        let marks = |delivered: &[Delivered]| {
-            places.iter().zip(delivered).map(|(place, at)| mark(&topics.dlq, *place, &topics.commands, *at)).collect()
+        let marks = |delivered: &[RecordId]| {
+            ids.iter().zip(delivered).map(|(id, at)| mark(&topics.dlq, *id, &topics.commands, *at)).collect()
         };
         let delivered = publisher.publish(&commands, marks).await;
         let delivered = delivered.with_context(|| {
             format!("sending the dead letters from {first} to {last}; run it again when that is mended: what was sent is marked")
         })?;
         let mut out = io::stdout().lock();
-        for (place, at) in places.iter().zip(&delivered) {
-            let (topic, Delivered { partition, offset }) = (&topics.commands, *at);
+        for (id, at) in ids.iter().zip(&delivered) {
+            let (topic, RecordId { partition, offset }) = (&topics.commands, *at);
             if self.form.is_json() {
                 let sent_as = json!({"topic": topic, "partition": partition, "offset": offset});
-                writeln!(out, "{}", json!({"partition": place.partition, "offset": place.offset, "sentAs": sent_as}))?;
+                writeln!(out, "{}", json!({"partition": id.partition, "offset": id.offset, "sentAs": sent_as}))?;
             } else {
-                writeln!(out, "{place} sent as {topic}/{partition}/{offset}")?;
+                writeln!(out, "{id} sent as {topic}/{partition}/{offset}")?;
             }
         }
         Ok(delivered.len() as u64)
@@ -197,7 +198,7 @@ impl Batch {
         let command = command(letter, commands, partitions);
         self.bytes += command.value.as_ref().map_or(0, Vec::len);
         self.commands.push(command);
-        self.places.push(letter.place());
+        self.ids.push(letter.id());
     }
 
     fn is_full(&self) -> bool {
@@ -208,11 +209,11 @@ impl Batch {
 /// Returns the letter's command as it came. It goes to the partition that it came from, so that it stays in order with the other
 /// commands of its key.
 fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
-    let origin = letter.origin().filter(|origin| origin.topic == commands).map(|origin| origin.place.partition);
+    let origin = letter.origin().filter(|origin| *origin.topic == *commands).map(|origin| origin.partition);
     let own = letter.own_headers().filter(|(name, _)| *name != RESENT_FROM);
     // A header without a value means nothing to the processor, and other readers of the topic may throw on it.
     let own = own.filter_map(|(name, value)| Some((name.to_owned().into(), Some(Bytes::copy_from_slice(value?)))));
-    let from = format!("{}/{}", letter.record.topic(), letter.place());
+    let from = format!("{}/{}", letter.record.topic(), letter.id());
     Outgoing {
         topic: commands.to_owned(),
         partition: origin.filter(|partition| usize::try_from(*partition).is_ok_and(|partition| partition < partitions)),
@@ -222,15 +223,15 @@ fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
     }
 }
 
-fn mark(dlq: &str, place: Place, commands: &str, at: Delivered) -> Outgoing {
+fn mark(dlq: &str, id: RecordId, commands: &str, at: RecordId) -> Outgoing {
     let header = |name: &'static str, value: String| (name.into(), Some(Bytes::from(value)));
     let sent_as = format!("{commands}/{}/{}", at.partition, at.offset);
     Outgoing {
         topic: dlq.to_owned(),
-        partition: Some(place.partition),
+        partition: Some(id.partition),
         key: None,
         value: None,
-        headers: vec![header(RESENT, place.to_string()), header(RESENT_AS, sent_as)],
+        headers: vec![header(RESENT, id.to_string()), header(RESENT_AS, sent_as)],
     }
 }
 

@@ -1,8 +1,9 @@
 //! Chooses dead letters, and reads those that are chosen.
 
-use super::letter::{Letter, Place, is_mark};
+use super::letter::{Letter, is_mark};
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::flow::RecordId;
 use crate::toolbox::moment::Moment;
 use crate::toolbox::topic_scan::{Part, TopicScan};
 use rdkafka::message::Message as _;
@@ -53,7 +54,7 @@ pub(super) struct Selection {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     /// The places of the letters; `None` if the filters alone choose.
-    places: Option<Vec<Place>>,
+    ids: Option<Vec<RecordId>>,
 }
 
 impl Filters {
@@ -74,19 +75,19 @@ impl Filters {
 impl Selection {
     pub fn new(filters: Filters, now: Timestamp) -> Self {
         let [since, until] = [filters.since, filters.until].map(|moment| Some(moment?.timestamp(now)));
-        Self { filters, since, until, places: None }
+        Self { filters, since, until, ids: None }
     }
 
     /// Chooses the letters at these places, and no others.
-    pub fn of(places: Vec<Place>) -> Self {
-        Self { places: Some(places), ..Self::default() }
+    pub fn of(ids: Vec<RecordId>) -> Self {
+        Self { ids: Some(ids), ..Self::default() }
     }
 
     /// Returns the stretch of `part` in which letters may be chosen. Returns `None` if there is none.
     pub fn within(&self, part: Part) -> Option<Part> {
         let Part { partition, mut from, mut to } = part;
-        if let Some(places) = &self.places {
-            let offsets = || places.iter().filter(|place| place.partition == partition).map(|place| place.offset);
+        if let Some(ids) = &self.ids {
+            let offsets = || ids.iter().filter(|id| id.partition == partition).map(|id| id.offset);
             (from, to) = (from.max(offsets().min()?), to.min(offsets().max()? + 1));
         }
         if !self.filters.partition.is_empty() && !self.filters.partition.contains(&partition) {
@@ -102,7 +103,7 @@ impl Selection {
     pub fn selects(&self, letter: &Letter) -> bool {
         let Filters { reason, key, origin, .. } = &self.filters;
         let at = letter.timestamp().unwrap_or_default();
-        self.places.as_ref().is_none_or(|places| places.contains(&letter.place()))
+        self.ids.as_ref().is_none_or(|ids| ids.contains(&letter.id()))
             && self.since.is_none_or(|since| since <= at)
             && self.until.is_none_or(|until| at < until)
             && (reason.is_empty() || reason.iter().any(|r| *r == letter.reason()))
@@ -164,8 +165,8 @@ mod tests {
         assert_eq!(with(Filters { partition: vec![0, 2], ..Filters::default() }), None);
         assert_eq!(with(Filters { offsets: Some(12..=14), ..Filters::default() }), Some(Part { from: 12, to: 15, ..part }));
         assert_eq!(with(Filters { offsets: Some(20..=i64::MAX), ..Filters::default() }), None);
-        let places = ["1/12", "0/11", "1/15"].map(|place| place.parse().unwrap());
-        assert_eq!(Selection::of(places.into()).within(part), Some(Part { from: 12, to: 16, ..part }));
+        let ids = ["1/12", "0/11", "1/15"].map(|id| id.parse().unwrap());
+        assert_eq!(Selection::of(ids.into()).within(part), Some(Part { from: 12, to: 16, ..part }));
         assert_eq!(Selection::of(vec!["0/11".parse().unwrap()]).within(part), None);
     }
 }

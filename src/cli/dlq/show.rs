@@ -1,9 +1,10 @@
 //! `dlq show`: shows one dead letter with all that is known about it.
 
-use super::letter::{ERRORS, Letter, Mark, Marks, Place};
+use super::letter::{ERRORS, Letter, Mark, Marks};
 use super::list::{sent, time};
 use super::selection::{Letters, Selection};
 use crate::config::Config;
+use crate::flow::RecordId;
 use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
@@ -39,7 +40,7 @@ pub(super) struct Args {
     config: ConfigFile,
     /// The letter's place on the dead letter topic
     #[arg(value_name = "PARTITION/OFFSET")]
-    place: Place,
+    id: RecordId,
     #[command(flatten)]
     form: Form,
 }
@@ -48,19 +49,16 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     log::start(&config.log).map_err(anyhow::Error::msg)?;
-    let Place { partition, offset } = args.place;
+    let RecordId { partition, offset } = args.id;
     let parts = topic_scan::parts(&config.kafka, &config.kafka.topics.dlq).await?;
-    let selection = Selection::of(vec![args.place]);
+    let selection = Selection::of(vec![args.id]);
     let Some(letter) = Letters::open(&config, &parts, &selection)?.next().await? else {
-        eprintln!(
-            "there is no dead letter at {} on {}; `crm-processor dlq list` lists them",
-            args.place, config.kafka.topics.dlq
-        );
+        eprintln!("there is no dead letter at {} on {}; `crm-processor dlq list` lists them", args.id, config.kafka.topics.dlq);
         return Ok(ExitCode::from(FAILED));
     };
     let behind = parts.into_iter().filter(|part| part.partition == partition).map(|part| Part { from: offset + 1, ..part });
     let marks = Marks::read(&config, &behind.collect::<Vec<_>>()).await?;
-    let shown = Shown { mark: marks.of(args.place), contents: Contents::of(&letter, &config).await?, letter: &letter };
+    let shown = Shown { mark: marks.of(args.id), contents: Contents::of(&letter, &config).await?, letter: &letter };
     let text = if args.form.is_json() { format!("{}\n", shown.as_json()) } else { shown.as_text(Paint::for_stdout()) };
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -107,10 +105,10 @@ impl Shown<'_> {
             Contents::Decoded(value) => (Some(value), None),
             Contents::Undecodable(why) => (None, Some(why)),
         };
-        let place = self.letter.place();
+        let id = self.letter.id();
         json!({
-            "partition": place.partition,
-            "offset": place.offset,
+            "partition": id.partition,
+            "offset": id.offset,
             "timestamp": self.letter.timestamp(),
             "key": text(self.letter.record.key()),
             "errors": headers(self.errors()),
@@ -125,7 +123,7 @@ impl Shown<'_> {
 
     fn as_text(&self, paint: Paint) -> String {
         let letter = self.letter;
-        let mut page = format!("{}  {}\n", paint.bold(letter.place()), time(letter.timestamp()));
+        let mut page = format!("{}  {}\n", paint.bold(letter.id()), time(letter.timestamp()));
         if let Some(mark) = self.mark {
             let _ = writeln!(page, "{}", paint.green(sent(mark)));
         }
