@@ -1,6 +1,6 @@
-//! The whole job at size: thousands of entities, twice as many mixed commands by a third-party client, and all promises
-//! checked over everything that came out. `CRM_TEST_ENTITIES=10000` is the size of the issue that asked for it; ordinary runs
-//! take 1,000 of each type.
+//! Tests the whole job at size. A third-party client sends commands of all kinds about thousands of entities, and all promises
+//! are checked on everything that comes out. `CRM_TEST_ENTITIES=10000` is the size that the issue asked for; ordinary runs take
+//! 1,000 entities of each type, and twice as many commands.
 
 use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::examples;

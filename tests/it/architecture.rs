@@ -1,6 +1,6 @@
-//! Who may use whom. Dependencies point one way, cli → bench, demo → toolbox → processor → kafka, store, wire → flow → domain, and
-//! the business rules are pure. No file uses one that uses it. A plain scan of the sources proves it: every path in them is held against
-//! the tables below.
+//! Checks which module may use which. Dependencies point one way, cli → bench, demo → toolbox → processor → kafka, store, wire →
+//! flow → domain; the business rules are pure; and no file uses a file that uses it. The test scans the sources and compares
+//! every path in them with the tables below.
 
 mod files;
 mod paths;

@@ -1,5 +1,5 @@
-//! `docs/asyncapi.yaml`: made from the schemas, found good by the parser of its inventors, with examples that are what the processor
-//! takes and answers.
+//! Makes `docs/asyncapi.yaml` from the schemas, and checks it: AsyncAPI's own parser accepts it, and a running processor takes
+//! and gives exactly the records of its examples.
 
 use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::examples::node::installed;

@@ -1,5 +1,6 @@
-//! `bench`, with a few hundred commands: its lines have the promised shape, what must be exact is exact, and nothing stays
-//! behind. Its figures are printed, never asserted; `cargo test --test it -- --nocapture bench` shows them.
+//! Tests `bench` with a few hundred commands: its lines have the promised shape, figures that must be exact are exact, and
+//! nothing is left behind on the servers. The measured figures are printed, never asserted; `cargo test --test it -- --nocapture
+//! bench` shows them.
 
 use crate::crm::unique;
 use crate::guarded::Guarded;

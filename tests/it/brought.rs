@@ -1,4 +1,5 @@
-//! What a CRM may do to its own command topic: leave a transaction open, add partitions, write times that can't be true.
+//! Tests what happens if a CRM or its administrator does odd things to the command topic: leaves a transaction open, adds
+//! partitions, writes times that can't be true.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::Nimble;

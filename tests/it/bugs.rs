@@ -1,5 +1,5 @@
-//! A bug in the middle of things: fail points make the processor panic while it decides commands whose request id contains
-//! a certain text. Whoever asked gets what is stored, or a stored 500; everybody else notices nothing.
+//! Tests bugs in the middle of the processing: fail points make the processor panic while it decides commands whose request id
+//! contains a certain text. The sender of such a command gets its stored outcome, or a stored 500; nobody else notices anything.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, unique};
 use crate::inbox::Record;

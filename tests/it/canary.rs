@@ -1,6 +1,6 @@
-//! Personal data is nowhere but in the records and in the store: no log, metric, trace, probe or error text holds anything that a
-//! CRM has sent, be it a name, an external id, a key or what is no command at all. All cases run with values that bear a mark, and
-//! everything that operators see is searched for it.
+//! Checks that personal data is only in the records and in the store. No log, metric, trace, probe or error text holds any value
+//! that a CRM has sent: no name, external id or key, and no byte of a record that is not a command. All cases run with values
+//! that bear a mark, and the test searches everything that operators see for the mark.
 
 use crate::collector::{Collector, hexadecimal};
 use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, rename, segment, unique};

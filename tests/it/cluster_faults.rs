@@ -1,13 +1,13 @@
-//! What fails in production's shape: three brokers and three database nodes, each topic and row on all three. Brokers are killed and
-//! frozen, those first that coordinate the consumer group or a processor's transactions; nodes are killed and frozen, one and two
-//! of them; all are restarted one after another. Meanwhile the CRM sends to three processors.
+//! Tests faults on a cluster as in production: three brokers and three database nodes, each topic and row on all three. Brokers
+//! are killed and frozen, above all those that coordinate the consumer group or a processor's transactions; nodes are killed and
+//! frozen, one or two at a time; all are restarted one after another. Meanwhile the CRM sends, and three processors answer.
 //!
-//! After each fault is mended, each processor must answer something again, or it hangs. In the end each command must have one
-//! reply and each change one Business Transaction, and the database must hold what was published. Nothing is said about
-//! milliseconds: the machine may be slow, and shared.
+//! After each fault is mended, each processor must answer something again, or it counts as hung. In the end each command must
+//! have one reply and each change one Business Transaction, and the database must hold what was published. Nothing is asserted
+//! about milliseconds, because the machine may be slow and shared.
 //!
-//! One round takes some ten minutes, and needs 5 GiB: `cargo test --test it -- --nocapture cluster_faults`. `CRM_FAULT_ROUNDS=n` goes through
-//! n of them; `CRM_SEED=n` repeats the choices of one (not the timing). `experiments` has what measures.
+//! One round takes some ten minutes, and needs 5 GiB: `cargo test --test it -- --nocapture cluster_faults`. `CRM_FAULT_ROUNDS=n`
+//! makes n rounds; `CRM_SEED=n` repeats the choices of one round, but not its timing. The measurements are in `experiments`.
 
 mod course;
 mod experiments;

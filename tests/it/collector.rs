@@ -1,4 +1,4 @@
-//! A collector of the tests: takes spans by OTLP over HTTP, as an OpenTelemetry collector does, and keeps them.
+//! A collector for the tests: it takes spans by OTLP over HTTP, as an OpenTelemetry collector does, and keeps them.
 
 use crate::runtime;
 use axum::Router;

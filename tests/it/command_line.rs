@@ -1,4 +1,4 @@
-//! The subcommands, as a person or a script calls them: what they print and how they exit.
+//! Tests the subcommands as a person or a script calls them: what they print, and their exit codes.
 
 use crate::crm::{Entity, Kind, custom_name, json_lines, rename, segment, unique};
 use crate::world::{World, run_cli, shared};

@@ -1,4 +1,5 @@
-//! The annotated configuration, `deploy/crm-processor.toml`, and the program know the same keys with the same defaults.
+//! Checks that the annotated configuration, `deploy/crm-processor.toml`, and the program know the same keys with the same
+//! defaults.
 
 use crm_processor::config::{Config, Setting, Source};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! What every `ConditionalStore` does, as checks that run over each of them. Each check uses keys of its own, so that all
-//! of them can share one database, at once and again.
+//! Specifies what every `ConditionalStore` does, as checks that run over each implementation. Each check uses keys of its own, so
+//! that all checks can share one database, at the same time and in later runs.
 
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::entity::{Entity, EntityType, State};

@@ -1,4 +1,4 @@
-//! What a command costs the store: its conditional writes, counted.
+//! Counts the conditional writes that a command costs.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::inbox::Record;

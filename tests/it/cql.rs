@@ -1,4 +1,4 @@
-//! What is particular to the store over CQL: connecting, and setting up.
+//! Tests the parts that only the store over CQL has: connecting, and setting up keyspace and tables.
 
 use crate::conformance::{any_entity, blob, creation, row, statics};
 use crate::servers;

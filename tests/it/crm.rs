@@ -1,4 +1,4 @@
-//! The CRM of the tests: entities that it knows, and the commands that it sends about them.
+//! The CRM of the tests: the entities that it knows, and the commands that it sends about them.
 
 use crate::registry;
 use serde_json::{Value as Json, json};

@@ -1,4 +1,4 @@
-//! What `deploy/` holds agrees with the program, and with the schemas and lints of those who will read it.
+//! Checks that the files in `deploy/` agree with the program, and with the schemas and linters of the tools that read them.
 
 mod kubernetes;
 

@@ -1,4 +1,5 @@
-//! `dlq`: what an operator sees of dead letters, and that sending them again happens once, whoever tries it how often.
+//! Tests `dlq`: what an operator sees of dead letters, and that each is sent again only once, however often and by however many
+//! operators `dlq resend` is called.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::{self, Inbox, Record};

@@ -1,4 +1,5 @@
-//! What the documents say agrees with the program, as far as that can be looked up.
+//! Checks that the documents agree with the program, as far as a test can tell: links, names of metrics and tests, error codes,
+//! snippets.
 
 use crate::operation::{Metric, metrics, named_in, queries, rules};
 use crm_processor::domain::rejection::Rejection;

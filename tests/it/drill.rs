@@ -1,6 +1,7 @@
-//! A drill: what could stop a partition or a process is put in under a constant load, one cause after another. Everybody whom a cause does
-//! not concern must be answered within ten seconds, and `/readyz` must name the cause within ten. It is not among the usual tests, because
-//! it measures: `cargo test --test it -- --ignored --nocapture drill`. `CRM_DRILL_ROUNDS=n` repeats it; a round takes some seven minutes.
+//! A drill: under a constant load, one cause after another is put in that could stop a partition or a process. Everybody whom a
+//! cause does not concern must be answered within ten seconds, and `/readyz` must name the cause within ten seconds. The drill
+//! measures, so it is not among the usual tests: `cargo test --test it -- --ignored --nocapture drill`. `CRM_DRILL_ROUNDS=n`
+//! repeats it; a round takes some seven minutes.
 
 use crate::brought::open_transaction;
 use crate::crm::{Draft, Entity, unique};

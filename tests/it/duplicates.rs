@@ -1,4 +1,4 @@
-//! The same request twice: the stored answer, whoever asks for it, however the entity is named.
+//! Tests requests that come twice: the stored answer comes again, whoever asks for it, and however the command names the entity.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::inbox::Record;

@@ -1,4 +1,4 @@
-//! What is particular to the embedded store: it survives its process, and is for one process at a time.
+//! Tests the parts that only the embedded store has: it survives its process, and lets in one process at a time.
 
 use crate::conformance::{any_entity, change, creation};
 use crm_processor::domain::entity::EntityType;

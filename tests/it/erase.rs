@@ -1,4 +1,4 @@
-//! `erase`: what an operator is told, and what others still see.
+//! Tests `erase`: what it tells the operator, and what others still see afterwards.
 
 use crate::crm::{Entity, Kind, custom_name, json_lines, unique};
 use crate::world::{World, shared};

@@ -1,4 +1,4 @@
-//! The examples, run as their first lines say, against the real servers.
+//! Runs the examples as their first lines say, against the real servers.
 
 mod go;
 mod java;

@@ -1,10 +1,10 @@
-//! Everything goes wrong, on real servers: processors are killed at the worst places, frozen past their session and thawed, join
-//! and leave in a storm; Kafka and Cassandra are restarted; Cassandra freezes; statements and their answers are lost on the
-//! way or arrive late; the registry and the store are away. Meanwhile the CRM sends. In the end each command must have one reply
-//! and each change one Business Transaction, and the database must hold what was published.
+//! Lets everything go wrong on real servers. Processors are killed at the worst places, frozen past their session and thawed, and
+//! join and leave all the time; Kafka and Cassandra are restarted; Cassandra freezes; statements and their answers are lost on
+//! the way or arrive late; the registry and the store are away. Meanwhile the CRM sends. In the end each command must have one
+//! reply and each change one Business Transaction, and the database must hold what was published.
 //!
-//! One round takes some seven minutes: `cargo test --test it -- --nocapture faults`. `CRM_FAULT_ROUNDS=n` goes through n of
-//! them, for hours; `CRM_SEED=n` repeats the choices of one (not the timing).
+//! One round takes some seven minutes: `cargo test --test it -- --nocapture faults`. `CRM_FAULT_ROUNDS=n` makes n rounds, for
+//! hours if need be; `CRM_SEED=n` repeats the choices of one round, but not its timing.
 
 mod report;
 

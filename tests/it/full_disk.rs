@@ -1,5 +1,5 @@
-//! The embedded store on a disk that takes no more. A bound on the size of the process's files (`RLIMIT_FSIZE`) stands for the disk:
-//! a write beyond it fails as on a full disk, and the bound can be lifted while the process runs.
+//! Tests the embedded store on a full disk. A limit on the size of the process's files (`RLIMIT_FSIZE`) takes the place of the
+//! disk: a write beyond it fails as on a full disk, and the limit can be lifted while the process runs.
 
 use crate::crm::{Entity, Kind, custom_name, unique};
 use crate::ledger::Ledger;

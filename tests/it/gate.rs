@@ -1,4 +1,4 @@
-//! A door in front of a server: while it is shut nobody gets through, and who was inside is thrown out.
+//! A gate in front of a server. While it is shut, nobody gets through, and connections that were open are cut.
 
 use crate::runtime;
 use std::net::SocketAddr;

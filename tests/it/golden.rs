@@ -1,8 +1,8 @@
-//! A keyspace that the first release made and wrote is read, and written on, for ever. `tests/golden/cql` has a file for each
-//! release that changed the tables or what stands in them: how the keyspace was made, and what was in it. A file is never
-//! changed.
+//! Checks that a keyspace that an earlier release made and wrote can be read, and written on, for ever. `tests/golden/cql` has a
+//! file for each release that changed the tables or the forms of their values: how the keyspace was made, and what was in it. A
+//! file is never changed.
 //!
-//! What else is stored has its golden files in `tests/golden`, too, and is held against them by the unit tests beside its code.
+//! Other stored forms have their golden files in `tests/golden`, too; the unit tests beside their code check them.
 
 use crate::cql;
 use crm_processor::domain::entity::{Entity, EntityType, State};

@@ -1,8 +1,8 @@
 //! Child processes that never outlive the tests.
 //!
-//! Each runs under a small shell that holds the reading end of a pipe: when the test process goes away, however it does, the
-//! pipe closes and the shell kills the child by its id. (A static's `Drop` would never run.) Shell and child are in a process
-//! group of their own, so that Ctrl-C at the terminal reaches them by that way only.
+//! Each child runs under a small shell that holds the reading end of a pipe. When the test process ends, however it does, the
+//! pipe closes and the shell kills the child by its id. (The `Drop` of a static would never run.) Shell and child are in a
+//! process group of their own, so that Ctrl-C at the terminal reaches them only through the pipe.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};

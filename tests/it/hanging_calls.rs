@@ -1,5 +1,6 @@
-//! A call into the Kafka client that does not return, by a fail point in the place of the client's defect: it is told, its producer is
-//! abandoned, another takes over, and each record has one answer. If such calls pile up the process ends with an error.
+//! Tests calls into the Kafka client that do not return; a fail point takes the place of the client's defect. The call is
+//! reported, its producer is abandoned, another takes over, and each record has one answer. If such calls pile up, the process
+//! ends with an error.
 
 use crate::crm::{Entity, Kind, custom_name, unique};
 use crate::inbox::Inbox;

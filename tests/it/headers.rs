@@ -1,4 +1,4 @@
-//! Headers in every form in which they come, and what becomes of them.
+//! Tests headers of commands in every form in which they come, and what they become in replies and business transactions.
 
 use crate::crm::{Draft, custom_name, segment, unique};
 use crate::inbox::Record;

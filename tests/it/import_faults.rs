@@ -1,4 +1,4 @@
-//! An import over a database whose answers get lost.
+//! Tests an import over a database whose answers get lost.
 
 use crate::crm::{Entity, Kind, json_lines};
 use crate::proxy::{CqlProxy, Mischief};

@@ -1,4 +1,4 @@
-//! What other systems read: all committed records of the topics that the processor writes, collected as they come.
+//! What other systems read: an [`Inbox`] collects all committed records of the topics that the processor writes, as they come.
 
 use crate::registry;
 use rdkafka::ClientConfig;

@@ -1,4 +1,4 @@
-//! The promises, checked over all that came out: one reply for each command, one business transaction for each change,
+//! Checks the promises on everything that came out: one reply for each command, one business transaction for each change,
 //! versions without gaps.
 
 use crate::inbox::Record;

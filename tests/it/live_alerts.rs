@@ -1,10 +1,10 @@
-//! The alerts, live: a real Prometheus with the rules of `deploy/` watches two processors on servers of their own, while five
-//! things go wrong in turn. Each must raise its alert, is mended as the runbook says, and the alert must end; the CRM sends all
-//! the while, and in the end each of its commands must have one reply.
+//! Tests the alerts live: a real Prometheus with the rules of `deploy/` watches two processors on servers of their own, while
+//! five things go wrong in turn. Each must raise its alert. Each is then mended as the runbook says, and the alert must end. The
+//! CRM sends all the time, and in the end each of its commands must have one reply.
 //!
-//! Not among the usual tests, for it takes minutes: `cargo test --test it -- --ignored --nocapture live_alerts`. All durations of
-//! the rules are divided by ten, or by `CRM_HASTE`; 1 is as in production, for an hour and a half. `CRM_PICTURE=FILE.png` draws what was
-//! seen, by `deploy/grafana/picture.py`.
+//! The test takes minutes, so it is not among the usual ones: `cargo test --test it -- --ignored --nocapture live_alerts`. All
+//! durations of the rules are divided by ten, or by `CRM_HASTE`; 1 is as in production, and takes an hour and a half.
+//! `CRM_PICTURE=FILE.png` draws what was seen, by `deploy/grafana/picture.py`.
 
 use crate::crm::{Contents, Draft, Entity, Kind, custom_name, unique};
 use crate::gate::Gate;

@@ -1,4 +1,4 @@
-//! The log level of a running processor, changed for a limited time.
+//! Tests that the log level of a running processor can be changed for a limited time.
 
 use crate::crm::{Draft, custom_name, unique};
 use crate::inbox::Inbox;

@@ -1,4 +1,4 @@
-//! Brokers that make topics by themselves, and other settings of theirs that nobody asked us about.
+//! Tests brokers that make topics by themselves, and that have other settings for which nobody asked.
 
 use crate::crm::{Entity, Kind, custom_name, unique};
 use crate::servers;

@@ -1,8 +1,12 @@
-//! The integration tests: one binary, so that all of them share one real Kafka and one real Cassandra.
+//! The integration tests. They are one binary, so that all of them share one real Kafka and one real Cassandra.
 //!
-//! They treat the processor as other systems do: they start its binary, write to and read from its topics with a client and a
-//! schema of their own, and know nothing but the contract. `servers` starts what it runs against, `world` is an installation of
-//! it, `crm` writes commands, `inbox` reads what comes out.
+//! They treat the processor as other systems do: they start its binary, write to and read from its topics with a client and
+//! schemas of their own, and know only the contract. Begin with these modules:
+//!
+//! - `servers` starts the servers that the tests run against.
+//! - `world` is an installation of the processor; most tests share `world::shared()`.
+//! - `crm` makes the commands, `inbox` reads what comes out, and `ledger` checks the promises on it.
+//! - `use_cases`, `rejections` and `duplicates` specify the contract; `faults` and `simulation` test it while everything goes wrong.
 
 #![allow(clippy::unwrap_used, reason = "in tests")]
 

@@ -1,6 +1,5 @@
-//! A hundred thousand records that are damaged in every way, with commands among them, through the real Kafka and the real
-//! binary: each is on the dead letter topic once and as it came, or was answered once; the processor's memory stays where
-//! it was.
+//! Sends a hundred thousand records that are damaged in every way, with commands among them, through the real Kafka and the real
+//! binary. Each is on the dead letter topic once and as it came, or was answered once, and the processor's memory stays bounded.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, segment, unique};
 use crate::inbox::Record;

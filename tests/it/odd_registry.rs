@@ -1,5 +1,5 @@
-//! A schema registry that answers oddly about one schema, is behind, or has lost what it had: only the record that is concerned waits, for
-//! as long as the operator chose, and operators are told which one it is.
+//! Tests a schema registry that answers oddly about one schema, is behind, or has lost what it had. Only the record that is
+//! concerned waits, for as long as the operator chose, and operators are told which record it is.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::Inbox;

@@ -1,4 +1,4 @@
-//! What `deploy/` gives to those who watch the processor: alert rules, a dashboard. Read as far as the tests need it.
+//! Reads what `deploy/` gives to those who watch the processor, as far as the tests need it: the alert rules and the dashboard.
 
 use crm_processor::telemetry::metrics::Metrics;
 use serde_json::Value as Json;

@@ -1,4 +1,5 @@
-//! Many commands at once: in order where they share a key, and with one winner where they want the same thing.
+//! Tests many commands at once: they take effect in order if they share a key, and one of them wins if they want the same
+//! external id.
 
 use crate::crm::{Kind, custom_name, rename, segment, unique};
 use crate::world::shared;

@@ -1,4 +1,4 @@
-//! The store or the registry goes away: nothing is answered, nothing fails, and all goes on when it is back.
+//! Tests outages of the store and of the registry: no command is answered or fails meanwhile, and all are answered afterwards.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, unique};
 use crate::gate::Gate;

@@ -1,4 +1,4 @@
-//! Futures polled by hand, for simulations: to their end, or as far as somebody gets before it dies.
+//! Polls futures by hand, for simulations: to their end, or until their process dies.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

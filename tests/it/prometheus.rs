@@ -1,5 +1,5 @@
-//! The metrics, the alert rules and the dashboard against Prometheus itself: its own lints and rule tests, and a server that
-//! scrapes a processor. From the Debian package `prometheus`.
+//! Tests the metrics, the alert rules and the dashboard with Prometheus itself: its lints, its rule tests, and a server that
+//! scrapes a processor. It comes from the Debian package `prometheus`.
 
 pub mod server;
 

@@ -1,7 +1,7 @@
-//! The claim protocol, step by step, over any store: what each command is answered, and how many writes that takes.
+//! Tests the claim protocol step by step, over any store: the answer to each command, and the number of writes that it takes.
 //!
-//! The checks take a store and a prefix for all that they name, so that they can share a database. Each runs by itself over
-//! the simulated store, without faults (`simulation` adds those), and all in one test over each of the others.
+//! The checks take a store and a prefix for all names, so that they can share a database. Each runs as a test of its own over the
+//! simulated store, without faults (`simulation` adds those), and all run in one test over each of the other stores.
 
 mod ahead;
 mod cache;

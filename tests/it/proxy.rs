@@ -1,5 +1,6 @@
-//! A proxy between the driver and the database that knows where a frame of the CQL protocol (version 4) begins and ends, so
-//! that it can lose a single request, or its answer, or deliver it long after the driver gave it up. The connection stays.
+//! A proxy between the driver and the database. It knows where a frame of the CQL protocol (version 4) begins and ends, so that
+//! it can lose a single request, lose its answer, or deliver the request long after the driver gave it up, while the connection
+//! stays.
 
 use crate::runtime;
 use crm_processor::store::simulated::Random;

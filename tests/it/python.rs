@@ -1,5 +1,5 @@
-//! Python with packages from the registry, for the examples and for tools that come that way: a virtual environment for each
-//! file of requirements, kept in the cache.
+//! Python with packages from the package registry, for the examples and for tools that come as packages: a virtual environment
+//! for each file of requirements, kept in the cache.
 
 use crate::servers;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! The quick start of README.md, word for word, on one broker and one node that are fresh: what stands there is run, with only the
-//! addresses replaced.
+//! Runs the quick start of README.md word for word, on one fresh broker and one fresh node. Only the addresses are replaced.
 
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;

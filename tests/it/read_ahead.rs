@@ -1,4 +1,4 @@
-//! Reading ahead: within its bounds while the store is away, and what it brings with a database that is slow.
+//! Tests reading ahead: it keeps to its bounds while the store is away, and saves time with a slow database.
 
 use crate::cql;
 use crate::proxy::{CqlProxy, Mischief};

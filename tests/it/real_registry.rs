@@ -1,4 +1,5 @@
-//! The processor with a real schema registry, Apicurio's: what `setup` registers, what producers do, and a restart that loses everything.
+//! Tests the processor with a real schema registry, Apicurio's: what `setup` registers, how producers write, and a restart in
+//! which the registry loses everything.
 
 use crate::crm::{Draft, Entity, Kind, rename, segment, unique};
 use crate::servers::own::OwnServer;

@@ -1,6 +1,6 @@
-//! Outputs that the broker refuses, because a topic has vanished or takes less than it did: what belongs to their key waits,
-//! everybody else goes on, and an operator can see what is wrong. When the topic takes it again, all is published: each
-//! output once, and in order under each key.
+//! Tests outputs that the broker refuses, because a topic has vanished or takes smaller records than before. The other records of
+//! their key wait, everybody else is answered, and an operator can see what is wrong. When the topic takes the outputs again, all
+//! are published: each once, and in order under each key.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::inbox::{Inbox, Record};

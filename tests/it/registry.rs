@@ -1,4 +1,4 @@
-//! The schema registry of the tests, and their own Avro: records are encoded and decoded with schemas that are written down
+//! The schema registry of the tests, and the tests' own Avro. Records are encoded and decoded with schemas that are written down
 //! here or fetched by id, without the project's code, as other systems would do it.
 
 use crate::runtime;

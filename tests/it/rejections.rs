@@ -1,4 +1,4 @@
-//! Each rejection of the contract's table, with its code, status and field, and their precedence.
+//! Tests each rejection of the contract's table, with its code, status and field, and the order in which they are checked.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::inbox::Record;

@@ -1,4 +1,5 @@
-//! Processors that stop, die, freeze and share the work in the middle of a backlog: nothing is lost, nothing happens twice.
+//! Tests processors that stop, die, freeze and share the work in the middle of a backlog: nothing is lost, and nothing happens
+//! twice.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::ledger::Ledger;

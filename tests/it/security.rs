@@ -1,7 +1,9 @@
-//! Everything locked: TLS and passwords before Kafka, the database and the registry, and nobody has more rights than
-//! `docs/security.md` says. The statements that the administrator executes are read from that page and from the runbook.
+//! Tests an installation in which everything is locked: Kafka, the database and the registry want TLS and passwords, and nobody
+//! has more rights than `docs/security.md` says. The test reads the administrator's statements from that page and from the
+//! runbook.
 //!
-//! One test, for it needs servers of its own, and what is set up is what is then taken away.
+//! It is one test, because it needs servers of its own, and each part builds on the rights that the one before has granted or
+//! taken away.
 
 mod administrator;
 mod certificates;

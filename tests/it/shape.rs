@@ -1,5 +1,5 @@
-//! What `check` and `setup` say of the shape of an installation: replicas, nodes, data centres. Here on one broker and one node,
-//! in `cluster` on three of each; the tables beside the code have more.
+//! Tests what `check` and `setup` say about an installation's replicas, nodes and data centres. Here it has one broker and one
+//! node; in `cluster`, three of each. The tables beside the code have more cases.
 
 mod cluster;
 

@@ -1,12 +1,12 @@
-//! Whole lives of several instances, simulated: the state machine of the stream that `processor` drives in production, and the real
-//! claim protocol, between a simulated Kafka and the simulated store. Instances crash, stall past their session, are revoked in the middle of things and
-//! replaced under the same transactional id; transactions abort, time out, or commit without telling; outputs are refused;
-//! the CRM sends its requests twice.
+//! Simulates whole lives of several instances: the state machine of the stream that `processor` drives in production, and the
+//! real claim protocol, between a simulated Kafka and the simulated store. Instances crash, stall past their session, lose their
+//! partitions in the middle of the work, and are replaced under the same transactional id; transactions abort, time out, or
+//! commit without telling; outputs are refused; the CRM sends its requests twice.
 //!
-//! Readers of committed records must see exactly one reply to each record and one Business Transaction for each change,
-//! in order, and nothing may be lost. That the checks find what they should is shown by [`Defect`]s.
+//! Readers of committed records must see exactly one reply to each record and one Business Transaction for each change, in order,
+//! and nothing may be lost. [`Defect`]s prove that the checks find mistakes.
 //!
-//! All follows from the seed: see `seeds`.
+//! Everything follows from the seed: see `seeds`.
 
 mod ahead;
 mod broker;

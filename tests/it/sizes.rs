@@ -1,4 +1,4 @@
-//! Commands as large as they may be: what they bring comes back in replies, which must get through all the same.
+//! Tests commands of the largest size: replies repeat their values, and must get through all the same.
 
 use crate::crm::{custom_name, unique};
 use crate::inbox::Record;

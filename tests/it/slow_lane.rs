@@ -1,4 +1,4 @@
-//! A command that the database does not answer holds its own lane and nobody else's.
+//! Tests that a command for which the database does not answer holds its own lane and no other.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::ledger::Ledger;

@@ -1,4 +1,4 @@
-//! `snapshot`: what entities are at present, as the data warehouse reads it.
+//! Tests `snapshot`: the present state of entities, as the data warehouse reads it.
 
 use crate::crm::{Entity, Kind, custom_name, rename, unique};
 use crate::guarded::Guarded;

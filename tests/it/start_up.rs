@@ -1,6 +1,6 @@
-//! How long the program takes from its start until `/readyz` says yes, with the servers there, and from SIGTERM to its end. A
-//! measurement, whose figures are in docs/deployment.md:
-//! `CRM_TEST_BINARY=target/dist/crm-processor cargo test --test it -- --ignored --nocapture start_up`.
+//! Measures how long the program takes from its start until `/readyz` is 200, with the servers up, and from SIGTERM to its end.
+//! The figures are in docs/deployment.md. `CRM_TEST_BINARY=target/dist/crm-processor cargo test --test it -- --ignored
+//! --nocapture start_up` repeats them.
 
 use crate::crm::{Entity, Kind, custom_name, unique};
 use crate::gate::Gate;

@@ -1,5 +1,6 @@
-//! What could stop a partition or a process without a word: records that nobody can take in or write again, a quota, a coordinator that
-//! takes little metadata, a topic that is made again. Each is answered or named, everybody else goes on, and nothing is lost or doubled.
+//! Tests everything that could stop a partition or a process without a word: records that nobody can take in or write again, a
+//! quota, a coordinator that takes little metadata, a topic that is made again. Each is answered or named, everybody else is
+//! answered, and nothing is lost or doubled.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::{Inbox, Record};

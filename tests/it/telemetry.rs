@@ -1,4 +1,4 @@
-//! What an operator sees: metrics that count what happened, and probes.
+//! Tests what an operator sees: metrics that count what happened, and probes.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, segment, unique};
 use crate::world::{World, shared};

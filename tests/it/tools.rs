@@ -1,4 +1,4 @@
-//! The subcommands that play the other systems: `demo`, `send`, `watch`.
+//! Tests the subcommands that play the other systems: `demo`, `send`, `watch`.
 
 use crate::crm::{Draft, Kind, custom_name, rename, unique};
 use crate::world::{World, run_cli, run_cli_with, run_on_terminal, shared};

@@ -1,4 +1,4 @@
-//! What an administrator does to topics: makes them, deletes them, changes their limits.
+//! Does what an administrator does to topics: makes them, deletes them, changes their limits.
 
 use crate::inbox::Inbox;
 use crate::{runtime, servers};

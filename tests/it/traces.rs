@@ -1,5 +1,5 @@
-//! Traces: what a collector sees of a command, how the trace goes on in what the processor writes, and that nobody waits for a
-//! collector.
+//! Tests traces: which spans of a command a collector gets, how the trace goes on in what the processor writes, and that nobody
+//! waits for a collector.
 
 use crate::collector::{Collector, Span};
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, unique};

@@ -1,4 +1,5 @@
-//! Records that can't be read as commands: onto the DLQ as they came, a reply where somebody can be told, and on.
+//! Tests records that can't be read as commands: they go to the DLQ as they came, the sender gets a reply if it can be told, and
+//! the next records are processed.
 
 use crate::crm::{Draft, custom_name, unique};
 use crate::inbox::Record;

@@ -1,5 +1,5 @@
-//! A rolling upgrade as a running process of the older release sees it: what only the newer one can read waits until the process
-//! is upgraded, the rest goes on, and nothing is answered twice or given up.
+//! Tests a rolling upgrade as a running process of the older release sees it. Whatever only the newer release can read waits
+//! until the process is upgraded, the rest goes on, and nothing is answered twice or given up.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::Record;

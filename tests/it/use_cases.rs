@@ -1,4 +1,4 @@
-//! What each of the four use cases answers and publishes, to the letter.
+//! Tests the exact replies and business transactions of each of the four use cases.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::world::shared;

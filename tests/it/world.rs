@@ -1,5 +1,5 @@
-//! An installation of the processor, on the real servers and through its own binary: topics, keyspace and configuration, the
-//! processes that run, and what goes in and comes out.
+//! An installation of the processor on the real servers, run by its own binary: topics, keyspace and configuration, the processes
+//! that run, the records that the test sends, and those that come out.
 //!
 //! Most tests share one installation with one running processor ([`shared`]) and keep apart by having entities of their own.
 

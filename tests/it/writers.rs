@@ -1,4 +1,5 @@
-//! Producers with an older, a newer or another schema of a command: read as long as Avro can resolve it onto ours.
+//! Tests producers with an older, a newer or another schema of a command: the processor reads their commands as long as Avro can
+//! resolve the schema to ours.
 
 use crate::crm::{custom_name, unique};
 use crate::registry;

@@ -1,4 +1,4 @@
-//! Which file uses which: each path is followed through imports and re-exports to the file that defines what it names.
+//! Finds out which file uses which: it follows each path through imports and re-exports to the file that defines the named item.
 
 use super::Source;
 use super::paths::{Role, Written, paths_outside_tests};

@@ -1,4 +1,4 @@
-//! Reads the paths out of Rust source, by a scan of its tokens: enough to tell who uses whom.
+//! Reads the paths in Rust source by scanning its tokens: enough to tell which file uses which.
 
 /// A path as it is written, groups of `use` expanded.
 pub struct Written {

@@ -1,4 +1,4 @@
-//! A course of faults, section by section. After each one each processor is to answer something.
+//! A course of faults, section by section. After each section, each processor must answer something.
 
 use super::AWAY;
 use super::report::{Report, Section, Times};

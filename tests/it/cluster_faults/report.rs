@@ -1,4 +1,4 @@
-//! What a course comes to: figures for each section, who hung, and the audit.
+//! The result of a course: figures for each section, the processors that hung, and the audit.
 
 use crate::round::audit::Audit;
 use crate::round::traffic::Traffic;

@@ -1,5 +1,5 @@
-//! The Kubernetes manifests: what the example overlay comes to is valid by the schemas, and agrees with the program, with the
-//! secrets of the example, and with itself.
+//! Checks the Kubernetes manifests: the built example overlay is valid by the schemas, and agrees with the program, with the
+//! example's secrets, and with itself.
 
 use super::{config, file, tools};
 use serde_json::Value as Json;

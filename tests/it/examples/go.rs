@@ -1,4 +1,4 @@
-//! The client in Go, and the Go that it is built with.
+//! Tests the client in Go, and finds or fetches the Go that builds it.
 
 use super::{a_change_and_a_refusal_are_printed, example, run};
 use crate::registry;

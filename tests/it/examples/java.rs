@@ -1,4 +1,4 @@
-//! The clients in Java.
+//! Tests the clients in Java.
 
 use super::{a_change_and_a_refusal_are_printed, example, printed, run};
 use crate::crm::unique;

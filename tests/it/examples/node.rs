@@ -1,4 +1,4 @@
-//! The client in Node, and what npm installs for it and for other programs of the tests.
+//! Tests the client in Node, and has npm install what it and other programs of the tests need.
 
 use super::{a_change_and_a_refusal_are_printed, example, run};
 use crate::crm::unique;

@@ -1,4 +1,4 @@
-//! The clients in Python, and the Python that they run in.
+//! Tests the clients in Python, and makes the Python in which they run.
 
 use super::{a_change_and_a_refusal_are_printed, example, reply_to, run};
 use crate::crm::{Entity, json_lines, unique};

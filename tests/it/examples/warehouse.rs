@@ -1,4 +1,5 @@
-//! The data warehouse in Python: killed, fed twice, in disorder and with holes, and held against what was published.
+//! Tests the data warehouse in Python: it is killed, and fed twice, in disorder and with gaps, and then compared with what was
+//! published.
 
 use super::{example, python, run};
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};

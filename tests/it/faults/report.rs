@@ -1,4 +1,4 @@
-//! What a round comes to: what was done to the processors, and what they did wrong. All of the latter must be zero.
+//! The result of a round: what was done to the processors, and what they did wrong. The latter must be zero.
 
 use crate::round::audit::Audit;
 use std::collections::BTreeMap;

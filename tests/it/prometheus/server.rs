@@ -1,4 +1,4 @@
-//! A Prometheus of a test's own, with the rules of `deploy/`, in which time passes faster: every duration is divided.
+//! A Prometheus of a test's own, with the rules of `deploy/`. Time passes faster in it: every duration is divided.
 
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;

@@ -1,4 +1,4 @@
-//! What is read before a command's turn: what that saves, and that it decides nothing.
+//! Tests reads ahead of a command's turn: the reads that they save, and that they decide nothing.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused};
 use crm_processor::domain::entity::EntityType::{Account, Customer};

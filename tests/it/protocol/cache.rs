@@ -1,4 +1,4 @@
-//! Processes whose caches are behind the store.
+//! Tests processes whose caches are behind the store.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused};
 use crm_processor::domain::entity::EntityType::Account;

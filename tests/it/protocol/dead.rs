@@ -1,4 +1,4 @@
-//! Claims that a process left behind when it died between the two writes of a rename.
+//! Tests claims that a process left behind when it died between the two writes of a rename.
 
 use super::world::{World, assert_replay, decide, published, refused, rejection};
 use crm_processor::domain::entity::EntityType::Account;

@@ -1,4 +1,4 @@
-//! What erasing a person's former names changes, and that it changes nothing else.
+//! Tests what the erasure of a person's former names changes, and that it changes nothing else.
 
 use super::world::{World, assert_replay, changed, decide, published, rejection};
 use crm_processor::domain::answer::Answer;

@@ -1,5 +1,5 @@
-//! What is forgotten when the retention is over, and what never is; and what a store that can't be reached does to a
-//! command. Over the simulated store, whose time and faults can be set.
+//! Tests what is forgotten when the retention is over and what never is, and how a store that can't be reached affects a command.
+//! It uses the simulated store, whose time and faults can be set.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
 use crm_processor::domain::command::Reference;

@@ -1,4 +1,5 @@
-//! Runs: the same outcomes as one at a time, with one write for what can be folded.
+//! Tests runs: the outcomes are the same as if the commands were decided one at a time, with one write for all that can be
+//! folded.
 
 use super::world::{World, assert_replay, published, refused};
 use crm_processor::domain::answer::Answer;

@@ -1,4 +1,4 @@
-//! Imports, and what is shown of an entity.
+//! Tests imports, and what is shown of an entity.
 
 use super::world::{World, decide, published};
 use crm_processor::domain::command::Reference;

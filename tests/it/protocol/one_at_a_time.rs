@@ -1,10 +1,10 @@
-//! Runs, by a seed, beside the same commands one at a time: whatever goes wrong meanwhile, the answers, the stored outcomes,
-//! and the entities are the same.
+//! Compares runs, by a seed, with the same commands one at a time: whatever goes wrong meanwhile, the answers, the stored
+//! outcomes and the entities are the same.
 //!
-//! The commands: names, segments, renames, by external ids that change hands and by refIds, unknown ones, too; versions that
-//! fit and that don't; request ids out of few, so that many come again, with the same contents or with others. What goes
-//! wrong: lost, late and unacknowledged writes, reads that fail or miss what is under way, and processes that die in a run,
-//! after which it begins again somewhat earlier, with other ends.
+//! The commands set names and segments and rename, by external ids that change hands and by refIds, some of them unknown. Their
+//! versions fit or don't. Their request ids are out of few, so that many come again, with the same contents or with others.
+//! Meanwhile writes are lost, late or unacknowledged, reads fail or miss what is under way, and processes die in a run, which
+//! then begins again somewhat earlier and ends elsewhere.
 
 use super::simulation::scene::{ENTITIES, IDS, THERE, reference, submission};
 use super::simulation::{faults, pick};

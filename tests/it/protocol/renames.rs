@@ -1,4 +1,4 @@
-//! Renames that come to their end: who holds an id afterwards, and what is found under the old one.
+//! Tests renames that come to their end: which entity holds an id afterwards, and what is found under the old one.
 
 use super::world::{World, assert_replay, changed, decide, published, refused, rejection};
 use crm_processor::domain::entity::EntityType::Account;

@@ -1,4 +1,4 @@
-//! Commands that change one entity or none: what they are answered the first time and again.
+//! Tests commands that change one entity or none: their answers the first time and again.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
 use crm_processor::domain::answer::Answer;

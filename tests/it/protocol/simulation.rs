@@ -1,9 +1,9 @@
-//! Many processes at once over a store that misbehaves, by a seed: commands that contend for few entities and ids,
+//! Simulates many processes at once over a store that misbehaves, by a seed: commands that contend for few entities and ids,
 //! duplicates, reused request ids, zombies, stalls and crashes at any await, late writes, imports, an operator who also erases
-//! names, and outcomes that expire meanwhile. Afterwards the store and what was answered must agree (`verdict`), and some order of single
-//! decisions must explain both (`history`). That the checks find what they should is shown by [`Defect`]s.
+//! names, and outcomes that expire meanwhile. Afterwards the store must agree with the answers (`verdict`), and some order of
+//! single decisions must explain both (`history`). [`Defect`]s prove that the checks find mistakes.
 //!
-//! All follows from the seed: see `seeds`.
+//! Everything follows from the seed: see `seeds`.
 
 mod callers;
 mod crashes;

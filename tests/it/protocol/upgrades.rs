@@ -1,5 +1,5 @@
-//! A rolling upgrade as the older process sees it. What a newer release has stored in a form that it does not know keeps it
-//! waiting: it answers nothing and writes nothing, and goes on as soon as it knows the form.
+//! Tests a rolling upgrade as the older process sees it. If a newer release has stored something in a form that the process does
+//! not know, the process waits: it answers nothing and writes nothing, and goes on as soon as it knows the form.
 
 use super::world::{World, assert_replay, decide, published};
 use crm_processor::domain::entity::EntityType::{Account, Customer};

@@ -1,4 +1,4 @@
-//! What the checks are written in: processes over one watched store, entities and commands under a prefix.
+//! The vocabulary of the checks: processes over one watched store, entities and commands under a prefix.
 
 use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::{RawCommand, RawReference, Reference};

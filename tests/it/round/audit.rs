@@ -1,4 +1,4 @@
-//! What came out of a round, held against what went in: all that is wrong must be zero.
+//! Compares what came out of a round with what went in. The number of mistakes must be zero.
 
 use super::traffic::Traffic;
 use crate::inbox;

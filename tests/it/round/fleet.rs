@@ -1,5 +1,5 @@
-//! The processors of a round: some slots, in each of which a processor is started again when it was killed; and guests, who
-//! join and leave.
+//! The processors of a round: slots, in each of which a processor is started again when it was killed, and guests, which join and
+//! leave.
 
 use crate::crm::unique;
 use crate::world::{Processor, World};

@@ -1,4 +1,4 @@
-//! What the CRM sends meanwhile: all use cases, many about the same entities and ids, some twice, some refused.
+//! The commands that the CRM sends meanwhile: all use cases, many about the same entities and ids, some twice, some refused.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::runtime;

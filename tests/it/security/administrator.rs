@@ -1,4 +1,4 @@
-//! The administrator of the secured servers, who does what the documents say: with Kafka's own tools, and with CQL.
+//! The administrator of the secured servers, who follows the documents with Kafka's own tools and with CQL.
 
 use super::document::statements;
 use crate::{runtime, servers};

@@ -1,4 +1,4 @@
-//! Certificates of the test's own: authorities, and what they sign for servers on 127.0.0.1.
+//! Certificates of the test's own: authorities, and the certificates that they sign for servers on 127.0.0.1.
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};

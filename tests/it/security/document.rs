@@ -1,4 +1,4 @@
-//! The statements of a page's section: what stands in its `sh` and `sql` blocks.
+//! Reads the statements of a page's section from its `sh` and `sql` blocks.
 
 use std::path::Path;
 

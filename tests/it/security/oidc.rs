@@ -1,5 +1,5 @@
-//! Tokens instead of passwords: each client of the program logs in to a real Kafka with what a token endpoint gives it, and says why where
-//! it gets nothing, or not the right thing.
+//! Tests tokens instead of passwords: each client of the program logs in to a real Kafka with a token from a token endpoint. If
+//! it gets no token, or not the right one, it says why.
 
 use super::certificates::Authority;
 use super::tokens::{AUDIENCE, CLIENT_ID, ISSUER, SCOPE, TokenEndpoint};

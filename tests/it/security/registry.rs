@@ -1,5 +1,5 @@
-//! A schema registry over TLS with basic authentication: a front before the registry of the tests. Certificate and passwords
-//! can be changed while it runs.
+//! A schema registry over TLS with basic authentication: a front before the registry of the tests, whose certificate and
+//! passwords can be changed while it runs.
 
 use super::certificates::Identity;
 use crate::{registry, runtime};

@@ -1,5 +1,5 @@
-//! A token endpoint as identity providers have one: gives out signed tokens by the client credentials grant, in the clear and over TLS. It
-//! can be taken away while it runs.
+//! A token endpoint like those of identity providers. It gives out signed tokens by the client credentials grant, in the clear
+//! and over TLS, and can be taken away while it runs.
 
 use super::certificates::Identity;
 use super::registry::TlsListener;

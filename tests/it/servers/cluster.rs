@@ -1,7 +1,8 @@
-//! Three brokers and three database nodes of a test's own: the shape of production, in which one of each may be away.
+//! Three brokers and three database nodes of a test's own, as in production, where one of each may be away.
 //!
-//! Each member is an [`OwnServer`](super::own::OwnServer), to be stopped, frozen, killed and started again alone. Some 400 MiB for a
-//! broker and 1 GiB for a node; all six are up after 30 s on an idle machine with two cores, after minutes on a busy one.
+//! Each member is an [`OwnServer`](super::own::OwnServer), which can be stopped, frozen, killed and started again alone. A broker
+//! takes some 400 MiB and a node 1 GiB. All six are up after 30 s on an idle machine with two cores, and after minutes on a busy
+//! one.
 
 mod brokers;
 mod nodes;

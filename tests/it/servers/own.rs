@@ -1,4 +1,4 @@
-//! A server of a test's own, which it may stop, freeze, kill and start again with the data it has.
+//! A server of a test's own, which the test may stop, freeze, kill and start again with the data that it has.
 
 use super::{NoStart, Prepared, TRIES, has_brokers, prepare_apicurio, prepare_cassandra, prepare_kafka, prepare_kafka_as, skip};
 use crate::guarded::Guarded;

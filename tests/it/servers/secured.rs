@@ -1,4 +1,4 @@
-//! A Kafka and a Cassandra that let nobody in without TLS and a password, and to nothing without a right.
+//! A Kafka and a Cassandra that let nobody in without TLS and a password, and allow nothing without a granted right.
 
 use super::own::OwnServer;
 use super::{free_port, has_brokers, prepare_cassandra, prepare_kafka_as};

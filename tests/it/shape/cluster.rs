@@ -1,5 +1,5 @@
-//! The same of three brokers and three nodes in two data centres, while some of them are down. One test: these servers take long to
-//! start.
+//! Makes the checks of `shape` on three brokers and three nodes in two data centres, while some of them are down. It is one test,
+//! because these servers take long to start.
 
 use super::lines;
 use crate::servers::cluster::{Brokers, Layout, Nodes};

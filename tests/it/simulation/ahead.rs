@@ -1,5 +1,5 @@
-//! Reading ahead, as `store::read_ahead` does it: what commands name that wait in their lanes is read into the cache, by a few
-//! readers side by side.
+//! Reads ahead as `store::read_ahead` does: a few readers side by side read the entities that waiting commands name into the
+//! cache.
 
 use super::weakened::Weakened;
 use crm_processor::store::claims::{Claims, Submission};

@@ -1,8 +1,8 @@
-//! The brokers: the command topic, the transaction coordinator, and what readers of the committed records see.
+//! The brokers: the command topic, the transaction coordinator, and what readers of committed records see.
 //!
-//! A transaction that is ended shows by and by: its outputs and its offsets each at a moment of its own. Until then its
-//! offsets are pending, and who asks what was committed for their partitions has to wait. A request whose sender was told of
-//! a time-out may still arrive.
+//! A transaction that has ended becomes visible bit by bit: its outputs and its offsets each at a moment of their own. Until then
+//! its offsets are pending, and a consumer that asks for the committed offsets of their partitions has to wait. A request whose
+//! sender was told of a time-out may still arrive.
 
 use super::crm::Incoming;
 use super::group::{Group, Membership};

@@ -1,4 +1,5 @@
-//! What must hold: while a life goes on, of all that readers of committed records see; and in the end, of the whole.
+//! Checks what must hold: while a life goes on, for all records that readers of committed records see; and in the end, for the
+//! whole.
 
 use super::crm::{ACCOUNTS, Body, CUSTOMERS, Incoming, entities, ref_id};
 use super::expected;

@@ -1,4 +1,4 @@
-//! An instance's consumer, step by step as `kafka::consumer` has it: takes part in rebalances, tells of assignments and
+//! An instance's consumer, step by step as in `kafka::consumer`: it takes part in rebalances, reports assignments and
 //! revocations, waits in a revocation until the processor is done, and hands records on in small batches.
 
 use super::Defect;

@@ -1,4 +1,4 @@
-//! The CRM: writes commands about a few customers and accounts, some of them twice, some of them nonsense.
+//! The CRM: it writes commands about a few customers and accounts, some of them twice, some of them nonsense.
 //!
 //! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. Commands
 //! about accounts rename them, have keys of all kinds or none, and contend for few ids.

@@ -1,4 +1,4 @@
-//! Proof that the checks find what they should: instances with one deliberate defect each, found within so many seeds.
+//! Proves that the checks find mistakes: instances with one deliberate defect each must fail within a number of seeds.
 
 use super::life::live;
 use crate::seeds::{defects, must_fail};

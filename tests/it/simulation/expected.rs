@@ -1,5 +1,5 @@
-//! What the commands about customers must be answered: each customer's stand in one lane, so that deciding them one after
-//! another, in the order of the topic, says it to the letter; when each was decided is taken from its answer.
+//! Foretells the answers to commands about customers. Each customer's commands are in one lane, so deciding them one after
+//! another, in the order of the topic, gives the exact answers; only the time of each decision is taken from its answer.
 
 use super::crm::{Body, Incoming, entities};
 use crm_processor::domain::Timestamp;

@@ -1,5 +1,5 @@
-//! The consumer group: members that join, are heard of, leave or are expelled; generations, each with its assignment of the
-//! partitions (eager: a rebalance takes all partitions from all members); and the committed offsets.
+//! The consumer group: its members, which join, send heartbeats, leave or are expelled; its generations, each with its assignment
+//! of the partitions (eager: a rebalance takes all partitions from all members); and the committed offsets.
 
 use crm_processor::flow::offsets::Committed;
 use crm_processor::flow::{OffsetCommit, Partition};

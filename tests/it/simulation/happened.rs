@@ -1,4 +1,4 @@
-//! What went wrong in a life, counted: lives in which nothing ever happens prove nothing.
+//! Counts what went wrong in a life, because lives in which nothing ever goes wrong prove nothing.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A slow lane harms nobody else: nothing that is written about one customer is answered, the other keys of its partition go
+//! Tests that a slow lane harms nobody else: the store answers no write about one customer, the other keys of its partition go
 //! on, and after kills none of them is answered twice.
 
 use super::Defect;

@@ -1,5 +1,5 @@
-//! One process: consumer, lanes and publisher around the real [`Stream`], with the real claim protocol in the lanes. It only carries out
-//! what the stream asks for. It can be dropped at any moment, with all that it has under way.
+//! One process: consumer, lanes and publisher around the real [`Stream`], with the real claim protocol in the lanes. It only
+//! carries out what the stream asks for, and can be dropped at any moment, with all that it has under way.
 
 use super::Defect;
 use super::ahead::ReadAhead;

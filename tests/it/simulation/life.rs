@@ -1,6 +1,6 @@
-//! A life: some instances, the brokers, the store and the CRM, one step of one of them at a time, by a seed. First they go
-//! wrong in all ways; then everything heals, and what was left undone must get done. Some live on after that, when what is
-//! kept for a time only has been forgotten.
+//! A life: some instances, the brokers, the store and the CRM, one step of one of them at a time, by a seed. First they go wrong
+//! in all ways; then everything heals, and the work that was left undone must get done. Some lives go on until outcomes that are
+//! kept for a limited time have been forgotten.
 
 use super::Defect;
 use super::broker::{Broker, TransactionalId};

@@ -1,4 +1,4 @@
-//! What an instance publishes for a record.
+//! Makes the outputs that an instance publishes for a record.
 
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::flow::RecordId;

@@ -1,6 +1,6 @@
-//! An instance's publishers, request by request: one transaction at a time, driven by the real [`Step`]s; to start over is to
-//! register anew, and to ask for the committed offsets then. A request may never return: the real [`Succession`] then puts another
-//! publisher in the place of the one that waits for it.
+//! An instance's publishers, request by request: one transaction at a time, driven by the real [`Step`]s. A publisher that starts
+//! over registers anew, and then asks for the committed offsets. A request may never return: the real [`Succession`] then puts
+//! another publisher in the place of the one that waits for it.
 
 use super::Defect;
 use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};

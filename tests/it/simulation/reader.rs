@@ -1,5 +1,5 @@
-//! Makes jobs of records, as `processor::job` does for the real [`Stream`](crm_processor::flow::stream::Stream). What has been read,
-//! and which schemas there are, can be seen from outside.
+//! Makes jobs from records, as `processor::job` does for the real [`Stream`](crm_processor::flow::stream::Stream). The simulation
+//! can see which records it has read, and sets which schemas it knows.
 
 use super::Defect;
 use super::crm::{Body, Incoming};

@@ -1,5 +1,5 @@
-//! The store as instances have it: writes about one entity may be left without an answer, and a condition is dropped where a
-//! defect asks for that.
+//! The store as instances have it: it may leave writes about one entity without an answer, and drops a condition if a defect asks
+//! for that.
 
 use super::Defect;
 use crm_processor::store::simulated::Simulated;

@@ -1,4 +1,4 @@
-//! What goes on at once: lanes with their records, imports, an operator.
+//! The callers that run at once: lanes with their records, imports, an operator.
 
 use super::erasing::agree;
 use super::history::{Effect, Operation};

@@ -1,5 +1,5 @@
-//! Restarts at every await: whatever a process has come to when it dies, who comes after it finds a world in which each
-//! record is answered once. One await after another, for each kind of command, with and without a rival in between.
+//! Tests restarts at every await: wherever a process dies, its successor finds the store in a state in which it can answer each
+//! record once. The test goes through one await after another, for each kind of command, with and without a rival in between.
 
 use super::verdict::check;
 use super::{Faults, Random, Simulation, history, same_command};

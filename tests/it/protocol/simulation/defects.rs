@@ -1,5 +1,4 @@
-//! Proof that the checks find what they should: a store, or callers, with one deliberate defect each, found within so many
-//! seeds.
+//! Proves that the checks find mistakes: a store, or callers, with one deliberate defect each must fail within a number of seeds.
 
 use super::simulate;
 use crate::seeds::{self, defects, must_fail};

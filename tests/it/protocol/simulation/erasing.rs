@@ -1,5 +1,5 @@
-//! An operator who erases former names while commands are decided: answers that come later may lack them, and are the same
-//! otherwise.
+//! An operator who erases former names while commands are decided. Answers that come later may lack the names, and are otherwise
+//! the same.
 
 use super::Simulation;
 use crm_processor::domain::answer::Answer;

@@ -1,8 +1,9 @@
-//! Linearizability: what each caller was told, and what the store has become, must be explained by some order in which the
-//! decisions are made one after another by the business rules alone, external ids being unique, each decision at an instant
-//! between its beginning and its answer.
+//! Checks linearizability: some order in which the business rules alone make the decisions one after another, with unique
+//! external ids, must explain the answer to each caller and the final store. Each decision stands at an instant between its
+//! beginning and its answer.
 //!
-//! The order is searched for (Wing and Gong, 1993): whatever began before anything else was answered may come next.
+//! The order is found by a search (Wing and Gong, 1993): a decision that began before every other decision was answered may come
+//! next.
 
 use super::erasing::agree as same;
 use crm_processor::domain::Timestamp;

@@ -1,4 +1,4 @@
-//! Who and what there is: few entities, few ids, so that commands contend; and what must happen now and then.
+//! The entities and ids of the simulation, few of each so that commands contend; and the events that must happen now and then.
 
 use super::{Simulation, pick};
 use crate::polls::complete;

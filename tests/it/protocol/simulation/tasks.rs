@@ -1,5 +1,5 @@
-//! Many callers at once, deterministically: one task at a time goes on to its next await, any of them, and now and then one
-//! is left alone for long.
+//! Runs many callers at once, deterministically: some task goes on to its next await, then some other, and now and then one is
+//! left alone for long.
 
 use crm_processor::store::simulated::Random;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What must hold between the store and the answers, whatever happened. Whether they were the right answers is for `history`.
+//! Checks what must hold between the store and the answers, whatever happened. `history` checks whether the answers were right.
 
 use super::erasing::agree;
 use super::scene::{ENTITIES, IDS, OPERATIONS};

@@ -1,5 +1,5 @@
-//! Three brokers, each a controller, too; every topic is on all three, the internal ones included, and takes a record when two
-//! have it.
+//! Three brokers, each a controller, too. Every topic is on all three, the internal ones included, and takes a record when two of
+//! them have it.
 
 use super::super::own::{OwnServer, Start};
 use super::super::{has_brokers, prepare_kafka_at};

@@ -1,4 +1,5 @@
-//! Three nodes of Cassandra. They have each write on the disk before they acknowledge it: those that are killed forget nothing.
+//! Three nodes of Cassandra. Each has a write on its disk before it acknowledges it, so that a node that is killed forgets
+//! nothing.
 
 use super::super::own::{OwnServer, Start};
 use super::super::{Place, prepare_cassandra_at};
