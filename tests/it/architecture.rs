@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// A module of the crate, and which others it may use.
+/// A module of the crate, and the other modules that it may use.
 struct Layer {
     name: &'static str,
     uses: &'static [&'static str],
 }
 
-/// From the bottom up. Configuration and telemetry stand aside: all but the pure modules may use them.
+/// The modules from the bottom up. All but the pure modules may use configuration and telemetry.
 const LAYERS: &[Layer] = &[
     Layer { name: "domain", uses: &[] },
     Layer { name: "flow", uses: &["domain"] },
@@ -53,17 +53,17 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// Modules with errors that people read and nobody matches.
+/// The modules that may use errors without a type, because people read these errors and no code matches them.
 const FOR_PEOPLE: &[&str] = &["toolbox", "demo", "bench", "cli"];
-/// Folders, or single modules with what is below them, whose files still use each other in cycles. Each is to go.
+/// Folders, or modules with everything below them, whose files still use each other in cycles. The list is to become empty.
 const CYCLIC: &[&str] = &["domain", "flow", "processor", "store::claims"];
 
-/// Modules without I/O, clocks, threads or async.
+/// The pure modules: without I/O, clocks, threads or async.
 const PURE: &[&str] = &["domain", "flow"];
-/// The packages that pure modules may use: texts, ids, and how values are written down.
+/// The packages that pure modules may use: those for texts, ids and serialisation.
 const PURE_PACKAGES: &[&str] =
     &["base64", "serde", "serde_json", "thiserror", "unicode_general_category", "unicode_normalization", "uuid"];
-/// What they may not use of the standard library.
+/// The parts of the standard library that pure modules may not use.
 const IMPURE_STD: &[&str] = &[
     "std::env",
     "std::fs",
@@ -115,7 +115,7 @@ fn pure_modules_do_no_input_or_output_and_read_no_clock() {
             if path.segments.len() > 1 && packages.contains(package) && !PURE_PACKAGES.contains(&package.as_str()) {
                 findings.add(&source, &path, &format!("a pure module may use only {PURE_PACKAGES:?}"));
             }
-            // Tests may: a seed comes in by a variable.
+            // Tests may use it: a seed comes from a variable.
             if !source.is_test() && IMPURE_STD.iter().any(|i| written == *i || written.starts_with(&format!("{i}::"))) {
                 findings.add(&source, &path, "time comes in as an argument, and everything else is done by the callers");
             }
@@ -217,7 +217,7 @@ fn the_scan_sees_what_it_should() {
     }
 }
 
-/// A source file, and which module it is: `["store", "cql"]`; none for `lib.rs`.
+/// A source file, and the path of its module: `["store", "cql"]`, or an empty one for `lib.rs`.
 struct Source {
     file: PathBuf,
     module: Vec<String>,
@@ -225,12 +225,12 @@ struct Source {
 }
 
 impl Source {
-    /// A file of tests, by its name; tests within other files count as the program.
+    /// Returns whether the file holds only tests, by its name. Tests within other files count as part of the program.
     fn is_test(&self) -> bool {
         self.module.iter().any(|part| part == "tests" || part.ends_with("_tests"))
     }
 
-    /// Whether it is this module (`store::claims`), or below it.
+    /// Returns whether the file is this module (`store::claims`), or below it.
     fn is_within(&self, module: &str) -> bool {
         module
             .split("::")
@@ -252,7 +252,7 @@ impl Findings {
     }
 }
 
-/// All files of the library. The binary's `main.rs` uses the library from outside.
+/// Returns all files of the library. The binary's `main.rs` uses the library from outside.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut pending = vec![root.clone()];
@@ -275,7 +275,7 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// The names of the packages in Cargo.toml, as paths spell them.
+/// Returns the names of the packages in Cargo.toml, as paths spell them.
 fn packages() -> BTreeSet<String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let manifest = std::fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
@@ -284,13 +284,14 @@ fn packages() -> BTreeSet<String> {
     tables.flat_map(toml::Table::keys).map(|name| name.replace('-', "_")).collect()
 }
 
-/// The first module below the crate's root that `path`, written in `module`, goes into. None for a path that begins with
-/// anything but `crate`, `self` or `super`.
+/// Returns the first module below the crate's root into which `path`, written in `module`, leads; or `None` for a path that
+/// begins with anything but `crate`, `self` or `super`.
 fn top_level_module(path: &[String], module: &[String]) -> Option<String> {
     absolute(path, module)?.into_iter().next()
 }
 
-/// `path`, written in `module`, from the crate's root. None for a path that begins with anything but `crate`, `self` or `super`.
+/// Returns `path`, written in `module`, as a path from the crate's root; or `None` for a path that begins with anything but
+/// `crate`, `self` or `super`.
 fn absolute(path: &[String], module: &[String]) -> Option<Vec<String>> {
     let supers = path.iter().take_while(|s| *s == "super").count();
     Some(match path[0].as_str() {

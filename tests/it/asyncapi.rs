@@ -30,7 +30,7 @@ fn the_document_is_made_from_the_schemas() {
     );
 }
 
-/// The template with its sections for each command repeated and its files filled in.
+/// Returns the template with its sections repeated for each command, and with the named files inserted.
 fn document() -> String {
     let template = read("tests/it/asyncapi/template.yaml").replace("{version}", env!("CARGO_PKG_VERSION"));
     let mut lines = template.lines();
@@ -54,7 +54,7 @@ fn document() -> String {
     document
 }
 
-/// A line; or, where it is `@FILE@`, that file at the line's indentation. JSON is YAML.
+/// Returns a line, or, if it is `@FILE@`, that file at the line's indentation. (JSON is YAML.)
 fn filled_in(line: &str) -> String {
     let name = line.trim().strip_prefix('@').and_then(|rest| rest.strip_suffix('@'));
     let Some(name) = name else { return format!("{line}\n") };
@@ -77,7 +77,7 @@ fn the_asyncapi_parser_finds_nothing_to_blame_and_the_examples_fit_the_schemas()
             let schema = Schema::parse_str(&read(&format!("schemas/{record}.avsc"))).unwrap_or_else(|e| panic!("{record}: {e}"));
             let value = Value::try_from(example["payload"].clone()).and_then(|value| value.resolve(&schema));
             let value = value.unwrap_or_else(|e| panic!("{name}: {e} in {example}"));
-            // What the schema does not know would be left out.
+            // Fields that the schema does not know would be left out.
             let again: Json = value.try_into().expect("a record can be shown as JSON");
             let fields = example["payload"].as_object().expect("a record").keys();
             let unknown: Vec<_> = fields.filter(|field| again.get(field).is_none()).collect();
@@ -96,7 +96,7 @@ fn the_asyncapi_parser_would_blame_a_wrong_document() {
     }
 }
 
-/// What `check.mjs` says of a document. None: it can't run here, the reason has been printed.
+/// Returns what `check.mjs` says about a document, or `None` if it can't run here; the reason has been printed.
 fn checked(document: &str) -> Option<Output> {
     let folder = installed("node-asyncapi-parser-3.6.3", &path("tests/it/asyncapi"), &["check.mjs"])?;
     let file = folder.join(unique("asyncapi"));
@@ -164,7 +164,7 @@ fn import(shared: &Shared) -> [Entity; 4] {
     [customer, account, subscriber, other]
 }
 
-/// A body without what depends on when it was made, and what the tests' reader adds.
+/// Returns a body without the fields that depend on the time, and without those that the tests' reader adds.
 fn timeless(body: &Json) -> Json {
     match body {
         Json::Object(fields) => fields
@@ -177,7 +177,7 @@ fn timeless(body: &Json) -> Json {
     }
 }
 
-/// Each header that a record has is in the section of the document that stands for it.
+/// Checks that each header of a record is in the record's section of the document.
 fn the_document_describes_the_headers(records: &[(&str, &Record)]) {
     let document = document();
     let (_, components) = document.split_once("\ncomponents:\n").expect("a section");

@@ -28,12 +28,12 @@ const KEYS: [&str; 11] = [
     "reply_ms",
 ];
 
-/// The lines, by the names of their cases; each with the keys that tools count on.
+/// Returns the lines by the names of their cases, and checks that each has the keys on which tools rely.
 fn lines(finished: &Finished) -> Vec<(String, Json)> {
     let read = |line: &str| {
         println!("{line}");
         let json: Json = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        // In their order: whoever reads the lines does so from left to right.
+        // The keys' order counts, because people read the lines from left to right.
         let keys: Vec<_> = line.match_indices('"').map(|(at, _)| at).collect();
         let at = |key: &str| line.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key} is in {line}"));
         assert!(KEYS.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{line}");
@@ -132,7 +132,7 @@ fn a_processor_that_dies_ends_the_run_at_once() {
     bench.env("FAILPOINTS", "committed=2*off->return");
     let log = servers::log_dir().join("bench-whose-processor-dies.log");
     let mut bench = Guarded::spawn(&bench, &log, None);
-    // Sooner than after the minute that a reply is waited for.
+    // It ends sooner than after the minute for which it waits for a reply.
     assert_eq!(bench.wait(Duration::from_secs(45)).code(), Some(1), "{}", bench.log());
     assert!(bench.log().contains("a processor ended with signal: 9"), "{}", bench.log());
 }
@@ -145,7 +145,7 @@ fn what_was_made_is_removed_after_ctrl_c_too() {
     bench.args(["bench", "--rate", "10", "--commands", "100000", "--entities", "10", "name", "--prefix", &prefix, "--config"]);
     bench.arg(&shared.config);
     let mut bench = Guarded::spawn(&bench, &shared.dir().join(format!("{prefix}.log")), None);
-    // Its command topic is there, so it is under way.
+    // The command topic of `bench` exists, so `bench` is under way.
     until(&mut bench, || !topics(&prefix).is_empty());
     bench.signal("INT");
     assert_eq!(bench.wait(Inbox::PATIENCE).code(), Some(1), "{}", bench.log());
@@ -153,14 +153,14 @@ fn what_was_made_is_removed_after_ctrl_c_too() {
     assert_gone(&prefix);
 }
 
-/// Not the beginning of another's.
+/// The name must not be the beginning of another test's.
 fn prefix() -> String {
     format!("{}-b", unique("bench"))
 }
 
 fn assert_gone(prefix: &str) {
     let deadline = Instant::now() + Inbox::PATIENCE;
-    // A broker may tell of a deleted topic for a moment.
+    // A broker may list a deleted topic for a moment.
     while !topics(prefix).is_empty() {
         assert!(Instant::now() < deadline, "left: {:?}", topics(prefix));
         crate::pause();

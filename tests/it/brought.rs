@@ -23,7 +23,7 @@ fn producer(world: &World, transactional_id: Option<&str>) -> BaseProducer {
     config.create().expect("a producer")
 }
 
-/// A transaction with one command in it, which nobody has ended.
+/// Begins a transaction with one command in it, and does not end it.
 pub fn open_transaction(world: &World, transactional_id: &str, partition: i32, inside: &Draft) -> BaseProducer {
     let hanging = producer(world, Some(transactional_id));
     hanging.init_transactions(CALL).expect("the coordinator answers");
@@ -133,7 +133,7 @@ fn partitions_that_are_added_under_a_running_process_are_served() {
     for partition in PARTITIONS..PARTITIONS + 2 {
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), &unique("name"));
         let value = draft.value().expect("has one");
-        // The producer, too, has to learn of the partition.
+        // The producer has to learn of the partition, too.
         let send = || {
             let record = BaseRecord::<[u8], [u8]>::to(&world.commands).partition(partition).key(b"k").payload(&value);
             producer.send(record).is_ok() && producer.flush(CALL).is_ok()
@@ -155,7 +155,7 @@ fn times_that_cannot_be_true_are_counted_and_no_latency() {
     let processor = world.run();
     let producer = producer(&world, None);
     let second = 1_790_000_000;
-    // What lies in the future brokers of today refuse by themselves (`message.timestamp.after.max.ms`).
+    // Present brokers refuse times in the future by themselves (`message.timestamp.after.max.ms`).
     for timestamp in [second, 1] {
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), &unique("name"));
         let value = draft.value().expect("has one");
@@ -183,7 +183,7 @@ fn setup_makes_a_command_topic_whose_times_are_the_brokers() {
     assert_eq!(of(&world.replies).as_deref(), Some("CreateTime"), "those are ours");
     let checked = crate::world::run_cli_with(&["check", "--config", &config], &environment);
     assert!(!checked.stdout.contains("message.timestamp.type"), "{checked}");
-    // That of the installation was made by somebody else.
+    // The installation's own command topic was made by the test, not by `setup`.
     let checked = world.cli("check", &[]);
     let line = checked.stdout.lines().find(|line| line.contains("message.timestamp.type is CreateTime"));
     let line = line.unwrap_or_else(|| panic!("{checked}"));

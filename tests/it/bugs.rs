@@ -7,10 +7,10 @@ use crate::ledger::Ledger;
 use crate::world::{Processor, World};
 use std::sync::Arc;
 
-/// Panics before a command is decided, and after its outcome was stored.
+/// The fail points that panic before a command is decided, and after its outcome was stored.
 const FAIL_POINTS: (&str, &str) = ("FAILPOINTS", "deciding=return(early);decided=return(late)");
 
-/// An installation with entities, and what was sent to it.
+/// An installation with entities, and the commands that were sent to it.
 struct Buggy {
     world: World,
     customers: Vec<Entity>,
@@ -39,7 +39,7 @@ impl Buggy {
         self.world.ask_all(&drafts)
     }
 
-    /// All that came out is as it should be, and so many commands ended in a 500.
+    /// Checks that everything that came out is right, and that so many commands were answered 500.
     fn close(&self, with_500: usize) -> Ledger {
         let ledger = Ledger::close(&self.world, &self.correlations);
         assert_eq!(ledger.with_status(500), with_500);
@@ -48,7 +48,7 @@ impl Buggy {
     }
 }
 
-/// Under the key of the customer, so in one lane.
+/// Makes a command with the customer's key, so that all of them are in one lane.
 fn name(customer: &Entity, request: &str) -> Draft {
     custom_name(request, &customer.by_ref_id(), request).key(&customer.ref_id)
 }
@@ -76,7 +76,7 @@ fn a_command_that_panics_before_it_is_decided_gets_a_stored_500_and_never_takes_
     let (early, early_rename) = (unique("early"), unique("early"));
     let replies = buggy.ask_all(vec![name(&customer, &early), renamed(&early_rename)]);
     assert_internal_errors(&replies, false);
-    // The same requests in records of their own, then others for the same change, all in the same lanes.
+    // The same requests come in new records, then other requests for the same change, all in the same lanes.
     let duplicates = vec![name(&customer, &early), renamed(&early_rename)];
     let replies = buggy.ask_all(duplicates.clone());
     assert_internal_errors(&replies, true);
@@ -132,12 +132,12 @@ fn in_a_lane_only_the_commands_that_panic_get_the_500_and_other_lanes_go_on() {
             "r"
         }
     };
-    // Every other command is for one customer, so that they queue and are decided in runs; the others are everybody else's.
+    // Every other command is for one customer, so that these queue and are decided in runs. The rest are for other customers.
     let customers = buggy.customers.clone();
     let drafts: Vec<_> = (0..COMMANDS)
         .flat_map(|n| [name(&customers[0], &unique(kind(n))), name(&customers[1 + n % (customers.len() - 1)], &unique("r"))])
         .collect();
-    // They are there before the processor is, so that the runs are long.
+    // The commands are on the topic before the processor starts, so that the runs are long.
     let correlations: Vec<_> = drafts.iter().map(|_| unique("c")).collect();
     let drafts: Vec<_> = drafts.into_iter().zip(&correlations).map(|(d, c)| d.header("correlation-id", c)).collect();
     buggy.correlations = correlations;

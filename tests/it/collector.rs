@@ -15,29 +15,29 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A span as it arrived. Ids are hexadecimal.
+/// A span that arrived. Its ids are hexadecimal.
 #[derive(Clone, Debug)]
 pub struct Span {
     pub trace: String,
     pub id: String,
     pub parent: String,
     pub name: String,
-    /// 1 internal, 3 client, 4 producer, 5 consumer.
+    /// The kind by OTLP's numbers: 1 internal, 3 client, 4 producer, 5 consumer.
     pub kind: i32,
-    /// Nanoseconds since the epoch.
+    /// Beginning and end, in nanoseconds since the epoch.
     pub time: (u64, u64),
     pub is_error: bool,
-    /// The spans that it is linked to.
+    /// The ids of the spans to which this span is linked.
     pub links: Vec<String>,
     pub attributes: BTreeMap<String, String>,
-    /// Of the process that made it.
+    /// The attributes of the process that made the span.
     pub resource: BTreeMap<String, String>,
-    /// All of it, for searching.
+    /// The whole span as text, for searching.
     pub text: String,
 }
 
 impl Span {
-    /// An attribute, or nothing.
+    /// Returns an attribute's value, or nothing if the span lacks it.
     pub fn attribute(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
@@ -51,7 +51,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Listens on a port of its own, to the end of the tests.
+    /// Starts a collector on a port of its own. It listens until the end of the tests.
     pub fn start() -> Self {
         let spans = Arc::new(Mutex::new(Vec::new()));
         let router = Router::new().route("/v1/traces", post(take)).with_state(spans.clone());
@@ -64,12 +64,12 @@ impl Collector {
         Self { url: format!("http://{address}"), spans }
     }
 
-    /// All that has arrived.
+    /// Returns all spans that have arrived.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All that has arrived of a trace.
+    /// Returns all spans of a trace that have arrived.
     pub fn of_trace(&self, trace: &str) -> Vec<Span> {
         self.spans().into_iter().filter(|span| span.trace == trace).collect()
     }
@@ -104,7 +104,7 @@ fn read(span: &OtlpSpan, resource: &BTreeMap<String, String>) -> Span {
     }
 }
 
-/// Two digits for each byte.
+/// Writes bytes as hexadecimal digits, two for each byte.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

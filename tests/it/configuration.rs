@@ -5,7 +5,7 @@ use crm_processor::config::{Config, Setting, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Random by default.
+/// The key whose default is random.
 const RANDOM: &str = "kafka.instance_id";
 
 fn annotated() -> String {
@@ -18,17 +18,18 @@ fn settings(toml: &str) -> BTreeMap<String, Setting> {
     settings.into_iter().map(|setting| (setting.key.clone(), setting)).collect()
 }
 
-/// The key that a line is about, commented or not: `# key = value`.
+/// Returns whether a line gives a key, commented out or not: `# key = value`.
 fn is_key(line: &str) -> bool {
     let line = line.strip_prefix("# ").unwrap_or(line);
     line.starts_with(|c: char| c.is_ascii_lowercase() || c == '"')
         && line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
 }
 
-/// How the registry may be shown who we are: of these keys, those of one kind at a time.
+/// The keys for logging in to the registry, by the kind of credentials. Only one kind may be given at a time.
 const CREDENTIALS: [&[&str]; 3] = [&["user", "password"], &["token"], &["oauth."]];
 
-/// With all keys but those of other credentials for the registry than `kind`, and files that are there.
+/// Returns the annotated configuration with all keys in force, but with one `kind` of credentials for the registry, and with
+/// files that exist.
 fn uncommented(folder: &Path, kind: usize) -> String {
     let file = folder.join("any").display().to_string();
     std::fs::write(&file, "anything").expect("there is room");
@@ -43,7 +44,7 @@ fn uncommented(folder: &Path, kind: usize) -> String {
         match line.split_once(" = ") {
             Some((key, value)) if value.starts_with("\"file:") => format!("{key} = \"file:{file}\""),
             Some((key, _)) if key.ends_with("_file") => format!("{key} = \"{file}\""),
-            // Files of keys go with TLS alone.
+            // Certificate and key files are accepted only with TLS.
             Some(("enabled", _)) => "enabled = true".to_owned(),
             _ => line.to_owned(),
         }
@@ -89,7 +90,8 @@ fn each_key_of_the_annotated_configuration_is_explained() {
         if is_key(line) {
             assert!(explained || line.contains("  # "), "nothing is said about {line}");
         } else {
-            // A comment holds for all keys up to the next empty line; what a section is for holds for its first ones.
+            // A comment holds for all keys up to the next empty line. A comment above a section's heading holds for the section's
+            // first keys.
             explained = line.starts_with('#') || (explained && line.starts_with('['));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// A text that nobody else in this run, or in another against the same servers, has: `prefix-<run>-<n>`.
+/// Returns a text that is unique in this run and among all runs against the same servers: `prefix-<run>-<n>`.
 pub fn unique(prefix: &str) -> String {
     static RUN: OnceLock<String> = OnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -14,12 +14,12 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{run}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// One JSON object a line.
+/// Writes JSON objects, one to a line.
 pub fn json_lines<'a>(objects: impl IntoIterator<Item = &'a Json>) -> String {
     objects.into_iter().fold(String::new(), |lines, object| lines + &object.to_string() + "\n")
 }
 
-/// What an entity is.
+/// The type of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Customer,
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// `customer`, …: in keys, in import lines and as the reference's field.
+    /// Returns `customer`, `account` or `subscriber`: the name in keys, in import lines and of the reference's field.
     pub fn name(self) -> &'static str {
         match self {
             Self::Customer => "customer",
@@ -48,27 +48,27 @@ pub struct Entity {
 }
 
 impl Entity {
-    /// One that nobody else has.
+    /// Makes an entity with ids that are unique.
     pub fn new(kind: Kind, state: &'static str) -> Self {
         Self { kind, ref_id: Uuid::new_v4().to_string(), external_id: unique(&kind.name()[..1]), state }
     }
 
-    /// Its line for `import`.
+    /// Returns the entity's line for `import`.
     pub fn line(&self) -> Json {
         json!({"type": self.kind.name(), "refId": self.ref_id, "externalId": self.external_id, "state": self.state})
     }
 
-    /// The reference by external id.
+    /// Returns a reference to the entity by external id.
     pub fn by_external_id(&self) -> Json {
         json!({"externalId": self.external_id})
     }
 
-    /// The reference by refId.
+    /// Returns a reference to the entity by refId.
     pub fn by_ref_id(&self) -> Json {
         json!({"refId": self.ref_id})
     }
 
-    /// The key of its business transactions.
+    /// Returns the key of the entity's business transactions.
     pub fn subject(&self) -> String {
         format!("{}:{}", self.kind.name(), self.ref_id)
     }
@@ -90,25 +90,25 @@ pub struct Draft {
 pub enum Contents {
     /// The draft's body, with the CRM's schema.
     Body,
-    /// Any bytes.
+    /// Bytes as they are.
     Bytes(Vec<u8>),
     /// A tombstone.
     Null,
 }
 
 impl Draft {
-    /// A command with any body; its key is unique.
+    /// Makes a command with any body and a unique key.
     pub fn new(record: &'static str, body: Json) -> Self {
         Self { record, body, key: Some(unique("k").into_bytes()), headers: Vec::new(), contents: Contents::Body }
     }
 
-    /// A record with any value; its key is unique.
+    /// Makes a record with any value and a unique key.
     pub fn raw(value: Option<Vec<u8>>) -> Self {
         let contents = value.map_or(Contents::Null, Contents::Bytes);
         Self { contents, ..Self::new("UpdateCustomerCustomName", Json::Null) }
     }
 
-    /// Another request for the same key, so in the same lane.
+    /// Gives the command this key. Commands with the same key are in the same lane.
     pub fn key(self, key: impl AsRef<[u8]>) -> Self {
         Self { key: Some(key.as_ref().to_vec()), ..self }
     }
@@ -122,13 +122,13 @@ impl Draft {
         self
     }
 
-    /// A header without a value, as Kafka allows.
+    /// Adds a header without a value, which Kafka allows.
     pub fn null_header(mut self, name: &str) -> Self {
         self.headers.push((name.to_owned(), None));
         self
     }
 
-    /// The same contents, written with another schema of the record.
+    /// Writes the same contents with another schema of the record.
     pub fn written_with(self, schema: &Json) -> Self {
         let value = registry::encode(&unique("subject"), schema, &self.body);
         Self { contents: Contents::Bytes(value), ..self }
@@ -139,12 +139,12 @@ impl Draft {
         self
     }
 
-    /// The request id in the body, as text.
+    /// Returns the request id in the body.
     pub fn request(&self) -> &str {
         self.body["requestId"].as_str().unwrap_or_else(|| panic!("{self:?} has no request id"))
     }
 
-    /// The value's bytes. Schemas are registered under the record's name, so that no subject of the project's is touched.
+    /// Returns the value's bytes. Registers the schema under the record's name, so that no subject of the project is touched.
     pub fn value(&self) -> Option<Vec<u8>> {
         match &self.contents {
             Contents::Body => {
@@ -157,17 +157,17 @@ impl Draft {
     }
 }
 
-/// `updateCustomerCustomName`.
+/// Makes an `updateCustomerCustomName`.
 pub fn custom_name(request: &str, customer: &Json, name: &str) -> Draft {
     Draft::new("UpdateCustomerCustomName", json!({"requestId": request, "customer": customer, "customName": name}))
 }
 
-/// `updateCustomerSegment`.
+/// Makes an `updateCustomerSegment`.
 pub fn segment(request: &str, customer: &Json, code: &str) -> Draft {
     Draft::new("UpdateCustomerSegment", json!({"requestId": request, "customer": customer, "customerSegment": code}))
 }
 
-/// `updateAccountExternalId` or `updateSubscriberExternalId`.
+/// Makes an `updateAccountExternalId` or an `updateSubscriberExternalId`.
 pub fn rename(kind: Kind, request: &str, reference: &Json, external_id: &str) -> Draft {
     let record = match kind {
         Kind::Account => "UpdateAccountExternalId",

@@ -45,7 +45,7 @@ fn the_metrics_that_documents_name_exist() {
     for document_name in DOCUMENTS {
         let document = document(document_name);
         let named = document.split('`').skip(1).step_by(2).filter(|text| text.starts_with("crm_") && !text.contains(' '));
-        // A label may follow.
+        // A label may follow the name.
         let named: Vec<_> = named.map(|text| text.split('{').next().unwrap_or(text)).collect();
         assert!(document_name != "README.md" || named.len() > 5, "{named:?}");
         for name in named {
@@ -110,7 +110,7 @@ fn labels_of(metric: &Metric) -> String {
     labels.collect::<Vec<_>>().join("; ")
 }
 
-/// The alerts and the rows of the dashboard that ask for a metric, or for what was recorded of it.
+/// Returns the alerts and the rows of the dashboard that use a metric, or a series that is recorded from it.
 fn uses_of(metric: &str, metrics: &[Metric]) -> [String; 2] {
     let (rules, names) = (rules(), |expr: &str, name: &str| named_in(expr, metrics).iter().any(|named| named == name));
     let recorded: Vec<_> = rules.iter().filter(|rule| !rule.is_alert && names(&rule.expr, metric)).collect();
@@ -122,7 +122,7 @@ fn uses_of(metric: &str, metrics: &[Metric]) -> [String; 2] {
     [alerts.join(", "), rows.join("; ")]
 }
 
-/// Snippets in these languages are copies of lines that are tested, wherever these stand; their indentation may differ.
+/// Snippets in these languages are copies of lines of the tested examples. Only their indentation may differ.
 #[test]
 fn the_snippets_of_documents_are_from_the_tested_examples() {
     let tested = |languages: &[&str], folders: &[&str]| -> Vec<Vec<String>> {

@@ -12,7 +12,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// An open gate in front of `host:port`.
+    /// Makes an open gate in front of `host:port`.
     pub fn before(server: &str) -> Self {
         let (open, watch) = watch::channel(true);
         let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("the loopback interface has a free port");
@@ -21,17 +21,17 @@ impl Gate {
         Self { address, open }
     }
 
-    /// `host:port` of the gate.
+    /// Returns the `host:port` of the gate.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// Ends all connections, and each new one at once.
+    /// Shuts the gate: ends all connections, and each new one at once.
     pub fn shut(&self) {
         self.open.send_replace(false);
     }
 
-    /// Lets connections through again.
+    /// Opens the gate: lets connections through again.
     pub fn open(&self) {
         self.open.send_replace(true);
     }

@@ -58,7 +58,7 @@ impl Guarded {
         Self { watchdog, pid, log: log.to_owned() }
     }
 
-    /// The child's process id.
+    /// Returns the child's process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -69,7 +69,7 @@ impl Guarded {
         assert!(status.is_ok(), "sh is gone: {status:?}");
     }
 
-    /// How the child ended, if it did. Signals show as the exit code 128 + n.
+    /// Returns the child's exit code, or `None` if the child still runs. Signal n gives 128 + n.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.watchdog.try_wait().expect("the watchdog is our child")
     }
@@ -86,7 +86,7 @@ impl Guarded {
         }
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Kills the child by SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
             self.signal("KILL");
@@ -95,12 +95,12 @@ impl Guarded {
         }
     }
 
-    /// All that it said on both outputs.
+    /// Returns all that the child has written to both outputs.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The last lines of its log, with the log's name, for a failure's message.
+    /// Returns the last lines of the child's log, with the log's name, for a failure's message.
     pub fn log_tail(&self) -> String {
         log_tail(&self.log)
     }
@@ -112,7 +112,7 @@ impl Drop for Guarded {
     }
 }
 
-/// The last lines of a log, with its name.
+/// Returns the last lines of a log, with its name.
 pub fn log_tail(log: &Path) -> String {
     const LINES: usize = 60;
     let lines: Vec<String> =

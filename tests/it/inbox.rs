@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A record as it came.
+/// A committed record, with its value decoded.
 #[derive(Clone)]
 pub struct Record {
     pub topic: String,
@@ -24,14 +24,14 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// The decoded value; null on the DLQ, where values are anything.
+    /// The decoded value. On the DLQ, where values may be anything, it is null.
     pub body: Json,
-    /// When it was read.
+    /// The time at which the record was read.
     pub seen: Instant,
 }
 
 impl Record {
-    /// The bytes of the one header called `name`. None: there is none, or its value is null.
+    /// Returns the bytes of the one header called `name`, or `None` if there is none, or if its value is null.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let mut named = self.headers.iter().filter(|(n, _)| n == name);
         let first = named.next();
@@ -39,23 +39,23 @@ impl Record {
         first.and_then(|(_, value)| value.as_deref())
     }
 
-    /// The same as text.
+    /// Returns the value of the one header called `name` as text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.header(name).map(|v| std::str::from_utf8(v).unwrap_or_else(|e| panic!("header {name} is no text, {e}: {self:?}")))
     }
 
-    /// Whether there is a header called `name`, null or not.
+    /// Returns whether there is a header called `name`, even with a null value.
     pub fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(n, _)| n == name)
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn key_text(&self) -> Option<&str> {
         self.key.as_deref().map(|k| std::str::from_utf8(k).unwrap_or_else(|e| panic!("the key is no text, {e}: {self:?}")))
     }
 }
 
-/// For failures' messages: long values are cut.
+/// Failures print records, so long values are cut.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 80;
@@ -74,7 +74,7 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Reads some topics from their beginning to the end of its life.
+/// A reader of some topics, from their beginning until it is dropped.
 pub struct Inbox {
     seen: Arc<Seen>,
     reader: Option<JoinHandle<()>>,
@@ -88,15 +88,15 @@ struct Seen {
 }
 
 impl Inbox {
-    /// How long anything may take on a busy machine. Nothing is expected to take this long.
+    /// The time after which a test gives up waiting. Nothing is expected to take so long, even on a busy machine.
     pub const PATIENCE: Duration = Duration::from_secs(90);
 
-    /// Opens `topics`; values on those `encoded` are decoded.
+    /// Begins to read `topics`, and decodes the values of those that are in `encoded`.
     pub fn open(kafka: &str, topics: &[&str], encoded: &[&str]) -> Self {
         Self::open_with(kafka, topics, encoded, registry::url())
     }
 
-    /// The same with the schemas of another registry than that of the tests.
+    /// Begins to read `topics` with the schemas of another registry than that of the tests.
     pub fn open_with(kafka: &str, topics: &[&str], encoded: &[&str], registry: &str) -> Self {
         let registry = registry.to_owned();
         let (consumer, _) = consumer(kafka, topics);
@@ -110,17 +110,17 @@ impl Inbox {
         Self { seen, reader: Some(reader.expect("a thread")) }
     }
 
-    /// All records so far that `wanted` wants, in the order of their partitions.
+    /// Returns all records so far that `wanted` accepts, in the order of their partitions.
     pub fn all(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Arc<Record>> {
         self.records().iter().filter(|r| wanted(r)).cloned().collect()
     }
 
-    /// The first record that `wanted` wants, now or later.
+    /// Returns the first record that `wanted` accepts, and waits for it.
     pub fn first(&self, what: &str, wanted: impl Fn(&Record) -> bool) -> Arc<Record> {
         self.until(what, |records| records.iter().find(|r| wanted(r)).cloned())
     }
 
-    /// Waits until `done` says something of all records so far.
+    /// Waits until `done` returns a value for all records so far, and returns that value.
     pub fn until<T>(&self, what: &str, done: impl Fn(&[Arc<Record>]) -> Option<T>) -> T {
         let deadline = Instant::now() + Self::PATIENCE;
         let mut records = self.records();
@@ -139,7 +139,7 @@ impl Inbox {
     }
 
     fn records(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Record>>> {
-        // A failed check panics with the lock held; the records are as good as before.
+        // A failed check panics with the lock held. The records are still valid.
         self.seen.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -153,14 +153,14 @@ impl Drop for Inbox {
     }
 }
 
-/// How many committed records there are on `topics`, counted from their beginning to their end as it is now.
+/// Counts the committed records on `topics`, from their beginning to their present end.
 pub fn count(kafka: &str, topics: &[&str]) -> usize {
     let mut count = 0;
     each(kafka, topics, |_| count += 1);
     count
 }
 
-/// How often each value of a header is on a topic, as it is now.
+/// Counts how often each value of a header is on a topic at present.
 pub fn header_counts(kafka: &str, topic: &str, header: &str) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     each(kafka, &[topic], |message| {
@@ -172,7 +172,7 @@ pub fn header_counts(kafka: &str, topic: &str, header: &str) -> HashMap<String, 
     counts
 }
 
-/// Goes through all committed records on `topics`, from their beginning to their end as it is now.
+/// Goes through all committed records on `topics`, from their beginning to their present end.
 fn each(kafka: &str, topics: &[&str], mut with: impl FnMut(&BorrowedMessage<'_>)) {
     let (consumer, mut open) = consumer(kafka, topics);
     let deadline = Instant::now() + Inbox::PATIENCE;
@@ -190,10 +190,10 @@ fn each(kafka: &str, topics: &[&str], mut with: impl FnMut(&BorrowedMessage<'_>)
     }
 }
 
-/// For clients of the tests.
+/// Settings for the tests' own clients of Kafka.
 pub trait Nimble {
-    /// Lets a client notice within seconds that a broker is frozen, or that another one leads a partition: what is slow then is
-    /// not the test.
+    /// Lets a client notice within seconds that a broker is frozen, or that another one leads a partition, so that the test
+    /// itself is not slow then.
     fn nimble(&mut self) -> &mut Self;
 }
 
@@ -203,7 +203,7 @@ impl Nimble for ClientConfig {
     }
 }
 
-/// A consumer of all partitions of `topics`, and how many these are.
+/// Returns a consumer of all partitions of `topics`, and the number of these partitions.
 fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
@@ -227,7 +227,7 @@ fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
     (consumer, partitions)
 }
 
-/// How many partitions a topic has. One that was just made may not have reached the broker yet.
+/// Returns the number of a topic's partitions. Waits for a topic that was just made and is not known to the broker yet.
 fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
     let deadline = Instant::now() + Inbox::PATIENCE;
     loop {
@@ -250,7 +250,7 @@ fn read(consumer: &BaseConsumer, encoded: &[String], registry: &str, seen: &Seen
             match message {
                 Ok(message) => chunk.push(Arc::new(record(&message, encoded, registry))),
                 Err(KafkaError::PartitionEOF(_)) => {}
-                // The servers go away at the end of the run before the last reader does.
+                // At the end of the run the servers end before the last reader does.
                 Err(e) => tracing::debug!("reading: {e}"),
             }
             next = if chunk.len() < CHUNK { consumer.poll(Duration::ZERO) } else { None };

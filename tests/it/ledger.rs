@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// How a promise can be broken.
+/// A broken promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breach {
     ReplyMissing,
@@ -15,14 +15,14 @@ pub enum Breach {
     ReplyUnasked,
     TransactionMissing,
     TransactionDoubled,
-    /// A business transaction that no reply shows.
+    /// A business transaction is in no reply.
     TransactionUnasked,
-    /// Reply and business transaction do not say the same.
+    /// A reply and its business transaction differ.
     Difference,
     VersionGap,
-    /// The old value of a change is not the new one of the change before.
+    /// The old value of a change is not the new value of the change before.
     NotOnTop,
-    /// Versions of an entity that stand on the topic in another order.
+    /// Versions of an entity are not in ascending order on the topic.
     OutOfOrder,
 }
 
@@ -30,18 +30,18 @@ pub enum Breach {
 pub struct Ledger {
     /// The reply to each command, by its `correlation-id` header.
     pub replies: HashMap<String, Arc<Record>>,
-    /// In the order of their versions, by refId.
+    /// The business transactions of each entity by its refId, in the order of their versions.
     pub transactions: BTreeMap<String, Vec<Arc<Record>>>,
-    /// All that is wrong with them.
+    /// All broken promises that were found.
     pub breaches: Vec<(Breach, String)>,
-    /// Replies to commands that are on the topic more than once, beyond the first.
+    /// The further replies to commands that are on the topic more than once.
     pub repeated: usize,
 }
 
 impl Ledger {
-    /// Waits until each of the commands has a reply and each change a business transaction, and fails if there is anything
-    /// else. The commands must be all that the installation ever got, each with a correlation id of its own, and all about one
-    /// entity must have had the same key.
+    /// Waits until each of the commands has a reply and each change a business transaction, and fails if there is anything else.
+    /// `commands` must be all commands that the installation ever got, each with a correlation id of its own. All commands about
+    /// one entity must have had the same key.
     pub fn close(world: &World, correlations: &[String]) -> Self {
         world.inbox.until(&format!("{} replies, and the business transactions they show", correlations.len()), |records| {
             let (replies, rest): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.topic == world.replies);
@@ -55,8 +55,8 @@ impl Ledger {
         ledger
     }
 
-    /// What has come out so far, and what is wrong with that. Commands about an entity with `one_key` all had the same. A command that is
-    /// on the topic several times, by `times`, has as many replies.
+    /// Returns what has come out so far, and all that is wrong with it. All commands about an entity with `one_key` had the same
+    /// key. A command that is on the topic several times, according to `times`, has as many replies.
     pub fn so_far(
         world: &World,
         correlations: &[String],
@@ -83,7 +83,7 @@ impl Ledger {
         ledger
     }
 
-    /// How many replies have this status.
+    /// Returns how many replies have this status.
     pub fn with_status(&self, status: i32) -> usize {
         self.replies.values().filter(|r| r.body["statusCode"] == status).count()
     }
@@ -111,7 +111,7 @@ impl Ledger {
         self.breaches.extend(missing.map(|c| (Breach::ReplyMissing, c.clone())));
     }
 
-    /// The changes that replies show are those that were published, each once, and both say the same.
+    /// Checks that the changes in replies are those that were published, each once, and that both say the same.
     fn check_changes(&mut self) {
         let mut breaches = Vec::new();
         let mut published: HashMap<&str, &Record> = HashMap::new();
@@ -140,7 +140,8 @@ impl Ledger {
         self.breaches.extend(breaches);
     }
 
-    /// Lanes publish in their order, and each for itself: who is changed by two is published in any order.
+    /// Checks the order on the topic. A lane publishes in its order, but lanes publish independently, so changes of one entity in
+    /// two lanes may be in any order.
     fn sort(&mut self, one_key: impl Fn(&Record) -> bool) {
         for records in self.transactions.values_mut() {
             let version = |r: &Record| r.body["version"].as_i64().expect("is mandatory");
@@ -153,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// From 2 on (1 is the import), each on top of the one before.
+    /// Checks that versions begin at 2 (the import is 1), and that each change builds on the one before.
     fn check_versions(&mut self) {
         let mut breaches = Vec::new();
         for (ref_id, records) in &self.transactions {
@@ -173,7 +174,7 @@ impl Ledger {
     }
 }
 
-/// The id of the change that a reply shows; None: it changed nothing.
+/// Returns the id of the change in a reply, or `None` if the command changed nothing.
 fn change(reply: &Record) -> Option<&str> {
     let shown = &reply.body["businessTransaction"];
     if shown["changes"].as_array().is_some_and(|changes| !changes.is_empty()) { shown["transactionId"].as_str() } else { None }
@@ -214,7 +215,7 @@ fn each_breach_of_a_promise_is_found() {
     assert_eq!(found(&[r2, &reply_other_old], &[t2, &changed(t3, other_old)]), [Breach::NotOnTop]);
 }
 
-/// The Business Transaction that changes a name to this version.
+/// Makes the Business Transaction that changes a name and gives this version.
 fn transaction(version: i64) -> Json {
     let change = json!({
         "field": "customName", "old": format!("name {}", version - 1), "new": format!("name {version}"),

@@ -84,7 +84,7 @@ mod use_cases;
 mod world;
 mod writers;
 
-/// Lets others work for a moment, between two looks at something that has no way to wake who waits for it: another process.
+/// Lets others work for a moment, between two looks at the state of another process, which can't wake the test.
 #[expect(clippy::disallowed_methods, reason = "nothing could wake it")]
 fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(25));

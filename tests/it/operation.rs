@@ -5,56 +5,56 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A metric as a process tells it.
+/// A metric as a process exposes it.
 #[derive(Debug, Default)]
 pub struct Metric {
     pub name: String,
     pub help: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: String,
-    /// Each label with its values, in the order in which they come.
+    /// The labels, each with its values in the order of the exposition.
     pub labels: BTreeMap<String, Vec<String>>,
 }
 
 /// A rule of `deploy/prometheus/rules.yml`.
 #[derive(Debug)]
 pub struct Rule {
-    /// What it records, or the alert.
+    /// The name of the recorded series or of the alert.
     pub name: String,
     pub is_alert: bool,
     pub expr: String,
-    /// All lines of it.
+    /// All lines of the rule.
     pub text: String,
 }
 
 /// A query of the dashboard.
 #[derive(Debug)]
 pub struct Query {
-    /// The row that its panel stands in.
+    /// The dashboard's row of the query's panel.
     pub row: String,
     pub panel: String,
     pub expr: String,
 }
 
-/// A file of the repository.
+/// Returns the path of a file of the repository.
 pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// What a file of the repository holds.
+/// Returns the contents of a file of the repository.
 pub fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// All metrics of a process, in the order of their names.
+/// Returns all metrics of a process, in the order of their names.
 pub fn metrics() -> Vec<Metric> {
     let metrics = Metrics::new();
-    // These have a series for each assigned partition, and none without.
+    // These metrics have a series for each assigned partition, and none without a partition.
     metrics.consumer_lag.set(0, 0);
     metrics.consumer_lag_age.set(0, 0.0);
     metrics.stable_offset_behind.set(0, 0);
     metrics.stable_offset_stuck.set(0, 0.0);
-    // This one has a series for each node of the database.
+    // This metric has a series for each node of the database.
     metrics.store_node_faults.know("127.0.0.1:9042");
     let mut all: Vec<Metric> = Vec::new();
     for line in metrics.exposition().lines() {
@@ -79,7 +79,7 @@ pub fn metrics() -> Vec<Metric> {
     all
 }
 
-/// All rules, in their order.
+/// Returns all rules, in their order.
 pub fn rules() -> Vec<Rule> {
     let text = read("deploy/prometheus/rules.yml");
     let mut rules: Vec<Rule> = Vec::new();
@@ -100,7 +100,7 @@ pub fn rules() -> Vec<Rule> {
     rules
 }
 
-/// All queries of the dashboard, in their order.
+/// Returns all queries of the dashboard, in their order.
 pub fn queries() -> Vec<Query> {
     let dashboard: Json = serde_json::from_str(&read("deploy/grafana/dashboards/crm-processor.json")).expect("it is JSON");
     let (mut row, mut queries) = (String::new(), Vec::new());
@@ -116,7 +116,7 @@ pub fn queries() -> Vec<Query> {
     queries
 }
 
-/// The metrics and recorded series that an expression asks for, a histogram's by its own name.
+/// Returns the metrics and recorded series that an expression uses. A histogram's series count as the histogram.
 pub fn named_in(expr: &str, metrics: &[Metric]) -> Vec<String> {
     let unquoted = expr.split('"').step_by(2);
     let words = unquoted.flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':'));

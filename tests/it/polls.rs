@@ -4,12 +4,12 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// What `work` yields; everything in it is always ready to go on.
+/// Returns the result of `work`, whose parts must always be ready to go on.
 pub fn complete<T>(work: impl Future<Output = T>) -> T {
     polls(work, u64::MAX).expect("there is no end to so many polls")
 }
 
-/// What `work` yields, unless its process dies after so many polls, at whatever await it has come to.
+/// Returns the result of `work`, or `None` if its process dies before: after `most` polls, at whatever await it has reached.
 pub fn polls<T>(work: impl Future<Output = T>, most: u64) -> Option<T> {
     let mut work = pin!(work);
     for _ in 0..most {
@@ -20,7 +20,7 @@ pub fn polls<T>(work: impl Future<Output = T>, most: u64) -> Option<T> {
     None
 }
 
-/// What `work` yields, unless it is dropped first: at the await after so many others.
+/// Returns the result of `work`, or `None` if `work` is dropped before: at the await that comes after `after` others.
 pub async fn cut_short<T>(work: impl Future<Output = T>, after: u64) -> Option<T> {
     let (mut work, mut left) = (pin!(work), after);
     poll_fn(|context| match work.as_mut().poll(context) {

@@ -16,7 +16,7 @@ use std::process::Stdio;
 const RULES: &str = "deploy/prometheus/rules.yml";
 const RULES_TEST: &str = "deploy/prometheus/rules_test.yml";
 
-/// Runs promtool to its end, which must be a good one.
+/// Runs promtool, which must succeed.
 fn promtool(args: &[&str], input: &str) {
     let Some(mut promtool) = installed("promtool") else { return };
     promtool.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -15,27 +15,27 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Answers of one connection that are on their way: as many as a driver has requests without an answer.
+/// How many answers of one connection may be on their way: as many as a driver may have requests without an answer.
 const DELAYED: usize = 32_768;
 
-/// What the proxy does to the statements that pass. Default: nothing.
+/// What the proxy does to the statements that pass. By default it does nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Mischief {
-    /// So many in a thousand never reach the database.
+    /// The number of statements in a thousand that never reach the database.
     pub lost_requests: u64,
-    /// So many in a thousand are executed and never answered.
+    /// The number of statements in a thousand that are executed and never answered.
     pub lost_answers: u64,
-    /// So many in a thousand reach the database only after a while; nobody hears of the answer.
+    /// The number of statements in a thousand that reach the database only after a while, and whose answer nobody gets.
     pub late: u64,
-    /// How long these take.
+    /// How long the late statements take to reach the database.
     pub lateness: Duration,
     /// Statements with these bytes among their values are executed and never answered.
     pub muted: Option<Vec<u8>>,
-    /// By so much the answers come later, each.
+    /// The time by which each answer is delayed.
     pub delay: Duration,
 }
 
-/// How often it did what.
+/// How often the proxy did each of these.
 #[derive(Debug, Default)]
 pub struct Done {
     pub lost_requests: AtomicU64,
@@ -55,7 +55,7 @@ struct Shared {
     done: Done,
 }
 
-/// What is to become of a statement.
+/// What the proxy does to one statement.
 enum Fate {
     Passes,
     Lost,
@@ -64,7 +64,7 @@ enum Fate {
 }
 
 impl CqlProxy {
-    /// A proxy in front of `host:port`; `seed` says which statements it picks.
+    /// Starts a proxy in front of `host:port`. `seed` determines which statements it picks.
     pub fn before(server: &str, seed: u64) -> Self {
         let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("the loopback interface has a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -74,17 +74,17 @@ impl CqlProxy {
         Self { address, shared }
     }
 
-    /// `host:port` of the proxy.
+    /// Returns the `host:port` of the proxy.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// From now on it does this.
+    /// Changes what the proxy does from now on.
     pub fn set(&self, mischief: Mischief) {
         *lock(&self.shared.mischief) = mischief;
     }
 
-    /// What it has done so far.
+    /// Returns how often the proxy did each thing so far.
     pub fn done(&self) -> &Done {
         &self.shared.done
     }
@@ -186,13 +186,13 @@ async fn deliver(mut delayed: mpsc::Receiver<(Instant, Frame)>, mut to: OwnedWri
     }
 }
 
-/// A frame with its head: version, flags, stream (2 bytes), opcode, length of the body (4 bytes).
+/// A frame with its header: version, flags, stream (2 bytes), opcode, length of the body (4 bytes).
 struct Frame(Vec<u8>);
 
 impl Frame {
     const HEAD: usize = 9;
 
-    /// None: the connection has ended.
+    /// Reads a frame. Returns `None` if the connection has ended.
     async fn read(from: &mut OwnedReadHalf) -> Option<Self> {
         let mut frame = vec![0; Self::HEAD];
         from.read_exact(&mut frame).await.ok()?;
@@ -206,7 +206,7 @@ impl Frame {
         [self.0[2], self.0[3]]
     }
 
-    /// EXECUTE or BATCH: what the processor reads and writes with.
+    /// Returns whether the frame is an EXECUTE or a BATCH, with which the processor reads and writes.
     fn is_statement(&self) -> bool {
         matches!(self.0[4], 0x0A | 0x0D)
     }

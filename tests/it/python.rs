@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use uuid::Uuid;
 
-/// The folder of programs of a Python that has these requirements. None: the caller is to return, the reason has been printed.
+/// Returns the folder of programs of a Python that has these requirements, or `None` if it can't be had here; the reason has been
+/// printed, and the test returns.
 pub fn with(requirements: &Path) -> Option<PathBuf> {
     let Ok(version) = Command::new("python3").arg("--version").output() else {
         servers::skip("python3 is not installed (Debian: apt-get install python3-venv)");
         return None;
     };
     let wanted = std::fs::read(requirements).unwrap_or_else(|e| panic!("{}: {e}", requirements.display()));
-    // Another folder for another Python, and for other requirements.
+    // Another Python and other requirements get another folder.
     let made_of = Uuid::new_v5(&Uuid::NAMESPACE_OID, &[version.stdout, wanted].concat());
     let folder = servers::cache(&format!("python-{}", made_of.simple()));
     let made = servers::make_once(&folder, |partial| {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// The first block in a language after the heading of the quick start, and those that follow it.
+/// Returns the blocks in a language below the heading of the quick start, in their order.
 fn blocks(language: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
     let (_, section) = readme.split_once("\n## Quick start\n").expect("README.md has a quick start");
@@ -18,7 +18,7 @@ fn blocks(language: &str) -> Vec<String> {
     section.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
 }
 
-/// A folder in which the lines are run, as somebody does who follows the page.
+/// The folder in which the test runs the lines of the page, as its reader would.
 struct Desk<'a> {
     folder: &'a Path,
     admin: String,
@@ -28,13 +28,13 @@ impl Desk<'_> {
     fn shell(&self, line: &str) -> Command {
         let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap_or_default());
         let mut shell = Command::new("sh");
-        // `exec` where it stays, so that a signal reaches it.
+        // `exec` replaces the shell, so that a signal reaches the program.
         shell.arg("-c").arg(format!("exec {line}")).current_dir(self.folder);
         shell.env("PATH", path).env("CRM__ADMIN__LISTEN", &self.admin);
         shell
     }
 
-    /// What a line prints; it must succeed.
+    /// Runs a line, which must succeed, and returns what it prints.
     fn run(&self, line: &str) -> String {
         let output = self.shell(line).output().expect("a POSIX system has sh");
         let said = [&*output.stdout, &output.stderr].map(String::from_utf8_lossy).concat();
@@ -92,7 +92,7 @@ fn the_quick_start_of_the_readme_works_on_one_of_each_word_for_word() {
             }
             "watch" => stay.push(desk.begin(line, "watch.log")),
             "setup" => assert!(desk.run(line).contains("all is set up\n")),
-            // On brokers that have never had a group or a transaction.
+            // The brokers have never had a group or a transaction.
             "check" => assert!(desk.run(line).contains("all is well\n")),
             "import" => {
                 let said = desk.run(line);

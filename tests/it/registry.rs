@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-/// Where the registry is; started when first asked for.
+/// Returns the URL of the tests' registry, which is started when it is first asked for.
 pub fn url() -> &'static str {
     static URL: OnceLock<String> = OnceLock::new();
     URL.get_or_init(|| {
@@ -26,7 +26,7 @@ pub fn url() -> &'static str {
     })
 }
 
-/// The CRM's schema of a command, as a producer would have it: fields in the order of the contract.
+/// Returns the CRM's schema of a command, as a producer would have it, with the fields in the order of the contract.
 pub fn command_schema(record: &str) -> Json {
     let (reference, value) = match record {
         "UpdateCustomerCustomName" => ("customer", "customName"),
@@ -53,7 +53,7 @@ pub fn register(subject: &str, schema: &Json) -> u32 {
     register_at(url(), subject, schema, &json!([]))
 }
 
-/// The same at any registry, with references to other schemas.
+/// Registers a schema with references to other schemas at any registry, and returns its id.
 pub fn register_at(url: &str, subject: &str, schema: &Json, references: &Json) -> u32 {
     let url = format!("{url}/subjects/{subject}/versions");
     let body = json!({"schema": schema.to_string(), "references": references}).to_string();
@@ -67,12 +67,12 @@ pub fn register_at(url: &str, subject: &str, schema: &Json, references: &Json) -
     answer["id"].as_u64().and_then(|id| id.try_into().ok()).unwrap_or_else(|| panic!("POST {url} answered {answer}"))
 }
 
-/// A value in the Confluent wire format. Fields that `body` lacks take their defaults.
+/// Encodes a value in the Confluent wire format. Fields that `body` lacks take their defaults.
 pub fn encode(subject: &str, schema: &Json, body: &Json) -> Vec<u8> {
     [&[0], &id_of(subject, schema).to_be_bytes()[..], &datum(schema, body)].concat()
 }
 
-/// The same without id and byte 0.
+/// Encodes a value without byte 0 and the schema's id.
 pub fn datum(schema: &Json, body: &Json) -> Vec<u8> {
     let schema = Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"));
     let value = Value::try_from(body.clone()).and_then(|v| v.resolve(&schema));
@@ -81,7 +81,8 @@ pub fn datum(schema: &Json, body: &Json) -> Vec<u8> {
     writer.write_value_to_vec(value).unwrap_or_else(|e| panic!("cannot encode {body}: {e}"))
 }
 
-/// What a value in the Confluent wire format says, as JSON, with the schema that the registry at `url` has: unions show as what they hold.
+/// Decodes a value in the Confluent wire format to JSON, with the schema from the registry at `url`. A union becomes the value
+/// that it holds.
 pub fn decode(url: &str, bytes: &[u8]) -> Json {
     let Some((&[0, a, b, c, d], mut datum)) = bytes.split_first_chunk::<5>() else { panic!("not the wire format: {bytes:?}") };
     let schema = schema_by_id(url, u32::from_be_bytes([a, b, c, d]));
@@ -111,7 +112,7 @@ fn id_of(subject: &str, schema: &Json) -> u32 {
     id
 }
 
-/// Kept for the registry of the tests alone: another one may lose what it had, and give the id again.
+/// Only schemas of the tests' own registry are kept: another registry may lose its schemas, and give an id again.
 fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
     static SCHEMAS: OnceLock<Mutex<HashMap<String, Arc<Schema>>>> = OnceLock::new();
     let schemas = SCHEMAS.get_or_init(Mutex::default);
@@ -129,7 +130,7 @@ fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
     schema
 }
 
-/// Asks the registry what somebody else's registry was asked.
+/// Passes a request for another registry on to the tests' registry.
 pub async fn forward(request: axum::extract::Request) -> (axum::http::StatusCode, String) {
     const PATIENCE: Duration = Duration::from_secs(10);
     let url = format!("{}{}", url(), request.uri());
@@ -144,12 +145,12 @@ pub async fn forward(request: axum::extract::Request) -> (axum::http::StatusCode
     (response.status(), response.text().await.expect("the registry is up"))
 }
 
-/// Status and body of a GET; status 0 where nobody answers: who is frozen does not either.
+/// Returns status and body of a GET. The status is 0 if nobody answers, for instance because the process is frozen.
 pub fn get(url: &str) -> (u16, String) {
     request(reqwest::Method::GET, url)
 }
 
-/// The same of any request without a body.
+/// Returns status and body of any request without a body of its own. The status is 0 if nobody answers.
 pub fn request(method: reqwest::Method, url: &str) -> (u16, String) {
     const PATIENCE: Duration = Duration::from_secs(10);
     runtime().block_on(async {

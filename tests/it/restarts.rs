@@ -10,9 +10,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::{Duration, Instant};
 
 const BACKLOG: usize = 3_000;
-/// How long Kubernetes waits between SIGTERM and SIGKILL, unless it is told otherwise.
+/// How long Kubernetes waits between SIGTERM and SIGKILL by default.
 const TERMINATION_PERIOD: Duration = Duration::from_secs(30);
-/// How many replies there must be before the processor is disturbed: enough to be in the middle.
+/// The number of replies after which the processor is disturbed, so that it is in the middle of the backlog.
 const UNDER_WAY: usize = 400;
 
 /// An installation with entities, and commands about them in random order of keys; many hit the same entities.
@@ -38,7 +38,7 @@ impl Backlog {
                 4 => {
                     segment(&unique("r"), &customer.by_ref_id(), ["ENTERPRISE", "RESIDENTIAL"][n / 10 % 2]).key(&customer.ref_id)
                 }
-                // Some of these want an id that another account just gave up, or still has.
+                // Some of these commands want an id that another account just gave up, or still has.
                 5 => rename(Kind::Account, &unique("r"), &account.by_ref_id(), &format!("ring-{name}-{}", n % 50))
                     .key(&account.ref_id),
                 6 => rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")).key(&account.ref_id),
@@ -64,8 +64,8 @@ impl Backlog {
         });
     }
 
-    /// Checks all that came out: see [`Ledger::close`]. Then stops the processors that are left, and counts again what there
-    /// is when nobody can add to it any more.
+    /// Checks everything that came out: see [`Ledger::close`]. Then stops the remaining processors, and counts again when nobody
+    /// can add anything any more.
     fn close(&self, left: &[&Processor]) {
         let ledger = Ledger::close(&self.world, &self.correlations);
         let (fine, refused) = (ledger.with_status(200), ledger.with_status(400));
@@ -84,7 +84,7 @@ impl Backlog {
     }
 }
 
-/// Who ends without a word to the group keeps its partitions until the session times out.
+/// A process that ends without leaving the group keeps its partitions until its session times out.
 #[test]
 fn a_processor_that_is_told_to_stop_has_left_its_group_when_it_ends() {
     const TIMES: usize = 6;

@@ -9,25 +9,26 @@ use uuid::Uuid;
 
 /// One of several rounds.
 pub struct Round {
-    /// Its number, from 1 on.
+    /// The number of the round, from 1 on.
     pub round: u64,
-    /// What its choices go by.
+    /// The seed of the round's choices.
     pub seed: u64,
 }
 
-/// The rounds that are asked for: `CRM_FAULT_ROUNDS` of them (1), with `CRM_SEED` (any).
+/// Returns the rounds to run: `CRM_FAULT_ROUNDS` of them (1 by default), with the seed `CRM_SEED` (random by default).
 pub fn rounds() -> impl Iterator<Item = Round> {
     let seed = || number("CRM_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
     (1..=number("CRM_FAULT_ROUNDS").unwrap_or(1)).map(move |round| Round { round, seed: seed() })
 }
 
-/// Held by a test whose rounds take the whole machine, or that measures. Waits until no other does: two would starve each other.
+/// Takes the lock of the tests whose rounds need the whole machine, or that measure, because two of them would starve each other.
+/// Waits until no other test holds it.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number in an environment variable. None: it is not set.
+/// Returns the number in an environment variable, or `None` if the variable is not set.
 pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|n| n.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
 }

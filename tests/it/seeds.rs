@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::thread::{available_parallelism, scope};
 
-/// Runs `simulate` by each seed, `default` of them if nobody asks for others, and hands the results to `take`. A seed that
-/// fails prints how to run it alone, and the test fails.
+/// Runs `simulate` by each seed, by the first `default` seeds if the environment names no others, and hands the results to
+/// `take`. A seed that fails prints how to run it alone, and the test fails.
 pub fn each<T: Send>(default: u64, simulate: impl Fn(u64) -> T + Sync, take: impl FnMut(T) + Send) {
     let open = Mutex::new(range(default));
     let take = Mutex::new(take);
@@ -39,7 +39,7 @@ fn next(open: &Mutex<Range<u64>>) -> Option<u64> {
     open.lock().unwrap().next()
 }
 
-/// The seeds that were asked for.
+/// Returns the seeds to run.
 pub fn range(default: u64) -> Range<u64> {
     let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("a seed is a number, not {text:?}"));
     if let Ok(seed) = std::env::var("CRM_SEED") {
@@ -54,7 +54,7 @@ pub fn range(default: u64) -> Range<u64> {
     }
 }
 
-/// With a deliberate defect some seed must fail, one of the first `budget`.
+/// Checks that one of the first `budget` seeds fails with a deliberate defect.
 pub fn must_fail(defect: impl Debug, budget: u64, simulate: impl Fn(u64)) {
     for seed in 0..budget {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
@@ -67,7 +67,7 @@ pub fn must_fail(defect: impl Debug, budget: u64, simulate: impl Fn(u64)) {
     panic!("{defect:?} is not found within {budget} seeds");
 }
 
-/// A test for each defect; the function `found` where it stands looks for it.
+/// Makes a test for each defect, which calls the function `found` of the module that uses the macro.
 macro_rules! defects {
     ($($name:ident: $defect:ident),+ $(,)?) => { $(
         #[test]

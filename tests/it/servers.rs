@@ -24,18 +24,20 @@ pub mod cluster;
 pub mod own;
 pub mod secured;
 
-/// Between the choice of a port and its use somebody else may take it: hence some tries.
+/// How often a server is started before the run gives up: somebody else may take a port between its choice and its use.
 const TRIES: usize = 3;
-/// The name of its folder, and its pom.
+/// The name of a server's folder in the cache, and its pom.
 const KAFKA: (&str, &str) = ("kafka-4.1.0", include_str!("servers/kafka.pom.xml"));
 /// The name of Apicurio Registry's folder, and its artifact.
 const APICURIO: (&str, &str) = ("apicurio-registry-2.6.13", "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all");
-/// Where it has Confluent's API.
+/// The path below which Apicurio Registry has Confluent's API.
 pub const REGISTRY_PATH: &str = "/apis/ccompat/v7";
-/// Writes are on the disk some time after they are acknowledged: quick, and no test kills this one.
+/// How the shared Cassandra makes writes durable: some time after it acknowledges them. That is quick, and no test kills this
+/// server.
 const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
 
-/// Bootstrap servers of a real Kafka. None: the caller is to return, the reason has been printed.
+/// Returns the bootstrap servers of a real Kafka, or `None` if it can't be had here; the reason has been printed, and the test
+/// returns.
 pub fn kafka() -> Option<&'static str> {
     static KAFKA: OnceLock<Server> = OnceLock::new();
     KAFKA
@@ -43,7 +45,8 @@ pub fn kafka() -> Option<&'static str> {
         .address()
 }
 
-/// `host:port` of a real Cassandra or ScyllaDB. None: the caller is to return, the reason has been printed.
+/// Returns `host:port` of a real Cassandra or ScyllaDB, or `None` if it can't be had here; the reason has been printed, and the
+/// test returns.
 pub fn cassandra() -> Option<&'static str> {
     static CASSANDRA: OnceLock<Server> = OnceLock::new();
     CASSANDRA
@@ -54,21 +57,23 @@ pub fn cassandra() -> Option<&'static str> {
         .address()
 }
 
-/// The base URL of a real schema registry's Confluent API. None: the caller is to return, the reason has been printed.
+/// Returns the base URL of a real schema registry's Confluent API, or `None` if it can't be had here; the reason has been
+/// printed, and the test returns.
 pub fn apicurio() -> Option<String> {
     static APICURIO: OnceLock<Server> = OnceLock::new();
     let address = APICURIO.get_or_init(|| Server::start("Apicurio Registry", prepare_apicurio)).address()?;
     Some(format!("http://{address}{REGISTRY_PATH}"))
 }
 
-/// Says on standard error, past the test runner's capture, that the running test is skipped. Under `CI=true` that is a failure.
+/// Prints on standard error, past the test runner's capture, that the running test is skipped. With `CI=true` the test fails
+/// instead.
 pub fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     assert!(std::env::var("CI").as_deref() != Ok("true"), "CI=true, so this is no reason to skip {test}: {reason}");
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }
 
-/// Where downloads are kept between runs, for programs of these versions.
+/// Returns the folder in which downloads are kept between runs, for programs of these versions.
 pub fn cache(versions: &str) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let root = variable("CRM_TEST_CACHE").unwrap_or_else(|| {
@@ -80,7 +85,8 @@ pub fn cache(versions: &str) -> PathBuf {
     root.join(versions)
 }
 
-/// Makes `folder` once, whoever asks at the same time: `fill` works in a folder beside it, which is renamed when it is done.
+/// Makes `folder` once, even if several ask at the same time: `fill` works in a folder beside it, which is renamed when `fill` is
+/// done.
 pub fn make_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
     let said = |what: &str, e: std::io::Error| format!("{what} {}: {e}", folder.display());
     let parent = folder.parent().expect("a folder in the cache has a parent");
@@ -103,7 +109,7 @@ pub fn make_once(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), String>) 
     fs::rename(&partial, folder).map_err(|e| said("cannot rename to", e))
 }
 
-/// Runs a program to its end; its output if it fails.
+/// Runs a program to its end. Returns its output as the error if it fails.
 pub fn finish(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
     if output.status.success() {
@@ -113,7 +119,7 @@ pub fn finish(command: &mut Command) -> Result<(), String> {
     Err(format!("{command:?} ended with {}:\n{}", output.status, String::from_utf8_lossy(&said)))
 }
 
-/// Where this run keeps its logs: they stay after it.
+/// Returns the folder of this run's logs, which stay after the run.
 pub fn log_dir() -> &'static Path {
     static LOGS: OnceLock<PathBuf> = OnceLock::new();
     LOGS.get_or_init(|| {
@@ -123,24 +129,24 @@ pub fn log_dir() -> &'static Path {
     })
 }
 
-/// A port of the loopback interface that was free a moment ago.
+/// Returns a port of the loopback interface that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("it is bound").port()
 }
 
 enum Server {
-    /// In use for the rest of the run. The process, if it is ours, ends with the test process.
+    /// The server is in use for the rest of the run. Its process, if the tests started it, ends with the test process.
     Up { address: String, _process: Option<Guarded> },
-    /// What is missing on this machine.
+    /// The server can't be started: the reason, such as a program that is missing on this machine.
     Missing(String),
 }
 
 /// Why a server did not start.
 enum NoStart {
-    /// Something is not installed.
+    /// A program is not installed.
     Missing(String),
-    /// It could not take one of its ports, or ended for another reason: worth another try.
+    /// The server could not take one of its ports, or ended for another reason. Another try may succeed.
     Failed(String),
 }
 
@@ -181,24 +187,24 @@ struct Prepared {
     command: Command,
     dir: PathBuf,
     log: PathBuf,
-    /// Whether one at this address answers.
+    /// The test of whether a server at this address answers.
     up: fn(&str) -> bool,
 }
 
 impl Prepared {
-    /// Starts it and waits until it answers. `scratch` goes away with it.
+    /// Starts the server and waits until it answers. `scratch` is removed when it ends.
     fn start(&self, scratch: Option<&Path>) -> Result<Guarded, NoStart> {
         let mut process = self.spawn(scratch);
         self.until_up(&mut process)?;
         Ok(process)
     }
 
-    /// Starts it and does not wait.
+    /// Starts the server without waiting until it answers.
     fn spawn(&self, scratch: Option<&Path>) -> Guarded {
         Guarded::spawn(&self.command, &self.log, scratch)
     }
 
-    /// Waits until it, which runs as this process, answers.
+    /// Waits until the server, which runs as `process`, answers.
     fn until_up(&self, process: &mut Guarded) -> Result<(), NoStart> {
         until_up(self.name, process, &self.log, || (self.up)(&self.address))
     }
@@ -213,7 +219,7 @@ fn prepare_kafka_as(adjust: impl Fn(&str) -> String, format_args: &[&str], up: f
     prepare_kafka_at((free_port(), free_port()), "-Xmx512m", adjust, format_args, up)
 }
 
-/// The same on a port of one's own choice, with one for the controller, and with this size of the heap.
+/// Makes a Kafka on chosen ports, one for clients and one for the controller, with this size of the heap.
 fn prepare_kafka_at(
     (port, controller_port): (u16, u16),
     heap: &str,
@@ -245,7 +251,7 @@ fn prepare_kafka_at(
 }
 
 fn has_brokers(address: &str) -> bool {
-    // librdkafka says on standard error that a broker is away: ask it only when somebody listens.
+    // librdkafka prints an error if a broker is away, so the test asks it only when somebody listens on the port.
     TcpStream::connect(address).is_ok()
         && ClientConfig::new()
             .set("bootstrap.servers", address)
@@ -260,20 +266,20 @@ fn prepare_cassandra(settings: &str, options: &[&str]) -> Result<Prepared, NoSta
     prepare_cassandra_at(&Place { address, port, storage_port, seeds: &[address], rack: None }, settings, options)
 }
 
-/// Where a node of Cassandra is.
+/// The addresses and the place of a node of Cassandra.
 struct Place<'a> {
     address: Ipv4Addr,
-    /// Of clients.
+    /// The port for clients.
     port: u16,
-    /// Of other nodes: the same for all of a cluster.
+    /// The port for other nodes, the same for all nodes of a cluster.
     storage_port: u16,
-    /// Nodes that tell it of all others.
+    /// The seeds: nodes that tell this node of all others.
     seeds: &'a [Ipv4Addr],
-    /// The names of data centre and rack. None: Cassandra's own, as one node alone has them.
+    /// The names of data centre and rack, or `None` for Cassandra's defaults, which a single node has.
     rack: Option<(&'a str, &'a str)>,
 }
 
-/// The same at a place of one's own choice.
+/// Makes a node of Cassandra at a chosen place.
 fn prepare_cassandra_at(place: &Place<'_>, settings: &str, options: &[&str]) -> Result<Prepared, NoStart> {
     let lib = jars("cassandra-5.0.5", include_str!("servers/cassandra.pom.xml"))?;
     let Place { address, port, storage_port, .. } = *place;
@@ -303,7 +309,7 @@ fn prepare_cassandra_at(place: &Place<'_>, settings: &str, options: &[&str]) -> 
         let rack = write(&dir, "rackdc.properties", &format!("dc={data_centre}\nrack={rack}\n"));
         java.arg(format!("-Dcassandra-rackdc.properties=file:{}", rack.display()));
     }
-    // Of two that say different things the JVM takes the last.
+    // If two options contradict each other, the JVM takes the last.
     java.args(options);
     java.arg("-cp").arg(lib.join("*")).arg("org.apache.cassandra.service.CassandraDaemon").current_dir(&dir);
     let log = log_dir().join(format!("cassandra-{address}-{port}.log"));
@@ -311,13 +317,13 @@ fn prepare_cassandra_at(place: &Place<'_>, settings: &str, options: &[&str]) -> 
     Ok(Prepared { name: "Cassandra", address: format!("{address}:{port}"), command: java, dir, log, up })
 }
 
-/// It keeps its schemas in memory: a restart loses them.
+/// Makes an Apicurio Registry that keeps its schemas in memory: a restart loses them.
 fn prepare_apicurio() -> Result<Prepared, NoStart> {
     let (name, artifact) = APICURIO;
     needs_java_and_maven()?;
     let lib = cache(name);
     make_once(&lib, |partial| {
-        // Maven leaves marks in the folder that it runs in.
+        // Maven leaves files in the folder in which it runs.
         let elsewhere = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
         let mut maven = Command::new("mvn");
         maven.current_dir(elsewhere.path());
@@ -351,12 +357,13 @@ fn until_up(name: &str, process: &mut Guarded, log: &Path, up: impl Fn() -> bool
     Ok(())
 }
 
-/// The folder with the jars of Kafka, its tools among them. None: as below.
+/// Returns the folder with the jars of Kafka, its tools among them, or `None` as [`jars_or_skip`] does.
 pub fn kafka_jars() -> Option<PathBuf> {
     jars_or_skip(KAFKA.0, KAFKA.1)
 }
 
-/// The folder with the jars of a pom. None: the caller is to return, the reason has been printed.
+/// Returns the folder with the jars of a pom, or `None` if it can't be had here; the reason has been printed, and the test
+/// returns.
 pub fn jars_or_skip(name: &str, pom: &str) -> Option<PathBuf> {
     match jars(name, pom) {
         Ok(lib) => Some(lib),
@@ -368,7 +375,7 @@ pub fn jars_or_skip(name: &str, pom: &str) -> Option<PathBuf> {
     }
 }
 
-/// The folder with the jars of a pom, downloaded if it is the first time.
+/// Returns the folder with the jars of a pom, and downloads them the first time.
 fn jars(name: &str, pom: &str) -> Result<PathBuf, NoStart> {
     needs_java_and_maven()?;
     let lib = cache(name);

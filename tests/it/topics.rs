@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use std::time::Instant;
 
-/// Makes topics, with these numbers of partitions and as many replicas as the brokers give by default, that take records of
+/// Makes topics with these numbers of partitions and the brokers' default number of replicas. They take records of up to
 /// `largest` bytes.
 pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
     const BY_DEFAULT: TopicReplication<'_> = TopicReplication::Fixed(-1);
@@ -24,19 +24,20 @@ pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
     }
 }
 
-/// Deletes a topic of the shared Kafka with all that is on it.
+/// Deletes a topic of the shared Kafka with all its records.
 pub fn delete(topic: &str) {
     delete_on(shared(), topic);
 }
 
-/// The same on another Kafka.
+/// Deletes a topic of another Kafka with all its records.
 pub fn delete_on(kafka: &str, topic: &str) {
     let admin = admin(kafka);
     let deleted = runtime().block_on(admin.delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
     for result in deleted {
         result.unwrap_or_else(|(topic, e)| panic!("cannot delete {topic}: {e}"));
     }
-    // The controller answers before the broker has heard of it: until then a record can get onto the topic, and vanish with it.
+    // The controller answers before the broker has heard of the deletion. Until then a record can get onto the topic, and vanish
+    // with it.
     let is_gone = |t: &MetadataTopic| t.error().map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
     until_heard(|| {
         let metadata = admin.inner().fetch_metadata(Some(topic), Inbox::PATIENCE).expect("the broker answers");
@@ -44,7 +45,7 @@ pub fn delete_on(kafka: &str, topic: &str) {
     });
 }
 
-/// From now on a topic has so many partitions.
+/// Raises the number of a topic's partitions to `count`.
 pub fn add_partitions(kafka: &str, topic: &str, count: usize) {
     let admin = admin(kafka);
     let added = runtime().block_on(admin.create_partitions(&[NewPartitions::new(topic, count)], &AdminOptions::new()));
@@ -53,14 +54,14 @@ pub fn add_partitions(kafka: &str, topic: &str, count: usize) {
     }
 }
 
-/// A setting of a topic.
+/// Returns a setting of a topic, or `None` if the topic has no such setting.
 pub fn setting(kafka: &str, topic: &str, name: &str) -> Option<String> {
     let of_topic = ResourceSpecifier::Topic(topic);
     let shown = runtime().block_on(admin(kafka).describe_configs([&of_topic], &AdminOptions::new())).expect("the broker answers");
     shown.into_iter().next()?.ok()?.get(name)?.value.clone()
 }
 
-/// From now on a topic takes records of at most `largest` bytes.
+/// Makes a topic take records of at most `largest` bytes from now on.
 pub fn limit(topic: &str, largest: usize) {
     const NAME: &str = "max.message.bytes";
     let admin = admin(shared());
@@ -70,7 +71,7 @@ pub fn limit(topic: &str, largest: usize) {
     for result in changed {
         result.unwrap_or_else(|(_, e)| panic!("cannot change {topic}: {e}"));
     }
-    // As with a deletion: until the broker has heard of it, it goes by the old limit.
+    // As with a deletion, the broker goes by the old limit until it has heard of the change.
     until_heard(|| {
         let shown = runtime().block_on(admin.describe_configs([&of_topic], &AdminOptions::new())).expect("the broker answers");
         let mut shown = shown.into_iter().map(|resource| resource.expect("the broker shows the topic's settings"));
@@ -86,13 +87,13 @@ fn until_heard(heard: impl Fn() -> bool) {
     }
 }
 
-/// The Kafka that most installations share.
+/// Returns the address of the Kafka that most installations share.
 fn shared() -> &'static str {
     servers::kafka().expect("who changes a topic has a Kafka")
 }
 
 fn admin(kafka: &str) -> AdminClient<DefaultClientContext> {
-    // To ask for a topic is not to have it made.
+    // The client must not make a topic by asking for it.
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka).set("allow.auto.create.topics", "false");
     config.create().expect("an admin client")

@@ -22,20 +22,20 @@ use toml::{Table, Value};
 
 /// How many partitions the command topics of the tests have.
 pub const PARTITIONS: i32 = 4;
-/// What the command topics of the tests take: more than `max_command_bytes`, which is left at its default.
+/// The largest record that the tests' command topics take: more than `max_command_bytes`, which keeps its default.
 pub const LARGEST_RECORD: usize = 4 << 20;
 
-/// An installation.
+/// An installation of the processor: its topics, its keyspace, its configuration, and clients of its Kafka.
 pub struct World {
     pub commands: String,
     pub replies: String,
     pub transactions: String,
     pub dlq: String,
-    /// On the allow-list, and there.
+    /// A reply topic that is on the allow-list and exists.
     pub other_replies: String,
-    /// On the allow-list, but not there.
+    /// A reply topic that is on the allow-list but does not exist.
     pub missing_replies: String,
-    /// There, but not on the allow-list.
+    /// A reply topic that exists but is not on the allow-list.
     pub refused_replies: String,
     /// All committed records that the processor writes.
     pub inbox: Inbox,
@@ -48,14 +48,14 @@ pub struct World {
     runs: AtomicU32,
 }
 
-/// Where a record came to lie.
+/// The partition and offset of a record that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     pub partition: i32,
     pub offset: i64,
 }
 
-/// What a subcommand said.
+/// The output and exit code of a subcommand that has ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
     pub code: i32,
@@ -64,14 +64,14 @@ pub struct Finished {
 }
 
 impl World {
-    /// A new installation, set up by `setup`; `adjust` changes its configuration. None: the servers can't be had here, the
-    /// caller is to return.
+    /// Makes a new installation by `setup`; `adjust` changes its configuration. Returns `None` if the servers can't be had here;
+    /// then the test returns.
     pub fn set_up(name: &str, adjust: impl FnOnce(&mut Table)) -> Option<Self> {
         Some(Self::set_up_on(servers::kafka()?, servers::cassandra()?, name, adjust))
     }
 
-    /// The same on servers of one's own. Several brokers or nodes have commas between them; then each topic and row is on so many
-    /// of them.
+    /// Makes a new installation on other servers. Several brokers or nodes have commas between them; then each topic and row is
+    /// on as many of them.
     pub fn set_up_on(kafka: &str, cassandra: &str, name: &str, adjust: impl FnOnce(&mut Table)) -> Self {
         let prefix = unique(name);
         let topic = |suffix: &str| format!("{prefix}.{suffix}");
@@ -89,12 +89,12 @@ impl World {
         std::fs::write(&path, config.to_string()).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         let path_text = path.display().to_string();
         let replicas = members(kafka).len().to_string();
-        // One broker alone shows what `setup` does when it is not told.
+        // With one broker, `setup` gets no replication factor, so that its default is tested.
         let replicas: &[&str] = if replicas == "1" { &[] } else { &["--replication-factor", &replicas] };
         run_cli(&[&["setup", "--partitions", "3", "--config", &path_text], replicas].concat()).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
-        // What stands in front of the registry of the tests has its schemas; a real one has its own.
+        // A front before the registry of the tests has that registry's schemas; a real registry has its own.
         let registry_url = config["registry"]["url"].as_str().filter(|url| url.ends_with(servers::REGISTRY_PATH));
         let topics = [&*replies, &transactions, &dlq, &other, &refused];
         let inbox = Inbox::open_with(kafka, &topics, &encoded, registry_url.unwrap_or(registry::url()));
@@ -129,19 +129,20 @@ impl World {
         self.run_as(&unique("slot"))
     }
 
-    /// The same with this `instance_id`.
+    /// Starts `run` with this `instance_id` and waits until it is ready.
     pub fn run_as(&self, instance_id: &str) -> Processor {
         let processor = self.start(instance_id);
         processor.until_ready();
         processor
     }
 
-    /// Starts `run` and does not wait.
+    /// Starts `run` without waiting until it is ready.
     pub fn start(&self, instance_id: &str) -> Processor {
         self.start_with(instance_id, &[])
     }
 
-    /// Starts `run` so that a file that gets larger than it may is an error and not the process's end, and waits until it is ready.
+    /// Starts `run` and waits until it is ready. A file that grows beyond its limit is an error for the process, and does not end
+    /// it.
     pub fn run_with_files_bounded(&self) -> Processor {
         let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let mut shell = Command::new("sh");
@@ -151,12 +152,12 @@ impl World {
         processor
     }
 
-    /// The same with environment variables, such as `FAILPOINTS`.
+    /// Starts `run` with environment variables, such as `FAILPOINTS`.
     pub fn start_with(&self, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
         self.start_at(servers::free_port(), instance_id, environment)
     }
 
-    /// The same with this port of the admin address.
+    /// Starts `run` with environment variables and with this port of the admin address.
     pub fn start_at(&self, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Processor {
         let log = self.dir.join(format!("run-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         Processor::start(&self.config, &log, port, instance_id, environment)
@@ -168,7 +169,7 @@ impl World {
         run_cli(&[&[subcommand, "--config", &config], args].concat())
     }
 
-    /// Imports entities; all lines must be fine.
+    /// Imports entities, and fails if `import` rejects one.
     pub fn import(&self, entities: &[Entity]) {
         let lines: Vec<_> = entities.iter().map(Entity::line).collect();
         self.import_lines(&json_lines(&lines)).succeeded();
@@ -196,7 +197,7 @@ impl World {
         &self.dir
     }
 
-    /// Waits until the producer knows the command topic, which was made again, and has forgotten the one before.
+    /// Waits until the producer knows the command topic that was made again, and has forgotten the one before.
     pub fn until_commands_are_known(&self, partitions: usize) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         let known = || {
@@ -220,14 +221,14 @@ impl World {
         self.send_all_to(&self.commands, drafts)
     }
 
-    /// The same to another topic.
+    /// Sends records to another topic, one after another in the order given.
     pub fn send_all_to(&self, topic: &str, drafts: &[Draft]) -> Vec<Sent> {
         // rdkafka queues a record when the future is made, so the order is that of the drafts.
         let deliveries: Vec<_> = drafts.iter().map(|draft| self.deliver(topic, draft)).collect();
         runtime().block_on(futures::future::join_all(deliveries))
     }
 
-    /// The same, and does not wait: each of the futures ends when the brokers have its record.
+    /// Sends records without waiting. Each of the futures ends when the brokers have its record.
     pub fn begin_to_send(&self, drafts: &[Draft]) -> Vec<impl Future<Output = Sent> + use<>> {
         drafts.iter().map(|draft| self.deliver(&self.commands, draft)).collect()
     }
@@ -273,7 +274,7 @@ impl World {
         drafts.iter().map(reply).collect()
     }
 
-    /// Whether it is one of the reply topics.
+    /// Returns whether a topic is one of the reply topics.
     pub fn holds_replies(&self, topic: &str) -> bool {
         [&self.replies, &self.other_replies, &self.refused_replies].iter().any(|&t| t == topic)
     }
@@ -288,13 +289,14 @@ impl World {
         drafts.iter().map(reply).collect()
     }
 
-    /// The business transaction of a request about an entity.
+    /// Returns the business transaction of a request about an entity.
     pub fn transaction(&self, entity: &Entity, request: &str) -> Arc<Record> {
         let what = format!("a business transaction of {request} about {entity:?}");
         self.inbox.first(&what, |r| self.is_transaction_of(r, entity) && r.body["requestId"] == request)
     }
 
-    /// All business transactions of an entity. A last change, which is left out, marks that the reader has seen them all.
+    /// Returns all business transactions of an entity. It makes one more change, which it leaves out, to know that the reader has
+    /// seen them all.
     pub fn transactions(&self, entity: &Entity) -> Vec<Arc<Record>> {
         let request = unique("last");
         let last = match entity.kind {
@@ -312,19 +314,19 @@ impl World {
     }
 }
 
-/// A running `run`.
+/// A process of the processor, started by `run`.
 pub struct Processor {
     process: Mutex<Guarded>,
     admin: String,
 }
 
 impl Processor {
-    /// Starts `run` with a configuration, an `instance_id` and environment variables, and does not wait.
+    /// Starts `run` with a configuration, an `instance_id` and environment variables, without waiting until it is ready.
     pub fn start(config: &Path, log: &Path, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Self {
         Self::start_by(Command::new(binary()), config, log, port, instance_id, environment)
     }
 
-    /// The same by a command that runs the program.
+    /// Starts `run` by a command that runs the program.
     fn start_by(mut run: Command, config: &Path, log: &Path, port: u16, instance_id: &str, environment: &[(&str, &str)]) -> Self {
         run.args(["run", "--config"]).arg(config);
         run.env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}")).env("CRM__KAFKA__INSTANCE_ID", instance_id);
@@ -337,27 +339,28 @@ impl Processor {
         self.process().signal(name);
     }
 
-    /// Waits for its end, and returns its exit code.
+    /// Waits for the end of the process, and returns its exit code.
     pub fn wait(&self) -> i32 {
         self.process().wait(Inbox::PATIENCE).code().unwrap_or(-1)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.process().pid()
     }
 
-    /// How it ended, if it has.
+    /// Returns how the process ended, or `None` if it still runs.
     pub fn ended(&self) -> Option<ExitStatus> {
         self.process().ended()
     }
 
-    /// SIGKILL.
+    /// Kills the process by SIGKILL.
     pub fn kill(&self) {
         self.process().kill();
     }
 
-    /// A size of its memory in KiB, as `/proc/<pid>/status` has it: `VmRSS` now, `VmHWM` at the highest.
+    /// Returns the size of the process's memory in KiB, as `/proc/<pid>/status` has it: `VmRSS` is the present size, `VmHWM` the
+    /// peak.
     pub fn memory_kib(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process().pid());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}; {}", self.log_tail()));
@@ -366,12 +369,12 @@ impl Processor {
         kib.unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
-    /// Waits until `/readyz` says yes.
+    /// Waits until `/readyz` answers 200.
     pub fn until_ready(&self) {
         self.until_ready_is(true);
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` answers 200, or, with `false`, anything else.
     pub fn until_ready_is(&self, ready: bool) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
@@ -389,7 +392,7 @@ impl Processor {
         }
     }
 
-    /// Waits until `/readyz` says something, whatever its status, and returns it.
+    /// Waits until the body of `/readyz` fulfils a condition, whatever its status, and returns the body.
     pub fn until_readyz(&self, says: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
@@ -402,22 +405,23 @@ impl Processor {
         }
     }
 
-    /// `http://host:port` of its admin address.
+    /// Returns the process's admin address as `http://host:port`.
     pub fn admin(&self) -> &str {
         &self.admin
     }
 
-    /// Status and body of a path of the admin address.
+    /// Returns status and body of a path of the admin address.
     pub fn get(&self, path: &str) -> (u16, String) {
         registry::get(&format!("{}{path}", self.admin))
     }
 
-    /// The sum of all series of a counter or gauge, or the one series if `name` has its labels, too. Rounded down.
+    /// Returns the sum of all series of a counter or gauge, rounded down; or the value of one series if `name` includes its
+    /// labels.
     pub fn metric(&self, name: &str) -> u64 {
         self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
     }
 
-    /// The same; None if there is no such metric, or it does not answer.
+    /// Returns the same sum, or `None` if there is no such metric, or the process does not answer.
     pub fn metric_so_far(&self, name: &str) -> Option<u64> {
         let (status, text) = self.get("/metrics");
         if status != 200 {
@@ -451,12 +455,12 @@ impl Processor {
         }
     }
 
-    /// All that it said.
+    /// Returns the whole log.
     pub fn log(&self) -> String {
         self.process().log()
     }
 
-    /// The end of its log.
+    /// Returns the end of the process's log.
     pub fn log_tail(&self) -> String {
         self.process().log_tail()
     }
@@ -466,17 +470,17 @@ impl Processor {
     }
 }
 
-/// The installation that most tests share, its processor running.
+/// The installation that most tests share, with its running processor.
 pub struct Shared {
     pub world: World,
     pub processor: Processor,
     pool: Mutex<HashMap<(Kind, &'static str), Vec<Entity>>>,
 }
 
-/// See [`Shared`]. None: the servers can't be had here, the caller is to return.
+/// Returns the shared installation, or `None` if the servers can't be had here; then the test returns.
 pub fn shared() -> Option<&'static Shared> {
     static SHARED: OnceLock<Shared> = OnceLock::new();
-    // Asked each time, so that each test says why it is skipped.
+    // Each test asks for the servers, so that each says why it is skipped.
     let _ = (servers::kafka()?, servers::cassandra()?);
     Some(SHARED.get_or_init(|| {
         let world = World::set_up("shared", |_| {}).expect("the servers are there");
@@ -486,7 +490,7 @@ pub fn shared() -> Option<&'static Shared> {
 }
 
 impl Shared {
-    /// An entity of one's own, imported.
+    /// Imports an entity for this test alone, and returns it.
     pub fn entity(&self, kind: Kind, state: &'static str) -> Entity {
         let mut pool = self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let free = pool.entry((kind, state)).or_default();
@@ -498,17 +502,17 @@ impl Shared {
         free.pop().expect("was filled")
     }
 
-    /// An ACTIVE customer.
+    /// Imports an ACTIVE customer, and returns it.
     pub fn customer(&self) -> Entity {
         self.entity(Kind::Customer, "ACTIVE")
     }
 
-    /// An ACTIVE account.
+    /// Imports an ACTIVE account, and returns it.
     pub fn account(&self) -> Entity {
         self.entity(Kind::Account, "ACTIVE")
     }
 
-    /// An ACTIVE subscriber.
+    /// Imports an ACTIVE subscriber, and returns it.
     pub fn subscriber(&self) -> Entity {
         self.entity(Kind::Subscriber, "ACTIVE")
     }
@@ -527,7 +531,7 @@ impl Finished {
         self.exits(0)
     }
 
-    /// Fails the test unless this is the exit code.
+    /// Fails the test unless the exit code is `code`.
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit code of {self}");
         self
@@ -540,7 +544,7 @@ impl std::fmt::Display for Finished {
     }
 }
 
-/// The program: that which was built with the tests, or `CRM_TEST_BINARY`.
+/// Returns the path of the program: the one that was built with the tests, or `CRM_TEST_BINARY`.
 pub fn binary() -> PathBuf {
     let other = std::env::var_os("CRM_TEST_BINARY").filter(|path| !path.is_empty());
     other.map_or_else(|| env!("CARGO_BIN_EXE_crm-processor").into(), PathBuf::from)
@@ -551,7 +555,7 @@ pub fn run_cli(args: &[&str]) -> Finished {
     run_cli_with(args, &[])
 }
 
-/// The same with environment variables.
+/// Runs the binary to its end with environment variables.
 pub fn run_cli_with(args: &[&str], environment: &[(&str, &str)]) -> Finished {
     let mut command = Command::new(binary());
     let output = command.args(args).envs(environment.iter().copied()).output().expect("the binary was built");
@@ -561,8 +565,8 @@ pub fn run_cli_with(args: &[&str], environment: &[(&str, &str)]) -> Finished {
     Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
 }
 
-/// Runs the binary at a terminal of its own, on which `typed` is typed; all that it prints is standard output. None: the caller
-/// is to return, the reason has been printed.
+/// Runs the binary at a terminal of its own, on which `typed` is typed; all that it prints is standard output. Returns `None` if
+/// that can't be done here; the reason has been printed, and the test returns.
 pub fn run_on_terminal(args: &[&str], typed: &str, environment: &[(&str, &str)]) -> Option<Finished> {
     const PTY: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let mut python = Command::new("python3");
@@ -578,12 +582,12 @@ pub fn run_on_terminal(args: &[&str], typed: &str, environment: &[(&str, &str)])
     Some(Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-/// The addresses of a cluster, one by one.
+/// Splits the addresses of a cluster.
 pub fn members(addresses: &str) -> Vec<&str> {
     addresses.split(',').collect()
 }
 
-/// The keyspace is shared by the whole run: making one takes seconds.
+/// Most installations share the run's keyspace, because making one takes seconds.
 fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], allowed: &[&str]) -> Table {
     static KEYSPACE: OnceLock<String> = OnceLock::new();
     let keyspace = KEYSPACE.get_or_init(|| unique("crm_tests").replace('-', "_"));
