@@ -8,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::world::World;
 use serde_json::{Value as Json, json};
 
-/// Every how many-th changed entity is shown: a process each.
+/// Only one in so many changed entities is checked with `show`, because each takes a process.
 const SHOWN: usize = 40;
 
 #[test]
@@ -51,8 +51,8 @@ fn mixed_commands_by_a_third_party_client_are_each_answered_once_and_applied_onc
     assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
 }
 
-/// Lines for the producer, with the `expected` status. Each entity is only named by ids that it has at that time, so that the
-/// statuses are known whatever the order of keys is.
+/// Returns lines for the producer, with the `expected` status. Commands name an entity only by ids that it has then, so that the
+/// statuses are known in whatever order the keys are processed.
 fn commands(entities: &[Vec<Entity>], count: usize) -> Vec<Json> {
     let pick = |kind: usize, n: usize| &entities[kind][n * 7919 % entities[kind].len()];
     let mut commands: Vec<Json> = Vec::new();

@@ -13,17 +13,17 @@ use std::sync::Arc;
 use toml::{Table, Value};
 use uuid::Uuid;
 
-/// In each value that the CRM sends, and in nothing else.
+/// The mark: it is in each value that the CRM sends, and in nothing else.
 const MARK: &str = "Kanarie";
-/// What some topics take for a while.
+/// The largest record that some topics take for a while.
 const SMALL: usize = 8_000;
 
-/// A value with the mark that nobody else has.
+/// Returns a unique value with the mark.
 fn marked(what: &str) -> String {
     unique(&format!("{MARK}{what}"))
 }
 
-/// What operators see, with the places where they see it.
+/// The texts that operators see, with the places where they see them.
 #[derive(Default)]
 struct Seen(Vec<(String, String)>);
 
@@ -32,19 +32,19 @@ impl Seen {
         self.0.push((place.into(), text.into()));
     }
 
-    /// The error texts of a reply. Its other fields are the CRM's own.
+    /// Adds the error texts of a reply. Its other fields are the CRM's own.
     fn add_reply(&mut self, reply: &Record) {
         self.add("the errors of a reply", format!("{} {}", reply.body["errors"], reply.body["statusMessage"]));
     }
 
-    /// What was added to the headers of a dead letter.
+    /// Adds the headers that the processor gave to a dead letter.
     fn add_dead_letter(&mut self, record: &Record) {
         for (name, value) in record.headers.iter().filter(|(name, _)| name.starts_with("__connect.errors.")) {
             self.add(&format!("{name} of a dead letter"), String::from_utf8_lossy(value.as_deref().unwrap_or_default()));
         }
     }
 
-    /// Each line with the mark in it, or with its bytes as hexadecimal or decimal numbers.
+    /// Returns each line that holds the mark, as text or as hexadecimal or decimal bytes.
     fn leaks(&self) -> Vec<String> {
         let numbers = MARK.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(", ");
         let signs = [MARK.to_lowercase(), numbers, hexadecimal(MARK.as_bytes())];
@@ -108,16 +108,16 @@ impl Cage {
         })
     }
 
-    /// Runs a subcommand and keeps what it says on standard error.
+    /// Runs a subcommand and keeps its standard error.
     fn run(&mut self, subcommand: &str, args: &[&str], code: i32) -> String {
         let finished = self.world.cli(subcommand, args).exits(code);
-        // The last line names the arguments: it is the test's own.
+        // The last line names the arguments: the test adds it.
         let said: Vec<_> = finished.stderr.lines().filter(|line| !line.starts_with("(crm-processor ")).collect();
         self.seen.add(&format!("the standard error of {subcommand}"), said.join("\n"));
         finished.stdout
     }
 
-    /// Good lines, and bad ones of each kind.
+    /// Imports good lines, and bad lines of each kind.
     fn import(&mut self) {
         let mut lines: Vec<Json> = Vec::new();
         for entity in [&self.customer, &self.deactivated, &self.account, &self.other_account, &self.subscriber] {
@@ -137,7 +137,7 @@ impl Cage {
             with(stranger().line(), "refId", &marked("Ref")),
             with(stranger().line(), "type", &marked("Type")),
             with(stranger().line(), "externalId", &format!(" {}", marked("Id"))),
-            // They contradict what is there.
+            // These lines contradict entities that exist.
             with(self.customer.line(), "externalId", &marked("Id")),
             with(stranger().line(), "externalId", &self.customer.external_id),
         ]);
@@ -148,7 +148,7 @@ impl Cage {
         assert!(said.contains("5 created") && said.contains("10 findings"), "{said}");
     }
 
-    /// Commands that are answered, each way there is.
+    /// Sends commands for each kind of answer.
     fn commands(&self) -> Vec<Draft> {
         let (customer, account) = (self.customer.by_external_id(), self.account.by_ref_id());
         let (request, name) = (unique("r"), marked("Name"));
@@ -156,7 +156,7 @@ impl Cage {
         let renamed = |id: &str| rename(Kind::Account, &unique("r"), &account, id);
         let good = custom_name("r", &customer, &name).value().expect("has a value");
         let drafts = vec![
-            // Done, done already, done for another record; the request id with other contents.
+            // A change, a no-op, a duplicate, and the request id with other contents.
             custom_name(&request, &customer, &name),
             named(&name),
             custom_name(&request, &customer, &name),
@@ -167,7 +167,7 @@ impl Cage {
             // Bugs, before and after the outcome is stored.
             custom_name(&unique("early"), &customer, &marked("Name")),
             rename(Kind::Account, &unique("late"), &account, &marked("Id")),
-            // Refused for what they are.
+            // Commands that are refused for their own contents.
             Draft::new("UpdateCustomerCustomName", json!({"customName": marked("Name"), "customer": customer})),
             named(&format!("{}\u{7}", marked("Name"))),
             named(&marked("Name").repeat(20)),
@@ -178,19 +178,19 @@ impl Cage {
             named(&name).expecting(-1),
             segment(&unique("r"), &customer, &marked("Segment")),
             renamed(&format!(" {}", marked("Id"))),
-            // Refused for what is there.
+            // Commands that are refused for the state of the entity or of others.
             custom_name(&unique("r"), &json!({"externalId": marked("Id")}), &name),
             custom_name(&unique("r"), &self.deactivated.by_external_id(), &name),
             named(&marked("Name")).expecting(77),
             renamed(&self.other_account.external_id),
-            // Unreadable.
+            // Unreadable records.
             Draft::raw(None),
             Draft::raw(Some(marked("Value").into_bytes())),
             Draft::raw(Some([b"\0\x3b\x9a\xc9\xff", marked("Value").as_bytes()].concat())),
             Draft::raw(Some(good[..good.len() - 4].to_vec())),
             Draft::raw(Some([&good[..], marked("Value").as_bytes()].concat())),
             Draft::raw(Some(marked("Value").repeat(60_000).into_bytes())),
-            // For replies elsewhere.
+            // Commands with a reply topic of their own.
             named(&marked("Name")).header("kafka_replyTopic", marked("Topic")),
             named(&marked("Name")).header("kafka_replyTopic", &self.world.missing_replies),
             named(&marked("Name")).header("kafka_replyPartition", marked("Partition")),
@@ -198,7 +198,7 @@ impl Cage {
         drafts.into_iter().map(bearing).collect()
     }
 
-    /// Sends commands and keeps what operators see of the replies.
+    /// Sends commands and keeps the parts of the replies that operators see.
     fn ask_all(&mut self, drafts: &[Draft]) -> Vec<Arc<Record>> {
         let replies = self.world.ask_all(drafts);
         for reply in &replies {
@@ -225,7 +225,7 @@ impl Cage {
         processor.until_metric("crm_records_held", 0);
     }
 
-    /// The store is away, and back.
+    /// Lets the store be away for a while.
     fn the_store_is_away(&mut self, processor: &Processor) {
         self.gate.shut();
         let draft = self.name().header("correlation-id", "while away");
@@ -245,7 +245,7 @@ impl Cage {
     }
 }
 
-/// With marks wherever a record may bear one, in a sampled trace.
+/// Makes a command in a sampled trace, with marks wherever a record may bear one.
 fn bearing(draft: Draft) -> Draft {
     let draft = draft.key(marked("Key")).header("user", marked("User")).header("tracestate", format!("crm={}", marked("State")));
     draft.header("traceparent", format!("00-{}-00f067aa0ba902b7-01", Uuid::new_v4().simple()))
@@ -260,13 +260,13 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
 
     let drafts = cage.commands();
     let replies = cage.ask_all(&drafts);
-    // Its correlation header is what is wrong: there is no reply.
+    // Its correlation header is invalid, so there is no reply.
     let silent = bearing(Draft::raw(Some(marked("Value").into_bytes()))).header("correlation-id", marked("C").repeat(100));
     cage.world.send(&silent);
     cage.outputs_are_refused(&processor);
     cage.the_store_is_away(&processor);
     cage.look_at(&processor);
-    // A reply topic is missing.
+    // `check` exits with 1, because a reply topic is missing.
     let checked = cage.run("check", &[], 1);
     cage.seen.add("the output of check", checked);
     cage.run("show", &["customer", &marked("Id")], 1);
@@ -276,7 +276,7 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
 
-    // It was all there: each code was answered, dead letters were written, warnings logged, spans collected.
+    // All cases happened: each code was answered, dead letters were written, warnings logged, spans collected.
     let codes: std::collections::BTreeSet<_> =
         replies.iter().filter_map(|r| Some(r.body["errors"][0]["code"].as_str()?.to_owned())).collect();
     assert_eq!(codes.len(), 10, "{codes:?}");
@@ -300,7 +300,7 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
     let leaks = cage.seen.leaks();
     assert!(leaks.is_empty(), "{} leaks: {leaks:#?}", leaks.len());
 
-    // The search does find it where it belongs.
+    // The search finds the mark where it belongs.
     cage.seen.add("show", shown);
     for reply in &replies {
         cage.seen.add("a reply", reply.body.to_string());

@@ -19,13 +19,13 @@ use course::{Course, Installation};
 use crm_processor::store::simulated::Random;
 use std::time::Duration;
 
-/// Commands a second, that two cores manage beside six servers.
+/// Commands a second: as many as two cores manage beside six servers.
 const RATE: usize = 20;
-/// How long a broker or node is away that was killed: longer than the brokers wait before they give one of them up (9 s).
+/// How long a killed broker or node is away: longer than the brokers wait before they give up one of them (9 s).
 const AWAY: Duration = Duration::from_secs(15);
 const BROKER_FROZEN: Duration = Duration::from_secs(30);
 const NODE_FROZEN: Duration = Duration::from_secs(40);
-/// With nothing wrong: to compare with.
+/// How long the section without faults takes, with which the others are compared.
 const CALM: Duration = Duration::from_secs(15);
 
 #[test]
@@ -95,7 +95,7 @@ fn coordinators_killed_and_frozen(course: &mut Course<'_>) {
     });
 }
 
-/// The processors read and write in the first data centre. The second one is not missed, and the first is waited for.
+/// The processors read and write in the first data centre. They go on without the second one, and wait for the first.
 fn two_data_centres(course: &mut Course<'_>) {
     course.traffic.flow(RATE);
     course.section("all is well", |c| c.rest(CALM));
@@ -108,7 +108,8 @@ fn two_data_centres(course: &mut Course<'_>) {
 }
 
 impl Installation {
-    /// Three of each, with topics, keyspace and entities. None: the caller is to return, the reason has been printed.
+    /// Starts three of each, with topics, keyspace and entities. Returns `None` if they can't be had here; the reason has been
+    /// printed, and the test returns.
     fn prepare(layout: Layout, seed: u64) -> Option<Self> {
         let nodes = std::thread::spawn(move || Nodes::start(layout));
         let brokers = Brokers::start();

@@ -37,7 +37,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Returns an attribute's value, or nothing if the span lacks it.
+    /// Returns an attribute's value, or an empty text if the span lacks the attribute.
     pub fn attribute(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }

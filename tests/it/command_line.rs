@@ -130,7 +130,7 @@ fn show_agrees_with_the_last_business_transaction_and_lists_the_history() {
 fn setup_and_check_can_be_repeated_on_an_installation_that_works() {
     let Some(shared) = shared() else { return };
     shared.cli("setup", &[]).succeeded();
-    // The tests allow a reply topic that is not there; without it all is well.
+    // The tests' configuration allows a reply topic that does not exist. Without that topic, `check` finds nothing.
     let checked = shared.cli("check", &[]).exits(1);
     assert!(checked.stdout.contains(&shared.missing_replies), "names the topic that is missing: {checked}");
     let mut config = configuration(shared);
@@ -138,12 +138,12 @@ fn setup_and_check_can_be_repeated_on_an_installation_that_works() {
     run_cli(&["check", "--config", &write(shared, &config)]).succeeded();
 }
 
-/// The configuration, to be changed.
+/// Returns the configuration, to be changed.
 fn configuration(world: &World) -> toml::Table {
     std::fs::read_to_string(&world.config).expect("was written").parse().expect("is TOML")
 }
 
-/// Writes it to a file of its own.
+/// Writes the configuration to a new file.
 fn write(world: &World, config: &toml::Table) -> String {
     let path = world.dir().join(format!("{}.toml", unique("config")));
     std::fs::write(&path, config.to_string()).expect("there is room");

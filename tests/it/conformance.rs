@@ -91,7 +91,7 @@ async fn absent_partitions_show_nothing<S: ConditionalStore>(store: Arc<S>) {
 
 async fn a_claim_replaces_the_one_that_was_read_only<S: ConditionalStore>(store: Arc<S>) {
     let id = any_id();
-    // What is claimed to have been read, the claim's generation, whether that applies, and the generation afterwards.
+    // The expected generation, the claim's generation, whether the write applies, and the generation afterwards.
     let table = [
         (Some(1), 2, Applied::No, None),
         (None, 1, Applied::Yes, Some(1)),
@@ -220,7 +220,7 @@ async fn a_request_about_no_entity_is_decided_in_its_absence_only<S: Conditional
 async fn a_batch_applies_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
     let key = any_entity();
     create(&*store, key).await;
-    // In no order of time-to-live, nor of request ids: rejections before, between and after the changes.
+    // The outcomes are in no order of time-to-live or of request ids: rejections before, between and after the changes.
     let rows = vec![row("z", None, LONG), row("y", Some(2), None), row("x", None, None), row("a", Some(3), None)];
     let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 3)), rows };
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
@@ -278,7 +278,7 @@ async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) 
     let expected = IdRead { claim: None, outcomes: vec![("r".into(), blob("r"))] };
     assert_eq!(store.read_id(&id, &["r", "s"], Serial).await.unwrap(), expected);
 
-    // The claim's own `refused` is not written; the one in the store shows.
+    // The write leaves out the claim's own `refused`; a read shows the stored one.
     let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim(1) };
     assert_eq!(store.claim(write.clone()).await.unwrap(), Applied::No);
     assert_eq!(store.claim(ClaimWrite { unrefused: false, ..write }).await.unwrap(), Applied::Yes);
@@ -511,7 +511,7 @@ async fn of_racing_changes_one_wins_each_version<S: ConditionalStore>(store: Arc
                 match store.apply(change(key, read, &request)).await {
                     Ok(Applied::Yes) => won.push(read + 1),
                     Ok(Applied::No) => {}
-                    // Contention may time out, and the write have happened: the log says.
+                    // A contended write may time out although it happened; the log tells.
                     Err(_) => loop {
                         let Ok(seen) = store.read_entity(key, &[&request], Serial).await else { continue };
                         if !seen.outcomes.is_empty() {
@@ -606,7 +606,7 @@ async fn a_store_that_is_there_answers_a_ping<S: ConditionalStore>(store: Arc<S>
     store.ping().await.unwrap();
 }
 
-/// Asks until the answer is yes. What is asked for comes with time, within seconds.
+/// Asks until the answer is yes, which it becomes with time, within seconds.
 async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
     let asking = async {
         while !condition().await {
@@ -623,7 +623,7 @@ async fn create<S: ConditionalStore>(store: &S, key: EntityKey) -> EntityStatics
 
 async fn version<S: ConditionalStore>(store: &S, key: EntityKey) -> Option<i64> {
     loop {
-        // A serial read may lose to the writers that it meets; it is only a read.
+        // A serial read may lose to the writers that it meets. It can be repeated, because it is only a read.
         if let Ok(read) = store.read_entity(key, &[], Serial).await {
             return read.statics.map(|statics| statics.entity.version);
         }
@@ -651,14 +651,14 @@ fn claim(generation: i64) -> Claim {
     }
 }
 
-/// An entity without what may be absent.
+/// Returns an entity without the attributes that may be absent.
 pub fn statics(key: EntityKey, version: i64) -> EntityStatics {
     let entity = Entity::new(key.entity_type, key.ref_id, ExternalId::parse("external id").unwrap());
     let entity = Entity { version, ..entity };
     EntityStatics { entity, epoch: 1, generation: 1 }
 }
 
-/// An entity with all that may be absent.
+/// Returns an entity with all attributes that may be absent.
 fn full(key: EntityKey) -> Entity {
     Entity {
         custom_name: Some(CustomName::parse(" name ").unwrap()),
@@ -685,7 +685,7 @@ pub fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> Log
     LogRow { request_id: request.into(), changed_to, outcome: blob(request), ttl }
 }
 
-/// The outcome that the checks store for a request.
+/// Returns the outcome that the checks store for a request.
 pub fn blob(request: &str) -> Vec<u8> {
     format!("outcome of {request}").into_bytes()
 }

@@ -43,7 +43,7 @@ fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
     }
 }
 
-/// All in the topic before the processor begins, so that its lane has runs to fold.
+/// All commands are on the topic before the processor begins, so that its lane has runs to fold.
 #[test]
 fn commands_for_one_customer_share_conditional_writes() {
     let Some(world) = World::set_up("hot", |_| {}) else { return };
@@ -71,10 +71,10 @@ fn commands_for_one_customer_share_conditional_writes() {
     assert!(writes <= drafts.len() as u64 / 10, "{} commands made {writes} conditional writes", drafts.len());
 }
 
-/// Status, `replayed` and version; the code of the error.
+/// The expected status, `replayed`, version, and code of the error.
 type Expected = ((Json, Json, Json), Json);
 
-/// Commands with one key, and how each is answered if they are decided one after another.
+/// Returns commands with one key, and the answer to each if they are decided one after another.
 fn hot_commands(customer: &Entity) -> Vec<(Draft, Expected)> {
     let (key, reference) = (unique("k"), customer.by_external_id());
     let mut commands: Vec<(Draft, Expected)> = Vec::new();
@@ -92,7 +92,7 @@ fn hot_commands(customer: &Entity) -> Vec<(Draft, Expected)> {
             }
             5 => done(named(&request, &name), version),
             6 => {
-                // The name of five commands before, again.
+                // The request with the name of five commands before comes again.
                 let (draft, ((status, _, version), code)) = commands[n - 5].clone();
                 (Draft { headers: Vec::new(), ..draft }, ((status, json!(true), version), code))
             }

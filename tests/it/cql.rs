@@ -9,7 +9,7 @@ use scylla::client::session_builder::SessionBuilder;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// Options for keyspace `keyspace` of the node at `address`.
+/// Returns options for keyspace `keyspace` of the node at `address`.
 fn options(address: &str, keyspace: &str) -> CqlOptions {
     CqlOptions {
         contact_points: vec![address.into()],
@@ -26,14 +26,14 @@ fn options(address: &str, keyspace: &str) -> CqlOptions {
     }
 }
 
-/// A session of its own with a keyspace that all checks share. None: there is no database.
+/// Returns a new session with a keyspace that all checks share, or `None` if there is no database.
 pub async fn connect() -> Option<CqlStore> {
     let options = options(servers::cassandra()?, "conformance");
     set_up_once(&options).await;
     Some(CqlStore::connect(&options).await.unwrap())
 }
 
-/// The address of the node and a session with a keyspace of its own. None: there is no database.
+/// Returns the address of the node and a session with a new keyspace, or `None` if there is no database.
 pub async fn connect_apart(keyspace: &str) -> Option<(&'static str, CqlStore)> {
     let address = servers::cassandra()?;
     let options = options(address, keyspace);
@@ -41,7 +41,7 @@ pub async fn connect_apart(keyspace: &str) -> Option<(&'static str, CqlStore)> {
     Some((address, CqlStore::connect(&options).await.unwrap()))
 }
 
-/// The same keyspace, by another way.
+/// Connects to the same keyspace in another way.
 pub async fn connect_to(address: &str) -> CqlStore {
     CqlStore::connect(&options(address, "conformance")).await.unwrap()
 }
@@ -80,7 +80,7 @@ async fn conditional_writes_work_within_the_local_data_centre() {
     assert_eq!(read.statics, creation(key).after);
 }
 
-/// Both columns: one in the row that is to expire would keep it.
+/// The check reads both columns, because one column without a TTL would keep the row that is to expire.
 #[tokio::test]
 async fn a_redacted_row_keeps_the_time_of_each_of_its_columns() {
     const HOUR: i32 = 3600;

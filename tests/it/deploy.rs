@@ -7,12 +7,12 @@ use crm_processor::config::Config;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file or folder of `deploy/`.
+/// Returns the path of a file or folder of `deploy/`.
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
 }
 
-/// A file beside this one.
+/// Returns the path of a file beside this one.
 fn beside(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/deploy").join(name)
 }
@@ -22,8 +22,8 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The folder with kubectl, Docker Compose, a linter, and a Python that has schemas. None: the caller is to return, the reason has
-/// been printed.
+/// Returns the folder with kubectl, Docker Compose, a linter, and a Python that has schemas; or `None` if it can't be had here;
+/// the reason has been printed, and the test returns.
 fn tools() -> Option<PathBuf> {
     python::with(&beside("requirements.txt"))
 }
@@ -81,12 +81,12 @@ fn the_systemd_unit_starts_the_program_and_gives_it_time_to_stop() {
     assert_eq!(config.kafka.instance_id, "%H", "the host's name");
     let time: u64 = value("TimeoutStopSec").parse().expect("seconds");
     assert!(time > config.kafka.shutdown_grace.as_secs() + 10, "killed after {time} s");
-    // What `run` ends with where the configuration is wrong.
+    // The exit code of `run` if the configuration is wrong.
     assert_eq!(value("RestartPreventExitStatus"), "2");
     if Command::new("systemd-analyze").arg("--version").output().is_ok() {
         let folder = tempfile::tempdir().expect("there is room");
         let there = folder.path().join("crm-processor.service");
-        // It looks whether the program is there.
+        // systemd-analyze checks that the program exists.
         std::fs::write(&there, unit.replace(program, env!("CARGO_BIN_EXE_crm-processor"))).expect("there is room");
         servers::finish(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(there))
             .unwrap_or_else(|e| panic!("{e}"));

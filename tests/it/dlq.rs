@@ -7,7 +7,7 @@ use crate::world::{Finished, Sent, World, run_on_terminal};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
-/// Below the size of the commands with a filling.
+/// A limit below the size of the padded commands.
 const SMALL: &str = "1024";
 
 impl World {
@@ -34,7 +34,7 @@ fn offsets(lines: &[Json]) -> Vec<(i64, i64)> {
     lines.iter().map(|line| (line["partition"].as_i64().unwrap(), line["offset"].as_i64().unwrap())).collect()
 }
 
-/// What there is, by each choice: two that are too large, and one that is no command.
+/// Checks the list by each filter: two dead letters are too large, and one is not a command.
 fn assert_listed(world: &World, letters: &[Arc<Record>], sent: &[Sent]) {
     let [first, second, third] = letters else { panic!("three were sent: {letters:?}") };
     let listed = world.dlq_lines("list", &[]);
@@ -68,7 +68,7 @@ fn assert_listed(world: &World, letters: &[Arc<Record>], sent: &[Sent]) {
     assert!(text.stdout.contains("3 dead letters") && text.stdout.contains("more than the 1024 allowed"), "{text}");
 }
 
-/// One that can be decoded and one that can't, in full; the first as JSON.
+/// Shows in full a dead letter that can be decoded, as JSON, too, and one that can't.
 fn assert_shown(world: &World, first: &Record, third: &Record) -> Json {
     let whole = world.dlq_lines("show", &[&place(first)]).remove(0);
     assert_eq!((&whole["errors"]["topic"], &whole["key"]), (&json!(world.commands), &json!("k")), "{whole}");
@@ -154,7 +154,7 @@ fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
     assert_eq!((&again.key, &again.value), (&drafts[0].key, &drafts[0].value()), "as it came");
     assert_eq!(again.headers[..again.headers.len() - 1], drafts[0].headers, "without the errors");
 
-    // Nothing twice, unless asked for.
+    // Nothing is sent twice, unless the operator asks for it.
     let nothing = world.dlq_command("resend", &["--reason", "too_large", "--yes"]).succeeded();
     assert!(nothing.stderr.contains("nothing to send") && nothing.stdout.is_empty(), "{nothing}");
     let named = world.dlq_command("resend", &[&place(first), "--yes"]).succeeded();
@@ -167,7 +167,7 @@ fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
     let is_replay = |r: &Record| r.topic == world.replies && r.body["requestId"] == requests[0] && r.body["replayed"] == true;
     world.inbox.first("the stored answer to what was sent once more", is_replay);
 
-    // What still can't be read comes back, and tells from where.
+    // A record that still can't be read comes back, and tells from where it was sent again.
     assert_eq!(world.dlq_lines("resend", &["--all", "--yes"]).len(), 1);
     let from = format!("{}/{}", world.dlq, place(third));
     let back = world.inbox.first("a dead letter once more", |r| r.topic == world.dlq && r.text("crm-resent-from") == Some(&from));
@@ -187,7 +187,7 @@ fn resends_at_the_same_time_send_each_dead_letter_once() {
     std::thread::scope(|scope| {
         let racers: Vec<_> = (0..3).map(|_| scope.spawn(|| world.dlq_command("resend", &["--all", "--yes"]))).collect();
         for racer in racers {
-            // One whose place was taken fails, and says so.
+            // A resend that was fenced by a later one fails, and says so.
             let told = racer.join().expect("no panic");
             assert!(told.code == 0 || told.stderr.contains("has begun and taken the place of this one"), "{told}");
         }

@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Within which the others must be answered, and the cause be named.
+/// The time within which the others must be answered, and the cause must be named.
 const BOUND: Duration = Duration::from_secs(10);
 /// How long a cause lasts.
 const LASTS: Duration = Duration::from_secs(40);
 const SLOT: &str = "drilled";
 
-/// A cause: what it is called, and what `/readyz` must say of it.
+/// A cause: its name, and the text that `/readyz` must have about it.
 struct Cause<'a> {
     name: &'static str,
     saying: Option<&'a str>,
@@ -33,7 +33,7 @@ fn cause<'a>(name: &'static str, saying: Option<&'a str>) -> Cause<'a> {
     Cause { name, saying }
 }
 
-/// What a cause led to: how long the slowest of the others took, and when it was named.
+/// The effect of a cause: how long the slowest of the others took, and when the cause was named.
 struct Outcome {
     name: &'static str,
     others: usize,
@@ -42,8 +42,8 @@ struct Outcome {
     must_be_named: bool,
 }
 
-/// Puts a cause in under load, keeps it for a while, takes it away, and waits until all is answered. `put_in` returns the partition whose
-/// commands may wait.
+/// Puts a cause in under load, keeps it for a while, takes it away, and waits until all commands are answered. `put_in` returns
+/// the partition whose commands may wait.
 fn go(
     (world, customers): (&World, &[Entity]),
     cause: &Cause<'_>,
@@ -95,12 +95,12 @@ fn go(
     Outcome { name: cause.name, others: others.len(), slowest, named, must_be_named: cause.saying.is_some() }
 }
 
-/// The command topic is deleted and made again: the process begins anew on it, or ends for a successor to do so. Everybody is concerned
-/// until then; so what counts is who comes afterwards.
+/// The command topic is deleted and made again: the process begins anew on it, or ends so that a successor does. Until then
+/// everybody is concerned, so only commands that come afterwards count.
 fn made_again(all: (&World, &[Entity]), partitions: i32, mut processor: Processor) -> (Processor, Outcome) {
     let (world, customers) = all;
     topics::delete_on(world.kafka(), &world.commands);
-    // As many as before: producers that knew of more would go on sending to them.
+    // The topic gets as many partitions as before, because producers that knew of more would go on sending to them.
     topics::create(world.kafka(), &[(&world.commands, partitions)], LARGEST_RECORD);
     world.until_commands_are_known(usize::try_from(partitions).expect("is small"));
     let since = Instant::now();
@@ -149,7 +149,7 @@ fn whatever_is_wrong_with_one_thing_the_others_are_answered() {
     }
 }
 
-/// `partitions` is how many the command topic gets, one more than it has.
+/// Makes a round: puts in one cause after another. `partitions` is the number that the command topic gets, one more than it has.
 fn round(all: (&World, &[Entity]), fickle: &Fickle, partitions: i32) -> Vec<Outcome> {
     let (world, customers) = all;
     let processor = world.run_as(SLOT);
@@ -219,14 +219,14 @@ fn round(all: (&World, &[Entity]), fickle: &Fickle, partitions: i32) -> Vec<Outc
     outcomes
 }
 
-/// One record is held where the coordinator takes little metadata: its partition pauses soon.
+/// One record is held, while the coordinator takes little metadata, so its partition pauses soon.
 fn little_metadata(all: (&World, &[Entity])) -> Outcome {
     let (world, customers) = all;
     let processor = world.run_as(SLOT);
     let cause = Cause { name: "little offset metadata", saying: Some("offset.metadata.max.bytes") };
     let put_in = || {
         let concerned = lose_dead_letters(world);
-        // Enough for the partition to reach the bound at once.
+        // These records make the partition reach the bound at once.
         let drafts: Vec<_> = customers.iter().cycle().take(1_000).map(|c| rename(c, &unique("name"))).collect();
         world.send_all(&drafts);
         Some(concerned)
@@ -236,7 +236,7 @@ fn little_metadata(all: (&World, &[Entity])) -> Outcome {
     outcome
 }
 
-/// Deletes the dead letter topic, and sends what must go there; the partition that it is on.
+/// Deletes the dead letter topic, and sends a record that must go there. Returns the record's partition.
 fn lose_dead_letters(world: &World) -> i32 {
     topics::delete_on(world.kafka(), &world.dlq);
     world.send(&Draft::raw(Some(b"not wire format".to_vec())).key(unique("dead"))).partition

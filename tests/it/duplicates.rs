@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 const REUSED: &str = "CASM-REQUEST-ID-REUSED";
 
-/// The duplicate's reply must be the first's, but for what tells it apart.
+/// Checks that a duplicate's reply equals the first one, but for the fields that tell the two apart.
 fn assert_replayed(first: &Record, second: &Record) {
     let mut expected = first.body.clone();
     expected["replayed"] = true.into();
@@ -204,7 +204,7 @@ fn a_rejection_is_forgotten_after_the_retention_and_a_change_never() {
     assert_eq!(replies[1].body["errors"][0]["code"], "CASM-VERSION-CONFLICT", "{replies:?}");
     assert_eq!(world.ask(&segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE")).body["statusCode"], 200);
 
-    // Remembered first, then decided anew: how long that takes is the database's business.
+    // The outcome is remembered first, and decided anew once the database has let it expire.
     let again = (0..10_000).map(|_| world.ask(&early)).find(|reply| reply.body["replayed"] == false);
     let again = again.expect("was forgotten");
     assert_eq!(again.body["statusCode"], 200, "version 3 is there by now: {again:?}");
@@ -219,7 +219,7 @@ fn duplicates_in_one_burst_are_applied_once() {
     let name = custom_name(&unique("r"), &customer.by_external_id(), "Ada");
     let id = rename(Kind::Account, &unique("r"), &account.by_external_id(), &unique("a"));
     for (entity, draft) in [(&customer, name), (&account, id)] {
-        // Half of them in one lane, half of them each in its own.
+        // Half of them are in one lane, the others each in a lane of its own.
         let copies: Vec<_> =
             (0..COPIES).map(|n| draft.clone().key(if n % 2 == 0 { entity.ref_id.clone() } else { unique("k") })).collect();
         let replies = shared.ask_all(&copies);
@@ -269,7 +269,7 @@ fn a_redelivered_record_is_answered_and_published_again_as_the_first_time() {
     }
 }
 
-/// As an operator would: sets the group back to the beginning of the command topic.
+/// Sets the group back to the beginning of the command topic, as an operator would.
 #[expect(clippy::disallowed_methods, reason = "no processor is running")]
 fn rewind(world: &World) {
     let kafka = crate::servers::kafka().expect("is up");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Where the child of `what_was_acknowledged_survives_kill_9` keeps its store.
+/// The variable that says where the child of `what_was_acknowledged_survives_kill_9` keeps its store.
 const CHILDS_FOLDER: &str = "CRM_TEST_EMBEDDED_FOLDER";
 /// How many entities the child changes at once.
 const WRITERS: u128 = 8;
@@ -62,7 +62,7 @@ async fn what_was_acknowledged_survives_kill_9() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it had printed until then.
+        // The lines that the child had printed until then.
         acknowledged.extend(lines.filter_map(|line| parse_acknowledgement(&line)));
 
         let store = open(folder.path());
@@ -83,7 +83,7 @@ async fn what_was_acknowledged_survives_kill_9() {
     }
 }
 
-/// Not a test: the child of the one above.
+/// Not a test, but the child of `what_was_acknowledged_survives_kill_9`.
 #[tokio::test]
 #[ignore = "runs until it is killed"]
 async fn writes_until_it_is_killed() {
@@ -106,11 +106,11 @@ async fn writes_until_it_is_killed() {
             }
         });
     }
-    // None ends but by a failure.
+    // These loops end only by a failure.
     writers.join_next().await.unwrap().unwrap();
 }
 
-/// The last line of a child may be cut off, hence the full stop.
+/// Reads a line of the child. Lines end with a full stop, because the last one may be cut off.
 fn parse_acknowledgement(line: &str) -> Option<(u128, i64)> {
     let words: Vec<_> = line.split(' ').collect();
     match words[..] {

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file or folder of `examples/`.
+/// Returns the path of a file or folder of `examples/`.
 fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path)
 }
@@ -26,13 +26,13 @@ fn run(command: &mut Command) -> Finished {
     Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr }
 }
 
-/// The reply that an example printed.
+/// Returns the reply that an example printed.
 fn printed(finished: &Finished) -> Json {
     let line = finished.stdout.lines().last().unwrap_or_default();
     serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in the last line of {finished}"))
 }
 
-/// What a client that asks for a custom name must do: print the reply of a change, with exit code 0, and that of a refusal, with
+/// Checks a client that asks for a custom name: it must print the reply to a change, with exit code 0, and to a refusal, with
 /// exit code 1. `ask` runs it with a request id, an external id and a name.
 fn a_change_and_a_refusal_are_printed(world: &World, customer: &Entity, ask: impl Fn(&str, &str, &str) -> Finished) {
     let (request, refused) = (crate::crm::unique("r"), crate::crm::unique("r"));

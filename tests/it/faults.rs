@@ -22,10 +22,10 @@ use report::Report;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
-/// In a round.
+/// The number of commands in a round.
 const COMMANDS: usize = 20_000;
 const KEYSPACE: &str = "faults";
-/// How long anything may take that is no fault.
+/// How long anything may take while nothing is wrong.
 const PATIENCE: Duration = Duration::from_secs(180);
 const KILLS: u32 = 24;
 const ZOMBIES: u32 = 5;
@@ -165,7 +165,7 @@ impl Course<'_> {
         self.until("the partitions are shared", |c| c.fleet.all_share(PARTITIONS));
     }
 
-    /// Each second somebody joins, or leaves: by SIGTERM or by SIGKILL.
+    /// Each second a process joins, or leaves by SIGTERM or SIGKILL.
     fn storm(&mut self) {
         self.traffic.allow(1_500, 70);
         for n in 0..STORM {
@@ -247,11 +247,11 @@ impl Course<'_> {
 
     fn until_answered_more(&mut self, more: usize) {
         let enough = self.answered() + more;
-        // The CRM may have sent all that it was to send by now.
+        // The CRM may have sent all its commands by now.
         self.until("more replies", |c| c.answered() >= enough.min(c.traffic.allowed()));
     }
 
-    /// Nobody may end by himself.
+    /// Checks that no process has ended by itself.
     fn tend(&mut self) {
         let ended = self.fleet.tend();
         assert!(ended.is_empty(), "{}", ended.join("\n"));

@@ -8,7 +8,8 @@ use crate::world::World;
 use std::process::Command;
 use toml::{Table, Value};
 
-/// Where the disk ends for a file that is being written. Files are made larger at once, so the process has to be up before.
+/// The size at which the disk is full for a file that is being written. New files of the store are larger at once, so the process
+/// has to be up before.
 const FULL: &str = "--fsize=49152:";
 const ROOM: &str = "--fsize=unlimited:";
 const COMMANDS: usize = 400;
@@ -43,7 +44,7 @@ fn the_embedded_store_waits_on_a_full_disk_says_so_and_goes_on_when_there_is_roo
     assert!(prlimit(processor.pid(), FULL));
     world.send_all(&drafts[1..]);
     let said = processor.until_readyz(|body| body.contains("the store does not answer") && body.contains("\"ready\":false"));
-    // What the system says of a file that is too large; of a full disk it says "No space left on device".
+    // The system's text for a file that is too large; for a full disk it is "No space left on device".
     assert!(said.contains("File too large") || said.contains("Poisoned"), "the reason is said: {said}");
     processor.until_metric("crm_store_up", 0);
     assert_eq!(processor.get("/livez").0, 200, "it helps itself");

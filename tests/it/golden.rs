@@ -35,7 +35,7 @@ async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
             session.query_unpaged(statement.as_str(), ()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
     }
-    // As `setup` of this release does after an upgrade.
+    // Brings the tables up to date, as `setup` of this release does after an upgrade.
     let (_, now) = cql::connect_apart("golden_now").await.unwrap();
     let (_, golden) = cql::connect_apart("golden_1").await.unwrap();
     write(&now).await;
@@ -52,7 +52,7 @@ async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
     }
 }
 
-/// Writes what the file has, as the claim protocol would.
+/// Writes the contents of the file, as the claim protocol would.
 async fn write(store: &CqlStore) {
     let refused = |name: &str, entity_type| RefuseWrite {
         id: IdKey { entity_type, external_id: id(name) },
@@ -82,7 +82,7 @@ async fn write(store: &CqlStore) {
     assert!(applied.iter().all(|applied| matches!(applied, Ok(Applied::Yes))), "{applied:?}");
 }
 
-/// Holds what the store reads against what the file was made of.
+/// Compares what the store reads with the values from which the file was made.
 async fn read(store: &CqlStore) {
     let read = store.read_id(&claimed(), &["refused", "r-ü"], Consistency::Serial).await.unwrap();
     assert_eq!(read, IdRead { claim: Some(claim()), outcomes: vec![("refused".into(), b"no".into())] });
@@ -103,7 +103,7 @@ async fn read(store: &CqlStore) {
     assert_eq!(scanned, [customer().entity, subscriber()]);
 }
 
-/// The rows of a table, each as JSON.
+/// Returns the rows of a table, each as JSON.
 async fn rows(session: &Session, keyspace: &str, table: &str) -> BTreeSet<String> {
     let rows = session.query_unpaged(format!("SELECT JSON * FROM {keyspace}.{table}"), ()).await.unwrap();
     rows.into_rows_result().unwrap().rows::<(String,)>().unwrap().map(|row| row.unwrap().0).collect()
@@ -129,7 +129,7 @@ fn claim() -> Claim {
     }
 }
 
-/// A customer that has a value in each column.
+/// Returns a customer that has a value in each column.
 fn customer() -> EntityStatics {
     let entity = Entity {
         version: 2,
@@ -148,7 +148,7 @@ fn changed() -> EntityStatics {
     EntityStatics { entity, ..customer() }
 }
 
-/// A subscriber that lacks all that may be absent.
+/// Returns a subscriber without the values that may be absent.
 fn subscriber() -> Entity {
     Entity { state: State::Inactive, ..Entity::new(EntityType::Subscriber, Uuid::from_u128(1), id("s-1")) }
 }

@@ -16,7 +16,7 @@ fn a_publisher_whose_call_does_not_return_is_replaced_and_nothing_is_lost_or_dou
     let Some(world) = World::set_up("hanging", |_| ()) else { return };
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));
-    // The third transaction's call hangs for longer than the test takes.
+    // The call of the third transaction hangs for longer than the test takes.
     let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", "sending-offsets=2*off->1*sleep(600000)->off")]);
     processor.until_ready();
     let correlations: Vec<_> = (0..60).map(|_| unique("c")).collect();
@@ -50,7 +50,7 @@ fn a_process_whose_calls_all_hang_ends_with_an_error_that_says_so() {
     let message = format!("{left} calls into the Kafka client have not returned");
     assert!(log.contains(&message) && log.contains("send_offsets_to_transaction"), "{log}");
 
-    // Another process goes on where it was.
+    // Another process goes on where the first one stopped.
     let _another = world.run();
     let correlation = draft.headers[0].1.clone();
     let reply =

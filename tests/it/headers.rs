@@ -18,7 +18,7 @@ fn headers(record: &Record) -> Vec<(&str, &[u8])> {
 /// A row of the table below.
 struct Row {
     sent: Vec<(&'static str, &'static [u8])>,
-    /// The correlation id as text; None: the request id.
+    /// The correlation id in the reply, or `None` if it is the request id.
     text: Option<&'static str>,
 }
 
@@ -30,10 +30,10 @@ fn correlations() -> Vec<Row> {
         row(&[], None),
         row(&[(OURS, b"order 66")], Some("order 66")),
         row(&[(OURS, "\u{1f600}".as_bytes())], Some("\u{1f600}")),
-        // Valid UTF-8 is text as it is, 16 bytes or not.
+        // Valid UTF-8 is taken as text, even if it has 16 bytes.
         row(&[(OURS, b"0123456789abcdef")], Some("0123456789abcdef")),
         row(&[(OURS, &[1; 16])], Some("\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}")),
-        // Other 16 bytes are a UUID, and anything else is hexadecimal.
+        // Any other 16 bytes are taken as a UUID, and all other bytes become hexadecimal.
         row(&[(OURS, UUID_BYTES)], Some(UUID)),
         row(&[(OURS, b"\xff\xfe\x00")], Some("fffe00")),
         row(&[(OURS, b"\xAB")], Some("ab")),
@@ -44,14 +44,14 @@ fn correlations() -> Vec<Row> {
         row(&[(SPRINGS, b"0123456789abcdef")], Some("0123456789abcdef")),
         row(&[(SPRINGS, b"order 66")], Some("order 66")),
         row(&[(SPRINGS, b"\xff\x00\x1f")], Some("ff001f")),
-        // Both: ours is the text.
+        // If both headers are there, `correlation-id` counts.
         row(&[(OURS, b"ours"), (SPRINGS, UUID_BYTES)], Some("ours")),
         row(&[(SPRINGS, UUID_BYTES), (OURS, b"ours")], Some("ours")),
-        // An empty header is echoed, and otherwise as if absent.
+        // An empty header is echoed, but otherwise counts as absent.
         row(&[(OURS, b""), (SPRINGS, UUID_BYTES)], Some(UUID)),
         row(&[(OURS, b""), (SPRINGS, b"")], None),
         row(&[(SPRINGS, b"")], None),
-        // The longest that is read.
+        // The longest correlation id that is accepted.
         row(&[(OURS, &[b'x'; 1024])], Some(std::str::from_utf8(&[b'x'; 1024]).expect("is ASCII"))),
     ]
 }
@@ -128,7 +128,7 @@ fn the_trace_goes_on_in_reply_and_business_transaction() {
     let draft = draft.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01")).header("tracestate", "crm=1");
     let reply = shared.ask(&draft);
     for record in [reply, shared.transaction(&customer, draft.request())] {
-        // Without a collector there is no span of ours to go on from.
+        // Without a collector the processor makes no span, so the trace goes on from the command's.
         assert_eq!(record.text("traceparent").unwrap_or_default(), format!("00-{TRACE}-00f067aa0ba902b7-01"), "{record:?}");
         assert_eq!(record.text("tracestate").unwrap_or_default(), "crm=1", "{record:?}");
     }
@@ -171,7 +171,7 @@ fn a_reply_topic_is_honoured_only_if_it_is_on_the_allow_list_and_there() {
         let asked = asked.escape_ascii();
         assert_eq!(&reply.topic, expected, "input: {asked}\nreply: {reply:?}");
         assert_eq!(reply.body["statusCode"], 200, "it never fails the command: {reply:?}");
-        // Other tests are counted, too.
+        // The metric counts the commands of other tests, too.
         assert!(refused_topics(shared) >= before + refused, "input: {asked}\ncounted before: {before}");
     }
 }
@@ -199,7 +199,7 @@ fn a_reply_partition_is_honoured_if_it_is_well_formed_and_there() {
         let reply = ask_at(shared, Some(topic.as_bytes()), Some(&i32::to_be_bytes(partition)));
         assert_eq!((&reply.topic, reply.partition), (topic, partition), "{reply:?}");
     }
-    // A refused topic's reply goes to the default topic, there to the partition that was asked for.
+    // If the named topic is refused, the reply goes to the named partition of the default topic.
     let reply = ask_at(shared, Some(shared.refused_replies.as_bytes()), Some(&[0; 4]));
     assert_eq!((&reply.topic, reply.partition), (replies, 0), "{reply:?}");
 

@@ -24,14 +24,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use toml::{Table, Value};
 
 const HASTE: u32 = 10;
-/// How long anything may take beside the waiting that the rules ask for.
+/// How long anything may take in addition to the time that the rules wait.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The longest that a rule of these waits: until its window has passed, or before it fires.
+/// The longest time that one of these rules waits: until its window has passed, or before it fires.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 const CUSTOMERS: usize = 50;
-/// Between two commands of the CRM.
+/// The pause between two commands of the CRM.
 const PACE: Duration = Duration::from_millis(50);
-/// With nothing wrong, before, between and after the faults: for the picture.
+/// How long nothing is wrong before, between and after the faults, for the picture.
 const CALM: Duration = Duration::from_secs(10);
 
 #[test]
@@ -70,7 +70,7 @@ fn five_faults_raise_their_alerts_and_are_mended_by_the_runbook_and_nothing_is_l
                 &mut (),
                 |()| {
                     gate.shut();
-                    // Known schemas go on; somebody must ask.
+                    // Commands with known schemas are answered, so one with an unknown schema must come.
                     crm.send(&watch.world, watch.with_a_schema_not_seen_before());
                 },
                 |()| gate.open(),
@@ -83,7 +83,7 @@ fn five_faults_raise_their_alerts_and_are_mended_by_the_runbook_and_nothing_is_l
                 |poison| {
                     let request = poison.take().expect("it was sent");
                     watch.look_at_the_dead_letters();
-                    // The producer, mended, sends the command again.
+                    // The mended producer sends the command again.
                     let customer = &watch.customers[0];
                     crm.send(&watch.world, custom_name(&request, &customer.by_ref_id(), "mended").key(&customer.ref_id));
                 },
@@ -109,16 +109,16 @@ fn five_faults_raise_their_alerts_and_are_mended_by_the_runbook_and_nothing_is_l
     watch.nothing_is_lost(&crm);
 }
 
-/// What was seen of a fault.
+/// The observations of a fault.
 struct Seen {
     what: &'static str,
     alert: &'static str,
-    /// Seconds since 1970.
+    /// When the fault began, in seconds since 1970.
     begun: f64,
     mended: f64,
     until_firing: Duration,
     until_over: Duration,
-    /// What else fired meanwhile, and did not before.
+    /// The other alerts that fired meanwhile, and did not before.
     beside: BTreeSet<String>,
 }
 
@@ -137,7 +137,7 @@ impl Seen {
     }
 }
 
-/// Two processors, and who watches them.
+/// Two processors, and the Prometheus that watches them.
 struct Watch {
     world: World,
     customers: Vec<Entity>,
@@ -178,7 +178,7 @@ impl Watch {
         self.processors()[1] = processor;
     }
 
-    /// Something goes wrong, until its alert fires; then it is mended, until the alert is over.
+    /// Makes something go wrong until its alert fires, and then mends it and waits until the alert has ended.
     fn fault<T>(
         &self,
         what: &'static str,
@@ -223,7 +223,7 @@ impl Watch {
         custom_name(&unique("r"), &self.customers[0].by_ref_id(), "unread").key(&self.customers[0].ref_id).written_with(&schema)
     }
 
-    /// A command that its producer wrote without the five bytes of the wire format. Returns its request id.
+    /// Sends a command without the five bytes of the wire format, and returns its request id.
     fn poison(&self) -> String {
         let request = unique("r");
         let value = custom_name(&request, &self.customers[0].by_ref_id(), "mended").value().expect("has one");
@@ -232,13 +232,13 @@ impl Watch {
         request
     }
 
-    /// As the runbook says.
+    /// Does what the runbook says.
     fn look_at_the_dead_letters(&self) {
         let watched = self.world.cli("watch", &["dlq", "--from-beginning", "--limit", "1"]).succeeded();
         assert!(watched.stdout.contains("__connect.errors.exception.message"), "{watched}");
     }
 
-    /// Draws the run where somebody asked for a picture.
+    /// Draws the run, if `CRM_PICTURE` asks for a picture.
     fn draw(&self, seen: &[Seen]) {
         let Some(picture) = std::env::var_os("CRM_PICTURE") else { return };
         let Some(programs) = python::with(&path("tests/it/live_alerts/requirements.txt")) else { return };
@@ -259,7 +259,7 @@ impl Watch {
             processor.signal("TERM");
             assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
         }
-        // Counted again, when nobody adds anything any more.
+        // The test counts again when nobody adds anything any more.
         let replies = inbox::count(self.world.kafka(), &[&self.world.replies]);
         let changes = inbox::count(self.world.kafka(), &[&self.world.transactions]);
         assert_eq!((replies, changes), (correlations.len(), correlations.len()), "one of each for each command");
@@ -267,10 +267,10 @@ impl Watch {
     }
 }
 
-/// Sends all the while.
+/// The CRM, which sends all the time.
 #[derive(Default)]
 struct Crm {
-    /// Of all commands sent.
+    /// The correlation ids of all commands that were sent.
     correlations: Mutex<Vec<String>>,
     stopped: AtomicBool,
 }
@@ -294,7 +294,7 @@ impl Crm {
     }
 }
 
-/// In seconds since 1970.
+/// Returns the present time in seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "an edge: Prometheus is asked about these times")]
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs_f64()

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use std::time::Instant;
 use uuid::Uuid;
 
-/// Status and body of a request for the log level.
+/// Makes a request for the log level, and returns status and body of the answer.
 fn ask(shared: &Shared, method: Method, query: &str) -> (u16, Json) {
     let (status, body) = registry::request(method, &format!("{}/log-level{query}", shared.processor.admin()));
     (status, serde_json::from_str(&body).unwrap_or(Json::String(body)))
@@ -44,7 +44,7 @@ fn the_log_level_can_be_changed_for_a_time_and_ends_by_itself() {
     processor.until_metric("crm_log_level_changed", 1);
     shared.ask(&traced(&during));
 
-    // The later one counts, and it is soon over.
+    // The later change counts, and it ends soon.
     assert_eq!(ask(shared, Method::PUT, "?filter=crm_processor=info,warn&for=1s").0, 200);
     until_configured(shared);
     assert_eq!(ask(shared, Method::GET, ""), (200, configured.clone()));

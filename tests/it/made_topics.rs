@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::Duration;
 
-/// What a broker has that was set up in a hurry.
+/// The settings of a broker that was set up carelessly.
 const SETTINGS: &str = "auto.create.topics.enable=true\noffset.metadata.max.bytes=1000";
 
 #[test]
@@ -37,13 +37,13 @@ fn a_topic_that_is_deleted_and_made_by_the_brokers_is_noticed_and_check_says_wha
     let ask = || world.ask(&custom_name(&unique("r"), &customer.by_ref_id(), &unique("name")));
     assert_eq!(ask().body["statusCode"], 200);
     processor.until_metric("crm_topics_changed", 0);
-    // The process has seen them before they go: it looks when it begins.
+    // The process has seen the topics before they are deleted, because it looks at them when it begins.
     for topic in [&world.dlq, &world.transactions] {
         topics::delete_on(world.kafka(), topic);
     }
     let said = processor.until_readyz(|body| body.contains("is gone"));
     assert!(said.contains(&format!("{} is gone, it had 3 partitions", world.dlq)), "{said}");
-    // None of ours has them made; some other client does.
+    // Our clients don't have topics made by asking for them, so another client does it here.
     let other: BaseProducer = ClientConfig::new().set("bootstrap.servers", world.kafka()).create().expect("a producer");
     for topic in [&world.dlq, &world.transactions] {
         let _ = other.client().fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the broker answers");

@@ -10,17 +10,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Somewhat more, for some of the damage leaves a command that can be read, and some are meant to be.
+/// The number of records. It is somewhat more than a hundred thousand, because some damaged records can still be read, and some
+/// are valid on purpose.
 const RECORDS: usize = 110_000;
 const MALFORMED: usize = 100_000;
-/// They are sent in so many goes.
+/// The number of batches in which the records are sent.
 const PORTIONS: usize = 10;
-/// One of so many is a command as it should be.
+/// One in so many records is a valid command.
 const COMMANDS: usize = 40;
 const KEYS: usize = 64;
-/// How much the processor may grow in the second half of the run. What it holds at most (2,048 records between intake and
-/// commit, 4 MiB read ahead, a transaction of 8 MiB, the allocator's reserves) is held in the first half, too; a leak of
-/// 1 KiB a record would be 50 MiB.
+/// How much the processor may grow in the second half of the run. Everything that it holds at most (2,048 records between intake
+/// and commit, 4 MiB read ahead, a transaction of 8 MiB, the allocator's reserves) is held in the first half, too; a leak of 1
+/// KiB a record would be 50 MiB.
 const MAX_GROWTH_MIB: u64 = 24;
 
 /// `SplitMix64`.
@@ -43,7 +44,8 @@ impl Random {
     }
 }
 
-/// What to damage: values in the wire format, of all commands and several schemas; and values whose schemas are hostile.
+/// Makes the values to damage: values in the wire format, of all commands and several schemas; and values whose schemas are
+/// hostile.
 struct Corpus {
     good: Vec<Vec<u8>>,
     hostile: Vec<Vec<u8>>,
@@ -73,7 +75,7 @@ impl Corpus {
         Self { hostile: hostile.collect(), good }
     }
 
-    /// A value, and whether it is certain that it can't be read.
+    /// Returns a value, and whether it is certain that the value can't be read.
     fn damaged(&self, random: &mut Random) -> (Option<Vec<u8>>, bool) {
         const NUMBERS: [&[u8]; 5] =
             [&[0xff; 12], b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x01", b"\x80\x80\x80\x80\x08", b"\xff\xff\xff\xff\x0f"];
@@ -83,7 +85,7 @@ impl Corpus {
             0 => return (None, true),
             1 => return (Some(self.hostile[random.below(self.hostile.len())].clone()), true),
             2 => {
-                // Byte 0 would make it the wire format.
+                // With byte 0 at its beginning it would be in the wire format.
                 let count = random.below(60);
                 return (Some([&[1 + random.next().to_le_bytes()[0] % 255], &random.bytes(count)[..]].concat()), true);
             }
@@ -96,13 +98,13 @@ impl Corpus {
                 value.extend(random.bytes(count));
                 true
             }
-            // A few ids only: each is asked of the registry.
+            // Only a few ids are used, because the processor asks the registry for each.
             5 => {
                 value[1..5]
                     .copy_from_slice(&(0xfff0_0000_u32 + u32::try_from(random.below(20)).expect("is small")).to_be_bytes());
                 true
             }
-            // A branch that no union here has, a length that can't be, a number that never ends.
+            // A branch that no union here has, an impossible length, a number that never ends.
             6 => {
                 value.splice(5..6, NUMBERS[random.below(NUMBERS.len())].iter().copied());
                 true
@@ -133,7 +135,8 @@ impl Corpus {
     }
 }
 
-/// Recursive, deep, exponential, with names defined twice, in odd namespaces, or not the type that we can read.
+/// Returns hostile schemas: recursive, deep, exponential, with names that are defined twice, in odd namespaces, or not of a type
+/// that we can read.
 fn hostile_schemas() -> Vec<Json> {
     let record = |name: &str, fields: Json| json!({"type": "record", "name": name, "namespace": "crm.v1", "fields": fields});
     let command = |fields| record("UpdateCustomerCustomName", fields);
@@ -155,11 +158,11 @@ fn hostile_schemas() -> Vec<Json> {
     ]
 }
 
-/// What was sent.
+/// A record that was sent.
 struct Case {
     draft: Draft,
     correlation: String,
-    /// None: it can be either, as damage will have it.
+    /// `None` if the damage decides whether the record can be read.
     readable: Option<bool>,
 }
 
@@ -176,7 +179,7 @@ fn case(n: usize, corpus: &Corpus, customers: &[Entity], random: &mut Random) ->
     if random.below(16) == 0 {
         draft = draft.without_key();
     }
-    // Those that may be readable are answered in any case; of the others every fourth asks for a reply.
+    // Records that may be readable are answered in any case. Of the others, every fourth asks for a reply.
     if !certain || n.is_multiple_of(4) {
         draft = draft.header("correlation-id", &correlation);
     }
@@ -189,7 +192,7 @@ fn memory_mib(processor: &Processor, when: &str) -> u64 {
     mib("VmRSS")
 }
 
-/// The dead letters by where their records were, each once.
+/// Returns the dead letters by the place of their records, and checks that each is there once.
 fn dead_letters(records: Vec<Arc<Record>>) -> HashMap<(i32, i64), Arc<Record>> {
     let mut dead = HashMap::new();
     for record in records {
@@ -243,7 +246,7 @@ fn a_hundred_thousand_malformed_records_are_on_the_dlq_as_they_came_and_leave_no
     assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
 }
 
-/// Waits until so many records are on the DLQ or answered as commands.
+/// Waits until so many records are on the DLQ or have been answered as commands.
 fn until_done(world: &World, count: usize) {
     world.inbox.until(&format!("{count} dead letters and answers to commands"), |records| {
         let done = records.iter().filter(|r| r.topic == world.dlq || (r.topic == world.replies && !is_unreadable(r)));
@@ -283,7 +286,7 @@ fn check(world: &World, cases: &[Case], sent: &[Sent]) {
     assert!(readable > RECORDS / COMMANDS && cases.len() - readable >= MALFORMED, "{readable} were readable");
 }
 
-/// Under each key they lie in the order in which they came; `dead` is in the order of the topic.
+/// Checks that dead letters with the same key are in the order of their records. `dead` is in the order of the topic.
 fn check_order(dead: &[Arc<Record>]) {
     let mut last: HashMap<&[u8], i64> = HashMap::new();
     let mut partitions: HashMap<&[u8], HashSet<i32>> = HashMap::new();

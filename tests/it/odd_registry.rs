@@ -13,18 +13,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use toml::{Table, Value};
 
-/// A registry in front of that of the tests, which answers some paths as it is told.
+/// A registry in front of the tests' registry. It answers some paths as the test says, and passes all other requests on.
 pub struct Fickle {
     url: String,
     told: Told,
 }
 
-/// By path: status, body, and how many times more; `None`: for ever.
+/// The answers by path: status, body, and how many times more they are given, or `None` for ever.
 type Told = Arc<Mutex<HashMap<String, (u16, String, Option<usize>)>>>;
 
 impl Fickle {
     pub fn start() -> Self {
-        // Started now: later we are on the runtime that it needs.
+        // The tests' registry is started now, because later this code runs on the runtime that the start needs.
         let _ = registry::url();
         let told = Told::default();
         let shared = told.clone();
@@ -67,14 +67,14 @@ fn due(told: &Told, path: &str) -> Option<(u16, String)> {
     Some((*status, body.clone()))
 }
 
-/// Has a processor ask this registry, and says what is done about odd answers.
+/// Configures a processor to ask this registry, and to handle odd answers in this way.
 pub fn ask_through(fickle: &Fickle, odd_answer: &str, config: &mut Table) {
     let section = config["registry"].as_table_mut().expect("is a table");
     section.insert("url".into(), Value::String(fickle.url.clone()));
     section.insert("odd_answer".into(), Value::String(odd_answer.into()));
 }
 
-/// An installation with this registry, and what is done about odd answers.
+/// Makes an installation that asks this registry, and handles odd answers in this way.
 fn set_up(name: &str, fickle: &Fickle, odd_answer: &str) -> Option<(World, Entity)> {
     let world = World::set_up(name, |config| ask_through(fickle, odd_answer, config))?;
     let customer = Entity::new(Kind::Customer, "ACTIVE");
@@ -82,7 +82,7 @@ fn set_up(name: &str, fickle: &Fickle, odd_answer: &str) -> Option<(World, Entit
     Some((world, customer))
 }
 
-/// A command with a schema that nobody has read yet, with its id.
+/// Makes a command with a schema that nobody has read yet, and returns it with the schema's id.
 pub fn unread(customer: &Entity) -> (Draft, u32) {
     let mut schema = registry::command_schema("UpdateCustomerCustomName");
     schema["doc"] = json!(unique("not read yet"));
@@ -103,13 +103,13 @@ fn reply(world: &World, draft: &Draft) -> Json {
     world.inbox.first(&format!("a reply to {draft:?}"), is_reply).body.clone()
 }
 
-/// The class of the reason why a record is on the DLQ.
+/// Returns the class of the reason why a record is on the DLQ.
 fn buried(world: &World, draft: &Draft) -> String {
     let dead = world.inbox.first(&format!("on the DLQ: {draft:?}"), |r| r.topic == world.dlq && r.key == draft.key);
     dead.text("__connect.errors.exception.class.name").expect("each has one").to_owned()
 }
 
-/// Waits until `/readyz` says all of these, as an obstacle or a warning; its status.
+/// Waits until `/readyz` has all these texts in its obstacles or warnings, and returns its status.
 fn until_readyz_says(processor: &Processor, wanted: &[String]) -> u16 {
     let deadline = Instant::now() + Inbox::PATIENCE;
     loop {
@@ -122,7 +122,7 @@ fn until_readyz_says(processor: &Processor, wanted: &[String]) -> u16 {
     }
 }
 
-/// Commands in all partitions but this one are answered.
+/// Checks that commands in all partitions but this one are answered.
 fn others_go_on(world: &World, customer: &Entity, sent: Sent) {
     let drafts: Vec<_> = (0..40)
         .map(|n| custom_name(&unique("r"), &customer.by_ref_id(), &n.to_string()).header("correlation-id", unique("c")))
@@ -184,7 +184,7 @@ fn each_404_about_one_id_makes_it_unknown_if_it_lasts_and_nothing_if_it_does_not
         "<html>no such page</html>",
         "",
     ];
-    // A node that is behind says so for a while: then it is nobody's 400.
+    // A node that is behind does not know the schema for a while. Nobody may get a 400 for that.
     let behind = bodies.map(|body| {
         let (draft, id) = unread(&customer);
         fickle.says(id, 404, body, Some(3));
@@ -212,7 +212,7 @@ fn ids_that_nobody_gave_are_waited_for_together() {
     let fickle = Fickle::start();
     let Some((world, customer)) = set_up("registry-flood", &fickle, "60s") else { return };
     let _processor = world.run();
-    // All on one partition. One after the other they would take more than half an hour.
+    // All records are on one partition. If the processor waited for one id after another, it would take more than half an hour.
     let key = unique("k");
     let garbage: Vec<_> =
         (0..COUNT).map(|n| Draft::raw(Some([&[0], &(1_000_000 + n).to_be_bytes()[..]].concat())).key(&key)).collect();
@@ -243,7 +243,7 @@ fn an_operator_may_have_a_schema_waited_for_as_long_as_that_takes() {
     assert!(world.inbox.all(|r| r.topic == world.dlq).is_empty());
 }
 
-/// Registered for others, and under our own ids now.
+/// Returns a registry's answer with a schema that our own ids don't mean.
 fn foreign() -> String {
     json!({"schema": registry::command_schema("UpdateCustomerSegment").to_string()}).to_string()
 }
@@ -263,7 +263,7 @@ fn while_our_own_ids_mean_other_schemas_nothing_is_taken_and_operators_are_told(
         let wanted = ["other schemas than before".to_owned(), format!("id {ours}"), "crm-processor setup".to_owned()];
         assert_eq!(until_readyz_says(&processor, &wanted), 503);
         assert_eq!(processor.metric("crm_registry_up"), 1, "it answers");
-        // What is known already is not believed any more.
+        // The processor must not use the schemas that it knows any more.
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), "meanwhile").header("correlation-id", unique("c"));
         let sent = world.send(&draft);
         until_readyz_says(&processor, &[format!("{}[{}] has waited at offset {}", world.commands, sent.partition, sent.offset)]);
@@ -288,7 +288,7 @@ fn a_proxy_that_answers_404_to_everything_makes_nothing_unknown() {
     processor.until_metric("crm_registry_up", 0);
     world.send(&draft);
     processor.until_ready_is(false);
-    // Longer than it takes for an id to be unknown.
+    // This is longer than the time after which an id counts as unknown.
     let deadline = Instant::now() + std::time::Duration::from_secs(8);
     while Instant::now() < deadline {
         assert!(!has_reply(&world, &draft));
@@ -305,7 +305,7 @@ fn a_schema_whose_guid_stands_in_a_header_is_read_by_it_whatever_the_body_begins
     let Some((world, customer)) = set_up("registry-guids", &fickle, "60s") else { return };
     let _processor = world.run();
     let schema = registry::command_schema("UpdateCustomerCustomName");
-    // Before the body there is nothing; this one begins with byte 0: what follows is no id.
+    // The value is the body alone. The body of the swapped schema begins with byte 0, but the bytes behind it are not an id.
     let mut swapped = schema.clone();
     swapped["fields"][0]["type"] = json!(["string", "null"]);
     for (schema, first) in [(schema, 2), (swapped, 0)] {
@@ -319,7 +319,7 @@ fn a_schema_whose_guid_stands_in_a_header_is_read_by_it_whatever_the_body_begins
         let draft = Draft { headers: draft.headers, ..Draft::raw(Some(value)) }.header("__value_schema_id", header);
         let reply = world.ask(&draft);
         assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
-        // Nor is a value in the wire format read by its number, where a header names another schema.
+        // A value in the wire format is not read by its id either, if a header names another schema.
         let other = custom_name(&unique("r"), &customer.by_ref_id(), "Eve").header("__value_schema_id", [0, 0, 0, 0, 0]);
         assert_eq!(world.ask(&other).body["errors"][0]["code"], "CASM-RECORD-UNREADABLE");
     }

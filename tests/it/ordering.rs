@@ -11,7 +11,8 @@ fn commands_with_one_key_take_effect_in_their_order() {
     let Some(shared) = shared() else { return };
     let (customer, other) = (shared.customer(), shared.customer());
     let key = unique("k");
-    // Some go to another entity, and some name the same entity in another way: one key is one lane all the same.
+    // Some commands are about another entity, and some name the same entity in another way. With one key they are in one lane all
+    // the same.
     let drafts: Vec<_> = (0..COMMANDS)
         .map(|n| {
             let draft = match n % 3 {
@@ -82,7 +83,8 @@ fn ids_that_go_round_in_a_ring_end_with_one_holder_each() {
     const ROUNDS: usize = 12;
     let Some(shared) = shared() else { return };
     let ring: Vec<_> = (0..4).map(|_| shared.account()).collect();
-    // Everybody tries for its neighbour's first id again and again, from many lanes: who gets it depends, that one holds it does not.
+    // Each account tries for its neighbour's first id again and again, from many lanes. Which account gets an id is left to
+    // chance, but exactly one holds it.
     let drafts: Vec<_> = (0..ROUNDS * ring.len())
         .map(|n| {
             let (who, whose) = (&ring[n % ring.len()], &ring[(n + 1 + n / ring.len()) % ring.len()]);
@@ -98,7 +100,7 @@ fn ids_that_go_round_in_a_ring_end_with_one_holder_each() {
     let mut holders: Vec<_> = ring
         .iter()
         .map(|account| {
-            // Versions say what came last: lanes publish independently of each other.
+            // Lanes publish independently of each other, so the version says which change was the last.
             let changes = shared.transactions(account);
             let last = changes.iter().max_by_key(|r| r.body["version"].as_i64());
             last.map_or(json!(account.external_id), |last| last.body["account"]["externalId"].clone())

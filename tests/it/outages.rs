@@ -13,7 +13,7 @@ fn set(config: &mut Table, section: &str, key: &str, value: impl Into<Value>) {
     section.insert(key.to_owned(), value.into());
 }
 
-/// Commands of all kinds of lanes, with their correlation ids.
+/// Makes commands for all kinds of lanes, with their correlation ids.
 fn commands(entities: &[Entity], count: usize) -> (Vec<Draft>, Vec<String>) {
     let commands = (0..count).map(|n| {
         let (entity, correlation) = (&entities[n % entities.len()], unique("c"));
@@ -79,7 +79,7 @@ fn writes_whose_answer_was_lost_are_resolved_and_not_repeated() {
     let (drafts, correlations) = commands(&entities, COMMANDS);
     for (n, part) in drafts.chunks(COMMANDS / CUTS).enumerate() {
         world.send_all(part);
-        // In the middle of each part all connections break, some of them with writes on the way.
+        // In the middle of each part all connections break, some of them with writes under way.
         let enough = n * COMMANDS / CUTS + COMMANDS / CUTS / 4;
         world.inbox.until(&format!("{enough} replies"), |records| {
             (records.iter().filter(|r| r.topic == world.replies).count() >= enough).then_some(())
@@ -106,7 +106,7 @@ fn while_the_registry_is_away_an_unread_schema_waits_and_is_never_a_400() {
     world.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "known"));
 
     gate.shut();
-    // Before anybody needs it.
+    // The registry goes away before anybody needs it.
     processor.until_metric("crm_registry_up", 0);
     let mut schema = registry::command_schema("UpdateCustomerCustomName");
     schema["doc"] = json!(unique("a version that the processor has not read"));
@@ -115,7 +115,7 @@ fn while_the_registry_is_away_an_unread_schema_waits_and_is_never_a_400() {
     world.send(&unread);
     processor.until_metric("crm_ready", 0);
 
-    // What is known already goes on, on other partitions.
+    // Commands with known schemas are answered, on other partitions.
     let known: Vec<_> = (0..20).map(|n| custom_name(&unique("r"), &customer.by_ref_id(), &n.to_string())).collect();
     let correlations: Vec<_> = known.iter().map(|_| unique("c")).collect();
     let known: Vec<_> = known.into_iter().zip(&correlations).map(|(draft, c)| draft.header("correlation-id", c)).collect();
@@ -140,7 +140,7 @@ fn while_the_registry_is_away_an_unread_schema_waits_and_is_never_a_400() {
     assert!(world.inbox.all(|r| r.topic == world.dlq).is_empty(), "nothing was taken for unreadable");
 }
 
-/// A registry of one's own that answers some requests with an error before it answers them well.
+/// A registry of the test's own. It answers some requests with errors before it answers them properly.
 #[test]
 fn an_error_of_the_registry_is_tried_again_and_never_a_400() {
     let Some(_) = servers::kafka() else { return };
@@ -155,13 +155,13 @@ fn an_error_of_the_registry_is_tried_again_and_never_a_400() {
         schema["doc"] = json!(unique("not read yet"));
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), &status.to_string()).written_with(&schema);
         let reply = world.ask(&draft);
-        // A 404 that is not the registry's own 40403 comes from something in between.
+        // A 404 that is not the registry's own 40403 comes from a server in between.
         assert_eq!(reply.body["statusCode"], 200, "after a {status} of the registry: {reply:?}");
     }
     assert!(world.inbox.all(|r| r.topic == world.dlq).is_empty(), "nothing was taken for unreadable");
 }
 
-/// Passes on what it is asked, but for the failures that are due.
+/// Passes requests on, but for the failures that are due.
 struct Moody {
     url: String,
     due: std::sync::Arc<std::sync::Mutex<Vec<u16>>>,
@@ -193,7 +193,7 @@ impl Moody {
         Self { url, due }
     }
 
-    /// The next three requests fail.
+    /// Makes the next three requests fail.
     fn fail_next_with(&self, status: u16) {
         self.due.lock().expect("no holder panics").extend([status; 3]);
     }

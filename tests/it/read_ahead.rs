@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 const COMMANDS: usize = 2_048;
 const IN_FLIGHT: usize = 256;
-/// What a database a few hundred kilometres away adds to each statement.
+/// The time that a database a few hundred kilometres away adds to each statement.
 const DELAY: Duration = Duration::from_millis(20);
 
 /// A store that is away: each read waits until it is let go, and fails.
@@ -89,12 +89,12 @@ async fn while_the_store_is_away_each_command_is_tried_once_and_few_at_a_time() 
     let ahead = ReadAhead::new(claims, Bounds { readers: 4, waiting: 10 });
     let commands: Vec<_> = (0..14).map(|n| name(&format!("away-{n}"), n)).collect();
     ahead.take(commands);
-    // Of 14 the oldest four are forgotten.
+    // The oldest four of 14 are forgotten.
     until(|| store.reading.load(SeqCst) == 4).await;
     store.gate.add_permits(Semaphore::MAX_PERMITS);
     until(|| store.tried.load(SeqCst) == 10 && store.reading.load(SeqCst) == 0).await;
     assert_eq!(store.most.load(SeqCst), 4);
-    // The readers have ended, and begin anew.
+    // The readers have ended, and new ones begin.
     ahead.take(vec![name("away-0", 20)]);
     until(|| store.tried.load(SeqCst) == 11).await;
 }
@@ -127,7 +127,7 @@ fn with_a_slow_database_a_cold_cache_costs_two_reads_a_command_whether_they_are_
     });
 }
 
-/// As many commands as there are customers, in order, so many at a time.
+/// Decides as many commands as there are customers, in order, so many at a time.
 async fn slowly(store: CqlStore, prefix: &str, read_ahead: bool) {
     let metrics = Arc::new(Metrics::new());
     let store = Arc::new(Metered::new(store, metrics.clone(), Arc::new(Health::new())));
@@ -174,7 +174,7 @@ fn customer(id: &str) -> Entity {
     Entity::new(EntityType::Customer, Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()), ExternalId::parse(id).expect("a fit id"))
 }
 
-/// A customer's name, in the record at `offset`.
+/// Makes a command for a customer's name, in the record at `offset`.
 fn name(customer: &str, offset: usize) -> Arc<Submission> {
     let raw = RawCommand {
         use_case: UseCase::UpdateCustomerCustomName,

@@ -19,7 +19,8 @@ fn set_up(name: &str, url: &str) -> Option<World> {
     })
 }
 
-/// An installation with a running processor, and the registry's URL. None: the caller is to return, the reason has been printed.
+/// Makes an installation with a running processor, and returns it with the registry's URL; or `None` if the servers can't be had
+/// here; the reason has been printed, and the test returns.
 fn shared() -> Option<&'static (World, Processor, String)> {
     static SHARED: OnceLock<(World, Processor, String)> = OnceLock::new();
     let (url, _, _) = (servers::apicurio()?, servers::kafka()?, servers::cassandra()?);
@@ -30,14 +31,14 @@ fn shared() -> Option<&'static (World, Processor, String)> {
     }))
 }
 
-/// A command's value under an id, with bytes before its body.
+/// Returns a command's value under a schema's id, with bytes before its body.
 fn with_id(id: u32, before: &[u8], draft: &Draft) -> Draft {
     let datum = registry::datum(&registry::command_schema(draft.record), &draft.body);
     let value = [&[0], &id.to_be_bytes()[..], before, &datum].concat();
     Draft { key: draft.key.clone(), headers: draft.headers.clone(), ..Draft::raw(Some(value)) }
 }
 
-/// One of each command, about entities of its own.
+/// Returns one of each command, about new entities.
 fn one_of_each(world: &World) -> Vec<Draft> {
     let entities: Vec<_> = [Kind::Customer, Kind::Customer, Kind::Account, Kind::Subscriber]
         .iter()
@@ -59,7 +60,7 @@ fn assert_applied(world: &World, what: &str, drafts: &[Draft]) {
     }
 }
 
-/// The id of a subject's latest version.
+/// Returns the id of a subject's latest version.
 fn id_of(url: &str, subject: &str) -> u32 {
     let (status, body) = registry::get(&format!("{url}/subjects/{subject}/versions/latest"));
     let answer: Json = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{subject}: {status} {body}: {e}"));
@@ -120,7 +121,7 @@ fn references_and_unions_of_them_are_read() {
 
     let names: Vec<_> = RECORDS.iter().map(|record| format!("crm.v1.{record}")).collect();
     let by_references = registry::register_at(url, &unique("union"), &json!(names), &json!(references));
-    // Defined once, and named where it comes again.
+    // The record is defined once, and named where it comes again.
     let mut branches: Vec<_> = RECORDS.map(registry::command_schema).into();
     branches[1..].iter_mut().for_each(|branch| branch["fields"][1]["type"][1] = "crm.v1.EntityRef".into());
     let whole = registry::register_at(url, &unique("union"), &json!(branches), &json!([]));
@@ -138,7 +139,7 @@ fn what_the_registry_does_not_know_is_unreadable() {
     let by_guid = [&[1][..], uuid::Uuid::new_v4().as_bytes()].concat();
     let rows = [
         (with_id(1_000_000, &[], &draft), "crm.UnknownSchemaId"),
-        // It has no such path: newer registries have.
+        // This registry has no such path; newer registries have.
         (with_id(1, &[], &draft).header("__value_schema_id", by_guid), "crm.UnknownSchemaId"),
         (with_id(1, &[], &draft).header("apicurio.value.globalId", [0, 0, 0, 0, 0, 0, 0, 1]), "crm.SchemaHeader"),
     ];
@@ -177,7 +178,7 @@ fn a_restart_that_loses_everything_makes_no_command_another_one() {
     assert_eq!(missing.len(), RECORDS.len() + 2, "of each command, of replies and of transactions: {checked}");
     assert!(missing.iter().all(|line| line.contains("setup")), "{missing:?}");
 
-    // The id of names is now that of segments, and our own are given again, just as they were.
+    // After the restart, the former id of names is given to segments, and our own schemas get the same ids as before.
     let first = registry::register_at(&url, &unique("first"), &registry::command_schema(RECORDS[1]), &json!([]));
     assert_eq!(first, id, "Apicurio counts from 1 again");
     world.cli("setup", &[]).succeeded();

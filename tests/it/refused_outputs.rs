@@ -8,7 +8,7 @@ use crate::world::{LARGEST_RECORD, PARTITIONS, Processor, World};
 use crate::{servers, topics};
 use std::sync::Arc;
 
-/// More than a topic of [`SMALL`] takes.
+/// A size that a topic of [`SMALL`] does not take.
 const BALLAST: usize = 20_000;
 const SMALL: usize = 8_000;
 
@@ -27,7 +27,7 @@ fn unreadable(key: &str, correlation: &str) -> Draft {
     Draft::raw(Some(correlation.as_bytes().to_vec())).key(key).header("correlation-id", correlation)
 }
 
-/// Commands under keys of their own are answered as ever.
+/// Checks that commands under keys of their own are answered as ever.
 fn assert_others_go_on(world: &World, customers: &[Entity]) {
     let commands: Vec<_> = customers.iter().map(|c| custom_name(&unique("r"), &c.by_ref_id(), "")).collect();
     for reply in world.ask_all(&commands) {
@@ -35,7 +35,7 @@ fn assert_others_go_on(world: &World, customers: &[Entity]) {
     }
 }
 
-/// What an operator sees while records are held.
+/// Checks what an operator sees while records are held.
 fn assert_held(processor: &Processor, count: u64, topic: &str) {
     processor.until_metric("crm_records_held", count);
     processor.until_metric_at_least("crm_oldest_held_record_age_seconds", 1);
@@ -48,21 +48,21 @@ fn assert_held(processor: &Processor, count: u64, topic: &str) {
     assert!(line.contains("command_partition") && line.contains("command_offset"), "{line}");
 }
 
-/// What an operator sees when all is well again.
+/// Checks what an operator sees when all is well again.
 fn assert_nothing_held(processor: &Processor) {
     for metric in ["crm_records_held", "crm_oldest_held_record_age_seconds", "crm_consumer_lag_records"] {
         processor.until_metric(metric, 0);
     }
-    // Topics are looked at every ten seconds, so that one which was made again may still be called gone.
+    // The processor looks at its topics every ten seconds, so it may still call a topic gone that was made again.
     processor.until_readyz(|body| body.contains("\"ready\":true") && body.contains("\"warnings\":[]"));
 }
 
-/// The correlation ids of the replies, in the order of their partitions.
+/// Returns the correlation ids of the replies, in the order of their partitions.
 fn correlations(replies: &[Arc<Record>]) -> Vec<&str> {
     replies.iter().map(|r| r.text("correlation-id").expect("each has one")).collect()
 }
 
-/// The replies with a key, once there are so many.
+/// Waits for so many replies with a key, and returns them.
 fn replies_under(world: &World, key: &str, count: usize) -> Vec<Arc<Record>> {
     let is_reply = |r: &Arc<Record>| r.topic == world.replies && r.key.as_deref() == Some(key.as_bytes());
     world.inbox.until(&format!("{count} replies under {key}"), |records| {
@@ -87,7 +87,7 @@ fn while_the_dlq_is_gone_dead_letters_are_held_and_the_others_go_on() {
     let keyless: Vec<_> = (0..3).map(|_| unreadable("", &unique("c")).without_key()).collect();
     world.send_all(&[&drafts[..], &keyless[..]].concat());
     assert_others_go_on(&world, &customers);
-    // The readable one, too: it waits behind those of its key.
+    // The readable record waits, too, behind the others of its key.
     assert_held(&processor, 7, &world.dlq);
     assert_others_go_on(&world, &customers);
 
@@ -150,7 +150,7 @@ fn an_output_that_is_too_large_for_its_topic_is_held_until_the_limit_is_raised()
     topics::limit(&world.dlq, SMALL);
     topics::limit(&world.replies, SMALL);
 
-    // A dead letter that is too large, and a reply that is so by its key.
+    // A dead letter is too large, and a reply is too large because of its key.
     let large = Draft::raw(Some(vec![b'x'; BALLAST]));
     let long_key = format!("{}{}", unique("k"), "x".repeat(BALLAST));
     let answered = rename_customer(&customers[0], "Ada").key(&long_key);

@@ -13,10 +13,10 @@ const DEACTIVATED: &str = "CASM-STATE-DEACTIVATED";
 const VERSION: &str = "CASM-VERSION-CONFLICT";
 const NOT_UNIQUE: &str = "CASM-EXTERNAL-ID-NOT-UNIQUE";
 
-/// A command and the findings that it must be answered with; none: it is accepted.
+/// A command and the findings with which it must be answered, or no findings if it is accepted.
 type Row = (Draft, Vec<(&'static str, Json)>);
 
-/// Sends all commands and compares code, field, status and all else that a rejection has.
+/// Sends all commands and compares code, field, status and the other parts of each rejection.
 fn check(shared: &Shared, rows: Vec<Row>) {
     let (drafts, expected): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
     for ((draft, expected), reply) in drafts.iter().zip(&expected).zip(shared.ask_all(&drafts)) {
@@ -201,7 +201,7 @@ fn a_reference_that_resolves_to_nothing_is_not_found() {
                 rename(Kind::Subscriber, &unique("r"), &nobody.by_ref_id(), &unique("s")),
                 vec![(NOT_FOUND, json!("subscriber.refId"))],
             ),
-            // An id of another type, and the same letters in another case, name nobody.
+            // An id of an entity of another type, and the same id in another case, name no entity.
             (custom_name(&unique("r"), &account.by_external_id(), "Ada"), vec![(NOT_FOUND, json!("customer.externalId"))]),
             (
                 custom_name(&unique("r"), &json!({"externalId": customer.external_id.to_uppercase()}), "Ada"),
@@ -226,7 +226,7 @@ fn a_deactivated_entity_is_not_changed() {
                 rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")),
                 vec![(DEACTIVATED, json!("subscriber"))],
             ),
-            // A value that is so already makes no difference.
+            // The rejection is the same if the entity has the value already.
             (
                 rename(Kind::Account, &unique("r"), &account.by_ref_id(), &account.external_id),
                 vec![(DEACTIVATED, json!("account"))],
@@ -248,7 +248,7 @@ fn an_expected_version_must_be_the_entitys() {
             (custom_name(&unique("r"), &customer, "Ada").expecting(2).key(&key), conflict()),
             (custom_name(&unique("r"), &customer, "Ada").expecting(1).key(&key), vec![]),
             (custom_name(&unique("r"), &customer, "Bob").expecting(1).key(&key), conflict()),
-            // It is checked before the value is compared.
+            // The version is checked before the value is compared.
             (custom_name(&unique("r"), &customer, "Ada").expecting(1).key(&key), conflict()),
             (custom_name(&unique("r"), &customer, "Ada").expecting(2).key(&key), vec![]),
             (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")).expecting(i64::MAX), conflict()),
@@ -270,7 +270,7 @@ fn an_external_id_that_another_entity_of_the_type_holds_is_not_unique_and_the_an
         vec![
             (rename(Kind::Account, &unique("r"), &account.by_external_id(), &holder.external_id), taken()),
             (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &gone.external_id), taken()),
-            // Unique per type: a subscriber may have the same id as an account.
+            // External ids are unique per type: a subscriber may have the same id as an account.
             (rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &holder.external_id), vec![]),
         ],
     );

@@ -26,13 +26,13 @@ use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What all secrets have in common, so that it can be looked for.
+/// The text that all secrets contain, so that the test can search for it.
 const SECRET: &str = "canary";
 
-/// How long what is sent may take to be dead.
+/// How long a record may take to become a dead letter.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who logs in where, under the names of the documents; None: nowhere.
+/// A user: its names in the documents, or `None` where it does not log in.
 struct User {
     kafka: Option<&'static str>,
     store: Option<&'static str>,
@@ -40,7 +40,7 @@ struct User {
 
 const SETUP: User = User { kafka: Some("crm-setup"), store: Some("crm_setup") };
 const PROCESSOR: User = User { kafka: Some("crm-processor"), store: Some("crm_processor") };
-/// After the rotation.
+/// The user after the rotation.
 const SUCCESSOR: User = User { kafka: Some("crm-processor-2"), store: Some("crm_processor_2") };
 const IMPORT: User = User { kafka: None, store: Some("crm_import") };
 const SHOW: User = User { kafka: None, store: Some("crm_show") };
@@ -76,7 +76,7 @@ fn a_locked_installation_works_with_the_documented_rights_alone_and_check_names_
     }
 }
 
-/// The servers, and who they belong to.
+/// The secured servers, and their administrator.
 struct Place {
     folder: tempfile::TempDir,
     authority: Authority,
@@ -87,7 +87,7 @@ struct Place {
 }
 
 impl Place {
-    /// None: the servers can't be had here.
+    /// Starts the servers. Returns `None` if they can't be had here.
     fn start() -> Option<Self> {
         let folder = tempfile::tempdir().expect("there is room");
         let authority = Authority::new("the authority");
@@ -104,14 +104,14 @@ impl Place {
         Some(Self { registry: SecuredRegistry::start(&identity), folder, authority, admin, kafka, cassandra })
     }
 
-    /// A file in the place's folder.
+    /// Writes a file in the folder, and returns its path.
     fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, contents).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         path
     }
 
-    /// The configuration of a user; secrets are in files.
+    /// Writes the configuration of a user; its secrets are in files.
     fn config(&self, user: &User) -> PathBuf {
         let secret = |name: &str| format!("file:{}", self.file(name, password(name) + "\n").display());
         let (kafka, store) = (user.kafka.unwrap_or("nobody"), user.store.unwrap_or("nobody"));
@@ -144,7 +144,8 @@ impl Place {
         finished
     }
 
-    /// Users first, then what `setup` may, `setup`, and what everybody else may: tables must be there to be granted.
+    /// Makes the users, grants the rights of `setup`, runs `setup`, and grants everybody else's rights: tables must exist before
+    /// rights on them can be granted.
     fn set_up_by_the_administrator(&mut self) {
         for user in [SETUP, PROCESSOR, CRM, DWH, OPERATOR] {
             self.make_user(&user);
@@ -156,14 +157,14 @@ impl Place {
         }
     }
 
-    /// In Kafka and before the registry; the database's come with their rights.
+    /// Makes a user in Kafka and for the registry. The database's users are made together with their rights.
     fn make_user(&mut self, user: &User) {
         let name = user.kafka.expect("has one");
         self.admin.make_kafka_user(name, &password(name));
         self.registry.add_user(name, &password(name));
     }
 
-    /// Executes the statements of a section of the page.
+    /// Executes the statements of a section of docs/security.md.
     fn grant(&mut self, section: &str) {
         let statements = statements("security.md", section);
         assert!(!statements.kafka.is_empty() || !statements.cql.is_empty(), "{section} grants nothing");
@@ -189,8 +190,8 @@ impl Place {
         processor
     }
 
-    /// So many commands, with nobody there to answer them, that the first read asks for more of them than the database takes in
-    /// one list, if it asks for all.
+    /// Sends, while no processor runs, so many commands that the first read would ask for more request ids than the database
+    /// takes in one list, if it asked for all.
     fn a_backlog_for_one_entity_is_written(&self) -> PathBuf {
         let customer = Entity::new(Kind::Customer, "ACTIVE");
         self.import(&customer);
@@ -210,7 +211,7 @@ impl Place {
         backlog
     }
 
-    /// What is sent once more is answered behind it.
+    /// Checks that the backlog is worked off: a command that is sent afterwards is answered behind it.
     fn the_backlog_is_worked_off(&self, backlog: &Path) {
         let sent = self.cli(&CRM, "send", &["--file", &backlog.display().to_string(), "--json"], &[]).succeeded();
         assert_eq!(sent.stdout.lines().count(), 300, "{sent}");
@@ -244,7 +245,7 @@ impl Place {
         assert!(seen.stdout.contains("crm-snapshot"), "{seen}");
     }
 
-    /// In the log and in the claim: both tables are written to.
+    /// The test erases from an outcome and from a claim, so that it writes to both tables.
     fn a_former_name_is_erased(&self, customer: &Entity) {
         let erased = self.cli(&ERASE, "erase", &["customer", &customer.external_id, "--yes"], &[]).succeeded();
         for expected in ["log: 2, 1 of them redacted", "ids: 1, 1 of them redacted"] {
@@ -252,7 +253,7 @@ impl Place {
         }
     }
 
-    /// By the CRM.
+    /// Sends a record that is not a command, as the CRM.
     fn send_what_is_no_command(&self) {
         let (user, ca) = (CRM.kafka.expect("has one"), self.folder.path().join("authorities.pem"));
         let producer: BaseProducer = ClientConfig::new()
@@ -278,7 +279,8 @@ impl Place {
         assert!(line("kafka.consumer.sasl.password = file:").ends_with("# file"), "{checked}");
     }
 
-    /// By the database's client and the registry's; librdkafka has places of its own.
+    /// Checks the system's authorities for the clients of the database and of the registry; librdkafka looks in places of its
+    /// own.
     fn the_systems_authorities_are_trusted_by_default(&self) {
         let ca = self.folder.path().join("authorities.pem").display().to_string();
         let config = std::fs::read_to_string(self.config(&PROCESSOR)).expect("was written");
@@ -288,7 +290,7 @@ impl Place {
         run_cli_with(&["check", "--config", &config], &[("SSL_CERT_FILE", &ca)]).succeeded();
     }
 
-    /// Each check names the thing, and the keys to be mended.
+    /// Checks that each finding names the server, and the keys to be mended.
     fn check_says(&self, environment: &[(&str, &str)], expected: &[&[&str]]) {
         let checked = self.cli(&PROCESSOR, "check", &[], environment).exits(1);
         for expected in expected {
@@ -334,7 +336,7 @@ impl Place {
         );
     }
 
-    /// One of Kafka's rights and one of the database's at a time, and all of them.
+    /// Takes away one of Kafka's rights and one of the database's at a time, until each has been tried.
     fn check_names_each_right_that_is_missing(&mut self) {
         let run = statements("security.md", "run");
         let grants: Vec<_> = run.cql.iter().filter(|s| s.starts_with("GRANT")).cloned().collect();
@@ -362,7 +364,7 @@ impl Place {
         self.check_is_content_and_shows_no_secrets(&PROCESSOR);
     }
 
-    /// What stands behind the topics' settings in the document can be done without.
+    /// The rights that stand behind the topics' settings in the document are optional.
     fn check_says_what_it_may_not_see_and_finds_nothing_wrong_with_that(&mut self) {
         let notes = |checked: &Finished, parts: &[&str]| {
             let is_it = |line: &str| line.starts_with("  --  ") && parts.iter().all(|part| line.contains(part));
@@ -399,7 +401,8 @@ impl Place {
         }
     }
 
-    /// As the runbook says: the new beside the old, process after process, the old away.
+    /// Rotates the users as the runbook says: makes the new one beside the old, restarts the process with the new one, takes the
+    /// old one away.
     fn rotate_users(&mut self, processor: &Processor, customer: &Entity) -> Processor {
         let renamed =
             |s: &String| s.replace("User:crm-processor", "User:crm-processor-2").replace("crm_processor", "crm_processor_2");
@@ -437,7 +440,8 @@ impl Place {
         successor
     }
 
-    /// The new authority beside the old in the file, the servers' new certificates, the old authority out of it.
+    /// Rotates the certificates as the runbook says: adds the new authority to the file, gives the servers new certificates,
+    /// takes the old authority out of the file.
     fn rotate_certificates(&mut self, processor: &Processor, customer: &Entity) -> Processor {
         let new = Authority::new("the new authority");
         self.file("authorities.pem", [self.authority.pem(), new.pem()].concat());
@@ -469,7 +473,7 @@ fn password(user: &str) -> String {
     format!("{SECRET}-{user}")
 }
 
-/// The statement that makes a role, with the role's password.
+/// Returns the statement that makes a role, with the role's password.
 fn with_password(statement: &str) -> String {
     let role = statement.strip_prefix("CREATE ROLE ").and_then(|rest| rest.split_whitespace().next());
     role.map_or_else(

@@ -9,15 +9,15 @@ use crate::world::{Finished, Shared, run_cli_with, shared};
 use scylla::client::session_builder::SessionBuilder;
 use std::path::PathBuf;
 
-/// The installation's configuration, with these variables over it.
+/// Returns the output of a subcommand with these variables over the installation's configuration.
 fn cli(shared: &Shared, subcommand: &str, environment: &[(&str, &str)]) -> Finished {
     let config = shared.config.display().to_string();
-    // The tests allow a reply topic that is not there.
+    // The tests' configuration allows a reply topic that does not exist.
     let environment = [&[("CRM__KAFKA__REPLY_TOPIC_ALLOW_LIST", shared.replies.as_str())], environment].concat();
     run_cli_with(&[subcommand, "--config", &config], &environment)
 }
 
-/// The lines of a kind about a thing: `ok`, `--` or `!!`.
+/// Returns the lines about a thing of one kind: `ok`, `--` or `!!`.
 fn lines<'a>(checked: &'a Finished, kind: &str, what: &str) -> Vec<&'a str> {
     let start = format!("  {kind}  {what}: ");
     checked.stdout.lines().filter_map(|line| line.strip_prefix(start.as_str())).collect()
@@ -112,7 +112,7 @@ fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is
     }
     assert!(checked.stdout.ends_with(" checks failed\n"), "{checked}");
 
-    // Whoever works with the store says it at once, and does not wait for what can't come.
+    // Subcommands that use the store report the trouble at once, and don't wait in vain.
     let config = shared.config.display().to_string();
     for words in [&["import", "--config", &config, "/dev/null"][..], &["show", "--config", &config, "customer", "c-1"]] {
         let refused = run_cli_with(words, &environment).exits(1);
@@ -123,7 +123,7 @@ fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is
     let said = processor.until_readyz(|body| body.contains("asks for 3 replicas"));
     assert!(said.contains(&format!("keyspace {keyspace} asks for 3 replicas")) && said.contains("\"ready\":false"), "{said}");
     assert!(processor.log().contains("asks for 3 replicas"), "{}", processor.log_tail());
-    // As soon as the keyspace is changed it goes on by itself.
+    // As soon as the keyspace is changed, the process goes on by itself.
     let session = |statement: String| async move {
         let node = servers::cassandra().expect("the installation has one");
         SessionBuilder::new().known_node(node).build().await.unwrap().query_unpaged(statement, ()).await.unwrap();
@@ -132,7 +132,7 @@ fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is
     processor.until_ready();
 }
 
-/// As somebody makes it who knows better than `setup`.
+/// Makes a keyspace with more replicas than nodes, which `setup` refuses to make.
 fn make_keyspace(name: &str) {
     crate::runtime().block_on(async {
         let node = servers::cassandra().expect("the installation has one");

@@ -31,7 +31,7 @@ use defects::Defect;
 use happened::EVENTS;
 use life::{Summary, live};
 
-/// A life takes some 2 ms.
+/// The number of lives. One takes some 2 ms.
 const SEEDS: u64 = 10_000;
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Almost `max_command_bytes`, with room for the rest of the command.
 const LARGE: usize = (1 << 20) - 2_000;
 
-/// The one reply with a header, and that the commands beside it are answered, too.
+/// Returns the one reply with a header, and checks that the commands beside it are answered, too.
 fn one_reply(shared: &Shared, name: &str, value: &str) -> Arc<Record> {
     let is_reply = |r: &Record| shared.holds_replies(&r.topic) && r.header(name) == Some(value.as_bytes());
     let reply = shared.inbox.first(&format!("a reply with the header {name}"), is_reply);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 const OTHERS: usize = 400;
 
-/// Names for `customers`, in turn, with their correlation ids.
+/// Makes commands for names of `customers`, in turn, with their correlation ids.
 fn commands(customers: &[Entity], count: usize) -> (Vec<Draft>, Vec<String>) {
     let commands = customers.iter().cycle().take(count).map(|customer| {
         let correlation = unique("c");
@@ -39,7 +39,7 @@ fn a_command_that_is_held_harms_no_other_key_of_its_partition_and_a_kill_repeats
     let (warm_up, mut correlations) = commands(std::slice::from_ref(&held), 1);
     world.ask_all(&warm_up);
 
-    // From now on whatever is written about this customer is written, and nobody hears of it.
+    // From now on the database executes writes about this customer, but their answers are lost.
     let muted = Uuid::parse_str(&held.ref_id).expect("is a UUID").as_bytes().to_vec();
     proxy.set(Mischief { muted: Some(muted), ..Mischief::default() });
     let (of_held, held_correlations) = commands(std::slice::from_ref(&held), 3);

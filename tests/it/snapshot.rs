@@ -15,7 +15,7 @@ fn is_snapshot(record: &Record, world: &World) -> bool {
     record.topic == world.transactions && record.body["useCase"] == "snapshot"
 }
 
-/// A folder for an embedded store, or a keyspace, of one's own: `--all` means all.
+/// Gives an installation an embedded store or a keyspace of its own, because `--all` means all entities of the store.
 fn alone(config: &mut toml::Table, embedded: bool) {
     let store = config["store"].as_table_mut().expect("a table");
     if embedded {
@@ -34,7 +34,7 @@ fn fleet(of_each: usize) -> Vec<Entity> {
     kinds.into_iter().flat_map(|kind| (0..of_each).map(move |_| Entity::new(kind, "ACTIVE"))).collect()
 }
 
-/// How often each entity is among the snapshots so far, by key.
+/// Counts how often each entity is among the snapshots so far, by key.
 fn published(world: &World) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for record in world.inbox.all(|r| is_snapshot(r, world)) {
@@ -92,7 +92,8 @@ fn a_snapshot_of_one_entity_is_its_present_state_without_changes() {
         ] {
             assert_eq!(record.text(header), Some(expected), "{header}: {record:?}");
         }
-        // Beside the entity's business transactions: its readers see them in the order of the topic.
+        // A snapshot is on the partition of the entity's business transactions, so that readers see both in the order of the
+        // topic.
         let change = shared.inbox.first("its change", |r| {
             r.topic == shared.transactions && r.body["refId"] == entity.ref_id.as_str() && !is_snapshot(r, shared)
         });
@@ -109,7 +110,7 @@ fn a_snapshot_of_all_is_taken_up_where_it_was_interrupted() {
     let Some(world) = World::set_up("snapshot", |config| alone(config, false)) else { return };
     let fleet = fleet(20);
     world.import(&fleet);
-    // A request about an entity that is not there leaves a partition without one.
+    // A request about an entity that does not exist leaves a partition without an entity.
     let processor = world.run();
     world.ask(&custom_name(&unique("r"), &Entity::new(Kind::Customer, "ACTIVE").by_ref_id(), "Eve"));
     world.ask(&custom_name(&unique("r"), &fleet[0].by_ref_id(), "Ada"));
@@ -129,7 +130,7 @@ fn a_snapshot_of_all_is_taken_up_where_it_was_interrupted() {
     until_published(&world, fleet.len());
     let counts = published(&world);
     assert_eq!(counts.len(), fleet.len(), "each of them: {counts:?}");
-    // The one at which it was taken up comes again.
+    // The entity at which `snapshot` goes on comes again.
     assert!(counts.values().sum::<usize>() <= fleet.len() + 1, "{counts:?}");
     let changed = world.inbox.first("the changed one", |r| is_snapshot(r, &world) && r.body["refId"] == fleet[0].ref_id.as_str());
     assert_eq!((&changed.body["version"], &changed.body["customer"]["customName"]), (&json!(2), &json!("Ada")));
@@ -148,7 +149,7 @@ fn a_snapshot_of_the_embedded_store_keeps_to_types_and_rate() {
     world.import(&fleet);
     let start = Instant::now();
     world.cli("snapshot", &["--all", "--type", "account,subscriber", "--rate", "40"]).succeeded();
-    // Batches of ten; the last begins when fifty have had their time.
+    // There are batches of ten. The last one begins after the time of fifty.
     assert!(start.elapsed() >= Duration::from_millis(1250), "60 entities took {:?}", start.elapsed());
     until_published(&world, 2 * EACH);
     let counts = published(&world);

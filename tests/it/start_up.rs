@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 const STARTS: usize = 7;
-/// What Kubernetes, systemd and Compose are told by the files of `deploy/`.
+/// The time between SIGTERM and SIGKILL that the files of `deploy/` set for Kubernetes, systemd and Compose.
 const TERMINATION: Duration = Duration::from_secs(45);
 const BACKLOG: usize = 5_000;
 
@@ -82,7 +82,7 @@ fn report(what: &str, world: &World) {
     println!("{what}: ready after {} ms ({} to {}), with {} MiB", millis(time), millis(*first), millis(*last), kib / 1024);
 }
 
-/// From the start to the first yes, and the memory then.
+/// Measures the time from the start to the first 200, and the memory then.
 fn start(world: &World) -> (Duration, u64) {
     let (port, begun) = (servers::free_port(), Instant::now());
     let processor: Processor = world.start_at(port, &unique("slot"), &[]);
@@ -102,7 +102,7 @@ fn look_again_soon() {
     std::thread::sleep(Duration::from_millis(2));
 }
 
-/// Without an HTTP client, whose making takes longer than the answer.
+/// Asks without an HTTP client, because making one takes longer than the answer.
 fn is_ready(port: u16) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;

@@ -16,9 +16,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// More than a broker takes in one request.
+/// A size that a broker does not take in one request.
 const HUGE: usize = 120_000_000;
-/// More than librdkafka takes of an inflated zstd frame.
+/// A size of an inflated zstd frame that librdkafka does not take.
 const TOO_HUGE_FOR_ZSTD: usize = 110_000_000;
 
 pub fn customers(world: &World, count: usize) -> Vec<Entity> {
@@ -31,13 +31,13 @@ pub fn rename(customer: &Entity, name: &str) -> Draft {
     custom_name(&unique("r"), &customer.by_ref_id(), name).key(&customer.ref_id).header("correlation-id", unique("c"))
 }
 
-/// Refused by request validation, so that its answer needs no entity.
+/// Makes a command that request validation refuses, so that its answer needs no entity.
 fn refused() -> Draft {
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     custom_name(&unique("r"), &customer.by_ref_id(), "").key(&customer.ref_id).header("correlation-id", unique("c"))
 }
 
-/// Puts `size` zeros onto partition 0 of the command topic, compressed; its offset there.
+/// Puts a record of `size` zeros onto partition 0 of the command topic, compressed, and returns its offset.
 pub fn send_zeros(world: &World, size: usize, codec: &str, correlation: &str) -> i64 {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", world.kafka())
@@ -52,7 +52,7 @@ pub fn send_zeros(world: &World, size: usize, codec: &str, correlation: &str) ->
     sent.unwrap_or_else(|(e, _)| panic!("the broker does not take {size} zeros by {codec}: {e}")).offset
 }
 
-/// How many bytes a second the producer of a slot may write; `None`: as many as it likes.
+/// Sets how many bytes a second the producer of a slot may write, or no bound with `None`.
 pub fn set_quota(kafka: &str, slot: &str, rate: Option<u32>) {
     let jars = servers::kafka_jars().expect("who has a Kafka has its jars");
     let mut tool = Command::new("java");
@@ -70,7 +70,7 @@ pub fn correlation(draft: &Draft) -> &[u8] {
     header.expect("it was given one")
 }
 
-/// Waits until each of these has its reply, and fails if one has two.
+/// Waits until each of these commands has its reply, and fails if one has two.
 fn assert_answered_once(world: &World, drafts: &[&Draft]) {
     let count = |records: &[Arc<Record>]| {
         let replies = records.iter().filter(|r| world.holds_replies(&r.topic));
@@ -99,7 +99,7 @@ fn readiness(processor: &Processor, saying: &str) -> (u16, String) {
     }
 }
 
-/// The drafts on partition 0, and the others.
+/// Returns the drafts on partition 0, and the others.
 fn by_partition<'a>(drafts: &'a [Draft], sent: &[Sent], partition: i32) -> (Vec<&'a Draft>, Vec<&'a Draft>) {
     let (there, others): (Vec<_>, Vec<_>) = drafts.iter().zip(sent).partition(|(_, sent)| sent.partition == partition);
     let drafts = |pairs: Vec<(&'a Draft, &Sent)>| pairs.into_iter().map(|(draft, _)| draft).collect();
@@ -169,7 +169,7 @@ fn a_command_topic_that_is_made_again_is_noticed_and_read_from_its_beginning() {
     world.ask_all(&(0..60).map(|_| refused()).collect::<Vec<_>>());
     topics::delete(&world.commands);
     topics::create(world.kafka(), &[(&world.commands, PARTITIONS)], LARGEST_RECORD);
-    // Fewer than there were, then more.
+    // First come fewer commands than were on the old topic, then more.
     for count in [20, 200] {
         let drafts: Vec<_> = (0..count).map(|_| refused()).collect();
         world.send_all(&drafts);
@@ -218,7 +218,7 @@ fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_reques
     processor.until_metric("crm_consumer_lag_records", 0);
     assert_answered_once(&world, &drafts.iter().collect::<Vec<_>>());
 
-    // The topic would take it. The broker takes no request of this size, and drops the connection.
+    // The topic would take the record. But the broker takes no request of this size, and drops the connection.
     let offset = send_zeros(&world, 3_000_000, "gzip", &unique("c"));
     let after: Vec<_> = (0..20).map(|_| refused()).collect();
     world.send_all(&after);

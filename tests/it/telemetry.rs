@@ -32,7 +32,7 @@ fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
         ("crm_reply_partitions_ignored_total", 1),
         ("crm_command_duration_seconds_count", 4),
     ] {
-        // Counted when the answers are committed, which the reader may see first.
+        // The metric counts answers when they are committed, and the reader may see them before.
         processor.until_metric(series, expected);
     }
     for quiet in ["crm_commands_in_flight", "crm_commands_queued", "crm_consumer_lag_records", "crm_panics_total"] {
@@ -50,11 +50,11 @@ fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
     ] {
         processor.until_metric(series, expected);
     }
-    // One for each schema of a command.
+    // The process looked up each schema of a command once.
     assert_eq!(processor.metric("crm_registry_lookups_total{result=\"answered\"}"), 2);
 }
 
-/// The marker at the end of their transaction is an offset, too, and no record.
+/// The marker at the end of a transaction takes an offset, too, but is not a record.
 #[test]
 fn commands_that_were_written_in_a_transaction_leave_no_lag_behind() {
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ fn commands_that_were_written_in_a_transaction_leave_no_lag_behind() {
     first.until_metric("crm_commands_total", 1);
     first.signal("TERM");
     assert_eq!(first.wait(), 0, "{}", first.log_tail());
-    // What it learns of the partition's end is the first that it tells.
+    // The process exposes the lag only once it knows the partition's end.
     world.run().until_metric("crm_consumer_lag_records{partition=\"0\"}", 0);
 }
 

@@ -31,7 +31,7 @@ fn the_demo_tells_its_story_and_each_answer_is_as_promised() {
         assert!(told.stdout.contains(part), "{part} is part of the story: {told}");
     }
     assert!(!told.stdout.contains('\x1b') && !told.stdout.contains('✗'), "{told}");
-    // The last line is this test's own.
+    // The test itself adds the last line.
     assert_eq!(told.stderr.lines().count(), 1, "nothing spoils it: {told}");
 }
 
@@ -88,7 +88,7 @@ fn send_says_what_to_look_at_where_nobody_answers() {
     let config = std::fs::read_to_string(&shared.config).expect("was written").parse::<toml::Table>().expect("is TOML");
     let commands = config["kafka"]["topics"]["commands"].as_str().expect("a name");
     let mut elsewhere = config.clone();
-    // Its schemas are there; what is written to it is read by nobody.
+    // The schemas of this topic exist, but nobody reads its records.
     elsewhere["kafka"]["topics"]["replies"] = config["kafka"]["topics"]["dlq"].clone();
     elsewhere["kafka"]["topics"]["dlq"] = config["kafka"]["topics"]["replies"].clone();
     elsewhere["kafka"].as_table_mut().expect("a table").remove("reply_topic_allow_list");
@@ -106,7 +106,7 @@ fn send_says_what_to_look_at_where_nobody_answers() {
         assert!(waited.stderr.contains(part), "{part}: {waited}");
     }
 
-    // A group that nobody is in, and an address where nobody listens.
+    // The group has no members, and nobody listens at the address.
     elsewhere["kafka"]["group_id"] = unique("group").into();
     elsewhere["admin"]["listen"] = format!("127.0.0.1:{}", crate::servers::free_port()).into();
     std::fs::write(&path, elsewhere.to_string()).expect("there is room");
@@ -142,7 +142,7 @@ fn watch_ends_with_what_is_there_and_chooses_by_entity_and_time() {
     shared.ask_all(&[
         rename(Kind::Account, &unique("r"), &name(&account.external_id), &ids[0]).key(&account.external_id),
         rename(Kind::Account, &unique("r"), &name(&ids[0]), &ids[1]).key(&account.external_id),
-        // Refused: the id is not its own any more.
+        // The command is refused, because the id is no longer the entity's own.
         rename(Kind::Account, &unique("r"), &name(&account.external_id), &ids[1]).key(&account.external_id),
         rename(Kind::Account, &unique("r"), &name(&other.external_id), &unique("a")).key(&other.external_id),
     ]);

@@ -9,17 +9,17 @@ use crate::world::World;
 use toml::{Table, Value};
 use uuid::Uuid;
 
-/// The CRM's own span.
+/// The id of the CRM's own span.
 const SENDER: &str = "00f067aa0ba902b7";
-/// Spans are sent at the end of the process, or when there are many: never while it runs.
+/// With this delay spans are sent at the end of the process, or when there are many.
 const AT_THE_END: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
 
-/// The id of a new trace.
+/// Returns the id of a new trace.
 fn new_trace() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// A command in a trace.
+/// Makes a command in a trace.
 fn traced(draft: Draft, trace: &str, flags: &str) -> Draft {
     draft.header("traceparent", format!("00-{trace}-{SENDER}-{flags}")).header("tracestate", "crm=1,other=2")
 }
@@ -29,14 +29,14 @@ fn collected_at(url: &str) -> impl FnOnce(&mut Table) + use<> {
     |config| _ = config.insert("telemetry".into(), Value::Table(section))
 }
 
-/// The one span of this name.
+/// Returns the one span of this name.
 fn one<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     assert_eq!(found.len(), 1, "one {name} in {spans:#?}");
     found[0]
 }
 
-/// The trace, the parent and the flags that a record's header names.
+/// Returns the trace, the parent and the flags that a record's header names.
 fn named_in(record: &Record) -> (String, String, String) {
     assert_eq!(record.text("tracestate"), Some("crm=1,other=2"), "{record:?}");
     let header = record.text("traceparent").unwrap_or_else(|| panic!("no traceparent in {record:?}"));
@@ -46,7 +46,7 @@ fn named_in(record: &Record) -> (String, String, String) {
     (trace.clone(), parent.clone(), flags.clone())
 }
 
-/// Each span but the command's own has its parent among the others, and lies within it.
+/// Checks that each span but the command's own has its parent among the others, and lies within it.
 fn assert_nested(spans: &[Span]) {
     for span in spans.iter().filter(|span| span.name != "command") {
         let parent = spans.iter().find(|p| p.id == span.parent).unwrap_or_else(|| panic!("no parent of {span:#?}"));
@@ -59,7 +59,7 @@ fn assert_nested(spans: &[Span]) {
 fn a_collector_sees_each_sampled_command_from_decoding_to_publishing() {
     let collector = Collector::start();
     let Some(world) = World::set_up("traces", collected_at(&collector.url)) else { return };
-    // One for each change: two of one entity might be in each other's way, and need more steps.
+    // Each change has an entity of its own, because two changes of one entity might conflict and need more steps.
     let [customer, second, third] = [(); 3].map(|()| Entity::new(Kind::Customer, "ACTIVE"));
     let account = Entity::new(Kind::Account, "ACTIVE");
     world.import(&[customer.clone(), second.clone(), third.clone(), account.clone()]);
@@ -103,7 +103,7 @@ fn a_collector_sees_each_sampled_command_from_decoding_to_publishing() {
     assert_eq!((publish.kind, publish.attribute("result")), (4, "committed"));
     assert_eq!((apply.kind, apply.attribute("applied")), (3, "true"));
     assert_eq!(apply.parent, one(&spans, "decide").id);
-    // What the CRM and the data warehouse do with it follows from our span.
+    // CRM and data warehouse go on from our span.
     let ours = (named.clone(), command.id.clone(), "01".to_owned());
     assert_eq!((named_in(&replies[0]), named_in(&transaction)), (ours.clone(), ours));
 
@@ -126,7 +126,7 @@ fn a_collector_sees_each_sampled_command_from_decoding_to_publishing() {
     assert!(others.is_empty(), "spans of commands that are not sampled: {others:#?}");
 }
 
-/// All in the topic before the processor begins, so that its lane has runs to fold.
+/// All commands are on the topic before the processor begins, so that its lane has runs to fold.
 #[test]
 fn commands_that_are_decided_together_are_linked_to_the_one_with_the_steps_of_the_store() {
     let collector = Collector::start();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 const MAX_COMMAND_BYTES: usize = 1 << 20;
 const CONNECT: &str = "__connect.errors.";
 
-/// Sends records with and without a correlation header and checks all that is to happen with them.
+/// Sends records with and without a correlation header, and checks their dead letters and replies.
 fn check(shared: &Shared, values: Vec<(String, Option<Vec<u8>>)>) {
     let rows: Vec<_> = values.into_iter().map(|(what, value)| (what, Draft::raw(value), unique("c"))).collect();
     let told: Vec<_> = rows.iter().map(|(_, draft, c)| draft.clone().header("correlation-id", c)).collect();
@@ -27,7 +27,7 @@ fn check(shared: &Shared, values: Vec<(String, Option<Vec<u8>>)>) {
     assert_no_reply(shared, &untold);
 }
 
-/// The record lies on the DLQ, byte by byte, and says where it came from.
+/// Checks that the record lies on the DLQ, byte for byte, and says where it came from.
 fn assert_dead(shared: &Shared, what: &str, draft: &Draft, sent: Sent) -> Arc<Record> {
     let dead = shared.inbox.first(&format!("on the DLQ: {what}: {draft:?}"), |r| r.topic == shared.dlq && r.key == draft.key);
     assert!(dead.value == draft.value(), "{what}: the value is not as it came: {dead:?}");
@@ -59,7 +59,7 @@ fn assert_reply(shared: &Shared, what: &str, draft: &Draft, correlation: &str) {
     assert_eq!(reply.key, draft.key, "{what}: {reply:?}");
 }
 
-/// Later commands in the same lanes were answered, but these records were not.
+/// Checks that later commands in the same lanes were answered, but these records were not.
 fn assert_no_reply(shared: &Shared, drafts: &[Draft]) {
     let customer = shared.customer().by_ref_id();
     let later: Vec<_> = drafts
@@ -72,7 +72,7 @@ fn assert_no_reply(shared: &Shared, drafts: &[Draft]) {
     }
 }
 
-/// A good command's value.
+/// Returns the value of a valid command.
 fn good() -> Vec<u8> {
     let customer = json!({"externalId": "nobody"});
     custom_name("r", &customer, "Ada").expecting(7).value().expect("has a value")
@@ -162,7 +162,7 @@ fn trailing_bytes_and_wrong_avro_are_unreadable() {
 
 #[test]
 fn what_is_larger_than_a_command_may_be_is_unreadable_and_fits_the_dlq_all_the_same() {
-    /// What the record's own framing, its key and its headers take at most.
+    /// The largest size of the record's framing, its key and its headers together.
     const FRAME: usize = 1024;
     let Some(shared) = shared() else { return };
     let long = |bytes: usize| custom_name("r", &json!({"externalId": "nobody"}), &"x".repeat(bytes)).value();

@@ -38,7 +38,7 @@ fn a_command_whose_outcome_only_a_newer_release_can_read_waits_and_the_others_go
     let early = world.inbox.all(answers);
     assert!(early.is_empty(), "nothing is said of what is not known: {early:?}");
 
-    // As a process that is upgraded.
+    // The outcome gets a form that the process knows, with the same effect as an upgrade.
     outcome.write(&blob);
     let reply = world.inbox.first("a reply to the duplicate", answers);
     let said = |r: &Record, field: &str| r.body[field].clone();
@@ -62,7 +62,7 @@ fn a_partition_whose_offset_only_a_newer_release_can_read_waits_and_the_others_g
     let (waits, waiting) = (&placed[0].0.partition, placed[0].1);
     let going_on = placed.iter().find(|(sent, _)| sent.partition != *waits).expect("of 30 keys one goes elsewhere").1;
 
-    // A newer release has answered what is above the offset, and says so in a form of its own.
+    // A newer release has answered commands above the offset, and says so in a form of its own.
     let offset = commit(&world, *waits, "3:what comes after base64");
     let processor = world.start(&unique("slot"));
     let said = processor.until_readyz(|body| body.contains("wait for this process to be upgraded"));
@@ -133,7 +133,7 @@ impl Outcome {
         })
     }
 
-    /// Replaces it, by a conditional write like all.
+    /// Replaces the outcome by a conditional write, as every write must be.
     fn write(&self, blob: &[u8]) {
         let update = format!("UPDATE {}.entity SET outcome = ? WHERE {} IF outcome != null", self.keyspace, Self::ROW);
         runtime().block_on(async {

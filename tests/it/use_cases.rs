@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-/// A use case with the entity afterwards; `@TIME@` stands for when the change was decided.
+/// A use case with the entity afterwards. `@TIME@` stands for the time of the decision.
 struct Case {
     name: &'static str,
     entity: Entity,
