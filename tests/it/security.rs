@@ -211,7 +211,7 @@ impl Place {
         backlog
     }
 
-    /// Checks that the backlog is worked off: a command that is sent afterwards is answered behind it.
+    /// Checks that the backlog is worked off: its commands are sent again, and answered behind it.
     fn the_backlog_is_worked_off(&self, backlog: &Path) {
         let sent = self.cli(&CRM, "send", &["--file", &backlog.display().to_string(), "--json"], &[]).succeeded();
         assert_eq!(sent.stdout.lines().count(), 300, "{sent}");
