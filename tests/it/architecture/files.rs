@@ -14,17 +14,18 @@ pub struct Use<'a> {
     pub by: &'a Source,
     /// The other file.
     pub of: &'a Source,
-    /// Where, by what path.
+    /// The place and the path of the use.
     pub path: Written,
 }
 
-/// The files, and what each makes names of others stand for.
+/// The files, and the items that each file's imports stand for.
 struct Names<'a> {
     files: BTreeMap<&'a [String], &'a Source>,
     imports: BTreeMap<&'a [String], BTreeMap<String, Module>>,
 }
 
-/// All uses of one file by another, tests left out. That a file declares a module, or re-exports what another has, is no use.
+/// Returns all uses of one file by another, without tests. Declaring a module, or re-exporting items of another file, is not a
+/// use.
 pub fn uses(sources: &[Source]) -> Vec<Use<'_>> {
     let files: BTreeMap<_, _> = sources.iter().filter(|s| !s.is_test()).map(|s| (s.module.as_slice(), s)).collect();
     let mut names = Names { files, imports: BTreeMap::new() };
@@ -34,7 +35,7 @@ pub fn uses(sources: &[Source]) -> Vec<Use<'_>> {
         let imports = paths.iter().filter_map(import).collect();
         names.imports.insert(&source.module, imports);
     }
-    // The crate's root is the map of all.
+    // The crate's root is the map of all files, and may name them all.
     all.retain(|(source, _)| !source.module.is_empty());
     let (mut uses, mut known) = (Vec::new(), BTreeSet::new());
     for (by, paths) in all {
@@ -48,7 +49,7 @@ pub fn uses(sources: &[Source]) -> Vec<Use<'_>> {
     uses
 }
 
-/// Those of the uses that are part of a cycle: the file that is used uses the other one, by itself or by others.
+/// Returns the uses that are part of a cycle: the used file uses the other one, directly or by way of others.
 pub fn in_cycles(uses: Vec<Use<'_>>) -> Vec<Use<'_>> {
     let mut graph: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
     for Use { by, of, .. } in &uses {
@@ -70,14 +71,14 @@ pub fn in_cycles(uses: Vec<Use<'_>>) -> Vec<Use<'_>> {
 }
 
 impl<'a> Names<'a> {
-    /// The file that defines what a path names; `None` if the path is no use of one.
+    /// Returns the file that defines the item that a path names, or `None` if the path uses no file.
     fn file_of(&self, path: &Written, by: &Source) -> Option<&'a Source> {
         let only_points = path.segments.iter().all(|part| ["crate", "self", "super"].contains(&part.as_str()));
         if path.role == Role::Reexport || (path.role == Role::Named && (path.segments.len() == 1 || only_points)) {
             return None;
         }
         let mut target = self.absolute(&path.segments, &by.module)?;
-        // Where a module has the name from another, that one is meant. No chain of such names is long.
+        // If a module has the name from another, the other is used. Chains of such names are short.
         for _ in 0..10 {
             let depth = self.depth(&target);
             let named = target.get(depth).and_then(|name| self.imports.get(&target[..depth])?.get(name));
@@ -85,17 +86,17 @@ impl<'a> Names<'a> {
             target = named.iter().chain(&target[depth + 1..]).cloned().collect();
         }
         let depth = self.depth(&target);
-        // To import a module is no use of it: what is named through it is.
+        // Importing a module is not a use. A use names an item through the module.
         let is_module = depth == target.len() && path.segments.last().is_some_and(|last| last != "*");
         if path.role == Role::Import && is_module { None } else { self.files.get(&target[..depth]).copied() }
     }
 
-    /// How many parts of a path lead to a file.
+    /// Returns how many parts of a path lead to a file.
     fn depth(&self, target: &[String]) -> usize {
         (0..=target.len()).rev().find(|depth| self.files.contains_key(&target[..*depth])).unwrap_or(0)
     }
 
-    /// A path from the crate's root; `None` if it leads out of the crate.
+    /// Returns a path as one from the crate's root, or `None` if it leads out of the crate.
     fn absolute(&self, path: &[String], module: &[String]) -> Option<Module> {
         if let Some(absolute) = super::absolute(path, module) {
             return Some(absolute);

@@ -1,34 +1,34 @@
 //! Reads the paths in Rust source by scanning its tokens: enough to tell which file uses which.
 
-/// A path as it is written, groups of `use` expanded.
+/// A path as it is written. Groups of `use` are expanded.
 pub struct Written {
-    /// Where it stands.
+    /// The line of the path.
     pub line: usize,
-    /// Its parts: `crate`, `store`, `Claim`.
+    /// The parts of the path: `crate`, `store`, `Claim`.
     pub segments: Vec<String>,
-    /// What it is there for.
+    /// The purpose of the path.
     pub role: Role,
     /// The name that an import brings into the file.
     pub name: Option<String>,
 }
 
-/// What a path is there for.
+/// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It stands in code, or in an attribute.
+    /// The path stands in code, or in an attribute.
     Named,
-    /// `use`: what is named so is at hand in the file.
+    /// `use`: the path imports an item into the file.
     Import,
-    /// `pub use`: others may find it here. The file itself need not make use of it.
+    /// `pub use`: other files may find the item here. The file itself need not use it.
     Reexport,
 }
 
-/// All paths in Rust source, single names included. Comments, strings and method names don't count.
+/// Returns all paths in Rust source, single names included. Comments, strings and method names don't count.
 pub fn paths(source: &str) -> Vec<Written> {
     paths_in(&tokens(source))
 }
 
-/// The same without what only tests have.
+/// Returns all paths in Rust source, without those in tests.
 pub fn paths_outside_tests(source: &str) -> Vec<Written> {
     let mut tokens = tokens(source);
     let is_test_item =
@@ -45,7 +45,7 @@ pub fn paths_outside_tests(source: &str) -> Vec<Written> {
     paths_in(&tokens)
 }
 
-/// Where the item that begins at `at` has ended: behind its braces, or its semicolon.
+/// Returns the index behind the item that begins at `at`: behind its braces, or its semicolon.
 fn end_of_item(tokens: &[(usize, String)], at: usize) -> usize {
     let mut depth = 0;
     for (n, (_, token)) in tokens.iter().enumerate().skip(at) {
@@ -120,7 +120,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Names, `::` and single characters, each with its line.
+/// Splits source into names, `::` and single characters, each with its line.
 fn tokens(source: &str) -> Vec<(usize, String)> {
     let mut tokens = Vec::new();
     let mut rest = source;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 const KEYSPACE: &str = "cluster_faults";
-/// After what a processor is replaced that is not heard of: the default of `session.timeout.ms`.
+/// The time after which a silent processor is replaced: the default of `session.timeout.ms`.
 pub const SESSION: Duration = Duration::from_secs(6);
-/// Who has answered nothing for so long, with nothing wrong any more, hangs.
+/// A processor hangs if it has answered nothing for so long after everything was mended.
 const HANGS: Duration = Duration::from_secs(SESSION.as_secs() + 60);
 /// How long anything else may take.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -29,7 +29,7 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Sets it up on servers that are there.
+    /// Sets up topics, keyspace and entities on running servers.
     pub fn on(brokers: Brokers, nodes: Nodes, layout: Layout, seed: u64) -> Self {
         let adjust = |config: &mut Table| {
             let store = config["store"].as_table_mut().expect("is a table");
@@ -48,12 +48,12 @@ impl Installation {
         Self { brokers, nodes, world, traffic, seed }
     }
 
-    /// Goes through a course, until all that was sent is answered.
+    /// Goes through a course, until all commands are answered.
     pub fn go(self, course: impl FnOnce(&mut Course<'_>)) -> Report {
         self.go_and_time(course).0
     }
 
-    /// The same; returns the times of all commands and replies, too.
+    /// Goes through a course, and returns the times of all commands and replies, too.
     pub fn go_and_time(mut self, course: impl FnOnce(&mut Course<'_>)) -> (Report, Times) {
         let (world, traffic) = (&self.world, &self.traffic);
         let mut all = Course {
@@ -80,7 +80,7 @@ impl Installation {
     }
 }
 
-/// What is under way.
+/// A course that is under way.
 pub struct Course<'a> {
     pub fleet: Fleet<'a>,
     pub brokers: &'a mut Brokers,
@@ -92,7 +92,8 @@ pub struct Course<'a> {
 }
 
 impl Course<'_> {
-    /// One fault, which is mended when `fault` returns. Who hangs after it is noted and killed, so that the course can go on.
+    /// Makes one fault, which must be mended when `fault` returns. A processor that hangs afterwards is noted and killed, so that
+    /// the course can go on.
     pub fn section(&mut self, name: &'static str, fault: impl FnOnce(&mut Self)) {
         let (from, hung) = (Instant::now(), self.report.hung.len());
         println!("{:4} s: {name}; {} sent, {} answered", self.begun.elapsed().as_secs(), self.traffic.sent(), self.answered());
@@ -112,7 +113,7 @@ impl Course<'_> {
             self.tend();
             let now: Vec<_> = self.fleet.processors().map(|(_, p)| replies(p)).collect();
             silent.retain(|n| now[*n] <= before[*n]);
-            // Who was started anew counts from 0.
+            // A processor that was started anew counts from 0.
             before.iter_mut().zip(now).for_each(|(before, now)| *before = now.min(*before));
             crate::pause();
         }
@@ -134,18 +135,19 @@ impl Course<'_> {
         }
     }
 
-    /// Who is killed is started again at once.
+    /// Kills a processor, and starts it again at once.
     pub fn kill_processor(&mut self, slot: usize) {
         self.fleet.kill(slot);
         self.tend();
     }
 
-    /// The broker that coordinates the processors' consumer group.
+    /// Returns the broker that coordinates the processors' consumer group.
     pub fn group_coordinator(&self) -> usize {
         self.brokers.coordinator_of_group(self.world.group())
     }
 
-    /// The broker that coordinates the transactions of one of the processors, if possible not the group, too.
+    /// Returns a broker that coordinates the transactions of one of the processors; if possible, one that does not coordinate the
+    /// group.
     pub fn transaction_coordinator(&self) -> usize {
         let coordinator = |name: &str| self.brokers.coordinator_of_transactions(&format!("{}-{name}", self.world.group()));
         let of_group = self.group_coordinator();
@@ -199,7 +201,7 @@ impl Course<'_> {
         }
     }
 
-    /// How many replies there are.
+    /// Returns how many replies there are.
     pub fn answered(&self) -> usize {
         self.world.inbox.all(|r| r.topic == self.world.replies).len()
     }
@@ -209,7 +211,7 @@ impl Course<'_> {
         self.report.ended.extend(ended);
     }
 
-    /// Nothing is sent any more, all is answered, and the processors end.
+    /// Stops sending, waits until all commands are answered, and ends the processors.
     fn finish(&mut self) {
         self.traffic.halt();
         let deadline = Instant::now() + PATIENCE;
@@ -224,12 +226,12 @@ impl Course<'_> {
     }
 }
 
-/// 0 while it is starting, or says nothing.
+/// Returns the number of a processor's replies: 0 while it is starting, or does not answer.
 fn replies(processor: &Processor) -> u64 {
     processor.metric_so_far("crm_replies_total").unwrap_or(0)
 }
 
-/// What a processor that hangs says of itself.
+/// Returns what a processor that hangs says about itself.
 fn diagnosis(processor: &Processor) -> String {
     let (ready, live) = (processor.get("/readyz"), processor.get("/livez"));
     let partitions = processor.metric_so_far("crm_partitions_assigned");

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// At the constant load, before the node freezes.
+/// How long the constant load lasts before the node freezes.
 const BEFORE: Duration = Duration::from_secs(40);
-/// And after it has thawed.
+/// How long the constant load lasts after the node has thawed.
 const AFTER: Duration = Duration::from_secs(20);
 
 #[test]
@@ -51,7 +51,7 @@ fn a_frozen_node() {
     let (mut before, mut during) = (None, None);
     let (report, times) = installation.go_and_time(|course| {
         course.traffic.flow_plainly(rate);
-        // Connections and caches are new.
+        // At first, connections and caches are new.
         course.section("warming up", |c| c.rest(BEFORE / 2));
         course.section("all is well", |c| before = Some(Stretch::of(c, |c| c.rest(BEFORE))));
         course.section("node frozen", |c| during = Some(Stretch::of(c, |c| c.node_frozen(node, NODE_FROZEN))));
@@ -64,16 +64,16 @@ fn a_frozen_node() {
     report.assert_clean();
 }
 
-/// What the processors counted and said meanwhile.
+/// The processors' counters and states during a stretch of time.
 struct Stretch {
     from: Instant,
     to: Instant,
     faults: u64,
     warnings: usize,
     processors: usize,
-    /// How often `/readyz` said something else than before.
+    /// How often the status of `/readyz` changed.
     flips: usize,
-    /// The part of the time in which a processor said that it is ready.
+    /// The share of the time in which a processor was ready.
     ready: f64,
 }
 
@@ -118,7 +118,7 @@ impl Stretch {
     }
 }
 
-/// Asks each processor whether it is ready while `work` goes on. Returns all that each said, in order.
+/// Asks each processor whether it is ready while `work` goes on. Returns all answers of each, in order.
 fn watch(admins: &[String], work: impl FnOnce()) -> Vec<Vec<bool>> {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub struct Report {
     pub sections: Vec<Section>,
-    /// Processors that hung, with what they said of themselves.
+    /// The processors that hung, with what they said about themselves.
     pub hung: Vec<String>,
-    /// Processors that ended though nobody had killed them.
+    /// The processors that ended though nobody had killed them.
     pub ended: Vec<String>,
     pub took: Duration,
     pub audit: Audit,
@@ -24,32 +24,32 @@ pub struct Section {
     pub name: &'static str,
     pub from: Instant,
     pub to: Instant,
-    /// How long it took, from the mending on, until each processor had answered something.
+    /// How long it took, after the mending, until each processor had answered something.
     pub again: Duration,
-    /// How many did not.
+    /// How many processors did not answer.
     pub hung: usize,
 }
 
-/// What was answered in a stretch of time.
+/// The answers in a stretch of time.
 #[derive(Clone, Debug)]
 pub struct Figures {
     pub sent: usize,
     pub answered: usize,
     /// The longest time without any reply, as far as it lies in the stretch.
     pub gap: Duration,
-    /// How long the commands that came onto the topic in the stretch waited for their replies: half of them so long at most,
+    /// The median time from a command's arrival on the topic, in the stretch, to its reply.
     pub p50: Duration,
-    /// 99 of 100,
+    /// The 99th percentile of this time.
     pub p99: Duration,
-    /// and all.
+    /// The longest such time.
     pub slowest: Duration,
 }
 
 /// When the brokers had each command, and when its reply was read.
 pub struct Times {
-    /// None: not answered.
+    /// When the brokers had each command, and when its reply was read, or `None` if it was not answered.
     commands: Vec<(Instant, Option<Instant>)>,
-    /// In order.
+    /// The moments of all replies, in order.
     replies: Vec<Instant>,
 }
 
@@ -64,7 +64,7 @@ impl Times {
         Self { commands, replies }
     }
 
-    /// What happened between two moments.
+    /// Returns the figures of the time between two moments.
     pub fn between(&self, from: Instant, to: Instant) -> Figures {
         let within = |moment: &Instant| (from..to).contains(moment);
         let answered: Vec<_> = self.replies.iter().copied().filter(within).collect();
@@ -86,12 +86,12 @@ impl Times {
 }
 
 impl Report {
-    /// Takes the figures of all sections, when all is answered.
+    /// Computes the figures of all sections, when all commands are answered.
     pub fn measure(&mut self, times: &Times) {
         self.figures = self.sections.iter().map(|s| times.between(s.from, s.to)).collect();
     }
 
-    /// The worst of the sections with one name, where a fault came several times.
+    /// Returns the worst of the sections with one name, if a fault came several times.
     fn write_worst(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut by_name: BTreeMap<&str, Vec<(&Section, &Figures)>> = BTreeMap::new();
         for both in self.sections.iter().zip(&self.figures) {
@@ -106,7 +106,7 @@ impl Report {
         Ok(())
     }
 
-    /// Nothing hung, nothing ended, nothing is lost or doubled.
+    /// Checks that nothing hung, nothing ended by itself, and nothing is lost or doubled.
     pub fn assert_clean(&self) {
         assert!(self.hung.is_empty(), "{} times a processor hung:\n{}", self.hung.len(), self.hung.join("\n"));
         assert!(self.ended.is_empty(), "processors ended by themselves:\n{}", self.ended.join("\n"));

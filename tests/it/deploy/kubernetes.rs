@@ -10,15 +10,16 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 const OVERLAY: &str = "kubernetes/overlays/example";
-/// Where the overlay mounts the authorities' certificates.
+/// The path at which the overlay mounts the authorities' certificates.
 const AUTHORITIES: &str = "/etc/crm-authorities/ca.pem";
-/// How long a Kafka transaction that is under way when the grace period ends may go on; leaving the group is quick.
+/// How long a Kafka transaction that is under way when `kafka.shutdown_grace` ends may still take. Leaving the group is quick.
 const LAST_TRANSACTION: Duration = Duration::from_secs(10);
 
-/// What the example overlay comes to, valid, by kind: there is one of each. None: the caller is to return.
+/// Returns the valid manifests that the example overlay builds, by kind: there is one of each. Returns `None` if they can't be
+/// built here; then the test returns.
 fn manifests() -> Option<&'static BTreeMap<String, Json>> {
     static MANIFESTS: OnceLock<Option<BTreeMap<String, Json>>> = OnceLock::new();
-    // Asked each time, so that each test says why it is skipped.
+    // Each test asks for the tools, so that each says why it is skipped.
     tools()?;
     MANIFESTS.get_or_init(build).as_ref()
 }
@@ -27,7 +28,7 @@ fn build() -> Option<BTreeMap<String, Json>> {
     let mut kubectl = Command::new(tools()?.join("kubectl"));
     let output = kubectl.arg("kustomize").arg(super::path(OVERLAY)).output().expect("it is installed");
     let said = String::from_utf8_lossy(&output.stderr);
-    // It warns of what is deprecated.
+    // kustomize warns of deprecated fields.
     assert!(output.status.success() && said.is_empty(), "kubectl kustomize {OVERLAY}: {}\n{said}", output.status);
     let documents = valid(&String::from_utf8_lossy(&output.stdout))?;
     let count = documents.len();
@@ -37,7 +38,8 @@ fn build() -> Option<BTreeMap<String, Json>> {
     Some(by_kind)
 }
 
-/// Manifests as JSON, if the schemas have nothing against them; else the test fails.
+/// Returns manifests as JSON, and fails the test if they are not valid by the schemas. Returns `None` if that can't be checked
+/// here.
 fn valid(yaml: &str) -> Option<Vec<Json>> {
     let mut check = Command::new(tools()?.join("python"));
     check.arg(super::beside("manifests.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -53,7 +55,7 @@ fn list(json: &Json) -> &[Json] {
     json.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The pods that a `StatefulSet` or a Job makes.
+/// Returns the specification of the pods that a `StatefulSet` or a Job makes.
 fn pods(maker: &Json) -> &Json {
     &maker["spec"]["template"]
 }
@@ -62,7 +64,8 @@ fn container(maker: &Json) -> &Json {
     &pods(maker)["spec"]["containers"][0]
 }
 
-/// The variables of its container; those of its Secret are in `secret`, as `kubectl create secret --from-env-file` takes it.
+/// Returns the variables of the pod's container. Those of its Secret are in `secret`, in the form of `kubectl create secret
+/// --from-env-file`.
 fn variables(maker: &Json, secret: &str) -> Vec<(String, String)> {
     let text = |json: &Json| json.as_str().expect("is a text").to_owned();
     let given = list(&container(maker)["env"]).iter().map(|variable| {
@@ -136,7 +139,7 @@ fn the_configuration_of_pods_and_of_the_set_up_is_accepted() {
 
 fn check_run(manifests: &BTreeMap<String, Json>, config: &crm_processor::config::Config) {
     let (set, policy) = (&manifests["StatefulSet"], &manifests["NetworkPolicy"]);
-    // The pod's name: stable, and one pod has it at a time.
+    // The pod's name is stable, and only one pod has it at a time.
     assert_eq!(config.kafka.instance_id, "crm-processor-0");
     assert!(config.admin.listen.ip().is_unspecified(), "who is outside of the pod can't come to {}", config.admin.listen);
     let port = &container(set)["ports"][0];
@@ -183,7 +186,7 @@ fn everything_that_selects_pods_selects_the_processors() {
     }
 }
 
-/// As the Pod Security Standard "restricted" asks for, and a root file system that can't be written.
+/// Checks that the pods satisfy the Pod Security Standard "restricted", and that their root file system is read-only.
 #[test]
 fn pods_have_no_rights_that_they_do_not_need() {
     let Some(manifests) = manifests() else { return };
@@ -200,7 +203,7 @@ fn pods_have_no_rights_that_they_do_not_need() {
         for (given, expected) in expected {
             assert_eq!(*given, expected, "{maker}");
         }
-        // The image's user, as a number: names can't be looked up.
+        // The image's user is a number, because Kubernetes can't look up a name.
         let user = format!("USER {0}:{0}", pod["securityContext"]["runAsUser"]);
         assert!(file("Dockerfile").contains(&user), "{user}");
     }

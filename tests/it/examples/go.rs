@@ -11,10 +11,11 @@ use uuid::Uuid;
 /// The oldest Go that the client can be built with: minor versions of Go 1, as go.mod says.
 const OLDEST: u32 = 24;
 
-/// What the client is built of.
+/// The sources of the client.
 const SOURCES: [&str; 3] = ["client.go", "go.mod", "go.sum"];
 
-/// The client, built if it is the first time. None: the caller is to return, the reason has been printed.
+/// Returns the client, and builds it the first time. Returns `None` if that can't be done here; the reason has been printed, and
+/// the test returns.
 fn client() -> Option<PathBuf> {
     let go = go()?;
     let read = |name: &&str| std::fs::read(example("go").join(name)).unwrap_or_else(|e| panic!("examples/go/{name}: {e}"));
@@ -29,9 +30,10 @@ fn client() -> Option<PathBuf> {
     Some(folder.join("client"))
 }
 
-/// A Go that is new enough: the one that is installed, or else one that comes as a package of Python, for what Debian has may be too old.
+/// Returns a Go that is new enough: the one that is installed, or else one that comes as a Python package, because Debian's may
+/// be too old.
 fn go() -> Option<PathBuf> {
-    // Without the variable a Go that is too old would look for another by itself.
+    // Without this variable, a Go that is too old would fetch a newer one by itself.
     let version =
         Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").current_dir(servers::log_dir()).output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -42,7 +44,7 @@ fn go() -> Option<PathBuf> {
     Some(crate::python::with(&requirements)?.join("go"))
 }
 
-/// `go1.26.8` as 26.
+/// Parses a version: `go1.26.8` is 26.
 fn minor(version: &str) -> Option<u32> {
     version.trim().strip_prefix("go1.")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The name of the folder with the clients' libraries: their versions.
+/// The name of the folder with the clients' libraries. It has their versions.
 const LIBRARIES: &str = "java-clients-spring-kafka-4.0.0-avro-1.12.1";
 
-/// `java` with the compiled clients and their libraries on its class path. None: the caller is to return, the reason has been
-/// printed.
+/// Returns `java` with the compiled clients and their libraries on its class path, or `None` if it can't be had here; the reason
+/// has been printed, and the test returns.
 fn java() -> Option<Command> {
     static CLASSES: OnceLock<PathBuf> = OnceLock::new();
     let pom = std::fs::read_to_string(example("java/pom.xml")).expect("is part of the repository");
@@ -34,8 +34,8 @@ fn java() -> Option<Command> {
     Some(java)
 }
 
-/// A client that is written with classes generated from the schemas. What it prints: whether a command has the registered schema as it is, and
-/// without what the generator adds to it for Java.
+/// Runs a client that is written with classes generated from the schemas. It prints whether a command's schema is the registered
+/// one, as it is, and without the properties that the generator adds for Java.
 const GENERATED: &str = r#"
     import crm.v1.EntityRef;
     import crm.v1.UpdateCustomerCustomName;
@@ -77,7 +77,7 @@ fn classes_are_generated_from_the_schemas_and_have_properties_that_the_registere
     assert_eq!(printed.stdout.trim(), "false true Ada", "{printed}");
 }
 
-/// What each client takes first.
+/// Returns the arguments that each client takes first.
 fn places(world: &World) -> [&str; 3] {
     [world.kafka(), registry::url(), &world.commands]
 }

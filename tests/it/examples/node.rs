@@ -9,8 +9,9 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A new folder of this run with copies of `programs`, which lie in `source`, and beside them what the lock file there names, kept in
-/// the cache under `name`. None: the caller is to return, the reason has been printed.
+/// Makes a folder for this run with copies of `programs`, which lie in `source`, and the packages of the lock file there, which
+/// are kept in the cache under `name`. Returns `None` if that can't be done here; the reason has been printed, and the test
+/// returns.
 pub fn installed(name: &str, source: &Path, programs: &[&str]) -> Option<PathBuf> {
     for (tool, package) in [("node", "nodejs"), ("npm", "npm")] {
         if Command::new(tool).arg("--version").output().is_err() {
@@ -29,7 +30,7 @@ pub fn installed(name: &str, source: &Path, programs: &[&str]) -> Option<PathBuf
         servers::finish(Command::new("npm").args(["ci", "--no-progress"]).current_dir(partial))
     });
     made.unwrap_or_else(|e| panic!("{e}"));
-    // Programs import from where they lie.
+    // Programs import packages from the folder in which they lie.
     let folder = servers::log_dir().join(unique(name));
     std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
     for program in programs {

@@ -9,12 +9,13 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A Python with the examples' requirements. None: the caller is to return, the reason has been printed.
+/// Returns a Python with the examples' requirements, or `None` if it can't be had here; the reason has been printed, and the test
+/// returns.
 pub fn python() -> Option<PathBuf> {
     Some(crate::python::with(&example("python/requirements.txt"))?.join("python"))
 }
 
-/// Sends commands, as lines that `producer.py` reads, with the Python example. False: it can't run here.
+/// Sends commands, given as lines that `producer.py` reads, with the Python example. Returns `false` if it can't run here.
 pub fn send_with_python(world: &World, lines: &str) -> bool {
     let Some(python) = python() else { return false };
     let file = world.dir().join(format!("{}.jsonl", unique("commands")));

@@ -19,7 +19,7 @@ use std::time::Instant;
 /// The exit code of `warehouse.py` if versions are missing.
 const GAPS: i32 = 3;
 
-/// The example with a database of its own.
+/// The example, with a database of its own.
 struct Warehouse<'a> {
     python: PathBuf,
     world: &'a World,
@@ -28,7 +28,7 @@ struct Warehouse<'a> {
 }
 
 impl<'a> Warehouse<'a> {
-    /// Of a topic. None: it can't run here, the reason has been printed.
+    /// Prepares the example for a topic. Returns `None` if it can't run here; the reason has been printed.
     fn of(world: &'a World, topic: &str) -> Option<Self> {
         let database = world.dir().join(format!("{}.duckdb", unique("warehouse")));
         Some(Self { python: python::python()?, world, topic: topic.to_owned(), database })
@@ -41,12 +41,12 @@ impl<'a> Warehouse<'a> {
         command
     }
 
-    /// Reads to the present end of the topic.
+    /// Lets the example read to the present end of the topic.
     fn catch_up(&self) -> Finished {
         run(&mut self.command(&["--once"]))
     }
 
-    /// The rows of a query on the database, as a list of lists: read without the example's own code.
+    /// Returns the rows of a query on the database, as a list of lists. It does not use the example's code.
     fn query(&self, sql: &str) -> Json {
         const READ: &str = "import duckdb, json, sys\n\
              print(json.dumps(duckdb.connect(sys.argv[1]).execute(sys.argv[2]).fetchall(), default=str))";
@@ -54,14 +54,14 @@ impl<'a> Warehouse<'a> {
         serde_json::from_str(&finished.stdout).unwrap_or_else(|e| panic!("{e}: {finished}"))
     }
 
-    /// The version of an entity; null if it is not there.
+    /// Returns the version of an entity, or null if the database lacks the entity.
     fn version(&self, entity: &Entity) -> Json {
         self.query(&format!("SELECT version FROM entity WHERE ref_id = '{}'", entity.ref_id))[0][0].clone()
     }
 
-    /// Holds the tables against what was published about entities.
+    /// Compares the tables with what was published about entities.
     fn agrees_with(&self, published: &[(&Entity, Vec<Arc<Record>>)]) {
-        // Once for all: each query starts a Python.
+        // One query fetches everything, because each query starts a Python.
         let present = self.query("SELECT ref_id, version, external_id, state, custom_name, customer_segment FROM entity");
         let history = self.query(
             "SELECT ref_id, transaction_id, version, use_case, request_id, epoch_ms(occurred_at), changes FROM history \
@@ -91,7 +91,7 @@ impl<'a> Warehouse<'a> {
     }
 }
 
-/// Some changes of each entity, and commands that change nothing.
+/// Makes some changes of each entity, and sends commands that change nothing.
 fn commands(entities: &[Entity]) -> Vec<Draft> {
     let about = |entity: &Entity| match entity.kind {
         Kind::Customer => vec![
@@ -122,7 +122,7 @@ fn a_warehouse_that_is_killed_and_fed_twice_holds_what_was_published() {
     }
     running.kill();
     shared.ask_all(&commands(&entities));
-    // Six changes of each in all.
+    // In all there are six changes of each entity.
     let published: Vec<_> = entities
         .iter()
         .map(|entity| {
@@ -136,7 +136,7 @@ fn a_warehouse_that_is_killed_and_fed_twice_holds_what_was_published() {
         .collect();
     warehouse.catch_up().exits(0);
     warehouse.agrees_with(&published);
-    // It forgets how far it has read, and reads everything again.
+    // The warehouse forgets how far it has read, and reads everything again.
     warehouse.query("DELETE FROM progress RETURNING *");
     warehouse.catch_up().exits(0);
     warehouse.agrees_with(&published);
@@ -152,7 +152,7 @@ fn a_warehouse_sees_what_is_missing_and_takes_records_in_any_order_and_snapshots
     for n in 0..6 {
         shared.ask(&custom_name(&unique("r"), &customer.by_ref_id(), &format!("name {n}")));
     }
-    // Versions 2 to 7.
+    // The changes have the versions 2 to 7.
     let published = shared.transactions(&customer);
     let [two, three, four, five, six, seven] = &published[..] else { panic!("{published:?}") };
     let publish = |records: &[&Record]| send(shared.kafka(), &topic, records);
@@ -167,12 +167,12 @@ fn a_warehouse_sees_what_is_missing_and_takes_records_in_any_order_and_snapshots
     missing(&[4]);
     assert_eq!(warehouse.version(&customer), 5, "an older version replaced a newer one");
 
-    // It comes late: the history is whole, and present values stay.
+    // The record comes late. The history is then whole, and present values stay.
     publish(&[four]);
     warehouse.catch_up().exits(0);
     warehouse.agrees_with(&[(&customer, published[..4].to_vec())]);
 
-    // 6 never comes, and an older snapshot changes nothing. One of version 7 or later settles it.
+    // Version 6 never comes, and an older snapshot changes nothing. A snapshot of version 7 or later closes the gap.
     publish(&[seven, &snapshot(five)]);
     warehouse.catch_up().exits(GAPS);
     missing(&[6]);
@@ -181,7 +181,7 @@ fn a_warehouse_sees_what_is_missing_and_takes_records_in_any_order_and_snapshots
     warehouse.catch_up().exits(0);
     assert_eq!(warehouse.query("SELECT count(*) FROM history"), json!([[5]]), "a snapshot is no change");
 
-    // Who knows an entity by its snapshot alone knows its present values, and waits for what follows.
+    // A warehouse that knows an entity only by its snapshot has its present values, and waits for the versions that follow.
     let fresh = Warehouse { database: shared.dir().join(format!("{}.duckdb", unique("fresh"))), ..warehouse };
     let later = unique("transactions.later");
     topics::create(shared.kafka(), &[(&later, 1)], 1 << 20);
@@ -207,7 +207,7 @@ fn send(kafka: &str, topic: &str, records: &[&Record]) {
     }
 }
 
-/// What `crm-processor snapshot` would publish of the entity as it was after a business transaction.
+/// Returns the snapshot that `crm-processor snapshot` would publish of the entity as it was after a business transaction.
 fn snapshot(of: &Record) -> Record {
     let mut body = of.body.clone();
     body["useCase"] = json!("snapshot");

@@ -15,7 +15,7 @@ pub struct Report {
     pub cassandra_frozen: Duration,
     pub registry_away: Duration,
     pub store_away: Duration,
-    /// What waited while the store was away.
+    /// The number of commands that waited while the store was away.
     pub backlog: usize,
     pub lost_requests: u64,
     pub lost_answers: u64,

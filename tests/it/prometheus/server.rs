@@ -10,16 +10,17 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What the durations of the rules, and how often Prometheus looks, are divided by where no time is to be lost.
+/// The divisor of the rules' durations and of Prometheus' intervals in tests that should lose no time.
 pub const HASTY: u32 = 60;
-/// How often it looks at the targets, and evaluates the rules, in `deploy/prometheus/prometheus.yml`.
+/// The interval at which Prometheus scrapes and evaluates the rules in `deploy/prometheus/prometheus.yml`.
 const LOOKS_EVERY: Duration = Duration::from_secs(15);
-/// How long a series that is not told any more counts as there.
+/// How long a series counts as present after its last sample.
 const LOOKS_BACK: Duration = Duration::from_secs(300);
-/// Below this a busy machine misses looks.
+/// The shortest interval. Below it, a busy machine misses scrapes.
 const SHORTEST_LOOK: Duration = Duration::from_millis(500);
 
-/// A program of the Debian package `prometheus`. None: the caller is to return, the reason has been printed.
+/// Returns a program of the Debian package `prometheus`, or `None` if it is not installed; the reason has been printed, and the
+/// test returns.
 pub fn installed(program: &str) -> Option<Command> {
     if Command::new(program).arg("--version").output().is_err() {
         servers::skip(&format!("{program} is not installed (Debian: apt-get install prometheus)"));
@@ -35,7 +36,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that scrapes the admin addresses `targets`, and divides all durations by `haste`.
+    /// Starts a Prometheus that scrapes the admin addresses `targets`, and divides all durations by `haste`.
     pub fn scraping(targets: &[&str], haste: u32) -> Self {
         let dir = tempfile::Builder::new().prefix("crm-processor-prometheus-").tempdir().expect("there is room").keep();
         let targets: Vec<_> = targets.iter().map(|target| format!("{:?}", target.trim_start_matches("http://"))).collect();
@@ -63,17 +64,17 @@ impl Prometheus {
         prometheus
     }
 
-    /// Where its own pages are.
+    /// Returns the address of its own pages.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Tries again and again; what it said last is part of the failure.
+    /// Tries again and again until `look` succeeds. A failure has the last error.
     pub fn until(&self, what: &str, look: impl FnMut(&Self) -> Result<(), String>) {
         self.until_within(Inbox::PATIENCE, what, look);
     }
 
-    /// The same with a patience of one's own.
+    /// Tries again and again until `look` succeeds, for at most `patience`.
     pub fn until_within(&self, patience: Duration, what: &str, mut look: impl FnMut(&Self) -> Result<(), String>) {
         let deadline = Instant::now() + patience;
         while let Err(said) = look(self) {
@@ -82,7 +83,7 @@ impl Prometheus {
         }
     }
 
-    /// The alerts that fire.
+    /// Returns the alerts that fire.
     pub fn firing(&self) -> BTreeSet<String> {
         let answer = self.api("alerts");
         let alerts = answer["data"]["alerts"].as_array().unwrap_or_else(|| panic!("no alerts: {answer}")).iter();
@@ -105,7 +106,7 @@ impl Prometheus {
         if self.is_firing(alert) { Err("it fires".into()) } else { Ok(()) }
     }
 
-    /// The values of all series that an expression gives.
+    /// Returns the values of all series that an expression gives.
     pub fn query(&self, expr: &str) -> Vec<f64> {
         let mut request = "query?query=".to_owned();
         for byte in expr.bytes() {
@@ -117,7 +118,7 @@ impl Prometheus {
         result.iter().map(|series| series["value"][1].as_str().expect("a value").parse().expect("a number")).collect()
     }
 
-    /// For [`Prometheus::until`]: all rules were evaluated, and none failed.
+    /// Checks, for [`Prometheus::until`], that all rules were evaluated and none failed.
     pub fn rules_are_healthy(&self) -> Result<(), String> {
         let answer = self.api("rules");
         let groups = answer["data"]["groups"].as_array().expect("groups");
@@ -133,7 +134,7 @@ impl Prometheus {
     }
 }
 
-/// The rules with each `for:` and each window divided. (Thresholds stay what they are.)
+/// Returns the rules with each `for:` and each window divided by `haste`. Thresholds stay as they are.
 fn hastened(rules: &str, haste: u32) -> String {
     let line = |line: &str| {
         if let Some(duration) = line.trim_start().strip_prefix("for: ") {
@@ -154,7 +155,7 @@ fn hastened(rules: &str, haste: u32) -> String {
     rules.lines().map(line).collect()
 }
 
-/// `5m` by 10 is `30000ms`.
+/// Divides a duration: `5m` by 10 is `30000ms`.
 fn divided(duration: &str, by: u32) -> String {
     let (number, unit) = duration.split_at(duration.find(|c: char| !c.is_ascii_digit()).unwrap_or(duration.len()));
     let unit = match unit {

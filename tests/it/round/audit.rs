@@ -12,19 +12,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use uuid::Uuid;
 
-/// What was answered in a round, and what is wrong with it.
+/// The answers in a round, and everything that is wrong with them.
 #[derive(Default)]
 pub struct Audit {
     commands: usize,
     statuses: BTreeMap<i64, usize>,
     changes: usize,
-    /// Commands that are on the topic once more than they were sent.
+    /// The number of commands that are on the topic once more than they were sent.
     repeated: usize,
-    /// What is wrong, by its name.
+    /// The number of mistakes of each kind, by name.
     wrong: BTreeMap<&'static str, Vec<String>>,
 }
 
-/// All that could be wrong: what is not is shown, too.
+/// All kinds of mistakes. Those that did not happen are shown, too.
 const WRONGS: [&str; 14] = [
     REPLIES_MISSING,
     REPLIES_DOUBLED,
@@ -49,7 +49,8 @@ const UNIQUENESS: &str = "uniqueness violations";
 const DIFFERENT: &str = "entities that differ from what was published";
 
 impl Audit {
-    /// Holds all that came out against all that went in, and against the keyspace of the database. All processors must have ended.
+    /// Compares everything that came out with everything that went in, and with the keyspace of the database. All processors must
+    /// have ended.
     pub fn of(world: &World, traffic: &Traffic, cassandra: &str, keyspace: &str) -> Self {
         let mut audit = Self::default();
         audit.hold(world, traffic, cassandra, keyspace);
@@ -97,7 +98,7 @@ impl Audit {
         }
     }
 
-    /// Counted again when nobody can add anything any more.
+    /// Counts again when nobody can add anything any more.
     fn check_topics(&mut self, world: &World, ledger: &Ledger) {
         for (topic, seen, doubled) in [
             (&world.replies, ledger.replies.len() + ledger.repeated, REPLIES_DOUBLED),
@@ -110,7 +111,7 @@ impl Audit {
         }
     }
 
-    /// The values must be those of the last Business Transaction, and each external id one entity's.
+    /// Checks that the stored values are those of the last Business Transaction, and that each external id belongs to one entity.
     fn check_database(&mut self, ledger: &Ledger, cassandra: &str, keyspace: &str) {
         let (entities, claims) = runtime().block_on(read(cassandra, keyspace));
         let mut holders: HashMap<(&str, &str), Uuid> = HashMap::new();
@@ -135,9 +136,9 @@ impl Audit {
     }
 }
 
-/// All entities (type, refId, external id, version), and who owns the claim on each external id.
+/// Reads all entities (type, refId, external id, version), and the owner of the claim on each external id.
 async fn read(cassandra: &str, keyspace: &str) -> (Vec<(String, Uuid, String, i64)>, HashMap<(String, String), Uuid>) {
-    // Of the nodes of all data centres.
+    // The nodes of all data centres are asked.
     let profile = ExecutionProfile::builder().consistency(Consistency::Quorum).build();
     let session = SessionBuilder::new().known_nodes(members(cassandra)).default_execution_profile_handle(profile.into_handle());
     let session = session.use_keyspace(keyspace, false).build().await.expect("Cassandra is up");
@@ -145,7 +146,7 @@ async fn read(cassandra: &str, keyspace: &str) -> (Vec<(String, Uuid, String, i6
     let entities = rows("SELECT DISTINCT entity_type, ref_id, external_id, version FROM entity").await;
     let entities = entities.rows::<(String, Uuid, Option<String>, Option<i64>)>().expect("these columns");
     let entities = entities.map(|row| row.expect("a row")).filter_map(|(kind, ref_id, external_id, version)| {
-        // Without values it is only a place for refusals.
+        // A partition without values only holds refusals.
         Some((kind.to_lowercase(), ref_id, external_id?, version?))
     });
     let claims = rows("SELECT DISTINCT entity_type, external_id, owner FROM external_id").await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub const SLOTS: usize = 3;
 
-/// Where processors die, and after how often having been there at most: a few seconds' worth.
+/// The places at which processors die, and the largest number of passes through each before they do: some seconds' worth.
 const PLACES: [(FailPoint, u64); 5] = [
     (FailPoint::Claimed, 15),
     (FailPoint::Applied, 60),
@@ -20,9 +20,9 @@ const PLACES: [(FailPoint, u64); 5] = [
     (FailPoint::OffsetsSent, 40),
     (FailPoint::Committed, 40),
 ];
-/// What is said of those who were killed from outside.
+/// The name under which processors are counted that were killed from outside.
 const AT_RANDOM: &str = "at random";
-/// Each of these places must have seen so many.
+/// The number of processors that must have died at each of these places.
 const EACH: u32 = 2;
 /// How `sh` reports a child that SIGKILL ended.
 const KILLED: i32 = 128 + 9;
@@ -33,23 +33,23 @@ pub struct Fleet<'a> {
     slots: Vec<Slot>,
     guest: Option<Processor>,
     kills: BTreeMap<&'static str, u32>,
-    /// New processors are doomed.
+    /// Whether new processors are doomed to die.
     dooming: bool,
-    /// How many dooms there were.
+    /// How many processors were doomed so far.
     dooms: usize,
 }
 
 struct Slot {
     instance: String,
     processor: Processor,
-    /// Why it may die.
+    /// The reason for which the processor may die.
     doom: Option<&'static str>,
-    /// When it is killed.
+    /// When the processor is killed.
     kill_at: Option<Instant>,
 }
 
 impl<'a> Fleet<'a> {
-    /// All slots taken.
+    /// Starts a processor in each slot.
     pub fn start(world: &'a World, random: Random) -> Self {
         let slots = (0..SLOTS).map(|n| {
             let instance = format!("slot-{n}");
@@ -60,17 +60,18 @@ impl<'a> Fleet<'a> {
         Self { world, random, slots, guest: None, kills: BTreeMap::new(), dooming: false, dooms: 0 }
     }
 
-    /// How many were killed, and where.
+    /// Returns how many processors were killed, and where.
     pub fn kills(&self) -> &BTreeMap<&'static str, u32> {
         &self.kills
     }
 
-    /// The processors in the slots, with their names.
+    /// Returns the processors in the slots, with their names.
     pub fn processors(&self) -> impl Iterator<Item = (&str, &Processor)> {
         self.slots.iter().map(|slot| (&*slot.instance, &slot.processor))
     }
 
-    /// Kills who is to be killed, and starts again whoever has ended. Returns who ended though nobody had killed it, and how.
+    /// Kills the processors that are due, and starts those again that have ended. Returns which ended though nobody had killed
+    /// them, and how.
     #[must_use]
     pub fn tend(&mut self) -> Vec<String> {
         let mut by_themselves = Vec::new();
@@ -93,25 +94,25 @@ impl<'a> Fleet<'a> {
         by_themselves
     }
 
-    /// From now on each processor dies after a while, at one place after another.
+    /// Dooms all processors: from now on each dies after a while, at one place after another.
     pub fn doom_all(&mut self) {
         self.dooming = true;
         (0..SLOTS).for_each(|n| self.kill(n));
     }
 
-    /// No more, and whoever was doomed is killed now.
+    /// Dooms no more processors, and kills those now that were doomed.
     pub fn spare_all(&mut self) {
         self.dooming = false;
         (0..SLOTS).for_each(|n| self.kill(n));
     }
 
-    /// Enough in all, and some at each place.
+    /// Returns whether enough processors were killed in all, and some at each place.
     pub fn was_killed_everywhere(&self, enough: u32) -> bool {
         let places = PLACES.iter().map(|(point, _)| point.name()).chain([AT_RANDOM]);
         self.kills.values().sum::<u32>() >= enough && places.into_iter().all(|p| self.kills.get(p).is_some_and(|n| *n >= EACH))
     }
 
-    /// SIGKILL; [`Fleet::tend`] will start it again.
+    /// Kills a slot's processor by SIGKILL. [`Fleet::tend`] will start it again.
     pub fn kill(&mut self, slot: usize) {
         let slot = &mut self.slots[slot];
         slot.doom = Some(AT_RANDOM);
@@ -123,24 +124,24 @@ impl<'a> Fleet<'a> {
         self.slots[slot].processor.signal(signal);
     }
 
-    /// Whether each slot has some of the partitions, and all together have all of them.
+    /// Returns whether each slot has some of the partitions, and all slots together have all of them.
     pub fn all_share(&self, partitions: i32) -> bool {
         let assigned: Vec<_> = self.slots.iter().map(assigned).collect();
         assigned.iter().all(|n| *n > 0) && assigned.iter().sum::<u64>() == u64::from(partitions.unsigned_abs())
     }
 
-    /// Whether the slots beside this one have all partitions.
+    /// Returns whether the other slots have all partitions.
     pub fn others_have_all(&self, slot: usize, partitions: i32) -> bool {
         let others = self.slots.iter().enumerate().filter(|(n, _)| *n != slot);
         others.map(|(_, slot)| assigned(slot)).sum::<u64>() == u64::from(partitions.unsigned_abs())
     }
 
-    /// Somebody joins.
+    /// Lets a guest join.
     pub fn join(&mut self) {
         self.guest = Some(self.world.start(&unique("guest")));
     }
 
-    /// Who joined leaves.
+    /// Lets the guest leave, by this signal.
     pub fn leave(&mut self, signal: &str) {
         let Some(guest) = self.guest.take() else { return };
         guest.signal(signal);
@@ -152,7 +153,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Asks all to end.
+    /// Asks all processors to end, and waits for them.
     pub fn end(&mut self) {
         for slot in &self.slots {
             slot.processor.signal("TERM");
@@ -181,7 +182,7 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// What each does that is there.
+/// Shows the state of each slot, for failures.
 impl fmt::Debug for Fleet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for slot in &self.slots {
@@ -198,7 +199,7 @@ impl fmt::Debug for Fleet<'_> {
     }
 }
 
-/// 0 while it is starting or frozen.
+/// Returns how many partitions a slot has: 0 while its processor is starting or frozen.
 fn assigned(slot: &Slot) -> u64 {
     slot.processor.metric_so_far("crm_partitions_assigned").unwrap_or(0)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// How many external ids accounts contend for.
 const RING: u64 = 40;
-/// The CRM sends so many times a second what is due.
+/// How many times a second the CRM sends the commands that are due.
 const TICKS: usize = 20;
 
 /// See the module. One thread sends, another says how much.
@@ -20,7 +20,7 @@ pub struct Traffic {
     accounts: Vec<Entity>,
     subscribers: Vec<Entity>,
     ring: String,
-    /// How many are sent in all at most.
+    /// The largest number of commands that are sent in all.
     most: usize,
     state: Mutex<State>,
 }
@@ -29,9 +29,9 @@ struct State {
     random: Random,
     sent: Vec<Draft>,
     correlations: Vec<String>,
-    /// When the brokers had each of them: known when all of them have been sent.
+    /// When the brokers had each of the commands: known when all have been sent.
     taken: Vec<Instant>,
-    /// How many may have been sent in all.
+    /// How many commands may be sent in all by now.
     allowed: usize,
     per_second: usize,
     needs_store: bool,
@@ -40,7 +40,7 @@ struct State {
 }
 
 impl Traffic {
-    /// Commands by a seed, so many at most.
+    /// Makes the traffic of a seed, of so many commands at most.
     pub fn new(seed: u64, most: usize) -> Self {
         let entities = |kind, count| (0..count).map(|_| Entity::new(kind, "ACTIVE")).collect();
         let state = State {
@@ -64,12 +64,12 @@ impl Traffic {
         }
     }
 
-    /// To be imported.
+    /// Returns the entities to import.
     pub fn entities(&self) -> Vec<Entity> {
         [&*self.customers, &*self.accounts, &*self.subscribers].concat()
     }
 
-    /// So many more may be sent, so many a second.
+    /// Lets the CRM send so many more commands, so many a second.
     pub fn allow(&self, more: usize, per_second: usize) {
         let mut state = self.state();
         state.allowed = (state.allowed + more).min(self.most);
@@ -77,7 +77,7 @@ impl Traffic {
         state.needs_store = false;
     }
 
-    /// The same, of commands that can't be answered without the store. Returns the number of the first.
+    /// Lets the CRM send so many more commands that can't be answered without the store. Returns the number of the first.
     pub fn only_what_needs_the_store(&self, more: usize, per_second: usize) -> usize {
         self.allow(more, per_second);
         let mut state = self.state();
@@ -85,18 +85,19 @@ impl Traffic {
         state.sent.len()
     }
 
-    /// From now on so many a second, without end.
+    /// Lets the CRM send so many commands a second from now on, without end.
     pub fn flow(&self, per_second: usize) {
         self.allow(self.most, per_second);
     }
 
-    /// The same, of changes of customers' names alone, for which nobody contends: what is slow then is not the traffic.
+    /// Lets the CRM send only changes of customers' names from now on, so many a second. Nobody contends for names, so the
+    /// traffic itself is never slow.
     pub fn flow_plainly(&self, per_second: usize) {
         self.flow(per_second);
         self.state().plain = true;
     }
 
-    /// Nothing more is sent for now.
+    /// Stops the CRM for now.
     pub fn halt(&self) {
         let mut state = self.state();
         state.allowed = state.sent.len();
@@ -110,12 +111,13 @@ impl Traffic {
         self.state().sent.len()
     }
 
-    /// Of all commands sent so far.
+    /// Returns the correlation ids of all commands that were sent so far.
     pub fn correlations(&self) -> Vec<String> {
         self.state().correlations.clone()
     }
 
-    /// The correlation ids of all commands, with when the brokers had them. [`Traffic::flow_to`] must be over.
+    /// Returns the correlation ids of all commands, with the moments at which the brokers had them. [`Traffic::flow_to`] must be
+    /// over.
     pub fn taken(&self) -> Vec<(String, Instant)> {
         let state = self.state();
         state.correlations.iter().cloned().zip(state.taken.iter().copied()).collect()
@@ -125,8 +127,8 @@ impl Traffic {
         self.state().correlations[first..].iter().cloned().collect()
     }
 
-    /// The commands about each customer in the order in which they were sent: all have the same key. A request counts from its
-    /// first command on.
+    /// Returns the requests about customers with the position of their first command in the traffic. All commands about one
+    /// customer have the same key.
     pub fn order(&self) -> HashMap<String, usize> {
         let state = self.state();
         let mut order = HashMap::new();
@@ -136,7 +138,7 @@ impl Traffic {
         order
     }
 
-    /// Sends what is allowed while `course` runs, and waits until the brokers have it.
+    /// Sends the commands that are allowed while `course` runs, and waits until the brokers have them.
     pub fn flow_to<T>(&self, world: &World, course: impl FnOnce() -> T) -> T {
         thread::scope(|scope| {
             let sender = scope.spawn(|| self.send_to(world));
@@ -194,10 +196,10 @@ impl Traffic {
                 let code = ["ENTERPRISE", "RESIDENTIAL", "SMALL_BUSINESS"][index(random, 3)];
                 segment(&request, &customer.by_ref_id(), code).key(&customer.ref_id)
             }
-            // Contended: many are taken, many were given up a moment ago.
+            // Accounts contend for these ids: many are taken, many were given up a moment ago.
             55..70 => rename(Kind::Account, &request, &account.by_ref_id(), &ring(random)).key(&account.ref_id),
             70..78 => rename(Kind::Account, &request, &account.by_ref_id(), &value).key(&account.ref_id),
-            // In another lane than those above: by an id that may be nobody's.
+            // This command is in another lane than those above, and names an id that may be nobody's.
             78..83 => {
                 let id = ring(random);
                 rename(Kind::Account, &request, &serde_json::json!({"externalId": id}), &value).key(&id)
@@ -220,7 +222,7 @@ impl Traffic {
     }
 }
 
-/// Those with a blank name are refused before anything is read.
+/// Returns whether a command needs the store. One with a blank name is refused before anything is read.
 fn needs_store(draft: &Draft) -> bool {
     draft.body["customName"] != " "
 }

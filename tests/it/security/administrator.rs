@@ -9,10 +9,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Somebody with all rights.
+/// The administrator, who has all rights.
 pub struct Administrator {
     tools: Tools,
-    /// What stands for ADMIN in the documents.
+    /// The options for which ADMIN stands in the documents.
     admin: Vec<String>,
     session: Session,
 }
@@ -37,7 +37,7 @@ impl Administrator {
         Some(Self { tools: Tools::start(folder)?, admin, session: session(cassandra, ca) })
     }
 
-    /// Makes users with a password in Kafka.
+    /// Makes a user with a password in Kafka.
     pub fn make_kafka_user(&mut self, user: &str, password: &str) {
         let line = statements("security.md", "Least rights");
         let line = line.kafka.first().expect("tells how a user is made");
@@ -59,7 +59,7 @@ impl Administrator {
     }
 }
 
-/// As the superuser that each Cassandra has at first. It takes a moment until it has.
+/// Connects as the superuser that each Cassandra has at first, and waits until it exists.
 fn session(cassandra: &str, ca: &Path) -> Session {
     let mut tls = SslContextBuilder::new(SslMethod::tls_client()).expect("there is memory");
     tls.set_ca_file(ca).unwrap_or_else(|e| panic!("{}: {e}", ca.display()));
@@ -76,7 +76,7 @@ fn session(cassandra: &str, ca: &Path) -> Session {
     }
 }
 
-/// Kafka's command line tools, in a JVM that ends with us.
+/// Kafka's command line tools, in a JVM that ends with the test.
 struct Tools {
     process: Child,
     stdin: ChildStdin,

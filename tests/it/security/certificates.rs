@@ -13,10 +13,10 @@ use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, Sub
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use std::path::{Path, PathBuf};
 
-/// Protects key stores.
+/// The password that protects key stores.
 pub const STORE_PASSWORD: &str = "key-store-password";
 
-/// Signs certificates.
+/// An authority that signs certificates.
 pub struct Authority {
     key: PKey<Private>,
     certificate: X509,
@@ -41,7 +41,7 @@ impl Authority {
         Self { key, certificate: builder.build() }
     }
 
-    /// A certificate for a server on 127.0.0.1.
+    /// Makes a certificate for a server on 127.0.0.1.
     pub fn identity(&self) -> Identity {
         let key = key();
         let mut builder = builder("server", &key);
@@ -53,14 +53,14 @@ impl Authority {
         Identity { key, certificate: builder.build(), authority: self.certificate.clone() }
     }
 
-    /// Its certificate as PEM.
+    /// Returns the authority's certificate as PEM.
     pub fn pem(&self) -> Vec<u8> {
         self.certificate.to_pem().unwrap()
     }
 }
 
 impl Identity {
-    /// A PKCS #12 key store, as Java reads it, protected by [`STORE_PASSWORD`].
+    /// Writes a PKCS #12 key store, which Java can read, protected by [`STORE_PASSWORD`].
     pub fn key_store(&self, folder: &Path) -> PathBuf {
         let mut chain = Stack::new().unwrap();
         chain.push(self.authority.clone()).unwrap();
@@ -71,7 +71,7 @@ impl Identity {
         path
     }
 
-    /// What a server of our own accepts connections with.
+    /// Returns the configuration with which a server of the tests accepts TLS connections.
     pub fn acceptor(&self) -> SslAcceptor {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         builder.set_private_key(&self.key).unwrap();

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-/// What an administrator is told to do.
+/// The statements that a page tells an administrator to run.
 pub struct Statements {
     /// Command lines of Kafka's tools.
     pub kafka: Vec<String>,
-    /// CQL.
+    /// Statements of CQL.
     pub cql: Vec<String>,
 }
 
-/// Those below the heading SECTION of a page, up to the next heading.
+/// Returns the statements below the heading `section` of a page, up to the next heading.
 pub fn statements(page: &str, section: &str) -> Statements {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

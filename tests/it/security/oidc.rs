@@ -12,10 +12,10 @@ use std::path::Path;
 use std::time::Instant;
 use toml::{Table, Value};
 
-/// The client's secret, so that it can be looked for.
+/// The client's secret, for which the test searches everything that is printed.
 const SECRET: &str = "canary-of-the-client";
 
-/// What an environment variable for a property of the consumer begins with.
+/// The beginning of the environment variables for the consumer's properties.
 const CONSUMER: &str = "CRM__KAFKA__CONSUMER__";
 
 #[test]
@@ -29,9 +29,9 @@ fn clients_log_in_with_tokens_that_are_renewed_and_what_keeps_them_from_it_is_to
     let Some((kafka, listener)) = OwnServer::kafka_with_tokens(&keys, ISSUER, AUDIENCE) else { return };
     let secret = folder.path().join("secret");
     std::fs::write(&secret, format!("{SECRET}\n")).expect("there is room");
-    // It runs `setup`, too.
+    // This runs `setup`, too.
     let world = World::set_up_on(kafka.address(), cassandra, "oidc", |config| log_in(config, &listener, &tokens, &secret));
-    // `check` is to find nothing wrong.
+    // `check` must find nothing wrong.
     topics::create(kafka.address(), &[(&world.missing_replies, 1)], LARGEST_RECORD);
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));
@@ -62,7 +62,7 @@ fn clients_log_in_with_tokens_that_are_renewed_and_what_keeps_them_from_it_is_to
     assert!(!processor.log().contains(SECRET), "the log shows the secret");
 }
 
-/// Has both clients of a configuration log in with tokens.
+/// Makes both clients of a configuration log in with tokens.
 fn log_in(config: &mut Table, listener: &str, tokens: &TokenEndpoint, secret: &Path) {
     let properties = [
         ("security.protocol", "SASL_PLAINTEXT".to_owned()),
@@ -72,7 +72,7 @@ fn log_in(config: &mut Table, listener: &str, tokens: &TokenEndpoint, secret: &P
         ("sasl.oauthbearer.client.id", CLIENT_ID.to_owned()),
         ("sasl.oauthbearer.client.secret", format!("file:{}", secret.display())),
         ("sasl.oauthbearer.scope", SCOPE.to_owned()),
-        // As Confluent Cloud wants them; the broker here takes any.
+        // Confluent Cloud wants these extensions; the broker here takes any.
         ("sasl.oauthbearer.extensions", "logicalCluster=lkc-1,identityPoolId=pool-1".to_owned()),
     ];
     let properties: Table = properties.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
@@ -88,7 +88,7 @@ fn is_answered(world: &World, customer: &Entity) {
     assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
 }
 
-/// A client that administrates, one that reads, one that writes, and one that does so in transactions.
+/// Tests a client that administrates, one that reads, one that writes, and one that writes in transactions.
 fn each_subcommand_logs_in(world: &World, customer: &Entity) {
     let all: [(&str, &[&str]); 5] = [
         ("check", &[]),
@@ -99,14 +99,14 @@ fn each_subcommand_logs_in(world: &World, customer: &Entity) {
     ];
     for (subcommand, args) in all {
         let config = world.config.display().to_string();
-        // `dlq` has subcommands of its own, which take the option.
+        // `dlq` has subcommands of its own, which take the options.
         let (own, rest) = args.split_at(usize::from(subcommand == "dlq"));
         let finished = run_cli_with(&[&[subcommand], own, &["--config", &config], rest].concat(), &[]).succeeded();
         assert!(!finished.to_string().contains(SECRET), "shows the secret: {finished}");
     }
 }
 
-/// Each finding has the property that is to be mended.
+/// Checks that each finding names the property that is to be mended.
 fn check_names_what_is_wrong(world: &World, tokens: &TokenEndpoint, authority: &Authority, folder: &Path) {
     let property = |name: &str| format!("{CONSUMER}{}", name.replace('.', "_").to_uppercase());
     let endpoint = property("sasl.oauthbearer.token.endpoint.url");

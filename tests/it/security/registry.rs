@@ -23,12 +23,12 @@ pub struct SecuredRegistry {
     users: Users,
 }
 
-/// Passwords by user.
+/// The passwords by user.
 type Users = Arc<Mutex<HashMap<String, String>>>;
 
 impl SecuredRegistry {
     pub fn start(identity: &Identity) -> Self {
-        // Started now: later we are on the runtime that it needs.
+        // The tests' registry is started now, because later this code runs on the runtime that the start needs.
         let _ = registry::url();
         let listener = runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("the loopback interface has a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -44,7 +44,7 @@ impl SecuredRegistry {
         format!("https://{}", self.address)
     }
 
-    /// From the next connection on.
+    /// Changes the certificate, from the next connection on.
     pub fn change_certificate(&self, identity: &Identity) {
         *self.acceptor.lock().expect("no holder panics") = identity.acceptor();
     }
@@ -94,7 +94,7 @@ impl axum::serve::Listener for TlsListener {
             let Ok((stream, address)) = self.listener.accept().await else { continue };
             let ssl = Ssl::new(self.acceptor.lock().expect("no holder panics").context()).expect("there is memory");
             let mut stream = SslStream::new(ssl, stream).expect("there is memory");
-            // Who does not trust our certificate is gone.
+            // A client that does not trust our certificate has closed the connection.
             if Pin::new(&mut stream).accept().await.is_ok() {
                 return (stream, address);
             }

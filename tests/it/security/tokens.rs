@@ -24,16 +24,16 @@ use tokio::task::AbortHandle;
 
 /// The issuer in the tokens, which the broker knows.
 pub const ISSUER: &str = "https://idp.example";
-/// For whom the tokens are.
+/// The audience of the tokens.
 pub const AUDIENCE: &str = "kafka";
-/// The one client.
+/// The id of the only client.
 pub const CLIENT_ID: &str = "crm-processor";
-/// What it asks for.
+/// The scope for which the client asks.
 pub const SCOPE: &str = "crm";
 /// How long a token is valid.
 pub const LIFETIME: Duration = Duration::from_secs(10);
 
-/// A running endpoint.
+/// A running token endpoint.
 pub struct TokenEndpoint {
     address: SocketAddr,
     secure: SocketAddr,
@@ -48,7 +48,7 @@ struct Issuer {
 }
 
 impl TokenEndpoint {
-    /// Knows [`CLIENT_ID`] by this secret. Over TLS it has the identity.
+    /// Starts an endpoint that knows [`CLIENT_ID`] by this secret. Over TLS it shows this identity.
     pub fn start(identity: &Identity, secret: &str) -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let issuer = Arc::new(Issuer { key, secret: secret.to_owned(), issued: AtomicUsize::new(0) });
@@ -62,27 +62,27 @@ impl TokenEndpoint {
         Self { address, secure: secure_address, issuer, serving }
     }
 
-    /// Where tokens are given out.
+    /// Returns the URL at which tokens are given out.
     pub fn url(&self) -> String {
         format!("http://{}/token", self.address)
     }
 
-    /// The same over TLS.
+    /// Returns the URL at which tokens are given out over TLS.
     pub fn secure_url(&self) -> String {
         format!("https://{}/token", self.secure)
     }
 
-    /// Where something else is given out: a page, a token that is no JWT, a token for somebody else.
+    /// Returns a URL at which something else is given out: a page, a token that is no JWT, a token for somebody else.
     pub fn url_of(&self, what: &str) -> String {
         format!("http://{}/{what}", self.address)
     }
 
-    /// How many tokens were given out.
+    /// Returns how many tokens were given out.
     pub fn issued(&self) -> usize {
         self.issuer.issued.load(Ordering::SeqCst)
     }
 
-    /// Nobody listens there any more.
+    /// Stops listening.
     pub fn go_away(&self) {
         self.serving.abort();
     }
@@ -92,7 +92,7 @@ impl TokenEndpoint {
         self.serving = serve(bind(self.address), self.issuer.clone());
     }
 
-    /// The keys by which brokers verify the tokens.
+    /// Returns the keys with which brokers verify the tokens.
     pub fn key_set(&self) -> Json {
         let rsa = self.issuer.key.rsa().unwrap();
         let number = |n: &openssl::bn::BigNumRef| URL_SAFE_NO_PAD.encode(n.to_vec());

@@ -19,18 +19,18 @@ use uuid::Uuid;
 
 /// How many members a cluster has.
 pub const MEMBERS: usize = 3;
-/// How long the members may take to be of one mind again. Nothing is expected to take this long.
+/// How long the members may take to agree again. Nothing is expected to take this long.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Where Linux takes no ports for clients from by default. A port that it does take may go to a client while the server that
-/// had it is down: a client that tries to reach the server may even be connected to itself there.
+/// The ports that Linux gives to no client by default. Any other port may go to a client while the server that had it is down: a
+/// client that tries to reach the server may even be connected to itself there.
 const STEADY: Range<u64> = 10_000..30_000;
 
-/// The addresses of servers, with commas between them, as clients take them.
+/// Joins the addresses of servers with commas, as clients take them.
 fn addresses(servers: &[OwnServer]) -> String {
     servers.iter().map(OwnServer::address).collect::<Vec<_>>().join(",")
 }
 
-/// Ports that are free on all `hosts`, and that no client gets.
+/// Returns ports that are free on all `hosts`, and that no client gets.
 fn steady_ports<const N: usize>(hosts: &[Ipv4Addr]) -> [u16; N] {
     let mut random = Random::new(Uuid::new_v4().as_u64_pair().0);
     let mut taken = Vec::new();
@@ -49,7 +49,7 @@ fn steady_ports<const N: usize>(hosts: &[Ipv4Addr]) -> [u16; N] {
     })
 }
 
-/// Waits until `done` has no objection.
+/// Waits until `done` returns no error.
 fn until<T>(what: &str, done: impl Fn() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -17,23 +17,24 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// A Kafka. None: the caller is to return, the reason has been printed.
+    /// Starts a Kafka. Returns `None` if it can't be had here; the reason has been printed, and the test returns.
     pub fn kafka() -> Option<Self> {
         Self::start(prepare_kafka)
     }
 
-    /// A Kafka with settings of its own, lines of its properties.
+    /// Starts a Kafka with settings of its own, given as lines of its properties.
     pub fn kafka_with(settings: &str) -> Option<Self> {
-        // Of two that say different things the last counts.
+        // If two lines contradict each other, the last counts.
         Self::start(|| prepare_kafka_as(|usual| format!("{usual}\n{settings}\n"), &[], has_brokers))
     }
 
-    /// A Cassandra that has each write on its disk before it acknowledges it: one node that is killed loses nothing then.
+    /// Starts a Cassandra that has each write on its disk before it acknowledges it, so that one node loses nothing when it is
+    /// killed.
     pub fn cassandra() -> Option<Self> {
         Self::start(|| prepare_cassandra("commitlog_sync: batch", &[]))
     }
 
-    /// A schema registry, which a restart empties.
+    /// Starts a schema registry, which a restart empties.
     pub fn apicurio() -> Option<Self> {
         Self::start(prepare_apicurio)
     }
@@ -42,7 +43,7 @@ impl OwnServer {
         Self::start_all(|| Ok(vec![prepare()?]), Start::InTurn)?.pop()
     }
 
-    /// Some that know each other. None: as above.
+    /// Starts several servers that know each other. Returns `None` if they can't be had here; the reason has been printed.
     pub(super) fn start_all(prepare: impl Fn() -> Result<Vec<Prepared>, NoStart>, start: Start) -> Option<Vec<Self>> {
         let mut failures = Vec::new();
         for _ in 0..TRIES {
@@ -58,29 +59,29 @@ impl OwnServer {
         panic!("it does not start. {}", failures.join("\n"));
     }
 
-    /// `host:port`.
+    /// Returns the server's `host:port`.
     pub fn address(&self) -> &str {
         &self.prepared.address
     }
 
-    /// Sends it a signal, such as `STOP`.
+    /// Sends the server a signal, such as `STOP`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
-    /// Ends it by a signal, `TERM` or `KILL`, starts it again and waits until it answers.
+    /// Ends the server by a signal, `TERM` or `KILL`, starts it again and waits until it answers.
     pub fn restart_by(&mut self, signal: &str) {
         self.stop_by(signal);
         self.start_again();
     }
 
-    /// Ends it by a signal, `TERM` or `KILL`.
+    /// Ends the server by a signal, `TERM` or `KILL`.
     pub fn stop_by(&mut self, signal: &str) {
         self.process.signal(signal);
         self.process.wait(END);
     }
 
-    /// Starts it, which was stopped, and waits until it answers.
+    /// Starts the server after it was stopped, and waits until it answers.
     pub fn start_again(&mut self) {
         self.process = self.prepared.spawn(None);
         if let Err(NoStart::Missing(why) | NoStart::Failed(why)) = self.until_up() {
@@ -96,9 +97,9 @@ impl OwnServer {
 /// How several servers are started.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
-    /// Each when the one before it answers: who comes later asks those who are there.
+    /// Each server starts when the one before it answers, because later ones ask those that are up.
     InTurn,
-    /// None answers before most of them are there.
+    /// All servers start at once, because none answers before most of them are up.
     AtOnce,
 }
 
@@ -117,7 +118,7 @@ impl Start {
     }
 }
 
-/// A process that does nothing; when it ends, with the test at the latest, the server's folder is removed.
+/// Starts a process that does nothing. When it ends, with the test at the latest, the server's folder is removed.
 fn keep(prepared: &Prepared) -> Guarded {
     let mut nothing = Command::new("sleep");
     nothing.arg("infinity");

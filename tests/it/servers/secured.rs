@@ -8,18 +8,18 @@ use std::time::Duration;
 
 /// Kafka's superuser.
 pub const ADMIN: &str = "admin";
-/// And its password.
+/// The password of Kafka's superuser.
 pub const ADMIN_PASSWORD: &str = "admin-password";
 /// How long a server may take to know its own superuser.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is to be changed in kafka.properties.
+/// The lines of kafka.properties that are replaced.
 const PLAIN: &str = "listeners=PLAINTEXT://127.0.0.1:@PORT@,";
 const ADVERTISED: &str = "advertised.listeners=PLAINTEXT://127.0.0.1:@PORT@";
 
 impl OwnServer {
-    /// A Kafka with `SASL_SSL`, SCRAM-SHA-512 and its standard authorizer. The broker talks to itself in the clear, as a
-    /// superuser without a name, on ports that nobody is told of.
+    /// Starts a Kafka with `SASL_SSL`, SCRAM-SHA-512 and its standard authorizer. The broker talks to itself in the clear, as a
+    /// superuser without a name, on ports that it gives to nobody.
     pub fn secured_kafka(key_store: &Path, password: &str) -> Option<Self> {
         let security = format!(
             "listener.security.protocol.map=SASL_SSL:SASL_SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
@@ -44,9 +44,10 @@ impl OwnServer {
         })
     }
 
-    /// A Kafka, which lets everybody in at its address, and at the other address that comes with it those who show a token: signed by one of
-    /// `keys`, by this issuer, for this audience. It closes a connection whose token has expired. (Without naming the validator, Kafka 4.1.0 has
-    /// that of clients, which verifies neither signature nor audience.)
+    /// Starts a Kafka, and returns it with a second address. At its own address it lets everybody in. At the second one it lets
+    /// in clients with a token: signed by one of `keys`, by this issuer, for this audience. It closes a connection whose token
+    /// has expired. (Without naming the validator, Kafka 4.1.0 has that of clients, which verifies neither signature nor
+    /// audience.)
     pub fn kafka_with_tokens(keys: &Path, issuer: &str, audience: &str) -> Option<(Self, String)> {
         let keys = format!("file://{}", keys.display());
         let security = format!(
@@ -70,7 +71,7 @@ impl OwnServer {
                 listeners.replace(ADVERTISED, &format!("{ADVERTISED},{listener}")) + &security
             };
             let mut prepared = prepare_kafka_as(adjust, &[], has_brokers)?;
-            // The JVM must be told which keys it may trust, and has no other way to be told.
+            // The JVM must be told from where it may load keys, and there is no other way to tell it.
             let allowed = ["urls", "files"].map(|kind| format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.{kind}={keys}"));
             prepared.command.env("JAVA_TOOL_OPTIONS", allowed.join(" "));
             Ok(prepared)
@@ -78,9 +79,9 @@ impl OwnServer {
         Some((kafka, format!("127.0.0.1:{}", port.get())))
     }
 
-    /// A Cassandra with TLS for clients, passwords and its own authorizer. What it knows of roles it looks up each time. Longer
-    /// lists than ScyllaDB takes by default (`max_clustering_key_restrictions_per_query`) it refuses, too: to everybody who has
-    /// logged in and is no superuser.
+    /// Starts a Cassandra with TLS for clients, passwords and its own authorizer. It looks roles up each time, without a cache.
+    /// Like ScyllaDB by default (`max_clustering_key_restrictions_per_query`), it refuses long lists to everybody who has logged
+    /// in and is no superuser.
     pub fn secured_cassandra(key_store: &Path, password: &str) -> Option<Self> {
         let settings = format!(
             "commitlog_sync: batch\nin_select_cartesian_product_fail_threshold: 100\n\

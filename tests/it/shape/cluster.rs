@@ -7,7 +7,7 @@ use crate::world::{Finished, World, run_cli_with};
 use std::time::{Duration, Instant};
 use toml::Value;
 
-/// How long the brokers may take to see that one of them is gone, or is back.
+/// How long the brokers may take to notice that one of them is gone, or is back.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
@@ -52,7 +52,7 @@ impl Installation {
 
     fn cli(&self, subcommand: &[&str], environment: &[(&str, &str)]) -> Finished {
         let config = self.world.config.display().to_string();
-        // The tests allow a reply topic that is not there.
+        // The tests' configuration allows a reply topic that does not exist.
         let environment = [&[("CRM__KAFKA__REPLY_TOPIC_ALLOW_LIST", self.world.replies.as_str())], environment].concat();
         run_cli_with(&[subcommand, &["--config", &config]].concat(), &environment)
     }
@@ -61,11 +61,11 @@ impl Installation {
         self.cli(&["check"], environment)
     }
 
-    /// Nobody has begun a transaction yet; the first check announces a producer.
+    /// Checks the installation before anybody has begun a transaction. The first `check` announces a producer.
     fn a_topic_that_the_brokers_will_make_is_told_by_their_settings(&self) {
         let checked = self.check(&[]).succeeded();
         let mut told = lines(&checked, "--", "topic");
-        // That of the tests' commands was made without `setup`, which is noted, too.
+        // The tests made the command topic without `setup`, which `check` notes, too.
         told.retain(|line| !line.contains("message.timestamp.type"));
         let parts = ["__transaction_state is not there yet", "min.isr 2", "replication.factor 3"];
         assert!(told.len() == 1 && parts.iter().all(|part| told[0].contains(part)), "{checked}");
@@ -117,7 +117,7 @@ impl Installation {
         says_alone(&checked, &[&["1 of 3 nodes down", "(dc2)", "all can be done without them"]]);
     }
 
-    /// The data centre `dc2` is down already.
+    /// Checks the installation when the data centre `dc2` is down already.
     fn two_nodes_that_are_down_are_named_and_no_advice_loses_data(&mut self) {
         self.nodes[1].stop_by("KILL");
         let checked = self.check(&[]).exits(1);
@@ -147,7 +147,7 @@ impl Installation {
     }
 }
 
-/// The findings about the store are these, and no others: each has all parts.
+/// Checks that the findings about the store are these, and no others: each has all parts.
 fn says_alone(checked: &Finished, expected: &[&[&str]]) {
     let findings = lines(checked, "!!", "store");
     assert_eq!(findings.len(), expected.len(), "{checked}");

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// What one broker has that is alone, and three have not.
+/// The settings of a single broker that three brokers must not have.
 const ALONE: [&str; 8] = [
     "node.id=",
     "controller.quorum.voters=",
@@ -34,7 +34,8 @@ const TRANSACTIONS: &str = "__transaction_state";
 pub struct Brokers(Vec<OwnServer>);
 
 impl Brokers {
-    /// All three, in sync. None: the caller is to return, the reason has been printed.
+    /// Starts all three and waits until they are in sync. Returns `None` if they can't be had here; the reason has been printed,
+    /// and the test returns.
     pub fn start() -> Option<Self> {
         let brokers = Self(OwnServer::start_all(
             || {
@@ -59,22 +60,22 @@ impl Brokers {
         Some(brokers)
     }
 
-    /// All bootstrap servers.
+    /// Returns all bootstrap servers.
     pub fn addresses(&self) -> String {
         addresses(self)
     }
 
-    /// Which of them coordinates a consumer group. Not to be asked while one is frozen.
+    /// Returns which broker coordinates a consumer group. Must not be called while a broker is frozen.
     pub fn coordinator_of_group(&self, group: &str) -> usize {
         self.leader_for(GROUPS, group)
     }
 
-    /// Which of them coordinates the transactions of a transactional id. Not to be asked while one is frozen.
+    /// Returns which broker coordinates the transactions of a transactional id. Must not be called while a broker is frozen.
     pub fn coordinator_of_transactions(&self, transactional_id: &str) -> usize {
         self.leader_for(TRANSACTIONS, transactional_id)
     }
 
-    /// Waits until all three are there, and all replicas of all partitions in sync.
+    /// Waits until all three are up, and all replicas of all partitions are in sync.
     pub fn until_in_sync(&self) {
         until("all replicas of all partitions are in sync", || {
             let metadata = self.metadata(None)?;
@@ -89,7 +90,7 @@ impl Brokers {
         });
     }
 
-    /// A coordinator leads the partition that keeps what it coordinates.
+    /// Returns the leader of the internal partition that keeps a group or a transactional id: it is the coordinator.
     fn leader_for(&self, topic: &str, name: &str) -> usize {
         until(&format!("{topic} has a leader for {name}"), || {
             let metadata = self.metadata(Some(topic))?;
@@ -103,7 +104,7 @@ impl Brokers {
     fn metadata(&self, topic: Option<&str>) -> Result<Metadata, String> {
         const PATIENCE: Duration = Duration::from_secs(10);
         let mut config = ClientConfig::new();
-        // It would say on standard error that a broker is away.
+        // The client would print on standard error that a broker is away.
         config.set("bootstrap.servers", self.addresses()).set_log_level(RDKafkaLogLevel::Emerg);
         let client: BaseConsumer = config.create().expect("a client");
         client.fetch_metadata(topic, PATIENCE).map_err(|e| e.to_string())
@@ -123,7 +124,7 @@ impl DerefMut for Brokers {
     }
 }
 
-/// Java's `String.hashCode`.
+/// Computes Java's `String.hashCode`.
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(unit.into()))
 }

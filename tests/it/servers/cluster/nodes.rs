@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Time-outs that a busy machine does not reach by itself.
+/// Time-outs that are so long that a busy machine alone does not exceed them.
 const SETTINGS: &str = "auto_bootstrap: false\ncommitlog_sync: batch\ncas_contention_timeout: 4000ms\n\
                         write_request_timeout: 4000ms\nread_request_timeout: 4000ms";
 const OPTIONS: [&str; 6] = [
@@ -28,7 +28,7 @@ const OPTIONS: [&str; 6] = [
     "-Dcassandra.consistent.rangemovement=false",
 ];
 
-/// Where the nodes stand.
+/// The data centres and racks of the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// All in the data centre `dc1`, each in a rack of its own.
@@ -47,7 +47,8 @@ impl Layout {
 pub struct Nodes(Vec<OwnServer>);
 
 impl Nodes {
-    /// All three, up and knowing each other. None: the caller is to return, the reason has been printed.
+    /// Starts all three and waits until they know each other. Returns `None` if they can't be had here; the reason has been
+    /// printed, and the test returns.
     pub fn start(layout: Layout) -> Option<Self> {
         let nodes = Self(OwnServer::start_all(
             || {
@@ -66,12 +67,12 @@ impl Nodes {
         Some(nodes)
     }
 
-    /// All contact points.
+    /// Returns all contact points.
     pub fn addresses(&self) -> String {
         addresses(self)
     }
 
-    /// Waits until each of them reaches all three.
+    /// Waits until each node reaches all three.
     pub fn until_whole(&self) {
         for node in self.iter() {
             until(&format!("{} reaches all nodes", node.address()), || runtime().block_on(reaches_all(node.address())));
@@ -92,14 +93,15 @@ impl DerefMut for Nodes {
     }
 }
 
-/// Loopback addresses that nobody else has taken, most likely: the nodes of a cluster must all have the same port.
+/// Returns loopback addresses that most likely nobody else has taken. Each node needs one, because the nodes of a cluster must
+/// all have the same port.
 fn hosts() -> [Ipv4Addr; MEMBERS] {
     let mut random = Random::new(Uuid::new_v4().as_u64_pair().0);
     let [a, b] = [(); 2].map(|()| u8::try_from(1 + random.below(254)).expect("is a byte"));
     [1, 2, 3].map(|n| Ipv4Addr::new(127, a, b, n))
 }
 
-/// Reads, by this node, what is kept on three nodes from all of them.
+/// Reads through this node a table that is on all three nodes, from all of them.
 async fn reaches_all(address: &str) -> Result<(), String> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const READ: &str = "SELECT * FROM system_distributed.view_build_status WHERE keyspace_name = 'x' AND view_name = 'x'";
