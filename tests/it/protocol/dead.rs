@@ -93,7 +93,7 @@ pub async fn a_reused_request_id_does_not_change_what_a_claim_was_made_for<S: Co
     w.account("b").await;
     let dead = w.rename("r1", w.by_id("b"), "y");
     w.dies_after(1, &dead).await;
-    // With another value it is decided as if the dead one had never come; the claim is stale then.
+    // With another value the request is decided as if the dead one had never come; the claim is stale then.
     published(&decide(&w.process(), &w.rename("r1", w.by_id("b"), "z")).await);
     assert_eq!(refused(&decide(&w.process(), &dead).await), &Rejection::RequestIdReused);
     assert_eq!((w.holder("y").await, w.holder("z").await), (None, Some(w.ref_id("b"))));

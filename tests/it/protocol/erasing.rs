@@ -23,7 +23,7 @@ async fn erase<S: ErasableStore>(w: &World<S>, of: EntityType, name: &str, erasu
     erased.expect("no faults").expect("it is there")
 }
 
-/// All blobs about an entity and under an id, as one text.
+/// Returns all blobs about an entity and under an id, as one text.
 async fn blobs<S: ErasableStore>(w: &World<S>, entity_type: EntityType, name: &str) -> String {
     let log = w.store.log(EntityKey { entity_type, ref_id: w.ref_id(name) }).await.expect("no faults");
     let id = IdKey { entity_type, external_id: w.id(name) };
@@ -31,7 +31,7 @@ async fn blobs<S: ErasableStore>(w: &World<S>, entity_type: EntityType, name: &s
     log.into_iter().map(|(_, blob)| blob).chain([claim.blob]).map(|blob| String::from_utf8_lossy(&blob).into_owned()).collect()
 }
 
-/// An operator, behind the processors' back, for no command does that to an account.
+/// Sets a name behind the processors' back, as an operator could, because no command names an account.
 async fn call<S: ErasableStore>(w: &World<S>, account: &str, name: &str) {
     let key = EntityKey { entity_type: Account, ref_id: w.ref_id(account) };
     let statics = w.store.read_entity(key, &[], Consistency::Serial).await.expect("no faults").statics.expect("it is there");
@@ -117,7 +117,7 @@ pub async fn what_is_decided_meanwhile_is_left_to_the_next_run<S: ErasableStore>
         published(&decide(&other, &w.name("r3", w.by_ref("c"), "Cleo")).await);
     };
     let by_ref = Reference::RefId(w.ref_id("c"));
-    // Having read the entity, before it reads the log.
+    // `erase` has read the entity, and has not read the log yet.
     let erased = w.stalled(1, process.erase(Customer, &by_ref, Erasure::Done), meanwhile).await;
     let erased = erased.expect("no faults").expect("it is there");
     assert_eq!((erased.rows, erased.entity.version), (Found { all: 4, former: 2 }, 3));
@@ -128,7 +128,7 @@ pub async fn what_is_decided_meanwhile_is_left_to_the_next_run<S: ErasableStore>
     assert_eq!(["Ada", "Bea", "Cleo"].map(|name| text.contains(name)), [false, false, true], "{text:?}");
 }
 
-/// By its import's outcome it is known that an account held its first id, by its renames' that it held the others.
+/// The outcome of an account's import tells that it held its first id; those of its renames tell that it held the others.
 pub async fn who_held_an_id_is_known_after_erasing<S: ErasableStore>(w: &World<S>) {
     w.create(called(w.entity(Account, "a"), "Ada")).await;
     w.account("b").await;
@@ -137,7 +137,7 @@ pub async fn who_held_an_id_is_known_after_erasing<S: ErasableStore>(w: &World<S
         published(&decide(&w.process(), record).await);
     }
     call(w, "a", "Bea").await;
-    // It is not in the way of one that is not completed.
+    // Erasing does not stop a rename that is not completed.
     let pending = w.rename("r3", w.by_id("y"), "z");
     w.dies_after(1, &pending).await;
     let erased = erase(w, Account, "a", Erasure::Done).await;
@@ -156,7 +156,7 @@ pub async fn who_held_an_id_is_known_after_erasing<S: ErasableStore>(w: &World<S
         assert_eq!((entity.version, entity.ref_id), (version, w.ref_id("a")));
         assert_eq!(entity.custom_name.as_ref().map(CustomName::as_str), Some(ERASED));
     }
-    // What the ids say now is b's.
+    // The ids belong to b now.
     let erased = erase(w, Account, "a", Erasure::Done).await;
     assert_eq!((erased.rows.former, erased.claims), (0, Found { all: 2, former: 0 }));
 }

@@ -150,7 +150,7 @@ async fn a_write_that_was_applied_though_it_failed_is_found_by_the_next_attempt(
     }
 }
 
-/// Where the promise ends. An outcome that expires does so for every attempt, those at one record included: if a duplicate is
+/// The limit of the promise. An outcome that expires does so for every attempt, those at one record included: if a duplicate is
 /// answered with it, and a zombie at the very same record comes to it later, the zombie finds nothing.
 #[tokio::test]
 async fn a_duplicate_that_is_worked_at_while_its_outcome_expires_may_be_decided_anew() {

@@ -23,8 +23,8 @@ pub async fn a_run_takes_one_write<S: ConditionalStore>(w: &World<S>) {
     assert_eq!(w.version(Customer, "c").await, 514);
 }
 
-/// More commands than one read may ask for, about an entity that is not remembered; then all of them once more, in processes that
-/// remember it and in such that don't.
+/// Decides more commands than one read may ask for, about an entity that is not in the cache; then all of them once more, in
+/// processes that have it in their cache and in others.
 pub async fn a_run_may_be_longer_than_a_read<S: ConditionalStore>(w: &World<S>) {
     w.customer("c").await;
     for (prefix, reference) in ["c", "nobody"].into_iter().flat_map(|who| [("i", w.by_id(who)), ("r", w.by_ref(who))]) {
@@ -60,7 +60,7 @@ pub async fn what_one_write_has_no_room_for_goes_into_the_next<S: ConditionalSto
         if refusals == 0 {
             let versions: Vec<_> = decided[..10].iter().map(|d| published(d).entity.version).collect();
             assert_eq!(versions, (2..12).collect::<Vec<_>>());
-            // Beside the three that are applied one that finds the first outcome there.
+            // Beside the three writes that are applied, one finds the first outcome there.
             assert_eq!(writes, 4, "{reference:?}");
         } else {
             assert_eq!(refusals, 10);
@@ -70,7 +70,7 @@ pub async fn what_one_write_has_no_room_for_goes_into_the_next<S: ConditionalSto
     }
 }
 
-/// A change of the external id needs a claim; what is between two of them is refused in one write.
+/// A change of the external id needs a claim. The refusals between two such changes take one write.
 pub async fn what_is_behind_a_rename_is_folded<S: ConditionalStore>(w: &World<S>) {
     w.account("a").await;
     let rename = |request: &str, to: &str, expected| {
@@ -92,7 +92,7 @@ pub async fn what_is_behind_a_rename_is_folded<S: ConditionalStore>(w: &World<S>
     assert_eq!(writes, 2 + 1 + 2 + 1);
 }
 
-/// All texts as long as they may be, in the characters that take most room.
+/// Returns a command with all texts as long as they may be, in the characters that take most room.
 pub async fn a_run_of_the_largest_commands_is_decided<S: ConditionalStore>(w: &World<S>) {
     let padding = "\u{1f600}".repeat(ExternalId::MAX_CHARS - w.id("c").as_str().len());
     let name = format!("c{padding}");

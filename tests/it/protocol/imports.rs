@@ -53,10 +53,10 @@ pub async fn a_late_claim_of_an_import_hides_nothing_that_its_entity_decided_sin
         published(&decide(&process, &w.rename("r2", w.by_ref("a"), "a")).await);
         first = Some(decide(&process, &record).await);
     };
-    // Having seen that there is no such entity.
+    // The import has seen that there is no such entity.
     let (imported, [_, writes]) = w.counted(w.stalled(1, zombie.import(w.entity(Account, "a")), meanwhile)).await;
     assert!(matches!(imported, Ok(Imported::Contradicts(_))), "{imported:?}");
-    // The way back first meets the claim of the import.
+    // The rename back to the first id meets the claim of the import first.
     assert_eq!(writes, 4 * 2 + 1 + 2, "an import, three renames, and the zombie, which has claimed for nothing");
 
     published(&decide(&process, &w.rename("r4", w.by_id("b"), "a")).await);

@@ -22,14 +22,14 @@ use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey, MAX_
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A seed takes some ms.
+/// The number of seeds. One takes some milliseconds.
 const SEEDS: u64 = 3_000;
-/// Operations after which no write is late any more.
+/// The number of operations after which every late write has arrived.
 const LATE: usize = 100;
-/// Sixteen of them have room in a write.
+/// A size of which sixteen have room in a write.
 const LARGE: usize = 7 << 10;
 
-/// What must happen now and then, or the comparison proves nothing.
+/// The events that must happen now and then, or the comparison proves nothing.
 const EVENTS: [&str; 6] = [
     "a death",
     "a fault",
@@ -98,8 +98,8 @@ impl Stage {
         Self { store, world, records, random, happened: Happened::new() }
     }
 
-    /// In runs, however often it takes; each answer must be the expected one, each time that it is given; but see
-    /// [`Self::is_answered_for_another_owner`].
+    /// Decides the records in runs, as often as it takes. Each answer must be the expected one each time that it is given, with
+    /// the exception of [`Self::is_answered_for_another_owner`].
     fn decide_in_runs(&mut self, faulty: bool, expected: &[Decided]) {
         if faulty {
             self.store.set_faults(faults(&mut self.random));
@@ -161,8 +161,8 @@ impl Stage {
         at < begun && !is_stored && fits
     }
 
-    /// What is stored. Not the claims: an attempt that saw an earlier state may have made one for nothing, which leaves its
-    /// successor another generation.
+    /// Returns what is stored, without the claims: an attempt that saw an earlier state may have made a claim for nothing, which
+    /// gives its successor another generation.
     fn end(&self) -> End {
         let requests: Vec<_> = self.records.iter().map(|s| s.request.id.as_str()).collect();
         let mut stored = BTreeMap::new();
@@ -209,7 +209,7 @@ impl Stage {
     }
 }
 
-/// A lane's records: some about one entity under one reference, then some about another.
+/// Returns a lane's records: some about one entity under one reference, then some about another.
 fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
     let requests: Vec<_> = (0..pick(random, &[8, 30, 200])).map(|n| format!("r{n}")).collect();
     let correlation_id = if random.chance(100) { "x".repeat(LARGE) } else { "c".into() };

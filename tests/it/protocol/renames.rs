@@ -83,7 +83,7 @@ pub async fn an_entity_can_go_back_to_its_old_id<S: ConditionalStore>(w: &World<
     assert_eq!(published(&back).entity.version, 3);
     assert_replay(&decide(&process, &w.rename("r1", w.by_id("a"), "x")).await, &first);
     assert_replay(&decide(&w.process(), &w.rename("r2", w.by_id("x"), "a")).await, &back);
-    // By the refId, too, and though x is free now and the entity is known.
+    // The same holds by the refId, and although x is free now and the entity is known.
     let (again, [_, writes]) = w.counted(decide(&process, &w.rename("r1", w.by_ref("a"), "x"))).await;
     assert_replay(&again, &first);
     assert_eq!(writes, 1, "which is not applied");
@@ -139,7 +139,7 @@ pub async fn a_duplicate_is_known_under_each_id_that_was_given_up_since<S: Condi
     }
 }
 
-/// It was not given up since, but before: so it names the present holder, and request ids are scoped to an entity.
+/// The id was not given up since, but before. So it names the present holder, and request ids are scoped to an entity.
 pub async fn what_an_entity_decides_after_it_gave_an_id_up_is_no_answer_under_that_id<S: ConditionalStore>(w: &World<S>) {
     w.account("a").await;
     w.account("b").await;

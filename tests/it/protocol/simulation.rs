@@ -34,13 +34,13 @@ use std::time::Duration;
 use tasks::Task;
 use verdict::check;
 
-/// A seed takes about 1 ms.
+/// The number of seeds. One takes about 1 ms.
 const SEEDS: u64 = 10_000;
 const PHASES: usize = 3;
-/// Operations after which no write is late any more.
+/// The number of operations after which every late write has arrived.
 const LATE: usize = 100;
-/// The clock moves in parts of the retention, and in a phase by a quarter of it at most: the retention outlives every
-/// attempt at a record and every write under way.
+/// The parts of the retention by which the clock moves. In a phase it moves by a quarter at most, so that the retention outlives
+/// every attempt at a record and every write under way.
 const TICK: u32 = 200;
 const MOST_TICKS: u32 = TICK / 4;
 
@@ -72,14 +72,14 @@ struct Simulation {
     defect: Option<Defect>,
     options: ClaimsOptions,
     processes: Mutex<Vec<Arc<Process<Defective>>>>,
-    /// Steps of all callers, through all phases.
+    /// The number of steps of all callers, through all phases.
     now: AtomicU64,
-    /// When a record was first worked at.
+    /// The step at which each record was first worked at.
     begun: Mutex<BTreeMap<SourceRecord, u64>>,
     answers: Mutex<BTreeMap<SourceRecord, Answered>>,
-    /// Request ids that were used with other contents or another reference, too, or again when the retention was over.
+    /// The request ids that were used with other contents or another reference, too, or again when the retention was over.
     several: Mutex<BTreeSet<String>>,
-    /// What imports were told in this phase, and what the operator tried.
+    /// The results of imports in this phase, and what the operator tried.
     beside: Mutex<Vec<Operation>>,
     happened: Mutex<Happened>,
 }
@@ -102,7 +102,7 @@ fn same_command(one: &Submission, other: &Submission) -> bool {
 /// Runs `seed`.
 ///
 /// # Panics
-/// Something is not as it must be.
+/// If a check fails.
 fn simulate(seed: u64, defect: Option<Defect>) -> Happened {
     let mut random = Random::new(seed);
     let simulation = Simulation::new(&mut random, defect);
@@ -170,7 +170,7 @@ impl Simulation {
         }
     }
 
-    /// Lanes of records, some with a zombie beside them, imports and an operator, all at once.
+    /// Runs a phase: lanes of records, some with a zombie beside them, imports and an operator, all at once.
     fn phase(&self, phase: usize, earlier: &mut Vec<Submission>, random: &mut Random) {
         let mut tasks = Vec::new();
         let mut lanes = vec![Vec::new(); usize::try_from(2 + random.below(4)).expect("few")];
@@ -210,13 +210,13 @@ impl Simulation {
         });
     }
 
-    /// What took effect in a phase.
+    /// Returns the operations that took effect in a phase.
     fn operations(&self, phase: usize, before: &[Entity]) -> Vec<Operation> {
         let mut operations = self.took_effect(phase, before);
         let (answers, begun) = (self.answers.lock().unwrap(), self.begun.lock().unwrap());
         for answered in answers.values().filter(|a| a.phase == phase && !a.decided.replayed && !a.is_reused()) {
             let Answered { submission, decided, .. } = answered;
-            // Whoever was told the same, was told so afterwards.
+            // Callers that got the same answer got it later.
             let several = self.several.lock().unwrap().contains(submission.request.id.as_str());
             let told = answers.values().filter(|a| {
                 a.submission.request.record == submission.request.record
@@ -229,7 +229,7 @@ impl Simulation {
         operations
     }
 
-    /// Of imports and the operator. Which attempt had an effect is not told: but the store knows.
+    /// Returns the operations of imports and of the operator. No answer says which attempt took effect, but the store does.
     fn took_effect(&self, phase: usize, before: &[Entity]) -> Vec<Operation> {
         let beside = std::mem::take(&mut *self.beside.lock().unwrap());
         let row = |entity_type, ref_id, request| {

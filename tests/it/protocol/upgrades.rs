@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// How many times the older process has tried in vain before it is upgraded.
+/// How many times the older process tries in vain before it is upgraded.
 const IN_VAIN: u32 = 3;
 
 pub async fn an_outcome_of_a_newer_release_is_waited_for<S: ErasableStore>(w: &World<S>) {
@@ -26,7 +26,7 @@ pub async fn an_outcome_of_a_newer_release_is_waited_for<S: ErasableStore>(w: &W
     replace(&blob, &newer(&blob)).await;
 
     let older = w.process();
-    // From here on it knows the entity, and would change it anew if it took the outcome for nothing.
+    // From here on the process has the entity in its cache, and would change it anew if it ignored the outcome.
     published(&decide(&older, &w.name("r2", w.by_id("a"), "Eve")).await);
     let run = [w.name("r3", w.by_id("a"), "Zoe"), w.again(&request), request.clone()];
     let upgraded = Notify::new();
@@ -82,7 +82,7 @@ pub async fn a_claim_of_a_newer_release_is_waited_for<S: ErasableStore>(w: &Worl
     assert_eq!(published(&decide(&older, &wants_it).await).entity.external_id, w.id("x"), "which is free by now");
 }
 
-/// A newer release has a column more. Where it holds something, the row says so in a column that this release reads, too.
+/// A newer release has one more column. If it holds a value, the row says so in a column that this release reads, too.
 #[tokio::test]
 async fn an_entity_row_of_a_newer_release_is_waited_for() {
     let Some((address, store)) = crate::cql::connect_apart("upgraded").await else { return };
@@ -120,12 +120,12 @@ async fn an_entity_row_of_a_newer_release_is_waited_for() {
     assert_eq!(published(&decided[0]).entity.version, 5);
 }
 
-/// A newer release's blob: of a version that this release does not know.
+/// Returns a newer release's blob, of a version that this release does not know.
 fn newer(blob: &[u8]) -> Vec<u8> {
     [&[blob[0] + 1], &blob[1..]].concat()
 }
 
-/// The older process was kept waiting once more. It is upgraded after some attempts.
+/// Notes that the older process had to wait once more, and upgrades it after some attempts.
 fn told(fault: &StoreFault, attempt: u32, upgraded: &Notify) {
     assert!(fault.cause.contains("a newer build must read it"), "{fault}");
     if attempt == IN_VAIN {

@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// When all of it happens, save where time matters.
+/// The time of everything that happens, save where time matters.
 const NOW: i64 = 1_750_000_000_000;
 
-/// Counts what is read and written, can keep a write from ever happening, and a read from happening until others have.
+/// A store that counts reads and writes, and can keep a write from ever happening, and delay a read until others have happened.
 pub struct Watched<S> {
     store: Arc<S>,
     reads: AtomicUsize,
@@ -111,7 +111,7 @@ impl<S: ErasableStore> ErasableStore for Watched<S> {
 
 pub type Process<S> = Claims<Watched<S>>;
 
-/// One store, and names that nothing else in it has.
+/// One store, with a prefix that makes all names unique in it.
 pub struct World<S> {
     pub store: Arc<Watched<S>>,
     prefix: String,
@@ -128,7 +128,7 @@ impl<S: ConditionalStore> World<S> {
         Self { store: Arc::new(Watched::new(store)), prefix: prefix.into(), clock, offset: AtomicI64::new(0) }
     }
 
-    /// A process with a cold cache.
+    /// Starts a process with a cold cache.
     pub fn process(&self) -> Process<S> {
         self.process_with(&ClaimsOptions::default())
     }
@@ -145,7 +145,7 @@ impl<S: ConditionalStore> World<S> {
         Uuid::new_v5(&Uuid::NAMESPACE_OID, self.id(name).as_str().as_bytes())
     }
 
-    /// An entity called `name`, by its external id and its refId.
+    /// Makes an entity whose external id and refId are derived from `name`.
     pub fn entity(&self, entity_type: EntityType, name: &str) -> Entity {
         Entity::new(entity_type, self.ref_id(name), self.id(name))
     }
@@ -170,12 +170,12 @@ impl<S: ConditionalStore> World<S> {
         RawReference { external_id: None, ref_id: Some(self.ref_id(name).to_string()) }
     }
 
-    /// Request `request`, in a record of its own: the customer is to be called `value`.
+    /// Makes request `request`, in a record of its own, which names the customer `value`.
     pub fn name(&self, request: &str, customer: RawReference, value: &str) -> Submission {
         self.submit(UseCase::UpdateCustomerCustomName, request, customer, value, None)
     }
 
-    /// Request `request`, in a record of its own: the account's external id is to be that of `to`.
+    /// Makes request `request`, in a record of its own, which gives the account the external id of `to`.
     pub fn rename(&self, request: &str, account: RawReference, to: &str) -> Submission {
         self.submit(UseCase::UpdateAccountExternalId, request, account, self.id(to).as_str(), None)
     }
@@ -195,7 +195,7 @@ impl<S: ConditionalStore> World<S> {
         Submission::new(command, Some(format!("c-{request}")), self.record())
     }
 
-    /// The same command in another record.
+    /// Returns the same command in another record.
     pub fn again(&self, submission: &Submission) -> Submission {
         let request = Request { record: self.record(), ..submission.request.clone() };
         Submission { request, ..submission.clone() }
@@ -205,7 +205,7 @@ impl<S: ConditionalStore> World<S> {
         SourceRecord { topic: "crm.commands".into(), partition: 0, offset: self.offset.fetch_add(1, SeqCst) }
     }
 
-    /// What `work` yields, and how many reads and writes it took.
+    /// Returns the result of `work`, and how many reads and writes it took.
     pub async fn counted<T>(&self, work: impl Future<Output = T>) -> (T, [usize; 2]) {
         let before = self.counts();
         let done = work.await;
@@ -217,13 +217,13 @@ impl<S: ConditionalStore> World<S> {
         [self.store.reads.load(SeqCst), self.store.writes.load(SeqCst)]
     }
 
-    /// A process dies at `submission` after so many writes.
+    /// Lets a process die at `submission` after so many writes.
     pub async fn dies_after(&self, writes: usize, submission: &Submission) {
         let process = self.process();
         self.interrupt(writes, process.decide(std::slice::from_ref(submission))).await;
     }
 
-    /// Drops `work` when it is about to write once more than so many times.
+    /// Drops `work` when it is about to write for one time more than this.
     pub async fn interrupt<T>(&self, writes: usize, work: impl Future<Output = T>) {
         self.store.writes_left.store(writes, SeqCst);
         tokio::select! {
@@ -234,7 +234,8 @@ impl<S: ConditionalStore> World<S> {
         self.store.writes_left.store(usize::MAX, SeqCst);
     }
 
-    /// What a zombie yields: it stalls when it is about to read once more than so many times, and goes on after `meanwhile`.
+    /// Returns the result of a zombie, which stalls when it is about to read for one time more than this, and goes on after
+    /// `meanwhile`.
     pub async fn stalled<T>(&self, reads: usize, zombie: impl Future<Output = T>, meanwhile: impl Future<Output = ()>) -> T {
         self.store.reads_left.store(reads, SeqCst);
         let others = async {
@@ -245,7 +246,7 @@ impl<S: ConditionalStore> World<S> {
         tokio::join!(zombie, others).0
     }
 
-    /// What `waiting` yields, when `gone` is dropped as it is about to read once more than so many times.
+    /// Returns the result of `waiting`, when `gone` is dropped as it is about to read for one time more than this.
     pub async fn abandoned<T>(&self, reads: usize, gone: impl Future<Output = ()>, waiting: impl Future<Output = T>) -> T {
         self.store.reads_left.store(reads, SeqCst);
         let until_gone = async {
@@ -257,13 +258,13 @@ impl<S: ConditionalStore> World<S> {
         tokio::join!(until_gone, waiting).1
     }
 
-    /// The version of an entity, told by its refId.
+    /// Returns the version of an entity, which it finds by refId.
     pub async fn version(&self, entity_type: EntityType, name: &str) -> i64 {
         let shown = self.process().show(entity_type, &Reference::RefId(self.ref_id(name))).await.expect("no faults");
         shown.expect("it is there").0.entity.version
     }
 
-    /// The refId of the account that holds the id of `name`.
+    /// Returns the refId of the account that holds the id of `name`.
     pub async fn holder(&self, name: &str) -> Option<Uuid> {
         let shown = self.process().show(EntityType::Account, &Reference::ExternalId(self.id(name))).await.expect("no faults");
         shown.map(|(statics, _)| statics.entity.ref_id)
@@ -275,7 +276,7 @@ pub async fn decide<S: ConditionalStore>(process: &Process<S>, submission: &Subm
     process.decide(std::slice::from_ref(submission)).await.expect("no faults").remove(0)
 }
 
-/// The change that this record is to publish.
+/// Returns the change that this record has to publish.
 #[track_caller]
 pub fn published(decided: &Decided) -> &Transaction {
     assert!(decided.publishes() && !decided.replayed, "to be published: {decided:?}");
@@ -290,7 +291,7 @@ pub fn changed(decided: &Decided) -> &Transaction {
     }
 }
 
-/// Why it was refused, now and for the first time.
+/// Returns why the command was refused, now and for the first time.
 #[track_caller]
 pub fn refused(decided: &Decided) -> &Rejection {
     assert!(!decided.publishes() && !decided.replayed, "not to be published, and no replay: {decided:?}");
@@ -305,7 +306,7 @@ pub fn rejection(decided: &Decided) -> &Rejection {
     }
 }
 
-/// That the answer is the one that `first` got, and that this record does not publish it.
+/// Checks that the answer is the one that `first` got, and that this record does not publish it.
 #[track_caller]
 pub fn assert_replay(decided: &Decided, first: &Decided) {
     assert_eq!(decided, &Decided { answer: first.answer.clone(), replayed: true });

@@ -23,7 +23,7 @@ impl ReadAhead {
         Self { claims, bounds, waiting: VecDeque::new(), readers: Vec::new() }
     }
 
-    /// Some of these commands wait for their turn.
+    /// Takes commands, of which some wait for their turn.
     pub fn take(&mut self, commands: Vec<Submission>) {
         self.waiting.extend(commands.into_iter().filter(|s| self.claims.can_read_ahead(s)));
         let excess = self.waiting.len().saturating_sub(self.bounds.waiting);
@@ -40,12 +40,12 @@ impl ReadAhead {
         }
     }
 
-    /// How many are reading.
+    /// Returns how many readers are reading.
     pub fn readers(&self) -> usize {
         self.readers.len()
     }
 
-    /// A reader goes on to where it waits next. True if it has read something.
+    /// Lets a reader go on to its next await. Returns `true` if it has read something.
     pub fn work(&mut self, which: usize) -> bool {
         let polled = self.readers[which].as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(read) = polled {
@@ -56,7 +56,7 @@ impl ReadAhead {
         false
     }
 
-    /// The partitions are somebody else's.
+    /// Forgets all work, because the partitions belong to another process.
     pub fn clear(&mut self) {
         self.waiting.clear();
     }

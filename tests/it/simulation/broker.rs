@@ -16,21 +16,21 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How long a transaction may be open before the coordinator aborts it.
 const TRANSACTION: u64 = 1_500;
 
-/// Names a producer through all lives of its process.
+/// A transactional id, which names a producer through all lives of its process.
 pub type TransactionalId = usize;
-/// Counts the registrations under one transactional id.
+/// A producer's epoch: it counts the registrations under one transactional id.
 pub type ProducerEpoch = u64;
 
 /// Why a request was not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// Another has registered under the transactional id since, or the coordinator has ended the transaction.
+    /// Another producer has registered under the transactional id since, or the coordinator has ended the transaction.
     Fenced,
     /// The last transaction is still being ended.
     Busy,
     /// The broker does not take this output, however often it is sent.
     Refused,
-    /// The offsets come from a member or generation that is not there any more.
+    /// The offsets come from a member or generation that no longer exists.
     Stale,
 }
 
@@ -53,18 +53,18 @@ struct Registration {
 
 pub struct Broker {
     now: u64,
-    /// By partition, in order.
+    /// The records of each partition, in order.
     pub topic: Vec<Vec<Incoming>>,
     pub group: Group,
     registrations: BTreeMap<TransactionalId, Registration>,
-    /// Commits under way though their senders were told of a time-out.
+    /// The commits that are under way although their senders were told of a time-out.
     late: Vec<(TransactionalId, ProducerEpoch)>,
-    /// Records whose outputs are refused for now: a topic of theirs is missing.
+    /// The records whose outputs are refused for now, because a topic of theirs is missing.
     pub refusing: BTreeSet<RecordId>,
-    /// What readers of the committed records see, in order.
+    /// The records that readers of committed records see, in order.
     pub view: Vec<Output>,
     pub happened: Happened,
-    /// What must not happen, and has.
+    /// The events that must not happen, and did.
     pub broken: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl Broker {
         self.now
     }
 
-    /// A producer registers. None while an earlier transaction has to be ended first.
+    /// Registers a producer. Returns `None` while an earlier transaction has to be ended first.
     pub fn register(&mut self, id: TransactionalId) -> Option<ProducerEpoch> {
         let registration = self.registrations.entry(id).or_default();
         if let Some(transaction) = &mut registration.transaction {
@@ -117,14 +117,15 @@ impl Broker {
         Ok(())
     }
 
-    /// An output arrives though its producer does not learn of it, and will number another one so if it goes on.
+    /// Takes an output of whose arrival its producer does not learn. If the producer goes on, it gives the same number to another
+    /// output.
     pub fn arrived_unnoticed(&mut self, id: TransactionalId, epoch: ProducerEpoch) {
         if let Some(registration) = self.registrations.get_mut(&id).filter(|r| r.epoch == epoch) {
             registration.repeats = Some(epoch);
         }
     }
 
-    /// An output outside of any transaction, which nobody here should ever send.
+    /// Takes an output outside of any transaction. Only a defect sends one.
     pub fn produce_at_once(&mut self, output: Output) -> Result<(), Denied> {
         if output.is_refused(self.refusing.contains(&output.of())) {
             return Err(Denied::Refused);
@@ -153,12 +154,12 @@ impl Broker {
         Ok(())
     }
 
-    /// The commit arrives later, or never.
+    /// Puts the commit under way: it arrives later, or never.
     pub fn commit_late(&mut self, id: TransactionalId, epoch: ProducerEpoch) {
         self.late.push((id, epoch));
     }
 
-    /// What was committed. None while transactions are under way that may commit more.
+    /// Returns the committed offsets, or `None` while transactions are under way that may commit more.
     pub fn committed(&self, partitions: &[Partition]) -> Option<Vec<(Partition, Committed)>> {
         let pending = self.registrations.values().filter_map(|r| r.transaction.as_ref()).flat_map(|t| &t.offsets);
         if pending.into_iter().any(|o| partitions.contains(&o.partition)) {
@@ -167,12 +168,12 @@ impl Broker {
         Some(self.committed_so_far(partitions))
     }
 
-    /// As a consumer sees it that does not wait for transactions.
+    /// Returns the committed offsets that a consumer sees if it does not wait for transactions.
     pub fn committed_so_far(&self, partitions: &[Partition]) -> Vec<(Partition, Committed)> {
         partitions.iter().map(|p| (*p, self.group.offsets.get(p).cloned().unwrap_or_default())).collect()
     }
 
-    /// Time passes: some of what is under way arrives.
+    /// Lets time pass: some of the requests under way arrive.
     pub fn step(&mut self, random: &mut Random) {
         self.now += 1;
         self.group.step(self.now);
@@ -211,7 +212,7 @@ impl Broker {
     }
 }
 
-/// The transaction that a producer has open; opens it if there is none.
+/// Returns the open transaction of a producer, and opens one if there is none.
 fn open(
     registrations: &mut BTreeMap<TransactionalId, Registration>,
     id: TransactionalId,

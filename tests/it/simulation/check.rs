@@ -16,7 +16,7 @@ use crm_processor::store::simulated::Simulated;
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What readers of the committed records have seen so far.
+/// The records that readers of committed records have seen so far.
 #[derive(Default)]
 pub struct Seen {
     count: usize,
@@ -26,7 +26,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Goes on where it was last: nothing is there twice.
+    /// Looks at the records since the last look, and checks that nothing comes twice.
     pub fn read(&mut self, view: &[Output]) {
         for output in &view[self.count..] {
             match output.clone() {
@@ -46,12 +46,12 @@ impl Seen {
         self.count = view.len();
     }
 
-    /// True if everything in `topic` was answered.
+    /// Returns whether everything in `topic` was answered.
     pub fn is_complete(&self, topic: &[Vec<Incoming>]) -> bool {
         topic.iter().flatten().all(|r| self.lacks(r).is_none())
     }
 
-    /// What has not been answered yet.
+    /// Returns the records that have not been answered yet.
     pub fn missing<'a>(&'a self, topic: &'a [Vec<Incoming>]) -> impl Iterator<Item = String> + 'a {
         topic.iter().flatten().filter_map(|r| self.lacks(r).map(|what| format!("{what} {r:?}")))
     }
@@ -64,7 +64,7 @@ impl Seen {
         (unreadable && !self.dead_letters.contains(&record.at)).then_some("no dead letter for")
     }
 
-    /// In the end: everything was answered, and rightly so.
+    /// Checks in the end that everything was answered, and rightly.
     pub async fn check(&self, topic: &[Vec<Incoming>], store: &Simulated, bug: bool) {
         let wrongly = self.given_up().into_iter().find(|at| !bug || !panics(at.offset));
         assert_eq!(wrongly, None, "given up without a bug");
@@ -89,7 +89,7 @@ impl Seen {
         }
     }
 
-    /// Commands about customers are answered as they would be by one process that nothing ever happens to.
+    /// Checks that commands about customers got the answers that one process would give that never has trouble.
     fn check_customers(&self, topic: &[Vec<Incoming>]) {
         let decided_at = |at| match &self.replies[&at] {
             Reply::Decided(decided) => match &decided.answer {
@@ -104,7 +104,7 @@ impl Seen {
         }
     }
 
-    /// Where the answer is that there is a bug.
+    /// Returns the records that were answered with a bug.
     fn given_up(&self) -> BTreeSet<RecordId> {
         let given_up = |reply: &Reply| match reply {
             Reply::Decided(decided) => !decided.replayed && decided.answer == Answer::Rejected(Rejection::InternalError),
@@ -113,8 +113,8 @@ impl Seen {
         self.replies.iter().filter(|(_, reply)| given_up(reply)).map(|(at, _)| *at).collect()
     }
 
-    /// A request is decided for one of its records; the others get the same answer again. One that comes again when the
-    /// retention is over may be decided anew: for who has its external id by then.
+    /// Checks that a request is decided for one of its records, and that the others get the same answer. If a request comes again
+    /// when the retention is over, it may be decided anew, about the entity that has its external id by then.
     fn check_requests(&self, topic: &[Vec<Incoming>]) {
         let mut requests: BTreeMap<&str, Vec<(&Incoming, &Decided)>> = BTreeMap::new();
         let mut contents: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
@@ -133,7 +133,7 @@ impl Seen {
         }
     }
 
-    /// Commands with the same key take effect in their order, and are published in it, refused outputs or not.
+    /// Checks that commands with the same key take effect and are published in their order, even if outputs are refused.
     fn check_order(&self, topic: &[Vec<Incoming>]) {
         let key = |at: &RecordId| topic.iter().flatten().find(|r| r.at == *at).and_then(|r| r.key.clone());
         let mut versions: BTreeMap<_, Vec<(RecordId, i64)>> = BTreeMap::new();
@@ -151,7 +151,8 @@ impl Seen {
         }
     }
 
-    /// Each change of the store was published once, by the record that caused it, and nothing else was.
+    /// Checks that each change of the store was published once, by the record that caused it, and that nothing else was
+    /// published.
     async fn check_changes(&self, store: &Simulated) {
         let mut changes = Vec::new();
         let mut held = BTreeSet::new();

@@ -11,9 +11,9 @@ use crm_processor::flow::stream::AssignmentId;
 use crm_processor::store::simulated::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Records in a batch, at most.
+/// The largest number of records in a batch.
 pub const BATCH: usize = 4;
-/// Batches between consumer and processor.
+/// The largest number of batches between consumer and processor.
 pub const BATCHES: usize = 2;
 
 pub enum Notice {
@@ -29,22 +29,22 @@ pub struct Batch {
 enum State {
     Out,
     Joining(MemberId),
-    /// In the callback that learns what was committed.
+    /// The consumer is in the callback that learns the committed offsets.
     Assigning(Membership, Vec<Partition>),
-    /// With the next offset to fetch of each partition; None until the broker has said.
+    /// The consumer reads. It has the next offset to fetch of each partition, or `None` until the broker has answered.
     Fetching(Membership, BTreeMap<Partition, Option<i64>>),
-    /// In the callback that waits for the processor.
+    /// The consumer is in the callback that waits for the processor.
     Revoking(MemberId, bool),
 }
 
-/// With what it has to say to the processor, and the other way round.
+/// A consumer, with its messages to the processor and those from the processor.
 pub struct Consumer {
     state: State,
     assignment: AssignmentId,
     paused: BTreeSet<Partition>,
     pub notices: VecDeque<Notice>,
     pub batches: VecDeque<Batch>,
-    /// Partitions to pause (true) or resume.
+    /// The partitions to pause (`true`) or resume.
     pub orders: VecDeque<(Partition, bool)>,
     /// Nothing more will be committed for what is being revoked.
     pub revoked: bool,
@@ -73,7 +73,7 @@ impl Consumer {
         }
     }
 
-    /// What a transaction would be committed with if that were asked for now.
+    /// Returns the membership with which a transaction would be committed now.
     pub fn membership(&self) -> Option<Membership> {
         match &self.state {
             State::Assigning(membership, _) | State::Fetching(membership, _) => Some(*membership),
@@ -81,7 +81,7 @@ impl Consumer {
         }
     }
 
-    /// A `deaf` one hears nothing from the group coordinator.
+    /// Takes a step. A `deaf` consumer hears nothing from the group coordinator.
     pub fn step(&mut self, broker: &mut Broker, deaf: bool, random: &mut Random) {
         while let Some((partition, pause)) = self.orders.pop_front() {
             if pause {
@@ -169,7 +169,7 @@ fn fetch(
     let mut records = Vec::new();
     for (partition, position) in positions.iter_mut().filter(|(p, _)| !paused.contains(p)) {
         let Some(next) = position else {
-            // The client asks once more by itself.
+            // The client repeats the request by itself.
             *position = broker.committed(&[*partition]).map(|committed| committed[0].1.offset.unwrap_or(0));
             continue;
         };

@@ -13,12 +13,13 @@ use crm_processor::store::claims::Submission;
 use crm_processor::store::simulated::Random;
 use uuid::Uuid;
 
-/// The last one does not exist.
+/// The customers that commands name. The last one does not exist.
 pub const CUSTOMERS: [&str; 4] = ["c0", "c1", "c2", "nobody"];
 pub const ACCOUNTS: [&str; 3] = ["a0", "a1", "a2"];
-/// What accounts are called: the first ones have their own names in the beginning.
+/// The external ids of accounts. The first ones belong to accounts in the beginning.
 pub const ACCOUNT_IDS: [&str; 5] = ["a0", "a1", "a2", "x", "y"];
-/// Transactions, compaction: offsets without a record. Some gaps are wider than the bitmap reaches.
+/// The widths of gaps: offsets without a record, as transactions and compaction leave them. Some gaps are wider than the bitmap
+/// reaches.
 const WIDE_GAPS: [i64; 3] = [11_000, 13_000, 30_000];
 
 /// A record of the command topic.
@@ -27,32 +28,32 @@ pub struct Incoming {
     pub at: RecordId,
     pub key: Option<String>,
     pub body: Body,
-    /// It asks for a reply to a topic of its own.
+    /// Whether the command asks for a reply to a topic of its own.
     pub named: bool,
     /// The writer's schema, which each instance must fetch first.
     pub schema: u32,
-    /// How often the retention had been over when it was written.
+    /// How often the retention had ended before the record was written.
     pub era: u32,
 }
 
 #[derive(Clone, Debug)]
 pub enum Body {
     Command(Box<Command>),
-    /// Does not pass request validation.
+    /// A command that does not pass request validation.
     Invalid,
-    /// Gets a reply only if it is correlated.
+    /// An unreadable record, which gets a reply only if it has a correlation id.
     Unreadable {
         correlated: bool,
     },
 }
 
 impl Incoming {
-    /// Is a reply due?
+    /// Returns whether a reply is due.
     pub fn is_answered(&self) -> bool {
         !matches!(self.body, Body::Unreadable { correlated: false })
     }
 
-    /// What its command's Business Transaction must be correlated by.
+    /// Returns the correlation id that its command's Business Transaction must have.
     pub fn correlation_id(&self) -> String {
         format!("correlation {}/{}", self.at.partition, self.at.offset)
     }
@@ -68,7 +69,7 @@ pub fn ref_id(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
-/// Who is there in the beginning.
+/// Returns the entities that exist in the beginning.
 pub fn entities() -> impl Iterator<Item = Entity> {
     let customers = CUSTOMERS[..3].iter().map(|name| (EntityType::Customer, *name));
     customers
@@ -85,7 +86,7 @@ pub struct Crm {
     random: Random,
     pub left: u64,
     next: Vec<i64>,
-    /// Per mille of the records that stand behind a wide gap.
+    /// The records in a thousand that stand behind a wide gap.
     pub wide_gaps: u64,
     pub era: u32,
     sent: Vec<(Option<String>, Command)>,
@@ -127,7 +128,7 @@ impl Crm {
         topic[partition].push(Incoming { at, key, body, named, schema, era: self.era });
     }
 
-    /// The CRM did not get its answer in time, and asks again.
+    /// Writes a command again, because the CRM did not get its answer in time.
     fn again(&mut self) -> (Option<String>, Body) {
         let (key, command) = self.one_sent();
         let customer = command.entity_type() == EntityType::Customer;
@@ -135,7 +136,7 @@ impl Crm {
         (key, Body::Command(Box::new(command)))
     }
 
-    /// A request id is used once more, for something else.
+    /// Uses a request id once more, for another command.
     fn other_contents(&mut self) -> (Option<String>, Body) {
         let (key, command) = self.one_sent();
         let (_, other) = loop {
@@ -180,7 +181,7 @@ impl Crm {
         (key, raw.validate(&rules).expect("a valid command"))
     }
 
-    /// Few, so that lanes are long.
+    /// There are few keys, so that lanes are long.
     fn any_key(&mut self) -> Option<String> {
         pick(&mut self.random, &[None, Some("a0"), Some("a1"), Some("c0")]).map(Into::into)
     }

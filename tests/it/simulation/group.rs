@@ -12,24 +12,24 @@ const REBALANCE: u64 = 1_200;
 
 pub type MemberId = u64;
 
-/// What a transaction's offsets are committed with.
+/// The membership with which a transaction's offsets are committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Membership {
     pub member: MemberId,
     pub generation: u64,
 }
 
-/// What a member learns from its heartbeat.
+/// The answer to a member's heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
     Fine,
-    /// It is to give its partitions up and join again.
+    /// The member must give its partitions up and join again.
     Rebalance,
-    /// It was expelled.
+    /// The member was expelled.
     Expelled,
 }
 
-/// What comes of joining.
+/// The answer to a member that joins.
 pub enum Joining {
     /// The others have not joined yet.
     Waits,
@@ -39,7 +39,7 @@ pub enum Joining {
 
 struct Member {
     heard: u64,
-    /// Since the rebalance began.
+    /// Whether the member has joined since the rebalance began.
     joined: bool,
     partitions: Vec<Partition>,
 }
@@ -48,7 +48,7 @@ pub struct Group {
     partitions: Partition,
     generation: u64,
     members: BTreeMap<MemberId, Member>,
-    /// Since when the members are to join again.
+    /// The time since which the members have to join again.
     rebalancing: Option<u64>,
     next_member: MemberId,
     pub offsets: BTreeMap<Partition, Committed>,
@@ -61,7 +61,7 @@ impl Group {
         Self { partitions, generation: 0, members, rebalancing: None, next_member: 0, offsets, now: 0 }
     }
 
-    /// A new member.
+    /// Adds a new member.
     pub fn join(&mut self) -> MemberId {
         let id = self.next_member;
         self.next_member += 1;
@@ -75,7 +75,7 @@ impl Group {
         if let Some(member) = self.members.get_mut(&id) {
             (member.joined, member.heard) = (true, self.now);
         }
-        // Without a rebalance under way: it asks for one.
+        // If no rebalance is under way, the member asks for one.
         self.rebalance();
     }
 
@@ -108,12 +108,12 @@ impl Group {
         Joining::Assigned(Membership { member: id, generation: self.generation }, member.partitions.clone())
     }
 
-    /// May offsets be committed with this membership?
+    /// Returns whether offsets may be committed with this membership.
     pub fn knows(&self, membership: Membership) -> bool {
         self.members.contains_key(&membership.member) && self.generation == membership.generation
     }
 
-    /// What a transaction committed.
+    /// Notes the offsets that a transaction committed.
     pub fn commit(&mut self, offsets: Vec<OffsetCommit>) -> Result<(), String> {
         for OffsetCommit { partition, offset, metadata } in offsets {
             if metadata.len() > 4_096 {
@@ -127,7 +127,7 @@ impl Group {
         Ok(())
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub fn step(&mut self, now: u64) {
         self.now = now;
         let before = self.members.len();
@@ -150,7 +150,7 @@ impl Group {
         self.rebalancing.get_or_insert(self.now);
     }
 
-    /// So that partitions move whenever there is more than one member.
+    /// The assignment rotates, so that partitions move whenever there is more than one member.
     fn assign(&mut self) {
         let count = self.members.len() as u64;
         for (n, member) in (0..).zip(self.members.values_mut()) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// All that must happen now and then.
+/// All events that must happen now and then.
 pub const EVENTS: [&str; 25] = [
     "a commit came late",
     "a command was read ahead",

@@ -10,11 +10,11 @@ use crm_processor::flow::Limits;
 use std::panic::catch_unwind;
 
 const SEEDS: u64 = 1_000;
-/// The customer's name, and its key.
+/// The name of the customer, which is also the commands' key.
 const HELD: &str = "c0";
-/// By then everything must have been answered that does not wait in the lane.
+/// The time by which all commands must be answered that do not wait in the lane.
 const PATIENCE: u64 = 30_000;
-/// So long the next instance works before it is killed, too.
+/// How long the next instance works before it is killed, too.
 const LIFE: u64 = 3_000;
 
 #[test]
@@ -41,10 +41,10 @@ fn a_linger_that_never_ends_is_found_when_a_lane_is_held() {
     });
 }
 
-/// Answers how many records waited in the lane.
+/// Returns how many records waited in the lane.
 fn hold(seed: u64, defect: Option<Defect>) -> usize {
     let mut life = Life::new(seed, defect);
-    // So that none of the bounds is reached.
+    // With these limits none of the bounds is reached.
     life.limits = Limits { max_in_flight: 16, max_queued: 200, max_lane: 100, ..life.limits };
     life.crm.wide_gaps = 0;
     life.trouble.abortable = pick(&mut life.random, &[0, 20]);
@@ -63,7 +63,7 @@ fn hold(seed: u64, defect: Option<Defect>) -> usize {
         (0..100).for_each(|_| life.step());
     }
     for _ in 0..2 {
-        // What was answered is told again if anybody does so: see `Seen`.
+        // If a record is answered twice, `Seen` notices.
         life.end_instance(0);
         life.start_instance();
         (0..LIFE).for_each(|_| life.step());
@@ -75,7 +75,7 @@ fn hold(seed: u64, defect: Option<Defect>) -> usize {
     waiting
 }
 
-/// What is not answered yet, though it waits for nothing.
+/// Returns the records that are not answered yet, though they wait for nothing.
 fn others(life: &Life) -> impl Iterator<Item = &Incoming> {
     let records = life.broker.topic.iter().flatten();
     records.filter(|r| r.key.as_deref() != Some(HELD) && life.seen.lacks(r).is_some())

@@ -37,19 +37,19 @@ struct Run {
     assignment: AssignmentId,
     id: RunId,
     work: Pin<Box<dyn Future<Output = Results>>>,
-    /// What it has told.
+    /// The reports of the run so far.
     progress: Progress,
-    /// Nobody wants it any more; but a thread that is at it sees that only where it would wait next.
+    /// Whether the run's result is no longer wanted. A thread that works at the run notices that only at its next await.
     aborted: bool,
 }
 
-/// What the stream is told of a run.
+/// A run's report to the stream.
 enum RunEvent {
     Decided(RunId),
     Finished(RunId, Results),
 }
 
-/// Until when it hears, sends or does nothing.
+/// The times until which the process hears, sends or does nothing.
 #[derive(Clone, Copy, Default)]
 pub struct Outages {
     pub whole: u64,
@@ -59,7 +59,7 @@ pub struct Outages {
     pub lanes: u64,
 }
 
-/// A step takes a millisecond.
+/// A step stands for a millisecond.
 pub fn uptime(now: u64) -> Uptime {
     Uptime::from_millis(now)
 }
@@ -78,10 +78,10 @@ pub struct Instance {
     publishing: Publishing,
     known: Rc<RefCell<Known>>,
     stream: Stream<JobReader, Outputs, Membership>,
-    /// It was asked to stop, and has not heard that yet.
+    /// Whether the process was asked to stop, and has not heard that yet.
     asked_to_stop: bool,
     left: bool,
-    /// The consumer waits in a revocation.
+    /// Whether the consumer waits in a revocation.
     revoking: bool,
     runs: Vec<Run>,
     run_events: VecDeque<(AssignmentId, RunEvent)>,
@@ -91,7 +91,7 @@ pub struct Instance {
     fetched: VecDeque<u32>,
     /// The last record of each partition that was delivered; for a defect.
     delivered: BTreeMap<Partition, i64>,
-    /// What the stream's assignment is called by now; for a defect.
+    /// The number of the stream's present assignment; for a defect.
     renamed: Option<(AssignmentId, Membership)>,
 }
 
@@ -134,29 +134,29 @@ impl Instance {
         }
     }
 
-    /// What has happened to it.
+    /// Returns what has happened to the process.
     pub fn happened(&self) -> Happened {
         let mut happened = self.happened.clone();
         happened.add(&self.known.borrow().happened);
         happened
     }
 
-    /// True if no command is being decided.
+    /// Returns whether no command is being decided.
     pub fn is_idle(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// True if it has shut down in good order.
+    /// Returns whether the process has shut down in good order.
     pub fn has_left(&self) -> bool {
         self.left
     }
 
-    /// It is asked to stop.
+    /// Asks the process to stop.
     pub fn shut_down(&mut self) {
         self.asked_to_stop = true;
     }
 
-    /// One of its threads or tasks does something.
+    /// Lets one of the threads or tasks take a step.
     pub fn step(&mut self, broker: &mut Broker, trouble: Trouble, random: &mut Random) {
         let now = broker.now();
         if now < self.outages.whole {
@@ -186,7 +186,7 @@ impl Instance {
         self.check_bounds();
     }
 
-    /// Whatever happens, no queue grows beyond its bound.
+    /// Checks that no queue grows beyond its bound, whatever happens.
     fn check_bounds(&mut self) {
         let batches = self.consumer.batches.len();
         assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
@@ -205,7 +205,7 @@ impl Instance {
         assert!(usize::try_from(span).unwrap_or(0) <= MAX_SPAN, "a partition is open over {span} offsets");
     }
 
-    /// Some run, or a reader, goes on to where it waits next.
+    /// Lets some run, or a reader, go on to its next await.
     fn work(&mut self, random: &mut Random) {
         let all = self.runs.len() + self.ahead.readers();
         let which = usize::try_from(random.below(all as u64)).expect("an index");
@@ -228,7 +228,8 @@ impl Instance {
         }
     }
 
-    /// The processor's task: tells the stream of the most urgent event, if there is any, and does what it asks for.
+    /// Lets the processor's task take a step: it tells the stream of the most urgent event, if there is any, and does what the
+    /// stream asks for.
     fn turn(&mut self, now: Uptime) {
         if let Some(notice) = self.consumer.notices.pop_front() {
             self.noticed(notice, now);

@@ -33,12 +33,12 @@ impl Foldable for CommandJob {
     }
 }
 
-/// Does a bug make a panic of the command in the record at `offset`, in lives that have it?
+/// Returns whether a bug makes the command in the record at `offset` panic, in lives that have the bug.
 pub fn panics(offset: i64) -> bool {
     offset % 13 == 5
 }
 
-/// How far a run is, as it says itself.
+/// How far a run is, by its own report.
 #[derive(Clone, Default)]
 pub struct Progress(Rc<Cell<Stage>>);
 
@@ -47,7 +47,7 @@ enum Stage {
     #[default]
     Deciding,
     Decided,
-    /// Decided, and the processor's task knows it.
+    /// The run is decided, and the processor's task knows it.
     Told,
 }
 
@@ -56,7 +56,7 @@ impl Progress {
         self.0.get() != Stage::Deciding
     }
 
-    /// True once, when it is decided.
+    /// Returns `true` once, when the run is decided.
     pub fn has_news(&self) -> bool {
         let news = self.0.get() == Stage::Decided;
         if news {
@@ -84,7 +84,7 @@ pub async fn process(
     };
     if awaited {
         progress.0.set(Stage::Decided);
-        // Now and then the next run is over before this one.
+        // Now and then the next run ends before this one.
         for _ in 0..=id.number % 5 * 4 {
             tokio::task::yield_now().await;
         }
@@ -101,7 +101,7 @@ pub async fn process(
     }
 }
 
-/// As `processor` does it: after a panic one at a time, and what panics again is given up.
+/// Decides the commands as `processor` does: after a panic one at a time, and a command that panics again is given up.
 async fn decide(claims: &Claims<Weakened>, submissions: &[Submission], bug: bool) -> Vec<Decided> {
     let panics = |submission: &Submission| bug && panics(submission.request.record.offset);
     if !submissions.iter().any(panics) {

@@ -21,39 +21,39 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// Records in a life, about.
+/// The approximate number of records in a life.
 const RECORDS: u64 = 60;
 /// The most instances at a time.
 const INSTANCES: usize = 4;
-/// By then everything must have been answered, counted from when all is well.
+/// The time within which everything must be answered, counted from when all is well.
 const PATIENCE: u64 = 100_000;
-/// What nobody waits for any more has arrived by then.
+/// The time after which requests that nobody waits for any more have arrived.
 const AFTERMATH: u64 = 3_000;
-/// Operations after which no write is late any more.
+/// The number of operations after which every late write has arrived.
 const LATE: usize = 100;
-/// How long a revocation or a shutdown waits for what is being processed.
+/// How long a revocation or a shutdown waits for the commands that are being processed.
 const GRACE: u64 = 250;
 /// How often a record that is held is tried.
 const HELD_RETRY: u64 = 200;
-/// How far the clock moves now and then, in parts of the retention, and how far at most before everything has healed: the
-/// retention outlives whatever is under way.
+/// How far the clock moves now and then, in parts of the retention, and how far it moves at most before everything has healed, so
+/// that the retention outlives all work under way.
 const TICK: u32 = 1_000;
 const MOST_TICKS: u32 = 500;
 
-/// What happened in a life.
+/// The events of a life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub records: usize,
     pub happened: Happened,
     pub steps: u64,
-    /// Of all that was published, in order.
+    /// All records that were published, in order.
     pub digest: u64,
 }
 
-/// Lives through `seed`.
+/// Simulates the life of `seed`.
 ///
 /// # Panics
-/// Something is not as it must be.
+/// If a check fails.
 pub fn live(seed: u64, defect: Option<Defect>) -> Summary {
     let mut life = Life::new(seed, defect);
     life.start_instance();
@@ -79,7 +79,7 @@ pub struct Life {
     store: Arc<Simulated>,
     pub hold: Arc<Hold>,
     held_until: u64,
-    /// That the clock has moved since everything was healed.
+    /// Whether the clock has moved since everything was healed.
     ticks: u32,
     pub crm: Crm,
     pub instances: Vec<Instance>,
@@ -133,7 +133,7 @@ impl Life {
         }
     }
 
-    /// The CRM writes all but `left` of its records, and everything goes wrong.
+    /// Lets the CRM write all but `left` of its records, while everything goes wrong.
     fn turmoil(&mut self, left: u64) {
         self.trouble = Trouble {
             abortable: pick(&mut self.random, &[0, 10, 50]),
@@ -159,20 +159,20 @@ impl Life {
         }
     }
 
-    /// All is well from now on.
+    /// Heals everything: all is well from now on.
     fn heal(&mut self) {
         self.store.set_faults(Faults { yields: 1, ..Faults::default() });
-        // Save for what is to be expected of any network.
+        // Some trouble remains, as in any network.
         self.trouble = Trouble { abortable: 0, unknown: pick(&mut self.random, &[0, 20]), hanging: 0 };
         self.broker.refusing.clear();
         self.hold.set(None);
-        // Two under one transactional id would go on fencing each other.
+        // Two processes under one transactional id would go on fencing each other.
         let mut ids = BTreeSet::new();
         self.instances.retain(|i| ids.insert(i.id));
         self.instances.iter_mut().for_each(|i| i.outages = Outages::default());
     }
 
-    /// Until everything has been answered, and nothing is under way any more.
+    /// Goes on until everything has been answered, and nothing is under way any more.
     pub fn settle(&mut self) {
         let begin = self.broker.now();
         let patience = begin + PATIENCE;
@@ -181,7 +181,7 @@ impl Life {
                 let missing: Vec<String> = self.seen.missing(&self.broker.topic).collect();
                 panic!("{} records are not answered, such as: {}", missing.len(), missing[0]);
             }
-            // The last one may have been asked to stop.
+            // The last process may have been asked to stop.
             if self.instances.is_empty() {
                 self.start_instance();
             }
@@ -195,7 +195,7 @@ impl Life {
         (0..LATE).for_each(|_| complete(self.store.ping()).expect("no faults"));
     }
 
-    /// The retention is over.
+    /// Lets the retention end.
     fn forget(&mut self) {
         if self.crm.left > 0 {
             self.store.advance(self.options.outcome_retention * 2);
@@ -205,7 +205,7 @@ impl Life {
         }
     }
 
-    /// Everything must be as it should.
+    /// Checks the whole in the end.
     pub fn end(mut self) -> Summary {
         complete(self.seen.check(&self.broker.topic, &self.store, self.bug));
         self.summary.records = self.broker.topic.iter().map(Vec::len).sum();
@@ -258,7 +258,7 @@ impl Life {
         }
     }
 
-    /// The outputs of some of the latest records are refused, until another time.
+    /// Lets the broker refuse the outputs of some of the latest records for a while.
     fn refuse(&mut self) {
         self.broker.refusing.clear();
         for partition in &self.broker.topic {
@@ -267,7 +267,7 @@ impl Life {
         }
     }
 
-    /// Nothing that is written about one entity is answered, until another time.
+    /// Lets the store answer no write about one entity until then.
     fn hold(&mut self, until: u64) {
         let entity = crm::ref_id(pick(&mut self.random, &["c0", "c1", "a0", "a1"]));
         self.hold.set(Some(Held { entity, happens: self.random.chance(500) }));
@@ -275,7 +275,7 @@ impl Life {
         self.broker.happened.note("a lane was held");
     }
 
-    /// A process in the place of one that was there before, or still is; or at a place of its own.
+    /// Starts a process in the slot of one that was there before, or still is, or in a slot of its own.
     pub fn start_instance(&mut self) {
         let id = if self.random.chance(500) { self.random.below(self.next_id as u64 + 1) } else { self.next_id as u64 };
         let id = usize::try_from(id).expect("few");

@@ -6,21 +6,21 @@ use crm_processor::flow::attempt::Why;
 use crm_processor::flow::batch::Publishable;
 use crm_processor::store::claims::Decided;
 
-/// A reply's contents, as far as they matter here.
+/// The contents of a reply, as far as they matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The command was decided.
     Decided(Box<Decided>),
-    /// It did not pass request validation.
+    /// The command did not pass request validation.
     Invalid,
-    /// It could not be read.
+    /// The record could not be read.
     Unreadable,
 }
 
 /// A record to be published, with the record of the command topic that it is for.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// `named`: to a topic of the CRM's choice.
+    /// A reply. With `named` it goes to a topic of the CRM's choice.
     Reply {
         of: RecordId,
         reply: Reply,
@@ -42,8 +42,8 @@ impl Output {
         }
     }
 
-    /// Does the broker refuse it? Of records that come under `refusing`, one output each; and replies to topics of the CRM's
-    /// choice in any case of every third.
+    /// Returns whether the broker refuses the output. It refuses one output of each record under `refusing`, and always the
+    /// replies of every third record to topics of the CRM's choice.
     pub fn is_refused(&self, refusing: bool) -> bool {
         match self {
             Self::Reply { of, named, .. } => (*named && of.offset % 3 == 0) || (refusing && of.offset % 2 == 0),
@@ -52,7 +52,7 @@ impl Output {
     }
 }
 
-/// All that is published for one record.
+/// Returns all outputs that are published for one record.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
     pub all: Vec<Output>,

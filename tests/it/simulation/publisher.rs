@@ -17,13 +17,13 @@ use std::sync::Arc;
 
 /// How long a request may take. Some are answered later than that.
 const DEADLINE: u64 = 300;
-/// Of the requests that take longer, how many never return; per mille.
+/// Of a thousand requests that take longer, the number that never return.
 const NEVER: u64 = 700;
 
 /// A transaction to be committed.
 type Publication = flow::Publication<Outputs, Membership>;
 
-/// What became of a transaction.
+/// How a transaction ended.
 pub struct Published {
     pub assignment: AssignmentId,
     pub records: Vec<Finished<Outputs>>,
@@ -31,21 +31,21 @@ pub struct Published {
     pub pace: Pace,
 }
 
-/// How its requests go wrong; per mille.
+/// How many requests in a thousand go wrong in which way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trouble {
-    /// An error after which the transaction has to be aborted.
+    /// Requests that fail with an error after which the transaction has to be aborted.
     pub abortable: u64,
-    /// An error that leaves open what became of the request: it arrived, it did not, or it will.
+    /// Requests that fail with an error that leaves open whether the request arrived, did not, or will arrive.
     pub unknown: u64,
-    /// A request that returns long after its deadline, or never. It may have arrived.
+    /// Requests that return long after their deadline, or never. They may have arrived.
     pub hanging: u64,
 }
 
 enum Stage {
     Registering,
     Idle,
-    /// In a transaction. With the next output: record and output in it; and those refused.
+    /// The publisher is in a transaction. It has the next output, by record and output in the record, and the refused outputs.
     Attempting {
         step: Step,
         next: (usize, usize),
@@ -60,7 +60,7 @@ pub struct Publishing {
     id: TransactionalId,
     succession: Succession<Publication>,
     present: Publisher,
-    /// Those that wait for requests that may return some day.
+    /// The publishers that wait for requests that may return some day.
     abandoned: Vec<Publisher>,
     defect: Option<Defect>,
 }
@@ -78,7 +78,7 @@ impl Publishing {
         }
     }
 
-    /// Puts another publisher in the place of one whose request does not return. True if it did.
+    /// Puts another publisher in the place of one whose request does not return. Returns `true` if it did.
     pub fn watch(&mut self, now: u64) -> bool {
         let overdue = self.present.hanging.as_ref().is_some_and(|hanging| now >= hanging.since + DEADLINE);
         if !overdue || self.defect == Some(Defect::HangingPublisherKept) {
@@ -90,7 +90,7 @@ impl Publishing {
         true
     }
 
-    /// One request of one of the publishers. `membership` is what the consumer has by now.
+    /// Makes one request of one of the publishers. `membership` is the consumer's present one.
     pub fn step(
         &mut self,
         broker: &mut Broker,
@@ -127,7 +127,7 @@ impl Publishing {
 /// A request that has not returned.
 struct Hanging {
     since: u64,
-    /// When it returns, if it does, and what with.
+    /// When the request returns, if it does, and its result.
     until: Option<u64>,
     result: Result<(), Failure>,
 }
@@ -155,7 +155,7 @@ impl Publisher {
         Self { number, id, epoch: 0, stage: Stage::Registering, publication: left, inbox: VecDeque::new(), hanging: None, defect }
     }
 
-    /// One request.
+    /// Makes one request.
     fn step(
         &mut self,
         broker: &mut Broker,
@@ -174,7 +174,7 @@ impl Publisher {
             (Stage::Registering, publication) => {
                 let registered = broker.register(self.id);
                 let stage = if publication.is_some() { Stage::Asking } else { Stage::Idle };
-                // Whoever registers or asks asks again: such a request need not be remembered.
+                // A publisher that registers or asks for offsets repeats the request, so such a request need not be remembered.
                 if random.chance(trouble.hanging) {
                     self.hang(broker.now(), Err(Failure::Unknown), random);
                     return None;
@@ -213,14 +213,14 @@ impl Publisher {
         self.go_on(result)
     }
 
-    /// What an abandoned publisher still tells, if its request returns: between that and its look at whether it was abandoned there
-    /// is a moment. Then it ends.
+    /// Returns the report of an abandoned publisher whose request returns. It reports because there is a moment between the
+    /// return and its check of whether it was abandoned. Then it ends.
     fn last_words(&mut self, now: u64) -> Option<(PublisherId, Verdict)> {
         let verdict = self.returned(now)?;
         self.over(verdict)
     }
 
-    /// One request of the transaction. None while there is more to be done.
+    /// Makes one request of the transaction. Returns `None` while more requests are to come.
     fn attempt(
         &mut self,
         broker: &mut Broker,
@@ -236,7 +236,7 @@ impl Publisher {
         self.go_on(result)
     }
 
-    /// Takes the step that follows from what came of a request.
+    /// Takes the step that follows from the result of a request.
     fn go_on(&mut self, result: Result<(), Failure>) -> Option<Verdict> {
         let Stage::Attempting { step, .. } = &mut self.stage else { return None };
         let is_kept = self.defect == Some(Defect::UnsettledProducerKept)
@@ -252,7 +252,7 @@ impl Publisher {
         None
     }
 
-    /// A request that may go wrong on its way.
+    /// Makes a request that may go wrong on its way.
     fn call_with(
         &mut self,
         broker: &mut Broker,
@@ -279,7 +279,7 @@ impl Publisher {
         self.call(broker, membership)
     }
 
-    /// A request that is answered. None if the step is not over with it.
+    /// Makes a request that is answered. Returns `None` if the step does not end with it.
     fn call(&mut self, broker: &mut Broker, membership: Option<Membership>) -> Option<Result<(), Failure>> {
         let (id, epoch) = (self.id, self.epoch);
         let publication = self.publication.as_ref()?;
@@ -297,7 +297,7 @@ impl Publisher {
                 };
                 match answer {
                     Ok(()) => {}
-                    // Heard of when all are flushed.
+                    // The publisher learns of it when all outputs are flushed.
                     Err(Denied::Refused) => refused.push(Refusal { record: next.0, output: next.1, why: Why::Missing }),
                     Err(denied) => return answered(Err(denied)),
                 }
@@ -320,7 +320,7 @@ impl Publisher {
     }
 }
 
-/// How long it took, by chance: whatever was not committed may have failed for being late.
+/// Chooses by chance how long a transaction took, because a transaction that was not committed may have failed for being late.
 fn pace(verdict: &Verdict, random: &mut Random) -> Pace {
     match verdict {
         Verdict::Committed if random.chance(500) => Pace::Swift,
@@ -331,7 +331,7 @@ fn pace(verdict: &Verdict, random: &mut Random) -> Pace {
     }
 }
 
-/// What the client makes of an answer. None: it asks again by itself.
+/// Returns the client's result for an answer, or `None` if the client repeats the request by itself.
 fn answered(answer: Result<(), Denied>) -> Option<Result<(), Failure>> {
     match answer {
         Ok(()) => Some(Ok(())),

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// The schema that nobody ever fetches; for a defect.
+/// The schema that nobody ever fetches, for a defect.
 pub const NEVER: u32 = u32::MAX;
 
 /// See the module.
@@ -30,21 +30,21 @@ pub struct Known {
     pub schemas: BTreeSet<u32>,
     /// The last record of each partition that was read under this assignment.
     read: BTreeMap<Partition, i64>,
-    /// The records that lacked nothing when they were looked at.
+    /// The records that lacked no schema when the reader looked at them.
     tried: BTreeSet<RecordId>,
-    /// Records that were tried are left alone for now; for a defect.
+    /// Whether records that were tried are left alone for now; for a defect.
     pub deaf: bool,
     pub happened: Happened,
 }
 
 impl Known {
-    /// An assignment begins.
+    /// Begins an assignment.
     pub fn begin(&mut self) {
         self.read.clear();
         self.tried.clear();
     }
 
-    /// How far the records that were read reach from the lowest incomplete one of their partition, at most.
+    /// Returns how far the records that were read reach at most from the lowest incomplete one of their partition.
     pub fn span(&self, lows: impl Iterator<Item = (Partition, i64)>) -> i64 {
         let reach = |(partition, low)| self.read.get(&partition).map_or(0, |highest| highest + 1 - low);
         lows.map(reach).max().unwrap_or(0)

@@ -23,7 +23,7 @@ pub struct Hold(Mutex<Option<Held>>);
 #[derive(Clone, Copy)]
 pub struct Held {
     pub entity: Uuid,
-    /// What is written meanwhile happens at once (though nobody is told), or only afterwards.
+    /// Whether writes happen at once, though their senders are not told, or only afterwards.
     pub happens: bool,
 }
 
@@ -36,7 +36,7 @@ impl Hold {
         self.0.lock().unwrap().filter(|held| held.entity == entity)
     }
 
-    /// What a write about `entity` comes to, when its sender is told.
+    /// Returns the result of a write about `entity`, when its sender may be told.
     async fn answer<T>(&self, entity: Uuid, write: impl Future<Output = T>) -> T {
         while self.holds(entity).is_some_and(|held| !held.happens) {
             tokio::task::yield_now().await;
@@ -57,7 +57,7 @@ impl Weakened {
         self.store.apply(write).await
     }
 
-    /// Leaves outcomes that are there already as they are, but writes everything else.
+    /// Writes everything but outcomes that exist already.
     async fn apply_beside_outcomes(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
         let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
         let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Answered {
-    /// It was refused for what its request id was used for before, which is not stored.
+    /// The record was refused because its request id was used for something else before. Such a refusal is not stored.
     pub fn is_reused(&self) -> bool {
         self.decided.answer == Answer::Rejected(Rejection::RequestIdReused)
     }
 }
 
 impl Simulation {
-    /// One process after another works at the records, in order, in runs; a crash or a fault takes some of them back.
+    /// Lets one process after another work at the records, in order, in runs. A crash or a fault takes some of them back.
     pub async fn lane(&self, phase: usize, records: Vec<Submission>, mut random: Random) {
         let mut done = 0;
         while done < records.len() {
@@ -68,7 +68,7 @@ impl Simulation {
         }
     }
 
-    /// Some process has the record in a lane, and reads ahead for it.
+    /// Reads ahead for a record that some process has in a lane.
     pub async fn read_ahead(&self, submission: Submission, mut random: Random) {
         let (_, process) = self.process(&mut random);
         let worth = process.can_read_ahead(&submission);
@@ -81,7 +81,7 @@ impl Simulation {
         }
     }
 
-    /// The first output of a record counts; those after it are fenced, but must be the same.
+    /// Notes a record's output. The first one counts; later ones are fenced, but must be the same.
     pub fn commit(&self, phase: usize, submission: Submission, mut decided: Decided) {
         if self.defect == Some(Defect::CoordinatesIgnored) {
             decided.replayed = false;
@@ -94,7 +94,8 @@ impl Simulation {
             answers.insert(submission.request.record.clone(), Answered { submission, decided, phase, at });
             return;
         };
-        // Who holds the reference may have used a reused request id meanwhile: then it is that one's by now.
+        // The entity that holds the reference now may have used a reused request id meanwhile. Then the request id is that
+        // entity's.
         if first.publishes() || decided.publishes() || !self.several.lock().unwrap().contains(&request) {
             let same = (decided.replayed, decided.publishes()) == (first.replayed, first.publishes());
             assert!(same && agree(&decided.answer, &first.answer), "the same record {submission:?}: {decided:?}, {first:?}");
@@ -156,7 +157,7 @@ impl Simulation {
         (which, Arc::clone(&processes[which]))
     }
 
-    /// A caller is gone; perhaps its whole process, and with it what it remembers.
+    /// Ends a caller; perhaps its whole process, and with it the cache.
     fn crashed(&self, which: usize, random: &mut Random) {
         self.note("a caller crashed");
         if random.chance(300) {
@@ -170,7 +171,7 @@ impl Simulation {
     }
 }
 
-/// The outcome of an operation: who reads the whole log must find one.
+/// Returns the outcome that an operator's operation stores, because whoever reads the whole log must find one.
 fn operated(key: EntityKey) -> Vec<u8> {
     let record = SourceRecord { topic: "operator".into(), partition: 0, offset: 0 };
     let answer = Answer::Rejected(Rejection::InternalError);
@@ -186,7 +187,7 @@ fn what(decided: &Decided) -> &'static str {
     }
 }
 
-/// What `work` yields, unless its process crashes: dropped at some await.
+/// Returns the result of `work`, or `None` if its process crashes: `work` is then dropped at some await.
 async fn perhaps<T>(random: &mut Random, work: impl Future<Output = Result<T, StoreFault>>) -> Option<Result<T, StoreFault>> {
     let after = if random.chance(300) { random.below(40) } else { u64::MAX };
     cut_short(work, after).await

@@ -8,12 +8,12 @@ use crm_processor::domain::use_case::UseCase::{UpdateCustomerCustomName, UpdateS
 use crm_processor::store::claims::Submission;
 use std::sync::Arc;
 
-/// No command takes so many polls.
+/// A number of polls that no command needs.
 const MOST_POLLS: u64 = 200;
 
 type Commands = fn(&Simulation) -> Vec<Submission>;
 
-/// What a process works at when it dies: runs of commands that name one entity.
+/// Returns the work of a process when it dies: runs of commands that name one entity.
 const WORK: &[(&str, Commands)] = &[
     ("a name", |s| vec![s.world.name("r1", s.world.by_id("d"), "Ada")]),
     ("a name, twice", |s| {
@@ -42,7 +42,7 @@ const WORK: &[(&str, Commands)] = &[
     }),
 ];
 
-/// What another process does before the first one's records come again.
+/// Returns the commands that another process decides before the first one's records come again.
 const RIVALS: &[(&str, Commands)] = &[
     ("nobody", |_| Vec::new()),
     ("who wants the same id", |s| vec![s.world.rename("rival", s.world.by_ref("b"), "x")]),
@@ -70,11 +70,12 @@ fn a_process_may_die_at_any_await() {
     assert!(deaths > 1_000, "{deaths} deaths");
 }
 
-/// A process dies after so many polls; others, and then it again, with what it remembers or without, do what is left. With
-/// `gives_up` the death was a panic, and its first command is given up. True if it was done before it could die.
+/// Lets a process die after so many polls. Others, and then a successor with its cache or without, do the remaining work. With
+/// `gives_up` the death was a panic, and its first command is given up. Returns `true` if the work was done before the process
+/// could die.
 fn dies(after: u64, work: Commands, others: Commands, gives_up: bool, seed: u64) -> bool {
     let s = Simulation::new(&mut Random::new(seed), None);
-    // So that there is an await before and after nearly each operation.
+    // There must be an await before and after nearly each operation.
     s.store.set_faults(Faults { yields: 4, ..Faults::default() });
     let (before, run, others) = (s.entities(), work(&s), others(&s));
     let process = |n: usize| Arc::clone(&s.processes.lock().unwrap()[n]);

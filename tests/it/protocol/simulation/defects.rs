@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 
-/// Seeds within which a defect must show.
+/// The number of seeds within which a defect must show.
 const BUDGET: u64 = 2_000;
-/// A defect that shows all the time proves little: these show once in so many writes.
+/// These defects show only once in so many writes, because a defect that shows all the time proves little.
 const SELDOM: u64 = 16;
 
 /// What the store, or a caller, does wrong.
@@ -37,7 +37,7 @@ pub enum Defect {
     AcknowledgedWriteLost,
     /// Now and then a write that happens is said not to have been applied. No defect: it is only looked at again.
     AppliedWriteDenied,
-    /// A serial read is not one.
+    /// A serial read is done as a plain read.
     SerialReadIsPlain,
     /// Rows and statics are read one after the other.
     TornRead,
@@ -47,9 +47,9 @@ pub enum Defect {
     FaultIsAnswered,
     /// Outcomes expire while their records are being worked at.
     RetentionTooShort,
-    /// Who erases a name from an outcome makes it that of another command.
+    /// Erasing a name from an outcome makes it the outcome of another command.
     ErasedFingerprint,
-    /// Who erases a name from an outcome makes it that of another record.
+    /// Erasing a name from an outcome makes it the outcome of another record.
     ErasedRecord,
 }
 
@@ -74,7 +74,7 @@ defects! {
     a_record_that_is_erased_is_found: ErasedRecord,
 }
 
-/// Databases do so when a write is proposed a second time, on behalf of who seems to have died.
+/// Databases do so when a write is proposed a second time, for a coordinator that seems to have died.
 #[test]
 fn a_write_that_happened_and_was_denied_harms_nobody() {
     seeds::each(500, |seed| simulate(seed, Some(Defect::AppliedWriteDenied)), |_| ());
@@ -114,7 +114,7 @@ impl Defective {
         Ok(read.claim.map(|claim| claim.generation))
     }
 
-    /// Outcomes that are there already stay as they are; everything else is written.
+    /// Writes everything but outcomes that exist already.
     async fn beside_outcomes(&self, write: &mut ApplyWrite) -> Result<(), StoreFault> {
         let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
         let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;

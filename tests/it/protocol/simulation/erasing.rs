@@ -10,11 +10,11 @@ use crm_processor::domain::values::CustomName;
 use crm_processor::store::upkeep::erase::{ERASED, Erasure};
 use std::sync::Arc;
 
-/// Who is erased: there are commands for their names.
+/// The customers whose names are erased. There are commands for their names.
 pub const NAMED: [(EntityType, &str); 2] = [(EntityType::Customer, "d"), (EntityType::Customer, "e")];
 
 impl Simulation {
-    /// As often as that succeeds in a few attempts.
+    /// Erases names as often as that succeeds in a few attempts.
     pub async fn erase(&self, (entity_type, name): (EntityType, &'static str)) {
         let claims = self.world.process_with(&self.options);
         let reference = Reference::RefId(self.world.ref_id(name));
@@ -27,12 +27,12 @@ impl Simulation {
     }
 }
 
-/// Whether two answers are the same, but for names that were erased from one of them.
+/// Returns whether two answers are the same, but for names that were erased from one of them.
 pub fn agree(one: &Answer, other: &Answer) -> bool {
     one == other || without(one, other) == without(other, one)
 }
 
-/// An answer, with those names erased that are in `other`.
+/// Returns an answer with those names erased that are erased in `other`.
 fn without(answer: &Answer, other: &Answer) -> Answer {
     let mut answer = answer.clone();
     match (&mut answer, other) {

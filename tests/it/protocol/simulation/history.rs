@@ -17,11 +17,11 @@ use crm_processor::store::claims::Submission;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-/// Something that took effect at one instant.
+/// An operation that took effect at one instant.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub begin: u64,
-    /// When its effect was known; [`u64::MAX`] if nobody was told.
+    /// When the operation was answered, or [`u64::MAX`] if it was not.
     pub end: u64,
     pub effect: Effect,
 }
@@ -32,7 +32,7 @@ pub enum Effect {
     Decided(Submission, Answer),
     /// An import created its entity.
     Created(Entity),
-    /// An import found its entity there already.
+    /// An import found that its entity exists already.
     Existed(Entity),
     /// An import found that another entity has its id, or the entity another id.
     Contradicted(Entity),
@@ -43,7 +43,7 @@ pub enum Effect {
 /// Panics unless `operations`, at most 64, lead from one state of all entities to another.
 pub fn assert_linearizable(operations: &[Operation], from: &[Entity], to: &[Entity]) {
     assert!(operations.len() <= 64, "{} operations are too many", operations.len());
-    // The first that was answered is tried first.
+    // The search tries operations in the order of their answers.
     let mut operations = operations.to_vec();
     operations.sort_by_key(|o| (o.end, o.begin));
     let mut search = Search { operations: &operations, to, dead_ends: HashSet::new() };
@@ -54,7 +54,7 @@ pub fn assert_linearizable(operations: &[Operation], from: &[Entity], to: &[Enti
 struct Search<'a> {
     operations: &'a [Operation],
     to: &'a [Entity],
-    /// What was left, and the state: from there it does not go on.
+    /// The remaining operations and the state from which the search found no way on.
     dead_ends: HashSet<(u64, String)>,
 }
 
@@ -82,7 +82,7 @@ fn agree(these: &[Entity], those: &[Entity]) -> bool {
 }
 
 impl Effect {
-    /// Could it happen now? Then it does.
+    /// Applies an operation to the state if it can happen now. Returns whether it can.
     fn is_possible(&self, entities: &mut Vec<Entity>) -> bool {
         match self {
             Self::Decided(submission, answer) => is_answer(submission, answer, entities),
@@ -160,7 +160,7 @@ mod tests {
     use std::panic::catch_unwind;
     use std::sync::Arc;
 
-    /// What really happened, one after another: a becomes x; b can't become x; nobody is a.
+    /// The real order: a becomes x; b can't become x; nobody is a.
     async fn happened() -> (Vec<Effect>, [Vec<Entity>; 2]) {
         let w = World::new(Arc::new(Simulated::new(1, Faults::default())), "t");
         w.account("a").await;
@@ -180,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn an_order_must_respect_when_each_began_and_was_answered() {
         let (effects, [before, after]) = happened().await;
-        // When each of the three began and was answered; is there an order?
+        // When each of the three began and was answered, and whether an order exists.
         let table: [([(u64, u64); 3], bool); 5] = [
             ([(0, 1), (2, 3), (4, 5)], true),
             ([(0, 9), (0, 9), (0, 9)], true),

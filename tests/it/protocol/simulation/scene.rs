@@ -14,13 +14,13 @@ use crm_processor::store::simulated::Random;
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey};
 use std::collections::BTreeMap;
 
-/// Who is there from the beginning, under an id of the same name.
+/// The entities that exist from the beginning, under ids of the same names.
 pub const THERE: [(EntityType, &str); 5] =
     [(Account, "a"), (Account, "b"), (Customer, "d"), (Subscriber, "a"), (Subscriber, "s")];
-/// Who is imported meanwhile, and under which ids: some lines contradict each other.
+/// The entities that are imported meanwhile, and their ids. Some lines contradict each other.
 pub const IMPORTS: [(EntityType, &str, &str); 5] =
     [(Account, "c", "c"), (Account, "c", "x"), (Customer, "e", "e"), (Subscriber, "t", "s"), (Subscriber, "t", "x")];
-/// All that there may be.
+/// All entities that may exist.
 pub const ENTITIES: [(EntityType, &str); 8] = [
     (Account, "a"),
     (Account, "b"),
@@ -33,12 +33,12 @@ pub const ENTITIES: [(EntityType, &str); 8] = [
 ];
 pub const IDS: [(EntityType, &[&str]); 3] =
     [(Account, &["a", "b", "c", "x", "y"]), (Customer, &["d", "e", "z"]), (Subscriber, &["a", "s", "x"])];
-/// The operator's requests, one a phase, which change a state out of band.
+/// The operator's requests, one a phase, which change an entity's state without a command.
 pub const OPERATIONS: [&str; 3] = ["operation-0", "operation-1", "operation-2"];
 pub const OPERATED: [(EntityType, &str); 3] = [(Account, "a"), (Account, "b"), (Customer, "d")];
 pub const STATES: [State; 3] = [State::Deactivated, State::Active, State::Active];
 
-/// All that must happen now and then.
+/// All events that must happen now and then.
 const EVENTS: [&str; 19] = [
     "CASM-ENTITY-NOT-FOUND",
     "CASM-EXTERNAL-ID-NOT-UNIQUE",
@@ -61,7 +61,7 @@ const EVENTS: [&str; 19] = [
     "outcomes expired",
 ];
 
-/// What happened, counted: runs in which nothing ever happens prove nothing.
+/// Counts of the events, because runs in which nothing ever happens prove nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Happened(pub BTreeMap<&'static str, usize>);
 
@@ -83,15 +83,15 @@ impl Happened {
 }
 
 impl Simulation {
-    /// All that is there now.
+    /// Returns all entities that exist now.
     pub fn entities(&self) -> Vec<Entity> {
         let key = |(entity_type, name): (EntityType, &str)| EntityKey { entity_type, ref_id: self.world.ref_id(name) };
         let read = |at| complete(self.store.read_entity(key(at), &[], Consistency::Serial)).expect("no faults");
         ENTITIES.into_iter().filter_map(|at| read(at).statics.map(|statics| statics.entity)).collect()
     }
 
-    /// The records of a phase: requests, most of them new, some of them twice or thrice, some with a request id that was used
-    /// already.
+    /// Returns the records of a phase: requests, most of them new, some of them twice or thrice, some with a request id that was
+    /// used already.
     pub fn submissions(&self, phase: usize, earlier: &mut Vec<Submission>, random: &mut Random) -> Vec<Submission> {
         let mut several = self.several.lock().unwrap();
         let mut submissions: Vec<Submission> = Vec::new();
@@ -99,7 +99,7 @@ impl Simulation {
             several.insert(submission.request.id.as_str().into());
             submissions.push(self.world.again(submission));
         }
-        // With one or two of them, lanes have runs to fold.
+        // With only one or two entities, lanes have runs to fold.
         let references: Vec<_> = (0..pick(random, &[1, 2, 20])).map(|_| reference(&self.world, random)).collect();
         for n in 0..4 + random.below(8) {
             let mut request = format!("r{phase}-{n}");
@@ -123,7 +123,7 @@ impl Simulation {
     }
 }
 
-/// A way to name one of them.
+/// Returns a reference that names one of them.
 pub fn reference<S: ConditionalStore>(w: &World<S>, random: &mut Random) -> (EntityType, RawReference) {
     let (entity_type, ids) = pick(random, &[IDS[0], IDS[0], IDS[0], IDS[1], IDS[1], IDS[2]]);
     let names: Vec<&str> = ENTITIES.iter().filter(|e| e.0 == entity_type).map(|e| e.1).collect();
@@ -131,7 +131,7 @@ pub fn reference<S: ConditionalStore>(w: &World<S>, random: &mut Random) -> (Ent
     (entity_type, reference)
 }
 
-/// A command in a record of its own.
+/// Makes a command in a record of its own.
 pub fn submission<S: ConditionalStore>(
     w: &World<S>,
     request: &str,

@@ -6,9 +6,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-/// Steps after which nothing can be under way any more that gets anywhere.
+/// The number of steps after which work that still goes on will never end.
 const PATIENCE: u64 = 200_000;
-/// Per mille of the steps after which a task stalls, and for how long at most.
+/// The steps in a thousand after which a task stalls, and the longest stall.
 const STALLS: u64 = 4;
 const STALL: u64 = 400;
 
@@ -24,7 +24,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Until all are done. `step` is told that another step begins.
+/// Runs the tasks until all are done. Calls `step` at the beginning of each step.
 pub fn run(mut tasks: Vec<Task<'_>>, random: &mut Random, mut step: impl FnMut(u64)) {
     let mut context = Context::from_waker(Waker::noop());
     for now in 0.. {

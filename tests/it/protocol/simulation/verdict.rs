@@ -17,7 +17,7 @@ struct Found {
     changes: Vec<(HistoryRow, Outcome, Transaction)>,
 }
 
-/// Panics at the first disagreement.
+/// Checks the store against the answers. Panics at the first disagreement.
 pub async fn check(s: &Simulation) {
     let pair = |(record, answered): (&SourceRecord, &Answered)| {
         (record.clone(), (answered.submission.clone(), answered.decided.clone()))
@@ -73,7 +73,7 @@ async fn check_entity(s: &Simulation, key: EntityKey, statics: EntityStatics) ->
     Found { statics, changes }
 }
 
-/// Each change is published by the record that caused it, and nothing else is published.
+/// Checks that each change is published by the record that caused it, and that nothing else is published.
 fn check_publications(answers: &BTreeMap<SourceRecord, (Submission, Decided)>, found: &[Found]) {
     let changes: Vec<_> = found.iter().flat_map(|f| &f.changes).collect();
     for (_, outcome, transaction) in &changes {
@@ -87,7 +87,7 @@ fn check_publications(answers: &BTreeMap<SourceRecord, (Submission, Decided)>, f
     assert_eq!(published, changes.len(), "each change is published once");
 }
 
-/// A request has one outcome, and its replies agree.
+/// Checks that a request has one outcome, and that its replies agree.
 fn check_replies(
     s: &Simulation,
     answers: &BTreeMap<SourceRecord, (Submission, Decided)>,
