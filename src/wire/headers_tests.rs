@@ -233,7 +233,7 @@ fn a_business_transaction_carries_cloud_events_headers() {
 fn a_dead_letter_keeps_its_headers_in_order_and_gains_those_of_kafka_connect() {
     let original: &[Given<'_>] = &[("b", Some(&[0xff, 0])), ("a", None), ("b", Some(b""))];
     let origin = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 42 };
-    let headers = dead_letter(original.iter().copied(), origin, &Unreadable::UnknownSchemaId { id: 9.into() });
+    let headers = dead_letter(original.iter().copied(), &origin, &Unreadable::UnknownSchemaId { id: 9.into() });
     let kept: Vec<Given<'_>> = headers[..3].iter().map(|(name, value)| (&**name, value.as_deref())).collect();
     assert_eq!(kept, original);
     let added = [
