@@ -18,15 +18,16 @@ use super::offsets::Committed;
 pub enum Step {
     /// Begin a transaction and send the outputs of all records.
     Produce,
-    /// Wait until they are delivered.
+    /// Wait until the brokers have acknowledged the outputs.
     Flush,
-    /// Add the offsets. After the flush: before it the coordinator would still be busy with the outputs' partitions.
+    /// Add the offsets to the transaction. This comes after the flush, because before it the coordinator would still be busy with the
+    /// outputs' partitions.
     SendOffsets,
-    /// Commit.
+    /// Commit the transaction.
     Commit,
-    /// Abort; if that succeeds, this is what became of the transaction.
+    /// Abort the transaction. If that succeeds, this verdict is what became of it.
     Abort(Verdict),
-    /// Make a new producer, and ask what is committed: [`Verdict::Uncertain`].
+    /// Make a new producer, and ask which offsets are committed. The attempt ends with [`Verdict::Uncertain`].
     StartOver,
     /// Nothing: the attempt is over.
     Over(Verdict),
@@ -39,35 +40,35 @@ pub enum Verdict {
     Committed,
     /// It was aborted, because the broker refuses these outputs.
     Refused(Vec<Refusal>),
-    /// It was aborted; it may be tried again.
+    /// It was aborted, and may be tried again.
     Aborted,
-    /// It was aborted: the partitions are not ours any more.
+    /// It was aborted, because its membership of the group is over: the partitions are not ours any more.
     Stale,
-    /// It was aborted, because the coordinator does not take as much metadata with an offset.
+    /// It was aborted, because the coordinator takes less metadata with an offset than it carried.
     OffsetsTooLarge,
-    /// It was committed if these offsets say so. The producer is a new one.
+    /// It was committed if these offsets, which the coordinator has now, say so. The producer is a new one.
     Uncertain(Vec<(Partition, Committed)>),
 }
 
-/// How much of its time an attempt took: whether the next transaction may carry more, or must carry less.
+/// How much of its time an attempt took. It says whether the next transaction may carry more, or must carry less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Little of it.
+    /// It took little of its time.
     Swift,
-    /// Less than all of it, or it failed for another reason.
+    /// It took more, but not all of it; or it failed for another reason than time.
     Usual,
-    /// All of it, and it failed for that. If its record was alone, this output is to blame.
+    /// It failed because its time was over. If its record was alone, this output is to blame.
     Late(Option<Refusal>),
 }
 
 /// An output that the broker does not take, however often it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
-    /// The record's place in the transaction.
+    /// The index of the record in the transaction.
     pub record: usize,
-    /// The output's place in the record's.
+    /// The index of the output among those of the record.
     pub output: usize,
-    /// Why.
+    /// Why the broker does not take it.
     pub why: Why,
 }
 
@@ -76,7 +77,7 @@ pub struct Refusal {
 pub enum Why {
     /// It is larger than its topic allows.
     TooLarge,
-    /// Its topic is not there, or the partition.
+    /// Its topic does not exist, or has no such partition.
     Missing,
     /// We may not write to its topic.
     Denied,
@@ -93,7 +94,7 @@ pub enum Failure {
     Refused(Vec<Refusal>),
     /// The error asks for an abort: nothing was committed.
     Abortable,
-    /// The same, for the membership of the group that the offsets were to be committed with is over.
+    /// The error asks for an abort: the membership of the group that the offsets were to be committed with is over.
     Stale,
     /// The error asks for an abort: the metadata of an offset is longer than the coordinator allows.
     OffsetsTooLarge,
@@ -102,10 +103,10 @@ pub enum Failure {
 }
 
 impl Step {
-    /// What is done first.
+    /// The first step of an attempt.
     pub const FIRST: Self = Self::Produce;
 
-    /// What is to be done after this step, given what came of it.
+    /// Returns the step that follows this one, given what came of it.
     #[must_use]
     pub fn then(self, result: Result<(), Failure>) -> Self {
         match (self, result) {
@@ -119,7 +120,7 @@ impl Step {
             (Self::SendOffsets | Self::Commit, Err(Failure::Abortable)) => Self::Abort(Verdict::Aborted),
             (Self::SendOffsets | Self::Commit, Err(Failure::Stale)) => Self::Abort(Verdict::Stale),
             (Self::SendOffsets, Err(Failure::OffsetsTooLarge)) => Self::Abort(Verdict::OffsetsTooLarge),
-            // Outputs that may have arrived among them, and a failed abort: the transaction may still be open.
+            // All other errors leave it open whether something arrived, or whether the transaction is still open.
             (_, Err(_)) | (Self::StartOver, Ok(())) => Self::StartOver,
             (over @ Self::Over(_), Ok(())) => over,
         }

@@ -1,11 +1,13 @@
-//! Group commit: a transaction carries whatever finished while the previous one was being committed. A
-//! record whose outputs the broker refuses is held, and with it what follows in its lane, so that answers keep their order;
-//! the other lanes go on. It is tried alone, now and then; as soon as it goes through, its lane goes on, and the next one
-//! that is held is tried.
+//! Group commit: which of the finished records the next transaction carries. It carries whatever has finished while the previous one was
+//! being committed, up to a bound.
 //!
-//! A transaction that was too slow is tried again with half as many records, for a quota may not let more through in the time
-//! that a transaction has. One that is swift lets the next one carry twice as many. A record that is too slow even alone is held; as
-//! each try costs all the others that time, tries of it become rare.
+//! A record with an output that the broker refuses, and for which there is no other place, is *held*, and with it whatever finishes
+//! behind it in its lane, so that answers keep their order. The other lanes go on. The held record is tried alone, now and then. As soon
+//! as it goes through, its lane goes on, and the first record of the next lane that is held is tried.
+//!
+//! A transaction that was too slow is tried again with half as many records, because a quota may not let more through in the time that a
+//! transaction has. A swift one lets the next carry twice as many. A record that is too slow even alone is held; its tries become rare,
+//! because each of them costs all other records that time.
 
 use super::RecordId;
 use super::attempt::Why;
@@ -13,7 +15,7 @@ use super::lanes::LaneId;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// A record that was processed: where it came from and what is to be published for it. All of it or nothing.
+/// A record that was processed, with its outputs, which are published all together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished<O> {
     /// The record.
@@ -24,7 +26,7 @@ pub struct Finished<O> {
 
 /// The outputs of one record.
 pub trait Publishable {
-    /// What is told of an output that the broker refuses.
+    /// What is to be told of an output that the broker refuses.
     type Refused;
 
     /// Returns roughly how many bytes the outputs take in a transaction.
@@ -35,46 +37,49 @@ pub trait Publishable {
     fn refused(&mut self, record: RecordId, output: usize, why: Why) -> (bool, Self::Refused);
 }
 
-/// What waits for its transaction.
+/// The records that wait for a transaction, and those of the transaction under way.
 #[derive(Debug)]
 pub struct Batches<O> {
     finished: VecDeque<(LaneId, Finished<O>)>,
-    /// Lanes with a record that the broker refused: that one, and what has finished behind it.
+    /// The lanes that are held, each with what waits there: the record that the broker refused, unless it is being tried, and those that
+    /// have finished behind it.
     held: HashMap<LaneId, VecDeque<Finished<O>>>,
-    /// The lanes held; the next in turn stands first.
+    /// The lanes that are held, in the order of their turns. The next one stands first.
     turns: VecDeque<LaneId>,
-    /// May a record that is held be tried now?
+    /// Whether a record that is held may be tried now.
     held_due: bool,
-    /// How often [`Batches::try_held`] was called.
+    /// How often [`Batches::try_held`] was called. Times are counted in these ticks.
     ticks: u64,
-    /// The lanes held whose first record was too slow even alone.
+    /// The lanes whose first record is too slow even alone.
     slow: HashMap<LaneId, Slow>,
     /// The records of the transaction under way, in their order.
     under_way: Vec<(LaneId, RecordId)>,
-    /// How many records the next transaction may carry: what has been within the time lately.
+    /// The most records that the next transaction may carry: as many as were committed in time lately.
     cap: usize,
     max_records: usize,
     max_bytes: usize,
 }
 
-/// A record whose outputs weigh more than this goes alone, in bytes: no broker need take so much in one record, unless it was told to. If it
-/// is not taken, and the broker does not say so, no other record is kept waiting with it for longer than once.
+/// The weight in bytes above which a record goes alone. No broker need take so much in one record, unless it was told to. If it does not
+/// take the record and does not say so, the transaction is over its time once, and the record is known. Among others, the record would be
+/// found only after halving the transaction again and again.
 const HEAVY: usize = 1 << 20;
 
 /// The most ticks between two tries of a record that is too slow even alone.
 const RAREST: u64 = 12;
 
-/// How rarely a record is tried that is too slow even alone.
+/// How rarely a record that is too slow even alone is tried.
 #[derive(Clone, Copy, Debug)]
 struct Slow {
     /// The tick of the next try.
     due: u64,
-    /// How many ticks the try after that is away from it.
+    /// How many ticks lie between that try and the one after it.
     pause: u64,
 }
 
 impl<O: Publishable> Batches<O> {
-    /// A transaction carries at most `max_records` records, and not much more than `max_bytes` of outputs.
+    /// Creates batches without records. A transaction will carry at most `max_records` records and, unless it carries one record only, at
+    /// most `max_bytes` of outputs.
     pub fn new(max_records: usize, max_bytes: usize) -> Self {
         Self {
             finished: VecDeque::new(),
@@ -90,7 +95,7 @@ impl<O: Publishable> Batches<O> {
         }
     }
 
-    /// A record of a lane was processed.
+    /// Takes a record of the lane that was processed.
     pub fn push(&mut self, lane: LaneId, finished: Finished<O>) {
         match self.held.get_mut(&lane) {
             Some(held) => held.push_back(finished),
@@ -98,7 +103,7 @@ impl<O: Publishable> Batches<O> {
         }
     }
 
-    /// The transaction under way took all of its time and failed for that. How it ended must be told next.
+    /// Takes note that the transaction under way failed because its time was over. How it ended must be told next.
     pub fn too_slow(&mut self) {
         self.cap = (self.under_way.len() / 2).max(1);
         if let [(lane, _)] = self.under_way[..] {
@@ -107,13 +112,13 @@ impl<O: Publishable> Batches<O> {
         }
     }
 
-    /// The transaction under way took little of its time. How it ended must be told next.
+    /// Takes note that the transaction under way took little of its time. How it ended must be told next.
     pub fn swift(&mut self) {
         self.cap = (2 * self.cap).min(self.max_records);
     }
 
-    /// The transaction under way is over. `again` are those of its records that did not come about and are tried again before
-    /// any other; `refused` are those whose outputs the broker does not take; all others were committed.
+    /// Takes note that the transaction under way is over. The records in `again` were not committed and are tried again before any other,
+    /// those in `refused` have outputs that the broker does not take, and all others were committed.
     pub fn ended(&mut self, again: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
         let under_way = std::mem::take(&mut self.under_way);
         if !refused.is_empty() {
@@ -124,7 +129,7 @@ impl<O: Publishable> Batches<O> {
             && !again.is_empty()
             && self.held.contains_key(&lane)
         {
-            // It was not refused: its turn is not over.
+            // The record that was tried was not refused, so the turn of its lane is not over.
             self.turns.rotate_right(1);
             self.held_due = true;
         }
@@ -140,7 +145,7 @@ impl<O: Publishable> Batches<O> {
         self.slow.retain(|lane, _| self.held.contains_key(lane));
     }
 
-    /// What has finished in these lanes waits for what is to be put before it. They take their turns in this order.
+    /// Holds these lanes, which take their turns in this order. What has finished in them moves behind the records that are put back.
     fn hold(&mut self, lanes: impl Iterator<Item = LaneId>) {
         for lane in lanes {
             if let Entry::Vacant(held) = self.held.entry(lane) {
@@ -153,7 +158,7 @@ impl<O: Publishable> Batches<O> {
         }
     }
 
-    /// The first of a lane that is held went through: perhaps the broker takes the others, too.
+    /// Lets a lane go on whose first record went through. Perhaps the broker takes the records of the other lanes now, too.
     fn release(&mut self, lane: LaneId) {
         self.turns.retain(|turn| *turn != lane);
         self.slow.clear();
@@ -163,13 +168,14 @@ impl<O: Publishable> Batches<O> {
         self.held_due = !self.turns.is_empty();
     }
 
-    /// Some time has passed: the first of those held may be tried again.
+    /// Takes note that some time has passed: the next of the lanes that are held may be tried.
     pub fn try_held(&mut self) {
         self.ticks += 1;
         self.held_due = !self.turns.is_empty();
     }
 
-    /// The records of the next transaction; empty if there is nothing. Those that `may` not be committed yet are left out.
+    /// Begins the next transaction and returns its records; empty if there are none. Records that `may` not be committed yet are left
+    /// out.
     pub fn take(&mut self, may: impl Fn(RecordId) -> bool) -> Vec<Finished<O>> {
         if std::mem::take(&mut self.held_due)
             && let Some((lane, record)) = self.take_held(&may)
@@ -190,7 +196,7 @@ impl<O: Publishable> Batches<O> {
             }
             let weight = record.outputs.weight();
             bytes += weight;
-            // One that is larger than the bound goes alone.
+            // A record that is larger than the bound goes alone.
             if (bytes > self.max_bytes || weight > HEAVY) && !records.is_empty() {
                 self.finished.push_front((lane, record));
                 break;
@@ -205,7 +211,7 @@ impl<O: Publishable> Batches<O> {
         records
     }
 
-    /// The first record of those held whose turn it is.
+    /// Takes the first record of the next lane that may be tried, if there is one, and puts that lane behind the others.
     fn take_held(&mut self, may: impl Fn(RecordId) -> bool) -> Option<(LaneId, Finished<O>)> {
         let is_due = |lane: &LaneId| {
             let first = self.held.get(lane).and_then(VecDeque::front);
@@ -217,12 +223,12 @@ impl<O: Publishable> Batches<O> {
         Some((lane, self.held.get_mut(&lane)?.pop_front()?))
     }
 
-    /// How many records a transaction may carry now.
+    /// Returns how many records a transaction may carry now.
     pub fn cap(&self) -> usize {
         self.cap
     }
 
-    /// Records that wait for a transaction, those held left out.
+    /// Returns how many records wait for a transaction, without those that are held.
     pub fn waiting(&self) -> usize {
         self.finished.len()
     }
@@ -232,7 +238,7 @@ impl<O: Publishable> Batches<O> {
         !self.held.is_empty()
     }
 
-    /// Records that the broker refused, and those behind them in their lanes.
+    /// Returns how many records are held: those that the broker refused, and what has finished behind them in their lanes.
     pub fn held(&self) -> usize {
         let tried = self.under_way.iter().filter(|(lane, _)| self.held.contains_key(lane)).count();
         self.held.values().map(VecDeque::len).sum::<usize>() + tried

@@ -1,6 +1,6 @@
-//! From the consumer to a lane. A record that can't be admitted yet makes its partition wait, for its commands must stay in order; the
-//! other partitions go on. A record waits for what must be fetched before it can be read, or because it stands too far above the
-//! lowest incomplete record of its partition.
+//! The way of a record from the consumer to its lane. A record may have to wait: something must be fetched before it can be read, or it
+//! is too far above the lowest incomplete record of its partition. The records behind it in its partition then wait, too, because they
+//! must stay in order; the other partitions go on.
 
 use super::batch::Publishable;
 use super::lanes::{Foldable, LaneId, Task};
@@ -8,11 +8,11 @@ use super::offsets::Delivery;
 use super::{Flow, Partition, RecordId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How many things are fetched at once for records that are not the first of their partition. Records that name what does not exist would
-/// otherwise be waited for one after the other.
+/// How many things may be in the making when one more is fetched for a record that is not the first of its partition. Without fetching
+/// ahead, records that name what does not exist would be waited for one after another.
 const MOST_EXPECTED: usize = 1_024;
 
-/// Makes commands of records. It knows what records are made of, and nothing of the stream.
+/// Makes commands of records. A reader knows what records are made of, and nothing of the stream.
 pub trait Reader {
     /// A record as it came.
     type Record;
@@ -22,7 +22,7 @@ pub trait Reader {
     type Prepared;
     /// A command to be decided.
     type Command: Foldable;
-    /// What can be answered without the store.
+    /// What can be answered without asking the store.
     type Answerable;
     /// What can be read ahead for a command that waits in its lane.
     type Ahead;
@@ -30,16 +30,18 @@ pub trait Reader {
     /// Returns the record's id.
     fn id(record: &Self::Record) -> RecordId;
 
-    /// Returns what the record lacks; `None` if it lacks nothing. The record is not the first of its partition that waits.
+    /// Returns what must be fetched before the record can be read; `None` if nothing must be. The record is one that waits behind another
+    /// of its partition.
     fn lacks(&self, record: &Self::Record) -> Option<Self::Need>;
 
-    /// Prepares the next record of its partition for [`Reader::read`]. It may not be read after all, and is prepared again then.
+    /// Prepares the next record of its partition for [`Reader::read`]. If the record turns out to be not wanted yet, it is prepared again
+    /// later.
     ///
     /// # Errors
     /// Returns what must be fetched first.
     fn prepare(&mut self, record: &Self::Record) -> Result<Self::Prepared, Self::Need>;
 
-    /// Reads the record, which is to be processed now.
+    /// Reads the record, which is processed now.
     fn read(&mut self, record: Self::Record, prepared: Self::Prepared) -> Read<Self>;
 }
 
@@ -53,31 +55,31 @@ pub struct Read<R: Reader + ?Sized> {
     pub ahead: Option<R::Ahead>,
 }
 
-/// See the module.
+/// The records that wait to be admitted, and what they wait for.
 pub(super) struct Intake<R: Reader> {
     reader: R,
-    /// The records that wait, in their order. No queue is empty.
+    /// The records that wait, in the order of each partition. No queue is empty.
     waiting: BTreeMap<Partition, VecDeque<R::Record>>,
     /// Whether something may have changed for those that wait.
     stirred: bool,
-    /// What is being fetched, each thing once.
+    /// Everything that is wanted and not fetched yet, each thing once.
     fetching: BTreeSet<R::Need>,
-    /// What is to be fetched, and nobody was told yet.
+    /// What is to be fetched and was not told to anybody yet.
     wanted: VecDeque<R::Need>,
-    /// What can be read ahead for the commands that have joined their lanes lately.
+    /// What can be read ahead for the commands that have joined their lanes since it was asked for last.
     ahead: Vec<R::Ahead>,
-    /// The first record that was found below what is done already.
+    /// The first record that was delivered although its offset is below what is done already.
     backwards: Option<RecordId>,
 }
 
 impl<R: Reader> Intake<R> {
-    /// Nothing waits yet.
+    /// Creates an intake with no records.
     pub(super) fn new(reader: R) -> Self {
         let (waiting, fetching, wanted) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
         Self { reader, waiting, stirred: false, fetching, wanted, ahead: Vec::new(), backwards: None }
     }
 
-    /// Takes in a record that has arrived: admits it to its lane, or has it wait.
+    /// Takes a record that has arrived: admits it to its lane, or lets it wait.
     pub(super) fn take<O: Publishable>(&mut self, record: R::Record, flow: &mut Flow<R::Command, R::Answerable, O>) {
         let partition = R::id(&record).partition;
         if self.waiting.contains_key(&partition) {
@@ -93,7 +95,7 @@ impl<R: Reader> Intake<R> {
         }
     }
 
-    /// Admits what could not be admitted before, as far as it can be now.
+    /// Admits the records that wait, as far as they can be admitted now.
     pub(super) fn resume<O: Publishable>(&mut self, flow: &mut Flow<R::Command, R::Answerable, O>) {
         if !std::mem::take(&mut self.stirred) {
             return;
@@ -113,7 +115,7 @@ impl<R: Reader> Intake<R> {
         }
     }
 
-    /// Returns the record if it can't be admitted yet.
+    /// Admits a record, or skips it if it is known already. Gives the record back if it can't be admitted yet.
     fn admit<O: Publishable>(
         &mut self,
         record: R::Record,
@@ -146,12 +148,12 @@ impl<R: Reader> Intake<R> {
         }
     }
 
-    /// Returns what is to be fetched next. Each thing is told once until it was [`Intake::fetched`].
+    /// Returns what is to be fetched next; `None` if nothing is. Each thing is returned once until [`Intake::fetched`] is called for it.
     pub(super) fn next_wanted(&mut self) -> Option<R::Need> {
         self.wanted.pop_front()
     }
 
-    /// Takes note that what was wanted is there.
+    /// Takes note that what was wanted has been fetched.
     pub(super) fn fetched(&mut self, need: &R::Need) {
         self.fetching.remove(need);
         self.stir();
@@ -162,7 +164,7 @@ impl<R: Reader> Intake<R> {
         self.stirred = !self.waiting.is_empty();
     }
 
-    /// Forgets the records that wait. What is being fetched goes on being fetched.
+    /// Forgets the records that wait, and what could be read ahead. Fetches that are under way go on.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.ahead.clear();
@@ -178,7 +180,7 @@ impl<R: Reader> Intake<R> {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
-    /// Returns the first record that was found below what is done already, if there was one.
+    /// Returns the first record that was delivered although its offset is below what is done already; `None` if there was none.
     pub(super) fn backwards(&self) -> Option<RecordId> {
         self.backwards
     }

@@ -1,17 +1,19 @@
-//! Lanes: commands with the same key wait in one lane and are processed strictly in order; lanes run side by side, up to
-//! a bound on the runs that are being decided. A lane runs its head together with those behind it that name the same
-//! entity, so that one conditional write decides them all and nothing is overtaken. While the answers of a run are being
-//! written, the next one of its lane may be decided; it is finished in its turn.
+//! The order of the commands. Commands with the same key wait in one *lane* and are processed strictly in order. Lanes run side by side,
+//! up to a bound on the runs that are being decided.
+//!
+//! A lane processes one *run* after another: its first command, with those right behind it that name the same entity, so that one
+//! conditional write decides them all and none overtakes another. While the answers of a run are being written, the next run of its lane
+//! may be decided; its results wait for those of the run before it.
 
 use super::{RecordId, Uptime};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Names a lane: a hash of partition and key. (Two keys with the same hash share a lane, which harms nobody.)
+/// The name of a lane: a hash of partition and key. (Two keys with the same hash share a lane, which harms neither.)
 pub type LaneId = u64;
 
-/// The lane of a record: that of its key, in its partition; without one that of the entity that it names; and what names
-/// none stays out of everybody's way.
+/// Returns the lane of a record: that of its key in its partition. Without a key it is that of the entity that the record names, and a
+/// record that names none has a lane of its own.
 pub fn lane_of(at: RecordId, key: Option<&[u8]>, entity: Option<impl Hash>) -> LaneId {
     let mut hasher = DefaultHasher::new();
     at.partition.hash(&mut hasher);
@@ -38,23 +40,23 @@ pub enum Task<C, A> {
     Answer(A),
 }
 
-/// Names a run, within its assignment.
+/// The name of a run, within its assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RunId {
-    /// Whose commands.
+    /// The lane whose commands are processed.
     pub lane: LaneId,
-    /// Counts the runs of all lanes.
+    /// The number of the run among the runs of all lanes.
     pub number: u64,
 }
 
-/// What is to be processed now in one lane.
+/// The commands of one lane that are processed together.
 #[derive(Debug)]
 pub struct Run<C, A> {
     /// The run's name, by which it is told that the run is decided or finished.
     pub id: RunId,
-    /// What there is to do.
+    /// What is to be done.
     pub work: Work<C, A>,
-    /// Whether others wait for the run in its lane, so that it is worth telling when it is decided.
+    /// Whether more commands wait behind the run in its lane. If so, it is worth telling when the run is decided.
     pub awaited: bool,
 }
 
@@ -70,11 +72,11 @@ pub enum Work<C, A> {
 /// What the end of a run means for its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// The run before it is not finished yet.
+    /// The run before it is not over yet. Its results must wait.
     NotYet,
-    /// It is finished.
+    /// The run before it, if there was one, is finished, and so is this one.
     Its,
-    /// It is finished, and so is the one behind it, for which it was [`Turn::NotYet`].
+    /// The run is finished, and so is the one behind it, for which the answer was [`Turn::NotYet`].
     ItsAndTheNext,
 }
 
@@ -90,9 +92,9 @@ struct UnderWay {
 struct Lane<C, A> {
     queue: VecDeque<(RecordId, Task<C, A>)>,
     deciding: Option<UnderWay>,
-    /// The one before it, whose answers are being written.
+    /// The run before the one in `deciding`. Its answers are being written.
     answering: Option<UnderWay>,
-    /// The one that was being decided is over, and waits for the one before it.
+    /// Whether the run in `deciding` is over and waits for the one in `answering`.
     early: bool,
 }
 
@@ -100,21 +102,21 @@ struct Lane<C, A> {
 #[derive(Debug)]
 pub struct Lanes<C, A> {
     by_id: HashMap<LaneId, Lane<C, A>>,
-    /// Lanes with commands of which none is being decided, in the order in which they became so.
+    /// The lanes in which commands wait and no run is being decided, in the order in which they became so.
     ready: VecDeque<LaneId>,
     queued: usize,
-    /// Commands of all runs under way.
+    /// How many commands the runs under way have.
     running: usize,
-    /// Runs that are being decided.
+    /// How many runs are being decided.
     deciding: usize,
-    /// So many runs were started.
+    /// How many runs were started.
     started: u64,
     max_runs: usize,
     max_run: usize,
 }
 
 impl<C: Foldable, A> Lanes<C, A> {
-    /// At most `max_runs` runs are being decided at once, of at most `max_run` commands each.
+    /// Creates lanes without commands. At most `max_runs` runs will be decided at once, of at most `max_run` commands each.
     pub fn new(max_runs: usize, max_run: usize) -> Self {
         let (by_id, ready) = (HashMap::new(), VecDeque::new());
         Self { by_id, ready, queued: 0, running: 0, deciding: 0, started: 0, max_runs, max_run }
@@ -133,7 +135,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         lane.queue.len()
     }
 
-    /// Starts the next run, if there is one and the bound allows it.
+    /// Starts the next run and returns it; `None` if no lane is ready, or `max_runs` runs are being decided.
     pub fn start(&mut self, now: Uptime) -> Option<Run<C, A>> {
         if self.deciding >= self.max_runs {
             return None;
@@ -157,8 +159,8 @@ impl<C: Foldable, A> Lanes<C, A> {
         Some(Run { id: RunId { lane: id, number }, work, awaited: !lane.queue.is_empty() })
     }
 
-    /// What the run's commands are answered is settled, and only the answers are to be written: its lane's next run may
-    /// start, unless there are still two under way.
+    /// Takes note that the run is decided and only its answers are still to be written. The next run of its lane may start, unless the
+    /// run before this one is not over yet.
     pub fn decided(&mut self, run: RunId) {
         let lane = self.by_id.get_mut(&run.lane).expect("a lane with a run exists");
         if lane.answering.is_none() {
@@ -170,7 +172,10 @@ impl<C: Foldable, A> Lanes<C, A> {
         }
     }
 
-    /// The run is over; its lane's next one may start, unless it has.
+    /// Takes note that the run is over, so that the next one of its lane may start if it has not. Returns what that means for the lane.
+    ///
+    /// # Panics
+    /// If the run is not under way.
     pub fn finish(&mut self, run: RunId) -> Turn {
         let lane = self.by_id.get_mut(&run.lane).expect("a lane with a run exists");
         let is = |under_way: Option<UnderWay>| under_way.is_some_and(|one| one.number == run.number);
@@ -195,7 +200,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         if both { Turn::ItsAndTheNext } else { Turn::Its }
     }
 
-    /// Forgets what waits; what runs goes on.
+    /// Forgets the commands that wait. Runs under way go on.
     pub fn drop_queued(&mut self) {
         self.by_id.retain(|_, lane| {
             lane.queue.clear();
@@ -205,27 +210,27 @@ impl<C: Foldable, A> Lanes<C, A> {
         self.queued = 0;
     }
 
-    /// How many commands wait in the lane.
+    /// Returns how many commands wait in the lane.
     pub fn depth(&self, id: LaneId) -> usize {
         self.by_id.get(&id).map_or(0, |lane| lane.queue.len())
     }
 
-    /// Lanes that could start a run, if the bound allowed one more.
+    /// Returns how many lanes could start a run if the bound allowed it.
     pub fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// Lanes with commands.
+    /// Returns how many lanes have commands, waiting or under way.
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// True if there are no commands.
+    /// Returns whether no lane has commands.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// Commands that wait.
+    /// Returns how many commands wait in all lanes.
     pub fn queued(&self) -> usize {
         self.queued
     }
@@ -236,7 +241,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         under_way.flatten().map(|run| run.since).min()
     }
 
-    /// Commands being processed.
+    /// Returns how many commands the runs under way have.
     pub fn running(&self) -> usize {
         self.running
     }

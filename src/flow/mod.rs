@@ -1,8 +1,22 @@
-//! The stream, pure: state machines without I/O and without a clock. [`Flow`] is the life of one assignment of
-//! partitions: records are delivered, admitted to [`lanes`], finished, committed in [`batch`]es together with the
-//! [`offsets`] they complete. Nothing of it outlives the assignment. A process has a [`stream`] of assignments, one at a
-//! time, an [`intake`] of records, and an [`attempt`] at a transaction. The processor drives the stream between Kafka
-//! and the store.
+//! The way of the records through a process, as state machines without I/O and without a clock.
+//!
+//! **The problem.** The commands of one key must be decided and answered in order, and each record must be answered exactly once,
+//! whatever fails. But one slow key must not hold the others up, and Kafka keeps a single offset for each partition: "all below are
+//! done".
+//!
+//! **The idea.** Order is kept within a key and nowhere else. What is committed for a partition is the lowest offset that is not done,
+//! with a bitmap of the records above it that are. The answers commit in the same transaction as these offsets.
+//!
+//! **The steps** of a record:
+//!
+//! 1. [`intake`]: the record waits until it can be read and is near enough to the lowest incomplete one.
+//! 2. [`lanes`]: it waits for the commands of its key that came before it, is processed, and has outputs.
+//! 3. [`batch`]: its outputs wait for the next transaction, and [`attempt`] says how that transaction is tried.
+//! 4. [`offsets`]: once the transaction is committed, the record is done.
+//!
+//! [`Flow`] is the life of one assignment of partitions, and holds its lanes, batches and offsets; nothing of it outlives the assignment.
+//! [`stream`] puts one assignment after another, and [`succession`] one publisher after another. The processor drives the stream between
+//! Kafka and the store.
 
 pub mod attempt;
 pub mod batch;
@@ -24,18 +38,18 @@ use std::str::FromStr;
 use std::time::Duration;
 use stream::AssignmentId;
 
-/// Names a partition of the command topic.
+/// The number of a partition of the command topic.
 pub type Partition = i32;
 
-/// A moment, as the time since the process began. Nothing here reads a clock.
+/// A moment, as the time since the process began. `flow` reads no clock.
 pub type Uptime = Duration;
 
-/// Names a record of a topic that goes without saying, most often the command topic. Its text is `3/17`.
+/// The name of a record on a topic that the context tells, most often the command topic. As text it is `3/17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId {
-    /// Its partition.
+    /// The record's partition.
     pub partition: Partition,
-    /// Its offset there.
+    /// The record's offset in that partition.
     pub offset: i64,
 }
 
@@ -62,19 +76,19 @@ impl FromStr for RecordId {
 /// The bounds of the stream. Each keeps one queue or one transaction from growing with what arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Runs decided at once, most of them of one command: as many conditional writes as keep the store busy. (Counted in
-    /// commands, the runs of a hot key would be the shorter the busier the others are.)
+    /// The most runs that are being decided at once: as many conditional writes as keep the store busy. The bound counts runs, most of
+    /// which have one command. If it counted commands, the runs of a hot key would get shorter whenever other lanes are busy.
     pub max_in_flight: usize,
-    /// Records between intake and commit; at the bound nothing more is taken in.
+    /// The most records between intake and commit. At this bound nothing more is taken in.
     pub max_queued: usize,
-    /// Commands waiting in one lane; at the bound its partition is paused, so that one key can't take all the room. At half
-    /// of it the partition goes on: what is left, a run, lasts until records come again, some ms later.
+    /// The number of commands waiting in one lane at which the lane's partition is paused, so that one key can't take all the room. The
+    /// partition resumes when fewer than half as many wait. These are about one run, which lasts until records come again some ms later.
     pub max_lane: usize,
-    /// Commands decided together, by as few conditional writes as they can be; see `store::claims::MAX_RUN`.
+    /// The most commands that are decided together, by as few conditional writes as possible; see `store::claims::MAX_RUN`.
     pub max_run: usize,
-    /// Records in one transaction: bounds what is repeated when it fails.
+    /// The most records in one transaction. Bounds what is repeated when the transaction fails.
     pub max_transaction_records: usize,
-    /// Bytes of outputs in one transaction, roughly.
+    /// The most bytes of outputs in one transaction, roughly. A single record may have more.
     pub max_transaction_bytes: usize,
 }
 
@@ -94,20 +108,20 @@ impl Default for Limits {
 /// An offset to be committed in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommit {
-    /// Of the command topic.
+    /// The partition of the command topic.
     pub partition: Partition,
     /// The next offset to read.
     pub offset: i64,
-    /// Which offsets above it are done.
+    /// Which offsets above it are done, as text.
     pub metadata: String,
 }
 
 /// What one Kafka transaction is to carry.
 #[derive(Debug)]
 pub struct Transaction<O> {
-    /// Records with their outputs; none where offsets alone are behind.
+    /// The records with their outputs. Empty if only offsets are to be committed, because records were skipped.
     pub records: Vec<Finished<O>>,
-    /// One for each partition of `records`.
+    /// One offset for each partition that has a record in `records`, or of which records were skipped.
     pub offsets: Vec<OffsetCommit>,
 }
 
@@ -120,7 +134,7 @@ pub struct Publication<O, G> {
     pub membership: G,
     /// The records with their outputs.
     pub records: Vec<Finished<O>>,
-    /// What they complete.
+    /// The offsets that are committed with the records.
     pub offsets: Vec<OffsetCommit>,
 }
 
@@ -128,11 +142,11 @@ pub struct Publication<O, G> {
 #[derive(Debug)]
 struct Assigned {
     offsets: Offsets,
-    /// Lanes of this partition that are too long.
+    /// How many lanes of this partition are too long.
     long_lanes: usize,
-    /// Its next record can't be admitted yet.
+    /// Whether the partition's next record can't be admitted yet.
     blocked: bool,
-    /// What the consumer was told last.
+    /// Whether the consumer was last told to pause the partition.
     paused: bool,
 }
 
@@ -144,18 +158,19 @@ pub struct Flow<C, A, O> {
     lanes: Lanes<C, A>,
     long_lanes: HashMap<LaneId, Partition>,
     batches: Batches<O>,
-    /// Of runs that are over before the one before them in their lane.
+    /// The results of runs that were over before the run ahead of them in their lane.
     early: HashMap<LaneId, Vec<Finished<O>>>,
-    /// Delivered and not committed.
+    /// How many records were delivered and are not committed yet.
     open: usize,
-    /// How far above the lowest incomplete record others may be done: [`MAX_SPAN`], or less where the coordinator takes less.
+    /// How many offsets above the lowest incomplete record others may be done: [`MAX_SPAN`], or fewer if the coordinator takes less
+    /// metadata.
     max_span: usize,
     publishing: bool,
     draining: bool,
 }
 
 impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
-    /// Goes on from what was committed for the partitions.
+    /// Begins an assignment. Each partition goes on from what was committed for it.
     pub fn new(limits: Limits, assignment: &[(Partition, Committed)]) -> Self {
         let assigned = |c: &Committed| Assigned { offsets: Offsets::resume(c), long_lanes: 0, blocked: false, paused: false };
         Self {
@@ -172,7 +187,8 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// A record arrived. To be processed if [`Delivery::New`]; then [`Flow::admit`] must follow.
+    /// Takes note that a record was delivered, and returns what it is. [`Flow::admit`] must follow if it is [`Delivery::New`]. A record
+    /// of a partition that is not assigned counts as [`Delivery::Known`].
     pub fn deliver(&mut self, at: RecordId) -> Delivery {
         let Some(partition) = self.partitions.get_mut(&at.partition) else { return Delivery::Known };
         let delivery = partition.offsets.deliver(at.offset);
@@ -182,7 +198,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         delivery
     }
 
-    /// Puts what is to be done about a record into its lane.
+    /// Puts the task of a record that is new into its lane.
     pub fn admit(&mut self, at: RecordId, lane: LaneId, task: Task<C, A>) {
         let depth = self.lanes.push(lane, at, task);
         if depth >= self.limits.max_lane && self.long_lanes.insert(lane, at.partition).is_none() {
@@ -190,7 +206,8 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// The next run to process, if the bounds allow one. [`Flow::finish_run`] must follow.
+    /// Starts the next run and returns it; [`Flow::finish_run`] must follow. Returns `None` if no lane is ready, or as many runs are
+    /// being decided as may be.
     pub fn next_run(&mut self, now: Uptime) -> Option<Run<C, A>> {
         let run = self.lanes.start(now)?;
         if self.lanes.depth(run.id.lane) < self.limits.max_lane / 2
@@ -201,12 +218,13 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         Some(run)
     }
 
-    /// All of a run is decided, its answers are still to be written. The next run of its lane may start. Need not be told.
+    /// Takes note that all of a run is decided and only its answers are still to be written, so that the next run of its lane may start.
+    /// This call may be left out.
     pub fn run_decided(&mut self, run: RunId) {
         self.lanes.decided(run);
     }
 
-    /// A run was processed. Its results wait for those of the run before it in its lane.
+    /// Takes the results of a run that was processed. If the run before it in its lane is not over yet, the results wait for it.
     pub fn finish_run(&mut self, run: RunId, results: Vec<Finished<O>>) {
         let next = match self.lanes.finish(run) {
             Turn::NotYet => {
@@ -221,8 +239,9 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// True while a transaction is better put off a little: it would carry less than what is being processed or waits for
-    /// that, and may finish soon. A quarter of what may be open is enough: the rest must keep the lanes busy meanwhile.
+    /// Returns whether the next transaction should be put off a little: fewer records have finished than are being processed or wait in
+    /// their lanes, and these may finish soon. A transaction need not wait for more than it may carry, nor for more than a quarter of the
+    /// records that may be open: the rest must keep the lanes busy meanwhile.
     pub fn is_filling(&self) -> bool {
         let waiting = self.batches.waiting();
         let soon = self.lanes.running() + self.lanes.queued();
@@ -230,8 +249,8 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         !self.publishing && !self.draining && waiting > 0 && waiting < soon.min(enough)
     }
 
-    /// The next transaction, if none is under way and there is something to commit. [`Flow::committed`],
-    /// [`Flow::aborted`] or [`Flow::uncertain`] must follow.
+    /// Returns the next transaction; `None` if one is under way already or there is nothing to commit. [`Flow::committed`],
+    /// [`Flow::aborted`], [`Flow::offsets_too_large`] or [`Flow::uncertain`] must follow.
     pub fn next_transaction(&mut self) -> Option<Transaction<O>> {
         if self.publishing {
             return None;
@@ -257,7 +276,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         Some(Transaction { records, offsets })
     }
 
-    /// The transaction took so much of its time. What became of it must be told next.
+    /// Takes note of how much of its time the transaction under way took. How it ended must be told next.
     pub fn paced(&mut self, pace: Pace) {
         match pace {
             Pace::Late(_) => self.batches.too_slow(),
@@ -266,27 +285,28 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// The transaction was committed; it carried `records` records.
+    /// Takes note that the transaction was committed. It carried `records` records.
     pub fn committed(&mut self, records: usize) {
         self.uncertain(records, Vec::new(), Vec::new());
     }
 
-    /// Nothing of the transaction took effect. `records` are tried again, `refused` alone and before what follows in their lanes.
+    /// Takes note that nothing of the transaction took effect. `records` are tried again together; `refused` are tried alone, and before
+    /// what follows them in their lanes.
     pub fn aborted(&mut self, records: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
         self.publishing = false;
         self.partitions.values_mut().for_each(|p| p.offsets.abort());
         self.batches.ended(records, refused);
     }
 
-    /// Nothing of the transaction took effect, because the coordinator takes less metadata with an offset than it carried. From now
-    /// on records are committed only as far above the lowest incomplete one as half of that reaches.
+    /// Takes note that nothing of the transaction took effect, because the coordinator takes less metadata with an offset than it
+    /// carried. From now on a record is committed only if half of that metadata reaches from the lowest incomplete record to it.
     pub fn offsets_too_large(&mut self, records: Vec<Finished<O>>) {
         let spans = self.partitions.values().map(|p| p.offsets.to_commit().1.len() * BITS_PER_CHARACTER);
         self.max_span = (spans.max().unwrap_or_default().min(self.max_span) / 2).max(1);
         self.aborted(records, Vec::new());
     }
 
-    /// Whether the transaction was committed is told by what the coordinator has `now`. Returns the records that were, and the
+    /// Finds out which records of the transaction are committed, from what the coordinator has `now`. Returns those that are, and the
     /// others. [`Flow::uncertain`] must follow.
     pub fn told_apart(
         &mut self,
@@ -295,14 +315,16 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     ) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
         let covered = |at: RecordId| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
         let (done, not_done): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| covered(r.at));
-        // Some of them: then a partition has passed to another instance, which went on from before the transaction.
+        // `uncertain` completes what is still marked as committing. If only some records are not done, their partition has passed to
+        // another instance, which went on from before the transaction.
         for record in &not_done {
             self.partition(record.at.partition).offsets.reopen(record.at.offset);
         }
         (done, not_done)
     }
 
-    /// So many records of the transaction were `committed`. The others are tried again, those that are `refused` alone.
+    /// Takes note that so many records of the transaction are `committed`. The records in `again` are tried again together, those in
+    /// `refused` alone.
     pub fn uncertain(&mut self, committed: usize, again: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
         self.publishing = false;
         self.open -= committed;
@@ -310,13 +332,13 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         self.batches.ended(again, refused);
     }
 
-    /// Some time has passed: a record whose outputs were refused may be tried again.
+    /// Takes note that some time has passed, so that a record whose outputs were refused may be tried again.
     pub fn try_held(&mut self) {
         self.batches.try_held();
     }
 
-    /// Nothing more is admitted. With `drop_queued`, commands that wait are forgotten (they will be delivered again, to
-    /// whoever has the partition then); what runs is finished and committed.
+    /// Begins to drain: [`Flow::has_room`] returns `false` from now on, and what runs is finished and committed. With `drop_queued`,
+    /// commands that wait are forgotten; they will be delivered again, to whoever has the partition then.
     pub fn drain(&mut self, drop_queued: bool) {
         self.draining = true;
         if drop_queued {
@@ -324,28 +346,29 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// True if nothing runs and nothing waits for its transaction, those held left out.
+    /// Returns whether no command waits or runs, no transaction is under way, and nothing waits for one. Records that are held do not
+    /// count.
     pub fn is_drained(&self) -> bool {
         self.lanes.queued() + self.lanes.running() + self.batches.waiting() == 0 && !self.publishing
     }
 
-    /// True if more records may be taken in. Commands that could start soon are enough: more of them cost memory, unless they
-    /// join lanes that wait already.
+    /// Returns whether more records may be taken in. Once twice as many lanes are ready as may run, further lanes would only cost memory.
+    /// (Commands that join a lane which has commands already do not make one more lane ready.)
     pub fn has_room(&self) -> bool {
         !self.draining && self.open < self.limits.max_queued && self.lanes.ready() < 2 * self.limits.max_in_flight
     }
 
-    /// The next record of the partition can't be admitted yet (true), or can now (false).
+    /// Takes note that the next record of the partition can't be admitted yet (`true`), or can be now (`false`).
     pub fn block(&mut self, partition: Partition, blocked: bool) {
         if let Some(assigned) = self.partitions.get_mut(&partition) {
             assigned.blocked = blocked;
         }
     }
 
-    /// The partitions that are to be paused (true) or resumed (false), since it was asked last.
+    /// Returns the partitions that are to be paused (`true`) or resumed (`false`): those for which this has changed since the last call.
     pub fn pauses(&mut self) -> Vec<(Partition, bool)> {
         let mut changes = Vec::new();
-        // What has been fetched already still arrives after a pause: hence half the span as a reserve.
+        // Half of the span is a reserve, because records that were fetched already still arrive after a pause.
         for (partition, assigned) in &mut self.partitions {
             let limit = if assigned.paused { self.max_span / 4 } else { self.max_span / 2 };
             let pause = assigned.blocked || assigned.long_lanes > 0 || assigned.offsets.span() >= limit;
@@ -357,42 +380,42 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         changes
     }
 
-    /// The lowest offset of each partition that is not done.
+    /// Returns for each partition the lowest offset that is not done.
     pub fn lows(&self) -> impl Iterator<Item = (Partition, i64)> {
         self.partitions.iter().map(|(p, a)| (*p, a.offsets.low()))
     }
 
-    /// Records delivered and not committed.
+    /// Returns how many records were delivered and are not committed yet.
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// Commands that wait for their turn.
+    /// Returns how many commands wait for their turn.
     pub fn queued(&self) -> usize {
         self.lanes.queued()
     }
 
-    /// Lanes with commands.
+    /// Returns how many lanes have commands.
     pub fn lanes(&self) -> usize {
         self.lanes.len()
     }
 
-    /// Partitions that the consumer was told to pause.
+    /// Returns how many partitions the consumer was told to pause.
     pub fn paused(&self) -> usize {
         self.partitions.values().filter(|p| p.paused).count()
     }
 
-    /// Commands being processed.
+    /// Returns how many commands are being processed.
     pub fn running(&self) -> usize {
         self.lanes.running()
     }
 
-    /// Records that the broker refused, and those behind them in their lanes.
+    /// Returns how many records are held: those that the broker refused, and what has finished behind them in their lanes.
     pub fn held(&self) -> usize {
         self.batches.held()
     }
 
-    /// Returns whether the broker refused records that are not committed yet.
+    /// Returns whether any record is held.
     pub fn is_holding(&self) -> bool {
         self.batches.is_holding()
     }
@@ -402,7 +425,8 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         self.lanes.oldest_run()
     }
 
-    /// How far above the lowest incomplete record others may be done, if the coordinator takes less metadata than usual.
+    /// Returns how many offsets above the lowest incomplete record others may be done, if the coordinator takes less metadata than usual;
+    /// otherwise `None`.
     pub fn short_span(&self) -> Option<usize> {
         (self.max_span < MAX_SPAN).then_some(self.max_span)
     }

@@ -1,29 +1,31 @@
-//! Which records of a partition are done. Offsets are always "the next one to read": what is committed is the lowest
-//! record that is not done yet, with a bitmap in the offset's metadata of the records done above it, so that one slow
-//! command neither holds the others' replies back nor has them made twice after a restart.
+//! Which records of a partition are done, and what is committed for them. Offsets are always "the next one to read".
+//!
+//! Records of different keys are done in any order, but Kafka keeps one offset for each partition. Committed is the lowest offset that is
+//! not done yet. A bitmap in that offset's metadata says which records above it are done. So one slow command does not hold the others'
+//! replies back, and after a restart these are not made twice.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-/// How far above the lowest incomplete record others may be done. The bitmap must fit the broker's
-/// `offset.metadata.max.bytes` (4,096 by default): 24,000 bits are 4,000 characters of base64.
+/// How many offsets above the lowest incomplete record others may be done. The bitmap must fit the broker's `offset.metadata.max.bytes`
+/// (4,096 by default): 24,000 bits are 4,000 characters of base64.
 pub const MAX_SPAN: usize = 24_000;
 
 /// How many records a character of the bitmap's base64 stands for.
 pub const BITS_PER_CHARACTER: usize = 6;
 
-/// Says that the text after it is a bitmap. A text that begins otherwise is not ours, and counts as absent.
+/// The beginning of a text that goes on with a bitmap. A text with no beginning that we know is not ours, and counts as absent.
 const BITMAP: &str = "1:";
-/// Says that the text after it is the topic's id, a colon, and a bitmap that may be empty. Only written where the bitmap is empty: what
-/// came before this version takes it for absent.
+/// The beginning of a text that goes on with the topic's id, a colon, and a bitmap that may be empty. It is written only with an empty
+/// bitmap, because releases that do not know it take the text for absent.
 const NAMED: &str = "2:";
-/// The digits with which a text of a later form begins, before a colon: later releases take these, one after another.
+/// The digits with which a text of a later form begins, before a colon. Later releases will use them, one after another.
 const LATER: RangeInclusive<char> = '3'..='9';
 
-/// Returns the metadata of an offset above which nothing is done, and that says which topic it belongs to: topics may be deleted and
-/// made again under the same name.
+/// Returns the metadata for an offset above which nothing is done. It says which topic the offset belongs to, because topics may be
+/// deleted and made again under the same name.
 pub fn naming(topic_id: &str) -> String {
     format!("{NAMED}{topic_id}:")
 }
@@ -31,26 +33,26 @@ pub fn naming(topic_id: &str) -> String {
 /// What the group coordinator keeps for a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The next offset to read; None where nothing was committed yet.
+    /// The next offset to read; `None` if nothing was committed yet.
     pub offset: Option<i64>,
-    /// The offsets above it that are done, as text.
+    /// Which offsets above it are done, as text.
     pub metadata: String,
 }
 
 impl Committed {
-    /// Returns the id of the topic that the offset belongs to, if the metadata says it.
+    /// Returns the id of the topic that the offset belongs to; `None` if the metadata does not say it.
     pub fn topic_id(&self) -> Option<&str> {
         self.metadata.strip_prefix(NAMED)?.split_once(':').map(|(id, _)| id)
     }
 
-    /// Returns whether a newer release has committed the offset, in a form that this one can't read. Then it is not known which
-    /// records above the offset are done, and none of them may be taken in: their answers could be published twice. (A text that
-    /// is none of ours counts as absent, for it comes from a tool that has set the offset.)
+    /// Returns whether a newer release has committed the offset, in a form that this one can't read. Then it is not known which records
+    /// above the offset are done, and no record of the partition may be taken in: its answers could be published twice. (A text of no
+    /// such form counts as absent, because it comes from a tool that has set the offset.)
     pub fn is_of_a_newer_release(&self) -> bool {
         self.metadata.split_once(':').is_some_and(|(form, _)| form.len() == 1 && form.starts_with(|c: char| LATER.contains(&c)))
     }
 
-    /// Is the record at `offset` done, as far as this says?
+    /// Returns whether the record at `offset` is done, as far as the committed offset and its metadata say.
     pub fn covers(&self, offset: i64) -> bool {
         let Some(base) = self.offset else { return false };
         offset < base || usize::try_from(offset - base).is_ok_and(|above| bits(&self.metadata).nth(above) == Some(true))
@@ -63,7 +65,7 @@ enum Slot {
     Absent,
     /// Delivered, not done.
     Open,
-    /// Its outputs are in the transaction under way.
+    /// Delivered, with its outputs in the transaction under way.
     Committing,
     /// Done.
     Done,
@@ -72,53 +74,53 @@ enum Slot {
 /// The offsets of one partition, from its assignment on.
 #[derive(Debug)]
 pub struct Offsets {
-    /// The offset of the window's first slot. All below are done.
+    /// The offset of the window's first slot. All offsets below it are done.
     low: i64,
     window: VecDeque<Slot>,
     /// The offset after the last one delivered.
     next: i64,
-    /// Records were skipped since the last commit, so that there may be something to commit though nothing has outputs.
+    /// Whether records were skipped since the last commit. If so, there may be something to commit although no record has outputs.
     skipped: bool,
-    /// No record was delivered yet.
+    /// Whether no record was delivered yet.
     fresh: bool,
 }
 
-/// What to make of a record that was delivered.
+/// What is to be done with a record that was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// To be processed.
+    /// It is to be processed.
     New,
-    /// It was done before the partition was assigned to us, or it was delivered already: to be skipped.
+    /// It is to be skipped: it was done before the partition was assigned to us, or it was delivered already.
     Known,
-    /// Too far above the lowest incomplete record: to be delivered again when that one is done.
+    /// It is too far above the lowest incomplete record, and must be delivered again when that one is done.
     TooFar,
-    /// Below what is done already: the partition begins anew, so its topic was made again, or its log was cut off. Nothing of this
+    /// It is below what is done already. The partition begins anew, so its topic was made again, or its log was cut off. Nothing of this
     /// assignment holds any more.
     Backwards,
 }
 
 impl Offsets {
-    /// Goes on where `committed` says.
+    /// Goes on where `committed` says, or at offset 0 if nothing was committed.
     pub fn resume(committed: &Committed) -> Self {
         let low = committed.offset.unwrap_or(0);
         let window = bits(&committed.metadata).take(MAX_SPAN).map(|done| if done { Slot::Done } else { Slot::Absent }).collect();
         Self { low, window, next: low, skipped: false, fresh: true }
     }
 
-    /// A record was delivered.
+    /// Takes note of a record that was delivered, and returns what is to be done with it.
     pub fn deliver(&mut self, offset: i64) -> Delivery {
         let is_first = std::mem::take(&mut self.fresh);
         if offset < self.low {
             if !is_first {
                 return Delivery::Backwards;
             }
-            // What was committed is not on the topic any more.
+            // The consumer began below the committed offset, so that offset is not on the topic any more.
             (self.low, self.next, self.skipped) = (offset, offset, false);
             self.window.clear();
         } else if offset < self.next {
             return Delivery::Known;
         }
-        // The broker delivers in order: what it left out does not exist.
+        // The broker delivers in order, so the offsets that it left out hold no records.
         self.next = offset;
         self.advance();
         if usize::try_from(offset - self.low).is_ok_and(|span| span >= MAX_SPAN) {
@@ -135,17 +137,17 @@ impl Offsets {
         Delivery::New
     }
 
-    /// The record's outputs are in the transaction under way.
+    /// Takes note that the record's outputs are in the transaction under way.
     pub fn committing(&mut self, offset: i64) {
         *self.slot(offset) = Slot::Committing;
     }
 
-    /// The record's outputs are not in the transaction under way after all.
+    /// Takes note that the record's outputs are not in the transaction under way after all.
     pub fn reopen(&mut self, offset: i64) {
         *self.slot(offset) = Slot::Open;
     }
 
-    /// What a transaction must commit that carries the outputs of all records marked [`Offsets::committing`].
+    /// Returns the offset and the metadata for a transaction that carries the outputs of all records marked [`Offsets::committing`].
     pub fn to_commit(&self) -> (i64, String) {
         let delivered = usize::try_from(self.next - self.low).expect("next is never below low");
         let first_open = self.window.iter().take(delivered).position(|s| *s == Slot::Open);
@@ -153,35 +155,35 @@ impl Offsets {
         (self.low + i64::try_from(lowest).expect("a window is short"), encode(self.window.iter().skip(lowest)))
     }
 
-    /// The transaction under way was committed.
+    /// Takes note that the transaction under way was committed.
     pub fn commit(&mut self) {
         self.skipped = false;
         self.settle(Slot::Done);
         self.advance();
     }
 
-    /// The transaction under way was not committed.
+    /// Takes note that the transaction under way was not committed.
     pub fn abort(&mut self) {
         self.settle(Slot::Open);
     }
 
-    /// True if there may be something to commit though no record has outputs: records were skipped.
+    /// Returns whether there may be something to commit although no record has outputs, because records were skipped.
     pub fn is_behind(&self) -> bool {
         self.skipped
     }
 
-    /// How far the delivered records reach above the lowest incomplete one, which is among them; at [`MAX_SPAN`] nothing
-    /// more can be taken in. (What was done before the assignment does not count: the lowest one must be fetched first.)
+    /// Returns how many offsets the delivered records span, from the lowest incomplete one on. At [`MAX_SPAN`] nothing more can be taken
+    /// in. (Records done before the assignment do not count until they are delivered: the lowest incomplete one must be fetched first.)
     pub fn span(&self) -> usize {
         usize::try_from(self.next - self.low).expect("next is never below low")
     }
 
-    /// Is the record at `offset` less than `span` above the lowest incomplete one?
+    /// Returns whether the record at `offset` is less than `span` above the lowest incomplete one.
     pub fn reaches(&self, offset: i64, span: usize) -> bool {
         usize::try_from(offset - self.low).is_ok_and(|above| above < span)
     }
 
-    /// The lowest offset that is not done.
+    /// Returns the lowest offset that is not done.
     pub fn low(&self) -> i64 {
         self.low
     }
@@ -200,7 +202,7 @@ impl Offsets {
         }
     }
 
-    /// Forgets what lies below the lowest incomplete record.
+    /// Forgets the slots below the lowest incomplete record.
     fn advance(&mut self) {
         while self.low < self.next {
             match self.window.front() {
@@ -215,7 +217,7 @@ impl Offsets {
     }
 }
 
-/// Bit n of the text is the offset n above the committed one.
+/// Returns the bitmap as text: bit n stands for the offset n above the committed one. The text is empty if no slot is done.
 fn encode<'a>(slots: impl Iterator<Item = &'a Slot>) -> String {
     let mut bytes = Vec::new();
     for (n, _) in slots.enumerate().filter(|(_, s)| matches!(s, Slot::Done | Slot::Committing)) {

@@ -1,17 +1,17 @@
-//! The stream of one process as a state machine: what is taken in, what runs, what is published, and when it is given up. `processor`
-//! drives it with threads and tasks, and the simulation of the tests drives the same machine step by step.
+//! The stream of one process as a state machine: what is taken in, what runs, what is published, and when partitions are given up.
+//! `processor` drives it with threads and tasks, and the simulation of the tests drives the same machine step by step.
 //!
 //! Its methods are of three kinds:
 //!
-//! - `handle_…` say what has happened. They do little: what follows from it is asked for.
+//! - `handle_…` tell the machine what has happened. They do little: the driver asks for what follows from it.
 //! - [`Stream::poll`] says what is to be done next. Whoever drives the machine asks until there is nothing left, after each event, and
 //!   again when [`Stream::poll_timeout`] says so.
 //! - All others look at the machine and change nothing.
 //!
 //! The machine reads no clock: `now` is an argument.
 //!
-//! A process has one assignment of partitions at a time. What belongs to an earlier one is dropped wherever it turns up: its records are
-//! delivered again, to whoever has their partitions then.
+//! A process has one assignment of partitions at a time. Whatever belongs to an earlier one is dropped wherever it turns up: its records
+//! are delivered again, to whoever has their partitions then.
 
 use super::attempt::{Pace, Refusal, Verdict};
 use super::batch::{Finished, Publishable};
@@ -22,14 +22,14 @@ use super::{Flow, Limits, Partition, Publication, RecordId, Transaction, Uptime}
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Counts the assignments of this process.
+/// The number of an assignment in this process.
 pub type AssignmentId = u64;
 
-/// How long what is waited for.
+/// How long the stream waits, and for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long a transaction waits for more than has finished, while more is being processed. What a transaction costs, for us and for the
-    /// brokers, is spread over its records: a fifth of the CPU of a command where the store is the limit.
+    /// How long a transaction waits for more records, while more are being processed than have finished. Its cost, for us and for the
+    /// brokers, is spread over its records: where the store is the limit, waiting saves a fifth of the CPU for each command.
     pub linger: Duration,
     /// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
     pub revocation_grace: Duration,
@@ -40,7 +40,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Returns the usual times, with this one for a shutdown.
+    /// Returns the usual times, with this grace for a shutdown.
     pub fn new(shutdown_grace: Duration) -> Self {
         Self {
             linger: Duration::from_millis(20),
@@ -51,10 +51,10 @@ impl Timing {
     }
 }
 
-/// What is to be done.
+/// Something that is to be done.
 pub enum Action<R: Reader, O, G> {
-    /// Stop the runs of the assignment, and forget what was to be read ahead for it: the partitions are somebody else's. While the
-    /// store is away these runs would go on for ever, and every assignment would add more.
+    /// Stop the runs of the assignment, and forget what was to be read ahead for it: the partitions are somebody else's. While the store
+    /// is away these runs would go on for ever, and every assignment would add more.
     AbortRuns,
     /// Let the consumer go on with the revocation, if it waits: nothing more will be committed for its partitions.
     Drained {
@@ -67,7 +67,7 @@ pub enum Action<R: Reader, O, G> {
     Fetch(R::Need),
     /// Process this run: decide its commands and answer them, or answer its record. [`Stream::handle_run_finished`] must follow.
     Process(AssignmentId, Run<R::Command, R::Answerable>),
-    /// Some of these belong to commands that wait for their turn: read them ahead.
+    /// Read these ahead. Some of them belong to commands that wait for their turn.
     ReadAhead(Vec<R::Ahead>),
     /// Publish this. [`Stream::handle_published`] must follow.
     Publish(Publication<O, G>),
@@ -78,7 +78,7 @@ pub enum Action<R: Reader, O, G> {
 /// Partitions from their assignment to their revocation. `G` is the membership of the group.
 #[derive(Debug)]
 pub struct Assignment<C, A, O, G> {
-    /// Its number.
+    /// The number of the assignment.
     pub id: AssignmentId,
     /// The membership of the group that its offsets are committed with.
     pub membership: G,
@@ -88,9 +88,9 @@ pub struct Assignment<C, A, O, G> {
 
 /// What is known after a transaction.
 pub struct Published<O: Publishable> {
-    /// The records of which it is known that they are committed.
+    /// The records that are known to be committed.
     pub done: Vec<Finished<O>>,
-    /// What is to be told of each output that was refused.
+    /// What is to be told of each output that the broker refused.
     pub refused: Vec<O::Refused>,
 }
 
@@ -117,26 +117,26 @@ pub enum Stopping {
     Leaving,
 }
 
-/// See the module. `R` reads records, `O` are the outputs of one record, `G` is the membership of the group.
+/// The state machine that the module describes. `R` reads records, `O` are the outputs of one record, `G` is the membership of the group.
 pub struct Stream<R: Reader, O, G> {
     limits: Limits,
     timing: Timing,
     intake: Intake<R>,
     assignment: Option<Assignment<R::Command, R::Answerable, O, G>>,
-    /// Until when what is being processed may be finished, if the partitions are to be given up.
+    /// While partitions are being given up: until when what is being processed may be finished.
     draining: Option<Uptime>,
     stopping: Stopping,
-    /// Until when a transaction is put off, if one is.
+    /// While a transaction is put off: until when.
     put_off: Option<Uptime>,
-    /// When the next of the records that are held is tried, if there are any.
+    /// While records are held: when the next of them is tried.
     try_held: Option<Uptime>,
     /// Actions that go before all others.
     first: VecDeque<Action<R, O, G>>,
 }
 
-/// What has happened.
+/// The events: what has happened.
 impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
-    /// Nothing is assigned yet.
+    /// Creates a stream with nothing assigned.
     pub fn new(limits: Limits, timing: Timing, reader: R) -> Self {
         Self {
             limits,
@@ -151,13 +151,14 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         }
     }
 
-    /// These are the partitions that this process has now, and where each is to go on.
+    /// Takes note of the partitions that this process has from now on, and of where each is to go on. Whatever it had before is given up.
     pub fn handle_assigned(&mut self, id: AssignmentId, membership: G, partitions: &[(Partition, Committed)]) {
         self.give_up();
         self.assignment = Some(Assignment { id, membership, flow: Flow::new(self.limits, partitions) });
     }
 
-    /// The partitions are to be given up as soon as what runs is finished and committed, or are `lost` already.
+    /// Takes note that the partitions are revoked. They are given up as soon as what runs is finished and committed, or at once if they
+    /// are `lost`.
     pub fn handle_revoked(&mut self, lost: bool, now: Uptime) {
         self.intake.clear();
         if lost {
@@ -168,7 +169,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         self.draining = Some(now + self.timing.revocation_grace);
     }
 
-    /// The process is to end, as soon as what was taken in is finished and committed.
+    /// Takes note that the process is to end, as soon as what was taken in is finished and committed.
     pub fn handle_shutdown(&mut self, now: Uptime) {
         if self.stopping != Stopping::No {
             return;
@@ -180,15 +181,16 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         self.draining.get_or_insert(now + self.timing.shutdown_grace);
     }
 
-    /// Records have arrived, in the order of each partition. Takes none of them if they belong to an earlier assignment.
+    /// Takes records that have arrived, in the order of each partition. Drops them if they belong to an earlier assignment.
     pub fn handle_records(&mut self, assignment: AssignmentId, records: impl IntoIterator<Item = R::Record>) {
         if let Some(assignment) = self.assignment.as_mut().filter(|current| current.id == assignment) {
             records.into_iter().for_each(|record| self.intake.take(record, &mut assignment.flow));
         }
     }
 
-    /// The record can't be taken from what the brokers send, and this command stands for it. Returns whether the consumer may go on
-    /// behind the record; if not, the record is too far above the lowest incomplete one, or nothing is assigned.
+    /// Takes note of a record that the client library can't decode; `answerable` stands for it. Returns whether the consumer may go on
+    /// behind the record. Returns `false` if the record is too far above the lowest incomplete one or below what is done, or nothing is
+    /// assigned.
     pub fn handle_undecodable(&mut self, id: RecordId, answerable: R::Answerable) -> bool {
         let Some(Assignment { flow, .. }) = &mut self.assignment else { return false };
         match flow.deliver(id) {
@@ -201,27 +203,29 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         }
     }
 
-    /// What was to be fetched is there.
+    /// Takes note that what was to be fetched is there.
     pub fn handle_fetched(&mut self, need: &R::Need) {
         self.intake.fetched(need);
     }
 
-    /// A run is decided, and its answers are still to be written: the next run of its lane may start. Need not be told.
+    /// Takes note that a run is decided and only its answers are still to be written, so that the next run of its lane may start. This
+    /// call may be left out.
     pub fn handle_run_decided(&mut self, assignment: AssignmentId, run: RunId) {
         if let Some(flow) = self.flow(assignment) {
             flow.run_decided(run);
         }
     }
 
-    /// A run is over.
+    /// Takes the results of a run that is over.
     pub fn handle_run_finished(&mut self, assignment: AssignmentId, run: RunId, results: Vec<Finished<O>>) {
         if let Some(flow) = self.flow(assignment) {
             flow.finish_run(run, results);
         }
     }
 
-    /// A transaction is over. Of its records, those whose outputs were sent elsewhere are tried again with the others, and those that are
-    /// refused alone. A transaction that was too slow is tried again with fewer records; what is too slow even alone counts as refused.
+    /// Takes note that a transaction is over. If it was not committed, its records are tried again together, but those with a refused
+    /// output that has no other place are tried alone. A transaction that was too slow is tried again with fewer records; a record that
+    /// is too slow even alone counts as refused.
     pub fn handle_published(
         &mut self,
         assignment: AssignmentId,
@@ -229,7 +233,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         verdict: Verdict,
         pace: Pace,
     ) -> Published<O> {
-        // However it ended, the lowest incomplete record may be another one now.
+        // However the transaction ended, the lowest incomplete record may be another one now.
         self.intake.stir();
         let Some(flow) = self.flow(assignment) else {
             return Published::committed(if verdict == Verdict::Committed { records } else { Vec::new() });
@@ -261,7 +265,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
             }
             Verdict::Uncertain(now) => {
                 let (done, not_done) = flow.told_apart(records, &now);
-                // What a late transaction carried alone is the one record that is not done, if it is not.
+                // The refusal is that of the only record of a late transaction, and counts if that record is not done.
                 let silent = if not_done.is_empty() { Vec::new() } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(not_done, &silent);
                 flow.uncertain(done.len(), again, alone);
@@ -270,7 +274,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         }
     }
 
-    /// The partitions are somebody else's from now on.
+    /// Drops the assignment and all that belongs to it: the partitions are somebody else's from now on.
     fn give_up(&mut self) {
         self.intake.clear();
         (self.put_off, self.try_held) = (None, None);
@@ -284,9 +288,9 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     }
 }
 
-/// What is to be done.
+/// What is to be done next.
 impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
-    /// Returns what is to be done next; `None` if there is nothing to be done before the next event, or the time of
+    /// Returns what is to be done next. Returns `None` if there is nothing to be done before the next event or the time of
     /// [`Stream::poll_timeout`].
     pub fn poll(&mut self, now: Uptime) -> Option<Action<R, O, G>> {
         if let Some(first) = self.first.pop_front() {
@@ -305,8 +309,8 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         self.first.pop_front()
     }
 
-    /// Returns when [`Stream::poll`] must be called though nothing has happened; `None` if there is no such time. To be asked when there
-    /// is nothing left to be done.
+    /// Returns when [`Stream::poll`] must be called even if nothing happens; `None` if there is no such time. To be asked when there is
+    /// nothing left to be done.
     pub fn poll_timeout(&self) -> Option<Uptime> {
         [self.draining, self.put_off, self.try_held].into_iter().flatten().min()
     }
@@ -323,11 +327,11 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
             return Some(Action::Process(*id, run));
         }
         let ahead = self.intake.ahead();
-        // What runs already reads for itself.
+        // A command that runs already reads for itself.
         if !ahead.is_empty() && flow.queued() > 0 {
             return Some(Action::ReadAhead(ahead));
         }
-        // It stays only while there is something to put off.
+        // The deadline stays set only while a transaction is put off.
         let until = self.put_off.take().unwrap_or(now + self.timing.linger);
         if flow.is_filling() && now < until {
             self.put_off = Some(until);
@@ -338,7 +342,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         if pauses.is_empty() { None } else { Some(Action::Pause(pauses)) }
     }
 
-    /// Gives the partitions up if nothing of them is under way any more, or the time for that is over.
+    /// Gives the partitions up if nothing of them is under way any more, or the time for it is over.
     fn end_draining(&mut self, now: Uptime) {
         let Some(until) = self.draining else { return };
         let in_time = self.assignment.as_ref().is_none_or(|assignment| assignment.flow.is_drained());
@@ -355,15 +359,16 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     }
 }
 
-/// What can be seen of it.
+/// What can be seen of the machine.
 impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
-    /// Returns whether more records may be taken in. Without an assignment they are: they belong to an earlier one, and are dropped.
+    /// Returns whether more records may be taken in. Records that arrive while nothing is assigned are taken and dropped, because they
+    /// belong to an earlier assignment.
     pub fn has_room(&self) -> bool {
         let has_room = self.assignment.as_ref().is_none_or(|assignment| assignment.flow.has_room());
         has_room && self.intake.waiting() < self.limits.max_queued
     }
 
-    /// Returns the partitions that the process has now, if it has any.
+    /// Returns the present assignment; `None` if the process has no partitions.
     pub fn current(&self) -> Option<&Assignment<R::Command, R::Answerable, O, G>> {
         self.assignment.as_ref()
     }
@@ -373,13 +378,13 @@ impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
         self.intake.waiting()
     }
 
-    /// Returns the first record that was found below what is done already, if there was one: the topic was made again, or its log was
-    /// cut off.
+    /// Returns the first record that was delivered although its offset is below what is done already; `None` if there was none. Its topic
+    /// was made again, or the topic's log was cut off.
     pub fn backwards(&self) -> Option<RecordId> {
         self.intake.backwards()
     }
 
-    /// Returns whether the process is to end.
+    /// Returns whether the process is to end, and how far that has come.
     pub fn stopping(&self) -> Stopping {
         self.stopping
     }
@@ -387,9 +392,9 @@ impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
 
 /// The records of a transaction that was not committed.
 struct Sorted<O: Publishable> {
-    /// Those that are tried again together.
+    /// The records that are tried again together.
     again: Vec<Finished<O>>,
-    /// Those that are tried alone, because an output of theirs is refused and has no other place.
+    /// The records that are tried alone, because an output of theirs is refused and has no other place.
     alone: Vec<Finished<O>>,
     refused: Vec<O::Refused>,
 }

@@ -12,10 +12,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Counts the publishers of a process.
+/// The number of a publisher in its process.
 pub type PublisherId = u64;
 
-/// See the module. `P` is a publication: the records of one transaction with their offsets.
+/// The present publisher, what it has to publish, and what waits for it. `P` is a publication: the records of one transaction with their
+/// offsets.
 #[derive(Debug)]
 pub struct Succession<P> {
     present: PublisherId,

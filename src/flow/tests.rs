@@ -29,12 +29,12 @@ impl Foldable for Names {
 #[derive(Clone, Debug, PartialEq)]
 struct Answerable;
 
-/// The task of a command that names this entity.
+/// Returns the task of a command that names this entity.
 fn names(entity: u32) -> Task<Names, Answerable> {
     Task::Decide(Names(entity))
 }
 
-/// The records of a run.
+/// Returns the records of a run.
 fn records(run: &Run<Names, Answerable>) -> Vec<RecordId> {
     match &run.work {
         Work::Decide(commands) => commands.iter().map(|(at, _)| *at).collect(),
@@ -49,7 +49,7 @@ impl Publishable for usize {
         *self
     }
 
-    /// All have another place but the first output of an odd weight. What was refused weighs more then.
+    /// Each output has another place, except the first one of a record of odd weight. The record weighs more afterwards.
     fn refused(&mut self, record: RecordId, output: usize, _: Why) -> (bool, Self::Refused) {
         *self += 10;
         (output != 0 || *self % 2 == 0, (record, output))
@@ -64,7 +64,7 @@ struct Record {
     lane: LaneId,
 }
 
-/// Reads whatever lacks nothing, or what was fetched. What can be read ahead for a record is its id.
+/// Reads records that lack nothing, or whose need was fetched. What can be read ahead for a record is its id.
 #[derive(Clone, Debug, Default)]
 struct TestReader(Rc<RefCell<BTreeSet<&'static str>>>);
 
@@ -137,7 +137,7 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 
 #[test]
 fn the_lowest_incomplete_offset_is_committed_with_a_bitmap_of_those_done_above() {
-    // Committed before, delivered, done; what is committed then, and which are covered by it.
+    // Columns: what was committed before, what is delivered, what is done; then what is committed, and which offsets that covers.
     type Row = (Option<i64>, &'static [i64], &'static [i64], i64, &'static [i64]);
     let table: &[Row] = &[
         (None, &[], &[], 0, &[]),
@@ -461,7 +461,8 @@ fn finish(batches: &mut Batches<usize>, offsets: impl IntoIterator<Item = i64>) 
     }
 }
 
-/// Takes a transaction; of it, records with `refused` offsets are refused (then nothing of it takes effect).
+/// Takes a transaction and returns its offsets. Those that are `refused` are refused by the broker; then nothing of the transaction takes
+/// effect.
 fn transact(batches: &mut Batches<usize>, refused: &[i64]) -> Vec<i64> {
     let records = batches.take(|_| true);
     let offsets = records.iter().map(|r| r.at.offset).collect();
@@ -523,7 +524,7 @@ fn those_held_are_tried_in_turn_and_one_after_another_as_soon_as_one_goes_throug
     assert_eq!(published, [2, 3, 1]);
 }
 
-/// Takes a transaction that is too slow, and that nothing of takes effect. Of one that carries a single record, that one is refused.
+/// Takes a transaction that is too slow, so that nothing of it takes effect. If it carries a single record, that record is refused.
 fn transact_late(batches: &mut Batches<usize>) -> Vec<i64> {
     let records = batches.take(|_| true);
     let offsets = records.iter().map(|r| r.at.offset).collect();

@@ -10,7 +10,7 @@ fn refusals() -> Vec<Refusal> {
     vec![Refusal { record: 1, output: 0, why: Why::Missing }]
 }
 
-/// The step after these results.
+/// Returns the step after these results.
 fn after(results: &[Result<(), Failure>]) -> Step {
     results.iter().fold(Step::FIRST, |step, result| step.then(result.clone()))
 }

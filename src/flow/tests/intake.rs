@@ -18,7 +18,7 @@ fn lacking(partition: Partition, offset: i64, lacks: &'static str) -> Record {
     Record { id: RecordId { partition, offset }, lacks, lane: offset.cast_unsigned() }
 }
 
-/// The records that were read since this was asked last.
+/// Returns the records that were read since the last call.
 fn read(intake: &mut Intake<TestReader>) -> Vec<(Partition, i64)> {
     intake.ahead().into_iter().map(|id| (id.partition, id.offset)).collect()
 }
@@ -61,7 +61,7 @@ fn what_is_needed_is_wanted_once_until_it_is_fetched() {
     assert_eq!(intake.waiting(), 0);
     intake.take(lacking(0, 0, "a"), &mut flow);
     assert_eq!(intake.next_wanted(), None);
-    // It came too late, or is gone again: then it is wanted again.
+    // It was fetched too late, or is gone again: then it is wanted again.
     intake.fetched(&"a");
     intake.resume(&mut flow);
     assert_eq!(intake.next_wanted(), Some("a"));

@@ -18,11 +18,11 @@ const MS: Duration = Duration::from_millis(1);
 const AT_ONCE: Timing =
     Timing { linger: Duration::ZERO, revocation_grace: SECOND, shutdown_grace: SECOND.saturating_mul(9), held_retry: SECOND };
 
-/// Outputs of which the first has no other place, and such of which all have.
+/// Outputs of which the first has no other place, and outputs that all have one.
 const STUCK: usize = 1;
 const MOVABLE: usize = 2;
 
-/// With partition 0 assigned for the first time.
+/// Returns a stream with partition 0 assigned for the first time.
 fn assigned(timing: Timing) -> Tested {
     let mut stream = Tested::new(Limits::default(), timing, TestReader::default());
     stream.handle_assigned(1, "first", &[(0, Committed::default())]);
@@ -75,7 +75,7 @@ fn finish_with(stream: &mut Tested, run: RunId, outputs: usize) {
     stream.handle_run_finished(1, run, vec![Finished { at: at(run.lane.cast_signed()), outputs }]);
 }
 
-/// The next publication. What is to be decided on the way is decided at once.
+/// Returns the next publication. Runs that come before it are decided at once.
 fn publication(stream: &mut Tested) -> Option<Publication<usize, &'static str>> {
     publication_with(stream, STUCK)
 }
@@ -91,7 +91,7 @@ fn publication_with(stream: &mut Tested, outputs: usize) -> Option<Publication<u
     None
 }
 
-/// With these offsets of partition 0 in a transaction.
+/// Returns a stream with these offsets of partition 0 in a transaction.
 fn publishing(timing: Timing, offsets: &[i64]) -> (Tested, Publication<usize, &'static str>) {
     publishing_with(timing, offsets, STUCK)
 }
@@ -107,7 +107,7 @@ fn covering(offset: i64) -> Committed {
     Committed { offset: Some(offset), metadata: String::new() }
 }
 
-/// The offsets of the next transaction's records.
+/// Returns the offsets of the next transaction's records.
 fn next(stream: &mut Tested) -> Vec<i64> {
     publication(stream).map(|p| p.records.iter().map(|r| r.at.offset).collect()).unwrap_or_default()
 }
