@@ -1,25 +1,25 @@
 //! The claim protocol, written once over [`ConditionalStore`].
 //!
-//! **The problem.** Several processes may decide one command at once: one that was killed has left half of its work behind, one that was
-//! replaced does not know it yet, and a write whose answer was lost may still land. The database knows transactions within one partition
-//! only, and a change of an external id touches two of them, the entity's and the id's. Still each command is to take effect once, and no
-//! external id is to belong to two entities.
+//! **The problem.** Several processes may decide one command at the same time: one was killed and left half of its work behind, one was
+//! replaced and does not know it yet, and a write whose answer was lost may still land. The database's transactions cover one partition
+//! each, and a change of an external id touches two: the entity's and the id's. Still each command must take effect once, and no external
+//! id may belong to two entities.
 //!
-//! **The idea.** Only an applied conditional write makes a decision final; whatever was not applied is read and decided again. The change
-//! of an entity and the outcome of its request are one such write to the entity's partition: so whoever comes later finds the outcome, and
-//! not only the change. An external id is claimed first, in its own partition. The claim says what it is for, so that whoever meets it can
-//! complete it, and it is what the entity's own partition says that decides whether it ever took effect.
+//! **The idea.** Only an applied conditional write makes a decision final; if the write is not applied, everything is read and decided
+//! again. One such write to the entity's partition stores the change of an entity together with the outcome of its request. So whoever
+//! comes later finds the outcome, and not only the change. An external id is claimed first, in its own partition. The claim says what it
+//! is for, so that whoever meets it can complete it. Whether it ever took effect is read from the entity's partition.
 //!
-//! **The steps** of a command, each in a file that uses only those before it:
+//! **The steps** of a command, each of which uses only those before it:
 //!
 //! 1. `data`: what the steps hand on to one another.
-//! 2. Deciding, which is pure: `sight` is what was seen behind a reference; `retention` says
-//!    how long an outcome is kept; `past`, who held an id before; `standing`, whether a claim has taken effect; `fold` decides a run.
-//! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds the
-//!    entity behind a reference.
+//! 2. Deciding, which is pure: `sight` is what was seen behind a reference, `retention` says how long an outcome is kept, `past` who held
+//!    an id before, `standing` whether a claim has taken effect, and `fold` decides a run.
+//! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds
+//!    the entity behind a reference.
 //! 4. Claiming: `claim` claims an id, and completes claims.
 //!
-//! [`Claims`] puts them together: look, decide, write; and again, until the write was applied.
+//! [`Claims`] puts the steps together: look, decide, write; and again, until a write was applied.
 
 mod base;
 mod cache;
@@ -62,18 +62,18 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause after a fault: short enough that a record goes on soon after the store came back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The protocol over a store. One for all lanes of a process; any number of processes may work on one store.
+/// The claim protocol over a store. All lanes of a process share one, and any number of processes may work on one store.
 pub struct Claims<S> {
     pub(super) base: Base<S>,
 }
 
 impl<S: ConditionalStore> Claims<S> {
-    /// The protocol over `store`. All processes that share a store should have the same `outcome_retention`.
+    /// Creates the protocol over `store`. All processes that share a store should have the same `outcome_retention`.
     pub fn new(store: Arc<S>, options: &ClaimsOptions, clock: Clock) -> Self {
         Self { base: Base::new(store, options, clock) }
     }
 
-    /// Counts in `metrics` from now on what the cache is good for.
+    /// Counts in `metrics` from now on how the cache is used.
     #[must_use]
     pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
         self.base.meter = Meter(Some(metrics));
@@ -86,11 +86,11 @@ impl<S: ConditionalStore> Claims<S> {
         self.base.meter.room(claims, entities);
     }
 
-    /// Decides a run of at most [`MAX_RUN`] submissions that all name the same entity by the same reference, in order; one
-    /// result each. What can be folded takes one conditional write, or as few as have room for it.
+    /// Decides a run of at most [`MAX_RUN`] submissions, in order, and returns one result for each. All of them must name the same entity
+    /// by the same reference. Those that can be folded take one conditional write, or as few as have room for them.
     ///
     /// # Errors
-    /// A fault leaves open which of the run took effect. Going round again with the same run is right at any time.
+    /// A fault leaves open which submissions of the run took effect. The same run may be decided again at any time.
     pub async fn decide<R: Borrow<Submission> + Sync>(&self, run: &[R]) -> Result<Vec<Decided>, StoreFault> {
         debug_assert!(
             run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].borrow().entity_named() == w[1].borrow().entity_named())
@@ -106,15 +106,16 @@ impl<S: ConditionalStore> Claims<S> {
             }
             decided.extend(more?);
             if contended {
-                // Not applied: somebody else's write was. Its author got somewhere, so going round ends.
+                // Something was in the way: a write that came first, a pending claim, or a cache that did not suffice. The rounds come to
+                // an end, because each time somebody else has made progress, or the next look trusts less.
                 tokio::task::yield_now().await;
             }
         }
         Ok(decided)
     }
 
-    /// [`Claims::decide`], again and again with capped exponential back-off until the store lets it: there is no giving
-    /// up, for an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
+    /// Calls [`Claims::decide`] again and again, with capped exponential back-off, until the store lets it succeed. There is no giving
+    /// up, because an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
     pub async fn decide_until_done<R: Borrow<Submission> + Sync>(
         &self,
         run: &[R],
@@ -131,11 +132,11 @@ impl<S: ConditionalStore> Claims<S> {
         }
     }
 
-    /// After a caught panic: the outcome that the submission has, or else [`Rejection::InternalError`], stored as its
-    /// outcome so that nothing of it can take effect later.
+    /// Settles a submission whose decision panicked. Returns the outcome that the submission has. If there is none, stores
+    /// [`Rejection::InternalError`] as its outcome, so that nothing of the submission can take effect later.
     ///
     /// # Errors
-    /// A fault leaves open whether it was stored. Going round again is right at any time.
+    /// A fault leaves open whether the outcome was stored. The same submission may be given up again at any time.
     pub async fn give_up(&self, submission: &Submission) -> Result<Decided, StoreFault> {
         let (target, request) = (Target::of(submission), &submission.request);
         self.base.cache.forget(&target);
@@ -167,16 +168,17 @@ impl<S: ConditionalStore> Claims<S> {
         !self.base.cache.is_off() && !self.base.cache.has(&Target::of(submission))
     }
 
-    /// Reads what the command names into the cache, with plain reads, unless it is there or somebody is at it. A command that
-    /// has an outcome already leaves nothing there: its turn finds the outcome with plain reads, too, and saves its write. Nothing is
-    /// concluded from what is read ahead but what is concluded from the cache, and it may be dropped at any await.
+    /// Reads the entity that the submission names into the cache, with plain reads, unless the entity is there already or somebody is
+    /// reading it. If the request has an outcome already, nothing is remembered: the command's turn finds the outcome with plain reads,
+    /// too, and saves its write. What is read ahead may propose a write and no more, like all that is in the cache. The future may be
+    /// dropped at any await.
     pub async fn read_ahead(&self, submission: &Submission) {
         let target = Target::of(submission);
         let Some(_reading) = self.base.reads.begin(&target) else { return };
         if !self.can_read_ahead(submission) {
             return;
         }
-        // If it fails, its turn will find out by itself, and has more to say about it.
+        // A fault is not reported here: the command's turn meets it again, and has more to say about it.
         if let Ok(Some(_)) = self.resolver().glance(&target, &[submission.request.id.as_str()]).await {
             self.base.meter.read_ahead();
         }
@@ -190,7 +192,7 @@ impl<S: ConditionalStore> Claims<S> {
         Claimer(&self.base)
     }
 
-    /// One round: what it decided of the head of `open`; nothing if all must be read and decided again.
+    /// Makes one attempt. Returns what was decided of the head of `open`; nothing if all must be read and decided again.
     async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], trust: Trust) -> Result<Vec<Decided>, StoreFault> {
         let first = open[0].borrow();
         let target = Target::of(first);
@@ -225,7 +227,7 @@ impl<S: ConditionalStore> Claims<S> {
     }
 }
 
-/// The pause after so many attempts: exponential, capped.
+/// Returns the pause after so many attempts: exponential, capped.
 fn pause_after(attempts: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
 }

@@ -1,4 +1,4 @@
-//! What all that reads and writes works with: the store and what is remembered of it, the bounds, the clock.
+//! What every step that reads or writes works with: the store and what is remembered of it, the retention of outcomes, the clock.
 
 use super::cache::Cache;
 use super::meter::Meter;
@@ -10,16 +10,16 @@ use crate::store::{Applied, ApplyWrite, ConditionalStore, StoreFault};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What time it is, in milliseconds since 1970.
+/// A clock: it returns the time in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What an operator may choose about the protocol.
 #[derive(Clone, Debug)]
 pub struct ClaimsOptions {
-    /// How long rejections, no-ops and refusals are remembered, and a previous owner of an id is asked. Must outlive every
-    /// attempt at a record and every write under way. Default: 30 days.
+    /// How long refusals are remembered, rejections and no-ops of entities that can't be renamed, and previous owners of an id. Must
+    /// outlive every attempt at a record and every write under way. Default: 30 days.
     pub outcome_retention: Duration,
-    /// What the cache of claims and entities may hold, in approximate bytes; 0: nothing. Default: 32 MiB, some 150,000 entities.
+    /// How many bytes the cache of claims and entities may hold, approximately; 0 turns it off. Default: 32 MiB, some 150,000 entities.
     pub cache_bytes: u64,
 }
 
@@ -29,7 +29,7 @@ impl Default for ClaimsOptions {
     }
 }
 
-/// See the module.
+/// The store, and what belongs to it.
 pub(in crate::store) struct Base<S> {
     pub store: Arc<S>,
     pub(super) retention: Retention,
@@ -45,7 +45,8 @@ impl<S: ConditionalStore> Base<S> {
         Self { store, retention, cache, reads: Reads::default(), meter: Meter::default(), clock }
     }
 
-    /// Applies, and keeps the cache at what the entity is now.
+    /// Applies a write, and keeps the cache in step: it remembers the entity as the write leaves it, or forgets the entity if the write
+    /// was not applied.
     pub(super) async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
         let (key, after) = (write.key, write.after.as_ref().map(Packed::new));
         let applied = self.store.apply(write).await;

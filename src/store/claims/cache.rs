@@ -1,9 +1,9 @@
-//! Remembers claims and entities, so that the happy path reads nothing: it decides from here, and the conditions of its
-//! write confirm it or not.
+//! Remembers claims and entities, so that the happy path reads nothing: a command is decided from the cache, and the conditions of its
+//! write confirm what the cache said, or do not hold.
 //!
-//! **Invariant**: a remembered claim was seen current while no refusal and no previous owner was remembered under its id.
-//! As long as the entity holds the id by that generation nothing of the kind can have been added. That an id is taken,
-//! stale or unknown is never concluded from here.
+//! **Invariant**: a claim is remembered only if it was seen current while neither a refusal nor a previous owner was to be considered
+//! under its id. As long as the entity holds the id by that generation, nothing of the kind can have been added. Nothing concludes from
+//! the cache that an id is taken, stale or unknown.
 
 use super::data::Target;
 use super::packed::Packed;
@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 
-/// Of the bytes, one part in so many is for claims, which are half as large as entities.
+/// The claims have one part in so many of the bytes, because a claim is half as large as an entity.
 const CLAIMS_SHARE: u64 = 3;
-/// What a claim costs: 48 bytes in the cache's slab, up to 10 in its table, and what growing tables leave unused.
+/// The size of a claim in bytes: 48 in the cache's slab, up to 10 in its table, and what growing tables leave unused.
 const CLAIM: u64 = 72;
-/// What an entity costs besides its packed bytes: 56 bytes in the slab, the table as for a claim, what the allocator rounds up.
+/// The size of an entity in bytes, besides its packed form: 56 in the slab, the table as for a claim, and what the allocator rounds up.
 const ENTITY: u64 = 88;
-/// What a packed entity has at least.
+/// The least size of a packed entity, in bytes.
 const PACKED: u64 = 16;
-/// How many keys that were evicted are remembered, as a share of those that are not: each takes the room of an entry.
+/// How many evicted keys are remembered, as a share of the entries. Each takes the room of an entry.
 const GHOSTS: f64 = 0.05;
 
 pub(super) struct Cache {
@@ -30,32 +30,32 @@ pub(super) struct Cache {
     entities: Bounded<EntityKey, Packed>,
 }
 
-/// A cache of so many bytes, and a count of what it lost for want of them.
+/// A cache of a limited size in bytes, with the number of its evictions.
 struct Bounded<K, V> {
     entries: sync::Cache<K, V, Weight, DefaultHashBuilder, Evicted>,
     evicted: Evicted,
 }
 
-/// Stands for an [`IdKey`] in less room. Two ids with the same hash take each other's place: what is remembered under the
-/// hash leads to an entity, and that says which external id it has.
+/// A short stand-in for an [`IdKey`]. Two ids with the same hash take each other's place. Neither is taken for the other, because the
+/// entity to which the hash leads says which external id it has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct IdHash(u64);
 
-/// By which claim an id is held.
+/// The claim by which an id is held.
 #[derive(Clone, Copy)]
 struct Held {
     owner: Uuid,
     generation: i64,
 }
 
-/// How much is remembered.
+/// How many claims, or entities, are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// How many there are.
+    /// The number of entries.
     pub entries: u64,
-    /// What they cost, about.
+    /// The size of the entries in bytes, approximately.
     pub bytes: u64,
-    /// How many were forgotten so far, because there was no room for them.
+    /// The number of entries that were dropped so far, because there was no room for them.
     pub evicted: u64,
 }
 
@@ -65,7 +65,7 @@ impl Cache {
         Self { claims: Bounded::new(claims, CLAIM), entities: Bounded::new(bytes - claims, ENTITY + PACKED) }
     }
 
-    /// The entity behind a reference, as far as it is remembered.
+    /// Returns the entity behind a reference; `None` if it is not remembered.
     pub fn entity(&self, target: &Target) -> Option<EntityStatics> {
         match target {
             Target::Entity(key) => self.unpacked(*key),
@@ -81,7 +81,8 @@ impl Cache {
         Some(self.entities.entries.get(&key)?.unpack(key))
     }
 
-    /// Whether [`Cache::entity`] would answer, mostly: what is remembered is not looked into.
+    /// Returns whether [`Cache::entity`] would return an entity, most probably: the entries are there, but whether they fit together is
+    /// not looked at.
     pub fn has(&self, target: &Target) -> bool {
         match target {
             Target::Entity(key) => self.entities.entries.contains_key(key),
@@ -92,21 +93,21 @@ impl Cache {
         }
     }
 
-    /// Remembers that an entity holds an external id by the claim of this generation: the id's partition showed it
+    /// Remembers that an entity holds an external id by the claim of this generation. The id's partition must have shown the claim
     /// current, and neither a refusal nor a previous owner to be asked.
     ///
-    /// Of a claim of one's own that is known only if these were its condition: else somebody may have been refused under the id
-    /// between the read that preceded it and the claim, and whoever comes again must get that answer.
+    /// The author of a claim knows this only if the claim was written on the condition that there is neither. Otherwise somebody may have
+    /// been refused under the id between the read and the claim, and must get that answer again when the request comes again.
     pub fn put_claim(&self, id: &IdKey, owner: Uuid, generation: i64) {
         self.claims.entries.insert(IdHash::of(id), Held { owner, generation });
     }
 
-    /// Remembers what an entity is.
+    /// Remembers an entity.
     pub fn put_entity(&self, entity: &EntityStatics) {
         self.put_packed(entity.key(), Packed::new(entity));
     }
 
-    /// The same of an entity that was packed before.
+    /// Remembers an entity that is packed already.
     pub fn put_packed(&self, key: EntityKey, entity: Packed) {
         self.entities.entries.insert(key, entity);
     }
@@ -126,12 +127,12 @@ impl Cache {
         self.entities.entries.remove(&key);
     }
 
-    /// True if nothing can be remembered.
+    /// Returns whether nothing can be remembered.
     pub fn is_off(&self) -> bool {
         self.entities.entries.capacity() == 0
     }
 
-    /// Of claims and of entities.
+    /// Returns the room that claims take, and that entities take.
     pub fn room(&self) -> [Room; 2] {
         [self.claims.room(), self.entities.room()]
     }
@@ -151,7 +152,7 @@ impl Held {
     }
 }
 
-/// Counts.
+/// The number of entries that were evicted.
 #[derive(Clone, Default)]
 struct Evicted(Arc<AtomicU64>);
 
@@ -182,7 +183,7 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V>
 where
     Weight: Weighter<K, V>,
 {
-    /// `each` is what an entry costs at least.
+    /// Creates a cache of so many bytes, whose entries take at least `each` bytes.
     fn new(bytes: u64, each: u64) -> Self {
         let items = usize::try_from(bytes / each).unwrap_or(usize::MAX);
         let options =
@@ -205,7 +206,7 @@ mod tests {
     use crate::domain::entity::{Entity, EntityType, State};
     use crate::domain::values::{CustomName, ExternalId, SegmentCode};
 
-    /// The larger, the less chance has to say.
+    /// The size of the cache. The larger it is, the less chance has to say.
     const BYTES: u64 = 16 << 20;
 
     fn customer(number: u64) -> (IdKey, EntityStatics) {

@@ -1,10 +1,10 @@
 //! Claims external ids, and completes claims: how an entity is renamed, and how it comes into being.
 //!
-//! A change of an external id takes two conditional writes. The first puts a claim into the partition of the new id, in the place of none
-//! or of a stale one, so that of several claimants one is left. The second completes the claim: it changes the entity, on the condition
-//! that the entity is as it was read, and stores the outcome of the request beside it. Between the two the process may die. So the claim
-//! holds all that its completion takes, and a claim is completed by its claimant or by whoever meets it, with the same function and the
-//! same result; the record in the claim publishes the business transaction.
+//! A change of an external id takes two conditional writes. The first puts a claim into the partition of the new id, where there was none
+//! or a stale one, so that one of several claimants is left. The second completes the claim: it changes the entity, on the condition that
+//! the entity is as it was read, and stores the outcome of the request beside it. Between the two the process may die. So the claim holds
+//! all that its completion takes. Its claimant, or whoever meets it, completes it with the same function and the same result. The record
+//! that is named in the claim publishes the business transaction.
 
 use super::base::Base;
 use super::data::{Decided, Submission};
@@ -22,19 +22,19 @@ use crate::store::{
 };
 use uuid::Uuid;
 
-/// For whom an id is claimed.
+/// The entity and the request for which an id is claimed.
 pub(in crate::store) struct Claimant<'a> {
     pub owner: Uuid,
     /// The epoch that the owner will have when the claim is completed.
     pub epoch: i64,
-    /// [`FIRST_ROW`] for an import.
+    /// The request that claims; [`FIRST_ROW`] for an import.
     pub request_id: &'a str,
 }
 
-/// The stale claim in whose place another is put.
+/// A stale claim that is replaced by another.
 pub(in crate::store) struct Replaced<'a> {
     pub claim: &'a Claim,
-    /// It was current once.
+    /// Whether the claim was current once.
     pub held: bool,
 }
 
@@ -54,12 +54,12 @@ impl<'a> Claimant<'a> {
 pub(in crate::store) struct Claimer<'a, S>(pub &'a Base<S>);
 
 impl<S: ConditionalStore> Claimer<'_, S> {
-    /// Renames the entity that was `seen`, maybe in the cache, to an id on which there is no claim and under which nobody
-    /// was refused: to claim on that condition is to read that it is so and to claim at the same instant. None: it is not so,
-    /// or the entity is no longer as it was seen; look again, not in the cache.
+    /// Renames the entity that was `seen`, perhaps in the cache, to an id that nobody has claimed and under which nobody was refused.
+    /// That this is so is the condition of the claim, which reads it and claims at the same instant. Returns `None` if it is not so, or
+    /// if the entity is no longer as it was seen: look again, not in the cache.
     ///
-    /// Nothing else is done upon what the cache says: the rename may have been decided already, and a claim that takes the
-    /// place of another must not come before that is found out.
+    /// Nothing else is done on the word of the cache. The rename may have been decided already, and this must be found out before a claim
+    /// takes the place of another.
     pub(super) async fn rename_to_unclaimed(
         &self,
         submission: &Submission,
@@ -78,12 +78,13 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         Ok(renamed)
     }
 
-    /// Renames the entity that was `seen`, as far as one entity can tell. None: something came in between; look again.
+    /// Renames the entity that was `seen` by claiming the id that it wants and completing the claim, or stores the rejection if another
+    /// entity holds that id. Returns `None` if something came in between: look again.
     pub(super) async fn rename(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let id = wanted(submission);
-        // Never from a cache: that an id is taken or stale must be so now. And not beside the read of the entity, though that would
-        // save a round trip: the model has the claim read after the entity, and nothing is proved of the other order. Besides, a
-        // duplicate or a rejection would then cost a serial read.
+        // The claim is never taken from a cache: that an id is taken or stale must be so now. Nor is it read at the same time as the
+        // entity, though that would save a round trip: in the model the claim is read after the entity, and nothing is proved of the
+        // other order. Besides, a duplicate or a rejection would then cost a serial read.
         let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
         if let Some(claim) = &there {
@@ -96,7 +97,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                     self.complete(&id, claim, owner.as_ref()).await?;
                     return Ok(None);
                 }
-                // We hold it ourselves: so our version has changed since.
+                // The entity holds the id itself by now, so its version has changed since it was seen.
                 Standing::Current(holder) if holder.entity.ref_id == seen.entity.ref_id => return Ok(None),
                 Standing::Current(_) => return self.reject_as_taken(submission, seen).await,
                 Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
@@ -108,7 +109,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         }
     }
 
-    /// Puts a claim in the place of the one that was read, or of none; None: another one is there by now.
+    /// Puts a claim in the place of the one that was read, or of none, and returns it. Returns `None` if there is another claim by now.
     pub async fn claim(
         &self,
         id: &IdKey,
@@ -127,8 +128,9 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         Ok((applied == Applied::Yes).then_some(claim))
     }
 
-    /// Completes a claim, for its claimant and for whoever meets it: decided anew, for the entity may have changed since,
-    /// and as the claimant's record, for that one will publish the business transaction. None: not applied.
+    /// Completes a claim, for its claimant or for whoever meets it. The request is decided anew, because the entity may have changed
+    /// since the claim was made. The outcome names the claimant's record, because that record will publish the business transaction.
+    /// Returns `None` if the write was not applied.
     pub async fn complete(
         &self,
         id: &IdKey,
@@ -160,7 +162,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         Ok((self.0.apply(write).await? == Applied::Yes).then_some(completed))
     }
 
-    /// Completes a claim that was met on the way; whether it was this one or somebody else, the id is to be looked at again.
+    /// Completes a claim that was met on the way. Whether this completion was applied or somebody else's, the id must be looked at again.
     pub(super) async fn complete_met(&self, met: &PendingClaim) -> Result<(), StoreFault> {
         self.complete(&met.id, &met.claim, met.owner.as_ref()).await?;
         Ok(())
@@ -190,13 +192,13 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     }
 }
 
-/// The id that a rename wants.
+/// Returns the id that a rename wants.
 fn wanted(submission: &Submission) -> IdKey {
     let wanted = submission.request.contents.change().wanted().expect("only a rename is left over by a fold");
     IdKey { entity_type: submission.entity_type(), external_id: wanted.clone() }
 }
 
-/// A claim in the place of the one of generation `replaces`.
+/// Returns a claim in the place of the one of generation `replaces`, or the first one on its id.
 fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previous: &[PreviousOwner]) -> Claim {
     Claim {
         generation: replaces.unwrap_or(0) + 1,
@@ -209,7 +211,7 @@ fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previ
     }
 }
 
-/// The first write to an entity's partition: all of it, with the row that lets reads always return the statics.
+/// Returns the first write to an entity's partition: the whole entity, with the row that makes reads always return the statics.
 fn creation(id: &IdKey, claim: &Claim, entity: Entity, now: Timestamp) -> ApplyWrite {
     let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone() }.encode();
     let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None };

@@ -85,7 +85,7 @@ impl EntityStatics {
 }
 
 impl IdKey {
-    /// The entity of this type with a refId.
+    /// Returns the key of the entity of this type with a refId.
     pub(in crate::store) fn entity(&self, ref_id: Uuid) -> EntityKey {
         EntityKey { entity_type: self.entity_type, ref_id }
     }

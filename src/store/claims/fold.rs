@@ -1,7 +1,7 @@
 //! Decides a run of commands about one entity, one after another in memory. Pure.
 //!
-//! What comes out is as if each had been decided and stored by itself: each sees the entity as its predecessor left it, and
-//! a request id that comes twice sees the first one's outcome. What one write has no room for is left to the next.
+//! The result is the same as if each command had been decided and stored by itself: each sees the entity as its predecessor left it, and
+//! a request id that comes twice sees the first one's outcome. What one write has no room for is left to the next write.
 
 use super::data::{Decided, Submission, Target};
 use super::retention::Retention;
@@ -16,30 +16,31 @@ use crate::store::{ApplyWrite, EntityStatics, LogRow, MAX_ROWS, RefuseWrite};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 
-/// What the rows of one write may take, in bytes, unless it is a single row. Each replica keeps the write as one cell of its
-/// Paxos state before it applies it: 128 KiB is far below the 1 MiB from which on ScyllaDB reports a cell as large, and
-/// holds [`MAX_ROWS`] rows of usual size (150 to 250 bytes). The largest rows, with every text at its bound, have about 12 KiB.
+/// The most bytes that the rows of one write take, unless it is a single row. Each replica keeps the write as one cell of its Paxos state
+/// before it applies it. 128 KiB is far below the 1 MiB from which on ScyllaDB reports a cell as large, and has room for [`MAX_ROWS`]
+/// rows of usual size (150 to 250 bytes). The largest rows, with every text at its bound, have about 12 KiB.
 const MAX_BYTES: usize = 128 << 10;
 
-/// What was decided of the head of a run, and what must be applied before it is final.
+/// The decisions about the head of a run, and the write that must be applied before they are final.
 pub(super) struct Fold {
-    /// One for each submission of the head.
+    /// One decision for each submission of the head.
     pub decided: Vec<Decided>,
-    /// Stores the outcomes that are not stored yet; `None` if all were known.
+    /// The write that stores the outcomes which are not stored yet; `None` if all were known.
     pub write: Option<Write>,
 }
 
 /// The write that makes decisions final.
 pub(super) enum Write {
-    /// To the partition of an entity.
+    /// A write to the partition of an entity.
     Apply(ApplyWrite),
-    /// To the partition of an external id that leads to no entity.
+    /// A write to the partition of an external id that leads to no entity.
     Refuse(RefuseWrite),
 }
 
 impl Write {
-    /// Stores outcomes where they belong: with the entity, or, where there is none, with the reference. `None` if there are none, or if
-    /// nobody was asked for, for then there is nothing to decide either.
+    /// Returns the write that stores outcomes where they belong: with the entity, or, if there is none, with the reference. Returns
+    /// `None` if there are no rows. Returns `None` after [`Holder::NotAsked`], too: all requests had outcomes, so there is nothing to
+    /// store.
     pub fn of(target: &Target, holder: &Holder, rows: Vec<LogRow>, after: Option<EntityStatics>, now: Timestamp) -> Option<Self> {
         if rows.is_empty() {
             return None;
@@ -65,14 +66,14 @@ struct Rows {
 }
 
 impl Fold {
-    /// Goes through `open` up to the first rename that would change the entity, which needs a claim first, or as far as one
-    /// write has room.
+    /// Decides the submissions of `open` one after another, up to the first rename that would change the entity, because that needs a
+    /// claim first, or as far as one write has room.
     pub fn of(open: &[impl Borrow<Submission>], target: &Target, sight: &Sight, now: Timestamp, retention: &Retention) -> Self {
         let mut all = Vec::<Decided>::with_capacity(open.len());
         let mut rows = Rows { rows: Vec::with_capacity(open.len()), bytes: 0 };
-        // The entity as the last change among what is decided leaves it.
+        // Where in `all` the last change is: its answer holds the entity as it is then.
         let mut changed: Option<usize> = None;
-        // What is decided here, for those of the same request id behind it.
+        // The outcomes that are decided here, for submissions with the same request id further back.
         let mut outcomes: HashMap<&str, Outcome> = HashMap::with_capacity(open.len() - 1);
         for (n, submission) in open.iter().map(Borrow::borrow).enumerate() {
             let request = &submission.request;
@@ -118,7 +119,8 @@ impl Rows {
     }
 }
 
-/// What a submission is to be answered, if the entity is as it was seen, or `changed` since. None: it can't be told in memory.
+/// Returns the answer to a submission, given the entity as it was seen, or as `changed` since. Returns `None` if the answer can't be told
+/// in memory.
 fn answer(submission: &Submission, holder: &Holder, changed: Option<&Entity>, now: Timestamp) -> Option<Answer> {
     let entity = match holder {
         Holder::NotAsked => return None,

@@ -1,4 +1,4 @@
-//! What the cache is good for, in figures.
+//! The metrics of the cache.
 
 use super::cache::Room;
 use super::data::Target;
@@ -6,12 +6,12 @@ use crate::telemetry::labels::{CacheLookup, Reference, Remembered};
 use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
 
-/// Counts, if it was told where.
+/// The metrics to count in, if there are any.
 #[derive(Default)]
 pub(super) struct Meter(pub Option<Arc<Metrics>>);
 
 impl Meter {
-    /// A command's turn came, and its target was remembered, or not.
+    /// Counts that a command's turn came, and whether its target was remembered.
     pub fn looked_up(&self, target: &Target, found: bool) {
         let by = match target {
             Target::Id(_) => Reference::ExternalId,

@@ -7,7 +7,7 @@ use crate::domain::values::{CustomName, ExternalId, SegmentCode};
 use crate::store::{EntityKey, EntityStatics};
 use uuid::Uuid;
 
-/// All of an entity but its key. Never leaves the process.
+/// An entity without its key. The bytes never leave the process.
 #[derive(Clone)]
 pub(super) struct Packed(Box<[u8]>);
 
@@ -16,7 +16,7 @@ type Values<'a> = (&'a str, i64, State, Option<&'a str>, Option<&'a str>, Option
 impl Packed {
     pub fn new(statics: &EntityStatics) -> Self {
         let EntityStatics { entity, epoch, generation } = statics;
-        // Named one by one, so that a new value is not forgotten here.
+        // All fields are named, so that a new one is not forgotten here.
         let Entity { entity_type: _, ref_id: _, external_id, version, state, custom_name, segment, segment_valid_from, parent } =
             entity;
         let (name, segment) = (custom_name.as_ref().map(CustomName::as_str), segment.as_ref().map(SegmentCode::as_str));
@@ -25,7 +25,7 @@ impl Packed {
         Self(postcard::to_allocvec(&values).expect("numbers and texts can be written to memory").into())
     }
 
-    /// The entity with this key.
+    /// Returns the entity, which has this key.
     pub fn unpack(&self, key: EntityKey) -> EntityStatics {
         let values: Values<'_> = postcard::from_bytes(&self.0).expect("it is as it was packed");
         let (external_id, version, state, name, segment, segment_valid_from, parent, epoch, generation) = values;
@@ -37,7 +37,7 @@ impl Packed {
         EntityStatics { entity, epoch, generation }
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }

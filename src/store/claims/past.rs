@@ -1,9 +1,10 @@
-//! Who held an external id before, and which of their outcomes are answers to requests that come under it now.
+//! Who held an external id before, and which of their outcomes answer requests that come under the id now.
 //!
-//! An entity that held the id during its epoch n answers with what it decided until it gave the id up: its outcomes of
-//! epochs up to n. **Invariant**: all these were stored before the claim that is there now, so every attempt under that
-//! claim finds the same. What it decided later under another reference is another request: request ids are scoped to an
-//! entity, and whoever answered it here could miss that an overlapping attempt is deciding for the present holder.
+//! An entity that held the id up to its epoch n answers with what it decided until it gave the id up: its outcomes of epochs up to n.
+//! **Invariant**: all these outcomes were stored before the claim that is there now, so every attempt under that claim finds the same
+//! ones. What the entity decided later, under another reference, is another request, because request ids are scoped to an entity. If such
+//! an outcome counted here, one attempt could find it while an overlapping attempt, which did not, decides the request for the present
+//! holder.
 
 use super::retention::Retention;
 use crate::domain::Timestamp;
@@ -23,7 +24,7 @@ pub(super) struct PreviousOwner {
     pub epoch: i64,
 }
 
-/// The previous owners under a claim that are not too long gone.
+/// Returns the previous owners under a claim, without those that left too long ago to be asked.
 pub(super) fn previous_owners(claim: &Claim, retention: &Retention, now: Timestamp) -> Result<Vec<PreviousOwner>, StoreFault> {
     let live = claim.previous_owners.iter().filter(|(_, left)| retention.is_live(*left, now));
     let mut live = live.peekable();
@@ -31,13 +32,13 @@ pub(super) fn previous_owners(claim: &Claim, retention: &Retention, now: Timesta
         return Ok(Vec::new());
     }
     let epochs = StoredClaim::decode(&claim.blob)?.held;
-    // One whose epoch is not there is asked about all that it decided.
+    // An owner whose epoch is not stored is asked about all that it decided.
     let owner = |&(owner, left)| PreviousOwner { owner, left, epoch: epochs.get(&owner).copied().unwrap_or(i64::MAX) };
     Ok(live.map(owner).collect())
 }
 
-/// The previous owners for the claim that replaces this stale one. `held`: it was current once. A late claim of a zombie may
-/// be of an epoch long past, so what is known of a later one stays.
+/// Returns the previous owners for the claim that replaces this stale one. `held` says whether the stale claim was current once. A late
+/// claim of a zombie may be of an epoch long past, so the latest epoch that is known of an owner stays.
 pub(super) fn successors(
     claim: &Claim,
     held: bool,
@@ -53,13 +54,13 @@ pub(super) fn successors(
     Ok(owners)
 }
 
-/// As a claim's blob holds them.
+/// Returns the epochs of owners, as a claim's blob holds them.
 pub(super) fn epochs(owners: &[PreviousOwner]) -> BTreeMap<Uuid, i64> {
     owners.iter().map(|previous| (previous.owner, previous.epoch)).collect()
 }
 
-/// Whether a claim that is not current was so once: then its claimant's outcome is the change that took the entity to the
-/// id, in the claim's epoch. `owner` must show the row of the claimant.
+/// Returns whether a claim that is not current was so once. Then its claimant's outcome is the change that took the entity to the id, in
+/// the claim's epoch. `owner` must show the row of the claimant.
 pub(super) fn was_current(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<bool, StoreFault> {
     let Some((_, blob)) = owner.outcomes.iter().find(|(request, _)| *request == claim.claimed_by) else { return Ok(false) };
     if claim.claimed_by == FIRST_ROW {

@@ -1,14 +1,14 @@
-//! Who is reading what into the cache at present, so that nothing is read twice at once.
+//! The reads into the cache that are under way, so that nothing is read twice at once.
 
 use super::data::Target;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// The targets that are being read into the cache: as many as commands are being decided or read ahead, at most.
+/// The targets that are being read into the cache. There are at most as many as commands that are being decided or read ahead.
 #[derive(Default)]
 pub(super) struct Reads {
-    /// Each with a channel that is closed when the read is over.
+    /// The targets, each with a channel that is closed when the read is over.
     under_way: Mutex<HashMap<Target, watch::Receiver<()>>>,
 }
 
@@ -20,12 +20,12 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reads {
-    /// None: somebody else is reading it.
+    /// Begins to read a target. Returns `None` if somebody else is reading it.
     pub fn begin(&self, target: &Target) -> Option<Reading<'_>> {
         self.begin_or_else(target).ok()
     }
 
-    /// None: somebody else was reading it, until now.
+    /// Begins to read a target. If somebody else is reading it, waits for the end of that read and returns `None`.
     pub async fn begin_or_wait(&self, target: &Target) -> Option<Reading<'_>> {
         match self.begin_or_else(target) {
             Ok(reading) => Some(reading),

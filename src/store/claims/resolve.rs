@@ -1,8 +1,8 @@
 //! Finds the entity behind a reference, and the outcomes that requests have there already. Reads, and writes nothing.
 //!
-//! A plain quorum read may conclude two things only: that a request has an outcome, and that an id is held by a current
-//! claim beside which nothing is to be asked, which the condition of the write will confirm. Everything else is concluded
-//! from serial reads, and never beside a pending claim, which is to be completed first.
+//! A plain quorum read allows two conclusions only: that a request has an outcome; and what an entity is, if it is named by its refId or
+//! holds the id by a current claim beside which nobody else is to be asked. The condition of the write will confirm the latter.
+//! Everything else is concluded from serial reads, and never beside a pending claim, which must be completed first.
 
 use super::base::Base;
 use super::data::Target;
@@ -11,22 +11,22 @@ use super::sight::{Holder, Known, Sight};
 use super::standing::Standing;
 use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, MAX_REQUESTS, StoreFault};
 
-/// How many requests can be asked for at once: beside them the claimant's row is read.
+/// The most requests that can be asked for at once. The claimant's row is read beside them.
 const MAX_ASKED: usize = MAX_REQUESTS - 1;
 
-/// What the next round may build on.
+/// How fresh the reads of the next attempt must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// The cache, and plain reads.
+    /// The cache will do, and plain reads.
     Cache,
-    /// Plain reads.
+    /// Plain reads will do.
     Plain,
-    /// Serial reads only.
+    /// Only serial reads will do.
     Serial,
 }
 
 impl Trust {
-    /// After a look that led to nothing: something came in between, or what was remembered is no longer true.
+    /// Returns what to trust after a look that led to nothing: something came in between, or what was remembered is no longer true.
     pub fn shaken(self) -> Self {
         match self {
             Self::Cache => Self::Plain,
@@ -39,9 +39,9 @@ impl Trust {
 pub(super) enum Look {
     /// The first `asked` of the requests can be answered from this.
     Seen {
-        /// What there is.
+        /// What was seen.
         sight: Sight,
-        /// How many requests it is about.
+        /// How many requests were asked for.
         asked: usize,
     },
     /// A claim that nobody has completed: complete it, then look again.
@@ -54,7 +54,7 @@ pub(super) struct PendingClaim {
     pub id: IdKey,
     /// The claim.
     pub claim: Claim,
-    /// The entity that claims, as it is until then; `None` if the claim creates it.
+    /// The entity that claims, as it is before the claim is completed; `None` if the claim creates it.
     pub owner: Option<EntityStatics>,
 }
 
@@ -74,7 +74,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     /// Looks behind `target`, for `requests` from the first on: for all of them if the entity is remembered, else for as many as one
     /// read may ask for.
     ///
-    /// What reads is boxed: a command that is decided from the cache has no need of all that room.
+    /// The futures that read are boxed, because a command that is decided from the cache does not need all that room.
     pub(super) async fn look(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Look, StoreFault> {
         let Self(base) = self;
         let mut _reading = None;
@@ -83,7 +83,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
             base.meter.looked_up(target, remembered.is_some());
             if remembered.is_none() {
                 _reading = base.reads.begin_or_wait(target).await;
-                // Somebody may have come to the end of reading it just before.
+                // Somebody may just have read it into the cache.
                 remembered = base.cache.entity(target);
             }
             if let Some(entity) = remembered {
@@ -107,7 +107,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         }
     }
 
-    /// Looks with plain reads, and returns `None` if these can't tell.
+    /// Looks behind `target` with plain reads. Returns `None` if plain reads can't tell.
     pub(super) async fn glance(&self, target: &Target, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
         let id = match target {
             Target::Id(id) => id,
@@ -141,7 +141,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
             return Ok(Look::Seen { sight: Sight { known, holder }, asked });
         };
         if let Standing::Pending(owner) = standing {
-            // It may be applied at any moment, so nothing can be concluded beside it.
+            // The claim may be completed at any moment, so nothing can be concluded beside it.
             return Ok(Look::Pending(PendingClaim { id: id.clone(), claim, owner }));
         }
         self.ask_previous_owners(id, &claim, &standing, &open, &mut known).await?;
@@ -156,8 +156,8 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok(Look::Seen { sight: Sight { known, holder }, asked })
     }
 
-    /// Reads the claim on an id and its owner, unless all requests turn out to be refused under the id: then they can have
-    /// no other outcome.
+    /// Reads the claim on an id, and the claim's owner unless all requests turn out to be refused under the id: then they can have no
+    /// other outcome.
     async fn trace<'a>(&self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_id(id, requests, consistency).await?;
@@ -171,7 +171,8 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok(Traced { known, open, claimed: Some((claim, standing)) })
     }
 
-    /// Reads a claim's owner, with the rows of the claimant and of `requests`, all of one instant.
+    /// Reads a claim's owner, with the rows of the claimant and of `requests`, all of one instant. Returns how the claim stands to its
+    /// owner, and what was read.
     pub async fn standing(
         &self,
         id: &IdKey,
@@ -185,9 +186,9 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok((Standing::of(id, claim, &owner)?, owner))
     }
 
-    /// Looks for outcomes of requests that named the entity by an id that it has given up since, even if another holds it
-    /// now, and even if that one has an outcome for the same request id: a record must find the change that it caused.
-    /// As many reads as owners within the retention, for leaving one out would decide a request twice.
+    /// Adds outcomes of requests that named an entity by this id, which the entity has given up since. They count even if another entity
+    /// holds the id now, and even if that one has an outcome for the same request id: a record must find the change that it caused. This
+    /// takes a read for each owner within the retention, because leaving one out could decide a request twice.
     async fn ask_previous_owners(
         &self,
         id: &IdKey,
@@ -206,7 +207,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok(())
     }
 
-    /// Looks an entity up by its refId.
+    /// Reads an entity by its refId, with the outcomes of `requests`.
     async fn look_up(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_entity(key, requests, consistency).await?;
@@ -222,7 +223,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok(Sight { known, holder })
     }
 
-    /// That an entity holds an id by this claim.
+    /// Remembers the entity, and that it holds an id by this claim if nothing else must be asked about requests under the id.
     fn remember(&self, id: &IdKey, claim: &Claim, entity: &EntityStatics) -> Result<(), StoreFault> {
         if !self.0.retention.is_refused(claim, self.0.now()) && !self.has_previous_owners(claim)? {
             self.0.cache.put_claim(id, entity.entity.ref_id, entity.generation);
@@ -231,7 +232,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok(())
     }
 
-    /// Others than the owner, who holds the id, are to be asked about requests under it.
+    /// Returns whether entities other than the owner, who holds the id, are to be asked about requests under it.
     fn has_previous_owners(&self, claim: &Claim) -> Result<bool, StoreFault> {
         let owners = previous_owners(claim, &self.0.retention, self.0.now())?;
         Ok(owners.iter().any(|previous| previous.owner != claim.owner))

@@ -1,9 +1,9 @@
 //! How long outcomes are kept, and what is too old to matter.
 //!
-//! **Invariant**: in the partition of an entity whose type can be renamed no outcome ever expires, whatever its use case,
-//! "not found" under its refId included. A claim may land after its request was rejected, or be made from a cache by who
-//! did not see the outcome; that outcome alone keeps the claim from turning pending. A request id can be reused with other
-//! contents, so the outcome that does so need not be a rename's.
+//! **Invariant**: in the partition of an entity whose type can be renamed no outcome ever expires, whatever its use case, "not found"
+//! under its refId included. A claim may land after its request was rejected, or be made from a cache by somebody who did not see the
+//! outcome. Only the stored outcome keeps such a claim from turning pending. It need not be a rename's outcome, because a request id can
+//! be reused with other contents.
 
 use super::data::Target;
 use super::sight::Holder;
@@ -15,7 +15,7 @@ use crate::store::outcome::Outcome;
 use crate::store::{Claim, EntityKey, IdKey, LogRow};
 use std::time::Duration;
 
-/// For how long: see [`outcome_retention`](super::ClaimsOptions::outcome_retention).
+/// How long outcomes are kept: see [`outcome_retention`](super::ClaimsOptions::outcome_retention).
 pub(super) struct Retention {
     keep: Duration,
     millis: Timestamp,
@@ -26,7 +26,7 @@ impl Retention {
         Self { keep: retention, millis: Timestamp::try_from(retention.as_millis()).unwrap_or(Timestamp::MAX) }
     }
 
-    /// The log row of an outcome in the partition that `target` leads to, where there is nobody, or else in the holder's.
+    /// Returns the log row of an outcome: for the partition of the external id if nobody was found under it, otherwise for an entity's.
     pub fn row(&self, target: &Target, holder: &Holder, request: &RequestId, outcome: &Outcome) -> LogRow {
         match (target, holder) {
             (Target::Id(_), Holder::Nobody { .. }) => self.refusal(request, outcome),
@@ -36,7 +36,7 @@ impl Retention {
         }
     }
 
-    /// The log row of an outcome in the partition of an entity.
+    /// Returns the log row of an outcome in the partition of an entity.
     pub fn entity_row(&self, entity_type: EntityType, request: &RequestId, outcome: &Outcome) -> LogRow {
         let changed_to = outcome.answer.changed().map(|entity| entity.version);
         let kept = changed_to.is_some() || can_be_renamed(entity_type);
@@ -44,24 +44,24 @@ impl Retention {
         LogRow { request_id: request.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
     }
 
-    /// The log row of a request that found nobody under an external id. It expires for every type: whoever claims for an
-    /// entity that was found under the id later knows of the refusal by the static `refused`.
+    /// Returns the log row of a request that found nobody under an external id. It expires for every type. Whoever finds an entity under
+    /// the id later, and claims another id for it, knows of the refusal by the static `refused`.
     fn refusal(&self, request: &RequestId, outcome: &Outcome) -> LogRow {
         LogRow { request_id: request.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
     }
 
-    /// Whether requests that were refused under this id may still be remembered there.
+    /// Returns whether requests that were refused under this id may still be remembered there.
     pub fn is_refused(&self, claim: &Claim, now: Timestamp) -> bool {
         claim.refused.is_some_and(|at| self.is_live(at, now))
     }
 
-    /// Whether what happened at this time is still to be remembered.
+    /// Returns whether what happened at this time is still to be remembered.
     pub fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
         now.saturating_sub(at) <= self.millis
     }
 }
 
-/// Whether some use case changes the external id of entities of this type.
+/// Returns whether some use case changes the external id of entities of this type.
 pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
     UseCase::ALL.iter().any(|u| u.entity_type() == entity_type && u.is_rename())
 }

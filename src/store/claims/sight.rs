@@ -19,12 +19,12 @@ pub(super) enum Holder {
     Nobody {
         generation: Option<i64>,
     },
-    /// All requests had outcomes before that mattered.
+    /// It was not necessary to find out: all requests have outcomes.
     NotAsked,
 }
 
 impl Holder {
-    /// The entity's epoch.
+    /// Returns the entity's epoch; `None` if no entity was seen.
     pub fn epoch(&self) -> Option<i64> {
         match self {
             Self::Entity(entity) => Some(entity.epoch),
@@ -40,15 +40,15 @@ impl Holder {
 pub(super) struct Known(HashMap<String, Vec<Outcome>>);
 
 impl Known {
-    /// The outcome that answers `request`. First of all the one that its own record caused, which nobody else will
-    /// publish; then that of a request with the same contents.
+    /// Returns the outcome that answers `request`. The one that its own record caused comes first, because no other record will publish
+    /// it; then that of a request with the same contents; then any other.
     pub fn of(&self, request: &Request) -> Option<&Outcome> {
         let found = self.0.get(request.id.as_str())?;
         let own = found.iter().find(|o| o.record == request.record);
         own.or_else(|| found.iter().find(|o| o.fingerprint == request.contents.fingerprint())).or(found.first())
     }
 
-    /// Adds the outcomes of `requests` that were decided until an epoch.
+    /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity.
     pub fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
         for (request, blob) in rows {
             if requests.contains(&request.as_str()) {

@@ -13,15 +13,16 @@ use crate::store::{Claim, EntityRead, EntityStatics, IdKey, StoreFault};
 pub(in crate::store) enum Standing {
     /// The owner holds the id by this very claim.
     Current(EntityStatics),
-    /// The owner's external id is still the one that the claim was made to replace, and the request is undecided; an
-    /// import's owner is not there yet.
+    /// The owner's external id is still the one that the claim was made to replace, and the request is undecided. The owner of an import
+    /// is not there yet.
     Pending(Option<EntityStatics>),
-    /// Neither, and so for ever: epochs only grow, and the outcome of a rename stays. `held`: the claim was current once.
+    /// The claim is neither, and stays so for ever: epochs only grow, and the outcome of a rename stays. `held` says whether the claim
+    /// was current once.
     Stale { held: bool },
 }
 
 impl Standing {
-    /// The standing of the claim on `id`; `owner` must show the row of its claimant.
+    /// Returns the standing of the claim on `id`; `owner` must show the row of its claimant.
     pub fn of(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<Self, StoreFault> {
         let epoch = match &owner.statics {
             Some(e) if e.entity.external_id == id.external_id && e.generation == claim.generation => {
@@ -37,7 +38,7 @@ impl Standing {
         Ok(Self::Stale { held: was_current(id, claim, owner)? })
     }
 
-    /// Of the epochs of the claim's owner, the last whose outcomes answer requests under the id; None: none do.
+    /// Returns the last of the owner's epochs whose outcomes answer requests under the id; `None` if none do.
     pub fn last_epoch(&self, claim: &Claim) -> Option<i64> {
         match self {
             Self::Current(_) => Some(i64::MAX),
