@@ -1,5 +1,5 @@
-//! What is published for a record: a reply, a Business Transaction for a change that the record caused, a dead letter for
-//! what could not be read. And where: the reply topic that the CRM asked for, if it is allowed and exists.
+//! What is published for a record, and where. There is a reply, a Business Transaction for a change that the record caused, and a dead
+//! letter for a record that could not be read. The reply goes to the topic that the CRM asked for, if it is allowed and exists.
 
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
 use super::refused::stub_of;
@@ -84,21 +84,21 @@ struct Address {
     fallback: Fallback,
 }
 
-/// Makes outputs.
+/// Makes the outputs of records.
 pub struct Answering {
     /// Where outputs go.
     pub topics: Topics,
     /// Which of the reply topics exist.
     pub reply_topics: Arc<ReplyTopics>,
-    /// Writes replies and Business Transactions.
+    /// The encoder of replies and Business Transactions.
     pub encoder: Encoder,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
-    /// What time it is.
+    /// The clock: it returns the time in milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// A record of which it is settled how it is answered.
+/// A record whose answer is settled.
 #[derive(Clone, Copy)]
 pub enum Settled<'a> {
     /// Its command was decided.
@@ -146,7 +146,7 @@ impl Answering {
         let mut memo = memo(incoming);
         memo.use_case = Some(request.contents.use_case());
         memo.replayed = decided.replayed;
-        // Its id, which is a hash, is worked out once.
+        // The transaction's id is a hash, and is computed only once.
         let transaction = transaction.map(|transaction| (transaction.id(), &**transaction));
         let value = transaction.map(|(id, transaction)| Bytes::from(self.encoder.transaction(id, transaction)));
         let reply = self.reply(incoming, Some(request.id.as_str()), errors, value.as_deref(), &mut memo).await;
@@ -210,7 +210,7 @@ impl Answering {
         }
     }
 
-    /// Returns the topic that the CRM asked for, if it is allowed and exists, or else the default one. The partition likewise.
+    /// Returns the topic that the CRM asked for, if it is allowed and exists, or else the default one. For the partition the same holds.
     async fn reply_address(&self, incoming: &Incoming, request_id: Option<&str>) -> Address {
         let mut topic = self.topics.replies.clone();
         match &incoming.headers.reply_topic {

@@ -1,5 +1,6 @@
-//! Watches the command topic itself: whether it is there, and whether it is still the one that it was. A topic that is deleted and made
-//! again under its name counts its offsets anew, and nothing that was committed for the old one holds for it. Consumers are not told.
+//! Watches the command topic itself: whether it is there, and whether it is still the one that it was. If a topic is deleted and made
+//! again under its name, offsets begin anew, and nothing that was committed for the old topic holds for the new one. Consumers are not
+//! told.
 
 use crate::kafka::consumer::CommandConsumer;
 use crate::kafka::inquiry::topic_id;
@@ -11,13 +12,13 @@ use tokio::sync::watch;
 
 /// How often the brokers are asked.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long they may take. Nobody waits for the answer but the end of the process.
+/// How long the brokers may take. Only the end of the process has to wait for their answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the brokers said last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing: they did not answer, or give no ids.
+    /// Nothing: they did not answer, or they give no ids.
     #[default]
     Unknown,
     /// The topic is there, and this is its id.
@@ -26,7 +27,7 @@ pub enum Seen {
     Missing,
 }
 
-/// Begins to watch. Ends when the receiver is dropped.
+/// Begins to watch the topic. Ends when the receiver is dropped.
 pub fn watch(consumer: Arc<CommandConsumer>, topic: String) -> watch::Receiver<Seen> {
     let (sender, receiver) = watch::channel(Seen::Unknown);
     tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! From a record to a job for a lane: frame, writer's schema, decoding, request validation. When a record is read, and what waits
-//! for a writer's schema that is not known yet, is decided by `flow::intake`.
+//! Turns a record into a job for a lane: frame, writer's schema, decoding, request validation. `flow::intake` decides when a record is
+//! read, and which records wait for a writer's schema that is not known yet.
 
 use crate::config::Config;
 use crate::domain::command::RawCommand;
@@ -30,7 +30,7 @@ pub struct Incoming {
     pub spans: Option<Box<CommandSpans>>,
 }
 
-/// A command that passed request validation: to be decided.
+/// A command that passed request validation and is to be decided.
 pub struct CommandJob {
     /// The record that it came in.
     pub incoming: Incoming,
@@ -38,11 +38,11 @@ pub struct CommandJob {
     pub submission: Arc<Submission>,
 }
 
-/// A record that needs no decision: to be answered.
+/// A record that is answered without a decision.
 pub struct AnswerJob {
     /// The record.
     pub incoming: Incoming,
-    /// Why there is nothing to decide. In a box, for nearly all records are commands to be decided.
+    /// Why there is nothing to decide. In a box, because nearly all records are commands to be decided.
     pub cause: Box<NoCommand>,
 }
 
@@ -50,7 +50,7 @@ pub struct AnswerJob {
 pub enum NoCommand {
     /// Its command did not pass request validation.
     Invalid(RawCommand, Vec<Rejection>),
-    /// It holds no command that can be read: it goes to the dead letter topic.
+    /// It holds no command that can be read, and goes to the dead letter topic.
     Unreadable(Unreadable),
 }
 
@@ -69,7 +69,7 @@ impl CommandJob {
 }
 
 impl AnswerJob {
-    /// Stands for a record that can't be taken from what the brokers send: a stub goes to the dead letter topic.
+    /// Returns a job that stands for a record that can't be decoded. A stub of the record goes to the dead letter topic.
     pub fn undecodable(at: RecordId) -> Self {
         let incoming = Incoming { record: Record::unknown(at), headers: CommandHeaders::default(), spans: None };
         Self { incoming, cause: Box::new(NoCommand::Unreadable(Unreadable::Undecodable)) }
@@ -161,7 +161,7 @@ impl Reader for JobReader {
         self.registry.cached(id).is_none().then_some(id)
     }
 
-    /// Keeps the list of records that wait for a schema up to date, too.
+    /// Also keeps the list of records that wait for a schema up to date.
     fn prepare(&mut self, record: &Record) -> Result<Prepared, SchemaId> {
         let headers = CommandHeaders::parse(headers_of(record));
         let RecordId { partition, offset } = record.at;

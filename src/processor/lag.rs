@@ -1,9 +1,10 @@
-//! How far the answers are behind the topic, by partition: in records, and in time. What lies on the topic unread has no age that
-//! could be looked up; there the age is bounded by what is known of the time before.
+//! How far the answers are behind the topic, by partition: in records, and in time. The age of a record that was not read yet is not
+//! known; it is bounded by what is known of the time before.
 //!
-//! Two things that a CRM may do to its own commands are told here. A transaction that it leaves open holds back all that stands behind
-//! it on the partition, whoever wrote it: the last stable offset stands still. And a timestamp that can't be true (seconds for
-//! milliseconds, a clock that was never set) says nothing of the record's age: it counts from its arrival.
+//! Two things that a CRM may do to its own commands are told here. A transaction that it leaves open holds back everything behind the
+//! transaction's beginning on the partition, whoever wrote it: the last stable offset stands still. And a timestamp that can't be true
+//! (seconds for milliseconds, a clock that was never set) says nothing of the record's age, so that the age counts from the record's
+//! arrival.
 
 use crate::domain::Timestamp;
 use crate::flow::{Partition, RecordId};
@@ -15,17 +16,19 @@ use crate::telemetry::metrics::Metrics;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Nothing that was written so long ago is on a command topic still: in milliseconds. Retention is usually days.
+/// The age from which on a timestamp can't be true, in milliseconds: retention is usually days, so that no record on a command topic is
+/// so old.
 const OLDEST: Timestamp = 366 * 24 * 60 * 60 * 1000;
-/// By so much a producer's clock may be ahead of ours, in milliseconds. What is ahead by less counts as new.
+/// How far a producer's clock is ahead of ours when its timestamp can't be true, in milliseconds. A record that is ahead by less counts
+/// as new.
 const NEWEST: Timestamp = 5 * 60 * 1000;
-/// So long the last stable offset may stand still, in milliseconds, before `/readyz` warns: longer than a producer's transaction usually
+/// How long the last stable offset may stand still before `/readyz` warns, in milliseconds: longer than a producer's transaction usually
 /// takes, and short enough to be known within ten seconds.
 const STILL: Timestamp = 5_000;
-/// So many partitions are named in a warning.
+/// The most partitions that are named in a warning.
 const NAMED: usize = 3;
 
-/// See the module.
+/// The lag of each assigned partition, and where it is told.
 pub struct Lag {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -36,18 +39,18 @@ pub struct Lag {
 /// The records of a partition that may lack their answer.
 #[derive(Debug, Default)]
 struct Tail {
-    /// Offsets and timestamps of the records taken in, but for those below the lowest one that is not answered: no more than may be
+    /// The offsets and timestamps of the records taken in, without those below the lowest one that is not answered: no more than may be
     /// open above that one ([`crate::flow::offsets::MAX_SPAN`]).
     taken: VecDeque<(i64, Timestamp)>,
     /// The offset after the last record taken in.
     next: i64,
-    /// The timestamp of the last one that was answered.
+    /// The timestamp of the last record that was answered.
     answered: Option<Timestamp>,
     /// The offset after the last record on the topic.
     end: Option<i64>,
-    /// When there was nothing unanswered last.
+    /// The last moment at which nothing was unanswered.
     level: Option<Timestamp>,
-    /// What an open transaction holds back.
+    /// The records that an open transaction holds back.
     held_back: Option<HeldBack>,
 }
 
@@ -58,7 +61,7 @@ struct HeldBack {
     stable: i64,
     /// The offset after the last record on the topic.
     high: i64,
-    /// When the last stable offset was seen there first. `None` until the time is told.
+    /// When the last stable offset was first seen there; `None` until [`Lag::tell`] is called.
     since: Option<Timestamp>,
 }
 
@@ -69,13 +72,13 @@ impl HeldBack {
 }
 
 impl Lag {
-    /// Nothing is known yet. `topic` is that of the commands.
+    /// Creates a lag of which nothing is known yet. `topic` is the command topic.
     pub fn new(topic: &str, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self { metrics, health, topic: topic.into(), partitions: BTreeMap::new() }
     }
 
-    /// A record was taken in, in the order of its partition. Returns the time from which its age counts: its timestamp, or `now` if that
-    /// can't be true.
+    /// Takes note of a record that was taken in. The records of a partition come in order. Returns the time from which the record's age
+    /// counts: its timestamp, or `now` if that can't be true. Returns `None` if the record has no timestamp.
     pub fn taken(&mut self, at: RecordId, timestamp: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         let timestamp = timestamp.map(|timestamp| self.believed(timestamp, now));
         let tail = self.partitions.entry(at.partition).or_default();
@@ -94,7 +97,7 @@ impl Lag {
         now
     }
 
-    /// Where some partitions end.
+    /// Takes note of where some partitions end.
     pub fn ends(&mut self, ends: &[End]) {
         for End { partition, end, stable, high } in ends.iter().copied() {
             let tail = self.partitions.entry(partition).or_default();
@@ -125,7 +128,7 @@ impl Lag {
         self.health.tell(Concern::TransactionHoldsBack, self.warning(&still, now));
     }
 
-    /// What to say of partitions on which an open transaction holds back commands; `None` if there are none.
+    /// Returns what to say of partitions on which an open transaction holds back commands; `None` if there are none.
     fn warning(&self, still: &[(Partition, HeldBack)], now: Timestamp) -> Option<String> {
         let named = still.iter().take(NAMED).map(|(partition, held_back)| {
             format!(
@@ -148,7 +151,7 @@ impl Lag {
         })
     }
 
-    /// The partitions are somebody else's.
+    /// Forgets all partitions: they are somebody else's.
     pub fn forget(&mut self) {
         self.partitions.clear();
         let metrics = &self.metrics;
@@ -160,14 +163,14 @@ impl Lag {
     }
 }
 
-/// Below 0 by another clock than ours.
+/// Returns the time in seconds. A negative time comes from another clock than ours, and counts as 0.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of less than a hundred thousand years")]
 fn seconds(millis: Timestamp) -> f64 {
     millis.max(0) as f64 / 1000.0
 }
 
 impl Tail {
-    /// The age of the oldest record that is not answered, in milliseconds.
+    /// Returns the age of the oldest record that is not answered, in milliseconds.
     fn age(&mut self, low: i64, now: Timestamp) -> i64 {
         while let Some((offset, timestamp)) = self.taken.front()
             && *offset < low
@@ -182,7 +185,8 @@ impl Tail {
             self.level = Some(now);
             return 0;
         }
-        // It came after the last one that was answered, and after the time when nothing was there to answer.
+        // That record was not read yet. It came after the last one that was answered, and after the last moment at which nothing was
+        // unanswered.
         let bounds = [self.answered, self.level].into_iter().flatten().map(|since| now - since);
         bounds.min().unwrap_or(0)
     }
@@ -225,7 +229,7 @@ mod tests {
         (Lag::new("commands", metrics.clone(), health.clone()), health)
     }
 
-    /// All can be read up to `high`, and no record lies beyond those handed on.
+    /// Returns an end up to which all can be read, with no record beyond those handed on.
     fn level(partition: Partition, high: i64) -> End {
         End { partition, end: None, stable: high, high }
     }
@@ -295,7 +299,7 @@ mod tests {
         );
         let warning = look(&mut lag, 8, 14, 16_000);
         assert!(warning.contains("6 offsets of commands, partition 2, from offset 8 on, for 6 s"), "{warning}");
-        // It moves: one transaction after another is no trouble.
+        // The last stable offset moves: one transaction after another is no trouble.
         assert_eq!(look(&mut lag, 10, 14, 17_000), "");
         assert_told(&metrics, &["stable_offset_stuck_seconds{partition=\"2\"} 0"]);
         assert!(!look(&mut lag, 10, 14, 30_000).is_empty());
@@ -317,7 +321,7 @@ mod tests {
             (NOW, NOW, 0, 0),
             (NOW - 30 * day, NOW - 30 * day, 0, 0),
             (NOW + 60_000, NOW + 60_000, 0, 0),
-            // Seconds, 1970, before it, and as far off as a number can say.
+            // Seconds, 1970, before 1970, and as far off as a number can say.
             (NOW / 1000, NOW, 1, 0),
             (0, NOW, 2, 0),
             (-1, NOW, 3, 0),

@@ -1,5 +1,5 @@
-//! A lane's run: the claim protocol decides its commands, and each becomes outputs. The edge at which bugs are caught: a
-//! panic while a command is decided ends in the stored outcome, if there is one, else in a stored `CASM-INTERNAL-ERROR`.
+//! A lane's run: the claim protocol decides its commands, and each of them becomes outputs. Bugs are caught here: a command whose
+//! decision panics gets its stored outcome, if there is one, or else a stored `CASM-INTERNAL-ERROR`.
 
 use super::answer::{Answering, Memo, Settled};
 use super::job::{AnswerJob, CommandJob};
@@ -24,12 +24,12 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, Span};
 
-/// How long a record rests that a bug keeps from being answered, before it is tried again.
+/// How long a record that can't be answered because of a bug rests before it is tried again.
 const AFTER_BUG: Duration = Duration::from_secs(1);
 
 /// What becomes of a run.
 pub enum RunEvent {
-    /// It is decided, and its answers are still to be written. Told only where others wait in its lane.
+    /// It is decided, and its answers are still to be written. Told only if others wait in its lane.
     Decided {
         /// The assignment that the run belongs to.
         assignment: AssignmentId,
@@ -57,9 +57,9 @@ pub struct Shared<S> {
     pub faults: Gathered<(FaultKind, Option<Arc<str>>)>,
 }
 
-/// Starts a run; `events` learns of its end, and before that, if others wait for it in its lane, that it is decided: then the
-/// store works on theirs while the answers of this one are written. It can be aborted at any moment: whoever has the
-/// partition then decides its commands again.
+/// Starts a run. `events` learns when the run is over. If others wait for the run in its lane, `events` learns before that when it is
+/// decided, so that the store works on theirs while the answers of this one are written. The run can be aborted at any moment: whoever
+/// has the partition then decides its commands again.
 pub fn spawn<S: ConditionalStore>(
     shared: Arc<Shared<S>>,
     run: Run<CommandJob, AnswerJob>,
@@ -77,7 +77,7 @@ pub fn spawn<S: ConditionalStore>(
             // Lets the lane's next run start before this one's answers are encoded.
             tokio::task::yield_now().await;
         }
-        // Borrowed: what is moved here has its room in every task.
+        // The jobs are borrowed, because each value that is moved here takes its room in every task.
         let results = match &mut work {
             Work::Decide(commands) => {
                 debug_assert_eq!(commands.len(), decided.len());
@@ -113,7 +113,7 @@ impl<S: ConditionalStore> Shared<S> {
         if let Some(decided) = self.guarded(deciding).await {
             return decided;
         }
-        // Which of them it was is found by deciding them one at a time.
+        // Deciding the commands one at a time finds the one that panics.
         let mut decided = Vec::with_capacity(submissions.len());
         for (submission, command) in submissions.iter().zip(commands) {
             let whose = Whose::of(std::slice::from_ref(command));
@@ -154,7 +154,7 @@ impl<S: ConditionalStore> Shared<S> {
         }
     }
 
-    /// Makes the outputs of a record. A bug there must not lose the record.
+    /// Makes the outputs of a record. A bug in that must not lose the record.
     async fn answer(&self, settled: Settled<'_>) -> Outputs<Memo> {
         loop {
             if let Some(outputs) = self.guarded(self.answering.answer(settled)).await {
@@ -173,7 +173,8 @@ impl<S: ConditionalStore> Shared<S> {
         }
     }
 
-    /// Logs that the store did not answer about a command. In an outage all lanes have the same to say: see [`Gathered`].
+    /// Logs that the store did not answer about a command. In an outage all lanes have the same to say, so their lines are gathered: see
+    /// [`Gathered`].
     fn report(&self, whose: Whose<'_>, fault: &StoreFault, attempt: u32) {
         let Some(left_out) = self.faults.due((fault.kind, fault.node.clone()), Instant::now()) else { return };
         let Whose { request_id, trace_id, commands } = whose;
@@ -188,7 +189,8 @@ impl<S: ConditionalStore> Shared<S> {
         tracing::warn!(%fault, kind, attempt, request_id, trace_id, commands, left_out, "{what_now}");
     }
 
-    /// None if `future` panics. Large ones come boxed, or they would be moved again and again on their way into the task.
+    /// Returns the output of `future`. If it panics, counts that and returns `None`. Large futures come boxed, because they would
+    /// otherwise be moved again and again on their way into the task.
     async fn guarded<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let result = AssertUnwindSafe(future).catch_unwind().await;
         if result.is_err() {
@@ -197,7 +199,7 @@ impl<S: ConditionalStore> Shared<S> {
         result.ok()
     }
 
-    /// The records' outputs are committed at `now`.
+    /// Counts records whose outputs were committed at `now`.
     pub fn count(&self, records: &[Finished<Outputs<Memo>>], now: Timestamp) {
         for record in records {
             let memo = &record.outputs.memo;
@@ -217,7 +219,7 @@ impl<S: ConditionalStore> Shared<S> {
     }
 }
 
-/// Whose turn it is, as log lines name it: the first of the commands that are decided together.
+/// Whose turn it is, for log lines: the first of the commands that are decided together.
 #[derive(Clone, Copy)]
 struct Whose<'a> {
     request_id: Option<&'a str>,

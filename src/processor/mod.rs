@@ -1,9 +1,9 @@
-//! The shell around `flow::stream`: threads and tasks, channels, metrics and logs. What happens is told to the stream, and what it asks
-//! for is done: records are decoded (`job`), decided in their lanes by the claim protocol (`lane`), turned into outputs (`answer`),
-//! and published. Nothing is decided here about when any of that happens.
+//! The shell around `flow::stream`: threads and tasks, channels, metrics and logs. The processor tells the stream what happens, and does
+//! what the stream asks for: records are decoded (`job`), decided in their lanes by the claim protocol (`lane`), turned into outputs
+//! (`answer`), and published. The stream alone decides when any of that happens.
 //!
-//! One task owns all state, so there are no locks; lanes run as tasks of their own. Nothing waits without a bound, and
-//! nothing is forgotten: a command is answered, or its record is delivered again to whoever has the partition then.
+//! One task owns all state, so there are no locks; lanes run as tasks of their own. No queue grows without a bound, and no record is
+//! forgotten: it is answered, or it is delivered again to whoever has the partition then.
 
 mod answer;
 mod command_topic;
@@ -53,7 +53,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use watch::Watch;
 
-/// How often the processor looks after what may hang, and tells how it is.
+/// How often the processor looks after what may hang, and brings the metrics up to date.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Why the processor can't go on in this process.
@@ -93,26 +93,26 @@ pub enum RunFault {
 pub struct Setup<S> {
     /// The configuration.
     pub config: Arc<Config>,
-    /// Decides commands.
+    /// The claim protocol, which decides commands.
     pub claims: Arc<Claims<S>>,
-    /// Knows the writers' schemas.
+    /// The schema registry, which knows the writers' schemas.
     pub registry: Arc<Registry>,
-    /// Writes replies and Business Transactions.
+    /// The encoder of replies and Business Transactions.
     pub encoder: Encoder,
-    /// Counts.
+    /// The process's metrics.
     pub metrics: Arc<Metrics>,
     /// What the probes are told.
     pub health: Arc<Health>,
-    /// What time it is.
+    /// The clock: it returns the time in milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// Processes commands until `shutdown` comes; then finishes what is being processed, within the configured grace period,
-/// commits it and leaves the group.
+/// Processes commands until `shutdown` completes. Then finishes what is being processed, within the configured grace period, commits it,
+/// and leaves the group.
 ///
 /// # Errors
-/// The Kafka clients can't be made, or their calls don't return and that can't be worked around. Whatever else goes wrong is waited
-/// for.
+/// Returns a fault if the Kafka clients can't be made, if their calls don't return and that can't be worked around, or if the command
+/// topic was replaced. Whatever else goes wrong is waited for.
 pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Output = ()>) -> Result<(), RunFault> {
     let kafka = &setup.config.kafka;
     let commands = kafka.topics.commands.clone();
@@ -207,12 +207,12 @@ struct Processor<S> {
     logins: Arc<Logins>,
     /// How many brokers the consumer is connected to.
     brokers: usize,
-    /// What the stream's times count from.
+    /// The moment from which the stream's times count.
     began: Instant,
     stream: Stream<JobReader, Outputs<Memo>, GroupMembership>,
-    /// The consumer, if it waits in a revocation.
+    /// Lets the consumer go on, if it waits in a revocation.
     revoked: Option<std_mpsc::SyncSender<()>>,
-    /// The topics that refused outputs since nothing was held.
+    /// The topics to which outputs were refused since nothing was held, and why.
     refusing: BTreeMap<Arc<str>, Why>,
     /// The records that had refused outputs and are not committed yet, with their timestamps.
     refused: BTreeMap<RecordId, Timestamp>,
@@ -224,7 +224,7 @@ struct Processor<S> {
     /// Whether a stub takes the place of a record that can't be decoded.
     step_over: bool,
     watch: Watch,
-    /// The runs under way.
+    /// The tasks of the runs under way.
     runs: HashMap<(AssignmentId, RunId), AbortHandle>,
     run_events: mpsc::UnboundedSender<RunEvent>,
 }
@@ -262,7 +262,7 @@ impl<S: ConditionalStore> Processor<S> {
         }
     }
 
-    /// Returns what time it is for the stream.
+    /// Returns the present moment, as the stream counts it.
     fn now(&self) -> Uptime {
         self.began.elapsed()
     }
@@ -299,7 +299,7 @@ impl<S: ConditionalStore> Processor<S> {
         }
     }
 
-    /// The consumer is connected to so many brokers.
+    /// Takes note of how many brokers the consumer is connected to.
     fn connected(&mut self, brokers: usize) {
         let before = std::mem::replace(&mut self.brokers, brokers);
         self.metrics.kafka_brokers_connected.set(gauge(brokers));
@@ -312,7 +312,7 @@ impl<S: ConditionalStore> Processor<S> {
         self.health.tell(Concern::LoginTrouble, trouble);
     }
 
-    /// These partitions stand still, because their next records can't be taken from what the brokers send.
+    /// Takes note of the partitions that stand still because their next records can't be decoded.
     fn undecodable(&mut self, stopped: &[RecordId]) {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
         let places: Vec<_> =
@@ -376,7 +376,7 @@ impl<S: ConditionalStore> Processor<S> {
         self.shared.count(&done, (self.shared.answering.clock)());
     }
 
-    /// The partitions are somebody else's: what was processed for them is dropped, and processed again over there.
+    /// Drops what is being processed for the partitions: they are somebody else's, and it is processed again over there.
     fn abort_runs(&mut self) {
         self.registry.lacking().clear();
         self.ahead.clear();
@@ -417,7 +417,7 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(RecordId { partition, offset }) = self.stream.backwards() {
             return replaced(format!("partition {partition} begins anew at offset {offset}"));
         }
-        // What was seen before an assignment says nothing of the topic that it is for.
+        // Only what is new counts: what was seen before an assignment says nothing of the topic that the assignment is for.
         if !self.command_topic.has_changed().unwrap_or_default() {
             return Ok(());
         }
@@ -505,9 +505,7 @@ impl<S: ConditionalStore> Processor<S> {
             Action::AbortRuns => self.abort_runs(),
             Action::Drained { in_time } => {
                 if !in_time {
-                    tracing::warn!(
-                        "not all that was being processed could be finished in time; its records will be delivered again"
-                    );
+                    tracing::warn!("some records could not be finished in time; they will be delivered again");
                 }
                 if let Some(revoked) = self.revoked.take() {
                     let _ = revoked.send(());

@@ -1,20 +1,20 @@
 //! Whether the process gets anywhere: pure, with `now` as an argument.
 //!
-//! A loop that comes round proves little: everything that it waits for may hang. So progress is measured by what leaves: while there
-//! are records to be answered, some must be. How long none was is a *stall*. It may have a reason that a restart would not change: the
-//! store, Kafka or the registry is away. Each sign of such a reason, a failed attempt for instance, *explains* the stall at that
-//! moment. A stall without any explanation for long is what a restart is for.
+//! A loop that comes round proves little: everything that it waits for may hang. So progress is measured by what leaves: while there are
+//! records to be answered, some must be. The time in which none was is a *stall*. It may have a reason that a restart would not change:
+//! the store, Kafka or the registry is away. Each sign of such a reason, a failed attempt for instance, *explains* the stall at that
+//! moment. A restart is for a stall that nothing has explained for long.
 
 use std::time::{Duration, Instant};
 
-/// See the module.
+/// The last signs of work, of an answer, and of a reason for a stall.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Since when there has been something to answer.
     working: Option<Instant>,
     /// When a record was answered last.
     answered: Option<Instant>,
-    /// When a reason was seen last.
+    /// When a reason for a stall was seen last.
     explained: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ impl Progress {
         self.answered = Some(now);
     }
 
-    /// Takes note of a reason why none is.
+    /// Takes note of a reason why no record is answered.
     pub fn explained(&mut self, now: Instant) {
         self.explained = Some(now);
     }
@@ -39,7 +39,7 @@ impl Progress {
         self.begin().map_or(Duration::ZERO, |begin| now.saturating_duration_since(begin))
     }
 
-    /// Returns how long that has been so without a reason.
+    /// Returns how long the stall has lasted without a reason; zero while there is none.
     pub fn unexplained(&self, now: Instant) -> Duration {
         let since = self.begin().map(|begin| self.explained.map_or(begin, |explained| begin.max(explained)));
         since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))

@@ -34,7 +34,7 @@ enum Instead {
     DefaultTopic,
     AnyPartition,
     Stub,
-    /// Nowhere: its record is held.
+    /// There is no other place, and its record is held.
     Held,
 }
 

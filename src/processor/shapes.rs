@@ -1,6 +1,6 @@
-//! Looks now and then at the topics that outputs go to. A topic that is deleted under a running process may come back by itself, where
-//! brokers make topics when somebody asks for them: with one partition and the brokers' limits. Nothing fails at first, and keys have
-//! other partitions from then on; so it is told.
+//! Looks now and then at the topics that outputs go to. Where brokers make topics when somebody asks for them, a topic that is deleted
+//! under a running process comes back by itself, with one partition and the brokers' limits. Nothing fails at first, but keys have other
+//! partitions from then on; so operators are told.
 
 use crate::config::Kafka;
 use crate::kafka::reply_topics::ReplyTopics;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often: a question for each topic, so that a change is known within seconds.
+/// How often the topics are looked at. This takes a question for each topic, and makes a change known within seconds.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The topics, and how many partitions each has had at most since the process began. `None`: it was not there yet.
+/// The topics, each with the most partitions that it has had since the process began; `None` if it was not there yet.
 #[derive(Debug)]
 struct Shapes(BTreeMap<Arc<str>, Option<i32>>);
 
@@ -41,7 +41,7 @@ impl Shapes {
     }
 }
 
-/// Goes on until it is dropped.
+/// Returns a future that looks at the topics, and tells what has changed, until it is dropped.
 pub fn keep_looking(
     kafka: &Kafka,
     cluster: Arc<ReplyTopics>,

@@ -18,11 +18,12 @@ use tokio::time::Instant;
 /// enough to be known within ten seconds.
 const TELL_AFTER: Duration = Duration::from_secs(8);
 
-/// See the module.
+/// What is watched, and what is known of it.
 pub struct Watch {
     consumer: Arc<Calls>,
     progress: Progress,
-    /// A stall that nothing explains for so long is one that only a restart ends: longer than an attempt at anything may take.
+    /// How long nothing must explain a stall until it counts as one that only a restart ends: longer than an attempt at anything may
+    /// take.
     stuck_after: Duration,
     /// How many faults of the store, and bugs, were counted when the watch looked last.
     faults: u64,
@@ -43,7 +44,7 @@ pub struct Work {
 }
 
 impl Watch {
-    /// Watches nothing yet. `attempt` is how long an attempt at the store may take.
+    /// Creates a watch. `consumer` are the calls of the consuming thread, `attempt` is how long an attempt at the store may take.
     pub fn new(consumer: Arc<Calls>, attempt: Duration, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self { consumer, progress: Progress::default(), stuck_after: STUCK_AFTER + attempt, faults: 0, metrics, health }
     }
@@ -77,7 +78,7 @@ impl Watch {
     /// Tells what hangs, if anything does.
     ///
     /// # Errors
-    /// The consuming thread hangs for good.
+    /// Returns a fault if the consuming thread hangs for good.
     pub fn look(&mut self, work: &Work, publishing: &Publishing<Memo>, now: Instant) -> Result<(), RunFault> {
         self.look_at_consumer(now)?;
         let publisher = publishing.call();
@@ -119,7 +120,7 @@ impl Watch {
             } else if work.without_schema {
                 "records wait for the schema that they were written with".to_owned()
             } else if work.short_span.is_some() {
-                "what can be committed beside the lowest incomplete record is (offset.metadata.max.bytes)".to_owned()
+                "no more can be committed above the lowest incomplete record (offset.metadata.max.bytes)".to_owned()
             } else {
                 "no reason is known".to_owned()
             };
