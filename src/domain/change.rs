@@ -1,6 +1,6 @@
-//! The kinds of change that a command can ask for. Each has a file of its own, with its validation and its decision:
-//! `set_custom_name`, `set_segment` and `rename`. This file only tells the kinds apart. Which type of entity has which
-//! of them is said by the table in [`super::use_case`].
+//! The kinds of change that a command can ask for. Each has a file of its own, with its validation and its decision: `set_custom_name`,
+//! `set_segment` and `rename`. This file only tells the kinds apart. The table in [`super::use_case`] says which type of entity has which
+//! kind.
 
 mod rename;
 mod set_custom_name;

@@ -1,13 +1,13 @@
-//! The business rules, pure: values, checks and decisions. No I/O, no clock, no async; what time it is comes in as an
-//! argument. What was parsed into a type of this module obeys its rules and is not checked again.
+//! The business rules, pure: values, checks and decisions. No I/O, no clock, no async; the present time comes in as an argument. A value
+//! that was parsed into a type of this module obeys its rules and is not checked again.
 //!
 //! From a command as it came to what becomes of an entity:
 //!
 //! - [`use_case`]: the table of the use cases, each a kind of change of a type of entity
 //! - [`command`]: request validation, from a raw command to a checked one; [`contents`]: what a checked command asks for
 //! - [`request`]: a checked command with the record that it came in
-//! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change; [`answer`]: what
-//!   the request is answered
+//! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change; [`answer`]: the
+//!   answer to the request
 //! - [`rejection`]: why a command is refused, and what the CRM is told
 //! - [`entity`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
 

@@ -124,7 +124,7 @@ impl Rejection {
         }
     }
 
-    /// Returns a sentence for the CRM's developers. It never holds a value that the command brought, save numbers.
+    /// Returns a sentence for the CRM's developers. Apart from numbers, it never holds a value that the command brought.
     pub fn message(&self) -> String {
         match self {
             Self::MandatoryAttribute { field } => format!("{field} is mandatory and must not be empty or blank"),

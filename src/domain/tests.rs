@@ -35,7 +35,7 @@ fn custom_name(text: &str) -> CustomName {
     CustomName::parse(text).expect("a custom name")
 }
 
-/// An active entity at version 7 with the id `old-id` and the name `Old name`; a customer is in segment RESIDENTIAL.
+/// Returns an active entity at version 7 with the id `old-id` and the name `Old name`; a customer is in segment RESIDENTIAL.
 fn entity(entity_type: EntityType) -> Entity {
     let is_customer = entity_type == EntityType::Customer;
     Entity {
@@ -51,7 +51,7 @@ fn entity(entity_type: EntityType) -> Entity {
     }
 }
 
-/// A value that the use case accepts, and that [`entity`] does not have yet.
+/// Returns a value that the use case accepts, and that [`entity`] does not have yet.
 fn new_value(use_case: UseCase) -> &'static str {
     match use_case.kind() {
         ChangeKind::SetCustomName => "New name",
@@ -60,7 +60,7 @@ fn new_value(use_case: UseCase) -> &'static str {
     }
 }
 
-/// The value that [`entity`] has.
+/// Returns the value that [`entity`] has.
 fn old_value(use_case: UseCase) -> &'static str {
     match use_case.kind() {
         ChangeKind::SetCustomName => "Old name",
@@ -69,7 +69,7 @@ fn old_value(use_case: UseCase) -> &'static str {
     }
 }
 
-/// A command without a finding.
+/// Returns a command without a finding.
 fn raw(use_case: UseCase) -> RawCommand {
     RawCommand {
         use_case,
@@ -80,13 +80,13 @@ fn raw(use_case: UseCase) -> RawCommand {
     }
 }
 
-/// The checked contents of a command with these.
+/// Returns the checked contents of a command with this use case, value and expected version.
 fn checked(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Contents {
     let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
     raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).contents
 }
 
-/// Code and field of each finding.
+/// Returns the code and the field of each finding.
 fn told(findings: &[Rejection]) -> Vec<(String, Option<String>)> {
     findings.iter().map(|f| (f.code().to_owned(), f.field().map(str::to_owned))).collect()
 }

@@ -145,7 +145,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Returns the configured segment code that equals `text`, upper and lower case told apart.
+    /// Returns the configured segment code that equals `text`, case-sensitively; `None` if there is none.
     pub fn segment(&self, text: &str) -> Option<&SegmentCode> {
         self.segments.iter().find(|code| code.as_str() == text)
     }

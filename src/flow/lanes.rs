@@ -175,7 +175,7 @@ impl<C: Foldable, A> Lanes<C, A> {
     /// Takes note that the run is over, so that the next one of its lane may start if it has not. Returns what that means for the lane.
     ///
     /// # Panics
-    /// If the run is not under way.
+    /// Panics if the run is not under way.
     pub fn finish(&mut self, run: RunId) -> Turn {
         let lane = self.by_id.get_mut(&run.lane).expect("a lane with a run exists");
         let is = |under_way: Option<UnderWay>| under_way.is_some_and(|one| one.number == run.number);

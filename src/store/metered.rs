@@ -1,5 +1,5 @@
-//! A store that is watched: each operation is counted, timed and traced, and tells whether the store is up: how that is judged is
-//! said in [`crate::telemetry::store_health`]. What it does is left to the store inside.
+//! A store that is watched: each operation is counted, timed and traced, and says whether the store is up.
+//! [`crate::telemetry::store_health`] judges that. The store inside does the work.
 
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead, NodeState,
@@ -13,7 +13,7 @@ use crate::telemetry::spans::StoreStep;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// See the module.
+/// A store with those who watch it.
 pub struct Metered<S> {
     inner: S,
     metrics: Arc<Metrics>,
@@ -28,19 +28,19 @@ struct Begun {
 }
 
 impl<S: ConditionalStore> Metered<S> {
-    /// Watches `inner`, which has just been connected to.
+    /// Watches `inner`, to which a connection has just been made.
     pub fn new(inner: S, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         let metered = Self { inner, metrics, health };
         metered.answered(Instant::now());
         metered
     }
 
-    /// What is watched.
+    /// Returns the store that is watched.
     pub fn inner(&self) -> &S {
         &self.inner
     }
 
-    /// The store's nodes, as they were seen just now.
+    /// Takes note of the store's nodes, as they were seen just now.
     pub fn nodes_seen(&self, nodes: &[StoreNode]) {
         let answering = nodes.iter().filter(|node| node.state == NodeState::Answering).count();
         self.metrics.store_nodes.set(i64::try_from(nodes.len()).unwrap_or(i64::MAX));
@@ -58,7 +58,8 @@ impl<S: ConditionalStore> Metered<S> {
         }
     }
 
-    // These take no future to wait for: handed on by value it would take its room in each that hands it on.
+    // `begin` and `end` are called around an operation and do not take its future. A future that is handed on by value takes its room
+    // again in each function that hands it on.
 
     fn begin(&self, operation: Operation) -> Begun {
         if let Some(write) = conditional_write(operation) {

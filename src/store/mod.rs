@@ -1,8 +1,8 @@
-//! Where entities and external ids are kept: the [`ConditionalStore`] trait with its row types, the claim protocol written
-//! once over it, and its implementations.
+//! Where entities and external ids are kept: the [`ConditionalStore`] trait with its row types, the claim protocol written once over the
+//! trait, and the trait's implementations.
 //!
-//! Every write is conditional, touches one partition, and either happens as a whole or not at all. A write that errs may
-//! have happened, or may still happen later: callers go round the protocol again and let the conditions decide.
+//! Every write is conditional, touches one partition, and either happens as a whole or not at all. A write that ends in a fault may have
+//! happened, or may still happen later: callers go round the protocol again and let the conditions decide.
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
@@ -29,35 +29,35 @@ mod stored;
 pub mod topology;
 pub mod upkeep;
 
-/// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log
-/// row of its import. No command can have it: request ids are not empty.
+/// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log row of the
+/// entity's import. No command can have it, because request ids are not empty.
 pub const FIRST_ROW: &str = "";
 
-/// How many rows one write may have. They are one Paxos proposal, held in memory by every replica, and a batch of as many
-/// statements, each with its conditions to check: beyond a hundred a row more saves the store hardly anything. But between the
-/// writes of a hot key it has nothing to do, and fewer writes leave fewer gaps. (That the servers refuse batches over
-/// `batch_size_fail_threshold`, and warn of smaller ones, is said of several partitions only.)
+/// The most rows that one write may have. They are one Paxos proposal, which every replica holds in memory, and a batch of as many
+/// statements, each with its conditions to check. Beyond a hundred, a row more saves the store hardly anything. But between the writes of
+/// a hot key the store has nothing to do for that key, and fewer writes leave fewer gaps. (The servers' limit on batches,
+/// `batch_size_fail_threshold`, and the warning below it are about batches over several partitions only.)
 pub const MAX_ROWS: usize = 512;
 
-/// How many requests one read may ask for: with [`FIRST_ROW`] these are as many keys of rows as ScyllaDB takes in one list,
-/// unless its `max_clustering_key_restrictions_per_query` was raised. (Cassandra takes any number.)
+/// The most requests that one read may ask for: with [`FIRST_ROW`] these are as many keys of rows as ScyllaDB takes in one list, unless
+/// its `max_clustering_key_restrictions_per_query` was raised. (Cassandra takes any number.)
 pub const MAX_REQUESTS: usize = 99;
 
-/// Names the partition of an external id.
+/// The key of an external id's partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdKey {
-    /// External ids are unique per entity type.
+    /// The type of the entity. External ids are unique per type.
     pub entity_type: EntityType,
-    /// The id.
+    /// The external id.
     pub external_id: ExternalId,
 }
 
-/// Names the partition of an entity.
+/// The key of an entity's partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntityKey {
-    /// Customer, account or subscriber.
+    /// The type of the entity.
     pub entity_type: EntityType,
-    /// The entity's id for ever.
+    /// The entity's refId, which never changes.
     pub ref_id: Uuid,
 }
 
@@ -74,16 +74,16 @@ pub struct Claim {
     pub claimed_by: String,
     /// What anybody needs to complete the claim: see `outcome::StoredClaim`.
     pub blob: Vec<u8>,
-    /// Who claimed the id before, and when they were replaced.
+    /// Who held the id before, and when their claims were replaced.
     pub previous_owners: Vec<(Uuid, Timestamp)>,
-    /// The last refusal stored under this id.
+    /// When a request was last refused under this id; `None` if no refusal is remembered.
     pub refused: Option<Timestamp>,
 }
 
 /// What one read of an external id's partition shows: statics and rows of one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdRead {
-    /// None where the id was never claimed.
+    /// The claim; `None` if the id was never claimed.
     pub claim: Option<Claim>,
     /// The outcome blobs of those of the asked requests that were refused under this id, by request id.
     pub outcomes: Vec<(String, Vec<u8>)>,
@@ -96,14 +96,14 @@ pub struct EntityStatics {
     pub entity: Entity,
     /// Counts the entity's external id changes, from 1.
     pub epoch: i64,
-    /// The generation of the claim by which it holds its external id.
+    /// The generation of the claim by which the entity holds its external id.
     pub generation: i64,
 }
 
 /// What one read of an entity's partition shows: statics and rows of one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntityRead {
-    /// None where there is no such entity.
+    /// The statics; `None` if there is no such entity.
     pub statics: Option<EntityStatics>,
     /// The outcome blobs of those of the asked requests that were decided, by request id.
     pub outcomes: Vec<(String, Vec<u8>)>,
@@ -112,75 +112,75 @@ pub struct EntityRead {
 /// The outcome of one request, as it is to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRow {
-    /// Which request.
+    /// The id of the request.
     pub request_id: String,
-    /// The version that the change led to; None for a rejection or a no-op.
+    /// The version that the change led to; `None` for a rejection or a no-op.
     pub changed_to: Option<i64>,
-    /// See `outcome::Outcome`.
+    /// The outcome's blob: see `outcome::Outcome`.
     pub outcome: Vec<u8>,
-    /// How long the row is kept; None: for ever.
+    /// How long the row is kept; `None` if it is kept for ever.
     pub ttl: Option<Duration>,
 }
 
-/// Claims an external id, `IF generation = replaces`, and if it says so `AND refused = null`.
+/// A write that claims an external id, `IF generation = replaces`; with `unrefused`, also `AND refused = null`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimWrite {
     /// The id.
     pub id: IdKey,
-    /// The generation of the claim that was read; None: there was none.
+    /// The generation of the claim that was read; `None` if there was none.
     pub replaces: Option<i64>,
-    /// Only if no refusal under the id is remembered.
+    /// Whether the write is applied only if no refusal under the id is remembered.
     pub unrefused: bool,
     /// The new claim. Its `refused` is not written: a refusal stays as it is.
     pub claim: Claim,
 }
 
-/// Stores what was decided about an entity: new statics if it changes, and the log rows, in one conditional write,
-/// `IF version = read AND` each row's `outcome = null`.
+/// A write that stores what was decided about an entity: new statics if the entity changes, and the log rows, `IF version = read AND`
+/// each row's `outcome = null`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyWrite {
     /// The entity.
     pub key: EntityKey,
-    /// The version that was decided from; None: there is no such entity.
+    /// The version from which it was decided; `None` if there was no such entity.
     pub read: Option<i64>,
-    /// The statics afterwards; None if they stay.
+    /// The statics afterwards; `None` if they stay as they are.
     pub after: Option<EntityStatics>,
-    /// 1 to [`MAX_ROWS`], of different requests. Where the entity comes into being (`read` is None, `after` is not), one is
-    /// [`FIRST_ROW`]'s: reads rely on it.
+    /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`read` is `None`, `after` is not), one of
+    /// them is that of [`FIRST_ROW`], on which reads rely.
     pub rows: Vec<LogRow>,
 }
 
-/// Stores under an external id that requests found no entity there, `IF generation = read AND` each row's
-/// `outcome = null`; sets the static `refused`, with the rows' TTL.
+/// A write that stores under an external id that requests found no entity there, `IF generation = read AND` each row's `outcome = null`.
+/// It also sets the static `refused`, with the rows' TTL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefuseWrite {
     /// The id.
     pub id: IdKey,
-    /// The generation of the claim that was read; None: there was none.
+    /// The generation of the claim that was read; `None` if there was none.
     pub read: Option<i64>,
-    /// When.
+    /// When the requests were refused.
     pub refused: Timestamp,
-    /// 1 to [`MAX_ROWS`], of different requests, all with the same TTL.
+    /// The log rows: 1 to [`MAX_ROWS`], of different requests, all with the same TTL.
     pub rows: Vec<LogRow>,
 }
 
-/// One change out of an entity's log.
+/// A change from an entity's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryRow {
-    /// The request.
+    /// The id of the request.
     pub request_id: String,
     /// The version that the change led to.
     pub changed_to: i64,
-    /// See `outcome::Outcome`.
+    /// The outcome's blob: see `outcome::Outcome`.
     pub outcome: Vec<u8>,
 }
 
-/// How much a read must see.
+/// Which writes a read must see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// All writes that a quorum has; conditional writes under way may be missed. For values that a condition will confirm.
+    /// All writes that a quorum has, but perhaps not conditional writes under way. For values that a condition will confirm.
     Quorum,
-    /// All conditional writes, those under way completed first. For reads that decide an answer.
+    /// All conditional writes; those under way are completed first. For reads that decide an answer.
     Serial,
 }
 
@@ -188,9 +188,9 @@ pub enum Consistency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Applied {
-    /// The conditions held, everything was written.
+    /// The conditions held, and everything was written.
     Yes,
-    /// A condition did not hold, nothing was written.
+    /// A condition did not hold, and nothing was written.
     No,
 }
 
@@ -209,7 +209,7 @@ pub struct StoreFault {
 }
 
 impl StoreFault {
-    /// A fault of no particular kind, at no particular node.
+    /// Returns a fault of no particular kind, at no particular node.
     pub fn new(operation: &'static str, cause: impl Into<String>) -> Self {
         Self { operation, kind: FaultKind::Other, node: None, cause: cause.into() }
     }
@@ -222,7 +222,7 @@ fn at(node: Option<&str>) -> String {
 /// A node of the database, as the driver sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreNode {
-    /// `host:port`
+    /// The node's `host:port`.
     pub address: Arc<str>,
     /// Whether it answers.
     pub state: NodeState,
@@ -241,7 +241,7 @@ pub enum NodeState {
 
 /// Partitions of rows with statics, and conditional writes to one partition at a time. Linearizable per partition.
 pub trait ConditionalStore: Send + Sync + 'static {
-    /// Statics of an external id's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
+    /// Reads the statics of an external id's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
     fn read_id(
         &self,
         id: &IdKey,
@@ -249,7 +249,7 @@ pub trait ConditionalStore: Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<IdRead, StoreFault>> + Send;
 
-    /// Statics of an entity's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
+    /// Reads the statics of an entity's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
     fn read_entity(
         &self,
         key: EntityKey,
@@ -257,34 +257,34 @@ pub trait ConditionalStore: Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<EntityRead, StoreFault>> + Send;
 
-    /// See [`ClaimWrite`].
+    /// Performs a [`ClaimWrite`].
     fn claim(&self, write: ClaimWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
 
-    /// See [`ApplyWrite`].
+    /// Performs an [`ApplyWrite`].
     fn apply(&self, write: ApplyWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
 
-    /// See [`RefuseWrite`].
+    /// Performs a [`RefuseWrite`].
     fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
 
-    /// The changes of an entity, oldest first. For people, not for decisions.
+    /// Reads the changes of an entity, oldest first. For people, not for decisions.
     fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send;
 
-    /// Reads something cheap: is the store there?
+    /// Reads something cheap, to find out whether the store is there.
     fn ping(&self) -> impl Future<Output = Result<(), StoreFault>> + Send;
 }
 
-/// What every store relies on in a read.
+/// Checks what every store relies on in a read.
 ///
 /// # Panics
-/// There are too many: the caller has a bug.
+/// Panics if there are too many requests: the caller has a bug.
 fn assert_requests(requests: &[&str]) {
     assert!(requests.len() <= MAX_REQUESTS, "a read asks for {MAX_REQUESTS} requests at most, not {}", requests.len());
 }
 
-/// What every store relies on in a write's rows.
+/// Checks what every store relies on in the rows of a write.
 ///
 /// # Panics
-/// There are none, too many, or two of one request, which conditions can't tell: the caller has a bug.
+/// Panics if there are no rows, too many, or two of one request, which conditions can't tell apart: the caller has a bug.
 fn assert_rows(rows: &[LogRow]) {
     let requests: HashSet<_> = rows.iter().map(|row| &row.request_id).collect();
     assert!((1..=MAX_ROWS).contains(&rows.len()), "a write has 1 to {MAX_ROWS} rows, not {}", rows.len());

@@ -9,8 +9,8 @@ use crate::domain::values::ExternalId;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The outcome of a request. What its transaction says of the request's id and of when it was decided, its row's key and `at` say,
-/// too; what it says changed is the attribute of its use case, to what its entity has there.
+/// The outcome of a request. Its transaction repeats the request's id, which is the row's key, and the time of the decision, which is
+/// `at`. What the transaction says changed is the attribute of its use case, whose new value is the one that its entity has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The fingerprint of the request's contents: see [`Contents::fingerprint`](crate::domain::contents::Contents::fingerprint).
@@ -25,12 +25,12 @@ pub struct Outcome {
     pub answer: Answer,
 }
 
-/// A claim's blob: what it was made for, and what the next claims must know of those before it.
+/// A claim's blob: what the claim was made for, and what the claims after it must know of those before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredClaim {
-    /// What it was made for.
+    /// What the claim was made for.
     pub cause: Cause,
-    /// The last epoch during which each of the previous owners held the id.
+    /// The last epoch during which each previous owner held the id.
     pub held: BTreeMap<Uuid, i64>,
 }
 
@@ -48,7 +48,7 @@ pub enum Cause {
 pub struct ImportOutcome {
     /// When the entity was imported.
     pub at: Timestamp,
-    /// The id that it came with.
+    /// The external id that the entity came with.
     pub external_id: ExternalId,
 }
 

@@ -1,21 +1,20 @@
 //! Outcomes, claims and imports as the blobs that stand in the store.
 //!
-//! A blob is the number of a version and what that version's form makes of the value: see `v2`, the only one so far. There is
-//! one for each command, for ever, and each write takes it several times through the database's Paxos: so an outcome leaves out
-//! what the rest of it or its row's key tells. It takes 150 to 250 bytes, a quarter of what it takes as JSON. People are shown
-//! what is stored by `crm-processor show`.
+//! A blob is the number of a version, followed by the value in that version's form: see `v2`, the only one so far. There is a blob for
+//! each command, mostly for ever, and each write takes it several times through the database's Paxos. So an outcome leaves out what the
+//! rest of it or its row's key tells. It takes 150 to 250 bytes, a quarter of what it takes as JSON. `crm-processor show` shows people
+//! what is stored.
 //!
 //! # How the form grows
 //!
-//! **A build reads all versions, and writes a value in the oldest one that can hold it.** So what is stored already costs nothing
-//! and stays as it is, and while two releases run side by side the older one understands all but the values that it has no words
-//! for. These it reports as a [`StoreFault`]: the command waits until the process is upgraded. Nothing is guessed, and nothing is
-//! answered.
+//! **A build reads all versions, and writes a value in the oldest one that can hold it.** So nothing that is stored need be rewritten,
+//! and while two releases run side by side, the older one understands all values but those that it has no words for. These it reports as
+//! a [`StoreFault`]: the command waits until the process is upgraded. Nothing is guessed, and nothing is answered.
 //!
 //! - A further use case, rejection or cause of a claim takes the next number in the present version.
-//! - A further attribute makes the next version: a struct of what the version before it holds and, behind it, the new attributes.
-//!   `postcard` puts a struct within a struct as its fields, so that takes a line for each attribute. It is written where one of
-//!   them is there.
+//! - A further attribute makes the next version: a struct that holds what the version before it holds and, behind it, the new attributes.
+//!   `postcard` writes a struct within a struct as its fields, so this takes a line for each attribute. The next version is written only
+//!   if one of the new attributes is there.
 //! - A version is never changed and never removed. Its golden file in `tests/golden/outcome` holds what it wrote.
 
 mod v2;
@@ -24,7 +23,7 @@ use super::StoreFault;
 use super::outcome::{ImportOutcome, Outcome, StoredClaim};
 use serde::{Deserialize, Serialize};
 
-/// The version that this build writes, and the oldest that any release has written. Stands in the first byte.
+/// The version that this build writes, which is also the oldest that any release has written. It stands in the first byte.
 const VERSION: u8 = 2;
 
 impl Outcome {
@@ -73,13 +72,13 @@ impl ImportOutcome {
 }
 
 fn encode<T: Serialize>(body: &T) -> Vec<u8> {
-    // Most outcomes fit.
+    // Most outcomes fit into this.
     let mut blob = Vec::with_capacity(384);
     blob.push(VERSION);
     postcard::to_extend(body, blob).expect("strings, numbers and lists of them can be written to memory")
 }
 
-/// Reads a blob, and takes what is stored in it for what it means.
+/// Reads a blob, and converts what is stored in it with `read`.
 fn decode<'a, S: Deserialize<'a>, T>(
     operation: &'static str,
     blob: &'a [u8],

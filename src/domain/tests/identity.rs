@@ -111,7 +111,7 @@ fn a_fingerprint_does_not_depend_on_reference_or_request_id() {
     assert_eq!(rename("e\u{301}"), rename("é"), "the same external id, so the same contents");
 }
 
-/// It is stored, so it must never change. Python: `uuid.uuid5(uuid.NAMESPACE_OID, "updateCustomerCustomName\n7\nAda")`.
+/// A fingerprint is stored, so it must never change. Python: `uuid.uuid5(uuid.NAMESPACE_OID, "updateCustomerCustomName\n7\nAda")`.
 #[test]
 fn fingerprints_are_the_same_in_every_version_of_this_program() {
     for (expected_version, fingerprint) in
@@ -181,7 +181,8 @@ fn a_type_of_entity_has_each_kind_of_change_at_most_once() {
     assert_eq!(different.len(), UseCase::ALL.len());
 }
 
-/// The order of the fields is the order of findings. All are nullable: what lacks one must get a readable answer.
+/// The order of the fields is the order of findings. All fields are nullable, because a command that lacks one must get a readable
+/// answer.
 #[test]
 fn each_use_case_has_a_schema_with_its_fields_in_order() {
     for use_case in UseCase::ALL {

@@ -3,7 +3,7 @@
 use super::super::text::InvalidText;
 use super::super::values::{CustomName, ExternalId, RequestId, SegmentCode, parse_ref_id};
 
-/// What Unicode calls `White_Space`: all of it.
+/// All characters that Unicode calls `White_Space`.
 const WHITE_SPACE: [char; 25] = [
     '\t', '\n', '\u{B}', '\u{C}', '\r', ' ', '\u{85}', '\u{A0}', '\u{1680}', '\u{2000}', '\u{2001}', '\u{2002}', '\u{2003}',
     '\u{2004}', '\u{2005}', '\u{2006}', '\u{2007}', '\u{2008}', '\u{2009}', '\u{200A}', '\u{2028}', '\u{2029}', '\u{202F}',
@@ -58,7 +58,7 @@ const ALLOWED: [&str; 10] = [
 
 type Parse = fn(&str) -> Result<String, InvalidText>;
 
-/// What it is called, how it is parsed, and how many code points it may have.
+/// Returns each kind of identifier: its name, its parser, and the most code points that it may have.
 fn identifiers() -> [(&'static str, Parse, usize); 3] {
     [
         ("request id", |t| RequestId::parse(t).map(|id| id.as_str().into()), 128),

@@ -1,4 +1,5 @@
-//! Request validation: the first three rows of the error table. All findings, in field order, at most one a field.
+//! Request validation, which finds the first three rows of the error table. It reports all findings in the order of the fields, at most
+//! one for each field.
 //!
 //! The tables hold for every use case. In them `entity` stands for the reference's field (`customer`, …) and `value` for
 //! the new value's (`customName`, …).

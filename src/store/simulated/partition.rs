@@ -1,12 +1,12 @@
-//! One partition in memory: a conditional write happens as a whole or not at all, and reads see statics and rows of one
-//! instant, the latest or, plain ones, perhaps the one before.
+//! One partition in memory. A conditional write happens as a whole or not at all. Reads see statics and rows of one instant: the latest,
+//! or, if they are plain, perhaps the one before.
 
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
 use crate::store::{Applied, Consistency, LogRow};
 use std::collections::BTreeMap;
 
-/// Statics and rows, and what a plain read may still show instead.
+/// The statics and rows of a partition, and what a plain read may still show instead.
 #[derive(Default)]
 pub(super) struct Partition<T> {
     pub statics: T,
@@ -15,7 +15,7 @@ pub(super) struct Partition<T> {
     writes: u64,
 }
 
-/// The latest write, if nobody was told yet that it was applied: the statics before it, and the rows that it brought.
+/// The latest write, if nobody was told yet that it was applied: the statics before the write, and the rows that it brought.
 struct UnderWay<T> {
     before: T,
     rows: Vec<String>,
@@ -28,10 +28,10 @@ pub(super) struct Row {
 }
 
 impl<T: Clone + Default> Partition<T> {
-    /// The conditional write: `holds` is its condition on statics.
+    /// Performs a conditional write; `holds` is its condition on the statics. Returns what became of it, and how many writes there were.
     pub fn update(&mut self, holds: bool, rows: &[LogRow], now: Timestamp, statics: impl FnOnce(&mut T)) -> (Applied, u64) {
         self.writes += 1;
-        // Whether it is applied or not, what was under way has come to its end first.
+        // Whether this write is applied or not, the one that was under way is completed first.
         self.under_way = None;
         if !holds || rows.iter().any(|row| self.row(&row.request_id, now).is_some()) {
             return (Applied::No, self.writes);
@@ -46,7 +46,7 @@ impl<T: Clone + Default> Partition<T> {
         (Applied::Yes, self.writes)
     }
 
-    /// Plain reads see it at once: which of the two outcomes they show makes no difference.
+    /// Performs a redaction. Plain reads see it at once: which of the two outcomes they show makes no difference.
     pub fn redact(&mut self, redaction: &Redaction, now: Timestamp) -> (Applied, u64) {
         self.writes += 1;
         self.under_way = None;
@@ -56,7 +56,7 @@ impl<T: Clone + Default> Partition<T> {
         (Applied::Yes, self.writes)
     }
 
-    /// The outcomes of all rows.
+    /// Returns the outcomes of all rows that have not expired.
     pub fn live(&self, now: Timestamp) -> Vec<(String, Vec<u8>)> {
         let live = self.rows.iter().filter(|(_, row)| row.is_live(now));
         live.map(|(request, row)| (request.clone(), row.outcome.clone())).collect()

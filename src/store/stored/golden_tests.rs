@@ -1,4 +1,4 @@
-//! Blobs that earlier builds wrote are read as what they were made of, for ever.
+//! Tests that blobs written by earlier builds are read as the values that they were made of, for ever.
 //!
 //! `tests/golden/outcome` has a file for each version of the form: one line for each value, its name and the blob as hexadecimal
 //! digits, as the build that introduced the version wrote it. A file is never changed. A new version gets a new file, and its
@@ -72,7 +72,7 @@ fn holds<T: Debug + PartialEq>(
     assert!(missing.is_empty(), "tests/golden/outcome lacks these lines:\n{missing}");
 }
 
-/// The name and the digits of each golden blob.
+/// Returns the name and the digits of each golden blob.
 fn lines(file: &str) -> impl Iterator<Item = (&str, &str)> {
     file.lines().map(|line| line.split_once(' ').expect("a line is a name, a blank and digits"))
 }
@@ -109,7 +109,7 @@ fn account() -> Entity {
     Entity {
         version: i64::MAX,
         state: State::Suspended,
-        // Longer than a length of one byte tells.
+        // So long that its length takes more than one byte.
         custom_name: Some(CustomName::parse(&"ń".repeat(255)).unwrap()),
         parent: Some(Uuid::max()),
         ..entity(EntityType::Account)

@@ -132,7 +132,7 @@ fn a_later_version_or_damage_is_a_fault() {
 fn a_fault_does_not_quote_what_it_could_not_read() {
     let mut blob = StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }.encode();
     let at = blob.windows(3).position(|window| window == b"a-2").unwrap();
-    // No text ends so.
+    // No text ends like this.
     blob[at + 2] = 0xff;
     let fault = StoredClaim::decode(&blob).unwrap_err();
     assert!(!fault.to_string().contains("a-"), "{fault}");

@@ -1,9 +1,9 @@
 //! Version 2 of the form of outcomes, claims and imports: what stands behind the version's byte, by `postcard`.
 //!
-//! **Frozen**: nothing here may change but for a further number in a list of numbers or a further variant at the end of an enum,
-//! which builds that do not know it take for unknown. The types are this file's own, so that those of the domain may change their
-//! names, their order and their shape. An attribute that an entity or a transaction is given is a compile error here: see
-//! the file above for the way on.
+//! **Frozen**: nothing here may change, except that a list of numbers may get a further number, or an enum a further variant at its end.
+//! Builds that do not know these report them as unknown. The types are this file's own, so that those of the domain may change their
+//! names, their order and their shape. An attribute that is added to an entity or a transaction is a compile error here: see the parent
+//! module for the way on.
 //!
 //! Texts are not checked again when they are read (see [`ExternalId::checked_before`]): they obeyed the rules of their time.
 
@@ -52,7 +52,7 @@ struct Transaction<'a> {
     use_case: u32,
     correlation_id: Option<&'a str>,
     previous_version: i64,
-    /// The old value of what changed: of the attribute of the use case, to what the entity has there.
+    /// The old values of what changed. The attribute is that of the use case, and its new value is the one that the entity has.
     #[serde(borrow)]
     changes: Vec<Option<&'a str>>,
     entity: Entity<'a>,
@@ -165,7 +165,7 @@ impl<'a> Record<'a> {
 
 impl<'a> Transaction<'a> {
     fn of(transaction: &'a domain::transaction::Transaction) -> Self {
-        // The row's key tells the request, the outcome's `at` when it was.
+        // The row's key says which request it was, and the outcome's `at` says when.
         let domain::transaction::Transaction {
             use_case,
             request_id: _,
@@ -338,7 +338,7 @@ impl<'a> Import<'a> {
     }
 }
 
-/// The number of a use case. Numbers are given once; a further use case has the next one.
+/// Returns the number of a use case. Numbers are given once; a further use case gets the next one.
 fn use_case_number(use_case: UseCase) -> u32 {
     match use_case {
         UseCase::UpdateCustomerCustomName => 0,
