@@ -7,7 +7,7 @@
 //!
 //! A transaction that was too slow is tried again with half as many records, because a quota may not let more through in the time that a
 //! transaction has. A swift one lets the next carry twice as many. A record that is too slow even alone is held; its tries become rare,
-//! because each of them costs all other records that time.
+//! because all other records wait meanwhile.
 
 use super::RecordId;
 use super::attempt::Why;
@@ -60,9 +60,9 @@ pub struct Batches<O> {
     max_bytes: usize,
 }
 
-/// The weight in bytes above which a record goes alone. No broker need take so much in one record, unless it was told to. If it does not
-/// take the record and does not say so, the transaction is over its time once, and the record is known. Among others, the record would be
-/// found only after halving the transaction again and again.
+/// The weight in bytes above which a record goes alone. No broker need take so much in one record, unless it was told to. If a broker
+/// does not take the record, and does not say so, one transaction runs out of time, and the record to blame is known. Together with
+/// others, it would be found only by halving the transaction again and again.
 const HEAVY: usize = 1 << 20;
 
 /// The most ticks between two tries of a record that is too slow even alone.

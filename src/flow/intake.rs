@@ -8,8 +8,8 @@ use super::offsets::Delivery;
 use super::{Flow, Partition, RecordId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How many things may be in the making when one more is fetched for a record that is not the first of its partition. Without fetching
-/// ahead, records that name what does not exist would be waited for one after another.
+/// The number of things being fetched up to which a record that is not the first of its partition has fetched what it lacks, too.
+/// Otherwise records that name what does not exist would be waited for one after another.
 const MOST_EXPECTED: usize = 1_024;
 
 /// Makes commands of records. A reader knows what records are made of, and nothing of the stream.
@@ -64,7 +64,7 @@ pub(super) struct Intake<R: Reader> {
     stirred: bool,
     /// Everything that is wanted and not fetched yet, each thing once.
     fetching: BTreeSet<R::Need>,
-    /// What is to be fetched and was not told to anybody yet.
+    /// What is to be fetched, and was not returned by [`Intake::next_wanted`] yet.
     wanted: VecDeque<R::Need>,
     /// What can be read ahead for the commands that have joined their lanes since it was asked for last.
     ahead: Vec<R::Ahead>,

@@ -1,9 +1,9 @@
 //! The order of the commands. Commands with the same key wait in one *lane* and are processed strictly in order. Lanes run side by side,
 //! up to a bound on the runs that are being decided.
 //!
-//! A lane processes one *run* after another: its first command, with those right behind it that name the same entity, so that one
-//! conditional write decides them all and none overtakes another. While the answers of a run are being written, the next run of its lane
-//! may be decided; its results wait for those of the run before it.
+//! A lane processes one *run* after another. A run is the lane's first command with those right behind it that name the same entity, so
+//! that one conditional write can decide them all and none overtakes another; or a single record that needs no decision. While the
+//! answers of a run are being written, the next run of its lane may be decided; its results wait for those of the run before it.
 
 use super::{RecordId, Uptime};
 use std::collections::{HashMap, VecDeque};
@@ -72,9 +72,9 @@ pub enum Work<C, A> {
 /// What the end of a run means for its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// The run before it is not over yet. Its results must wait.
+    /// The run before this one is not over yet, so the results of this one must wait.
     NotYet,
-    /// The run before it, if there was one, is finished, and so is this one.
+    /// The run is finished, and so is the one before it, if there was one.
     Its,
     /// The run is finished, and so is the one behind it, for which the answer was [`Turn::NotYet`].
     ItsAndTheNext,

@@ -11,7 +11,7 @@
 //!
 //! 1. [`intake`]: the record waits until it can be read and is near enough to the lowest incomplete one.
 //! 2. [`lanes`]: it waits for the commands of its key that came before it, is processed, and has outputs.
-//! 3. [`batch`]: its outputs wait for the next transaction, and [`attempt`] says how that transaction is tried.
+//! 3. [`batch`]: its outputs wait for the next transaction; [`attempt`] says which call of the transaction comes next.
 //! 4. [`offsets`]: once the transaction is committed, the record is done.
 //!
 //! [`Flow`] is the life of one assignment of partitions, and holds its lanes, batches and offsets; nothing of it outlives the assignment.
@@ -187,8 +187,8 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// Takes note that a record was delivered, and returns what it is. [`Flow::admit`] must follow if it is [`Delivery::New`]. A record
-    /// of a partition that is not assigned counts as [`Delivery::Known`].
+    /// Takes note that a record was delivered, and returns what is to be done with it. [`Flow::admit`] must follow if it is
+    /// [`Delivery::New`]. A record of a partition that is not assigned counts as [`Delivery::Known`].
     pub fn deliver(&mut self, at: RecordId) -> Delivery {
         let Some(partition) = self.partitions.get_mut(&at.partition) else { return Delivery::Known };
         let delivery = partition.offsets.deliver(at.offset);
@@ -299,7 +299,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     }
 
     /// Takes note that nothing of the transaction took effect, because the coordinator takes less metadata with an offset than it
-    /// carried. From now on a record is committed only if half of that metadata reaches from the lowest incomplete record to it.
+    /// carried. From now on a record is committed only if half as much metadata reaches from the lowest incomplete record to that one.
     pub fn offsets_too_large(&mut self, records: Vec<Finished<O>>) {
         let spans = self.partitions.values().map(|p| p.offsets.to_commit().1.len() * BITS_PER_CHARACTER);
         self.max_span = (spans.max().unwrap_or_default().min(self.max_span) / 2).max(1);

@@ -1,7 +1,7 @@
 //! Which records of a partition are done, and what is committed for them. Offsets are always "the next one to read".
 //!
-//! Records of different keys are done in any order, but Kafka keeps one offset for each partition. Committed is the lowest offset that is
-//! not done yet. A bitmap in that offset's metadata says which records above it are done. So one slow command does not hold the others'
+//! Records of different keys are done in any order, but Kafka keeps one offset for each partition. The committed offset is the lowest
+//! that is not done yet, and a bitmap in its metadata says which records above it are done. So one slow command does not hold the others'
 //! replies back, and after a restart these are not made twice.
 
 use base64::Engine;

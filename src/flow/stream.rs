@@ -28,8 +28,9 @@ pub type AssignmentId = u64;
 /// How long the stream waits, and for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long a transaction waits for more records, while more are being processed than have finished. Its cost, for us and for the
-    /// brokers, is spread over its records: where the store is the limit, waiting saves a fifth of the CPU for each command.
+    /// How long a transaction waits for more records, while more are being processed than have finished. The cost of a transaction, for
+    /// us and for the brokers, is spread over its records: where the store is the limit, waiting saves a fifth of the CPU for each
+    /// command.
     pub linger: Duration,
     /// How long a revocation waits for what is being processed. Heartbeats go on meanwhile, but the others of the group wait.
     pub revocation_grace: Duration,
@@ -169,7 +170,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         self.draining = Some(now + self.timing.revocation_grace);
     }
 
-    /// Takes note that the process is to end, as soon as what was taken in is finished and committed.
+    /// Takes note that the process is to end as soon as what was taken in is finished and committed, or the grace for a shutdown is over.
     pub fn handle_shutdown(&mut self, now: Uptime) {
         if self.stopping != Stopping::No {
             return;

@@ -109,12 +109,12 @@ pub struct Prepared {
 /// A record's body and its writer's schema.
 struct Framed {
     schema: Arc<WriterSchema>,
-    /// The body is what comes at the end of the value.
+    /// The size of the body, which stands at the end of the value.
     body_size: usize,
 }
 
 impl JobReader {
-    /// Reads commands as they are configured.
+    /// Creates a reader of commands with the rules of the configuration.
     pub fn new(config: &Config, registry: Arc<Registry>) -> Self {
         Self {
             topic: config.kafka.topics.commands.as_str().into(),

@@ -49,9 +49,9 @@ pub enum RunEvent {
 
 /// What all lanes use.
 pub struct Shared<S> {
-    /// Makes outputs.
+    /// Makes the outputs of records.
     pub answering: Answering,
-    /// Decides commands.
+    /// The claim protocol, which decides commands.
     pub claims: Arc<Claims<S>>,
     /// When faults of the store were last logged, by kind and node.
     pub faults: Gathered<(FaultKind, Option<Arc<str>>)>,

@@ -22,8 +22,7 @@ const TELL_AFTER: Duration = Duration::from_secs(8);
 pub struct Watch {
     consumer: Arc<Calls>,
     progress: Progress,
-    /// How long nothing must explain a stall until it counts as one that only a restart ends: longer than an attempt at anything may
-    /// take.
+    /// How long a stall must go unexplained until it counts as one that only a restart ends: longer than an attempt at anything may take.
     stuck_after: Duration,
     /// How many faults of the store, and bugs, were counted when the watch looked last.
     faults: u64,
@@ -37,9 +36,10 @@ pub struct Work {
     pub waiting: usize,
     /// Whether some of them wait for the schema that they were written with.
     pub without_schema: bool,
-    /// How far above the lowest incomplete record others may be committed, if the coordinator takes less metadata than usual.
+    /// How many offsets above the lowest incomplete record others may be committed, if the coordinator takes less metadata than usual;
+    /// otherwise `None`.
     pub short_span: Option<usize>,
-    /// When the oldest run that is being decided began.
+    /// When the oldest run under way began; `None` if there are none.
     pub oldest_run: Option<Instant>,
 }
 

@@ -170,7 +170,7 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// Reads the entity that the submission names into the cache, with plain reads, unless the entity is there already or somebody is
     /// reading it. If the request has an outcome already, nothing is remembered: the command's turn finds the outcome with plain reads,
-    /// too, and saves its write. What is read ahead may propose a write and no more, like all that is in the cache. The future may be
+    /// too, and needs no write. What is read ahead may propose a write and no more, like all that is in the cache. The future may be
     /// dropped at any await.
     pub async fn read_ahead(&self, submission: &Submission) {
         let target = Target::of(submission);

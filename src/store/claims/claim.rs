@@ -84,7 +84,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let id = wanted(submission);
         // The claim is never taken from a cache: that an id is taken or stale must be so now. Nor is it read at the same time as the
         // entity, though that would save a round trip: in the model the claim is read after the entity, and nothing is proved of the
-        // other order. Besides, a duplicate or a rejection would then cost a serial read.
+        // other order. Besides, a duplicate or a rejection would then cost one more serial read.
         let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
         if let Some(claim) = &there {
