@@ -13,7 +13,7 @@
 use super::Partition;
 use super::offsets::Committed;
 
-/// What the publisher is to do next.
+/// The next step of the publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Begin a transaction and send the outputs of all records.

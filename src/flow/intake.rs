@@ -18,13 +18,13 @@ pub trait Reader {
     type Record;
     /// Something that must be fetched before a record can be read.
     type Need: Ord + Clone;
-    /// What was found out about a record that can be read.
+    /// The result of preparing a record that can be read.
     type Prepared;
     /// A command to be decided.
     type Command: Foldable;
-    /// What can be answered without asking the store.
+    /// A record that can be answered without asking the store.
     type Answerable;
-    /// What can be read ahead for a command that waits in its lane.
+    /// Something that can be read ahead for a command that waits in its lane.
     type Ahead;
 
     /// Returns the record's id.
@@ -49,9 +49,9 @@ pub trait Reader {
 pub struct Read<R: Reader + ?Sized> {
     /// The lane that it joins.
     pub lane: LaneId,
-    /// What is to be done about it.
+    /// The record's task.
     pub task: Task<R::Command, R::Answerable>,
-    /// What can be read ahead for it, if anything can.
+    /// Something that can be read ahead for the record; `None` if there is nothing.
     pub ahead: Option<R::Ahead>,
 }
 
@@ -64,9 +64,9 @@ pub(super) struct Intake<R: Reader> {
     stirred: bool,
     /// Everything that is wanted and not fetched yet, each thing once.
     fetching: BTreeSet<R::Need>,
-    /// What is to be fetched, and was not returned by [`Intake::next_wanted`] yet.
+    /// The things to fetch that [`Intake::next_wanted`] has not returned yet.
     wanted: VecDeque<R::Need>,
-    /// What can be read ahead for the commands that have joined their lanes since it was asked for last.
+    /// The things that can be read ahead for commands that have joined their lanes since [`Intake::ahead`] was called last.
     ahead: Vec<R::Ahead>,
     /// The first record that was delivered although its offset is below what is done already.
     backwards: Option<RecordId>,

@@ -31,7 +31,7 @@ pub trait Foldable {
     fn folds_with(&self, next: &Self) -> bool;
 }
 
-/// What is to be done about one record in its lane. `C` is a command; `A` is what can be answered without the store.
+/// The task of one record in its lane. `C` is a command; `A` is a record that can be answered without asking the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task<C, A> {
     /// To decide a command.
@@ -54,7 +54,7 @@ pub struct RunId {
 pub struct Run<C, A> {
     /// The run's name, by which it is told that the run is decided or finished.
     pub id: RunId,
-    /// What is to be done.
+    /// The commands to decide, or the record to answer.
     pub work: Work<C, A>,
     /// Whether more commands wait behind the run in its lane. If so, it is worth telling when the run is decided.
     pub awaited: bool,
@@ -69,7 +69,7 @@ pub enum Work<C, A> {
     Answer(RecordId, A),
 }
 
-/// What the end of a run means for its lane.
+/// The consequence of a run's end for its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The run before this one is not over yet, so the results of this one must wait.

@@ -112,11 +112,11 @@ pub struct OffsetCommit {
     pub partition: Partition,
     /// The next offset to read.
     pub offset: i64,
-    /// Which offsets above it are done, as text.
+    /// The metadata of the offset, which says which offsets above it are done.
     pub metadata: String,
 }
 
-/// What one Kafka transaction is to carry.
+/// The contents of one Kafka transaction.
 #[derive(Debug)]
 pub struct Transaction<O> {
     /// The records with their outputs. Empty if only offsets are to be committed, because records were skipped.

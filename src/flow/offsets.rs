@@ -30,12 +30,12 @@ pub fn naming(topic_id: &str) -> String {
     format!("{NAMED}{topic_id}:")
 }
 
-/// What the group coordinator keeps for a partition.
+/// The committed offset of a partition with its metadata, as the group coordinator keeps them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// The next offset to read; `None` if nothing was committed yet.
     pub offset: Option<i64>,
-    /// Which offsets above it are done, as text.
+    /// The metadata of the offset, which says which offsets above it are done.
     pub metadata: String,
 }
 

@@ -83,11 +83,11 @@ pub struct Assignment<C, A, O, G> {
     pub id: AssignmentId,
     /// The membership of the group that its offsets are committed with.
     pub membership: G,
-    /// What happens to its records.
+    /// The life of its records.
     pub flow: Flow<C, A, O>,
 }
 
-/// What is known after a transaction.
+/// The records that a transaction completed, and the outputs that were refused.
 pub struct Published<O: Publishable> {
     /// The records that are known to be committed.
     pub done: Vec<Finished<O>>,
@@ -360,7 +360,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     }
 }
 
-/// What can be seen of the machine.
+/// The getters, which change nothing.
 impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
     /// Returns whether more records may be taken in. Records that arrive while nothing is assigned are taken and dropped, because they
     /// belong to an earlier assignment.

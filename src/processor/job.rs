@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub struct Incoming {
     /// The record.
     pub record: Record,
-    /// What its headers say.
+    /// The record's headers, parsed.
     pub headers: CommandHeaders,
     /// The spans of a command that is traced.
     pub spans: Option<Box<CommandSpans>>,
@@ -100,7 +100,7 @@ pub struct JobReader {
     registry: Arc<Registry>,
 }
 
-/// What is known of a record before it is decoded.
+/// The headers and the frame of a record that is not decoded yet.
 pub struct Prepared {
     headers: CommandHeaders,
     framed: Result<Framed, Unreadable>,

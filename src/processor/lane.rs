@@ -27,7 +27,7 @@ use tracing::{Instrument, Span};
 /// How long a record that can't be answered because of a bug rests before it is tried again.
 const AFTER_BUG: Duration = Duration::from_secs(1);
 
-/// What becomes of a run.
+/// An event in the life of a run.
 pub enum RunEvent {
     /// It is decided, and its answers are still to be written. Told only if others wait in its lane.
     Decided {
@@ -47,7 +47,7 @@ pub enum RunEvent {
     },
 }
 
-/// What all lanes use.
+/// Everything that the lanes share.
 pub struct Shared<S> {
     /// Makes the outputs of records.
     pub answering: Answering,
@@ -219,7 +219,7 @@ impl<S: ConditionalStore> Shared<S> {
     }
 }
 
-/// Whose turn it is, for log lines: the first of the commands that are decided together.
+/// The commands whose turn it is, as log lines name them: by the first of those that are decided together.
 #[derive(Clone, Copy)]
 struct Whose<'a> {
     request_id: Option<&'a str>,

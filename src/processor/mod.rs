@@ -89,7 +89,7 @@ pub enum RunFault {
     },
 }
 
-/// What the processor works with.
+/// Everything that the processor works with.
 pub struct Setup<S> {
     /// The configuration.
     pub config: Arc<Config>,
@@ -101,7 +101,7 @@ pub struct Setup<S> {
     pub encoder: Encoder,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
-    /// What the probes are told.
+    /// The state of the process, which the probes report.
     pub health: Arc<Health>,
     /// The clock: it returns the time in milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,

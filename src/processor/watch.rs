@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// enough to be known within ten seconds.
 const TELL_AFTER: Duration = Duration::from_secs(8);
 
-/// What is watched, and what is known of it.
+/// The state of everything that is watched.
 pub struct Watch {
     consumer: Arc<Calls>,
     progress: Progress,

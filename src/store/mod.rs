@@ -72,7 +72,7 @@ pub struct Claim {
     pub epoch: i64,
     /// The request that claims; [`FIRST_ROW`] for an import.
     pub claimed_by: String,
-    /// What anybody needs to complete the claim: see `outcome::StoredClaim`.
+    /// All that anybody needs to complete the claim: see `outcome::StoredClaim`.
     pub blob: Vec<u8>,
     /// Who held the id before, and when their claims were replaced.
     pub previous_owners: Vec<(Uuid, Timestamp)>,
@@ -80,7 +80,7 @@ pub struct Claim {
     pub refused: Option<Timestamp>,
 }
 
-/// What one read of an external id's partition shows: statics and rows of one instant.
+/// The statics and rows of an external id's partition, as one read shows them at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdRead {
     /// The claim; `None` if the id was never claimed.
@@ -100,7 +100,7 @@ pub struct EntityStatics {
     pub generation: i64,
 }
 
-/// What one read of an entity's partition shows: statics and rows of one instant.
+/// The statics and rows of an entity's partition, as one read shows them at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntityRead {
     /// The statics; `None` if there is no such entity.
@@ -198,13 +198,13 @@ pub enum Applied {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation} failed{}: {cause}", at(self.node.as_deref()))]
 pub struct StoreFault {
-    /// What was tried: `read_id`, `claim`, ….
+    /// The operation that was tried: `read_id`, `claim`, ….
     pub operation: &'static str,
     /// Why it came to no end.
     pub kind: FaultKind,
     /// The address of the node that was asked last. `None` if none was asked, or the store has no nodes.
     pub node: Option<Arc<str>>,
-    /// What the database or its driver says. Holds no values of entities.
+    /// The words of the database or its driver. They hold no values of entities.
     pub cause: String,
 }
 

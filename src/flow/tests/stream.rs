@@ -33,7 +33,7 @@ fn record(offset: i64, lane: u64) -> Record {
     Record { id: at(offset), lacks: "", lane }
 }
 
-/// What a stream asks for, without what is carried out at once.
+/// An action that a stream asks for, told apart as far as the tests need it.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Process(AssignmentId, RunId),

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A clock: it returns the time in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What an operator may choose about the protocol.
+/// The settings of the protocol that an operator may choose.
 #[derive(Clone, Debug)]
 pub struct ClaimsOptions {
     /// How long the store remembers refusals under external ids, the rejections and no-ops of entities that can't be renamed, and the

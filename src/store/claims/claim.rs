@@ -38,7 +38,7 @@ pub(in crate::store) struct Replaced<'a> {
     pub held: bool,
 }
 
-/// What the completion of a claim led to.
+/// The result of completing a claim.
 pub(in crate::store) enum Completed {
     Command(Outcome),
     Import,

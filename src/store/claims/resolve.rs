@@ -35,7 +35,7 @@ impl Trust {
     }
 }
 
-/// What a look behind a reference led to.
+/// The result of a look behind a reference.
 pub(super) enum Look {
     /// The first `asked` of the requests can be answered from this.
     Seen {

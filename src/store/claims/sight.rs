@@ -5,7 +5,7 @@ use crate::store::outcome::Outcome;
 use crate::store::{EntityStatics, StoreFault};
 use std::collections::HashMap;
 
-/// What is behind a reference.
+/// The holder behind a reference, and the outcomes that are known there.
 pub(super) struct Sight {
     pub known: Known,
     pub holder: Holder,
