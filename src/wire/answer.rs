@@ -1,4 +1,4 @@
-//! Replies and business transactions as Avro, in the Confluent wire format: written straight from borrowed values.
+//! Replies and business transactions as Avro, in the Confluent wire format. They are written straight from borrowed values.
 
 use super::frame::frame_prefix;
 use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
@@ -15,22 +15,22 @@ use serde_json::{Value, json};
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-/// The answer to one command record.
+/// The reply to one record.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// From the command's headers, else the request id.
+    /// The correlation id of the command's headers, or else the request id.
     pub correlation_id: Option<&'a str>,
     /// The command's request id.
     pub request_id: Option<&'a str>,
-    /// 200, 400 or 500.
+    /// The status: 200, 400 or 500.
     pub status: Status,
-    /// All findings; none with [`Status::Ok`].
+    /// All findings. The list is empty with [`Status::Ok`].
     pub errors: &'a [Rejection],
-    /// True if this answers a duplicate with the stored answer.
+    /// Whether this answers a duplicate with the stored answer.
     pub replayed: bool,
-    /// What was done, or found already so: a value that [`Encoder::transaction`] made.
+    /// The business transaction, as [`Encoder::transaction`] has encoded it; `None` if the record was refused or can't be read.
     pub transaction: Option<&'a [u8]>,
-    /// When the reply was made.
+    /// The time at which the reply was made.
     pub processed_at: Timestamp,
 }
 
@@ -42,22 +42,22 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// With the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`].
+    /// Makes an encoder with the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`].
     pub fn new(reply_schema_id: u32, transaction_schema_id: u32) -> Self {
         Self { reply_schema_id, transaction_schema_id }
     }
 
     /// Returns a reply's value.
     ///
-    /// The business transaction was encoded for its own topic already. Avro writes the fields of a record one behind the other, with nothing
-    /// between them; so its bytes are taken as they are: behind all that stands before them, and before the last field.
+    /// The business transaction was encoded for its own topic already, and its bytes are copied. That is right because Avro writes the
+    /// fields of a record one behind the other, with nothing between them.
     pub fn reply(&self, reply: &Reply<'_>) -> Vec<u8> {
         static HEAD: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
             static SCHEMA: LazyLock<Schema> = LazyLock::new(reply_head);
             writer(&SCHEMA)
         });
         static PROCESSED_AT: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| writer(&Schema::Long));
-        /// The branches of the union of null and business transaction, by their numbers as Avro writes them.
+        /// The numbers of the branches of the union of null and business transaction, as Avro writes them.
         const NULL: u8 = 0;
         const TRANSACTION: u8 = 2;
         let mut value = encode(&HEAD, self.reply_schema_id, reply);
@@ -72,7 +72,7 @@ impl Encoder {
         value
     }
 
-    /// The value of a business transaction with this id.
+    /// Returns the value of a business transaction with this id.
     pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Vec<u8> {
         encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::new(id, transaction))
     }
@@ -93,7 +93,8 @@ static TRANSACTION_WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new
     writer(&SCHEMA)
 });
 
-/// A snapshot's value: a business transaction without changes, under the id that the registry gave [`TRANSACTION_SCHEMA`].
+/// Returns a snapshot's value: a business transaction without changes. `schema_id` is the id that the registry gave to
+/// [`TRANSACTION_SCHEMA`].
 pub fn snapshot(schema_id: u32, snapshot: &Snapshot) -> Vec<u8> {
     let (entity, request_id) = (&snapshot.entity, snapshot.request_id());
     let record = TransactionRecord {
@@ -118,7 +119,7 @@ pub(super) fn writer(schema: &'static Schema) -> GenericDatumWriter<'static> {
 }
 
 fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Serialize) -> Vec<u8> {
-    /// What an answer with its after-image takes, give or take.
+    /// About how many bytes an answer with its after-image takes.
     const USUAL_SIZE: usize = 768;
     let mut value = Vec::with_capacity(USUAL_SIZE);
     value.extend(frame_prefix(schema_id));
@@ -126,7 +127,7 @@ fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Seriali
     value
 }
 
-/// All of `crm.v1.Reply` but its last two fields.
+/// Serialises all of `crm.v1.Reply` but its last two fields.
 impl Serialize for Reply<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut record = serializer.serialize_tuple_struct("Reply", 6)?;
@@ -140,7 +141,7 @@ impl Serialize for Reply<'_> {
     }
 }
 
-/// Records `Error`: apache-avro takes a tuple for a record with as many fields.
+/// A list of records `Error`. apache-avro takes a tuple for a record with as many fields.
 struct Errors<'a>(&'a [Rejection]);
 
 impl Serialize for Errors<'_> {
@@ -149,7 +150,7 @@ impl Serialize for Errors<'_> {
     }
 }
 
-/// `crm.v1.BusinessTransaction`.
+/// The record `crm.v1.BusinessTransaction`.
 struct TransactionRecord<'a> {
     transaction_id: UuidText,
     use_case: &'static str,
@@ -167,8 +168,8 @@ struct TransactionRecord<'a> {
 }
 
 impl Serialize for TransactionRecord<'_> {
-    /// Serialises the fields by their places, which stand here in the schema's order. By their names, as derived, apache-avro would look
-    /// each up.
+    /// Serialises the fields by their places, in the schema's order. If they were serialised by their names, as derived code does it,
+    /// apache-avro would look each name up.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut record = serializer.serialize_tuple_struct("BusinessTransaction", 13)?;
         record.serialize_field(&self.transaction_id)?;
@@ -188,7 +189,7 @@ impl Serialize for TransactionRecord<'_> {
     }
 }
 
-/// Records `Change`: apache-avro takes a tuple for a record with as many fields.
+/// A list of records `Change`. apache-avro takes a tuple for a record with as many fields.
 struct Changes<'a>(&'a [Change]);
 
 impl Serialize for Changes<'_> {
@@ -197,7 +198,7 @@ impl Serialize for Changes<'_> {
     }
 }
 
-/// An after-image: `crm.v1.Customer`, `Account` or `Subscriber`. They begin alike, and end as their type has it.
+/// An after-image: a record `crm.v1.Customer`, `Account` or `Subscriber`. All three begin with the same fields.
 struct AfterImage<'a>(&'a Entity);
 
 impl Serialize for AfterImage<'_> {
@@ -224,7 +225,7 @@ impl Serialize for AfterImage<'_> {
     }
 }
 
-/// The domain's entity types, by the symbols of the Avro enum. (The domain's own names are lower case.)
+/// An entity type as a symbol of the Avro enum. (The domain's own names are lower case.)
 #[derive(Serialize)]
 #[serde(rename = "EntityType", rename_all = "UPPERCASE")]
 enum EntityTypeSymbol {
@@ -233,7 +234,7 @@ enum EntityTypeSymbol {
     Subscriber,
 }
 
-/// A UUID as text; by itself it would be written as 16 bytes.
+/// A UUID that is written as text. By itself a UUID would be written as 16 bytes.
 struct UuidText(Uuid);
 
 impl Serialize for UuidText {
@@ -256,7 +257,7 @@ impl<'a> TransactionRecord<'a> {
         }
     }
 
-    /// What the record says of the entity as it is; the rest is to be filled in.
+    /// Returns a record in which only the fields about the entity are filled in.
     fn about(entity: &'a Entity) -> Self {
         let of = |entity_type| (entity.entity_type == entity_type).then_some(AfterImage(entity));
         Self {

@@ -1,13 +1,13 @@
 //! Walks the bytes of one Avro value along its [`Shape`]. Every byte must belong to the value, and every value must be there:
-//! nothing is made up where bytes end, and nothing is left over.
+//! no value is made up where the bytes end, and no bytes may be left over.
 //!
-//! Takes time linear to the bytes (a value that takes none is stepped over, however many there are of it), allocates nothing
-//! that is not bounded by them, and recurses no deeper than the shape.
+//! A walk takes time linear to the number of bytes, because values that take no bytes are stepped over, however many there are. It
+//! allocates no more than the bytes bound, and recurses no deeper than the shape.
 
 use super::shape::Shape;
 use std::sync::Arc;
 
-/// How bytes can fail to be what their schema says. Never holds any of them.
+/// A way in which bytes do not match their schema. It never holds any of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The value goes on where the bytes end.
@@ -16,33 +16,34 @@ pub enum Malformed {
     /// The bytes go on where the value ends.
     #[error("bytes are left over after the value")]
     LeftOver,
-    /// A number of more than 64 bits, or of more than 32 where the schema says int.
+    /// A number has more than 64 bits, or more than 32 where the schema says int.
     #[error("a number is out of range")]
     Number,
-    /// A length below zero.
+    /// A length is below zero.
     #[error("a length is negative")]
     Length,
-    /// A boolean that is neither 0 nor 1.
+    /// A boolean is neither 0 nor 1.
     #[error("a boolean is neither 0 nor 1")]
     Boolean,
-    /// A string that is not UTF-8.
+    /// A string is not UTF-8.
     #[error("a string is not UTF-8")]
     Utf8,
-    /// An index that the union doesn't have.
+    /// A branch has an index that the union doesn't have.
     #[error("a union has no such branch")]
     Branch,
-    /// An index that the enum doesn't have.
+    /// A symbol has an index that the enum doesn't have.
     #[error("an enum has no such symbol")]
     Symbol,
-    /// A block of an array or a map whose size is not what it says.
+    /// A block of an array or a map has another size than it says.
     #[error("a block is not as long as it says")]
     Block,
-    /// More values than can be shown. Never said of commands: what is skipped takes no memory.
+    /// The record has more values than can be shown as JSON. This is never said of a command, because values that are skipped take no
+    /// memory.
     #[error("it holds too many values")]
     TooMany,
 }
 
-/// What is left of a body.
+/// The rest of a body, from the next byte to be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Body<'a>(&'a [u8]);
 
@@ -51,7 +52,10 @@ impl<'a> Body<'a> {
         Self(bytes)
     }
 
-    /// All has been read.
+    /// Ends the walk.
+    ///
+    /// # Errors
+    /// Bytes are left over.
     pub(super) fn finish(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed::LeftOver) }
     }
@@ -62,7 +66,7 @@ impl<'a> Body<'a> {
         Ok(taken)
     }
 
-    /// A `long`: zigzag, 7 bits a byte, least significant first.
+    /// Reads a `long`: zigzag, 7 bits a byte, least significant first.
     pub(super) fn long(&mut self) -> Result<i64, Malformed> {
         const LAST_SHIFT: u32 = 63;
         let mut zigzag = 0_u64;
@@ -101,12 +105,12 @@ impl<'a> Body<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed::Utf8)
     }
 
-    /// Which branch of a union comes next.
+    /// Reads the number of a union's branch, and returns the branch.
     pub(super) fn branch<'s>(&mut self, branches: &'s [Arc<Shape>]) -> Result<&'s Shape, Malformed> {
         self.indexed_branch(branches).map(|(_, branch)| branch)
     }
 
-    /// The same with its index.
+    /// Reads the number of a union's branch, and returns the number and the branch.
     pub(super) fn indexed_branch<'s>(&mut self, branches: &'s [Arc<Shape>]) -> Result<(usize, &'s Shape), Malformed> {
         let index = usize::try_from(self.long()?).map_err(|_| Malformed::Branch)?;
         branches.get(index).map(|branch| (index, branch.as_ref())).ok_or(Malformed::Branch)
@@ -117,7 +121,8 @@ impl<'a> Body<'a> {
         symbols.get(index).map(AsRef::as_ref).ok_or(Malformed::Symbol)
     }
 
-    /// The beginning of the next block of an array or a map, if there is one. After its items comes [`Body::end_block`].
+    /// Reads the head of the next block of an array or a map; returns `None` if there are no more blocks. After the block's items
+    /// [`Body::end_block`] must follow.
     pub(super) fn block(&mut self) -> Result<Option<Block>, Malformed> {
         let count = self.long()?;
         if count == 0 {
@@ -127,13 +132,13 @@ impl<'a> Body<'a> {
         Ok(Some(Block { count: count.unsigned_abs(), size, before: self.0.len() }))
     }
 
-    /// The writer may say how many bytes a block has, for readers that want to jump over it: then it must be true.
+    /// Checks the block's size. A writer may say how many bytes a block has, for readers that want to jump over it; then it must be true.
     pub(super) fn end_block(&self, block: &Block) -> Result<(), Malformed> {
         let read = block.before - self.0.len();
         if block.size.is_none_or(|size| usize::try_from(size) == Ok(read)) { Ok(()) } else { Err(Malformed::Block) }
     }
 
-    /// Reads a value that nobody wants, as strictly as one that somebody does.
+    /// Reads a value that nobody wants, as strictly as any other.
     pub(super) fn skip(&mut self, shape: &Shape) -> Result<(), Malformed> {
         match shape {
             Shape::Null => Ok(()),
@@ -173,10 +178,10 @@ impl<'a> Body<'a> {
 
 /// The head of a block.
 pub(super) struct Block {
-    /// How many items it has.
+    /// How many items the block has.
     pub count: u64,
-    /// How many bytes it has, if the writer says so.
+    /// How many bytes the block has, if the writer says so.
     size: Option<i64>,
-    /// How many bytes there were before its first item.
+    /// How many bytes of the body were left before the block's first item.
     before: usize,
 }

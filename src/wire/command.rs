@@ -1,9 +1,10 @@
-//! From a record's value to a [`RawCommand`], or to the reason why it can't be read.
+//! Reads the body of a record as a [`RawCommand`], or says why it can't be read.
 //!
-//! A command is known by the full name of its writer's schema; where that is a union, whole or by references, by the branch's. What the writer wrote is resolved onto our record by Avro's
-//! rules: fields by name, in any order, unknown ones skipped, missing ones null; int is good for long, bytes for string, a
-//! value for a nullable one; logical types count as what is below them. A writer's schema is usable only if *each* value that
-//! it allows can be resolved; so a body fails for what its bytes are, never for what its schema is.
+//! The full name of the writer's schema says which command it is. If the schema is a union, whole or by references, the name of the
+//! branch does. The writer's record is resolved onto ours by Avro's rules: fields are matched by name, in any order, unknown fields are
+//! skipped, missing ones are null; an int is good for a long, bytes for a string, a value for a nullable one; a logical type counts as the
+//! type below it. A writer's schema is usable only if *each* value that it allows can be resolved. So a body is refused for its bytes, and
+//! never for its schema.
 
 use super::NAMESPACE;
 use super::body::Body;
@@ -13,37 +14,37 @@ use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use std::sync::Arc;
 
-/// The schema that commands were written with, found to be readable.
+/// A schema that commands were written with and that can be read.
 #[derive(Debug)]
 pub struct WriterSchema {
     shape: Arc<Shape>,
-    /// One for a record, one for each branch of a union.
+    /// What each branch of the union is; one entry if the schema is a record.
     commands: Vec<Branch>,
 }
 
-/// Which command a record is, or why it is none.
+/// The use case whose command a record is, or the reason why the record is no command.
 type Branch = Result<UseCase, Unreadable>;
 
 impl WriterSchema {
     /// Checks a schema that refers to no others.
     ///
     /// # Errors
-    /// It is none of our commands, or can't be resolved onto ours.
+    /// The schema is none of our commands, or can't be resolved onto ours.
     pub fn parse(json: &str) -> Result<Self, Unreadable> {
         Self::parse_with_references(json, &[])
     }
 
-    /// Checks a schema. `references` are the schemas that the registry says it refers to, in any order.
+    /// Checks a schema. `references` are the schemas to which it refers according to the registry, in any order.
     ///
     /// # Errors
-    /// It is none of our commands, or can't be resolved onto ours.
+    /// The schema is none of our commands, or can't be resolved onto ours.
     pub fn parse_with_references(json: &str, references: &[String]) -> Result<Self, Unreadable> {
         let shape = Shape::parse(json, references).map_err(Unreadable::unusable)?;
         let commands: Vec<Branch> = branches(&shape).map(command_of).collect();
         match commands.as_slice() {
             [Err(reason)] => return Err(reason.clone()),
             commands if commands.iter().any(Result::is_ok) => {}
-            // If one of them is a command, its reason says more than that the others are none.
+            // If a branch is a command that can't be used, that says more than that the others are no commands.
             commands => {
                 let unusable = commands.iter().find(|c| matches!(c, Err(Unreadable::SchemaUnusable { .. })));
                 let none = || Unreadable::UnknownRecordName { name: shape.describe().into() };
@@ -53,20 +54,20 @@ impl WriterSchema {
         Ok(Self { shape, commands })
     }
 
-    /// Returns whether the same bytes are read as the same with both.
+    /// Returns whether the same bytes are read as the same command with both schemas.
     pub fn reads_as(&self, other: &Self) -> bool {
         self.shape == other.shape
     }
 
-    /// Returns which commands can be written with it.
+    /// Returns the use cases whose commands can be written with this schema.
     pub fn use_cases(&self) -> impl Iterator<Item = UseCase> {
         self.commands.iter().filter_map(|command| command.as_ref().ok().copied())
     }
 
-    /// Decodes a body. Where the schema is a union, the body begins with the branch, and that branch's record is the command.
+    /// Decodes a body. If the schema is a union, the body begins with the number of a branch, and that branch's record is the command.
     ///
     /// # Errors
-    /// The bytes are not what the schema says, or the union's branch is no command.
+    /// The bytes do not match the schema, or the union's branch is no command.
     pub fn decode(&self, body: &[u8]) -> Result<RawCommand, Unreadable> {
         let mut body = Body::new(body);
         let (index, shape) = match &*self.shape {
@@ -103,7 +104,7 @@ fn recognise(full_name: &str) -> Option<UseCase> {
     UseCase::ALL.iter().copied().find(|u| u.record() == record)
 }
 
-/// The fields of our records.
+/// A field of our command records.
 enum Slot {
     RequestId,
     Reference,
@@ -123,14 +124,14 @@ impl Slot {
     }
 }
 
-/// The name of our record for references. Avro resolves a record only onto one of the same name, namespace aside.
+/// The name of our record for references. Avro resolves a record only onto a record of the same name, whatever the namespace.
 const REFERENCE_RECORD: &str = "EntityRef";
 
-/// The fields of a reference.
+/// The names of a reference's fields.
 const EXTERNAL_ID: &str = "externalId";
 const REF_ID: &str = "refId";
 
-/// That each value of a writer's record can be resolved onto ours. [`WriterSchema::decode`] rests on it.
+/// Checks that each value of a writer's record can be resolved onto ours. [`WriterSchema::decode`] relies on that.
 fn check_command(use_case: UseCase, record: &Record) -> Result<(), String> {
     record.fields.iter().try_for_each(|field| match Slot::of(use_case, &field.name) {
         Some(Slot::RequestId | Slot::Value) => check_text(&field.name, &field.shape),
@@ -180,7 +181,7 @@ fn branches(shape: &Shape) -> impl Iterator<Item = &Shape> {
     .into_iter()
 }
 
-/// Steps into the branch of a union, if it is one.
+/// Steps into the branch of a union. Returns any other shape as it is.
 fn resolve<'s>(body: &mut Body<'_>, shape: &'s Shape) -> Result<&'s Shape, Malformed> {
     match shape {
         Shape::Union(branches) => body.branch(branches),

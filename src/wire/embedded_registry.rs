@@ -1,7 +1,7 @@
 //! A small schema registry in this process, for the demo and the tests: the part of Confluent's REST API that serialisers
 //! use, over HTTP, in memory. Ids are global; the same schema has the same id under each subject.
 //!
-//! It keeps what it is given as long as it lives, checks no compatibility (so its level is `NONE`, whatever it is set to), and
+//! The registry keeps all schemas for as long as it lives, checks no compatibility (so its level is `NONE`, whatever it is set to), and
 //! deletes nothing.
 
 use axum::Router;
@@ -21,14 +21,14 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// The largest request. Real schemas have a few KiB.
+/// The size of the largest request, in bytes. Real schemas have a few KiB.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-/// The most schemas that it takes, and the most versions of subjects.
+/// The most versions that the registry takes, over all subjects. So there are no more schemas either.
 const MAX_SCHEMAS: usize = 10_000;
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
-/// A running registry. Stops when it is dropped, or by [`EmbeddedRegistry::stop`].
+/// A running registry. It stops when this is dropped, or by [`EmbeddedRegistry::stop`].
 #[derive(Debug)]
 pub struct EmbeddedRegistry {
     address: SocketAddr,
@@ -37,28 +37,28 @@ pub struct EmbeddedRegistry {
 }
 
 impl EmbeddedRegistry {
-    /// Starts one that listens on `address`; port 0 is any free one.
+    /// Starts a registry that listens on `address`; port 0 stands for any free port.
     ///
     /// # Errors
-    /// It can't listen there.
+    /// The registry can't listen there.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        // An error means that the handle is gone: stop, too.
+        // An error means that the handle was dropped, which stops the registry, too.
         let task = tokio::spawn(serve(listener, async { drop(stopped.await) }));
         Ok(Self { address, stop: Some(stop), task })
     }
 
-    /// `http://127.0.0.1:8081`
+    /// Returns the registry's URL, such as `http://127.0.0.1:8081`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Stops it, and waits until the requests under way are answered.
+    /// Stops the registry, and waits until the requests under way are answered.
     ///
     /// # Errors
-    /// It had failed.
+    /// The registry had failed.
     pub async fn stop(mut self) -> io::Result<()> {
         drop(self.stop.take());
         self.task.await.map_err(io::Error::other)?
@@ -109,11 +109,11 @@ struct Reference {
 
 struct Schema {
     offer: Offer,
-    /// The same for the same schema, however it is laid out.
+    /// The schema as JSON, which is the same however the text is laid out.
     canonical: Value,
 }
 
-/// Schema ids count from 1 and versions, too: they are indexes plus 1.
+/// The schemas and subjects of a registry. Ids of schemas and numbers of versions count from 1: they are indexes plus 1.
 #[derive(Default)]
 struct Contents {
     schemas: Vec<Schema>,
@@ -137,7 +137,7 @@ impl Contents {
         self.schemas.get(id.checked_sub(1)?)
     }
 
-    /// The texts of schemas that `references` name, and of those that these refer to.
+    /// Returns the texts of the schemas that `references` name, and of those that these refer to.
     fn texts(&self, references: &[Reference]) -> Result<BTreeMap<usize, String>, Failure> {
         let mut texts = BTreeMap::new();
         let mut open: Vec<&Reference> = references.iter().collect();
@@ -152,19 +152,19 @@ impl Contents {
         Ok(texts)
     }
 
-    /// Checks an offer, and gives its canonical form.
+    /// Checks an offer, and returns its canonical form.
     fn check(&self, offer: &Offer) -> Result<Value, Failure> {
         if offer.schema_type.as_deref().is_some_and(|kind| kind != "AVRO") {
             return Err(Failure::INVALID_SCHEMA);
         }
         let texts = self.texts(&offer.references)?;
         apache_avro::Schema::parse_str_with_list(&offer.schema, texts.values()).map_err(|_| Failure::INVALID_SCHEMA)?;
-        // A bare `string` is a schema, too, in quotes.
+        // A bare `string` is a schema, too, and JSON wants it in quotes.
         serde_json::from_str(&offer.schema).map_err(|_| Failure::INVALID_SCHEMA)
     }
 }
 
-/// What is answered where there is nothing else to answer.
+/// The answer to a request that can't be served.
 struct Failure {
     status: StatusCode,
     error_code: u32,
@@ -249,7 +249,7 @@ async fn version(State(contents): State<Shared>, Path((subject, version)): Path<
     registered(&contents, &subject, index.ok_or(Failure::INVALID_VERSION)?)
 }
 
-/// What is said of a subject's version.
+/// Returns the answer about a subject's version.
 fn registered(contents: &Contents, subject: &str, index: usize) -> Result<Response, Failure> {
     let id = contents.subjects.get(subject).and_then(|ids| ids.get(index)).ok_or(Failure::NO_VERSION)?;
     let mut body = described(contents.schema(*id).ok_or(Failure::NO_SCHEMA)?);
@@ -264,7 +264,7 @@ fn described(schema: &Schema) -> Value {
     serde_json::to_value(offer).expect("texts and numbers become JSON")
 }
 
-/// An id as Confluent reads it; what is no number is not found.
+/// Returns the schema with this id. As with Confluent, an id that is no number is not found.
 fn find<'a>(contents: &'a Contents, id: &str) -> Result<(usize, &'a Schema), Failure> {
     let id = id.parse().map_err(|_| Failure::NO_SCHEMA)?;
     contents.schema(id).map(|schema| (id, schema)).ok_or(Failure::NO_SCHEMA)
@@ -288,7 +288,7 @@ async fn config() -> Response {
     answer(&json!({ "compatibilityLevel": "NONE" }))
 }
 
-/// Serialisers' set-up scripts set a level; it is accepted, and has no effect.
+/// Accepts a level, because set-up scripts of serialisers set one. It has no effect.
 async fn set_config(body: Bytes) -> Result<Response, Failure> {
     let asked: Value = parse(&body)?;
     Ok(answer(&json!({ "compatibility": asked["compatibility"].as_str().unwrap_or("NONE") })))

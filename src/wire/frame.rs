@@ -1,7 +1,8 @@
-//! How a record names the schema that it was written with: by a number before the body, or by a header, and then the value is the body.
+//! Takes a record's value apart into schema id and body. The id stands before the body, or in a header, and then the whole value is the
+//! body.
 //!
-//! A header goes first, as with Confluent's own deserializers: where there is one, a body that happens to begin with byte 0 must not be taken
-//! for the wire format, for it would be decoded with whatever schema has that number.
+//! A header goes first, as with Confluent's own deserializers. If there is one, a body that happens to begin with byte 0 must not be taken
+//! for the wire format, because it would be decoded with whatever schema has that number.
 
 use super::schema_id::SchemaId;
 use super::unreadable::Unreadable;
@@ -10,19 +11,20 @@ use uuid::Uuid;
 /// The first byte of the Confluent wire format.
 const MAGIC: u8 = 0;
 
-/// Where Confluent's serializers write the schema's id if they are told to use headers: byte 1 and a GUID's 16 bytes, or byte 0 and the
-/// number's 4.
+/// The header into which Confluent's serializers write the schema's id if they are told to use headers: byte 1 and the 16 bytes of a GUID,
+/// or byte 0 and the 4 bytes of a number.
 const CONFLUENT: &str = "__value_schema_id";
-/// What the bytes of a GUID come after.
+/// The byte before the bytes of a GUID.
 const MAGIC_OF_GUID: u8 = 1;
-/// Where Apicurio's serializers name the schema, if they use headers. These are ids of its own API, which is not asked here.
+/// The headers in which Apicurio's serializers name the schema, if they use headers. These are ids of Apicurio's own API, which is not
+/// asked here.
 const APICURIO: [&str; 4] =
     ["apicurio.value.globalId", "apicurio.value.contentId", "apicurio.value.contentHash", "apicurio.value.artifactId"];
 
-/// Takes a value apart: schema id and body.
+/// Takes a value apart into schema id and body.
 ///
 /// # Errors
-/// The value is null or not in the wire format, or a header names the schema in a way that can't be read.
+/// The value is null or not in the wire format, or a header names the schema in a way that can't be read here.
 pub fn frame<'h, 'v>(
     value: Option<&'v [u8]>,
     headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
@@ -50,7 +52,7 @@ pub fn frame<'h, 'v>(
     }
 }
 
-/// The beginning of a value in the Confluent wire format; the body is to be appended.
+/// Returns the beginning of a value in the Confluent wire format, to which the body is to be appended.
 pub fn frame_prefix(schema_id: u32) -> [u8; 5] {
     let [a, b, c, d] = schema_id.to_be_bytes();
     [MAGIC, a, b, c, d]

@@ -1,10 +1,10 @@
-//! Headers: what a command's ask for, and what its answers carry.
+//! Headers: what those of a command ask for, and which ones its answers carry.
 //!
-//! A header that stands there more than once counts by its last occurrence, as with Kafka's `lastHeader`; of the correlation
-//! headers, that one is echoed. So an answer carries each at most once, whatever the command carried.
+//! If a header occurs more than once, the last occurrence counts, as with Kafka's `lastHeader`. The last occurrence of a correlation header
+//! is also the one that is echoed, so an answer carries each correlation header at most once.
 //!
-//! A header with a null value is as if absent. Readers of answers may take a null for an error that they don't catch, so nothing that is
-//! written here has one, but for a dead letter, which keeps the record's own headers as they came.
+//! A header with a null value counts as absent. Readers of answers may fail on a null, so no header that is written here has a null value.
+//! The exception is a dead letter, which keeps the record's own headers as they came.
 
 use super::unreadable::{MAX_CORRELATION_BYTES, Unreadable};
 use crate::domain::Timestamp;
@@ -33,37 +33,37 @@ const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const REQUEST_ID: &str = "request-id";
 
-/// What a header that may be missing or wrong says.
+/// The value of a header that may be missing or wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Asked<T> {
-    /// It is not there, or null.
+    /// The header is missing, or null.
     #[default]
     Absent,
-    /// It is there and well-formed.
+    /// The header is there and well-formed.
     Valid(T),
-    /// It is there, but not what it should be.
+    /// The header is there, but its value is not of the form that it should have.
     Malformed,
 }
 
-/// What a command's headers say.
+/// The headers of a command, as far as they matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandHeaders {
-    /// The correlation headers, to be echoed with the same bytes. Over-long ones are left out.
+    /// The correlation headers, to be echoed with the same bytes. Headers that are too long are left out.
     pub echo: Headers,
     /// The correlation id that the headers give, as text.
     pub correlation_id: Option<String>,
-    /// Where the reply shall go: a legal topic name, which says nothing about the allow-list.
+    /// The topic that the reply shall go to: a legal name, which may be missing from the allow-list.
     pub reply_topic: Asked<String>,
-    /// The partition of whichever topic that the reply goes to: not negative.
+    /// The partition that the reply shall go to, of whichever topic it goes to; not negative.
     pub reply_partition: Asked<i32>,
     /// The trace that the command belongs to. Boxed: most commands have none.
     pub trace: Option<Box<TraceContext>>,
-    /// A correlation header is over [`MAX_CORRELATION_BYTES`], be it one that does not count: the record is unreadable.
+    /// Whether a correlation header is longer than [`MAX_CORRELATION_BYTES`], be it one that does not count. Then the record is unreadable.
     pub oversized_correlation: bool,
 }
 
 impl CommandHeaders {
-    /// Reads a command's headers. Never fails: what is wrong is ignored, and told.
+    /// Reads a command's headers. Never fails: a malformed header is noted as such.
     pub fn parse<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
         let mut parsed = Self::default();
         let (mut correlation, mut kafka_correlation) = (None, None);
@@ -92,12 +92,12 @@ impl CommandHeaders {
         parsed
     }
 
-    /// True if there is anything that a reply could be correlated by: a reply to an unreadable record is sent only then.
+    /// Returns whether there is anything by which a reply could be correlated. A reply to an unreadable record is sent only then.
     pub fn has_correlation(&self) -> bool {
         self.correlation_id.is_some()
     }
 
-    /// The headers of the reply.
+    /// Returns the headers of the reply.
     pub fn reply(&self, request_id: Option<&str>, status: Status) -> Headers {
         let mut headers = Vec::with_capacity(self.echo.len() + 3);
         headers.extend(request_id.map(|id| text(REQUEST_ID, id)));
@@ -106,7 +106,7 @@ impl CommandHeaders {
         headers
     }
 
-    /// The headers of the business transaction with this id: ours, and `CloudEvents` 1.0 in binary mode.
+    /// Returns the headers of the business transaction with this id: ours, and those of `CloudEvents` 1.0 in binary mode.
     pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Headers {
         let Transaction { use_case, request_id, occurred_at, entity, .. } = transaction;
         let mut headers = Vec::with_capacity(self.echo.len() + 9);
@@ -124,14 +124,14 @@ impl CommandHeaders {
     }
 }
 
-/// The headers of a snapshot: those of a business transaction, and one that tells it from these.
+/// Returns the headers of a snapshot: those of a business transaction, and one that tells a snapshot from a business transaction.
 pub fn snapshot(snapshot: &Snapshot) -> Headers {
     let Snapshot { entity, taken_at } = snapshot;
     let event = event(&snapshot.request_id(), snapshot.id(), Snapshot::USE_CASE, entity, *taken_at);
     event.into_iter().chain([fixed("crm-snapshot", "true")]).collect()
 }
 
-/// The request id, and what `CloudEvents` wants.
+/// Returns the request id's header, and those of `CloudEvents`.
 fn event(request_id: &str, id: Uuid, use_case: &str, entity: &Entity, at: Timestamp) -> [(Cow<'static, str>, Option<Bytes>); 8] {
     [
         text(REQUEST_ID, request_id),
@@ -145,7 +145,7 @@ fn event(request_id: &str, id: Uuid, use_case: &str, entity: &Entity, at: Timest
     ]
 }
 
-/// The headers of a dead letter: the record's own, as they came, then those that Kafka Connect would add.
+/// Returns the headers of a dead letter: the record's own, as they came, then those that Kafka Connect would add.
 pub fn dead_letter<'a>(
     original: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
     origin: &SourceRecord,
@@ -163,7 +163,8 @@ pub fn dead_letter<'a>(
     original.chain(added).collect()
 }
 
-/// `2026-01-31T23:59:59.123Z`. RFC 3339 has four digits for the year: what lies outside becomes the first or last instant.
+/// Returns an instant in the form `2026-01-31T23:59:59.123Z`. RFC 3339 has four digits for the year, so an instant before the year 0 or
+/// after 9999 becomes the first or the last one that can be written.
 pub fn rfc3339(at: Timestamp) -> String {
     const FIRST: Timestamp = -62_167_219_200_000;
     const LAST: Timestamp = 253_402_300_799_999;
@@ -185,7 +186,7 @@ fn fixed(name: &'static str, value: &'static str) -> (Cow<'static, str>, Option<
     (name.into(), Some(Bytes::from_static(value.as_bytes())))
 }
 
-/// `correlation-id`: UTF-8 as it is, else 16 bytes are a UUID, else hexadecimal.
+/// Returns the value of `correlation-id` as text: UTF-8 as it is, or else 16 bytes as a UUID, or else hexadecimal.
 fn correlation_text(bytes: &[u8]) -> String {
     match (std::str::from_utf8(bytes), uuid_text(bytes)) {
         (Ok(text), _) => text.into(),
@@ -194,7 +195,8 @@ fn correlation_text(bytes: &[u8]) -> String {
     }
 }
 
-/// `kafka_correlationId`: Spring sends 16 random bytes, which may by chance be UTF-8; a text of 16 bytes is printable.
+/// Returns the value of `kafka_correlationId` as text. Spring sends 16 random bytes, which may by chance be UTF-8. So 16 bytes are a UUID
+/// unless all of them are printable.
 fn kafka_correlation_text(bytes: &[u8]) -> String {
     match uuid_text(bytes) {
         Some(uuid) if !bytes.iter().all(|b| matches!(b, b' '..=b'~')) => uuid,

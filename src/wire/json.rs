@@ -1,4 +1,4 @@
-//! For the command line: any record as JSON, and commands from their fields.
+//! Records as JSON, and commands made from their fields: for the command line.
 
 use super::answer::{parse, writer};
 use super::body::{Body, Malformed};
@@ -17,10 +17,10 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-/// The most values that one record may hold. An array may hold billions that take no bytes, but all take memory as JSON.
+/// The most values that one record may hold. An array may hold billions of values that take no bytes, but as JSON each takes memory.
 pub const MAX_VALUES: usize = 1_000_000;
 
-/// Any schema, for decoding to JSON.
+/// A schema of any kind, for decoding to JSON.
 #[derive(Clone, Debug)]
 pub struct GenericSchema(Arc<Shape>);
 
@@ -28,24 +28,24 @@ impl GenericSchema {
     /// Reads a schema that refers to no others.
     ///
     /// # Errors
-    /// It is no Avro schema, recursive, or nested too deep.
+    /// The text is no Avro schema, or the schema is recursive or nested too deep.
     pub fn parse(json: &str) -> Result<Self, Unreadable> {
         Self::parse_with_references(json, &[])
     }
 
-    /// Reads a schema. `references` are the schemas that the registry says it refers to, in any order.
+    /// Reads a schema. `references` are the schemas to which it refers according to the registry, in any order.
     ///
     /// # Errors
-    /// It is no Avro schema, recursive, or nested too deep.
+    /// A text is no Avro schema, or the schema is recursive or nested too deep.
     pub fn parse_with_references(json: &str, references: &[String]) -> Result<Self, Unreadable> {
         Shape::parse(json, references).map(Self).map_err(|reason| Unreadable::SchemaUnusable { reason: reason.into() })
     }
 
-    /// Decodes a body. Unions become what they hold, enums their symbol, bytes and fixed base64; numbers stay as they are in
-    /// Avro, so a timestamp is in milliseconds since 1970.
+    /// Decodes a body. A union becomes the value that it holds, an enum its symbol, bytes and fixed become base64. Numbers stay as they are
+    /// in Avro, so a timestamp is in milliseconds since 1970.
     ///
     /// # Errors
-    /// The bytes are not what the schema says, or hold more than [`MAX_VALUES`].
+    /// The bytes do not match the schema, or hold more than [`MAX_VALUES`] values.
     pub fn decode(&self, body: &[u8]) -> Result<Value, Unreadable> {
         let mut reader = Reader { body: Body::new(body), left: MAX_VALUES };
         let value = reader.value(&self.0)?;
@@ -54,7 +54,7 @@ impl GenericSchema {
     }
 }
 
-/// Decodes records of any schema that the registry has, for as long as there are not too many of them.
+/// A decoder for records of any schema that the registry has. It keeps the schemas that it has fetched.
 #[derive(Debug)]
 pub struct JsonDecoder {
     registry: Registry,
@@ -62,10 +62,10 @@ pub struct JsonDecoder {
 }
 
 impl JsonDecoder {
-    /// The most schemas that are kept; then it begins afresh.
+    /// The most schemas that are kept. When there are so many, all are forgotten.
     const MAX_SCHEMAS: usize = 100;
 
-    /// Decodes with the schemas of `registry`.
+    /// Makes a decoder that has the schemas of `registry`.
     pub fn new(registry: Registry) -> Self {
         Self { registry, schemas: HashMap::new() }
     }
@@ -73,7 +73,7 @@ impl JsonDecoder {
     /// Decodes a value in the Confluent wire format.
     ///
     /// # Errors
-    /// The registry can't be asked; or, inside, the value can't be read.
+    /// The registry can't be asked. The inner error says that the value can't be read.
     pub async fn decode(&mut self, value: Option<&[u8]>) -> Result<Result<Value, Unreadable>, RegistryFault> {
         self.decode_record(value, []).await
     }
@@ -109,7 +109,7 @@ impl JsonDecoder {
 
 struct Reader<'a> {
     body: Body<'a>,
-    /// How many more values there may be.
+    /// How many more values the record may have.
     left: usize,
 }
 
@@ -172,7 +172,7 @@ fn base64(bytes: &[u8]) -> Value {
     base64::engine::general_purpose::STANDARD.encode(bytes).into()
 }
 
-/// A command's body. The beginning of its value is [`frame_prefix`](super::frame::frame_prefix) of its schema's id.
+/// Returns a command's body. Before it, the value of the record has [`frame_prefix`](super::frame::frame_prefix) of the schema's id.
 pub fn encode_command(command: &RawCommand) -> Vec<u8> {
     static WRITERS: LazyLock<Vec<(UseCase, GenericDatumWriter<'static>)>> = LazyLock::new(|| {
         static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| UseCase::ALL.iter().map(|u| parse(u.schema())).collect());

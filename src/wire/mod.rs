@@ -1,21 +1,22 @@
-//! What goes over the wire: Avro in and out, headers, and the schema registry.
+//! Bytes into commands, and answers into bytes: Avro, headers, and the schema registry.
 //!
-//! - [`command`]: from a record's value to a [`RawCommand`](crate::domain::command::RawCommand), or why it can't be read
+//! - [`command`]: reads the body of a record as a [`RawCommand`](crate::domain::command::RawCommand); [`unreadable`]: why a record can't
+//!   be read
+//! - [`frame`]: takes a record's value apart into schema id and body; [`schema_id`]: the id of a schema
 //! - [`answer`]: replies and business transactions as Avro
 //! - [`headers`]: what a command's headers ask for, and what its answers carry
 //! - [`stub`]: what stands for a record that can't be a dead letter as it came
-//! - [`registry`]: the client of the schema registry; [`registry_watch`]: whether it is there, for operators; [`embedded_registry`]: a
-//!   small one in this process
-//! - [`schema_id`]: how a record names the schema that it was written with
+//! - [`registry`]: the client of the schema registry; [`registry_watch`]: tells operators whether the registry is there;
+//!   [`embedded_registry`]: a small registry in this process
 //! - [`json`]: any record as JSON, and commands from their fields, for the command line
 //!
 //! Values are in the Confluent wire format: byte 0, the schema id as 4 bytes big-endian, Avro binary.
 //!
-//! **Reading is ours, writing is apache-avro's.** The bytes of a command come from outside, and apache-avro 0.22 takes the end
+//! **We read ourselves, and apache-avro writes.** The bytes of a command come from outside, and apache-avro 0.22 takes the end
 //! of its input for null, allocates for values that take no bytes (an array of a billion nulls), checks a schema's defaults in
 //! time exponential to its size, and can't resolve a string with logical type uuid, or a record that is named a second time,
 //! onto ours. So `shape` checks the writer's schema once, and `body` walks the bytes once, in time linear to their number, and
-//! picks out the five values that a command has. The tests hold it against apache-avro.
+//! picks out the five values that a command has. The tests compare this reader with apache-avro.
 
 pub mod answer;
 mod body;
@@ -42,22 +43,22 @@ pub const TRANSACTION_SCHEMA: &str = include_str!("../../schemas/BusinessTransac
 /// The namespace of all our records.
 pub const NAMESPACE: &str = "crm.v1";
 
-/// The subject of the replies' schema: `<topic>-value`.
+/// Returns the subject of the replies' schema: `<topic>-value`.
 pub fn reply_subject(replies_topic: &str) -> String {
     format!("{replies_topic}-value")
 }
 
-/// The subject of the business transactions' schema: `<topic>-value`.
+/// Returns the subject of the business transactions' schema: `<topic>-value`.
 pub fn transaction_subject(transactions_topic: &str) -> String {
     format!("{transactions_topic}-value")
 }
 
-/// The subject of a command's schema: `<topic>-crm.v1.<Record>`, as `TopicRecordNameStrategy` has it.
+/// Returns the subject of a command's schema: `<topic>-crm.v1.<Record>`, as `TopicRecordNameStrategy` has it.
 pub fn command_subject(commands_topic: &str, use_case: UseCase) -> String {
     format!("{commands_topic}-{NAMESPACE}.{}", use_case.record())
 }
 
-/// What `setup` registers: each subject with its schema.
+/// Returns all subjects that `setup` registers, each with its schema.
 pub fn subjects(commands_topic: &str, replies_topic: &str, transactions_topic: &str) -> Vec<(String, &'static str)> {
     let commands = UseCase::ALL.iter().map(|u| (command_subject(commands_topic, *u), u.schema()));
     let answers = [(reply_subject(replies_topic), REPLY_SCHEMA), (transaction_subject(transactions_topic), TRANSACTION_SCHEMA)];

@@ -1,10 +1,10 @@
 //! The client of the schema registry.
 //!
-//! Schemas never change, so what was fetched is kept; what the registry does not know is asked again after a while, as it may
-//! be registered by then.
+//! Schemas never change, so a schema that was fetched is kept. If the registry does not know an id, it is asked again after a while,
+//! because the schema may be registered by then.
 //!
-//! A registry that is away, or has lost what it had, says nothing about a schema: `search` holds what is concluded of its answers,
-//! and `look` whether it can be believed.
+//! The answers of a registry that is away, or has lost its schemas, say nothing about a schema. `search` decides what is concluded from an
+//! answer, and `look` whether the registry can be believed.
 
 mod client;
 mod credentials;
@@ -34,11 +34,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How long it holds that the registry does not know an id, or is odd about it.
+/// How long a conclusion holds that the registry does not know an id, or is odd about it.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
-/// If more schemas than these are searched for, each is asked for less often: no producer has so many that are new.
+/// The number of searches at once from which on each asks less often. No producer has so many schemas that are new.
 const CROWD: usize = 32;
-/// The pause between two questions about an id that the registry does not know, in a crowd.
+/// The shortest pause between two questions about an id that the registry does not know, while there are more searches than [`CROWD`].
 const PAUSE_IN_A_CROWD: Duration = Duration::from_millis(2_500);
 
 /// A client of the schema registry. Clones share connections and cache.
@@ -52,7 +52,7 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Sets the client up; nothing is sent yet.
+    /// Sets the client up, and sends nothing yet.
     ///
     /// # Errors
     /// The options are wrong.
@@ -64,12 +64,12 @@ impl Registry {
         Ok(Self(Arc::new(Inner::new(options, unknown_for)?)))
     }
 
-    /// Takes note of a schema of our own and the id that the registry gave it: [`Registry::look`] asks for it.
+    /// Takes note of a schema of our own and the id that the registry gave it. [`Registry::look`] asks for it.
     pub fn note_ours(&self, id: u32, subject: &str, schema: &str) {
         lock(&self.0.ours).extend(Ours::new(id, subject, schema));
     }
 
-    /// Returns the schema with this id, or why there is none to use. `None` if the registry must be asked. Cheap.
+    /// Returns the schema with this id, or the reason why it can't be used. Returns `None` if the registry must be asked. Asks nobody.
     pub fn cached(&self, id: SchemaId) -> Option<Result<Arc<WriterSchema>, Unreadable>> {
         if self.0.suspended.load(Relaxed) {
             return None;
@@ -81,7 +81,7 @@ impl Registry {
         until.is_none_or(|until| Instant::now() < until).then_some(known)
     }
 
-    /// Asks for the schema with this id until it is known, or known to be of no use. Then it is [`cached`](Self::cached).
+    /// Asks for the schema with this id until it is known, or known to be of no use. From then on it is [`cached`](Self::cached).
     pub async fn search(&self, id: SchemaId, metrics: &Metrics) {
         let concluded_before = self.0.cache.get(&id).is_some_and(|kept| kept.until.is_some());
         lock(&self.0.searches).insert(id, Search::new(concluded_before));
@@ -91,24 +91,24 @@ impl Registry {
         }
     }
 
-    /// Returns what the last look found; `None` before the first.
+    /// Returns what the last look found, or `None` before the first look.
     pub fn standing(&self) -> Option<Standing> {
         self.0.looked().map(|looked| looked.standing)
     }
 
-    /// Returns in which way the registry's ids mean other schemas than before, as far as is known: while it is away, as it was before. `None`
-    /// if they mean the same.
+    /// Returns in which way the registry's ids mean other schemas than before, or `None` if they mean the same. While the registry is away,
+    /// the answer stays what it was.
     pub fn differs(&self) -> Option<Arc<str>> {
         lock(&self.0.differs).clone()
     }
 
-    /// Asks for our own schemas, and for those of writers that are kept, and takes note of what became of them. While the registry has
-    /// others in their place, nothing is [`cached`](Self::cached).
+    /// Asks for our own schemas and for writers' schemas that are kept, and takes note of what became of them. While the registry has
+    /// other schemas in their place, nothing is [`cached`](Self::cached).
     pub async fn look(&self) -> Standing {
         self.0.look().await
     }
 
-    /// Returns which records wait for a schema.
+    /// Returns the list of the records that wait for a schema.
     pub fn lacking(&self) -> &Lacking {
         &self.0.lacking
     }
@@ -119,20 +119,20 @@ impl Registry {
         self.0.lacking.waits(now, |id| searches.get(&id).and_then(|search| search.odd(now)))
     }
 
-    /// Returns what is done about records whose schema the registry is odd about.
+    /// Returns what is done with a record whose schema the registry is odd about.
     pub fn odd_answer(&self) -> OddAnswer {
         self.0.odd_answer
     }
 
-    /// Registers a schema under a subject. The same schema again is no change.
+    /// Registers a schema under a subject, and returns its id. To register the same schema again changes nothing.
     ///
     /// # Errors
-    /// The registry can't be asked, or refuses: say, because the schema is incompatible with the one before.
+    /// The registry can't be asked, or it refuses, for instance because the schema is incompatible with the one before.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
         self.0.http.register(subject, schema).await
     }
 
-    /// The id of this schema under this subject, if it is registered.
+    /// Returns the id of this schema under this subject, or `None` if it is not registered there.
     ///
     /// # Errors
     /// The registry can't be asked.
@@ -140,10 +140,10 @@ impl Registry {
         self.0.http.look_up(subject, schema).await
     }
 
-    /// Returns the text of the schema with this id, and of those that it refers to; inside, why there is none. Not cached.
+    /// Returns the text of the schema with this id, and the texts of those that it refers to. They are not cached.
     ///
     /// # Errors
-    /// The registry can't be asked.
+    /// The registry can't be asked. The inner error says why there is no text.
     pub async fn schema_texts(&self, id: SchemaId) -> Result<Result<(String, Vec<String>), Unreadable>, RegistryFault> {
         let Some(answer) = self.0.schema(id).await? else { return Ok(Err(Unreadable::UnknownSchemaId { id })) };
         let answer = match answer {
@@ -155,14 +155,14 @@ impl Registry {
     }
 }
 
-/// A search under way. It is forgotten with this.
+/// A search under way. It leaves the list of searches when this is dropped.
 struct Asking<'a> {
     inner: &'a Arc<Inner>,
     id: SchemaId,
 }
 
 impl Asking<'_> {
-    /// Asks once. Returns how long to wait before the next time; `None` if the schema is known.
+    /// Asks once. Returns how long to wait before the next time, or `None` if the search is over.
     async fn once(&self, metrics: &Metrics) -> Option<Duration> {
         let Self { inner, id } = *self;
         let answer = {

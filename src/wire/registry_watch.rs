@@ -1,8 +1,8 @@
-//! Whether the schema registry is there, and whether records wait for it: looked at all the time, and told to operators. Nobody else sets
-//! these metrics and what `/readyz` says about the registry.
+//! Looks all the time whether the schema registry is there and whether records wait for it, and tells operators. No other module sets
+//! the registry's metrics, or what `/readyz` says about the registry.
 //!
-//! That the registry is away is to be known before a schema comes that has not been seen yet. It is no obstacle until then: the process
-//! stays ready.
+//! Operators are to know that the registry is away before a record comes whose schema has not been seen yet. Until such a record comes, the
+//! process stays ready.
 
 use super::registry::{Registry, Standing, Wait};
 use crate::config::OddAnswer;
@@ -13,20 +13,22 @@ use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The registry is looked at this often. It is also how long a schema id that was given twice can go unnoticed.
+/// How often the registry is looked at. A schema id that was given twice can go unnoticed for so long.
 const LOOK: Duration = Duration::from_secs(5);
-/// The same while its ids mean other schemas than before, or it is away: what comes back is to be used soon.
+/// How often the registry is looked at while it is away or its ids mean other schemas than before. When that is over, it is to be used
+/// soon.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often operators are told what is known.
 const TELL: Duration = Duration::from_millis(500);
-/// A wait that is shorter is no news: a schema that is fetched for the first time.
+/// How long a record must have waited to be named. A wait that is shorter is usual for a schema that is fetched for the first time.
 const NEWS: Duration = Duration::from_secs(2);
-/// At most so many waiting records are named.
+/// How many waiting records are named at most.
 const MOST_NAMED: usize = 5;
 
-/// Looks at the registry and tells of it, for as long as somebody polls this. `commands` is the topic of the records that wait.
+/// Looks at the registry and tells operators of it, for as long as somebody polls this future. `commands` is the topic of the records that
+/// wait.
 pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: Arc<Metrics>, health: Arc<Health>) {
-    // It answered at the start, or nobody would be here.
+    // The registry answered at the start, or the process would not have come here.
     health.set_registry_up(true);
     metrics.registry_up.set(1);
     let look = async {

@@ -1,8 +1,8 @@
-//! The shape of a writer's schema: what its bytes look like, and what its fields are called. Defaults, docs, aliases and
-//! logical types are not looked at: they say nothing about bytes. That a date is a date is the reader's affair.
+//! The shape of a writer's schema: how its values look as bytes, and what its fields are called. Defaults, docs, aliases and
+//! logical types are ignored, because they say nothing about the bytes.
 //!
-//! A [`Shape`] is finite: recursive schemas, and ones nested deeper than [`MAX_DEPTH`], are refused, so that whoever walks
-//! one can recurse.
+//! A [`Shape`] is finite: recursive schemas, and schemas nested deeper than [`MAX_DEPTH`], are refused, so that whoever walks
+//! a shape can recurse.
 
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// recursion fit any stack.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// A schema as far as its bytes go. Schemas that are named more than once are shared.
+/// A schema as far as it determines the bytes of its values. A schema that is named more than once is shared.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Null,
@@ -34,10 +34,10 @@ pub(super) enum Shape {
 /// A record's shape.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// With its namespace.
+    /// The name with its namespace.
     pub full_name: Box<str>,
     pub fields: Vec<Field>,
-    /// The shapes of those fields that take bytes: what is left to do when the record is skipped.
+    /// The shapes of those fields that take bytes: the only ones to be walked when the record is skipped.
     pub occupied: Vec<Arc<Shape>>,
 }
 
@@ -49,18 +49,18 @@ pub(super) struct Field {
 }
 
 impl Record {
-    /// The name without its namespace.
+    /// Returns the name without its namespace.
     pub(super) fn name(&self) -> &str {
         self.full_name.rsplit('.').next().unwrap_or_default()
     }
 }
 
 impl Shape {
-    /// Reads a schema. What it names but doesn't define is looked for in `references`, the schemas that the registry says it
-    /// refers to.
+    /// Reads a schema. A name that the schema does not define is looked for in `references`, the schemas to which it refers according to
+    /// the registry.
     ///
     /// # Errors
-    /// Why it can't be used, in words.
+    /// Returns the reason why the schema can't be used, in words.
     pub(super) fn parse(json: &str, references: &[String]) -> Result<Arc<Self>, String> {
         let parse = |json: &str| serde_json::from_str::<Value>(json).map_err(|e| format!("the schema is not JSON: {e}"));
         let json = parse(json)?;
@@ -69,7 +69,7 @@ impl Shape {
         Parser { named: HashMap::new(), references }.schema(&json, "", 0).map(|node| node.shape)
     }
 
-    /// True if values take no bytes at all, so that any number of them fits in nothing.
+    /// Returns whether the values take no bytes at all, so that any number of them fits in nothing.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Null | Self::Fixed(0) => true,
@@ -78,7 +78,7 @@ impl Shape {
         }
     }
 
-    /// What it is, for messages.
+    /// Returns what the shape is, for messages.
     pub(super) fn describe(&self) -> String {
         let simple = match self {
             Self::Null => "null",
@@ -103,7 +103,7 @@ impl Shape {
     }
 }
 
-/// A name out of a schema for a message: quoted, and cut off where it is longer than any sensible name.
+/// Returns a name out of a schema for a message: quoted, and cut off if it is longer than any sensible name.
 pub(super) fn quote(name: &str) -> String {
     const LONGEST: usize = 100;
     if name.chars().nth(LONGEST).is_none() {
@@ -113,9 +113,9 @@ pub(super) fn quote(name: &str) -> String {
 }
 
 struct Parser<'a> {
-    /// By full name. None while it is being defined.
+    /// The schemas that have a name, by their full names; `None` while a schema is being defined.
     named: HashMap<String, Option<Node>>,
-    /// Schemas that were not needed yet.
+    /// The referenced schemas that were not needed yet.
     references: Vec<&'a Value>,
 }
 
@@ -133,7 +133,7 @@ impl Node {
 }
 
 impl<'a> Parser<'a> {
-    /// `depth` counts the records, arrays and maps around it.
+    /// Reads a schema; `depth` counts the records, arrays and maps around it.
     fn schema(&mut self, json: &'a Value, namespace: &str, depth: usize) -> Result<Node, String> {
         match json {
             Value::String(name) => self.by_name(name, namespace, depth),
@@ -186,7 +186,7 @@ impl<'a> Parser<'a> {
 
     fn reference(&mut self, name: &str, depth: usize) -> Result<Node, String> {
         match self.named.get(name) {
-            // Bounds the depth, too: the height of what holds this is checked when that is complete.
+            // This bounds the depth, too: the height of the schema around this one is checked when that schema is complete.
             Some(Some(node)) => Ok(node.clone()),
             Some(None) => Err(format!("the schema is recursive: {} holds itself", quote(name))),
             None => match self.take_reference(name) {
@@ -195,7 +195,7 @@ impl<'a> Parser<'a> {
                     match self.named.get(name) {
                         Some(Some(named)) => Ok(named.clone()),
                         Some(None) => Err(format!("the schema is recursive: {} holds itself", quote(name))),
-                        // It is not what that one is called, nor what is defined in it: the next one may be.
+                        // That reference neither has the name nor defines it; the next one may.
                         None => self.reference(name, depth),
                     }
                 }
@@ -204,7 +204,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Takes the reference that is called so; else any, for the name may be defined inside of it.
+    /// Takes the reference that has this name, or else any other, because the name may be defined inside of it.
     fn take_reference(&mut self, name: &str) -> Option<&'a Value> {
         let is_called = |json: &&Value| json.as_object().and_then(|o| full_name(o, "").ok()).is_some_and(|n| n == name);
         match self.references.iter().position(is_called) {
@@ -243,7 +243,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Defines a named schema; `contents` gets its full name and its namespace.
+    /// Defines a named schema; `contents` is given the schema's full name and its namespace.
     fn define(
         &mut self,
         object: &Map<String, Value>,
@@ -265,7 +265,7 @@ fn deeper(depth: usize) -> Result<usize, String> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(format!("the schema is nested deeper than {MAX_DEPTH}")) }
 }
 
-/// The full name that a definition gives itself inside `enclosing`: a dotted name is full already.
+/// Returns the full name of a definition in the namespace `enclosing`. A name with a dot is full already.
 fn full_name(object: &Map<String, Value>, enclosing: &str) -> Result<String, String> {
     let name = object.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()).ok_or("a named schema has no name")?;
     Ok(qualify(name, object.get("namespace").and_then(Value::as_str).unwrap_or(enclosing)))

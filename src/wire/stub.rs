@@ -1,5 +1,5 @@
-//! What goes to the dead letter topic in place of a record that no broker takes as it came, or that can't be taken from what the brokers
-//! send: a JSON object that says what is known of it and where the original stands.
+//! The stub of a record, which goes to the dead letter topic in the record's place if no broker takes the record as it came, or if the
+//! record can't be decompressed. A stub is a JSON object that says what is known of the record and where the original stands.
 
 use super::headers::hexadecimal;
 use crate::domain::request::SourceRecord;
@@ -17,7 +17,7 @@ pub fn stub_header() -> (Cow<'static, str>, Option<Bytes>) {
     (STUB.into(), Some(Bytes::from_static(b"true")))
 }
 
-/// What is known of the record itself.
+/// The sizes of a record, and by what its value can be recognised.
 #[derive(Clone, Copy, Debug)]
 pub struct Contents<'a> {
     /// The size of the key, in bytes.
@@ -45,7 +45,7 @@ struct Json<'a> {
     first: Option<String>,
 }
 
-/// Returns the stub of the record at `origin`, as JSON. What is not known is null.
+/// Returns the stub of the record at `origin`, as JSON. Without `contents`, all that these would say is null.
 pub fn stub(origin: &SourceRecord, contents: Option<Contents<'_>>) -> String {
     let json = Json {
         topic: &origin.topic,

@@ -1,4 +1,4 @@
-//! Why a record can't be read as a command: what operators find in its dead letter, and what the CRM is told.
+//! The reasons why a record can't be read as a command. Operators find the reason in the dead letter, and the CRM in the reply.
 
 pub use super::body::Malformed;
 use super::schema_id::SchemaId;
@@ -6,10 +6,10 @@ use crate::domain::rejection::Rejection;
 use crate::telemetry::labels::DeadLetter;
 use std::sync::Arc;
 
-/// The longest correlation header. Each answer carries it, and each duplicate's answer, so it can't be left to the CRM.
+/// The length of the longest correlation header, in bytes. Each answer carries the header, so its length can't be left to the CRM.
 pub const MAX_CORRELATION_BYTES: usize = 1024;
 
-/// Why a record can't be read as a command. Messages never hold any of its contents.
+/// The reason why a record can't be read as a command. Its message never holds any of the record's contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// The value is null.
@@ -18,21 +18,21 @@ pub enum Unreadable {
     /// The value does not begin with byte 0 and a schema id.
     #[error("the value is not in the Confluent wire format (byte 0, schema id, Avro)")]
     NotWireFormat,
-    /// A header names the schema, in a way that can't be read.
+    /// A header names the schema in a way that can't be read.
     #[error("the header {header} names the schema of the value, {reason}")]
     SchemaHeader {
         /// The header's name.
         header: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the header, as the end of a sentence.
         reason: &'static str,
     },
-    /// The registry says that it has no such schema.
+    /// The registry says that it has no schema with this id.
     #[error("the registry has no schema with {id}")]
     UnknownSchemaId {
         /// The id that the record names.
         id: SchemaId,
     },
-    /// The registry gives no schema for this id, nor says that it has none, while it answers about others.
+    /// The registry neither gives the schema with this id nor says that it has none, while it answers about others.
     #[error("the registry does not give the schema with {id} out: {reason}")]
     OddRegistryAnswer {
         /// The id that the record names.
@@ -43,36 +43,37 @@ pub enum Unreadable {
     /// The writer's schema is not one of our commands.
     #[error("no command is called {name}")]
     UnknownRecordName {
-        /// What it is, quoted.
+        /// The schema's name in quotes, or its kind if it has no name.
         name: Arc<str>,
     },
-    /// The writer's schema is recursive, nested too deep, no Avro schema at all, or can't be resolved onto ours.
+    /// The writer's schema is recursive, nested too deep, not Avro, beyond a bound, has rules that change values, or can't be resolved onto
+    /// ours.
     #[error("the writer's schema can't be used: {reason}")]
     SchemaUnusable {
-        /// In which way.
+        /// Why the schema can't be used.
         reason: Arc<str>,
     },
-    /// The bytes are not what the writer's schema says.
+    /// The bytes do not match the writer's schema.
     #[error("the value does not match its writer's schema: {0}")]
     Malformed(#[from] Malformed),
-    /// What the brokers send can't be decompressed, so that nothing is known of the record.
+    /// The batch that the brokers send can't be decompressed, so that nothing is known of the record.
     #[error("its batch can't be decompressed: it is damaged, or larger inflated than the client takes")]
     Undecodable,
-    /// Key, value and headers together are over `max_command_bytes`.
+    /// Key, value and headers together are larger than `max_command_bytes`.
     #[error("the record has {size} bytes, more than the {max} allowed")]
     TooLarge {
-        /// Key, value and headers, in bytes.
+        /// The size of key, value and headers, in bytes.
         size: usize,
-        /// `max_command_bytes`.
+        /// The value of `max_command_bytes`.
         max: usize,
     },
-    /// A correlation header is over [`MAX_CORRELATION_BYTES`].
+    /// A correlation header is longer than [`MAX_CORRELATION_BYTES`].
     #[error("a correlation header is longer than {} bytes", MAX_CORRELATION_BYTES)]
     CorrelationHeaderTooLong,
 }
 
 impl Unreadable {
-    /// For the dead letter's header `__connect.errors.exception.class.name`, and as a metric's label.
+    /// Returns the value of the dead letter's header `__connect.errors.exception.class.name`.
     pub fn class_name(&self) -> &'static str {
         match self {
             Self::NullValue => "crm.NullValue",
@@ -89,7 +90,7 @@ impl Unreadable {
         }
     }
 
-    /// For the dead letter's header `__connect.errors.stage`: the stage as Kafka Connect calls it.
+    /// Returns the value of the dead letter's header `__connect.errors.stage`: the stage as Kafka Connect calls it.
     pub fn stage(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } | Self::Undecodable => "KAFKA_CONSUME",
@@ -98,12 +99,12 @@ impl Unreadable {
         }
     }
 
-    /// False if not even a reply may be sent: what it would be correlated by is what is wrong.
+    /// Returns whether a reply may be sent. Returns `false` if the header by which it would be correlated is the one that is wrong.
     pub fn has_reply(&self) -> bool {
         *self != Self::CorrelationHeaderTooLong
     }
 
-    /// What the CRM is told.
+    /// Returns the rejection that the CRM is told.
     pub fn rejection(&self) -> Rejection {
         Rejection::RecordUnreadable { reason: self.to_string().into() }
     }

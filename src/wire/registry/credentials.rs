@@ -1,5 +1,5 @@
-//! How the processor shows the registry who it is: with a user and a password, with a token that is given or read from a file, or with one
-//! that an authorisation server gives out for the client's id and secret (OAuth 2.0, client credentials).
+//! The credentials with which the processor shows the registry who it is: a user and a password, a token that is given or read from a
+//! file, or a token that an authorisation server gives out for the client's id and secret (OAuth 2.0, client credentials).
 
 use super::fault::causes;
 use crate::config::{OAuth, RegistryCredentials};
@@ -9,11 +9,11 @@ use serde::Deserialize;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How long a token holds whose server does not say.
+/// How long a token holds if its server does not say.
 const USUAL_LIFE: Duration = Duration::from_secs(300);
-/// Of a token's life so much is used: what is under way must not outlive it.
+/// The part of a token's life for which it is used, so that a request under way does not outlive its token.
 const USED: f64 = 0.8;
-/// The longest answer of an authorisation server that is read. Tokens have a few KiB.
+/// The longest answer of an authorisation server that is read, in bytes. Tokens have a few KiB.
 const MAX_TOKEN_BYTES: usize = 256 << 10;
 
 /// See the module.
@@ -43,16 +43,16 @@ impl Credentials {
         Self { given, token: Mutex::default() }
     }
 
-    /// Returns whether another token may be had if one was refused.
+    /// Returns whether another token can be had if one was refused.
     pub(super) fn can_be_renewed(&self) -> bool {
         matches!(self.given, RegistryCredentials::OAuth(_))
     }
 
-    /// Returns the header `Authorization`; `None` if there are no credentials. With `renewed`, a token that the authorisation server gave
-    /// out before does not count.
+    /// Returns the value of the header `Authorization`, or `None` if there are no credentials. With `renewed`, a new token is asked for
+    /// even if one is kept.
     ///
     /// # Errors
-    /// The token can't be read or had; the text names the key of the configuration.
+    /// The token can't be read, or the authorisation server gives none. The text names the key of the configuration.
     pub(super) async fn header(&self, client: &Client, renewed: bool) -> Result<Option<HeaderValue>, String> {
         match &self.given {
             RegistryCredentials::None => Ok(None),
@@ -60,7 +60,7 @@ impl Credentials {
                 let request = client.get("http://registry").basic_auth(&basic.user, Some(basic.password.expose())).build();
                 Ok(request.ok().and_then(|mut request| request.headers_mut().remove(AUTHORIZATION)))
             }
-            // Read each time: it may have been replaced, and it is asked seldom.
+            // The token is read each time: it may have been replaced, and requests are rare.
             RegistryCredentials::Token(token) => {
                 let token = token.current().map_err(|reason| format!("registry.token: {reason}"))?;
                 bearer(token.expose()).map(Some).ok_or_else(|| "registry.token is no text that a header can hold".to_owned())
@@ -87,7 +87,7 @@ fn bearer(token: &str) -> Option<HeaderValue> {
     Some(header)
 }
 
-/// A new token, and how long it lives.
+/// Asks the authorisation server for a token. Returns the header with the token, and how long the token holds.
 async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), String> {
     let OAuth { token_url, client_id, client_secret, scope } = oauth;
     let secret = client_secret.current().map_err(|reason| format!("client_secret: {reason}"))?;
@@ -106,7 +106,7 @@ async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), 
         body.extend_from_slice(&chunk);
     }
     if !status.is_success() {
-        // The body may hold anything; what the standard says that it holds is shown.
+        // The body may hold anything, so only the fields that the standard names are shown.
         let said = serde_json::from_slice::<TokenError>(&body).ok();
         let said = said.map(|e| format!(" ({} {})", e.error, e.error_description).replace(" )", ")")).unwrap_or_default();
         return Err(failed(format!("answered {status}{said}")));
@@ -121,7 +121,7 @@ fn form(scope: Option<&str>) -> String {
     encode([("grant_type", "client_credentials")].into_iter().chain(scope))
 }
 
-/// As OAuth wants client ids and secrets in the header of HTTP basic authentication.
+/// Encodes a client id or a secret as OAuth wants it in the header of HTTP basic authentication.
 fn form_encoded(text: &str) -> String {
     encode([("", text)]).trim_start_matches('=').to_owned()
 }

@@ -1,4 +1,4 @@
-//! The calls of the registry's REST API: one request each, with a bound on its time and on the size of its answer.
+//! The calls of the registry's REST API. Each has a bound on its time and on the size of its answer.
 
 use super::client::{InvalidRegistryOptions, RegistryOptions, client};
 use super::credentials::Credentials;
@@ -13,18 +13,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The longest answer that is read. A schema of this size is no command's.
+/// The size of the longest answer that is read, in bytes. No command's schema is so large.
 pub(super) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
-/// `GET /schemas/ids/{id}` and `GET /subjects/{subject}/versions/{version}`.
+/// The answer to `GET /schemas/ids/{id}`, `GET /schemas/guids/{guid}` and `GET /subjects/{subject}/versions/{version}`.
 #[derive(Deserialize)]
 pub(super) struct SchemaAnswer {
     pub schema: String,
     #[serde(default, rename = "schemaType")]
     pub schema_type: Option<String>,
-    /// Some registries say null where there are none.
+    /// The schemas that this one refers to. Some registries say null if there are none.
     #[serde(default)]
     pub references: Option<Vec<SchemaReference>>,
     #[serde(default, rename = "ruleSet")]
@@ -34,12 +34,12 @@ pub(super) struct SchemaAnswer {
 #[derive(Clone, Deserialize, PartialEq, Eq, Hash)]
 pub(super) struct SchemaReference {
     pub subject: String,
-    /// -1 is the latest.
+    /// The subject's version; -1 is the latest.
     pub version: i64,
 }
 
 impl SchemaAnswer {
-    /// Returns a number that another answer does not have, in all likelihood.
+    /// Returns a hash of the answer, which a different answer does not share in all likelihood.
     pub(super) fn print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.schema, &self.schema_type, &self.references, &self.rule_set).hash(&mut hasher);
@@ -64,38 +64,38 @@ pub(super) enum Answer<T> {
     Found(T),
     /// A 404 that says "there is no such thing": see [`is_not_found`].
     NotFound {
-        /// False if it has no error code: that may be a proxy's, which says it of all that it is asked.
+        /// Whether the answer has an error code. If it has none, it may be that of a proxy, which answers everything so.
         has_code: bool,
     },
-    /// More than [`MAX_ANSWER_BYTES`].
+    /// The answer is longer than [`MAX_ANSWER_BYTES`].
     TooLong,
 }
 
-/// Whether a 404 with this error code, if it has one, means that there is no such schema, subject or version. Registries differ: 40403,
-/// 40401 and 40402 are Confluent's, 404 is said by others, and some say nothing.
+/// Returns whether a 404 with this error code, or `None` for a 404 without one, means that there is no such schema, subject or version.
+/// Registries differ: 40403, 40401 and 40402 are Confluent's codes, others have 404, and some have none.
 fn is_not_found(code: Option<u32>) -> bool {
     code.is_none_or(|code| code == 404 || (40_400..40_500).contains(&code))
 }
 
 impl ErrorAnswer {
-    /// Apicurio says 0 of a path that it does not know: that is none.
+    /// Returns the error code, or `None` if it is 0, as Apicurio has it for a path that it does not know.
     fn code(&self) -> Option<u32> {
         Some(self.error_code).filter(|code| *code != 0)
     }
 }
 
-/// The registry's addresses, and how to talk to it.
+/// The registry's addresses, and the client and the credentials with which it is asked.
 pub(super) struct Http {
     client: Client,
     credentials: Credentials,
     bases: Vec<Base>,
-    /// The index of the base that had a proper answer last.
+    /// The index of the base that had a proper answer last. It is asked first.
     first: AtomicUsize,
 }
 
 struct Base {
     url: Url,
-    /// Without credentials, for messages.
+    /// The URL without credentials, for messages.
     shown: Arc<str>,
 }
 
@@ -106,7 +106,7 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    /// A proxy in the environment is not used: the registry stands beside the broker.
+    /// Sets up the calls. A proxy in the environment is not used, because the registry stands beside the broker.
     pub(super) fn new(options: &RegistryOptions) -> Result<Self, InvalidRegistryOptions> {
         let bases: Vec<_> =
             options.urls.iter().map(|url| Base::new(url)).collect::<Option<_>>().ok_or(InvalidRegistryOptions::Url)?;
@@ -134,7 +134,8 @@ impl Http {
         self.send(&call, |base| self.client.get(base.url(&["schemas", kind, &name]))).await
     }
 
-    /// Never [`Answer::NotFound`]: the registry said that there is one. Its subject may have been deleted softly since.
+    /// Fetches a schema that another one refers to, also from a subject that was deleted softly. Never returns [`Answer::NotFound`]: the
+    /// registry said that there is such a schema, so a 404 is a fault.
     pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<Answer<SchemaAnswer>, RegistryFault> {
         let SchemaReference { subject, version } = reference;
         let version = if *version < 0 { "latest".to_owned() } else { version.to_string() };
@@ -172,7 +173,8 @@ impl Http {
         }
     }
 
-    /// Sends a request to each base until one has a proper answer. Of the errors, only a 404 that [`is_not_found`] comes back as an answer.
+    /// Sends a request to one base after another until one has a proper answer. A 404 that [`is_not_found`] is an answer, too; any other
+    /// error status is a fault.
     async fn send<T: for<'de> Deserialize<'de>>(
         &self,
         call: &str,
@@ -183,7 +185,7 @@ impl Http {
         let mut not_found = false;
         for at in (0..self.bases.len()).map(|n| (first + n) % self.bases.len()) {
             match self.send_to(&self.bases[at], call, &request).await {
-                // A proxy may say it of a registry that is away.
+                // A proxy may answer so for a registry that is away.
                 Ok(Answer::NotFound { has_code: false }) => not_found = true,
                 Ok(answer) => {
                     self.first.store(at, Relaxed);
@@ -256,7 +258,7 @@ impl Http {
         request.send().await.map_err(|e| fault(&causes(&e.without_url())))
     }
 
-    /// A 404 to a question that a registry would answer in another way.
+    /// Returns the fault for a 404 to a call that a registry answers in another way.
     pub(super) fn not_a_registry(&self, call: &str) -> RegistryFault {
         self.fault(call, "it answered 404 Not Found and not as a registry does: is the path of registry.url right?", Some(404))
     }
@@ -267,7 +269,7 @@ impl Http {
 }
 
 impl Base {
-    /// Returns `None` if it is no URL of an HTTP server.
+    /// Reads a URL. Returns `None` if the text is no URL of an HTTP server.
     fn new(url: &str) -> Option<Self> {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
         let mut shown = url.clone();
@@ -284,7 +286,7 @@ impl Base {
     }
 }
 
-/// What is said of a redirection. Whatever credentials the address may hold are not shown.
+/// Returns the message about a redirection, without any credentials that the address may hold.
 fn redirected(status: StatusCode, location: Option<&str>) -> String {
     let shown = location.map_or("nowhere".to_owned(), |location| match Url::parse(location) {
         Ok(mut url) => {

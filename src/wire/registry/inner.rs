@@ -1,4 +1,5 @@
-//! What the client knows of the registry and its schemas, and asking for one of them.
+//! The state of the registry's client: its cache, its searches and its last look at the registry. And the fetching of one schema with
+//! those that it refers to.
 
 use super::client::{InvalidRegistryOptions, RegistryOptions};
 use super::fault::RegistryFault;
@@ -19,12 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// How many schemas are kept. A topic has a handful; beyond this they are fetched again. More than are asked for at once, so that what is
-/// known of an id stays until its record comes up.
+/// How many schemas are kept. A topic has a handful; a schema that was pushed out is fetched again. The number is larger than that of
+/// the schemas that are searched for at once, so that a conclusion about an id is still there when the id's record comes up.
 const MAX_CACHED: usize = 4_096;
 /// The most schemas that one schema may refer to, directly or not.
 pub(super) const MAX_REFERENCES: usize = 64;
-/// How many requests are under way at once. Records with ids that nobody gave come in any number.
+/// How many requests are under way at once. There may be any number of records with ids that no registry gave.
 const MAX_REQUESTS: usize = 8;
 
 /// See the module.
@@ -34,17 +35,17 @@ pub(super) struct Inner {
     pub cache: Cache<SchemaId, Kept>,
     pub unknown_for: Duration,
     pub requests: Semaphore,
-    /// Our own schemas; the registry is asked for them to see whether it is there.
+    /// Our own schemas, for which the registry is asked to see whether it is there.
     pub ours: Mutex<Vec<Ours>>,
     pub looking: tokio::sync::Mutex<()>,
     pub looked: Mutex<Option<Looked>>,
-    /// Which kept schema of a writer was found to be another one now, if any was.
+    /// The message about a kept schema of a writer under whose id the registry has another one now; `None` if there is no such schema.
     pub replaced: Mutex<Option<Arc<str>>>,
-    /// Which of the kept schemas is looked at next.
+    /// The number of the kept schema that is looked at next.
     pub turn: AtomicUsize,
-    /// True while the registry's ids mean other schemas than those that it gave us: nothing is known then.
+    /// Whether the registry's ids mean other schemas than those that it gave us. Then no schema counts as known.
     pub suspended: AtomicBool,
-    /// In which way they do.
+    /// In which way the ids mean other schemas; `None` if they mean the same.
     pub differs: Mutex<Option<Arc<str>>>,
     pub searches: Mutex<BTreeMap<SchemaId, Search>>,
     pub lacking: Lacking,
@@ -55,9 +56,9 @@ pub(super) struct Inner {
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub known: Known,
-    /// Until when it holds; `None`: for ever.
+    /// Until when the conclusion holds; `None` if it holds for ever.
     pub until: Option<Instant>,
-    /// Of the answer that it was made of: another answer has another one.
+    /// The print of the answer from which it was concluded: see [`SchemaAnswer::print`].
     pub print: u64,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    /// A schema that refers to no others. `None` if it is no schema.
+    /// Takes a schema that refers to no others. Returns `None` if the text is no schema.
     pub(super) fn new(id: u32, subject: &str, schema: &str) -> Option<Self> {
         Some(Self { id: id.into(), subject: subject.into(), shape: Shape::parse(schema, &[]).ok()? })
     }
@@ -80,7 +81,7 @@ impl Ours {
     }
 }
 
-/// The last look.
+/// The last look at the registry.
 #[derive(Clone, Debug)]
 pub(super) struct Looked {
     pub began: Instant,
@@ -88,7 +89,7 @@ pub(super) struct Looked {
 }
 
 impl Inner {
-    /// Sets the client up; nothing is sent yet. What the registry does not know is asked for again after `unknown_for`.
+    /// Sets the client up, and sends nothing yet. A schema that the registry does not know is asked for again after `unknown_for`.
     pub fn new(options: &RegistryOptions, unknown_for: Duration) -> Result<Self, InvalidRegistryOptions> {
         Ok(Self {
             http: Http::new(options)?,
@@ -121,7 +122,7 @@ impl Inner {
         *lock(&self.looked) = Some(looked);
     }
 
-    /// Takes note of the way in which the registry's ids mean other schemas than before, if they do.
+    /// Takes note of the way in which the registry's ids mean other schemas than before; `None` if they mean the same.
     pub fn suspend(&self, differs: Option<Arc<str>>) {
         self.suspended.store(differs.is_some(), Relaxed);
         *lock(&self.differs) = differs;
@@ -141,7 +142,8 @@ impl Inner {
         self.cache.insert(id, Kept { known, until, print });
     }
 
-    /// Returns what the registry has under this id, with the answer's print; `None` if it says that it has nothing.
+    /// Fetches the schema with this id, and those that it refers to. Returns the conclusion and the answer's print, or `None` if the
+    /// registry says that it has no such schema.
     pub async fn look_up(&self, id: SchemaId) -> Result<Option<(Known, u64)>, RegistryFault> {
         let answer = match self.schema(id).await? {
             None => return Ok(None),
@@ -163,7 +165,8 @@ impl Inner {
         Ok(Some((schema, print)))
     }
 
-    /// Returns the registry's answer, or why it is of no use; `None` if it knows no such schema.
+    /// Fetches the registry's answer about this id, or the reason why it can't be used. Returns `None` if the registry says that it has no
+    /// such schema.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<Result<SchemaAnswer, Unreadable>>, RegistryFault> {
         if is_impossible(id) {
             return Ok(Some(Err(Unreadable::UnknownSchemaId { id })));
@@ -175,7 +178,7 @@ impl Inner {
         })
     }
 
-    /// The texts of schemas that a schema refers to, and of those that these refer to.
+    /// Fetches the texts of the schemas in `open`, and of those that these refer to.
     pub async fn references(&self, mut open: Vec<SchemaReference>) -> Result<Result<Vec<String>, Unreadable>, RegistryFault> {
         let mut texts: HashMap<SchemaReference, String> = HashMap::new();
         while let Some(reference) = open.pop() {
@@ -188,7 +191,8 @@ impl Inner {
             let Answer::Found(SchemaAnswer { schema, references, rule_set, .. }) = self.http.referenced(&reference).await? else {
                 return Ok(Err(too_long()));
             };
-            // Serializers run the rules of the schema alone that they were given. But what is refused is seen, and cipher text is not.
+            // Serializers run the rules only of the schema that they were given, so this may refuse a schema that could be read. But a
+            // refusal is noticed, and cipher text that passes for a name is not.
             if let Some(obstacle) = rule_set.as_ref().and_then(RuleSet::obstacle) {
                 return Ok(Err(unusable(format!("of the schema {} that it refers to, {obstacle}", quote(&reference.subject)))));
             }
@@ -207,7 +211,8 @@ fn too_long() -> Unreadable {
     unusable(format!("it has more than {MAX_ANSWER_BYTES} bytes"))
 }
 
-/// Whether no registry gave this id. Ids are Java ints: what is above was never given, and asked for it would answer with some other 404.
+/// Returns whether no registry can have given this id. Ids are Java ints: a larger number was never given, and a registry that is asked for
+/// it answers with some other 404.
 pub(super) fn is_impossible(id: SchemaId) -> bool {
     matches!(id, SchemaId::Number(number) if i32::try_from(number).is_err())
 }

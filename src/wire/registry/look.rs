@@ -1,8 +1,8 @@
-//! Whether the registry is there, and whether it is still the one that gave us our ids.
+//! Looks whether the registry is there, and whether it is still the one that gave us our ids.
 //!
 //! A registry that loses its schemas (one in memory, a restart from an old backup, another one behind the same name) gives the same ids
 //! again to other schemas. Then an answer of ours reads as something else, and a command may be decoded as one of another kind. So the
-//! registry is asked again and again for our own ids, and for those of the writers' schemas that are kept.
+//! registry is asked again and again for the schemas under our own ids, and for those under the ids of the writers' schemas that are kept.
 
 use super::http::Answer;
 use super::inner::{Inner, Kept, Looked, Ours};
@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// How many kept schemas one look asks for again, in turn. A topic has a handful of them; each process asks every few seconds, so that a
-/// bound keeps the registry's load in bounds.
+/// How many kept schemas one look asks for again, in turn. A topic has a handful of them. Each process asks every few seconds, and
+/// this number bounds the load that the registry has from it.
 const LOOKED_UP_AGAIN: usize = 16;
 
 impl Inner {
-    /// Returns what a look found that began after `after`: somebody else's, or one that is made now. Only the first of our ids is asked
-    /// for, unless the last look found something wrong: this comes with each new schema, and each answer that is none.
+    /// Returns what a look found that began after `after`: another caller's look, or one that begins now. It asks for the first of our ids
+    /// only, unless the last look found something wrong, because there is such a look after each answer about a schema.
     pub(super) async fn standing_since(&self, after: Instant) -> Standing {
         let _one_at_a_time = self.looking.lock().await;
         if let Some(looked) = self.looked().filter(|looked| looked.began >= after) {
@@ -34,8 +34,8 @@ impl Inner {
         self.look_for(usize::MAX, LOOKED_UP_AGAIN).await
     }
 
-    /// Asks for so many of our own ids, and of the schemas that are kept. For all of them if the registry was away, or differed, when it was
-    /// looked at last: that is when it may have lost what it had.
+    /// Asks for so many of our own schemas and of those that are kept. Asks for all of them if the registry was away, or differed, when it
+    /// was looked at last, because it may have lost its schemas then.
     async fn look_for(&self, ours: usize, kept: usize) -> Standing {
         let was_well = self.looked().is_some_and(|looked| matches!(looked.standing, Standing::Same));
         let (ours, kept) = if was_well { (ours, kept) } else { (usize::MAX, usize::MAX) };
@@ -48,12 +48,12 @@ impl Inner {
     }
 
     fn note_look(&self, began: Instant, standing: Standing) -> Standing {
-        // Schemas that were replaced stay so: what lies on the topic may have been written with either.
+        // A schema that was replaced once counts as replaced for ever: records on the topic may have been written with either schema.
         let standing = match self.replaced() {
             Some(replaced) if matches!(standing, Standing::Same) => Standing::Differs(replaced),
             _ => standing,
         };
-        // A registry that does not answer is no reason to stop, nor to go on after it differed.
+        // That a registry does not answer is no reason to suspend, nor to end a suspension.
         match &standing {
             Standing::Same => self.suspend(None),
             Standing::Differs(how) => self.suspend(Some(how.clone())),
@@ -90,7 +90,7 @@ impl Inner {
             match self.http.schema(id).await {
                 Ok(Answer::Found(answer)) if answer.print() == kept.print => {}
                 Ok(Answer::Found(_)) => match (&kept.known, self.look_up(id).await) {
-                    // Written down in another way: nobody reads it differently.
+                    // The text is another one, and is read in the same way.
                     (Ok(before), Ok(Some((Ok(now), print)))) if before.reads_as(&now) => {
                         self.cache.insert(id, Kept { known: Ok(now), until: None, print });
                     }
@@ -99,20 +99,21 @@ impl Inner {
                         self.note_replaced(replaced.clone());
                         return Standing::Differs(replaced);
                     }
-                    // What was of no use may be of some now; what can't be fetched now is looked at the next time.
+                    // A schema that could not be used may be usable now; one that can't be fetched now is looked at the next time.
                     (Err(_), _) | (_, Ok(None)) => drop(self.cache.remove(&id)),
                     (_, Err(_)) => {}
                 },
-                // It may be given again, to another schema.
+                // The id may be given again, to another schema.
                 Ok(Answer::NotFound { .. } | Answer::TooLong) => drop(self.cache.remove(&id)),
-                // The registry is odd about this one, and well about ours.
+                // The registry is odd about this schema, and answers well about ours.
                 Err(_) => {}
             }
         }
         Standing::Same
     }
 
-    /// The kept schemas whose turn it is. What is known to be unknown is asked for again when it is needed.
+    /// Returns the kept schemas whose turn it is, at most `most`. Ids that are unknown or odd are left out: they are asked for again when
+    /// they are needed.
     fn next_kept(&self, most: usize) -> Vec<(SchemaId, Kept)> {
         let is_unknown =
             |kept: &Kept| matches!(kept.known, Err(Unreadable::UnknownSchemaId { .. } | Unreadable::OddRegistryAnswer { .. }));

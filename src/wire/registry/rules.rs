@@ -1,22 +1,23 @@
-//! The rules that Confluent's data contracts put beside a schema, as far as they say that the bytes are not what the schema says.
+//! The rules that Confluent's data contracts put beside a schema, as far as they change the values that are written.
 //!
-//! A serializer runs a schema's rules on what it writes, and the reader is to run them backwards. This processor runs none. So a rule that
-//! changes values on the way (`ENCRYPT` makes cipher text of them) makes a schema useless here: the cipher text would pass for a name.
+//! A serializer runs a schema's rules on the values that it writes, and the reader is to run them backwards. This processor runs no rules.
+//! So a rule that changes values on the way (`ENCRYPT` makes cipher text of them) makes a schema useless here: the cipher text would pass
+//! for a name.
 //!
 //! | rule | here |
 //! |---|---|
-//! | `disabled` | is none |
-//! | of type `ENCRYPT`, `ENCRYPT_PAYLOAD`, … | the values are cipher text, whatever kind and mode the rule has |
-//! | in `encodingRules` | the whole body is something else |
-//! | `TRANSFORM` in `domainRules`, mode `WRITE` | harmless: what was written is what is meant |
-//! | `TRANSFORM` in `domainRules`, any other mode | the reader is to transform, and does not |
+//! | `disabled` | harmless: it is not run |
+//! | of type `ENCRYPT`, `ENCRYPT_PAYLOAD`, … | refused: the values are cipher text, whatever kind and mode the rule has |
+//! | in `encodingRules` | refused, unless it is a `CONDITION`: the whole body is something else |
+//! | `TRANSFORM` in `domainRules`, mode `WRITE` | harmless: the values that were written are those that are meant |
+//! | `TRANSFORM` in `domainRules`, any other mode | refused: the reader is to transform the values back, and does not |
 //! | `CONDITION` | harmless: it checks values and changes none |
 //! | in `migrationRules` | harmless: they are for readers that want another version of the schema |
 
 use crate::wire::shape::quote;
 use serde::Deserialize;
 
-/// A schema's rules. Fields that are of no concern are left out.
+/// A schema's rules, without the fields that do not matter here.
 #[derive(Deserialize, Hash)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RuleSet {
@@ -40,11 +41,11 @@ struct Rule {
     disabled: Option<bool>,
 }
 
-/// How the types of rules that encrypt begin.
+/// The beginning of the types of rules that encrypt.
 const ENCRYPT: &str = "ENCRYPT";
 
 impl RuleSet {
-    /// Returns why the bytes are not what the schema says, if a rule makes something else of them.
+    /// Returns why the schema can't be used, or `None` if no rule changes the values that are written.
     pub(super) fn obstacle(&self) -> Option<String> {
         let rules = |rules: &Option<Vec<Rule>>, is_encoding| -> Option<String> {
             rules.iter().flatten().find_map(|rule| rule.obstacle(is_encoding))

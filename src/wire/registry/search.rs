@@ -1,15 +1,17 @@
-//! What is concluded from the registry's answers about one schema, and when.
+//! Decides what is concluded from the registry's answers about one schema, and when.
 //!
-//! **The problem.** A record whose schema is not known makes its partition wait, and what was concluded of it can't be taken back:
-//! the record goes to the dead letter topic, or is applied. So nothing may be concluded from an answer that says more about the registry
+//! **The problem.** A record whose schema is not known makes its partition wait, and a conclusion can't be taken back: the record
+//! goes to the dead letter topic, or is applied. So nothing may be concluded from an answer that says more about the registry
 //! than about the schema. But one schema that the registry is odd about must not stop a partition for ever.
 //!
-//! **The idea.** After each answer that is no schema, the registry is asked for a schema of our own. Only if it still has that one
-//! does the answer say something about the schema that was asked for. Then
+//! **The idea.** After each answer the registry is asked for a schema of our own. Only if it still has that one does the answer
+//! say something about the schema that was asked for. Then
 //!
-//! - "not known" is true if it is still so after [`UNKNOWN_AFTER`]: the node that was asked may be behind the one that gave the id,
-//! - anything else (403, 500, what can't be read) is odd, and the record is unreadable once that has lasted for as long as the operator
-//!   chose.
+//! - a schema is known at once,
+//! - "not known" is believed if it is still the answer after [`UNKNOWN_AFTER`], because the node that was asked may be behind the node that
+//!   gave the id,
+//! - any other answer (403, 500, one that can't be read) is odd, and the record is unreadable once the answers have been odd for as long as
+//!   the operator chose.
 //!
 //! If the registry does not answer for our own schema, or has another one in its place, both clocks begin anew.
 
@@ -22,58 +24,59 @@ use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// For how long an id that was never seen must be unknown. The nodes of a registry learn of each other's schemas within a second or two.
+/// How long an id that was never seen must be unknown to be believed so. The nodes of a registry learn of each other's schemas within a
+/// second or two.
 pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
 /// The first pause between two questions.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause while the registry says that it does not know the id.
 const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(1);
-/// The longest pause otherwise.
+/// The longest pause in all other cases.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Whether a schema id is known, and if so whether its schema is usable.
+/// A conclusion about a schema id: the schema, or the reason why records with this id can't be read.
 pub(super) type Known = Result<Arc<WriterSchema>, Unreadable>;
 
-/// What the registry answered.
+/// An answer of the registry about one schema.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The schema is known, be it one that is of no use.
+    /// The registry has the schema, be it one that can't be used.
     Known(Known),
-    /// It says that it has none.
+    /// The registry says that it has no such schema.
     Unknown,
-    /// Something else, or nothing.
+    /// The registry answered something else, or nothing.
     Fault(RegistryFault),
 }
 
 /// Whether the registry can be believed.
 #[derive(Clone, Debug)]
 pub enum Standing {
-    /// It answers, and has our own schemas under the ids that it gave them.
+    /// The registry answers, and has our own schemas under the ids that it gave them.
     Same,
-    /// It answers, but its ids mean other schemas than before: in which way.
+    /// The registry answers, but its ids mean other schemas than before; the text says which.
     Differs(Arc<str>),
-    /// It does not answer, not for our own schemas either.
+    /// The registry does not answer for our own schemas either.
     Away(RegistryFault),
 }
 
 /// The search for one schema.
 #[derive(Clone, Debug)]
 pub(super) struct Search {
-    /// Since when the registry says that it does not know it.
+    /// Since when the registry says that it does not know the schema.
     unknown_since: Option<Instant>,
-    /// Since when its answers are odd.
+    /// Since when the registry's answers are odd.
     odd_since: Option<Instant>,
-    /// What it said last that was no schema.
+    /// The last answer that was no schema.
     last: Option<Arc<str>>,
-    /// True if its silence about this schema was concluded before, so that one more answer will do.
+    /// Whether it was concluded before that the schema is unknown, or the registry odd about it. Then one more such answer will do.
     concluded_before: bool,
     pauses: Pauses,
 }
 
-/// What follows.
+/// The next step of a search.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// This is known now.
+    /// End the search with this conclusion.
     Conclude(Known),
     /// Ask again after this time.
     AskAgain(Duration),
@@ -84,7 +87,7 @@ impl Search {
         Self { unknown_since: None, odd_since: None, last: None, concluded_before, pauses: Pauses::new(FIRST_PAUSE, LONGEST) }
     }
 
-    /// Judges an answer. `standing` was found out after it.
+    /// Judges an answer. `standing` is what a look found that began after the answer.
     pub(super) fn judge(&mut self, id: SchemaId, found: Found, standing: &Standing, odd_answer: OddAnswer, now: Instant) -> Step {
         let longest = match (found, standing) {
             (Found::Known(known), Standing::Same) => return Step::Conclude(known),
@@ -114,8 +117,8 @@ impl Search {
         Step::AskAgain(self.pauses.next_pause().min(longest))
     }
 
-    /// Returns what the registry says about this schema while it answers well about others, and for how long it has said so. `None` if
-    /// its answers are not odd.
+    /// Returns what the registry says about this schema while it answers well about others, and for how long it has said so. Returns `None`
+    /// if its answers are not odd.
     pub(super) fn odd(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
         Some((self.last.clone()?, now.saturating_duration_since(self.odd_since?)))
     }

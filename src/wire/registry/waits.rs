@@ -1,4 +1,4 @@
-//! Which records wait for a schema: for operators, who must be able to find them.
+//! The list of the records that wait for a schema, so that operators can find them.
 
 use crate::wire::schema_id::SchemaId;
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The first record of each partition that waits for a schema. Whoever takes records in keeps it up to date.
+/// The first record of each partition that waits for a schema. Whoever takes records in keeps the list up to date.
 #[derive(Debug, Default)]
 pub struct Lacking {
     firsts: Mutex<BTreeMap<i32, First>>,
-    /// False if there are none: then nobody needs the lock.
+    /// Whether there are any. If not, nobody needs the lock.
     any: AtomicBool,
 }
 
@@ -21,16 +21,16 @@ struct First {
     since: Instant,
 }
 
-/// A record that waits for its schema, and all of its partition behind it.
+/// A record that waits for its schema. The records behind it in its partition wait, too.
 #[derive(Clone, Debug)]
 pub struct Wait {
-    /// Its partition.
+    /// The record's partition.
     pub partition: i32,
-    /// Its offset.
+    /// The record's offset.
     pub offset: i64,
-    /// The schema that it lacks.
+    /// The schema that the record lacks.
     pub schema: SchemaId,
-    /// For how long it has waited.
+    /// How long the record has waited.
     pub lasts: Duration,
     /// What the registry says about this schema while it answers well about others, and for how long it has said so. `None` if its answers
     /// are not odd.
@@ -38,7 +38,7 @@ pub struct Wait {
 }
 
 impl Lacking {
-    /// The record at this place waits for this schema.
+    /// Takes note that this record waits for this schema.
     pub fn add(&self, partition: i32, offset: i64, schema: SchemaId) {
         let mut all = self.firsts();
         self.any.store(true, Relaxed);
@@ -47,7 +47,7 @@ impl Lacking {
         }
     }
 
-    /// No record of this partition waits for a schema any more.
+    /// Takes note that no record of this partition waits for a schema any more.
     pub fn remove(&self, partition: i32) {
         if self.any.load(Relaxed) {
             let mut all = self.firsts();
@@ -56,7 +56,7 @@ impl Lacking {
         }
     }
 
-    /// The partitions are given up.
+    /// Forgets all records: the partitions are given up.
     pub fn clear(&self) {
         self.firsts().clear();
         self.any.store(false, Relaxed);
