@@ -1,5 +1,5 @@
-//! Answers as they are read again: by apache-avro, and by our own reader.
-//! Every entity type, state and rejection, with and without all that may be null.
+//! Encoded answers, read again by apache-avro and by our own reader: every entity type, state and rejection, with and without everything
+//! that may be null.
 
 use super::*;
 use crate::domain::entity::State;
@@ -15,7 +15,7 @@ const ENCODER: Encoder = Encoder { reply_schema_id: 7, transaction_schema_id: 0x
 const REF_ID: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0001);
 const PARENT: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0002);
 
-/// An entity with or without all that may be null.
+/// Returns an entity, `full` with everything that may be null, or without.
 fn entity(entity_type: EntityType, state: State, full: bool) -> Entity {
     let is_customer = entity_type == EntityType::Customer;
     Entity {
@@ -52,7 +52,7 @@ fn encoded(transaction: &Transaction) -> Vec<u8> {
     ENCODER.transaction(transaction.id(), transaction)
 }
 
-/// Decodes with apache-avro, and with our own reader: both must see the same.
+/// Decodes with apache-avro and with our own reader, which must read the same, and returns it.
 fn decode(schema_json: &str, schema_id: u32, value: &[u8]) -> Value {
     let (id, body) = frame(Some(value), []).unwrap();
     assert_eq!(id, schema_id.into());
@@ -122,7 +122,7 @@ fn business_transactions_of_every_type_and_state_round_trip() {
     }
 }
 
-/// Each rejection once: a new one is missed here by the compiler's exhaustiveness check in `covers`.
+/// Returns one rejection of each kind. When a kind is added, `covers` does not compile, which reminds of adding it here.
 fn rejections() -> Vec<Rejection> {
     fn covers(rejection: &Rejection) {
         match rejection {

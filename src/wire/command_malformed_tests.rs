@@ -1,8 +1,8 @@
-//! Over 100,000 malformed records, by seeds: values, writers' schemas and headers, each made from one that is valid. Whatever
-//! comes is read or refused: no panic, no memory out of proportion, and never another verdict than apache-avro's where both
-//! can read.
+//! Over 100,000 malformed records, by seeds: values, writers' schemas and headers, each made from one that is valid. Each of them is
+//! read or refused, without a panic and without memory out of proportion. Where both can read, the verdict is never another one than
+//! apache-avro's.
 //!
-//! A seed is one schema with its cases. `CRM_SEED=n` runs one, `CRM_SEEDS=n` so many.
+//! A seed is one schema with its cases. `CRM_SEED=n` runs this seed, `CRM_SEEDS=n` the first n.
 
 use super::random_tests::{Random, Writer, apache_decode, command_of, damage};
 use super::*;
@@ -15,24 +15,27 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const SEEDS: u64 = 2_000;
-/// Of each seed: damaged bodies, damaged schemas (those that can be read with [`BODIES_EACH`] bodies more), damaged headers.
+/// How many damaged bodies a seed makes.
 const BODIES: usize = 40;
+/// How many damaged schemas a seed makes.
 const SCHEMAS: usize = 5;
+/// How many damaged bodies are read with each damaged schema that is usable.
 const BODIES_EACH: usize = 2;
+/// How many damaged sets of headers a seed makes.
 const HEADERS: usize = 5;
 const CASES: u64 = SEEDS * (BODIES + SCHEMAS + HEADERS) as u64;
 
-/// What is copied out of a body are its texts, and no byte of it belongs to two of them.
+/// What decoding a body may allocate beyond the body's size. Only texts are copied out of a body, and no byte belongs to two of them.
 const BODY_OVERHEAD: usize = 64;
-/// Of a schema each byte can become a value of JSON, a shape, and a part of a message: the largest of these is a union of
-/// names. Measured: up to 28 for one.
+/// What each byte of a schema may allocate. It can become a value of JSON, a shape, and a part of a message; a union of names takes the
+/// most. Measured: up to 28 bytes for one.
 const PER_SCHEMA_BYTE: usize = 200;
 const SCHEMA_OVERHEAD: usize = 4096;
-/// Names and values are copied for the answers, a correlation id as hexadecimal.
+/// What each byte of the headers may allocate: names and values are copied for the answers, a correlation id as hexadecimal.
 const PER_HEADER_BYTE: usize = 4;
 const HEADERS_OVERHEAD: usize = 1024;
 
-/// What came of the cases, and how many; and the most bytes that a byte of a schema took.
+/// How many cases ended in each verdict; and, under [`LARGEST`], the most bytes that a byte of a schema took.
 type Verdicts = BTreeMap<&'static str, u64>;
 const LARGEST: &str = "bytes for a byte of a schema";
 
@@ -64,7 +67,7 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// Says how to run a seed again, if it fails.
+/// Says how to run a seed again, if its cases panic.
 struct Reproduce(u64);
 
 impl Drop for Reproduce {
@@ -124,7 +127,8 @@ fn decode(schema: &WriterSchema, body: &[u8], text: &str) -> Result<RawCommand, 
     })
 }
 
-/// Where apache-avro reads it and we don't, we are stricter for a known reason; what we read, it reads, and the same.
+/// Checks that apache-avro reads whatever we read, and reads the same. If only apache-avro reads a body, we must be stricter for a known
+/// reason.
 fn check_verdict(use_case: UseCase, theirs: &Schema, body: &[u8], ours: &Result<RawCommand, Malformed>, text: &str) {
     let theirs = apache_decode(theirs, body);
     match ours {
@@ -132,7 +136,7 @@ fn check_verdict(use_case: UseCase, theirs: &Schema, body: &[u8], ours: &Result<
             let theirs = theirs.map(|value| command_of(use_case, &value));
             assert_eq!(theirs.as_ref(), Ok(command), "{body:?}, written with {text}");
         }
-        // A block's size in bytes that is not its size, a text as bytes that is none, a number of more than 64 bits.
+        // We are stricter about a block's size that is not true, bytes that are to be a text and are none, a number of more than 64 bits.
         Err(Malformed::Block | Malformed::Utf8 | Malformed::Number) => (),
         Err(why) => assert!(theirs.is_err(), "{why}, but apache-avro reads {theirs:?} in {body:?}, written with {text}"),
     }
@@ -149,7 +153,8 @@ fn check_frame(random: &mut Random, body: &[u8]) {
     assert_eq!(frame(Some(&value), []), Err(Unreadable::NotWireFormat));
 }
 
-/// Bit flips, cuts, insertions; numbers that are too long, too large or negative; parts of itself in other places.
+/// Damages a body: by bit flips, cuts and insertions, by numbers that are too long, too large or negative, by copies of its own parts in
+/// other places.
 fn damaged_body(random: &mut Random, body: &[u8]) -> Vec<u8> {
     const NUMBERS: [&[u8]; 8] = [
         b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
@@ -177,7 +182,7 @@ fn damaged_body(random: &mut Random, body: &[u8]) -> Vec<u8> {
     damaged
 }
 
-/// A schema that means harm: recursive, deep, exponential, defined twice, oddly named, of another meaning.
+/// Returns a schema that means harm: it is recursive, deep or exponential, defines a name twice, is oddly named or means something else.
 fn hostile_schema(random: &mut Random, use_case: UseCase) -> String {
     let record = |fields: Value| json!({ "type": "record", "name": use_case.record(), "namespace": "crm.v1", "fields": fields });
     let count = 1 + random.below(60);
@@ -232,7 +237,7 @@ fn hostile_schema(random: &mut Random, use_case: UseCase) -> String {
     json.to_string()
 }
 
-/// Somewhere in the schema something else stands, or its text is damaged.
+/// Damages a schema: replaces a part of it, or damages its text.
 fn damaged_schema(random: &mut Random, mut json: Value) -> String {
     for _ in 0..=random.below(3) {
         replace(random, &mut json);

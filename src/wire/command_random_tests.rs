@@ -1,5 +1,6 @@
-//! Random writers' schemas and bodies, held against apache-avro: it encodes what we must read; and where random damage leaves
-//! a body that we read, it must read the same. Set `SEED` to the number that a failure prints to see it again.
+//! Compares our reader with apache-avro on random writers' schemas and bodies. apache-avro encodes bodies that we must read; and if we can
+//! read a body that was damaged at random, apache-avro must read the same. Set `SEED` to the number that a failure prints to see it
+//! again.
 
 use super::*;
 use apache_avro::Schema;
@@ -9,12 +10,14 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
 use std::io::{self, Read};
 
-/// How many schemas are made; each gets several bodies, and each of these is cut and damaged.
+/// How many schemas are made.
 const SCHEMAS: usize = 300;
+/// How many bodies are made for each schema. Each is cut at every byte.
 const BODIES: usize = 4;
+/// How often each body is damaged.
 const DAMAGES: usize = 60;
 
-/// `SplitMix64`: good enough, and the same everywhere.
+/// Random numbers by `SplitMix64`: good enough, and the same everywhere.
 pub(super) struct Random(pub u64);
 
 impl Random {
@@ -60,7 +63,7 @@ impl Writer<'_> {
         format!("T{}", self.types)
     }
 
-    /// `one`, bare or in a union with null on either side, or null alone.
+    /// Returns `one`, bare or in a union with null on either side, or null alone.
     fn nullable(&mut self, one: Value) -> Value {
         match self.random.below(8) {
             0 => one,
@@ -89,7 +92,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Items take a byte at least: of those that don't, apache-avro makes as many as a damaged count says.
+    /// Returns the schema of an array whose items take a byte at least. Of items that take none, apache-avro would make as many as a
+    /// damaged count says.
     fn array_schema(&mut self, depth: usize) -> Value {
         let fields = json!([{ "name": "pad", "type": "boolean" }, { "name": "item", "type": self.any_schema(depth - 1) }]);
         json!({ "type": "array", "items": { "type": "record", "name": self.name(), "fields": fields } })
@@ -150,7 +154,7 @@ impl Writer<'_> {
     }
 }
 
-/// What of a record as apache-avro has it makes a command.
+/// Returns the command that is in a record as apache-avro has read it.
 pub(super) fn command_of(use_case: UseCase, record: &Avro) -> RawCommand {
     fn field<'a>(record: &'a Avro, name: &str) -> Option<&'a Avro> {
         let Avro::Record(fields) = record else { panic!("{record:?} is no record") };
@@ -179,7 +183,7 @@ pub(super) fn command_of(use_case: UseCase, record: &Avro) -> RawCommand {
     }
 }
 
-/// The end is an error of a kind that apache-avro does not take for null.
+/// Bytes whose end is an error of a kind that apache-avro does not take for null.
 struct Strict<'a>(&'a [u8]);
 
 impl Read for Strict<'_> {

@@ -1,5 +1,5 @@
-//! What is read as a command, and what is not: wire format, names, resolution onto our schemas, bounds, damage.
-//! Bodies are written out by hand where it matters what their bytes are.
+//! Which records are read as commands, and which are not: wire format, names, resolution onto our schemas, bounds, damage.
+//! Where the bytes of a body matter, they are written out by hand.
 
 use super::*;
 use crate::wire::frame::{frame, frame_prefix};
@@ -7,7 +7,7 @@ use crate::wire::json::encode_command;
 use crate::wire::schema_id::SchemaId;
 use serde_json::{Value, json};
 
-/// A schema of ours with other fields.
+/// Returns one of our schemas with other fields.
 fn schema(use_case: UseCase, fields: &Value) -> String {
     json!({ "type": "record", "name": use_case.record(), "namespace": "crm.v1", "fields": fields }).to_string()
 }
@@ -16,7 +16,7 @@ fn segment_schema(fields: &Value) -> String {
     schema(UseCase::UpdateCustomerSegment, fields)
 }
 
-/// All combinations of what may be null.
+/// Returns commands with all combinations of which of their values are null.
 fn commands(use_case: UseCase) -> Vec<RawCommand> {
     let text = |is_set: bool, text: &str| is_set.then(|| text.to_owned());
     (0..32_u8)
@@ -116,7 +116,7 @@ fn commands_are_known_by_their_full_name() {
     }
 }
 
-/// `["null", {…}]`
+/// Returns the union `["null", {…}]`.
 #[allow(clippy::needless_pass_by_value, reason = "what it is given is made on the spot")]
 fn nullable(schema: Value) -> Value {
     json!(["null", schema])
@@ -285,8 +285,8 @@ fn messages_stay_short_whatever_a_schema_calls_things() {
     }
 }
 
-/// Ours, with a field that holds `levels` records, arrays and maps in one another. As text: a `Value` this deep would overflow
-/// the test's own stack.
+/// Returns one of our schemas with a field that holds `levels` records, arrays and maps in one another. It is made as text, because a
+/// `Value` of this depth would overflow the test's own stack.
 fn nested(levels: usize) -> String {
     let (mut before, mut after) = (String::new(), String::new());
     for level in 0..levels {
@@ -311,7 +311,7 @@ fn schemas_may_be_nested_32_deep_but_no_deeper() {
         let error = WriterSchema::parse(&nested(levels)).expect_err("nested too deep");
         assert!(matches!(error, Unreadable::SchemaUnusable { .. }), "{levels}: {error}");
     }
-    // Not nested in the text, but by name: each record holds the one before.
+    // These records are not nested in the text, but by name: each holds the one before.
     let mut fields = vec![json!({ "name": "f0", "type": { "type": "record", "name": "R0", "fields": [] } })];
     for i in 1..=MAX_DEPTH {
         let field = json!({ "name": "f", "type": format!("R{}", i - 1) });
@@ -324,7 +324,7 @@ fn schemas_may_be_nested_32_deep_but_no_deeper() {
 
 #[test]
 fn records_that_hold_each_other_twice_over_cost_no_more_than_their_text_and_bytes() {
-    // Written out, the last one has 2^30 fields; of the first kind none takes a byte, of the second the bytes soon end.
+    // Written out, the last record has 2^30 fields. In the first case none of them takes a byte; in the second the bytes soon end.
     for (leaf, body_is_fine) in [(json!([]), true), (json!([{ "name": "i", "type": "int" }]), false)] {
         let mut fields = vec![json!({ "name": "f0", "type": { "type": "record", "name": "R0", "fields": leaf } })];
         for i in 1..=29 {
@@ -399,7 +399,7 @@ fn what_a_schema_refers_to_is_found_among_its_references() {
     };
     assert!(error(&[]).contains("names \"crm.v1.EntityRef\", which is not defined"));
     assert!(error(std::slice::from_ref(&reference)).contains("names \"crm.v1.Id\", which is not defined"));
-    // It is found, and no string.
+    // The reference is found, and is no string.
     assert!(error(&[id, reference]).contains("customer.refId is record \"Id\""));
     let plain =
         reference_schema(&json!([{ "name": "refId", "type": "string" }])).to_string().replace("EntityRef", "crm.v1.EntityRef");
@@ -408,7 +408,8 @@ fn what_a_schema_refers_to_is_found_among_its_references() {
     assert_eq!(got, Some(RawReference { external_id: None, ref_id: Some("x".into()) }));
 }
 
-/// Each command with nothing but its request id, and the reference that all of them have.
+/// Returns the schemas of all commands, with no more than a request id and a reference, and the schema of the reference. Besides, the names
+/// by which a union refers to the commands.
 fn branches_by_reference() -> (Vec<String>, Vec<&'static str>) {
     let names =
         vec!["UpdateCustomerCustomName", "UpdateCustomerSegment", "UpdateAccountExternalId", "UpdateSubscriberExternalId"];

@@ -1,5 +1,5 @@
-//! The embedded registry as its clients see it: over HTTP, answer by answer, and by way of a client that is not ours.
-//! That of Python (`confluent-kafka`) works with it, too; that was tried by hand.
+//! The embedded registry as its clients see it: over HTTP, answer by answer, and through a client that is not ours.
+//! The Python client (`confluent-kafka`) works with it, too; that was tried by hand.
 
 use super::*;
 use reqwest::{Client, Method};
@@ -13,7 +13,7 @@ async fn start() -> EmbeddedRegistry {
     EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap()
 }
 
-/// Status and body of a call; an empty body sends none.
+/// Makes a call, and returns the status and the body of the answer. An empty `body` is not sent.
 async fn call(registry: &EmbeddedRegistry, method: Method, path: &str, body: &str) -> (u16, Value) {
     let client = Client::builder().no_proxy().build().unwrap();
     let request = client.request(method, format!("{}{path}", registry.url()));

@@ -1,5 +1,5 @@
-//! Headers in, by what they say; headers out, name by name.
-//! Byte values are given where text would hide the rule.
+//! Headers of commands by what is read from them, and headers of answers name by name.
+//! Values are written as bytes where text would hide the rule.
 
 use super::*;
 use crate::domain::entity::{Entity, EntityType, State};
@@ -36,12 +36,12 @@ fn the_correlation_id_is_the_first_header_given_as_text() {
         (&[("correlation-id", None), ("kafka_correlationId", Some(b"b"))], Some("b")),
         (&[("correlation-id", Some(b""))], None),
         (&[("Correlation-Id", Some(b"a"))], None),
-        // Text as it is, be it blank, long or not ASCII.
+        // Text is taken as it is, be it blank, long or not ASCII.
         (&[("correlation-id", Some(b" "))], Some(" ")),
         (&[("correlation-id", Some("\u{e9}\u{20ac}".as_bytes()))], Some("\u{e9}\u{20ac}")),
         (&[("correlation-id", Some(b"0123456789abcdef"))], Some("0123456789abcdef")),
         (&[("kafka_correlationId", Some(b"0123456789 ~cdef"))], Some("0123456789 ~cdef")),
-        // 16 bytes that are no text are a UUID; of Spring's also those that are text by accident.
+        // 16 bytes that are no text are a UUID; in Spring's header also those that are text by accident.
         (&[("correlation-id", Some(UUID_BYTES))], Some(UUID_TEXT)),
         (&[("kafka_correlationId", Some(UUID_BYTES))], Some(UUID_TEXT)),
         (&[("correlation-id", Some(LOW_BYTES))], Some(low)),
@@ -51,10 +51,10 @@ fn the_correlation_id_is_the_first_header_given_as_text() {
         (&[("correlation-id", Some(&[0xff]))], Some("ff")),
         (&[("kafka_correlationId", Some(&[0xff, 0x0a, 0x80]))], Some("ff0a80")),
         (&[("kafka_correlationId", Some(&[0, 1]))], Some("\0\u{1}")),
-        // The last one counts.
+        // The last occurrence counts.
         (&[("correlation-id", Some(b"a")), ("correlation-id", Some(b"b"))], Some("b")),
         (&[("correlation-id", Some(b"a")), ("correlation-id", Some(b""))], None),
-        // One without a value is as if absent.
+        // A header without a value counts as absent.
         (&[("correlation-id", None)], None),
         (&[("correlation-id", Some(b"a")), ("correlation-id", None)], Some("a")),
         (&[("kafka_correlationId", None), ("kafka_correlationId", Some(b"b"))], Some("b")),

@@ -1,5 +1,5 @@
 //! Records as JSON, type by type, and commands by the names of their fields.
-//! Bodies are written out by hand: only commands are ever encoded here.
+//! Bodies are written out by hand, because `json` encodes commands only.
 
 use super::*;
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! The registry's client against a registry that answers what it is told, and against the embedded one.
-//! What is concluded of each answer, what is kept, and what is asked again.
+//! The registry's client against a registry that gives scripted answers, and against the embedded one: what is concluded from each answer,
+//! what is kept, and what is asked again.
 
 use super::*;
 use crate::config::{Credentials, RegistryCredentials, Secret};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 const SEGMENT: &str = include_str!("../../schemas/UpdateCustomerSegment.avsc");
 const UNKNOWN: (u16, &str) = (404, r#"{"error_code":40403,"message":"Schema not found"}"#);
 
-/// A registry that gives the answers that it is told, one after the other, and remembers what it was asked.
+/// A registry that gives scripted answers, one after the other, and remembers what it was asked.
 #[derive(Clone, Default)]
 struct Scripted(Arc<Mutex<Script>>);
 
@@ -82,7 +82,7 @@ async fn only_a_404_makes_a_schema_id_unknown() {
     let checked =
         json!({ "schema": SEGMENT, "ruleSet": { "domainRules": [{ "kind": "CONDITION", "type": "CEL" }] } }).to_string();
     let too_long = schema_answer(&" ".repeat(http::MAX_ANSWER_BYTES));
-    // What is answered; the class of what makes it unreadable, nothing if it is usable; None for a fault.
+    // Status and body of the answer; then the class of the reason why the schema is unusable, "" if it is usable, None for a fault.
     let cases: Vec<(u16, &str, Option<&str>)> = vec![
         (200, &usable, Some("")),
         (404, UNKNOWN.1, Some("crm.UnknownSchemaId")),
@@ -207,7 +207,7 @@ async fn references_are_fetched_with_the_schemas_that_they_refer_to() {
     let (_, url) = Scripted::start(&[(200, &schema), (404, r#"{"error_code":40402,"message":"Version not found"}"#)]).await;
     assert!(client(&url).writer_schema(7.into()).await.is_err());
 
-    // References without end are not followed without end.
+    // An endless chain of references is not followed for ever.
     let endless = |i: usize| {
         let next = json!([{ "name": "n", "subject": "s", "version": i }]);
         json!({ "schema": "\"string\"", "references": next }).to_string()
@@ -281,7 +281,7 @@ async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
     assert_eq!(decoder.decode(Some(&[0, 0, 0, 0, 9])).await.unwrap(), Err(Unreadable::UnknownSchemaId { id: 9.into() }));
 }
 
-/// A registry that answers by what is asked for; what it is not told of, it does not have.
+/// A registry that has a scripted answer for each id, and no schema under any other id.
 #[derive(Clone, Default)]
 struct Fickle(Arc<Mutex<HashMap<String, (u16, String)>>>);
 
@@ -316,7 +316,7 @@ impl Fickle {
 
 const NAME: &str = include_str!("../../schemas/UpdateCustomerCustomName.avsc");
 
-/// With id 1 for our own schema and id 7 for a writer's, which is cached.
+/// Starts a registry with our own schema as id 1 and a writer's as id 7, which the client has cached.
 async fn with_a_cached_schema() -> (Fickle, Registry) {
     let (fickle, url) = Fickle::start().await;
     fickle.has(1, crate::wire::REPLY_SCHEMA);
@@ -350,7 +350,7 @@ async fn nothing_is_known_while_our_own_ids_mean_other_schemas() {
         assert!(matches!(registry.look().await, Standing::Same) && registry.differs().is_none(), "{what}");
         assert!(registry.cached(7.into()).is_some(), "{what}");
     }
-    // Written down in another way.
+    // The same schema in another layout.
     let other: serde_json::Value = serde_json::from_str(crate::wire::REPLY_SCHEMA).unwrap();
     fickle.has(1, &other.to_string());
     assert!(matches!(registry.look().await, Standing::Same));
@@ -391,7 +391,7 @@ async fn a_writers_schema_that_became_another_one_stops_all() {
         let standing = registry.look().await;
         assert!(matches!(&standing, Standing::Differs(how) if how.contains("id 7 was the schema of commands")), "{standing:?}");
         assert!(registry.cached(7.into()).is_none());
-        // What lies on the topic may have been written with either.
+        // That the first schema is back is no way out: records on the topic may have been written with either.
         fickle.has(7, SEGMENT);
     }
 }

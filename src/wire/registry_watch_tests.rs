@@ -1,4 +1,4 @@
-//! What operators are told of records that wait for schemas, and of a registry that has lost them.
+//! What operators are told of records that wait for schemas, and of a registry that is away.
 
 use super::*;
 use crate::wire::registry::{Registry, RegistryOptions};

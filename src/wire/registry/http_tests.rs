@@ -1,4 +1,4 @@
-//! How the client gets in, and which of several registries it asks.
+//! With which credentials the client gets in, and which of several registries it asks.
 
 use super::*;
 use crate::config::{self, OAuth, RegistryCredentials, RotatingSecret, Secret};
@@ -16,7 +16,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 use tokio::net::TcpListener;
 
-/// A server that answers what it is told, one after the other, then 404, and remembers with which credentials and what it was asked.
+/// A server that gives scripted answers, one after the other, then 404. It remembers what it was asked, and with which credentials.
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<Script>>);
 
@@ -102,7 +102,7 @@ async fn a_token_of_an_authorisation_server_is_used_until_it_is_old_or_refused()
     let http = http(&[&url], oauth(&format!("{token_url}/token"), Some("registry.read")));
     let asked_for_token = "/token Basic Y3JtJTNBMTpz grant_type=client_credentials&scope=registry.read";
     let with = |token: &str| format!("/schemas/ids/7 Bearer {token}");
-    // The second question shares the first one's token; the third is refused with it and gets another, which is old at once.
+    // The second question uses the token of the first. The third is refused with it and gets another token, which is old at once.
     for (tokens, expected) in [(1, vec!["a"]), (0, vec!["a"]), (1, vec!["a", "b"]), (1, vec!["c"]), (0, vec!["c"])] {
         assert!(is_found(&http).await.unwrap());
         assert_eq!(login.asked(), vec![asked_for_token; tokens]);
@@ -159,7 +159,7 @@ async fn the_next_registry_is_asked_where_one_has_no_proper_answer() {
     assert_eq!(second.asked(), [""; 0], "that was a proper answer");
 }
 
-/// A certificate that signed itself, for whoever is at 127.0.0.1.
+/// Makes a self-signed certificate for 127.0.0.1, and its key.
 fn certificate(name: &str) -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut subject = X509NameBuilder::new().unwrap();
@@ -178,7 +178,7 @@ fn certificate(name: &str) -> (X509, PKey<Private>) {
     (builder.build(), key)
 }
 
-/// A registry over TLS that lets in only who shows this certificate.
+/// Starts a registry over TLS that lets in only clients that show this certificate, and returns its URL.
 fn locked(server: &(X509, PKey<Private>), client: &X509) -> String {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
     acceptor.set_certificate(&server.0).unwrap();

@@ -1,4 +1,4 @@
-//! What is concluded of each answer, by what the registry says about our own schemas, and after how long.
+//! What is concluded from each answer, by what the registry says about our own schemas, and after how long.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn differs() -> Standing {
     Standing::Differs("id 1 is another one".into())
 }
 
-/// The class of what was concluded; `None` if the registry is asked again.
+/// Returns the class of the conclusion, "a schema" if the schema is known; `None` if the registry is asked again.
 fn class(step: Step) -> Option<&'static str> {
     match step {
         Step::Conclude(Ok(_)) => Some("a schema"),
