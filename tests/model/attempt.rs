@@ -1,7 +1,7 @@
-//! An attempt at a delivery: one statement to the store after another, and what is concluded in between. A crash forgets it, and
-//! its records are delivered again; while it is a zombie its successor runs beside it.
+//! An attempt at a delivery: one statement to the store after another, and the conclusions in between. A crash ends the attempt, and
+//! its records are delivered again; the successor of a zombie runs beside it.
 //!
-//! What was not applied, or has changed meanwhile, is read and decided again from the start.
+//! If a write is not applied, or something has changed meanwhile, the attempt reads and decides again from the start.
 
 use super::owner::OwnerRead;
 use super::protocol::{Known, Protocol, Standing};
@@ -14,22 +14,23 @@ pub struct Attempt {
     pub step: Step,
     /// The outcomes that answer its records, as far as they are decided.
     pub decided: Known,
-    /// It applied one of them itself. No rule depends on it, but a weakened one.
+    /// Whether the attempt applied one of them itself. Only a weakened rule depends on this.
     pub applied: bool,
-    /// A bug was caught: what is not decided ends as an internal error.
+    /// Whether a bug was caught. Then every command that is not decided ends as an internal error.
     pub gave_up: bool,
-    /// It takes the commands of its run one at a time.
+    /// Whether the attempt takes the commands of its run one at a time.
     pub singly: bool,
 }
 
-/// What comes next: a statement, mostly, with what is known before it.
+/// The next step of an attempt, mostly a statement, with what is known before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
-    /// Not delivered yet, or delivered again; or goes on with the rest of its run. May decide from memory.
+    /// The records were not delivered yet, or were delivered again, or the rest of the run is to be decided. The attempt may decide from
+    /// memory.
     Waiting,
-    /// Has the entity from an earlier look: its own or, which is the same, of a cache. A plain read that misses writes under way
-    /// is no more than that. (From its cache the code claims only an id on which there is no claim, by the condition of the write: that is
-    /// `ReadWanted` and `Try` with nothing in between. The model goes on in whichever way.)
+    /// Decides with the entity of an earlier look: its own, or that of a cache, which is the same. A plain read that misses writes under
+    /// way is no more than that. (From its cache the code claims only an id on which there is no claim, by the condition of the write: that
+    /// is `ReadWanted` and `Try` with nothing in between. The model goes on in whichever way.)
     Remembering {
         entity: EntityStatics,
         taken: bool,
@@ -44,25 +45,25 @@ pub enum Step {
         known: Known,
         half: Option<OwnerRead>,
     },
-    /// Asks those who held the target before, until there are none left; then decides about the holder.
+    /// Reads the outcomes of one of the entities that held the target before. When none of them is left, decides about the holder.
     ReadPrevious {
         there: IdStatics,
         left: PreviousOwners,
         holder: Option<EntityStatics>,
         known: Known,
     },
-    /// Reads the partition of the id that a rename or import wants. `seen`: the entity; None: it is to be imported.
+    /// Reads the partition of the id that a rename or import wants. `seen` is the entity, or `None` if it is to be imported.
     ReadWanted {
         seen: Option<EntityStatics>,
         taken: bool,
     },
-    /// Reads the owner of the claim on it.
+    /// Reads the owner of the claim on that id.
     ReadRival {
         seen: Option<EntityStatics>,
         there: IdStatics,
         half: Option<OwnerRead>,
     },
-    /// Writes; if that is applied, this much is decided of the run.
+    /// Writes. If the write is applied, `decides` is decided of the run.
     Try {
         write: Write,
         seen: Option<EntityStatics>,
@@ -73,14 +74,14 @@ pub enum Step {
     Over,
 }
 
-/// What one read of an external id's partition shows: statics and rows of one instant.
+/// A read of an external id's partition: statics and rows of one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetRead {
     statics: IdStatics,
     known: Known,
 }
 
-/// An attempt at work: the rules, what it is at, and the store at this instant.
+/// An attempt at work: the rules, the store at this instant, and the run.
 pub struct AtWork<'a> {
     pub protocol: &'a Protocol,
     pub store: &'a Store,
@@ -92,12 +93,12 @@ impl Attempt {
     pub const NEW: Self = Self { step: Step::Waiting, decided: [None; RUN], applied: false, gave_up: false, singly: false };
     pub const OVER: Self = Self { step: Step::Over, ..Self::NEW };
 
-    /// From the start, with serial reads.
+    /// The step that begins again from the start, with serial reads.
     pub const AGAIN: Step = Step::ReadTarget { half: None };
 }
 
 impl AtWork<'_> {
-    /// One statement, and where its answer leads. A write that is applied is handed back.
+    /// Executes the next statement, and takes the step to which its answer leads. Returns the write if one is applied.
     pub fn proceed(&mut self) -> Option<Write> {
         let mut written = None;
         self.attempt.step = match self.attempt.step {
@@ -121,8 +122,8 @@ impl AtWork<'_> {
         written
     }
 
-    /// What it may have remembered since any earlier instant: of a reference that leads to an entity, beside which there is
-    /// nothing to ask.
+    /// Returns the step with the entity that a cache may remember from this instant. Returns `None` if the reference leads to no entity, or
+    /// if requests under the reference must be looked for elsewhere, too.
     pub fn remember(&self) -> Option<Step> {
         let (command, p) = (self.protocol.command(self.first()), self.protocol);
         let entity = match command.target {
@@ -148,13 +149,14 @@ impl AtWork<'_> {
         (!command.is_import()).then_some(Step::Remembering { entity, taken })
     }
 
-    /// The first that is not decided.
+    /// Returns the first record that is not decided.
     pub fn first(&self) -> Record {
         let open = self.run.iter().zip(&self.attempt.decided).find(|(_, decided)| decided.is_none());
         *open.expect("something is left to decide").0
     }
 
-    /// What is known of the run, with the rows that a read showed. What was refused under the id has no other outcome.
+    /// Returns the known outcomes of the run, with those among `rows` that were decided in epochs up to `until`. A request that was refused
+    /// under the id has no other outcome.
     fn and(&self, known: Known, rows: &Known, until: Option<u8>) -> Known {
         let mut all = known;
         for (n, row) in rows.iter().enumerate() {
@@ -167,7 +169,7 @@ impl AtWork<'_> {
         all
     }
 
-    /// The rows of the run in a log.
+    /// Returns the rows of the run's requests in a log.
     pub fn rows(&self, log: &[Option<Outcome>]) -> Known {
         let mut rows = self.attempt.decided.map(|_| None);
         for (row, record) in rows.iter_mut().zip(self.run) {
@@ -180,7 +182,8 @@ impl AtWork<'_> {
         known[..self.run.len()].iter().zip(self.attempt.decided).all(|(known, decided)| known.or(decided).is_some())
     }
 
-    /// The target, by external id or by refId: one read shows its statics, and which of the run were decided there.
+    /// Reads the partition of the target, external id or refId: one read shows its statics, and the outcomes that the run's requests have
+    /// there.
     fn read_target(&mut self, half: Option<TargetRead>) -> Step {
         let command = self.protocol.command(self.first());
         let id = match command.target {
@@ -202,7 +205,7 @@ impl AtWork<'_> {
             None => {}
         }
         let TargetRead { statics: there, known } = read;
-        // Who was refused here can have no other outcome; and without a claim there is nobody to ask.
+        // A request that was refused here can have no other outcome; and without a claim there is no entity to ask.
         if there.claim.is_none() || self.has_all(&known) {
             return self.decide(known, None, None, false);
         }
@@ -217,7 +220,7 @@ impl AtWork<'_> {
         };
         let Some((there, claim)) = self.claim_before(id, there) else { return Attempt::AGAIN };
         let standing = self.protocol.standing(id, &claim, read.statics.as_ref(), read.claimants);
-        // It may be applied at any moment, so nothing can be concluded beside it.
+        // The claim may take effect at any moment, so nothing can be concluded beside it.
         if standing == Standing::Pending && !self.protocol.is(Weakening::RefusedBesidePending) {
             return self.help(id, &there, read.statics);
         }
@@ -225,7 +228,7 @@ impl AtWork<'_> {
         let known = self.and(known, &read.rows, until);
         let mut left = there.previous_owners;
         let owner = usize::from(claim.owner);
-        // It has just been asked about this much.
+        // The owner has just been asked about its outcomes up to `until`.
         left[owner] = if until >= Some(left[owner]) { 0 } else { left[owner] };
         let holder = read.statics.filter(|_| standing == Standing::Current);
         if holder.is_some() && self.protocol.is(Weakening::PreviousOwnersOnlyOfStale) {
@@ -241,8 +244,8 @@ impl AtWork<'_> {
         self.ask_previous(there, left, holder, known)
     }
 
-    /// Those who held the id before are asked, even if it is held now, and even if its holder knows the request: a record must
-    /// find the change that it caused.
+    /// Asks the entities that held the id before, even if the id is held now, and even if its holder knows the request: a record must find
+    /// the change that it caused.
     fn ask_previous(&mut self, there: IdStatics, left: PreviousOwners, holder: Option<EntityStatics>, known: Known) -> Step {
         if left.iter().any(|until| *until > 0) {
             return Step::ReadPrevious { there, left, holder, known };
@@ -250,7 +253,7 @@ impl AtWork<'_> {
         self.decide(known, holder, there.claim, false)
     }
 
-    /// Decides the run, now that it is known who is there (None: nobody, under this claim) and which outcomes there are.
+    /// Decides the run, now that the holder and the outcomes are known. Without a `holder` nobody is there, under this `claim`.
     fn decide(&mut self, known: Known, holder: Option<EntityStatics>, claim: Option<Claim>, taken: bool) -> Step {
         let (attempt, target) = (self.attempt, self.protocol.command(self.first()).target);
         let mut all = known;
@@ -273,7 +276,7 @@ impl AtWork<'_> {
         Step::Try { write, seen: None, decides: fold.decided }
     }
 
-    /// A write was applied.
+    /// Returns the step after a write was applied.
     fn wrote(&mut self, write: Write, seen: Option<EntityStatics>, decides: Known) -> Step {
         match write {
             Write::Claim { id, claim, .. } => self.complete_own(id, &claim, seen),
@@ -285,7 +288,7 @@ impl AtWork<'_> {
         }
     }
 
-    /// What is decided, with the outcome of the first that was not.
+    /// Returns the outcomes that are decided, with `outcome` for the first record that was not.
     pub fn with(&self, outcome: Outcome) -> Known {
         let mut decided = self.attempt.decided;
         let first = decided.iter().position(Option::is_none).expect("something is left to decide");
@@ -293,7 +296,7 @@ impl AtWork<'_> {
         decided
     }
 
-    /// So much of the run is decided now.
+    /// Notes how much of the run is decided, and returns the step after that.
     pub fn end(&mut self, decided: Known) -> Step {
         self.attempt.decided = decided;
         if decided[..self.run.len()].iter().all(Option::is_some) { Step::Publish } else { Step::Waiting }

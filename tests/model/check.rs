@@ -8,10 +8,10 @@ use super::weakened::Weakening;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use std::time::Instant;
 
-/// All that is promised holds in every state, and all that the scenario is about is reached.
+/// Checks that every promise holds in every state, and that everything that the scenario is about is reached.
 ///
 /// # Panics
-/// With how it comes about, if not.
+/// If that is not so. A promise that is violated is printed with the shortest way there.
 pub fn holds(scenario: Scenario) {
     let scenario = match std::env::var("CRM_MODEL").as_deref() {
         Ok("large") => scenario.with_more_faults(),
@@ -34,13 +34,13 @@ pub fn holds(scenario: Scenario) {
             panic!("{}: violated: {}\n{}", system.scenario.name, promise.name, trace(&system, path));
         }
     }
-    // A violation ends the search, so this can be told only now.
+    // A violation ends the search, so what was never reached can be told only if there is none.
     for property in reached {
         assert!(checker.discovery(property.name).is_some(), "{}: never reached: {}", system.scenario.name, property.name);
     }
 }
 
-/// What is violated in a scenario if the protocol is weakened; nothing if it holds all the same.
+/// Returns the promises that are violated in a scenario if the protocol is weakened. The list is empty if all hold nevertheless.
 pub fn violated(weakening: Weakening, scenario: Scenario) -> Vec<&'static str> {
     let (system, begun) = (system(scenario, Some(weakening)), Instant::now());
     let checker = system.clone().checker().threads(1).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();

@@ -1,4 +1,4 @@
-//! What an attempt does about an external id that is wanted, by a rename or an import: it claims it, and completes the claim.
+//! The steps of an attempt that wants an external id, for a rename or an import: it claims the id, and completes the claim.
 
 use super::attempt::{AtWork, Attempt, Step};
 use super::owner::OwnerRead;
@@ -7,7 +7,7 @@ use super::vocabulary::{Answer, Claim, EntityStatics, Id, IdStatics, Outcome, Ta
 use super::weakened::Weakening;
 
 impl AtWork<'_> {
-    /// An entity that is there is left as it is, whatever the line of the import says.
+    /// Decides a line of an import. An entity that is there is left as it is, whatever the line says.
     pub fn import(&mut self, id: Id, there: Option<&EntityStatics>) -> Step {
         match there {
             Some(e) if e.external_id == id => self.imported(Answer::Existed),
@@ -25,7 +25,7 @@ impl AtWork<'_> {
         self.protocol.command(self.first()).wanted().expect("only renames and imports want an id")
     }
 
-    /// Never from a cache: that an id is taken or stale must be so now.
+    /// Reads the claim on the wanted id. It never comes from a cache: that an id is taken or stale must be so now.
     pub fn read_wanted(&self, seen: Option<EntityStatics>, taken: bool) -> Step {
         let (id, record) = (self.wanted(), self.first());
         if let Some(seen) = seen.filter(|_| taken) {
@@ -51,7 +51,7 @@ impl AtWork<'_> {
         match (standing, seen) {
             (Standing::Pending, _) if self.protocol.is(Weakening::PendingStolen) => self.claim(seen, &there, standing),
             (Standing::Pending, _) => self.help(id, &there, read.statics),
-            // It is held by whom it is wanted for: so the entity has changed since it was seen.
+            // The entity that wants the id holds it already, so it has changed since it was seen.
             (Standing::Current, Some(seen)) if claim.owner == seen.ref_id => Attempt::AGAIN,
             (Standing::Current, Some(seen)) => self.take_no(&seen),
             (Standing::Current, None) if Target::RefId(claim.owner) == self.protocol.command(self.first()).target => {
@@ -67,7 +67,7 @@ impl AtWork<'_> {
         Step::Try { write, seen, decides: self.attempt.decided }
     }
 
-    /// Whoever meets a pending claim completes it, and looks again.
+    /// Completes a pending claim that was met on the way, and then looks again.
     pub fn help(&self, id: Id, there: &IdStatics, owner: Option<EntityStatics>) -> Step {
         let claim = there.claim.expect("a pending one");
         let (write, _) = self.protocol.complete(id, &claim, owner.as_ref(), self.first());

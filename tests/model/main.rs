@@ -1,24 +1,24 @@
 //! The claim protocol as a model: the specification of `crm_processor::store::claims`, and the proof that it keeps its promises.
 //!
-//! Every order of events of a scenario is gone through: each attempt at a record is a sequence of statements, one conditional write or
-//! one read of one partition each, and between any two of them anything else may happen. A process dies and its records are
-//! delivered again; a zombie goes on beside its successor; a write that timed out is applied at any later time, or never; what is
-//! old is forgotten; a bug panics. `properties` says what must hold in every state.
+//! The model goes through every order of events of a scenario. Each attempt at a record is a sequence of statements, and each statement is
+//! one conditional write to one partition or one read of one partition. Between any two statements anything else may happen: a process
+//! dies and its records are delivered again; a zombie goes on beside its successor; a write that timed out is applied at any later time, or
+//! never; old outcomes are forgotten; a bug panics. `properties` says what must hold in every state.
 //!
-//! To be read in this order: `vocabulary`, `store` (the conditional writes), `protocol` (the rules), `attempt` and `claiming` (the order
-//! of the statements), `properties`, `scenarios`. `system` puts them together. `weakened` leaves the rules out, one at a time, and names the
-//! promise that breaks then.
+//! Read the files in this order: `vocabulary`, `store` (the conditional writes), `protocol` (the rules), `attempt` and `claiming` (the
+//! order of the statements), `properties`, `scenarios`. `system` puts them together. `weakened` leaves the rules out, one at a time, and
+//! names the promise that breaks then.
 //!
 //! Two use cases stand for the four: to the protocol a segment is a value like the name, and accounts and subscribers are
-//! renamed alike. The model renames and names the same entities, which no type of ours allows yet; scenarios without a rename are those
-//! of customers, whose refusals and no-ops expire.
+//! renamed alike. The model renames and names the same entities, which no type of ours allows yet. Scenarios without a rename are about
+//! customers, whose refusals and no-ops expire.
 //!
-//! Not in the model: more than two entities, and runs of more than two commands. States such as DEACTIVATED stand still; the
-//! rejection that comes and goes with time is the version conflict. A cache is an earlier look: its bounds and how it is filled
-//! are not modelled.
+//! Not in the model: more than two entities, and runs of more than two commands. States such as DEACTIVATED never change; the only
+//! rejection that comes and goes with time is the version conflict. A cache is an earlier look at the store: its bounds, and how it is
+//! filled, are not modelled.
 //!
-//! `cargo test --test model` goes through the small scenarios. `CRM_MODEL=large` adds faults and decisions from memory to each,
-//! `CRM_MODEL=zombies` a zombie beside each attempt: seconds to hours, many GiB for some, so name a scenario and give it
+//! `cargo test --test model` goes through the small scenarios. `CRM_MODEL=large` adds faults and decisions from memory to each scenario,
+//! `CRM_MODEL=zombies` a zombie beside each attempt. These take seconds to hours, and some many GiB, so name a scenario and give
 //! `--test-threads=1`. A violation prints the shortest way to it. `--nocapture` shows the number of states.
 
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "that claims and statics are small is the model's doing")]

@@ -1,4 +1,4 @@
-//! Fewer states: those that differ in nothing that matters are made equal.
+//! Makes states equal that differ in nothing that matters, so that there are fewer of them.
 
 use super::attempt::{Attempt, Step};
 use super::store::{Store, Write};
@@ -7,7 +7,8 @@ use super::vocabulary::Outcome;
 use super::weakened::Weakening;
 
 impl System {
-    /// A write whose condition does not hold, and never will: versions and generations only grow, and what does not expire stays.
+    /// Returns whether the condition of a write does not hold, and never will: versions and generations only grow, and an outcome that does
+    /// not expire stays.
     fn is_void(&self, store: &Store, write: &Write) -> bool {
         let kept = |log: &[Option<Outcome>]| write.rows().any(|(r, _)| log[usize::from(r)].is_some_and(|o| !o.expires));
         !self.protocol.weakening.is_some_and(Weakening::bends_conditions)

@@ -1,4 +1,5 @@
-//! What is promised: invariants of every reachable state, and what each scenario must reach for its result to mean anything.
+//! The promises of the protocol, which are invariants of every reachable state, and the events that a scenario must reach for its result to
+//! mean anything.
 
 use super::attempt::Step;
 use super::protocol::Standing;
@@ -23,7 +24,7 @@ pub fn properties(system: &System) -> Vec<Property<System>> {
                 })
             })
         }),
-        // So no change is applied twice either: it would raise the version twice for one outcome.
+        // It follows that no change is applied twice: that would raise the version twice for one outcome.
         Property::always("each change raises the version by one, each rename the epoch", |m: &System, s: &State| {
             s.store.entities.iter().all(|e| gapless(m, e))
         }),
@@ -33,7 +34,7 @@ pub fn properties(system: &System) -> Vec<Property<System>> {
         Property::always("a record is answered with the outcome that it caused", |m: &System, s: &State| {
             answered(m, s).all(|(record, _, output)| caused(s, record).all(|o| same(o, &output.outcome)))
         }),
-        // Redeliveries and duplicates publish none, and there is none without a change.
+        // It follows that redeliveries and duplicates publish nothing, and that nothing is published without a change.
         Property::always("each change is published once, by the record that caused it", |m: &System, s: &State| {
             answered(m, s).all(|(record, _, output)| output.published == caused(s, record).any(|o| o.answer.is_change()))
         }),
@@ -84,13 +85,13 @@ fn answered<'a>(m: &'a System, s: &'a State) -> impl Iterator<Item = (Record, &'
     records(m).filter_map(|(record, command)| Some((record, command, s.outputs[usize::from(record)].as_ref()?)))
 }
 
-/// The outcomes of requests that a record caused.
+/// Returns the outcomes of requests that a record caused.
 fn caused(s: &State, record: Record) -> impl Iterator<Item = Outcome> {
     let of_requests = s.store.outcomes().filter(|(request, _)| *request != FIRST_ROW);
     of_requests.map(|(_, o)| *o).filter(move |o| o.record == record)
 }
 
-/// But for how long it is kept, which one weakened variant lets the instant decide.
+/// Returns whether two outcomes are the same, whether they expire or not: in one weakened variant that depends on the instant.
 fn same(a: Outcome, b: &Outcome) -> bool {
     (a.answer, a.record, a.about) == (b.answer, b.record, b.about)
 }
@@ -119,8 +120,8 @@ fn gapless(m: &System, e: &EntityPartition) -> bool {
         && usize::from(statics.epoch) == 1 + changes().filter(|o| is_rename(m, o)).count()
 }
 
-/// The entity that an outcome is about held the reference when it was decided, or came to hold it later. (What it decided after it
-/// gave the id up is no answer: request ids are scoped to an entity.)
+/// Returns whether the entity that an outcome is about held the reference when the outcome was decided, or came to hold it later. (An
+/// outcome that was decided after the entity gave the id up is no answer, because request ids are scoped to an entity.)
 fn named(m: &System, s: &State, target: Target, outcome: &Outcome) -> bool {
     let (Some((entity, decided_in)), Target::Id(id)) = (outcome.about, target) else { return true };
     s.store.entity(entity).log.iter().flatten().any(|row| {
@@ -184,7 +185,7 @@ fn reached(what: &Reached) -> Property<System> {
     Property::sometimes(what.name(), is_so)
 }
 
-/// Writes that would be applied at this instant.
+/// Returns the writes that would be applied at this instant, each with its attempt.
 fn trying<'a>(m: &'a System, s: &'a State) -> impl Iterator<Item = (usize, Write)> + 'a {
     (0..m.attempts()).filter_map(|i| match s.attempts[i].step {
         Step::Try { write, .. } if m.protocol.condition_holds(&s.store, &write) => Some((i, write)),

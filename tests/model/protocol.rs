@@ -1,5 +1,5 @@
-//! The rules of the protocol, without the order of its statements (see `attempt`): what a claim means, who answers for what,
-//! what is decided, and what is written then.
+//! The rules of the protocol, without the order of its statements (see `attempt`): what a claim means, which entity's outcomes answer a
+//! request, what is decided, and what is written then.
 
 use super::store::{Rows, Write};
 use super::vocabulary::{
@@ -11,7 +11,7 @@ use super::weakened::Weakening;
 /// The protocol over the commands of a scenario: as it is, or weakened in one place.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// What each record asks for.
+    /// The commands, by record.
     pub commands: Vec<Command>,
     pub weakening: Option<Weakening>,
 }
@@ -24,16 +24,17 @@ pub enum Standing {
     /// The owner's external id is still the one that the claim was made to replace, and the request is undecided: the claim may
     /// be completed at any moment.
     Pending,
-    /// Neither, and so for ever: epochs only grow, and the outcome of who claims stays. `held`: it was current once.
+    /// The claim is neither, and never will be: epochs only grow, and the claimant's outcome stays. `held` says whether it was current
+    /// once.
     Stale { held: bool },
 }
 
 /// The outcomes that the requests of a run are known to have.
 pub type Known = [Option<Outcome>; RUN];
 
-/// What was decided of a run, and what must be written before it is final.
+/// The decisions about a run, and the write that makes them final.
 pub struct Fold {
-    /// From the front; shorter than the run if the next is a rename, which needs a claim.
+    /// The outcomes, from the front of the run; there are fewer than commands if the next one is a rename, which needs a claim.
     pub decided: Known,
     pub rows: Rows,
     pub after: Option<EntityStatics>,
@@ -52,9 +53,9 @@ impl Protocol {
         self.command(record).request
     }
 
-    /// The standing of a claim on `id`, whose owner was read with the outcome of the claimant, both of one instant.
+    /// Returns the standing of a claim on `id`. The owner was read with the outcome of the claimant, both of one instant.
     pub fn standing(&self, id: Id, claim: &Claim, owner: Option<&EntityStatics>, claimants: Option<Outcome>) -> Standing {
-        // By the generation: owner, epoch and request come back in the same combination after a rejected rename.
+        // The generation decides, because owner, epoch and request come back in the same combination after a rejected rename.
         let by_this_claim = |e: &EntityStatics| match self.weakening {
             Some(Weakening::CurrentByEpoch) => e.epoch == claim.epoch,
             Some(Weakening::CurrentByClaimant) => (e.epoch, e.claimed_by) == (claim.epoch, claim.claimed_by),
@@ -63,7 +64,7 @@ impl Protocol {
         if owner.is_some_and(|e| e.external_id == id && by_this_claim(e)) {
             return Standing::Current;
         }
-        // An entity that is not there is in epoch 0.
+        // An entity that is not there counts as in epoch 0.
         let epoch = owner.map_or(0, |e| e.epoch);
         let in_turn = epoch + 1 == claim.epoch || self.is(Weakening::EpochUnchecked) && claim.claimed_by != FIRST_ROW;
         if in_turn && (claimants.is_none() || self.is(Weakening::ClaimantsOutcomeIgnored)) {
@@ -72,9 +73,9 @@ impl Protocol {
         Standing::Stale { held: self.was_current(id, claim, claimants) }
     }
 
-    /// Whether a claim that is not current was so once. Its claimant's outcome says so: that request brought the entity to
-    /// this id and into the claim's epoch. Either alone is no proof: the same request may claim again, by who did not see
-    /// that it was decided, when the entity has left the id long since.
+    /// Returns whether a claim that is not current was current once. The claimant's outcome says so if the request brought the entity to
+    /// this id and into the claim's epoch. One of the two alone is no proof: an attempt that did not see that the request was decided may
+    /// claim for it again, when the entity has left the id long since.
     fn was_current(&self, id: Id, claim: &Claim, claimants: Option<Outcome>) -> bool {
         let Some(outcome) = claimants else { return self.is(Weakening::StaleCountsAsHeld) };
         let came_to = match outcome.answer {
@@ -85,8 +86,9 @@ impl Protocol {
         came_to == Some(id) && then || self.is(Weakening::StaleCountsAsHeld)
     }
 
-    /// The last epoch of a claim's owner whose outcomes answer requests that come under the id. It answers with all that it
-    /// decided until it gave the id up, but not with what it decided since, under another reference: that is another request.
+    /// Returns the last epoch of a claim's owner whose outcomes answer requests that come under the id, or `None` if no outcomes of the
+    /// owner do. Outcomes that the owner decided until it gave the id up are answers. Those that it decided since, under another reference,
+    /// are of other requests.
     pub fn answers_until(&self, standing: Standing, claim: &Claim) -> Option<u8> {
         match standing {
             Standing::Current => Some(u8::MAX),
@@ -95,7 +97,7 @@ impl Protocol {
         }
     }
 
-    /// The previous owners under the claim that replaces a stale one.
+    /// Returns the previous owners for the claim that replaces a stale one.
     fn successors(&self, replaced: &IdStatics, standing: Standing) -> PreviousOwners {
         let mut owners = replaced.previous_owners;
         if let Some(claim) = replaced.claim
@@ -103,7 +105,7 @@ impl Protocol {
             && !self.is(Weakening::PreviousOwnersIgnored)
         {
             let known = &mut owners[usize::from(claim.owner)];
-            // A late claim of an epoch long past may stand in the place of one that its owner held the id by since.
+            // The stale claim may be a late one of an epoch long past. Then its owner has held the id by another claim since.
             *known = if self.is(Weakening::LastEpochOverwritten) { until } else { until.max(*known) };
         }
         owners
@@ -117,8 +119,9 @@ impl Protocol {
         a.map(|c| c.generation) == b.map(|c| c.generation)
     }
 
-    /// Of two outcomes for a request id, which can have one at each entity that held the reference, the one that answers `record`.
-    /// First of all the one that this very record caused, for nobody else will publish that; then that of the same contents.
+    /// Returns the one of two outcomes for a request id that answers `record`: first of all the one that this very record caused, because
+    /// no other record publishes it, then the one of the same contents. (A request id can have an outcome at each entity that held the
+    /// reference.)
     pub fn better(&self, record: Record, known: Option<Outcome>, found: Outcome) -> Outcome {
         let rank = |o: &Outcome| {
             let own = o.record == record && !self.is(Weakening::OwnOutcomeNotPreferred);
@@ -130,13 +133,14 @@ impl Protocol {
         }
     }
 
-    /// What `record` is answered, now that its request has an outcome.
+    /// Returns the answer to `record`, whose request id has this outcome.
     pub fn reply(&self, record: Record, outcome: &Outcome) -> Answer {
         let same = self.command(record).same_contents(self.command(outcome.record));
         if same || self.is(Weakening::ContentsUnchecked) { outcome.answer } else { Answer::Reused }
     }
 
-    /// Whether `record` publishes the business transaction: it caused the change, whoever applied it, at whichever attempt.
+    /// Returns whether `record` publishes the business transaction. It does if it caused the change, whoever applied the change, at
+    /// whichever attempt.
     pub fn publishes(&self, record: Record, outcome: &Outcome, applied_here: bool) -> bool {
         outcome.answer.is_change()
             && match self.weakening {
@@ -146,8 +150,8 @@ impl Protocol {
             }
     }
 
-    /// An outcome as it is stored. Under an external id it expires. About an entity that can be renamed nothing ever does, whatever
-    /// the use case: a claim may land after its request was decided, and only the outcome keeps it from turning pending.
+    /// Returns an outcome as it is stored. Under an external id it expires. An outcome about an entity that can be renamed never expires,
+    /// whatever the use case: a claim may land after its request was decided, and only the outcome keeps the claim from turning pending.
     fn outcome(&self, record: Record, about: Option<(Entity, u8)>, answer: Answer) -> Outcome {
         let is_rename = |c: &Command| matches!(c.use_case, UseCase::Rename(_));
         let kept = match self.weakening {
@@ -161,7 +165,7 @@ impl Protocol {
     }
 
     /// Decides a run about one entity, or about none, one command after the other as if each were stored before the next.
-    /// `give_up`: what is not known already ends as an internal error. `singly`: at most one is decided.
+    /// With `give_up`, every command without a known outcome ends as an internal error. With `singly`, at most one new command is decided.
     pub fn fold(
         &self,
         run: &[Record],
@@ -211,8 +215,9 @@ impl Protocol {
         fold
     }
 
-    /// Completes the claim on `id`: for its claimant and for whoever meets it, in the same way. Decided anew, for the entity may have
-    /// changed since; as the claimant's record, for that one will publish.
+    /// Returns the write that completes the claim on `id`, and the outcome. It is the same for the claimant and for whoever meets the
+    /// claim. The request is decided anew, because the entity may have changed since, and as that of the claimant's record, because that
+    /// record publishes.
     pub fn complete(&self, id: Id, claim: &Claim, owner: Option<&EntityStatics>, me: Record) -> (Write, Outcome) {
         let record = if self.is(Weakening::CompletedAsMyRecord) { me } else { claim.record };
         let about = Some((claim.owner, owner.map_or(0, |e| e.epoch)));
@@ -238,7 +243,7 @@ impl Protocol {
         (Write::Apply { entity: claim.owner, read: owner.map(|e| e.version), after, rows }, outcome)
     }
 
-    /// The rejection of a rename whose id another entity holds.
+    /// Returns the rejection of a rename whose id another entity holds, and the write that stores it.
     pub fn taken(&self, record: Record, seen: &EntityStatics) -> (Write, Outcome) {
         let outcome = self.outcome(record, Some((seen.ref_id, seen.epoch)), Answer::Taken);
         let mut rows = [None; RUN];
@@ -246,8 +251,8 @@ impl Protocol {
         (Write::Apply { entity: seen.ref_id, read: Some(seen.version), after: None, rows }, outcome)
     }
 
-    /// The claim that `record` makes for the entity that it saw (None: for the one that it imports). The epoch says which external
-    /// id of the entity it is to replace; the generation makes it unlike any other claim on the id.
+    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports if there is none. The epoch
+    /// says which external id of the entity is to be replaced; the generation tells the claim from every other claim on the id.
     pub fn claim(&self, record: Record, id: Id, seen: Option<&EntityStatics>, there: &IdStatics, standing: Standing) -> Write {
         let command = self.command(record);
         let owner = match (seen, command.target) {
@@ -262,7 +267,8 @@ impl Protocol {
     }
 }
 
-/// What one entity can tell about a command, and the entity after a change. Whether an id is taken it can't tell.
+/// Returns the answer to a command as far as its entity can tell, and the entity after a change. Whether an id is taken the entity can't
+/// tell.
 pub fn decide(command: &Command, e: &EntityStatics) -> (Answer, Option<EntityStatics>) {
     if command.expected_version.is_some_and(|v| v != e.version) {
         return (Answer::VersionConflict, None);
@@ -279,7 +285,7 @@ pub fn decide(command: &Command, e: &EntityStatics) -> (Answer, Option<EntitySta
     (Answer::Changed { version: after.version, external_id: after.external_id }, Some(after))
 }
 
-/// An entity that was just created, but for its external id.
+/// Returns an entity as it is created, without its external id, epoch and generation.
 pub fn created(ref_id: Entity) -> EntityStatics {
     EntityStatics { ref_id, external_id: 0, generation: 0, claimed_by: FIRST_ROW, epoch: 0, version: 1, name: 0 }
 }

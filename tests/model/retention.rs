@@ -1,4 +1,5 @@
-//! What is forgotten, and when: an assumption about the world, for the retention is days and an attempt takes seconds.
+//! What is forgotten, and when. The model assumes that the retention outlives every attempt, because the retention is days and an attempt
+//! takes seconds.
 
 use super::attempt::Attempt;
 use super::system::{Action, Output, State, System};
@@ -7,7 +8,7 @@ use super::weakened::Weakening;
 use super::witness::Witness;
 
 impl System {
-    /// A record has not come yet, or all that was ever begun for it is at its end.
+    /// Returns whether a record has not come yet, or everything that was ever begun for it is at its end.
     fn is_past(&self, s: &State, record: Record) -> bool {
         s.witnesses[usize::from(record)] == Witness::NotCome
             || s.outputs[usize::from(record)].is_some()
@@ -20,7 +21,8 @@ impl System {
             || (0..).zip(&self.protocol.commands).all(|(record, _)| !which(record) || self.is_past(s, record))
     }
 
-    /// What is remembered outlives every attempt at the records that it answers, and every write in flight.
+    /// Adds the expiries that may happen now. An outcome or a previous owner outlives every attempt at the records that it answers, and
+    /// every write in flight for them.
     pub fn expiries(&self, s: &State, actions: &mut Vec<Action>) {
         let mut expiring: Vec<Request> = s.store.outcomes().filter(|(_, o)| o.expires).map(|(request, _)| request).collect();
         expiring.sort_unstable();

@@ -1,30 +1,30 @@
-//! What a scenario consists of.
+//! The parts of a scenario.
 
 use super::system::ATTEMPTS;
 use super::vocabulary::{Command, ENTITIES, Entity, FIRST_ROW, Id, Record, Request, Target, UseCase};
 
-/// Commands, the records that bring them, and what may go wrong meanwhile.
+/// A scenario: commands, the records that bring them, and what may go wrong meanwhile.
 #[expect(clippy::struct_excessive_bools, reason = "independent of one another")]
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub name: &'static str,
     /// The external ids of the entities that are there from the beginning.
     pub held: [Option<Id>; ENTITIES],
-    /// By record.
+    /// The commands, by record.
     pub commands: Vec<Command>,
     pub deliveries: Vec<Delivery>,
     pub faults: Faults,
-    /// Attempts may decide from memory.
+    /// Whether attempts may decide from memory.
     pub cache: bool,
-    /// The retention may pass.
+    /// Whether the retention may pass.
     pub expiry: bool,
-    /// The first attempt is a zombie of an import: it saw that there is no such entity when there was none.
+    /// Whether the first attempt is a zombie of an import, which has seen that there is no such entity when there was none.
     pub stalled_import: bool,
-    /// Check, too, that an attempt left alone comes to its end. Dear.
+    /// Whether it is checked, too, that an attempt that is left alone comes to its end. That takes long.
     pub progress: bool,
-    /// A request id is used for more than one entity.
+    /// Whether a request id is used for more than one entity.
     pub shares_request_ids: bool,
-    /// What must happen at some time.
+    /// The events that must be reached.
     pub reaches: &'static [Reached],
 }
 
@@ -32,11 +32,11 @@ pub struct Scenario {
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
     pub run: &'static [Record],
-    /// How many attempts at it overlap: of two, one may be a zombie.
+    /// The number of attempts that overlap. Of two, one may be a zombie.
     pub attempts: usize,
 }
 
-/// How much may go wrong.
+/// The numbers of mishaps that may happen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     pub crashes: u8,
@@ -44,7 +44,7 @@ pub struct Faults {
     pub panics: u8,
 }
 
-/// Something interesting.
+/// An event without which a scenario would not be about what it is meant for.
 #[derive(Clone, Copy, Debug)]
 pub enum Reached {
     Helped,
@@ -83,7 +83,7 @@ impl Reached {
 }
 
 impl Scenario {
-    /// Two entities that hold an id each, and nothing that goes wrong.
+    /// Makes a scenario with two entities that hold an id each, in which nothing goes wrong.
     pub fn new(name: &'static str, commands: Vec<Command>, deliveries: &[(&'static [Record], usize)]) -> Self {
         Self {
             name,
@@ -100,13 +100,13 @@ impl Scenario {
         }
     }
 
-    /// With more faults, and decisions from memory.
+    /// Returns the scenario with one more crash, one more time-out, and decisions from memory.
     pub fn with_more_faults(self) -> Self {
         let Faults { crashes, timeouts, panics } = self.faults;
         Self { faults: Faults { crashes: crashes + 1, timeouts: timeouts + 1, panics }, cache: true, ..self }
     }
 
-    /// With a zombie beside each attempt, which may go on with what it saw long ago.
+    /// Returns the scenario with a zombie beside each attempt, as far as there is room. A zombie may go on with what it saw long ago.
     pub fn with_zombies(mut self) -> Self {
         let mut room = ATTEMPTS - self.deliveries.iter().map(|d| d.attempts).sum::<usize>();
         for delivery in self.deliveries.iter_mut().filter(|d| d.attempts == 1) {
@@ -118,13 +118,13 @@ impl Scenario {
     }
 }
 
-/// The external ids: those that the entities begin with, and those that are free.
+// The external ids: A and B are those that the entities begin with, X and Y are free.
 pub const A: Id = 0;
 pub const B: Id = 1;
 pub const X: Id = 2;
 pub const Y: Id = 3;
 
-/// The entities.
+// The entities.
 pub const FIRST: Target = Target::RefId(0);
 pub const SECOND: Target = Target::RefId(1);
 

@@ -1,4 +1,4 @@
-//! The scenarios. Small ones, so that all that may happen can be gone through; what each is about is said above it.
+//! The scenarios. They are small, so that the model can go through everything that may happen.
 
 use super::scenario::{A, B, FIRST, Faults, Reached, SECOND, Scenario, X, Y, at_version, import, name, rename};
 
@@ -16,7 +16,7 @@ pub fn race() -> Scenario {
     }
 }
 
-/// An id changes hands while a command for who holds it is under way, twice.
+/// An id changes hands while a command about its holder is under way, twice.
 pub fn handover() -> Scenario {
     let commands = vec![rename(1, A, X), rename(2, B, A), name(3, A, 1), name(3, A, 1)];
     Scenario {
@@ -48,7 +48,7 @@ pub fn rivals() -> Scenario {
     }
 }
 
-/// A command names an id that a rename is about to give to somebody.
+/// A command names an id that a rename is about to give to an entity.
 pub fn new_id() -> Scenario {
     let commands = vec![rename(1, A, X), name(2, X, 1), name(2, X, 1), rename(3, B, X)];
     Scenario {
@@ -87,7 +87,7 @@ pub fn rejected_claimant() -> Scenario {
     }
 }
 
-/// A rename is refused after it has claimed; another takes the id and leaves it; a zombie claims it for the refused one once more.
+/// A rename is refused after it has claimed; another takes the id and leaves it; a zombie claims the id for the refused rename once more.
 pub fn claim_comes_back() -> Scenario {
     let refused = at_version(1, rename(1, SECOND, X));
     let commands = vec![refused, name(2, SECOND, 1), rename(3, FIRST, X), rename(4, FIRST, Y), name(5, X, 1)];
@@ -97,7 +97,7 @@ pub fn claim_comes_back() -> Scenario {
     }
 }
 
-/// A rename is refused because its id is taken. That is given up, and the refusal would be forgotten.
+/// A rename is refused because its id is taken. The id is given up then, and the refusal would be forgotten.
 pub fn expiry() -> Scenario {
     let commands = vec![rename(1, A, B), rename(2, B, Y), name(3, B, 1)];
     Scenario {
@@ -109,7 +109,7 @@ pub fn expiry() -> Scenario {
     }
 }
 
-/// Entities that can't be renamed: all but changes is forgotten, and decided anew for who comes then.
+/// Of entities that can't be renamed all outcomes but changes are forgotten, and a record that comes then is decided anew.
 pub fn expiry_without_renames() -> Scenario {
     let commands = vec![at_version(2, name(1, A, 1)), at_version(2, name(1, A, 1)), name(2, A, 2), name(3, X, 1), name(3, X, 1)];
     Scenario {
@@ -121,7 +121,7 @@ pub fn expiry_without_renames() -> Scenario {
     }
 }
 
-/// A duplicate names the id that was given up, and comes before or after it is forgotten who gave it up.
+/// A duplicate names an id that was given up. It comes before or after it is forgotten which entity gave the id up.
 pub fn expiry_of_previous_owners() -> Scenario {
     let commands = vec![rename(1, A, X), rename(1, A, X), rename(2, B, A), rename(3, A, Y)];
     Scenario {
@@ -164,7 +164,7 @@ pub fn reused_request_id_of_nobody() -> Scenario {
     }
 }
 
-/// A request id is used under an id for who holds it now, and by refId for who held it before.
+/// A request id is used under an external id about the entity that holds it now, and by refId about the one that held it before.
 pub fn shared_request_id() -> Scenario {
     let commands = vec![rename(1, A, X), rename(2, B, A), name(3, A, 1), name(3, FIRST, 1)];
     Scenario {
@@ -175,7 +175,7 @@ pub fn shared_request_id() -> Scenario {
     }
 }
 
-/// A request id is used under an id for who holds it, and by refId for who holds it next.
+/// A request id is used under an external id about the entity that holds it, and by refId about the one that holds it next.
 pub fn own_outcome() -> Scenario {
     let commands = vec![rename(1, A, X), rename(2, B, A), name(3, A, 1), name(3, SECOND, 1)];
     Scenario {
@@ -186,8 +186,8 @@ pub fn own_outcome() -> Scenario {
     }
 }
 
-/// An entity has come to an id and left it, and a duplicate of the rename that brought it there claims the id once more. What the
-/// entity decides since is no answer under that id.
+/// An entity has come to an id and left it, and a duplicate of the rename that brought it there claims the id once more. What is decided
+/// about the entity since then is no answer under that id.
 pub fn duplicate_of_a_rename_claims() -> Scenario {
     let commands = vec![rename(1, FIRST, X), rename(2, FIRST, Y), rename(1, FIRST, X), name(3, FIRST, 1), name(3, X, 1)];
     Scenario {
@@ -198,7 +198,8 @@ pub fn duplicate_of_a_rename_claims() -> Scenario {
     }
 }
 
-/// A rename that came to nothing leaves a claim by an entity that never held the id; request ids are used for it and for who takes it.
+/// A rename that came to nothing leaves a claim by an entity that never held the id. Request ids are used for that entity and for the one
+/// that takes the id.
 pub fn claim_that_came_to_nothing() -> Scenario {
     let commands = vec![rename(1, FIRST, X), rename(2, FIRST, Y), name(3, X, 1), name(3, FIRST, 1), rename(4, B, X)];
     Scenario {
@@ -208,7 +209,7 @@ pub fn claim_that_came_to_nothing() -> Scenario {
     }
 }
 
-/// A refId that nobody has yet: the refusal is kept in the absent entity's partition.
+/// A command names a refId that no entity has yet. The refusal is kept in the absent entity's partition.
 pub fn unknown_ref_id() -> Scenario {
     let commands = vec![name(1, SECOND, 1), name(1, SECOND, 1), import(1, B), name(2, B, 2)];
     Scenario {
@@ -220,7 +221,7 @@ pub fn unknown_ref_id() -> Scenario {
     }
 }
 
-/// The same of an entity that can be renamed.
+/// A command names a refId that no entity has yet, of a type that can be renamed.
 pub fn unknown_ref_id_of_a_rename() -> Scenario {
     let commands = vec![rename(1, SECOND, X), rename(1, SECOND, X), import(1, B), rename(2, A, X)];
     Scenario {
@@ -255,7 +256,7 @@ pub fn late_claim_of_an_import() -> Scenario {
     }
 }
 
-/// Two lines import one entity with different ids, and what the loser claimed is wanted.
+/// Two lines import one entity with different ids, and a rename wants the id that the loser has claimed.
 pub fn contradictory_imports() -> Scenario {
     let commands = vec![import(1, X), import(1, Y), rename(1, A, X), name(2, Y, 1)];
     Scenario {
@@ -266,7 +267,7 @@ pub fn contradictory_imports() -> Scenario {
     }
 }
 
-/// A run of two commands, a duplicate of either, and a zombie that takes them one at a time.
+/// A run of two commands comes with a duplicate of each, and with a zombie that may take them one at a time.
 pub fn run() -> Scenario {
     let second = at_version(2, name(2, A, 2));
     let commands = vec![name(1, A, 1), second, name(1, A, 1), second];
@@ -278,7 +279,7 @@ pub fn run() -> Scenario {
     }
 }
 
-/// Runs with a rename at their head and at their end.
+/// Runs have a rename at their head and at their end.
 pub fn run_with_a_rename() -> Scenario {
     let commands = vec![name(1, A, 1), rename(2, A, X), rename(3, B, X), name(4, B, 1)];
     Scenario {
@@ -288,7 +289,7 @@ pub fn run_with_a_rename() -> Scenario {
     }
 }
 
-/// A run under an id that a rename is about to give to somebody, with a request that comes twice.
+/// A run comes under an id that a rename is about to give to an entity, and a request of it comes twice.
 pub fn run_of_nobody() -> Scenario {
     let commands = vec![name(1, X, 1), name(2, X, 2), rename(3, A, X), name(1, X, 1)];
     Scenario {
@@ -318,7 +319,7 @@ pub fn bug() -> Scenario {
     }
 }
 
-/// Commands are decided from memory while the id comes to be held.
+/// Commands are decided from memory while their id comes to be held.
 pub fn cache() -> Scenario {
     let commands = vec![rename(1, A, X), name(2, X, 1), name(2, X, 1)];
     Scenario {
@@ -330,7 +331,7 @@ pub fn cache() -> Scenario {
     }
 }
 
-/// A value is set, and another, and no-ops and conflicts come between, decided from memory.
+/// A value is set, and another one, and no-ops and conflicts come in between. All are decided from memory.
 pub fn unchanged_and_back() -> Scenario {
     let commands = vec![name(1, A, 1), at_version(2, name(2, A, 0)), name(3, A, 1), at_version(1, name(4, FIRST, 0))];
     Scenario {
@@ -342,7 +343,7 @@ pub fn unchanged_and_back() -> Scenario {
     }
 }
 
-/// Commands are decided from memory while the id changes hands.
+/// Commands are decided from memory while their id changes hands.
 pub fn cache_at_a_handover() -> Scenario {
     let commands = vec![rename(1, A, X), rename(2, B, A), name(3, A, 1), name(3, A, 1)];
     Scenario {
@@ -353,7 +354,7 @@ pub fn cache_at_a_handover() -> Scenario {
     }
 }
 
-/// References by refId, decided from memory, beside one by external id.
+/// Commands that refer by refId are decided from memory, beside one that refers by external id.
 pub fn cache_by_ref_id() -> Scenario {
     let commands = vec![rename(1, FIRST, X), rename(2, FIRST, Y), rename(2, A, Y), rename(3, SECOND, X)];
     Scenario {

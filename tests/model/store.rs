@@ -10,20 +10,20 @@ use super::weakened::Weakening;
 
 /// A row that a write is to add to the log.
 pub type Row = (Request, Outcome);
-/// Of different requests, from the front.
+/// The rows of a write: of different requests, from the front.
 pub type Rows = [Option<Row>; RUN];
 
-/// All that a conditional write depends on travels with it, for it may be applied long after its sender gave up on it.
+/// A conditional write. It holds everything that it depends on, because it may be applied long after its sender gave up on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Write {
-    /// Puts a claim in the place of the one that was read: `IF generation = read's`. A stale claim stays stale, so nothing
-    /// more is needed.
+    /// Puts a claim in the place of the one that was read: `IF generation =` that of `read`. A stale claim stays stale, so no further
+    /// condition is needed.
     Claim { id: Id, read: Option<Claim>, claim: Claim, previous_owners: PreviousOwners },
-    /// Stores what was decided about an entity, or that there is none: `IF version = read`, which stands for all statics that
-    /// were read, `AND outcome = null` for each row: its request is undecided.
+    /// Stores what was decided about an entity, or that there is no such entity: `IF version = read`, which stands for all statics that
+    /// were read, `AND outcome = null` for each row, which says that the row's request is undecided.
     Apply { entity: Entity, read: Option<u8>, after: Option<EntityStatics>, rows: Rows },
-    /// Stores that nobody holds an id: `IF generation = read's`, so nobody has claimed it since, `AND outcome = null` for
-    /// each row.
+    /// Stores that nobody holds an id: `IF generation =` that of `read`, which says that nobody has claimed the id since, `AND outcome =
+    /// null` for each row.
     Refuse { id: Id, read: Option<Claim>, rows: Rows },
 }
 
@@ -42,7 +42,7 @@ impl Write {
         rows.into_iter().flatten()
     }
 
-    /// Whether it is on behalf of a request.
+    /// Returns whether the write is on behalf of a request.
     pub fn concerns(&self, request: Request) -> bool {
         match self {
             Self::Claim { claim, .. } => claim.claimed_by == request,
@@ -64,7 +64,7 @@ impl Store {
         self.entities.iter().filter_map(|e| e.statics.as_ref())
     }
 
-    /// Who is there under a reference at this instant: the truth, which nobody can read in one statement.
+    /// Returns the entity under a reference at this instant. This is the truth, which no attempt can read in one statement.
     pub fn holder(&self, target: Target) -> Option<Entity> {
         let is_meant = |e: &&EntityStatics| match target {
             Target::Id(id) => e.external_id == id,
@@ -73,13 +73,13 @@ impl Store {
         self.statics().find(is_meant).map(|e| e.ref_id)
     }
 
-    /// All outcomes that there are.
+    /// Returns all outcomes, each with its request.
     pub fn outcomes(&self) -> impl Iterator<Item = (Request, &Outcome)> {
         let logs = self.ids.iter().map(|p| &p.log).chain(self.entities.iter().map(|p| &p.log));
         logs.flat_map(|log| (0..).zip(log)).filter_map(|(request, outcome)| Some((request, outcome.as_ref()?)))
     }
 
-    /// The retention of what was decided about a request is over.
+    /// Forgets what was decided about a request, as far as it expires.
     pub fn expire(&mut self, request: Request) {
         let request = usize::from(request);
         for partition in &mut self.ids {
@@ -117,7 +117,7 @@ impl Protocol {
         }
     }
 
-    /// A write whose condition holds takes effect.
+    /// Lets a write take effect whose condition holds.
     pub fn perform(&self, store: &mut Store, write: &Write) {
         match *write {
             Write::Claim { id, claim, previous_owners, .. } => {

@@ -1,5 +1,5 @@
-//! The system as a state machine: deliveries of records, the attempts at them, the store, and all that may happen to them. Each
-//! action is one statement of one attempt or one mishap, in any order.
+//! The system as a state machine: deliveries of records, the attempts at them, the store, and everything that may happen to them. Each
+//! action is one statement of one attempt, or one mishap. Actions come in any order.
 
 use super::attempt::{AtWork, Attempt, Step};
 use super::properties::properties;
@@ -15,7 +15,7 @@ use stateright::{Model, Property};
 pub const ATTEMPTS: usize = 8;
 /// The most writes in flight.
 const IN_FLIGHT: usize = 2;
-/// The record of who was there from the beginning.
+/// The record of the imports that made the entities of the beginning.
 pub const BEFORE: Record = u8::MAX;
 
 /// A scenario under the protocol, as it is or weakened.
@@ -31,27 +31,27 @@ pub struct State {
     pub attempts: [Attempt; ATTEMPTS],
     /// Writes that timed out: each may be applied at any later time, or never.
     pub in_flight: [Option<Write>; IN_FLIGHT],
-    /// What is committed, by record.
+    /// The committed outputs, by record.
     pub outputs: [Option<Output>; RECORDS],
-    /// By record, what could be seen of the world since it came.
+    /// For each record, what was true at some instant since it came.
     pub witnesses: [Witness; RECORDS],
-    /// An outcome was stored that was true at no instant since its record came.
+    /// Whether an outcome was stored that was true at no instant since its record came.
     pub unfounded: bool,
     pub crashes_left: u8,
     pub timeouts_left: u8,
     pub panics_left: u8,
 }
 
-/// A record's part of the committed output. At most one per record: its outputs and its completion are one Kafka transaction, and
+/// The committed output of a record. There is one at most, because the record's outputs and its completion are one Kafka transaction, and
 /// the broker fences a second one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Output {
     pub reply: Answer,
-    /// Which the reply was made from.
+    /// The outcome of which the reply was made.
     pub outcome: Outcome,
-    /// With a business transaction.
+    /// Whether there is a business transaction.
     pub published: bool,
-    /// How often its outcome was forgotten since. A record that comes later is decided anew.
+    /// How often the outcome was forgotten since. A record that comes later is decided anew.
     pub forgotten: u8,
 }
 
@@ -59,28 +59,28 @@ pub struct Output {
 pub enum Action {
     /// An attempt executes its next statement.
     Proceed(usize),
-    /// An attempt takes the commands of its run one at a time: lanes cut what is queued into runs as it comes.
+    /// An attempt takes the commands of its run one at a time, because a lane may cut its queue into runs in any way.
     TakeSingly(usize),
     /// An attempt begins with what a cache remembers from this instant.
     Remember(usize),
-    /// Its process dies. The records are delivered again.
+    /// The process of an attempt dies. The records are delivered again.
     Crash(usize),
-    /// Its write gets no answer. It goes round again.
+    /// The write of an attempt gets no answer. The attempt begins again.
     TimeOut(usize),
     /// A write that timed out is applied after all.
     Land(usize),
-    /// A bug panics while the command is decided.
+    /// A bug panics while an attempt decides a command.
     Panic(usize),
     /// The retention of what was decided about a request is over.
     Expire(Request),
     /// The retention of who held an id before is over.
     Forget(Id, Entity),
-    /// What one weakened variant does: it answers with an internal error because the store can't be read.
+    /// An attempt answers with an internal error because the store can't be read. Only one weakened variant does that.
     AnswerUnread(usize),
 }
 
 impl System {
-    /// The delivery that an attempt is at.
+    /// Returns the delivery that an attempt is about.
     fn delivery(&self, attempt: usize) -> usize {
         let mut end = 0;
         let of = self.scenario.deliveries.iter().position(|d| {
@@ -107,7 +107,7 @@ impl System {
             s.call_witnesses(run);
         }
         if let Some(write) = written {
-            // A decision from memory was true when it was remembered; by then its record has come, or the condition fails.
+            // A decision from memory was true when it was remembered. By then its record had come, or else the condition fails.
             self.perform(s, &write);
         }
         if step == Step::Publish {
@@ -115,7 +115,7 @@ impl System {
         }
     }
 
-    /// Commits what the records of a run are answered, unless another attempt has done so.
+    /// Commits the answers to the records of a run, unless another attempt has done so.
     fn publish(&self, s: &mut State, attempt: usize) {
         let Attempt { decided, applied, .. } = s.attempts[attempt];
         for (record, outcome) in self.run(attempt).iter().zip(decided) {
@@ -132,7 +132,7 @@ impl System {
 
     fn perform(&self, s: &mut State, write: &Write) {
         self.protocol.perform(&mut s.store, write);
-        // For a command of a run it counts, too, what those before it in the run have made of the entity.
+        // For the later commands of a run the entity as the write has made it counts, too. So it is noted before the outcomes are compared.
         self.witness(s);
         s.hear_witnesses(write);
     }
@@ -141,7 +141,7 @@ impl System {
         self.run(attempt).iter().all(|r| s.outputs[usize::from(*r)].is_some())
     }
 
-    /// Left alone, every attempt comes to its end within a bounded number of statements.
+    /// Returns whether every attempt would come to its end within a bounded number of statements if it were left alone.
     pub fn all_would_end(&self, s: &State) -> bool {
         (0..self.attempts()).all(|i| {
             let mut s = s.clone();

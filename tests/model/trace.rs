@@ -1,4 +1,4 @@
-//! How a state comes about, to be read by people: a line for each statement and mishap, and the store in the end.
+//! Tells people how a state comes about: a line for each statement and mishap, and the store in the end.
 
 use super::attempt::Step;
 use super::store::Write;
@@ -9,7 +9,7 @@ use super::vocabulary::{
 use stateright::Path;
 use std::fmt::Write as _;
 
-/// The shortest way to a state.
+/// Returns the way to a state as text.
 pub fn trace(system: &System, path: Path<State, Action>) -> String {
     let mut text = String::new();
     for (record, command) in system.protocol.commands.iter().enumerate() {
@@ -79,7 +79,7 @@ fn happened(system: &System, before: &State, action: Action) -> String {
     }
 }
 
-/// What an attempt is about to do.
+/// Returns what an attempt is about to do.
 fn statement(system: &System, s: &State, i: usize) -> String {
     let decided = s.attempts[i].decided;
     let open = system.run(i).iter().zip(decided).find(|(_, decided)| decided.is_none());
@@ -178,12 +178,12 @@ fn named(target: Target) -> String {
     }
 }
 
-/// As the scenarios call it.
+/// Returns an external id as the scenarios call it.
 fn id(id: Id) -> &'static str {
     ["A", "B", "X", "Y"][usize::from(id)]
 }
 
-/// Likewise.
+/// Returns an entity as the scenarios call it.
 fn entity(entity: Entity) -> &'static str {
     ["FIRST", "SECOND"][usize::from(entity)]
 }

@@ -1,5 +1,5 @@
-//! What the model talks about: commands and the records that bring them, claims and outcomes, and the two kinds of
-//! partition that hold them. Everything is small and numbered; what no rule depends on is left out.
+//! The things in the model: commands and the records that bring them, claims and outcomes, and the two kinds of
+//! partition that hold them. Everything is small and numbered. Whatever no rule depends on is left out.
 
 /// An entity, by its refId.
 pub type Entity = u8;
@@ -7,7 +7,7 @@ pub type Entity = u8;
 pub type Id = u8;
 /// A request id.
 pub type Request = u8;
-/// A record of the command topic: its coordinates. Each record brings one command, so its number is the command's as well.
+/// A record of the command topic. Each record brings one command, so the record's number is the command's as well.
 pub type Record = u8;
 
 pub const ENTITIES: usize = 2;
@@ -27,18 +27,18 @@ pub enum Target {
     RefId(Entity),
 }
 
-/// What is to be done.
+/// What a command, or a line of an import, asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UseCase {
     /// Give the entity this external id.
     Rename(Id),
     /// Set some other value of the entity.
     Name(u8),
-    /// Create the entity, with this external id. Not a command but a line of an import, which publishes nothing.
+    /// Create the entity, with this external id. This is not a command but a line of an import, which publishes nothing.
     Import(Id),
 }
 
-/// What a record asks for.
+/// The command of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
     pub request: Request,
@@ -48,12 +48,12 @@ pub struct Command {
 }
 
 impl Command {
-    /// What a request id stands for besides the entity. Another command with other contents reuses the id.
+    /// Returns whether two commands have the same contents. A command with a request id that was used with other contents reuses the id.
     pub fn same_contents(&self, other: &Self) -> bool {
         (self.use_case, self.expected_version) == (other.use_case, other.expected_version)
     }
 
-    /// The external id that the entity is to have.
+    /// Returns the external id that the entity is to have, or `None` if the command wants none.
     pub fn wanted(&self) -> Option<Id> {
         match self.use_case {
             UseCase::Rename(id) | UseCase::Import(id) => Some(id),
@@ -66,10 +66,10 @@ impl Command {
     }
 }
 
-/// What a command, or a line of an import, is answered.
+/// The answer to a command, or to a line of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
-    /// The after-image, as far as it matters.
+    /// The entity was changed. These are the values of the after-image that matter.
     Changed {
         version: u8,
         external_id: Id,
@@ -80,13 +80,14 @@ pub enum Answer {
     NotFound,
     /// A bug was caught while the command was decided.
     InternalError,
-    /// The request id stands for something else. Never stored.
+    /// The request id was used with other contents. This answer is never stored.
     Reused,
     Imported {
         external_id: Id,
     },
-    /// The import found the entity there: as its line says, or not. Never stored.
+    /// The import found the entity there, as its line says. This answer is never stored.
     Existed,
+    /// The import found the entity or the external id there, and not as its line says. This answer is never stored.
     Contradicts,
 }
 
@@ -96,33 +97,33 @@ impl Answer {
     }
 }
 
-/// What a request is answered, now and whenever it comes again: its row in the log of a partition.
+/// The outcome of a request: the answer, now and whenever the request comes again. It is a row in the log of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Outcome {
     pub answer: Answer,
-    /// The record that caused it. It stands for the command's contents, too.
+    /// The record that caused the outcome. It stands for the command's contents, too.
     pub record: Record,
-    /// The entity that it is about, and the epoch that this had when it was decided; 0: it was not there.
-    /// None: it is kept under an external id that nobody held.
+    /// The entity that the outcome is about, and the epoch that the entity had when the request was decided: 0 if there was no entity.
+    /// `None` if the outcome is kept under an external id that nobody held.
     pub about: Option<(Entity, u8)>,
-    /// It is forgotten when the retention is over.
+    /// Whether the outcome is forgotten when the retention is over.
     pub expires: bool,
 }
 
 /// A claim on an external id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Claim {
-    /// Counts the claims on this id, from 1.
+    /// The number of this claim among those on its id, from 1.
     pub generation: u8,
     pub owner: Entity,
     /// The epoch that the owner will have when the claim is completed.
     pub epoch: u8,
     pub claimed_by: Request,
-    /// Stands for the blob: the contents of the command or import, and the coordinates of its record.
+    /// The record that claims. It stands for the blob with the whole request or import.
     pub record: Record,
 }
 
-/// For each entity that held an id before: the last of its epochs during which it did. 0: it did not, or too long ago.
+/// For each entity, the last of its epochs during which it held an id before: 0 if it did not hold the id, or too long ago.
 pub type PreviousOwners = [u8; ENTITIES];
 
 /// The statics of an external id's partition.
@@ -130,7 +131,7 @@ pub type PreviousOwners = [u8; ENTITIES];
 pub struct IdStatics {
     pub claim: Option<Claim>,
     pub previous_owners: PreviousOwners,
-    /// Some request was refused here and is remembered.
+    /// Whether some request was refused under the id and is remembered.
     pub refused: bool,
 }
 
@@ -139,13 +140,13 @@ pub struct IdStatics {
 pub struct EntityStatics {
     pub ref_id: Entity,
     pub external_id: Id,
-    /// Of the claim by which it holds its external id.
+    /// The generation of the claim by which the entity holds its external id.
     pub generation: u8,
-    /// Who made that claim. No rule depends on it, but a weakened one.
+    /// The request that made that claim. Only a weakened rule depends on this.
     pub claimed_by: Request,
-    /// Counts its external ids, from 1.
+    /// The number of external ids that the entity has had: 1 after the import.
     pub epoch: u8,
-    /// Counts its changes, from 1.
+    /// The entity's version: 1 after the import, one more with each change.
     pub version: u8,
     pub name: u8,
 }
@@ -161,7 +162,7 @@ pub struct IdPartition {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EntityPartition {
-    /// None: there is no such entity.
+    /// The statics; `None` if there is no such entity.
     pub statics: Option<EntityStatics>,
     pub log: Log,
 }

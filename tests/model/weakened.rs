@@ -1,5 +1,5 @@
-//! The protocol weakened in one place: each condition dropped in turn, each rule bent. A variant must fail in its scenario; one
-//! that did not would mean that the rule is not needed, or that the model can't see why it is.
+//! The protocol weakened in one place at a time: a condition is dropped, or a rule is bent. Each variant must fail in its scenario. A
+//! variant that did not would mean that the rule is not needed, or that the model can't see why it is.
 
 use super::check::violated;
 use super::protocol::Protocol;
@@ -10,25 +10,25 @@ use super::vocabulary::{Answer, EntityStatics, IdPartition, IdStatics, Outcome};
 use Weakening as W;
 use std::fmt::Write as _;
 
-/// What is left out, or done otherwise.
+/// A weakening of the protocol: what is left out, or done in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weakening {
     // The conditions of the writes.
     /// A claim is written whatever claim is there.
     ClaimUnconditionally,
-    /// Applied to whatever version is there.
+    /// A decision is applied to whatever version is there.
     ApplyToAnyVersion,
-    /// What changes nothing is stored whatever version is there.
+    /// A decision that changes nothing is stored whatever version is there.
     RejectAtAnyVersion,
-    /// Applied although the request is decided.
+    /// A decision is applied although its request is decided.
     ApplyToDecided,
-    /// Of the rows of a batch only the first is conditional.
+    /// Of the rows of a write only the first is conditional.
     FirstRowOfBatchChecked,
     /// An import creates its entity, whatever is there.
     CreatedAnyway,
-    /// Refused although the id was claimed meanwhile.
+    /// A request is refused although the id was claimed meanwhile.
     RefuseUnderAnyClaim,
-    /// Refused although the request is decided under the id.
+    /// A request is refused although it is decided under the id.
     RefuseDecided,
 
     // What a claim means.
@@ -36,9 +36,9 @@ pub enum Weakening {
     EpochUnchecked,
     /// A claim is pending although its request is decided.
     ClaimantsOutcomeIgnored,
-    /// Claims are told apart by owner, epoch and request, and one is current by its epoch.
+    /// Claims are told apart by owner, epoch and request, and a claim is current by its epoch.
     CurrentByEpoch,
-    /// Likewise, but current only if the entity remembers that claimant.
+    /// Claims are told apart by owner, epoch and request, and a claim is current if the entity remembers its epoch and its request.
     CurrentByClaimant,
     /// A request is refused beside a pending claim.
     RefusedBesidePending,
@@ -49,32 +49,32 @@ pub enum Weakening {
     /// A claim is deleted when its owner leaves.
     DeletedOnRelease,
 
-    // Who answers for what.
-    /// Who held an id before is not remembered.
+    // Which entity's outcomes answer a request.
+    /// Previous owners are not remembered.
     PreviousOwnersIgnored,
-    /// Who held an id before is asked only if nobody holds it now.
+    /// Previous owners are asked only if nobody holds the id now.
     PreviousOwnersOnlyOfStale,
-    /// Who held an id before answers with all that it ever decided.
+    /// A previous owner answers with all that it ever decided.
     PastAnswersForAll,
     /// Each stale claim counts as one that was current once.
     StaleCountsAsHeld,
     /// A stale claim counts as current once if its request ever brought the entity to the id, in whichever epoch.
     HeldInAnyEpoch,
-    /// Until when an entity held an id is taken from the claim that is replaced, though it is known to have held it since.
+    /// The last epoch of a previous owner is taken from the claim that is replaced, although the owner is known to have held the id since.
     LastEpochOverwritten,
-    /// Of several outcomes for a request id the first that is found answers, not the record's own.
+    /// Of several outcomes for a request id the first that is found is the answer, and not the record's own.
     OwnOutcomeNotPreferred,
-    /// The contents of a command are not held against those that the request id stands for.
+    /// The contents of a command are not compared with those of the outcome that its request id has.
     ContentsUnchecked,
 
     // A partition is read as one, and a claim before its owner.
-    /// The rows of an external id first, then its statics.
+    /// The rows of an external id are read first, then its statics.
     RowsThenStaticsOfId,
-    /// The statics of a claim's owner first, then the rows.
+    /// The statics of a claim's owner are read first, then its rows.
     StaticsThenRowsOfOwner,
-    /// The other way round.
+    /// The rows of a claim's owner are read first, then its statics.
     RowsThenStaticsOfOwner,
-    /// The owner of a claim first, then the claim.
+    /// The owner of a claim is read first, then the claim.
     OwnerReadBeforeClaim,
 
     // What is stored, and for how long.
@@ -84,15 +84,15 @@ pub enum Weakening {
     AbsentNotStored,
     /// Internal errors are answered, not stored.
     InternalErrorsNotStored,
-    /// The store can't be read: an internal error is answered.
+    /// An internal error is answered when the store can't be read.
     AnsweredUnread,
     /// Changes expire, too.
     ChangesExpire,
     /// Refusals under the refId of an absent entity expire, though it could be renamed.
     AbsentExpire,
-    /// Outcomes about entities that can be renamed expire, but for changes.
+    /// Outcomes about entities that can be renamed expire, except for changes.
     RejectionsOfRenamesExpire,
-    /// Only outcomes of renames are kept, of other use cases about the same entities not.
+    /// Rejections and no-ops of renames are kept; those of other use cases about the same entities expire.
     KeptByUseCase,
     /// Outcomes about entities that can be renamed expire unless the request has a claim at that instant.
     KnownClaimantsKept,
@@ -100,11 +100,11 @@ pub enum Weakening {
     ExpiryOutrunsAttempts,
 
     // Which record publishes.
-    /// Every record that gets the answer.
+    /// Every record that gets the answer publishes.
     EveryReplayPublishes,
-    /// The attempt that applied the change.
+    /// The attempt that applied the change publishes.
     WhoAppliedPublishes,
-    /// Who completes another's claim puts its own coordinates in the outcome.
+    /// Whoever completes another's claim puts its own record into the outcome.
     CompletedAsMyRecord,
 
     // What is concluded from memory.
@@ -117,17 +117,17 @@ pub enum Weakening {
     /// That an id is taken is concluded from a cache.
     TakenFromCache,
 
-    // Several commands in one batch.
+    // Several commands in one write.
     /// Each command of a run is decided about the entity as it was read.
     RunSeesWhatWasRead,
     /// A request that comes twice in a run is decided twice.
     TwinsDecidedTwice,
-    /// What comes behind a rename is decided before it.
+    /// A command behind a rename is decided before it.
     RunOvertakesRename,
 }
 
 impl Weakening {
-    /// A write whose condition does not hold may take effect later.
+    /// Returns whether a write whose condition does not hold may take effect later.
     pub fn bends_conditions(self) -> bool {
         use Weakening::{
             ApplyToAnyVersion, ApplyToDecided, ClaimUnconditionally, CreatedAnyway, CurrentByClaimant, CurrentByEpoch,
@@ -150,9 +150,9 @@ impl Weakening {
     }
 }
 
-/// What the variants do to the effects of writes. (What they do to rules and conditions stands there.)
+/// The weakened effects of writes. (Rules and conditions are weakened in their own places.)
 impl Protocol {
-    /// A row as it is stored; None: it is not.
+    /// Returns a row as it is stored, or `None` if it is not stored.
     pub fn kept(&self, ids: &[IdPartition], (request, outcome): store::Row) -> Option<store::Row> {
         let lost = match outcome.answer {
             Answer::Changed { .. } | Answer::Imported { .. } => false,
@@ -165,7 +165,7 @@ impl Protocol {
         (!lost).then_some((request, Outcome { expires: outcome.expires || expires, ..outcome }))
     }
 
-    /// The entity becomes what it is `after`.
+    /// Prepares the store for an entity that becomes what it is `after`: one variant deletes the claim on the id that the entity leaves.
     pub fn release(&self, store: &mut Store, after: &EntityStatics) {
         let left = store.entity(after.ref_id).statics.map(|s| s.external_id).filter(|left| *left != after.external_id);
         if let Some(left) = left.filter(|_| self.is(W::DeletedOnRelease)) {
@@ -192,7 +192,7 @@ const EXPECTED: &str = "a change was made of the version that was expected";
 const ENDS: &str = "left alone, an attempt ends";
 const ORDER: &str = "commands of a run take effect in their order";
 
-/// Each row is violated as it says.
+/// Checks that each weakened variant breaks the promise that is named in its row.
 fn fail(rows: &[Row]) {
     let mut wrong = String::new();
     for (weakening, scenario, promise) in rows {

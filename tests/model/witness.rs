@@ -1,12 +1,12 @@
-//! Whether refusals and no-ops are true: each must have been so at some instant since its record came, for one state of the store
-//! can't tell what was true when an outcome was decided.
+//! Checks that refusals and no-ops are true: each must have been true at some instant since its record came. One state of the store
+//! can't tell what was true when an outcome was decided, so the states keep it for each record.
 
 use super::protocol::decide;
 use super::store::Write;
 use super::system::{State, System};
 use super::vocabulary::{Answer, FIRST_ROW, Record, Target};
 
-/// What was true at some instant since a record came, and before it had an outcome.
+/// The reasons for refusals and no-ops that held at some instant since a record came, and before it had an outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Witness {
     #[default]
@@ -14,18 +14,18 @@ pub enum Witness {
     Since {
         /// Nobody was there under the reference.
         nobody: bool,
-        /// Another held the wanted id.
+        /// Another entity held the wanted id.
         taken: bool,
         /// The entity had another version than was expected.
         conflict: bool,
-        /// The entity was as it is to be.
+        /// The entity had the wanted value already.
         unchanged: bool,
     },
     Done,
 }
 
 impl State {
-    /// These records have come, if they had not before.
+    /// Notes that these records have come.
     pub fn call_witnesses(&mut self, run: &[Record]) {
         for record in run {
             let witness = &mut self.witnesses[usize::from(*record)];
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    /// Holds the outcomes that were just stored against what was seen.
+    /// Compares the outcomes that were just stored with what was true.
     pub fn hear_witnesses(&mut self, write: &Write) {
         for (_, outcome) in write.rows().filter(|(request, _)| *request != FIRST_ROW) {
             let witness = std::mem::replace(&mut self.witnesses[usize::from(outcome.record)], Witness::Done);
@@ -51,7 +51,7 @@ impl State {
 }
 
 impl System {
-    /// What can be seen at this instant.
+    /// Notes for each record what is true at this instant.
     pub fn witness(&self, s: &mut State) {
         for (command, witness) in self.protocol.commands.iter().zip(&mut s.witnesses) {
             let Witness::Since { nobody, taken, conflict, unchanged } = witness else { continue };
