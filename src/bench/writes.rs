@@ -19,7 +19,7 @@ pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> 
     after.entity.version += 1;
     let row = |request_id| LogRow { request_id, changed_to: Some(after.entity.version), outcome: outcome.to_vec(), ttl: None };
     let rows = requests.into_iter().map(row).collect();
-    let write = ApplyWrite { key: key(before), read: Some(before.entity.version), after: Some(after.clone()), rows };
+    let write = ApplyWrite { key: key(before), expected_version: Some(before.entity.version), after: Some(after.clone()), rows };
     (write, after)
 }
 
@@ -27,7 +27,7 @@ pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> 
 pub fn refusal(before: &EntityStatics, request_id: String, outcome: &[u8]) -> ApplyWrite {
     // A rejection has no after-image, so its outcome is about a third as large as a change's.
     let row = LogRow { request_id, changed_to: None, outcome: outcome[..outcome.len() / 3].to_vec(), ttl: Some(TTL) };
-    ApplyWrite { key: key(before), read: Some(before.entity.version), after: None, rows: vec![row] }
+    ApplyWrite { key: key(before), expected_version: Some(before.entity.version), after: None, rows: vec![row] }
 }
 
 /// Returns the two writes of a rename to an id that nobody ever had, and the statics afterwards.

@@ -18,12 +18,9 @@ use super::batch::{Finished, Publishable};
 use super::intake::{Intake, Reader};
 use super::lanes::{Run, RunId, Task, lane_of};
 use super::offsets::{Committed, Delivery};
-use super::{Flow, Limits, Partition, Publication, RecordId, Transaction, Uptime};
+use super::{AssignmentId, Flow, Limits, Partition, Publication, RecordId, Transaction, Uptime};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
-
-/// The number of an assignment in this process.
-pub type AssignmentId = u64;
 
 /// How long the stream waits, and for what.
 #[derive(Clone, Copy, Debug)]

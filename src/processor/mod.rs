@@ -7,6 +7,7 @@
 
 mod answer;
 mod command_topic;
+mod fault;
 mod job;
 mod lag;
 mod lane;
@@ -15,18 +16,21 @@ mod refused;
 mod shapes;
 mod watch;
 
+pub use fault::RunFault;
+
 use crate::config::{Config, UndecodableBatches};
 use crate::domain::Timestamp;
+use crate::flow::AssignmentId;
 use crate::flow::attempt::{Refusal, Verdict, Why};
 use crate::flow::lanes::RunId;
-use crate::flow::stream::{self, Action, AssignmentId, Stopping, Stream, Timing};
+use crate::flow::stream::{self, Action, Stopping, Stream, Timing};
 use crate::flow::{Flow, Limits, Partition, RecordId, Uptime};
 use crate::kafka::consumer::{self, Consuming, GroupMembership, Notice, Order};
 use crate::kafka::login::{Client, Logins};
 use crate::kafka::publisher::Told;
-use crate::kafka::publishing::{self, Published, Publishing, PublishingFault};
+use crate::kafka::publishing::{self, Published, Publishing};
 use crate::kafka::reply_topics::ReplyTopics;
-use crate::kafka::{self, Outputs, StartFault};
+use crate::kafka::{self, Outputs};
 use crate::store::ConditionalStore;
 use crate::store::claims::{Claims, MAX_RUN};
 use crate::store::read_ahead::{Bounds, ReadAhead};
@@ -55,39 +59,6 @@ use watch::Watch;
 
 /// How often the processor looks after what may hang, and brings the metrics up to date.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Why the processor can't go on in this process.
-#[derive(Debug, thiserror::Error)]
-pub enum RunFault {
-    /// A client or its thread could not be made.
-    #[error(transparent)]
-    Start(#[from] StartFault),
-    /// Too many publishers hang.
-    #[error(transparent)]
-    Publishing(#[from] PublishingFault),
-    /// The command topic was deleted and made again, or its log was cut off: the offsets that this process knows belong to another log.
-    #[error(
-        "the command topic {topic} is not the one that it was: it was deleted and made again, or its log was cut off ({how}). The process \
-         ends, to be started anew; then it reads the topic from its beginning. Commands of the old topic that were not answered are gone"
-    )]
-    TopicReplaced {
-        /// The topic's name.
-        topic: String,
-        /// How that was noticed.
-        how: String,
-    },
-    /// The consuming thread hangs, and it can't be replaced: the group knows its consumer.
-    #[error(
-        "the Kafka consumer has been in {call} for {seconds} s; the process ends, to be started anew: what it was processing will be \
-         processed again"
-    )]
-    ConsumerStuck {
-        /// The call that the thread is in.
-        call: &'static str,
-        /// How long that call has taken, in seconds.
-        seconds: u64,
-    },
-}
 
 /// Everything that the processor works with.
 pub struct Setup<S> {

@@ -1,8 +1,8 @@
 //! Looks after whatever may hang: the consuming thread, the publisher, the lanes. Tells operators of a stall and its reason, and
 //! the orchestrator of one that only a restart ends. It decides nothing about records.
 
-use super::RunFault;
 use super::answer::Memo;
+use super::fault::RunFault;
 use super::progress::Progress;
 use crate::kafka::calls::{Call, Calls, UnderWay};
 use crate::kafka::publishing::{Publishing, Watched};

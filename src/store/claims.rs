@@ -39,6 +39,7 @@ use super::outcome::Outcome;
 use super::{Applied, ConditionalStore, MAX_ROWS, StoreFault};
 use crate::domain::answer::Answer;
 use crate::domain::rejection::Rejection;
+use crate::pauses::Pauses;
 use crate::telemetry::metrics::Metrics;
 use base::Base;
 use claim::Claimer;
@@ -121,13 +122,13 @@ impl<S: ConditionalStore> Claims<S> {
         run: &[R],
         on_fault: impl Fn(&StoreFault, u32) + Send + Sync,
     ) -> Vec<Decided> {
-        let mut attempt = 1;
+        let (mut attempt, mut pauses) = (1_u32, Pauses::new(FIRST_PAUSE, LONGEST_PAUSE));
         loop {
             match self.decide(run).await {
                 Ok(decided) => return decided,
                 Err(fault) => on_fault(&fault, attempt),
             }
-            tokio::time::sleep(pause_after(attempt)).await;
+            pauses.wait().await;
             attempt = attempt.saturating_add(1);
         }
     }
@@ -224,21 +225,5 @@ impl<S: ConditionalStore> Claims<S> {
             Write::Apply(write) => self.base.apply(write).await,
             Write::Refuse(write) => self.base.store.refuse(write).await,
         }
-    }
-}
-
-/// Returns the pause after so many attempts: exponential, capped.
-fn pause_after(attempts: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_until_they_are_capped() {
-        let pauses = [1, 2, 3, 6, 7, 40, u32::MAX].map(|attempts| pause_after(attempts).as_millis());
-        assert_eq!(pauses, [50, 100, 200, 1600, 2000, 2000, 2000]);
     }
 }

@@ -6,7 +6,7 @@
 use super::{Applied, ConditionalStore, EntityKey, StoreFault};
 use std::future::Future;
 
-/// A write that puts another outcome in the place of the one that was read, `IF outcome = read`. The row lives on for as long as it would
+/// A write that puts another outcome in the place of the one that was read, `IF outcome = expected_outcome`. The row lives on for as long as it would
 /// have, and the version that it led to stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redaction {
@@ -15,7 +15,7 @@ pub struct Redaction {
     /// The request whose row it is.
     pub request_id: String,
     /// The outcome's blob as it was read.
-    pub read: Vec<u8>,
+    pub expected_outcome: Vec<u8>,
     /// The outcome's blob as it is to be.
     pub outcome: Vec<u8>,
 }

@@ -184,7 +184,7 @@ mod tests {
         let store = Metered::new(EmbeddedStore::open(folder.path()).unwrap(), metrics.clone(), health.clone());
         let key = EntityKey { entity_type: EntityType::Account, ref_id: Uuid::nil() };
         let row = LogRow { request_id: "r-1".into(), changed_to: None, outcome: b"{}".to_vec(), ttl: None };
-        let write = ApplyWrite { key, read: None, after: None, rows: vec![row] };
+        let write = ApplyWrite { key, expected_version: None, after: None, rows: vec![row] };
         assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
         assert_eq!(store.apply(write).await.unwrap(), Applied::No);
         store.read_entity(key, &["r-1"], Consistency::Serial).await.unwrap();

@@ -135,29 +135,29 @@ pub struct ClaimWrite {
     pub claim: Claim,
 }
 
-/// A write that stores what was decided about an entity: new statics if the entity changes, and the log rows, `IF version = read AND`
+/// A write that stores what was decided about an entity: new statics if the entity changes, and the log rows, `IF version = expected_version AND`
 /// each row's `outcome = null`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyWrite {
     /// The entity.
     pub key: EntityKey,
     /// The version from which it was decided; `None` if there was no such entity.
-    pub read: Option<i64>,
+    pub expected_version: Option<i64>,
     /// The statics afterwards; `None` if they stay as they are.
     pub after: Option<EntityStatics>,
-    /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`read` is `None`, `after` is not), one of
+    /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`expected_version` is `None`, `after` is not), one of
     /// them is that of [`FIRST_ROW`], on which reads rely.
     pub rows: Vec<LogRow>,
 }
 
-/// A write that stores under an external id that requests found no entity there, `IF generation = read AND` each row's `outcome = null`.
+/// A write that stores under an external id that requests found no entity there, `IF generation = expected_generation AND` each row's `outcome = null`.
 /// It also sets the static `refused`, with the rows' TTL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefuseWrite {
     /// The id.
     pub id: IdKey,
     /// The generation of the claim that was read; `None` if there was none.
-    pub read: Option<i64>,
+    pub expected_generation: Option<i64>,
     /// When the requests were refused.
     pub refused: Timestamp,
     /// The log rows: 1 to [`MAX_ROWS`], of different requests, all with the same TTL.

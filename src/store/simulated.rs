@@ -218,7 +218,7 @@ impl Tables {
             }
             Write::Apply(w) => {
                 let partition = self.entities.entry(w.key).or_default();
-                let holds = partition.statics.as_ref().map(|s| s.entity.version) == w.read;
+                let holds = partition.statics.as_ref().map(|s| s.entity.version) == w.expected_version;
                 partition.update(holds, &w.rows, now, |s| {
                     if w.after.is_some() {
                         s.clone_from(&w.after);
@@ -227,7 +227,7 @@ impl Tables {
             }
             Write::Refuse(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
-                let holds = partition.statics.generation() == w.read;
+                let holds = partition.statics.generation() == w.expected_generation;
                 let until = w.rows.first().and_then(|row| row.until(now)).unwrap_or(Timestamp::MAX);
                 partition.update(holds, &w.rows, now, |s| (s.refused, s.refused_until) = (Some(w.refused), until))
             }

@@ -56,8 +56,8 @@ async fn try_out(store: &impl ConditionalStore) -> Result<(), TrialFault> {
     let external_id = ExternalId::parse(&format!("trial {ref_id}")).expect("obeys the rules");
     let id = IdKey { entity_type: EntityType::Customer, external_id };
     let rows = || vec![LogRow { request_id: "trial".into(), changed_to: None, outcome: Vec::new(), ttl: Some(KEPT) }];
-    let apply = async || store.apply(ApplyWrite { key, read: None, after: None, rows: rows() }).await;
-    let refuse = async || store.refuse(RefuseWrite { id: id.clone(), read: None, refused: 0, rows: rows() }).await;
+    let apply = async || store.apply(ApplyWrite { key, expected_version: None, after: None, rows: rows() }).await;
+    let refuse = async || store.refuse(RefuseWrite { id: id.clone(), expected_generation: None, refused: 0, rows: rows() }).await;
 
     if store.read_entity(key, &[], Consistency::Serial).await?.statics.is_some() {
         return Err(TrialFault::Wrong("it knows an entity whose id was just made up"));

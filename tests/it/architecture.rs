@@ -55,8 +55,6 @@ const LAYERS: &[Layer] = &[
 
 /// The modules that may use errors without a type, because people read these errors and no code matches them.
 const FOR_PEOPLE: &[&str] = &["toolbox", "demo", "bench", "cli"];
-/// Folders, or modules with everything below them, whose files still use each other in cycles. The list is to become empty.
-const CYCLIC: &[&str] = &["domain", "flow", "processor", "store::claims"];
 
 /// The pure modules: without I/O, clocks, threads or async.
 const PURE: &[&str] = &["domain", "flow"];
@@ -142,23 +140,10 @@ fn errors_without_a_type_are_for_people() {
 fn no_file_uses_one_that_uses_it() {
     let sources = sources();
     let mut findings = Findings::default();
-    let mut cyclic = BTreeSet::new();
     for used in files::in_cycles(files::uses(&sources)) {
-        match CYCLIC.iter().find(|folder| [used.by, used.of].iter().all(|source| source.is_within(folder))) {
-            Some(folder) => _ = cyclic.insert(*folder),
-            None => findings.add(
-                used.by,
-                &used.path,
-                &format!("{} uses this file, too, by itself or by others", used.of.file.display()),
-            ),
-        }
+        findings.add(used.by, &used.path, &format!("{} uses this file, too, by itself or by others", used.of.file.display()));
     }
     findings.assert_none();
-    assert_eq!(
-        cyclic,
-        CYCLIC.iter().copied().collect(),
-        "left: where there are cycles, right: CYCLIC; what is mended goes from there"
-    );
 }
 
 #[test]
@@ -228,14 +213,6 @@ impl Source {
     /// Returns whether the file holds only tests, by its name. Tests within other files count as part of the program.
     fn is_test(&self) -> bool {
         self.module.iter().any(|part| part == "tests" || part.ends_with("_tests"))
-    }
-
-    /// Returns whether the file is this module (`store::claims`), or below it.
-    fn is_within(&self, module: &str) -> bool {
-        module
-            .split("::")
-            .zip(self.module.iter().map(Some).chain(std::iter::repeat(None)))
-            .all(|(a, b)| b.is_some_and(|b| a == b))
     }
 }
 

@@ -166,7 +166,7 @@ async fn a_rejection_leaves_the_statics_alone<S: ConditionalStore>(store: Arc<S>
     let key = any_entity();
     let created = create(&*store, key).await;
     for (request, ttl) in [("expiring", LONG), ("lasting", None)] {
-        let write = ApplyWrite { key, read: Some(1), after: None, rows: vec![row(request, None, ttl)] };
+        let write = ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row(request, None, ttl)] };
         assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
         let read = store.read_entity(key, &[request], Serial).await.unwrap();
         assert_eq!(read, EntityRead { statics: Some(created.clone()), outcomes: vec![(request.into(), blob(request))] });
@@ -178,10 +178,10 @@ async fn another_version_than_the_one_read_is_not_overwritten<S: ConditionalStor
     create(&*store, key).await;
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes);
     let before = store.read_entity(key, &["s", "t"], Serial).await.unwrap();
-    for read in [None, Some(1), Some(3)] {
+    for expected_version in [None, Some(1), Some(3)] {
         for after in [None, Some(statics(key, 9))] {
             for rows in [vec![row("s", None, LONG)], vec![row("s", Some(9), None), row("t", None, LONG)]] {
-                let write = ApplyWrite { key, read, after: after.clone(), rows };
+                let write = ApplyWrite { key, expected_version, after: after.clone(), rows };
                 assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::No, "{write:?}");
             }
         }
@@ -193,7 +193,7 @@ async fn a_decided_request_is_not_decided_again<S: ConditionalStore>(store: Arc<
     let key = any_entity();
     create(&*store, key).await;
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes);
-    let rejection = ApplyWrite { key, read: Some(2), after: None, rows: vec![row("s", None, LONG)] };
+    let rejection = ApplyWrite { key, expected_version: Some(2), after: None, rows: vec![row("s", None, LONG)] };
     assert_eq!(store.apply(rejection.clone()).await.unwrap(), Applied::Yes);
     for again in [change(key, 2, "r"), change(key, 2, "s"), rejection] {
         assert_eq!(store.apply(again.clone()).await.unwrap(), Applied::No, "{again:?}");
@@ -203,7 +203,7 @@ async fn a_decided_request_is_not_decided_again<S: ConditionalStore>(store: Arc<
 
 async fn a_request_about_no_entity_is_decided_in_its_absence_only<S: ConditionalStore>(store: Arc<S>) {
     let key = any_entity();
-    let unknown = |request: &str| ApplyWrite { key, read: None, after: None, rows: vec![row(request, None, LONG)] };
+    let unknown = |request: &str| ApplyWrite { key, expected_version: None, after: None, rows: vec![row(request, None, LONG)] };
     assert_eq!(store.apply(unknown("r")).await.unwrap(), Applied::Yes);
     assert_eq!(store.apply(unknown("r")).await.unwrap(), Applied::No);
     let both = ApplyWrite { rows: vec![row("s", None, LONG), row("t", None, LONG)], ..unknown("s") };
@@ -222,7 +222,7 @@ async fn a_batch_applies_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
     create(&*store, key).await;
     // The outcomes are in no order of time-to-live or of request ids: rejections before, between and after the changes.
     let rows = vec![row("z", None, LONG), row("y", Some(2), None), row("x", None, None), row("a", Some(3), None)];
-    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 3)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 3)), rows };
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     let read = store.read_entity(key, &["a", "x", "y", "z"], Serial).await.unwrap();
     assert_eq!(read.statics, write.after);
@@ -239,7 +239,7 @@ async fn a_batch_with_a_decided_request_applies_nothing<S: ConditionalStore>(sto
         for after in [None, Some(statics(key, 4))] {
             let mut rows = vec![row("a", Some(3), None), row("z", None, LONG)];
             rows.insert(place, row("decided", Some(4), None));
-            let write = ApplyWrite { key, read: Some(2), after, rows };
+            let write = ApplyWrite { key, expected_version: Some(2), after, rows };
             assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::No, "{write:?}");
             assert_eq!(store.read_entity(key, &["a", "decided", "z"], Serial).await.unwrap(), before, "{write:?}");
         }
@@ -251,7 +251,7 @@ async fn a_batch_may_be_as_large_as_the_bound<S: ConditionalStore>(store: Arc<S>
     create(&*store, key).await;
     let last = 1 + i64::try_from(MAX_ROWS).unwrap();
     let rows: Vec<_> = (2..=last).map(|v| LogRow { outcome: vec![7; 4096], ..row(&format!("r{v}"), Some(v), None) }).collect();
-    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, last)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, last)), rows };
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     assert_eq!(store.apply(write).await.unwrap(), Applied::No);
     assert_eq!(version(&*store, key).await, Some(last));
@@ -264,8 +264,14 @@ async fn a_read_may_ask_for_as_many_requests_as_the_bound<S: ConditionalStore>(s
     let names: Vec<_> = (0..MAX_REQUESTS).map(|n| format!("r{n}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let rows: Vec<_> = names.iter().map(|name| row(name, None, LONG)).collect();
-    assert_eq!(store.apply(ApplyWrite { key, read: Some(1), after: None, rows: rows.clone() }).await.unwrap(), Applied::Yes);
-    assert_eq!(store.refuse(RefuseWrite { id: id.clone(), read: None, refused: NOW, rows }).await.unwrap(), Applied::Yes);
+    assert_eq!(
+        store.apply(ApplyWrite { key, expected_version: Some(1), after: None, rows: rows.clone() }).await.unwrap(),
+        Applied::Yes
+    );
+    assert_eq!(
+        store.refuse(RefuseWrite { id: id.clone(), expected_generation: None, refused: NOW, rows }).await.unwrap(),
+        Applied::Yes
+    );
     for consistency in [Quorum, Serial] {
         assert_eq!(store.read_entity(key, &names, consistency).await.unwrap().outcomes.len(), MAX_REQUESTS);
         assert_eq!(store.read_id(&id, &names, consistency).await.unwrap().outcomes.len(), MAX_REQUESTS);
@@ -332,7 +338,8 @@ async fn refusals_of_a_batch_apply_as_a_whole<S: ConditionalStore>(store: Arc<S>
 async fn a_row_expires_and_the_statics_stay<S: ConditionalStore>(store: Arc<S>) {
     let key = any_entity();
     let created = create(&*store, key).await;
-    let write = ApplyWrite { key, read: Some(1), after: None, rows: vec![row("r", None, SHORT), row("s", None, LONG)] };
+    let write =
+        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, SHORT), row("s", None, LONG)] };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
     let read = store.read_entity(key, &["r", "s"], Serial).await.unwrap();
@@ -425,10 +432,10 @@ async fn the_history_lists_changes_oldest_first<S: ConditionalStore>(store: Arc<
     let name = |version: i64| format!("r{:05}", 10_000 - version);
     for first in (1..=600).step_by(100) {
         let rows = (first..first + 100).map(|v| row(&name(v + 1), Some(v + 1), None)).collect();
-        let write = ApplyWrite { key, read: Some(first), after: Some(statics(key, first + 100)), rows };
+        let write = ApplyWrite { key, expected_version: Some(first), after: Some(statics(key, first + 100)), rows };
         assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     }
-    let rejection = ApplyWrite { key, read: Some(601), after: None, rows: vec![row("rejected", None, None)] };
+    let rejection = ApplyWrite { key, expected_version: Some(601), after: None, rows: vec![row("rejected", None, None)] };
     assert_eq!(store.apply(rejection).await.unwrap(), Applied::Yes);
     let history = store.history(key).await.unwrap();
     assert_eq!(history.iter().map(|h| h.changed_to).collect::<Vec<_>>(), (2..=601).collect::<Vec<_>>());
@@ -440,7 +447,7 @@ async fn the_log_lists_all_rows<S: ErasableStore>(store: Arc<S>) {
     assert_eq!(store.log(key).await.unwrap(), []);
     create(&*store, key).await;
     let rows = vec![row("b", Some(2), None), row("a", None, LONG), row("c", None, None)];
-    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 2)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2)), rows };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     let log = store.log(key).await.unwrap();
     assert_eq!(requests_of(&log), [FIRST_ROW, "a", "b", "c"]);
@@ -451,13 +458,13 @@ async fn an_outcome_that_was_read_can_be_replaced<S: ErasableStore>(store: Arc<S
     let key = any_entity();
     create(&*store, key).await;
     let rows = vec![row("r", Some(2), None), row("s", None, LONG)];
-    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 2)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2)), rows };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     for request in ["r", "s"] {
-        let redaction = Redaction { key, request_id: request.into(), read: blob(request), outcome: b"new".to_vec() };
+        let redaction = Redaction { key, request_id: request.into(), expected_outcome: blob(request), outcome: b"new".to_vec() };
         let elsewhere = [
-            Redaction { read: b"other".to_vec(), ..redaction.clone() },
-            Redaction { read: vec![], ..redaction.clone() },
+            Redaction { expected_outcome: b"other".to_vec(), ..redaction.clone() },
+            Redaction { expected_outcome: vec![], ..redaction.clone() },
             Redaction { request_id: "t".into(), ..redaction.clone() },
             Redaction { key: any_entity(), ..redaction.clone() },
         ];
@@ -482,15 +489,16 @@ async fn a_redacted_row_expires_with_its_time<S: ErasableStore>(store: Arc<S>) {
     let key = any_entity();
     create(&*store, key).await;
     let soon = Some(Duration::from_secs(4));
-    let write = ApplyWrite { key, read: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, None)] };
+    let write =
+        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, None)] };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     for request in ["r", "s"] {
-        let redaction = Redaction { key, request_id: request.into(), read: blob(request), outcome: b"new".to_vec() };
+        let redaction = Redaction { key, request_id: request.into(), expected_outcome: blob(request), outcome: b"new".to_vec() };
         assert_eq!(store.redact(redaction).await.unwrap(), Applied::Yes);
     }
     eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
     assert_eq!(requests_of(&store.log(key).await.unwrap()), [FIRST_ROW, "s"]);
-    let late = Redaction { key, request_id: "r".into(), read: b"new".to_vec(), outcome: b"newer".to_vec() };
+    let late = Redaction { key, request_id: "r".into(), expected_outcome: b"new".to_vec(), outcome: b"newer".to_vec() };
     assert_eq!(store.redact(late).await.unwrap(), Applied::No);
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes, "it can be decided again");
 }
@@ -557,7 +565,7 @@ async fn of_racing_decisions_of_one_request_one_wins<S: ConditionalStore>(store:
         let store = Arc::clone(&store);
         let mine = LogRow { outcome: vec![task], ..row("contested", None, LONG) };
         let rows = vec![row(&format!("own-{task}"), None, LONG), mine];
-        tasks.spawn(async move { (task, store.apply(ApplyWrite { key, read: Some(1), after: None, rows }).await) });
+        tasks.spawn(async move { (task, store.apply(ApplyWrite { key, expected_version: Some(1), after: None, rows }).await) });
     }
     let results = tasks.join_all().await;
     let own: Vec<_> = (0..8).map(|task| format!("own-{task}")).collect();
@@ -670,15 +678,20 @@ fn full(key: EntityKey) -> Entity {
 }
 
 pub fn creation(key: EntityKey) -> ApplyWrite {
-    ApplyWrite { key, read: None, after: Some(statics(key, 1)), rows: vec![row(FIRST_ROW, Some(1), None)] }
+    ApplyWrite { key, expected_version: None, after: Some(statics(key, 1)), rows: vec![row(FIRST_ROW, Some(1), None)] }
 }
 
 pub fn change(key: EntityKey, read: i64, request: &str) -> ApplyWrite {
-    ApplyWrite { key, read: Some(read), after: Some(statics(key, read + 1)), rows: vec![row(request, Some(read + 1), None)] }
+    ApplyWrite {
+        key,
+        expected_version: Some(read),
+        after: Some(statics(key, read + 1)),
+        rows: vec![row(request, Some(read + 1), None)],
+    }
 }
 
-fn refusal(id: &IdKey, read: Option<i64>, request: &str, refused: Timestamp) -> RefuseWrite {
-    RefuseWrite { id: id.clone(), read, refused, rows: vec![row(request, None, LONG)] }
+fn refusal(id: &IdKey, expected_generation: Option<i64>, request: &str, refused: Timestamp) -> RefuseWrite {
+    RefuseWrite { id: id.clone(), expected_generation, refused, rows: vec![row(request, None, LONG)] }
 }
 
 pub fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> LogRow {

@@ -89,7 +89,7 @@ async fn a_redacted_row_keeps_the_time_of_each_of_its_columns() {
     assert_eq!(store.apply(creation(key)).await.unwrap(), Applied::Yes);
     let hour = Some(Duration::from_secs(HOUR.unsigned_abs().into()));
     let rows = vec![row("for ever", Some(2), None), row("no-op", None, hour), row("change", Some(3), hour)];
-    let write = ApplyWrite { key, read: Some(1), after: Some(statics(key, 3)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 3)), rows };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
 
     let session = SessionBuilder::new().known_node(address).build().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_redacted_row_keeps_the_time_of_each_of_its_columns() {
     };
     for request in ["for ever", "no-op", "change"] {
         let before = times(request).await;
-        let redaction = Redaction { key, request_id: request.into(), read: blob(request), outcome: b"new".to_vec() };
+        let redaction = Redaction { key, request_id: request.into(), expected_outcome: blob(request), outcome: b"new".to_vec() };
         assert_eq!(store.redact(redaction).await.unwrap(), Applied::Yes);
         let after = times(request).await;
         assert_eq!((before.0.is_some(), before.1.is_some(), before.2), (after.0.is_some(), after.1.is_some(), after.2));

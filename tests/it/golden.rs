@@ -46,7 +46,12 @@ async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
     for store in [now, golden] {
         read(&store).await;
         let key = key_of(&customer().entity);
-        let apply = ApplyWrite { key, read: Some(2), after: Some(changed()), rows: vec![row("r-2", Some(3), b"changed", None)] };
+        let apply = ApplyWrite {
+            key,
+            expected_version: Some(2),
+            after: Some(changed()),
+            rows: vec![row("r-2", Some(3), b"changed", None)],
+        };
         assert_eq!(store.apply(apply).await.unwrap(), Applied::Yes);
         assert_eq!(store.read_entity(key, &[], Consistency::Serial).await.unwrap().statics, Some(changed()));
     }
@@ -56,20 +61,20 @@ async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
 async fn write(store: &CqlStore) {
     let refused = |name: &str, entity_type| RefuseWrite {
         id: IdKey { entity_type, external_id: id(name) },
-        read: None,
+        expected_generation: None,
         refused: 1_750_000_000_000,
         rows: vec![row("refused", None, b"no", Some(Duration::from_secs(3600)))],
     };
     let claim = ClaimWrite { id: claimed(), replaces: None, unrefused: false, claim: Claim { refused: None, ..claim() } };
     let import = |statics: EntityStatics| {
         let rows = vec![row(FIRST_ROW, None, b"imported", None)];
-        ApplyWrite { key: key_of(&statics.entity), read: None, after: Some(statics), rows }
+        ApplyWrite { key: key_of(&statics.entity), expected_version: None, after: Some(statics), rows }
     };
     let before = EntityStatics { entity: Entity { version: 1, ..customer().entity }, ..customer() };
     let rows = vec![row("r-ü", Some(2), b"changed", None)];
-    let change = ApplyWrite { key: key_of(&before.entity), read: Some(1), after: Some(customer()), rows };
+    let change = ApplyWrite { key: key_of(&before.entity), expected_version: Some(1), after: Some(customer()), rows };
     let rows = vec![row("no-op", None, b"so already", Some(Duration::from_secs(3600)))];
-    let no_op = ApplyWrite { read: Some(2), after: None, rows, ..change.clone() };
+    let no_op = ApplyWrite { expected_version: Some(2), after: None, rows, ..change.clone() };
     let applied = [
         store.refuse(refused("é-1", EntityType::Customer)).await,
         store.refuse(refused("nobody", EntityType::Subscriber)).await,

@@ -1,11 +1,12 @@
 //! One assignment after another: what is under way when one ends, what becomes of a transaction's records, and what waits until when.
 
 use super::{NOW, Record, TestReader, at};
+use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Refusal, Verdict, Why};
 use crate::flow::batch::Finished;
 use crate::flow::lanes::RunId;
 use crate::flow::offsets::Committed;
-use crate::flow::stream::{Action, AssignmentId, Stopping, Stream, Timing};
+use crate::flow::stream::{Action, Stopping, Stream, Timing};
 use crate::flow::{Limits, Publication, Uptime};
 use std::time::Duration;
 

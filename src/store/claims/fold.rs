@@ -48,12 +48,14 @@ impl Write {
         Some(match (holder, target) {
             (Holder::NotAsked, _) => return None,
             (Holder::Entity(seen), _) => {
-                Self::Apply(ApplyWrite { key: seen.key(), read: Some(seen.entity.version), after, rows })
+                Self::Apply(ApplyWrite { key: seen.key(), expected_version: Some(seen.entity.version), after, rows })
             }
             (Holder::Nobody { generation }, Target::Id(id)) => {
-                Self::Refuse(RefuseWrite { id: id.clone(), read: *generation, refused: now, rows })
+                Self::Refuse(RefuseWrite { id: id.clone(), expected_generation: *generation, refused: now, rows })
             }
-            (Holder::Nobody { .. }, Target::Entity(key)) => Self::Apply(ApplyWrite { key: *key, read: None, after: None, rows }),
+            (Holder::Nobody { .. }, Target::Entity(key)) => {
+                Self::Apply(ApplyWrite { key: *key, expected_version: None, after: None, rows })
+            }
         })
     }
 }

@@ -207,7 +207,10 @@ impl CqlStore {
         Ok(applied(result)?)
     }
 
-    fn apply_writes(&self, ApplyWrite { key, read, after, mut rows }: ApplyWrite) -> Vec<(&PreparedStatement, Values)> {
+    fn apply_writes(
+        &self,
+        ApplyWrite { key, expected_version, after, mut rows }: ApplyWrite,
+    ) -> Vec<(&PreparedStatement, Values)> {
         let Statements { change, statics, row, more, .. } = &self.statements;
         let mut writes = Vec::with_capacity(rows.len() + 1);
         if let Some(after) = after {
@@ -229,18 +232,21 @@ impl CqlStore {
         }
         // The first statement's condition on the version stands for all, because they happen together or not at all.
         if let Some((_, values)) = writes.first_mut() {
-            values.push(read.map(CqlValue::BigInt));
+            values.push(expected_version.map(CqlValue::BigInt));
         }
         writes
     }
 
-    fn refuse_writes(&self, RefuseWrite { id, read, refused, rows }: RefuseWrite) -> Vec<(&PreparedStatement, Values)> {
+    fn refuse_writes(
+        &self,
+        RefuseWrite { id, expected_generation, refused, rows }: RefuseWrite,
+    ) -> Vec<(&PreparedStatement, Values)> {
         let row_write = |row: LogRow| {
             let mut values =
                 vec![Some(rows::ttl_value(row.ttl)), Some(rows::timestamp(refused)), Some(CqlValue::Blob(row.outcome))];
             values.extend(rows::id_values(&id));
             values.push(Some(CqlValue::Text(row.request_id)));
-            values.push(read.map(CqlValue::BigInt));
+            values.push(expected_generation.map(CqlValue::BigInt));
             (&self.statements.refuse, values)
         };
         rows.into_iter().map(row_write).collect()

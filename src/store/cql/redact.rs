@@ -15,7 +15,7 @@ use std::time::Duration;
 impl CqlStore {
     /// Returns the values to bind to the statement `redact`, or `None` if there is no such row.
     async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, Cause> {
-        let Redaction { key, request_id, read, outcome } = redaction;
+        let Redaction { key, request_id, expected_outcome, outcome } = redaction;
         let mut row = rows::entity_key_values(key).to_vec();
         row.push(Some(CqlValue::Text(request_id)));
         let left = ask(&self.nodes, pin!(self.session.execute_unpaged(&redacting.time_left, &row))).await?;
@@ -25,7 +25,7 @@ impl CqlStore {
         let ttl = seconds.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
         let mut values = vec![Some(rows::ttl_value(ttl)), Some(CqlValue::Blob(outcome))];
         values.append(&mut row);
-        values.push(Some(CqlValue::Blob(read)));
+        values.push(Some(CqlValue::Blob(expected_outcome)));
         Ok(Some(values))
     }
 }

@@ -29,7 +29,7 @@ async fn a_database_of_the_first_release_is_read_and_written_on() {
         assert_eq!(history, [change], "round {round}");
         let scanned: Vec<_> = store.scan(None).map(|scanned| scanned.unwrap().entity).collect().await;
         assert_eq!(scanned, [statics().entity, least()], "round {round}");
-        let write = ApplyWrite { key: key(), read: Some(2), after: None, rows: vec![row(&round.to_string())] };
+        let write = ApplyWrite { key: key(), expected_version: Some(2), after: None, rows: vec![row(&round.to_string())] };
         assert_eq!(store.apply(write).await.unwrap(), Applied::Yes, "round {round}");
     }
 }

@@ -180,7 +180,7 @@ impl Group<'_> {
     fn apply(&mut self, write: &ApplyWrite) -> Result<Applied, Failure> {
         let partition = Partition::of_entity(write.key);
         let statics = self.get(&partition.statics())?.map(|cell| encoding::decode_entity(&cell.body)).transpose()?;
-        if statics.map(|statics| statics.entity.version) != write.read || self.any_decided(&partition, &write.rows)? {
+        if statics.map(|statics| statics.entity.version) != write.expected_version || self.any_decided(&partition, &write.rows)? {
             return Ok(Applied::No);
         }
         if let Some(after) = &write.after {
@@ -192,7 +192,7 @@ impl Group<'_> {
 
     fn refuse(&mut self, write: &RefuseWrite) -> Result<Applied, Failure> {
         let partition = Partition::of_id(&write.id);
-        if self.generation(&partition)? != write.read || self.any_decided(&partition, &write.rows)? {
+        if self.generation(&partition)? != write.expected_generation || self.any_decided(&partition, &write.rows)? {
             return Ok(Applied::No);
         }
         let expires = write.rows.first().and_then(|row| self.expiry(row.ttl));
@@ -205,7 +205,7 @@ impl Group<'_> {
         let key = Partition::of_entity(write.key).row(&write.request_id);
         let Some(cell) = self.get(&key)? else { return Ok(Applied::No) };
         let (changed_to, outcome) = encoding::decode_row(&cell.body)?;
-        if outcome != write.read {
+        if outcome != write.expected_outcome {
             return Ok(Applied::No);
         }
         self.put(key, Cell { body: encoding::encode_row(changed_to, &write.outcome), ..cell });
@@ -316,7 +316,7 @@ mod tests {
     fn rejection(request: &str, ttl: Option<Duration>) -> Write {
         let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
         let row = LogRow { request_id: request.into(), changed_to: None, outcome: vec![], ttl };
-        Write::Apply(ApplyWrite { key, read: None, after: None, rows: vec![row] })
+        Write::Apply(ApplyWrite { key, expected_version: None, after: None, rows: vec![row] })
     }
 
     /// Commits `writes` as one group, and returns for each whether it was applied.
@@ -365,7 +365,7 @@ mod tests {
         let files = super::super::place::open_files(folder.path()).unwrap();
         let redact = |request: &str, read: &[u8], outcome: &[u8]| {
             let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
-            Write::Redact(Redaction { key, request_id: request.into(), read: read.into(), outcome: outcome.into() })
+            Write::Redact(Redaction { key, request_id: request.into(), expected_outcome: read.into(), outcome: outcome.into() })
         };
         let writes = vec![rejection("r", Some(Duration::from_secs(1))), rejection("kept", None), redact("r", b"", b"new")];
         assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 3]);

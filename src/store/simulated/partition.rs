@@ -51,7 +51,7 @@ impl<T: Clone + Default> Partition<T> {
         self.writes += 1;
         self.under_way = None;
         let live = self.rows.get_mut(&redaction.request_id).filter(|row| row.is_live(now));
-        let Some(row) = live.filter(|row| row.outcome == redaction.read) else { return (Applied::No, self.writes) };
+        let Some(row) = live.filter(|row| row.outcome == redaction.expected_outcome) else { return (Applied::No, self.writes) };
         row.outcome.clone_from(&redaction.outcome);
         (Applied::Yes, self.writes)
     }

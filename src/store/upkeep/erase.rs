@@ -114,7 +114,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             if !former || self.erasure == Erasure::Counted {
                 return Ok(former);
             }
-            let redaction = Redaction { key, request_id: request_id.into(), read, outcome: outcome.encode() };
+            let redaction = Redaction { key, request_id: request_id.into(), expected_outcome: read, outcome: outcome.encode() };
             if self.store.redact(redaction).await? == Applied::Yes {
                 return Ok(true);
             }

@@ -5,9 +5,9 @@ use super::Defect;
 use super::broker::Broker;
 use super::crm::Incoming;
 use super::group::{Heartbeat, Joining, MemberId, Membership};
+use crm_processor::flow::AssignmentId;
 use crm_processor::flow::Partition;
 use crm_processor::flow::offsets::Committed;
-use crm_processor::flow::stream::AssignmentId;
 use crm_processor::store::simulated::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -53,7 +53,7 @@ impl Weakened {
     /// Writes whatever the version is by now.
     async fn apply_to_any_version(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
         let read = self.store.read_entity(write.key, &[], Consistency::Serial).await?;
-        write.read = read.statics.map(|statics| statics.entity.version);
+        write.expected_version = read.statics.map(|statics| statics.entity.version);
         self.store.apply(write).await
     }
 

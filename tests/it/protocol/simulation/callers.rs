@@ -141,10 +141,10 @@ impl Simulation {
             let statics = read.statics.expect("it is there from the beginning");
             let entity = Entity { state, version: statics.entity.version + 1, ..statics.entity };
             let row = LogRow { request_id: scene::OPERATIONS[phase].into(), changed_to: None, outcome: operated(key), ttl: None };
-            let read = Some(entity.version - 1);
+            let expected_version = Some(entity.version - 1);
             let _ = self
                 .store
-                .apply(ApplyWrite { key, read, after: Some(EntityStatics { entity, ..statics }), rows: vec![row] })
+                .apply(ApplyWrite { key, expected_version, after: Some(EntityStatics { entity, ..statics }), rows: vec![row] })
                 .await;
         }
         let effect = Effect::Operated(entity_type, key.ref_id, state);

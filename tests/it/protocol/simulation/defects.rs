@@ -153,7 +153,7 @@ impl ConditionalStore for Defective {
 
     async fn apply(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
         if self.is(Defect::VersionConditionDropped) {
-            write.read = self.version(write.key).await?;
+            write.expected_version = self.version(write.key).await?;
         }
         if self.is(Defect::OutcomeConditionDropped) {
             self.beside_outcomes(&mut write).await?;
@@ -174,7 +174,7 @@ impl ConditionalStore for Defective {
 
     async fn refuse(&self, mut write: RefuseWrite) -> Result<Applied, StoreFault> {
         if self.is(Defect::RefusalConditionDropped) {
-            write.read = self.generation(&write.id).await?;
+            write.expected_generation = self.generation(&write.id).await?;
         }
         self.store.refuse(write).await
     }
