@@ -187,7 +187,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     }
 
     /// Returns the next transaction; `None` if one is under way already or there is nothing to commit. [`Flow::committed`],
-    /// [`Flow::aborted`], [`Flow::offsets_too_large`] or [`Flow::uncertain`] must follow.
+    /// [`Flow::aborted`], [`Flow::offsets_too_large`] or [`Flow::settled`] must follow.
     pub fn next_transaction(&mut self) -> Option<Transaction<O>> {
         if self.publishing {
             return None;
@@ -224,7 +224,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
 
     /// Takes note that the transaction was committed. It carried `records` records.
     pub fn committed(&mut self, records: usize) {
-        self.uncertain(records, Vec::new(), Vec::new());
+        self.settled(records, Vec::new(), Vec::new());
     }
 
     /// Takes note that nothing of the transaction took effect. `records` are tried again together; `refused` are tried alone, and before
@@ -244,7 +244,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     }
 
     /// Finds out which records of the transaction are committed, from what the coordinator has `now`. Returns those that are, and the
-    /// others. [`Flow::uncertain`] must follow.
+    /// others. [`Flow::settled`] must follow.
     pub fn told_apart(
         &mut self,
         records: Vec<Finished<O>>,
@@ -252,7 +252,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     ) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
         let covered = |at: RecordId| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
         let (done, not_done): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| covered(r.at));
-        // `uncertain` completes what is still marked as committing. If only some records are not done, their partition has passed to
+        // `settled` completes what is still marked as committing. If only some records are not done, their partition has passed to
         // another instance, which went on from before the transaction.
         for record in &not_done {
             self.partition(record.at.partition).offsets.reopen(record.at.offset);
@@ -262,7 +262,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
 
     /// Takes note that so many records of the transaction are `committed`. The records in `again` are tried again together, those in
     /// `refused` alone.
-    pub fn uncertain(&mut self, committed: usize, again: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
+    pub fn settled(&mut self, committed: usize, again: Vec<Finished<O>>, refused: Vec<Finished<O>>) {
         self.publishing = false;
         self.open -= committed;
         self.partitions.values_mut().for_each(|p| p.offsets.commit());

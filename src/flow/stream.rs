@@ -54,9 +54,10 @@ pub enum Action<R: Reader, O, G> {
     /// Stop the runs of the assignment, and forget what was to be read ahead for it: the partitions are somebody else's. While the store
     /// is away these runs would go on for ever, and every assignment would add more.
     AbortRuns,
-    /// Let the consumer go on with the revocation, if it waits: nothing more will be committed for its partitions.
+    /// Let the consumer go on with the revocation, if it waits: no further transaction begins for its partitions.
     Drained {
-        /// Whether all that was being processed is finished and committed. If not, its records are delivered again.
+        /// Whether nothing was under way any more, be it that all was committed or that the partitions were lost before. If not, the
+        /// grace is over: a transaction that is under way may still commit, and all other records are delivered again.
         in_time: bool,
     },
     /// Leave the group, and end.
@@ -266,13 +267,15 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
                 // The refusal is that of the only record of a late transaction, and counts if that record is not done.
                 let silent = if not_done.is_empty() { Vec::new() } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(not_done, &silent);
-                flow.uncertain(done.len(), again, alone);
+                flow.settled(done.len(), again, alone);
                 Published { done, refused }
             }
         }
     }
 
-    /// Drops the assignment and all that belongs to it: the partitions are somebody else's from now on.
+    /// Drops the assignment and all that belongs to it: the partitions are somebody else's from now on. That is so when they were lost,
+    /// when the group no longer knows this member ([`Verdict::Stale`]), when what was under way is drained or its grace is over, and when
+    /// the next assignment comes.
     fn give_up(&mut self) {
         self.intake.clear();
         (self.put_off, self.try_held) = (None, None);

@@ -782,7 +782,7 @@ fn publish(random: &mut Random, flow: &mut Flow<Names, Answerable, usize>, coord
         (_, 0) => {
             let (done, mut again) = flow.told_apart(transaction.records, &[(0, coordinator.clone())]);
             let refused = again.split_off(again.len() - random.below(2).min(again.len()));
-            flow.uncertain(done.len(), again, refused);
+            flow.settled(done.len(), again, refused);
         }
         (true, _) => flow.committed(transaction.records.len()),
         (false, 1) => flow.aborted(transaction.records, Vec::new()),

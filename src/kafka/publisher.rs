@@ -2,8 +2,8 @@
 //! thread waits for work. rdkafka's transaction calls block, so they are made on this thread. [`super::publishing`] watches them, and
 //! replaces a publisher whose call is past its deadline.
 //!
-//! `flow::attempt` decides which call follows which, and what an error leaves open. This file makes the calls and tells librdkafka's
-//! errors apart.
+//! `flow::attempt` decides which call follows which, and what an error leaves open. This file makes the calls, tells librdkafka's errors
+//! apart, and keeps the second invariant of `flow::attempt`: after an abort that left outputs unsettled it replaces the producer.
 
 use super::calls::{Call, Calls};
 use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, GroupMembership};

@@ -21,7 +21,7 @@ pub use fault::RunFault;
 use crate::config::{Config, UndecodableBatches};
 use crate::domain::Timestamp;
 use crate::flow::AssignmentId;
-use crate::flow::attempt::{Refusal, Verdict, Why};
+use crate::flow::attempt::Verdict;
 use crate::flow::lanes::RunId;
 use crate::flow::stream::{self, Action, Stopping, Stream, Timing};
 use crate::flow::{Flow, Limits, Partition, RecordId, Uptime};
@@ -47,7 +47,8 @@ use command_topic::Seen;
 use job::{AnswerJob, JobReader};
 use lag::Lag;
 use lane::RunEvent;
-use std::collections::{BTreeMap, HashMap};
+use refused::Held;
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
@@ -133,8 +134,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         began: Instant::now(),
         stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
         revoked: None,
-        refusing: BTreeMap::new(),
-        refused: BTreeMap::new(),
+        held: Held::default(),
         orders,
         publishing,
         runs: HashMap::new(),
@@ -183,10 +183,7 @@ struct Processor<S> {
     stream: Stream<JobReader, Outputs<Memo>, GroupMembership>,
     /// Lets the consumer go on, if it waits in a revocation.
     revoked: Option<std_mpsc::SyncSender<()>>,
-    /// The topics to which outputs were refused since nothing was held, and why.
-    refusing: BTreeMap<Arc<str>, Why>,
-    /// The records that had refused outputs and are not committed yet, with their timestamps.
-    refused: BTreeMap<RecordId, Timestamp>,
+    held: Held,
     orders: std_mpsc::Sender<Order>,
     publishing: Publishing<Memo>,
     /// The command topic's name.
@@ -330,19 +327,12 @@ impl<S: ConditionalStore> Processor<S> {
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
-        if let Verdict::Refused(refusals) = &verdict {
-            let topic = |r: &Refusal| records[r.record].outputs.outputs[r.output].topic.clone();
-            self.refusing.extend(refusals.iter().map(|r| (topic(r), r.why)));
-            let refused = refusals.iter().map(|r| &records[r.record]);
-            self.refused.extend(refused.filter_map(|r| Some((r.at, r.outputs.memo.timestamp?))));
-        }
         let stream::Published { done, refused } = self.stream.handle_published(assignment, records, verdict, pace);
-        refused.iter().for_each(|output| output.tell(&self.commands, &self.metrics));
-        if !self.refused.is_empty() {
-            for record in &done {
-                self.refused.remove(&record.at);
-            }
+        for output in &refused {
+            output.tell(&self.commands, &self.metrics);
+            self.held.add(output);
         }
+        self.held.committed(&done);
         self.watch.published(!done.is_empty(), Instant::now());
         self.shared.count(&done, (self.shared.answering.clock)());
     }
@@ -358,7 +348,6 @@ impl<S: ConditionalStore> Processor<S> {
         for gauge in [partitions, paused, in_flight, queued, &metrics.records_open, &metrics.lanes] {
             gauge.set(0);
         }
-        self.refused.clear();
         self.tell_held(0);
         self.lag.forget();
     }
@@ -418,18 +407,9 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn tell_held(&mut self, held: usize) {
-        if held > 0 {
-            let topics: Vec<_> = self.refusing.iter().map(|(topic, why)| format!("{topic} ({})", refused::what(*why))).collect();
-            let topics = topics.join(", ");
-            let text = format!("{held} records are held, because the broker refuses what is written to {topics}");
-            self.health.tell(Concern::RecordsHeld, Some(text));
-        } else if !self.refusing.is_empty() {
-            self.refusing.clear();
-            self.health.tell(Concern::RecordsHeld, None);
-        }
+        self.health.tell(Concern::RecordsHeld, self.held.concern(held));
         self.metrics.records_held.set(gauge(held));
-        let oldest = self.refused.values().min().filter(|_| held > 0);
-        let age = oldest.map_or(0, |at| u64::try_from((self.shared.answering.clock)() - at).unwrap_or(0));
+        let age = self.held.oldest().map_or(0, |at| u64::try_from((self.shared.answering.clock)() - at).unwrap_or(0));
         self.metrics.oldest_held.set(Duration::from_millis(age).as_secs_f64());
     }
 

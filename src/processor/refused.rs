@@ -1,16 +1,18 @@
 //! Outputs that the broker refuses: where they go instead, and what is told of them.
 
 use super::answer::Memo;
+use crate::domain::Timestamp;
 use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
 use crate::flow::attempt::Why;
-use crate::flow::batch::Publishable;
+use crate::flow::batch::{Finished, Publishable};
 use crate::kafka::record::{Digest, Sizes};
 use crate::kafka::{Fallback, Output, OutputKind, Outputs};
 use crate::telemetry::labels::OutputTopic;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::stub::{Contents, stub, stub_header};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The size of the largest dead letter that any broker takes unless told otherwise (`message.max.bytes`), in bytes. If one of this size is
@@ -22,18 +24,20 @@ const USUALLY_TAKEN: usize = 1 << 20;
 pub struct RefusedOutput {
     /// The record of the command topic.
     at: RecordId,
+    /// The record's timestamp.
+    timestamp: Option<Timestamp>,
     topic: Arc<str>,
     kind: OutputTopic,
     why: Why,
-    now: Instead,
+    handling: Handling,
 }
 
-/// Where a refused output goes instead.
+/// What becomes of a refused output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Instead {
-    DefaultTopic,
-    AnyPartition,
-    Stub,
+enum Handling {
+    ToDefaultTopic,
+    ToAnyPartition,
+    AsStub,
     /// There is no other place, and its record is held.
     Held,
 }
@@ -48,14 +52,14 @@ impl Publishable for Outputs<Memo> {
     fn refused(&mut self, at: RecordId, output: usize, why: Why) -> (bool, RefusedOutput) {
         let output = &mut self.outputs[output];
         let (topic, kind) = (output.topic.clone(), topic_of(output));
-        let now = match std::mem::replace(&mut output.fallback, Fallback::None) {
+        let handling = match std::mem::replace(&mut output.fallback, Fallback::None) {
             Fallback::Topic(default) => {
                 (output.topic, output.partition) = (default, None);
-                Instead::DefaultTopic
+                Handling::ToDefaultTopic
             }
             Fallback::AnyPartition => {
                 output.partition = None;
-                Instead::AnyPartition
+                Handling::ToAnyPartition
             }
             Fallback::Stub(commands) if why == Why::Silent && output.size() > USUALLY_TAKEN => {
                 let sizes = Sizes::of(output.key.as_deref(), output.value.as_deref(), &output.headers);
@@ -63,14 +67,15 @@ impl Publishable for Outputs<Memo> {
                 let record = SourceRecord { topic: commands, partition: at.partition, offset: at.offset };
                 output.value = Some(stub_of(&record, Some(&digest)));
                 output.headers.push(stub_header());
-                Instead::Stub
+                Handling::AsStub
             }
             fallback => {
                 output.fallback = fallback;
-                Instead::Held
+                Handling::Held
             }
         };
-        (now != Instead::Held, RefusedOutput { at, topic, kind, why, now })
+        let refused = RefusedOutput { at, timestamp: self.memo.timestamp, topic, kind, why, handling };
+        (handling != Handling::Held, refused)
     }
 }
 
@@ -78,17 +83,17 @@ impl RefusedOutput {
     /// Logs and counts the refusal.
     pub fn tell(&self, commands: &str, metrics: &Metrics) {
         metrics.outputs_refused.of(self.kind).inc();
-        let what_now = match self.now {
-            Instead::DefaultTopic => {
+        let what_now = match self.handling {
+            Handling::ToDefaultTopic => {
                 metrics.reply_topics_refused.inc();
                 "the reply goes to the default topic"
             }
-            Instead::AnyPartition => {
+            Handling::ToAnyPartition => {
                 metrics.reply_partitions_ignored.inc();
                 "the reply goes to another partition"
             }
-            Instead::Stub => "a stub goes to the dead letter topic in its place; the original stays on the command topic",
-            Instead::Held => {
+            Handling::AsStub => "a stub goes to the dead letter topic in its place; the original stays on the command topic",
+            Handling::Held => {
                 "its record is held, with those that follow it in its lane, and tried again every few seconds; nothing is lost"
             }
         };
@@ -101,6 +106,47 @@ impl RefusedOutput {
             command_offset = self.at.offset,
             "the broker refuses an output: {what_now}"
         );
+    }
+}
+
+/// The records that are held because outputs of theirs are refused, as far as an operator is told of them.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The topics to which outputs were refused since nothing was held, and why.
+    topics: BTreeMap<Arc<str>, Why>,
+    /// The records that had refused outputs and are not committed yet, with their timestamps.
+    records: BTreeMap<RecordId, Timestamp>,
+}
+
+impl Held {
+    /// Takes note of a refused output.
+    pub fn add(&mut self, refused: &RefusedOutput) {
+        if refused.handling == Handling::Held {
+            self.topics.insert(refused.topic.clone(), refused.why);
+            self.records.extend(refused.timestamp.map(|timestamp| (refused.at, timestamp)));
+        }
+    }
+
+    /// Takes note that records are committed.
+    pub fn committed(&mut self, records: &[Finished<Outputs<Memo>>]) {
+        if !self.records.is_empty() {
+            records.iter().for_each(|record| _ = self.records.remove(&record.at));
+        }
+    }
+
+    /// Returns what is wrong while so many records are held, or `None` if none are.
+    pub fn concern(&mut self, held: usize) -> Option<String> {
+        if held == 0 {
+            *self = Self::default();
+            return None;
+        }
+        let topics: Vec<_> = self.topics.iter().map(|(topic, why)| format!("{topic} ({})", what(*why))).collect();
+        Some(format!("{held} records are held, because the broker refuses what is written to {}", topics.join(", ")))
+    }
+
+    /// Returns the timestamp of the oldest record that had a refused output, or `None` if there is no such record.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.records.values().min().copied()
     }
 }
 
@@ -126,7 +172,7 @@ fn topic_of(output: &Output) -> OutputTopic {
 }
 
 /// Returns what is wrong with an output, in words.
-pub fn what(why: Why) -> &'static str {
+fn what(why: Why) -> &'static str {
     match why {
         Why::TooLarge => "it is too large",
         Why::Missing => "the topic or its partition is missing",
@@ -147,5 +193,59 @@ fn way_out(why: Why) -> &'static str {
              socket.request.max.bytes is larger than the output"
         }
         Why::Invalid => "see what the topic's configuration demands of records",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: RecordId = RecordId { partition: 3, offset: 17 };
+
+    fn outputs(kind: OutputKind, value_bytes: usize, fallback: Fallback) -> Outputs<Memo> {
+        let value = Some(vec![b'x'; value_bytes].into());
+        let output =
+            Output { kind, topic: "asked-for".into(), partition: Some(2), key: None, value, headers: Vec::new(), fallback };
+        Outputs { outputs: vec![output], memo: Memo { timestamp: Some(5), ..Memo::default() } }
+    }
+
+    #[test]
+    fn a_refused_output_goes_to_its_other_place_once() {
+        let stub = || Fallback::Stub("crm.commands".into());
+        let large = USUALLY_TAKEN + 1;
+        let table = [
+            (OutputKind::Reply, 9, Fallback::Topic("replies".into()), Why::Missing, Handling::ToDefaultTopic, "replies", None),
+            (OutputKind::Reply, 9, Fallback::AnyPartition, Why::Missing, Handling::ToAnyPartition, "asked-for", None),
+            (OutputKind::Reply, 9, Fallback::None, Why::Missing, Handling::Held, "asked-for", Some(2)),
+            (OutputKind::Transaction, large, Fallback::None, Why::Silent, Handling::Held, "asked-for", Some(2)),
+            (OutputKind::DeadLetter, large, stub(), Why::Silent, Handling::AsStub, "asked-for", Some(2)),
+            (OutputKind::DeadLetter, large, stub(), Why::TooLarge, Handling::Held, "asked-for", Some(2)),
+            (OutputKind::DeadLetter, 9, stub(), Why::Silent, Handling::Held, "asked-for", Some(2)),
+        ];
+        for (kind, bytes, fallback, why, handling, topic, partition) in table {
+            let mut outputs = outputs(kind, bytes, fallback.clone());
+            let case = format!("{kind:?} of {bytes} bytes, {fallback:?}, {why:?}");
+            let (goes_elsewhere, refused) = outputs.refused(AT, 0, why);
+            assert_eq!((goes_elsewhere, refused.handling), (handling != Handling::Held, handling), "{case}");
+            let output = &outputs.outputs[0];
+            assert_eq!((&*output.topic, output.partition), (topic, partition), "{case}");
+            assert_eq!(output.value.as_ref().is_some_and(|v| v.len() == bytes), handling != Handling::AsStub, "{case}");
+            assert_eq!(outputs.refused(AT, 0, why).1.handling, Handling::Held, "{case}: there is no third place");
+        }
+    }
+
+    #[test]
+    fn whatever_a_record_is_held_for_is_told_until_nothing_is_held() {
+        let mut held = Held::default();
+        assert_eq!((held.concern(0), held.oldest()), (None, None));
+        // An output that is too slow even alone has no verdict of its own: it is told like the others.
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::None).refused(AT, 0, Why::Silent).1);
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::AnyPartition).refused(AT, 0, Why::Missing).1);
+        let concern = held.concern(2).expect("two are held");
+        assert!(concern.contains("2 records") && concern.contains("asked-for (it is not taken in time"), "{concern}");
+        assert_eq!(held.oldest(), Some(5));
+        let done = Finished { at: AT, outputs: outputs(OutputKind::Reply, 9, Fallback::None) };
+        held.committed(&[done]);
+        assert_eq!((held.oldest(), held.concern(0), held.topics.len()), (None, None, 0));
     }
 }
