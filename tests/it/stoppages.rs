@@ -39,17 +39,22 @@ fn refused() -> Draft {
 
 /// Puts a record of `size` zeros onto partition 0 of the command topic, compressed, and returns its offset.
 pub fn send_zeros(world: &World, size: usize, codec: &str, correlation: &str) -> i64 {
+    send_compressed(world, None, &vec![0; size], codec, correlation)
+}
+
+/// Puts a record onto partition 0 of the command topic, compressed, and returns its offset.
+fn send_compressed(world: &World, key: Option<&str>, value: &[u8], codec: &str, correlation: &str) -> i64 {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", world.kafka())
         .set("compression.codec", codec)
         .set("message.max.bytes", "500000000")
         .create()
         .expect("a producer");
-    let value = vec![0_u8; size];
     let headers = OwnedHeaders::new().insert(Header { key: "correlation-id", value: Some(correlation) });
-    let record = FutureRecord::<str, _>::to(&world.commands).partition(0).payload(&value).headers(headers);
+    let mut record = FutureRecord::<str, _>::to(&world.commands).partition(0).payload(value).headers(headers);
+    record.key = key;
     let sent = runtime().block_on(producer.send(record, Inbox::PATIENCE));
-    sent.unwrap_or_else(|(e, _)| panic!("the broker does not take {size} zeros by {codec}: {e}")).offset
+    sent.unwrap_or_else(|(e, _)| panic!("the broker does not take {} bytes by {codec}: {e}", value.len())).offset
 }
 
 /// Sets how many bytes a second the producer of a slot may write, or no bound with `None`.
@@ -227,6 +232,17 @@ fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_reques
     let json: serde_json::Value = serde_json::from_slice(stub.value.as_deref().expect("a stub has a value")).expect("JSON");
     assert_eq!((&json["offset"], &json["valueBytes"]), (&offset.into(), &3_000_000.into()), "{json}");
     processor.until_metric("crm_consumer_lag_records", 0);
+    processor.until_readyz(|body| body.contains("\"warnings\":[]"));
+
+    // A reply has the key of its command, and no other place: so this record is held, and told like any other that is.
+    send_compressed(&world, Some(&"k".repeat(3_000_000)), b"not wire format", "gzip", &unique("c"));
+    let after: Vec<_> = (0..20).map(|_| refused()).collect();
+    world.send_all(&after);
+    assert_answered_once(&world, &after.iter().collect::<Vec<_>>());
+    processor.until_metric("crm_records_held", 1);
+    let (status, body) = readiness(&processor, "records are held");
+    assert!(status == 200 && body.contains(&world.replies) && body.contains("not taken in time"), "{status} {body}");
+    processor.until_metric_at_least("crm_oldest_held_record_age_seconds", 1);
 }
 
 #[test]
