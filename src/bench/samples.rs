@@ -9,10 +9,10 @@ use crate::domain::request::SourceRecord;
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId};
-use crate::kafka::Headers;
 use crate::store::outcome::Outcome;
 use crate::wire::answer::{Encoder, Reply};
 use crate::wire::headers::CommandHeaders;
+use crate::wire::headers::Headers;
 use uuid::Uuid;
 
 const NAME: &str = "Ann's Flowers no. 12-12345";

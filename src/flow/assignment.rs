@@ -55,7 +55,7 @@ pub struct OffsetCommit {
 
 /// The contents of one Kafka transaction.
 #[derive(Debug)]
-pub struct Transaction<O> {
+pub struct Commit<O> {
     /// The records with their outputs. Empty if only offsets are to be committed, because records were skipped.
     pub records: Vec<Finished<O>>,
     /// One offset for each partition that has a record in `records`, or of which records were skipped.
@@ -188,7 +188,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
 
     /// Returns the next transaction; `None` if one is under way already or there is nothing to commit. [`Flow::committed`],
     /// [`Flow::aborted`], [`Flow::offsets_too_large`] or [`Flow::settled`] must follow.
-    pub fn next_transaction(&mut self) -> Option<Transaction<O>> {
+    pub fn next_transaction(&mut self) -> Option<Commit<O>> {
         if self.publishing {
             return None;
         }
@@ -210,7 +210,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         };
         let offsets = behind.into_iter().map(commit).collect();
         self.publishing = true;
-        Some(Transaction { records, offsets })
+        Some(Commit { records, offsets })
     }
 
     /// Takes note of how much of its time the transaction under way took. How it ended must be told next.

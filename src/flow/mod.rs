@@ -29,7 +29,7 @@ pub mod succession;
 #[cfg(test)]
 mod tests;
 
-pub use assignment::{Flow, Limits, OffsetCommit, Publication, Transaction};
+pub use assignment::{Commit, Flow, Limits, OffsetCommit, Publication};
 
 use std::fmt;
 use std::str::FromStr;

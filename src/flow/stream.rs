@@ -18,7 +18,7 @@ use super::batch::{Finished, Publishable};
 use super::intake::{Intake, Reader};
 use super::lanes::{Run, RunId, Task, lane_of};
 use super::offsets::{Committed, Delivery};
-use super::{AssignmentId, Flow, Limits, Partition, Publication, RecordId, Transaction, Uptime};
+use super::{AssignmentId, Commit, Flow, Limits, Partition, Publication, RecordId, Uptime};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -336,7 +336,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         let until = self.put_off.take().unwrap_or(now + self.timing.linger);
         if flow.is_filling() && now < until {
             self.put_off = Some(until);
-        } else if let Some(Transaction { records, offsets }) = flow.next_transaction() {
+        } else if let Some(Commit { records, offsets }) = flow.next_transaction() {
             return Some(Action::Publish(Publication { assignment: *id, membership: membership.clone(), records, offsets }));
         }
         let pauses = flow.pauses();

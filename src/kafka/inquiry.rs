@@ -90,14 +90,14 @@ impl Inquiry {
         }
     }
 
-    pub(super) fn answer(&self) -> Result<Answer, RDKafkaErrorCode> {
-        // SAFETY: the queue lives; the event is ours, and destroyed with the Answer.
+    pub(super) fn answer(&self) -> Result<AnswerEvent, RDKafkaErrorCode> {
+        // SAFETY: the queue lives; the event is ours, and destroyed with the AnswerEvent.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue, self.timeout_ms + 1_000);
             if event.is_null() {
                 return Err(RDKafkaErrorCode::OperationTimedOut);
             }
-            let answer = Answer(event);
+            let answer = AnswerEvent(event);
             match RDKafkaErrorCode::from(sys::rd_kafka_event_error(event)) {
                 RDKafkaErrorCode::NoError => Ok(answer),
                 code => Err(code),
@@ -117,9 +117,9 @@ impl Drop for Inquiry {
 }
 
 /// An event of librdkafka, destroyed with this value.
-pub(super) struct Answer(pub(super) *mut sys::rd_kafka_event_t);
+pub(super) struct AnswerEvent(pub(super) *mut sys::rd_kafka_event_t);
 
-impl Drop for Answer {
+impl Drop for AnswerEvent {
     fn drop(&mut self) {
         // SAFETY: the event is ours, and nobody uses it any more.
         unsafe { sys::rd_kafka_event_destroy(self.0) }

@@ -15,13 +15,10 @@ pub mod reply_topics;
 pub mod rights;
 
 use crate::config;
+use crate::wire::headers::Headers;
 use bytes::Bytes;
 use rdkafka::ClientConfig;
-use std::borrow::Cow;
 use std::sync::Arc;
-
-/// The headers of a record, in order. A name may repeat, a value may be null.
-pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
 
 /// The reason why a thread of this module could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,10 @@
 //! A record that is tiny when it is compressed may be huge when it is inflated. No broker would take such a record in a request again,
 //! and a process with little memory can't keep it. So only a [`Digest`] of it is kept.
 
-use super::Headers;
+use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
+use crate::wire::headers::Headers;
+use crate::wire::stub::{StubContents, stub};
 use bytes::Bytes;
 use openssl::sha::sha256;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
@@ -111,6 +113,18 @@ impl Record {
             None => Sizes::of(self.key.as_deref(), self.value.as_deref(), &self.headers).total(),
         }
     }
+}
+
+/// Returns the value that stands for a record that can't be a dead letter as it came.
+pub fn stub_of(record: &SourceRecord, digest: Option<&Digest>) -> Bytes {
+    let contents = digest.map(|digest| StubContents {
+        key_bytes: digest.sizes.key,
+        value_bytes: digest.sizes.value,
+        headers_bytes: digest.sizes.headers,
+        sha256: digest.sha256,
+        first: &digest.first,
+    });
+    stub(record, contents).into()
 }
 
 /// Returns the headers, without those whose names are not UTF-8, because rdkafka panics on these.

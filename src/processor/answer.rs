@@ -2,7 +2,6 @@
 //! letter for a record that could not be read. The reply goes to the topic that the CRM asked for, if it is allowed and exists.
 
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
-use super::refused::stub_of;
 use crate::config;
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
@@ -12,6 +11,7 @@ use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::Transaction;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
+use crate::kafka::record::stub_of;
 use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{Fallback, Output, OutputKind, Outputs};
 use crate::store::claims::Decided;

@@ -396,7 +396,7 @@ impl<S: ConditionalStore> Processor<S> {
     fn look_after(&mut self) -> Result<(), RunFault> {
         let now = Instant::now();
         let flow = self.stream.current().map(|assignment| &assignment.flow);
-        let at = watch::Work {
+        let at = watch::Activity {
             waiting: flow.map_or(0, |flow| flow.open() - flow.held()) + self.stream.waiting(),
             without_schema: self.stream.waiting() > 0,
             short_span: flow.and_then(Flow::short_span),

@@ -6,12 +6,11 @@ use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
 use crate::flow::attempt::Why;
 use crate::flow::batch::{Finished, Publishable};
-use crate::kafka::record::{Digest, Sizes};
+use crate::kafka::record::{Digest, Sizes, stub_of};
 use crate::kafka::{Fallback, Output, OutputKind, Outputs};
 use crate::telemetry::labels::OutputTopic;
 use crate::telemetry::metrics::Metrics;
-use crate::wire::stub::{Contents, stub, stub_header};
-use bytes::Bytes;
+use crate::wire::stub::stub_header;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -130,7 +129,9 @@ impl Held {
     /// Takes note that records are committed.
     pub fn committed(&mut self, records: &[Finished<Outputs<Memo>>]) {
         if !self.records.is_empty() {
-            records.iter().for_each(|record| _ = self.records.remove(&record.at));
+            for record in records {
+                self.records.remove(&record.at);
+            }
         }
     }
 
@@ -148,18 +149,6 @@ impl Held {
     pub fn oldest(&self) -> Option<Timestamp> {
         self.records.values().min().copied()
     }
-}
-
-/// Returns the value that stands for a record that can't be a dead letter as it came.
-pub fn stub_of(record: &SourceRecord, digest: Option<&Digest>) -> Bytes {
-    let contents = digest.map(|digest| Contents {
-        key_bytes: digest.sizes.key,
-        value_bytes: digest.sizes.value,
-        headers_bytes: digest.sizes.headers,
-        sha256: digest.sha256,
-        first: &digest.first,
-    });
-    stub(record, contents).into()
 }
 
 fn topic_of(output: &Output) -> OutputTopic {

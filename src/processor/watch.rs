@@ -31,7 +31,7 @@ pub struct Watch {
 }
 
 /// The work that the processor has.
-pub struct Work {
+pub struct Activity {
     /// How many records are to be answered, without those whose answers brokers refuse.
     pub waiting: usize,
     /// Whether some of them wait for the schema that they were written with.
@@ -79,7 +79,7 @@ impl Watch {
     ///
     /// # Errors
     /// Returns a fault if the consuming thread hangs for good.
-    pub fn look(&mut self, work: &Work, publishing: &Publishing<Memo>, now: Instant) -> Result<(), RunFault> {
+    pub fn look(&mut self, work: &Activity, publishing: &Publishing<Memo>, now: Instant) -> Result<(), RunFault> {
         self.look_at_consumer(now)?;
         let publisher = publishing.call();
         let open = publishing.open_since().map(Instant::from_std);
@@ -143,7 +143,7 @@ impl Watch {
         Ok(())
     }
 
-    fn tell_ages(&self, work: &Work, publisher: Option<UnderWay>, open: Option<Instant>, now: Instant) {
+    fn tell_ages(&self, work: &Activity, publisher: Option<UnderWay>, open: Option<Instant>, now: Instant) {
         let age = |since: Option<Instant>| since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
         self.metrics.kafka_transaction_age.set(age(open));
         let made = |call: Option<UnderWay>| call.map(|call| Instant::from_std(call.since));

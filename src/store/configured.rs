@@ -1,6 +1,6 @@
 //! The store that the configuration names: either of the two kinds, behind one type.
 
-use super::cql::{self, CqlFill, CqlOptions, CqlStore, TlsOptions};
+use super::cql::{CqlFill, CqlOptions, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
 use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan};
@@ -9,7 +9,7 @@ use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
     RefuseWrite, StoreFault, StoreNode,
 };
-use crate::config::{Backend, CommitConsistency, Cql, SerialConsistency, Store};
+use crate::config::{Backend, Cql, Store};
 use std::future::Future;
 
 /// A store of one of the two kinds.
@@ -135,14 +135,8 @@ fn options(config: &Store, cql: &Cql) -> CqlOptions {
         keyspace: cql.keyspace.clone(),
         replication: cql.replication.clone(),
         request_timeout: config.request_timeout,
-        serial_consistency: match cql.serial_consistency {
-            SerialConsistency::Serial => cql::SerialConsistency::Serial,
-            SerialConsistency::LocalSerial => cql::SerialConsistency::LocalSerial,
-        },
-        consistency: match cql.consistency {
-            CommitConsistency::Quorum => cql::CommitConsistency::Quorum,
-            CommitConsistency::LocalQuorum => cql::CommitConsistency::LocalQuorum,
-        },
+        serial_consistency: cql.serial_consistency,
+        consistency: cql.consistency,
         local_datacenter: cql.local_datacenter.clone(),
         datacenter_failover: cql.datacenter_failover,
         user: cql.credentials.as_ref().map(|c| c.user.clone()),

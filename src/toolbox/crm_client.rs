@@ -38,16 +38,16 @@ pub struct CrmClient {
 /// A command on its way, whose reply can be waited for.
 pub struct Submitted {
     delivery: DeliveryFuture,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<ReplyOrReason>,
     topics: config::Topics,
 }
 
-type Answer = Result<Reply, String>;
+type ReplyOrReason = Result<Reply, String>;
 
 /// The callers that wait for replies, by correlation id. There are as many as the caller has commands under way.
 #[derive(Default)]
 struct Waiting {
-    by_id: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    by_id: Mutex<HashMap<String, oneshot::Sender<ReplyOrReason>>>,
     /// How many commands have got the reply that somebody waited for, or could not be queued.
     answered: AtomicU64,
 }
@@ -183,7 +183,7 @@ impl Submitted {
 }
 
 impl Waiting {
-    fn register(&self, correlation_id: &str) -> oneshot::Receiver<Answer> {
+    fn register(&self, correlation_id: &str) -> oneshot::Receiver<ReplyOrReason> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         // Forgets the callers that gave up.
@@ -192,7 +192,7 @@ impl Waiting {
         receiver
     }
 
-    fn take(&self, correlation_id: &str) -> Option<oneshot::Sender<Answer>> {
+    fn take(&self, correlation_id: &str) -> Option<oneshot::Sender<ReplyOrReason>> {
         let taken = self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(correlation_id);
         self.answered.fetch_add(u64::from(taken.is_some()), Relaxed);
         taken
@@ -246,7 +246,7 @@ async fn read_replies(reader: TopicReader, mut decoder: JsonDecoder, waiting: Ar
     }
 }
 
-async fn decode(decoder: &mut JsonDecoder, value: Option<&[u8]>) -> Answer {
+async fn decode(decoder: &mut JsonDecoder, value: Option<&[u8]>) -> ReplyOrReason {
     let json = decoder.decode(value).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
     Reply::read(json).map_err(|e| e.to_string())
 }

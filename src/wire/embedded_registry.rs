@@ -97,11 +97,11 @@ struct Offer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     schema_type: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    references: Vec<Reference>,
+    references: Vec<SubjectVersion>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-struct Reference {
+struct SubjectVersion {
     name: String,
     subject: String,
     version: usize,
@@ -115,20 +115,20 @@ struct Schema {
 
 /// The schemas and subjects of a registry. Ids of schemas and numbers of versions count from 1: they are indexes plus 1.
 #[derive(Default)]
-struct Contents {
+struct Registered {
     schemas: Vec<Schema>,
     /// The ids of a subject's versions.
     subjects: BTreeMap<String, Vec<usize>>,
 }
 
-type Shared = Arc<Mutex<Contents>>;
+type Shared = Arc<Mutex<Registered>>;
 
-fn lock(contents: &Shared) -> MutexGuard<'_, Contents> {
+fn lock(contents: &Shared) -> MutexGuard<'_, Registered> {
     contents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Contents {
-    fn id_of(&self, canonical: &Value, references: &[Reference]) -> Option<usize> {
+impl Registered {
+    fn id_of(&self, canonical: &Value, references: &[SubjectVersion]) -> Option<usize> {
         let same = |s: &Schema| s.canonical == *canonical && s.offer.references == references;
         self.schemas.iter().position(same).map(|index| index + 1)
     }
@@ -138,9 +138,9 @@ impl Contents {
     }
 
     /// Returns the texts of the schemas that `references` name, and of those that these refer to.
-    fn texts(&self, references: &[Reference]) -> Result<BTreeMap<usize, String>, Failure> {
+    fn texts(&self, references: &[SubjectVersion]) -> Result<BTreeMap<usize, String>, Failure> {
         let mut texts = BTreeMap::new();
-        let mut open: Vec<&Reference> = references.iter().collect();
+        let mut open: Vec<&SubjectVersion> = references.iter().collect();
         while let Some(reference) = open.pop() {
             let ids = self.subjects.get(&reference.subject);
             let id = ids.and_then(|ids| ids.get(reference.version.checked_sub(1)?));
@@ -250,7 +250,7 @@ async fn version(State(contents): State<Shared>, Path((subject, version)): Path<
 }
 
 /// Returns the answer about a subject's version.
-fn registered(contents: &Contents, subject: &str, index: usize) -> Result<Response, Failure> {
+fn registered(contents: &Registered, subject: &str, index: usize) -> Result<Response, Failure> {
     let id = contents.subjects.get(subject).and_then(|ids| ids.get(index)).ok_or(Failure::NO_VERSION)?;
     let mut body = described(contents.schema(*id).ok_or(Failure::NO_SCHEMA)?);
     body["subject"] = subject.into();
@@ -265,7 +265,7 @@ fn described(schema: &Schema) -> Value {
 }
 
 /// Returns the schema with this id. As with Confluent, an id that is no number is not found.
-fn find<'a>(contents: &'a Contents, id: &str) -> Result<(usize, &'a Schema), Failure> {
+fn find<'a>(contents: &'a Registered, id: &str) -> Result<(usize, &'a Schema), Failure> {
     let id = id.parse().map_err(|_| Failure::NO_SCHEMA)?;
     contents.schema(id).map(|schema| (id, schema)).ok_or(Failure::NO_SCHEMA)
 }

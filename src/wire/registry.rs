@@ -18,7 +18,7 @@ mod waits;
 
 pub use client::{InvalidRegistryOptions, RegistryOptions};
 pub use fault::RegistryFault;
-pub use search::Standing;
+pub use search::Sameness;
 pub use waits::{Lacking, Wait};
 
 use super::command::WriterSchema;
@@ -92,7 +92,7 @@ impl Registry {
     }
 
     /// Returns what the last look found, or `None` before the first look.
-    pub fn standing(&self) -> Option<Standing> {
+    pub fn standing(&self) -> Option<Sameness> {
         self.0.looked().map(|looked| looked.standing)
     }
 
@@ -104,7 +104,7 @@ impl Registry {
 
     /// Asks for our own schemas and for writers' schemas that are kept, and takes note of what became of them. While the registry has
     /// other schemas in their place, nothing is [`cached`](Self::cached).
-    pub async fn look(&self) -> Standing {
+    pub async fn look(&self) -> Sameness {
         self.0.look().await
     }
 

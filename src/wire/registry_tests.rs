@@ -324,7 +324,7 @@ async fn with_a_cached_schema() -> (Fickle, Registry) {
     let registry = client(&url);
     registry.note_ours(1, "crm.replies-value", crate::wire::REPLY_SCHEMA);
     registry.writer_schema(7.into()).await.unwrap().unwrap();
-    assert!(matches!(registry.look().await, Standing::Same));
+    assert!(matches!(registry.look().await, Sameness::Same));
     (fickle, registry)
 }
 
@@ -339,21 +339,21 @@ async fn nothing_is_known_while_our_own_ids_mean_other_schemas() {
         }
         let standing = registry.look().await;
         assert!(
-            matches!(&standing, Standing::Differs(how) if how.contains("id 1 was our schema of crm.replies-value")),
+            matches!(&standing, Sameness::Differs(how) if how.contains("id 1 was our schema of crm.replies-value")),
             "{what}: {standing:?}"
         );
         assert!(registry.cached(7.into()).is_none(), "{what}");
         fickle.says(1, 503, "");
-        assert!(matches!(registry.look().await, Standing::Away(_)), "{what}");
+        assert!(matches!(registry.look().await, Sameness::Away(_)), "{what}");
         assert!(registry.cached(7.into()).is_none() && registry.differs().is_some(), "{what}: that is no reason to go on");
         fickle.has(1, crate::wire::REPLY_SCHEMA);
-        assert!(matches!(registry.look().await, Standing::Same) && registry.differs().is_none(), "{what}");
+        assert!(matches!(registry.look().await, Sameness::Same) && registry.differs().is_none(), "{what}");
         assert!(registry.cached(7.into()).is_some(), "{what}");
     }
     // The same schema in another layout.
     let other: serde_json::Value = serde_json::from_str(crate::wire::REPLY_SCHEMA).unwrap();
     fickle.has(1, &other.to_string());
-    assert!(matches!(registry.look().await, Standing::Same));
+    assert!(matches!(registry.look().await, Sameness::Same));
     assert!(registry.cached(7.into()).is_some());
 }
 
@@ -363,7 +363,7 @@ async fn what_says_nothing_about_our_ids_means_that_the_registry_is_away_and_lea
     for (status, body) in [(404, "<html>no such page</html>"), (404, ""), (500, ""), (200, "{}"), (302, ""), (401, "")] {
         fickle.says(1, status, body);
         let standing = registry.look().await;
-        assert!(matches!(standing, Standing::Away(_)), "{status} {body}: {standing:?}");
+        assert!(matches!(standing, Sameness::Away(_)), "{status} {body}: {standing:?}");
         assert!(registry.cached(7.into()).is_some(), "{status} {body}");
     }
 }
@@ -372,10 +372,10 @@ async fn what_says_nothing_about_our_ids_means_that_the_registry_is_away_and_lea
 async fn a_writers_schema_that_was_kept_is_forgotten_when_the_registry_has_it_no_more() {
     let (fickle, registry) = with_a_cached_schema().await;
     fickle.says(7, 500, "");
-    assert!(matches!(registry.look().await, Standing::Same), "that is no news");
+    assert!(matches!(registry.look().await, Sameness::Same), "that is no news");
     assert!(registry.cached(7.into()).is_some());
     fickle.lost(7);
-    assert!(matches!(registry.look().await, Standing::Same));
+    assert!(matches!(registry.look().await, Sameness::Same));
     assert!(registry.cached(7.into()).is_none());
 }
 
@@ -384,12 +384,12 @@ async fn a_writers_schema_that_became_another_one_stops_all() {
     let (fickle, registry) = with_a_cached_schema().await;
     let other: serde_json::Value = serde_json::from_str(SEGMENT).unwrap();
     fickle.has(7, &other.to_string());
-    assert!(matches!(registry.look().await, Standing::Same), "only the layout is another one");
+    assert!(matches!(registry.look().await, Sameness::Same), "only the layout is another one");
     assert!(registry.cached(7.into()).is_some());
     fickle.has(7, NAME);
     for _ in 0..2 {
         let standing = registry.look().await;
-        assert!(matches!(&standing, Standing::Differs(how) if how.contains("id 7 was the schema of commands")), "{standing:?}");
+        assert!(matches!(&standing, Sameness::Differs(how) if how.contains("id 7 was the schema of commands")), "{standing:?}");
         assert!(registry.cached(7.into()).is_none());
         // That the first schema is back is no way out: records on the topic may have been written with either.
         fickle.has(7, SEGMENT);
@@ -404,7 +404,7 @@ async fn a_search_gives_no_schema_of_a_registry_that_has_lost_ours() {
     let metrics = Metrics::new();
     let search = registry.search(8.into(), &metrics);
     let come_back = async {
-        while registry.standing().is_none_or(|standing| matches!(standing, Standing::Same)) {
+        while registry.standing().is_none_or(|standing| matches!(standing, Sameness::Same)) {
             tokio::task::yield_now().await;
         }
         assert!(registry.cached(8.into()).is_none());

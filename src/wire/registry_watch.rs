@@ -4,7 +4,7 @@
 //! Operators are to know that the registry is away before a record comes whose schema has not been seen yet. Until such a record comes, the
 //! process stays ready.
 
-use super::registry::{Registry, Standing, Wait};
+use super::registry::{Registry, Sameness, Wait};
 use crate::config::OddAnswer;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::gathered::Gathered;
@@ -35,12 +35,12 @@ pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: A
         let gathered = Gathered::default();
         loop {
             let standing = registry.look().await;
-            if let Standing::Away(fault) = &standing
+            if let Sameness::Away(fault) = &standing
                 && let Some(left_out) = gathered.due((), Instant::now())
             {
                 tracing::warn!(%fault, left_out, "the schema registry does not answer");
             }
-            tokio::time::sleep(if matches!(standing, Standing::Same) { LOOK } else { LOOK_AGAIN }).await;
+            tokio::time::sleep(if matches!(standing, Sameness::Same) { LOOK } else { LOOK_AGAIN }).await;
         }
     };
     let tell = async {
@@ -54,7 +54,7 @@ pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: A
 
 fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health) {
     let waits = registry.waits(Instant::now());
-    let is_up = !matches!(registry.standing(), Some(Standing::Away(_)));
+    let is_up = !matches!(registry.standing(), Some(Sameness::Away(_)));
     metrics.registry_up.set(is_up.into());
     health.set_registry_up(is_up || waits.is_empty());
 

@@ -43,7 +43,7 @@ async fn a_registry_that_is_away_is_an_obstacle_only_while_a_record_waits_for_it
     let registry = Registry::new(&RegistryOptions { urls: vec![url], ..RegistryOptions::default() }).unwrap();
     registry.note_ours(1, "crm.replies-value", crate::wire::REPLY_SCHEMA);
     let (metrics, health) = (Metrics::new(), Health::new());
-    assert!(matches!(registry.look().await, Standing::Away(_)));
+    assert!(matches!(registry.look().await, Sameness::Away(_)));
     let obstacle = || health.obstacles().contains(&"the schema registry does not answer".to_owned());
     tell(&registry, "c", &metrics, &health);
     assert_eq!((metrics.registry_up.get(), obstacle()), (0, false));

@@ -19,7 +19,7 @@ pub fn stub_header() -> (Cow<'static, str>, Option<Bytes>) {
 
 /// The sizes of a record, and by what its value can be recognised.
 #[derive(Clone, Copy, Debug)]
-pub struct Contents<'a> {
+pub struct StubContents<'a> {
     /// The size of the key, in bytes.
     pub key_bytes: usize,
     /// The size of the value, in bytes.
@@ -46,7 +46,7 @@ struct Json<'a> {
 }
 
 /// Returns the stub of the record at `origin`, as JSON. Without `contents`, all that these would say is null.
-pub fn stub(origin: &SourceRecord, contents: Option<Contents<'_>>) -> String {
+pub fn stub(origin: &SourceRecord, contents: Option<StubContents<'_>>) -> String {
     let json = Json {
         topic: &origin.topic,
         partition: origin.partition,
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_stub_says_what_is_known_and_where_the_original_stands() {
         let origin = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 42 };
-        let contents = Contents { key_bytes: 1, value_bytes: 2, headers_bytes: 3, sha256: [0xab; 32], first: &[0, 1] };
+        let contents = StubContents { key_bytes: 1, value_bytes: 2, headers_bytes: 3, sha256: [0xab; 32], first: &[0, 1] };
         let sha256 = "ab".repeat(32);
         assert_eq!(
             stub(&origin, Some(contents)),

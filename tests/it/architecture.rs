@@ -146,6 +146,32 @@ fn no_file_uses_one_that_uses_it() {
     findings.assert_none();
 }
 
+/// Frozen forms have types of their own, called as those of the domain were when the form was made.
+const FROZEN: &str = "store/stored/";
+
+#[test]
+fn each_type_of_the_glossary_is_defined_once() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("it is there");
+    let glossary = page.split("\n## Glossary\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("it has a glossary");
+    let is_type = |word: &&str| word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric);
+    let types: BTreeSet<_> = glossary.split('`').skip(1).step_by(2).filter(is_type).collect();
+    assert!(types.contains("RecordId") && types.len() > 10, "{types:?}");
+    let sources = sources();
+    let defined = |name: &str| {
+        let defines = |line: &str| {
+            let line =
+                line.trim_start_matches("pub(super) ").trim_start_matches("pub(in crate::store) ").trim_start_matches("pub ");
+            let item = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| line.strip_prefix(kind));
+            item.is_some_and(|item| item.split(|c: char| !c.is_alphanumeric()).next() == Some(name))
+        };
+        let holds = |s: &&Source| !s.is_test() && !s.file.to_string_lossy().contains(FROZEN) && s.text.lines().any(defines);
+        sources.iter().filter(holds).map(|s| s.file.display().to_string()).collect::<Vec<_>>()
+    };
+    for name in types {
+        assert_eq!(defined(name).len(), 1, "the glossary's {name} is defined in {:?}: one name for one thing", defined(name));
+    }
+}
+
 #[test]
 fn uses_are_followed_to_the_file_that_is_meant() {
     let source = |file: &str, module: &[&str], text: &str| Source { file: file.into(), module: owned(module), text: text.into() };

@@ -2,7 +2,8 @@
 
 use crate::conformance::{any_entity, blob, creation, row, statics};
 use crate::servers;
-use crm_processor::store::cql::{CommitConsistency, CqlOptions, CqlStore, SerialConsistency};
+use crm_processor::config::{CommitConsistency, SerialConsistency};
+use crm_processor::store::cql::{CqlOptions, CqlStore};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{Applied, ApplyWrite, ConditionalStore, Consistency};
 use scylla::client::session_builder::SessionBuilder;

@@ -58,21 +58,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let behind = parts.into_iter().filter(|part| part.partition == partition).map(|part| Part { from: offset + 1, ..part });
     let marks = Marks::read(&config, &behind.collect::<Vec<_>>()).await?;
-    let shown = Shown { mark: marks.of(args.id), contents: Contents::of(&letter, &config).await?, letter: &letter };
+    let shown = Shown { mark: marks.of(args.id), contents: ShownValue::of(&letter, &config).await?, letter: &letter };
     let text = if args.form.is_json() { format!("{}\n", shown.as_json()) } else { shown.as_text(Paint::for_stdout()) };
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A value, as far as it can be read.
-enum Contents {
+enum ShownValue {
     Null,
     Decoded(Value),
     /// The value can't be decoded; the text says why.
     Undecodable(String),
 }
 
-impl Contents {
+impl ShownValue {
     async fn of(letter: &Letter, config: &Config) -> anyhow::Result<Self> {
         let Some(bytes) = letter.record.payload() else { return Ok(Self::Null) };
         let mut decoder = JsonDecoder::new(connect::registry(config)?);
@@ -87,7 +87,7 @@ impl Contents {
 struct Shown<'a> {
     letter: &'a Letter,
     mark: Option<&'a Mark>,
-    contents: Contents,
+    contents: ShownValue,
 }
 
 impl Shown<'_> {
@@ -101,9 +101,9 @@ impl Shown<'_> {
 
     fn as_json(&self) -> Value {
         let (value, undecodable) = match &self.contents {
-            Contents::Null => (None, None),
-            Contents::Decoded(value) => (Some(value), None),
-            Contents::Undecodable(why) => (None, Some(why)),
+            ShownValue::Null => (None, None),
+            ShownValue::Decoded(value) => (Some(value), None),
+            ShownValue::Undecodable(why) => (None, Some(why)),
         };
         let id = self.letter.id();
         json!({
@@ -141,12 +141,12 @@ impl Shown<'_> {
         let bytes = letter.record.payload().unwrap_or_default();
         let schema = self.schema_id().map_or("no schema id".into(), |id| format!("schema {id}"));
         let (title, lines) = match &self.contents {
-            Contents::Null => ("value: null".into(), vec!["null".into()]),
-            Contents::Decoded(value) => {
+            ShownValue::Null => ("value: null".into(), vec!["null".into()]),
+            ShownValue::Decoded(value) => {
                 let pretty = format!("{value:#}").lines().map(str::to_owned).collect();
                 (format!("value: {} bytes, {schema}", bytes.len()), pretty)
             }
-            Contents::Undecodable(why) => (format!("value: {} bytes, {schema}; {why}", bytes.len()), dump(bytes)),
+            ShownValue::Undecodable(why) => (format!("value: {} bytes, {schema}; {why}", bytes.len()), dump(bytes)),
         };
         section(&title, lines);
         page

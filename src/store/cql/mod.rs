@@ -20,7 +20,7 @@ mod topology;
 mod watch;
 
 pub use fill::CqlFill;
-pub use options::{CommitConsistency, CqlOptions, SerialConsistency, TlsOptions, is_keyspace_name};
+pub use options::{CqlOptions, TlsOptions, is_keyspace_name};
 
 use super::scan::{Position, Scan, Scanned};
 use super::topology::Topology;

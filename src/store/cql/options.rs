@@ -3,6 +3,7 @@
 use super::attempt::SilentLast;
 use super::nodes::Nodes;
 use super::topology;
+use crate::config::{CommitConsistency, SerialConsistency};
 use crate::store::StoreFault;
 use crate::store::topology::unfit_datacenter;
 use openssl::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode};
@@ -58,28 +59,6 @@ pub struct CqlOptions {
     pub password: Option<String>,
     /// How connections are encrypted; `None` if they are not.
     pub tls: Option<TlsOptions>,
-}
-
-/// The replicas among which conditional writes are decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SerialConsistency {
-    /// A quorum of all replicas.
-    #[default]
-    Serial,
-    /// A quorum of the replicas in the local data centre. This is faster with several data centres, but conditions that are decided in
-    /// two of them at once don't see each other. So external ids are unique only if all writers are in one data centre.
-    LocalSerial,
-}
-
-/// The number of replicas that must have a conditional write before it is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CommitConsistency {
-    /// A quorum of all replicas. Replicas that suffice to agree on a conditional write with [`SerialConsistency::Serial`] also suffice to
-    /// commit it.
-    #[default]
-    Quorum,
-    /// A quorum of the replicas in the data centre of the node that is asked. This saves a round trip between data centres.
-    LocalQuorum,
 }
 
 /// How connections are encrypted. All files are PEM files.

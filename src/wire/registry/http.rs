@@ -60,7 +60,7 @@ struct ErrorAnswer {
 }
 
 /// An answer with an HTTP status that means something.
-pub(super) enum Answer<T> {
+pub(super) enum HttpAnswer<T> {
     Found(T),
     /// A 404 that says "there is no such thing": see [`is_not_found`].
     NotFound {
@@ -125,7 +125,7 @@ impl Http {
         self.bases.iter().map(|base| &*base.shown).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) async fn schema(&self, id: SchemaId) -> Result<Answer<SchemaAnswer>, RegistryFault> {
+    pub(super) async fn schema(&self, id: SchemaId) -> Result<HttpAnswer<SchemaAnswer>, RegistryFault> {
         let (kind, name) = match id {
             SchemaId::Number(id) => ("ids", id.to_string()),
             SchemaId::Guid(guid) => ("guids", guid.to_string()),
@@ -134,9 +134,9 @@ impl Http {
         self.send(&call, |base| self.client.get(base.url(&["schemas", kind, &name]))).await
     }
 
-    /// Fetches a schema that another one refers to, also from a subject that was deleted softly. Never returns [`Answer::NotFound`]: the
+    /// Fetches a schema that another one refers to, also from a subject that was deleted softly. Never returns [`HttpAnswer::NotFound`]: the
     /// registry said that there is such a schema, so a 404 is a fault.
-    pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<Answer<SchemaAnswer>, RegistryFault> {
+    pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<HttpAnswer<SchemaAnswer>, RegistryFault> {
         let SchemaReference { subject, version } = reference;
         let version = if *version < 0 { "latest".to_owned() } else { version.to_string() };
         let call = format!("fetching version {version} of {subject}");
@@ -146,7 +146,7 @@ impl Http {
             self.client.get(url)
         };
         match self.send(&call, request).await? {
-            Answer::NotFound { .. } => Err(self.fault(&call, "it has none, though a schema refers to it", Some(404))),
+            HttpAnswer::NotFound { .. } => Err(self.fault(&call, "it has none, though a schema refers to it", Some(404))),
             other => Ok(other),
         }
     }
@@ -156,9 +156,9 @@ impl Http {
         let request =
             |base: &Base| self.client.post(base.url(&["subjects", subject, "versions"])).json(&json!({ "schema": schema }));
         match self.send::<IdAnswer>(&call, request).await? {
-            Answer::Found(answer) => Ok(answer.id),
-            Answer::NotFound { .. } => Err(self.not_a_registry(&call)),
-            Answer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+            HttpAnswer::Found(answer) => Ok(answer.id),
+            HttpAnswer::NotFound { .. } => Err(self.not_a_registry(&call)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
         }
     }
 
@@ -166,10 +166,10 @@ impl Http {
         let call = format!("looking a schema up in {subject}");
         let request = |base: &Base| self.client.post(base.url(&["subjects", subject])).json(&json!({ "schema": schema }));
         match self.send::<IdAnswer>(&call, request).await? {
-            Answer::Found(answer) => Ok(Some(answer.id)),
-            Answer::NotFound { has_code: true } => Ok(None),
-            Answer::NotFound { has_code: false } => Err(self.not_a_registry(&call)),
-            Answer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+            HttpAnswer::Found(answer) => Ok(Some(answer.id)),
+            HttpAnswer::NotFound { has_code: true } => Ok(None),
+            HttpAnswer::NotFound { has_code: false } => Err(self.not_a_registry(&call)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
         }
     }
 
@@ -179,14 +179,14 @@ impl Http {
         &self,
         call: &str,
         request: impl Fn(&Base) -> RequestBuilder,
-    ) -> Result<Answer<T>, RegistryFault> {
+    ) -> Result<HttpAnswer<T>, RegistryFault> {
         let first = self.first.load(Relaxed);
         let mut faults: Vec<RegistryFault> = Vec::new();
         let mut not_found = false;
         for at in (0..self.bases.len()).map(|n| (first + n) % self.bases.len()) {
             match self.send_to(&self.bases[at], call, &request).await {
                 // A proxy may answer so for a registry that is away.
-                Ok(Answer::NotFound { has_code: false }) => not_found = true,
+                Ok(HttpAnswer::NotFound { has_code: false }) => not_found = true,
                 Ok(answer) => {
                     self.first.store(at, Relaxed);
                     return Ok(answer);
@@ -195,7 +195,7 @@ impl Http {
             }
         }
         match faults.as_slice() {
-            [] if not_found => Ok(Answer::NotFound { has_code: false }),
+            [] if not_found => Ok(HttpAnswer::NotFound { has_code: false }),
             [] => Err(self.fault(call, "there is nobody to ask", None)),
             [fault] => Err(fault.clone()),
             faults => {
@@ -210,7 +210,7 @@ impl Http {
         base: &Base,
         call: &str,
         request: &impl Fn(&Base) -> RequestBuilder,
-    ) -> Result<Answer<T>, RegistryFault> {
+    ) -> Result<HttpAnswer<T>, RegistryFault> {
         let mut response = self.response(base, call, request(base), false).await?;
         if response.status() == StatusCode::UNAUTHORIZED && self.credentials.can_be_renewed() {
             response = self.response(base, call, request(base), true).await?;
@@ -232,14 +232,14 @@ impl Http {
         }
         if status.is_success() {
             if body.len() > MAX_ANSWER_BYTES {
-                return Ok(Answer::TooLong);
+                return Ok(HttpAnswer::TooLong);
             }
             let unreadable = |e| fault(&format!("its answer can't be read: {e}"), None);
-            return serde_json::from_slice(&body).map(Answer::Found).map_err(unreadable);
+            return serde_json::from_slice(&body).map(HttpAnswer::Found).map_err(unreadable);
         }
         let error = serde_json::from_slice::<ErrorAnswer>(&body).ok();
         if status == StatusCode::NOT_FOUND && is_not_found(error.as_ref().and_then(ErrorAnswer::code)) {
-            return Ok(Answer::NotFound { has_code: error.is_some_and(|e| e.code().is_some()) });
+            return Ok(HttpAnswer::NotFound { has_code: error.is_some_and(|e| e.code().is_some()) });
         }
         let failure = match error {
             Some(ErrorAnswer { error_code, message }) => format!("it answered {status} ({error_code}: {message})"),

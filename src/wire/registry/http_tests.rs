@@ -56,7 +56,7 @@ fn http(urls: &[&str], credentials: RegistryCredentials) -> Http {
 }
 
 async fn is_found(http: &Http) -> Result<bool, RegistryFault> {
-    http.schema(7.into()).await.map(|answer| matches!(answer, Answer::Found(_)))
+    http.schema(7.into()).await.map(|answer| matches!(answer, HttpAnswer::Found(_)))
 }
 
 const FOUND: (u16, &str) = (200, r#"{"schema":"\"string\""}"#);

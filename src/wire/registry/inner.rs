@@ -3,9 +3,9 @@
 
 use super::client::{InvalidRegistryOptions, RegistryOptions};
 use super::fault::RegistryFault;
-use super::http::{Answer, Http, MAX_ANSWER_BYTES, SchemaAnswer, SchemaReference};
+use super::http::{Http, HttpAnswer, MAX_ANSWER_BYTES, SchemaAnswer, SchemaReference};
 use super::rules::RuleSet;
-use super::search::{Known, Search, Standing};
+use super::search::{Known, Sameness, Search};
 use super::waits::Lacking;
 use crate::config::OddAnswer;
 use crate::telemetry::gathered::Gathered;
@@ -85,7 +85,7 @@ impl Ours {
 #[derive(Clone, Debug)]
 pub(super) struct Looked {
     pub began: Instant,
-    pub standing: Standing,
+    pub standing: Sameness,
 }
 
 impl Inner {
@@ -172,9 +172,9 @@ impl Inner {
             return Ok(Some(Err(Unreadable::UnknownSchemaId { id })));
         }
         Ok(match self.http.schema(id).await? {
-            Answer::Found(answer) => Some(Ok(answer)),
-            Answer::NotFound { .. } => None,
-            Answer::TooLong => Some(Err(too_long())),
+            HttpAnswer::Found(answer) => Some(Ok(answer)),
+            HttpAnswer::NotFound { .. } => None,
+            HttpAnswer::TooLong => Some(Err(too_long())),
         })
     }
 
@@ -188,7 +188,8 @@ impl Inner {
             if texts.len() == MAX_REFERENCES {
                 return Ok(Err(unusable(format!("it refers to more than {MAX_REFERENCES} schemas"))));
             }
-            let Answer::Found(SchemaAnswer { schema, references, rule_set, .. }) = self.http.referenced(&reference).await? else {
+            let HttpAnswer::Found(SchemaAnswer { schema, references, rule_set, .. }) = self.http.referenced(&reference).await?
+            else {
                 return Ok(Err(too_long()));
             };
             // Serializers run the rules only of the schema that they were given, so this may refuse a schema that could be read. But a

@@ -4,9 +4,9 @@
 //! again to other schemas. Then an answer of ours reads as something else, and a command may be decoded as one of another kind. So the
 //! registry is asked again and again for the schemas under our own ids, and for those under the ids of the writers' schemas that are kept.
 
-use super::http::Answer;
+use super::http::HttpAnswer;
 use super::inner::{Inner, Kept, Looked, Ours};
-use super::search::Standing;
+use super::search::Sameness;
 use crate::wire::schema_id::SchemaId;
 use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const LOOKED_UP_AGAIN: usize = 16;
 impl Inner {
     /// Returns what a look found that began after `after`: another caller's look, or one that begins now. It asks for the first of our ids
     /// only, unless the last look found something wrong, because there is such a look after each answer about a schema.
-    pub(super) async fn standing_since(&self, after: Instant) -> Standing {
+    pub(super) async fn standing_since(&self, after: Instant) -> Sameness {
         let _one_at_a_time = self.looking.lock().await;
         if let Some(looked) = self.looked().filter(|looked| looked.began >= after) {
             return looked.standing;
@@ -29,67 +29,67 @@ impl Inner {
     }
 
     /// Asks for all of our own ids, and for some of the schemas that are kept.
-    pub(super) async fn look(&self) -> Standing {
+    pub(super) async fn look(&self) -> Sameness {
         let _one_at_a_time = self.looking.lock().await;
         self.look_for(usize::MAX, LOOKED_UP_AGAIN).await
     }
 
     /// Asks for so many of our own schemas and of those that are kept. Asks for all of them if the registry was away, or differed, when it
     /// was looked at last, because it may have lost its schemas then.
-    async fn look_for(&self, ours: usize, kept: usize) -> Standing {
-        let was_well = self.looked().is_some_and(|looked| matches!(looked.standing, Standing::Same));
+    async fn look_for(&self, ours: usize, kept: usize) -> Sameness {
+        let was_well = self.looked().is_some_and(|looked| matches!(looked.standing, Sameness::Same));
         let (ours, kept) = if was_well { (ours, kept) } else { (usize::MAX, usize::MAX) };
         let began = Instant::now();
         let standing = match self.ask_for_ours(ours).await {
-            Standing::Same => self.look_up_again(kept).await,
+            Sameness::Same => self.look_up_again(kept).await,
             other => other,
         };
         self.note_look(began, standing)
     }
 
-    fn note_look(&self, began: Instant, standing: Standing) -> Standing {
+    fn note_look(&self, began: Instant, standing: Sameness) -> Sameness {
         // A schema that was replaced once counts as replaced for ever: records on the topic may have been written with either schema.
         let standing = match self.replaced() {
-            Some(replaced) if matches!(standing, Standing::Same) => Standing::Differs(replaced),
+            Some(replaced) if matches!(standing, Sameness::Same) => Sameness::Differs(replaced),
             _ => standing,
         };
         // That a registry does not answer is no reason to suspend, nor to end a suspension.
         match &standing {
-            Standing::Same => self.suspend(None),
-            Standing::Differs(how) => self.suspend(Some(how.clone())),
-            Standing::Away(_) => {}
+            Sameness::Same => self.suspend(None),
+            Sameness::Differs(how) => self.suspend(Some(how.clone())),
+            Sameness::Away(_) => {}
         }
         self.keep_look(Looked { began, standing: standing.clone() });
         standing
     }
 
-    async fn ask_for_ours(&self, most: usize) -> Standing {
+    async fn ask_for_ours(&self, most: usize) -> Sameness {
         for ours in self.ours().into_iter().take(most) {
             let Ours { id, subject, .. } = &ours;
             match self.http.schema(*id).await {
-                Ok(Answer::Found(answer)) if ours.is(&answer) => {}
-                Ok(Answer::Found(_) | Answer::TooLong) => {
-                    return Standing::Differs(format!("{id} was our schema of {subject}, and is another one now").into());
+                Ok(HttpAnswer::Found(answer)) if ours.is(&answer) => {}
+                Ok(HttpAnswer::Found(_) | HttpAnswer::TooLong) => {
+                    return Sameness::Differs(format!("{id} was our schema of {subject}, and is another one now").into());
                 }
-                Ok(Answer::NotFound { has_code: false }) => {
-                    return Standing::Away(self.http.not_a_registry(&format!("fetching our own schema with {id}")));
+                Ok(HttpAnswer::NotFound { has_code: false }) => {
+                    return Sameness::Away(self.http.not_a_registry(&format!("fetching our own schema with {id}")));
                 }
-                Ok(Answer::NotFound { has_code: true }) => {
-                    return Standing::Differs(
+                Ok(HttpAnswer::NotFound { has_code: true }) => {
+                    return Sameness::Differs(
                         format!("{id} was our schema of {subject}, and the registry has none there now").into(),
                     );
                 }
-                Err(fault) => return Standing::Away(fault),
+                Err(fault) => return Sameness::Away(fault),
             }
         }
-        Standing::Same
+        Sameness::Same
     }
 
-    async fn look_up_again(&self, most: usize) -> Standing {
+    async fn look_up_again(&self, most: usize) -> Sameness {
         for (id, kept) in self.next_kept(most) {
             match self.http.schema(id).await {
-                Ok(Answer::Found(answer)) if answer.print() == kept.print => {}
-                Ok(Answer::Found(_)) => match (&kept.known, self.look_up(id).await) {
+                Ok(HttpAnswer::Found(answer)) if answer.print() == kept.print => {}
+                Ok(HttpAnswer::Found(_)) => match (&kept.known, self.look_up(id).await) {
                     // The text is another one, and is read in the same way.
                     (Ok(before), Ok(Some((Ok(now), print)))) if before.reads_as(&now) => {
                         self.cache.insert(id, Kept { known: Ok(now), until: None, print });
@@ -97,19 +97,19 @@ impl Inner {
                     (Ok(_), Ok(Some(_))) => {
                         let replaced: Arc<str> = format!("{id} was the schema of commands, and is another one now").into();
                         self.note_replaced(replaced.clone());
-                        return Standing::Differs(replaced);
+                        return Sameness::Differs(replaced);
                     }
                     // A schema that could not be used may be usable now; one that can't be fetched now is looked at the next time.
                     (Err(_), _) | (_, Ok(None)) => drop(self.cache.remove(&id)),
                     (_, Err(_)) => {}
                 },
                 // The id may be given again, to another schema.
-                Ok(Answer::NotFound { .. } | Answer::TooLong) => drop(self.cache.remove(&id)),
+                Ok(HttpAnswer::NotFound { .. } | HttpAnswer::TooLong) => drop(self.cache.remove(&id)),
                 // The registry is odd about this schema, and answers well about ours.
                 Err(_) => {}
             }
         }
-        Standing::Same
+        Sameness::Same
     }
 
     /// Returns the kept schemas whose turn it is, at most `most`. Ids that are unknown or odd are left out: they are asked for again when

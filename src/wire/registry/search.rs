@@ -50,7 +50,7 @@ pub(super) enum Found {
 
 /// Whether the registry can be believed.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum Sameness {
     /// The registry answers, and has our own schemas under the ids that it gave them.
     Same,
     /// The registry answers, but its ids mean other schemas than before; the text says which.
@@ -88,10 +88,10 @@ impl Search {
     }
 
     /// Judges an answer. `standing` is what a look found that began after the answer.
-    pub(super) fn judge(&mut self, id: SchemaId, found: Found, standing: &Standing, odd_answer: OddAnswer, now: Instant) -> Step {
+    pub(super) fn judge(&mut self, id: SchemaId, found: Found, standing: &Sameness, odd_answer: OddAnswer, now: Instant) -> Step {
         let longest = match (found, standing) {
-            (Found::Known(known), Standing::Same) => return Step::Conclude(known),
-            (Found::Unknown, Standing::Same) => {
+            (Found::Known(known), Sameness::Same) => return Step::Conclude(known),
+            (Found::Unknown, Sameness::Same) => {
                 self.odd_since = None;
                 let since = *self.unknown_since.get_or_insert(now);
                 if self.concluded_before || now - since >= UNKNOWN_AFTER {
@@ -100,7 +100,7 @@ impl Search {
                 self.last = Some("it knows no such schema".into());
                 LONGEST_WHILE_UNKNOWN
             }
-            (Found::Fault(fault), Standing::Same) => {
+            (Found::Fault(fault), Sameness::Same) => {
                 let reason: Arc<str> = fault.to_string().into();
                 let since = *self.odd_since.get_or_insert(now);
                 if odd_answer.is_over(now - since) || (self.concluded_before && odd_answer != OddAnswer::Wait) {
@@ -109,7 +109,7 @@ impl Search {
                 self.last = Some(reason);
                 LONGEST
             }
-            (_, Standing::Differs(_) | Standing::Away(_)) => {
+            (_, Sameness::Differs(_) | Sameness::Away(_)) => {
                 (self.unknown_since, self.odd_since, self.last) = (None, None, None);
                 LONGEST
             }

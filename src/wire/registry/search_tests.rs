@@ -10,12 +10,12 @@ fn fault() -> RegistryFault {
     RegistryFault::new("fetching the schema with id 7", "http://registry", "it answered 403 Forbidden", Some(403))
 }
 
-fn away() -> Standing {
-    Standing::Away(fault())
+fn away() -> Sameness {
+    Sameness::Away(fault())
 }
 
-fn differs() -> Standing {
-    Standing::Differs("id 1 is another one".into())
+fn differs() -> Sameness {
+    Sameness::Differs("id 1 is another one".into())
 }
 
 /// Returns the class of the conclusion, "a schema" if the schema is known; `None` if the registry is asked again.
@@ -34,17 +34,17 @@ fn class(step: Step) -> Option<&'static str> {
 fn an_id_is_unknown_only_after_some_seconds_in_which_the_registry_knew_our_own() {
     let start = Instant::now();
     let mut search = Search::new(false);
-    let mut after = |seconds: u64, standing: &Standing| {
+    let mut after = |seconds: u64, standing: &Sameness| {
         class(search.judge(ID, Found::Unknown, standing, ODD, start + Duration::from_secs(seconds)))
     };
-    assert_eq!(after(0, &Standing::Same), None);
-    assert_eq!(after(4, &Standing::Same), None);
+    assert_eq!(after(0, &Sameness::Same), None);
+    assert_eq!(after(4, &Sameness::Same), None);
     assert_eq!(after(5, &away()), None, "it may have lost what it had");
-    assert_eq!(after(6, &Standing::Same), None, "the time begins anew");
-    assert_eq!(after(10, &Standing::Same), None);
+    assert_eq!(after(6, &Sameness::Same), None, "the time begins anew");
+    assert_eq!(after(10, &Sameness::Same), None);
     assert_eq!(after(10, &differs()), None);
-    assert_eq!(after(11, &Standing::Same), None);
-    assert_eq!(after(16, &Standing::Same), Some("crm.UnknownSchemaId"));
+    assert_eq!(after(11, &Sameness::Same), None);
+    assert_eq!(after(16, &Sameness::Same), Some("crm.UnknownSchemaId"));
 }
 
 #[test]
@@ -52,19 +52,19 @@ fn an_odd_answer_is_final_after_what_the_operator_chose_and_only_while_the_regis
     let start = Instant::now();
     for (odd_answer, expected) in [(ODD, Some("crm.OddRegistryAnswer")), (OddAnswer::Wait, None)] {
         let mut search = Search::new(false);
-        let mut after = |seconds: u64, standing: &Standing| {
+        let mut after = |seconds: u64, standing: &Sameness| {
             let now = start + Duration::from_secs(seconds);
             (
                 class(search.judge(ID, Found::Fault(fault()), standing, odd_answer, now)),
                 search.odd(now).map(|(_, lasts)| lasts.as_secs()),
             )
         };
-        assert_eq!(after(0, &Standing::Same), (None, Some(0)));
-        assert_eq!(after(59, &Standing::Same), (None, Some(59)));
+        assert_eq!(after(0, &Sameness::Same), (None, Some(0)));
+        assert_eq!(after(59, &Sameness::Same), (None, Some(59)));
         assert_eq!(after(60, &away()), (None, None), "that says nothing about this schema");
         assert_eq!(after(1_000, &away()), (None, None));
-        assert_eq!(after(2_000, &Standing::Same), (None, Some(0)));
-        assert_eq!(after(2_060, &Standing::Same), (expected, Some(60)), "{odd_answer:?}");
+        assert_eq!(after(2_000, &Sameness::Same), (None, Some(0)));
+        assert_eq!(after(2_060, &Sameness::Same), (expected, Some(60)), "{odd_answer:?}");
     }
 }
 
@@ -77,7 +77,7 @@ fn what_was_concluded_before_needs_one_more_answer_and_no_more_time() {
         (Found::Fault(fault()), OddAnswer::Wait, None),
     ] {
         let what = format!("{found:?} {odd_answer:?}");
-        assert_eq!(class(Search::new(true).judge(ID, found, &Standing::Same, odd_answer, now)), expected, "{what}");
+        assert_eq!(class(Search::new(true).judge(ID, found, &Sameness::Same, odd_answer, now)), expected, "{what}");
         assert_eq!(class(Search::new(true).judge(ID, Found::Unknown, &away(), odd_answer, now)), None, "{what}");
     }
 }
@@ -86,7 +86,7 @@ fn what_was_concluded_before_needs_one_more_answer_and_no_more_time() {
 fn a_schema_is_known_at_once_but_not_from_a_registry_that_has_lost_ours() {
     let now = Instant::now();
     let known = || Found::Known(Err(Unreadable::UnknownRecordName { name: "x".into() }));
-    for (standing, expected) in [(Standing::Same, Some("crm.UnknownRecordName")), (differs(), None), (away(), None)] {
+    for (standing, expected) in [(Sameness::Same, Some("crm.UnknownRecordName")), (differs(), None), (away(), None)] {
         assert_eq!(class(Search::new(false).judge(ID, known(), &standing, ODD, now)), expected, "{standing:?}");
     }
 }
@@ -99,7 +99,7 @@ fn questions_become_rarer_up_to_a_bound() {
         let mut search = Search::new(false);
         let mut pauses = Vec::new();
         for _ in 0..10 {
-            let Step::AskAgain(pause) = search.judge(ID, found(), &Standing::Same, ODD, now) else { panic!("not yet") };
+            let Step::AskAgain(pause) = search.judge(ID, found(), &Sameness::Same, ODD, now) else { panic!("not yet") };
             pauses.push(pause);
         }
         assert_eq!(pauses[..3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4]);
