@@ -4,7 +4,7 @@ use crate::bench::{self, Options};
 use crate::toolbox::flags::ConfigFile;
 use std::process::ExitCode;
 
-const HELP: &str = r#"Examples:
+const HELP: &str = "Examples:
   crm-processor bench --embedded                           all cases, with nothing installed
   crm-processor bench --config crm.toml --runs 3           on your servers, the median of three runs
   crm-processor bench --config crm.toml --warm name rename
@@ -31,7 +31,7 @@ Rows besides the cases:
 skewed, hot and duplicates can be faster than the store alone, because queued commands for one entity share a write.
 
 --embedded uses librdkafka's mock of Kafka, in this process, and the embedded store in a folder. It measures the processor and this
-machine's disk, not Kafka. Choose a folder on a disk (--folder): for a folder in memory, each sync is free."#;
+machine's disk, not Kafka. Choose a folder on a disk (--folder): for a folder in memory, each sync is free.";
 
 /// Measure throughput, latency, CPU and memory
 #[derive(Debug, clap::Args)]

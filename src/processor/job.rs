@@ -178,9 +178,9 @@ impl Reader for JobReader {
         let value = record.value.as_deref().unwrap_or_default();
         let decode = |framed: Framed| framed.schema.decode(&value[value.len() - framed.body_size..]);
         let checked = spans::decode(spans.as_deref(), || match framed.and_then(decode) {
-            Err(unreadable) => Err(NoCommand::Unreadable(unreadable)),
+            Err(unreadable) => Err(Box::new(NoCommand::Unreadable(unreadable))),
             Ok(raw) => match raw.validate(&self.rules) {
-                Err(findings) => Err(NoCommand::Invalid(raw, findings)),
+                Err(findings) => Err(Box::new(NoCommand::Invalid(raw, findings))),
                 Ok(command) => {
                     let correlation_id = headers.correlation_id.clone().unwrap_or_else(|| command.request_id.to_string());
                     Ok(Arc::new(Submission::new(command, Some(correlation_id), source)))
@@ -192,8 +192,11 @@ impl Reader for JobReader {
                 Ok(submission) => {
                     spans.decoded(submission.request.contents.use_case().name(), Some(submission.request.id.as_str()));
                 }
-                Err(invalid @ NoCommand::Invalid(raw, _)) => spans.decoded(raw.use_case.name(), invalid.request_id()),
-                Err(NoCommand::Unreadable(_)) => {}
+                Err(cause) => {
+                    if let NoCommand::Invalid(raw, _) = &**cause {
+                        spans.decoded(raw.use_case.name(), cause.request_id());
+                    }
+                }
             }
         }
         let lane = lane_of(at, record.key.as_deref(), checked.as_ref().ok().map(|submission| submission.entity_named()));
@@ -202,7 +205,7 @@ impl Reader for JobReader {
             Ok(submission) => {
                 Read { lane, ahead: Some(submission.clone()), task: Task::Decide(CommandJob { incoming, submission }) }
             }
-            Err(cause) => Read { lane, ahead: None, task: Task::Answer(AnswerJob { incoming, cause: Box::new(cause) }) },
+            Err(cause) => Read { lane, ahead: None, task: Task::Answer(AnswerJob { incoming, cause }) },
         }
     }
 }

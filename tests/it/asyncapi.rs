@@ -1,4 +1,4 @@
-//! Makes `docs/asyncapi.yaml` from the schemas, and checks it: AsyncAPI's own parser accepts it, and a running processor takes
+//! Makes `docs/asyncapi.yaml` from the schemas, and checks it: the parser of `AsyncAPI` accepts it, and a running processor takes
 //! and gives exactly the records of its examples.
 
 use crate::crm::{Draft, Entity, Kind, json_lines, unique};

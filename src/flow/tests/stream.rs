@@ -240,7 +240,7 @@ fn whatever_still_runs_is_waited_for_no_longer_than_the_grace_lasts() {
         }
         if got.is_empty() {
             let until = stream.poll_timeout().expect("the grace ends some time");
-            assert!(asked(&mut stream, until - MS).is_empty(), "row {n}: not before {until:?}");
+            assert!(asked(&mut stream, until.saturating_sub(MS)).is_empty(), "row {n}: not before {until:?}");
             (got, now) = (asked(&mut stream, until), until);
         }
         let mut expected = vec![Asked::AbortRuns, Asked::Drained { in_time: *in_time }];
@@ -248,7 +248,9 @@ fn whatever_still_runs_is_waited_for_no_longer_than_the_grace_lasts() {
         assert_eq!((got, now), (expected, *over), "row {n}");
         assert_eq!(stream.stopping() == Stopping::Leaving, *leaves, "row {n}");
         assert_eq!(stream.poll_timeout(), None, "row {n}: nothing is waited for any more");
-        under_way.into_iter().for_each(|run| finish(&mut stream, run));
+        for run in under_way {
+            finish(&mut stream, run);
+        }
         assert_eq!(asked(&mut stream, now), [], "row {n}: what comes too late is dropped");
     }
 }
@@ -302,7 +304,7 @@ fn a_record_that_is_held_is_tried_now_and_then() {
     let refused = || Verdict::Refused(vec![Refusal { record: 0, output: 0, why: Why::Missing }]);
     stream.handle_published(1, transaction.records, refused(), Pace::Usual);
     for second in 1..4 {
-        assert_eq!(asked(&mut stream, SECOND * second - MS), [], "not yet");
+        assert_eq!(asked(&mut stream, (SECOND * second).saturating_sub(MS)), [], "not yet");
         let due = stream.poll_timeout().expect("it is tried some time");
         let Some(Action::Publish(publication)) = stream.poll(due) else { panic!("nothing is tried at {due:?}") };
         assert_eq!(publication.records.len(), 1);

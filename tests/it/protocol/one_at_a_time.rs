@@ -192,7 +192,7 @@ impl Stage {
             ("a run of many", decided.len() > 16),
             ("a run that went on in a second write", large && writes > 1),
             ("an answer was given again", decided.iter().any(|d| d.replayed)),
-            ("something was changed", decided.iter().any(|d| d.publishes())),
+            ("something was changed", decided.iter().any(Decided::publishes)),
         ] {
             if happened {
                 self.note(event);

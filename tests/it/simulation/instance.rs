@@ -65,6 +65,7 @@ pub fn uptime(now: u64) -> Uptime {
     Uptime::from_millis(now)
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Instance {
     pub id: TransactionalId,
     pub outages: Outages,
