@@ -153,6 +153,10 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// Takes note of the partitions that this process has from now on, and of where each is to go on. Whatever it had before is given up.
     pub fn handle_assigned(&mut self, id: AssignmentId, membership: G, partitions: &[(Partition, Committed)]) {
         self.give_up();
+        // The consumer no longer waits for the revocation before, if it was still draining.
+        if self.stopping == Stopping::No && self.draining.take().is_some() {
+            self.first.push_back(Action::Drained { in_time: false });
+        }
         self.assignment = Some(Assignment { id, membership, flow: Flow::new(self.limits, partitions) });
     }
 

@@ -80,7 +80,6 @@ pub fn spawn<S: ConditionalStore>(
         // The jobs are borrowed, because each value that is moved here takes its room in every task.
         let results = match &mut work {
             Work::Decide(commands) => {
-                debug_assert_eq!(commands.len(), decided.len());
                 let mut results = Vec::with_capacity(commands.len());
                 for ((at, job), decided) in commands.iter_mut().zip(&decided) {
                     let outputs = shared.answer(Settled::Decided(job, decided)).await;
@@ -127,6 +126,8 @@ impl<S: ConditionalStore> Shared<S> {
         reach(FailPoint::Deciding);
         let decided = self.claims.decide_until_done(submissions, |fault, attempt| self.report(whose, fault, attempt)).await;
         reach(FailPoint::Decided);
+        // Here it is caught: a command without a decision would leave its record open for ever.
+        assert_eq!(decided.len(), submissions.len(), "each submission is decided");
         decided
     }
 

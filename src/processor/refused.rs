@@ -100,7 +100,7 @@ impl RefusedOutput {
             topic = %self.topic,
             error = what(self.why),
             way_out = way_out(self.why),
-            command_topic = commands,
+            command_topic = %commands,
             command_partition = self.at.partition,
             command_offset = self.at.offset,
             "the broker refuses an output: {what_now}"

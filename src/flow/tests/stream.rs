@@ -202,6 +202,19 @@ fn a_revocation_waits_for_what_runs_and_a_loss_for_nothing() {
 }
 
 #[test]
+fn an_assignment_that_comes_before_the_revocation_has_drained_is_kept() {
+    let mut stream = assigned(AT_ONCE);
+    running(&mut stream, &[0]);
+    stream.handle_revoked(false, NOW);
+    assert_eq!(asked(&mut stream, NOW), [], "a run is under way");
+    stream.handle_assigned(2, "second", &[(0, Committed::default())]);
+    assert_eq!(asked(&mut stream, NOW), [Asked::AbortRuns, Asked::Drained { in_time: false }]);
+    assert_eq!(asked(&mut stream, SECOND * 9), [], "the grace of the first is over");
+    assert_eq!(stream.current().map(|a| a.id), Some(2));
+    assert_eq!(stream.poll_timeout(), None);
+}
+
+#[test]
 fn whatever_still_runs_is_waited_for_no_longer_than_the_grace_lasts() {
     enum Event {
         Revoked,
