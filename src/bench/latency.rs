@@ -15,8 +15,8 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Returns the quantiles of `taken`, or zeros if it is empty. A quantile is the smallest value that at least this share of the values
-    /// does not exceed.
+    /// Returns the quantiles of `taken`, or zeros if it is empty. The quantile of a share is the smallest of
+    /// the values such that at least this share of them is no larger.
     pub fn of(mut taken: Vec<Duration>) -> Self {
         taken.sort_unstable();
         let at = |percent: usize| {

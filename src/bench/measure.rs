@@ -22,9 +22,9 @@ pub struct Worked {
     pub seconds: f64,
     /// The latency of the commands, from when each was due.
     pub latency: Latency,
-    /// What the processors' metrics counted.
+    /// The counts of the processors' metrics.
     pub counts: Counts,
-    /// What the processors used.
+    /// The CPU time and the memory that the processors used.
     pub used: Usage,
 }
 

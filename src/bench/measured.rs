@@ -32,7 +32,7 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts the clock.
+    /// Starts measuring, from now on.
     pub fn start() -> anyhow::Result<Self> {
         Ok(Self { used: Usage::of("self")?, start: Instant::now() })
     }

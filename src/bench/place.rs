@@ -181,7 +181,7 @@ impl Place {
     /// Removes everything that was made.
     pub async fn close(mut self) -> anyhow::Result<()> {
         for processor in std::mem::take(&mut self.processors) {
-            // Its error is of no interest: the processor is gone, and the run has its own error.
+            // The error of this call is dropped: it says only that the processor has ended already, and the run reports an error of its own.
             let _ = processor.stop().await;
         }
         let topics = self.delete_topics_and_groups().await;

@@ -1,5 +1,5 @@
-//! One change as an example, in all forms that the parts alone need. So they read, write and send records that are as large as the
-//! processor's.
+//! One change as an example, in all forms that the parts alone need. With these the parts read, write and send records of
+//! the same size as the processor does.
 
 use crate::domain::answer::Answer;
 use crate::domain::contents::Contents;

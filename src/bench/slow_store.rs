@@ -27,7 +27,7 @@ impl SlowStore {
     /// Starts a relay to `database` (`host:port`).
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// Returns an error if no server listens at the address.
     pub async fn before(database: &str, delay: Duration) -> anyhow::Result<Self> {
         TcpStream::connect(database).await.with_context(|| format!("store.contact_points: {database} can't be reached"))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port for --store-delay")?;

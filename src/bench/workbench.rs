@@ -5,7 +5,7 @@ use super::options::Options;
 use super::place::Place;
 use super::table::Report;
 
-/// One bench.
+/// The servers, entities and settings that the cases of one `bench` share.
 pub struct Bench {
     /// The place where the bench works. It must be closed at the end.
     pub place: Place,

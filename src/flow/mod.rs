@@ -31,8 +31,10 @@ mod tests;
 
 pub use assignment::{Commit, Flow, Limits, OffsetCommit, Publication};
 
+use crate::domain::request::SourceRecord;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The number of an assignment of partitions, counted since the process began.
@@ -51,6 +53,13 @@ pub struct RecordId {
     pub partition: Partition,
     /// The record's offset in that partition.
     pub offset: i64,
+}
+
+impl RecordId {
+    /// Returns the record's name with that of its topic.
+    pub fn on(self, topic: Arc<str>) -> SourceRecord {
+        SourceRecord { topic, partition: self.partition, offset: self.offset }
+    }
 }
 
 impl fmt::Display for RecordId {

@@ -248,12 +248,8 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
                 flow.committed(records.len());
                 Published::committed(records)
             }
-            Verdict::Aborted => {
-                let Sorted { again, alone, refused } = Sorted::of(records, &silent);
-                flow.aborted(again, alone);
-                Published { refused, ..Published::default() }
-            }
-            Verdict::Refused(refusals) => {
+            Verdict::Aborted | Verdict::Refused(_) => {
+                let refusals = if let Verdict::Refused(refusals) = verdict { refusals } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(records, &refusals);
                 flow.aborted(again, alone);
                 Published { refused, ..Published::default() }

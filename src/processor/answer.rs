@@ -7,7 +7,7 @@ use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
 use crate::domain::command::RawCommand;
 use crate::domain::rejection::{Rejection, Status};
-use crate::domain::request::{Request, SourceRecord};
+use crate::domain::request::Request;
 use crate::domain::transaction::Transaction;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
@@ -261,9 +261,9 @@ impl Answering {
     }
 
     fn dead_letter(&self, incoming: &Incoming, unreadable: &Unreadable) -> Output {
-        let (record, commands) = (&incoming.record, self.topics.commands.clone());
+        let record = &incoming.record;
         let original = record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()));
-        let origin = SourceRecord { topic: commands, partition: record.at.partition, offset: record.at.offset };
+        let origin = record.at.on(self.topics.commands.clone());
         let mut headers = dead_letter(original, &origin, unreadable);
         let is_stub = record.digest.is_some() || *unreadable == Unreadable::Undecodable;
         let (value, fallback) = if is_stub {

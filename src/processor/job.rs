@@ -4,7 +4,6 @@
 use crate::config::Config;
 use crate::domain::command::RawCommand;
 use crate::domain::rejection::Rejection;
-use crate::domain::request::SourceRecord;
 use crate::domain::values::{RequestId, Rules};
 use crate::flow::RecordId;
 use crate::flow::intake::{Read, Reader};
@@ -173,7 +172,7 @@ impl Reader for JobReader {
     fn read(&mut self, record: Record, prepared: Prepared) -> Read<Self> {
         let Prepared { mut headers, framed } = prepared;
         let at = record.at;
-        let source = SourceRecord { topic: self.topic.clone(), partition: at.partition, offset: at.offset };
+        let source = at.on(self.topic.clone());
         let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, &source));
         let value = record.value.as_deref().unwrap_or_default();
         let decode = |framed: Framed| framed.schema.decode(&value[value.len() - framed.body_size..]);

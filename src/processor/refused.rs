@@ -2,7 +2,6 @@
 
 use super::answer::Memo;
 use crate::domain::Timestamp;
-use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
 use crate::flow::attempt::Why;
 use crate::flow::batch::{Finished, Publishable};
@@ -63,8 +62,7 @@ impl Publishable for Outputs<Memo> {
             Fallback::Stub(commands) if why == Why::Silent && output.size() > USUALLY_TAKEN => {
                 let sizes = Sizes::of(output.key.as_deref(), output.value.as_deref(), &output.headers);
                 let digest = Digest::new(output.value.as_deref(), sizes);
-                let record = SourceRecord { topic: commands, partition: at.partition, offset: at.offset };
-                output.value = Some(stub_of(&record, Some(&digest)));
+                output.value = Some(stub_of(&at.on(commands), Some(&digest)));
                 output.headers.push(stub_header());
                 Handling::AsStub
             }

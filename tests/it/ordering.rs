@@ -1,5 +1,5 @@
-//! Tests many commands at once: they take effect in order if they share a key, and one of them wins if they want the same
-//! external id.
+//! Tests many commands at once: commands that share a key take effect in order, and of those that want the same
+//! external id one wins.
 
 use crate::crm::{Kind, custom_name, rename, segment, unique};
 use crate::world::shared;

@@ -73,8 +73,8 @@ fn show(settings: &[Setting]) {
     println!();
 }
 
-/// Checks that librdkafka takes the properties together. Each may be right by itself and not go with the others, which only shows when a
-/// client is made.
+/// Checks that librdkafka takes the properties together. Properties may be right one by one and still contradict each other.
+/// librdkafka reports that only when a client is made.
 fn check_clients(config: &Config, list: &mut List) {
     let consumer = consumer_config(&config.kafka).create::<BaseConsumer>().map(drop);
     let producer = producer_config(&config.kafka).create::<BaseProducer<DefaultProducerContext>>().map(drop);

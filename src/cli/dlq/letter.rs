@@ -49,8 +49,8 @@ impl Letter {
         reason(self.error("exception.class.name").unwrap_or("unknown"))
     }
 
-    /// Returns the text of one of Kafka Connect's headers, by the end of its name. Returns `None` if there is no such header, or if it
-    /// holds no text.
+    /// Returns the text of one of Kafka Connect's headers, by the end of its name. Returns `None` if
+    /// there is no such header, or if the header holds no text.
     pub fn error(&self, name: &str) -> Option<&str> {
         error(&self.record, name)
     }

@@ -1,5 +1,5 @@
-//! `dlq`: the dead letter topic for operators. It lists dead letters, shows one in full, and sends letters again once their cause is
-//! mended.
+//! `dlq`: the dead letter topic for operators. It lists dead letters, shows one in full, and
+//! sends letters again after an operator has mended their cause.
 
 mod letter;
 mod list;

@@ -1,6 +1,6 @@
 //! `import`: creates the entities of a file of JSON lines. The file is streamed, so it may be larger than memory. Many lines are under
-//! way at once, but the outcome is that of one after another: a line waits for those before it that name the same entity or the same
-//! external id.
+//! way at once, but the outcome is that of one after another: a line waits for earlier lines
+//! that name the same entity or the same external id.
 
 mod line;
 

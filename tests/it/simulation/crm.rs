@@ -5,7 +5,6 @@
 
 use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
-use crm_processor::domain::request::SourceRecord;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::flow::{Partition, RecordId};
@@ -60,8 +59,7 @@ impl Incoming {
 
     /// What its command is decided as.
     pub fn submission(&self, command: &Command) -> Submission {
-        let record = SourceRecord { topic: "crm.commands".into(), partition: self.at.partition, offset: self.at.offset };
-        Submission::new(command.clone(), Some(self.correlation_id()), record)
+        Submission::new(command.clone(), Some(self.correlation_id()), self.at.on("crm.commands".into()))
     }
 }
 
