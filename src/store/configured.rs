@@ -1,6 +1,6 @@
 //! The store that the configuration names: either of the two kinds, behind one type.
 
-use super::cql::{CqlFill, CqlOptions, CqlStore, TlsOptions};
+use super::cql::{CqlFill, CqlOptions, CqlPlain, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
 use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan};
@@ -84,6 +84,17 @@ impl ConfiguredStore {
     pub async fn fill(config: &Store) -> Result<Option<CqlFill>, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlFill::connect(&options(config, cql)).await.map(Some),
+            Backend::Embedded { .. } => Ok(None),
+        }
+    }
+
+    /// Connects to a database in order to make plain updates beside the store's. Returns `None` if the store is embedded.
+    ///
+    /// # Errors
+    /// The database can't be reached, or its keyspace is missing.
+    pub async fn plain(config: &Store) -> Result<Option<CqlPlain>, StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlPlain::set_up(&options(config, cql)).await.map(Some),
             Backend::Embedded { .. } => Ok(None),
         }
     }

@@ -14,8 +14,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub use crate::telemetry::labels::FaultKind;
+pub use columns::{Columns, NewStatics};
 
 pub mod claims;
+mod columns;
 pub mod configured;
 pub mod cql;
 pub mod embedded;
@@ -144,7 +146,7 @@ pub struct ApplyWrite {
     /// The version from which it was decided; `None` if there was no such entity.
     pub expected_version: Option<i64>,
     /// The statics afterwards; `None` if they stay as they are.
-    pub after: Option<EntityStatics>,
+    pub after: Option<NewStatics>,
     /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`expected_version` is `None`, `after` is not), one of
     /// them is that of [`FIRST_ROW`], on which reads rely.
     pub rows: Vec<LogRow>,

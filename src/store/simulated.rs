@@ -10,7 +10,7 @@ mod random;
 use super::erasable::{ErasableStore, Redaction};
 use super::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FaultKind, Held,
-    HistoryRow, HoldWrite, IdKey, IdRead, RefuseWrite, StoreFault, assert_requests,
+    HistoryRow, HoldWrite, IdKey, IdRead, NewStatics, RefuseWrite, StoreFault, assert_requests,
 };
 use crate::domain::Timestamp;
 use partition::{Partition, Row, until};
@@ -221,8 +221,11 @@ impl Tables {
                 let partition = self.entities.entry(w.key).or_default();
                 let holds = partition.statics.as_ref().map(|s| s.entity.version) == w.expected_version;
                 partition.update(holds, &w.rows, now, |s| {
-                    if w.after.is_some() {
-                        s.clone_from(&w.after);
+                    if let Some(after) = &w.after {
+                        // Another store leaves the columns alone that are said not to change.
+                        let changes = NewStatics::after(s.as_ref(), after.values.clone()).changes;
+                        assert!(after.changes.contains(changes), "of {changes:?} only {:?} are written", after.changes);
+                        *s = Some(after.values.clone());
                     }
                 })
             }

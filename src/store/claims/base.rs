@@ -48,7 +48,7 @@ impl<S: ConditionalStore> Base<S> {
     /// Applies a write, and keeps the cache in step: it remembers the entity as the write leaves it, or forgets the entity if the write
     /// was not applied.
     pub(super) async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        let (key, after) = (write.key, write.after.as_ref().map(Packed::new));
+        let (key, after) = (write.key, write.after.as_ref().map(|after| Packed::new(&after.values)));
         let applied = self.store.apply(write).await;
         match (&applied, after) {
             (Ok(Applied::Yes), Some(after)) => self.cache.put_packed(key, after),

@@ -47,9 +47,7 @@ impl Write {
         }
         Some(match (holder, target) {
             (Holder::NotAsked, _) => return None,
-            (Holder::Entity(seen), _) => {
-                Self::Apply(ApplyWrite { key: seen.key(), expected_version: Some(seen.entity.version), after, rows })
-            }
+            (Holder::Entity(seen), _) => Self::Apply(ApplyWrite::about(seen, after, rows)),
             (Holder::Nobody { generation }, Target::Id(id)) => {
                 Self::Refuse(RefuseWrite { id: id.clone(), expected_generation: *generation, refused: now, rows })
             }

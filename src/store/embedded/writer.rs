@@ -187,7 +187,7 @@ impl Group<'_> {
             return Ok(Applied::No);
         }
         if let Some(after) = &write.after {
-            self.put(partition.statics(), Cell::for_ever(encoding::encode_entity(after)));
+            self.put(partition.statics(), Cell::for_ever(encoding::encode_entity(&after.values)));
         }
         self.put_rows(&partition, &write.rows);
         Ok(Applied::Yes)
