@@ -166,6 +166,33 @@ pub struct RefuseWrite {
     pub rows: Vec<LogRow>,
 }
 
+/// A write that lets an outcome live on that was read, `IF outcome =` its blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldWrite {
+    /// The partition that has the outcome, and how long it is kept there from now on.
+    pub held: Held,
+    /// The request whose row it is.
+    pub request_id: String,
+    /// The outcome's blob as it was read. It stays as it is.
+    pub outcome: Vec<u8>,
+}
+
+/// Where an outcome is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// In the partition of an entity, for ever.
+    ForEver(EntityKey),
+    /// In the partition of an external id, for as long as if the request had just been refused.
+    Anew {
+        /// The id.
+        id: IdKey,
+        /// The time that counts as that of the refusal.
+        refused: Timestamp,
+        /// How long the row, and the static `refused`, are kept from now on.
+        ttl: Duration,
+    },
+}
+
 /// A change from an entity's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryRow {
@@ -267,6 +294,9 @@ pub trait ConditionalStore: Send + Sync + 'static {
 
     /// Performs a [`RefuseWrite`].
     fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+
+    /// Performs a [`HoldWrite`].
+    fn hold(&self, write: HoldWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
 
     /// Reads the changes of an entity, oldest first. For people, not for decisions.
     fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send;

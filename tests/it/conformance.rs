@@ -7,8 +7,8 @@ use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode};
 use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, HistoryRow, IdKey,
-    IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, RefuseWrite,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, Held, HistoryRow,
+    HoldWrite, IdKey, IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, RefuseWrite,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,6 +66,9 @@ checks! {
     a_row_expires_and_the_statics_stay,
     statics_written_with_an_expiring_row_stay,
     a_refusal_expires_with_its_time,
+    an_outcome_that_is_held_never_expires,
+    a_refusal_that_is_held_is_kept_anew,
+    only_the_outcome_that_was_read_is_held,
     every_value_survives,
     values_can_be_taken_away,
     values_that_do_not_change_stay,
@@ -370,6 +373,58 @@ async fn a_refusal_expires_with_its_time<S: ConditionalStore>(store: Arc<S>) {
         store.read_id(&id, &["r"], Serial).await.unwrap() == IdRead { claim: Some(claim(1)), outcomes: vec![] }
     })
     .await;
+}
+
+async fn an_outcome_that_is_held_never_expires<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    let created = create(&*store, key).await;
+    let soon = Some(Duration::from_secs(4));
+    let write =
+        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, soon)] };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes);
+    assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes, "it is safe to repeat");
+    eventually(|| async { store.read_entity(key, &["s"], Serial).await.unwrap().outcomes.is_empty() }).await;
+    let read = store.read_entity(key, &["r", "s"], Serial).await.unwrap();
+    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("r".into(), blob("r"))] });
+    assert_eq!(store.hold(hold(Held::ForEver(key), "s")).await.unwrap(), Applied::No, "it has expired");
+    assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::No, "it stays decided");
+    assert_eq!(store.history(key).await.unwrap(), []);
+}
+
+async fn a_refusal_that_is_held_is_kept_anew<S: ConditionalStore>(store: Arc<S>) {
+    let (id, soon) = (any_id(), Some(Duration::from_secs(4)));
+    let claimed = ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) };
+    assert_eq!(store.claim(claimed).await.unwrap(), Applied::Yes);
+    for request in ["r", "s", "t"] {
+        let write = RefuseWrite { rows: vec![row(request, None, soon)], ..refusal(&id, Some(1), request, NOW) };
+        assert_eq!(store.refuse(write).await.unwrap(), Applied::Yes);
+    }
+    let anew = |refused, ttl| Held::Anew { id: id.clone(), refused, ttl };
+    assert_eq!(store.hold(hold(anew(NOW + 1, Duration::from_secs(1)), "t")).await.unwrap(), Applied::Yes);
+    assert_eq!(store.hold(hold(anew(NOW + 2, Duration::from_secs(3600)), "r")).await.unwrap(), Applied::Yes);
+    let shown = async || store.read_id(&id, &["r", "s", "t"], Serial).await.unwrap();
+    eventually(|| async { requests_of(&shown().await.outcomes) == ["r"] }).await;
+    assert_eq!(shown().await.claim, Some(Claim { refused: Some(NOW + 2), ..claim(1) }));
+}
+
+async fn only_the_outcome_that_was_read_is_held<S: ConditionalStore>(store: Arc<S>) {
+    let (key, id) = (any_entity(), any_id());
+    create(&*store, key).await;
+    let write = ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, LONG)] };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    let anew = Held::Anew { id: id.clone(), refused: NOW, ttl: Duration::from_secs(3600) };
+    let elsewhere = [
+        HoldWrite { outcome: b"other".to_vec(), ..hold(Held::ForEver(key), "r") },
+        HoldWrite { outcome: vec![], ..hold(Held::ForEver(key), "r") },
+        hold(Held::ForEver(key), "s"),
+        hold(Held::ForEver(any_entity()), "r"),
+        hold(anew, "r"),
+    ];
+    for write in elsewhere {
+        assert_eq!(store.hold(write.clone()).await.unwrap(), Applied::No, "{write:?}");
+    }
+    assert_eq!(store.read_id(&id, &["r"], Serial).await.unwrap(), IdRead::default());
 }
 
 async fn every_value_survives<S: ConditionalStore>(store: Arc<S>) {
@@ -729,6 +784,10 @@ pub fn values(write: &ApplyWrite) -> Option<EntityStatics> {
 
 fn refusal(id: &IdKey, expected_generation: Option<i64>, request: &str, refused: Timestamp) -> RefuseWrite {
     RefuseWrite { id: id.clone(), expected_generation, refused, rows: vec![row(request, None, LONG)] }
+}
+
+fn hold(held: Held, request: &str) -> HoldWrite {
+    HoldWrite { held, request_id: request.into(), outcome: blob(request) }
 }
 
 pub fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> LogRow {
