@@ -7,6 +7,7 @@ pub mod calls;
 pub mod consumer;
 pub mod inquiry;
 pub mod login;
+mod producers;
 pub mod publisher;
 pub mod publishing;
 pub mod record;
@@ -150,6 +151,13 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("auto.offset.reset", "earliest")
         .set("partition.assignment.strategy", "range");
     config
+}
+
+/// Returns the properties of the two producers that a publisher uses in turn. They differ in the transactional id only.
+pub fn producer_configs(kafka: &config::Kafka) -> [ClientConfig; 2] {
+    let mut second = producer_config(kafka);
+    second.set("transactional.id", kafka.second_transactional_id());
+    [producer_config(kafka), second]
 }
 
 /// Returns the transactional producer's properties: our defaults, over them the configured ones, and over these the ones that the
