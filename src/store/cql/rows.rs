@@ -146,6 +146,7 @@ impl EntityPartition {
             parent: self.parent,
             request_id: None,
             outcome: None,
+            time_left: None,
         };
         Ok(row.take_statics(key)?.map(|statics| statics.entity))
     }
