@@ -6,7 +6,7 @@ use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan};
 use super::topology::Topology;
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault, StoreNode,
 };
 use crate::config::{Backend, Cql, Store};
@@ -194,6 +194,10 @@ impl ConditionalStore for ConfiguredStore {
 
     fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
         delegate!(self, store => store.refuse(write))
+    }
+
+    fn hold(&self, write: HoldWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
+        delegate!(self, store => store.hold(write))
     }
 
     fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send {

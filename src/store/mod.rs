@@ -87,8 +87,8 @@ pub struct Claim {
 pub struct IdRead {
     /// The claim; `None` if the id was never claimed.
     pub claim: Option<Claim>,
-    /// The outcome blobs of those of the asked requests that were refused under this id, by request id.
-    pub outcomes: Vec<(String, Vec<u8>)>,
+    /// The outcomes of those of the asked requests that were refused under this id.
+    pub outcomes: Vec<OutcomeRow>,
 }
 
 /// An entity with what the protocol keeps beside its values: the statics of the entity's partition.
@@ -107,8 +107,19 @@ pub struct EntityStatics {
 pub struct EntityRead {
     /// The statics; `None` if there is no such entity.
     pub statics: Option<EntityStatics>,
-    /// The outcome blobs of those of the asked requests that were decided, by request id.
-    pub outcomes: Vec<(String, Vec<u8>)>,
+    /// The outcomes of those of the asked requests that were decided.
+    pub outcomes: Vec<OutcomeRow>,
+}
+
+/// The outcome of one request, as a read shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRow {
+    /// The id of the request.
+    pub request_id: String,
+    /// The outcome's blob: see `outcome::Outcome`.
+    pub outcome: Vec<u8>,
+    /// How much longer the row is kept; `None` if it is kept for ever.
+    pub time_left: Option<Duration>,
 }
 
 /// The outcome of one request, as it is to be stored.
@@ -164,6 +175,33 @@ pub struct RefuseWrite {
     pub refused: Timestamp,
     /// The log rows: 1 to [`MAX_ROWS`], of different requests, all with the same TTL.
     pub rows: Vec<LogRow>,
+}
+
+/// A write that lets an outcome live on that was read, `IF outcome =` its blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldWrite {
+    /// The partition that has the outcome, and how long it is kept there from now on.
+    pub held: Held,
+    /// The request whose row it is.
+    pub request_id: String,
+    /// The outcome's blob as it was read. It stays as it is.
+    pub outcome: Vec<u8>,
+}
+
+/// Where an outcome is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// In the partition of an entity, for ever.
+    ForEver(EntityKey),
+    /// In the partition of an external id, for as long as if the request had just been refused.
+    Anew {
+        /// The id.
+        id: IdKey,
+        /// The time that counts as that of the refusal.
+        refused: Timestamp,
+        /// How long the row, and the static `refused`, are kept from now on.
+        ttl: Duration,
+    },
 }
 
 /// A change from an entity's log.
@@ -267,6 +305,9 @@ pub trait ConditionalStore: Send + Sync + 'static {
 
     /// Performs a [`RefuseWrite`].
     fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+
+    /// Performs a [`HoldWrite`].
+    fn hold(&self, write: HoldWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
 
     /// Reads the changes of an entity, oldest first. For people, not for decisions.
     fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send;

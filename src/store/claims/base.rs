@@ -16,8 +16,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// The settings of the protocol that an operator may choose.
 #[derive(Clone, Debug)]
 pub struct ClaimsOptions {
-    /// How long the store remembers refusals under external ids, the rejections and no-ops of entities that can't be renamed, and the
-    /// previous owners of ids. Must outlive every attempt at a record and every write under way. Default: 30 days.
+    /// How long the store remembers refusals under external ids, rejections and no-ops other than those of renames, and the previous owners
+    /// of ids. Half of it must outlive every attempt at a record and every write under way. Default: 30 days.
     pub outcome_retention: Duration,
     /// How many bytes the cache of claims and entities may hold, approximately; 0 turns it off. Default: 32 MiB, some 150,000 entities.
     pub cache_bytes: u64,

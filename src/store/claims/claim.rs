@@ -151,7 +151,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                     Answer::Unchanged(_) | Answer::Rejected(_) => None,
                 };
                 let outcome = Outcome::of(&request, answer, Some(owner.epoch), now);
-                let rows = vec![self.0.retention.entity_row(id.entity_type, &request.id, &outcome)];
+                let rows = vec![self.0.retention.entity_row(&request, &outcome)];
                 let write = ApplyWrite::about(owner, after, rows);
                 (write, Completed::Command(outcome))
             }
@@ -186,7 +186,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let request = &submission.request;
         let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
         let outcome = Outcome::of(request, answer, Some(seen.epoch), self.0.now());
-        let rows = vec![self.0.retention.entity_row(seen.entity.entity_type, &request.id, &outcome)];
+        let rows = vec![self.0.retention.entity_row(request, &outcome)];
         let write = ApplyWrite::about(seen, None, rows);
         let applied = self.0.apply(write).await?;
         Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, request)))

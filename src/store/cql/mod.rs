@@ -27,8 +27,8 @@ pub use plain::CqlPlain;
 use super::scan::{Position, Scan, Scanned};
 use super::topology::Topology;
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
-    LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, Held, HistoryRow,
+    HoldWrite, IdKey, IdRead, LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
 };
 use attempt::ask;
 use cause::{Cause, described, fault_of};
@@ -157,12 +157,7 @@ impl CqlStore {
             if read.claim.is_none() {
                 read.claim = row.take_claim()?;
             }
-            // In this table the row '' belongs to no request. It is there so that a read always returns the statics.
-            if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
-                && request_id != FIRST_ROW
-            {
-                read.outcomes.push((request_id, outcome));
-            }
+            read.outcomes.extend(row.take_outcome());
         }
         Ok(read)
     }
@@ -177,11 +172,7 @@ impl CqlStore {
             if read.statics.is_none() {
                 read.statics = row.take_statics(key)?;
             }
-            if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
-                && requests.contains(&request_id.as_str())
-            {
-                read.outcomes.push((request_id, outcome));
-            }
+            read.outcomes.extend(row.take_outcome(requests));
         }
         Ok(read)
     }
@@ -256,6 +247,24 @@ impl CqlStore {
         };
         rows.into_iter().map(row_write).collect()
     }
+
+    fn hold_write(&self, HoldWrite { held, request_id, outcome }: HoldWrite) -> (&PreparedStatement, Values) {
+        let (statement, mut values) = match &held {
+            Held::ForEver(_) => (&self.statements.hold, Vec::with_capacity(5)),
+            Held::Anew { refused, ttl, .. } => (
+                &self.statements.hold_refusal,
+                vec![rows::set(rows::ttl_value(Some(*ttl))), rows::set(rows::timestamp(*refused))],
+            ),
+        };
+        values.push(rows::set(CqlValue::Blob(outcome.clone())));
+        values.extend(match &held {
+            Held::ForEver(key) => rows::entity_key_values(*key),
+            Held::Anew { id, .. } => rows::id_values(id),
+        });
+        values.push(rows::set(CqlValue::Text(request_id)));
+        values.push(rows::set(CqlValue::Blob(outcome)));
+        (statement, values)
+    }
 }
 
 impl ConditionalStore for CqlStore {
@@ -284,6 +293,10 @@ impl ConditionalStore for CqlStore {
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
         self.decide(self.refuse_writes(write)).await.map_err(fault_of("refuse"))
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.decide(vec![self.hold_write(write)]).await.map_err(fault_of("hold"))
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

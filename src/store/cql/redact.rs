@@ -1,5 +1,6 @@
 //! Rewriting of an outcome. The row's other column keeps its value and its TTL. The new outcome gets the TTL that the old one has left.
-//! That is read just before the write, so the row may live longer by the time between the two.
+//! That is read just before the write, so the row may live longer by the time between the two. If a no-op with a former name is held (see
+//! `HoldWrite`) between the two, it expires all the same, because no condition of a write tells how long a cell lives.
 
 use super::CqlStore;
 use super::attempt::ask;

@@ -2,7 +2,7 @@
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{CustomName, ExternalId, SegmentCode};
-use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics};
+use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics, OutcomeRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
 use std::collections::HashMap;
@@ -29,8 +29,9 @@ pub(super) struct IdRow {
     claim: Option<Vec<u8>>,
     previous_owners: Option<HashMap<Uuid, CqlTimestamp>>,
     refused: Option<CqlTimestamp>,
-    pub(super) request_id: Option<String>,
-    pub(super) outcome: Option<Vec<u8>>,
+    request_id: Option<String>,
+    outcome: Option<Vec<u8>>,
+    time_left: Option<i32>,
 }
 
 impl IdRow {
@@ -50,6 +51,13 @@ impl IdRow {
             refused: self.refused.map(|refused| refused.0),
         }))
     }
+
+    /// Takes the outcome out of the row, or returns `None` if the row belongs to no request. In this table the row '' never does: it is
+    /// there so that a read always returns the statics.
+    pub(super) fn take_outcome(&mut self) -> Option<OutcomeRow> {
+        let request_id = self.request_id.take().filter(|id| id != FIRST_ROW)?;
+        Some(outcome_row(request_id, self.outcome.take()?, self.time_left))
+    }
 }
 
 /// A row of a partition of `entity`, with the statics.
@@ -64,8 +72,9 @@ pub(super) struct EntityRow {
     segment: Option<String>,
     segment_valid_from: Option<CqlTimestamp>,
     parent: Option<Uuid>,
-    pub(super) request_id: Option<String>,
-    pub(super) outcome: Option<Vec<u8>>,
+    request_id: Option<String>,
+    outcome: Option<Vec<u8>>,
+    time_left: Option<i32>,
 }
 
 impl EntityRow {
@@ -87,6 +96,17 @@ impl EntityRow {
         let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
         Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
     }
+
+    /// Takes the outcome out of the row, or returns `None` if the row belongs to none of `requests`. The row '' is always read.
+    pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
+        let request_id = self.request_id.take().filter(|id| requests.contains(&id.as_str()))?;
+        Some(outcome_row(request_id, self.outcome.take()?, self.time_left))
+    }
+}
+
+fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>) -> OutcomeRow {
+    let time_left = seconds_left.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
+    OutcomeRow { request_id, outcome, time_left }
 }
 
 /// A partition of `entity` as a scan returns it: its key and its statics.
@@ -127,6 +147,7 @@ impl EntityPartition {
             parent: self.parent,
             request_id: None,
             outcome: None,
+            time_left: None,
         };
         Ok(row.take_statics(key)?.map(|statics| statics.entity))
     }

@@ -28,6 +28,10 @@ pub(super) struct Statements {
     pub(super) claim: PreparedStatement,
     pub(super) claim_unrefused: PreparedStatement,
     pub(super) refuse: PreparedStatement,
+    /// Writes the outcome of a row once more, without TTL. It is the row's only value: a row that expires has led to no version.
+    pub(super) hold: PreparedStatement,
+    /// Writes the outcome of a refusal once more, with a TTL that begins anew.
+    pub(super) hold_refusal: PreparedStatement,
     /// Writes new statics and a row without TTL.
     pub(super) change: PreparedStatement,
     /// Writes new statics alone.
@@ -60,8 +64,8 @@ impl Statements {
         Ok(Self {
             read_id: Read::new(
                 prepare(format!(
-                    "SELECT generation, owner, epoch, claimed_by, claim, previous_owners, refused, request_id, outcome \
-                     FROM {keyspace}.external_id WHERE {id} AND request_id IN ?"
+                    "SELECT generation, owner, epoch, claimed_by, claim, previous_owners, refused, request_id, outcome, \
+                     TTL(outcome) AS time_left FROM {keyspace}.external_id WHERE {id} AND request_id IN ?"
                 ))
                 .await?,
                 serial,
@@ -69,7 +73,7 @@ impl Statements {
             read_entity: Read::new(
                 prepare(format!(
                     "SELECT external_id, epoch, generation, version, state, custom_name, segment, segment_valid_from, parent, \
-                     request_id, outcome FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
+                     request_id, outcome, TTL(outcome) AS time_left FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
                 ))
                 .await?,
                 serial,
@@ -82,6 +86,13 @@ impl Statements {
             refuse: prepare(format!(
                 "UPDATE {keyspace}.external_id USING TTL ? SET refused = ?, outcome = ? WHERE {id} AND request_id = ? \
                  IF generation = ? AND outcome = null"
+            ))
+            .await?,
+            hold: prepare(format!("UPDATE {keyspace}.entity SET outcome = ? WHERE {entity} AND request_id = ? IF outcome = ?"))
+                .await?,
+            hold_refusal: prepare(format!(
+                "UPDATE {keyspace}.external_id USING TTL ? SET refused = ?, outcome = ? WHERE {id} AND request_id = ? \
+                 IF outcome = ?"
             ))
             .await?,
             change: prepare(format!(

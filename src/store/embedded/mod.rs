@@ -18,8 +18,8 @@ mod writer;
 use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
-    RefuseWrite, StoreFault, assert_requests, assert_rows,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
+    OutcomeRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
@@ -162,6 +162,10 @@ impl ConditionalStore for EmbeddedStore {
         self.write(Write::Refuse(write)).await
     }
 
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.write(Write::Hold(write)).await
+    }
+
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
         let mut history: Vec<_> = self.rows("history", key).await?.into_iter().filter_map(Row::into_change).collect();
         history.sort_by_key(|row| row.changed_to);
@@ -200,11 +204,12 @@ impl View {
         Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(self.now)))
     }
 
-    fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<OutcomeRow>, Failure> {
         let mut outcomes = Vec::new();
         for request in requests {
             if let Some(cell) = self.get(&partition.row(request))? {
-                outcomes.push(((*request).to_owned(), encoding::decode_row(&cell.body)?.1));
+                let (_, outcome) = encoding::decode_row(&cell.body)?;
+                outcomes.push(OutcomeRow { request_id: (*request).into(), outcome, time_left: cell.time_left(self.now) });
             }
         }
         Ok(outcomes)

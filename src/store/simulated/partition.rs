@@ -3,8 +3,9 @@
 
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
-use crate::store::{Applied, Consistency, LogRow};
+use crate::store::{Applied, Consistency, LogRow, OutcomeRow};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The statics and rows of a partition, and what a plain read may still show instead.
 #[derive(Default)]
@@ -56,6 +57,24 @@ impl<T: Clone + Default> Partition<T> {
         (Applied::Yes, self.writes)
     }
 
+    /// Performs a write that lets a row live on `until` then, or for ever. Plain reads see it at once: the row shows the same outcome.
+    pub fn hold(
+        &mut self,
+        request: &str,
+        outcome: &[u8],
+        until: Option<Timestamp>,
+        now: Timestamp,
+        statics: impl FnOnce(&mut T),
+    ) -> (Applied, u64) {
+        self.writes += 1;
+        self.under_way = None;
+        let live = self.rows.get_mut(request).filter(|row| row.is_live(now));
+        let Some(row) = live.filter(|row| row.outcome == outcome) else { return (Applied::No, self.writes) };
+        row.until = until;
+        statics(&mut self.statics);
+        (Applied::Yes, self.writes)
+    }
+
     /// Returns the outcomes of all rows that have not expired.
     pub fn live(&self, now: Timestamp) -> Vec<(String, Vec<u8>)> {
         let live = self.rows.iter().filter(|(_, row)| row.is_live(now));
@@ -68,19 +87,16 @@ impl<T: Clone + Default> Partition<T> {
         }
     }
 
-    pub fn show(
-        &mut self,
-        requests: &[&str],
-        consistency: Consistency,
-        missing: bool,
-        now: Timestamp,
-    ) -> (T, Vec<(String, Vec<u8>)>) {
+    pub fn show(&mut self, requests: &[&str], consistency: Consistency, missing: bool, now: Timestamp) -> (T, Vec<OutcomeRow>) {
         if consistency == Consistency::Serial {
             self.under_way = None;
         }
         let missed = self.under_way.as_ref().filter(|_| missing);
         let shown = |request: &&&str| missed.is_none_or(|m| !m.rows.iter().any(|r| r == **request));
-        let row = |request: &&str| Some(((*request).into(), self.row(request, now)?.outcome.clone()));
+        let row = |request: &&str| {
+            let row = self.row(request, now)?;
+            Some(OutcomeRow { request_id: (*request).into(), outcome: row.outcome.clone(), time_left: row.time_left(now) })
+        };
         let statics = missed.map_or(&self.statics, |m| &m.before).clone();
         (statics, requests.iter().filter(shown).filter_map(row).collect())
     }
@@ -94,10 +110,20 @@ impl Row {
     fn is_live(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
+
+    fn time_left(&self, now: Timestamp) -> Option<Duration> {
+        let millis = self.until?.saturating_sub(now);
+        Some(Duration::from_millis(millis.try_into().unwrap_or(0)))
+    }
 }
 
 impl LogRow {
     pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.ttl.map(|ttl| now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX)))
+        self.ttl.map(|ttl| until(now, ttl))
     }
+}
+
+/// Returns the time at which something ends that is kept for so long from now on.
+pub(super) fn until(now: Timestamp, ttl: Duration) -> Timestamp {
+    now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX))
 }

@@ -4,7 +4,7 @@
 use super::Defect;
 use crm_processor::store::simulated::Simulated;
 use crm_processor::store::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
 use std::sync::{Arc, Mutex};
@@ -61,7 +61,7 @@ impl Weakened {
     async fn apply_beside_outcomes(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
         let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
         let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;
-        for row in write.rows.iter_mut().filter(|row| there.iter().any(|(request, _)| *request == row.request_id)) {
+        for row in write.rows.iter_mut().filter(|row| there.iter().any(|there| there.request_id == row.request_id)) {
             row.request_id.push_str(", again");
         }
         self.store.apply(write).await
@@ -95,6 +95,10 @@ impl ConditionalStore for Weakened {
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         self.store.refuse(write).await
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.store.hold(write).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
