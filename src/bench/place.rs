@@ -167,7 +167,9 @@ impl Place {
         }
         let registry = connect::registry(&config)?;
         let topics = &config.kafka.topics;
-        for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+        for (subject, schema) in
+            wire::subjects(&topics.commands, &topics.replies, &topics.transactions, topics.changes.as_deref())
+        {
             registry.register(&subject, schema).await?;
         }
         Ok(self.round_with(config, variables))

@@ -57,6 +57,7 @@ pub struct Topics {
     replies: Arc<str>,
     transactions: Arc<str>,
     dlq: Arc<str>,
+    changes: Option<Arc<str>>,
     allowed: BTreeSet<Arc<str>>,
 }
 
@@ -72,6 +73,7 @@ impl Topics {
             replies,
             transactions: topics.transactions.as_str().into(),
             dlq: topics.dlq.as_str().into(),
+            changes: topics.changes.as_deref().map(Into::into),
             allowed,
         }
     }
@@ -150,9 +152,10 @@ impl Answering {
         let transaction = transaction.map(|transaction| (transaction.id(), &**transaction));
         let value = transaction.map(|(id, transaction)| Bytes::from(self.encoder.transaction(id, transaction)));
         let reply = self.reply(incoming, Some(request.id.as_str()), errors, value.as_deref(), &mut memo).await;
-        let mut outputs = Vec::with_capacity(2);
+        let mut outputs = Vec::with_capacity(3);
         if let Some(((id, transaction), value)) = transaction.zip(value).filter(|_| decided.publishes()) {
             outputs.push(self.transaction(incoming, id, transaction, value));
+            outputs.extend(self.change(incoming, id, transaction));
         }
         outputs.push(reply);
         Outputs { outputs, memo }
@@ -258,6 +261,14 @@ impl Answering {
             value: Some(value),
             fallback: Fallback::None,
         }
+    }
+
+    /// Makes the row that accompanies a business transaction. Returns `None` if no rows are published.
+    fn change(&self, incoming: &Incoming, id: Uuid, transaction: &Transaction) -> Option<Output> {
+        let topic = self.topics.changes.clone()?;
+        let value = self.encoder.change(id, transaction)?.into();
+        let row = Output { kind: OutputKind::Change, topic, ..self.transaction(incoming, id, transaction, value) };
+        Some(row)
     }
 
     fn dead_letter(&self, incoming: &Incoming, unreadable: &Unreadable) -> Output {

@@ -1,6 +1,7 @@
 //! Replies and business transactions as Avro, in the Confluent wire format. They are written straight from borrowed values.
 
 use super::frame::frame_prefix;
+use super::row;
 use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
@@ -39,12 +40,15 @@ pub struct Reply<'a> {
 pub struct Encoder {
     reply_schema_id: u32,
     transaction_schema_id: u32,
+    /// The id of the change rows' schema; `None` if no rows are published.
+    change_schema_id: Option<u32>,
 }
 
 impl Encoder {
-    /// Makes an encoder with the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`].
-    pub fn new(reply_schema_id: u32, transaction_schema_id: u32) -> Self {
-        Self { reply_schema_id, transaction_schema_id }
+    /// Makes an encoder with the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`], and with that of
+    /// [`CHANGE_SCHEMA`](super::CHANGE_SCHEMA) if rows are published.
+    pub fn new(reply_schema_id: u32, transaction_schema_id: u32, change_schema_id: Option<u32>) -> Self {
+        Self { reply_schema_id, transaction_schema_id, change_schema_id }
     }
 
     /// Returns a reply's value.
@@ -75,6 +79,11 @@ impl Encoder {
     /// Returns the value of a business transaction with this id.
     pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Vec<u8> {
         encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::new(id, transaction))
+    }
+
+    /// Returns the value of the row that accompanies a business transaction with this id, or `None` if no rows are published.
+    pub fn change(&self, id: Uuid, transaction: &Transaction) -> Option<Vec<u8>> {
+        self.change_schema_id.map(|schema_id| row::change(schema_id, id, transaction))
     }
 }
 
@@ -118,7 +127,7 @@ pub(super) fn writer(schema: &'static Schema) -> GenericDatumWriter<'static> {
     GenericDatumWriter::builder(schema).human_readable(false).build().expect("our schemas name nothing but what they define")
 }
 
-fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Serialize) -> Vec<u8> {
     /// About how many bytes an answer with its after-image takes.
     const USUAL_SIZE: usize = 768;
     let mut value = Vec::with_capacity(USUAL_SIZE);
@@ -235,7 +244,7 @@ enum EntityTypeSymbol {
 }
 
 /// A UUID that is written as text. By itself a UUID would be written as 16 bytes.
-struct UuidText(Uuid);
+pub(super) struct UuidText(pub Uuid);
 
 impl Serialize for UuidText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

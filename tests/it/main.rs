@@ -17,6 +17,7 @@ mod bench;
 mod brought;
 mod bugs;
 mod canary;
+mod changes;
 mod cluster_faults;
 mod collector;
 mod command_line;

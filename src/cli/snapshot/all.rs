@@ -35,7 +35,7 @@ pub(super) async fn publish(config: &Config, types: &[EntityType], rate: u32, fi
     let form = Form::of(config).await?;
     let publisher = Publisher::open(&config.kafka, &publisher_name(config)).await?;
     let meter = Meter::start(&progress, file, rate);
-    let mut run = Run { publisher, form, meter, batch: Vec::new(), size: batch_size(rate) };
+    let mut run = Run { publisher, form, meter, batch: Vec::new(), entities: 0, size: batch_size(rate) };
     let gone_through = run.go_through(Walk::begin(&store, progress.position), &mut progress).await;
     println!("{}", run.meter.conclude(&progress));
     if gone_through.with_context(|| way_on(file))? {
@@ -58,6 +58,9 @@ struct Run {
     form: Form,
     meter: Meter,
     batch: Vec<Outgoing>,
+    /// How many entities the batch has.
+    entities: usize,
+    /// How many entities a batch may have.
     size: usize,
 }
 
@@ -75,9 +78,10 @@ impl Run {
             if let Some(Scanned { entity, .. }) = next
                 && progress.types.contains(&entity.entity_type)
             {
-                self.batch.push(self.form.record(entity, clock()));
+                self.batch.extend(self.form.records(entity, clock()));
+                self.entities += 1;
             }
-            if finished || self.batch.len() >= self.size {
+            if finished || self.entities >= self.size {
                 tokio::select! {
                     interrupted = &mut interrupted => return interrupted.map(|()| false),
                     () = tokio::time::sleep_until(self.meter.due(progress).into()) => {}
@@ -96,7 +100,7 @@ impl Run {
         if !batch.is_empty() {
             self.publisher.publish(&batch, |_| Vec::new()).await?;
         }
-        progress.published += batch.len() as u64;
+        progress.published += std::mem::take(&mut self.entities) as u64;
         (progress.position, progress.finished) = (position, finished);
         self.meter.advance(progress)
     }
