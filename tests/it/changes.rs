@@ -2,6 +2,7 @@
 
 use crate::crm::{Entity, Kind, custom_name, rename, segment, unique};
 use crate::inbox::{Inbox, Record};
+use crate::operation::read;
 use crate::world::{World, run_cli};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -127,6 +128,15 @@ fn rows_are_published_once_beside_their_transactions_when_processes_are_killed()
     assert_fit(&world, &changes, ENTITIES * CHANGES);
     second.signal("TERM");
     assert_eq!(second.wait(), 0);
+}
+
+#[test]
+fn the_example_of_a_row_is_that_of_the_example_of_a_business_transaction() {
+    let example =
+        |name: &str| -> Json { serde_json::from_str(&read(&format!("schemas/examples/{name}.json"))).expect("is JSON") };
+    let mut row = example("ChangeRow");
+    row["record"] = "crm.v1.ChangeRow".into();
+    assert_eq!(row, row_of(&example("BusinessTransaction")));
 }
 
 #[test]
