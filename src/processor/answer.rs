@@ -1,6 +1,7 @@
 //! What is published for a record, and where. There is a reply, a Business Transaction for a change that the record caused, and a dead
 //! letter for a record that could not be read. The reply goes to the topic that the CRM asked for, if it is allowed and exists.
 
+use super::entity_keys::EntityKeys;
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
 use crate::config;
 use crate::domain::Timestamp;
@@ -94,6 +95,8 @@ pub struct Answering {
     pub reply_topics: Arc<ReplyTopics>,
     /// The encoder of replies and Business Transactions.
     pub encoder: Encoder,
+    /// The keys under which changes of entities came.
+    pub(super) entity_keys: EntityKeys,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
     /// The clock: it returns the time in milliseconds since 1970.
@@ -156,6 +159,7 @@ impl Answering {
         if let Some(((id, transaction), value)) = transaction.zip(value).filter(|_| decided.publishes()) {
             outputs.push(self.transaction(incoming, id, transaction, value));
             outputs.extend(self.change(incoming, id, transaction));
+            self.note_key(incoming, transaction);
         }
         outputs.push(reply);
         Outputs { outputs, memo }
@@ -260,6 +264,23 @@ impl Answering {
             headers: incoming.headers.transaction(id, transaction),
             value: Some(value),
             fallback: Fallback::None,
+        }
+    }
+
+    /// Notes the key under which a change came, and tells of it if the change before came under another.
+    fn note_key(&self, incoming: &Incoming, transaction: &Transaction) {
+        if !self.entity_keys.changes(&transaction.entity.key(), incoming.record.key.as_deref()) {
+            return;
+        }
+        self.metrics.entity_key_changes.inc();
+        if let Some(left_out) = self.entity_keys.line_is_due() {
+            tracing::warn!(
+                request_id = transaction.request_id.as_str(),
+                trace_id = incoming.trace_id(),
+                left_out,
+                "an entity's commands come under several keys, so its business transactions may stand in another order than their \
+                 versions; the CRM should send all commands for an entity under one key"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! Replies and business transactions as Avro, in the Confluent wire format. They are written straight from borrowed values.
 
+use super::avro::{UuidText, encode, parse, writer};
 use super::frame::frame_prefix;
 use super::row;
 use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
@@ -119,23 +120,6 @@ pub fn snapshot(schema_id: u32, snapshot: &Snapshot) -> Vec<u8> {
     encode(&TRANSACTION_WRITER, schema_id, &record)
 }
 
-pub(super) fn parse(schema: &str) -> Schema {
-    Schema::parse_str(schema).expect("our schemas are checked by the tests")
-}
-
-pub(super) fn writer(schema: &'static Schema) -> GenericDatumWriter<'static> {
-    GenericDatumWriter::builder(schema).human_readable(false).build().expect("our schemas name nothing but what they define")
-}
-
-pub(super) fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Serialize) -> Vec<u8> {
-    /// About how many bytes an answer with its after-image takes.
-    const USUAL_SIZE: usize = 768;
-    let mut value = Vec::with_capacity(USUAL_SIZE);
-    value.extend(frame_prefix(schema_id));
-    writer.write_ser(&mut value, record).expect("the record has the schema's fields, and memory takes whatever is written");
-    value
-}
-
 /// Serialises all of `crm.v1.Reply` but its last two fields.
 impl Serialize for Reply<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -241,15 +225,6 @@ enum EntityTypeSymbol {
     Customer,
     Account,
     Subscriber,
-}
-
-/// A UUID that is written as text. By itself a UUID would be written as 16 bytes.
-pub(super) struct UuidText(pub Uuid);
-
-impl Serialize for UuidText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    }
 }
 
 impl<'a> TransactionRecord<'a> {

@@ -19,6 +19,7 @@
 //! picks out the five values that a command has. The tests compare this reader with apache-avro.
 
 pub mod answer;
+mod avro;
 mod body;
 pub mod command;
 pub mod embedded_registry;

@@ -1,7 +1,7 @@
 //! Changes as flat rows, `crm.v1.ChangeRow`: the same as a business transaction or a snapshot says, in columns that every sink takes.
 
 use super::CHANGE_SCHEMA;
-use super::answer::{UuidText, encode, parse, writer};
+use super::avro::{UuidText, encode, parse, writer};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::{Change, Snapshot, Transaction};
