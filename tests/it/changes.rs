@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Sets up an installation with a topic of change rows. Returns it with the topic's name and an inbox of it.
-fn with_changes(name: &str) -> Option<(World, String, Inbox)> {
+pub fn with_changes(name: &str) -> Option<(World, String, Inbox)> {
     let topic = unique("changes");
     let world = World::set_up(name, |config| {
         let topics = config["kafka"].as_table_mut().expect("a table")["topics"].as_table_mut().expect("a table");

@@ -82,6 +82,7 @@ mod traces;
 mod unreadable;
 mod upgrades;
 mod use_cases;
+mod warehouse;
 mod world;
 mod writers;
 
