@@ -2,6 +2,7 @@
 //! disorder. What the views say is compared with what `show` says.
 
 mod postgres;
+mod reconcile;
 
 use crate::changes::with_changes;
 use crate::crm::{Entity, Kind, custom_name, rename, segment, unique};
@@ -88,6 +89,11 @@ fn databases(world: &World) -> Option<Vec<Database>> {
 }
 
 fn insert(row: &Json) -> String {
+    insert_into("change_row", row, " ON CONFLICT (transactionId) DO NOTHING", |_| true)
+}
+
+/// Returns the statement that inserts those columns of a row that are wanted.
+fn insert_into(table: &str, row: &Json, then: &str, is_wanted: impl Fn(&str) -> bool) -> String {
     const COLUMNS: [&str; 20] = [
         "transactionId",
         "useCase",
@@ -110,19 +116,17 @@ fn insert(row: &Json) -> String {
         "accountRefId",
         "changedFields",
     ];
-    let values = COLUMNS.map(|column| match &row[column] {
+    let columns: Vec<_> = COLUMNS.into_iter().filter(|column| is_wanted(column)).collect();
+    let value = |column: &&str| match &row[column] {
         Json::Null => "NULL".to_owned(),
         Json::Number(millis) if column.ends_with("At") || column.ends_with("From") => {
             format!("TIMESTAMP '{}'", instant(millis.as_i64().expect("milliseconds")))
         }
         Json::Number(number) => number.to_string(),
         text => format!("'{}'", text.as_str().expect("a text").replace('\'', "''")),
-    });
-    format!(
-        "INSERT INTO change_row ({}) VALUES ({}) ON CONFLICT (transactionId) DO NOTHING;\n",
-        COLUMNS.join(", "),
-        values.join(", ")
-    )
+    };
+    let values: Vec<_> = columns.iter().map(value).collect();
+    format!("INSERT INTO {table} ({}) VALUES ({}){then};\n", columns.join(", "), values.join(", "))
 }
 
 fn instant(millis: i64) -> String {

@@ -6,7 +6,6 @@
 //! transaction: readers see all of it, or nothing.
 
 mod all;
-mod form;
 mod progress;
 
 use crate::config::{Config, Log};
@@ -14,8 +13,8 @@ use crate::domain::entity::EntityType;
 use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, entity_type, no_such_entity, reference};
 use crate::toolbox::publisher::Publisher;
+use crate::toolbox::snapshots::Snapshots;
 use crate::toolbox::{FAILED, connect};
-use form::{Form, publisher_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use uuid::Uuid;
@@ -65,6 +64,12 @@ pub(super) struct Args {
     state: Option<PathBuf>,
 }
 
+/// Returns the transactional id of a snapshot of all entities, with which that of a snapshot of one begins, too. It begins with the
+/// group's id, because the rights to write in transactions are granted for that prefix.
+fn publisher_name(config: &Config) -> String {
+    format!("{}-snapshot", config.kafka.group_id)
+}
+
 /// `crm-processor snapshot`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
@@ -83,10 +88,10 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
         eprintln!("{}", no_such_entity(entity_type, is_ref_id));
         return Ok(ExitCode::from(FAILED));
     };
-    let form = Form::of(config).await?;
+    let snapshots = Snapshots::of(config).await?;
     // The publisher has a name of its own, so that it does not end a snapshot of all entities that is under way.
     let publisher = Publisher::open(&config.kafka, &format!("{}-{}", publisher_name(config), Uuid::new_v4())).await?;
-    let records: Vec<_> = form.records(statics.entity.clone(), connect::clock()()).collect();
+    let records: Vec<_> = snapshots.records(statics.entity.clone(), connect::clock()()).collect();
     let delivered = publisher.publish(&records, |_| Vec::new()).await?;
     let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);
     let (partition, offset) = (at.partition, at.offset);

@@ -1,23 +1,27 @@
-//! The form in which a snapshot is published: the records of an entity, and the transactional id under which they are written.
+//! Snapshots as they are published: the record of an entity, and its row if there are rows.
 
+use super::connect;
+use super::publisher::Outgoing;
 use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::transaction::Snapshot;
-use crate::toolbox::connect;
-use crate::toolbox::publisher::Outgoing;
 use crate::wire;
 use crate::wire::registry::Registry;
 use anyhow::anyhow;
 
-/// Returns the transactional id of a snapshot of all entities, with which that of a snapshot of one begins, too. It begins with the
-/// group's id, because the rights to write in transactions are granted for that prefix.
-pub(super) fn publisher_name(config: &Config) -> String {
-    format!("{}-snapshot", config.kafka.group_id)
+/// How many entities one Kafka transaction may hold: some 300 KiB.
+const MAX_BATCH: usize = 500;
+/// How many Kafka transactions there are in a second if the rate is low.
+const BATCHES_A_SECOND: u32 = 4;
+
+/// Returns how many entities a Kafka transaction has if so many are published in a second.
+pub fn batch_size(rate: u32) -> usize {
+    usize::try_from(rate / BATCHES_A_SECOND).unwrap_or(MAX_BATCH).clamp(1, MAX_BATCH)
 }
 
 /// The topics and the schemas of snapshots.
-pub(super) struct Form {
+pub struct Snapshots {
     transactions: Place,
     /// Where the change rows go; `None` if there are none.
     changes: Option<Place>,
@@ -28,8 +32,11 @@ struct Place {
     schema_id: u32,
 }
 
-impl Form {
+impl Snapshots {
     /// Asks the registry for the schemas' ids.
+    ///
+    /// # Errors
+    /// The registry does not answer, or does not have a schema.
     pub async fn of(config: &Config) -> anyhow::Result<Self> {
         let (registry, topics) = (connect::registry(config)?, &config.kafka.topics);
         let transactions = wire::transaction_subject(&topics.transactions);
