@@ -10,14 +10,22 @@ use std::sync::Arc;
 
 /// Sets up an installation with a topic of change rows, and a keyspace of its own. Returns it with the topic's name and an inbox of it.
 pub fn with_changes(name: &str) -> Option<(World, String, Inbox)> {
+    with_changes_and(name, |_| {})
+}
+
+/// Sets up such an installation, whose configuration `adjust` changes.
+pub fn with_changes_and(name: &str, adjust: impl FnOnce(&mut toml::Table)) -> Option<(World, String, Inbox)> {
     let topic = unique("changes");
+    let mut registry = None;
     let world = World::set_up(name, |config| {
         let topics = config["kafka"].as_table_mut().expect("a table")["topics"].as_table_mut().expect("a table");
         topics.insert("changes".into(), topic.clone().into());
         let store = config["store"].as_table_mut().expect("a table");
         store.insert("keyspace".into(), unique("crm_changes").replace('-', "_").into());
+        adjust(config);
+        registry = config["registry"]["url"].as_str().map(ToOwned::to_owned);
     })?;
-    let inbox = Inbox::open(world.kafka(), &[&topic], &[&topic]);
+    let inbox = Inbox::open_with(world.kafka(), &[&topic], &[&topic], &registry.expect("there is one"));
     Some((world, topic, inbox))
 }
 

@@ -1,6 +1,7 @@
 //! Tests the statements of `docs/warehouse.md` on PostgreSQL and on DuckDB, with the rows that a processor published: late, twice and in
 //! disorder. What the views say is compared with what `show` says.
 
+mod connect;
 mod postgres;
 mod reconcile;
 

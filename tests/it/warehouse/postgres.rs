@@ -5,13 +5,19 @@ use crate::inbox::Inbox;
 use crate::servers;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The user that Debian's package makes. PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 
-/// A running server. Its data are removed with it.
+/// A database of a running server. The server ends, and its data are removed, with the last of its databases.
 pub struct Postgres {
+    running: Arc<Running>,
+    name: String,
+}
+
+struct Running {
     server: Guarded,
     programs: PathBuf,
     port: u16,
@@ -39,27 +45,46 @@ impl Postgres {
         server.arg("-D").arg(&folder).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         server.args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "timezone=UTC"]);
         let log = servers::log_dir().join(format!("postgres-{port}.log"));
-        let this = Self { server: Guarded::spawn(&server, &log, None), programs, port, _data: data };
+        let running = Arc::new(Running { server: Guarded::spawn(&server, &log, None), programs, port, _data: data });
+        let this = Self { running, name: "postgres".into() };
         let deadline = Instant::now() + Inbox::PATIENCE;
         while this.psql("SELECT 1").is_err() {
-            assert!(Instant::now() < deadline, "PostgreSQL does not answer; {}", this.server.log_tail());
+            assert!(Instant::now() < deadline, "PostgreSQL does not answer; {}", this.running.server.log_tail());
             crate::pause();
         }
         Some(this)
     }
 
+    /// Returns another database of the same server.
+    pub fn database(&self, name: &str) -> Self {
+        Self { running: self.running.clone(), name: name.into() }
+    }
+
+    /// Returns the server's port on loopback.
+    pub fn port(&self) -> u16 {
+        self.running.port
+    }
+
     /// Runs statements, and returns what the last one printed, without headings.
     pub fn psql(&self, sql: &str) -> Result<String, String> {
-        let mut psql = Command::new(self.programs.join("psql"));
-        psql.args(["--host=127.0.0.1", "--username=warehouse", "--dbname=postgres", "--no-psqlrc", "--quiet", "--tuples-only"]);
-        psql.args(["--no-align", "--set=ON_ERROR_STOP=1", "--port", &self.port.to_string(), "--command", sql]);
+        let mut psql = Command::new(self.running.programs.join("psql"));
+        psql.args([
+            "--host=127.0.0.1",
+            "--username=warehouse",
+            "--dbname",
+            &self.name,
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+        ]);
+        psql.args(["--no-align", "--set=ON_ERROR_STOP=1", "--port", &self.port().to_string(), "--command", sql]);
         let output = psql.output().map_err(|e| e.to_string())?;
         let text = |bytes| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 }
 
-impl Drop for Postgres {
+impl Drop for Running {
     fn drop(&mut self) {
         // It ends its other processes at once, and leaves no shared memory behind.
         self.server.signal("QUIT");
