@@ -37,6 +37,7 @@ mod examples;
 mod faults;
 mod full_disk;
 mod gate;
+mod generated;
 mod golden;
 mod guarded;
 mod hanging_calls;

@@ -11,7 +11,7 @@ use crate::examples::python::python;
 use crate::inbox::Record;
 use crate::operation::read;
 use crate::world::World;
-use postgres::Postgres;
+use postgres::{Postgres, fed};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ enum Database {
 impl Database {
     fn run(&self, sql: &str) -> String {
         match self {
-            Self::Postgres(postgres) => postgres.psql(sql).unwrap_or_else(|e| panic!("PostgreSQL: {e}\n{sql}")),
+            Self::Postgres(postgres) => postgres.psql(sql).unwrap_or_else(|e| panic!("PostgreSQL: {e}\n{sql:.1000}")),
             Self::DuckDb(python, file) => duckdb(python, file, sql),
         }
     }
@@ -61,11 +61,8 @@ fn duckdb(python: &Path, file: &Path, sql: &str) -> String {
          made = duckdb.connect(sys.argv[1]).execute(sys.stdin.read())\n\
          names = [column[0] for column in made.description or []]\n\
          print(json.dumps([dict(zip(names, row)) for row in made.fetchall()], default=str))";
-    let input = crate::servers::log_dir().join(unique("duckdb-input"));
-    std::fs::write(&input, sql).expect("a file");
-    let stdin = std::fs::File::open(&input).expect("it was just written");
-    let output = Command::new(python).args(["-c", RUN]).arg(file).stdin(stdin).output().expect("Python runs");
-    assert!(output.status.success(), "DuckDB: {}\n{sql}", String::from_utf8_lossy(&output.stderr));
+    let output = fed(Command::new(python).args(["-c", RUN]).arg(file), sql).expect("Python runs");
+    assert!(output.status.success(), "DuckDB: {}\n{sql:.1000}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("is text")
 }
 

@@ -16,7 +16,7 @@ use crate::telemetry::log;
 use crate::toolbox::flags::ConfigFile;
 use crate::toolbox::{FAILED, connect};
 use export::Export;
-use publish::Work;
+use publish::Reconciliation;
 use search::Search;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,12 +74,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     // At level info the database's driver logs each of its connections.
     log::start(&Log { level: "warn".into(), ..config.log.clone() }).map_err(anyhow::Error::msg)?;
-    let noted = args.state.as_deref().map(|file| Work::noted(file, &args.warehouse)).transpose()?.flatten();
+    let noted = args.state.as_deref().map(|file| Reconciliation::noted(file, &args.warehouse)).transpose()?.flatten();
     let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
     let mut search = Search::new(store, &config, args.read_rate, args.lag);
     let mut work = match noted {
         Some(work) => work,
-        None => Work::of(&args.warehouse, search.through(&Export::at(&args.warehouse)).await?),
+        None => Reconciliation::of(&args.warehouse, search.through(&Export::at(&args.warehouse)).await?),
     };
     for (key, _) in work.unknown() {
         eprintln!("{} {}: not in the store", key.entity_type, key.ref_id);

@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// What is to be published, and how much of it has been. Whatever counts here as published is committed to Kafka.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Work {
+pub(super) struct Reconciliation {
     warehouse: PathBuf,
     exported_at: i64,
     entities_in_store: u64,
@@ -37,7 +37,7 @@ pub(super) struct Work {
     finished: bool,
 }
 
-impl Work {
+impl Reconciliation {
     pub fn of(warehouse: &Path, findings: Findings) -> Self {
         Self {
             warehouse: warehouse.to_owned(),

@@ -1,7 +1,6 @@
 //! Publishes all entities: scans the store, and publishes one batch after another.
 
 use super::progress::{Meter, Progress};
-use super::publisher_name;
 use crate::config::Config;
 use crate::domain::entity::EntityType;
 use crate::store::configured::ConfiguredStore;
@@ -14,6 +13,12 @@ use crate::toolbox::{FAILED, connect};
 use anyhow::Context as _;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// Returns the transactional id of a snapshot of all entities, with which that of a snapshot of one begins, too. It begins with the
+/// group's id, because the rights to write in transactions are granted for that prefix.
+pub(super) fn publisher_name(config: &Config) -> String {
+    format!("{}-snapshot", config.kafka.group_id)
+}
 
 /// `crm-processor snapshot --all`
 pub(super) async fn publish(config: &Config, types: &[EntityType], rate: u32, file: Option<&Path>) -> anyhow::Result<ExitCode> {

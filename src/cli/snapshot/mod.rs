@@ -64,12 +64,6 @@ pub(super) struct Args {
     state: Option<PathBuf>,
 }
 
-/// Returns the transactional id of a snapshot of all entities, with which that of a snapshot of one begins, too. It begins with the
-/// group's id, because the rights to write in transactions are granted for that prefix.
-fn publisher_name(config: &Config) -> String {
-    format!("{}-snapshot", config.kafka.group_id)
-}
-
 /// `crm-processor snapshot`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
@@ -90,7 +84,7 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     };
     let snapshots = Snapshots::of(config).await?;
     // The publisher has a name of its own, so that it does not end a snapshot of all entities that is under way.
-    let publisher = Publisher::open(&config.kafka, &format!("{}-{}", publisher_name(config), Uuid::new_v4())).await?;
+    let publisher = Publisher::open(&config.kafka, &format!("{}-{}", all::publisher_name(config), Uuid::new_v4())).await?;
     let records: Vec<_> = snapshots.records(statics.entity.clone(), connect::clock()()).collect();
     let delivered = publisher.publish(&records, |_| Vec::new()).await?;
     let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);

@@ -3,8 +3,9 @@
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
 use crate::servers;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -77,8 +78,8 @@ impl Postgres {
             "--quiet",
             "--tuples-only",
         ]);
-        psql.args(["--no-align", "--set=ON_ERROR_STOP=1", "--port", &self.port().to_string(), "--command", sql]);
-        let output = psql.output().map_err(|e| e.to_string())?;
+        psql.args(["--no-align", "--set=ON_ERROR_STOP=1", "--port", &self.port().to_string()]);
+        let output = fed(&mut psql, sql).map_err(|e| e.to_string())?;
         let text = |bytes| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
@@ -89,6 +90,17 @@ impl Drop for Running {
         // It ends its other processes at once, and leaves no shared memory behind.
         self.server.signal("QUIT");
     }
+}
+
+/// Runs a program to its end, with a text as its input.
+pub fn fed(command: &mut Command, input: &str) -> std::io::Result<Output> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().expect("is piped");
+    std::thread::scope(|scope| {
+        // It may print before it has read all.
+        scope.spawn(move || stdin.write_all(input.as_bytes()));
+        child.wait_with_output()
+    })
 }
 
 /// Returns the folder of PostgreSQL's programs, of the latest version if there are several.
