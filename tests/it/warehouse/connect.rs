@@ -8,8 +8,10 @@ use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
 use crate::operation::read;
+use crate::real_registry::{id_of, with_id};
 use crate::servers::{self, REGISTRY_PATH, jars_or_skip};
 use crate::world::World;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -87,8 +89,13 @@ fn command(world: &World, jars: &PathBuf, registry: &str, topic: &str, postgres:
     java
 }
 
-/// Returns mixed commands. Those for one entity have one key.
-fn commands(entities: &[Entity], count: usize) -> Vec<Draft> {
+/// Returns mixed commands, under the schemas that `setup` has registered. Those for one entity have one key.
+fn commands(world: &World, registry: &str, entities: &[Entity], count: usize) -> Vec<Draft> {
+    let mut ids = BTreeMap::new();
+    let mut registered = |draft: &Draft| {
+        let id = || id_of(registry, &format!("{}-crm.v1.{}", world.commands, draft.record));
+        with_id(*ids.entry(draft.record).or_insert_with(id), &[], draft)
+    };
     (0..count)
         .map(|n| {
             let entity = &entities[n * 7 % entities.len()];
@@ -98,7 +105,7 @@ fn commands(entities: &[Entity], count: usize) -> Vec<Draft> {
                 (Kind::Customer, _) => segment(&request, &reference, ["ENTERPRISE", "RESIDENTIAL"][n / entities.len() / 2 % 2]),
                 (kind, _) => rename(kind, &request, &reference, &unique("é,\"")),
             };
-            command.key(&entity.ref_id)
+            registered(&command.key(&entity.ref_id))
         })
         .collect()
 }
@@ -144,7 +151,7 @@ fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are
     world.import(&entities);
     let mut worker = Worker::start(command(&world, &jars, &registry, &topic, &postgres), world.dir().join("connect.log"));
     let count = std::env::var("CRM_CONNECT_COMMANDS").ok().and_then(|n| n.parse().ok()).unwrap_or(COMMANDS);
-    let commands = commands(&entities, count);
+    let commands = commands(&world, &registry, &entities, count);
     let mut processor = world.run_as("slot");
     let half = commands.len() / 2;
     let sent = world.begin_to_send(&commands[..half]);
