@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The number of places, a power of two. With 16 bytes each the table takes half a MiB when it is full.
 const PLACES: usize = 1 << 15;
 /// How often a line is logged at most.
-const EVERY: Duration = Duration::from_mins(1);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// The key under which the latest change of an entity came.
 #[derive(Clone, Copy, Default)]

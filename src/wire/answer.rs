@@ -39,17 +39,17 @@ pub struct Reply<'a> {
 /// Encodes answers under the schema ids that the registry gave.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoder {
-    reply_schema_id: u32,
-    transaction_schema_id: u32,
-    /// The id of the change rows' schema; `None` if no rows are published.
-    change_schema_id: Option<u32>,
+    reply: u32,
+    transaction: u32,
+    /// `None` if no rows are published.
+    change: Option<u32>,
 }
 
 impl Encoder {
     /// Makes an encoder with the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`], and with that of
     /// [`CHANGE_SCHEMA`](super::CHANGE_SCHEMA) if rows are published.
     pub fn new(reply_schema_id: u32, transaction_schema_id: u32, change_schema_id: Option<u32>) -> Self {
-        Self { reply_schema_id, transaction_schema_id, change_schema_id }
+        Self { reply: reply_schema_id, transaction: transaction_schema_id, change: change_schema_id }
     }
 
     /// Returns a reply's value.
@@ -65,12 +65,12 @@ impl Encoder {
         /// The numbers of the branches of the union of null and business transaction, as Avro writes them.
         const NULL: u8 = 0;
         const TRANSACTION: u8 = 2;
-        let mut value = encode(&HEAD, self.reply_schema_id, reply);
+        let mut value = encode(&HEAD, self.reply, reply);
         match reply.transaction {
             None => value.push(NULL),
             Some(transaction) => {
                 value.push(TRANSACTION);
-                value.extend_from_slice(&transaction[frame_prefix(self.transaction_schema_id).len()..]);
+                value.extend_from_slice(&transaction[frame_prefix(self.transaction).len()..]);
             }
         }
         PROCESSED_AT.write_ser(&mut value, &reply.processed_at).expect("a number can be written to memory");
@@ -79,12 +79,12 @@ impl Encoder {
 
     /// Returns the value of a business transaction with this id.
     pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Vec<u8> {
-        encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::new(id, transaction))
+        encode(&TRANSACTION_WRITER, self.transaction, &TransactionRecord::new(id, transaction))
     }
 
     /// Returns the value of the row that accompanies a business transaction with this id, or `None` if no rows are published.
     pub fn change(&self, id: Uuid, transaction: &Transaction) -> Option<Vec<u8>> {
-        self.change_schema_id.map(|schema_id| row::change(schema_id, id, transaction))
+        self.change.map(|schema_id| row::change(schema_id, id, transaction))
     }
 }
 

@@ -12,7 +12,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use serde_json::{Value, json};
 
-const ENCODER: Encoder = Encoder { reply_schema_id: 7, transaction_schema_id: 0x0102_0304, change_schema_id: Some(9) };
+const ENCODER: Encoder = Encoder { reply: 7, transaction: 0x0102_0304, change: Some(9) };
 const REF_ID: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0001);
 const PARENT: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0002);
 
@@ -116,7 +116,7 @@ fn business_transactions_of_every_type_and_state_round_trip() {
         for state in State::ALL {
             for full in [false, true] {
                 let value = encoded(&transaction(entity(entity_type, state, full), full));
-                let decoded = decode(TRANSACTION_SCHEMA, ENCODER.transaction_schema_id, &value);
+                let decoded = decode(TRANSACTION_SCHEMA, ENCODER.transaction, &value);
                 assert_eq!(decoded, expected_transaction(entity_type, state, full), "{entity_type} {state:?} full={full}");
             }
         }
@@ -224,7 +224,7 @@ fn replies_with_and_without_all_that_may_be_null_round_trip() {
                 transaction: full.then_some(&transaction),
                 processed_at,
             };
-            let decoded = decode(REPLY_SCHEMA, ENCODER.reply_schema_id, &ENCODER.reply(&reply));
+            let decoded = decode(REPLY_SCHEMA, ENCODER.reply, &ENCODER.reply(&reply));
             let error = |r: &Rejection| json!({ "code": r.code(), "field": r.field(), "message": r.message() });
             let expected = json!({
                 "correlationId": reply.correlation_id, "requestId": reply.request_id, "statusCode": status.code(),

@@ -139,7 +139,7 @@ fn plain(time: &Json) -> Option<String> {
 }
 
 /// Makes an order out of a seed: a linear congruential generator is enough to disturb one.
-fn shuffled<'a>(rows: &'a [Json], mut seed: u64) -> Vec<&'a Json> {
+fn shuffled(rows: &[Json], mut seed: u64) -> Vec<&Json> {
     let mut keyed: Vec<(u64, &Json)> = Vec::new();
     for row in rows {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -106,7 +106,7 @@ mod tests {
             digest: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
             exported_at: 1_700_000_000_000,
         };
-        assert_eq!(lines, [expected.clone()]);
+        assert_eq!(lines, std::slice::from_ref(&expected));
         let mut turned: Vec<&str> = LINE.split(',').collect();
         turned.reverse();
         let text = format!("exportedat,digest,version,refid,entitytype\n\"{}\"\n", turned.join("\",\""));

@@ -84,7 +84,9 @@ impl Search {
     /// Returns the entities of some buckets that seem to differ, with what the warehouse has.
     async fn suspects(&self, export: &Export, buckets: &[usize]) -> anyhow::Result<Vec<(EntityKey, Option<One>)>> {
         let mut chosen = vec![false; BUCKETS];
-        buckets.iter().for_each(|at| chosen[*at] = true);
+        for at in buckets {
+            chosen[*at] = true;
+        }
         let mut theirs = Theirs::default();
         export.each(|line| {
             if chosen[bucket(line.ref_id)] {

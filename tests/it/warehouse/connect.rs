@@ -12,7 +12,7 @@ use crate::real_registry::{id_of, with_id};
 use crate::servers::{self, REGISTRY_PATH, jars_or_skip};
 use crate::world::World;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 use toml::Value;
@@ -51,7 +51,7 @@ fn properties() -> [String; 2] {
 }
 
 /// Prepares a worker with the page's properties, behind which are those of this installation: the last of two lines counts.
-fn command(world: &World, jars: &PathBuf, registry: &str, topic: &str, postgres: &Postgres) -> Command {
+fn command(world: &World, jars: &Path, registry: &str, topic: &str, postgres: &Postgres) -> Command {
     let [worker, sink] = properties();
     let file = |name: &str, text: String| {
         let path = world.dir().join(name);

@@ -47,7 +47,7 @@ fn take_up(database: &Database, rows: &[Json]) {
         }
     }
     let statements = latest.iter().map(|(ref_id, row)| {
-        format!("DELETE FROM current_value WHERE refId = '{ref_id}';\n{}", insert_into("current_value", row, "", |c| is_value(c)))
+        format!("DELETE FROM current_value WHERE refId = '{ref_id}';\n{}", insert_into("current_value", row, "", is_value))
     });
     database.run(&statements.collect::<String>());
 }
@@ -167,7 +167,7 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
 fn a_reconciliation_is_taken_up_where_it_was_interrupted() {
     const LOST: usize = 40;
     let Some((world, _, changes)) = with_changes("reconcile-resumed") else { return };
-    let entities: Vec<_> = (0..LOST + 1).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
+    let entities: Vec<_> = (0..=LOST).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
     world.import(&entities);
     let (file, state) = (world.dir().join("warehouse.csv"), world.dir().join("work.json"));
     // The warehouse has one entity, and that one with other values.
