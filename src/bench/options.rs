@@ -58,6 +58,9 @@ pub struct Options {
     /// With `--plain`: the id of the database's process on this machine, whose CPU time and files are measured
     #[arg(long, value_name = "PID", requires = "plain")]
     pub database: Option<u32>,
+    /// Publish a change row for each business transaction, too
+    #[arg(long)]
+    pub changes: bool,
     /// Don't measure the store and Kafka alone
     #[arg(long)]
     pub no_ceiling: bool,
@@ -99,6 +102,7 @@ impl Options {
             prefix: &self.prefix,
             partitions: self.partitions,
             store_delay: self.store_delay,
+            changes: self.changes,
             variables: in_flight.into_iter().collect(),
         }
     }

@@ -45,6 +45,8 @@ pub struct Wish<'a> {
     pub partitions: i32,
     /// How much later each answer of the database comes; `None` for no delay.
     pub store_delay: Option<Duration>,
+    /// Whether change rows are published, even if the configuration names no topic for them.
+    pub changes: bool,
     /// Variables of the environment that override the configuration.
     pub variables: Vec<(String, String)>,
 }
@@ -58,6 +60,7 @@ pub struct Place {
     variables: BTreeMap<String, String>,
     name: String,
     partitions: i32,
+    changes: bool,
     rounds: Vec<Config>,
     store: Option<Config>,
     registry: EmbeddedRegistry,
@@ -102,9 +105,22 @@ impl Place {
         };
         set("STORE__PATH", &folder.path().join("store").display().to_string());
         let (processors, rounds) = (Vec::new(), Vec::new());
-        let (partitions, store, slow_store) = (wish.partitions, None, None);
-        let mut place =
-            Self { processors, file, text, variables, name, partitions, rounds, store, registry, broker, slow_store, folder };
+        let (partitions, changes, store, slow_store) = (wish.partitions, wish.changes, None, None);
+        let mut place = Self {
+            processors,
+            file,
+            text,
+            variables,
+            name,
+            partitions,
+            changes,
+            rounds,
+            store,
+            registry,
+            broker,
+            slow_store,
+            folder,
+        };
         if let Some(delay) = wish.store_delay {
             place.slow_down_store(delay).await?;
         }
@@ -150,6 +166,10 @@ impl Place {
         {
             set(&format!("TOPICS__{key}"), format!("{name}.{suffix}"));
         }
+        // A topic that the configuration names is somebody's: the rows of a measurement never go there.
+        if self.changes || self.config(&self.variables)?.kafka.topics.changes.is_some() {
+            set("TOPICS__CHANGES", format!("{name}.changes"));
+        }
         set("GROUP_ID", name);
         let config = self.config(&variables)?;
         self.rounds.push(config.clone());
@@ -167,7 +187,9 @@ impl Place {
         }
         let registry = connect::registry(&config)?;
         let topics = &config.kafka.topics;
-        for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+        for (subject, schema) in
+            wire::subjects(&topics.commands, &topics.replies, &topics.transactions, topics.changes.as_deref())
+        {
             registry.register(&subject, schema).await?;
         }
         Ok(self.round_with(config, variables))

@@ -39,7 +39,7 @@ pub fn outcome() -> Vec<u8> {
 pub fn answers() -> [Message; 2] {
     let transaction = transaction();
     let id = transaction.id();
-    let encoder = Encoder::new(1, 2);
+    let encoder = Encoder::new(1, 2, None);
     let value = encoder.transaction(id, &transaction);
     let headers = CommandHeaders::parse([("correlation-id", Some(CORRELATION_ID.as_bytes()))]);
     let reply = Reply {

@@ -8,6 +8,7 @@ mod demo;
 mod dlq;
 mod erase;
 mod import;
+mod reconcile;
 mod run;
 mod send;
 mod setup;
@@ -58,6 +59,7 @@ enum Sub {
     Watch(watch::Args),
     Dlq(dlq::Args),
     Snapshot(snapshot::Args),
+    Reconcile(reconcile::Args),
     Erase(erase::Args),
     Bench(bench::Args),
 }
@@ -89,6 +91,7 @@ async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
         Sub::Watch(args) => watch::run(args).await,
         Sub::Dlq(args) => dlq::run(args).await,
         Sub::Snapshot(args) => Box::pin(snapshot::run(args)).await,
+        Sub::Reconcile(args) => Box::pin(reconcile::run(args)).await,
         Sub::Erase(args) => erase::run(args).await,
         Sub::Bench(args) => Box::pin(bench::run(args)).await,
     }

@@ -20,7 +20,7 @@ use crate::toolbox::{FAILED, connect};
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::registry_watch::keep_watching;
-use crate::wire::{REPLY_SCHEMA, TRANSACTION_SCHEMA, reply_subject, transaction_subject};
+use crate::wire::{CHANGE_SCHEMA, REPLY_SCHEMA, TRANSACTION_SCHEMA, change_subject, reply_subject, transaction_subject};
 use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -155,7 +155,11 @@ async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder
     let topics = &config.kafka.topics;
     let reply = schema_id(registry, &reply_subject(&topics.replies), REPLY_SCHEMA).await?;
     let transaction = schema_id(registry, &transaction_subject(&topics.transactions), TRANSACTION_SCHEMA).await?;
-    Ok(Encoder::new(reply, transaction))
+    let change = match &topics.changes {
+        Some(topic) => Some(schema_id(registry, &change_subject(topic), CHANGE_SCHEMA).await?),
+        None => None,
+    };
+    Ok(Encoder::new(reply, transaction, change))
 }
 
 async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {

@@ -93,7 +93,7 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
 async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
     let registry = connect::registry(config)?;
     let topics = &config.kafka.topics;
-    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions, topics.changes.as_deref()) {
         let known = registry.lookup(&subject, schema).await.map_err(|fault| anyhow!(connect::registry_trouble(&fault)))?;
         if let Some(id) = known {
             done("schema", &subject, &format!("is there, with id {id}"));

@@ -77,7 +77,7 @@ impl Kafka {
     }
 }
 
-/// The four topics, all different.
+/// The topics, all different.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// The topic of the CRM's commands.
@@ -88,6 +88,8 @@ pub struct Topics {
     pub transactions: String,
     /// The topic of records that can't be read (the dead letter queue).
     pub dlq: String,
+    /// The topic of changes as flat rows; `None` if there are to be none.
+    pub changes: Option<String>,
 }
 
 /// Reads the section. `is_embedded` tells whether the store is the embedded one.
@@ -154,15 +156,17 @@ fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
         ("transactions", named("transactions", "crm.transactions")),
         ("dlq", named("dlq", "crm.commands.dlq")),
     ];
-    for (at, (key, name)) in names.iter().enumerate() {
+    let changes = section.optional("changes", A_TOPIC, of_text(topic));
+    let all: Vec<_> = names.iter().map(|(key, name)| (*key, name)).chain(changes.iter().map(|name| ("changes", name))).collect();
+    for (at, (key, name)) in all.iter().enumerate() {
         let sound = |key| gathered.is_sound(&section.key(key));
-        if let Some((other, _)) = names[..at].iter().find(|(k, n)| same_topic(n, name) && sound(k) && sound(key)) {
-            let given = Given { value: toml::Value::String(name.clone()), variable: None };
+        if let Some((other, _)) = all[..at].iter().find(|(k, n)| same_topic(n, name) && sound(k) && sound(key)) {
+            let given = Given { value: toml::Value::String((*name).clone()), variable: None };
             section.reject(key, Some(&given), &format!("is the topic of kafka.topics.{other}, too"), "a topic of its own");
         }
     }
     let [(_, commands), (_, replies), (_, transactions), (_, dlq)] = names;
-    Topics { commands, replies, transactions, dlq }
+    Topics { commands, replies, transactions, dlq, changes }
 }
 
 /// Reads the allow-list, and adds the default reply topic if it is not on it.
@@ -171,7 +175,8 @@ fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
     let mut allowed = section.value("reply_topic_allow_list", vec![topics.replies.clone()], right, |given| {
         list(|name| {
             let name = topic(name)?;
-            if [&topics.commands, &topics.transactions, &topics.dlq].contains(&&name) {
+            let others = [&topics.commands, &topics.transactions, &topics.dlq].into_iter().chain(&topics.changes);
+            if others.into_iter().any(|other| *other == name) {
                 return Err("is not a topic for replies: the processor uses it for something else".to_owned());
             }
             Ok(name)

@@ -125,6 +125,13 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[kafka.topics]\ncommands = \"a b\"", "kafka.topics.commands", "characters"),
         ("[kafka.topics]\nreplies = \"crm.commands\"", "kafka.topics.replies", "kafka.topics.commands, too"),
         ("[kafka.topics]\ndlq = \"crm_commands\"", "kafka.topics.dlq", "kafka.topics.commands, too"),
+        ("[kafka.topics]\nchanges = \"crm.transactions\"", "kafka.topics.changes", "kafka.topics.transactions, too"),
+        ("[kafka.topics]\nchanges = \"\"", "kafka.topics.changes", "empty"),
+        (
+            "[kafka]\nreply_topic_allow_list = [\"rows\"]\n[kafka.topics]\nchanges = \"rows\"",
+            "kafka.reply_topic_allow_list",
+            "something else",
+        ),
         ("[kafka]\nreply_topic_allow_list = [\"a/b\"]", "kafka.reply_topic_allow_list", "item 1"),
         ("[kafka]\nreply_topic_allow_list = [\"crm.commands\"]", "kafka.reply_topic_allow_list", "something else"),
         ("[kafka.consumer]\n\"isolation.level\" = \"read_uncommitted\"", "kafka.consumer.isolation.level", "aborted"),

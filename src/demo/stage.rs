@@ -221,12 +221,12 @@ fn config(
 async fn register_schemas(registry: &Registry, config: &Config) -> anyhow::Result<Encoder> {
     let topics = &config.kafka.topics;
     let mut ids = HashMap::new();
-    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions, topics.changes.as_deref()) {
         let id = registry.register(&subject, schema).await?;
         registry.note_ours(id, &subject, schema);
         ids.insert(subject, id);
     }
-    Ok(Encoder::new(ids[&wire::reply_subject(&topics.replies)], ids[&wire::transaction_subject(&topics.transactions)]))
+    Ok(Encoder::new(ids[&wire::reply_subject(&topics.replies)], ids[&wire::transaction_subject(&topics.transactions)], None))
 }
 
 /// Serves the metrics on the port if it is free, otherwise on any other. Returns the address, and the task.

@@ -39,6 +39,8 @@ pub enum OutputKind {
     Reply,
     /// A Business Transaction for the data warehouse.
     Transaction,
+    /// The same change as a flat row, for the data warehouse's sinks.
+    Change,
     /// A record of the command topic that could not be read.
     DeadLetter,
 }

@@ -1,6 +1,7 @@
 //! What is published for a record, and where. There is a reply, a Business Transaction for a change that the record caused, and a dead
 //! letter for a record that could not be read. The reply goes to the topic that the CRM asked for, if it is allowed and exists.
 
+use super::entity_keys::EntityKeys;
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
 use crate::config;
 use crate::domain::Timestamp;
@@ -57,6 +58,7 @@ pub struct Topics {
     replies: Arc<str>,
     transactions: Arc<str>,
     dlq: Arc<str>,
+    changes: Option<Arc<str>>,
     allowed: BTreeSet<Arc<str>>,
 }
 
@@ -72,6 +74,7 @@ impl Topics {
             replies,
             transactions: topics.transactions.as_str().into(),
             dlq: topics.dlq.as_str().into(),
+            changes: topics.changes.as_deref().map(Into::into),
             allowed,
         }
     }
@@ -92,6 +95,8 @@ pub struct Answering {
     pub reply_topics: Arc<ReplyTopics>,
     /// The encoder of replies and Business Transactions.
     pub encoder: Encoder,
+    /// The keys under which changes of entities came.
+    pub(super) entity_keys: EntityKeys,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
     /// The clock: it returns the time in milliseconds since 1970.
@@ -150,9 +155,11 @@ impl Answering {
         let transaction = transaction.map(|transaction| (transaction.id(), &**transaction));
         let value = transaction.map(|(id, transaction)| Bytes::from(self.encoder.transaction(id, transaction)));
         let reply = self.reply(incoming, Some(request.id.as_str()), errors, value.as_deref(), &mut memo).await;
-        let mut outputs = Vec::with_capacity(2);
+        let mut outputs = Vec::with_capacity(3);
         if let Some(((id, transaction), value)) = transaction.zip(value).filter(|_| decided.publishes()) {
             outputs.push(self.transaction(incoming, id, transaction, value));
+            outputs.extend(self.change(incoming, id, transaction));
+            self.note_key(incoming, transaction);
         }
         outputs.push(reply);
         Outputs { outputs, memo }
@@ -258,6 +265,31 @@ impl Answering {
             value: Some(value),
             fallback: Fallback::None,
         }
+    }
+
+    /// Notes the key under which a change came, and tells of it if the change before came under another.
+    fn note_key(&self, incoming: &Incoming, transaction: &Transaction) {
+        if !self.entity_keys.changes(&transaction.entity.key(), incoming.record.key.as_deref()) {
+            return;
+        }
+        self.metrics.entity_key_changes.inc();
+        if let Some(left_out) = self.entity_keys.line_is_due() {
+            tracing::warn!(
+                request_id = transaction.request_id.as_str(),
+                trace_id = incoming.trace_id(),
+                left_out,
+                "an entity's commands come under several keys, so its business transactions may stand in another order than their \
+                 versions; the CRM should send all commands for an entity under one key"
+            );
+        }
+    }
+
+    /// Makes the row that accompanies a business transaction. Returns `None` if no rows are published.
+    fn change(&self, incoming: &Incoming, id: Uuid, transaction: &Transaction) -> Option<Output> {
+        let topic = self.topics.changes.clone()?;
+        let value = self.encoder.change(id, transaction)?.into();
+        let row = Output { kind: OutputKind::Change, topic, ..self.transaction(incoming, id, transaction, value) };
+        Some(row)
     }
 
     fn dead_letter(&self, incoming: &Incoming, unreadable: &Unreadable) -> Output {

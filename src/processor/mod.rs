@@ -7,6 +7,7 @@
 
 mod answer;
 mod command_topic;
+mod entity_keys;
 mod fault;
 mod job;
 mod lag;
@@ -44,6 +45,7 @@ use crate::wire::registry::Registry;
 use crate::wire::schema_id::SchemaId;
 use answer::{Answering, Memo, Topics};
 use command_topic::Seen;
+use entity_keys::EntityKeys;
 use job::{AnswerJob, JobReader};
 use lag::Lag;
 use lane::RunEvent;
@@ -97,6 +99,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
             topics: Topics::new(kafka),
             reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
             encoder: setup.encoder,
+            entity_keys: EntityKeys::new(),
             metrics: setup.metrics.clone(),
             clock: setup.clock,
         },

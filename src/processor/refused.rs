@@ -154,6 +154,7 @@ fn topic_of(output: &Output) -> OutputTopic {
         (OutputKind::Reply, Fallback::Topic(_)) => OutputTopic::NamedReplies,
         (OutputKind::Reply, _) => OutputTopic::Replies,
         (OutputKind::Transaction, _) => OutputTopic::Transactions,
+        (OutputKind::Change, _) => OutputTopic::Changes,
         (OutputKind::DeadLetter, _) => OutputTopic::Dlq,
     }
 }

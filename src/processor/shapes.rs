@@ -49,7 +49,8 @@ pub fn keep_looking(
     health: Arc<Health>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let topics = &kafka.topics;
-    let names = [&topics.replies, &topics.transactions, &topics.dlq].into_iter().chain(&kafka.reply_topic_allow_list);
+    let answers = [&topics.replies, &topics.transactions, &topics.dlq].into_iter().chain(&topics.changes);
+    let names = answers.chain(&kafka.reply_topic_allow_list);
     let mut shapes = Shapes::of(names.map(|name| name.as_str().into()));
     async move {
         let mut ticks = interval(LOOK);

@@ -193,6 +193,8 @@ labels! {
         NamedReplies = "named_replies",
         /// The topic of Business Transactions.
         Transactions = "transactions",
+        /// The topic of change rows.
+        Changes = "changes",
         /// The dead letter topic.
         Dlq = "dlq",
     }

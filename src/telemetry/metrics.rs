@@ -131,6 +131,8 @@ metrics! {
     reply_topics_refused: IntCounter = "reply_topics_refused_total", NONE;
     /// Replies for which the command named a partition that is malformed or does not exist.
     reply_partitions_ignored: IntCounter = "reply_partitions_ignored_total", NONE;
+    /// Changes that came under another record key than the change before of the same entity, as far as this process sees both.
+    entity_key_changes: IntCounter = "entity_key_changes_total", NONE;
     /// Conditional writes (LWT) sent to the store, by operation.
     store_conditional_writes: Family<ConditionalWrite, IntCounter> = "store_conditional_writes_total", NONE;
     /// Conditional writes that were not applied because a condition did not hold, by operation.

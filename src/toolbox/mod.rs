@@ -2,10 +2,10 @@
 //!
 //! | for | files |
 //! |---|---|
-//! | the command line | `flags`, `moment`, `lines` (files line by line), `interrupt` (Ctrl-C), `paint` (what people see) |
+//! | the command line | `flags`, `moment`, `lines` (files line by line), `interrupt` (Ctrl-C), `paint` (what people see), `state_file` (how far it has come) |
 //! | Kafka as an administrator sees it | `reach`, `patience` (brokers that are not ready yet), `cluster`, `topics`, `replication` |
-//! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher` |
-//! | registry and store | `connect`, `database` (its nodes), `trial` (one real read and write) |
+//! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher`, `snapshots` |
+//! | registry and store | `connect`, `database` (its nodes), `trial` (one real read and write), `walk` (through all entities) |
 //! | conclusions | `verdict` (what `check` and `setup` think of a thing) |
 
 pub mod cluster;
@@ -23,11 +23,14 @@ pub mod reach;
 pub mod record;
 pub mod replication;
 pub mod reply;
+pub mod snapshots;
+pub mod state_file;
 pub mod topic_reader;
 pub mod topic_scan;
 pub mod topics;
 pub mod trial;
 pub mod verdict;
+pub mod walk;
 
 /// The exit code of a subcommand that failed.
 pub const FAILED: u8 = 1;

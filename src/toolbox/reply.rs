@@ -52,6 +52,30 @@ pub struct BusinessTransaction {
     subscriber: Option<AfterImage>,
 }
 
+/// A `crm.v1.ChangeRow`, as far as it is shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeRow {
+    /// The use case, or `snapshot`.
+    pub use_case: String,
+    entity_type: String,
+    external_id: String,
+    version: i64,
+    previous_version: i64,
+    changed_fields: String,
+}
+
+impl ChangeRow {
+    /// Returns the change in words: `customer c-1, version 1 → 2, changed: customName`.
+    pub fn summary(&self) -> String {
+        let entity = format!("{} {}", self.entity_type.to_lowercase(), self.external_id);
+        if self.changed_fields.is_empty() {
+            return format!("{entity}, version {}", self.version);
+        }
+        format!("{entity}, version {} → {}, changed: {}", self.previous_version, self.version, self.changed_fields)
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AfterImage {

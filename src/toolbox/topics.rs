@@ -46,17 +46,19 @@ impl Topic {
     }
 }
 
-/// Returns the four topics of a configuration.
+/// Returns the topics of a configuration.
 pub fn of(config: &Config) -> Vec<Topic> {
     let topics = &config.kafka.topics;
     let answer_bytes = BROKER_DEFAULT_BYTES.max(config.kafka.max_command_bytes as u64 + OVERHEAD_BYTES);
     let topic = |key, name: &String, max_bytes| Topic { key, name: name.clone(), max_bytes };
-    vec![
+    let mut all = vec![
         topic("kafka.topics.commands", &topics.commands, answer_bytes),
         topic("kafka.topics.replies", &topics.replies, answer_bytes),
         topic("kafka.topics.transactions", &topics.transactions, answer_bytes),
         topic("kafka.topics.dlq", &topics.dlq, LARGEST_BYTES),
-    ]
+    ];
+    all.extend(topics.changes.as_ref().map(|name| topic("kafka.topics.changes", name, BROKER_DEFAULT_BYTES)));
+    all
 }
 
 /// The settings of a topic.
@@ -99,7 +101,7 @@ impl Settings {
         Self { max_bytes: topic.max_bytes, cleanup, timestamps, retention: None, is_set_up: true, safety }
     }
 
-    /// Returns what is wrong with the topic, each with the way out. `all` holds the settings of all four topics, by key.
+    /// Returns what is wrong with the topic, each with the way out. `all` holds the settings of all topics, by key.
     pub fn findings(&self, topic: &Topic, all: &BTreeMap<&str, Self>, max_command_bytes: u64) -> Vec<String> {
         let mut findings = Vec::new();
         if self.cleanup.contains("compact") {

@@ -1,6 +1,8 @@
 //! Replies and business transactions as Avro, in the Confluent wire format. They are written straight from borrowed values.
 
+use super::avro::{UuidText, encode, parse, writer};
 use super::frame::frame_prefix;
+use super::row;
 use super::{REPLY_SCHEMA, TRANSACTION_SCHEMA};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
@@ -37,14 +39,17 @@ pub struct Reply<'a> {
 /// Encodes answers under the schema ids that the registry gave.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoder {
-    reply_schema_id: u32,
-    transaction_schema_id: u32,
+    reply: u32,
+    transaction: u32,
+    /// `None` if no rows are published.
+    change: Option<u32>,
 }
 
 impl Encoder {
-    /// Makes an encoder with the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`].
-    pub fn new(reply_schema_id: u32, transaction_schema_id: u32) -> Self {
-        Self { reply_schema_id, transaction_schema_id }
+    /// Makes an encoder with the ids of [`REPLY_SCHEMA`] and [`TRANSACTION_SCHEMA`], and with that of
+    /// [`CHANGE_SCHEMA`](super::CHANGE_SCHEMA) if rows are published.
+    pub fn new(reply_schema_id: u32, transaction_schema_id: u32, change_schema_id: Option<u32>) -> Self {
+        Self { reply: reply_schema_id, transaction: transaction_schema_id, change: change_schema_id }
     }
 
     /// Returns a reply's value.
@@ -60,12 +65,12 @@ impl Encoder {
         /// The numbers of the branches of the union of null and business transaction, as Avro writes them.
         const NULL: u8 = 0;
         const TRANSACTION: u8 = 2;
-        let mut value = encode(&HEAD, self.reply_schema_id, reply);
+        let mut value = encode(&HEAD, self.reply, reply);
         match reply.transaction {
             None => value.push(NULL),
             Some(transaction) => {
                 value.push(TRANSACTION);
-                value.extend_from_slice(&transaction[frame_prefix(self.transaction_schema_id).len()..]);
+                value.extend_from_slice(&transaction[frame_prefix(self.transaction).len()..]);
             }
         }
         PROCESSED_AT.write_ser(&mut value, &reply.processed_at).expect("a number can be written to memory");
@@ -74,7 +79,12 @@ impl Encoder {
 
     /// Returns the value of a business transaction with this id.
     pub fn transaction(&self, id: Uuid, transaction: &Transaction) -> Vec<u8> {
-        encode(&TRANSACTION_WRITER, self.transaction_schema_id, &TransactionRecord::new(id, transaction))
+        encode(&TRANSACTION_WRITER, self.transaction, &TransactionRecord::new(id, transaction))
+    }
+
+    /// Returns the value of the row that accompanies a business transaction with this id, or `None` if no rows are published.
+    pub fn change(&self, id: Uuid, transaction: &Transaction) -> Option<Vec<u8>> {
+        self.change.map(|schema_id| row::change(schema_id, id, transaction))
     }
 }
 
@@ -108,23 +118,6 @@ pub fn snapshot(schema_id: u32, snapshot: &Snapshot) -> Vec<u8> {
         ..TransactionRecord::about(entity)
     };
     encode(&TRANSACTION_WRITER, schema_id, &record)
-}
-
-pub(super) fn parse(schema: &str) -> Schema {
-    Schema::parse_str(schema).expect("our schemas are checked by the tests")
-}
-
-pub(super) fn writer(schema: &'static Schema) -> GenericDatumWriter<'static> {
-    GenericDatumWriter::builder(schema).human_readable(false).build().expect("our schemas name nothing but what they define")
-}
-
-fn encode(writer: &GenericDatumWriter<'_>, schema_id: u32, record: &impl Serialize) -> Vec<u8> {
-    /// About how many bytes an answer with its after-image takes.
-    const USUAL_SIZE: usize = 768;
-    let mut value = Vec::with_capacity(USUAL_SIZE);
-    value.extend(frame_prefix(schema_id));
-    writer.write_ser(&mut value, record).expect("the record has the schema's fields, and memory takes whatever is written");
-    value
 }
 
 /// Serialises all of `crm.v1.Reply` but its last two fields.
@@ -232,15 +225,6 @@ enum EntityTypeSymbol {
     Customer,
     Account,
     Subscriber,
-}
-
-/// A UUID that is written as text. By itself a UUID would be written as 16 bytes.
-struct UuidText(Uuid);
-
-impl Serialize for UuidText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    }
 }
 
 impl<'a> TransactionRecord<'a> {

@@ -5,13 +5,14 @@ use super::*;
 use crate::domain::entity::State;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{ExternalId, RequestId};
+use crate::wire::CHANGE_SCHEMA;
 use crate::wire::frame::frame;
 use crate::wire::json::GenericSchema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use serde_json::{Value, json};
 
-const ENCODER: Encoder = Encoder { reply_schema_id: 7, transaction_schema_id: 0x0102_0304 };
+const ENCODER: Encoder = Encoder { reply: 7, transaction: 0x0102_0304, change: Some(9) };
 const REF_ID: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0001);
 const PARENT: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0002);
 
@@ -115,11 +116,64 @@ fn business_transactions_of_every_type_and_state_round_trip() {
         for state in State::ALL {
             for full in [false, true] {
                 let value = encoded(&transaction(entity(entity_type, state, full), full));
-                let decoded = decode(TRANSACTION_SCHEMA, ENCODER.transaction_schema_id, &value);
+                let decoded = decode(TRANSACTION_SCHEMA, ENCODER.transaction, &value);
                 assert_eq!(decoded, expected_transaction(entity_type, state, full), "{entity_type} {state:?} full={full}");
             }
         }
     }
+}
+
+#[test]
+fn rows_of_every_type_and_state_say_what_business_transactions_say() {
+    for entity_type in EntityType::ALL {
+        for state in State::ALL {
+            for full in [false, true] {
+                let transaction = transaction(entity(entity_type, state, full), full);
+                let value = ENCODER.change(transaction.id(), &transaction).expect("there are rows");
+                let decoded = decode(CHANGE_SCHEMA, 9, &value);
+                let (expected, image) =
+                    (expected_transaction(entity_type, state, full), expected_entity(entity_type, state, full));
+                let columns = decoded.as_object().unwrap();
+                assert_eq!(columns.len(), 20);
+                for (column, value) in columns {
+                    let expected = match column.as_str() {
+                        "changedFields" if full => &json!("customName,customName"),
+                        "changedFields" => &json!(""),
+                        // A column that the entity's type does not have is null.
+                        name => expected.get(name).or(image.get(name)).unwrap_or(&Value::Null),
+                    };
+                    assert_eq!(value, expected, "{column} of {entity_type} {state:?} full={full}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_primitive_columns_only_in_the_order_of_the_contract() {
+    let schema: Value = serde_json::from_str(CHANGE_SCHEMA).unwrap();
+    let is_plain = |plain: &Value| {
+        plain == "string" || plain == "long" || *plain == json!({"type": "long", "logicalType": "timestamp-millis"})
+    };
+    let columns = schema["fields"].as_array().unwrap().iter().map(|field| {
+        let name = field["name"].as_str().unwrap();
+        match &field["type"] {
+            Value::Array(branches) => {
+                assert!(branches.len() == 2 && branches[0] == "null" && is_plain(&branches[1]), "{field}");
+                assert_eq!(field["default"], Value::Null, "{field}");
+                format!("{name}?")
+            }
+            plain => {
+                assert!(is_plain(plain), "{field}");
+                name.to_owned()
+            }
+        }
+    });
+    assert_eq!(
+        columns.collect::<Vec<_>>().join(" "),
+        "transactionId useCase requestId correlationId? actor? occurredAt entityType refId version previousVersion externalId state \
+         stateReason? stateValidFrom? customName? customerSegment? segmentValidFrom? customerRefId? accountRefId? changedFields"
+    );
 }
 
 /// Returns one rejection of each kind. When a kind is added, `covers` does not compile, which reminds of adding it here.
@@ -170,7 +224,7 @@ fn replies_with_and_without_all_that_may_be_null_round_trip() {
                 transaction: full.then_some(&transaction),
                 processed_at,
             };
-            let decoded = decode(REPLY_SCHEMA, ENCODER.reply_schema_id, &ENCODER.reply(&reply));
+            let decoded = decode(REPLY_SCHEMA, ENCODER.reply, &ENCODER.reply(&reply));
             let error = |r: &Rejection| json!({ "code": r.code(), "field": r.field(), "message": r.message() });
             let expected = json!({
                 "correlationId": reply.correlation_id, "requestId": reply.request_id, "statusCode": status.code(),

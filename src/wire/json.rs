@@ -1,6 +1,6 @@
 //! Records as JSON, and commands made from their fields: for the command line.
 
-use super::answer::{parse, writer};
+use super::avro::{parse, writer};
 use super::body::{Body, Malformed};
 use super::frame::frame;
 use super::registry::{Registry, RegistryFault};

@@ -3,7 +3,7 @@
 //! - [`command`]: reads the body of a record as a [`RawCommand`](crate::domain::command::RawCommand); [`unreadable`]: why a record can't
 //!   be read
 //! - [`frame`]: takes a record's value apart into schema id and body; [`schema_id`]: the id of a schema
-//! - [`answer`]: replies and business transactions as Avro
+//! - [`answer`]: replies and business transactions as Avro; [`row`]: changes as flat rows
 //! - [`headers`]: what a command's headers ask for, and what its answers carry
 //! - [`stub`]: what stands for a record that can't be a dead letter as it came
 //! - [`registry`]: the client of the schema registry; [`registry_watch`]: tells operators whether the registry is there;
@@ -19,6 +19,7 @@
 //! picks out the five values that a command has. The tests compare this reader with apache-avro.
 
 pub mod answer;
+mod avro;
 mod body;
 pub mod command;
 pub mod embedded_registry;
@@ -27,6 +28,7 @@ pub mod headers;
 pub mod json;
 pub mod registry;
 pub mod registry_watch;
+pub mod row;
 pub mod schema_id;
 mod shape;
 pub mod stub;
@@ -39,6 +41,9 @@ pub const REPLY_SCHEMA: &str = include_str!("../../schemas/Reply.avsc");
 
 /// The Avro schema of `crm.v1.BusinessTransaction`. [`REPLY_SCHEMA`] repeats it.
 pub const TRANSACTION_SCHEMA: &str = include_str!("../../schemas/BusinessTransaction.avsc");
+
+/// The Avro schema of `crm.v1.ChangeRow`.
+pub const CHANGE_SCHEMA: &str = include_str!("../../schemas/ChangeRow.avsc");
 
 /// The namespace of all our records.
 pub const NAMESPACE: &str = "crm.v1";
@@ -53,16 +58,27 @@ pub fn transaction_subject(transactions_topic: &str) -> String {
     format!("{transactions_topic}-value")
 }
 
+/// Returns the subject of the change rows' schema: `<topic>-value`.
+pub fn change_subject(changes_topic: &str) -> String {
+    format!("{changes_topic}-value")
+}
+
 /// Returns the subject of a command's schema: `<topic>-crm.v1.<Record>`, as `TopicRecordNameStrategy` has it.
 pub fn command_subject(commands_topic: &str, use_case: UseCase) -> String {
     format!("{commands_topic}-{NAMESPACE}.{}", use_case.record())
 }
 
-/// Returns all subjects that `setup` registers, each with its schema.
-pub fn subjects(commands_topic: &str, replies_topic: &str, transactions_topic: &str) -> Vec<(String, &'static str)> {
+/// Returns all subjects that `setup` registers, each with its schema. Without a topic of change rows, theirs is left out.
+pub fn subjects(
+    commands_topic: &str,
+    replies_topic: &str,
+    transactions_topic: &str,
+    changes_topic: Option<&str>,
+) -> Vec<(String, &'static str)> {
     let commands = UseCase::ALL.iter().map(|u| (command_subject(commands_topic, *u), u.schema()));
     let answers = [(reply_subject(replies_topic), REPLY_SCHEMA), (transaction_subject(transactions_topic), TRANSACTION_SCHEMA)];
-    commands.chain(answers).collect()
+    let changes = changes_topic.map(|topic| (change_subject(topic), CHANGE_SCHEMA));
+    commands.chain(answers).chain(changes).collect()
 }
 
 #[cfg(test)]
@@ -80,7 +96,8 @@ mod tests {
 
     #[test]
     fn subjects_are_named_by_topic_and_commands_by_record_too() {
-        let subjects = subjects("crm.commands", "crm.replies", "crm.transactions");
+        assert_eq!(subjects("crm.commands", "crm.replies", "crm.transactions", None).len(), UseCase::ALL.len() + 2);
+        let subjects = subjects("crm.commands", "crm.replies", "crm.transactions", Some("crm.changes"));
         let names: Vec<&str> = subjects.iter().map(|(subject, _)| subject.as_str()).collect();
         assert_eq!(
             names,
@@ -91,6 +108,7 @@ mod tests {
                 "crm.commands-crm.v1.UpdateSubscriberExternalId",
                 "crm.replies-value",
                 "crm.transactions-value",
+                "crm.changes-value",
             ]
         );
         for (subject, schema) in &subjects {

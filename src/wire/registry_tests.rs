@@ -251,7 +251,7 @@ fn wrong_options_are_refused() {
 async fn registering_is_repeatable_and_what_is_registered_is_found() {
     let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
     let registry = client(&server.url());
-    for (subject, schema) in subjects("crm.commands", "crm.replies/é", "crm.transactions") {
+    for (subject, schema) in subjects("crm.commands", "crm.replies/é", "crm.transactions", Some("crm.changes")) {
         assert_eq!(registry.lookup(&subject, schema).await.unwrap(), None, "{subject}");
         let id = registry.register(&subject, schema).await.unwrap();
         assert_eq!(registry.register(&subject, schema).await.unwrap(), id, "{subject}");

@@ -30,7 +30,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "store", uses: &["domain", "config", "telemetry", "pauses", "fail_points", "allocated"] },
     Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry", "fail_points"] },
     Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry", "fail_points"] },
-    Layer { name: "toolbox", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry"] },
+    Layer { name: "toolbox", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry", "pauses"] },
     Layer { name: "demo", uses: &["domain", "wire", "store", "processor", "config", "telemetry", "toolbox"] },
     Layer { name: "bench", uses: &["domain", "wire", "store", "kafka", "config", "telemetry", "toolbox"] },
     Layer {

@@ -6,7 +6,7 @@ use crm_processor::domain::rejection::Rejection;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/reliability.md",
     "docs/runbook.md",
     "docs/security.md",
+    "docs/warehouse.md",
 ];
 
 fn root() -> &'static Path {

@@ -40,7 +40,15 @@ fn commands_about_one_entity_under_many_keys_leave_no_gap_in_its_versions() {
     let Some(shared) = shared() else { return };
     let customer = shared.customer();
     let drafts: Vec<_> = (0..COMMANDS).map(|n| custom_name(&unique("r"), &customer.by_ref_id(), &n.to_string())).collect();
+    let counted = || shared.processor.metric("crm_entity_key_changes_total");
+    let before = counted();
     let replies = shared.ask_all(&drafts);
+    // Each draft has a key of its own.
+    let changes = counted() - before;
+    assert!(changes >= COMMANDS as u64 - 1, "the operator sees that the entity comes under many keys: {changes}");
+    let log = shared.processor.log();
+    let line = log.lines().find(|line| line.contains("come under several keys"));
+    assert!(line.is_some_and(|line| line.contains("request_id")), "{line:?} in {}", shared.processor.log_tail());
     let mut versions: Vec<_> = replies.iter().map(|r| r.body["businessTransaction"]["version"].as_u64()).collect();
     versions.sort_unstable();
     let expected: Vec<_> = (2..).take(COMMANDS).map(Some).collect();

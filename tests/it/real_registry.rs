@@ -32,7 +32,7 @@ fn shared() -> Option<&'static (World, Processor, String)> {
 }
 
 /// Returns a command's value under a schema's id, with bytes before its body.
-fn with_id(id: u32, before: &[u8], draft: &Draft) -> Draft {
+pub fn with_id(id: u32, before: &[u8], draft: &Draft) -> Draft {
     let datum = registry::datum(&registry::command_schema(draft.record), &draft.body);
     let value = [&[0], &id.to_be_bytes()[..], before, &datum].concat();
     Draft { key: draft.key.clone(), headers: draft.headers.clone(), ..Draft::raw(Some(value)) }
@@ -61,7 +61,7 @@ fn assert_applied(world: &World, what: &str, drafts: &[Draft]) {
 }
 
 /// Returns the id of a subject's latest version.
-fn id_of(url: &str, subject: &str) -> u32 {
+pub fn id_of(url: &str, subject: &str) -> u32 {
     let (status, body) = registry::get(&format!("{url}/subjects/{subject}/versions/latest"));
     let answer: Json = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{subject}: {status} {body}: {e}"));
     answer["id"].as_u64().and_then(|id| id.try_into().ok()).unwrap_or_else(|| panic!("{subject}: {status} {answer}"))

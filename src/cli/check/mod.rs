@@ -92,7 +92,7 @@ async fn check_schemas(config: &Config, list: &mut List) {
         Err(error) => return list.finding("registry", &format!("{error:#}")),
     };
     let topics = &config.kafka.topics;
-    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
+    for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions, topics.changes.as_deref()) {
         match registry.lookup(&subject, schema).await {
             Ok(Some(id)) => list.ok("schema", &format!("{subject} has id {id}")),
             Ok(None) => list.finding("schema", &format!("{subject} is not registered; `crm-processor setup` does it")),

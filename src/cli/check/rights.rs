@@ -58,7 +58,10 @@ fn consumer_needs(kafka: &Kafka) -> Vec<Need> {
 }
 
 fn producer_needs(kafka: &Kafka) -> Vec<Need> {
-    let topics = [&kafka.topics.transactions, &kafka.topics.dlq].into_iter().chain(&kafka.reply_topic_allow_list);
+    let topics = [&kafka.topics.transactions, &kafka.topics.dlq]
+        .into_iter()
+        .chain(&kafka.topics.changes)
+        .chain(&kafka.reply_topic_allow_list);
     topics.map(|name| Need { right: Right::Write, on: "topic", name: name.clone() }).collect()
 }
 

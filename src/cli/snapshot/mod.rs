@@ -6,7 +6,6 @@
 //! transaction: readers see all of it, or nothing.
 
 mod all;
-mod form;
 mod progress;
 
 use crate::config::{Config, Log};
@@ -14,8 +13,8 @@ use crate::domain::entity::EntityType;
 use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, entity_type, no_such_entity, reference};
 use crate::toolbox::publisher::Publisher;
+use crate::toolbox::snapshots::Snapshots;
 use crate::toolbox::{FAILED, connect};
-use form::{Form, publisher_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use uuid::Uuid;
@@ -27,7 +26,8 @@ const HELP: &str = r#"Examples:
   crm-processor snapshot --config crm.toml --all --type customer,account
 
 A snapshot is a business transaction with useCase "snapshot", requestId "snapshot:<version>", no changes, previousVersion = version, the
-entity as it is, the key of the entity, the usual headers, and crm-snapshot: true. Its transactionId is the UUIDv5 in the URL namespace of
+entity as it is, the key of the entity, the usual headers, and crm-snapshot: true. If kafka.topics.changes names a topic, the same goes
+there as a row. Its transactionId is the UUIDv5 in the URL namespace of
 crm:snapshot:<type>:<refId>:<version>: the same for the same version, however often it is published. Processors may run meanwhile: if a
 snapshot comes after the business transaction of a later version, readers must ignore it. If the store is the embedded one, stop the
 processor first.
@@ -82,11 +82,11 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
         eprintln!("{}", no_such_entity(entity_type, is_ref_id));
         return Ok(ExitCode::from(FAILED));
     };
-    let form = Form::of(config).await?;
+    let snapshots = Snapshots::of(config).await?;
     // The publisher has a name of its own, so that it does not end a snapshot of all entities that is under way.
-    let publisher = Publisher::open(&config.kafka, &format!("{}-{}", publisher_name(config), Uuid::new_v4())).await?;
-    let record = form.record(statics.entity.clone(), connect::clock()());
-    let delivered = publisher.publish(&[record], |_| Vec::new()).await?;
+    let publisher = Publisher::open(&config.kafka, &format!("{}-{}", all::publisher_name(config), Uuid::new_v4())).await?;
+    let records: Vec<_> = snapshots.records(statics.entity.clone(), connect::clock()()).collect();
+    let delivered = publisher.publish(&records, |_| Vec::new()).await?;
     let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);
     let (partition, offset) = (at.partition, at.offset);
     println!("{entity_type} {}, version {}, published as {topic}/{partition}/{offset}", entity.external_id, entity.version);

@@ -3,10 +3,10 @@
 use crate::config::{Backend, Config};
 use crate::domain::entity::EntityType;
 use crate::store::scan::Position;
-use anyhow::{Context as _, ensure};
+use crate::toolbox::state_file;
+use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,7 @@ impl Progress {
     /// # Errors
     /// The file can't be read, or is that of another snapshot, or of one that is finished.
     pub fn or_resumed(self, file: &Path) -> anyhow::Result<Self> {
-        let text = match std::fs::read_to_string(file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self),
-            read => read.with_context(|| format!("{} can't be read", file.display()))?,
-        };
-        let noted: Self = serde_json::from_str(&text).with_context(|| format!("{} is no state of a snapshot", file.display()))?;
+        let Some(noted) = state_file::read::<Self>(file, "a snapshot")? else { return Ok(self) };
         let same = (&noted.store, &noted.topic, &noted.types) == (&self.store, &self.topic, &self.types);
         ensure!(
             same,
@@ -59,19 +55,6 @@ impl Progress {
         );
         ensure!(!noted.finished, "{} says that all was published: remove it to begin anew", file.display());
         Ok(noted)
-    }
-
-    /// Replaces the file. After a crash, it is either the old one or the new one.
-    pub fn note(&self, file: &Path) -> anyhow::Result<()> {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-            beside.write_all(serde_json::to_string(self)?.as_bytes())?;
-            beside.as_file().sync_all()?;
-            beside.persist(file)?;
-            std::fs::File::open(folder)?.sync_all()
-        };
-        write().with_context(|| format!("{} can't be written", file.display()))
     }
 }
 
@@ -103,7 +86,7 @@ impl Meter {
     /// Shows the progress and notes it in the file. It is called after each commit.
     pub fn advance(&self, progress: &Progress) -> anyhow::Result<()> {
         self.show(progress);
-        self.file.as_ref().map_or(Ok(()), |file| progress.note(file))
+        self.file.as_ref().map_or(Ok(()), |file| state_file::write(file, progress))
     }
 
     fn show(&self, progress: &Progress) {
@@ -175,7 +158,7 @@ mod tests {
     fn a_file_of_a_newer_release_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
-        progress().note(&file).unwrap();
+        state_file::write(&file, &progress()).unwrap();
         let newer = std::fs::read_to_string(&file).unwrap().replace('{', r#"{"since":1,"#);
         std::fs::write(&file, newer).unwrap();
         let error = format!("{:#}", progress().or_resumed(&file).unwrap_err());
@@ -188,8 +171,8 @@ mod tests {
         let file = folder.path().join("state.json");
         assert_eq!(progress().or_resumed(&file).unwrap(), progress(), "there is no file");
         let noted = Progress { position: Some(Position::Token(-7)), published: 3, ..progress() };
-        noted.note(&file).unwrap();
-        noted.note(&file).unwrap();
+        state_file::write(&file, &noted).unwrap();
+        state_file::write(&file, &noted).unwrap();
         assert_eq!(progress().or_resumed(&file).unwrap(), noted);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
@@ -203,7 +186,7 @@ mod tests {
             (Progress { types: vec![EntityType::Customer], ..progress() }, "of another snapshot"),
             (Progress { topic: "elsewhere".into(), ..progress() }, "of another snapshot"),
         ] {
-            noted.note(&file).unwrap();
+            state_file::write(&file, &noted).unwrap();
             let error = progress().or_resumed(&file).unwrap_err().to_string();
             assert!(error.contains(expected), "{noted:?}: {error}");
         }

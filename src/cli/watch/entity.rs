@@ -24,9 +24,16 @@ impl FromStr for EntityFilter {
 }
 
 impl EntityFilter {
-    /// Returns whether a reply, a business transaction or a command is about the entity. If a record names no entity, its key decides.
+    /// Returns whether a reply, a business transaction, a change row or a command is about the entity. If a record names no entity, its key decides.
     pub fn matches(&self, key: Option<&[u8]>, value: Option<&Value>) -> bool {
         let name = self.entity_type.name();
+        let is_id = |text: &Value| text.as_str() == Some(&self.id);
+        if let Some((row, entity_type)) = value.and_then(|value| Some((value, value.get("entityType")?)))
+            && row.get("changedFields").is_some()
+        {
+            let same_type = entity_type.as_str().is_some_and(|of_row| of_row.eq_ignore_ascii_case(name));
+            return same_type && (is_id(&row["externalId"]) || is_id(&row["refId"]));
+        }
         let named = value.and_then(|value| {
             let transaction = value.get("businessTransaction").unwrap_or(value);
             transaction.get(name).filter(|entity| entity.is_object()).map(|entity| (transaction, entity))
@@ -36,7 +43,6 @@ impl EntityFilter {
                 value.is_some_and(|value| EntityType::ALL.iter().any(|t| value.get(t.name()).is_some_and(Value::is_object)));
             return !other && key == Some(self.id.as_bytes());
         };
-        let is_id = |text: &Value| text.as_str() == Some(&self.id);
         let changes = transaction["changes"].as_array();
         let given_up = changes.into_iter().flatten().any(|change| change["field"] == "externalId" && is_id(&change["old"]));
         given_up || is_id(&entity["externalId"]) || is_id(&entity["refId"])
@@ -65,6 +71,10 @@ mod tests {
             (json!({"businessTransaction": null}), "a-2", false),
             // The same id of another type is another entity's.
             (json!({"customer": {"refId": "r", "externalId": "a-1"}}), "a-1", false),
+            // Change rows.
+            (json!({"entityType": "ACCOUNT", "refId": "r", "externalId": "a-1", "changedFields": ""}), "account:r", true),
+            (json!({"entityType": "ACCOUNT", "refId": "r", "externalId": "a-2", "changedFields": ""}), "a-1", false),
+            (json!({"entityType": "CUSTOMER", "refId": "r", "externalId": "a-1", "changedFields": ""}), "a-1", false),
             // A command, as a dead letter may hold it.
             (json!({"requestId": "r", "account": {"externalId": "a-1", "refId": null}}), "k", true),
         ] {

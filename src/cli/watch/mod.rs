@@ -1,4 +1,4 @@
-//! `watch`: shows the replies, Business Transactions or dead letters that are there, that come, or both.
+//! `watch`: shows the replies, Business Transactions, change rows or dead letters that are there, that come, or both.
 
 mod entity;
 mod text;
@@ -14,6 +14,7 @@ use crate::toolbox::record::{Line, base64};
 use crate::toolbox::topic_reader::{Start, TopicReader};
 use crate::toolbox::topic_scan::{self, TopicScan};
 use crate::wire::json::JsonDecoder;
+use anyhow::bail;
 use clap::ValueEnum;
 use entity::EntityFilter;
 use rdkafka::message::{Message as _, OwnedMessage};
@@ -38,7 +39,7 @@ A line of JSON: {"topic","partition","offset","timestamp","key","headers","value
 with the schema that the registry has for it. Bytes that are no text, and values that can't be decoded, are {"base64": "…"}.
 Only committed records are shown. Those that come are in order within each partition only. Ctrl-C ends it, with exit code 0."#;
 
-/// Show the replies, Business Transactions or dead letters that come, or that are there
+/// Show the replies, Business Transactions, change rows or dead letters that come, or that are there
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
@@ -75,6 +76,8 @@ enum Watched {
     Replies,
     /// The changes, for the data warehouse
     Transactions,
+    /// The same changes as flat rows, for its sinks
+    Changes,
     /// Records that could not be read as commands
     Dlq,
 }
@@ -83,7 +86,9 @@ enum Watched {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     log::start(&config.log).map_err(anyhow::Error::msg)?;
-    let topic = args.topic.of(&config.kafka.topics).to_owned();
+    let Some(topic) = args.topic.of(&config.kafka.topics).map(ToOwned::to_owned) else {
+        bail!("there are no change rows: kafka.topics.changes names no topic; name one, and run `crm-processor setup`");
+    };
     let (past, follow) = (args.from_beginning || args.since.is_some(), args.follow);
     let show = Show {
         watched: args.topic,
@@ -102,11 +107,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Watched {
-    fn of(self, topics: &Topics) -> &str {
+    /// Returns the topic's name; `None` if there is no such topic.
+    fn of(self, topics: &Topics) -> Option<&str> {
         match self {
-            Self::Replies => &topics.replies,
-            Self::Transactions => &topics.transactions,
-            Self::Dlq => &topics.dlq,
+            Self::Replies => Some(&topics.replies),
+            Self::Transactions => Some(&topics.transactions),
+            Self::Changes => topics.changes.as_deref(),
+            Self::Dlq => Some(&topics.dlq),
         }
     }
 }
@@ -177,7 +184,7 @@ impl Show {
     fn line(&self, record: OwnedMessage, decoded: Result<Value, String>) -> serde_json::Result<String> {
         match (self.text, self.watched) {
             (Some(paint), Watched::Dlq) => Ok(super::dlq::as_text(record, paint)),
-            (Some(paint), Watched::Replies | Watched::Transactions) => Ok(text::line(&record, decoded, paint)),
+            (Some(paint), Watched::Replies | Watched::Transactions | Watched::Changes) => Ok(text::line(&record, decoded, paint)),
             (None, _) => {
                 let value = decoded.unwrap_or_else(|_| base64(record.payload().unwrap_or_default()));
                 serde_json::to_string(&Line::of(&record, value))

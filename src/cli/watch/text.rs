@@ -1,8 +1,8 @@
-//! Replies and business transactions as lines for people: one for each record, and one more for each finding.
+//! Replies, business transactions and change rows as lines for people: one for each record, and one more for each finding.
 
 use crate::domain::transaction::Snapshot;
 use crate::toolbox::paint::Paint;
-use crate::toolbox::reply::{BusinessTransaction, Reply};
+use crate::toolbox::reply::{BusinessTransaction, ChangeRow, Reply};
 use crate::wire::headers::rfc3339;
 use rdkafka::message::{Message as _, OwnedMessage};
 use serde::Deserialize as _;
@@ -21,8 +21,11 @@ pub(super) fn line(record: &OwnedMessage, decoded: Result<Value, String>, paint:
         let what = if use_case == Snapshot::USE_CASE { transaction.state() } else { transaction.summary() };
         return format!("{at}  {}  {what}  {request}", paint.cyan(use_case));
     }
+    if let Ok(row) = ChangeRow::deserialize(&value) {
+        return format!("{at}  {}  {}  {request}", paint.cyan(&row.use_case), row.summary());
+    }
     let Ok(reply) = Reply::read(value) else {
-        return format!("{at}  {}", paint.red("neither a reply nor a business transaction"));
+        return format!("{at}  {}", paint.red("neither a reply nor a business transaction nor a change row"));
     };
     let done = reply.business_transaction.as_ref().map(|transaction| format!("  {}", transaction.summary()));
     let findings = reply.findings(paint).map(|finding| format!("\n  {finding}"));
@@ -68,7 +71,19 @@ mod tests {
                 "400 OK  request \"r-1\"\n  CASM-A  x  is wrong",
             ),
             (Err("no schema".into()), "3 bytes: no schema"),
-            (Ok(json!({})), "neither a reply nor a business transaction"),
+            (
+                Ok(
+                    json!({"useCase": "updateCustomerCustomName", "requestId": "r-1", "entityType": "CUSTOMER", "externalId": "c-1",
+                    "version": 2, "previousVersion": 1, "changedFields": "customName"}),
+                ),
+                "updateCustomerCustomName  customer c-1, version 1 → 2, changed: customName  request \"r-1\"",
+            ),
+            (
+                Ok(json!({"useCase": "snapshot", "requestId": "snapshot:2", "entityType": "CUSTOMER", "externalId": "c-1",
+                    "version": 2, "previousVersion": 2, "changedFields": ""})),
+                "snapshot  customer c-1, version 2  request \"snapshot:2\"",
+            ),
+            (Ok(json!({})), "neither a reply nor a business transaction nor a change row"),
         ] {
             let context = format!("{value:?}");
             assert_eq!(shown(value), format!("1970-01-01T00:00:00.000Z  {expected}"), "{context}");

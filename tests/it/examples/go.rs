@@ -32,7 +32,7 @@ fn client() -> Option<PathBuf> {
 
 /// Returns a Go that is new enough: the one that is installed, or else one that comes as a Python package, because Debian's may
 /// be too old.
-fn go() -> Option<PathBuf> {
+pub fn go() -> Option<PathBuf> {
     // Without this variable, a Go that is too old would fetch a newer one by itself.
     let version =
         Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").current_dir(servers::log_dir()).output();

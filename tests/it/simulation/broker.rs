@@ -259,8 +259,9 @@ impl Broker {
     /// Shows readers of committed records what lies before the first output without a marker, partition by partition.
     fn show(&mut self) {
         for log in self.logs.values_mut() {
-            while let Some(Logged { output, committed, .. }) = log.pop_front_if(|logged| logged.committed.is_some()) {
-                self.view.extend((committed == Some(true)).then_some(output));
+            while log.front().is_some_and(|logged| logged.committed.is_some()) {
+                let shown = log.pop_front().filter(|logged| logged.committed == Some(true));
+                self.view.extend(shown.map(|logged| logged.output));
             }
         }
     }

@@ -239,12 +239,11 @@ impl Publisher {
         trouble: Trouble,
         random: &mut Random,
     ) -> Option<(PublisherId, Verdict)> {
-        let verdict = match self.hanging {
-            Some(_) => self.returned(broker.now())?,
-            None => {
-                broker.happened.note("an abandoned publisher went on");
-                self.attempt(broker, membership, trouble, random)?
-            }
+        let verdict = if self.hanging.is_some() {
+            self.returned(broker.now())?
+        } else {
+            broker.happened.note("an abandoned publisher went on");
+            self.attempt(broker, membership, trouble, random)?
         };
         self.over(verdict)
     }

@@ -1,0 +1,173 @@
+//! Publishes what differs as snapshots, batch by batch, and notes in a file how much has been published.
+
+use super::compare::Difference;
+use super::search::Findings;
+use crate::config::Config;
+use crate::domain::command::Reference;
+use crate::domain::entity::EntityType;
+use crate::store::EntityKey;
+use crate::store::claims::Claims;
+use crate::store::configured::ConfiguredStore;
+use crate::toolbox::connect;
+use crate::toolbox::publisher::Publisher;
+use crate::toolbox::snapshots::{Snapshots, batch_size};
+use crate::toolbox::state_file;
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// What is to be published, and how much of it has been. Whatever counts here as published is committed to Kafka.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Reconciliation {
+    warehouse: PathBuf,
+    exported_at: i64,
+    entities_in_store: u64,
+    lines_in_file: u64,
+    buckets_that_differ: usize,
+    under_way: u64,
+    differences: Vec<(EntityType, Uuid, Difference)>,
+    /// How many of the differences are done with, from the first on.
+    done: usize,
+    published: u64,
+    finished: bool,
+}
+
+impl Reconciliation {
+    pub fn of(warehouse: &Path, findings: Findings) -> Self {
+        Self {
+            warehouse: warehouse.to_owned(),
+            exported_at: findings.exported_at,
+            entities_in_store: findings.ours,
+            lines_in_file: findings.theirs,
+            buckets_that_differ: findings.buckets,
+            under_way: findings.under_way,
+            differences: findings.differences.into_iter().map(|(key, found)| (key.entity_type, key.ref_id, found)).collect(),
+            done: 0,
+            published: 0,
+            finished: false,
+        }
+    }
+
+    /// Returns the work that the file holds, or `None` if there is no file.
+    ///
+    /// # Errors
+    /// The file can't be read, or is about another file of the warehouse, or says that all is done.
+    pub fn noted(file: &Path, warehouse: &Path) -> anyhow::Result<Option<Self>> {
+        let Some(noted) = state_file::read::<Self>(file, "a comparison")? else { return Ok(None) };
+        let (state, other) = (file.display(), noted.warehouse.display());
+        ensure!(noted.warehouse == warehouse, "{state} is about {other}: take another file for {}", warehouse.display());
+        ensure!(!noted.finished, "{state} says that all was published: remove it to compare anew");
+        Ok(Some(noted))
+    }
+
+    pub fn differs(&self) -> bool {
+        !self.differences.is_empty()
+    }
+
+    /// Returns the entities that the warehouse has and the store does not.
+    pub fn unknown(&self) -> impl Iterator<Item = (EntityKey, Difference)> {
+        self.differences().filter(|(_, difference)| *difference == Difference::Unknown)
+    }
+
+    /// Returns the entities that are published as snapshots.
+    pub fn to_publish(&self) -> impl Iterator<Item = (EntityKey, Difference)> {
+        self.differences().filter(|(_, difference)| *difference != Difference::Unknown)
+    }
+
+    fn differences(&self) -> impl Iterator<Item = (EntityKey, Difference)> {
+        self.differences
+            .iter()
+            .map(|(entity_type, ref_id, found)| (EntityKey { entity_type: *entity_type, ref_id: *ref_id }, *found))
+    }
+
+    /// Publishes what is left. Each entity is read anew, so that what is published is what it is now.
+    pub async fn publish(
+        &mut self,
+        config: &Config,
+        claims: &Claims<ConfiguredStore>,
+        rate: u32,
+        file: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        self.note(file)?;
+        if self.to_publish().next().is_some() {
+            let snapshots = Snapshots::of(config).await?;
+            let publisher = Publisher::open(&config.kafka, &format!("{}-reconcile", config.kafka.group_id)).await?;
+            let (clock, start, before) = (connect::clock(), Instant::now(), self.published);
+            while self.done < self.differences.len() {
+                let batch = &self.differences[self.done..self.differences.len().min(self.done + batch_size(rate))];
+                let (mut records, mut published) = (Vec::new(), 0);
+                for (entity_type, ref_id, found) in batch.iter().filter(|(.., found)| *found != Difference::Unknown) {
+                    let now = claims.present(*entity_type, &Reference::RefId(*ref_id)).await;
+                    let now = now.map_err(|fault| connect::store_trouble(&fault))?;
+                    let now = now.with_context(|| format!("{entity_type} {ref_id} ({}) is gone", found.in_words()))?;
+                    records.extend(snapshots.records(now.entity, clock()));
+                    published += 1;
+                }
+                if !records.is_empty() {
+                    publisher.publish(&records, |_| Vec::new()).await?;
+                }
+                self.done += batch.len();
+                self.published += published;
+                self.note(file)?;
+                #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the nanosecond")]
+                let due = start + Duration::from_secs_f64((self.published - before) as f64 / f64::from(rate));
+                tokio::time::sleep_until(due.into()).await;
+            }
+        }
+        self.finished = true;
+        self.note(file)
+    }
+
+    fn note(&self, file: Option<&Path>) -> anyhow::Result<()> {
+        file.map_or(Ok(()), |file| state_file::write(file, self))
+    }
+
+    fn counts(&self) -> BTreeMap<Difference, u64> {
+        let mut counts = BTreeMap::new();
+        self.differences.iter().for_each(|(.., found)| *counts.entry(*found).or_default() += 1);
+        counts
+    }
+
+    pub fn as_text(&self, is_dry_run: bool) -> String {
+        let Self { entities_in_store, lines_in_file, buckets_that_differ, under_way, published, .. } = self;
+        let counts: Vec<_> = self.counts().into_iter().map(|(found, n)| format!("{n} {}", found.in_words())).collect();
+        let differences =
+            if counts.is_empty() { "nothing differs".to_owned() } else { format!("differences: {}", counts.join(", ")) };
+        let published =
+            if is_dry_run { "nothing was published".to_owned() } else { format!("published as snapshots: {published}") };
+        format!(
+            "{entities_in_store} entities in the store, {lines_in_file} lines in the warehouse's file; {buckets_that_differ} of {} \
+             buckets differ\n{differences}; {under_way} under way\n{published}",
+            super::digest::BUCKETS
+        )
+    }
+
+    pub fn as_json(&self) -> String {
+        let count = |found| self.counts().get(&found).copied().unwrap_or_default();
+        json!({
+            "entitiesInStore": self.entities_in_store, "linesInFile": self.lines_in_file, "exportedAt": self.exported_at,
+            "bucketsThatDiffer": self.buckets_that_differ, "missing": count(Difference::Missing), "stale": count(Difference::Stale),
+            "ahead": count(Difference::Ahead), "edited": count(Difference::Edited), "repeated": count(Difference::Repeated),
+            "unknown": count(Difference::Unknown), "underWay": self.under_way, "published": self.published,
+        })
+        .to_string()
+    }
+}
+
+impl Difference {
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Missing => "missing in the warehouse",
+            Self::Stale => "of an earlier version there",
+            Self::Ahead => "of a later version there",
+            Self::Edited => "with other values there",
+            Self::Repeated => "there several times",
+            Self::Unknown => "not in the store",
+        }
+    }
+}

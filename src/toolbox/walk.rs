@@ -1,0 +1,75 @@
+//! Goes through all entities of a store. If the store does not answer, it is tried again for a while.
+
+use super::connect;
+use crate::pauses::Pauses;
+use crate::store::configured::ConfiguredStore;
+use crate::store::scan::{Position, Scan, Scanned};
+use crate::store::{EntityKey, StoreFault};
+use futures::StreamExt as _;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// How often the next entity is tried before the snapshot is given up. With the pauses, that takes about half a minute.
+const ATTEMPTS: u32 = 10;
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
+
+/// A walk through the entities of a store. If a fault ends its scan, it begins another where that one ended.
+pub struct Walk<'a> {
+    store: &'a ConfiguredStore,
+    scan: Option<Scan>,
+    position: Option<Position>,
+    /// The entities that were seen at this position: a scan that begins there shows them once more.
+    seen: HashSet<EntityKey>,
+}
+
+impl<'a> Walk<'a> {
+    /// Returns the position of the last entity, if there was one.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Begins behind `position`, or with the first entity.
+    pub fn begin(store: &'a ConfiguredStore, position: Option<Position>) -> Self {
+        Self { store, scan: None, position, seen: HashSet::new() }
+    }
+
+    /// Returns the next entity; `None` behind the last one.
+    ///
+    /// # Errors
+    /// The store has not answered for half a minute.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Scanned>> {
+        let mut pauses = PAUSES;
+        for _ in 1..ATTEMPTS {
+            match self.try_next().await {
+                Ok(next) => return Ok(next),
+                Err(fault) => tracing::warn!(%fault, "the store does not answer, trying again"),
+            }
+            pauses.wait().await;
+        }
+        self.try_next().await.map_err(|fault| connect::store_trouble(&fault))
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Scanned>, StoreFault> {
+        loop {
+            let scan = match &mut self.scan {
+                Some(scan) => scan,
+                None => self.scan.insert(self.store.scan(self.position).await?),
+            };
+            let scanned = match scan.next().await.transpose() {
+                Ok(scanned) => scanned,
+                Err(fault) => {
+                    self.scan = None;
+                    return Err(fault);
+                }
+            };
+            let Some(Scanned { entity, position }) = &scanned else { return Ok(None) };
+            if self.position != Some(*position) {
+                self.position = Some(*position);
+                self.seen.clear();
+            }
+            if self.seen.insert(EntityKey { entity_type: entity.entity_type, ref_id: entity.ref_id }) {
+                return Ok(scanned);
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Tests the statements of `docs/warehouse.md` on PostgreSQL and on DuckDB, with the rows that a processor published: late, twice and in
+//! disorder. What the views say is compared with what `show` says.
+
+mod connect;
+mod postgres;
+mod reconcile;
+
+use crate::changes::with_changes;
+use crate::crm::{Entity, Kind, custom_name, rename, segment, unique};
+use crate::examples::python::python;
+use crate::inbox::Record;
+use crate::operation::read;
+use crate::world::World;
+use postgres::{Postgres, fed};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+const PAGE: &str = "docs/warehouse.md";
+
+/// A database that has the page's table and views.
+enum Database {
+    Postgres(Postgres),
+    /// Python with DuckDB, and the file.
+    DuckDb(PathBuf, PathBuf),
+}
+
+impl Database {
+    fn run(&self, sql: &str) -> String {
+        match self {
+            Self::Postgres(postgres) => postgres.psql(sql).unwrap_or_else(|e| panic!("PostgreSQL: {e}\n{sql:.1000}")),
+            Self::DuckDb(python, file) => duckdb(python, file, sql),
+        }
+    }
+
+    /// Returns the rows of a query as objects, with the names of the columns in lower case.
+    fn query(&self, sql: &str) -> Vec<BTreeMap<String, Json>> {
+        let text = match self {
+            Self::Postgres(_) => self.run(&format!("SELECT coalesce(json_agg(asked), '[]') FROM ({sql}) AS asked")),
+            Self::DuckDb(..) => self.run(sql),
+        };
+        let rows: Vec<BTreeMap<String, Json>> = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        rows.into_iter().map(|row| row.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect()).collect()
+    }
+
+    /// Inserts rows as a sink does that ignores those that are there.
+    fn insert(&self, rows: &[&Json]) {
+        let mut sql = String::new();
+        for row in rows {
+            write!(sql, "{}", insert(row)).expect("memory takes it");
+        }
+        self.run(&sql);
+    }
+}
+
+fn duckdb(python: &Path, file: &Path, sql: &str) -> String {
+    const RUN: &str = "import duckdb, json, sys\n\
+         made = duckdb.connect(sys.argv[1]).execute(sys.stdin.read())\n\
+         names = [column[0] for column in made.description or []]\n\
+         print(json.dumps([dict(zip(names, row)) for row in made.fetchall()], default=str))";
+    let output = fed(Command::new(python).args(["-c", RUN]).arg(file), sql).expect("Python runs");
+    assert!(output.status.success(), "DuckDB: {}\n{sql:.1000}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("is text")
+}
+
+/// Returns the page's SQL, block by block.
+fn statements() -> Vec<String> {
+    let page = read(PAGE);
+    let blocks: Vec<_> = page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().expect("ends").to_owned()).collect();
+    assert!(blocks.len() >= 7, "{PAGE} has {} statements", blocks.len());
+    blocks
+}
+
+/// Returns the databases that can be had here, each with the table and the views.
+fn databases(world: &World) -> Option<Vec<Database>> {
+    let file = world.dir().join("warehouse.duckdb");
+    let databases = vec![Database::DuckDb(python()?, file), Database::Postgres(Postgres::start()?)];
+    for database in &databases {
+        for statement in statements().iter().filter(|statement| statement.starts_with("CREATE")) {
+            database.run(statement);
+        }
+    }
+    Some(databases)
+}
+
+fn insert(row: &Json) -> String {
+    insert_into("change_row", row, " ON CONFLICT (transactionId) DO NOTHING", |_| true)
+}
+
+/// Returns the statement that inserts those columns of a row that are wanted.
+fn insert_into(table: &str, row: &Json, then: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+    const COLUMNS: [&str; 20] = [
+        "transactionId",
+        "useCase",
+        "requestId",
+        "correlationId",
+        "actor",
+        "occurredAt",
+        "entityType",
+        "refId",
+        "version",
+        "previousVersion",
+        "externalId",
+        "state",
+        "stateReason",
+        "stateValidFrom",
+        "customName",
+        "customerSegment",
+        "segmentValidFrom",
+        "customerRefId",
+        "accountRefId",
+        "changedFields",
+    ];
+    let columns: Vec<_> = COLUMNS.into_iter().filter(|column| is_wanted(column)).collect();
+    let value = |column: &&str| match &row[column] {
+        Json::Null => "NULL".to_owned(),
+        Json::Number(millis) if column.ends_with("At") || column.ends_with("From") => {
+            format!("TIMESTAMP '{}'", instant(millis.as_i64().expect("milliseconds")))
+        }
+        Json::Number(number) => number.to_string(),
+        text => format!("'{}'", text.as_str().expect("a text").replace('\'', "''")),
+    };
+    let values: Vec<_> = columns.iter().map(value).collect();
+    format!("INSERT INTO {table} ({}) VALUES ({}){then};\n", columns.join(", "), values.join(", "))
+}
+
+fn instant(millis: i64) -> String {
+    let rfc3339 = crm_processor::wire::headers::rfc3339(millis);
+    rfc3339.trim_end_matches('Z').replace('T', " ")
+}
+
+/// Returns milliseconds since 1970 out of a time as either database prints it: to the millisecond, without zeros at its end.
+fn plain(time: &Json) -> Option<String> {
+    let time = time.as_str()?.replace('T', " ");
+    Some(time.trim_end_matches('0').trim_end_matches('.').to_owned())
+}
+
+/// Makes an order out of a seed: a linear congruential generator is enough to disturb one.
+fn shuffled(rows: &[Json], mut seed: u64) -> Vec<&Json> {
+    let mut keyed: Vec<(u64, &Json)> = Vec::new();
+    for row in rows {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        keyed.push((seed >> 33, row));
+    }
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Compares the views with what `show` says of each entity.
+fn agrees_with_show(world: &World, database: &Database, entities: &[Entity]) {
+    let current = database.query("SELECT * FROM entity");
+    let history = database.query("SELECT * FROM entity_history ORDER BY version");
+    assert_eq!(current.len(), entities.len(), "one row for each entity");
+    for entity in entities {
+        let name = entity.kind.name();
+        let shown = world.cli("show", &["--ref-id", name, &entity.ref_id, "--json"]).succeeded();
+        let shown: Json = serde_json::from_str(&shown.stdout).expect("is JSON");
+        let row = current.iter().find(|row| row["refid"] == entity.ref_id.as_str()).unwrap_or_else(|| panic!("no {entity:?}"));
+        assert_eq!(row["version"], shown["version"], "{entity:?}");
+        for column in ["externalId", "state", "customName", "customerSegment", "customerRefId", "accountRefId"] {
+            assert_eq!(row[&column.to_lowercase()], shown["entity"][column], "{column} of {entity:?}");
+        }
+        let changes: Vec<_> =
+            history.iter().filter(|row| row["refid"] == entity.ref_id.as_str() && !row["validfrom"].is_null()).collect();
+        let expected = shown["history"].as_array().expect("a list");
+        assert_eq!(changes.len(), expected.len(), "{entity:?}");
+        for (n, (change, shown)) in changes.iter().zip(expected).enumerate() {
+            assert_eq!((&change["version"], &change["usecase"]), (&shown["version"], &shown["useCase"]), "{entity:?}");
+            let began = shown["occurredAt"].as_i64().map(instant).map(Json::from);
+            assert_eq!(plain(&change["validfrom"]), began.as_ref().and_then(plain), "{change:?}");
+            let next = changes.get(n + 1).map(|next| &next["validfrom"]);
+            assert_eq!(plain(&change["validto"]), next.and_then(plain), "{change:?}");
+            assert_eq!(change["iscurrent"], json!(next.is_none()), "{change:?}");
+        }
+    }
+}
+
+fn count(database: &Database, view: &str) -> usize {
+    database.query(&format!("SELECT * FROM {view}")).len()
+}
+
+#[test]
+fn the_views_are_right_whatever_the_order_in_which_rows_come() {
+    let Some((world, _, changes)) = with_changes("warehouse") else { return };
+    let Some(databases) = databases(&world) else { return };
+    let entities: Vec<_> = [Kind::Customer, Kind::Account, Kind::Subscriber]
+        .into_iter()
+        .flat_map(|kind| (0..4).map(move |_| Entity::new(kind, "ACTIVE")))
+        .collect();
+    world.import(&entities);
+    let processor = world.run();
+    let mut commands = Vec::new();
+    for (n, entity) in entities.iter().enumerate() {
+        for change in 0..3 + n % 3 {
+            let (request, reference) = (unique("r"), entity.by_ref_id());
+            let command = match (entity.kind, change % 2) {
+                (Kind::Customer, 0) => custom_name(&request, &reference, &format!("O'Hara \\ {change}")),
+                (Kind::Customer, _) => segment(&request, &reference, ["ENTERPRISE", "RESIDENTIAL"][change / 2 % 2]),
+                (kind, _) => rename(kind, &request, &reference, &unique("é")),
+            };
+            commands.push(command.key(&entity.ref_id));
+        }
+    }
+    world.ask_by_key(&commands);
+    world.cli("snapshot", &["--all"]).succeeded();
+    let expected = commands.len() + entities.len();
+    let rows: Vec<Arc<Record>> =
+        changes.until(&format!("{expected} rows"), |records| (records.len() >= expected).then(|| records.to_vec()));
+    let rows: Vec<Json> = rows.iter().map(|record| record.body.clone()).collect();
+    let is_snapshot = |row: &&&Json| row["useCase"] == "snapshot";
+    for (seed, database) in databases.iter().enumerate() {
+        let rows = shuffled(&rows, seed as u64);
+        // Two rows in the middle of a history are late.
+        let late: Vec<&Json> =
+            rows.iter().copied().filter(|row| row["version"] == 3 && row["previousVersion"] == 2).take(2).collect();
+        let in_time: Vec<&Json> = rows.iter().copied().filter(|row| !late.contains(row)).collect();
+        database.insert(&in_time);
+        let gaps = database.query("SELECT * FROM entity_gap");
+        let mut missing: Vec<_> = gaps.iter().map(|gap| (&gap["refid"], &gap["firstmissing"], &gap["lastmissing"])).collect();
+        missing.sort_by_key(|(ref_id, ..)| ref_id.to_string());
+        let three = json!(3);
+        let mut expected: Vec<_> = late.iter().map(|row| (&row["refId"], &three, &three)).collect();
+        expected.sort_by_key(|(ref_id, ..)| ref_id.to_string());
+        assert_eq!(missing, expected);
+        let before_gap = database.query("SELECT * FROM entity_history WHERE validTo IS NULL AND NOT isCurrent");
+        assert_eq!(before_gap.len(), late.len(), "the end of the version before a gap is not known: {before_gap:?}");
+
+        database.insert(&late);
+        database.insert(&shuffled(&rows.iter().map(|row| (*row).clone()).collect::<Vec<_>>(), 99));
+        assert_eq!(count(database, "change_row"), rows.len(), "a row that comes again is one row");
+        assert_eq!((count(database, "entity_gap"), count(database, "entity_without_beginning")), (0, 0));
+        agrees_with_show(&world, database, &entities);
+
+        // A warehouse that was loaded by snapshots alone has the same current values, and does not claim to know when they began.
+        database.run("DELETE FROM change_row");
+        database.insert(&rows.iter().filter(is_snapshot).copied().collect::<Vec<_>>());
+        assert_eq!(count(database, "entity_without_beginning"), entities.len());
+        let unknown = database.query("SELECT * FROM entity_history WHERE validFrom IS NULL AND isCurrent");
+        assert_eq!((unknown.len(), count(database, "entity")), (entities.len(), entities.len()));
+        database.insert(&rows);
+        agrees_with_show(&world, database, &entities);
+
+        let (customer, erasure) =
+            (&entities[0], statements().into_iter().find(|s| s.starts_with("UPDATE")).expect("the erasure"));
+        let erasure = erasure.replace("00000000-0000-0000-0000-000000000000", &customer.ref_id);
+        let names =
+            format!("SELECT DISTINCT customName FROM change_row WHERE refId = '{}' AND customName IS NOT NULL", customer.ref_id);
+        assert!(database.query(&names).len() > 1);
+        database.run(&erasure);
+        assert_eq!(database.query(&names).len(), 1, "only the current name is left");
+        agrees_with_show(&world, database, &entities);
+    }
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0);
+}

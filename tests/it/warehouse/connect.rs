@@ -1,0 +1,185 @@
+//! Tests the connectors of `docs/warehouse.md` in a real Kafka Connect worker: Debezium's JDBC sink writes the rows into PostgreSQL, by
+//! upsert and by insert, while worker and processor are killed. The views then say what `show` says.
+
+use super::postgres::Postgres;
+use super::{Database, PAGE, agrees_with_show, statements};
+use crate::changes::with_changes_and;
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::guarded::Guarded;
+use crate::inbox::Inbox;
+use crate::operation::read;
+use crate::real_registry::{id_of, with_id};
+use crate::servers::{self, REGISTRY_PATH, jars_or_skip};
+use crate::world::World;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use toml::Value;
+
+const JARS: (&str, &str) = ("connect-4.1.0", include_str!("connect.pom.xml"));
+/// The database with the table into which the sink inserts, which has no key. The other one is that of the user.
+const APPENDED: &str = "appended";
+/// How many commands there are, unless `CRM_CONNECT_COMMANDS` says otherwise.
+const COMMANDS: usize = 1_500;
+const ENTITIES: usize = 45;
+
+/// A worker with two connectors, which can be killed and started again.
+struct Worker {
+    command: Command,
+    process: Guarded,
+    log: PathBuf,
+}
+
+impl Worker {
+    fn start(command: Command, log: PathBuf) -> Self {
+        Self { process: Guarded::spawn(&command, &log, None), command, log }
+    }
+
+    fn kill_and_start(&mut self) {
+        self.process.kill();
+        self.process = Guarded::spawn(&self.command, &self.log, None);
+    }
+}
+
+/// Returns the page's properties: those of the worker, and those of the sink.
+fn properties() -> [String; 2] {
+    let page = read(PAGE);
+    let blocks: Vec<_> = page.split("```properties\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [worker, sink] = &blocks[..] else { panic!("{PAGE} has {} blocks of properties", blocks.len()) };
+    [(*worker).to_owned(), (*sink).to_owned()]
+}
+
+/// Prepares a worker with the page's properties, behind which are those of this installation: the last of two lines counts.
+fn command(world: &World, jars: &Path, registry: &str, topic: &str, postgres: &Postgres) -> Command {
+    let [worker, sink] = properties();
+    let file = |name: &str, text: String| {
+        let path = world.dir().join(name);
+        std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        path
+    };
+    let registry = registry.strip_suffix(REGISTRY_PATH).expect("the base URL has the API's path");
+    let offsets = world.dir().join("connect.offsets");
+    let worker = file(
+        "worker.properties",
+        format!(
+            "{worker}\nbootstrap.servers={}\nvalue.converter.apicurio.registry.url={registry}/apis/registry/v2\n\
+             offset.storage.file.filename={}\nlisteners=http://127.0.0.1:{}\nconsumer.session.timeout.ms=6000\n\
+             consumer.heartbeat.interval.ms=1500\noffset.flush.interval.ms=1000\n",
+            world.kafka(),
+            offsets.display(),
+            servers::free_port()
+        ),
+    );
+    let of = |name: &str, database: &str, more: &str| {
+        format!(
+            "{sink}\nname={name}\ntopics={topic}\nconnection.url=jdbc:postgresql://127.0.0.1:{}/{database}\n\
+             connection.username=warehouse\nconnection.password=none\n{more}\n",
+            postgres.port()
+        )
+    };
+    let (upserting, inserting) = (unique("upserting"), unique("inserting"));
+    let upsert = file("upsert.properties", of(&upserting, "postgres", ""));
+    let insert = file("insert.properties", of(&inserting, APPENDED, "insert.mode=insert\nprimary.key.mode=none"));
+    let logging = file("connect.log4j.properties", include_str!("../servers/log4j.properties").to_owned());
+    let mut java = Command::new("java");
+    java.args(["-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    java.arg(format!("-Dlog4j.configuration=file:{}", logging.display())).arg("-cp").arg(jars.join("*"));
+    java.arg("org.apache.kafka.connect.cli.ConnectStandalone").args([worker, upsert, insert]);
+    java
+}
+
+/// Returns mixed commands, under the schemas that `setup` has registered. Those for one entity have one key.
+fn commands(world: &World, registry: &str, entities: &[Entity], count: usize) -> Vec<Draft> {
+    let mut ids = BTreeMap::new();
+    let mut registered = |draft: &Draft| {
+        let id = || id_of(registry, &format!("{}-crm.v1.{}", world.commands, draft.record));
+        with_id(*ids.entry(draft.record).or_insert_with(id), &[], draft)
+    };
+    (0..count)
+        .map(|n| {
+            let entity = &entities[n * 7 % entities.len()];
+            let (request, reference) = (unique("r"), entity.by_ref_id());
+            let command = match (entity.kind, n / entities.len() % 2) {
+                (Kind::Customer, 0) => custom_name(&request, &reference, &format!("Zoë \"O'Hara\" \\ {n}")),
+                (Kind::Customer, _) => segment(&request, &reference, ["ENTERPRISE", "RESIDENTIAL"][n / entities.len() / 2 % 2]),
+                (kind, _) => rename(kind, &request, &reference, &unique("é,\"")),
+            };
+            registered(&command.key(&entity.ref_id))
+        })
+        .collect()
+}
+
+fn until_there(database: &Database, what: &str, expected: usize, worker: &Worker) {
+    let deadline = Instant::now() + 3 * Inbox::PATIENCE;
+    loop {
+        let there = database.query("SELECT count(DISTINCT transactionId) AS there FROM change_row")[0]["there"].as_u64();
+        if there == Some(expected as u64) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {there:?} of {expected} rows are there; {}", worker.process.log_tail());
+        crate::pause();
+    }
+}
+
+#[test]
+fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are_killed() {
+    let Some(registry) = servers::apicurio() else { return };
+    let Some((world, topic, changes)) = with_changes_and("connect", |config| {
+        config["registry"].as_table_mut().expect("a table").insert("url".into(), Value::String(registry.clone()));
+    }) else {
+        return;
+    };
+    let Some(jars) = jars_or_skip(JARS.0, JARS.1) else { return };
+    let Some(postgres) = Postgres::start() else { return };
+    let [upserted, appended] = ["postgres", APPENDED].map(|name| {
+        if name == APPENDED {
+            postgres.psql(&format!("CREATE DATABASE {name}")).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let database = Database::Postgres(postgres.database(name));
+        for statement in statements().iter().filter(|statement| statement.starts_with("CREATE")) {
+            // Where rows are inserted whether they are there or not, the table has no key.
+            let keyless = statement.replace("varchar PRIMARY KEY", "varchar NOT NULL");
+            database.run(if name == APPENDED { &keyless } else { statement });
+        }
+        database
+    });
+    let entities: Vec<_> = [Kind::Customer, Kind::Account, Kind::Subscriber]
+        .into_iter()
+        .flat_map(|kind| (0..ENTITIES / 3).map(move |_| Entity::new(kind, "ACTIVE")))
+        .collect();
+    world.import(&entities);
+    let mut worker = Worker::start(command(&world, &jars, &registry, &topic, &postgres), world.dir().join("connect.log"));
+    let count = std::env::var("CRM_CONNECT_COMMANDS").ok().and_then(|n| n.parse().ok()).unwrap_or(COMMANDS);
+    let commands = commands(&world, &registry, &entities, count);
+    let mut processor = world.run_as("slot");
+    let half = commands.len() / 2;
+    let sent = world.begin_to_send(&commands[..half]);
+    changes.until("some rows", |records| (records.len() > half / 4).then_some(()));
+    processor.kill();
+    worker.kill_and_start();
+    crate::runtime().block_on(async {
+        for one in sent {
+            one.await;
+        }
+    });
+    processor = world.run_as("slot");
+    let sent = world.begin_to_send(&commands[half..]);
+    changes.until("more rows", |records| (records.len() > half + half / 4).then_some(()));
+    worker.kill_and_start();
+    crate::runtime().block_on(async {
+        for one in sent {
+            one.await;
+        }
+    });
+    let rows = changes.until("all rows", |records| (records.len() >= commands.len()).then_some(records.len()));
+    assert_eq!(rows, commands.len(), "each command changes something, and is published once");
+    world.cli("snapshot", &["--all"]).succeeded();
+    for (what, database) in [("upserted", &upserted), ("appended", &appended)] {
+        until_there(database, what, commands.len() + entities.len(), &worker);
+        agrees_with_show(&world, database, &entities);
+        assert_eq!(database.query("SELECT * FROM entity_gap").len(), 0, "{what}");
+    }
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0);
+}

@@ -1,0 +1,211 @@
+//! Tests `reconcile`: damages the warehouse's table at random, and looks whether exactly these entities are published.
+
+use super::{Database, databases, insert_into, statements};
+use crate::changes::with_changes;
+use crate::crm::{Entity, Kind, custom_name, json_lines, unique};
+use crate::guarded::Guarded;
+use crate::inbox::{Inbox, Record};
+use crate::world::{Finished, World};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const ENTITIES: usize = 1_200;
+/// How many entities have each kind of damage.
+const OF_EACH: usize = 15;
+/// How many entities, from the first on, have changes. Only later ones are changed while the comparison runs.
+const CHANGED: usize = 200;
+
+/// Makes a table of current values out of the page's view, as a warehouse that upserts has it.
+const TABLE: &str = "CREATE TABLE current_value AS SELECT * FROM entity";
+
+/// Exports the warehouse's file with the page's statement, and runs `reconcile` on it.
+fn reconcile(world: &World, database: &Database, file: &Path, flags: &[&str]) -> Finished {
+    export(database, file);
+    world.cli("reconcile", &[&[file.to_str().expect("is text"), "--lag", "0s"], flags].concat())
+}
+
+fn export(database: &Database, file: &Path) {
+    let statement = statements().into_iter().find(|s| s.contains("md5(")).expect("the page has the statement");
+    let rows = database.query(&statement.replace("FROM entity\n", "FROM current_value\n"));
+    let columns = ["entitytype", "refid", "version", "digest", "exportedat"];
+    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let lines = rows.iter().map(|row| columns.map(|column| text(&row[column])).join(",") + "\n");
+    std::fs::write(file, columns.join(",") + "\n" + &lines.collect::<String>()).expect("a file");
+}
+
+/// Takes rows up as the page says: values of a version that is not older than that of the table's row.
+fn take_up(database: &Database, rows: &[Json]) {
+    let mut latest = BTreeMap::<&str, &Json>::new();
+    for row in rows {
+        let place = latest.entry(row["refId"].as_str().expect("has one")).or_insert(row);
+        if row["version"].as_i64() >= place["version"].as_i64() {
+            *place = row;
+        }
+    }
+    let statements = latest.iter().map(|(ref_id, row)| {
+        format!("DELETE FROM current_value WHERE refId = '{ref_id}';\n{}", insert_into("current_value", row, "", is_value))
+    });
+    database.run(&statements.collect::<String>());
+}
+
+/// Returns whether a column of the rows is one of the view of current values.
+fn is_value(column: &str) -> bool {
+    let of_a_change =
+        ["transactionId", "useCase", "requestId", "correlationId", "actor", "occurredAt", "previousVersion", "changedFields"];
+    !of_a_change.contains(&column)
+}
+
+/// Damages the table in each of five ways, and returns the entities that are to be published, and those that are unknown to the store.
+fn damage(database: &Database, entities: &[Entity]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut damaged = entities[..CHANGED].chunks(OF_EACH).map(|chunk| chunk.iter().map(|e| e.ref_id.clone()).collect::<Vec<_>>());
+    let mut published = BTreeSet::new();
+    for statement in [
+        "DELETE FROM current_value WHERE refId IN (@)",
+        "UPDATE current_value SET version = version - 1 WHERE refId IN (@)",
+        "UPDATE current_value SET version = version + 3 WHERE refId IN (@)",
+        "UPDATE current_value SET customName = customName || ' ' WHERE refId IN (@)",
+        "UPDATE current_value SET state = 'SUSPENDED' WHERE refId IN (@)",
+        "INSERT INTO current_value SELECT * FROM current_value WHERE refId IN (@)",
+    ] {
+        let ids = damaged.next().expect("there are enough");
+        let list: Vec<_> = ids.iter().map(|id| format!("'{id}'")).collect();
+        database.run(&statement.replace('@', &list.join(",")));
+        published.extend(ids);
+    }
+    let extra: BTreeSet<_> = (0..OF_EACH).map(|_| Entity::new(Kind::Customer, "ACTIVE").ref_id).collect();
+    let one = &entities[CHANGED - 1].ref_id;
+    for id in &extra {
+        database.run(&format!(
+            "INSERT INTO current_value (entityType, refId, version, externalId, state) \
+             SELECT entityType, '{id}', version, '{id}', state FROM current_value WHERE refId = '{one}'"
+        ));
+    }
+    (published, extra)
+}
+
+fn snapshots(changes: &Inbox) -> Vec<Arc<Record>> {
+    changes.all(|record| record.body["useCase"] == "snapshot")
+}
+
+#[test]
+fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
+    let Some((world, _, changes)) = with_changes("reconcile") else { return };
+    let Some(databases) = databases(&world) else { return };
+    let entities: Vec<_> = (0..ENTITIES).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
+    world.import_lines(&json_lines(entities.iter().map(Entity::line).collect::<Vec<_>>().iter())).succeeded();
+    let processor = world.run();
+    let named: Vec<_> =
+        entities[..CHANGED].iter().map(|e| custom_name(&unique("r"), &e.by_ref_id(), "Zoë O'Hara").key(&e.ref_id)).collect();
+    world.ask_by_key(&named);
+    world.cli("snapshot", &["--all"]).succeeded();
+    let expected = CHANGED + ENTITIES;
+    changes.until(&format!("{expected} rows"), |records| (records.len() >= expected).then_some(()));
+    let bodies = |records: &[Arc<Record>]| records.iter().map(|record| record.body.clone()).collect::<Vec<Json>>();
+    let file = world.dir().join("warehouse.csv");
+
+    for database in &databases {
+        database.insert(&bodies(&changes.all(|_| true)).iter().collect::<Vec<_>>());
+        database.run(TABLE);
+        let untouched = reconcile(&world, database, &file, &["--json"]).succeeded();
+        let told: Json = serde_json::from_str(&untouched.stdout).expect("is JSON");
+        assert_eq!((&told["entitiesInStore"], &told["bucketsThatDiffer"]), (&json!(ENTITIES), &json!(0)), "{untouched}");
+
+        let before = snapshots(&changes).len();
+        let (damaged, extra) = damage(database, &entities);
+        let dry = reconcile(&world, database, &file, &["--dry-run"]).exits(1);
+        assert_eq!(dry.stderr.lines().filter(|line| line.starts_with("customer ")).count(), damaged.len() + extra.len(), "{dry}");
+        export(database, &file);
+        // Others change meanwhile, which the file can't know.
+        let stop = AtomicBool::new(false);
+        let found = std::thread::scope(|scope| {
+            let traffic = scope.spawn(|| {
+                let mut rounds = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let of_others = entities[CHANGED..]
+                        .iter()
+                        .map(|e| custom_name(&unique("r"), &e.by_ref_id(), &unique("n")).key(&e.ref_id));
+                    world.ask_by_key(&of_others.take(100).collect::<Vec<_>>());
+                    rounds += 1;
+                }
+                rounds
+            });
+            let found = world.cli("reconcile", &[file.to_str().expect("is text"), "--lag", "0s", "--json"]);
+            stop.store(true, Ordering::Relaxed);
+            assert!(traffic.join().expect("the traffic goes on") > 0);
+            found
+        });
+        let told: Json = serde_json::from_str(&found.exits(1).stdout).expect("is JSON");
+        let counts = ["missing", "stale", "ahead", "edited", "repeated", "unknown"].map(|name| told[name].as_u64());
+        let n = Some(OF_EACH as u64);
+        assert_eq!(counts, [n, n, n, n.map(|n| 2 * n), n, n], "{told}");
+        assert_eq!(told["published"], damaged.len(), "{told}");
+        let expected = before + damaged.len();
+        changes.until("the snapshots", |records| {
+            (records.iter().filter(|r| r.body["useCase"] == "snapshot").count() >= expected).then_some(())
+        });
+        let published: Vec<_> = snapshots(&changes).split_off(before);
+        let ids: BTreeSet<_> = published.iter().map(|r| r.body["refId"].as_str().expect("has one").to_owned()).collect();
+        assert_eq!((ids, published.len()), (damaged.clone(), damaged.len()), "exactly these are published");
+
+        database.run(&format!(
+            "DELETE FROM current_value WHERE refId IN ({})",
+            extra.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",")
+        ));
+        take_up(database, &bodies(&changes.all(|_| true)));
+        let again = reconcile(&world, database, &file, &[]).succeeded();
+        assert!(again.stdout.contains("nothing differs"), "{again}");
+    }
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0);
+}
+
+#[test]
+fn a_reconciliation_is_taken_up_where_it_was_interrupted() {
+    const LOST: usize = 40;
+    let Some((world, _, changes)) = with_changes("reconcile-resumed") else { return };
+    let entities: Vec<_> = (0..=LOST).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
+    world.import(&entities);
+    let (file, state) = (world.dir().join("warehouse.csv"), world.dir().join("work.json"));
+    // The warehouse has one entity, and that one with other values.
+    let line = format!("CUSTOMER,{},1,{:032x},{}", entities[0].ref_id, 7, i64::MAX);
+    std::fs::write(&file, format!("entityType,refId,version,digest,exportedAt\n{line}\n")).expect("a file");
+    let flags = [file.to_str().expect("is text"), "--rate", "8", "--state", state.to_str().expect("is text")];
+    let mut slow = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
+    slow.arg("reconcile").args(flags).arg("--config").arg(&world.config);
+    let mut slow = Guarded::spawn(&slow, &world.dir().join("reconcile.log"), None);
+    changes.until("the first snapshots", |records| (records.len() >= 4).then_some(()));
+    slow.kill();
+    let other = world.cli("reconcile", &["other.csv", "--state", state.to_str().expect("is text")]).exits(1);
+    assert!(other.stderr.contains("is about"), "{other}");
+    let flags = [&flags[..2], &["10000"], &flags[3..]].concat();
+    world.cli("reconcile", &flags).exits(1);
+    let published = changes.until("all snapshots", |records| {
+        let ids: BTreeSet<_> = records.iter().map(|r| r.body["refId"].as_str().expect("has one").to_owned()).collect();
+        (ids.len() > LOST).then_some(records.len())
+    });
+    // Those of the batch during which it was killed may come again: a quarter of a second's.
+    assert!(published <= LOST + 1 + 2, "{published}");
+    let finished = world.cli("reconcile", &flags).exits(1);
+    assert!(finished.stderr.contains("remove it to compare anew"), "{finished}");
+}
+
+#[test]
+fn a_file_that_is_no_export_is_refused_with_the_way_out() {
+    let Some((world, ..)) = with_changes("reconcile-refused") else { return };
+    let file = world.dir().join("warehouse.csv");
+    for (text, expected) in [
+        ("id,name\n1,2\n", "docs/warehouse.md"),
+        ("entityType,refId,version,digest,exportedAt\n", "snapshot --all"),
+        ("entityType,refId,version,digest,exportedAt\nCUSTOMER,1,2,3,4\n", "line 2: refid is no UUID"),
+    ] {
+        std::fs::write(&file, text).expect("a file");
+        let refused = world.cli("reconcile", &[file.to_str().expect("is text")]).exits(1);
+        assert!(refused.stderr.contains(expected), "{refused}");
+    }
+    let missing = world.cli("reconcile", &["/nowhere.csv"]).exits(1);
+    assert!(missing.stderr.contains("/nowhere.csv can't be opened"), "{missing}");
+}
