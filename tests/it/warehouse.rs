@@ -2,6 +2,7 @@
 //! disorder. What the views say is compared with what `show` says.
 
 mod connect;
+mod flink;
 mod postgres;
 mod reconcile;
 

@@ -89,8 +89,17 @@ fn command(world: &World, jars: &Path, registry: &str, topic: &str, postgres: &P
     java
 }
 
+/// Sets up an installation with a topic of change rows and a real registry, whose URL is the last of what is returned.
+pub fn with_real_registry(name: &str) -> Option<(World, String, Inbox, String)> {
+    let registry = servers::apicurio()?;
+    let (world, topic, changes) = with_changes_and(name, |config| {
+        config["registry"].as_table_mut().expect("a table").insert("url".into(), Value::String(registry.clone()));
+    })?;
+    Some((world, topic, changes, registry))
+}
+
 /// Returns mixed commands, under the schemas that `setup` has registered. Those for one entity have one key.
-fn commands(world: &World, registry: &str, entities: &[Entity], count: usize) -> Vec<Draft> {
+pub fn commands(world: &World, registry: &str, entities: &[Entity], count: usize) -> Vec<Draft> {
     let mut ids = BTreeMap::new();
     let mut registered = |draft: &Draft| {
         let id = || id_of(registry, &format!("{}-crm.v1.{}", world.commands, draft.record));
@@ -124,12 +133,7 @@ fn until_there(database: &Database, what: &str, expected: usize, worker: &Worker
 
 #[test]
 fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are_killed() {
-    let Some(registry) = servers::apicurio() else { return };
-    let Some((world, topic, changes)) = with_changes_and("connect", |config| {
-        config["registry"].as_table_mut().expect("a table").insert("url".into(), Value::String(registry.clone()));
-    }) else {
-        return;
-    };
+    let Some((world, topic, changes, registry)) = with_real_registry("connect") else { return };
     let Some(jars) = jars_or_skip(JARS.0, JARS.1) else { return };
     let Some(postgres) = Postgres::start() else { return };
     let [upserted, appended] = ["postgres", APPENDED].map(|name| {
