@@ -6,7 +6,7 @@ use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::{Change, Snapshot, Transaction};
-use crate::domain::values::{CustomName, SegmentCode};
+use crate::domain::values::{CustomName, SegmentCode, StateReason};
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::ser::SerializeTupleStruct;
@@ -194,20 +194,20 @@ struct Changes<'a>(&'a [Change]);
 
 impl Serialize for Changes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|Change { field, old, new }| (field, old, new)))
+        serializer.collect_seq(self.0.iter().map(|Change { attribute, old, new }| (attribute.name(), old, new)))
     }
 }
 
-/// An after-image: a record `crm.v1.Customer`, `Account` or `Subscriber`. All three begin with the same fields.
+/// An after-image: a record `crm.v1.Customer`, `Account` or `Subscriber`. All three begin and end with the same fields.
 struct AfterImage<'a>(&'a Entity);
 
 impl Serialize for AfterImage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entity = self.0;
         let (name, fields) = match entity.entity_type {
-            EntityType::Customer => ("Customer", 6),
-            EntityType::Account => ("Account", 5),
-            EntityType::Subscriber => ("Subscriber", 5),
+            EntityType::Customer => ("Customer", 8),
+            EntityType::Account => ("Account", 7),
+            EntityType::Subscriber => ("Subscriber", 7),
         };
         let mut record = serializer.serialize_tuple_struct(name, fields)?;
         record.serialize_field(&UuidText(entity.ref_id))?;
@@ -221,6 +221,8 @@ impl Serialize for AfterImage<'_> {
             }
             EntityType::Account | EntityType::Subscriber => record.serialize_field(&entity.parent.map(UuidText))?,
         }
+        record.serialize_field(&entity.state_reason.as_ref().map(StateReason::as_str))?;
+        record.serialize_field(&entity.state_valid_from)?;
         record.end()
     }
 }

@@ -210,6 +210,8 @@ fn a_business_transaction_carries_cloud_events_headers() {
             segment: None,
             segment_valid_from: None,
             parent: None,
+            state_reason: None,
+            state_valid_from: None,
         },
     };
     let headers = parse(&[("kafka_correlationId", Some(b"k")), ("traceparent", Some(TRACE.as_bytes()))]);

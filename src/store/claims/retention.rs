@@ -69,7 +69,8 @@ pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::command::{RawCommand, RawReference};
+    use crate::domain::change::ChangeKind;
+    use crate::domain::command::{RawCommand, RawReference, RawValues};
     use crate::domain::values::{Rules, SegmentCode};
 
     #[test]
@@ -77,11 +78,12 @@ mod tests {
         let rules = Rules { segments: vec![SegmentCode::parse("x").unwrap()] };
         for use_case in UseCase::ALL {
             let reference = RawReference { external_id: Some("x".into()), ref_id: None };
-            let (request_id, value) = (Some("r".into()), Some("x".into()));
-            let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), value, expected_version: None };
+            let value = if use_case.kind() == ChangeKind::SetState { "ACTIVE" } else { "x" };
+            let (request_id, values) = (Some("r".into()), RawValues::first(*use_case, Some(value.into())));
+            let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), values, expected_version: None };
             let command = raw.validate(&rules).unwrap();
             assert_eq!(command.contents.change().wanted().is_some(), use_case.is_rename(), "{use_case:?}");
         }
-        assert_eq!(EntityType::ALL.map(can_be_renamed), [false, true, true]);
+        assert_eq!(EntityType::ALL.map(can_be_renamed), [true, true, true]);
     }
 }

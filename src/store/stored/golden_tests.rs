@@ -123,7 +123,7 @@ fn changed(use_case: UseCase, old: Option<&str>, new: &str, entity: Entity) -> T
         correlation_id: Some("c-1".into()),
         occurred_at: AT,
         previous_version: entity.version - 1,
-        changes: vec![Change { field: use_case.value_field().into(), old: old.map(Into::into), new: Some(new.into()) }],
+        changes: vec![Change { attribute: use_case.first_attribute(), old: old.map(Into::into), new: Some(new.into()) }],
         entity,
     }
 }
@@ -177,7 +177,7 @@ fn claims() -> Vec<(&'static str, StoredClaim)> {
     let command = |use_case, expected_version, correlation_id: Option<&str>| {
         Cause::Request(Request {
             id: RequestId::parse(REQUEST).unwrap(),
-            contents: Contents::restore(use_case, "é-2", expected_version),
+            contents: Contents::restore(use_case, "é-2", expected_version).unwrap(),
             correlation_id: correlation_id.map(Into::into),
             record: record(),
         })

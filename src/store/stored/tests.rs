@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::answer::Answer;
+use crate::domain::attribute::Attribute;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Rejection;
@@ -26,6 +27,8 @@ fn entity() -> Entity {
         segment: None,
         segment_valid_from: None,
         parent: Some(Uuid::from_u128(8)),
+        state_reason: None,
+        state_valid_from: None,
     }
 }
 
@@ -36,7 +39,7 @@ fn transaction() -> Transaction {
         correlation_id: Some("c-1".into()),
         occurred_at: 5,
         previous_version: 1,
-        changes: vec![Change { field: "externalId".into(), old: Some("a-1".into()), new: Some("a-2".into()) }],
+        changes: vec![Change { attribute: Attribute::ExternalId, old: Some("a-1".into()), new: Some("a-2".into()) }],
         entity: entity(),
     }
 }
@@ -44,7 +47,7 @@ fn transaction() -> Transaction {
 fn command() -> Request {
     Request {
         id: RequestId::parse("r-1").unwrap(),
-        contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)),
+        contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)).unwrap(),
         correlation_id: None,
         record: record(),
     }
@@ -62,17 +65,17 @@ fn every_answer_comes_back_as_it_was_stored() {
 
 #[test]
 fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
-    for (use_case, field, new) in [
-        (UseCase::UpdateAccountExternalId, "externalId", "a-2"),
-        (UseCase::UpdateSubscriberExternalId, "externalId", "a-2"),
-        (UseCase::UpdateCustomerCustomName, "customName", "Ann"),
-        (UseCase::UpdateCustomerSegment, "customerSegment", "GOLD"),
+    for (use_case, attribute, new) in [
+        (UseCase::UpdateAccountExternalId, Attribute::ExternalId, "a-2"),
+        (UseCase::UpdateSubscriberExternalId, Attribute::ExternalId, "a-2"),
+        (UseCase::UpdateCustomerCustomName, Attribute::CustomName, "Ann"),
+        (UseCase::UpdateCustomerSegment, Attribute::Segment, "GOLD"),
     ] {
         for old in [None, Some("before".to_owned())] {
             let custom_name = Some(CustomName::parse("Ann").unwrap());
             let segment = Some(SegmentCode::parse("GOLD").unwrap());
             let entity = Entity { entity_type: use_case.entity_type(), custom_name, segment, ..entity() };
-            let changes = vec![Change { field: field.into(), old, new: Some(new.into()) }];
+            let changes = vec![Change { attribute, old, new: Some(new.into()) }];
             let answer = Answer::Changed(Transaction { use_case, changes, entity, ..transaction() }.into());
             let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer };
             assert_eq!(Outcome::decode("r-1", &outcome.encode()).unwrap(), outcome);
@@ -118,9 +121,9 @@ fn the_format_is_what_stores_hold_already() {
 fn a_later_version_or_damage_is_a_fault() {
     let answer = Answer::Rejected(Rejection::InternalError);
     let blob = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer }.encode();
-    let later = [&[VERSION + 1], &blob[1..]].concat();
+    let later = [&[NEWEST + 1], &blob[1..]].concat();
     let fault = Outcome::decode("r-1", &later).unwrap_err();
-    assert!(fault.cause.contains("version 3"), "{fault}");
+    assert!(fault.cause.contains("version 4"), "{fault}");
     for length in 0..blob.len() {
         assert!(Outcome::decode("r-1", &blob[..length]).is_err(), "{length} of {} bytes were taken for an outcome", blob.len());
     }

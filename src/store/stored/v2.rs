@@ -14,6 +14,7 @@ use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
 use crate::domain::{self, Timestamp, answer, request};
 use crate::store::outcome;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub(super) struct Outcome<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record<'a> {
+pub(super) struct Record<'a> {
     topic: &'a str,
     partition: i32,
     offset: i64,
@@ -60,7 +61,7 @@ struct Transaction<'a> {
 
 #[expect(clippy::struct_field_names, reason = "an entity of the domain calls it so")]
 #[derive(Serialize, Deserialize)]
-struct Entity<'a> {
+pub(super) struct Entity<'a> {
     /// See [`type_number`].
     entity_type: u32,
     ref_id: Uuid,
@@ -75,7 +76,7 @@ struct Entity<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Rejection<'a> {
+pub(super) enum Rejection<'a> {
     MandatoryAttribute { field: &'a str },
     InvalidAttribute { field: &'a str, reason: &'a str },
     SegmentNotConfigured { field: &'a str },
@@ -105,11 +106,13 @@ enum Cause<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Command<'a> {
+pub(super) struct Command<'a> {
     request_id: &'a str,
     /// See [`use_case_number`].
     use_case: u32,
-    value: &'a str,
+    /// See [`RequestedChange::text`](domain::change::RequestedChange::text).
+    #[serde(borrow)]
+    value: Cow<'a, str>,
     expected_version: Option<i64>,
     correlation_id: Option<&'a str>,
     #[serde(borrow)]
@@ -152,12 +155,12 @@ impl<'a> Outcome<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn of(record: &'a request::SourceRecord) -> Self {
+    pub fn of(record: &'a request::SourceRecord) -> Self {
         let request::SourceRecord { topic, partition, offset } = record;
         Self { topic, partition: *partition, offset: *offset }
     }
 
-    fn read(self) -> request::SourceRecord {
+    pub fn read(self) -> request::SourceRecord {
         let Self { topic, partition, offset } = self;
         request::SourceRecord { topic: topic.into(), partition, offset }
     }
@@ -187,9 +190,10 @@ impl<'a> Transaction<'a> {
     fn read(self, request_id: &str, occurred_at: Timestamp) -> Result<domain::transaction::Transaction, Unknown> {
         let Self { use_case, correlation_id, previous_version, changes, entity } = self;
         let (use_case, entity) = (use_case_of(use_case)?, entity.read()?);
-        let new = use_case.attribute(&entity);
+        let attribute = use_case.first_attribute();
+        let new = attribute.of(&entity);
         let change = |old: Option<&str>| domain::transaction::Change {
-            field: use_case.value_field().into(),
+            attribute,
             old: old.map(str::to_owned),
             new: new.map(str::to_owned),
         };
@@ -208,7 +212,7 @@ impl<'a> Transaction<'a> {
 }
 
 impl<'a> Entity<'a> {
-    fn of(entity: &'a domain::entity::Entity) -> Self {
+    pub fn of(entity: &'a domain::entity::Entity) -> Self {
         let domain::entity::Entity {
             entity_type,
             ref_id,
@@ -219,6 +223,9 @@ impl<'a> Entity<'a> {
             segment,
             segment_valid_from,
             parent,
+            // Version 3 has a place for them.
+            state_reason: _,
+            state_valid_from: _,
         } = entity;
         Self {
             entity_type: type_number(*entity_type),
@@ -233,7 +240,7 @@ impl<'a> Entity<'a> {
         }
     }
 
-    fn read(self) -> Result<domain::entity::Entity, Unknown> {
+    pub fn read(self) -> Result<domain::entity::Entity, Unknown> {
         let Self { entity_type, ref_id, external_id, version, state, custom_name, segment, segment_valid_from, parent } = self;
         Ok(domain::entity::Entity {
             entity_type: numbered(&EntityType::ALL, type_number, entity_type).ok_or(Unknown("type of entity"))?,
@@ -245,12 +252,14 @@ impl<'a> Entity<'a> {
             segment: segment.map(SegmentCode::checked_before),
             segment_valid_from,
             parent,
+            state_reason: None,
+            state_valid_from: None,
         })
     }
 }
 
 impl<'a> Rejection<'a> {
-    fn of(rejection: &'a domain::rejection::Rejection) -> Self {
+    pub fn of(rejection: &'a domain::rejection::Rejection) -> Self {
         use domain::rejection::Rejection as R;
         match rejection {
             R::MandatoryAttribute { field } => Self::MandatoryAttribute { field },
@@ -266,7 +275,7 @@ impl<'a> Rejection<'a> {
         }
     }
 
-    fn read(self) -> domain::rejection::Rejection {
+    pub fn read(self) -> domain::rejection::Rejection {
         use domain::rejection::Rejection as R;
         let text = |text: &str| text.to_owned().into();
         match self {
@@ -304,23 +313,23 @@ impl<'a> Claim<'a> {
 }
 
 impl<'a> Command<'a> {
-    fn of(request: &'a request::Request) -> Self {
+    pub fn of(request: &'a request::Request) -> Self {
         let request::Request { id, contents, correlation_id, record } = request;
         Self {
             request_id: id.as_str(),
             use_case: use_case_number(contents.use_case()),
-            value: contents.change().value(),
+            value: contents.change().text(),
             expected_version: contents.expected_version(),
             correlation_id: correlation_id.as_deref(),
             record: Record::of(record),
         }
     }
 
-    fn read(self) -> Result<request::Request, Unknown> {
+    pub fn read(self) -> Result<request::Request, Unknown> {
         let Self { request_id, use_case, value, expected_version, correlation_id, record } = self;
         Ok(request::Request {
             id: RequestId::checked_before(request_id),
-            contents: Contents::restore(use_case_of(use_case)?, value, expected_version),
+            contents: Contents::restore(use_case_of(use_case)?, &value, expected_version).ok_or(Unknown("value"))?,
             correlation_id: correlation_id.map(str::to_owned),
             record: record.read(),
         })
@@ -339,16 +348,22 @@ impl<'a> Import<'a> {
 }
 
 /// Returns the number of a use case. Numbers are given once; a further use case gets the next one.
-fn use_case_number(use_case: UseCase) -> u32 {
+pub(super) fn use_case_number(use_case: UseCase) -> u32 {
     match use_case {
         UseCase::UpdateCustomerCustomName => 0,
         UseCase::UpdateCustomerSegment => 1,
         UseCase::UpdateAccountExternalId => 2,
         UseCase::UpdateSubscriberExternalId => 3,
+        UseCase::UpdateCustomerExternalId => 4,
+        UseCase::UpdateCustomerState => 5,
+        UseCase::UpdateAccountCustomName => 6,
+        UseCase::UpdateAccountState => 7,
+        UseCase::UpdateSubscriberCustomName => 8,
+        UseCase::UpdateSubscriberState => 9,
     }
 }
 
-fn use_case_of(number: u32) -> Result<UseCase, Unknown> {
+pub(super) fn use_case_of(number: u32) -> Result<UseCase, Unknown> {
     numbered(UseCase::ALL, use_case_number, number).ok_or(Unknown("use case"))
 }
 
@@ -370,6 +385,6 @@ fn state_number(state: State) -> u32 {
 }
 
 /// Returns which of `all` has a number.
-fn numbered<T: Copy>(all: &[T], number_of: impl Fn(T) -> u32, number: u32) -> Option<T> {
+pub(super) fn numbered<T: Copy>(all: &[T], number_of: impl Fn(T) -> u32, number: u32) -> Option<T> {
     all.iter().copied().find(|value| number_of(*value) == number)
 }
