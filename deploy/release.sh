@@ -19,15 +19,15 @@ sources=$PWD
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 sysroot=$(rustc --print sysroot)
 # What would change the code, or be written into it.
-unset CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET CARGO_PROFILE_RELEASE_LTO
+unset CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET CARGO_PROFILE_RELEASE_LTO_LTO
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC CARGO_INCREMENTAL=0 CARGO_TARGET_DIR="$built/target"
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$sources=/crm-processor"$'\x1f'"--remap-path-prefix=$cargo_home=/cargo"$'\x1f'"--remap-path-prefix=$sysroot=/rust"
 
-cargo build --release --locked --bin crm-processor
+cargo build --profile release-lto --locked --bin crm-processor
 
 mkdir -p target/dist
-install -m 755 "$built/target/release/crm-processor" target/dist/crm-processor
+install -m 755 "$built/target/release-lto/crm-processor" target/dist/crm-processor
 rm -rf "$built/target"
 (cd target/dist && sha256sum crm-processor | tee crm-processor.sha256)
 echo "$(stat -c %s target/dist/crm-processor) bytes; $(rustc --version); $(cc --version | head -n 1)"

@@ -157,7 +157,7 @@ impl Ceiling {
         for write in 0..writes {
             let begin = Instant::now();
             let requests = (0..rows).map(|row| format!("x-{}-{write}-{row}", self.load.pass)).collect();
-            let (write, after) = writes::change(&statics, requests, &self.outcome);
+            let (write, after) = writes::change(&statics, Kind::Name, requests, &self.outcome);
             self.applied(self.store.apply(write)).await?;
             statics = after;
             taken.push(begin.elapsed());
@@ -180,7 +180,7 @@ impl Ceiling {
             }
             Kind::Rename => self.rename(&before, request).await?,
             Kind::Name | Kind::Segment => {
-                let (write, after) = writes::change(&before, vec![request.clone()], &self.outcome);
+                let (write, after) = writes::change(&before, step.kind, vec![request.clone()], &self.outcome);
                 match self.write(self.store.apply(write)).await? {
                     Applied::Yes => after,
                     Applied::No => self.find_outcome(&slot, before, &request).await?,

@@ -16,6 +16,10 @@ pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
         !(bench.place.is_exclusive() && bench.options.instances > 1),
         "the embedded store is for one process: --instances must be 1"
     );
+    if only_ceiling && !bench.options.plain.is_empty() {
+        let ages = bench.options.plain.clone();
+        return Box::pin(bench.compare_with_plain(&base, &ages)).await;
+    }
     let mut at_rate = Vec::new();
     for case in bench.options.cases() {
         let needs = case.needs(bench.options.commands(), bench.options.entities);

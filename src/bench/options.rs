@@ -51,6 +51,13 @@ pub struct Options {
     /// Runs of each case, of which the median is printed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub runs: u16,
+    /// With `ceiling`: compare the store's write with a plain update of one column, for entities with so many outcomes [0,10,100]
+    #[arg(long, value_name = "N,…", num_args = 0..=1, require_equals = true, default_missing_value = "0,10,100")]
+    #[arg(value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=10_000), conflicts_with = "embedded")]
+    pub plain: Vec<u32>,
+    /// With `--plain`: the id of the database's process on this machine, whose CPU time and files are measured
+    #[arg(long, value_name = "PID", requires = "plain")]
+    pub database: Option<u32>,
     /// Don't measure the store and Kafka alone
     #[arg(long)]
     pub no_ceiling: bool,

@@ -99,6 +99,12 @@ impl Report {
         Ok(out.flush()?)
     }
 
+    /// Prints figures that are not those of a case: `row` for people, or `line` as JSON.
+    pub fn other(&self, line: &impl Serialize, row: &str) -> anyhow::Result<()> {
+        let json = serde_json::to_string(line)?;
+        Ok(writeln!(io::stdout(), "{}", if self.json { &json } else { row })?)
+    }
+
     /// Prints a remark for people. With JSON there are no remarks.
     pub fn remark(&self, text: &str) -> anyhow::Result<()> {
         if !self.json {
@@ -144,7 +150,8 @@ pub fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// Returns the median; for an even number of values, the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -154,7 +161,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-fn round(value: f64, digits: i32) -> f64 {
+/// Rounds a figure to so many digits behind the point.
+pub fn round(value: f64, digits: i32) -> f64 {
     let factor = 10_f64.powi(digits);
     (value * factor).round() / factor
 }

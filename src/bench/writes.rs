@@ -1,25 +1,37 @@
 //! The writes of the ceiling: those that the claim protocol would make, with outcomes of the same size, but without deciding anything.
 
+use super::cases::Kind;
+use super::fleet::SEGMENTS;
 use super::samples::{SOME_TIME, record, request};
 use crate::domain::contents::Contents;
 use crate::domain::request::Request;
 use crate::domain::use_case::UseCase;
-use crate::domain::values::ExternalId;
+use crate::domain::values::{CustomName, ExternalId, SegmentCode};
 use crate::store::outcome::{Cause, StoredClaim};
-use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, IdKey, LogRow};
+use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityStatics, IdKey, LogRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a refusal is kept.
 const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Returns the write that changes an entity, its statics and a row for each request, and the statics afterwards.
-pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> (ApplyWrite, EntityStatics) {
+/// Returns the write that changes an entity's name or segment, with a row for each request, and the statics afterwards.
+pub fn change(before: &EntityStatics, kind: Kind, requests: Vec<String>, outcome: &[u8]) -> (ApplyWrite, EntityStatics) {
     let mut after = before.clone();
-    after.entity.version += 1;
+    let entity = &mut after.entity;
+    entity.version += 1;
+    match kind {
+        Kind::Segment => {
+            let segment = usize::try_from(entity.version).unwrap_or_default() % SEGMENTS.len();
+            entity.segment = Some(SegmentCode::checked_before(SEGMENTS[segment]));
+            entity.segment_valid_from = Some(SOME_TIME + entity.version);
+        }
+        Kind::Name => entity.custom_name = Some(CustomName::checked_before(&name(entity.version))),
+        Kind::Rename | Kind::Rejected => (),
+    }
     let row = |request_id| LogRow { request_id, changed_to: Some(after.entity.version), outcome: outcome.to_vec(), ttl: None };
     let rows = requests.into_iter().map(row).collect();
-    let write = ApplyWrite { key: key(before), expected_version: Some(before.entity.version), after: Some(after.clone()), rows };
+    let write = ApplyWrite::about(before, Some(after.clone()), rows);
     (write, after)
 }
 
@@ -27,7 +39,7 @@ pub fn change(before: &EntityStatics, requests: Vec<String>, outcome: &[u8]) -> 
 pub fn refusal(before: &EntityStatics, request_id: String, outcome: &[u8]) -> ApplyWrite {
     // A rejection has no after-image, so its outcome is about a third as large as a change's.
     let row = LogRow { request_id, changed_to: None, outcome: outcome[..outcome.len() / 3].to_vec(), ttl: Some(TTL) };
-    ApplyWrite { key: key(before), expected_version: Some(before.entity.version), after: None, rows: vec![row] }
+    ApplyWrite::about(before, None, vec![row])
 }
 
 /// Returns the two writes of a rename to an id that nobody ever had, and the statics afterwards.
@@ -53,14 +65,15 @@ pub fn rename(
         previous_owners: Vec::new(),
         refused: None,
     };
-    let (mut write, mut after) = change(before, vec![request_id], outcome);
+    let (write, mut after) = change(before, Kind::Rename, vec![request_id], outcome);
     after.entity.external_id = wanted;
     after.epoch += 1;
     after.generation = 1;
-    write.after = Some(after.clone());
+    let write = ApplyWrite::about(before, Some(after.clone()), write.rows);
     (ClaimWrite { id, replaces: None, unrefused: true, claim }, write, after)
 }
 
-fn key(statics: &EntityStatics) -> EntityKey {
-    EntityKey { entity_type: statics.entity.entity_type, ref_id: statics.entity.ref_id }
+/// Returns the name that an entity gets with this version.
+pub fn name(version: i64) -> String {
+    format!("Ann's Flowers no. {version:08}")
 }

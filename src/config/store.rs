@@ -25,8 +25,8 @@ pub struct Store {
     pub backend: Backend,
     /// `request_timeout`: how long one read or write may take before it is tried again.
     pub request_timeout: Duration,
-    /// `outcome_retention`: how long rejections and no-ops of customers are remembered, and refusals under unknown external ids, in whole
-    /// seconds. All other outcomes never expire.
+    /// `outcome_retention`: how long rejections and no-ops other than those of renames are remembered, and refusals under unknown external
+    /// ids, in whole seconds. All other outcomes never expire.
     pub outcome_retention: Duration,
     /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes. An entity with its claim takes some 220 bytes.
     pub cache_bytes: u64,

@@ -152,6 +152,10 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
+/// Which partition a key goes to, unless `kafka.producer` says otherwise: the one that Java's clients choose, as Kafka Streams, Connect and
+/// Flink expect. (librdkafka's own default is CRC32.)
+pub const PARTITIONER: &str = "murmur2_random";
+
 /// Returns the transactional producer's properties: our defaults, over them the configured ones, and over these the ones that the
 /// promises rest on.
 pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
@@ -166,6 +170,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("delivery.timeout.ms", TRANSACTION_TIMEOUT_MS)
         .set("connections.max.idle.ms", IDLE_CONNECTION_MS)
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
+        .set("partitioner", PARTITIONER)
         // By asking about a missing topic a producer would make brokers create it, where they may, with the brokers' default partitions
         // and limits. A consumer does not do that.
         .set("allow.auto.create.topics", "false")

@@ -47,7 +47,7 @@ use data::Target;
 use fold::{Fold, Write};
 use meter::Meter;
 use resolve::{Look, Resolver, Trust};
-use sight::Holder;
+use sight::{Holder, Sight};
 use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,13 +144,16 @@ impl<S: ConditionalStore> Claims<S> {
         loop {
             match self.resolver().look(&target, &[request.id.as_str()], Trust::Serial).await? {
                 Look::Seen { sight, .. } => {
-                    if let Some(outcome) = sight.known.of(request) {
-                        return Ok(Decided::by(outcome, request));
+                    if !self.hold(std::slice::from_ref(submission), &sight).await? {
+                        continue;
+                    }
+                    if let Some(found) = sight.known.of(request) {
+                        return Ok(Decided::by(&found.outcome, request));
                     }
                     let answer = Answer::Rejected(Rejection::InternalError);
                     let now = self.base.now();
                     let outcome = Outcome::of(request, answer, sight.holder.epoch(), now);
-                    let row = self.base.retention.row(&target, &sight.holder, &request.id, &outcome);
+                    let row = self.base.retention.row(&target, &sight.holder, request, &outcome);
                     let write = Write::of(&target, &sight.holder, vec![row], None, now);
                     if let Some(write) = write
                         && self.write(write).await? == Applied::Yes
@@ -205,6 +208,9 @@ impl<S: ConditionalStore> Claims<S> {
                 return Ok(Vec::new());
             }
         };
+        if !sight.known.is_empty() && !Box::pin(self.hold(&open[..asked], &sight)).await? {
+            return Ok(Vec::new());
+        }
         let Fold { decided, write } = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             let renamed = match trust {
@@ -218,6 +224,20 @@ impl<S: ConditionalStore> Claims<S> {
             None => Applied::Yes,
         };
         Ok(if applied == Applied::Yes { decided } else { Vec::new() })
+    }
+
+    /// Holds those outcomes that are to answer `open` and might expire too early. Returns false if one is no longer there: look again.
+    async fn hold<R: Borrow<Submission> + Sync>(&self, open: &[R], sight: &Sight) -> Result<bool, StoreFault> {
+        let now = self.base.now();
+        for request in open.iter().map(|submission| &submission.borrow().request) {
+            let hold = sight.known.of(request).and_then(|found| self.base.retention.hold(request, found, now));
+            if let Some(write) = hold
+                && self.base.store.hold(write).await? == Applied::No
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn write(&self, write: Write) -> Result<Applied, StoreFault> {

@@ -1,12 +1,12 @@
 //! The store that the configuration names: either of the two kinds, behind one type.
 
-use super::cql::{CqlFill, CqlOptions, CqlStore, TlsOptions};
+use super::cql::{CqlFill, CqlOptions, CqlPlain, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
 use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan};
 use super::topology::Topology;
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault, StoreNode,
 };
 use crate::config::{Backend, Cql, Store};
@@ -84,6 +84,17 @@ impl ConfiguredStore {
     pub async fn fill(config: &Store) -> Result<Option<CqlFill>, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlFill::connect(&options(config, cql)).await.map(Some),
+            Backend::Embedded { .. } => Ok(None),
+        }
+    }
+
+    /// Connects to a database in order to make plain updates beside the store's. Returns `None` if the store is embedded.
+    ///
+    /// # Errors
+    /// The database can't be reached, or its keyspace is missing.
+    pub async fn plain(config: &Store) -> Result<Option<CqlPlain>, StoreFault> {
+        match &config.backend {
+            Backend::Cql(cql) => CqlPlain::set_up(&options(config, cql)).await.map(Some),
             Backend::Embedded { .. } => Ok(None),
         }
     }
@@ -183,6 +194,10 @@ impl ConditionalStore for ConfiguredStore {
 
     fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
         delegate!(self, store => store.refuse(write))
+    }
+
+    fn hold(&self, write: HoldWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send {
+        delegate!(self, store => store.hold(write))
     }
 
     fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send {

@@ -2,8 +2,8 @@
 //! [`crate::telemetry::store_health`] judges that. The store inside does the work.
 
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead, NodeState,
-    RefuseWrite, StoreFault, StoreNode,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
+    NodeState, RefuseWrite, StoreFault, StoreNode,
 };
 use crate::fail_points::FailPoint;
 use crate::telemetry::health::Health;
@@ -145,6 +145,13 @@ impl<S: ConditionalStore> ConditionalStore for Metered<S> {
         result
     }
 
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        let begun = self.begin(Operation::Hold);
+        let result = self.inner.hold(write).await;
+        self.end_write(&begun, &result, None);
+        result
+    }
+
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
         let begun = self.begin(Operation::History);
         let result = self.inner.history(key).await;
@@ -165,6 +172,7 @@ fn conditional_write(operation: Operation) -> Option<ConditionalWrite> {
         Operation::Claim => Some(ConditionalWrite::Claim),
         Operation::Apply => Some(ConditionalWrite::Apply),
         Operation::Refuse => Some(ConditionalWrite::Refuse),
+        Operation::Hold => Some(ConditionalWrite::Hold),
         Operation::ReadId | Operation::ReadEntity | Operation::History | Operation::Ping => None,
     }
 }

@@ -14,8 +14,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub use crate::telemetry::labels::FaultKind;
+pub use columns::{Columns, NewStatics};
 
 pub mod claims;
+mod columns;
 pub mod configured;
 pub mod cql;
 pub mod embedded;
@@ -144,7 +146,7 @@ pub struct ApplyWrite {
     /// The version from which it was decided; `None` if there was no such entity.
     pub expected_version: Option<i64>,
     /// The statics afterwards; `None` if they stay as they are.
-    pub after: Option<EntityStatics>,
+    pub after: Option<NewStatics>,
     /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`expected_version` is `None`, `after` is not), one of
     /// them is that of [`FIRST_ROW`], on which reads rely.
     pub rows: Vec<LogRow>,
@@ -162,6 +164,33 @@ pub struct RefuseWrite {
     pub refused: Timestamp,
     /// The log rows: 1 to [`MAX_ROWS`], of different requests, all with the same TTL.
     pub rows: Vec<LogRow>,
+}
+
+/// A write that lets an outcome live on that was read, `IF outcome =` its blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldWrite {
+    /// The partition that has the outcome, and how long it is kept there from now on.
+    pub held: Held,
+    /// The request whose row it is.
+    pub request_id: String,
+    /// The outcome's blob as it was read. It stays as it is.
+    pub outcome: Vec<u8>,
+}
+
+/// Where an outcome is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// In the partition of an entity, for ever.
+    ForEver(EntityKey),
+    /// In the partition of an external id, for as long as if the request had just been refused.
+    Anew {
+        /// The id.
+        id: IdKey,
+        /// The time that counts as that of the refusal.
+        refused: Timestamp,
+        /// How long the row, and the static `refused`, are kept from now on.
+        ttl: Duration,
+    },
 }
 
 /// A change from an entity's log.
@@ -265,6 +294,9 @@ pub trait ConditionalStore: Send + Sync + 'static {
 
     /// Performs a [`RefuseWrite`].
     fn refuse(&self, write: RefuseWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+
+    /// Performs a [`HoldWrite`].
+    fn hold(&self, write: HoldWrite) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
 
     /// Reads the changes of an entity, oldest first. For people, not for decisions.
     fn history(&self, key: EntityKey) -> impl Future<Output = Result<Vec<HistoryRow>, StoreFault>> + Send;

@@ -9,11 +9,11 @@ mod random;
 
 use super::erasable::{ErasableStore, Redaction};
 use super::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FaultKind,
-    HistoryRow, IdKey, IdRead, RefuseWrite, StoreFault, assert_requests,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FaultKind, Held,
+    HistoryRow, HoldWrite, IdKey, IdRead, NewStatics, RefuseWrite, StoreFault, assert_requests,
 };
 use crate::domain::Timestamp;
-use partition::{Partition, Row};
+use partition::{Partition, Row, until};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +75,7 @@ enum Write {
     Claim(ClaimWrite),
     Apply(ApplyWrite),
     Refuse(RefuseWrite),
+    Hold(HoldWrite),
     Redact(Redaction),
 }
 
@@ -220,8 +221,11 @@ impl Tables {
                 let partition = self.entities.entry(w.key).or_default();
                 let holds = partition.statics.as_ref().map(|s| s.entity.version) == w.expected_version;
                 partition.update(holds, &w.rows, now, |s| {
-                    if w.after.is_some() {
-                        s.clone_from(&w.after);
+                    if let Some(after) = &w.after {
+                        // Another store leaves the columns alone that are said not to change.
+                        let changes = NewStatics::after(s.as_ref(), after.values.clone()).changes;
+                        assert!(after.changes.contains(changes), "of {changes:?} only {:?} are written", after.changes);
+                        *s = Some(after.values.clone());
                     }
                 })
             }
@@ -231,6 +235,14 @@ impl Tables {
                 let until = w.rows.first().and_then(|row| row.until(now)).unwrap_or(Timestamp::MAX);
                 partition.update(holds, &w.rows, now, |s| (s.refused, s.refused_until) = (Some(w.refused), until))
             }
+            Write::Hold(HoldWrite { held: Held::ForEver(key), request_id, outcome }) => {
+                self.entities.entry(*key).or_default().hold(request_id, outcome, None, now, |_| ())
+            }
+            Write::Hold(HoldWrite { held: Held::Anew { id, refused, ttl }, request_id, outcome }) => {
+                let until = until(now, *ttl);
+                let mark = |s: &mut IdStatics| (s.refused, s.refused_until) = (Some(*refused), until);
+                self.ids.entry(id.clone()).or_default().hold(request_id, outcome, Some(until), now, mark)
+            }
             Write::Redact(w) => self.entities.entry(w.key).or_default().redact(w, now),
         }
     }
@@ -238,10 +250,14 @@ impl Tables {
     /// Notes that the sender of a write is told what became of it. From now on every read sees the write.
     fn settle(&mut self, write: &Write, writes: u64) {
         match write {
-            Write::Claim(ClaimWrite { id, .. }) | Write::Refuse(RefuseWrite { id, .. }) => {
+            Write::Claim(ClaimWrite { id, .. })
+            | Write::Refuse(RefuseWrite { id, .. })
+            | Write::Hold(HoldWrite { held: Held::Anew { id, .. }, .. }) => {
                 self.ids.get_mut(id).expect("it was written to").settle(writes);
             }
-            Write::Apply(ApplyWrite { key, .. }) | Write::Redact(Redaction { key, .. }) => {
+            Write::Apply(ApplyWrite { key, .. })
+            | Write::Hold(HoldWrite { held: Held::ForEver(key), .. })
+            | Write::Redact(Redaction { key, .. }) => {
                 self.entities.get_mut(key).expect("it was written to").settle(writes);
             }
         }
@@ -301,6 +317,10 @@ impl ConditionalStore for Simulated {
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         self.write("refuse", Write::Refuse(write)).await
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.write("hold", Write::Hold(write)).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

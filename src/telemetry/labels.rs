@@ -64,6 +64,8 @@ labels! {
         Apply = "apply",
         /// The conditional write that refuses a request because there is no such entity.
         Refuse = "refuse",
+        /// The conditional write that lets an outcome live on which would expire.
+        Hold = "hold",
         /// A read of an entity's changes.
         History = "history",
         /// A question that only asks for a sign of life.
@@ -80,6 +82,8 @@ labels! {
         Apply = "apply",
         /// There is no such entity.
         Refuse = "refuse",
+        /// An outcome that would expire lives on.
+        Hold = "hold",
     }
 }
 

@@ -5,6 +5,7 @@ use super::topic_reader::{Start, TopicReader};
 use crate::config;
 use crate::domain::command::RawCommand;
 use crate::domain::use_case::UseCase;
+use crate::kafka::PARTITIONER;
 use crate::wire;
 use crate::wire::json::JsonDecoder;
 use crate::wire::registry::Registry;
@@ -221,6 +222,7 @@ pub async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<H
 pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "crm-processor-cli").set("linger.ms", "0").set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS);
+    config.set("partitioner", PARTITIONER);
     config.extend(kafka.producer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)

@@ -2,6 +2,7 @@
 //! Bodies are written out by hand, because `json` encodes commands only.
 
 use super::*;
+use crate::domain::command::RawValues;
 use serde_json::json;
 
 #[test]

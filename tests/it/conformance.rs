@@ -7,8 +7,8 @@ use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode, StateRe
 use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, HistoryRow, IdKey,
-    IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, RefuseWrite,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, Held, HistoryRow,
+    HoldWrite, IdKey, IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, RefuseWrite,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,8 +66,12 @@ checks! {
     a_row_expires_and_the_statics_stay,
     statics_written_with_an_expiring_row_stay,
     a_refusal_expires_with_its_time,
+    an_outcome_that_is_held_never_expires,
+    a_refusal_that_is_held_is_kept_anew,
+    only_the_outcome_that_was_read_is_held,
     every_value_survives,
     values_can_be_taken_away,
+    values_that_do_not_change_stay,
     texts_may_be_long_and_of_any_script,
     the_history_lists_changes_oldest_first,
     the_log_lists_all_rows,
@@ -134,7 +138,7 @@ async fn an_entity_comes_into_being_once<S: ConditionalStore>(store: Arc<S>) {
     assert_eq!(store.apply(import.clone()).await.unwrap(), Applied::Yes);
     assert_eq!(store.apply(import.clone()).await.unwrap(), Applied::No);
     let read = store.read_entity(key, &[FIRST_ROW, "r"], Serial).await.unwrap();
-    assert_eq!(read, EntityRead { statics: import.after, outcomes: vec![(FIRST_ROW.into(), blob(FIRST_ROW))] });
+    assert_eq!(read, EntityRead { statics: values(&import), outcomes: vec![(FIRST_ROW.into(), blob(FIRST_ROW))] });
 }
 
 async fn the_first_row_is_reported_only_to_who_asks_for_it<S: ConditionalStore>(store: Arc<S>) {
@@ -158,7 +162,7 @@ async fn a_change_writes_statics_and_row<S: ConditionalStore>(store: Arc<S>) {
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     for consistency in [Quorum, Serial] {
         let read = store.read_entity(key, &["r", "s"], consistency).await.unwrap();
-        assert_eq!(read, EntityRead { statics: write.after.clone(), outcomes: vec![("r".into(), blob("r"))] });
+        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![("r".into(), blob("r"))] });
     }
 }
 
@@ -179,7 +183,7 @@ async fn another_version_than_the_one_read_is_not_overwritten<S: ConditionalStor
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes);
     let before = store.read_entity(key, &["s", "t"], Serial).await.unwrap();
     for expected_version in [None, Some(1), Some(3)] {
-        for after in [None, Some(statics(key, 9))] {
+        for after in [None, Some(statics(key, 9).into())] {
             for rows in [vec![row("s", None, LONG)], vec![row("s", Some(9), None), row("t", None, LONG)]] {
                 let write = ApplyWrite { key, expected_version, after: after.clone(), rows };
                 assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::No, "{write:?}");
@@ -222,10 +226,10 @@ async fn a_batch_applies_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
     create(&*store, key).await;
     // The outcomes are in no order of time-to-live or of request ids: rejections before, between and after the changes.
     let rows = vec![row("z", None, LONG), row("y", Some(2), None), row("x", None, None), row("a", Some(3), None)];
-    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 3)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 3).into()), rows };
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     let read = store.read_entity(key, &["a", "x", "y", "z"], Serial).await.unwrap();
-    assert_eq!(read.statics, write.after);
+    assert_eq!(read.statics, values(&write));
     assert_eq!(requests_of(&read.outcomes), ["a", "x", "y", "z"]);
     assert!(read.outcomes.iter().all(|(request, outcome)| *outcome == blob(request)), "{read:?}");
 }
@@ -236,7 +240,7 @@ async fn a_batch_with_a_decided_request_applies_nothing<S: ConditionalStore>(sto
     assert_eq!(store.apply(change(key, 1, "decided")).await.unwrap(), Applied::Yes);
     let before = store.read_entity(key, &["a", "decided", "z"], Serial).await.unwrap();
     for place in 0..3 {
-        for after in [None, Some(statics(key, 4))] {
+        for after in [None, Some(statics(key, 4).into())] {
             let mut rows = vec![row("a", Some(3), None), row("z", None, LONG)];
             rows.insert(place, row("decided", Some(4), None));
             let write = ApplyWrite { key, expected_version: Some(2), after, rows };
@@ -251,7 +255,7 @@ async fn a_batch_may_be_as_large_as_the_bound<S: ConditionalStore>(store: Arc<S>
     create(&*store, key).await;
     let last = 1 + i64::try_from(MAX_ROWS).unwrap();
     let rows: Vec<_> = (2..=last).map(|v| LogRow { outcome: vec![7; 4096], ..row(&format!("r{v}"), Some(v), None) }).collect();
-    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, last)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, last).into()), rows };
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     assert_eq!(store.apply(write).await.unwrap(), Applied::No);
     assert_eq!(version(&*store, key).await, Some(last));
@@ -353,7 +357,7 @@ async fn statics_written_with_an_expiring_row_stay<S: ConditionalStore>(store: A
     let write = ApplyWrite { rows: vec![row("r", Some(2), SHORT)], ..change(key, 1, "r") };
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
-    assert_eq!(store.read_entity(key, &["r"], Serial).await.unwrap().statics, write.after);
+    assert_eq!(store.read_entity(key, &["r"], Serial).await.unwrap().statics, values(&write));
     assert_eq!(store.history(key).await.unwrap(), []);
 }
 
@@ -371,13 +375,65 @@ async fn a_refusal_expires_with_its_time<S: ConditionalStore>(store: Arc<S>) {
     .await;
 }
 
+async fn an_outcome_that_is_held_never_expires<S: ConditionalStore>(store: Arc<S>) {
+    let key = any_entity();
+    let created = create(&*store, key).await;
+    let soon = Some(Duration::from_secs(4));
+    let write =
+        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, soon)] };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes);
+    assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes, "it is safe to repeat");
+    eventually(|| async { store.read_entity(key, &["s"], Serial).await.unwrap().outcomes.is_empty() }).await;
+    let read = store.read_entity(key, &["r", "s"], Serial).await.unwrap();
+    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("r".into(), blob("r"))] });
+    assert_eq!(store.hold(hold(Held::ForEver(key), "s")).await.unwrap(), Applied::No, "it has expired");
+    assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::No, "it stays decided");
+    assert_eq!(store.history(key).await.unwrap(), []);
+}
+
+async fn a_refusal_that_is_held_is_kept_anew<S: ConditionalStore>(store: Arc<S>) {
+    let (id, soon) = (any_id(), Some(Duration::from_secs(4)));
+    let claimed = ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) };
+    assert_eq!(store.claim(claimed).await.unwrap(), Applied::Yes);
+    for request in ["r", "s", "t"] {
+        let write = RefuseWrite { rows: vec![row(request, None, soon)], ..refusal(&id, Some(1), request, NOW) };
+        assert_eq!(store.refuse(write).await.unwrap(), Applied::Yes);
+    }
+    let anew = |refused, ttl| Held::Anew { id: id.clone(), refused, ttl };
+    assert_eq!(store.hold(hold(anew(NOW + 1, Duration::from_secs(1)), "t")).await.unwrap(), Applied::Yes);
+    assert_eq!(store.hold(hold(anew(NOW + 2, Duration::from_secs(3600)), "r")).await.unwrap(), Applied::Yes);
+    let shown = async || store.read_id(&id, &["r", "s", "t"], Serial).await.unwrap();
+    eventually(|| async { requests_of(&shown().await.outcomes) == ["r"] }).await;
+    assert_eq!(shown().await.claim, Some(Claim { refused: Some(NOW + 2), ..claim(1) }));
+}
+
+async fn only_the_outcome_that_was_read_is_held<S: ConditionalStore>(store: Arc<S>) {
+    let (key, id) = (any_entity(), any_id());
+    create(&*store, key).await;
+    let write = ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, LONG)] };
+    assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
+    let anew = Held::Anew { id: id.clone(), refused: NOW, ttl: Duration::from_secs(3600) };
+    let elsewhere = [
+        HoldWrite { outcome: b"other".to_vec(), ..hold(Held::ForEver(key), "r") },
+        HoldWrite { outcome: vec![], ..hold(Held::ForEver(key), "r") },
+        hold(Held::ForEver(key), "s"),
+        hold(Held::ForEver(any_entity()), "r"),
+        hold(anew, "r"),
+    ];
+    for write in elsewhere {
+        assert_eq!(store.hold(write.clone()).await.unwrap(), Applied::No, "{write:?}");
+    }
+    assert_eq!(store.read_id(&id, &["r"], Serial).await.unwrap(), IdRead::default());
+}
+
 async fn every_value_survives<S: ConditionalStore>(store: Arc<S>) {
     for entity_type in EntityType::ALL {
         for state in State::ALL {
             let key = EntityKey { entity_type, ref_id: Uuid::new_v4() };
             let mut import = creation(key);
             let after = EntityStatics { entity: Entity { state, ..full(key) }, epoch: i64::MAX, generation: 7 };
-            import.after = Some(after.clone());
+            import.after = Some(after.clone().into());
             assert_eq!(store.apply(import).await.unwrap(), Applied::Yes);
             assert_eq!(store.read_entity(key, &[], Quorum).await.unwrap().statics, Some(after));
         }
@@ -389,10 +445,41 @@ async fn values_can_be_taken_away<S: ConditionalStore>(store: Arc<S>) {
     create(&*store, key).await;
     let with = EntityStatics { entity: Entity { version: 2, ..full(key) }, ..statics(key, 2) };
     for after in [with, statics(key, 3)] {
-        let write =
-            ApplyWrite { after: Some(after.clone()), ..change(key, after.entity.version - 1, &after.entity.version.to_string()) };
+        let write = ApplyWrite {
+            after: Some(after.clone().into()),
+            ..change(key, after.entity.version - 1, &after.entity.version.to_string())
+        };
         assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
         assert_eq!(store.read_entity(key, &[], Serial).await.unwrap().statics, Some(after));
+    }
+}
+
+/// Makes each of some changes and takes it back, with a write that names only the columns whose values differ.
+async fn values_that_do_not_change_stay<S: ConditionalStore>(store: Arc<S>) {
+    type Change = fn(&mut EntityStatics);
+    let changes: [Change; 6] = [
+        |s| s.entity.custom_name = None,
+        |s| (s.entity.segment, s.entity.segment_valid_from) = (None, Some(NOW + 1)),
+        |s| s.entity.state = State::Suspended,
+        |s| s.entity.parent = None,
+        |s| (s.entity.external_id, s.epoch, s.generation) = (ExternalId::parse("another").unwrap(), 2, 3),
+        |_| (),
+    ];
+    let key = any_entity();
+    let mut before = EntityStatics { entity: full(key), ..statics(key, 1) };
+    let first = NewStatics::after(None, before.clone());
+    assert_eq!(store.apply(ApplyWrite { after: Some(first), ..creation(key) }).await.unwrap(), Applied::Yes);
+    for change in changes {
+        let mut changed = before.clone();
+        change(&mut changed);
+        for next in [changed, before.clone()] {
+            let version = before.entity.version + 1;
+            let after = EntityStatics { entity: Entity { version, ..next.entity }, ..next };
+            let rows = vec![row(&version.to_string(), Some(version), None)];
+            assert_eq!(store.apply(ApplyWrite::about(&before, Some(after.clone()), rows)).await.unwrap(), Applied::Yes);
+            assert_eq!(store.read_entity(key, &[], Serial).await.unwrap().statics.as_ref(), Some(&after));
+            before = after;
+        }
     }
 }
 
@@ -414,13 +501,13 @@ async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>)
         let key = any_entity();
         create(&*store, key).await;
         let mut write = change(key, 1, request);
-        let after = write.after.as_mut().unwrap();
+        let after = &mut write.after.as_mut().unwrap().values;
         after.entity.external_id = id.external_id.clone();
         after.entity.custom_name = Some(CustomName::parse(&"名".repeat(CustomName::MAX_CHARS)).unwrap());
         write.rows[0].outcome = vec![0; 60_000];
         assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
         let read = store.read_entity(key, &[request], Serial).await.unwrap();
-        assert_eq!(read, EntityRead { statics: write.after, outcomes: vec![(request.to_owned(), vec![0; 60_000])] });
+        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![(request.to_owned(), vec![0; 60_000])] });
         assert_eq!(store.history(key).await.unwrap()[0].request_id, request);
     }
 }
@@ -432,7 +519,7 @@ async fn the_history_lists_changes_oldest_first<S: ConditionalStore>(store: Arc<
     let name = |version: i64| format!("r{:05}", 10_000 - version);
     for first in (1..=600).step_by(100) {
         let rows = (first..first + 100).map(|v| row(&name(v + 1), Some(v + 1), None)).collect();
-        let write = ApplyWrite { key, expected_version: Some(first), after: Some(statics(key, first + 100)), rows };
+        let write = ApplyWrite { key, expected_version: Some(first), after: Some(statics(key, first + 100).into()), rows };
         assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     }
     let rejection = ApplyWrite { key, expected_version: Some(601), after: None, rows: vec![row("rejected", None, None)] };
@@ -447,7 +534,7 @@ async fn the_log_lists_all_rows<S: ErasableStore>(store: Arc<S>) {
     assert_eq!(store.log(key).await.unwrap(), []);
     create(&*store, key).await;
     let rows = vec![row("b", Some(2), None), row("a", None, LONG), row("c", None, None)];
-    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2).into()), rows };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     let log = store.log(key).await.unwrap();
     assert_eq!(requests_of(&log), [FIRST_ROW, "a", "b", "c"]);
@@ -458,7 +545,7 @@ async fn an_outcome_that_was_read_can_be_replaced<S: ErasableStore>(store: Arc<S
     let key = any_entity();
     create(&*store, key).await;
     let rows = vec![row("r", Some(2), None), row("s", None, LONG)];
-    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2)), rows };
+    let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2).into()), rows };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     for request in ["r", "s"] {
         let redaction = Redaction { key, request_id: request.into(), expected_outcome: blob(request), outcome: b"new".to_vec() };
@@ -680,20 +767,29 @@ fn full(key: EntityKey) -> Entity {
 }
 
 pub fn creation(key: EntityKey) -> ApplyWrite {
-    ApplyWrite { key, expected_version: None, after: Some(statics(key, 1)), rows: vec![row(FIRST_ROW, Some(1), None)] }
+    ApplyWrite { key, expected_version: None, after: Some(statics(key, 1).into()), rows: vec![row(FIRST_ROW, Some(1), None)] }
 }
 
 pub fn change(key: EntityKey, read: i64, request: &str) -> ApplyWrite {
     ApplyWrite {
         key,
         expected_version: Some(read),
-        after: Some(statics(key, read + 1)),
+        after: Some(statics(key, read + 1).into()),
         rows: vec![row(request, Some(read + 1), None)],
     }
 }
 
+/// Returns the statics that the write leaves behind.
+pub fn values(write: &ApplyWrite) -> Option<EntityStatics> {
+    write.after.as_ref().map(|after| after.values.clone())
+}
+
 fn refusal(id: &IdKey, expected_generation: Option<i64>, request: &str, refused: Timestamp) -> RefuseWrite {
     RefuseWrite { id: id.clone(), expected_generation, refused, rows: vec![row(request, None, LONG)] }
+}
+
+fn hold(held: Held, request: &str) -> HoldWrite {
+    HoldWrite { held, request_id: request.into(), outcome: blob(request) }
 }
 
 pub fn row(request: &str, changed_to: Option<i64>, ttl: Option<Duration>) -> LogRow {

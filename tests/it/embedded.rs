@@ -1,6 +1,6 @@
 //! Tests the parts that only the embedded store has: it survives its process, and lets in one process at a time.
 
-use crate::conformance::{any_entity, change, creation};
+use crate::conformance::{any_entity, change, creation, values};
 use crm_processor::domain::entity::EntityType;
 use crm_processor::store::embedded::EmbeddedStore;
 use crm_processor::store::{Applied, ConditionalStore, Consistency, EntityKey};
@@ -32,7 +32,7 @@ async fn what_was_written_is_there_after_a_restart() {
     }
     let store = open(&path);
     let read = store.read_entity(key, &["r1", "r2"], Consistency::Serial).await.unwrap();
-    assert_eq!((read.statics, read.outcomes.len()), (change(key, 2, "r2").after, 2));
+    assert_eq!((read.statics, read.outcomes.len()), (values(&change(key, 2, "r2")), 2));
 }
 
 #[test]

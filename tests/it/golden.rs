@@ -49,7 +49,7 @@ async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
         let apply = ApplyWrite {
             key,
             expected_version: Some(2),
-            after: Some(changed()),
+            after: Some(changed().into()),
             rows: vec![row("r-2", Some(3), b"changed", None)],
         };
         assert_eq!(store.apply(apply).await.unwrap(), Applied::Yes);
@@ -68,11 +68,11 @@ async fn write(store: &CqlStore) {
     let claim = ClaimWrite { id: claimed(), replaces: None, unrefused: false, claim: Claim { refused: None, ..claim() } };
     let import = |statics: EntityStatics| {
         let rows = vec![row(FIRST_ROW, None, b"imported", None)];
-        ApplyWrite { key: key_of(&statics.entity), expected_version: None, after: Some(statics), rows }
+        ApplyWrite { key: key_of(&statics.entity), expected_version: None, after: Some(statics.into()), rows }
     };
     let before = EntityStatics { entity: Entity { version: 1, ..customer().entity }, ..customer() };
     let rows = vec![row("r-ü", Some(2), b"changed", None)];
-    let change = ApplyWrite { key: key_of(&before.entity), expected_version: Some(1), after: Some(customer()), rows };
+    let change = ApplyWrite { key: key_of(&before.entity), expected_version: Some(1), after: Some(customer().into()), rows };
     let rows = vec![row("no-op", None, b"so already", Some(Duration::from_secs(3600)))];
     let no_op = ApplyWrite { expected_version: Some(2), after: None, rows, ..change.clone() };
     let applied = [

@@ -226,3 +226,47 @@ fn ask_at(shared: &Shared, topic: Option<&[u8]>, partition: Option<&[u8]>) -> Ar
 fn refused_topics(shared: &Shared) -> u64 {
     shared.processor.metric("crm_reply_topics_refused_total")
 }
+
+#[test]
+fn a_key_goes_to_the_partition_that_javas_clients_choose() {
+    /// How many partitions the topics of the shared installation have.
+    const PARTITIONS: i32 = 3;
+    // The values are those of Kafka's own test of its hash.
+    for (key, hash) in [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)] {
+        assert_eq!(murmur2(key.as_bytes()), hash, "{key}");
+    }
+    let Some(shared) = shared() else { return };
+    let world = &shared.world;
+    let chosen: Vec<_> = (0..12)
+        .map(|_| {
+            let (customer, request) = (shared.customer(), unique("r"));
+            let reply = world.ask(&custom_name(&request, &customer.by_ref_id(), "Ada").key(&customer.external_id));
+            let transaction = world.transaction(&customer, &request);
+            for record in [&reply, &transaction] {
+                let key = record.key_text().expect("has a key");
+                assert_eq!(record.partition, (murmur2(key.as_bytes()) & i32::MAX) % PARTITIONS, "{key} on {}", record.topic);
+            }
+            transaction.partition
+        })
+        .collect();
+    assert!(chosen.iter().any(|partition| *partition != chosen[0]), "all in one partition: {chosen:?}");
+}
+
+/// The hash by which Java's clients choose a partition: Kafka's variant of `MurmurHash2`, 32 bits.
+fn murmur2(bytes: &[u8]) -> i32 {
+    const M: u32 = 0x5bd1_e995;
+    const SEED: u32 = 0x9747_b28c;
+    let length = u32::try_from(bytes.len()).expect("keys are short");
+    let chunks = bytes.chunks_exact(4);
+    let rest = chunks.remainder();
+    let mut hash = chunks.fold(SEED ^ length, |hash, chunk| {
+        let word = u32::from_le_bytes(chunk.try_into().expect("four bytes")).wrapping_mul(M);
+        hash.wrapping_mul(M) ^ (word ^ (word >> 24)).wrapping_mul(M)
+    });
+    if !rest.is_empty() {
+        let tail = rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
+        hash = (hash ^ tail).wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    (hash ^ (hash >> 15)).cast_signed()
+}

@@ -14,7 +14,7 @@ use crm_processor::store::cql::CqlStore;
 use crm_processor::store::metered::Metered;
 use crm_processor::store::read_ahead::{Bounds, ReadAhead};
 use crm_processor::store::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
 use crm_processor::telemetry::health::Health;
@@ -69,6 +69,10 @@ impl ConditionalStore for Away {
     }
 
     async fn refuse(&self, _: RefuseWrite) -> Result<Applied, StoreFault> {
+        self.fail().await
+    }
+
+    async fn hold(&self, _: HoldWrite) -> Result<Applied, StoreFault> {
         self.fail().await
     }
 

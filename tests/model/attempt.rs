@@ -69,6 +69,13 @@ pub enum Step {
         seen: Option<EntityStatics>,
         decides: Known,
     },
+    /// Holds an outcome that was found, and then decides with what is known.
+    Hold {
+        write: Write,
+        known: Known,
+        holder: Option<EntityStatics>,
+        claim: Option<Claim>,
+    },
     /// Commits answers, business transactions and offsets.
     Publish,
     Over,
@@ -113,6 +120,14 @@ impl AtWork<'_> {
                 if self.protocol.condition_holds(self.store, &write) {
                     written = Some(write);
                     self.wrote(write, seen, decides)
+                } else {
+                    Attempt::AGAIN
+                }
+            }
+            Step::Hold { write, known, holder, claim } => {
+                if self.protocol.condition_holds(self.store, &write) {
+                    written = Some(write);
+                    self.decide(self.with_held(known, &write), holder, claim, false)
                 } else {
                     Attempt::AGAIN
                 }
@@ -224,6 +239,9 @@ impl AtWork<'_> {
         if standing == Standing::Pending && !self.protocol.is(Weakening::RefusedBesidePending) {
             return self.help(id, &there, read.statics);
         }
+        if let Some(hold) = self.hold_claimants(&claim, &read) {
+            return hold;
+        }
         let until = self.protocol.answers_until(standing, &claim);
         let known = self.and(known, &read.rows, until);
         let mut left = there.previous_owners;
@@ -256,6 +274,9 @@ impl AtWork<'_> {
     /// Decides the run, now that the holder and the outcomes are known. Without a `holder` nobody is there, under this `claim`.
     fn decide(&mut self, known: Known, holder: Option<EntityStatics>, claim: Option<Claim>, taken: bool) -> Step {
         let (attempt, target) = (self.attempt, self.protocol.command(self.first()).target);
+        if let Some(write) = self.to_be_held(known, target) {
+            return Step::Hold { write, known, holder, claim };
+        }
         let mut all = known;
         for (known, decided) in all.iter_mut().zip(attempt.decided) {
             *known = decided.or(*known);
@@ -276,12 +297,39 @@ impl AtWork<'_> {
         Step::Try { write, seen: None, decides: fold.decided }
     }
 
+    /// Returns the step that holds the outcome on account of which a claim is stale, and then looks again. Returns `None` if the outcome is
+    /// kept anyway, or is not what makes the claim stale.
+    pub fn hold_claimants(&self, claim: &Claim, read: &OwnerRead) -> Option<Step> {
+        let row = (claim.claimed_by, read.claimants?);
+        let write = Write::Hold { place: Target::RefId(claim.owner), row };
+        let doubtful = self.protocol.is_doubtful(claim, read.statics.as_ref(), read.claimants);
+        doubtful.then_some(Step::Try { write, seen: None, decides: self.attempt.decided })
+    }
+
+    /// Returns the write that holds the first outcome that was found and must be held before it answers.
+    fn to_be_held(&self, known: Known, target: Target) -> Option<Write> {
+        let found = self.run.iter().zip(known).zip(self.attempt.decided).filter(|(_, decided)| decided.is_none());
+        let mut found = found.filter_map(|((record, known), _)| Some((*record, known?)));
+        let (record, outcome) = found.find(|(record, outcome)| self.protocol.must_be_held(*record, outcome))?;
+        Some(Write::Hold { place: outcome.place(target), row: (self.protocol.request(record), outcome) })
+    }
+
+    /// Returns what is known after an outcome was held.
+    fn with_held(&self, mut known: Known, write: &Write) -> Known {
+        let Write::Hold { place, row: (request, _) } = *write else { unreachable!("only a hold holds") };
+        let of_request = |record: &Record| self.protocol.request(*record) == request;
+        for (known, _) in known.iter_mut().zip(self.run).filter(|(_, record)| of_request(record)) {
+            *known = known.map(|outcome| Outcome { lifetime: self.protocol.held(place), ..outcome });
+        }
+        known
+    }
+
     /// Returns the step after a write was applied.
     fn wrote(&mut self, write: Write, seen: Option<EntityStatics>, decides: Known) -> Step {
         match write {
             Write::Claim { id, claim, .. } => self.complete_own(id, &claim, seen),
-            Write::Apply { .. } | Write::Refuse { .. } if decides == self.attempt.decided => Attempt::AGAIN,
-            Write::Apply { .. } | Write::Refuse { .. } => {
+            Write::Apply { .. } | Write::Refuse { .. } | Write::Hold { .. } if decides == self.attempt.decided => Attempt::AGAIN,
+            Write::Apply { .. } | Write::Refuse { .. } | Write::Hold { .. } => {
                 self.attempt.applied |= self.protocol.is(Weakening::WhoAppliedPublishes);
                 self.end(decides)
             }

@@ -3,7 +3,7 @@
 use super::attempt::{AtWork, Attempt, Step};
 use super::owner::OwnerRead;
 use super::protocol::Standing;
-use super::vocabulary::{Answer, Claim, EntityStatics, Id, IdStatics, Outcome, Target};
+use super::vocabulary::{Answer, Claim, EntityStatics, Id, IdStatics, Lifetime, Outcome, Target};
 use super::weakened::Weakening;
 
 impl AtWork<'_> {
@@ -17,7 +17,7 @@ impl AtWork<'_> {
     }
 
     fn imported(&mut self, answer: Answer) -> Step {
-        let outcome = Outcome { answer, record: self.first(), about: None, expires: false };
+        let outcome = Outcome { answer, record: self.first(), about: None, lifetime: Lifetime::Kept };
         self.end(self.with(outcome))
     }
 
@@ -48,6 +48,9 @@ impl AtWork<'_> {
         };
         let Some((there, claim)) = self.claim_before(id, there) else { return Attempt::AGAIN };
         let standing = self.protocol.standing(id, &claim, read.statics.as_ref(), read.claimants);
+        if let Some(hold) = self.hold_claimants(&claim, &read) {
+            return hold;
+        }
         match (standing, seen) {
             (Standing::Pending, _) if self.protocol.is(Weakening::PendingStolen) => self.claim(seen, &there, standing),
             (Standing::Pending, _) => self.help(id, &there, read.statics),

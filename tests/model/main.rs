@@ -10,8 +10,7 @@
 //! names the promise that breaks then.
 //!
 //! Two use cases stand for the four: to the protocol a segment is a value like the name, and accounts and subscribers are
-//! renamed alike. The model renames and names the same entities, which no type of ours allows yet. Scenarios without a rename are about
-//! customers, whose refusals and no-ops expire.
+//! renamed alike. The model renames and names the same entities.
 //!
 //! Not in the model: more than two entities, and runs of more than two commands. States such as DEACTIVATED never change; the only
 //! rejection that comes and goes with time is the version conflict. A cache is an earlier look at the store: its bounds, and how it is
@@ -61,6 +60,9 @@ hold! {
     claim_comes_back,
     expiry,
     expiry_without_renames,
+    expiry_beside_a_claim,
+    expiry_beside_a_zombie,
+    expiry_of_a_refusal_beside_a_zombie,
     expiry_of_previous_owners,
     expiry_of_a_reused_request_id,
     reused_request_id,

@@ -3,14 +3,16 @@
 use super::attempt::{Attempt, Step};
 use super::store::{Store, Write};
 use super::system::{State, System};
-use super::vocabulary::Outcome;
+use super::vocabulary::{Lifetime, Outcome};
 use super::weakened::Weakening;
 
 impl System {
     /// Returns whether the condition of a write does not hold, and never will: versions and generations only grow, and an outcome that does
     /// not expire stays.
     fn is_void(&self, store: &Store, write: &Write) -> bool {
-        let kept = |log: &[Option<Outcome>]| write.rows().any(|(r, _)| log[usize::from(r)].is_some_and(|o| !o.expires));
+        let kept = |log: &[Option<Outcome>]| {
+            write.rows().any(|(r, _)| log[usize::from(r)].is_some_and(|o| o.lifetime == Lifetime::Kept))
+        };
         !self.protocol.weakening.is_some_and(Weakening::bends_conditions)
             && match *write {
                 Write::Claim { id, read, .. } | Write::Refuse { id, read, .. } => {
@@ -19,6 +21,9 @@ impl System {
                 Write::Apply { entity, read, .. } => {
                     let there = store.entity(entity);
                     there.statics.map(|e| e.version) != read || kept(&there.log)
+                }
+                Write::Hold { place, row: (request, outcome) } => {
+                    store.row(place, request).is_none_or(|there| !there.same(&outcome))
                 }
             }
     }
@@ -31,7 +36,7 @@ impl System {
             if self.answered(s, i) && (unread || attempt.step == Step::Publish) {
                 s.attempts[i] = Attempt::OVER;
             }
-            if matches!(attempt.step, Step::Try { write, .. } if self.is_void(&s.store, &write)) {
+            if matches!(attempt.step, Step::Try { write, .. } | Step::Hold { write, .. } if self.is_void(&s.store, &write)) {
                 s.attempts[i].step = Attempt::AGAIN;
             }
         }

@@ -32,7 +32,7 @@ pub fn properties(system: &System) -> Vec<Property<System>> {
             records(m).all(|(record, _)| caused(s, record).count() <= 1)
         }),
         Property::always("a record is answered with the outcome that it caused", |m: &System, s: &State| {
-            answered(m, s).all(|(record, _, output)| caused(s, record).all(|o| same(o, &output.outcome)))
+            answered(m, s).all(|(record, _, output)| caused(s, record).all(|o| o.same(&output.outcome)))
         }),
         // It follows that redeliveries and duplicates publish nothing, and that nothing is published without a change.
         Property::always("each change is published once, by the record that caused it", |m: &System, s: &State| {
@@ -89,11 +89,6 @@ fn answered<'a>(m: &'a System, s: &'a State) -> impl Iterator<Item = (Record, &'
 fn caused(s: &State, record: Record) -> impl Iterator<Item = Outcome> {
     let of_requests = s.store.outcomes().filter(|(request, _)| *request != FIRST_ROW);
     of_requests.map(|(_, o)| *o).filter(move |o| o.record == record)
-}
-
-/// Returns whether two outcomes are the same, whether they expire or not: in one weakened variant that depends on the instant.
-fn same(a: Outcome, b: &Outcome) -> bool {
-    (a.answer, a.record, a.about) == (b.answer, b.record, b.about)
 }
 
 fn agree(same_contents: bool, one: Answer, other: Answer) -> bool {
@@ -180,6 +175,9 @@ fn reached(what: &Reached) -> Property<System> {
                 !c.is_import() && !answer.is_change() && o.outcome.record == record && caused(s, record).count() == 0
             })
         },
+        Reached::Held => {
+            |_, s| s.attempts.iter().any(|a| matches!(a.step, Step::Hold { .. } | Step::Try { write: Write::Hold { .. }, .. }))
+        }
         Reached::Contradicted => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Contradicts),
     };
     Property::sometimes(what.name(), is_so)

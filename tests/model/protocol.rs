@@ -3,8 +3,8 @@
 
 use super::store::{Rows, Write};
 use super::vocabulary::{
-    Answer, Claim, Command, Entity, EntityStatics, FIRST_ROW, Id, IdStatics, Outcome, PreviousOwners, RUN, Record, Request,
-    Target, UseCase,
+    Answer, Claim, Command, Entity, EntityStatics, FIRST_ROW, Id, IdStatics, Lifetime, Outcome, PreviousOwners, RUN, Record,
+    Request, Target, UseCase,
 };
 use super::weakened::Weakening;
 
@@ -71,6 +71,14 @@ impl Protocol {
             return Standing::Pending;
         }
         Standing::Stale { held: self.was_current(id, claim, claimants) }
+    }
+
+    /// Returns whether a claim is stale on account of an outcome that expires. When it has expired, the claim would be pending again. So the
+    /// outcome must be held before anything is concluded from it.
+    pub fn is_doubtful(&self, claim: &Claim, owner: Option<&EntityStatics>, claimants: Option<Outcome>) -> bool {
+        let in_turn = owner.map_or(0, |e| e.epoch) + 1 == claim.epoch;
+        let expires = claimants.is_some_and(|o| self.can_be_held(&o) && !self.lasts(claim.record, &o));
+        in_turn && expires && !self.is(Weakening::StaleForATime)
     }
 
     /// Returns whether a claim that is not current was current once. The claimant's outcome says so if the request brought the entity to
@@ -150,18 +158,52 @@ impl Protocol {
             }
     }
 
-    /// Returns an outcome as it is stored. Under an external id it expires. An outcome about an entity that can be renamed never expires,
-    /// whatever the use case: a claim may land after its request was decided, and only the outcome keeps the claim from turning pending.
+    /// Returns an outcome as it is stored. Changes, and all outcomes of renames that are stored with an entity, are kept for ever: a claim may
+    /// land after its request was decided, and only the outcome keeps the claim from turning pending. Everything else expires.
     fn outcome(&self, record: Record, about: Option<(Entity, u8)>, answer: Answer) -> Outcome {
-        let is_rename = |c: &Command| matches!(c.use_case, UseCase::Rename(_));
-        let kept = match self.weakening {
-            Some(Weakening::RejectionsOfRenamesExpire) => false,
-            Some(Weakening::KeptByUseCase) => is_rename(self.command(record)),
-            Some(Weakening::AbsentExpire) if answer == Answer::NotFound => false,
-            _ => self.commands.iter().any(is_rename),
-        };
+        let command = self.command(record);
+        let of_rename = command.is_rename()
+            && !self.is(Weakening::RejectionsOfRenamesExpire)
+            && !(self.is(Weakening::AbsentExpire) && answer == Answer::NotFound);
         let change = answer.is_change() && !self.is(Weakening::ChangesExpire);
-        Outcome { answer, record, about, expires: about.is_none() || !kept && !change }
+        let kept = about.is_some() && (of_rename || change || command.is_import());
+        Outcome { answer, record, about, lifetime: if kept { Lifetime::Kept } else { Lifetime::Young } }
+    }
+
+    /// Returns whether an outcome that was found must be held before it answers `record`.
+    ///
+    /// - An old outcome may expire before another attempt at the record looks for it. That attempt would decide the record anew.
+    /// - An outcome that expires may answer a rename, whose request id was used by another use case. The rename leaves no outcome of its own
+    ///   then. So the outcome that is there must keep the rename's late claims from turning pending.
+    pub fn must_be_held(&self, record: Record, outcome: &Outcome) -> bool {
+        let old = outcome.lifetime == Lifetime::Old && !self.is(Weakening::OldOutcomesAnswer);
+        let claims = self.command(record).is_rename() && outcome.about.is_some() && !self.is(Weakening::RenamesHoldNothing);
+        !self.lasts(record, outcome) && (old || claims && self.can_be_held(outcome))
+    }
+
+    /// Returns whether an outcome that was found for `record` is one of those that are kept for ever from the beginning, as far as the two
+    /// of them tell. What else is kept was held, which is not told by what is stored.
+    fn lasts(&self, record: Record, outcome: &Outcome) -> bool {
+        let same = self.command(record).same_contents(self.command(outcome.record));
+        outcome.about.is_some() && (outcome.answer.is_change() || self.command(record).is_rename() && same)
+    }
+
+    /// Returns whether to hold an outcome makes a difference.
+    fn can_be_held(&self, outcome: &Outcome) -> bool {
+        match outcome.lifetime {
+            Lifetime::Young => !self.is(Weakening::HeldForATime),
+            Lifetime::Old => true,
+            Lifetime::Kept => false,
+        }
+    }
+
+    /// Returns how long an outcome is kept that was held.
+    pub fn held(&self, place: Target) -> Lifetime {
+        match place {
+            Target::Id(_) => Lifetime::Young,
+            Target::RefId(_) if self.is(Weakening::HeldForATime) => Lifetime::Young,
+            Target::RefId(_) => Lifetime::Kept,
+        }
     }
 
     /// Decides a run about one entity, or about none, one command after the other as if each were stored before the next.
@@ -237,7 +279,6 @@ impl Protocol {
             _ => (Answer::Imported { external_id: id }, Some(holding(created(claim.owner)))),
         };
         let outcome = self.outcome(record, about, answer);
-        let outcome = Outcome { expires: outcome.expires && claim.claimed_by != FIRST_ROW, ..outcome };
         let mut rows = [None; RUN];
         rows[0] = Some((claim.claimed_by, outcome));
         (Write::Apply { entity: claim.owner, read: owner.map(|e| e.version), after, rows }, outcome)

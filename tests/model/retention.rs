@@ -1,9 +1,9 @@
-//! What is forgotten, and when. The model assumes that the retention outlives every attempt, because the retention is days and an attempt
-//! takes seconds.
+//! What is forgotten, and when. The model assumes that half of the retention outlives every attempt, because the retention is days and an
+//! attempt takes seconds.
 
 use super::attempt::Attempt;
 use super::system::{Action, Output, State, System};
-use super::vocabulary::{Command, Record, Request, Target};
+use super::vocabulary::{Command, Lifetime, Record, Target};
 use super::weakened::Weakening;
 use super::witness::Witness;
 
@@ -21,15 +21,14 @@ impl System {
             || (0..).zip(&self.protocol.commands).all(|(record, _)| !which(record) || self.is_past(s, record))
     }
 
-    /// Adds the expiries that may happen now. An outcome or a previous owner outlives every attempt at the records that it answers, and
-    /// every write in flight for them.
+    /// Adds the expiries that may happen now. Half of the retention outlives every attempt at a record and every write in flight for it. So
+    /// an outcome turns old only when nothing is under way for its request. From then on it may expire beside whatever begins.
     pub fn expiries(&self, s: &State, actions: &mut Vec<Action>) {
-        let mut expiring: Vec<Request> = s.store.outcomes().filter(|(_, o)| o.expires).map(|(request, _)| request).collect();
-        expiring.sort_unstable();
-        expiring.dedup();
-        for request in expiring {
-            if self.all_past(s, |record| self.protocol.request(record) == request) {
-                actions.push(Action::Expire(request));
+        for (place, request, outcome) in s.store.expiring() {
+            if outcome.lifetime == Lifetime::Old {
+                actions.push(Action::Expire(place, request));
+            } else if self.all_past(s, |record| self.protocol.request(record) == request) {
+                actions.push(Action::Age(place, request));
             }
         }
         for (id, partition) in (0..).zip(&s.store.ids) {

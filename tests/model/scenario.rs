@@ -59,6 +59,7 @@ pub enum Reached {
     Unchanged,
     InternalError,
     Forgotten,
+    Held,
     Contradicted,
 }
 
@@ -77,6 +78,7 @@ impl Reached {
             Self::Unchanged => "a command changes nothing",
             Self::InternalError => "a bug is answered",
             Self::Forgotten => "an outcome is forgotten",
+            Self::Held => "an outcome is held",
             Self::Contradicted => "an import is refused",
         }
     }

@@ -121,6 +121,47 @@ pub fn expiry_without_renames() -> Scenario {
     }
 }
 
+/// A rename claims from memory, though its request id was used for a name that was refused. While that refusal expires another entity wants
+/// the id.
+pub fn expiry_beside_a_claim() -> Scenario {
+    let commands = vec![at_version(2, name(1, A, 1)), rename(1, A, X), rename(2, B, X)];
+    Scenario {
+        faults: faults(1, 1),
+        cache: true,
+        expiry: true,
+        progress: true,
+        reaches: &[Reached::Held, Reached::Replaced, Reached::Reused, Reached::Taken],
+        ..Scenario::new("expiry beside a claim", commands, &[(&[0], 1), (&[1], 2), (&[2], 1)])
+    }
+}
+
+/// A duplicate comes with a zombie beside it, while the outcome of its request expires. The entity has changed since, so that the command
+/// would not be refused once more.
+pub fn expiry_beside_a_zombie() -> Scenario {
+    let commands = vec![at_version(2, name(1, A, 1)), name(2, A, 2), at_version(2, name(1, A, 1))];
+    Scenario {
+        faults: faults(1, 1),
+        cache: true,
+        expiry: true,
+        progress: true,
+        reaches: &[Reached::Forgotten, Reached::VersionConflict, Reached::Held],
+        ..Scenario::new("expiry beside a zombie", commands, &[(&[0], 1), (&[1], 1), (&[2], 2)])
+    }
+}
+
+/// Nobody was found under an id. A duplicate comes with a zombie beside it while that refusal expires, and an entity has the id by then.
+pub fn expiry_of_a_refusal_beside_a_zombie() -> Scenario {
+    let commands = vec![name(1, X, 1), rename(2, A, X), name(1, X, 1)];
+    Scenario {
+        faults: faults(1, 1),
+        cache: true,
+        expiry: true,
+        progress: true,
+        reaches: &[Reached::Forgotten, Reached::NotFound, Reached::Held],
+        ..Scenario::new("expiry of a refusal beside a zombie", commands, &[(&[0], 1), (&[1], 1), (&[2], 2)])
+    }
+}
+
 /// A duplicate names an id that was given up. It comes before or after it is forgotten which entity gave the id up.
 pub fn expiry_of_previous_owners() -> Scenario {
     let commands = vec![rename(1, A, X), rename(1, A, X), rename(2, B, A), rename(3, A, Y)];
@@ -139,7 +180,7 @@ pub fn expiry_of_a_reused_request_id() -> Scenario {
         faults: faults(1, 1),
         expiry: true,
         progress: true,
-        reaches: &[Reached::Helped, Reached::Reused],
+        reaches: &[Reached::Helped, Reached::Reused, Reached::Held],
         ..Scenario::new("expiry of a reused request id", commands, &[(&[0], 1), (&[1], 2), (&[2], 1)])
     }
 }

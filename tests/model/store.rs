@@ -3,8 +3,8 @@
 
 use super::protocol::Protocol;
 use super::vocabulary::{
-    Claim, ENTITIES, Entity, EntityPartition, EntityStatics, IDS, Id, IdPartition, Log, Outcome, PreviousOwners, RUN, Request,
-    Target,
+    Claim, ENTITIES, Entity, EntityPartition, EntityStatics, IDS, Id, IdPartition, Lifetime, Log, Outcome, PreviousOwners, RUN,
+    Request, Target,
 };
 use super::weakened::Weakening;
 
@@ -25,6 +25,9 @@ pub enum Write {
     /// Stores that nobody holds an id: `IF generation =` that of `read`, which says that nobody has claimed the id since, `AND outcome =
     /// null` for each row.
     Refuse { id: Id, read: Option<Claim>, rows: Rows },
+    /// Lets an outcome live on: `IF outcome =` the one that was read. In the partition of an entity it is kept for ever from then on. Under
+    /// an external id its time begins anew, and that of the mark `refused` with it.
+    Hold { place: Target, row: Row },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,7 +39,7 @@ pub struct Store {
 impl Write {
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         let rows = match *self {
-            Self::Claim { .. } => [None; RUN],
+            Self::Claim { .. } | Self::Hold { .. } => [None; RUN],
             Self::Apply { rows, .. } | Self::Refuse { rows, .. } => rows,
         };
         rows.into_iter().flatten()
@@ -46,6 +49,7 @@ impl Write {
     pub fn concerns(&self, request: Request) -> bool {
         match self {
             Self::Claim { claim, .. } => claim.claimed_by == request,
+            Self::Hold { row, .. } => row.0 == request,
             Self::Apply { .. } | Self::Refuse { .. } => self.rows().any(|(of, _)| of == request),
         }
     }
@@ -79,15 +83,40 @@ impl Store {
         logs.flat_map(|log| (0..).zip(log)).filter_map(|(request, outcome)| Some((request, outcome.as_ref()?)))
     }
 
-    /// Forgets what was decided about a request, as far as it expires.
-    pub fn expire(&mut self, request: Request) {
-        let request = usize::from(request);
-        for partition in &mut self.ids {
-            partition.log[request] = None;
-            partition.statics.refused &= partition.log.iter().any(Option::is_some);
+    /// Returns the outcomes that expire, each with its partition and its request.
+    pub fn expiring(&self) -> impl Iterator<Item = (Target, Request, &Outcome)> {
+        let ids = (0..).zip(&self.ids).map(|(id, p)| (Target::Id(id), &p.log));
+        let logs = ids.chain((0..).zip(&self.entities).map(|(entity, p)| (Target::RefId(entity), &p.log)));
+        let rows = logs.flat_map(|(place, log)| (0..).zip(log).filter_map(move |(r, o)| Some((place, r, o.as_ref()?))));
+        rows.filter(|(.., outcome)| outcome.lifetime != Lifetime::Kept)
+    }
+
+    pub fn row(&self, place: Target, request: Request) -> Option<Outcome> {
+        match place {
+            Target::Id(id) => self.id(id).log[usize::from(request)],
+            Target::RefId(entity) => self.entity(entity).log[usize::from(request)],
         }
-        for log in self.entities.iter_mut().map(|p| &mut p.log) {
-            log[request] = log[request].filter(|outcome| !outcome.expires);
+    }
+
+    fn log_mut(&mut self, place: Target) -> &mut Log {
+        match place {
+            Target::Id(id) => &mut self.ids[usize::from(id)].log,
+            Target::RefId(entity) => &mut self.entities[usize::from(entity)].log,
+        }
+    }
+
+    /// Makes an outcome old.
+    pub fn age(&mut self, place: Target, request: Request) {
+        let row = &mut self.log_mut(place)[usize::from(request)];
+        *row = row.map(|outcome| Outcome { lifetime: Lifetime::Old, ..outcome });
+    }
+
+    /// Forgets an outcome.
+    pub fn expire(&mut self, place: Target, request: Request) {
+        self.log_mut(place)[usize::from(request)] = None;
+        if let Target::Id(id) = place {
+            let partition = &mut self.ids[usize::from(id)];
+            partition.statics.refused &= partition.log.iter().any(Option::is_some);
         }
     }
 }
@@ -113,6 +142,9 @@ impl Protocol {
                 let there = store.id(id);
                 (self.same_claim(there.statics.claim, read) || self.is(Weakening::RefuseUnderAnyClaim))
                     && (undecided(&there.log, &rows) || self.is(Weakening::RefuseDecided))
+            }
+            Write::Hold { place, row: (request, outcome) } => {
+                self.is(Weakening::HeldUnconditionally) || store.row(place, request).is_some_and(|there| there.same(&outcome))
             }
         }
     }
@@ -141,6 +173,13 @@ impl Protocol {
                     let kept = self.kept(&store.ids, row);
                     add(&mut store.ids[usize::from(id)].log, kept);
                 }
+            }
+            Write::Hold { place, row: (request, outcome) } => {
+                let lifetime = self.held(place);
+                if let (Target::Id(id), true) = (place, self.is(Weakening::HeldWithoutMark)) {
+                    store.ids[usize::from(id)].statics.refused = false;
+                }
+                store.log_mut(place)[usize::from(request)] = Some(Outcome { lifetime, ..outcome });
             }
         }
     }

@@ -6,7 +6,9 @@ use super::properties::properties;
 use super::protocol::{Protocol, created};
 use super::scenario::Scenario;
 use super::store::{Store, Write};
-use super::vocabulary::{Answer, Claim, Entity, EntityStatics, FIRST_ROW, Id, Outcome, RECORDS, Record, Request, Target};
+use super::vocabulary::{
+    Answer, Claim, Entity, EntityStatics, FIRST_ROW, Id, Lifetime, Outcome, RECORDS, Record, Request, Target,
+};
 use super::weakened::Weakening;
 use super::witness::Witness;
 use stateright::{Model, Property};
@@ -71,8 +73,10 @@ pub enum Action {
     Land(usize),
     /// A bug panics while an attempt decides a command.
     Panic(usize),
-    /// The retention of what was decided about a request is over.
-    Expire(Request),
+    /// Half of the retention of an outcome is over.
+    Age(Target, Request),
+    /// The retention of an outcome is over.
+    Expire(Target, Request),
     /// The retention of who held an id before is over.
     Forget(Id, Entity),
     /// An attempt answers with an internal error because the store can't be read. Only one weakened variant does that.
@@ -158,7 +162,7 @@ impl System {
         if s.crashes_left > 0 && begun && !self.answered(s, i) {
             actions.push(Action::Crash(i));
         }
-        if s.timeouts_left > 0 && matches!(step, Step::Try { .. }) && s.in_flight[0].is_none() {
+        if s.timeouts_left > 0 && matches!(step, Step::Try { .. } | Step::Hold { .. }) && s.in_flight[0].is_none() {
             actions.push(Action::TimeOut(i));
         }
         if s.panics_left > 0 && begun && !gave_up && step != Step::Publish {
@@ -182,7 +186,7 @@ impl Model for System {
             let entity = &mut store.entities[usize::from(ref_id)];
             entity.statics = Some(EntityStatics { external_id, generation: 1, epoch: 1, ..created(ref_id) });
             let (answer, about) = (Answer::Imported { external_id }, Some((ref_id, 0)));
-            entity.log[usize::from(FIRST_ROW)] = Some(Outcome { answer, record: BEFORE, about, expires: false });
+            entity.log[usize::from(FIRST_ROW)] = Some(Outcome { answer, record: BEFORE, about, lifetime: Lifetime::Kept });
         }
         let mut attempts = [Attempt::OVER; ATTEMPTS];
         attempts[..self.attempts()].fill(Attempt::NEW);
@@ -241,7 +245,7 @@ impl Model for System {
                 s.crashes_left -= 1;
             }
             Action::TimeOut(i) => {
-                let Attempt { step: Step::Try { write, .. }, gave_up, .. } = s.attempts[i] else {
+                let Attempt { step: Step::Try { write, .. } | Step::Hold { write, .. }, gave_up, .. } = s.attempts[i] else {
                     unreachable!("only writes time out")
                 };
                 s.in_flight[0] = Some(write);
@@ -256,8 +260,9 @@ impl Model for System {
                 s.attempts[i] = Attempt { step: Attempt::AGAIN, gave_up: true, ..Attempt::NEW };
                 s.panics_left -= 1;
             }
-            Action::Expire(request) => {
-                s.store.expire(request);
+            Action::Age(place, request) => s.store.age(place, request),
+            Action::Expire(place, request) => {
+                s.store.expire(place, request);
                 self.forget(&mut s, |command, _| command.request == request);
             }
             Action::Forget(id, owner) => {
@@ -267,7 +272,7 @@ impl Model for System {
             }
             Action::AnswerUnread(i) => {
                 let record = self.run(i)[0];
-                let outcome = Outcome { answer: Answer::InternalError, record, about: None, expires: false };
+                let outcome = Outcome { answer: Answer::InternalError, record, about: None, lifetime: Lifetime::Kept };
                 s.outputs[usize::from(record)] = Some(Output { reply: outcome.answer, outcome, published: false, forgotten: 0 });
             }
         }

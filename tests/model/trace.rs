@@ -73,7 +73,8 @@ fn happened(system: &System, before: &State, action: Action) -> String {
         Action::TimeOut(i) => format!("{}: gets no answer, and goes round again: {}", who(i), statement(system, before, i)),
         Action::Land(n) => format!("late: {}", wrote(&before.in_flight[n].expect("a write in flight"))),
         Action::Panic(i) => format!("{}: panics", who(i)),
-        Action::Expire(request) => format!("what was decided about request {request} expires"),
+        Action::Age(place, request) => format!("what is known at {} of request {request} is old", named(place)),
+        Action::Expire(place, request) => format!("what is known at {} of request {request} expires", named(place)),
         Action::Forget(n, owner) => format!("it is forgotten that {} held {}", entity(owner), id(n)),
         Action::AnswerUnread(i) => format!("{}: is answered unread", who(i)),
     }
@@ -102,7 +103,7 @@ fn statement(system: &System, s: &State, i: usize) -> String {
         Step::ReadRival { there, .. } => {
             format!("reads who claims {wanted}: {}", there.claim.map_or("nobody", |c| entity(c.owner)))
         }
-        Step::Try { write, .. } => {
+        Step::Try { write, .. } | Step::Hold { write, .. } => {
             let applied = if system.protocol.condition_holds(&s.store, &write) { "" } else { " (not applied)" };
             format!("{}{applied}", wrote(&write))
         }
@@ -118,6 +119,9 @@ fn wrote(write: &Write) -> String {
         Write::Apply { entity: n, after, .. } => {
             let becomes = after.as_ref().map_or(String::new(), |e| format!("becomes {}; ", is_now(e)));
             format!("applies: {} {becomes}{}", entity(*n), rows.join(", "))
+        }
+        Write::Hold { place, row: (request, outcome) } => {
+            format!("holds at {}: {}", named(*place), decided(*request, outcome))
         }
         Write::Refuse { id: n, .. } => format!("refuses under {}: {}", id(*n), rows.join(", ")),
     }

@@ -20,8 +20,8 @@ pub const RUN: usize = 2;
 /// The request that claims for an import, and whose row an import writes. No command has it.
 pub const FIRST_ROW: Request = 0;
 
-/// How a command names its entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a command names its entity. It stands for the partition, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     Id(Id),
     RefId(Entity),
@@ -59,6 +59,10 @@ impl Command {
             UseCase::Rename(id) | UseCase::Import(id) => Some(id),
             UseCase::Name(_) => None,
         }
+    }
+
+    pub fn is_rename(&self) -> bool {
+        matches!(self.use_case, UseCase::Rename(_))
     }
 
     pub fn is_import(&self) -> bool {
@@ -106,8 +110,30 @@ pub struct Outcome {
     /// The entity that the outcome is about, and the epoch that the entity had when the request was decided: 0 if there was no entity.
     /// `None` if the outcome is kept under an external id that nobody held.
     pub about: Option<(Entity, u8)>,
-    /// Whether the outcome is forgotten when the retention is over.
-    pub expires: bool,
+    pub lifetime: Lifetime,
+}
+
+/// How long an outcome is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lifetime {
+    /// The outcome expires, but not before half of the retention is over. No attempt takes as long as that.
+    Young,
+    /// More than half of the retention is over, so that the outcome may expire at any instant.
+    Old,
+    /// The outcome is kept for ever.
+    Kept,
+}
+
+impl Outcome {
+    /// Returns the partition that holds the outcome, if a command that names this `target` found it.
+    pub fn place(&self, target: Target) -> Target {
+        self.about.map_or(target, |(entity, _)| Target::RefId(entity))
+    }
+
+    /// Returns whether two outcomes are the same, however long they are kept.
+    pub fn same(&self, other: &Self) -> bool {
+        (self.answer, self.record, self.about) == (other.answer, other.record, other.about)
+    }
 }
 
 /// A claim on an external id.

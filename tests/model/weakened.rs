@@ -6,7 +6,7 @@ use super::protocol::Protocol;
 use super::scenario::Scenario;
 use super::scenarios as s;
 use super::store::{self, Store};
-use super::vocabulary::{Answer, EntityStatics, IdPartition, IdStatics, Outcome};
+use super::vocabulary::{Answer, EntityStatics, IdPartition, IdStatics, Lifetime, Outcome};
 use Weakening as W;
 use std::fmt::Write as _;
 
@@ -88,14 +88,24 @@ pub enum Weakening {
     AnsweredUnread,
     /// Changes expire, too.
     ChangesExpire,
-    /// Refusals under the refId of an absent entity expire, though it could be renamed.
+    /// Refusals of renames under the refId of an absent entity expire.
     AbsentExpire,
-    /// Outcomes about entities that can be renamed expire, except for changes.
+    /// Outcomes of renames expire, except for changes.
     RejectionsOfRenamesExpire,
-    /// Rejections and no-ops of renames are kept; those of other use cases about the same entities expire.
-    KeptByUseCase,
-    /// Outcomes about entities that can be renamed expire unless the request has a claim at that instant.
+    /// Outcomes of renames expire, except for changes, unless the request has a claim at that instant.
     KnownClaimantsKept,
+    /// A rename is answered with an outcome that expires.
+    RenamesHoldNothing,
+    /// An outcome that may expire at any instant is an answer.
+    OldOutcomesAnswer,
+    /// An outcome that is held is kept for the retention once more, and not for ever.
+    HeldForATime,
+    /// A claim is stale on account of an outcome that expires.
+    StaleForATime,
+    /// When a refusal under an external id is held, the time of its mark does not begin anew.
+    HeldWithoutMark,
+    /// An outcome is held although it has expired meanwhile.
+    HeldUnconditionally,
     /// The retention is shorter than an attempt.
     ExpiryOutrunsAttempts,
 
@@ -131,7 +141,8 @@ impl Weakening {
     pub fn bends_conditions(self) -> bool {
         use Weakening::{
             ApplyToAnyVersion, ApplyToDecided, ClaimUnconditionally, CreatedAnyway, CurrentByClaimant, CurrentByEpoch,
-            DeletedOnRelease, FirstRowOfBatchChecked, RefuseDecided, RefuseUnderAnyClaim, RejectAtAnyVersion,
+            DeletedOnRelease, FirstRowOfBatchChecked, HeldUnconditionally, RefuseDecided, RefuseUnderAnyClaim,
+            RejectAtAnyVersion,
         };
         matches!(
             self,
@@ -143,6 +154,7 @@ impl Weakening {
                 | CurrentByEpoch
                 | DeletedOnRelease
                 | FirstRowOfBatchChecked
+                | HeldUnconditionally
                 | RefuseDecided
                 | RefuseUnderAnyClaim
                 | RejectAtAnyVersion
@@ -162,7 +174,8 @@ impl Protocol {
         };
         let claims = |p: &IdPartition| p.statics.claim.is_some_and(|c| c.claimed_by == request);
         let expires = self.is(W::KnownClaimantsKept) && !outcome.answer.is_change() && !ids.iter().any(claims);
-        (!lost).then_some((request, Outcome { expires: outcome.expires || expires, ..outcome }))
+        let lifetime = if expires { Lifetime::Young } else { outcome.lifetime };
+        (!lost).then_some((request, Outcome { lifetime, ..outcome }))
     }
 
     /// Prepares the store for an entity that becomes what it is `after`: one variant deletes the claim on the id that the entity leaves.
@@ -267,9 +280,14 @@ fn with_less_in_the_store() {
         (W::InternalErrorsNotStored, s::bug, OWN_OUTCOME),
         (W::AnsweredUnread, s::handover, PUBLISHED_ONCE),
         (W::ChangesExpire, s::expiry_without_renames, GAPLESS),
-        (W::AbsentExpire, s::unknown_ref_id_of_a_rename, PUBLISHED_ONCE),
+        (W::AbsentExpire, s::unknown_ref_id_of_a_rename, OWN_OUTCOME),
         (W::RejectionsOfRenamesExpire, s::expiry, PUBLISHED_ONCE),
-        (W::KeptByUseCase, s::expiry_of_a_reused_request_id, PUBLISHED_ONCE),
+        (W::RenamesHoldNothing, s::expiry_of_a_reused_request_id, PUBLISHED_ONCE),
+        (W::OldOutcomesAnswer, s::expiry_beside_a_zombie, OWN_OUTCOME),
+        (W::HeldForATime, s::expiry_of_a_reused_request_id, PUBLISHED_ONCE),
+        (W::StaleForATime, s::expiry_beside_a_claim, CLAIM),
+        (W::HeldWithoutMark, s::expiry_of_a_refusal_beside_a_zombie, PUBLISHED_ONCE),
+        (W::HeldUnconditionally, s::expiry_beside_a_zombie, GAPLESS),
         (W::KnownClaimantsKept, s::expiry, PUBLISHED_ONCE),
         (W::ExpiryOutrunsAttempts, s::expiry_without_renames, OWN_OUTCOME),
     ]);

@@ -205,7 +205,7 @@ fn without_findings_a_command_has_its_checked_values() {
                 assert_eq!(got.target, target);
                 assert_eq!(got.entity_type(), use_case.entity_type());
                 let contents = got.contents;
-                assert_eq!((contents.use_case(), contents.&*contents.change().text()), (*use_case, new_value(*use_case)));
+                assert_eq!((contents.use_case(), &*contents.change().text()), (*use_case, new_value(*use_case)));
                 assert_eq!(contents.expected_version(), expected_version);
             }
         }

@@ -16,8 +16,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// The settings of the protocol that an operator may choose.
 #[derive(Clone, Debug)]
 pub struct ClaimsOptions {
-    /// How long the store remembers refusals under external ids, the rejections and no-ops of entities that can't be renamed, and the
-    /// previous owners of ids. Must outlive every attempt at a record and every write under way. Default: 30 days.
+    /// How long the store remembers refusals under external ids, rejections and no-ops other than those of renames, and the previous owners
+    /// of ids. Half of it must outlive every attempt at a record and every write under way. Default: 30 days.
     pub outcome_retention: Duration,
     /// How many bytes the cache of claims and entities may hold, approximately; 0 turns it off. Default: 32 MiB, some 150,000 entities.
     pub cache_bytes: u64,
@@ -48,7 +48,7 @@ impl<S: ConditionalStore> Base<S> {
     /// Applies a write, and keeps the cache in step: it remembers the entity as the write leaves it, or forgets the entity if the write
     /// was not applied.
     pub(super) async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        let (key, after) = (write.key, write.after.as_ref().map(Packed::new));
+        let (key, after) = (write.key, write.after.as_ref().map(|after| Packed::new(&after.values)));
         let applied = self.store.apply(write).await;
         match (&applied, after) {
             (Ok(Applied::Yes), Some(after)) => self.cache.put_packed(key, after),

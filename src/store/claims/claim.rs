@@ -18,7 +18,8 @@ use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::store::outcome::{Cause, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, StoreFault,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, NewStatics,
+    StoreFault,
 };
 use uuid::Uuid;
 
@@ -150,8 +151,8 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                     Answer::Unchanged(_) | Answer::Rejected(_) => None,
                 };
                 let outcome = Outcome::of(&request, answer, Some(owner.epoch), now);
-                let rows = vec![self.0.retention.entity_row(id.entity_type, &request.id, &outcome)];
-                let write = ApplyWrite { key: owner.key(), expected_version: Some(owner.entity.version), after, rows };
+                let rows = vec![self.0.retention.entity_row(&request, &outcome)];
+                let write = ApplyWrite::about(owner, after, rows);
                 (write, Completed::Command(outcome))
             }
             (Cause::Request(_), None) => {
@@ -185,8 +186,8 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let request = &submission.request;
         let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
         let outcome = Outcome::of(request, answer, Some(seen.epoch), self.0.now());
-        let rows = vec![self.0.retention.entity_row(seen.entity.entity_type, &request.id, &outcome)];
-        let write = ApplyWrite { key: seen.key(), expected_version: Some(seen.entity.version), after: None, rows };
+        let rows = vec![self.0.retention.entity_row(request, &outcome)];
+        let write = ApplyWrite::about(seen, None, rows);
         let applied = self.0.apply(write).await?;
         Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, request)))
     }
@@ -216,5 +217,6 @@ fn creation(id: &IdKey, claim: &Claim, entity: Entity, now: Timestamp) -> ApplyW
     let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone() }.encode();
     let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None };
     let statics = EntityStatics { entity, epoch: claim.epoch, generation: claim.generation };
-    ApplyWrite { key: id.entity(claim.owner), expected_version: None, after: Some(statics), rows: vec![row] }
+    let after = Some(NewStatics::after(None, statics));
+    ApplyWrite { key: id.entity(claim.owner), expected_version: None, after, rows: vec![row] }
 }

@@ -47,9 +47,7 @@ impl Write {
         }
         Some(match (holder, target) {
             (Holder::NotAsked, _) => return None,
-            (Holder::Entity(seen), _) => {
-                Self::Apply(ApplyWrite { key: seen.key(), expected_version: Some(seen.entity.version), after, rows })
-            }
+            (Holder::Entity(seen), _) => Self::Apply(ApplyWrite::about(seen, after, rows)),
             (Holder::Nobody { generation }, Target::Id(id)) => {
                 Self::Refuse(RefuseWrite { id: id.clone(), expected_generation: *generation, refused: now, rows })
             }
@@ -79,14 +77,14 @@ impl Fold {
         let mut outcomes: HashMap<&str, Outcome> = HashMap::with_capacity(open.len() - 1);
         for (n, submission) in open.iter().map(Borrow::borrow).enumerate() {
             let request = &submission.request;
-            let known = sight.known.of(request).or_else(|| outcomes.get(request.id.as_str()));
+            let known = sight.known.of(request).map(|found| &found.outcome).or_else(|| outcomes.get(request.id.as_str()));
             let decided = if let Some(outcome) = known {
                 Decided::by(outcome, request)
             } else {
                 let entity = changed.and_then(|n| all[n].answer.changed());
                 let Some(answer) = answer(submission, &sight.holder, entity, now) else { break };
                 let outcome = Outcome::of(request, answer, sight.holder.epoch(), now);
-                if !rows.add(retention.row(target, &sight.holder, &request.id, &outcome)) {
+                if !rows.add(retention.row(target, &sight.holder, request, &outcome)) {
                     break;
                 }
                 if outcome.answer.changed().is_some() {

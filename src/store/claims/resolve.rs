@@ -1,4 +1,5 @@
-//! Finds the entity behind a reference, and the outcomes that requests have there already. Reads, and writes nothing.
+//! Finds the entity behind a reference, and the outcomes that requests have there already. Reads, and decides nothing: all that it writes
+//! is that an outcome lives on, without which a claim would be stale for a time only (see `retention`).
 //!
 //! A plain quorum read allows two conclusions only: that a request has an outcome; and what an entity is, if it is named by its refId or
 //! holds the id by a current claim beside which nobody else is to be asked. The condition of the write will confirm the latter.
@@ -7,9 +8,14 @@
 use super::base::Base;
 use super::data::Target;
 use super::past::previous_owners;
+use super::retention::may_expire;
 use super::sight::{Holder, Known, Sight};
 use super::standing::Standing;
-use crate::store::{Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, IdKey, MAX_REQUESTS, StoreFault};
+use crate::store::outcome::{Cause, Outcome, StoredClaim};
+use crate::store::{
+    Applied, Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, Held, HoldWrite, IdKey, MAX_REQUESTS,
+    StoreFault,
+};
 
 /// The most requests that can be asked for at once. The claimant's row is read beside them.
 const MAX_ASKED: usize = MAX_REQUESTS - 1;
@@ -161,12 +167,12 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     async fn trace<'a>(&self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_id(id, requests, consistency).await?;
-        known.add_read(read.outcomes, requests, i64::MAX)?;
+        known.add_read(read.outcomes, requests, i64::MAX, &Target::Id(id.clone()))?;
         let open = known.open(requests);
         let Some(claim) = read.claim.filter(|_| !open.is_empty()) else { return Ok(Traced { known, open, claimed: None }) };
         let (standing, owner) = self.standing(id, &claim, &open, consistency).await?;
         if let Some(last) = standing.last_epoch(&claim) {
-            known.add_read(owner.outcomes, &open, last)?;
+            known.add_read(owner.outcomes, &open, last, &Target::Entity(id.entity(claim.owner)))?;
         }
         Ok(Traced { known, open, claimed: Some((claim, standing)) })
     }
@@ -182,8 +188,29 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     ) -> Result<(Standing, EntityRead), StoreFault> {
         let mut rows = vec![claim.claimed_by.as_str()];
         rows.extend(requests.iter().filter(|r| **r != claim.claimed_by));
-        let owner = self.0.store.read_entity(id.entity(claim.owner), &rows, consistency).await?;
-        Ok((Standing::of(id, claim, &owner)?, owner))
+        loop {
+            let owner = self.0.store.read_entity(id.entity(claim.owner), &rows, consistency).await?;
+            let standing = Standing::of(id, claim, &owner)?;
+            // Plain reads conclude nothing from a claim that is stale.
+            if consistency == Consistency::Quorum || self.stays(id, claim, &owner, &standing).await? {
+                return Ok((standing, owner));
+            }
+        }
+    }
+
+    /// Sees to it that a stale claim stays so. If it is stale on account of an outcome that may expire, holds that outcome. Returns whether
+    /// the outcome was still there. This is the one write that a resolver makes: it changes nothing but how long something stays true.
+    async fn stays(&self, id: &IdKey, claim: &Claim, owner: &EntityRead, standing: &Standing) -> Result<bool, StoreFault> {
+        let epoch = owner.statics.as_ref().map_or(0, |e| e.epoch);
+        let decided = owner.outcomes.iter().find(|(request, _)| *request == claim.claimed_by);
+        let (Standing::Stale { .. }, Some((request_id, blob))) = (standing, decided) else { return Ok(true) };
+        let Cause::Request(claimant) = StoredClaim::decode(&claim.blob)?.cause else { return Ok(true) };
+        if epoch + 1 != claim.epoch || !may_expire(&Outcome::decode(request_id, blob)?, &claimant) {
+            return Ok(true);
+        }
+        let held = Held::ForEver(id.entity(claim.owner));
+        let write = HoldWrite { held, request_id: request_id.clone(), outcome: blob.clone() };
+        Ok(self.0.store.hold(write).await? == Applied::Yes)
     }
 
     /// Adds outcomes of requests that named an entity by this id, which the entity has given up since. They count even if another entity
@@ -201,8 +228,9 @@ impl<S: ConditionalStore> Resolver<'_, S> {
             if previous.owner == claim.owner && matches!(standing, Standing::Current(_)) {
                 continue;
             }
-            let read = self.0.store.read_entity(id.entity(previous.owner), requests, Consistency::Serial).await?;
-            known.add_read(read.outcomes, requests, previous.epoch)?;
+            let key = id.entity(previous.owner);
+            let read = self.0.store.read_entity(key, requests, Consistency::Serial).await?;
+            known.add_read(read.outcomes, requests, previous.epoch, &Target::Entity(key))?;
         }
         Ok(())
     }
@@ -211,7 +239,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     async fn look_up(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_entity(key, requests, consistency).await?;
-        known.add_read(read.outcomes, requests, i64::MAX)?;
+        known.add_read(read.outcomes, requests, i64::MAX, &Target::Entity(key))?;
         let holder = match read.statics {
             _ if known.has_all(requests) => Holder::NotAsked,
             Some(entity) => {

@@ -1,18 +1,26 @@
 //! How long outcomes are kept, and what is too old to matter.
 //!
-//! **Invariant**: in the partition of an entity whose type can be renamed no outcome ever expires, whatever its use case, "not found"
-//! under its refId included. A claim may land after its request was rejected, or be made from a cache by somebody who did not see the
-//! outcome. Only the stored outcome keeps such a claim from turning pending. It need not be a rename's outcome, because a request id can
-//! be reused with other contents.
+//! Changes, and all outcomes of renames that are stored with an entity, are kept for ever. Everything else expires. Three rules make that
+//! safe:
+//!
+//! - **A rename is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be made from a cache
+//!   by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the request id was used
+//!   by another use case, that one's outcome answers the rename, and is made to last first.
+//! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it was
+//!   replaced.
+//! - **An outcome of more than half the retention answers nobody before it is held.** It could expire before a zombie, at work at the very
+//!   same record, looks for it; the zombie would decide the record anew. Half of the retention outlives every attempt.
+//!
+//! To hold an outcome is one conditional write, which fails if the outcome has expired: see [`HoldWrite`]. With an entity it makes the outcome
+//! last for ever, so that of two holds the later one takes nothing back. Under an external id the retention begins anew.
 
 use super::data::Target;
-use super::sight::Holder;
+use super::sight::{Found, Holder};
 use crate::domain::Timestamp;
-use crate::domain::entity::EntityType;
-use crate::domain::use_case::UseCase;
-use crate::domain::values::RequestId;
+use crate::domain::answer::Answer;
+use crate::domain::request::Request;
 use crate::store::outcome::Outcome;
-use crate::store::{Claim, EntityKey, IdKey, LogRow};
+use crate::store::{Claim, Held, HoldWrite, LogRow};
 use std::time::Duration;
 
 /// How long outcomes are kept: see [`outcome_retention`](super::ClaimsOptions::outcome_retention).
@@ -27,27 +35,39 @@ impl Retention {
     }
 
     /// Returns the log row of an outcome: for the partition of the external id if nobody was found under it, otherwise for an entity's.
-    pub fn row(&self, target: &Target, holder: &Holder, request: &RequestId, outcome: &Outcome) -> LogRow {
+    pub fn row(&self, target: &Target, holder: &Holder, request: &Request, outcome: &Outcome) -> LogRow {
         match (target, holder) {
             (Target::Id(_), Holder::Nobody { .. }) => self.refusal(request, outcome),
-            (Target::Id(IdKey { entity_type, .. }) | Target::Entity(EntityKey { entity_type, .. }), _) => {
-                self.entity_row(*entity_type, request, outcome)
-            }
+            (Target::Id(_) | Target::Entity(_), _) => self.entity_row(request, outcome),
         }
     }
 
     /// Returns the log row of an outcome in the partition of an entity.
-    pub fn entity_row(&self, entity_type: EntityType, request: &RequestId, outcome: &Outcome) -> LogRow {
+    pub fn entity_row(&self, request: &Request, outcome: &Outcome) -> LogRow {
         let changed_to = outcome.answer.changed().map(|entity| entity.version);
-        let kept = changed_to.is_some() || can_be_renamed(entity_type);
+        let kept = changed_to.is_some() || is_rename(request);
         let ttl = (!kept).then_some(self.keep);
-        LogRow { request_id: request.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
+        LogRow { request_id: request.id.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
     }
 
-    /// Returns the log row of a request that found nobody under an external id. It expires for every type. Whoever finds an entity under
-    /// the id later, and claims another id for it, knows of the refusal by the static `refused`.
-    fn refusal(&self, request: &RequestId, outcome: &Outcome) -> LogRow {
-        LogRow { request_id: request.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
+    /// Returns the log row of a request that found nobody under an external id. It expires whatever the use case. Whoever finds an entity
+    /// under the id later, and claims another id for it, knows of the refusal by the static `refused`.
+    fn refusal(&self, request: &Request, outcome: &Outcome) -> LogRow {
+        LogRow { request_id: request.id.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
+    }
+
+    /// Returns the write that holds the outcome of a request which was found. Returns `None` if the outcome may answer as it is.
+    pub fn hold(&self, request: &Request, found: &Found, now: Timestamp) -> Option<HoldWrite> {
+        let Found { outcome, blob, place } = found;
+        let with_entity = matches!(place, Target::Entity(_));
+        let is_its_own = outcome.fingerprint == request.contents.fingerprint();
+        let kept = with_entity && (is_change(outcome) || is_rename(request) && is_its_own);
+        let needed = with_entity && is_rename(request) || now.saturating_sub(outcome.at) > self.millis / 2;
+        let held = match place {
+            Target::Entity(key) => Held::ForEver(*key),
+            Target::Id(id) => Held::Anew { id: id.clone(), refused: now, ttl: self.keep },
+        };
+        (needed && !kept).then(|| HoldWrite { held, request_id: request.id.as_str().into(), outcome: blob.clone() })
     }
 
     /// Returns whether requests that were refused under this id may still be remembered there.
@@ -61,20 +81,28 @@ impl Retention {
     }
 }
 
-/// Returns whether some use case changes the external id of entities of this type.
-pub(super) fn can_be_renamed(entity_type: EntityType) -> bool {
-    UseCase::ALL.iter().any(|u| u.entity_type() == entity_type && u.is_rename())
+/// Returns whether an outcome of `claimant`'s request id, which is stored with an entity, may expire. That of the claimant itself does not.
+pub(super) fn may_expire(outcome: &Outcome, claimant: &Request) -> bool {
+    !is_change(outcome) && outcome.fingerprint != claimant.contents.fingerprint()
+}
+
+fn is_change(outcome: &Outcome) -> bool {
+    matches!(outcome.answer, Answer::Changed(_))
+}
+
+fn is_rename(request: &Request) -> bool {
+    request.contents.use_case().is_rename()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::domain::change::ChangeKind;
     use crate::domain::command::{RawCommand, RawReference, RawValues};
+    use crate::domain::use_case::UseCase;
     use crate::domain::values::{Rules, SegmentCode};
 
     #[test]
-    fn a_type_can_be_renamed_if_a_use_case_of_it_wants_an_external_id() {
+    fn a_use_case_is_a_rename_if_it_wants_an_external_id() {
         let rules = Rules { segments: vec![SegmentCode::parse("x").unwrap()] };
         for use_case in UseCase::ALL {
             let reference = RawReference { external_id: Some("x".into()), ref_id: None };
@@ -84,6 +112,5 @@ mod tests {
             let command = raw.validate(&rules).unwrap();
             assert_eq!(command.contents.change().wanted().is_some(), use_case.is_rename(), "{use_case:?}");
         }
-        assert_eq!(EntityType::ALL.map(can_be_renamed), [true, true, true]);
     }
 }

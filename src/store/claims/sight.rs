@@ -1,5 +1,6 @@
 //! What was seen behind a reference: who is there, and which outcomes requests have there already. Pure.
 
+use super::data::Target;
 use crate::domain::request::Request;
 use crate::store::outcome::Outcome;
 use crate::store::{EntityStatics, StoreFault};
@@ -33,29 +34,45 @@ impl Holder {
     }
 }
 
+/// An outcome that was found.
+pub(super) struct Found {
+    pub outcome: Outcome,
+    /// The outcome's blob as it was read.
+    pub blob: Vec<u8>,
+    /// The partition that holds the outcome.
+    pub place: Target,
+}
+
 /// The outcomes that requests are known to have, in the order in which they were found.
 ///
 /// There may be several for one request id: it is scoped to an entity, and an external id can have had several owners.
 #[derive(Default)]
-pub(super) struct Known(HashMap<String, Vec<Outcome>>);
+pub(super) struct Known(HashMap<String, Vec<Found>>);
 
 impl Known {
     /// Returns the outcome that answers `request`. The one that its own record caused comes first, because no other record will publish
     /// it; then that of a request with the same contents; then any other.
-    pub fn of(&self, request: &Request) -> Option<&Outcome> {
+    pub fn of(&self, request: &Request) -> Option<&Found> {
         let found = self.0.get(request.id.as_str())?;
-        let own = found.iter().find(|o| o.record == request.record);
-        own.or_else(|| found.iter().find(|o| o.fingerprint == request.contents.fingerprint())).or(found.first())
+        let own = found.iter().find(|f| f.outcome.record == request.record);
+        own.or_else(|| found.iter().find(|f| f.outcome.fingerprint == request.contents.fingerprint())).or(found.first())
     }
 
-    /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity.
-    pub fn add_read(&mut self, rows: Vec<(String, Vec<u8>)>, requests: &[&str], until: i64) -> Result<(), StoreFault> {
+    /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity. They were read at `place`.
+    pub fn add_read(
+        &mut self,
+        rows: Vec<(String, Vec<u8>)>,
+        requests: &[&str],
+        until: i64,
+        place: &Target,
+    ) -> Result<(), StoreFault> {
         for (request, blob) in rows {
             if requests.contains(&request.as_str()) {
                 let outcome = Outcome::decode(&request, &blob)?;
                 if outcome.epoch.is_none_or(|epoch| epoch <= until) {
                     // There is rarely more than one.
-                    self.0.entry(request).or_insert_with(|| Vec::with_capacity(1)).push(outcome);
+                    let found = Found { outcome, blob, place: place.clone() };
+                    self.0.entry(request).or_insert_with(|| Vec::with_capacity(1)).push(found);
                 }
             }
         }
@@ -64,6 +81,10 @@ impl Known {
 
     pub fn open<'a>(&self, requests: &[&'a str]) -> Vec<&'a str> {
         requests.iter().copied().filter(|r| !self.0.contains_key(*r)).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn has_all(&self, requests: &[&str]) -> bool {

@@ -5,7 +5,7 @@ use super::CqlOptions;
 use super::cause::{described, fault_of};
 use super::rows::{self, Values};
 use crate::store::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
 use scylla::client::session::Session;
@@ -72,6 +72,10 @@ impl ConditionalStore for CqlFill {
     }
 
     async fn refuse(&self, _write: RefuseWrite) -> Result<Applied, StoreFault> {
+        Err(not_a_fill())
+    }
+
+    async fn hold(&self, _write: HoldWrite) -> Result<Applied, StoreFault> {
         Err(not_a_fill())
     }
 

@@ -12,6 +12,7 @@ mod cause;
 mod fill;
 mod nodes;
 mod options;
+mod plain;
 mod redact;
 mod rows;
 mod schema;
@@ -21,12 +22,13 @@ mod watch;
 
 pub use fill::CqlFill;
 pub use options::{CqlOptions, TlsOptions, is_keyspace_name};
+pub use plain::CqlPlain;
 
 use super::scan::{Position, Scan, Scanned};
 use super::topology::Topology;
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, HistoryRow, IdKey, IdRead,
-    LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, FIRST_ROW, Held, HistoryRow,
+    HoldWrite, IdKey, IdRead, LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
 };
 use attempt::ask;
 use cause::{Cause, described, fault_of};
@@ -147,7 +149,7 @@ impl CqlStore {
 
     async fn select_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, Cause> {
         let mut values = rows::id_values(id).to_vec();
-        values.push(Some(rows_to_read(requests)));
+        values.push(rows::set(rows_to_read(requests)));
         let result = self.select(&self.statements.read_id, consistency, values).await?;
         let mut read = IdRead::default();
         for row in result.rows::<IdRow>().map_err(described)? {
@@ -167,7 +169,7 @@ impl CqlStore {
 
     async fn select_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, Cause> {
         let mut values = rows::entity_key_values(key).to_vec();
-        values.push(Some(rows_to_read(requests)));
+        values.push(rows::set(rows_to_read(requests)));
         let result = self.select(&self.statements.read_entity, consistency, values).await?;
         let mut read = EntityRead::default();
         for row in result.rows::<EntityRow>().map_err(described)? {
@@ -226,13 +228,13 @@ impl CqlStore {
         }
         for log_row in rows {
             let mut values = Vec::with_capacity(7);
-            values.push(Some(rows::ttl_value(log_row.ttl)));
+            values.push(rows::set(rows::ttl_value(log_row.ttl)));
             rows::extend_by_row(&mut values, key, log_row);
             writes.push((if writes.is_empty() { row } else { more }, values));
         }
         // The first statement's condition on the version stands for all, because they happen together or not at all.
         if let Some((_, values)) = writes.first_mut() {
-            values.push(expected_version.map(CqlValue::BigInt));
+            values.push(rows::number(expected_version));
         }
         writes
     }
@@ -242,14 +244,35 @@ impl CqlStore {
         RefuseWrite { id, expected_generation, refused, rows }: RefuseWrite,
     ) -> Vec<(&PreparedStatement, Values)> {
         let row_write = |row: LogRow| {
-            let mut values =
-                vec![Some(rows::ttl_value(row.ttl)), Some(rows::timestamp(refused)), Some(CqlValue::Blob(row.outcome))];
+            let mut values = vec![
+                rows::set(rows::ttl_value(row.ttl)),
+                rows::set(rows::timestamp(refused)),
+                rows::set(CqlValue::Blob(row.outcome)),
+            ];
             values.extend(rows::id_values(&id));
-            values.push(Some(CqlValue::Text(row.request_id)));
-            values.push(expected_generation.map(CqlValue::BigInt));
+            values.push(rows::set(CqlValue::Text(row.request_id)));
+            values.push(rows::number(expected_generation));
             (&self.statements.refuse, values)
         };
         rows.into_iter().map(row_write).collect()
+    }
+
+    fn hold_write(&self, HoldWrite { held, request_id, outcome }: HoldWrite) -> (&PreparedStatement, Values) {
+        let (statement, mut values) = match &held {
+            Held::ForEver(_) => (&self.statements.hold, Vec::with_capacity(5)),
+            Held::Anew { refused, ttl, .. } => (
+                &self.statements.hold_refusal,
+                vec![rows::set(rows::ttl_value(Some(*ttl))), rows::set(rows::timestamp(*refused))],
+            ),
+        };
+        values.push(rows::set(CqlValue::Blob(outcome.clone())));
+        values.extend(match &held {
+            Held::ForEver(key) => rows::entity_key_values(*key),
+            Held::Anew { id, .. } => rows::id_values(id),
+        });
+        values.push(rows::set(CqlValue::Text(request_id)));
+        values.push(rows::set(CqlValue::Blob(outcome)));
+        (statement, values)
     }
 }
 
@@ -279,6 +302,10 @@ impl ConditionalStore for CqlStore {
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
         self.decide(self.refuse_writes(write)).await.map_err(fault_of("refuse"))
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.decide(vec![self.hold_write(write)]).await.map_err(fault_of("hold"))
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

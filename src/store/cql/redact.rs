@@ -1,5 +1,6 @@
 //! Rewriting of an outcome. The row's other column keeps its value and its TTL. The new outcome gets the TTL that the old one has left.
-//! That is read just before the write, so the row may live longer by the time between the two.
+//! That is read just before the write, so the row may live longer by the time between the two. If a no-op with a former name is held (see
+//! `HoldWrite`) between the two, it expires all the same, because no condition of a write tells how long a cell lives.
 
 use super::CqlStore;
 use super::attempt::ask;
@@ -17,15 +18,15 @@ impl CqlStore {
     async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, Cause> {
         let Redaction { key, request_id, expected_outcome, outcome } = redaction;
         let mut row = rows::entity_key_values(key).to_vec();
-        row.push(Some(CqlValue::Text(request_id)));
+        row.push(rows::set(CqlValue::Text(request_id)));
         let left = ask(&self.nodes, pin!(self.session.execute_unpaged(&redacting.time_left, &row))).await?;
         let left = left.into_rows_result().map_err(described)?.maybe_first_row::<(Option<i32>,)>().map_err(described)?;
         let Some((seconds,)) = left else { return Ok(None) };
         // An outcome with less than a second left gets one second, because 0 would mean for ever.
         let ttl = seconds.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
-        let mut values = vec![Some(rows::ttl_value(ttl)), Some(CqlValue::Blob(outcome))];
+        let mut values = vec![rows::set(rows::ttl_value(ttl)), rows::set(CqlValue::Blob(outcome))];
         values.append(&mut row);
-        values.push(Some(CqlValue::Blob(expected_outcome)));
+        values.push(rows::set(CqlValue::Blob(expected_outcome)));
         Ok(Some(values))
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
-use crate::store::{Claim, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow};
+use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics};
 use scylla::DeserializeRow;
-use scylla::value::{CqlTimestamp, CqlValue};
+use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
 use std::collections::HashMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -12,8 +12,12 @@ use uuid::Uuid;
 /// The longest TTL that Cassandra takes: 20 years. Longer TTLs are shortened to it.
 const MAX_TTL_SECONDS: i32 = 630_720_000;
 
-/// The values that are bound to a statement; `None` is null.
-pub(super) type Values = Vec<Option<CqlValue>>;
+/// A value that is bound to a statement. `None` is null, which deletes the column's cell. An unset value leaves the cell alone, and costs
+/// the database nothing.
+pub(super) type Value = MaybeUnset<Option<CqlValue>>;
+
+/// The values that are bound to a statement, in the order of its question marks.
+pub(super) type Values = Vec<Value>;
 
 /// A row of a partition of `external_id`, with the statics.
 #[derive(DeserializeRow)]
@@ -157,51 +161,67 @@ impl LogEntry {
 pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> Values {
     let previous_owners = claim.previous_owners.into_iter().map(|(owner, left)| (CqlValue::Uuid(owner), timestamp(left)));
     let mut values = vec![
-        Some(CqlValue::BigInt(claim.generation)),
-        Some(CqlValue::Uuid(claim.owner)),
-        Some(CqlValue::BigInt(claim.epoch)),
-        Some(CqlValue::Text(claim.claimed_by)),
-        Some(CqlValue::Blob(claim.blob)),
-        Some(CqlValue::Map(previous_owners.collect())),
+        set(CqlValue::BigInt(claim.generation)),
+        set(CqlValue::Uuid(claim.owner)),
+        set(CqlValue::BigInt(claim.epoch)),
+        set(CqlValue::Text(claim.claimed_by)),
+        set(CqlValue::Blob(claim.blob)),
+        set(CqlValue::Map(previous_owners.collect())),
     ];
     values.extend(id_values(id));
-    values.push(replaces.map(CqlValue::BigInt));
+    values.push(number(replaces));
     values
 }
 
 /// Returns the key columns of a partition of `external_id`.
-pub(super) fn id_values(id: &IdKey) -> [Option<CqlValue>; 2] {
-    [Some(text(id.entity_type.name())), Some(text(id.external_id.as_str()))]
+pub(super) fn id_values(id: &IdKey) -> [Value; 2] {
+    [set(text(id.entity_type.name())), set(text(id.external_id.as_str()))]
 }
 
 /// Returns the key columns of a partition of `entity`.
-pub(super) fn entity_key_values(key: EntityKey) -> [Option<CqlValue>; 2] {
-    [Some(text(key.entity_type.name())), Some(CqlValue::Uuid(key.ref_id))]
+pub(super) fn entity_key_values(key: EntityKey) -> [Value; 2] {
+    [set(text(key.entity_type.name())), set(CqlValue::Uuid(key.ref_id))]
 }
 
 /// Adds the values of a row that the statements `change`, `row` and `more` have in common, in their order.
 pub(super) fn extend_by_row(values: &mut Values, key: EntityKey, row: LogRow) {
-    values.extend([row.changed_to.map(CqlValue::BigInt), Some(CqlValue::Blob(row.outcome))]);
+    // The row is new, so nothing has to be deleted where nothing is set.
+    let changed_to = row.changed_to.map_or(MaybeUnset::Unset, |version| set(CqlValue::BigInt(version)));
+    values.extend([changed_to, set(CqlValue::Blob(row.outcome))]);
     values.extend(entity_key_values(key));
-    values.push(Some(CqlValue::Text(row.request_id)));
+    values.push(set(CqlValue::Text(row.request_id)));
 }
 
-/// Returns the static columns of `entity`, in the order of the statements.
-pub(super) fn statics_values(statics: &EntityStatics) -> Values {
+/// Returns the values of the static columns, in the order of the statements. Those that do not change are unset.
+pub(super) fn statics_values(NewStatics { values: statics, changes }: &NewStatics) -> Values {
     let entity = &statics.entity;
+    // A value is made only if its column is written.
+    let value = |column, value: &dyn Fn() -> Option<CqlValue>| {
+        if changes.contains(column) { MaybeUnset::Set(value()) } else { MaybeUnset::Unset }
+    };
     vec![
-        Some(text(entity.external_id.as_str())),
-        Some(CqlValue::BigInt(statics.epoch)),
-        Some(CqlValue::BigInt(statics.generation)),
-        Some(CqlValue::BigInt(entity.version)),
-        Some(CqlValue::Text(state_column(entity))),
-        entity.custom_name.as_ref().map(|name| text(name.as_str())),
-        entity.segment.as_ref().map(|segment| text(segment.as_str())),
-        entity.segment_valid_from.map(timestamp),
-        entity.parent.map(CqlValue::Uuid),
-        entity.state_reason.as_ref().map(|reason| text(reason.as_str())),
-        entity.state_valid_from.map(timestamp),
+        value(Columns::EXTERNAL_ID, &|| Some(text(entity.external_id.as_str()))),
+        value(Columns::EPOCH, &|| Some(CqlValue::BigInt(statics.epoch))),
+        value(Columns::GENERATION, &|| Some(CqlValue::BigInt(statics.generation))),
+        value(Columns::VERSION, &|| Some(CqlValue::BigInt(entity.version))),
+        value(Columns::STATE, &|| Some(CqlValue::Text(state_column(entity)))),
+        value(Columns::CUSTOM_NAME, &|| entity.custom_name.as_ref().map(|name| text(name.as_str()))),
+        value(Columns::SEGMENT, &|| entity.segment.as_ref().map(|segment| text(segment.as_str()))),
+        value(Columns::SEGMENT_VALID_FROM, &|| entity.segment_valid_from.map(timestamp)),
+        value(Columns::PARENT, &|| entity.parent.map(CqlValue::Uuid)),
+        value(Columns::STATE_REASON, &|| entity.state_reason.as_ref().map(|reason| text(reason.as_str()))),
+        value(Columns::STATE_VALID_FROM, &|| entity.state_valid_from.map(timestamp)),
     ]
+}
+
+/// Returns a value that is not null.
+pub(super) fn set(value: CqlValue) -> Value {
+    MaybeUnset::Set(Some(value))
+}
+
+/// Returns a number, or null for `None`.
+pub(super) fn number(number: Option<i64>) -> Value {
+    MaybeUnset::Set(number.map(CqlValue::BigInt))
 }
 
 /// Returns a TTL in whole seconds, rounded up and at most [`MAX_TTL_SECONDS`]; 0 means for ever.

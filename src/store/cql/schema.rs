@@ -90,7 +90,8 @@ async fn any(session: &Session, select: &str, values: impl SerializeRow) -> Resu
     Ok(rows.into_rows_result().map_err(|e| fault(e.to_string()))?.rows_num() > 0)
 }
 
-async fn run(session: &Session, statement: String) -> Result<(), StoreFault> {
+/// Runs a statement that changes the schema.
+pub(super) async fn run(session: &Session, statement: String) -> Result<(), StoreFault> {
     let first_words = statement.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     let mut statement = Statement::new(statement);
     statement.set_request_timeout(Some(PATIENCE));

@@ -28,6 +28,10 @@ pub(super) struct Statements {
     pub(super) claim: PreparedStatement,
     pub(super) claim_unrefused: PreparedStatement,
     pub(super) refuse: PreparedStatement,
+    /// Writes the outcome of a row once more, without TTL. It is the row's only value: a row that expires has led to no version.
+    pub(super) hold: PreparedStatement,
+    /// Writes the outcome of a refusal once more, with a TTL that begins anew.
+    pub(super) hold_refusal: PreparedStatement,
     /// Writes new statics and a row without TTL.
     pub(super) change: PreparedStatement,
     /// Writes new statics alone.
@@ -82,6 +86,13 @@ impl Statements {
             refuse: prepare(format!(
                 "UPDATE {keyspace}.external_id USING TTL ? SET refused = ?, outcome = ? WHERE {id} AND request_id = ? \
                  IF generation = ? AND outcome = null"
+            ))
+            .await?,
+            hold: prepare(format!("UPDATE {keyspace}.entity SET outcome = ? WHERE {entity} AND request_id = ? IF outcome = ?"))
+                .await?,
+            hold_refusal: prepare(format!(
+                "UPDATE {keyspace}.external_id USING TTL ? SET refused = ?, outcome = ? WHERE {id} AND request_id = ? \
+                 IF outcome = ?"
             ))
             .await?,
             change: prepare(format!(

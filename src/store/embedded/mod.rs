@@ -18,7 +18,7 @@ mod writer;
 use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
@@ -160,6 +160,10 @@ impl ConditionalStore for EmbeddedStore {
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
         self.write(Write::Refuse(write)).await
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.write(Write::Hold(write)).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

@@ -7,7 +7,7 @@ use super::encoding::{self, Cell, Partition};
 use super::place::{Failure, Files, Place};
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
-use crate::store::{Applied, ApplyWrite, ClaimWrite, LogRow, RefuseWrite, StoreFault};
+use crate::store::{Applied, ApplyWrite, ClaimWrite, Held, HoldWrite, LogRow, RefuseWrite, StoreFault};
 use fjall::PersistMode;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,11 +22,12 @@ const WRITES_PER_SWEEP: usize = 1024;
 /// sweeping keeps up.
 const MAX_SWEEP: usize = 4096;
 
-/// One of the four conditional writes.
+/// One of the conditional writes.
 pub(super) enum Write {
     Claim(ClaimWrite),
     Apply(ApplyWrite),
     Refuse(RefuseWrite),
+    Hold(HoldWrite),
     Redact(Redaction),
 }
 
@@ -36,6 +37,7 @@ impl Write {
             Self::Claim(_) => "claim",
             Self::Apply(_) => "apply",
             Self::Refuse(_) => "refuse",
+            Self::Hold(_) => "hold",
             Self::Redact(_) => "redact",
         }
     }
@@ -164,6 +166,7 @@ impl Group<'_> {
             Write::Claim(write) => self.claim(&write),
             Write::Apply(write) => self.apply(&write),
             Write::Refuse(write) => self.refuse(&write),
+            Write::Hold(write) => self.hold(&write),
             Write::Redact(write) => self.redact(&write),
         }
     }
@@ -184,7 +187,7 @@ impl Group<'_> {
             return Ok(Applied::No);
         }
         if let Some(after) = &write.after {
-            self.put(partition.statics(), Cell::for_ever(encoding::encode_entity(after)));
+            self.put(partition.statics(), Cell::for_ever(encoding::encode_entity(&after.values)));
         }
         self.put_rows(&partition, &write.rows);
         Ok(Applied::Yes)
@@ -198,6 +201,23 @@ impl Group<'_> {
         let expires = write.rows.first().and_then(|row| self.expiry(row.ttl));
         self.put(partition.refused(), Cell { expires, body: encoding::encode_refused(write.refused) });
         self.put_rows(&partition, &write.rows);
+        Ok(Applied::Yes)
+    }
+
+    fn hold(&mut self, write: &HoldWrite) -> Result<Applied, Failure> {
+        let (partition, ttl) = match &write.held {
+            Held::ForEver(key) => (Partition::of_entity(*key), None),
+            Held::Anew { id, ttl, .. } => (Partition::of_id(id), Some(*ttl)),
+        };
+        let (key, expires) = (partition.row(&write.request_id), self.expiry(ttl));
+        let Some(cell) = self.get(&key)? else { return Ok(Applied::No) };
+        if encoding::decode_row(&cell.body)?.1 != write.outcome {
+            return Ok(Applied::No);
+        }
+        self.put(key, Cell { expires, ..cell });
+        if let Held::Anew { refused, .. } = &write.held {
+            self.put(partition.refused(), Cell { expires, body: encoding::encode_refused(*refused) });
+        }
         Ok(Applied::Yes)
     }
 

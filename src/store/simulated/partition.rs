@@ -5,6 +5,7 @@ use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
 use crate::store::{Applied, Consistency, LogRow};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The statics and rows of a partition, and what a plain read may still show instead.
 #[derive(Default)]
@@ -56,6 +57,24 @@ impl<T: Clone + Default> Partition<T> {
         (Applied::Yes, self.writes)
     }
 
+    /// Performs a write that lets a row live on `until` then, or for ever. Plain reads see it at once: the row shows the same outcome.
+    pub fn hold(
+        &mut self,
+        request: &str,
+        outcome: &[u8],
+        until: Option<Timestamp>,
+        now: Timestamp,
+        statics: impl FnOnce(&mut T),
+    ) -> (Applied, u64) {
+        self.writes += 1;
+        self.under_way = None;
+        let live = self.rows.get_mut(request).filter(|row| row.is_live(now));
+        let Some(row) = live.filter(|row| row.outcome == outcome) else { return (Applied::No, self.writes) };
+        row.until = until;
+        statics(&mut self.statics);
+        (Applied::Yes, self.writes)
+    }
+
     /// Returns the outcomes of all rows that have not expired.
     pub fn live(&self, now: Timestamp) -> Vec<(String, Vec<u8>)> {
         let live = self.rows.iter().filter(|(_, row)| row.is_live(now));
@@ -98,6 +117,11 @@ impl Row {
 
 impl LogRow {
     pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.ttl.map(|ttl| now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX)))
+        self.ttl.map(|ttl| until(now, ttl))
     }
+}
+
+/// Returns the time at which something ends that is kept for so long from now on.
+pub(super) fn until(now: Timestamp, ttl: Duration) -> Timestamp {
+    now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX))
 }

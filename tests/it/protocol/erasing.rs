@@ -35,13 +35,12 @@ async fn blobs<S: ErasableStore>(w: &World<S>, entity_type: EntityType, name: &s
 async fn call<S: ErasableStore>(w: &World<S>, account: &str, name: &str) {
     let key = EntityKey { entity_type: Account, ref_id: w.ref_id(account) };
     let statics = w.store.read_entity(key, &[], Consistency::Serial).await.expect("no faults").statics.expect("it is there");
-    let expected_version = Some(statics.entity.version);
-    let entity = called(Entity { version: statics.entity.version + 1, ..statics.entity }, name);
+    let entity = called(Entity { version: statics.entity.version + 1, ..statics.entity.clone() }, name);
     let record = w.rename("unused", w.by_ref(account), "unused").request.record;
     let answer = Answer::Rejected(Rejection::InternalError);
     let outcome = Outcome { fingerprint: w.ref_id("f"), record, at: 0, epoch: None, answer }.encode();
     let rows = vec![LogRow { request_id: "operation".into(), changed_to: None, outcome, ttl: None }];
-    let write = ApplyWrite { key, expected_version, after: Some(EntityStatics { entity, ..statics }), rows };
+    let write = ApplyWrite::about(&statics, Some(EntityStatics { entity, ..statics }), rows);
     assert_eq!(w.store.apply(write).await.expect("no faults"), Applied::Yes);
 }
 

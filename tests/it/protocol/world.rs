@@ -12,7 +12,7 @@ use crm_processor::store::claims::{Claims, ClaimsOptions, Clock, Decided, Submis
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::upkeep::import::Imported;
 use crm_processor::store::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
 use std::future::{Future, pending};
@@ -86,6 +86,11 @@ impl<S: ConditionalStore> ConditionalStore for Watched<S> {
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         self.before_write().await;
         self.store.refuse(write).await
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.before_write().await;
+        self.store.hold(write).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

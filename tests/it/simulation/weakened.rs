@@ -4,7 +4,7 @@
 use super::Defect;
 use crm_processor::store::simulated::Simulated;
 use crm_processor::store::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
 use std::sync::{Arc, Mutex};
@@ -95,6 +95,10 @@ impl ConditionalStore for Weakened {
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         self.store.refuse(write).await
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.store.hold(write).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

@@ -139,13 +139,9 @@ impl Simulation {
         for _ in 0..5 {
             let Ok(read) = self.store.read_entity(key, &[], Consistency::Serial).await else { continue };
             let statics = read.statics.expect("it is there from the beginning");
-            let entity = Entity { state, version: statics.entity.version + 1, ..statics.entity };
+            let entity = Entity { state, version: statics.entity.version + 1, ..statics.entity.clone() };
             let row = LogRow { request_id: scene::OPERATIONS[phase].into(), changed_to: None, outcome: operated(key), ttl: None };
-            let expected_version = Some(entity.version - 1);
-            let _ = self
-                .store
-                .apply(ApplyWrite { key, expected_version, after: Some(EntityStatics { entity, ..statics }), rows: vec![row] })
-                .await;
+            let _ = self.store.apply(ApplyWrite::about(&statics, Some(EntityStatics { entity, ..statics }), vec![row])).await;
         }
         let effect = Effect::Operated(entity_type, key.ref_id, state);
         self.beside.lock().unwrap().push(Operation { begin, end: u64::MAX, effect });

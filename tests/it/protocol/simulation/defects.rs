@@ -6,7 +6,7 @@ use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::Simulated;
 use crm_processor::store::{
-    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, IdKey, IdRead,
+    Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
 };
 use std::sync::Arc;
@@ -177,6 +177,10 @@ impl ConditionalStore for Defective {
             write.expected_generation = self.generation(&write.id).await?;
         }
         self.store.refuse(write).await
+    }
+
+    async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
+        self.store.hold(write).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {

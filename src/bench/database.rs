@@ -1,0 +1,137 @@
+//! What a database on this machine uses: the CPU time of its threads by what they are for, and the bytes of a table's files. All of it is
+//! read from `/proc`, so it needs the right to read what the database's process has open.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The beginnings of the names of Cassandra's threads, of which Linux keeps 15 characters. The threads that are not here, and those of
+/// other databases, count as "other".
+const KINDS: [(&str, Kind); 18] = [
+    ("Native-Transpor", Kind::Requests),
+    ("MutationStage", Kind::Requests),
+    ("ReadStage", Kind::Requests),
+    ("RequestResponse", Kind::Requests),
+    ("epollEventLoop", Kind::Requests),
+    ("Messaging-", Kind::Requests),
+    ("COMMIT-LOG", Kind::Requests),
+    ("PERIODIC-COMMIT", Kind::Requests),
+    ("Memtable", Kind::Flush),
+    ("PerDiskMemtable", Kind::Flush),
+    ("Compaction", Kind::Compaction),
+    ("VM Thread", Kind::Collection),
+    ("GC ", Kind::Collection),
+    ("G1 ", Kind::Collection),
+    ("ConcurrentMark", Kind::Collection),
+    ("ZGC", Kind::Collection),
+    ("C1 Compiler", Kind::Compiler),
+    ("C2 Compiler", Kind::Compiler),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Requests,
+    Flush,
+    Compaction,
+    Collection,
+    Compiler,
+    Other,
+}
+
+/// The CPU time of a database's threads, by what they are for, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cpu {
+    /// Threads that answer requests, the log of commits among them.
+    pub requests: f64,
+    /// Threads that write tables from memory to files.
+    pub flush: f64,
+    /// Threads that merge files.
+    pub compaction: f64,
+    /// Threads that collect garbage.
+    pub collection: f64,
+    /// The JVM's compilers.
+    pub compiler: f64,
+    /// All others.
+    pub other: f64,
+}
+
+/// A database that runs on this machine.
+pub struct Database(pub u32);
+
+impl Database {
+    /// Reads what the database's threads have used since they began. Threads that have ended are not counted.
+    pub fn cpu(&self) -> anyhow::Result<Cpu> {
+        let mut cpu = Cpu::default();
+        for thread in self.list("task")? {
+            // A thread may end at any time.
+            let Ok(stat) = std::fs::read_to_string(thread.join("stat")) else { continue };
+            let (name, used) = read_stat(&stat).context("/proc looks different on this system")?;
+            let micros = used.as_secs_f64() * 1e6;
+            let kind = KINDS.iter().find(|(beginning, _)| name.starts_with(beginning)).map_or(Kind::Other, |(_, kind)| *kind);
+            *match kind {
+                Kind::Requests => &mut cpu.requests,
+                Kind::Flush => &mut cpu.flush,
+                Kind::Compaction => &mut cpu.compaction,
+                Kind::Collection => &mut cpu.collection,
+                Kind::Compiler => &mut cpu.compiler,
+                Kind::Other => &mut cpu.other,
+            } += micros;
+        }
+        Ok(cpu)
+    }
+
+    /// Returns the bytes of the files of a table that hold its rows. Returns 0 if the process has no such file open.
+    pub fn bytes(&self, keyspace: &str, table: &str) -> anyhow::Result<u64> {
+        let of_table = format!("/{keyspace}/{table}-");
+        let open = self.list("fd")?.into_iter().filter_map(|link| std::fs::read_link(link).ok());
+        let files: BTreeSet<PathBuf> = open
+            .filter(|file| file.to_str().is_some_and(|path| path.contains(&of_table) && path.ends_with("-Data.db")))
+            .collect();
+        // A file that was merged into another one may be gone by now.
+        Ok(files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum())
+    }
+
+    fn list(&self, folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let path = format!("/proc/{}/{folder}", self.0);
+        let entries = std::fs::read_dir(&path).with_context(|| format!("{path} can't be read"))?;
+        Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
+    }
+}
+
+impl Cpu {
+    /// Returns a figure that is worked out of the figures of the same kind.
+    pub fn with(self, other: Self, work_out: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            requests: work_out(self.requests, other.requests),
+            flush: work_out(self.flush, other.flush),
+            compaction: work_out(self.compaction, other.compaction),
+            collection: work_out(self.collection, other.collection),
+            compiler: work_out(self.compiler, other.compiler),
+            other: work_out(self.other, other.other),
+        }
+    }
+}
+
+/// Takes the name of a thread, and its user and system time, from the line of its `stat`.
+fn read_stat(stat: &str) -> Option<(&str, Duration)> {
+    let (before, after) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
+    let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();
+    Some((before.split_once('(')?.1, Duration::from_millis(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_has_a_name_and_a_time() {
+        let stat = "17 (GC (1) x) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
+        let (name, used) = read_stat(stat).unwrap();
+        let ticks = rustix::param::clock_ticks_per_second();
+        assert_eq!((name, used), ("GC (1) x", Duration::from_millis(200_000 / ticks)));
+    }
+}

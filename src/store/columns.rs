@@ -1,0 +1,152 @@
+//! What a write changes in the statics of an entity's partition. A store that keeps each column by itself writes only the columns whose
+//! values change: each cell goes through the database's Paxos several times, and a cell of null stays in its files for days.
+
+use super::{ApplyWrite, EntityStatics, LogRow};
+
+/// New statics, and the columns that they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewStatics {
+    /// All the values that the statics have afterwards.
+    pub values: EntityStatics,
+    /// The columns in which the statics differ from those that the write replaces. The others hold what `values` says already, so a store
+    /// may leave them alone.
+    pub changes: Columns,
+}
+
+impl NewStatics {
+    /// Returns `after` as the successor of `before`, or as the first statics of an entity if that is `None`.
+    pub fn after(before: Option<&EntityStatics>, after: EntityStatics) -> Self {
+        Self { changes: Columns::between(before, &after), values: after }
+    }
+}
+
+/// The statics with all their columns, for who does not know what they replace.
+impl From<EntityStatics> for NewStatics {
+    fn from(values: EntityStatics) -> Self {
+        Self { values, changes: Columns::ALL }
+    }
+}
+
+impl ApplyWrite {
+    /// Returns the write that stores what was decided about an entity that was seen as `seen`.
+    pub fn about(seen: &EntityStatics, after: Option<EntityStatics>, rows: Vec<LogRow>) -> Self {
+        let after = after.map(|after| NewStatics::after(Some(seen), after));
+        Self { key: seen.key(), expected_version: Some(seen.entity.version), after, rows }
+    }
+}
+
+/// A set of the static columns of an entity's partition.
+///
+/// A further column takes the next bit, and a line in `Columns::between`. If the text of one column depends on what another one holds, as
+/// the form behind a state's name does (see `cql::rows`), a change of the other column is a change of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns(u16);
+
+impl Columns {
+    /// The column `external_id`.
+    pub const EXTERNAL_ID: Self = Self(1);
+    /// The column `epoch`.
+    pub const EPOCH: Self = Self(1 << 1);
+    /// The column `generation`.
+    pub const GENERATION: Self = Self(1 << 2);
+    /// The column `version`.
+    pub const VERSION: Self = Self(1 << 3);
+    /// The column `state`.
+    pub const STATE: Self = Self(1 << 4);
+    /// The column `custom_name`.
+    pub const CUSTOM_NAME: Self = Self(1 << 5);
+    /// The column `segment`.
+    pub const SEGMENT: Self = Self(1 << 6);
+    /// The column `segment_valid_from`.
+    pub const SEGMENT_VALID_FROM: Self = Self(1 << 7);
+    /// The column `parent`.
+    pub const PARENT: Self = Self(1 << 8);
+    /// The column `state_reason`.
+    pub const STATE_REASON: Self = Self(1 << 9);
+    /// The column `state_valid_from`.
+    pub const STATE_VALID_FROM: Self = Self(1 << 10);
+    /// All columns.
+    pub const ALL: Self = Self((1 << 11) - 1);
+
+    /// Returns the columns whose values differ. If there is nothing before, these are the columns that hold something.
+    fn between(before: Option<&EntityStatics>, after: &EntityStatics) -> Self {
+        let (old, new) = (before.map(|before| &before.entity), &after.entity);
+        let reason = old.and_then(|old| old.state_reason.as_ref()) != new.state_reason.as_ref();
+        let valid_from = old.and_then(|old| old.state_valid_from) != new.state_valid_from;
+        let columns = [
+            (Self::EXTERNAL_ID, old.is_none_or(|old| old.external_id != new.external_id)),
+            (Self::EPOCH, before.is_none_or(|before| before.epoch != after.epoch)),
+            (Self::GENERATION, before.is_none_or(|before| before.generation != after.generation)),
+            (Self::VERSION, old.is_none_or(|old| old.version != new.version)),
+            // The form that stands behind a state's name says whether the last two columns are in use.
+            (Self::STATE, old.is_none_or(|old| old.state != new.state) || reason || valid_from),
+            (Self::CUSTOM_NAME, old.and_then(|old| old.custom_name.as_ref()) != new.custom_name.as_ref()),
+            (Self::SEGMENT, old.and_then(|old| old.segment.as_ref()) != new.segment.as_ref()),
+            (Self::SEGMENT_VALID_FROM, old.and_then(|old| old.segment_valid_from) != new.segment_valid_from),
+            (Self::PARENT, old.and_then(|old| old.parent) != new.parent),
+            (Self::STATE_REASON, reason),
+            (Self::STATE_VALID_FROM, valid_from),
+        ];
+        let differing = columns.into_iter().filter(|(_, differs)| *differs);
+        differing.fold(Self(0), |all, (column, _)| Self(all.0 | column.0))
+    }
+
+    /// Returns whether all of `others` are in this set.
+    pub fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entity::{Entity, EntityType, State};
+    use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
+    use uuid::Uuid;
+
+    fn statics() -> EntityStatics {
+        let entity = Entity::new(EntityType::Customer, Uuid::nil(), ExternalId::parse("c").unwrap());
+        EntityStatics { entity, epoch: 1, generation: 1 }
+    }
+
+    #[test]
+    fn a_change_has_the_columns_whose_values_differ() {
+        type Changed = fn(&mut EntityStatics);
+        let with_state = |column: Columns| Columns(Columns::STATE.0 | column.0);
+        let changes: [(Columns, Changed); 11] = [
+            (Columns::EXTERNAL_ID, |s| s.entity.external_id = ExternalId::parse("d").unwrap()),
+            (Columns::EPOCH, |s| s.epoch = 2),
+            (Columns::GENERATION, |s| s.generation = 2),
+            (Columns::VERSION, |s| s.entity.version = 2),
+            (Columns::STATE, |s| s.entity.state = State::Suspended),
+            (Columns::CUSTOM_NAME, |s| s.entity.custom_name = Some(CustomName::parse("n").unwrap())),
+            (Columns::SEGMENT, |s| s.entity.segment = Some(SegmentCode::parse("S").unwrap())),
+            (Columns::SEGMENT_VALID_FROM, |s| s.entity.segment_valid_from = Some(1)),
+            (Columns::PARENT, |s| s.entity.parent = Some(Uuid::nil())),
+            (with_state(Columns::STATE_REASON), |s| s.entity.state_reason = Some(StateReason::parse("r").unwrap())),
+            (with_state(Columns::STATE_VALID_FROM), |s| s.entity.state_valid_from = Some(1)),
+        ];
+        let mut all = Columns(0);
+        for (column, change) in changes {
+            let mut changed = statics();
+            change(&mut changed);
+            assert_eq!(Columns::between(Some(&statics()), &changed), column);
+            // A value that becomes null is a change, too.
+            assert_eq!(Columns::between(Some(&changed), &statics()), column);
+            all = Columns(all.0 | column.0);
+        }
+        assert_eq!((all, Columns::between(Some(&statics()), &statics())), (Columns::ALL, Columns(0)));
+    }
+
+    #[test]
+    fn the_first_statics_have_the_columns_that_hold_something() {
+        let first = NewStatics::after(None, statics()).changes;
+        let absent = [Columns::CUSTOM_NAME, Columns::SEGMENT, Columns::SEGMENT_VALID_FROM, Columns::PARENT];
+        assert!(absent.into_iter().all(|column| !first.contains(column)));
+        assert!(
+            [Columns::EXTERNAL_ID, Columns::EPOCH, Columns::GENERATION, Columns::VERSION, Columns::STATE]
+                .into_iter()
+                .all(|column| first.contains(column))
+        );
+    }
+}
