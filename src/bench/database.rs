@@ -1,5 +1,5 @@
-//! What a database on this machine uses: the CPU time of its threads by what they are for, and the bytes of a table's files. All of it is
-//! read from `/proc`, so it needs the right to read what the database's process has open.
+//! Measures a database that runs on this machine: the CPU time of its threads, summed up by their purpose, and the size of a table's files.
+//! The figures come from `/proc`, so the caller needs the right to see the files that the database's process has open.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -40,7 +40,7 @@ enum Kind {
     Other,
 }
 
-/// The CPU time of a database's threads, by what they are for, in microseconds.
+/// The CPU time of a database's threads in microseconds, summed up by the purpose of the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Cpu {
     /// Threads that answer requests, the log of commits among them.
@@ -51,9 +51,9 @@ pub struct Cpu {
     pub compaction: f64,
     /// Threads that collect garbage.
     pub collection: f64,
-    /// The JVM's compilers.
+    /// Threads that compile the JVM's code while it runs.
     pub compiler: f64,
-    /// All others.
+    /// All other threads.
     pub other: f64,
 }
 

@@ -1,6 +1,7 @@
 //! Compares the store's conditional write with the lightest one there is: `UPDATE … SET name, version IF version = ?` in a table of two
-//! columns, by the same driver, in the same process, as many at once. Slices of a second alternate in random order, because the machine's
-//! speed changes, and the database flushes and compacts when it likes. What it does in one slice may come from the writes of another.
+//! columns, by the same driver, in the same process, with the same number of writes under way. Slices of a second alternate in random
+//! order, because the machine's speed changes, and the database flushes and compacts when it likes. The work that the database does in
+//! one slice may belong to the writes of another.
 //!
 //! | write | what it is |
 //! |---|---|
@@ -89,7 +90,7 @@ struct Comparison {
     next: AtomicU64,
 }
 
-/// What a kind of write has done in its slices.
+/// The sums and rates of all slices of one kind of write.
 #[derive(Default)]
 struct Done {
     per_second: Vec<f64>,

@@ -228,14 +228,14 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// Holds those outcomes that are to answer `open` and might expire too early. Returns false if one is no longer there: look again.
     async fn hold<R: Borrow<Submission> + Sync>(&self, open: &[R], sight: &Sight) -> Result<bool, StoreFault> {
-        let now = self.base.now();
+        let (now, mut held) = (self.base.now(), Vec::new());
         for request in open.iter().map(|submission| &submission.borrow().request) {
             let hold = sight.known.of(request).and_then(|found| self.base.retention.hold(request, found, now));
-            if let Some(write) = hold
-                && self.base.store.hold(write).await? == Applied::No
-            {
+            let Some(write) = hold.filter(|_| !held.contains(&&request.id)) else { continue };
+            if self.base.store.hold(write).await? == Applied::No {
                 return Ok(false);
             }
+            held.push(&request.id);
         }
         Ok(true)
     }

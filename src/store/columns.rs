@@ -1,5 +1,5 @@
-//! What a write changes in the statics of an entity's partition. A store that keeps each column by itself writes only the columns whose
-//! values change: each cell goes through the database's Paxos several times, and a cell of null stays in its files for days.
+//! Tells which static columns of an entity's partition a write changes. A store that keeps each column by itself writes only these, because
+//! each cell goes through the database's Paxos several times, and a null leaves a tombstone that stays in the database's files for days.
 
 use super::{ApplyWrite, EntityStatics, LogRow};
 
@@ -20,7 +20,7 @@ impl NewStatics {
     }
 }
 
-/// The statics with all their columns, for who does not know what they replace.
+/// Makes a write of all columns, for a caller that does not know which statics it replaces.
 impl From<EntityStatics> for NewStatics {
     fn from(values: EntityStatics) -> Self {
         Self { values, changes: Columns::ALL }
@@ -43,23 +43,23 @@ impl ApplyWrite {
 pub struct Columns(u16);
 
 impl Columns {
-    /// The column `external_id`.
+    /// The external id that the entity has.
     pub const EXTERNAL_ID: Self = Self(1);
-    /// The column `epoch`.
+    /// How many external ids the entity has had.
     pub const EPOCH: Self = Self(1 << 1);
-    /// The column `generation`.
+    /// The generation of the claim by which the entity holds its external id.
     pub const GENERATION: Self = Self(1 << 2);
-    /// The column `version`.
+    /// The entity's version.
     pub const VERSION: Self = Self(1 << 3);
-    /// The column `state`.
+    /// The entity's state, with the form in which the partition is written.
     pub const STATE: Self = Self(1 << 4);
-    /// The column `custom_name`.
+    /// The custom name.
     pub const CUSTOM_NAME: Self = Self(1 << 5);
-    /// The column `segment`.
+    /// The segment of a customer.
     pub const SEGMENT: Self = Self(1 << 6);
-    /// The column `segment_valid_from`.
+    /// The time since which the segment applies.
     pub const SEGMENT_VALID_FROM: Self = Self(1 << 7);
-    /// The column `parent`.
+    /// The refId of an account's customer or of a subscriber's account.
     pub const PARENT: Self = Self(1 << 8);
     /// The column `state_reason`.
     pub const STATE_REASON: Self = Self(1 << 9);

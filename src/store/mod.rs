@@ -87,8 +87,8 @@ pub struct Claim {
 pub struct IdRead {
     /// The claim; `None` if the id was never claimed.
     pub claim: Option<Claim>,
-    /// The outcome blobs of those of the asked requests that were refused under this id, by request id.
-    pub outcomes: Vec<(String, Vec<u8>)>,
+    /// The outcomes of those of the asked requests that were refused under this id.
+    pub outcomes: Vec<OutcomeRow>,
 }
 
 /// An entity with what the protocol keeps beside its values: the statics of the entity's partition.
@@ -107,8 +107,19 @@ pub struct EntityStatics {
 pub struct EntityRead {
     /// The statics; `None` if there is no such entity.
     pub statics: Option<EntityStatics>,
-    /// The outcome blobs of those of the asked requests that were decided, by request id.
-    pub outcomes: Vec<(String, Vec<u8>)>,
+    /// The outcomes of those of the asked requests that were decided.
+    pub outcomes: Vec<OutcomeRow>,
+}
+
+/// The outcome of one request, as a read shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRow {
+    /// The id of the request.
+    pub request_id: String,
+    /// The outcome's blob: see `outcome::Outcome`.
+    pub outcome: Vec<u8>,
+    /// How much longer the row is kept; `None` if it is kept for ever.
+    pub time_left: Option<Duration>,
 }
 
 /// The outcome of one request, as it is to be stored.

@@ -221,8 +221,11 @@ pub async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<H
 /// not differ, such as those that keep commands in their order.
 pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("client.id", "crm-processor-cli").set("linger.ms", "0").set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS);
-    config.set("partitioner", PARTITIONER);
+    config
+        .set("client.id", "crm-processor-cli")
+        .set("linger.ms", "0")
+        .set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)
+        .set("partitioner", PARTITIONER);
     config.extend(kafka.producer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)

@@ -7,8 +7,7 @@ use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode, StateRe
 use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, Held, HistoryRow,
-    HoldWrite, IdKey, IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, RefuseWrite,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, Held, HistoryRow, HoldWrite, IdKey, IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, OutcomeRow, RefuseWrite,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -138,7 +137,7 @@ async fn an_entity_comes_into_being_once<S: ConditionalStore>(store: Arc<S>) {
     assert_eq!(store.apply(import.clone()).await.unwrap(), Applied::Yes);
     assert_eq!(store.apply(import.clone()).await.unwrap(), Applied::No);
     let read = store.read_entity(key, &[FIRST_ROW, "r"], Serial).await.unwrap();
-    assert_eq!(read, EntityRead { statics: values(&import), outcomes: vec![(FIRST_ROW.into(), blob(FIRST_ROW))] });
+    assert_eq!(read, EntityRead { statics: values(&import), outcomes: vec![lasting(FIRST_ROW)] });
 }
 
 async fn the_first_row_is_reported_only_to_who_asks_for_it<S: ConditionalStore>(store: Arc<S>) {
@@ -162,7 +161,7 @@ async fn a_change_writes_statics_and_row<S: ConditionalStore>(store: Arc<S>) {
     assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
     for consistency in [Quorum, Serial] {
         let read = store.read_entity(key, &["r", "s"], consistency).await.unwrap();
-        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![("r".into(), blob("r"))] });
+        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![lasting("r")] });
     }
 }
 
@@ -173,7 +172,8 @@ async fn a_rejection_leaves_the_statics_alone<S: ConditionalStore>(store: Arc<S>
         let write = ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row(request, None, ttl)] };
         assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
         let read = store.read_entity(key, &[request], Serial).await.unwrap();
-        assert_eq!(read, EntityRead { statics: Some(created.clone()), outcomes: vec![(request.into(), blob(request))] });
+        assert_eq!(read.statics.as_ref(), Some(&created));
+        assert_eq!(with_ttl(ttl, read.outcomes), [lasting(request)]);
     }
 }
 
@@ -213,12 +213,14 @@ async fn a_request_about_no_entity_is_decided_in_its_absence_only<S: Conditional
     let both = ApplyWrite { rows: vec![row("s", None, LONG), row("t", None, LONG)], ..unknown("s") };
     assert_eq!(store.apply(both).await.unwrap(), Applied::Yes);
     let read = store.read_entity(key, &["r"], Serial).await.unwrap();
-    assert_eq!(read, EntityRead { statics: None, outcomes: vec![("r".into(), blob("r"))] });
+    assert_eq!(read.statics, None);
+    assert_eq!(with_ttl(LONG, read.outcomes), [lasting("r")]);
 
     let created = create(&*store, key).await;
     assert_eq!(store.apply(unknown("u")).await.unwrap(), Applied::No);
     let read = store.read_entity(key, &["r"], Serial).await.unwrap();
-    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("r".into(), blob("r"))] });
+    assert_eq!(read.statics, Some(created));
+    assert_eq!(with_ttl(LONG, read.outcomes), [lasting("r")]);
 }
 
 async fn a_batch_applies_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
@@ -231,7 +233,7 @@ async fn a_batch_applies_as_a_whole<S: ConditionalStore>(store: Arc<S>) {
     let read = store.read_entity(key, &["a", "x", "y", "z"], Serial).await.unwrap();
     assert_eq!(read.statics, values(&write));
     assert_eq!(requests_of(&read.outcomes), ["a", "x", "y", "z"]);
-    assert!(read.outcomes.iter().all(|(request, outcome)| *outcome == blob(request)), "{read:?}");
+    assert!(read.outcomes.iter().all(|row| row.outcome == blob(&row.request_id)), "{read:?}");
 }
 
 async fn a_batch_with_a_decided_request_applies_nothing<S: ConditionalStore>(store: Arc<S>) {
@@ -285,15 +287,17 @@ async fn a_read_may_ask_for_as_many_requests_as_the_bound<S: ConditionalStore>(s
 async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) {
     let id = any_id();
     assert_eq!(store.refuse(refusal(&id, None, "r", NOW)).await.unwrap(), Applied::Yes);
-    let expected = IdRead { claim: None, outcomes: vec![("r".into(), blob("r"))] };
-    assert_eq!(store.read_id(&id, &["r", "s"], Serial).await.unwrap(), expected);
+    let read = store.read_id(&id, &["r", "s"], Serial).await.unwrap();
+    assert_eq!(read.claim, None);
+    assert_eq!(with_ttl(LONG, read.outcomes), [lasting("r")]);
 
     // The write leaves out the claim's own `refused`; a read shows the stored one.
     let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim(1) };
     assert_eq!(store.claim(write.clone()).await.unwrap(), Applied::No);
     assert_eq!(store.claim(ClaimWrite { unrefused: false, ..write }).await.unwrap(), Applied::Yes);
-    let expected = IdRead { claim: Some(Claim { refused: Some(NOW), ..claim(1) }), outcomes: vec![("r".into(), blob("r"))] };
-    assert_eq!(store.read_id(&id, &["r"], Quorum).await.unwrap(), expected);
+    let read = store.read_id(&id, &["r"], Quorum).await.unwrap();
+    assert_eq!(read.claim, Some(Claim { refused: Some(NOW), ..claim(1) }));
+    assert_eq!(with_ttl(LONG, read.outcomes), [lasting("r")]);
 
     assert_eq!(store.refuse(refusal(&id, Some(1), "s", NOW + 7)).await.unwrap(), Applied::Yes);
     let again = ClaimWrite { id: id.clone(), replaces: Some(1), unrefused: false, claim: Claim { refused: Some(1), ..claim(2) } };
@@ -347,7 +351,8 @@ async fn a_row_expires_and_the_statics_stay<S: ConditionalStore>(store: Arc<S>) 
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
     let read = store.read_entity(key, &["r", "s"], Serial).await.unwrap();
-    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("s".into(), blob("s"))] });
+    assert_eq!(read.statics, Some(created));
+    assert_eq!(with_ttl(LONG, read.outcomes), [lasting("s")]);
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes, "an expired request can be decided again");
 }
 
@@ -386,7 +391,7 @@ async fn an_outcome_that_is_held_never_expires<S: ConditionalStore>(store: Arc<S
     assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes, "it is safe to repeat");
     eventually(|| async { store.read_entity(key, &["s"], Serial).await.unwrap().outcomes.is_empty() }).await;
     let read = store.read_entity(key, &["r", "s"], Serial).await.unwrap();
-    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![("r".into(), blob("r"))] });
+    assert_eq!(read, EntityRead { statics: Some(created), outcomes: vec![lasting("r")] });
     assert_eq!(store.hold(hold(Held::ForEver(key), "s")).await.unwrap(), Applied::No, "it has expired");
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::No, "it stays decided");
     assert_eq!(store.history(key).await.unwrap(), []);
@@ -496,7 +501,7 @@ async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>)
         );
         let read = store.read_id(&id, &[request], Serial).await.unwrap();
         assert_eq!(read.claim, Some(Claim { refused: Some(NOW), ..claimed }));
-        assert_eq!(read.outcomes, [(request.to_owned(), blob(request))]);
+        assert_eq!(with_ttl(LONG, read.outcomes), [lasting(request)]);
 
         let key = any_entity();
         create(&*store, key).await;
@@ -507,7 +512,7 @@ async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>)
         write.rows[0].outcome = vec![0; 60_000];
         assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
         let read = store.read_entity(key, &[request], Serial).await.unwrap();
-        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![(request.to_owned(), vec![0; 60_000])] });
+        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![OutcomeRow { outcome: vec![0; 60_000], ..lasting(request) }] });
         assert_eq!(store.history(key).await.unwrap()[0].request_id, request);
     }
 }
@@ -564,7 +569,7 @@ async fn an_outcome_that_was_read_can_be_replaced<S: ErasableStore>(store: Arc<S
     }
     let read = store.read_entity(key, &["r", "s", "t", FIRST_ROW], Serial).await.unwrap();
     assert_eq!(read.statics, Some(statics(key, 2)));
-    let mut outcomes = read.outcomes;
+    let mut outcomes: Vec<_> = read.outcomes.into_iter().map(|row| (row.request_id, row.outcome)).collect();
     outcomes.sort();
     let expected = [(FIRST_ROW, blob(FIRST_ROW)), ("r", b"new".to_vec()), ("s", b"new".to_vec())];
     assert_eq!(outcomes, expected.map(|(request, outcome)| (request.to_owned(), outcome)));
@@ -661,8 +666,8 @@ async fn of_racing_decisions_of_one_request_one_wins<S: ConditionalStore>(store:
     let read = store.read_entity(key, &asked, Serial).await.unwrap();
     assert_eq!(read.outcomes.len(), 2, "one batch of two rows: {read:?}, got {results:?}");
     for (task, result) in &results {
-        let won = read.outcomes.iter().any(|(request, outcome)| request == "contested" && outcome == &[*task]);
-        let own = read.outcomes.iter().any(|(request, _)| *request == format!("own-{task}"));
+        let won = read.outcomes.iter().any(|row| row.request_id == "contested" && row.outcome == [*task]);
+        let own = read.outcomes.iter().any(|row| row.request_id == format!("own-{task}"));
         assert_eq!(won, own, "the batch of task {task} applied in part: {read:?}");
         assert!(result.as_ref().is_err() || matches!(result, Ok(Applied::Yes)) == won, "task {task}: {result:?}, {read:?}");
     }
@@ -687,7 +692,7 @@ async fn a_read_shows_one_instant<S: ConditionalStore>(store: Arc<S>) {
         let Ok(read) = store.read_entity(key, &requests, Serial).await else { continue };
         let version = read.statics.as_ref().unwrap().entity.version;
         let expected: BTreeSet<_> = (2..=version).map(|v| v.to_string()).collect();
-        let got: BTreeSet<_> = read.outcomes.into_iter().map(|(request, _)| request).collect();
+        let got: BTreeSet<_> = read.outcomes.into_iter().map(|row| row.request_id).collect();
         assert_eq!(got, expected, "at version {version}");
         if finished {
             break;
@@ -801,8 +806,23 @@ pub fn blob(request: &str) -> Vec<u8> {
     format!("outcome of {request}").into_bytes()
 }
 
-fn requests_of(outcomes: &[(String, Vec<u8>)]) -> Vec<&str> {
-    let mut requests: Vec<_> = outcomes.iter().map(|(request, _)| request.as_str()).collect();
+/// Returns the row of [`row`] as a read shows it if it never expires.
+fn lasting(request: &str) -> OutcomeRow {
+    OutcomeRow { request_id: request.into(), outcome: blob(request), time_left: None }
+}
+
+/// Returns rows that were just written with this time to live, without the time that they have left, which must fit.
+fn with_ttl(ttl: Option<Duration>, mut outcomes: Vec<OutcomeRow>) -> Vec<OutcomeRow> {
+    for row in &mut outcomes {
+        let left = row.time_left.take();
+        let fits = ttl.map_or(left.is_none(), |ttl| left.is_some_and(|left| ttl / 2 < left && left <= ttl));
+        assert!(fits, "{left:?} left of {ttl:?}: {row:?}");
+    }
+    outcomes
+}
+
+fn requests_of(outcomes: &[OutcomeRow]) -> Vec<&str> {
+    let mut requests: Vec<_> = outcomes.iter().map(|row| row.request_id.as_str()).collect();
     requests.sort_unstable();
     requests
 }

@@ -62,11 +62,11 @@ pub(super) fn epochs(owners: &[PreviousOwner]) -> BTreeMap<Uuid, i64> {
 /// Returns whether a claim that is not current was so once. Then its claimant's outcome is the change that took the entity to the id, in
 /// the claim's epoch. `owner` must show the row of the claimant.
 pub(super) fn was_current(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<bool, StoreFault> {
-    let Some((_, blob)) = owner.outcomes.iter().find(|(request, _)| *request == claim.claimed_by) else { return Ok(false) };
+    let Some(row) = owner.outcomes.iter().find(|row| row.request_id == claim.claimed_by) else { return Ok(false) };
     if claim.claimed_by == FIRST_ROW {
-        return Ok(ImportOutcome::decode(blob)?.external_id == id.external_id);
+        return Ok(ImportOutcome::decode(&row.outcome)?.external_id == id.external_id);
     }
-    let outcome = Outcome::decode(&claim.claimed_by, blob)?;
+    let outcome = Outcome::decode(&claim.claimed_by, &row.outcome)?;
     Ok(match outcome.answer {
         Answer::Changed(transaction) => {
             transaction.entity.external_id == id.external_id && outcome.epoch.is_none_or(|before| before + 1 == claim.epoch)

@@ -8,10 +8,8 @@
 use super::base::Base;
 use super::data::Target;
 use super::past::previous_owners;
-use super::retention::may_expire;
 use super::sight::{Holder, Known, Sight};
 use super::standing::Standing;
-use crate::store::outcome::{Cause, Outcome, StoredClaim};
 use crate::store::{
     Applied, Claim, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, Held, HoldWrite, IdKey, MAX_REQUESTS,
     StoreFault,
@@ -198,18 +196,17 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         }
     }
 
-    /// Sees to it that a stale claim stays so. If it is stale on account of an outcome that may expire, holds that outcome. Returns whether
+    /// Sees to it that a stale claim stays so. If it is stale on account of an outcome that expires, holds that outcome. Returns whether
     /// the outcome was still there. This is the one write that a resolver makes: it changes nothing but how long something stays true.
     async fn stays(&self, id: &IdKey, claim: &Claim, owner: &EntityRead, standing: &Standing) -> Result<bool, StoreFault> {
         let epoch = owner.statics.as_ref().map_or(0, |e| e.epoch);
-        let decided = owner.outcomes.iter().find(|(request, _)| *request == claim.claimed_by);
-        let (Standing::Stale { .. }, Some((request_id, blob))) = (standing, decided) else { return Ok(true) };
-        let Cause::Request(claimant) = StoredClaim::decode(&claim.blob)?.cause else { return Ok(true) };
-        if epoch + 1 != claim.epoch || !may_expire(&Outcome::decode(request_id, blob)?, &claimant) {
+        let decided = owner.outcomes.iter().find(|row| row.request_id == claim.claimed_by);
+        let (Standing::Stale { .. }, Some(row)) = (standing, decided) else { return Ok(true) };
+        if epoch + 1 != claim.epoch || row.time_left.is_none() {
             return Ok(true);
         }
         let held = Held::ForEver(id.entity(claim.owner));
-        let write = HoldWrite { held, request_id: request_id.clone(), outcome: blob.clone() };
+        let write = HoldWrite { held, request_id: row.request_id.clone(), outcome: row.outcome.clone() };
         Ok(self.0.store.hold(write).await? == Applied::Yes)
     }
 

@@ -8,7 +8,7 @@
 //!   by another use case, that one's outcome answers the rename, and is made to last first.
 //! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it was
 //!   replaced.
-//! - **An outcome of more than half the retention answers nobody before it is held.** It could expire before a zombie, at work at the very
+//! - **An outcome that has less than half the retention left answers nobody before it is held.** It could expire before a zombie, at work at the very
 //!   same record, looks for it; the zombie would decide the record anew. Half of the retention outlives every attempt.
 //!
 //! To hold an outcome is one conditional write, which fails if the outcome has expired: see [`HoldWrite`]. With an entity it makes the outcome
@@ -17,7 +17,6 @@
 use super::data::Target;
 use super::sight::{Found, Holder};
 use crate::domain::Timestamp;
-use crate::domain::answer::Answer;
 use crate::domain::request::Request;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, Held, HoldWrite, LogRow};
@@ -58,16 +57,14 @@ impl Retention {
 
     /// Returns the write that holds the outcome of a request which was found. Returns `None` if the outcome may answer as it is.
     pub fn hold(&self, request: &Request, found: &Found, now: Timestamp) -> Option<HoldWrite> {
-        let Found { outcome, blob, place } = found;
-        let with_entity = matches!(place, Target::Entity(_));
-        let is_its_own = outcome.fingerprint == request.contents.fingerprint();
-        let kept = with_entity && (is_change(outcome) || is_rename(request) && is_its_own);
-        let needed = with_entity && is_rename(request) || now.saturating_sub(outcome.at) > self.millis / 2;
+        let Found { row, place, .. } = found;
+        let is_late = row.time_left? < self.keep / 2;
         let held = match place {
-            Target::Entity(key) => Held::ForEver(*key),
-            Target::Id(id) => Held::Anew { id: id.clone(), refused: now, ttl: self.keep },
+            Target::Entity(key) if is_late || is_rename(request) => Held::ForEver(*key),
+            Target::Id(id) if is_late => Held::Anew { id: id.clone(), refused: now, ttl: self.keep },
+            Target::Entity(_) | Target::Id(_) => return None,
         };
-        (needed && !kept).then(|| HoldWrite { held, request_id: request.id.as_str().into(), outcome: blob.clone() })
+        Some(HoldWrite { held, request_id: row.request_id.clone(), outcome: row.outcome.clone() })
     }
 
     /// Returns whether requests that were refused under this id may still be remembered there.
@@ -79,15 +76,6 @@ impl Retention {
     pub fn is_live(&self, at: Timestamp, now: Timestamp) -> bool {
         now.saturating_sub(at) <= self.millis
     }
-}
-
-/// Returns whether an outcome of `claimant`'s request id, which is stored with an entity, may expire. That of the claimant itself does not.
-pub(super) fn may_expire(outcome: &Outcome, claimant: &Request) -> bool {
-    !is_change(outcome) && outcome.fingerprint != claimant.contents.fingerprint()
-}
-
-fn is_change(outcome: &Outcome) -> bool {
-    matches!(outcome.answer, Answer::Changed(_))
 }
 
 fn is_rename(request: &Request) -> bool {

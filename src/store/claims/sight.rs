@@ -3,7 +3,7 @@
 use super::data::Target;
 use crate::domain::request::Request;
 use crate::store::outcome::Outcome;
-use crate::store::{EntityStatics, StoreFault};
+use crate::store::{EntityStatics, OutcomeRow, StoreFault};
 use std::collections::HashMap;
 
 /// The holder behind a reference, and the outcomes that are known there.
@@ -37,8 +37,8 @@ impl Holder {
 /// An outcome that was found.
 pub(super) struct Found {
     pub outcome: Outcome,
-    /// The outcome's blob as it was read.
-    pub blob: Vec<u8>,
+    /// The row as it was read.
+    pub row: OutcomeRow,
     /// The partition that holds the outcome.
     pub place: Target,
 }
@@ -61,18 +61,18 @@ impl Known {
     /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity. They were read at `place`.
     pub fn add_read(
         &mut self,
-        rows: Vec<(String, Vec<u8>)>,
+        rows: Vec<OutcomeRow>,
         requests: &[&str],
         until: i64,
         place: &Target,
     ) -> Result<(), StoreFault> {
-        for (request, blob) in rows {
-            if requests.contains(&request.as_str()) {
-                let outcome = Outcome::decode(&request, &blob)?;
+        for row in rows {
+            if requests.contains(&row.request_id.as_str()) {
+                let outcome = Outcome::decode(&row.request_id, &row.outcome)?;
                 if outcome.epoch.is_none_or(|epoch| epoch <= until) {
                     // There is rarely more than one.
-                    let found = Found { outcome, blob, place: place.clone() };
-                    self.0.entry(request).or_insert_with(|| Vec::with_capacity(1)).push(found);
+                    let found = Found { outcome, row, place: place.clone() };
+                    self.0.entry(found.row.request_id.clone()).or_insert_with(|| Vec::with_capacity(1)).push(found);
                 }
             }
         }

@@ -31,7 +31,7 @@ impl Standing {
             Some(e) => e.epoch,
             None => 0,
         };
-        let decided = owner.outcomes.iter().any(|(request, _)| *request == claim.claimed_by);
+        let decided = owner.outcomes.iter().any(|row| row.request_id == claim.claimed_by);
         if epoch + 1 == claim.epoch && !decided {
             return Ok(Self::Pending(owner.statics.clone()));
         }
@@ -56,7 +56,7 @@ mod tests {
     use crate::domain::rejection::Rejection;
     use crate::domain::request::SourceRecord;
     use crate::domain::values::ExternalId;
-    use crate::store::FIRST_ROW;
+    use crate::store::{FIRST_ROW, OutcomeRow};
     use crate::store::outcome::Outcome;
     use uuid::Uuid;
 
@@ -74,10 +74,11 @@ mod tests {
         };
         let record = SourceRecord { topic: "t".into(), partition: 0, offset: 0 };
         let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
-        let taken = Outcome { fingerprint: Uuid::nil(), record, at: 0, epoch: Some(2), answer }.encode();
+        let outcome = Outcome { fingerprint: Uuid::nil(), record, at: 0, epoch: Some(2), answer }.encode();
+        let taken = OutcomeRow { request_id: "r".into(), outcome, time_left: None };
         let owner = |external_id: &str, epoch, generation, decided: bool| EntityRead {
             statics: Some(EntityStatics { entity: entity(external_id), epoch, generation }),
-            outcomes: if decided { vec![("r".into(), taken.clone())] } else { Vec::new() },
+            outcomes: decided.then(|| taken.clone()).into_iter().collect(),
         };
         let standing = |owner: &EntityRead| match Standing::of(&id, &claim, owner).unwrap() {
             Standing::Current(_) => "current",

@@ -157,12 +157,7 @@ impl CqlStore {
             if read.claim.is_none() {
                 read.claim = row.take_claim()?;
             }
-            // In this table the row '' belongs to no request. It is there so that a read always returns the statics.
-            if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
-                && request_id != FIRST_ROW
-            {
-                read.outcomes.push((request_id, outcome));
-            }
+            read.outcomes.extend(row.take_outcome(requests));
         }
         Ok(read)
     }
@@ -177,11 +172,7 @@ impl CqlStore {
             if read.statics.is_none() {
                 read.statics = row.take_statics(key)?;
             }
-            if let (Some(request_id), Some(outcome)) = (row.request_id, row.outcome)
-                && requests.contains(&request_id.as_str())
-            {
-                read.outcomes.push((request_id, outcome));
-            }
+            read.outcomes.extend(row.take_outcome(requests));
         }
         Ok(read)
     }

@@ -2,7 +2,7 @@
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
-use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics};
+use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics, OutcomeRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
 use std::collections::HashMap;
@@ -29,8 +29,9 @@ pub(super) struct IdRow {
     claim: Option<Vec<u8>>,
     previous_owners: Option<HashMap<Uuid, CqlTimestamp>>,
     refused: Option<CqlTimestamp>,
-    pub(super) request_id: Option<String>,
-    pub(super) outcome: Option<Vec<u8>>,
+    request_id: Option<String>,
+    outcome: Option<Vec<u8>>,
+    time_left: Option<i32>,
 }
 
 impl IdRow {
@@ -50,6 +51,12 @@ impl IdRow {
             refused: self.refused.map(|refused| refused.0),
         }))
     }
+
+    /// Takes the outcome out of the row. Returns `None` if the row belongs to none of `requests`: the row '' is always read, so that the
+    /// statics are returned.
+    pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
+        outcome_row(self.request_id.take()?, self.outcome.take()?, self.time_left, requests)
+    }
 }
 
 /// A row of a partition of `entity`, with the statics.
@@ -66,8 +73,9 @@ pub(super) struct EntityRow {
     parent: Option<Uuid>,
     state_reason: Option<String>,
     state_valid_from: Option<CqlTimestamp>,
-    pub(super) request_id: Option<String>,
-    pub(super) outcome: Option<Vec<u8>>,
+    request_id: Option<String>,
+    outcome: Option<Vec<u8>>,
+    time_left: Option<i32>,
 }
 
 impl EntityRow {
@@ -91,6 +99,17 @@ impl EntityRow {
         let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
         Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
     }
+
+    /// Takes the outcome out of the row. Returns `None` if the row belongs to none of `requests`: the row '' is always read, so that the
+    /// statics are returned.
+    pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
+        outcome_row(self.request_id.take()?, self.outcome.take()?, self.time_left, requests)
+    }
+}
+
+fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>, requests: &[&str]) -> Option<OutcomeRow> {
+    let time_left = seconds_left.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
+    requests.contains(&request_id.as_str()).then_some(OutcomeRow { request_id, outcome, time_left })
 }
 
 /// A partition of `entity` as a scan returns it: its key and its statics.
@@ -135,6 +154,7 @@ impl EntityPartition {
             state_valid_from: self.state_valid_from,
             request_id: None,
             outcome: None,
+            time_left: None,
         };
         Ok(row.take_statics(key)?.map(|statics| statics.entity))
     }

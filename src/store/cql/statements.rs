@@ -64,8 +64,8 @@ impl Statements {
         Ok(Self {
             read_id: Read::new(
                 prepare(format!(
-                    "SELECT generation, owner, epoch, claimed_by, claim, previous_owners, refused, request_id, outcome \
-                     FROM {keyspace}.external_id WHERE {id} AND request_id IN ?"
+                    "SELECT generation, owner, epoch, claimed_by, claim, previous_owners, refused, request_id, outcome, \
+                     TTL(outcome) AS time_left FROM {keyspace}.external_id WHERE {id} AND request_id IN ?"
                 ))
                 .await?,
                 serial,
@@ -73,7 +73,8 @@ impl Statements {
             read_entity: Read::new(
                 prepare(format!(
                     "SELECT external_id, epoch, generation, version, state, custom_name, segment, segment_valid_from, parent, \
-                     state_reason, state_valid_from, request_id, outcome FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
+                     state_reason, state_valid_from, request_id, outcome, TTL(outcome) AS time_left \
+                     FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
                 ))
                 .await?,
                 serial,

@@ -15,6 +15,7 @@ use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use crate::store::{Claim, EntityKey, EntityStatics, IdKey};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::time::Duration;
 use uuid::Uuid;
 
 const VERSION: u8 = 1;
@@ -111,6 +112,12 @@ impl Cell {
 
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Returns how much longer the cell lives; `None` if it never expires.
+    pub(super) fn time_left(&self, now: Timestamp) -> Option<Duration> {
+        let millis = self.expires?.saturating_sub(now);
+        Some(Duration::from_millis(millis.try_into().unwrap_or(0)))
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -19,7 +19,7 @@ use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
-    RefuseWrite, StoreFault, assert_requests, assert_rows,
+    OutcomeRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
@@ -204,11 +204,12 @@ impl View {
         Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(self.now)))
     }
 
-    fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<OutcomeRow>, Failure> {
         let mut outcomes = Vec::new();
         for request in requests {
             if let Some(cell) = self.get(&partition.row(request))? {
-                outcomes.push(((*request).to_owned(), encoding::decode_row(&cell.body)?.1));
+                let (_, outcome) = encoding::decode_row(&cell.body)?;
+                outcomes.push(OutcomeRow { request_id: (*request).into(), outcome, time_left: cell.time_left(self.now) });
             }
         }
         Ok(outcomes)

@@ -3,7 +3,7 @@
 
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
-use crate::store::{Applied, Consistency, LogRow};
+use crate::store::{Applied, Consistency, LogRow, OutcomeRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -93,13 +93,16 @@ impl<T: Clone + Default> Partition<T> {
         consistency: Consistency,
         missing: bool,
         now: Timestamp,
-    ) -> (T, Vec<(String, Vec<u8>)>) {
+    ) -> (T, Vec<OutcomeRow>) {
         if consistency == Consistency::Serial {
             self.under_way = None;
         }
         let missed = self.under_way.as_ref().filter(|_| missing);
         let shown = |request: &&&str| missed.is_none_or(|m| !m.rows.iter().any(|r| r == **request));
-        let row = |request: &&str| Some(((*request).into(), self.row(request, now)?.outcome.clone()));
+        let row = |request: &&str| {
+            let row = self.row(request, now)?;
+            Some(OutcomeRow { request_id: (*request).into(), outcome: row.outcome.clone(), time_left: row.time_left(now) })
+        };
         let statics = missed.map_or(&self.statics, |m| &m.before).clone();
         (statics, requests.iter().filter(shown).filter_map(row).collect())
     }
@@ -112,6 +115,11 @@ impl<T: Clone + Default> Partition<T> {
 impl Row {
     fn is_live(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
+    }
+
+    fn time_left(&self, now: Timestamp) -> Option<Duration> {
+        let millis = self.until?.saturating_sub(now);
+        Some(Duration::from_millis(millis.try_into().unwrap_or(0)))
     }
 }
 

@@ -120,9 +120,9 @@ impl<S: ErasableStore> Eraser<'_, S> {
             }
             // The row has expired, or somebody else has erased the names in it.
             let there = self.store.read_entity(key, &[request_id], Consistency::Serial).await?.outcomes.pop();
-            let Some((_, blob)) = there else { return Ok(false) };
-            outcome = decode(request_id, &blob)?;
-            read = blob;
+            let Some(row) = there else { return Ok(false) };
+            outcome = decode(request_id, &row.outcome)?;
+            read = row.outcome;
         }
     }
 

@@ -18,7 +18,7 @@ use crm_processor::domain::rejection::Rejection;
 use crm_processor::store::claims::{Decided, MAX_RUN, Submission};
 use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
-use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey, MAX_REQUESTS};
+use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey, MAX_REQUESTS, OutcomeRow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -167,9 +167,10 @@ impl Stage {
         let requests: Vec<_> = self.records.iter().map(|s| s.request.id.as_str()).collect();
         let mut stored = BTreeMap::new();
         let mut entities = Vec::new();
-        let mut add = |place: String, rows: Vec<(String, Vec<u8>)>| {
-            for (request, blob) in rows {
-                stored.insert(format!("{request} {place}"), Outcome::decode(&request, &blob).expect("an outcome"));
+        let mut add = |place: String, rows: Vec<OutcomeRow>| {
+            for row in rows {
+                let outcome = Outcome::decode(&row.request_id, &row.outcome).expect("an outcome");
+                stored.insert(format!("{} {place}", row.request_id), outcome);
             }
         };
         for (entity_type, name) in ENTITIES {

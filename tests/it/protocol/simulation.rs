@@ -235,7 +235,7 @@ impl Simulation {
         let row = |entity_type, ref_id, request| {
             let key = EntityKey { entity_type, ref_id };
             let read = complete(self.store.read_entity(key, &[request], Consistency::Serial));
-            read.expect("no faults").outcomes.pop().map(|(_, blob)| blob)
+            read.expect("no faults").outcomes.pop().map(|row| row.outcome)
         };
         let is_new = |e: &Entity| !before.iter().any(|b| (b.entity_type, b.ref_id) == (e.entity_type, e.ref_id));
         let came_as = |e: &Entity| {

@@ -18,7 +18,7 @@ pub async fn an_outcome_of_a_newer_release_is_waited_for<S: ErasableStore>(w: &W
     let request = w.name("r1", w.by_id("a"), "Ada");
     let first = decide(&w.process(), &request).await;
     let key = EntityKey { entity_type: Customer, ref_id: w.ref_id("a") };
-    let blob = w.store.read_entity(key, &["r1"], Consistency::Serial).await.expect("no faults").outcomes.remove(0).1;
+    let blob = w.store.read_entity(key, &["r1"], Consistency::Serial).await.expect("no faults").outcomes.remove(0).outcome;
     let replace = async |read: &[u8], outcome: &[u8]| {
         let redaction = Redaction { key, request_id: "r1".into(), expected_outcome: read.into(), outcome: outcome.into() };
         assert_eq!(w.store.redact(redaction).await.expect("no faults"), Applied::Yes);

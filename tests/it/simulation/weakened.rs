@@ -61,7 +61,7 @@ impl Weakened {
     async fn apply_beside_outcomes(&self, mut write: ApplyWrite) -> Result<Applied, StoreFault> {
         let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
         let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;
-        for row in write.rows.iter_mut().filter(|row| there.iter().any(|(request, _)| *request == row.request_id)) {
+        for row in write.rows.iter_mut().filter(|row| there.iter().any(|there| there.request_id == row.request_id)) {
             row.request_id.push_str(", again");
         }
         self.store.apply(write).await

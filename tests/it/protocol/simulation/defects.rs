@@ -118,7 +118,7 @@ impl Defective {
     async fn beside_outcomes(&self, write: &mut ApplyWrite) -> Result<(), StoreFault> {
         let requests: Vec<&str> = write.rows.iter().map(|row| row.request_id.as_str()).collect();
         let there = self.store.read_entity(write.key, &requests, Consistency::Serial).await?.outcomes;
-        for row in write.rows.iter_mut().filter(|row| there.iter().any(|(request, _)| *request == row.request_id)) {
+        for row in write.rows.iter_mut().filter(|row| there.iter().any(|there| there.request_id == row.request_id)) {
             row.request_id.push_str(", again");
         }
         Ok(())

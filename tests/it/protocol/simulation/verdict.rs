@@ -8,7 +8,7 @@ use crm_processor::domain::request::SourceRecord;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::store::claims::{Decided, Submission};
 use crm_processor::store::outcome::Outcome;
-use crm_processor::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey};
+use crm_processor::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, OutcomeRow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An entity as the store has it in the end.
@@ -26,10 +26,10 @@ pub async fn check(s: &Simulation) {
     let mut found = Vec::new();
     let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
     let requests: Vec<&str> = answers.values().map(|(s, _)| s.request.id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut decoded = |rows: Vec<(String, Vec<u8>)>| {
-        for (request, blob) in rows {
-            let outcome = Outcome::decode(&request, &blob).expect("an outcome");
-            outcomes.entry(request).or_default().push(outcome);
+    let mut decoded = |rows: Vec<OutcomeRow>| {
+        for row in rows {
+            let outcome = Outcome::decode(&row.request_id, &row.outcome).expect("an outcome");
+            outcomes.entry(row.request_id).or_default().push(outcome);
         }
     };
     for (entity_type, name) in ENTITIES {
