@@ -33,7 +33,7 @@ pub struct Message {
 pub fn outcome() -> Vec<u8> {
     let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None).expect("it is a name");
     let answer = Answer::Changed(transaction().into());
-    Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
+    Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer, actor: None }.encode()
 }
 
 /// Returns the reply and the business transaction of that request.
@@ -91,6 +91,7 @@ fn transaction() -> Transaction {
         previous_version: 9,
         changes: vec![Change { attribute: Attribute::CustomName, old: Some(NAME.into()), new: Some(NAME.into()) }],
         entity,
+        actor: None,
     }
 }
 

@@ -54,6 +54,7 @@ pub fn rename(
         id: request(),
         contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None).expect("it is an id"),
         correlation_id: Some(SOME_TIME.to_string()),
+        actor: None,
         record: record(),
     });
     let claim = Claim {

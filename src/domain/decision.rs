@@ -27,6 +27,7 @@ pub fn decide(entity: &Entity, request: &Request, now: Timestamp) -> Answer {
             previous_version: entity.version,
             changes,
             entity: after,
+            actor: request.actor.clone(),
         }
         .into()
     };

@@ -4,7 +4,7 @@ use super::Timestamp;
 use super::attribute::Attribute;
 use super::entity::Entity;
 use super::use_case::UseCase;
-use super::values::RequestId;
+use super::values::{Actor, RequestId};
 use uuid::Uuid;
 
 /// The value of one attribute before and after a change.
@@ -36,6 +36,8 @@ pub struct Transaction {
     pub changes: Vec<Change>,
     /// The entity afterwards.
     pub entity: Entity,
+    /// Who asked for it; `None` if the record does not say so.
+    pub actor: Option<Actor>,
 }
 
 impl Transaction {

@@ -73,7 +73,7 @@ impl StoredClaim {
 impl ImportOutcome {
     /// Returns the value as a log row's blob.
     pub fn encode(&self) -> Vec<u8> {
-        encode(OLDEST, &v2::Import::of(self))
+        if v3::Import::needed_for(self) { encode(NEWEST, &v3::Import::of(self)) } else { encode(OLDEST, &v2::Import::of(self)) }
     }
 
     /// Returns the value that is stored as `blob`.
@@ -83,7 +83,7 @@ impl ImportOutcome {
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
         decode("decode import", blob, |version, body| match version {
             OLDEST => read(body, |stored: v2::Import<'_>| Ok(stored.read())),
-            _ => Err(unknown_version(version, OLDEST)),
+            _ => read(body, |stored: v3::Import<'_>| Ok(stored.read())),
         })
     }
 }
@@ -107,14 +107,12 @@ fn decode<'a, T>(
         Some((version, _)) if *version < OLDEST => {
             Err(format!("written in version {version} of the format, before the first release"))
         }
-        Some((version, _)) if *version > NEWEST => Err(unknown_version(*version, NEWEST)),
+        Some((version, _)) if *version > NEWEST => {
+            Err(format!("written in version {version} of the format, this build knows {NEWEST}: a newer build must read it"))
+        }
         Some((version, body)) => read(*version, body),
     };
     read().map_err(|cause| StoreFault::new(operation, cause))
-}
-
-fn unknown_version(version: u8, newest: u8) -> String {
-    format!("written in version {version} of the format, this build knows {newest}: a newer build must read it")
 }
 
 /// Reads what stands behind a blob's version, and converts what is stored in it with `convert`.

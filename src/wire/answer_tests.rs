@@ -48,6 +48,7 @@ fn transaction(entity: Entity, full: bool) -> Transaction {
         previous_version: 2,
         changes: if full { vec![change(None, Some("a")), change(Some("a"), None)] } else { vec![] },
         entity,
+        actor: full.then(|| Actor::parse("Zoë").unwrap()),
     }
 }
 
@@ -109,6 +110,7 @@ fn expected_transaction(entity_type: EntityType, state: State, full: bool) -> Va
         "correlationId": if full { json!("c-1") } else { Value::Null }, "occurredAt": 1_700_000_000_456_i64,
         "entityType": entity_type.name().to_uppercase(), "refId": REF_ID.to_string(), "version": 3, "previousVersion": 2,
         "changes": if full { changes } else { json!([]) }, "customer": null, "account": null, "subscriber": null,
+        "actor": if full { json!("Zoë") } else { Value::Null },
     });
     expected[entity_type.name()] = expected_entity(entity_type, state, full);
     expected

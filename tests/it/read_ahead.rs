@@ -190,5 +190,5 @@ fn name(customer: &str, offset: usize) -> Arc<Submission> {
     let command = raw.validate(&Rules { segments: Vec::new() }).expect("a valid command");
     let offset = i64::try_from(offset).expect("few");
     let record = SourceRecord { topic: "crm.commands".into(), partition: 0, offset };
-    Arc::new(Submission::new(command, None, record))
+    Arc::new(Submission::new(command, None, None, record))
 }

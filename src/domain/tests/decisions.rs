@@ -11,8 +11,7 @@ use super::super::rejection::Rejection;
 use super::super::request::{Request, SourceRecord};
 use super::super::transaction::{Change, Transaction};
 use super::super::use_case::UseCase;
-use super::super::values::RequestId;
-use super::super::values::StateReason;
+use super::super::values::{Actor, RequestId, StateReason};
 use super::{NOW, checked, custom_name, entity, external_id, new_value, old_value, raw, rules, segment};
 
 /// An answer without what its transaction repeats of the request.
@@ -26,7 +25,8 @@ enum Decision {
 fn decide(entity: &Entity, contents: &Contents, now: i64) -> Decision {
     let request = request(contents);
     let check = |transaction: &Transaction| {
-        let Transaction { use_case, request_id, correlation_id, occurred_at, previous_version, .. } = transaction;
+        let Transaction { use_case, request_id, correlation_id, occurred_at, previous_version, actor, .. } = transaction;
+        assert_eq!(*actor, request.actor);
         assert_eq!((*use_case, request_id, correlation_id.as_deref()), (contents.use_case(), &request.id, Some("c-1")));
         assert_eq!((*occurred_at, *previous_version), (now, entity.version));
     };
@@ -48,7 +48,7 @@ fn decide(entity: &Entity, contents: &Contents, now: i64) -> Decision {
 fn request(contents: &Contents) -> Request {
     let record = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 9 };
     let id = RequestId::parse("r-1").expect("a request id");
-    Request { id, contents: contents.clone(), correlation_id: Some("c-1".into()), record }
+    Request { id, contents: contents.clone(), correlation_id: Some("c-1".into()), actor: Some(Actor::checked_before("Zoë")), record }
 }
 
 fn target(use_case: UseCase) -> Entity {

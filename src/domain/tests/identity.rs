@@ -23,6 +23,7 @@ fn transaction(entity: Entity, request_id: &str) -> Transaction {
         previous_version: 6,
         changes: vec![Change { attribute: Attribute::CustomName, old: None, new: Some("x".into()) }],
         entity,
+        actor: None,
     }
 }
 

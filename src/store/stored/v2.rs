@@ -132,7 +132,8 @@ pub(super) struct Unknown(pub &'static str);
 
 impl<'a> Outcome<'a> {
     pub fn of(outcome: &'a outcome::Outcome) -> Self {
-        let outcome::Outcome { fingerprint, record, at, epoch, answer } = outcome;
+        // Version 3 has a place for the actor.
+        let outcome::Outcome { fingerprint, record, at, epoch, answer, actor: _ } = outcome;
         let answer = match answer {
             answer::Answer::Changed(transaction) => Answer::Changed(Transaction::of(transaction)),
             answer::Answer::Unchanged(transaction) => Answer::Unchanged(Transaction::of(transaction)),
@@ -150,7 +151,7 @@ impl<'a> Outcome<'a> {
             Answer::Unchanged(stored) => answer::Answer::Unchanged(transaction(stored)?),
             Answer::Rejected(rejection) => answer::Answer::Rejected(rejection.read()),
         };
-        Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer })
+        Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer, actor: None })
     }
 }
 
@@ -168,7 +169,7 @@ impl<'a> Record<'a> {
 
 impl<'a> Transaction<'a> {
     fn of(transaction: &'a domain::transaction::Transaction) -> Self {
-        // The row's key says which request it was, and the outcome's `at` says when.
+        // The row's key says which request it was, and the outcome says when and, in version 3, who asked.
         let domain::transaction::Transaction {
             use_case,
             request_id: _,
@@ -177,6 +178,7 @@ impl<'a> Transaction<'a> {
             previous_version,
             changes,
             entity,
+            actor: _,
         } = transaction;
         Self {
             use_case: use_case_number(*use_case),
@@ -207,6 +209,7 @@ impl<'a> Transaction<'a> {
             previous_version,
             changes,
             entity,
+            actor: None,
         })
     }
 }
@@ -298,7 +301,7 @@ impl<'a> Claim<'a> {
         let outcome::StoredClaim { cause, held } = claim;
         let cause = match cause {
             outcome::Cause::Request(command) => Cause::Command(Command::of(command)),
-            outcome::Cause::Import(entity) => Cause::Import(Entity::of(entity)),
+            outcome::Cause::Import(entity, _) => Cause::Import(Entity::of(entity)),
         };
         Self { cause, held: held.clone() }
     }
@@ -306,7 +309,7 @@ impl<'a> Claim<'a> {
     pub fn read(self) -> Result<outcome::StoredClaim, Unknown> {
         let cause = match self.cause {
             Cause::Command(command) => outcome::Cause::Request(command.read()?),
-            Cause::Import(entity) => outcome::Cause::Import(entity.read()?),
+            Cause::Import(entity) => outcome::Cause::Import(entity.read()?, None),
         };
         Ok(outcome::StoredClaim { cause, held: self.held })
     }
@@ -314,7 +317,8 @@ impl<'a> Claim<'a> {
 
 impl<'a> Command<'a> {
     pub fn of(request: &'a request::Request) -> Self {
-        let request::Request { id, contents, correlation_id, record } = request;
+        // Version 3 has a place for the actor.
+        let request::Request { id, contents, correlation_id, actor: _, record } = request;
         Self {
             request_id: id.as_str(),
             use_case: use_case_number(contents.use_case()),
@@ -331,6 +335,7 @@ impl<'a> Command<'a> {
             id: RequestId::checked_before(request_id),
             contents: Contents::restore(use_case_of(use_case)?, &value, expected_version).ok_or(Unknown("value"))?,
             correlation_id: correlation_id.map(str::to_owned),
+            actor: None,
             record: record.read(),
         })
     }
@@ -338,12 +343,13 @@ impl<'a> Command<'a> {
 
 impl<'a> Import<'a> {
     pub fn of(import: &'a outcome::ImportOutcome) -> Self {
-        let outcome::ImportOutcome { at, external_id } = import;
+        // Version 3 has a place for the actor.
+        let outcome::ImportOutcome { at, external_id, actor: _ } = import;
         Self { at: *at, external_id: external_id.as_str() }
     }
 
     pub fn read(self) -> outcome::ImportOutcome {
-        outcome::ImportOutcome { at: self.at, external_id: ExternalId::checked_before(self.external_id) }
+        outcome::ImportOutcome { at: self.at, external_id: ExternalId::checked_before(self.external_id), actor: None }
     }
 }
 

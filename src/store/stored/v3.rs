@@ -1,13 +1,14 @@
-//! Version 3 of the form of outcomes and claims: version 2, with the reason of a state and the time since which it applies behind the
-//! values of an entity. A change names the attributes that changed, because a use case may change several.
+//! Version 3 of the form of outcomes, claims and imports: version 2, with the reason of a state and the time since which it applies
+//! behind the values of an entity, and behind everything else who asked for it. A change names the attributes that changed, because a
+//! use case may change several.
 //!
-//! **Frozen**, as version 2 is. A value is written in this form only if version 2 can't hold it: see [`Outcome::needed_for`] and
-//! [`Claim::needed_for`].
+//! **Not frozen yet**: no release has written this form. When one has, this form is frozen as version 2 is. A value is written in it only
+//! if version 2 can't hold the value: see [`Outcome::needed_for`], [`Claim::needed_for`] and [`Import::needed_for`].
 
 use super::v2::{self, Unknown, numbered, use_case_number, use_case_of};
 use crate::domain::attribute::Attribute;
-use crate::domain::values::{RequestId, StateReason};
-use crate::domain::{self, Timestamp, answer};
+use crate::domain::values::{Actor, RequestId, StateReason};
+use crate::domain::{self, Timestamp, answer, request};
 use crate::store::outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(super) struct Outcome<'a> {
     at: Timestamp,
     epoch: Option<i64>,
     answer: Answer<'a>,
+    actor: Option<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,49 +73,58 @@ pub(super) struct Claim<'a> {
 
 #[derive(Serialize, Deserialize)]
 enum Cause<'a> {
+    Command(#[serde(borrow)] v2::Command<'a>, Option<&'a str>),
+    Import(#[serde(borrow)] Entity<'a>, Option<&'a str>),
+}
+
+/// The log row of an import.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Import<'a> {
     #[serde(borrow)]
-    Command(v2::Command<'a>),
-    #[serde(borrow)]
-    Import(Entity<'a>),
+    before: v2::Import<'a>,
+    actor: Option<&'a str>,
 }
 
 impl<'a> Outcome<'a> {
     /// Returns whether version 2 can't hold `outcome`.
     pub fn needed_for(outcome: &outcome::Outcome) -> bool {
-        match &outcome.answer {
+        let answer_needs_it = match &outcome.answer {
             answer::Answer::Changed(transaction) | answer::Answer::Unchanged(transaction) => {
                 has_new_attribute(&transaction.entity) || transaction.use_case.attributes().len() > 1
             }
             answer::Answer::Rejected(_) => false,
-        }
+        };
+        answer_needs_it || outcome.actor.is_some()
     }
 
     pub fn of(outcome: &'a outcome::Outcome) -> Self {
-        let outcome::Outcome { fingerprint, record, at, epoch, answer } = outcome;
+        let outcome::Outcome { fingerprint, record, at, epoch, answer, actor } = outcome;
         let answer = match answer {
             answer::Answer::Changed(transaction) => Answer::Changed(Transaction::of(transaction)),
             answer::Answer::Unchanged(transaction) => Answer::Unchanged(Transaction::of(transaction)),
             answer::Answer::Rejected(rejection) => Answer::Rejected(v2::Rejection::of(rejection)),
         };
-        Self { fingerprint: *fingerprint, record: v2::Record::of(record), at: *at, epoch: *epoch, answer }
+        let (record, actor) = (v2::Record::of(record), actor.as_ref().map(Actor::as_str));
+        Self { fingerprint: *fingerprint, record, at: *at, epoch: *epoch, answer, actor }
     }
 
     /// Returns the outcome of the request whose row it was read from.
     pub fn read(self, request_id: &str) -> Result<outcome::Outcome, Unknown> {
-        let Self { fingerprint, record, at, epoch, answer } = self;
-        let transaction = |stored: Transaction<'_>| stored.read(request_id, at).map(Arc::new);
+        let Self { fingerprint, record, at, epoch, answer, actor } = self;
+        let actor = actor.map(Actor::checked_before);
+        let transaction = |stored: Transaction<'_>| stored.read(request_id, at, actor.clone()).map(Arc::new);
         let answer = match answer {
             Answer::Changed(stored) => answer::Answer::Changed(transaction(stored)?),
             Answer::Unchanged(stored) => answer::Answer::Unchanged(transaction(stored)?),
             Answer::Rejected(rejection) => answer::Answer::Rejected(rejection.read()),
         };
-        Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer })
+        Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer, actor })
     }
 }
 
 impl<'a> Transaction<'a> {
     fn of(transaction: &'a domain::transaction::Transaction) -> Self {
-        // The row's key says which request it was, and the outcome's `at` says when.
+        // The row's key says which request it was, and the outcome says when, and who asked.
         let domain::transaction::Transaction {
             use_case,
             request_id: _,
@@ -122,6 +133,7 @@ impl<'a> Transaction<'a> {
             previous_version,
             changes,
             entity,
+            actor: _,
         } = transaction;
         Self {
             use_case: use_case_number(*use_case),
@@ -132,7 +144,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn read(self, request_id: &str, occurred_at: Timestamp) -> Result<domain::transaction::Transaction, Unknown> {
+    fn read(
+        self,
+        request_id: &str,
+        occurred_at: Timestamp,
+        actor: Option<Actor>,
+    ) -> Result<domain::transaction::Transaction, Unknown> {
         let Self { use_case, correlation_id, previous_version, changes, entity } = self;
         let (use_case, entity) = (use_case_of(use_case)?, entity.read()?);
         let changes = changes.into_iter().map(|change| change.read(&entity)).collect::<Result<_, _>>()?;
@@ -144,6 +161,7 @@ impl<'a> Transaction<'a> {
             previous_version,
             changes,
             entity,
+            actor,
         })
     }
 }
@@ -181,26 +199,45 @@ impl<'a> Claim<'a> {
     /// Returns whether version 2 can't hold `claim`.
     pub fn needed_for(claim: &outcome::StoredClaim) -> bool {
         match &claim.cause {
-            outcome::Cause::Request(_) => false,
-            outcome::Cause::Import(entity) => has_new_attribute(entity),
+            outcome::Cause::Request(request) => request.actor.is_some(),
+            outcome::Cause::Import(entity, actor) => has_new_attribute(entity) || actor.is_some(),
         }
     }
 
     pub fn of(claim: &'a outcome::StoredClaim) -> Self {
         let outcome::StoredClaim { cause, held } = claim;
         let cause = match cause {
-            outcome::Cause::Request(command) => Cause::Command(v2::Command::of(command)),
-            outcome::Cause::Import(entity) => Cause::Import(Entity::of(entity)),
+            outcome::Cause::Request(request) => {
+                Cause::Command(v2::Command::of(request), request.actor.as_ref().map(Actor::as_str))
+            }
+            outcome::Cause::Import(entity, actor) => Cause::Import(Entity::of(entity), actor.as_ref().map(Actor::as_str)),
         };
         Self { cause, held: held.clone() }
     }
 
     pub fn read(self) -> Result<outcome::StoredClaim, Unknown> {
         let cause = match self.cause {
-            Cause::Command(command) => outcome::Cause::Request(command.read()?),
-            Cause::Import(entity) => outcome::Cause::Import(entity.read()?),
+            Cause::Command(command, actor) => {
+                outcome::Cause::Request(request::Request { actor: actor.map(Actor::checked_before), ..command.read()? })
+            }
+            Cause::Import(entity, actor) => outcome::Cause::Import(entity.read()?, actor.map(Actor::checked_before)),
         };
         Ok(outcome::StoredClaim { cause, held: self.held })
+    }
+}
+
+impl<'a> Import<'a> {
+    /// Returns whether version 2 can't hold `import`.
+    pub fn needed_for(import: &outcome::ImportOutcome) -> bool {
+        import.actor.is_some()
+    }
+
+    pub fn of(import: &'a outcome::ImportOutcome) -> Self {
+        Self { before: v2::Import::of(import), actor: import.actor.as_ref().map(Actor::as_str) }
+    }
+
+    pub fn read(self) -> outcome::ImportOutcome {
+        outcome::ImportOutcome { actor: self.actor.map(Actor::checked_before), ..self.before.read() }
     }
 }
 

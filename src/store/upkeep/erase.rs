@@ -135,7 +135,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             let Some(claim) = claim.filter(own) else { return Ok(None) };
             let mut stored = StoredClaim::decode(&claim.blob)?;
             let former = match &mut stored.cause {
-                Cause::Import(entity) => self.redact_entity(entity),
+                Cause::Import(entity, _) => self.redact_entity(entity),
                 // The claiming request changes an external id, and holds no custom name.
                 Cause::Request(_) => false,
             };

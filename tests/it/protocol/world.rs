@@ -203,7 +203,7 @@ impl<S: ConditionalStore> World<S> {
         };
         let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };
         let command = raw.validate(&rules).expect("a valid command");
-        Submission::new(command, Some(format!("c-{request}")), self.record())
+        Submission::new(command, Some(format!("c-{request}")), None, self.record())
     }
 
     /// Returns the same command in another record.

@@ -59,7 +59,7 @@ impl Incoming {
 
     /// What its command is decided as.
     pub fn submission(&self, command: &Command) -> Submission {
-        Submission::new(command.clone(), Some(self.correlation_id()), self.at.on("crm.commands".into()))
+        Submission::new(command.clone(), Some(self.correlation_id()), None, self.at.on("crm.commands".into()))
     }
 }
 
