@@ -56,8 +56,8 @@ mod tests {
     use crate::domain::rejection::Rejection;
     use crate::domain::request::SourceRecord;
     use crate::domain::values::ExternalId;
-    use crate::store::{FIRST_ROW, OutcomeRow};
     use crate::store::outcome::Outcome;
+    use crate::store::{FIRST_ROW, OutcomeRow};
     use uuid::Uuid;
 
     #[test]

@@ -52,10 +52,11 @@ impl IdRow {
         }))
     }
 
-    /// Takes the outcome out of the row. Returns `None` if the row belongs to none of `requests`: the row '' is always read, so that the
-    /// statics are returned.
-    pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
-        outcome_row(self.request_id.take()?, self.outcome.take()?, self.time_left, requests)
+    /// Takes the outcome out of the row, or returns `None` if the row belongs to no request. In this table the row '' never does: it is
+    /// there so that a read always returns the statics.
+    pub(super) fn take_outcome(&mut self) -> Option<OutcomeRow> {
+        let request_id = self.request_id.take().filter(|id| id != FIRST_ROW)?;
+        Some(outcome_row(request_id, self.outcome.take()?, self.time_left))
     }
 }
 
@@ -100,16 +101,16 @@ impl EntityRow {
         Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
     }
 
-    /// Takes the outcome out of the row. Returns `None` if the row belongs to none of `requests`: the row '' is always read, so that the
-    /// statics are returned.
+    /// Takes the outcome out of the row, or returns `None` if the row belongs to none of `requests`. The row '' is always read.
     pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
-        outcome_row(self.request_id.take()?, self.outcome.take()?, self.time_left, requests)
+        let request_id = self.request_id.take().filter(|id| requests.contains(&id.as_str()))?;
+        Some(outcome_row(request_id, self.outcome.take()?, self.time_left))
     }
 }
 
-fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>, requests: &[&str]) -> Option<OutcomeRow> {
+fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>) -> OutcomeRow {
     let time_left = seconds_left.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
-    requests.contains(&request_id.as_str()).then_some(OutcomeRow { request_id, outcome, time_left })
+    OutcomeRow { request_id, outcome, time_left }
 }
 
 /// A partition of `entity` as a scan returns it: its key and its statics.
