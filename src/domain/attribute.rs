@@ -1,5 +1,5 @@
-//! The attributes of entities that commands can change. A command's field with a new value, the attribute in the list of changes, and
-//! the attribute of the after-image have the same name.
+//! The attributes of entities that commands can change, and the values that a command brings for them. A command's field with a new value,
+//! the attribute in the list of changes, and the attribute of the after-image have the same name.
 
 use super::entity::Entity;
 use super::values::{CustomName, SegmentCode, StateReason};
@@ -43,5 +43,28 @@ impl Attribute {
             Self::State => Some(entity.state.name()),
             Self::StateReason => entity.state_reason.as_ref().map(StateReason::as_str),
         }
+    }
+}
+
+/// The new values of a command as they came, by attribute. A value that the command lacks is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawValues([Option<String>; Attribute::ALL.len()]);
+
+impl RawValues {
+    /// Returns the values with `value` for `attribute`.
+    #[must_use]
+    pub fn with(mut self, attribute: Attribute, value: Option<String>) -> Self {
+        self.set(attribute, value);
+        self
+    }
+
+    /// Returns the value of `attribute`, or `None` for null.
+    pub fn get(&self, attribute: Attribute) -> Option<&str> {
+        self.0[attribute as usize].as_deref()
+    }
+
+    /// Sets the value of `attribute`, `None` for null.
+    pub fn set(&mut self, attribute: Attribute, value: Option<String>) {
+        self.0[attribute as usize] = value;
     }
 }

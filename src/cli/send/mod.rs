@@ -6,7 +6,7 @@ mod line;
 
 use crate::config::Config;
 use crate::domain::attribute::Attribute;
-use crate::domain::command::{RawCommand, RawReference, RawValues};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use crate::telemetry::log;
 use crate::toolbox::crm_client::{CrmClient, NoReply};
@@ -34,9 +34,9 @@ the command.
 A line of commands.jsonl:
   {"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"c-1"}
 The entity is "customer", "account" or "subscriber", with "externalId" or "refId"; the new value is "customName", "customerSegment",
-"externalId", or "state" with or without "stateReason". If "requestId" is left out, a random one is made up; if "key" is left out, it is the entity's id. Either is null if the line
-says null. Replies are printed in the order of the file. A line that is no command, or gets no reply, is a finding on standard error
-("line 17: …").
+"externalId", or "state" with or without "stateReason". If "requestId" is left out, a random one is made up; if "key" is left out, it is
+the entity's id. Either is null if the line says null. Replies are printed in the order of the file. A line that is no command, or
+gets no reply, is a finding on standard error ("line 17: …").
 
 If no reply comes in time, `send` says where the command lies, whether the processor of this configuration is ready (/readyz on
 admin.listen), and how far its consumer group is from answering. The command stays on its topic and will be answered.
@@ -211,7 +211,7 @@ impl CommandArgs {
         let key = key.or_else(|| reference.as_ref().and_then(key_of));
         let request_id = Some(request_id.unwrap_or_else(new_request_id));
         let use_case = use_case?;
-        let values = RawValues::first(use_case, value).with(Attribute::StateReason, reason);
+        let values = use_case.first_value(value).with(Attribute::StateReason, reason);
         Some(Outgoing { command: RawCommand { use_case, request_id, reference, values, expected_version }, key })
     }
 }
@@ -219,6 +219,7 @@ impl CommandArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attribute::RawValues;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
