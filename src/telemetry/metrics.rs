@@ -133,6 +133,8 @@ metrics! {
     reply_partitions_ignored: IntCounter = "reply_partitions_ignored_total", NONE;
     /// Changes that came under another record key than the change before of the same entity, as far as this process sees both.
     entity_key_changes: IntCounter = "entity_key_changes_total", NONE;
+    /// Records whose header `crm-actor` was ignored because its value breaks the rules.
+    actors_ignored: IntCounter = "actors_ignored_total", NONE;
     /// Conditional writes (LWT) sent to the store, by operation.
     store_conditional_writes: Family<ConditionalWrite, IntCounter> = "store_conditional_writes_total", NONE;
     /// Conditional writes that were not applied because a condition did not hold, by operation.
