@@ -36,6 +36,7 @@ mod examples;
 mod faults;
 mod full_disk;
 mod gate;
+mod gateway;
 mod golden;
 mod guarded;
 mod hanging_calls;
