@@ -1,5 +1,5 @@
-//! Checks which module may use which. Dependencies point one way, cli → bench, demo → toolbox → processor → kafka, store, wire →
-//! flow → domain; the business rules are pure; and no file uses a file that uses it. The test scans the sources and compares
+//! Checks which module may use which. Dependencies point one way, cli → bench, demo → gateway → toolbox → processor → kafka, store,
+//! wire → flow → domain; the business rules are pure; and no file uses a file that uses it. The test scans the sources and compares
 //! every path in them with the tables below.
 
 mod files;
