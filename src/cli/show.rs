@@ -8,6 +8,7 @@ use crate::store::outcome::ImportOutcome;
 use crate::store::upkeep::show::HistoryEntry;
 use crate::store::{EntityKey, EntityStatics};
 use crate::toolbox::flags::{ConfigFile, Named};
+use crate::toolbox::history;
 use crate::toolbox::{FAILED, connect};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -60,28 +61,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
-    let entry = |e: &HistoryEntry| {
-        let mut entry = json!({
-            "version": e.version,
-            "occurredAt": e.occurred_at,
-            "useCase": e.use_case.name(),
-            "requestId": e.request_id.as_str(),
-            "changes": e.changes.iter().map(change_as_json).collect::<Vec<_>>(),
-        });
-        if let Some(actor) = &e.actor {
-            entry["actor"] = actor.as_str().into();
-        }
-        entry
-    };
     json!({
         "entity": after_image(&statics.entity),
         "version": statics.entity.version,
-        "history": history.iter().map(entry).collect::<Vec<_>>(),
+        "history": history.iter().map(history::entry).collect::<Vec<_>>(),
     })
-}
-
-fn change_as_json(Change { attribute, old, new }: &Change) -> Value {
-    json!({ "field": attribute.name(), "old": old, "new": new })
 }
 
 /// Returns the entity as the records of `crm.v1` show it.

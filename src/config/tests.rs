@@ -45,12 +45,19 @@ fn the_file_of_the_contract_is_taken() {
         path = "/var/lib/crm"
         request_timeout = "250ms"
         outcome_retention = "2d"
+        [gateway]
+        listen = "0.0.0.0:8080"
+        reply_topic = "other.replies"
+        tls = { cert_file = "Cargo.toml", key_file = "Cargo.toml", client_ca_file = "Cargo.toml" }
+        auth = { kind = "jwt", jwks_url = "http://idp/keys", issuer = "i", audience = "a" }
         [admin]
         listen = "0.0.0.0:1"
         "#,
         &[],
     )
     .unwrap();
+    assert_eq!(config.gateway.reply_topic, "other.replies");
+    assert!(matches!(config.gateway.auth, Auth::Jwt(Jwt { keys: JwksSource::Url(_), .. })));
     assert_eq!(config.kafka.transactional_id(), "g-pod-3");
     assert_eq!(config.kafka.second_transactional_id(), "g-pod-3+2");
     assert_eq!(config.kafka.consumer.get("session.timeout.ms"), Some("6000"));
@@ -176,6 +183,29 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[store]\noutcome_retention = \"30 years\"", "store.outcome_retention", "between"),
         ("[store.tls]\ncert_file = \"Cargo.toml\"\nenabled = true", "store.tls.key_file", "missing"),
         ("[store.tls]\nca_file = \"Cargo.toml\"", "store.tls.enabled", "must be true"),
+        ("[gateway]\nlisten = \"8080\"", "gateway.listen", "address"),
+        ("[gateway]\nlisten = \"0.0.0.0:8080\"", "gateway.listen", "nothing says who"),
+        ("[gateway]\nlisten = \"[::]:8080\"\n[gateway.auth]\nissuer = \"i\"", "gateway.listen", "nothing says who"),
+        (
+            "[gateway]\nlisten = \"0.0.0.0:1\"\ntls = { cert_file = \"Cargo.toml\", key_file = \"Cargo.toml\" }",
+            "gateway.listen",
+            "nothing says who",
+        ),
+        ("[gateway]\nreply_timeout = \"31s\"", "gateway.reply_timeout", "max_wait"),
+        ("[gateway]\nmax_wait = \"11m\"", "gateway.max_wait", "between"),
+        ("[gateway]\nmax_open_requests = 0", "gateway.max_open_requests", "between 1"),
+        ("[gateway]\nreply_topic = \"my.replies\"", "gateway.reply_topic", "reply_topic_allow_list"),
+        ("[gateway.tls]\ncert_file = \"Cargo.toml\"", "gateway.tls.key_file", "missing"),
+        ("[gateway.tls]\nclient_ca_file = \"Cargo.toml\"", "gateway.tls.cert_file", "missing"),
+        ("[gateway.auth]\nkind = \"basic\"", "gateway.auth.kind", "not a kind"),
+        ("[gateway.auth]\nkind = \"mtls\"", "gateway.auth.kind", "client_ca_file"),
+        ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\njwks_url = \"http://i\"", "gateway.auth.audience", "missing"),
+        ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"", "gateway.auth.jwks_file", "missing"),
+        (
+            "[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"Cargo.toml\"\njwks_url = \"http://i\"",
+            "gateway.auth.jwks_url",
+            "jwks_file, too",
+        ),
         ("[admin]\nlisten = \"9464\"", "admin.listen", "address"),
         ("[log]\nformat = \"xml\"", "log.format", "not a format"),
         ("[log]\nlevel = \"crm=loud\"", "log.level", "not a level"),
@@ -189,6 +219,21 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         assert!(findings[0].reason.contains(reason), "{toml}: {:?} should say {reason:?}", findings[0].reason);
         assert!(!findings[0].right.is_empty(), "{toml}");
     }
+}
+
+#[test]
+fn another_address_than_loopback_says_who_may_use_it() {
+    let authenticated = [
+        "auth = { kind = \"none\" }",
+        "tls = { cert_file = \"Cargo.toml\", key_file = \"Cargo.toml\", client_ca_file = \"Cargo.toml\" }",
+        "auth = { kind = \"jwt\", jwks_file = \"Cargo.toml\", issuer = \"i\", audience = \"a\" }",
+    ];
+    for said in authenticated {
+        let config = parse(&format!("[gateway]\nlisten = \"0.0.0.0:8080\"\n{said}"), &[]);
+        assert_eq!(config.expect(said).gateway.listen.port(), 8080, "{said}");
+    }
+    let outright = parse("", &[("CRM__GATEWAY__LISTEN", "0.0.0.0:8080"), ("CRM__GATEWAY__AUTH__KIND", "none")]);
+    assert_eq!(outright.unwrap().gateway.auth, Auth::None);
 }
 
 #[test]

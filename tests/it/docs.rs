@@ -12,6 +12,7 @@ const DOCUMENTS: [&str; 12] = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/deployment.md",
+    "docs/http.md",
     "docs/integration.md",
     "docs/metrics.md",
     "docs/performance.md",

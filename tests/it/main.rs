@@ -38,6 +38,7 @@ mod examples;
 mod faults;
 mod full_disk;
 mod gate;
+mod gateway;
 mod generated;
 mod golden;
 mod guarded;

@@ -41,9 +41,16 @@ impl<S: ConditionalStore> Claims<S> {
         reference: &Reference,
     ) -> Result<Option<(EntityStatics, Vec<HistoryEntry>)>, StoreFault> {
         let Some(statics) = self.present(entity_type, reference).await? else { return Ok(None) };
-        let history = self.base.store.history(statics.key()).await?;
-        let history = history.iter().map(entry).collect::<Result<_, _>>()?;
+        let history = self.changes(statics.key()).await?;
         Ok(Some((statics, history)))
+    }
+
+    /// Returns the changes of an entity, oldest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn changes(&self, key: EntityKey) -> Result<Vec<HistoryEntry>, StoreFault> {
+        self.base.store.history(key).await?.iter().map(entry).collect()
     }
 
     /// Returns the entity behind a reference, or `None` like [`Claims::show`].
