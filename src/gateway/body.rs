@@ -130,6 +130,7 @@ fn shown(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attribute::Attribute;
     use serde_json::json;
 
     /// Returns a body with a value in each field of the use case's record.
@@ -190,6 +191,6 @@ mod tests {
         let command = read(UseCase::UpdateCustomerCustomName, body.as_bytes()).unwrap();
         assert_eq!(command.request_id.as_deref(), Some("ré😀"));
         assert_eq!(command.reference.unwrap().external_id.as_deref(), Some(" ü "));
-        assert_eq!((command.value, command.expected_version), (None, Some(-3)));
+        assert_eq!((command.values.get(Attribute::CustomName), command.expected_version), (None, Some(-3)));
     }
 }

@@ -166,6 +166,7 @@ fn gather_times(schema: &Value, names: &mut BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attribute::Attribute;
     use crate::domain::entity::{Entity, EntityType};
     use crate::domain::transaction::{Change, Transaction};
     use crate::domain::use_case::UseCase;
@@ -179,9 +180,10 @@ mod tests {
             use_case: UseCase::UpdateCustomerSegment,
             request_id: RequestId::parse("r").unwrap(),
             correlation_id: None,
+            actor: None,
             occurred_at: 1_700_000_000_123,
             previous_version: 1,
-            changes: vec![Change { field: "customerSegment".into(), old: None, new: Some("A".into()) }],
+            changes: vec![Change { attribute: Attribute::Segment, old: None, new: Some("A".into()) }],
             entity: Entity { version: 2, segment_valid_from: Some(1_700_000_000_123), ..entity },
         };
         Answer::Changed(transaction.into())
