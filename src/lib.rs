@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`cli`] | a file or a folder for each subcommand; where everything is put together |
 //! | `bench`, `demo` | the benchmark, and the show without servers |
-//! | `toolbox` | what subcommands, benchmark and demo share |
+//! | `gateway` | commands and reads over HTTP, beside the processor |
+//! | `toolbox` | what subcommands, gateway, benchmark and demo share |
 //! | [`processor`] | the loop: records in, decisions, outputs; where bugs are caught |
 //! | [`kafka`] | the consuming and the publishing thread |
 //! | [`store`] | the claim protocol, and the databases that it runs on |
@@ -32,6 +33,7 @@ mod demo;
 pub mod domain;
 pub mod fail_points;
 pub mod flow;
+mod gateway;
 pub mod kafka;
 mod pauses;
 pub mod processor;

@@ -96,7 +96,7 @@ impl Fleet {
             use_case,
             request_id: Some(format!("r-{pass}-{request}")),
             reference: Some(RawReference { external_id: Some(external_id), ref_id: None }),
-            value: Some(value),
+            values: use_case.first_value(Some(value)),
             expected_version: (kind == Kind::Rejected).then_some(NO_VERSION),
         };
         (command, key)

@@ -9,9 +9,10 @@ Examples:
   crm-processor demo            the show, then calm traffic until Ctrl-C
   crm-processor demo --once     the show alone; the exit code is 1 if an answer is not as promised
   curl -s http://127.0.0.1:9464/metrics | grep crm_commands_total
+  curl -s http://127.0.0.1:8080/v1/customers?externalId=c-ann
 
 Everything runs in this process and is gone afterwards: a mock of Kafka (good for a show, no proof of exactly-once), a schema
-registry, and the embedded store in a temporary folder. RUST_LOG=info shows the processor's log, on standard error.";
+registry, the HTTP gateway, and the embedded store in a temporary folder. RUST_LOG=info shows the processor's log, on standard error.";
 
 /// See it work: everything in one process, nothing to install
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod dlq;
 mod erase;
+mod gateway;
 mod import;
 mod reconcile;
 mod run;
@@ -28,6 +29,7 @@ First steps with your own Kafka, schema registry and ScyllaDB (or Cassandra):
   crm-processor check  --config crm.toml                 says what is wrong with the configuration and the servers
   crm-processor import --config crm.toml entities.jsonl  imports customers, accounts and subscribers
   crm-processor run    --config crm.toml                 processes commands; start up to one for each partition
+  crm-processor gateway --config crm.toml                serves commands and reads over HTTP
   crm-processor send   --config crm.toml updateCustomerCustomName --external-id c-1 --value Ann
   crm-processor watch  --config crm.toml transactions    shows changes as they are published
   crm-processor dlq list --config crm.toml               lists records that could not be read
@@ -50,6 +52,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Run(run::Args),
+    Gateway(gateway::Args),
     Demo(demo::Args),
     Setup(setup::Args),
     Import(import::Args),
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(subcommand: Sub) -> anyhow::Result<ExitCode> {
     match subcommand {
         Sub::Run(args) => run::run(args).await,
+        Sub::Gateway(args) => Box::pin(gateway::run(args)).await,
         Sub::Demo(args) => Box::pin(demo::run(args)).await,
         Sub::Setup(args) => setup::run(args).await,
         Sub::Import(args) => import::run(args).await,

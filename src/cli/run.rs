@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// The pauses between attempts to reach a server that is away at the start.
-const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
+pub(super) const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 /// How often the driver is asked what it knows of the nodes, and the store is asked for a sign of life if it has answered nothing for a
 /// while.
 const LOOK: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts logging, and the collector of spans if the configuration names one. Returns the handle of the log level, and the collector.
-fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
+pub(super) fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
     let collector = |endpoint: &String| Collector::at(endpoint, &config.kafka.instance_id);
     let collector = config.telemetry.otlp_endpoint.as_ref().map(collector).transpose()?;
     Ok((log::start_with(&config.log, collector.as_ref())?, collector))
@@ -120,7 +120,8 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     Ok(())
 }
 
-type Store = Metered<ConfiguredStore>;
+/// The store of a process that serves.
+pub(super) type Store = Metered<ConfiguredStore>;
 
 /// Connects to the store and to the registry, however long that takes.
 async fn prepare(
@@ -138,7 +139,8 @@ async fn prepare(
     Ok((processor::Setup { config, claims, registry: Arc::new(registry), encoder, metrics, health, clock }, store))
 }
 
-async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
+/// Connects to the store, however long that takes.
+pub(super) async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
     let mut pauses = PAUSES;
     loop {
         match ConfiguredStore::connect(&config.store).await {
@@ -162,7 +164,8 @@ async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder
     Ok(Encoder::new(reply, transaction, change))
 }
 
-async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {
+/// Returns the id that the registry has for one of our schemas, however long the registry is away.
+pub(super) async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {
     let mut pauses = PAUSES;
     loop {
         match registry.lookup(subject, schema).await {
@@ -194,7 +197,7 @@ async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: A
 
 /// Keeps asking a store that has answered nothing for a while for a sign of life. Without this, readiness could not tell that the store
 /// is away while nothing is processed, and would take trouble with one entity for an absent store while nothing else is processed.
-async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
+pub(super) async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     let gathered = Gathered::default();
     loop {
@@ -209,30 +212,32 @@ async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
 }
 
 /// Returns the ticks at which servers are asked. A late answer puts off the next tick.
-fn every(time: Duration) -> Interval {
+pub(super) fn every(time: Duration) -> Interval {
     let mut ticks = tokio::time::interval(time);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
 /// Resolves when `stopping` is set, or when nobody is left who could set it.
-async fn stopped(mut stopping: watch::Receiver<bool>) {
+pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-struct Signals {
+/// The signals that end a process.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> anyhow::Result<Self> {
+    /// Listens to the signals from now on.
+    pub(super) fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals can't be listened to");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     /// Sets `stop` at the first signal, and resolves at the second.
-    async fn twice(mut self, stop: watch::Sender<bool>) {
+    pub(super) async fn twice(mut self, stop: watch::Sender<bool>) {
         self.next().await;
         stop.send_replace(true);
         self.next().await;
@@ -247,7 +252,7 @@ impl Signals {
 }
 
 /// Sends panics to the log, like everything else. A panic's text may hold values of entities, so only the level `debug` shows it.
-fn log_panics() {
+pub(super) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a bug: a panic");

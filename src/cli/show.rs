@@ -3,10 +3,12 @@
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Change;
-use crate::domain::values::{CustomName, SegmentCode};
-use crate::store::EntityStatics;
+use crate::domain::values::{Actor, CustomName, SegmentCode, StateReason};
+use crate::store::outcome::ImportOutcome;
 use crate::store::upkeep::show::HistoryEntry;
+use crate::store::{EntityKey, EntityStatics};
 use crate::toolbox::flags::{ConfigFile, Named};
+use crate::toolbox::history;
 use crate::toolbox::{FAILED, connect};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -21,7 +23,8 @@ Examples:
   crm-processor show --config crm.toml --ref-id account 0198c7a0-0000-7000-8000-00000000000a --json
 
 --json prints {\"entity\": <values>, \"version\": n, \"history\": [{version, occurredAt, useCase, requestId, changes}, … oldest first]};
-times are milliseconds since 1970. An external id that the entity gave up does not find it. The exit code is 1 if there is no such entity.";
+times are milliseconds since 1970. An entry has an actor, too, if the command named one. An external id that the entity gave up
+does not find it. The exit code is 1 if there is no such entity.";
 
 /// Show the values of an entity, and its history
 #[derive(Debug, clap::Args)]
@@ -46,25 +49,22 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("{}", args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
-    let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };
+    let text = if args.json {
+        format!("{}\n", as_json(&statics, &history))
+    } else {
+        let key = EntityKey { entity_type: statics.entity.entity_type, ref_id: statics.entity.ref_id };
+        let import = claims.imported(key).await.map_err(|fault| connect::store_trouble(&fault))?;
+        as_text(&statics, import.as_ref(), &history)
+    };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
-    let entry = |e: &HistoryEntry| {
-        json!({
-            "version": e.version,
-            "occurredAt": e.occurred_at,
-            "useCase": e.use_case.name(),
-            "requestId": e.request_id.as_str(),
-            "changes": e.changes,
-        })
-    };
     json!({
         "entity": after_image(&statics.entity),
         "version": statics.entity.version,
-        "history": history.iter().map(entry).collect::<Vec<_>>(),
+        "history": history.iter().map(history::entry).collect::<Vec<_>>(),
     })
 }
 
@@ -84,10 +84,12 @@ fn after_image(entity: &Entity) -> Value {
         EntityType::Account => image["customerRefId"] = json!(entity.parent),
         EntityType::Subscriber => image["accountRefId"] = json!(entity.parent),
     }
+    image["stateReason"] = entity.state_reason.as_ref().map(StateReason::as_str).into();
+    image["stateValidFrom"] = entity.state_valid_from.into();
     image
 }
 
-fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
+fn as_text(statics: &EntityStatics, import: Option<&ImportOutcome>, history: &[HistoryEntry]) -> String {
     let entity = &statics.entity;
     let mut text = format!("{} {}, version {}\n", entity.entity_type, entity.external_id, entity.version);
     let mut line = |name: &str, value: Option<String>| {
@@ -95,6 +97,8 @@ fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
     };
     line("refId", Some(entity.ref_id.to_string()));
     line("state", Some(entity.state.name().into()));
+    line("stateReason", entity.state_reason.as_ref().map(|reason| reason.as_str().into()));
+    line("stateValidFrom", entity.state_valid_from.map(rfc3339));
     line("customName", entity.custom_name.as_ref().map(|name| name.as_str().into()));
     let parent = entity.parent.map(|p| p.to_string());
     match entity.entity_type {
@@ -105,18 +109,26 @@ fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
         EntityType::Account => line("customerRefId", parent),
         EntityType::Subscriber => line("accountRefId", parent),
     }
+    if let Some(ImportOutcome { at, external_id, actor }) = import {
+        let _ = writeln!(text, "imported as {external_id}  {}{}", rfc3339(*at), by(actor.as_ref()));
+    }
     text += if history.is_empty() { "no changes\n" } else { "changes\n" };
-    for HistoryEntry { version, occurred_at, use_case, request_id, changes } in history {
+    for HistoryEntry { version, occurred_at, use_case, request_id, actor, changes } in history {
         let changes: Vec<_> = changes.iter().map(in_words).collect();
-        let at = rfc3339(*occurred_at);
-        let _ = writeln!(text, "  version {version}  {at}  {}  request {request_id}: {}", use_case.name(), changes.join(", "));
+        let (at, by) = (rfc3339(*occurred_at), by(actor.as_ref()));
+        let _ =
+            writeln!(text, "  version {version}  {at}  {}  request {request_id}{by}: {}", use_case.name(), changes.join(", "));
     }
     text
 }
 
+fn by(actor: Option<&Actor>) -> String {
+    actor.map(|actor| format!(" by {actor}")).unwrap_or_default()
+}
+
 fn in_words(change: &Change) -> String {
     let value = |value: &Option<String>| value.as_ref().map_or_else(|| "-".into(), |text| format!("{text:?}"));
-    format!("{} {} → {}", change.field, value(&change.old), value(&change.new))
+    format!("{} {} → {}", change.attribute.name(), value(&change.old), value(&change.new))
 }
 
 fn rfc3339(at: Timestamp) -> String {

@@ -9,6 +9,7 @@
 mod access;
 mod datacenters;
 mod findings;
+mod gateway;
 mod gathered;
 mod given;
 mod kafka;
@@ -23,6 +24,7 @@ mod text;
 pub use access::Credentials;
 pub use datacenters::{CommitConsistency, SerialConsistency};
 pub use findings::{Finding, Findings};
+pub use gateway::{Auth, Gateway, GatewayTls, JwksSource, Jwt};
 pub use kafka::{Kafka, Topics, UndecodableBatches};
 pub use properties::Properties;
 pub use registry::{OAuth, OddAnswer, Registry, RegistryCredentials};
@@ -52,6 +54,8 @@ pub struct Config {
     pub registry: Registry,
     /// `[store]`
     pub store: Store,
+    /// `[gateway]`
+    pub gateway: Gateway,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -158,10 +162,11 @@ fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Config> {
     let is_embedded = store.as_ref().is_some_and(|s| matches!(s.backend, Backend::Embedded { .. }));
     let kafka = kafka::kafka(root.section("kafka"), is_embedded, gathered);
     let registry = registry::registry(root.section("registry"));
+    let gateway = gateway::gateway(root.section("gateway"), &kafka);
     let admin = admin(root.section("admin"));
     let log = log(root.section("log"));
     let telemetry = telemetry(root.section("telemetry"));
-    Some(Config { segments, kafka, registry, store: store?, admin, log, telemetry })
+    Some(Config { segments, kafka, registry, store: store?, gateway, admin, log, telemetry })
 }
 
 fn segments(root: &mut Section<'_>) -> Vec<SegmentCode> {

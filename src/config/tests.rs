@@ -45,12 +45,19 @@ fn the_file_of_the_contract_is_taken() {
         path = "/var/lib/crm"
         request_timeout = "250ms"
         outcome_retention = "2d"
+        [gateway]
+        listen = "0.0.0.0:8080"
+        reply_topic = "other.replies"
+        tls = { cert_file = "Cargo.toml", key_file = "Cargo.toml", client_ca_file = "Cargo.toml" }
+        auth = { kind = "jwt", jwks_url = "http://idp/keys", issuer = "i", audience = "a" }
         [admin]
         listen = "0.0.0.0:1"
         "#,
         &[],
     )
     .unwrap();
+    assert_eq!(config.gateway.reply_topic, "other.replies");
+    assert!(matches!(config.gateway.auth, Auth::Jwt(Jwt { keys: JwksSource::Url(_), .. })));
     assert_eq!(config.kafka.transactional_id(), "g-pod-3");
     assert_eq!(config.kafka.second_transactional_id(), "g-pod-3+2");
     assert_eq!(config.kafka.consumer.get("session.timeout.ms"), Some("6000"));
@@ -104,91 +111,131 @@ fn each_key_can_be_overridden_by_a_variable() {
     assert_eq!(format!("{credentials:?}"), r#"Credentials { user: "me", password: *** }"#);
 }
 
+/// Wrong values, each with the key of its finding and words of the reason.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("segments = []", "segments", "at least one"),
+    ("segments = [\"A\", \"A\"]", "segments", "more than once"),
+    ("segments = [\" A\", \"\", 3]", "segments", "item 2"),
+    ("segments = \"A\"", "segments", "must be a list"),
+    ("kafka = 3", "kafka", "must be a table"),
+    ("[kafka]\nbootstrap_servers = \"host\"", "kafka.bootstrap_servers", "no port"),
+    ("[kafka]\nbootstrap_servers = \"\"", "kafka.bootstrap_servers", "empty"),
+    ("[kafka]\ngroup_id = 3", "kafka.group_id", "must be text"),
+    ("[kafka]\nmax_in_flight = 0", "kafka.max_in_flight", "between 1 and"),
+    ("[kafka]\nmax_in_flight = \"7\"", "kafka.max_in_flight", "whole number"),
+    ("[kafka]\nmax_in_flight = 64\nmax_queued = 8", "kafka.max_queued", "less than"),
+    ("[kafka]\nmax_command_bytes = -1", "kafka.max_command_bytes", "negative"),
+    ("[kafka]\ninstance_id = \"pod-3+2\"", "kafka.instance_id", "second producer"),
+    ("[kafka]\nshutdown_grace = 20", "kafka.shutdown_grace", "unit"),
+    ("[kafka]\nshutdown_grace = \"20\"", "kafka.shutdown_grace", "not a duration"),
+    ("[kafka.topics]\ncommands = \"a b\"", "kafka.topics.commands", "characters"),
+    ("[kafka.topics]\nreplies = \"crm.commands\"", "kafka.topics.replies", "kafka.topics.commands, too"),
+    ("[kafka.topics]\ndlq = \"crm_commands\"", "kafka.topics.dlq", "kafka.topics.commands, too"),
+    ("[kafka.topics]\nchanges = \"crm.transactions\"", "kafka.topics.changes", "kafka.topics.transactions, too"),
+    ("[kafka.topics]\nchanges = \"\"", "kafka.topics.changes", "empty"),
+    (
+        "[kafka]\nreply_topic_allow_list = [\"rows\"]\n[kafka.topics]\nchanges = \"rows\"",
+        "kafka.reply_topic_allow_list",
+        "something else",
+    ),
+    ("[kafka]\nreply_topic_allow_list = [\"a/b\"]", "kafka.reply_topic_allow_list", "item 1"),
+    ("[kafka]\nreply_topic_allow_list = [\"crm.commands\"]", "kafka.reply_topic_allow_list", "something else"),
+    ("[kafka.consumer]\n\"isolation.level\" = \"read_uncommitted\"", "kafka.consumer.isolation.level", "aborted"),
+    ("[kafka.consumer]\nenable.auto.commit = true", "kafka.consumer.enable.auto.commit", "transaction"),
+    (
+        "[kafka.consumer]\n\"partition.assignment.strategy\" = \"cooperative-sticky\"",
+        "kafka.consumer.partition.assignment.strategy",
+        "eager",
+    ),
+    ("[kafka.consumer]\n\"group.protocol\" = \"consumer\"", "kafka.consumer.group.protocol", "set by the processor"),
+    ("[kafka.producer]\n\"transactional.id\" = \"x\"", "kafka.producer.transactional.id", "fences"),
+    ("[kafka.producer]\n\"enable.idempotence\" = false", "kafka.producer.enable.idempotence", "exactly once"),
+    ("[kafka.producer]\n\"no.such.thing\" = 1", "kafka.producer.no.such.thing", "not a property"),
+    ("[kafka.producer]\n\"linger.ms\" = \"soon\"", "kafka.producer.linger.ms", "does not take"),
+    ("[registry]\nurl = \"registry:8081\"", "registry.url", "http://"),
+    ("[registry]\nurl = \"http://me:pw@registry:8081\"", "registry.url", "credentials"),
+    ("[registry]\nurl = \"http://a,registry:8081\"", "registry.url", "http://"),
+    ("[registry]\nurl = []", "registry.url", "at least one"),
+    ("[registry]\nodd_answer = \"1s\"", "registry.odd_answer", "between"),
+    ("[registry]\nodd_answer = \"never\"", "registry.odd_answer", "not a duration"),
+    ("[registry]\ntoken = \"hunter2\"", "registry.token", "secret"),
+    ("[registry]\noauth = { client_id = \"c\", client_secret = \"file:Cargo.toml\" }", "registry.oauth.token_url", "missing"),
+    ("[registry]\ncert_file = \"Cargo.toml\"", "registry.key_file", "missing"),
+    ("[registry]\nuser = \"me\"", "registry.password", "missing"),
+    ("[registry]\nca_file = \"/no/such/file\"", "registry.ca_file", "can't be read"),
+    ("[store]\nkind = \"mongo\"", "store.kind", "not a kind"),
+    ("[store]\nkind = \"embedded\"", "store.path", "missing"),
+    ("[store]\ncontact_points = []", "store.contact_points", "at least one"),
+    ("[store]\ncontact_points = [\"n:x\"]", "store.contact_points", "no port"),
+    ("[store]\nkeyspace = \"Crm-1\"", "store.keyspace", "lower-case"),
+    ("[store]\nserial_consistency = \"quorum\"", "store.serial_consistency", "not a serial"),
+    ("[store]\nconsistency = \"one\"", "store.consistency", "not a consistency"),
+    ("[store]\ndatacenter_failover = true", "store.datacenter_failover", "local_datacenter"),
+    (
+        "[store]\nlocal_datacenter = \"dc1\"\nserial_consistency = \"local_serial\"\ndatacenter_failover = true",
+        "store.datacenter_failover",
+        "may not know",
+    ),
+    ("[store]\nreplication = { class = \"Nope\" }", "store.replication.class", "NetworkTopologyStrategy"),
+    ("[store]\nreplication = { dc1 = 0 }", "store.replication.dc1", "between 1"),
+    ("[store]\nrequest_timeout = \"0s\"", "store.request_timeout", "between"),
+    ("[store]\noutcome_retention = \"30 years\"", "store.outcome_retention", "between"),
+    ("[store.tls]\ncert_file = \"Cargo.toml\"\nenabled = true", "store.tls.key_file", "missing"),
+    ("[store.tls]\nca_file = \"Cargo.toml\"", "store.tls.enabled", "must be true"),
+    ("[gateway]\nlisten = \"8080\"", "gateway.listen", "address"),
+    ("[gateway]\nlisten = \"0.0.0.0:8080\"", "gateway.listen", "nothing says who"),
+    ("[gateway]\nlisten = \"[::]:8080\"\n[gateway.auth]\nissuer = \"i\"", "gateway.listen", "nothing says who"),
+    (
+        "[gateway]\nlisten = \"0.0.0.0:1\"\ntls = { cert_file = \"Cargo.toml\", key_file = \"Cargo.toml\" }",
+        "gateway.listen",
+        "nothing says who",
+    ),
+    ("[gateway]\nreply_timeout = \"31s\"", "gateway.reply_timeout", "max_wait"),
+    ("[gateway]\nmax_wait = \"11m\"", "gateway.max_wait", "between"),
+    ("[gateway]\nmax_open_requests = 0", "gateway.max_open_requests", "between 1"),
+    ("[gateway]\nreply_topic = \"my.replies\"", "gateway.reply_topic", "reply_topic_allow_list"),
+    ("[gateway.tls]\ncert_file = \"Cargo.toml\"", "gateway.tls.key_file", "missing"),
+    ("[gateway.tls]\nclient_ca_file = \"Cargo.toml\"", "gateway.tls.cert_file", "missing"),
+    ("[gateway.auth]\nkind = \"basic\"", "gateway.auth.kind", "not a kind"),
+    ("[gateway.auth]\nkind = \"mtls\"", "gateway.auth.kind", "client_ca_file"),
+    ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\njwks_url = \"http://i\"", "gateway.auth.audience", "missing"),
+    ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"", "gateway.auth.jwks_file", "missing"),
+    (
+        "[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"Cargo.toml\"\njwks_url = \"http://i\"",
+        "gateway.auth.jwks_url",
+        "jwks_file, too",
+    ),
+    ("[admin]\nlisten = \"9464\"", "admin.listen", "address"),
+    ("[log]\nformat = \"xml\"", "log.format", "not a format"),
+    ("[log]\nlevel = \"crm=loud\"", "log.level", "not a level"),
+    ("[kafka", "line 1", "not TOML"),
+    ("colour = 1", "colour", "no such key"),
+];
+
 #[test]
 fn each_wrong_value_is_a_finding_under_its_key() {
-    let cases = [
-        ("segments = []", "segments", "at least one"),
-        ("segments = [\"A\", \"A\"]", "segments", "more than once"),
-        ("segments = [\" A\", \"\", 3]", "segments", "item 2"),
-        ("segments = \"A\"", "segments", "must be a list"),
-        ("kafka = 3", "kafka", "must be a table"),
-        ("[kafka]\nbootstrap_servers = \"host\"", "kafka.bootstrap_servers", "no port"),
-        ("[kafka]\nbootstrap_servers = \"\"", "kafka.bootstrap_servers", "empty"),
-        ("[kafka]\ngroup_id = 3", "kafka.group_id", "must be text"),
-        ("[kafka]\nmax_in_flight = 0", "kafka.max_in_flight", "between 1 and"),
-        ("[kafka]\nmax_in_flight = \"7\"", "kafka.max_in_flight", "whole number"),
-        ("[kafka]\nmax_in_flight = 64\nmax_queued = 8", "kafka.max_queued", "less than"),
-        ("[kafka]\nmax_command_bytes = -1", "kafka.max_command_bytes", "negative"),
-        ("[kafka]\ninstance_id = \"pod-3+2\"", "kafka.instance_id", "second producer"),
-        ("[kafka]\nshutdown_grace = 20", "kafka.shutdown_grace", "unit"),
-        ("[kafka]\nshutdown_grace = \"20\"", "kafka.shutdown_grace", "not a duration"),
-        ("[kafka.topics]\ncommands = \"a b\"", "kafka.topics.commands", "characters"),
-        ("[kafka.topics]\nreplies = \"crm.commands\"", "kafka.topics.replies", "kafka.topics.commands, too"),
-        ("[kafka.topics]\ndlq = \"crm_commands\"", "kafka.topics.dlq", "kafka.topics.commands, too"),
-        ("[kafka.topics]\nchanges = \"crm.transactions\"", "kafka.topics.changes", "kafka.topics.transactions, too"),
-        ("[kafka.topics]\nchanges = \"\"", "kafka.topics.changes", "empty"),
-        (
-            "[kafka]\nreply_topic_allow_list = [\"rows\"]\n[kafka.topics]\nchanges = \"rows\"",
-            "kafka.reply_topic_allow_list",
-            "something else",
-        ),
-        ("[kafka]\nreply_topic_allow_list = [\"a/b\"]", "kafka.reply_topic_allow_list", "item 1"),
-        ("[kafka]\nreply_topic_allow_list = [\"crm.commands\"]", "kafka.reply_topic_allow_list", "something else"),
-        ("[kafka.consumer]\n\"isolation.level\" = \"read_uncommitted\"", "kafka.consumer.isolation.level", "aborted"),
-        ("[kafka.consumer]\nenable.auto.commit = true", "kafka.consumer.enable.auto.commit", "transaction"),
-        (
-            "[kafka.consumer]\n\"partition.assignment.strategy\" = \"cooperative-sticky\"",
-            "kafka.consumer.partition.assignment.strategy",
-            "eager",
-        ),
-        ("[kafka.consumer]\n\"group.protocol\" = \"consumer\"", "kafka.consumer.group.protocol", "set by the processor"),
-        ("[kafka.producer]\n\"transactional.id\" = \"x\"", "kafka.producer.transactional.id", "fences"),
-        ("[kafka.producer]\n\"enable.idempotence\" = false", "kafka.producer.enable.idempotence", "exactly once"),
-        ("[kafka.producer]\n\"no.such.thing\" = 1", "kafka.producer.no.such.thing", "not a property"),
-        ("[kafka.producer]\n\"linger.ms\" = \"soon\"", "kafka.producer.linger.ms", "does not take"),
-        ("[registry]\nurl = \"registry:8081\"", "registry.url", "http://"),
-        ("[registry]\nurl = \"http://me:pw@registry:8081\"", "registry.url", "credentials"),
-        ("[registry]\nurl = \"http://a,registry:8081\"", "registry.url", "http://"),
-        ("[registry]\nurl = []", "registry.url", "at least one"),
-        ("[registry]\nodd_answer = \"1s\"", "registry.odd_answer", "between"),
-        ("[registry]\nodd_answer = \"never\"", "registry.odd_answer", "not a duration"),
-        ("[registry]\ntoken = \"hunter2\"", "registry.token", "secret"),
-        ("[registry]\noauth = { client_id = \"c\", client_secret = \"file:Cargo.toml\" }", "registry.oauth.token_url", "missing"),
-        ("[registry]\ncert_file = \"Cargo.toml\"", "registry.key_file", "missing"),
-        ("[registry]\nuser = \"me\"", "registry.password", "missing"),
-        ("[registry]\nca_file = \"/no/such/file\"", "registry.ca_file", "can't be read"),
-        ("[store]\nkind = \"mongo\"", "store.kind", "not a kind"),
-        ("[store]\nkind = \"embedded\"", "store.path", "missing"),
-        ("[store]\ncontact_points = []", "store.contact_points", "at least one"),
-        ("[store]\ncontact_points = [\"n:x\"]", "store.contact_points", "no port"),
-        ("[store]\nkeyspace = \"Crm-1\"", "store.keyspace", "lower-case"),
-        ("[store]\nserial_consistency = \"quorum\"", "store.serial_consistency", "not a serial"),
-        ("[store]\nconsistency = \"one\"", "store.consistency", "not a consistency"),
-        ("[store]\ndatacenter_failover = true", "store.datacenter_failover", "local_datacenter"),
-        (
-            "[store]\nlocal_datacenter = \"dc1\"\nserial_consistency = \"local_serial\"\ndatacenter_failover = true",
-            "store.datacenter_failover",
-            "may not know",
-        ),
-        ("[store]\nreplication = { class = \"Nope\" }", "store.replication.class", "NetworkTopologyStrategy"),
-        ("[store]\nreplication = { dc1 = 0 }", "store.replication.dc1", "between 1"),
-        ("[store]\nrequest_timeout = \"0s\"", "store.request_timeout", "between"),
-        ("[store]\noutcome_retention = \"30 years\"", "store.outcome_retention", "between"),
-        ("[store.tls]\ncert_file = \"Cargo.toml\"\nenabled = true", "store.tls.key_file", "missing"),
-        ("[store.tls]\nca_file = \"Cargo.toml\"", "store.tls.enabled", "must be true"),
-        ("[admin]\nlisten = \"9464\"", "admin.listen", "address"),
-        ("[log]\nformat = \"xml\"", "log.format", "not a format"),
-        ("[log]\nlevel = \"crm=loud\"", "log.level", "not a level"),
-        ("[kafka", "line 1", "not TOML"),
-        ("colour = 1", "colour", "no such key"),
-    ];
-    for (toml, key, reason) in cases {
+    for (toml, key, reason) in WRONG {
         let findings = parse(toml, &[]).expect_err(toml).0;
         assert_eq!(findings.len(), 1, "{toml}: {findings:#?}");
-        assert_eq!(findings[0].key, key, "{toml}");
+        assert_eq!(findings[0].key, *key, "{toml}");
         assert!(findings[0].reason.contains(reason), "{toml}: {:?} should say {reason:?}", findings[0].reason);
         assert!(!findings[0].right.is_empty(), "{toml}");
     }
+}
+
+#[test]
+fn another_address_than_loopback_says_who_may_use_it() {
+    let authenticated = [
+        "auth = { kind = \"none\" }",
+        "tls = { cert_file = \"Cargo.toml\", key_file = \"Cargo.toml\", client_ca_file = \"Cargo.toml\" }",
+        "auth = { kind = \"jwt\", jwks_file = \"Cargo.toml\", issuer = \"i\", audience = \"a\" }",
+    ];
+    for said in authenticated {
+        let config = parse(&format!("[gateway]\nlisten = \"0.0.0.0:8080\"\n{said}"), &[]);
+        assert_eq!(config.expect(said).gateway.listen.port(), 8080, "{said}");
+    }
+    let outright = parse("", &[("CRM__GATEWAY__LISTEN", "0.0.0.0:8080"), ("CRM__GATEWAY__AUTH__KIND", "none")]);
+    assert_eq!(outright.unwrap().gateway.auth, Auth::None);
 }
 
 #[test]

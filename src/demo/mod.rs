@@ -2,6 +2,7 @@
 //! answer is compared with what the scene promises, and the demo fails if they differ.
 
 mod cast;
+mod http;
 mod promise;
 mod scenes;
 mod show;
@@ -53,6 +54,8 @@ async fn play(stage: &mut Stage, paint: Paint, once: bool) -> anyhow::Result<boo
         return Ok(kept);
     }
     say(format!("\nCalm traffic goes on: watch it at http://{}/metrics. Ctrl-C ends it.", stage.admin))?;
+    say("Send a command yourself, over HTTP:")?;
+    say(format!("  {}", stage.http.curl("c-ann")))?;
     traffic::go_on(&stage.crm).await?;
     Ok(true)
 }

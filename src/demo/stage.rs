@@ -4,6 +4,7 @@
 //! show, but proves nothing about exactly-once.
 
 use super::cast::Cast;
+use super::http::Http;
 use crate::config::Config;
 use crate::processor;
 use crate::store::claims::Claims;
@@ -57,6 +58,8 @@ pub struct Stage {
     pub metrics: Arc<Metrics>,
     /// The address at which the metrics are served.
     pub admin: SocketAddr,
+    /// Takes commands over HTTP.
+    pub http: Http,
     claims: Arc<Claims<Store>>,
     health: Arc<Health>,
     processor: Running<anyhow::Result<()>>,
@@ -109,6 +112,7 @@ impl Stage {
         let crm = CrmClient::connect(&config.kafka, client.clone()).await?;
         let transactions = TopicReader::open(&config.kafka, &topics.transactions, Start::End).await?;
         let dead_letters = TopicReader::open(&config.kafka, &topics.dlq, Start::End).await?;
+        let http = Http::open(&config, &client, claims.clone(), &metrics, &health).await?;
         let decoder = JsonDecoder::new(client);
         Ok(Self {
             crm,
@@ -117,6 +121,7 @@ impl Stage {
             decoder,
             metrics,
             admin,
+            http,
             claims,
             health,
             processor,
@@ -166,8 +171,20 @@ impl Stage {
     /// Takes everything down, clients before servers.
     pub async fn close(self) -> anyhow::Result<()> {
         let Self {
-            crm, transactions, dead_letters, processor, serving, registry_watch, registry, cluster, folder, claims, ..
+            crm,
+            transactions,
+            dead_letters,
+            http,
+            processor,
+            serving,
+            registry_watch,
+            registry,
+            cluster,
+            folder,
+            claims,
+            ..
         } = self;
+        http.close().await?;
         let processed = processor.end().await?;
         crm.close().await;
         drop((transactions, dead_letters, claims));

@@ -1,5 +1,6 @@
 //! Commands, from their fields as they came to a checked [`Command`]: request validation.
 
+use super::attribute::RawValues;
 use super::contents::Contents;
 use super::entity::EntityType;
 use super::rejection::{FieldPath, Rejection};
@@ -16,8 +17,8 @@ pub struct RawCommand {
     pub request_id: Option<String>,
     /// `customer`, `account` or `subscriber`, `None` for null.
     pub reference: Option<RawReference>,
-    /// The use case's [`value_field`](UseCase::value_field), `None` for null.
-    pub value: Option<String>,
+    /// The new values of the use case's [`attributes`](UseCase::attributes).
+    pub values: RawValues,
     /// `expectedVersion`, `None` for null.
     pub expected_version: Option<i64>,
 }
@@ -38,7 +39,7 @@ pub struct Command {
     pub request_id: RequestId,
     /// The entity that the command is about.
     pub target: Reference,
-    /// The use case, the new value and the version that the command expects.
+    /// The use case, the new values and the version that the command expects.
     pub contents: Contents,
 }
 
@@ -60,7 +61,7 @@ impl RawCommand {
         let mut findings = Vec::new();
         let request_id = keep(&mut findings, check_request_id(self.request_id.as_deref()));
         let target = check_reference(self.reference.as_ref(), self.use_case.entity_type(), &mut findings);
-        let change = keep(&mut findings, self.use_case.kind().check(self.value.as_deref(), rules));
+        let change = self.use_case.kind().check(&self.values, rules).map_err(|found| findings.extend(found)).ok();
         if self.expected_version.is_some_and(|version| version < 0) {
             findings.push(Rejection::InvalidAttribute { field: "expectedVersion".into(), reason: "must not be negative".into() });
         }

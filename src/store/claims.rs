@@ -19,13 +19,14 @@
 //!    the entity behind a reference.
 //! 4. Claiming: `claim` claims an id, and completes claims.
 //!
-//! [`Claims`] puts the steps together: look, decide, write; and again, until a write was applied.
+//! [`Claims`] puts the steps together: look, decide, write; and again, until a write was applied. `inquiry` looks only, for readers.
 
 mod base;
 mod cache;
 pub(super) mod claim;
 mod data;
 mod fold;
+mod inquiry;
 mod meter;
 mod packed;
 mod past;
@@ -54,6 +55,7 @@ use std::time::Duration;
 
 pub use base::{ClaimsOptions, Clock};
 pub use data::{Decided, Submission};
+pub use inquiry::Freshness;
 
 /// The longest run that [`Claims::decide`] takes: what one write has room for, if its rows are of usual size.
 pub const MAX_RUN: usize = MAX_ROWS;

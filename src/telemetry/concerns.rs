@@ -39,6 +39,8 @@ pub enum Concern {
     SchemasMissing,
     /// The ids that the registry gave to our schemas mean other schemas now.
     RegistryDiffers,
+    /// The gateway can't reach Kafka, so that commands can't be written or replies can't be read.
+    GatewayWithoutKafka,
 }
 
 /// The effect of a concern.
@@ -74,6 +76,7 @@ impl Concern {
             Self::KeyspaceUnfit => (Weight::Warning, "the keyspace's replication fits the database's nodes"),
             Self::SchemasMissing => (Weight::Warning, "no partition waits for a schema any more"),
             Self::RegistryDiffers => (Weight::Halt, "the schema registry has our schemas again; commands are taken"),
+            Self::GatewayWithoutKafka => (Weight::Obstacle, "the gateway reaches Kafka again"),
         }
     }
 

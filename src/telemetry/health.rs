@@ -10,9 +10,19 @@ use std::time::{Duration, Instant};
 /// including a drain at a rebalance or at shutdown.
 pub const STUCK_AFTER: Duration = Duration::from_secs(120);
 
+/// What the process is for, which decides what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It processes commands.
+    Processor,
+    /// It takes commands over HTTP. It needs the store for reads alone, and belongs to no consumer group.
+    Gateway,
+}
+
 /// The health of the process.
 #[derive(Debug)]
 pub struct Health {
+    role: Role,
     started: Instant,
     store: StoreHealth,
     registry_up: AtomicBool,
@@ -34,8 +44,18 @@ impl Default for Health {
 impl Health {
     /// Returns the health of a process that has just started: alive, and not ready.
     pub fn new() -> Self {
+        Self::of(Role::Processor)
+    }
+
+    /// Returns the health of a gateway that has just started. Without the store it is ready all the same, because commands need no store.
+    pub fn of_gateway() -> Self {
+        Self::of(Role::Gateway)
+    }
+
+    fn of(role: Role) -> Self {
         let now = Instant::now();
         Self {
+            role,
             started: now,
             store: StoreHealth::new(now),
             registry_up: AtomicBool::new(false),
@@ -74,7 +94,11 @@ impl Health {
 
     /// Returns what an operator should know, although it does not keep the process from taking commands.
     pub fn warnings(&self) -> Vec<String> {
-        self.concerns.warnings().into_iter().chain(self.store.warning()).collect()
+        let store = match self.role {
+            Role::Processor => self.store.warning(),
+            Role::Gateway => self.store.obstacle().or_else(|| self.store.warning()),
+        };
+        self.concerns.warnings().into_iter().chain(store).collect()
     }
 
     /// Sets whether there has been work for long of which nothing was done, without a known reason.
@@ -103,13 +127,15 @@ impl Health {
 
     /// Returns why the process takes or answers no commands. The list is empty if it does.
     pub fn obstacles(&self) -> Vec<String> {
+        let is_processor = self.role == Role::Processor;
         let checks = [
             (!self.registry_up.load(Relaxed), "the schema registry does not answer"),
-            (!self.group_joined.load(Relaxed), "the consumer group has not been joined"),
+            (is_processor && !self.group_joined.load(Relaxed), "the consumer group has not been joined"),
             (self.draining.load(Relaxed), "the process is shutting down"),
         ];
         let checked = checks.into_iter().filter(|(is_obstacle, _)| *is_obstacle).map(|(_, text)| text.to_owned());
-        self.store.obstacle().into_iter().chain(checked).chain(self.concerns.obstacles()).collect()
+        let store = self.store.obstacle().filter(|_| is_processor);
+        store.into_iter().chain(checked).chain(self.concerns.obstacles()).collect()
     }
 }
 
@@ -127,6 +153,17 @@ mod tests {
         assert!(health.obstacles().is_empty());
         health.set_draining();
         assert_eq!(health.obstacles(), ["the process is shutting down"]);
+    }
+
+    #[test]
+    fn a_gateway_is_ready_without_a_store_and_without_a_group() {
+        let health = Health::of_gateway();
+        assert_eq!(health.obstacles(), ["the schema registry does not answer"]);
+        health.set_registry_up(true);
+        assert!(health.obstacles().is_empty());
+        assert_eq!(health.warnings(), ["the store does not answer"]);
+        health.store().answered(Instant::now());
+        assert!(health.warnings().is_empty());
     }
 
     #[test]

@@ -52,6 +52,52 @@ label!(UseCase, "use_case", UseCase::ALL, |value| value.name());
 label!(Status, "status", Status::ALL, |value| value.code_text());
 
 labels! {
+    /// The status of an answer over HTTP.
+    HttpStatus("status") {
+        /// 200
+        Ok = "200",
+        /// 202: the command is on the topic, and the client does not wait.
+        Accepted = "202",
+        /// 304: the client has it already.
+        NotModified = "304",
+        /// 400: the request was refused.
+        BadRequest = "400",
+        /// 401: the client did not show who it is.
+        Unauthorized = "401",
+        /// 403: the client may not do that.
+        Forbidden = "403",
+        /// 404
+        NotFound = "404",
+        /// 405
+        MethodNotAllowed = "405",
+        /// 406
+        NotAcceptable = "406",
+        /// 408: the client did not send its body in time.
+        RequestTimeout = "408",
+        /// 412: the version is another one.
+        PreconditionFailed = "412",
+        /// 413: the body is too long.
+        PayloadTooLarge = "413",
+        /// 415: the body is no JSON.
+        UnsupportedMediaType = "415",
+        /// 500: a bug was caught.
+        InternalServerError = "500",
+        /// 503: nothing was written.
+        ServiceUnavailable = "503",
+        /// 504: the reply did not come in time.
+        GatewayTimeout = "504",
+    }
+}
+
+impl HttpStatus {
+    /// Returns the label of a status code. A code that this program never answers counts as 500.
+    pub fn of(code: u16) -> Self {
+        let text = code.to_string();
+        Self::all().into_iter().find(|status| status.text() == text).unwrap_or(Self::InternalServerError)
+    }
+}
+
+labels! {
     /// The operations of the store: the methods of `ConditionalStore`.
     Operation("operation") {
         /// A read of an external id's partition.

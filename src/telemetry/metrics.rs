@@ -3,8 +3,8 @@
 //! from all of them, and says how.
 
 use super::labels::{
-    AbsurdTimestamp, CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, LookUp, Operation, OutputTopic, Rebalance,
-    Reference, Remembered, Replayed, TransactionResult, Waits,
+    AbsurdTimestamp, CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, HttpStatus, LookUp, Operation, OutputTopic,
+    Rebalance, Reference, Remembered, Replayed, TransactionResult, Waits,
 };
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
@@ -104,7 +104,7 @@ metrics! {
     offset_metadata_short: IntGauge = "offset_metadata_short", NONE;
     /// Changes of the assignment, by kind.
     rebalances: Family<Rebalance, IntCounter> = "rebalances_total", NONE;
-    /// Kafka brokers that the consumer is connected to.
+    /// Kafka brokers that the consumer is connected to; in a gateway, those that there are, or 0 while none answers.
     kafka_brokers_connected: IntGauge = "kafka_brokers_connected", NONE;
     /// Kafka transactions, by how they ended.
     kafka_transactions: Family<TransactionResult, IntCounter> = "kafka_transactions_total", NONE;
@@ -133,6 +133,8 @@ metrics! {
     reply_partitions_ignored: IntCounter = "reply_partitions_ignored_total", NONE;
     /// Changes that came under another record key than the change before of the same entity, as far as this process sees both.
     entity_key_changes: IntCounter = "entity_key_changes_total", NONE;
+    /// Records whose header `crm-actor` was ignored because its value breaks the rules.
+    actors_ignored: IntCounter = "actors_ignored_total", NONE;
     /// Conditional writes (LWT) sent to the store, by operation.
     store_conditional_writes: Family<ConditionalWrite, IntCounter> = "store_conditional_writes_total", NONE;
     /// Conditional writes that were not applied because a condition did not hold, by operation.
@@ -170,6 +172,24 @@ metrics! {
     partitions_without_schema: IntGauge = "partitions_without_schema", NONE;
     /// Bugs that were caught while a command was decided.
     panics: IntCounter = "panics_total", NONE;
+    /// Commands that came over HTTP and were answered, by use case and HTTP status.
+    gateway_requests: Family<(UseCase, HttpStatus), IntCounter> = "gateway_requests_total", NONE;
+    /// Seconds from a command's arrival over HTTP to its answer, by use case.
+    gateway_request_duration: Family<UseCase, Histogram> = "gateway_request_duration_seconds", COMMAND_SECONDS;
+    /// Requests over HTTP that were no commands, by HTTP status.
+    gateway_reads: Family<HttpStatus, IntCounter> = "gateway_reads_total", NONE;
+    /// Commands over HTTP that wait for their replies.
+    gateway_open_requests: IntGauge = "gateway_open_requests", NONE;
+    /// The number of open requests at which further ones are refused (`gateway.max_open_requests`); 0 in processes that are no gateway.
+    gateway_open_requests_limit: IntGauge = "gateway_open_requests_limit", NONE;
+    /// Commands over HTTP whose replies did not come in time.
+    gateway_timeouts: IntCounter = "gateway_timeouts_total", NONE;
+    /// Replies that were read and skipped, because they are another's or nobody waits for them any more.
+    gateway_skipped_replies: IntCounter = "gateway_skipped_replies_total", NONE;
+    /// Seconds from a reply's timestamp to its arrival at the gateway that waits for it; the last reply's.
+    gateway_reply_lag: Gauge = "gateway_reply_lag_seconds", NONE;
+    /// Connections of HTTP clients.
+    gateway_connections: IntGauge = "gateway_connections", NONE;
     /// 1 while a log level other than the configured one is in force, 0 otherwise.
     log_level_changed: IntGauge = "log_level_changed", NONE;
     /// Always 1; the label is the program's version.

@@ -16,7 +16,7 @@
 //! of its input for null, allocates for values that take no bytes (an array of a billion nulls), checks a schema's defaults in
 //! time exponential to its size, and can't resolve a string with logical type uuid, or a record that is named a second time,
 //! onto ours. So `shape` checks the writer's schema once, and `body` walks the bytes once, in time linear to their number, and
-//! picks out the five values that a command has. The tests compare this reader with apache-avro.
+//! picks out the values that a command has. The tests compare this reader with apache-avro.
 
 pub mod answer;
 mod avro;
@@ -68,6 +68,10 @@ pub fn command_subject(commands_topic: &str, use_case: UseCase) -> String {
     format!("{commands_topic}-{NAMESPACE}.{}", use_case.record())
 }
 
+/// The compatibility level that `setup` gives our subjects: a reader with any version of a schema can read what was written with any other.
+/// All that is ever done to our schemas keeps to that: see `tests/it/evolution.rs`.
+pub const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+
 /// Returns all subjects that `setup` registers, each with its schema. Without a topic of change rows, theirs is left out.
 pub fn subjects(
     commands_topic: &str,
@@ -104,8 +108,14 @@ mod tests {
             [
                 "crm.commands-crm.v1.UpdateCustomerCustomName",
                 "crm.commands-crm.v1.UpdateCustomerSegment",
+                "crm.commands-crm.v1.UpdateCustomerExternalId",
+                "crm.commands-crm.v1.UpdateCustomerState",
                 "crm.commands-crm.v1.UpdateAccountExternalId",
+                "crm.commands-crm.v1.UpdateAccountCustomName",
+                "crm.commands-crm.v1.UpdateAccountState",
                 "crm.commands-crm.v1.UpdateSubscriberExternalId",
+                "crm.commands-crm.v1.UpdateSubscriberCustomName",
+                "crm.commands-crm.v1.UpdateSubscriberState",
                 "crm.replies-value",
                 "crm.transactions-value",
                 "crm.changes-value",

@@ -265,12 +265,19 @@ async fn registering_is_repeatable_and_what_is_registered_is_found() {
 
 #[tokio::test]
 async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
+    use crate::domain::attribute::RawValues;
     use crate::domain::command::RawCommand;
     let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
     let registry = client(&server.url());
     let use_case = UseCase::UpdateCustomerSegment;
     let id = registry.register(&command_subject("c", use_case), use_case.schema()).await.unwrap();
-    let command = RawCommand { use_case, request_id: Some("r".into()), reference: None, value: None, expected_version: None };
+    let command = RawCommand {
+        use_case,
+        request_id: Some("r".into()),
+        reference: None,
+        values: RawValues::default(),
+        expected_version: None,
+    };
     let value = [&crate::wire::frame::frame_prefix(id)[..], &encode_command(&command)].concat();
     let mut decoder = JsonDecoder::new(registry);
     let expected = json!({ "requestId": "r", "customer": null, "customerSegment": null, "expectedVersion": null });
@@ -454,4 +461,22 @@ async fn a_404_with_a_code_means_that_our_schema_is_not_registered_and_one_witho
         fickle.0.lock().unwrap().insert("/subjects/s".into(), (404, body.into()));
         assert_eq!(client(&url).lookup("s", SEGMENT).await.ok(), expected, "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_subjects_compatibility_is_set_and_told() {
+    let embedded = EmbeddedRegistry::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let registry = client(&embedded.url());
+    assert_eq!(registry.compatibility("a/b").await.unwrap().as_deref(), Some("NONE"));
+    registry.set_compatibility("a/b", crate::wire::COMPATIBILITY).await.unwrap();
+    assert_eq!(registry.compatibility("a/b").await.unwrap().as_deref(), Some("FULL_TRANSITIVE"));
+    assert_eq!(registry.compatibility("a").await.unwrap().as_deref(), Some("NONE"), "another subject is left alone");
+    assert!(registry.set_compatibility("a/b", "SOME").await.unwrap_err().to_string().contains("42203"));
+
+    let none = r#"{"error_code":40408,"message":"Subject does not have subject-level compatibility configured"}"#;
+    let (scripted, url) = Scripted::start(&[(404, none), (403, "{}")]).await;
+    let registry = client(&url);
+    assert_eq!(registry.compatibility("s").await.unwrap(), None);
+    assert!(registry.compatibility("s").await.is_err());
+    assert_eq!(scripted.asked(), ["/config/s?defaultToGlobal=true", "/config/s?defaultToGlobal=true"]);
 }

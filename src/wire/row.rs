@@ -5,7 +5,7 @@ use super::avro::{UuidText, encode, parse, writer};
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::{Change, Snapshot, Transaction};
-use crate::domain::values::{CustomName, SegmentCode};
+use crate::domain::values::{Actor, CustomName, SegmentCode, StateReason};
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::ser::SerializeTupleStruct;
@@ -29,6 +29,7 @@ pub fn change(schema_id: u32, id: Uuid, transaction: &Transaction) -> Vec<u8> {
         use_case: transaction.use_case.name(),
         request_id: transaction.request_id.as_str(),
         correlation_id: transaction.correlation_id.as_deref(),
+        actor: transaction.actor.as_ref().map(Actor::as_str),
         occurred_at: transaction.occurred_at,
         previous_version: transaction.previous_version,
         entity: &transaction.entity,
@@ -45,6 +46,7 @@ pub fn snapshot(schema_id: u32, snapshot: &Snapshot) -> Vec<u8> {
         use_case: Snapshot::USE_CASE,
         request_id: &snapshot.request_id(),
         correlation_id: None,
+        actor: None,
         occurred_at: *taken_at,
         previous_version: entity.version,
         entity,
@@ -59,6 +61,7 @@ struct Row<'a> {
     use_case: &'static str,
     request_id: &'a str,
     correlation_id: Option<&'a str>,
+    actor: Option<&'a str>,
     occurred_at: Timestamp,
     previous_version: i64,
     entity: &'a Entity,
@@ -70,13 +73,13 @@ impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entity = self.entity;
         let parent_if = |entity_type| entity.parent.filter(|_| entity.entity_type == entity_type).map(UuidText);
-        let changed: Vec<&str> = self.changes.iter().map(|change| change.field.as_str()).collect();
+        let changed: Vec<&str> = self.changes.iter().map(|change| change.attribute.name()).collect();
         let mut row = serializer.serialize_tuple_struct("ChangeRow", COLUMNS)?;
         row.serialize_field(&UuidText(self.id))?;
         row.serialize_field(self.use_case)?;
         row.serialize_field(self.request_id)?;
         row.serialize_field(&self.correlation_id)?;
-        row.serialize_field(&None::<&str>)?;
+        row.serialize_field(&self.actor)?;
         row.serialize_field(&self.occurred_at)?;
         row.serialize_field(type_name(entity.entity_type))?;
         row.serialize_field(&UuidText(entity.ref_id))?;
@@ -84,8 +87,8 @@ impl Serialize for Row<'_> {
         row.serialize_field(&self.previous_version)?;
         row.serialize_field(entity.external_id.as_str())?;
         row.serialize_field(entity.state.name())?;
-        row.serialize_field(&None::<&str>)?;
-        row.serialize_field(&None::<Timestamp>)?;
+        row.serialize_field(&entity.state_reason.as_ref().map(StateReason::as_str))?;
+        row.serialize_field(&entity.state_valid_from)?;
         row.serialize_field(&entity.custom_name.as_ref().map(CustomName::as_str))?;
         row.serialize_field(&entity.segment.as_ref().map(SegmentCode::as_str))?;
         row.serialize_field(&entity.segment_valid_from)?;

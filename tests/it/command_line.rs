@@ -220,7 +220,9 @@ fn wrong_usage_exits_with_2_and_help_with_0() {
     run_cli(&["no-such-subcommand"]).exits(2);
     run_cli(&["show", "--no-such-flag"]).exits(2);
     run_cli(&["check", "--config", "no/such/file.toml"]).exits(2);
-    for subcommand in ["run", "demo", "setup", "import", "check", "show", "send", "watch", "dlq", "snapshot", "erase", "bench"] {
+    for subcommand in
+        ["run", "gateway", "demo", "setup", "import", "check", "show", "send", "watch", "dlq", "snapshot", "erase", "bench"]
+    {
         let help = run_cli(&[subcommand, "--help"]).succeeded();
         assert!(help.stdout.contains("Usage"), "{subcommand}: {help}");
     }

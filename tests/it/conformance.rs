@@ -3,7 +3,7 @@
 
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::entity::{Entity, EntityType, State};
-use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode};
+use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
@@ -769,6 +769,8 @@ fn full(key: EntityKey) -> Entity {
         segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: Some(NOW),
         parent: Some(Uuid::from_u128(77)),
+        state_reason: Some(StateReason::parse("unpaid").unwrap()),
+        state_valid_from: Some(NOW - 1),
         ..statics(key, 1).entity
     }
 }

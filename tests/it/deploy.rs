@@ -83,6 +83,28 @@ fn the_systemd_unit_starts_the_program_and_gives_it_time_to_stop() {
     assert!(time > config.kafka.shutdown_grace.as_secs() + 10, "killed after {time} s");
     // The exit code of `run` if the configuration is wrong.
     assert_eq!(value("RestartPreventExitStatus"), "2");
+    verify(&unit, program);
+}
+
+#[test]
+fn the_gateways_unit_gives_open_requests_their_time() {
+    let unit = file("systemd/crm-gateway.service");
+    let value = |key: &str| {
+        let value = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("the unit has no {key}"))
+    };
+    let (program, args) = value("ExecStart").split_once(' ').expect("a program and its arguments");
+    assert_eq!(args, "gateway --config /etc/crm-processor/crm-processor.toml");
+    let variables = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    let config = config("", variables.map(|(name, value)| (name.into(), value.into())).collect());
+    assert_ne!(config.admin.listen.port(), 9464, "a processor on the same machine has it");
+    let time: u64 = value("TimeoutStopSec").parse().expect("seconds");
+    assert!(time >= config.gateway.max_wait.as_secs() + 10, "killed after {time} s");
+    verify(&unit, program);
+}
+
+/// Has systemd judge a unit, if it is there.
+fn verify(unit: &str, program: &str) {
     if Command::new("systemd-analyze").arg("--version").output().is_ok() {
         let folder = tempfile::tempdir().expect("there is room");
         let there = folder.path().join("crm-processor.service");

@@ -6,12 +6,13 @@ use crm_processor::domain::rejection::Rejection;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/deployment.md",
+    "docs/http.md",
     "docs/integration.md",
     "docs/metrics.md",
     "docs/performance.md",

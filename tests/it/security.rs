@@ -6,7 +6,7 @@
 //! taken away.
 
 mod administrator;
-mod certificates;
+pub mod certificates;
 pub mod document;
 mod oidc;
 mod registry;

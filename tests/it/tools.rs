@@ -1,10 +1,14 @@
 //! Tests the subcommands that play the other systems: `demo`, `send`, `watch`.
 
 use crate::crm::{Draft, Kind, custom_name, rename, unique};
-use crate::world::{World, run_cli, run_cli_with, run_on_terminal, shared};
+use crate::guarded::Guarded;
+use crate::inbox::Inbox;
+use crate::servers;
+use crate::world::{World, binary, run_cli, run_cli_with, run_on_terminal, shared};
 use serde_json::{Value as Json, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 fn parse(lines: &str) -> Vec<Json> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
@@ -33,6 +37,28 @@ fn the_demo_tells_its_story_and_each_answer_is_as_promised() {
     assert!(!told.stdout.contains('\x1b') && !told.stdout.contains('✗'), "{told}");
     // The test itself adds the last line.
     assert_eq!(told.stderr.lines().count(), 1, "nothing spoils it: {told}");
+}
+
+#[test]
+fn the_demo_shows_how_to_send_a_command_by_curl() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return servers::skip("curl is not installed");
+    }
+    let mut demo = Command::new(binary());
+    demo.args(["demo", "--metrics-port", "0"]);
+    let demo = Guarded::spawn(&demo, &servers::log_dir().join(format!("{}.log", unique("demo"))), None);
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    let line = loop {
+        let log = demo.log();
+        if let Some(line) = log.lines().find(|line| line.trim().starts_with("curl -s ")) {
+            break line.trim().to_owned();
+        }
+        assert!(Instant::now() < deadline, "there is no such line in\n{log}");
+        crate::pause();
+    };
+    let answered = Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
+    let reply: Json = serde_json::from_slice(&answered.stdout).unwrap_or_else(|e| panic!("{e}: {answered:?}"));
+    assert_eq!((&reply["statusCode"], &reply["requestId"]), (&json!(200), &json!("curl-1")), "{line}: {reply}");
 }
 
 #[test]

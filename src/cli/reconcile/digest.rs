@@ -7,7 +7,7 @@
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
-use crate::domain::values::{CustomName, SegmentCode};
+use crate::domain::values::{CustomName, SegmentCode, StateReason};
 use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
@@ -37,8 +37,8 @@ fn text(entity: &Entity) -> String {
         Some(entity.version.to_string()),
         Some(entity.external_id.as_str().to_owned()),
         Some(entity.state.name().to_owned()),
-        None,
-        time(None),
+        entity.state_reason.as_ref().map(StateReason::as_str).map(ToOwned::to_owned),
+        time(entity.state_valid_from),
         entity.custom_name.as_ref().map(CustomName::as_str).map(ToOwned::to_owned),
         entity.segment.as_ref().map(SegmentCode::as_str).map(ToOwned::to_owned),
         time(entity.segment_valid_from),
@@ -62,6 +62,8 @@ mod tests {
         let all = [
             Entity { version: 2, ..plain.clone() },
             Entity { state: State::Suspended, ..plain.clone() },
+            Entity { state_reason: Some(StateReason::parse("a").unwrap()), ..plain.clone() },
+            Entity { state_valid_from: Some(0), ..plain.clone() },
             name("a"),
             name("b"),
             Entity { segment: Some(SegmentCode::parse("a").unwrap()), ..plain.clone() },

@@ -5,6 +5,7 @@ use crate::domain::request::Request;
 use crate::store::outcome::Outcome;
 use crate::store::{EntityStatics, OutcomeRow, StoreFault};
 use std::collections::HashMap;
+use uuid::Uuid;
 
 /// The holder behind a reference, and the outcomes that are known there.
 pub(super) struct Sight {
@@ -56,6 +57,12 @@ impl Known {
         let found = self.0.get(request.id.as_str())?;
         let own = found.iter().find(|f| f.outcome.record == request.record);
         own.or_else(|| found.iter().find(|f| f.outcome.fingerprint == request.contents.fingerprint())).or(found.first())
+    }
+
+    /// Returns the outcome that a request id has with these contents; or else, or if `contents` is `None`, any that it has.
+    pub fn by(&self, request_id: &str, contents: Option<Uuid>) -> Option<&Found> {
+        let found = self.0.get(request_id)?;
+        found.iter().find(|found| Some(found.outcome.fingerprint) == contents).or(found.first())
     }
 
     /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity. They were read at `place`.

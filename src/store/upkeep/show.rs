@@ -6,11 +6,11 @@ use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
 use crate::domain::use_case::UseCase;
-use crate::domain::values::RequestId;
+use crate::domain::values::{Actor, RequestId};
 use crate::store::claims::Claims;
 use crate::store::claims::standing::Standing;
-use crate::store::outcome::Outcome;
-use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, StoreFault};
+use crate::store::outcome::{ImportOutcome, Outcome};
+use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, StoreFault};
 
 /// One change of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct HistoryEntry {
     pub use_case: UseCase,
     /// The request that asked for the change.
     pub request_id: RequestId,
+    /// Who asked for the change; `None` if the record did not say so.
+    pub actor: Option<Actor>,
     /// The values that changed.
     pub changes: Vec<Change>,
 }
@@ -39,9 +41,16 @@ impl<S: ConditionalStore> Claims<S> {
         reference: &Reference,
     ) -> Result<Option<(EntityStatics, Vec<HistoryEntry>)>, StoreFault> {
         let Some(statics) = self.present(entity_type, reference).await? else { return Ok(None) };
-        let history = self.base.store.history(statics.key()).await?;
-        let history = history.iter().map(entry).collect::<Result<_, _>>()?;
+        let history = self.changes(statics.key()).await?;
         Ok(Some((statics, history)))
+    }
+
+    /// Returns the changes of an entity, oldest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn changes(&self, key: EntityKey) -> Result<Vec<HistoryEntry>, StoreFault> {
+        self.base.store.history(key).await?.iter().map(entry).collect()
     }
 
     /// Returns the entity behind a reference, or `None` like [`Claims::show`].
@@ -56,6 +65,15 @@ impl<S: ConditionalStore> Claims<S> {
             }
             Reference::ExternalId(external_id) => self.holder(&IdKey { entity_type, external_id: external_id.clone() }).await,
         }
+    }
+
+    /// Returns when the entity was imported, under which external id and by whom; `None` if no import made it.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn imported(&self, key: EntityKey) -> Result<Option<ImportOutcome>, StoreFault> {
+        let row = self.base.store.read_entity(key, &[FIRST_ROW], Consistency::Serial).await?.outcomes.pop();
+        row.map(|row| ImportOutcome::decode(&row.outcome)).transpose()
     }
 
     async fn holder(&self, id: &IdKey) -> Result<Option<EntityStatics>, StoreFault> {
@@ -74,6 +92,7 @@ fn entry(row: &HistoryRow) -> Result<HistoryEntry, StoreFault> {
             occurred_at: t.occurred_at,
             use_case: t.use_case,
             request_id: t.request_id.clone(),
+            actor: t.actor.clone(),
             changes: t.changes.clone(),
         }),
         Answer::Unchanged(_) | Answer::Rejected(_) => {

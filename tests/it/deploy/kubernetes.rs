@@ -25,11 +25,16 @@ fn manifests() -> Option<&'static BTreeMap<String, Json>> {
 }
 
 fn build() -> Option<BTreeMap<String, Json>> {
+    built(OVERLAY)
+}
+
+/// Returns the valid manifests of a folder, by kind.
+fn built(folder: &str) -> Option<BTreeMap<String, Json>> {
     let mut kubectl = Command::new(tools()?.join("kubectl"));
-    let output = kubectl.arg("kustomize").arg(super::path(OVERLAY)).output().expect("it is installed");
+    let output = kubectl.arg("kustomize").arg(super::path(folder)).output().expect("it is installed");
     let said = String::from_utf8_lossy(&output.stderr);
     // kustomize warns of deprecated fields.
-    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {OVERLAY}: {}\n{said}", output.status);
+    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {folder}: {}\n{said}", output.status);
     let documents = valid(&String::from_utf8_lossy(&output.stdout))?;
     let count = documents.len();
     let kind = |document: &Json| document["kind"].as_str().expect("is mandatory").to_owned();
@@ -79,6 +84,35 @@ fn variables(maker: &Json, secret: &str) -> Vec<(String, String)> {
     let secret = file(&format!("{OVERLAY}/{secret}"));
     let secret = secret.lines().map(|line| line.split_once('=').expect("NAME=VALUE"));
     given.chain(secret.map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+#[test]
+fn the_gateways_manifests_are_valid_and_start_the_gateway() {
+    let Some(manifests) = built("kubernetes/gateway") else { return };
+    let ingress = valid(&file("kubernetes/gateway/ingress.yaml")).expect("the tools are there");
+    let deployment = &manifests["Deployment"];
+    assert_eq!(container(deployment)["args"][0], "gateway");
+    let labels = &pods(deployment)["metadata"]["labels"];
+    for kind in ["Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor"] {
+        let spec = &manifests[kind]["spec"];
+        let selector = ["selector", "podSelector"].iter().find_map(|name| spec.get(*name)).expect("it selects something");
+        let selected = selector.get("matchLabels").unwrap_or(selector);
+        assert_eq!(selected, labels, "{kind}");
+    }
+    let text = |json: &Json| json.as_str().expect("is a text").to_owned();
+    let variables = list(&container(deployment)["env"]).iter().map(|v| (text(&v["name"]), text(&v["value"])));
+    let config = config("", variables.collect());
+    let grace = pods(deployment)["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds");
+    assert!(grace >= config.gateway.max_wait.as_secs() + 10, "killed after {grace} s");
+    let port = |name: &str| {
+        let ports = list(&container(deployment)["ports"]);
+        ports.iter().find(|port| port["name"] == name).and_then(|port| port["containerPort"].as_u64())
+    };
+    assert_eq!(port("http"), Some(config.gateway.listen.port().into()));
+    assert_eq!(port("admin"), Some(config.admin.listen.port().into()));
+    assert_eq!(manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    let backend = &ingress[0]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"];
+    assert_eq!(*backend, manifests["Service"]["metadata"]["name"]);
 }
 
 #[test]

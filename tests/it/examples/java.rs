@@ -14,7 +14,8 @@ use std::sync::OnceLock;
 /// The name of the folder with the clients' libraries. It has their versions.
 const LIBRARIES: &str = "java-clients-spring-kafka-4.0.0-avro-1.12.1";
 
-/// Returns the clients' libraries as a class path, or `None` if they can't be had here; the reason has been printed, and the test returns.
+/// Returns the class path of the clients' libraries, Avro among them, or `None` if they can't be had here; the reason has been printed,
+/// and the test returns.
 pub fn libraries() -> Option<PathBuf> {
     let pom = std::fs::read_to_string(example("java/pom.xml")).expect("is part of the repository");
     Some(servers::jars_or_skip(LIBRARIES, &pom)?.join("*"))

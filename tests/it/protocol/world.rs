@@ -194,10 +194,16 @@ impl<S: ConditionalStore> World<S> {
         expected_version: Option<i64>,
     ) -> Submission {
         let (request_id, value) = (Some(request.into()), Some(value.into()));
-        let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
+        let raw = RawCommand {
+            use_case,
+            request_id,
+            reference: Some(reference),
+            values: use_case.first_value(value),
+            expected_version,
+        };
         let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };
         let command = raw.validate(&rules).expect("a valid command");
-        Submission::new(command, Some(format!("c-{request}")), self.record())
+        Submission::new(command, Some(format!("c-{request}")), None, self.record())
     }
 
     /// Returns the same command in another record.

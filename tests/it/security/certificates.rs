@@ -22,7 +22,7 @@ pub struct Authority {
     certificate: X509,
 }
 
-/// A server's certificate and key.
+/// A server's or a client's certificate and key.
 pub struct Identity {
     key: PKey<Private>,
     certificate: X509,
@@ -53,6 +53,16 @@ impl Authority {
         Identity { key, certificate: builder.build(), authority: self.certificate.clone() }
     }
 
+    /// Makes a certificate for a client with this common name.
+    pub fn client(&self, name: &str) -> Identity {
+        let key = key();
+        let mut builder = builder(name, &key);
+        builder.set_issuer_name(self.certificate.subject_name()).unwrap();
+        builder.append_extension(ExtendedKeyUsage::new().client_auth().build().unwrap()).unwrap();
+        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        Identity { key, certificate: builder.build(), authority: self.certificate.clone() }
+    }
+
     /// Returns the authority's certificate as PEM.
     pub fn pem(&self) -> Vec<u8> {
         self.certificate.to_pem().unwrap()
@@ -69,6 +79,11 @@ impl Identity {
         let path = folder.join("server.p12");
         std::fs::write(&path, builder.build2(STORE_PASSWORD).unwrap().to_der().unwrap()).unwrap();
         path
+    }
+
+    /// Returns the certificate and its key as PEM.
+    pub fn pem(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.certificate.to_pem().unwrap(), self.key.private_key_to_pem_pkcs8().unwrap())
     }
 
     /// Returns the configuration with which a server of the tests accepts TLS connections.

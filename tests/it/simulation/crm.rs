@@ -59,7 +59,7 @@ impl Incoming {
 
     /// What its command is decided as.
     pub fn submission(&self, command: &Command) -> Submission {
-        Submission::new(command.clone(), Some(self.correlation_id()), self.at.on("crm.commands".into()))
+        Submission::new(command.clone(), Some(self.correlation_id()), None, self.at.on("crm.commands".into()))
     }
 }
 
@@ -174,7 +174,13 @@ impl Crm {
         };
         let expected_version = self.random.chance(200).then(|| pick(&mut self.random, &[1, 2, 3, 4]));
         let (request_id, value) = (Some(request.into()), Some(value.into()));
-        let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
+        let raw = RawCommand {
+            use_case,
+            request_id,
+            reference: Some(reference),
+            values: use_case.first_value(value),
+            expected_version,
+        };
         let rules = Rules { segments: ["RESIDENTIAL", "ENTERPRISE"].map(|s| SegmentCode::parse(s).expect("a code")).into() };
         (key, raw.validate(&rules).expect("a valid command"))
     }

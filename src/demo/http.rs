@@ -1,0 +1,76 @@
+//! The demo's gateway: the same commands over HTTP, so that whoever watches can send one by `curl`.
+
+use crate::config::Config;
+use crate::gateway::serve::Listening;
+use crate::gateway::start::{Setting, Started, start};
+use crate::store::ConditionalStore;
+use crate::store::claims::Claims;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+use crate::toolbox::connect;
+use crate::toolbox::crm_client::schema_ids;
+use crate::wire::json::JsonDecoder;
+use crate::wire::registry::Registry;
+use anyhow::Context as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long open requests may take when the demo ends.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A gateway that serves.
+pub struct Http {
+    /// Its address.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Http {
+    /// Begins to serve on the configured port if it is free, otherwise on any other.
+    pub async fn open<S: ConditionalStore>(
+        config: &Arc<Config>,
+        registry: &Registry,
+        claims: Arc<Claims<S>>,
+        metrics: &Arc<Metrics>,
+        health: &Arc<Health>,
+    ) -> anyhow::Result<Self> {
+        let listening = match Listening::on(config.gateway.listen).await {
+            Ok(listening) => listening,
+            Err(_) => Listening::on(SocketAddr::new(config.gateway.listen.ip(), 0)).await?,
+        };
+        let setting = Setting {
+            config: config.clone(),
+            schema_ids: schema_ids(registry, &config.kafka.topics.commands).await?,
+            decoder: JsonDecoder::new(registry.clone()),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            clock: connect::clock(),
+        };
+        let Started { service, tasks, .. } = start(setting).await?;
+        // This is the first and the only one.
+        let _ = service.claims.set(claims);
+        let address = listening.address;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(listening.serve(service, None, async { drop(stopped.await) }, GRACE));
+        Ok(Self { address, stop, serving, tasks })
+    }
+
+    /// Returns a line that sends a command about the customer with this external id.
+    pub fn curl(&self, external_id: &str) -> String {
+        let body = format!(r#"{{"requestId":"curl-1","customer":{{"externalId":"{external_id}"}},"customName":"Ann, by curl"}}"#);
+        format!("curl -s http://{}/v1/updateCustomerCustomName -H 'Content-Type: application/json' -d '{body}'", self.address)
+    }
+
+    /// Ends, after the requests that are open.
+    pub async fn close(self) -> anyhow::Result<()> {
+        // An error means that it has ended by itself.
+        let _ = self.stop.send(());
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.serving.await.context("a task ended in a panic")
+    }
+}

@@ -1,0 +1,205 @@
+//! From a request over HTTP to the record that goes on the command topic, or to the reason why none does. Nothing here waits or writes.
+
+use super::body::{self, Misfit};
+use super::headers::{self, Given};
+use super::json::Json;
+use super::problem::{Finding, Problem};
+use super::route;
+use crate::domain::command::{Command, Reference};
+use crate::domain::rejection::Rejection;
+use crate::domain::use_case::UseCase;
+use crate::domain::values::{RequestId, Rules};
+use crate::telemetry::trace_context::TraceContext;
+use crate::wire::headers::CommandHeaders;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::http::header::HeaderMap;
+use uuid::Uuid;
+
+/// The longest body, in bytes. The longest values of a command in the most verbose JSON stay below.
+pub const MAX_BODY: usize = 64 << 10;
+/// The header by which a client correlates a request with its answer.
+pub const CORRELATION_ID: &str = "correlation-id";
+
+/// A request's correlation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Correlation {
+    /// The value of the header, or `None` if the client gave none.
+    pub header: Option<Bytes>,
+    /// The same as text, as replies have it.
+    pub text: Option<String>,
+}
+
+/// What tells one request from another. Two requests for which this is equal get the same answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The use case, which says what type the entity is of.
+    pub use_case: UseCase,
+    /// The entity, as the command refers to it.
+    pub target: Reference,
+    /// The request id.
+    pub request_id: RequestId,
+    /// The fingerprint of what is asked for.
+    pub contents: Uuid,
+}
+
+/// A command that is fit for the topic.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What tells the request from others.
+    pub identity: Identity,
+    /// The Avro body of the command's record.
+    pub body: Vec<u8>,
+    /// Whether `If-Match` gave the expected version.
+    pub is_conditional: bool,
+    /// The request's correlation.
+    pub correlation: Correlation,
+    /// The trace that the request belongs to.
+    pub trace: Option<TraceContext>,
+}
+
+impl Prepared {
+    /// Returns the record's key: the reference as given.
+    pub fn key(&self) -> String {
+        match &self.identity.target {
+            Reference::ExternalId(id) => id.as_str().to_owned(),
+            Reference::RefId(ref_id) => ref_id.to_string(),
+        }
+    }
+
+    /// Returns the place at which the outcome of the request is found.
+    pub fn location(&self) -> String {
+        let Identity { use_case, target, request_id, contents } = &self.identity;
+        route::outcome_of(use_case.entity_type(), target, request_id, *contents)
+    }
+
+    /// Returns the correlation id as text, which is the request id if the client gave none.
+    pub fn correlation_id(&self) -> &str {
+        self.correlation.text.as_deref().unwrap_or(self.identity.request_id.as_str())
+    }
+}
+
+/// Reads the correlation header of a request.
+///
+/// # Errors
+/// The header is too long.
+pub fn correlation(headers: &HeaderMap) -> Result<Correlation, Problem> {
+    let all = headers.get_all(CORRELATION_ID).iter().map(|value| (CORRELATION_ID, Some(value.as_bytes())));
+    let parsed = CommandHeaders::parse(all);
+    if parsed.oversized_correlation {
+        return Err(Problem::unreadable(Some(CORRELATION_ID.into()), "must have at most 1024 bytes"));
+    }
+    let header = parsed.echo.into_iter().find_map(|(_, value)| value).filter(|value| !value.is_empty());
+    Ok(Correlation { header, text: parsed.correlation_id })
+}
+
+/// Checks the headers of a command that say what its body and its answer are to be.
+///
+/// # Errors
+/// The body is no JSON, or the client takes none.
+pub fn negotiate(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers::takes_json(headers) {
+        let detail = "the answer is application/json, which Accept excludes";
+        return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail));
+    }
+    if !headers::brings_json(headers) {
+        let detail = "the body must be application/json in UTF-8, without Content-Encoding";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+    }
+    Ok(())
+}
+
+/// Makes a command of a request's headers and body.
+///
+/// # Errors
+/// The request can't be read, or request validation finds something. All findings are in the problem.
+pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rules) -> Result<Prepared, Problem> {
+    let correlation = correlation(headers)?;
+    let mut fields = body::fields(body).map_err(|misfit| unreadable(misfit, None, &correlation))?;
+    let (request_id, request_id_conflicts) = request_id(&mut fields, headers);
+    let version_conflicts = expected_version(use_case, &mut fields, headers);
+    let read = body::command(use_case, &fields);
+    let (body, raw) = read.map_err(|misfit| unreadable(misfit, request_id.as_deref(), &correlation))?;
+    let mut findings = Vec::new();
+    let mut checked = raw.validate(rules).map_err(|found| findings = found).ok();
+    if request_id_conflicts {
+        findings.retain(|finding| finding.field() != Some("requestId"));
+        let reason = "must be given once: by the body, by one Idempotency-Key, or by both in the same words".into();
+        findings.insert(0, Rejection::InvalidAttribute { field: "requestId".into(), reason });
+        checked = None;
+    }
+    if let Some(reason) = version_conflicts {
+        findings.retain(|finding| finding.field() != Some("expectedVersion"));
+        findings.push(Rejection::InvalidAttribute { field: "expectedVersion".into(), reason: reason.into() });
+        checked = None;
+    }
+    let Some(Command { request_id, target, contents }) = checked else {
+        let request_id = raw.request_id.as_deref().filter(|_| !request_id_conflicts);
+        let correlation_id = correlation.text.as_deref().or(request_id);
+        return Err(Problem::refused(findings.iter().map(Finding::from).collect()).about(request_id, correlation_id));
+    };
+    let trace_of = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
+    Ok(Prepared {
+        identity: Identity { use_case, target, request_id, contents: contents.fingerprint() },
+        body,
+        is_conditional: matches!(headers::if_match(headers), Given::Valid(_)),
+        correlation,
+        trace: trace_of("traceparent").and_then(|parent| TraceContext::parse(parent, trace_of("tracestate"))),
+    })
+}
+
+fn unreadable(misfit: Misfit, request_id: Option<&str>, correlation: &Correlation) -> Problem {
+    let Misfit { path, reason } = misfit;
+    Problem::unreadable(path, &reason).about(request_id, correlation.text.as_deref().or(request_id))
+}
+
+/// Brings the request id of `Idempotency-Key` into the body's fields. Returns the request id, and whether there are two that differ.
+fn request_id(fields: &mut Vec<(String, Json)>, headers: &HeaderMap) -> (Option<String>, bool) {
+    let in_body = match fields.iter().find(|(name, _)| name == "requestId") {
+        Some((_, Json::Text(text))) => Some(text.clone()),
+        _ => None,
+    };
+    match headers::idempotency_key(headers) {
+        Given::Absent => (in_body, false),
+        Given::Malformed => (None, true),
+        Given::Valid(key) => {
+            if let Some(differs) = in_body.map(|text| text != key) {
+                return (Some(key).filter(|_| !differs), differs);
+            }
+            put(fields, "requestId", Json::Text(key.clone()));
+            (Some(key), false)
+        }
+    }
+}
+
+/// Brings the version of `If-Match` into the body's fields. Returns what is wrong with it, if anything is.
+fn expected_version(use_case: UseCase, fields: &mut Vec<(String, Json)>, headers: &HeaderMap) -> Option<&'static str> {
+    let version = match headers::if_match(headers) {
+        Given::Absent => return None,
+        Given::Malformed => return Some("can be given by If-Match only as one strong tag with a number, such as \"7\""),
+        Given::Valid(version) => version,
+    };
+    if !body::has_field(use_case, "expectedVersion") {
+        return Some("can't be given by If-Match, because the entity does not exist yet");
+    }
+    match fields.iter().find(|(name, _)| name == "expectedVersion") {
+        None | Some((_, Json::Null)) => put(fields, "expectedVersion", Json::Whole(version)),
+        Some((_, Json::Whole(given))) if *given != version => return Some("is another one in the body than in If-Match"),
+        // A value of another type is a misfit, of which more is said elsewhere.
+        Some(_) => {}
+    }
+    None
+}
+
+/// Gives a field a value, unless it occurs with a value already.
+fn put(fields: &mut Vec<(String, Json)>, name: &str, value: Json) {
+    match fields.iter_mut().find(|(given, _)| given == name) {
+        Some((_, given @ Json::Null)) => *given = value,
+        Some(_) => {}
+        None => fields.push((name.to_owned(), value)),
+    }
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -1,0 +1,105 @@
+//! The keys by which tokens are signed, as they are at present: read from a file or a URL, now and then, and when a token names one that is
+//! not known yet.
+
+use super::tokens::{Bearer, Keys, Refusal};
+use crate::config::{JwksSource, Jwt};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+/// How often the keys are read again.
+const REFRESH: Duration = Duration::from_secs(300);
+/// How long the keys are not read again after they were, whatever tokens name, so that false tokens can't make us ask all the time.
+const REST: Duration = Duration::from_secs(10);
+/// How long one reading may take, and how long a token with an unknown key waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest key set, in bytes. Some ten keys take that much of it as leaves room for a hundred more.
+const LONGEST: usize = 256 << 10;
+
+/// The present keys.
+pub struct PresentKeys {
+    jwt: Jwt,
+    keys: RwLock<Arc<Keys>>,
+    wanted: Notify,
+    /// When the keys were last read; `None` before the first time.
+    readings: watch::Sender<Option<Instant>>,
+    client: reqwest::Client,
+}
+
+impl PresentKeys {
+    /// Makes a set without keys, which refuses all tokens until [`PresentKeys::keep`] has read some.
+    ///
+    /// # Errors
+    /// The HTTP client can't be made.
+    pub fn new(jwt: &Jwt) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+        let (keys, wanted, readings) = (RwLock::default(), Notify::new(), watch::Sender::new(None));
+        Ok(Self { jwt: jwt.clone(), keys, wanted, readings, client })
+    }
+
+    /// Keeps reading the keys. After a failure the former keys stay.
+    pub async fn keep(&self) {
+        loop {
+            match self.read().await {
+                Ok(keys) => *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
+                Err(error) => tracing::warn!(error, "the keys of tokens can't be read; the former ones, if any, stay"),
+            }
+            self.readings.send_replace(Some(Instant::now()));
+            sleep(REST).await;
+            // An error means that nobody asked, and that it is time.
+            let _ = timeout(REFRESH, self.wanted.notified()).await;
+        }
+    }
+
+    /// Checks a token at the time `now`, in seconds since 1970. If it names a key that is not known, and the
+    /// keys were not read just now, waits until they were read again.
+    ///
+    /// # Errors
+    /// The token is not taken.
+    pub async fn bearer(&self, token: &str, now: f64) -> Result<Bearer, Refusal> {
+        let mut readings = self.readings.subscribe();
+        let checked = self.present().bearer(token, &self.jwt, now);
+        if checked != Err(Refusal::UnknownKey) {
+            return checked;
+        }
+        if readings.borrow_and_update().is_some_and(|at| at.elapsed() < REST) {
+            return checked;
+        }
+        self.wanted.notify_one();
+        // If the keys can't be read in time, the present ones are all that there is.
+        let _ = timeout(PATIENCE, readings.changed()).await;
+        self.present().bearer(token, &self.jwt, now)
+    }
+
+    fn present(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn read(&self) -> Result<Keys, String> {
+        let text = match &self.jwt.keys {
+            JwksSource::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+                read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
+            }
+            JwksSource::Url(url) => self.fetch(url).await.map_err(|error| error.without_url().to_string())?,
+        };
+        if text.len() > LONGEST {
+            return Err(format!("the key set has more than {LONGEST} bytes"));
+        }
+        Keys::read(&text)
+    }
+
+    async fn fetch(&self, url: &str) -> Result<String, reqwest::Error> {
+        let mut response = self.client.get(url).send().await?.error_for_status()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LONGEST {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+}

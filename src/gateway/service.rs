@@ -1,0 +1,262 @@
+//! Answers a request: finds what it is about, and has it written to the topic or read from the store. Everything that decides the answer is
+//! in the pure files; this one waits and counts.
+
+use super::access::{Access, Principal, Scope};
+use super::command::{self, Prepared};
+use super::headers::{Preferences, preferences};
+use super::open::{OpenRequests, Progress, Waiting};
+use super::openapi;
+use super::problem::{self, Problem, RETRY_AFTER, with};
+use super::reads::Reading;
+use super::received::received;
+use super::route::{Astray, Form, Route};
+use super::writer::CommandWriter;
+use crate::config;
+use crate::domain::use_case::UseCase;
+use crate::domain::values::Rules;
+use crate::store::claims::{Claims, Clock};
+use crate::store::{ConditionalStore, StoreFault};
+use crate::telemetry::gathered::Gathered;
+use crate::telemetry::labels::HttpStatus;
+use crate::telemetry::metrics::Metrics;
+use axum::body::{Body, Bytes};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Request, Response, StatusCode};
+use serde_json::json;
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+/// The gateway's answers, over a store for reads.
+pub struct Service<S> {
+    /// The configuration.
+    pub config: config::Gateway,
+    /// The rules of request validation.
+    pub rules: Rules,
+    /// Who may do what.
+    pub access: Access,
+    /// The writer of commands.
+    pub writer: CommandWriter,
+    /// Who waits for replies.
+    pub open: OpenRequests,
+    /// Room for further open requests.
+    pub room: Semaphore,
+    /// The store, as soon as it was reached once.
+    pub claims: OnceLock<Arc<Claims<S>>>,
+    /// The clock.
+    pub clock: Clock,
+    /// The process's metrics.
+    pub metrics: Arc<Metrics>,
+    /// When faults of the store were last logged.
+    pub faults: Gathered<()>,
+}
+
+impl<S: ConditionalStore> Service<S> {
+    /// Answers a request. `certificate` is the common name of the client's certificate.
+    pub async fn answer(&self, request: Request<Body>, certificate: Option<&str>) -> Response<Bytes> {
+        let begun = Instant::now();
+        let (parts, body) = request.into_parts();
+        let body = received(&parts.headers, body).await;
+        let route = Route::of(&parts.method, parts.uri.path(), parts.uri.query());
+        let use_case = match route {
+            Ok(Route::Command(use_case)) => Some(use_case),
+            _ => None,
+        };
+        let scope = route.as_ref().ok().map(|route| match route {
+            Route::Command(_) => Scope::Write,
+            Route::Entity(..) | Route::History(..) | Route::Outcome(..) | Route::Description(_) => Scope::Read,
+        });
+        if let Ok(Route::Description(form)) = route {
+            self.metrics.gateway_reads.of(HttpStatus::Ok).inc();
+            return described(form);
+        }
+        let response = match self.access.principal(&parts.headers, certificate, scope, (self.clock)()).await {
+            Err(response) => response,
+            Ok(principal) => self.answer_to(principal, route, &parts.headers, body).await,
+        };
+        let status = HttpStatus::of(response.status().as_u16());
+        match use_case {
+            Some(use_case) => {
+                self.metrics.gateway_requests.of((use_case, status)).inc();
+                self.metrics.gateway_request_duration.of(use_case).observe(begun.elapsed().as_secs_f64());
+            }
+            None => self.metrics.gateway_reads.of(status).inc(),
+        }
+        echo(&parts.headers, response)
+    }
+
+    async fn answer_to(
+        &self,
+        principal: Principal,
+        route: Result<Route, Astray>,
+        headers: &HeaderMap,
+        body: Result<Bytes, Problem>,
+    ) -> Response<Bytes> {
+        match route {
+            Err(Astray { problem, allow: None }) => problem.response(),
+            Err(Astray { problem, allow: Some(methods) }) => with(problem.response(), header::ALLOW, methods),
+            Ok(Route::Command(use_case)) => self.command(use_case, principal, headers, body).await,
+            Ok(route) => self.read(route, headers).await,
+        }
+    }
+
+    async fn command(
+        &self,
+        use_case: UseCase,
+        actor: Principal,
+        headers: &HeaderMap,
+        body: Result<Bytes, Problem>,
+    ) -> Response<Bytes> {
+        let prepared = match self.prepare(use_case, headers, body) {
+            Ok(prepared) => prepared,
+            Err(problem) => return problem.response(),
+        };
+        let Ok(room) = self.room.try_acquire() else { return unwritten(&prepared, "too many requests are open") };
+        let waiting = self.open.wait_for(&prepared.identity);
+        if waiting.is_first
+            && let Err(error) = self.writer.send(&prepared, waiting.token, actor.as_deref())
+        {
+            tracing::debug!(%error, "a command was not taken");
+            // Whoever joined meanwhile is told, too.
+            self.open.note(waiting.token, Progress::Unwritten);
+        }
+        let _open = Open::begin(&self.metrics, room);
+        self.wait(&prepared, waiting, preferences(headers)).await
+    }
+
+    fn prepare(&self, use_case: UseCase, headers: &HeaderMap, body: Result<Bytes, Problem>) -> Result<Prepared, Problem> {
+        command::negotiate(headers)?;
+        command::prepare(use_case, headers, &body?, &self.rules)
+    }
+
+    /// Waits for the reply, or until the client is to be told that it has not come.
+    async fn wait(&self, prepared: &Prepared, mut waiting: Waiting, preferences: Preferences) -> Response<Bytes> {
+        let Preferences { wait, respond_async } = preferences;
+        let applied = wait.map(|wait| wait.min(self.config.max_wait));
+        let decisive = waiting.progress.wait_for(|progress| match progress {
+            Progress::Sent => false,
+            Progress::Written => respond_async,
+            Progress::Unwritten | Progress::Unknown | Progress::Answered(_) => true,
+        });
+        let progress = match timeout(applied.unwrap_or(self.config.reply_timeout), decisive).await {
+            Ok(Ok(progress)) => progress.clone(),
+            Ok(Err(_)) | Err(_) => Progress::Unknown,
+        };
+        let response = match progress {
+            // Who wants no reply gets none, so that the answer is always the same.
+            Progress::Written => accepted(prepared),
+            Progress::Answered(_) if respond_async => accepted(prepared),
+            Progress::Answered(reply) => {
+                let reply = Arc::unwrap_or_clone(reply).to(prepared.correlation_id());
+                reply.response(prepared.is_conditional)
+            }
+            Progress::Unwritten => unwritten(prepared, "Kafka can't be reached, and nothing was written"),
+            Progress::Sent | Progress::Unknown => {
+                self.metrics.gateway_timeouts.inc();
+                in_progress(prepared)
+            }
+        };
+        match (applied, respond_async) {
+            (_, true) => with(response, PREFERENCE_APPLIED, "respond-async"),
+            (Some(wait), false) => with(response, PREFERENCE_APPLIED, format!("wait={}", wait.as_secs())),
+            (None, false) => response,
+        }
+    }
+
+    async fn read(&self, route: Route, headers: &HeaderMap) -> Response<Bytes> {
+        if !super::headers::takes_json(headers) {
+            let detail = "the answer is application/json, which Accept excludes";
+            return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail).response();
+        }
+        let Some(claims) = self.claims.get() else { return no_store() };
+        let reading = Reading { claims, headers };
+        let read = match route {
+            Route::Entity(entity_type, reference) => reading.entity(entity_type, &reference).await,
+            Route::History(entity_type, ref_id, page) => reading.history(entity_type, ref_id, page).await,
+            Route::Outcome(entity_type, reference, request_id, contents) => {
+                reading.outcome(entity_type, &reference, &request_id, contents, (self.clock)()).await
+            }
+            Route::Command(_) | Route::Description(_) => unreachable!("neither is in the store"),
+        };
+        read.unwrap_or_else(|fault| self.fault(&fault))
+    }
+
+    fn fault(&self, fault: &StoreFault) -> Response<Bytes> {
+        if let Some(left_out) = self.faults.due((), Instant::now()) {
+            tracing::warn!(%fault, left_out, "the store can't be read for a client");
+        }
+        no_store()
+    }
+}
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// An open request, which is counted until this is dropped.
+struct Open<'a> {
+    metrics: &'a Metrics,
+    _room: SemaphorePermit<'a>,
+}
+
+impl<'a> Open<'a> {
+    fn begin(metrics: &'a Metrics, room: SemaphorePermit<'a>) -> Self {
+        metrics.gateway_open_requests.inc();
+        Self { metrics, _room: room }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.metrics.gateway_open_requests.dec();
+    }
+}
+
+fn accepted(prepared: &Prepared) -> Response<Bytes> {
+    let body = json!({ "requestId": prepared.identity.request_id.as_str() });
+    with(problem::json(StatusCode::ACCEPTED, &body), header::LOCATION, prepared.location())
+}
+
+fn in_progress(prepared: &Prepared) -> Response<Bytes> {
+    let detail = "the reply did not come in time; the command may still take effect: ask again with the same request id";
+    let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "in-progress", detail);
+    let response = of(problem, prepared);
+    with(response, header::LOCATION, prepared.location())
+}
+
+fn unwritten(prepared: &Prepared, detail: &str) -> Response<Bytes> {
+    of(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail), prepared)
+}
+
+fn of(problem: Problem, prepared: &Prepared) -> Response<Bytes> {
+    let problem = problem.about(Some(prepared.identity.request_id.as_str()), Some(prepared.correlation_id()));
+    with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
+}
+
+fn no_store() -> Response<Bytes> {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store can't be read at present");
+    with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
+}
+
+/// Returns the description of the API, which needs no credential.
+fn described(form: Form) -> Response<Bytes> {
+    static JSON: LazyLock<Bytes> = LazyLock::new(|| openapi::document().to_string().into());
+    static YAML: LazyLock<Bytes> = LazyLock::new(|| openapi::yaml().into());
+    match form {
+        Form::Json => problem::response(StatusCode::OK, super::headers::JSON, JSON.clone()),
+        Form::Yaml => problem::response(StatusCode::OK, "application/yaml", YAML.clone()),
+    }
+}
+
+/// Gives a response the headers by which the client and its tracing know the request.
+fn echo(request: &HeaderMap, mut response: Response<Bytes>) -> Response<Bytes> {
+    for name in [command::CORRELATION_ID, "traceparent", "tracestate"] {
+        let value: Option<&HeaderValue> = request.get_all(name).iter().next_back();
+        if let Some(value) = value.filter(|value| value.len() <= LONGEST_ECHO) {
+            response.headers_mut().insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    response
+}
+
+/// The longest header that is echoed: that of a correlation id, in bytes.
+const LONGEST_ECHO: usize = 1024;

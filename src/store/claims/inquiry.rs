@@ -1,0 +1,89 @@
+//! What readers ask: who is behind a reference, and what a request was answered. The protocol's own reading answers, so a pending claim that
+//! is met is completed first, as it would be for a command.
+
+use super::Claims;
+use super::data::Target;
+use super::resolve::{Look, Trust};
+use super::sight::{Holder, Sight};
+use crate::domain::answer::Answer;
+use crate::domain::command::Reference;
+use crate::domain::entity::EntityType;
+use crate::domain::rejection::Rejection;
+use crate::domain::values::RequestId;
+use crate::store::{ConditionalStore, EntityKey, EntityStatics, IdKey, StoreFault};
+use uuid::Uuid;
+
+/// A request id that no request has, because of its character. Who asks for its outcome learns who is behind the reference.
+const NOBODYS: &str = "\u{1}";
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As a quorum of replicas has it. A change that is being decided may be missing.
+    Quorum,
+    /// The last word: what is being decided is decided first.
+    Latest,
+}
+
+impl<S: ConditionalStore> Claims<S> {
+    /// Returns the entity behind a reference, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The store can't be read, or a claim can't be completed.
+    pub async fn find(
+        &self,
+        entity_type: EntityType,
+        reference: &Reference,
+        freshness: Freshness,
+    ) -> Result<Option<EntityStatics>, StoreFault> {
+        let sight = self.sight(entity_type, reference, NOBODYS, freshness).await?;
+        Ok(match sight.holder {
+            Holder::Entity(entity) => Some(entity),
+            Holder::Nobody { .. } | Holder::NotAsked => None,
+        })
+    }
+
+    /// Returns the answer that a duplicate of a request would get, or `None` if the request has none so far. `contents` is the fingerprint
+    /// of what the request asks for: if the request id stands for something else, the answer says so. `None` means whatever it stands for.
+    ///
+    /// # Errors
+    /// The store can't be read, or a claim can't be completed.
+    pub async fn answer_to(
+        &self,
+        entity_type: EntityType,
+        reference: &Reference,
+        request_id: &RequestId,
+        contents: Option<Uuid>,
+        freshness: Freshness,
+    ) -> Result<Option<Answer>, StoreFault> {
+        let sight = self.sight(entity_type, reference, request_id.as_str(), freshness).await?;
+        let Some(found) = sight.known.by(request_id.as_str(), contents) else { return Ok(None) };
+        let is_other = contents.is_some_and(|contents| contents != found.outcome.fingerprint);
+        Ok(Some(if is_other { Answer::Rejected(Rejection::RequestIdReused) } else { found.outcome.answer.clone() }))
+    }
+
+    /// Looks behind a reference, for one request, until nothing is pending there.
+    async fn sight(
+        &self,
+        entity_type: EntityType,
+        reference: &Reference,
+        request_id: &str,
+        freshness: Freshness,
+    ) -> Result<Sight, StoreFault> {
+        let target = match reference {
+            Reference::ExternalId(id) => Target::Id(IdKey { entity_type, external_id: id.clone() }),
+            Reference::RefId(ref_id) => Target::Entity(EntityKey { entity_type, ref_id: *ref_id }),
+        };
+        let trust = match freshness {
+            Freshness::Quorum => Trust::Plain,
+            Freshness::Latest => Trust::Serial,
+        };
+        loop {
+            match self.resolver().look(&target, &[request_id], trust).await? {
+                Look::Seen { sight, .. } => return Ok(sight),
+                Look::Pending(claim) => Box::pin(self.claimer().complete_met(&claim)).await?,
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Tests what is read over HTTP: the values and the history that `show` tells, in pages, and only what the client does not have yet.
+
+use super::client::Gateway;
+use super::{NAME, naming};
+use crate::crm::{Entity, Kind, unique};
+use crate::world;
+use serde_json::{Value, json};
+
+#[test]
+fn an_entity_is_read_as_show_tells_it() {
+    let Some(shared) = world::shared() else { return };
+    let (gateway, customer) = (Gateway::start(shared, &[]), shared.customer());
+    assert_eq!(gateway.ask(NAME, &[], &naming(&unique("r"), &customer.by_ref_id(), "Ann")).status, 200);
+    let shown = shared.cli("show", &["--json", "customer", &customer.external_id]).succeeded();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let by_ref_id = format!("/v1/customers/{}", customer.ref_id);
+    let by_external_id = format!("/v1/customers?externalId={}", customer.external_id);
+    for path in [&by_ref_id, &by_external_id] {
+        for headers in [&[][..], &[("cache-control", "no-cache")]] {
+            let got = gateway.get(path, headers);
+            assert_eq!((got.status, got.header("etag")), (200, "\"2\""), "{got:?}");
+            assert_eq!(got.body, json!({"entity": shown["entity"], "version": 2}), "{path}");
+        }
+        let known = gateway.get(path, &[("if-none-match", "W/\"2\"")]);
+        assert_eq!((known.status, known.header("etag"), &known.body), (304, "\"2\"", &Value::Null));
+        assert_eq!(gateway.get(path, &[("if-none-match", "\"1\"")]).status, 200);
+    }
+    let missing = ["/v1/customers?externalId=nobody", "/v1/accounts/00000000-0000-4000-8000-000000000000"];
+    for path in missing {
+        assert_eq!(gateway.get(path, &[]).status, 404, "{path}");
+    }
+    let wrong = gateway.get("/v1/customers/c-1", &[]);
+    assert_eq!((wrong.status, wrong.findings()), (400, vec![("CASM-RECORD-UNREADABLE", Some("refId"))]));
+}
+
+#[test]
+fn a_history_comes_in_pages_with_the_newest_change_first() {
+    let Some(shared) = world::shared() else { return };
+    let (gateway, account) = (Gateway::start(shared, &[]), shared.account());
+    let path = format!("/v1/accounts/{}/history", account.ref_id);
+    assert_eq!(gateway.get(&path, &[]).body, json!({"history": []}), "an import is no change");
+    let names: Vec<String> = (0..5).map(|_| unique("a")).collect();
+    for name in &names {
+        let command = json!({"requestId": unique("r"), "account": account.by_ref_id(), "externalId": name});
+        assert_eq!(gateway.ask("/v1/updateAccountExternalId", &[], &command).status, 200);
+    }
+    let shown = shared.cli("show", &["--json", "--ref-id", "account", &account.ref_id]).succeeded();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let newest_first: Vec<Value> = shown["history"].as_array().unwrap().iter().rev().cloned().collect();
+    assert_eq!(gateway.get(&path, &[]).body["history"], json!(newest_first));
+
+    let (mut next, mut read) = (Some(format!("{path}?limit=2")), Vec::new());
+    while let Some(page) = next {
+        let got = gateway.get(&page, &[]);
+        assert_eq!((got.status, got.header("etag")), (200, "\"6\""), "{got:?}");
+        read.push(got.body["history"].as_array().unwrap().clone());
+        next = got.header("link").strip_suffix(">; rel=\"next\"").map(|link| link.trim_start_matches('<').to_owned());
+    }
+    assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!(read.concat(), newest_first);
+    let given_up = gateway.get(&format!("/v1/accounts?externalId={}", names[0]), &[]);
+    assert_eq!(given_up.status, 404, "an old external id does not resolve");
+}
+
+#[test]
+fn a_refusal_is_found_as_the_reply_that_it_was() {
+    let Some(shared) = world::shared() else { return };
+    let (gateway, request) = (Gateway::start(shared, &[]), unique("r"));
+    let nobody = Entity::new(Kind::Subscriber, "ACTIVE");
+    for (reference, place) in [
+        (nobody.by_external_id(), format!("/v1/subscribers/requests/{request}?externalId={}", nobody.external_id)),
+        (nobody.by_ref_id(), format!("/v1/subscribers/{}/requests/{request}", nobody.ref_id)),
+    ] {
+        assert_eq!(gateway.get(&place, &[]).status, 404, "{place}");
+        let command = json!({"requestId": request, "subscriber": reference, "externalId": unique("s")});
+        let refused = gateway.ask("/v1/updateSubscriberExternalId", &[], &command);
+        assert_eq!((refused.status, refused.findings()[0].0), (400, "CASM-ENTITY-NOT-FOUND"), "{refused:?}");
+        let found = gateway.get(&place, &[]);
+        assert_eq!((found.status, &found.body["statusCode"]), (200, &json!(400)), "{found:?}");
+        assert_eq!((&found.body["errors"], &found.body["replayed"]), (&refused.body["errors"], &json!(true)));
+        assert_eq!(found.header("etag"), "", "it is about no entity");
+    }
+}
