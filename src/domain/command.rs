@@ -79,11 +79,6 @@ impl Command {
     pub fn entity_type(&self) -> EntityType {
         self.contents.use_case().entity_type()
     }
-
-    /// Returns the entity as the command refers to it. Commands for which this is equal are about the same entity.
-    pub fn entity_named(&self) -> (EntityType, &Reference) {
-        (self.entity_type(), &self.target)
-    }
 }
 
 impl Reference {

@@ -305,7 +305,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     /// Returns the partitions that are to be paused (`true`) or resumed (`false`): those for which this has changed since the last call.
     pub fn pauses(&mut self) -> Vec<(Partition, bool)> {
         let mut changes = Vec::new();
-        // Half of the span is a reserve, because records that were fetched already still arrive after a pause.
+        // Half of the span is a reserve for the records that are on their way when the pause is asked for.
         for (partition, assigned) in &mut self.partitions {
             let limit = if assigned.paused { self.max_span / 4 } else { self.max_span / 2 };
             let pause = assigned.blocked || assigned.long_lanes > 0 || assigned.offsets.span() >= limit;

@@ -34,7 +34,7 @@ pub trait Publishable {
 
     /// Sends an output that the broker refuses elsewhere, if there is another place for it. Returns whether there was, and what is to be
     /// told. If there is no other place, the record is held.
-    fn refused(&mut self, record: RecordId, output: usize, why: Why) -> (bool, Self::Refused);
+    fn redirect(&mut self, record: RecordId, output: usize, why: Why) -> (bool, Self::Refused);
 }
 
 /// The records that wait for a transaction, and those of the transaction under way.
@@ -129,7 +129,7 @@ impl<O: Publishable> Batches<O> {
             && !again.is_empty()
             && self.held.contains_key(&lane)
         {
-            // The record that was tried was not refused, so the turn of its lane is not over.
+            // The record that was tried was not refused, so its lane, which went to the end when it was tried, comes first again.
             self.turns.rotate_right(1);
             self.held_due = true;
         }

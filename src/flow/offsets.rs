@@ -196,9 +196,9 @@ impl Offsets {
         &mut self.window[index]
     }
 
-    fn settle(&mut self, outcome: Slot) {
+    fn settle(&mut self, to: Slot) {
         for slot in self.window.iter_mut().filter(|s| **s == Slot::Committing) {
-            *slot = outcome;
+            *slot = to;
         }
     }
 

@@ -122,12 +122,12 @@ pub struct Stream<R: Reader, O, G> {
     timing: Timing,
     intake: Intake<R>,
     assignment: Option<Assignment<R::Command, R::Answerable, O, G>>,
-    /// While partitions are being given up: until when what is being processed may be finished.
+    /// The time at which partitions that are being given up are given up whatever is unfinished, or `None` if none are being given up.
     draining: Option<Uptime>,
     stopping: Stopping,
-    /// While a transaction is put off: until when.
+    /// The time until which the next transaction is put off, or `None` if it is not.
     put_off: Option<Uptime>,
-    /// While records are held: when the next of them is tried.
+    /// The time at which the next held record is tried, or `None` if none is held.
     try_held: Option<Uptime>,
     /// Actions that go before all others.
     first: VecDeque<Action<R, O, G>>,
@@ -405,7 +405,7 @@ impl<O: Publishable> Sorted<O> {
         let (mut held, mut refused) = (BTreeSet::new(), Vec::new());
         for Refusal { record, output, why } in refusals.iter().copied() {
             let Finished { at, outputs } = &mut records[record];
-            let (goes_elsewhere, told) = outputs.refused(*at, output, why);
+            let (goes_elsewhere, told) = outputs.redirect(*at, output, why);
             refused.push(told);
             if !goes_elsewhere {
                 held.insert(record);

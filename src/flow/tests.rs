@@ -50,7 +50,7 @@ impl Publishable for usize {
     }
 
     /// Each output has another place, except the first one of a record of odd weight. The record weighs more afterwards.
-    fn refused(&mut self, record: RecordId, output: usize, _: Why) -> (bool, Self::Refused) {
+    fn redirect(&mut self, record: RecordId, output: usize, _: Why) -> (bool, Self::Refused) {
         *self += 10;
         (output != 0 || self.is_multiple_of(2), (record, output))
     }

@@ -35,8 +35,9 @@ pub enum Call {
     CloseProducer,
     /// The consumer asks for records; its rebalance callbacks run meanwhile.
     Poll,
-    /// The consumer is told which partitions to pause or resume or from which offset to go on, or is asked which it has.
-    Pause,
+    /// A call of the consumer's that sends no request: it is told which partitions to pause or resume or from which offset to go on, or
+    /// is asked which it has.
+    Local,
     /// The revoke callback waits until the processor has finished.
     Drain,
     /// The consumer leaves its group.
@@ -57,7 +58,7 @@ impl Call {
             Self::Metadata => "metadata",
             Self::CloseProducer => "close of the producer",
             Self::Poll => "poll",
-            Self::Pause => "pause, resume or seek",
+            Self::Local => "pause, resume or seek",
             Self::Drain => "wait for the processor in a revocation",
             Self::Leave => "close of the consumer",
         }

@@ -237,6 +237,9 @@ impl Context {
 
     /// Asks where each partition goes on, tells the processor, and returns the partitions to read. A partition whose offset was committed
     /// for an earlier topic of the same name begins anew. A partition whose offset only a newer release understands is not returned.
+    ///
+    /// If the assignment is lost before all this is known, the processor is not told of it, and all partitions are returned: their records
+    /// have a number that no assignment of the processor has, so it drops them, and librdkafka revokes the partitions next.
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> TopicPartitionList {
         let assignment = self.assignment.fetch_add(1, Ordering::SeqCst) + 1;
         let Some(metadata) = consumer.group_metadata() else { return partitions.clone() };
@@ -300,7 +303,7 @@ fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartit
 
 /// Returns where a partition ends. If all readable records were handed on and no transaction is open, no record lies beyond them, even
 /// where the high watermark does: the last offset may be the marker that ends one of the CRM's transactions. For a paused partition this
-/// can't be said, because a pause silently drops what was fetched.
+/// can't be said, because librdkafka drops what it had fetched when a partition is paused, and fetches it again later.
 fn end_of(partition: &statistics::Partition, paused: bool) -> End {
     let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
     let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused;
@@ -378,7 +381,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Lo
         batches: batch_sender,
         orders: order_receiver,
         runtime,
-        paused: BTreeSet::new(),
+        to_be_paused: BTreeSet::new(),
         assignment: 0,
         stopping: false,
     };
@@ -415,7 +418,7 @@ struct ConsumerThread {
     orders: std_mpsc::Receiver<Order>,
     runtime: Handle,
     /// The partitions that the processor asked to be paused.
-    paused: BTreeSet<Partition>,
+    to_be_paused: BTreeSet<Partition>,
     assignment: AssignmentId,
     stopping: bool,
 }
@@ -424,7 +427,7 @@ impl ConsumerThread {
     fn run(mut self) {
         while !self.stopping {
             self.obey();
-            if let Some(batch) = self.collect(if self.paused.is_empty() { POLL } else { POLL_PAUSED }) {
+            if let Some(batch) = self.collect(if self.to_be_paused.is_empty() { POLL } else { POLL_PAUSED }) {
                 self.hand_on(batch);
             }
         }
@@ -435,11 +438,11 @@ impl ConsumerThread {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Pause(partition)) => {
-                    self.paused.insert(partition);
+                    self.to_be_paused.insert(partition);
                     self.set_paused(&[partition], true);
                 }
                 Ok(Order::Resume(partition)) => {
-                    self.paused.remove(&partition);
+                    self.to_be_paused.remove(&partition);
                     self.set_paused(&[partition], false);
                 }
                 Ok(Order::StepOver(at)) => self.step_over(at),
@@ -487,7 +490,7 @@ impl ConsumerThread {
     /// Begins a new assignment, with nothing paused.
     fn reassigned(&mut self, assignment: AssignmentId) {
         self.assignment = assignment;
-        self.paused.clear();
+        self.to_be_paused.clear();
         self.set_all_paused(false);
     }
 
@@ -513,9 +516,11 @@ impl ConsumerThread {
             if assignment != batch.assignment {
                 return self.reassigned(assignment);
             }
-            // Records that were fetched before the pause still arrive, in order.
-            if let Some(Ok(message)) = polled {
-                batch.records.push(Record::of(&message));
+            match polled {
+                // A record may still come before all partitions are paused. It is the next one of its partition.
+                Some(Ok(message)) => batch.records.push(Record::of(&message)),
+                Some(Err(error)) => self.trouble(&error),
+                None => {}
             }
             self.obey();
         }
@@ -527,10 +532,10 @@ impl ConsumerThread {
     /// Pauses all assigned partitions, or resumes all but those that the processor wants paused.
     fn set_all_paused(&self, paused: bool) {
         let ask = || self.consumer.assignment();
-        let assigned = self.calls.during(Call::Pause, Instant::now() + LOCAL, ask).unwrap_or_default();
+        let assigned = self.calls.during(Call::Local, Instant::now() + LOCAL, ask).unwrap_or_default();
         let numbers = assigned.elements();
         let numbers = numbers.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition);
-        let partitions: Vec<Partition> = numbers.filter(|p| paused || !self.paused.contains(p)).collect();
+        let partitions: Vec<Partition> = numbers.filter(|p| paused || !self.to_be_paused.contains(p)).collect();
         self.set_paused(&partitions, paused);
     }
 
@@ -544,7 +549,7 @@ impl ConsumerThread {
         told.extend(partitions.iter().filter(|_| paused));
         drop(told);
         let order = || if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-        let result = self.calls.during(Call::Pause, Instant::now() + LOCAL, order);
+        let result = self.calls.during(Call::Local, Instant::now() + LOCAL, order);
         if let Err(error) = result {
             tracing::debug!(%error, ?partitions, paused, "partitions can't be paused or resumed: they are not ours any more");
         }
@@ -552,7 +557,7 @@ impl ConsumerThread {
 
     fn step_over(&self, at: RecordId) {
         let seek = || self.consumer.seek(&self.topic, at.partition, Offset::Offset(at.offset + 1), LOCAL);
-        if let Err(error) = self.calls.during(Call::Pause, Instant::now() + LOCAL, seek) {
+        if let Err(error) = self.calls.during(Call::Local, Instant::now() + LOCAL, seek) {
             self.consumer.context().trouble(&error, "a record could not be stepped over");
         }
     }

@@ -37,7 +37,7 @@ pub enum StartFault {
 pub enum OutputKind {
     /// An answer to the CRM.
     Reply,
-    /// A Business Transaction for the data warehouse.
+    /// A business transaction for the data warehouse.
     Transaction,
     /// The same change as a flat row, for the data warehouse's sinks.
     Change,

@@ -1,6 +1,6 @@
 //! A publisher: a thread that owns two transactional producers, uses them in turn, and commits one transaction at a time. No transaction
-//! is open while the thread waits for work. rdkafka's transaction calls block, so they are made on this thread. [`super::publishing`] watches them, and
-//! replaces a publisher whose call is past its deadline.
+//! is open while the thread waits for work. rdkafka's transaction calls block, so they are made on this thread. [`super::publishing`]
+//! watches them, and replaces a publisher whose call is past its deadline.
 //!
 //! `flow::attempt` decides which call follows which, and what an error leaves open. This file makes the calls, tells librdkafka's errors
 //! apart, and keeps the second invariant of `flow::attempt`: after an abort that left outputs unsettled it replaces the producer.
@@ -95,8 +95,8 @@ pub(super) struct Publisher<M> {
     producers: InTurn<TransactionalProducer>,
     /// The outputs of the current transaction that the broker does not take.
     refusals: BTreeSet<Refusal>,
-    /// Whether other outputs of the current transaction were neither acknowledged nor refused. If so, this producer must not be used
-    /// again.
+    /// Whether the broker has neither acknowledged nor refused some outputs of the current transaction. If so, this producer must not be
+    /// used again.
     is_unsettled: bool,
     /// Whether committed offsets name the topic's id. Becomes false if the coordinator does not take that much metadata.
     names_topic: bool,

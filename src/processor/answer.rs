@@ -1,5 +1,6 @@
-//! What is published for a record, and where. There is a reply, a Business Transaction for a change that the record caused, and a dead
-//! letter for a record that could not be read. The reply goes to the topic that the CRM asked for, if it is allowed and exists.
+//! What is published for a record, and where. There is a reply; a business transaction, and a change row where that topic is configured, for
+//! a change that the record caused; and a dead letter for a record that could not be read. The reply goes to the topic that the CRM asked
+//! for, if it is allowed and exists.
 
 use super::entity_keys::EntityKeys;
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
@@ -93,7 +94,7 @@ pub struct Answering {
     pub topics: Topics,
     /// Which of the reply topics exist.
     pub reply_topics: Arc<ReplyTopics>,
-    /// The encoder of replies and Business Transactions.
+    /// The encoder of replies and business transactions.
     pub encoder: Encoder,
     /// The keys under which changes of entities came.
     pub(super) entity_keys: EntityKeys,
@@ -186,7 +187,7 @@ impl Answering {
         Outputs { outputs, memo }
     }
 
-    /// Makes the reply, and notes its status and its errors in `memo`.
+    /// Makes the reply. Whether it is a replay, `memo` says; its status and its errors are noted there.
     async fn reply(
         &self,
         incoming: &Incoming,

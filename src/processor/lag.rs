@@ -48,7 +48,7 @@ struct Tail {
     answered: Option<Timestamp>,
     /// The offset after the last record on the topic.
     end: Option<i64>,
-    /// The last moment at which nothing was unanswered.
+    /// The last moment at which every record had been answered.
     level: Option<Timestamp>,
     /// The records that an open transaction holds back.
     held_back: Option<HeldBack>,

@@ -47,7 +47,7 @@ impl Publishable for Outputs<Memo> {
         self.outputs.iter().map(Output::weight).sum()
     }
 
-    fn refused(&mut self, at: RecordId, output: usize, why: Why) -> (bool, RefusedOutput) {
+    fn redirect(&mut self, at: RecordId, output: usize, why: Why) -> (bool, RefusedOutput) {
         let output = &mut self.outputs[output];
         let (topic, kind) = (output.topic.clone(), topic_of(output));
         let handling = match std::mem::replace(&mut output.fallback, Fallback::None) {
@@ -213,12 +213,12 @@ mod tests {
         for (kind, bytes, fallback, why, handling, topic, partition) in table {
             let mut outputs = outputs(kind, bytes, fallback.clone());
             let case = format!("{kind:?} of {bytes} bytes, {fallback:?}, {why:?}");
-            let (goes_elsewhere, refused) = outputs.refused(AT, 0, why);
+            let (goes_elsewhere, refused) = outputs.redirect(AT, 0, why);
             assert_eq!((goes_elsewhere, refused.handling), (handling != Handling::Held, handling), "{case}");
             let output = &outputs.outputs[0];
             assert_eq!((&*output.topic, output.partition), (topic, partition), "{case}");
             assert_eq!(output.value.as_ref().is_some_and(|v| v.len() == bytes), handling != Handling::AsStub, "{case}");
-            assert_eq!(outputs.refused(AT, 0, why).1.handling, Handling::Held, "{case}: there is no third place");
+            assert_eq!(outputs.redirect(AT, 0, why).1.handling, Handling::Held, "{case}: there is no third place");
         }
     }
 
@@ -227,8 +227,8 @@ mod tests {
         let mut held = Held::default();
         assert_eq!((held.concern(0), held.oldest()), (None, None));
         // An output that is too slow even alone has no verdict of its own: it is told like the others.
-        held.add(&outputs(OutputKind::Reply, 9, Fallback::None).refused(AT, 0, Why::Silent).1);
-        held.add(&outputs(OutputKind::Reply, 9, Fallback::AnyPartition).refused(AT, 0, Why::Missing).1);
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::None).redirect(AT, 0, Why::Silent).1);
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::AnyPartition).redirect(AT, 0, Why::Missing).1);
         let concern = held.concern(2).expect("two are held");
         assert!(concern.contains("2 records") && concern.contains("asked-for (it is not taken in time"), "{concern}");
         assert_eq!(held.oldest(), Some(5));

@@ -60,7 +60,7 @@ metrics! {
     dead_letters: Family<DeadLetter, IntCounter> = "dlq_records_total", NONE;
     /// 1 while the process takes commands (what `/readyz` says), 0 while something is in the way.
     ready: IntGauge = "ready", NONE;
-    /// Commands being decided.
+    /// Commands being decided. A run counts with each of its commands, so that a hot key can bring this above the limit.
     commands_in_flight: IntGauge = "commands_in_flight", NONE;
     /// The most runs of commands that are decided at once (`kafka.max_in_flight`); most runs have one command.
     commands_in_flight_limit: IntGauge = "commands_in_flight_limit", NONE;

@@ -238,7 +238,8 @@ struct Source {
 }
 
 impl Source {
-    /// Returns whether the file holds only tests, by its name. Tests within other files count as part of the program.
+    /// Returns whether the file holds only tests, by its name. To the rules about layers, tests within other files are part of the
+    /// program; to the one about circles they are not.
     fn is_test(&self) -> bool {
         self.module.iter().any(|part| part == "tests" || part.ends_with("_tests"))
     }

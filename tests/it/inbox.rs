@@ -204,7 +204,7 @@ impl Nimble for ClientConfig {
 }
 
 /// Returns a consumer of all partitions of `topics`, and the number of these partitions.
-fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
+pub fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("group.id", "crm-processor-tests-reader")

@@ -76,6 +76,7 @@ mod simulation;
 mod sizes;
 mod slow_lane;
 mod snapshot;
+mod soak;
 mod start_up;
 mod states;
 mod stoppages;

@@ -84,7 +84,7 @@ impl Publishable for Outputs {
 
     /// As `processor` has it, where topics have names: a reply that is refused at a topic or a partition of the CRM's choice goes to the
     /// default topic.
-    fn refused(&mut self, _: RecordId, output: usize, _: Why) -> (bool, ()) {
+    fn redirect(&mut self, _: RecordId, output: usize, _: Why) -> (bool, ()) {
         let goes_elsewhere = match self.all.get_mut(output) {
             Some(Output::Reply { named, .. }) => std::mem::take(named),
             _ => false,
