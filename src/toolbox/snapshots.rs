@@ -48,6 +48,12 @@ impl Snapshots {
         Ok(Self { transactions, changes })
     }
 
+    /// Returns the names of the topics to which snapshots go, as a sentence has them.
+    pub fn topics(&self) -> String {
+        let rows = self.changes.as_ref().map(|place| format!(" and {}", place.topic));
+        self.transactions.topic.clone() + &rows.unwrap_or_default()
+    }
+
     /// Returns the record of an entity, and its row if there are rows.
     pub fn records(&self, entity: Entity, taken_at: Timestamp) -> impl Iterator<Item = Outgoing> {
         let snapshot = Snapshot { entity, taken_at };

@@ -136,7 +136,7 @@ fn a_snapshot_of_all_is_taken_up_where_it_was_interrupted() {
     assert_eq!((&changed.body["version"], &changed.body["customer"]["customName"]), (&json!(2), &json!("Ada")));
 
     let again = world.cli("snapshot", &["--all", "--state", &state]).exits(1);
-    assert!(again.stderr.contains("remove it to begin anew"), "{again}");
+    assert!(again.stderr.contains("take another file to begin anew"), "{again}");
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0);
 }

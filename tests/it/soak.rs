@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `CRM_SOAK_SECONDS` | how long the load lasts | 60 |
 //! | `CRM_SOAK_RATE` | commands a second | 40 |
-//! | `CRM_SOAK_FAULT_SECONDS` | the time from the beginning of one fault to that of the next | 20 |
+//! | `CRM_SOAK_FAULT_SECONDS` | the time from the beginning of one fault to that of the next | 15 |
 //! | `CRM_SOAK_PERIODS` | how many stretches of time are compared | 4 |
 
 mod answers;
@@ -94,7 +94,7 @@ impl Soak {
     /// Runs until the end of the last period, and until all commands are answered.
     fn last(mut self) -> Report {
         let seconds = |name, by_default| Duration::from_secs(number(name).unwrap_or(by_default));
-        let (length, between) = (seconds("CRM_SOAK_SECONDS", 60), seconds("CRM_SOAK_FAULT_SECONDS", 20));
+        let (length, between) = (seconds("CRM_SOAK_SECONDS", 60), seconds("CRM_SOAK_FAULT_SECONDS", 15));
         let rate = u32::try_from(number("CRM_SOAK_RATE").unwrap_or(40)).expect("a rate");
         let periods = u32::try_from(number("CRM_SOAK_PERIODS").unwrap_or(4)).expect("is small");
         let mut report = Report::new(length / periods, rate);

@@ -55,7 +55,7 @@ fn places(header: &StringRecord) -> anyhow::Result<[usize; COLUMNS.len()]> {
         let found = header.iter().position(|name| name.trim().eq_ignore_ascii_case(column));
         let Some(found) = found else {
             bail!(
-                "the first line has no column {column}; it must name {} in any order, as the statement in docs/warehouse.md does",
+                "the first line has no column {column}; it must name {} in any order, separated by commas, as in docs/warehouse.md",
                 COLUMNS.join(", ")
             );
         };

@@ -36,7 +36,7 @@ Processors may run meanwhile. An entity whose latest change is later than --lag 
 different. If the store is the embedded one, stop the processor first.
 
 With --state, the file holds what is to be published, and says after each Kafka transaction how much has been. After an interruption the
-same command goes on from there. A file that says "finished" is refused: remove it to compare anew.
+same command goes on from there. A file that says "finished" is refused: take another one to compare anew.
 
 Exit codes: 0 nothing differs, 1 something does (published or not), or the command failed, 2 wrong usage or configuration."#;
 

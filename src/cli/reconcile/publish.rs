@@ -62,7 +62,7 @@ impl Reconciliation {
         let Some(noted) = state_file::read::<Self>(file, "a comparison")? else { return Ok(None) };
         let (state, other) = (file.display(), noted.warehouse.display());
         ensure!(noted.warehouse == warehouse, "{state} is about {other}: take another file for {}", warehouse.display());
-        ensure!(!noted.finished, "{state} says that all was published: remove it to compare anew");
+        ensure!(!noted.finished, "{state} says that all was published: take another file to compare anew");
         Ok(Some(noted))
     }
 

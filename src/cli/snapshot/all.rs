@@ -30,7 +30,7 @@ pub(super) async fn publish(config: &Config, types: &[EntityType], rate: u32, fi
     let meter = Meter::start(&progress, file, rate);
     let mut run = Run { publisher, snapshots, meter, batch: Vec::new(), entities: 0, size: batch_size(rate) };
     let gone_through = run.go_through(Walk::begin(&store, progress.position), &mut progress).await;
-    println!("{}", run.meter.conclude(&progress));
+    println!("{}", run.meter.conclude(&progress, &run.snapshots.topics()));
     if gone_through.with_context(|| way_on(file))? {
         return Ok(ExitCode::SUCCESS);
     }

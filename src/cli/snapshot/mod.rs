@@ -27,13 +27,12 @@ const HELP: &str = r#"Examples:
 
 A snapshot is a business transaction with useCase "snapshot", requestId "snapshot:<version>", no changes, previousVersion = version, the
 entity as it is, the key of the entity, the usual headers, and crm-snapshot: true. If kafka.topics.changes names a topic, the same goes
-there as a row. Its transactionId is the UUIDv5 in the URL namespace of
-crm:snapshot:<type>:<refId>:<version>: the same for the same version, however often it is published. Processors may run meanwhile: if a
-snapshot comes after the business transaction of a later version, readers must ignore it. If the store is the embedded one, stop the
-processor first.
+there as a row. Its transactionId is the UUIDv5 in the URL namespace of crm:snapshot:<type>:<refId>:<version>: the same for the same
+version, however often it is published. Processors may run meanwhile: if a snapshot comes after the business transaction of a later
+version, readers must ignore it. If the store is the embedded one, stop the processor first.
 
 With --state, the file says after each Kafka transaction how far the snapshot has come. After an interruption the same command goes on
-from there; the entities of the last transaction may come a second time. A file that says "finished" is refused: remove it to begin anew."#;
+from there; the entities of the last transaction may come a second time. A file that says "finished" is refused: take another one to begin anew."#;
 
 /// Publish the present state of entities, for the data warehouse
 #[derive(Debug, clap::Args)]
@@ -89,6 +88,7 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     let delivered = publisher.publish(&records, |_| Vec::new()).await?;
     let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);
     let (partition, offset) = (at.partition, at.offset);
-    println!("{entity_type} {}, version {}, published as {topic}/{partition}/{offset}", entity.external_id, entity.version);
+    let rows = config.kafka.topics.changes.as_ref().map(|topic| format!(", and as a row of {topic}")).unwrap_or_default();
+    println!("{entity_type} {}, version {}, published as {topic}/{partition}/{offset}{rows}", entity.external_id, entity.version);
     Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,7 @@ impl Progress {
             noted.topic,
             noted.types
         );
-        ensure!(!noted.finished, "{} says that all was published: remove it to begin anew", file.display());
+        ensure!(!noted.finished, "{} says that all was published: take another file to begin anew", file.display());
         Ok(noted)
     }
 }
@@ -104,14 +104,14 @@ impl Meter {
         self.start + Duration::from_secs_f64(seconds)
     }
 
-    /// Removes the bar, and returns a line about this run.
-    pub fn conclude(&self, progress: &Progress) -> String {
+    /// Removes the bar, and returns a line about this run, which published to these topics.
+    pub fn conclude(&self, progress: &Progress, topics: &str) -> String {
         self.bar.finish_and_clear();
         let (published, seconds) = (progress.published - self.resumed_at, self.start.elapsed().as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
         let rate = published as f64 / seconds.max(0.001);
         let before = if self.resumed_at > 0 { format!(", {} before", self.resumed_at) } else { String::new() };
-        format!("{published} entities published to {}{before}, in {seconds:.1} s ({rate:.0} entities/s)", progress.topic)
+        format!("{published} entities published to {topics}{before}, in {seconds:.1} s ({rate:.0} entities/s)")
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         for (noted, expected) in [
-            (Progress { finished: true, ..progress() }, "remove it to begin anew"),
+            (Progress { finished: true, ..progress() }, "take another file to begin anew"),
             (Progress { types: vec![EntityType::Customer], ..progress() }, "of another snapshot"),
             (Progress { topic: "elsewhere".into(), ..progress() }, "of another snapshot"),
         ] {

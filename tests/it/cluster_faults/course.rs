@@ -48,6 +48,11 @@ impl Installation {
         Self { brokers, nodes, world, traffic, seed }
     }
 
+    /// Returns the installation's topics, keyspace and configuration.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Goes through a course, until all commands are answered.
     pub fn go(self, course: impl FnOnce(&mut Course<'_>)) -> Report {
         self.go_and_time(course).0

@@ -3,6 +3,7 @@
 //!
 //! | test | what | variables |
 //! |---|---|---|
+//! | `cluster_faults::experiments::scale` | `bench` on three brokers and three database nodes, with one, two and three processors | `CRM_BENCH_COMMANDS=n`: commands in a run (20,000) |
 //! | `cluster_faults::experiments::coordinators_killed_and_frozen` | the coordinators of the group and of a processor's transactions are killed, and frozen for 30 s | `CRM_TIMES=n`: how often each (20) |
 //! | `cluster_faults::experiments::a_frozen_node` | one of three database nodes is frozen for 40 s, at a constant load | `CRM_RATE=n`: commands a second (100) |
 
@@ -62,6 +63,19 @@ fn a_frozen_node() {
         println!("{}", stretch.expect("it was gone through").describe(name, &times));
     }
     report.assert_clean();
+}
+
+#[test]
+#[ignore = "it measures; see the module"]
+fn scale() {
+    let _turn = turn();
+    let commands = number("CRM_BENCH_COMMANDS").unwrap_or(20_000).to_string();
+    let Some(installation) = Installation::prepare(Layout::Racks, 0) else { return };
+    for instances in ["1", "2", "3"] {
+        let run = ["--warm", "--runs", "3", "--commands", &commands, "--instances", instances, "name"];
+        let told = installation.world().cli("bench", &run).succeeded();
+        println!("{instances} processors: {}", told.stdout.trim());
+    }
 }
 
 /// The processors' counters and states during a stretch of time.

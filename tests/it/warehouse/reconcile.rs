@@ -192,7 +192,7 @@ fn a_reconciliation_is_taken_up_where_it_was_interrupted() {
     // Those of the batch during which it was killed may come again: a quarter of a second's.
     assert!(published <= LOST + 1 + 2, "{published}");
     let finished = world.cli("reconcile", &flags).exits(1);
-    assert!(finished.stderr.contains("remove it to compare anew"), "{finished}");
+    assert!(finished.stderr.contains("take another file to compare anew"), "{finished}");
 }
 
 #[test]
