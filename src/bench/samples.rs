@@ -2,6 +2,7 @@
 //! the same size as the processor does.
 
 use crate::domain::answer::Answer;
+use crate::domain::attribute::Attribute;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Status;
@@ -30,9 +31,9 @@ pub struct Message {
 
 /// Returns the stored outcome of a request that gave a customer a new name.
 pub fn outcome() -> Vec<u8> {
-    let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None);
+    let contents = Contents::restore(UseCase::UpdateCustomerCustomName, NAME, None).expect("it is a name");
     let answer = Answer::Changed(transaction().into());
-    Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer }.encode()
+    Outcome { fingerprint: contents.fingerprint(), record: record(), at: SOME_TIME, epoch: Some(1), answer, actor: None }.encode()
 }
 
 /// Returns the reply and the business transaction of that request.
@@ -79,6 +80,8 @@ fn transaction() -> Transaction {
         segment: None,
         segment_valid_from: None,
         parent: None,
+        state_reason: None,
+        state_valid_from: None,
     };
     Transaction {
         use_case: UseCase::UpdateCustomerCustomName,
@@ -86,8 +89,9 @@ fn transaction() -> Transaction {
         correlation_id: Some(CORRELATION_ID.into()),
         occurred_at: SOME_TIME,
         previous_version: 9,
-        changes: vec![Change { field: "customName".into(), old: Some(NAME.into()), new: Some(NAME.into()) }],
+        changes: vec![Change { attribute: Attribute::CustomName, old: Some(NAME.into()), new: Some(NAME.into()) }],
         entity,
+        actor: None,
     }
 }
 

@@ -52,8 +52,9 @@ pub fn rename(
     let id = IdKey { entity_type: before.entity.entity_type, external_id: wanted.clone() };
     let cause = Cause::Request(Request {
         id: request(),
-        contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None),
+        contents: Contents::restore(UseCase::UpdateAccountExternalId, wanted.as_str(), None).expect("it is an id"),
         correlation_id: Some(SOME_TIME.to_string()),
+        actor: None,
         record: record(),
     });
     let claim = Claim {

@@ -3,7 +3,7 @@
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Change;
-use crate::domain::values::{CustomName, SegmentCode};
+use crate::domain::values::{CustomName, SegmentCode, StateReason};
 use crate::store::EntityStatics;
 use crate::store::upkeep::show::HistoryEntry;
 use crate::toolbox::flags::{ConfigFile, Named};
@@ -58,7 +58,7 @@ fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
             "occurredAt": e.occurred_at,
             "useCase": e.use_case.name(),
             "requestId": e.request_id.as_str(),
-            "changes": e.changes,
+            "changes": e.changes.iter().map(change_as_json).collect::<Vec<_>>(),
         })
     };
     json!({
@@ -66,6 +66,10 @@ fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
         "version": statics.entity.version,
         "history": history.iter().map(entry).collect::<Vec<_>>(),
     })
+}
+
+fn change_as_json(Change { attribute, old, new }: &Change) -> Value {
+    json!({ "field": attribute.name(), "old": old, "new": new })
 }
 
 /// Returns the entity as the records of `crm.v1` show it.
@@ -84,6 +88,8 @@ fn after_image(entity: &Entity) -> Value {
         EntityType::Account => image["customerRefId"] = json!(entity.parent),
         EntityType::Subscriber => image["accountRefId"] = json!(entity.parent),
     }
+    image["stateReason"] = entity.state_reason.as_ref().map(StateReason::as_str).into();
+    image["stateValidFrom"] = entity.state_valid_from.into();
     image
 }
 
@@ -95,6 +101,8 @@ fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
     };
     line("refId", Some(entity.ref_id.to_string()));
     line("state", Some(entity.state.name().into()));
+    line("stateReason", entity.state_reason.as_ref().map(|reason| reason.as_str().into()));
+    line("stateValidFrom", entity.state_valid_from.map(rfc3339));
     line("customName", entity.custom_name.as_ref().map(|name| name.as_str().into()));
     let parent = entity.parent.map(|p| p.to_string());
     match entity.entity_type {
@@ -116,7 +124,7 @@ fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
 
 fn in_words(change: &Change) -> String {
     let value = |value: &Option<String>| value.as_ref().map_or_else(|| "-".into(), |text| format!("{text:?}"));
-    format!("{} {} → {}", change.field, value(&change.old), value(&change.new))
+    format!("{} {} → {}", change.attribute.name(), value(&change.old), value(&change.new))
 }
 
 fn rfc3339(at: Timestamp) -> String {

@@ -61,10 +61,19 @@ pub enum UndecodableBatches {
     DeadLetter,
 }
 
+/// What the second transactional id of a slot has behind the first.
+const SECOND: &str = "+2";
+
 impl Kafka {
-    /// Returns the transactional id, which is unique for each slot and group.
+    /// Returns the transactional id of the first of the two producers, which is unique for each slot and group.
     pub fn transactional_id(&self) -> String {
         format!("{}-{}", self.group_id, self.instance_id)
+    }
+
+    /// Returns the transactional id of the second of the two producers. No `instance_id` makes it the first id of another slot, because
+    /// none may end in this suffix.
+    pub fn second_transactional_id(&self) -> String {
+        self.transactional_id() + SECOND
     }
 }
 
@@ -89,8 +98,7 @@ pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gath
         s.value("bootstrap_servers", "127.0.0.1:9092".into(), "host:port, or several with commas", of_text(servers));
     let group_id = s.value("group_id", "crm-processor".into(), "a name such as \"crm-processor\"", of_text(client_name));
     let random = Uuid::new_v4().simple().to_string();
-    let instance_id =
-        s.value("instance_id", random, "a name that is stable per slot, such as the pod's name", of_text(client_name));
+    let instance_id = s.value("instance_id", random, "a name that is stable per slot, such as the pod's name", of_text(slot));
     let topics = topics(s.section("topics"), gathered);
     let reply_topic_allow_list = reply_topics(s, &topics);
     let max_command_bytes = s.value("max_command_bytes", 1 << 20, "bytes, such as 1048576", count(1 << 10..=64 << 20));
@@ -126,6 +134,15 @@ pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gath
         shutdown_grace,
         consumer,
         producer,
+    }
+}
+
+/// Checks the name of a slot.
+fn slot(text: &str) -> Result<String, String> {
+    if text.ends_with(SECOND) {
+        Err(format!("must not end in {SECOND}, which marks a slot's second producer"))
+    } else {
+        client_name(text)
     }
 }
 

@@ -52,6 +52,7 @@ fn the_file_of_the_contract_is_taken() {
     )
     .unwrap();
     assert_eq!(config.kafka.transactional_id(), "g-pod-3");
+    assert_eq!(config.kafka.second_transactional_id(), "g-pod-3+2");
     assert_eq!(config.kafka.consumer.get("session.timeout.ms"), Some("6000"));
     assert_eq!(config.kafka.producer.get("compression.type"), Some("zstd"));
     assert_eq!(config.registry.urls, ["http://127.0.0.1:8081"]);
@@ -118,6 +119,7 @@ fn each_wrong_value_is_a_finding_under_its_key() {
         ("[kafka]\nmax_in_flight = \"7\"", "kafka.max_in_flight", "whole number"),
         ("[kafka]\nmax_in_flight = 64\nmax_queued = 8", "kafka.max_queued", "less than"),
         ("[kafka]\nmax_command_bytes = -1", "kafka.max_command_bytes", "negative"),
+        ("[kafka]\ninstance_id = \"pod-3+2\"", "kafka.instance_id", "second producer"),
         ("[kafka]\nshutdown_grace = 20", "kafka.shutdown_grace", "unit"),
         ("[kafka]\nshutdown_grace = \"20\"", "kafka.shutdown_grace", "not a duration"),
         ("[kafka.topics]\ncommands = \"a b\"", "kafka.topics.commands", "characters"),

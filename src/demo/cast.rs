@@ -56,6 +56,8 @@ impl Cast {
             segment: segment.transpose().map_err(|e| wrong("the segment", &e))?,
             segment_valid_from: None,
             parent: parent.map(|(parent_type, parent)| ref_id(parent_type, parent)),
+            state_reason: None,
+            state_valid_from: None,
         });
         Ok(())
     }

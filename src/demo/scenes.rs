@@ -3,7 +3,7 @@
 use super::cast::ref_id;
 use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
 use super::show::Show;
-use crate::domain::command::{RawCommand, RawReference};
+use crate::domain::command::{RawCommand, RawReference, RawValues};
 use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
 
@@ -69,7 +69,7 @@ async fn mistakes(show: &mut Show<'_>) -> anyhow::Result<()> {
     let use_case = UseCase::UpdateCustomerCustomName;
     show.ask(
         "The first command has nothing in it. All findings come at once.",
-        &RawCommand { use_case, request_id: None, reference: None, value: None, expected_version: None },
+        &RawCommand { use_case, request_id: None, reference: None, values: RawValues::default(), expected_version: None },
         Refused(&[
             ("CASM-MANDATORY-ATTRIBUTE", "requestId"),
             ("CASM-MANDATORY-ATTRIBUTE", "customer"),
@@ -203,7 +203,7 @@ fn command(use_case: UseCase, request: &str, external_id: &str, value: &str) -> 
         use_case,
         request_id: Some(request.into()),
         reference: Some(RawReference { external_id: Some(external_id.into()), ref_id: None }),
-        value: Some(value.into()),
+        values: RawValues::first(use_case, Some(value.into())),
         expected_version: None,
     }
 }

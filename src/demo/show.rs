@@ -107,7 +107,8 @@ impl<'a> Show<'a> {
             self.answered(&reply, &note)?;
             if reply.is_ok() {
                 let changes = reply.business_transaction.iter().flat_map(|t| &t.changes);
-                if !changes.map(|c| &c.new).eq([&command.value]) {
+                let asked = command.values.get(command.use_case.first_attribute());
+                if !changes.map(|c| c.new.as_deref()).eq([asked]) {
                     self.check(vec!["a command won that did not get what it asked for".into()])?;
                 }
                 winners.push(reply);
@@ -228,7 +229,7 @@ fn key(transaction: &Value) -> String {
 
 /// Returns a command in words: `updateCustomerCustomName: request r-1, customer c-1, customName "Ann"`.
 fn in_words(command: &RawCommand) -> String {
-    let RawCommand { use_case, request_id, reference, value, expected_version } = command;
+    let RawCommand { use_case, request_id, reference, values, expected_version } = command;
     let mut parts = Vec::new();
     parts
         .extend(request_id.as_ref().map(|id| if id.contains(' ') { format!("request {id:?}") } else { format!("request {id}") }));
@@ -236,7 +237,8 @@ fn in_words(command: &RawCommand) -> String {
         let ids: Vec<_> = external_id.iter().chain(ref_id).map(String::as_str).collect();
         parts.push(format!("{} {}", use_case.entity_type(), ids.join(" and ")));
     }
-    parts.extend(value.as_ref().map(|value| format!("{} {value:?}", use_case.value_field())));
+    let given = use_case.attributes().iter().filter_map(|a| Some((a.name(), values.get(*a)?)));
+    parts.extend(given.map(|(name, value)| format!("{name} {value:?}")));
     parts.extend(expected_version.map(|version| format!("expected version {version}")));
     if parts.is_empty() { format!("{}: empty", use_case.name()) } else { format!("{}: {}", use_case.name(), parts.join(", ")) }
 }

@@ -1,15 +1,20 @@
 //! The kinds of change that a command can ask for. Each has a file of its own, with its validation and its decision: `set_custom_name`,
-//! `set_segment` and `rename`. This file only tells the kinds apart. The table in [`super::use_case`] says which type of entity has which
-//! kind.
+//! `set_segment`, `set_state` and `rename`. This file only tells the kinds apart. The table in [`super::use_case`] says which type of
+//! entity has which kind.
 
 mod rename;
 mod set_custom_name;
 mod set_segment;
+mod set_state;
 
 use super::Timestamp;
+use super::attribute::Attribute;
+use super::command::RawValues;
 use super::entity::Entity;
 use super::rejection::Rejection;
 use super::values::{CustomName, ExternalId, Rules, SegmentCode};
+pub use set_state::StateChange;
+use std::borrow::Cow;
 
 /// A kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,77 +23,78 @@ pub enum ChangeKind {
     SetCustomName,
     /// The entity gets a segment.
     SetSegment,
+    /// The entity gets a state, with or without a reason.
+    SetState,
     /// The entity gets another external id.
     Rename,
 }
 
-/// A change that a command asks for, with its checked value.
+/// A change that a command asks for, with its checked values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RequestedChange {
     /// The entity is to have this custom name.
     SetCustomName(CustomName),
     /// The entity is to have this segment.
     SetSegment(SegmentCode),
+    /// The entity is to have this state for this reason.
+    SetState(StateChange),
     /// The entity is to have this external id.
     Rename(ExternalId),
 }
 
 impl ChangeKind {
-    /// Returns the name of the attribute that changes. The command's field with the new value has the same name.
-    pub fn field(self) -> &'static str {
+    /// Returns the attributes that can change, the one that must be given first. The command's fields with the new values have the same
+    /// names and the same order.
+    pub fn attributes(self) -> &'static [Attribute] {
         match self {
-            Self::SetCustomName => set_custom_name::FIELD,
-            Self::SetSegment => set_segment::FIELD,
-            Self::Rename => rename::FIELD,
+            Self::SetCustomName => &[set_custom_name::ATTRIBUTE],
+            Self::SetSegment => &[set_segment::ATTRIBUTE],
+            Self::SetState => &set_state::ATTRIBUTES,
+            Self::Rename => &[rename::ATTRIBUTE],
         }
     }
 
-    /// Returns, as text, the value that `entity` has in the attribute that changes, or `None` if it has none.
-    pub fn attribute(self, entity: &Entity) -> Option<&str> {
-        match self {
-            Self::SetCustomName => entity.custom_name.as_ref().map(CustomName::as_str),
-            Self::SetSegment => entity.segment.as_ref().map(SegmentCode::as_str),
-            Self::Rename => Some(entity.external_id.as_str()),
-        }
-    }
-
-    /// Checks the new value that a command brings, `None` if it brings none.
+    /// Checks the new values that a command brings.
     ///
     /// # Errors
-    /// Returns the first rule that the value breaks.
-    pub fn check(self, value: Option<&str>, rules: &Rules) -> Result<RequestedChange, Rejection> {
-        Ok(match self {
-            Self::SetCustomName => RequestedChange::SetCustomName(set_custom_name::check(value)?),
-            Self::SetSegment => RequestedChange::SetSegment(set_segment::check(value, rules)?),
-            Self::Rename => RequestedChange::Rename(rename::check(value)?),
-        })
+    /// Returns all findings in the order of the fields, at most one for each field.
+    pub fn check(self, values: &RawValues, rules: &Rules) -> Result<RequestedChange, Vec<Rejection>> {
+        let checked = match self {
+            Self::SetCustomName => set_custom_name::check(values).map(RequestedChange::SetCustomName),
+            Self::SetSegment => set_segment::check(values, rules).map(RequestedChange::SetSegment),
+            Self::SetState => return set_state::check(values).map(RequestedChange::SetState),
+            Self::Rename => rename::check(values).map(RequestedChange::Rename),
+        };
+        checked.map_err(|finding| vec![finding])
     }
 
-    /// Rebuilds a change that was checked before from its value (see [`RequestedChange::value`]). The value is not
-    /// checked again, because the rules and the configuration may have changed in the meantime.
-    pub fn restore(self, value: &str) -> RequestedChange {
-        match self {
-            Self::SetCustomName => RequestedChange::SetCustomName(CustomName::checked_before(value)),
-            Self::SetSegment => RequestedChange::SetSegment(SegmentCode::checked_before(value)),
-            Self::Rename => RequestedChange::Rename(ExternalId::checked_before(value)),
-        }
+    /// Rebuilds a change that was checked before from its text (see [`RequestedChange::text`]), or returns `None` if the text is none of
+    /// this kind. The values are not checked again, because the rules and the configuration may have changed in the meantime.
+    pub fn restore(self, text: &str) -> Option<RequestedChange> {
+        Some(match self {
+            Self::SetCustomName => RequestedChange::SetCustomName(CustomName::checked_before(text)),
+            Self::SetSegment => RequestedChange::SetSegment(SegmentCode::checked_before(text)),
+            Self::SetState => RequestedChange::SetState(StateChange::checked_before(text)?),
+            Self::Rename => RequestedChange::Rename(ExternalId::checked_before(text)),
+        })
     }
 }
 
 impl RequestedChange {
-    /// Returns the new value as text.
-    pub fn value(&self) -> &str {
+    /// Returns all new values as one text, which is another one for each other change of the same kind.
+    pub fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::SetCustomName(name) => name.as_str(),
-            Self::SetSegment(code) => code.as_str(),
-            Self::Rename(external_id) => external_id.as_str(),
+            Self::SetCustomName(name) => name.as_str().into(),
+            Self::SetSegment(code) => code.as_str().into(),
+            Self::SetState(change) => change.text(),
+            Self::Rename(external_id) => external_id.as_str().into(),
         }
     }
 
     /// Returns the external id that must be claimed before the change is applied, or `None` if the change needs none.
     pub fn wanted(&self) -> Option<&ExternalId> {
         match self {
-            Self::SetCustomName(_) | Self::SetSegment(_) => None,
+            Self::SetCustomName(_) | Self::SetSegment(_) | Self::SetState(_) => None,
             Self::Rename(external_id) => Some(external_id),
         }
     }
@@ -98,6 +104,7 @@ impl RequestedChange {
         match self {
             Self::SetCustomName(name) => set_custom_name::apply(name, entity),
             Self::SetSegment(code) => set_segment::apply(code, entity, now),
+            Self::SetState(change) => set_state::apply(change, entity, now),
             Self::Rename(external_id) => rename::apply(external_id, entity),
         }
     }

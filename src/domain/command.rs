@@ -1,5 +1,6 @@
 //! Commands, from their fields as they came to a checked [`Command`]: request validation.
 
+use super::attribute::Attribute;
 use super::contents::Contents;
 use super::entity::EntityType;
 use super::rejection::{FieldPath, Rejection};
@@ -16,8 +17,8 @@ pub struct RawCommand {
     pub request_id: Option<String>,
     /// `customer`, `account` or `subscriber`, `None` for null.
     pub reference: Option<RawReference>,
-    /// The use case's [`value_field`](UseCase::value_field), `None` for null.
-    pub value: Option<String>,
+    /// The new values of the use case's [`attributes`](UseCase::attributes).
+    pub values: RawValues,
     /// `expectedVersion`, `None` for null.
     pub expected_version: Option<i64>,
 }
@@ -31,6 +32,34 @@ pub struct RawReference {
     pub ref_id: Option<String>,
 }
 
+/// The new values of a command as they came, by attribute. A value that the command lacks is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawValues([Option<String>; Attribute::ALL.len()]);
+
+impl RawValues {
+    /// Returns the values of a command that brings `value` for the first attribute of its use case, and nulls for the others.
+    pub fn first(use_case: UseCase, value: Option<String>) -> Self {
+        Self::default().with(use_case.first_attribute(), value)
+    }
+
+    /// Returns the values with `value` for `attribute`.
+    #[must_use]
+    pub fn with(mut self, attribute: Attribute, value: Option<String>) -> Self {
+        self.set(attribute, value);
+        self
+    }
+
+    /// Returns the value of `attribute`, or `None` for null.
+    pub fn get(&self, attribute: Attribute) -> Option<&str> {
+        self.0[attribute as usize].as_deref()
+    }
+
+    /// Sets the value of `attribute`, `None` for null.
+    pub fn set(&mut self, attribute: Attribute, value: Option<String>) {
+        self.0[attribute as usize] = value;
+    }
+}
+
 /// A command that passed request validation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -38,7 +67,7 @@ pub struct Command {
     pub request_id: RequestId,
     /// The entity that the command is about.
     pub target: Reference,
-    /// The use case, the new value and the version that the command expects.
+    /// The use case, the new values and the version that the command expects.
     pub contents: Contents,
 }
 
@@ -60,7 +89,7 @@ impl RawCommand {
         let mut findings = Vec::new();
         let request_id = keep(&mut findings, check_request_id(self.request_id.as_deref()));
         let target = check_reference(self.reference.as_ref(), self.use_case.entity_type(), &mut findings);
-        let change = keep(&mut findings, self.use_case.kind().check(self.value.as_deref(), rules));
+        let change = self.use_case.kind().check(&self.values, rules).map_err(|found| findings.extend(found)).ok();
         if self.expected_version.is_some_and(|version| version < 0) {
             findings.push(Rejection::InvalidAttribute { field: "expectedVersion".into(), reason: "must not be negative".into() });
         }

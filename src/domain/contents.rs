@@ -19,15 +19,15 @@ impl Contents {
     /// the use case's kind.
     pub(super) fn new(use_case: UseCase, change: RequestedChange, expected_version: Option<i64>) -> Self {
         let version = expected_version.map(|version| version.to_string()).unwrap_or_default();
-        let text = [use_case.name(), "\n", &version, "\n", change.value()].concat();
+        let text = [use_case.name(), "\n", &version, "\n", &change.text()].concat();
         let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
         Self { use_case, change, expected_version, fingerprint }
     }
 
     /// Rebuilds contents that were checked before. They are not checked again, because the rules and the configuration may
-    /// have changed in the meantime.
-    pub fn restore(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Self {
-        Self::new(use_case, use_case.kind().restore(value), expected_version)
+    /// have changed in the meantime. Returns `None` if `text` is no [text](RequestedChange::text) of a change of the use case's kind.
+    pub fn restore(use_case: UseCase, text: &str, expected_version: Option<i64>) -> Option<Self> {
+        Some(Self::new(use_case, use_case.kind().restore(text)?, expected_version))
     }
 
     /// Returns the use case.
@@ -45,7 +45,7 @@ impl Contents {
         self.expected_version
     }
 
-    /// Returns a UUIDv5 (OID namespace) of use case, value and expected version, which tells different contents apart. It is
+    /// Returns a UUIDv5 (OID namespace) of use case, new values and expected version, which tells different contents apart. It is
     /// stored, and is the same in every version of this program.
     pub fn fingerprint(&self) -> Uuid {
         self.fingerprint

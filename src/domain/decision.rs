@@ -27,14 +27,17 @@ pub fn decide(entity: &Entity, request: &Request, now: Timestamp) -> Answer {
             previous_version: entity.version,
             changes,
             entity: after,
+            actor: request.actor.clone(),
         }
         .into()
     };
     let Some(after) = contents.change().apply(entity, now) else {
         return Answer::Unchanged(transaction(Vec::new(), entity.clone()));
     };
-    let kind = contents.use_case().kind();
-    let value_of = |entity| kind.attribute(entity).map(str::to_owned);
-    let change = Change { field: kind.field().into(), old: value_of(entity), new: value_of(&after) };
-    Answer::Changed(transaction(vec![change], Entity { version: entity.version + 1, ..after }))
+    let changes = contents.use_case().attributes().iter().filter_map(|attribute| {
+        let (old, new) = (attribute.of(entity), attribute.of(&after));
+        (old != new).then(|| Change { attribute: *attribute, old: old.map(str::to_owned), new: new.map(str::to_owned) })
+    });
+    let changes = changes.collect();
+    Answer::Changed(transaction(changes, Entity { version: entity.version + 1, ..after }))
 }

@@ -1,7 +1,7 @@
 //! The entities that the commands change: customers, accounts and subscribers, with their current values.
 
 use super::Timestamp;
-use super::values::{CustomName, ExternalId, SegmentCode};
+use super::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
@@ -98,6 +98,10 @@ pub struct Entity {
     pub segment_valid_from: Option<Timestamp>,
     /// The refId of an account's customer or of a subscriber's account.
     pub parent: Option<Uuid>,
+    /// The reason why it has its state, or `None` if none was given.
+    pub state_reason: Option<StateReason>,
+    /// The time since which it has its state, or `None` if an import gave the state and no time.
+    pub state_valid_from: Option<Timestamp>,
 }
 
 impl Entity {
@@ -113,6 +117,8 @@ impl Entity {
             segment: None,
             segment_valid_from: None,
             parent: None,
+            state_reason: None,
+            state_valid_from: None,
         }
     }
 

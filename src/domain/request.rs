@@ -1,7 +1,7 @@
 //! A request as it is decided: what it asks for, and the record that it came in.
 
 use super::contents::Contents;
-use super::values::RequestId;
+use super::values::{Actor, RequestId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub struct Request {
     pub contents: Contents,
     /// The correlation id of the record, which goes into the business transaction.
     pub correlation_id: Option<String>,
+    /// Who asked, as a header of the record says; `None` if it does not say so. It does not tell requests apart.
+    pub actor: Option<Actor>,
     /// The record, which alone publishes the business transaction.
     pub record: SourceRecord,
 }

@@ -8,7 +8,7 @@ mod texts;
 mod validation;
 
 use super::change::ChangeKind;
-use super::command::{RawCommand, RawReference};
+use super::command::{RawCommand, RawReference, RawValues};
 use super::contents::Contents;
 use super::entity::{Entity, EntityType, State};
 use super::rejection::Rejection;
@@ -48,6 +48,8 @@ fn entity(entity_type: EntityType) -> Entity {
         segment: is_customer.then(|| segment("RESIDENTIAL")),
         segment_valid_from: is_customer.then_some(1_000),
         parent: (!is_customer).then(|| Uuid::from_u128(9)),
+        state_reason: None,
+        state_valid_from: None,
     }
 }
 
@@ -56,6 +58,7 @@ fn new_value(use_case: UseCase) -> &'static str {
     match use_case.kind() {
         ChangeKind::SetCustomName => "New name",
         ChangeKind::SetSegment => "ENTERPRISE",
+        ChangeKind::SetState => "SUSPENDED",
         ChangeKind::Rename => "new-id",
     }
 }
@@ -65,6 +68,7 @@ fn old_value(use_case: UseCase) -> &'static str {
     match use_case.kind() {
         ChangeKind::SetCustomName => "Old name",
         ChangeKind::SetSegment => "RESIDENTIAL",
+        ChangeKind::SetState => "ACTIVE",
         ChangeKind::Rename => "old-id",
     }
 }
@@ -75,14 +79,14 @@ fn raw(use_case: UseCase) -> RawCommand {
         use_case,
         request_id: Some("r-1".into()),
         reference: Some(RawReference { external_id: Some("old-id".into()), ref_id: None }),
-        value: Some(new_value(use_case).into()),
+        values: RawValues::first(use_case, Some(new_value(use_case).into())),
         expected_version: None,
     }
 }
 
 /// Returns the checked contents of a command with this use case, value and expected version.
 fn checked(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Contents {
-    let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
+    let raw = RawCommand { values: RawValues::first(use_case, Some(value.into())), expected_version, ..raw(use_case) };
     raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).contents
 }
 

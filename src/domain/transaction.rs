@@ -1,17 +1,17 @@
 //! Business transactions, by which the data warehouse learns of a change.
 
 use super::Timestamp;
+use super::attribute::Attribute;
 use super::entity::Entity;
 use super::use_case::UseCase;
-use super::values::RequestId;
-use serde::{Deserialize, Serialize};
+use super::values::{Actor, RequestId};
 use uuid::Uuid;
 
 /// The value of one attribute before and after a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The attribute, such as `customName`.
-    pub field: String,
+    /// The attribute.
+    pub attribute: Attribute,
     /// The old value, or `None` if there was none.
     pub old: Option<String>,
     /// The new value, or `None` if there is none any more.
@@ -36,6 +36,8 @@ pub struct Transaction {
     pub changes: Vec<Change>,
     /// The entity afterwards.
     pub entity: Entity,
+    /// Who asked for it; `None` if the record does not say so.
+    pub actor: Option<Actor>,
 }
 
 impl Transaction {

@@ -4,8 +4,9 @@
 //! say what a use case is called. The way to the rules of one leads from its row's `kind` to [`super::change`], where each
 //! kind has a file of its own.
 
+use super::attribute::Attribute;
 use super::change::ChangeKind;
-use super::entity::{Entity, EntityType};
+use super::entity::EntityType;
 
 /// A kind of change of a type of entity. There are only so many, which makes it fit for a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,10 +16,22 @@ pub enum UseCase {
     UpdateCustomerCustomName,
     /// Moves a customer to a segment.
     UpdateCustomerSegment,
+    /// Gives a customer another external id.
+    UpdateCustomerExternalId,
+    /// Gives a customer a state.
+    UpdateCustomerState,
     /// Gives an account another external id.
     UpdateAccountExternalId,
+    /// Gives an account a custom name.
+    UpdateAccountCustomName,
+    /// Gives an account a state.
+    UpdateAccountState,
     /// Gives a subscriber another external id.
     UpdateSubscriberExternalId,
+    /// Gives a subscriber a custom name.
+    UpdateSubscriberCustomName,
+    /// Gives a subscriber a state.
+    UpdateSubscriberState,
 }
 
 /// A row of the table.
@@ -40,8 +53,14 @@ impl UseCase {
     pub const ALL: &[Self] = &[
         Self::UpdateCustomerCustomName,
         Self::UpdateCustomerSegment,
+        Self::UpdateCustomerExternalId,
+        Self::UpdateCustomerState,
         Self::UpdateAccountExternalId,
+        Self::UpdateAccountCustomName,
+        Self::UpdateAccountState,
         Self::UpdateSubscriberExternalId,
+        Self::UpdateSubscriberCustomName,
+        Self::UpdateSubscriberState,
     ];
 
     /// Returns the use case's row of the table.
@@ -61,6 +80,20 @@ impl UseCase {
                 entity_type: EntityType::Customer,
                 kind: ChangeKind::SetSegment,
             },
+            Self::UpdateCustomerExternalId => Row {
+                name: "updateCustomerExternalId",
+                record: "UpdateCustomerExternalId",
+                schema: include_str!("../../schemas/UpdateCustomerExternalId.avsc"),
+                entity_type: EntityType::Customer,
+                kind: ChangeKind::Rename,
+            },
+            Self::UpdateCustomerState => Row {
+                name: "updateCustomerState",
+                record: "UpdateCustomerState",
+                schema: include_str!("../../schemas/UpdateCustomerState.avsc"),
+                entity_type: EntityType::Customer,
+                kind: ChangeKind::SetState,
+            },
             Self::UpdateAccountExternalId => Row {
                 name: "updateAccountExternalId",
                 record: "UpdateAccountExternalId",
@@ -68,12 +101,40 @@ impl UseCase {
                 entity_type: EntityType::Account,
                 kind: ChangeKind::Rename,
             },
+            Self::UpdateAccountCustomName => Row {
+                name: "updateAccountCustomName",
+                record: "UpdateAccountCustomName",
+                schema: include_str!("../../schemas/UpdateAccountCustomName.avsc"),
+                entity_type: EntityType::Account,
+                kind: ChangeKind::SetCustomName,
+            },
+            Self::UpdateAccountState => Row {
+                name: "updateAccountState",
+                record: "UpdateAccountState",
+                schema: include_str!("../../schemas/UpdateAccountState.avsc"),
+                entity_type: EntityType::Account,
+                kind: ChangeKind::SetState,
+            },
             Self::UpdateSubscriberExternalId => Row {
                 name: "updateSubscriberExternalId",
                 record: "UpdateSubscriberExternalId",
                 schema: include_str!("../../schemas/UpdateSubscriberExternalId.avsc"),
                 entity_type: EntityType::Subscriber,
                 kind: ChangeKind::Rename,
+            },
+            Self::UpdateSubscriberCustomName => Row {
+                name: "updateSubscriberCustomName",
+                record: "UpdateSubscriberCustomName",
+                schema: include_str!("../../schemas/UpdateSubscriberCustomName.avsc"),
+                entity_type: EntityType::Subscriber,
+                kind: ChangeKind::SetCustomName,
+            },
+            Self::UpdateSubscriberState => Row {
+                name: "updateSubscriberState",
+                record: "UpdateSubscriberState",
+                schema: include_str!("../../schemas/UpdateSubscriberState.avsc"),
+                entity_type: EntityType::Subscriber,
+                kind: ChangeKind::SetState,
             },
         }
     }
@@ -108,15 +169,15 @@ impl UseCase {
         self.row().kind
     }
 
-    /// Returns the name of the record's field with the new value, such as `customName`. The attribute that changes has the
-    /// same name in business transactions.
-    pub fn value_field(self) -> &'static str {
-        self.kind().field()
+    /// Returns the attributes that change, the one that must be given first. The record's fields with the new values have the same names
+    /// and the same order.
+    pub fn attributes(self) -> &'static [Attribute] {
+        self.kind().attributes()
     }
 
-    /// Returns, as text, the value that `entity` has in the attribute that the use case changes, or `None` if it has none.
-    pub fn attribute(self, entity: &Entity) -> Option<&str> {
-        self.kind().attribute(entity)
+    /// Returns the first of [`Self::attributes`]. A command must bring a value for it.
+    pub fn first_attribute(self) -> Attribute {
+        self.attributes()[0]
     }
 
     /// Returns whether commands of this use case claim an external id before they are applied.

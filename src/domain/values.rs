@@ -108,6 +108,75 @@ impl CustomName {
     }
 }
 
+/// The reason why an entity has its state, in the CRM's own words or codes: 1 to 128 code points, with the rules of a [`RequestId`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StateReason(Box<str>);
+
+impl StateReason {
+    /// The length of the longest reason, in code points.
+    pub const MAX_CHARS: usize = 128;
+
+    /// Checks `text`, which is kept exactly as it came.
+    ///
+    /// # Errors
+    /// Returns the first rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidText> {
+        text::check_identifier(text, Self::MAX_CHARS)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the reason with a text that was one before: see [`ExternalId::checked_before`].
+    pub fn checked_before(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text as it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StateReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who asked for a command, such as a person or a program, in the words of whoever sent it: 1 to 128 code points, with the rules of a
+/// [`RequestId`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Actor(Box<str>);
+
+impl Actor {
+    /// The length of the longest actor, in code points.
+    pub const MAX_CHARS: usize = 128;
+
+    /// Checks `text`, which is kept exactly as it came.
+    ///
+    /// # Errors
+    /// Returns the first rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidText> {
+        text::check_identifier(text, Self::MAX_CHARS)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the actor with a text that was one before: see [`ExternalId::checked_before`].
+    pub fn checked_before(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text as it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The code of a segment. A command may give a customer only a code that is configured: see [`Rules::segment`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentCode(Box<str>);

@@ -15,12 +15,13 @@
 //! 4. [`offsets`]: once the transaction is committed, the record is done.
 //!
 //! [`Flow`] is the life of one assignment of partitions, and holds its lanes, batches and offsets; nothing of it outlives the assignment.
-//! [`stream`] puts one assignment after another, and [`succession`] one publisher after another. The processor drives the stream between
-//! Kafka and the store.
+//! [`stream`] puts one assignment after another, [`succession`] one publisher after another, and [`in_turn`] one transaction of a publisher
+//! after another. The processor drives the stream between Kafka and the store.
 
 pub mod assignment;
 pub mod attempt;
 pub mod batch;
+pub mod in_turn;
 pub mod intake;
 pub mod lanes;
 pub mod offsets;

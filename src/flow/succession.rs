@@ -1,8 +1,8 @@
 //! The publishers of a process, one after another, and what each has to publish.
 //!
-//! A publisher is a thread with a transactional producer of its own. Its calls block, and a client library can't be trusted to
+//! A publisher is a thread with two transactional producers of its own. Its calls block, and a client library can't be trusted to
 //! end each of them in time. Therefore somebody else watches the calls, and *abandons* a publisher that is past a deadline, with its
-//! thread and its producer. A successor takes its place. It registers under the same transactional id, so that the brokers end the open
+//! thread and its producers. A successor takes its place. It registers under the same transactional ids, so that the brokers end the open
 //! transaction and refuse whatever the abandoned publisher may still send. Then it asks which offsets are committed: these say
 //! what became of the transaction that was under way.
 //!

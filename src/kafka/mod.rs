@@ -7,6 +7,7 @@ pub mod calls;
 pub mod consumer;
 pub mod inquiry;
 pub mod login;
+mod producers;
 pub mod publisher;
 pub mod publishing;
 pub mod record;
@@ -155,6 +156,13 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
 /// Which partition a key goes to, unless `kafka.producer` says otherwise: the one that Java's clients choose, as Kafka Streams, Connect and
 /// Flink expect. (librdkafka's own default is CRC32.)
 pub const PARTITIONER: &str = "murmur2_random";
+
+/// Returns the properties of the two producers that a publisher uses in turn. They differ in the transactional id only.
+pub fn producer_configs(kafka: &config::Kafka) -> [ClientConfig; 2] {
+    let mut second = producer_config(kafka);
+    second.set("transactional.id", kafka.second_transactional_id());
+    [producer_config(kafka), second]
+}
 
 /// Returns the transactional producer's properties: our defaults, over them the configured ones, and over these the ones that the
 /// promises rest on.

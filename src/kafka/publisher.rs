@@ -1,5 +1,5 @@
-//! A publisher: a thread that owns a transactional producer and commits one transaction at a time. No transaction is open while the
-//! thread waits for work. rdkafka's transaction calls block, so they are made on this thread. [`super::publishing`] watches them, and
+//! A publisher: a thread that owns two transactional producers, uses them in turn, and commits one transaction at a time. No transaction
+//! is open while the thread waits for work. rdkafka's transaction calls block, so they are made on this thread. [`super::publishing`] watches them, and
 //! replaces a publisher whose call is past its deadline.
 //!
 //! `flow::attempt` decides which call follows which, and what an error leaves open. This file makes the calls, tells librdkafka's errors
@@ -7,25 +7,25 @@
 
 use super::calls::{Call, Calls};
 use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, GroupMembership};
-use super::login::{Client, Logins};
+use super::login::Logins;
+use super::producers::{TransactionalProducer, create};
 use super::refusals::{culprits, largest, refusal, why};
 use super::{Output, Outputs};
 use crate::fail_points::FailPoint;
 use crate::flow;
 use crate::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
+use crate::flow::in_turn::InTurn;
 use crate::flow::offsets::naming;
 use crate::flow::succession::PublisherId;
-use crate::telemetry::gathered::Gathered;
 use crate::wire::headers::Headers;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -64,57 +64,10 @@ pub struct Told {
     pub pace: Pace,
 }
 
-/// The callbacks of librdkafka, which collect the outputs that could not be delivered. Successful deliveries are not reported.
-pub(super) struct Context {
-    failures: Mutex<Vec<(usize, Code)>>,
-    /// When librdkafka's complaints were last logged, by error code.
-    troubles: Gathered<Option<i32>>,
-    /// The complaints of clients that can't log in.
-    logins: Arc<Logins>,
-}
-
-impl Context {
-    fn take_failures(&self) -> Vec<(usize, Code)> {
-        std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logins.log(Client::Producer, level, facility, message, Instant::now());
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.logins.failed(Client::Producer, &error, reason, Instant::now());
-        if let Some(left_out) = self.troubles.due(error.rdkafka_error_code().map(|code| code as i32), Instant::now()) {
-            tracing::warn!(%error, reason, left_out, "the Kafka producer has trouble, and goes on trying");
-        }
-    }
-}
-
-impl ProducerContext for Context {
-    /// The output's index in the transaction, counted across all records.
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, output: usize) {
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-            self.failures.lock().unwrap_or_else(PoisonError::into_inner).push((output, code));
-        }
-    }
-}
-
-pub(super) type TransactionalProducer = BaseProducer<Context>;
-
-/// Makes a producer, which sends nothing until it is registered.
-pub(super) fn create(config: &ClientConfig, logins: Arc<Logins>) -> Result<TransactionalProducer, KafkaError> {
-    config.create_with_context(Context { failures: Mutex::default(), troubles: Gathered::default(), logins })
-}
-
 /// Everything that the publishers of a process share.
 pub(super) struct Setting {
-    /// The producer's properties.
-    pub config: ClientConfig,
+    /// The properties of the two producers.
+    pub configs: [ClientConfig; 2],
     /// The consumer, through which the publishers ask about committed offsets and topics.
     pub consumer: Arc<CommandConsumer>,
     /// The command topic.
@@ -125,13 +78,21 @@ pub(super) struct Setting {
     pub logins: Arc<Logins>,
 }
 
+impl Setting {
+    /// Makes the producers of a publisher. They send nothing until they are registered.
+    pub fn create(&self) -> Result<[TransactionalProducer; 2], KafkaError> {
+        let [first, second] = &self.configs;
+        Ok([create(first, self.logins.clone())?, create(second, self.logins.clone())?])
+    }
+}
+
 /// A publisher and everything that its thread owns.
 pub(super) struct Publisher<M> {
     id: PublisherId,
     setting: Arc<Setting>,
     /// The call that the thread has under way. The processor watches it.
     calls: Arc<Calls>,
-    producer: TransactionalProducer,
+    producers: InTurn<TransactionalProducer>,
     /// The outputs of the current transaction that the broker does not take.
     refusals: BTreeSet<Refusal>,
     /// Whether other outputs of the current transaction were neither acknowledged nor refused. If so, this producer must not be used
@@ -146,15 +107,16 @@ pub(super) struct Publisher<M> {
 struct Alone;
 
 impl<M> Publisher<M> {
-    /// Makes a publisher with a producer that is not registered yet. It takes its work from `publications`.
+    /// Makes a publisher with producers that are not registered yet. It takes its work from `publications`.
     pub fn new(
         id: PublisherId,
         setting: Arc<Setting>,
         calls: Arc<Calls>,
-        producer: TransactionalProducer,
+        producers: [TransactionalProducer; 2],
         publications: std_mpsc::Receiver<Arc<Publication<M>>>,
     ) -> Self {
-        Self { id, setting, calls, producer, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, publications }
+        let producers = InTurn::new(producers);
+        Self { id, setting, calls, producers, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, publications }
     }
 
     /// Publishes until `publications` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
@@ -162,12 +124,19 @@ impl<M> Publisher<M> {
     pub fn run(mut self, left: Option<Arc<Publication<M>>>) {
         // An error means that nobody waits for a verdict, so there is nothing left to do.
         let _ = self.go(left);
-        let Self { producer, calls, .. } = self;
-        calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(producer));
+        let Self { producers, calls, .. } = self;
+        for producer in producers.into_inner() {
+            calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(producer));
+        }
     }
 
     fn go(&mut self, left: Option<Arc<Publication<M>>>) -> Result<(), Alone> {
-        self.initialise()?;
+        // Either id may have a transaction of a predecessor: an abandoned publisher's, or that of the process before this one. Both
+        // registrations come before anything else.
+        for _ in 0..2 {
+            self.initialise()?;
+            self.producers.go_on();
+        }
         if let Some(publication) = left {
             let verdict = self.look_up(&publication)?;
             drop(publication);
@@ -175,6 +144,7 @@ impl<M> Publisher<M> {
         }
         while let Ok(publication) = self.publications.recv() {
             let (verdict, pace) = self.publish(&publication)?;
+            self.producers.go_on();
             // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
             // copy.
             drop(publication);
@@ -231,10 +201,10 @@ impl<M> Publisher<M> {
     /// Hands all outputs to librdkafka. If librdkafka refuses one at once, because it knows that its topic is missing for example, notes
     /// the refusal and goes on with the others.
     fn produce(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
-        self.producer.context().take_failures();
+        self.producer().context().take_failures();
         self.refusals.clear();
         self.is_unsettled = false;
-        self.producer.begin_transaction().map_err(failure)?;
+        self.producer().begin_transaction().map_err(failure)?;
         let mut place = 0;
         for finished in &publication.records {
             for output in &finished.outputs.outputs {
@@ -258,11 +228,11 @@ impl<M> Publisher<M> {
         record.payload = output.value.as_deref();
         record.partition = output.partition;
         loop {
-            match self.producer.send(record) {
+            match self.producer().send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < deadline => {
                     record = back;
-                    flush_step(&self.producer);
+                    flush_step(self.producer());
                 }
                 Err((error, _)) => return Err(error),
             }
@@ -272,8 +242,8 @@ impl<M> Publisher<M> {
     /// Waits until all outputs are delivered or refused, or until the topic of some was found to be missing.
     fn flush(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let mut look = Instant::now() + SLOW;
-        while !flush_step(&self.producer) {
-            self.producer.poll(Duration::ZERO);
+        while !flush_step(self.producer()) {
+            self.producer().poll(Duration::ZERO);
             let now = Instant::now();
             if now >= deadline {
                 return Err(failure(KafkaError::Flush(Code::OperationTimedOut)));
@@ -287,7 +257,7 @@ impl<M> Publisher<M> {
                 look = Instant::now() + SLOW;
             }
         }
-        let failures = self.producer.context().take_failures();
+        let failures = self.producer().context().take_failures();
         self.is_unsettled |= failures.iter().any(|(_, code)| why(*code).is_none());
         let refused = failures.iter().filter_map(|(place, code)| Some((*place, why(*code)?)));
         self.refusals.extend(refused.map(|(place, why)| refusal(&publication.records, place, why)));
@@ -319,7 +289,7 @@ impl<M> Publisher<M> {
     fn send_offsets(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let offsets = offsets(&self.setting.topic, publication, self.names_topic).map_err(failure)?;
         FailPoint::SendingOffsets.reach();
-        let send = |left| self.producer.send_offsets_to_transaction(&offsets, &publication.membership.metadata, left);
+        let send = |left| self.producer().send_offsets_to_transaction(&offsets, &publication.membership.metadata, left);
         let sent = retrying(deadline, send).map_err(failure);
         if sent == Err(Failure::OffsetsTooLarge) && self.names_topic && is_longest(publication) {
             tracing::warn!(
@@ -332,17 +302,17 @@ impl<M> Publisher<M> {
     }
 
     fn commit(&self, deadline: Instant) -> Result<(), Failure> {
-        retrying(deadline, |left| self.producer.commit_transaction(left)).map_err(failure)
+        retrying(deadline, |left| self.producer().commit_transaction(left)).map_err(failure)
     }
 
     fn abort(&self, deadline: Instant) -> Result<(), Failure> {
         // librdkafka drops the outputs that were not delivered yet, and then waits until their delivery reports are polled. This thread
         // has to poll them.
         let aborted = retrying(deadline, |_| {
-            self.producer.poll(Duration::ZERO);
-            self.producer.abort_transaction(ABORT_STEP)
+            self.producer().poll(Duration::ZERO);
+            self.producer().abort_transaction(ABORT_STEP)
         });
-        self.producer.poll(Duration::ZERO);
+        self.producer().poll(Duration::ZERO);
         aborted.map_err(failure)
     }
 
@@ -370,10 +340,14 @@ impl<M> Publisher<M> {
         }
     }
 
-    /// Makes a producer. Tries until that succeeds, however long it takes.
+    fn producer(&self) -> &TransactionalProducer {
+        self.producers.present()
+    }
+
+    /// Makes a producer with the present one's transactional id. Tries until that succeeds, however long it takes.
     fn create(&self) -> Result<TransactionalProducer, Alone> {
         loop {
-            match create(&self.setting.config, self.setting.logins.clone()) {
+            match create(&self.setting.configs[self.producers.turn()], self.setting.logins.clone()) {
                 Ok(producer) => return Ok(producer),
                 Err(error) => self.rest(&error, "no transactional producer can be made, trying again")?,
             }
@@ -381,18 +355,18 @@ impl<M> Publisher<M> {
     }
 
     fn replace(&mut self, producer: TransactionalProducer) {
-        let old = std::mem::replace(&mut self.producer, producer);
+        let old = self.producers.replace(producer);
         self.calls.during(Call::CloseProducer, Instant::now() + CLOSE, || drop(old));
     }
 
     /// Registers the producer with the transaction coordinator. Tries until that succeeds, however long it takes.
     fn initialise(&mut self) -> Result<(), Alone> {
         loop {
-            let register = || self.producer.init_transactions(INIT);
+            let register = || self.producer().init_transactions(INIT);
             let Err(error) = self.calls.during(Call::InitTransactions, Instant::now() + INIT, register) else { return Ok(()) };
             // Only a poll makes librdkafka report the reason, for example that it can't log in. The poll can bring no delivery reports,
             // because nothing was sent.
-            self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer.poll(HEAR));
+            self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer().poll(HEAR));
             self.rest(&error, "the transaction coordinator does not answer or refuses us, trying again")?;
             // A producer can't be used any more after a fatal error.
             if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) {

@@ -1,6 +1,6 @@
 //! Publishing as the processor sees it: publications go in and verdicts come out, one at a time, whichever publisher does the work.
 //!
-//! A publisher whose call is past its deadline is abandoned, with its producer and its thread, because a thread can't be ended from
+//! A publisher whose call is past its deadline is abandoned, with its producers and its thread, because a thread can't be ended from
 //! outside. A successor takes over: see [`Succession`]. An abandoned thread ends when its call returns at last. That is usually soon:
 //! such a call waits until a connection of its producer changes, and idle connections are closed after
 //! [`IDLE_CONNECTION_MS`](super::IDLE_CONNECTION_MS). If more than [`ABANDONED_AT_MOST`] abandoned threads are left, the process must be
@@ -9,7 +9,8 @@
 use super::calls::{Calls, UnderWay};
 use super::consumer::CommandConsumer;
 use super::login::Logins;
-use super::publisher::{Publication, Publisher, Setting, Told, TransactionalProducer, create};
+use super::producers::TransactionalProducer;
+use super::publisher::{Publication, Publisher, Setting, Told};
 use super::{Outputs, StartFault};
 use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Verdict};
@@ -91,21 +92,22 @@ struct Handle<M> {
     thread: JoinHandle<()>,
 }
 
-/// Starts the first publisher, without waiting until its producer is registered: brokers may be away. The receiver yields the verdicts,
+/// Starts the first publisher, without waiting until its producers are registered: brokers may be away. `configs` are the properties of
+/// the two producers that each publisher has. The receiver yields the verdicts,
 /// which must be passed to [`Publishing::ended`].
 ///
 /// # Errors
 /// librdkafka does not take the configuration, or the thread can't be started.
 pub fn start<M: Clone + Send + Sync + 'static>(
-    config: ClientConfig,
+    configs: [ClientConfig; 2],
     consumer: Arc<CommandConsumer>,
     topic: &str,
     logins: Arc<Logins>,
 ) -> Result<(Publishing<M>, mpsc::UnboundedReceiver<Told>), StartFault> {
     let (told, verdicts) = verdict_channel();
-    let setting = Arc::new(Setting { config, consumer, topic: topic.into(), told, logins });
+    let setting = Arc::new(Setting { configs, consumer, topic: topic.into(), told, logins });
     let succession = Succession::default();
-    let present = Handle::spawn(&setting, succession.present(), create(&setting.config, setting.logins.clone())?, None)?;
+    let present = Handle::spawn(&setting, succession.present(), setting.create()?, None)?;
     Ok((Publishing { setting, succession, since: Instant::now(), present, abandoned: Vec::new() }, verdicts))
 }
 
@@ -143,8 +145,8 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         }
         self.present.calls.abandon();
         let left = self.succession.abandon();
-        let producer = create(&self.setting.config, self.setting.logins.clone())?;
-        let successor = Handle::spawn(&self.setting, self.succession.present(), producer, left)?;
+        let producers = self.setting.create()?;
+        let successor = Handle::spawn(&self.setting, self.succession.present(), producers, left)?;
         self.abandoned.push(std::mem::replace(&mut self.present, successor).thread);
         Ok(Watched::Abandoned(overdue))
     }
@@ -177,12 +179,12 @@ impl<M: Clone + Send + Sync + 'static> Handle<M> {
     fn spawn(
         setting: &Arc<Setting>,
         id: u64,
-        producer: TransactionalProducer,
+        producers: [TransactionalProducer; 2],
         left: Option<Arc<Publication<M>>>,
     ) -> std::io::Result<Self> {
         let calls = Arc::<Calls>::default();
         let (publications, inbox) = publication_channel();
-        let publisher = Publisher::new(id, setting.clone(), calls.clone(), producer, inbox);
+        let publisher = Publisher::new(id, setting.clone(), calls.clone(), producers, inbox);
         let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(left))?;
         Ok(Self { calls, publications, thread })
     }

@@ -127,6 +127,9 @@ impl<'a> Settled<'a> {
 impl Answering {
     /// Returns what is published for a record.
     pub async fn answer(&self, settled: Settled<'_>) -> Outputs<Memo> {
+        if settled.incoming().headers.actor == Asked::Malformed {
+            self.metrics.actors_ignored.inc();
+        }
         match settled {
             Settled::Decided(CommandJob { incoming, submission }, decided) => {
                 self.decided(incoming, &submission.request, decided).await

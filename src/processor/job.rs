@@ -182,7 +182,8 @@ impl Reader for JobReader {
                 Err(findings) => Err(Box::new(NoCommand::Invalid(raw, findings))),
                 Ok(command) => {
                     let correlation_id = headers.correlation_id.clone().unwrap_or_else(|| command.request_id.to_string());
-                    Ok(Arc::new(Submission::new(command, Some(correlation_id), source)))
+                    let actor = headers.actor.valid().cloned();
+                    Ok(Arc::new(Submission::new(command, Some(correlation_id), actor, source)))
                 }
             },
         });

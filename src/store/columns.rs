@@ -61,22 +61,31 @@ impl Columns {
     pub const SEGMENT_VALID_FROM: Self = Self(1 << 7);
     /// The refId of an account's customer or of a subscriber's account.
     pub const PARENT: Self = Self(1 << 8);
+    /// The column `state_reason`.
+    pub const STATE_REASON: Self = Self(1 << 9);
+    /// The column `state_valid_from`.
+    pub const STATE_VALID_FROM: Self = Self(1 << 10);
     /// All columns.
-    pub const ALL: Self = Self((1 << 9) - 1);
+    pub const ALL: Self = Self((1 << 11) - 1);
 
     /// Returns the columns whose values differ. If there is nothing before, these are the columns that hold something.
     fn between(before: Option<&EntityStatics>, after: &EntityStatics) -> Self {
         let (old, new) = (before.map(|before| &before.entity), &after.entity);
+        let reason = old.and_then(|old| old.state_reason.as_ref()) != new.state_reason.as_ref();
+        let valid_from = old.and_then(|old| old.state_valid_from) != new.state_valid_from;
         let columns = [
             (Self::EXTERNAL_ID, old.is_none_or(|old| old.external_id != new.external_id)),
             (Self::EPOCH, before.is_none_or(|before| before.epoch != after.epoch)),
             (Self::GENERATION, before.is_none_or(|before| before.generation != after.generation)),
             (Self::VERSION, old.is_none_or(|old| old.version != new.version)),
-            (Self::STATE, old.is_none_or(|old| old.state != new.state)),
+            // The form that stands behind a state's name says whether the last two columns are in use.
+            (Self::STATE, old.is_none_or(|old| old.state != new.state) || reason || valid_from),
             (Self::CUSTOM_NAME, old.and_then(|old| old.custom_name.as_ref()) != new.custom_name.as_ref()),
             (Self::SEGMENT, old.and_then(|old| old.segment.as_ref()) != new.segment.as_ref()),
             (Self::SEGMENT_VALID_FROM, old.and_then(|old| old.segment_valid_from) != new.segment_valid_from),
             (Self::PARENT, old.and_then(|old| old.parent) != new.parent),
+            (Self::STATE_REASON, reason),
+            (Self::STATE_VALID_FROM, valid_from),
         ];
         let differing = columns.into_iter().filter(|(_, differs)| *differs);
         differing.fold(Self(0), |all, (column, _)| Self(all.0 | column.0))
@@ -92,7 +101,7 @@ impl Columns {
 mod tests {
     use super::*;
     use crate::domain::entity::{Entity, EntityType, State};
-    use crate::domain::values::{CustomName, ExternalId, SegmentCode};
+    use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
     use uuid::Uuid;
 
     fn statics() -> EntityStatics {
@@ -103,7 +112,8 @@ mod tests {
     #[test]
     fn a_change_has_the_columns_whose_values_differ() {
         type Changed = fn(&mut EntityStatics);
-        let changes: [(Columns, Changed); 9] = [
+        let with_state = |column: Columns| Columns(Columns::STATE.0 | column.0);
+        let changes: [(Columns, Changed); 11] = [
             (Columns::EXTERNAL_ID, |s| s.entity.external_id = ExternalId::parse("d").unwrap()),
             (Columns::EPOCH, |s| s.epoch = 2),
             (Columns::GENERATION, |s| s.generation = 2),
@@ -113,6 +123,8 @@ mod tests {
             (Columns::SEGMENT, |s| s.entity.segment = Some(SegmentCode::parse("S").unwrap())),
             (Columns::SEGMENT_VALID_FROM, |s| s.entity.segment_valid_from = Some(1)),
             (Columns::PARENT, |s| s.entity.parent = Some(Uuid::nil())),
+            (with_state(Columns::STATE_REASON), |s| s.entity.state_reason = Some(StateReason::parse("r").unwrap())),
+            (with_state(Columns::STATE_VALID_FROM), |s| s.entity.state_valid_from = Some(1)),
         ];
         let mut all = Columns(0);
         for (column, change) in changes {

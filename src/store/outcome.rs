@@ -5,12 +5,12 @@ use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
 use crate::domain::entity::Entity;
 use crate::domain::request::{Request, SourceRecord};
-use crate::domain::values::ExternalId;
+use crate::domain::values::{Actor, ExternalId};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The outcome of a request. Its transaction repeats the request's id, which is the row's key, and the time of the decision, which is
-/// `at`. What the transaction says changed is the attribute of its use case, whose new value is the one that its entity has.
+/// The outcome of a request. Its transaction repeats the request's id, which is the row's key, the time of the decision, which is
+/// `at`, and who asked. The new value of each attribute that the transaction says changed is the one that its entity has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The fingerprint of the request's contents: see [`Contents::fingerprint`](crate::domain::contents::Contents::fingerprint).
@@ -23,6 +23,8 @@ pub struct Outcome {
     pub epoch: Option<i64>,
     /// The answer.
     pub answer: Answer,
+    /// Who asked; `None` if the record did not say so.
+    pub actor: Option<Actor>,
 }
 
 /// A claim's blob: what the claim was made for, and what the claims after it must know of those before.
@@ -39,8 +41,8 @@ pub struct StoredClaim {
 pub enum Cause {
     /// A rename, which claims the id that it wants.
     Request(Request),
-    /// An import, which claims the id that the entity comes with.
-    Import(Entity),
+    /// An import, which claims the id that the entity comes with, and who made it; `None` if the operator did not say so.
+    Import(Entity, Option<Actor>),
 }
 
 /// The log row of an import.
@@ -50,11 +52,13 @@ pub struct ImportOutcome {
     pub at: Timestamp,
     /// The external id that the entity came with.
     pub external_id: ExternalId,
+    /// Who imported the entity; `None` if the operator did not say so.
+    pub actor: Option<Actor>,
 }
 
 impl Outcome {
     /// Returns the outcome of a request that was given this answer, at the time `at` and in this epoch of its entity.
     pub fn of(request: &Request, answer: Answer, epoch: Option<i64>, at: Timestamp) -> Self {
-        Self { fingerprint: request.contents.fingerprint(), record: request.record.clone(), at, epoch, answer }
+        Self { fingerprint: request.contents.fingerprint(), record: request.record.clone(), at, epoch, answer, actor: request.actor.clone() }
     }
 }

@@ -1,6 +1,6 @@
 //! Outcomes, claims and imports as the blobs that stand in the store.
 //!
-//! A blob is the number of a version, followed by the value in that version's form: see `v2`, the only one so far. There is a blob for
+//! A blob is the number of a version, followed by the value in that version's form: see `v2` and `v3`. There is a blob for
 //! each command, mostly for ever, and each write takes it several times through the database's Paxos. So an outcome leaves out what the
 //! rest of it or its row's key tells. It takes 150 to 250 bytes, a quarter of what it takes as JSON. `crm-processor show` shows people
 //! what is stored.
@@ -18,18 +18,26 @@
 //! - A version is never changed and never removed. Its golden file in `tests/golden/outcome` holds what it wrote.
 
 mod v2;
+mod v3;
 
 use super::StoreFault;
 use super::outcome::{ImportOutcome, Outcome, StoredClaim};
 use serde::{Deserialize, Serialize};
 
-/// The version that this build writes, which is also the oldest that any release has written. It stands in the first byte.
-const VERSION: u8 = 2;
+/// The oldest version that any release has written. The version stands in the first byte.
+const OLDEST: u8 = 2;
+
+/// The newest version that this build knows.
+const NEWEST: u8 = 3;
 
 impl Outcome {
     /// Returns the outcome as a log row's blob.
     pub fn encode(&self) -> Vec<u8> {
-        encode(&v2::Outcome::of(self))
+        if v3::Outcome::needed_for(self) {
+            encode(NEWEST, &v3::Outcome::of(self))
+        } else {
+            encode(OLDEST, &v2::Outcome::of(self))
+        }
     }
 
     /// Returns the outcome that is stored as `blob` in the row of this request.
@@ -37,14 +45,17 @@ impl Outcome {
     /// # Errors
     /// A fault if `blob` is no outcome, or holds something that only a newer build knows.
     pub fn decode(request_id: &str, blob: &[u8]) -> Result<Self, StoreFault> {
-        decode("decode outcome", blob, |stored: v2::Outcome<'_>| stored.read(request_id))
+        decode("decode outcome", blob, |version, body| match version {
+            OLDEST => read(body, |stored: v2::Outcome<'_>| stored.read(request_id)),
+            _ => read(body, |stored: v3::Outcome<'_>| stored.read(request_id)),
+        })
     }
 }
 
 impl StoredClaim {
     /// Returns the value as a claim's blob.
     pub fn encode(&self) -> Vec<u8> {
-        encode(&v2::Claim::of(self))
+        if v3::Claim::needed_for(self) { encode(NEWEST, &v3::Claim::of(self)) } else { encode(OLDEST, &v2::Claim::of(self)) }
     }
 
     /// Returns the value that is stored as `blob`.
@@ -52,14 +63,17 @@ impl StoredClaim {
     /// # Errors
     /// A fault if `blob` is no claim, or holds something that only a newer build knows.
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
-        decode("decode claim", blob, v2::Claim::read)
+        decode("decode claim", blob, |version, body| match version {
+            OLDEST => read(body, v2::Claim::read),
+            _ => read(body, v3::Claim::read),
+        })
     }
 }
 
 impl ImportOutcome {
     /// Returns the value as a log row's blob.
     pub fn encode(&self) -> Vec<u8> {
-        encode(&v2::Import::of(self))
+        if v3::Import::needed_for(self) { encode(NEWEST, &v3::Import::of(self)) } else { encode(OLDEST, &v2::Import::of(self)) }
     }
 
     /// Returns the value that is stored as `blob`.
@@ -67,38 +81,47 @@ impl ImportOutcome {
     /// # Errors
     /// A fault if `blob` is no import's outcome, or holds something that only a newer build knows.
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
-        decode("decode import", blob, |stored: v2::Import<'_>| Ok(stored.read()))
+        decode("decode import", blob, |version, body| match version {
+            OLDEST => read(body, |stored: v2::Import<'_>| Ok(stored.read())),
+            _ => read(body, |stored: v3::Import<'_>| Ok(stored.read())),
+        })
     }
 }
 
-fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+fn encode<T: Serialize>(version: u8, body: &T) -> Vec<u8> {
     // Most outcomes fit into this.
     let mut blob = Vec::with_capacity(384);
-    blob.push(VERSION);
+    blob.push(version);
     postcard::to_extend(body, blob).expect("strings, numbers and lists of them can be written to memory")
 }
 
-/// Reads a blob, and converts what is stored in it with `read`.
-fn decode<'a, S: Deserialize<'a>, T>(
+/// Reads a blob: `read` is given its version, one that this build knows, and what stands behind it. Causes of faults begin with what is
+/// wrong.
+fn decode<'a, T>(
     operation: &'static str,
     blob: &'a [u8],
-    read: impl FnOnce(S) -> Result<T, v2::Unknown>,
+    read: impl FnOnce(u8, &'a [u8]) -> Result<T, String>,
 ) -> Result<T, StoreFault> {
-    let fault = |cause: String| StoreFault::new(operation, cause);
-    let Some((version, body)) = blob.split_first() else { return Err(fault("it is empty".into())) };
-    if *version < VERSION {
-        return Err(fault(format!("written in version {version} of the format, before the first release")));
-    }
-    if *version > VERSION {
-        let cause = format!("written in version {version} of the format, this build knows {VERSION}: a newer build must read it");
-        return Err(fault(cause));
-    }
+    let read = || match blob.split_first() {
+        None => Err("it is empty".into()),
+        Some((version, _)) if *version < OLDEST => {
+            Err(format!("written in version {version} of the format, before the first release"))
+        }
+        Some((version, _)) if *version > NEWEST => {
+            Err(format!("written in version {version} of the format, this build knows {NEWEST}: a newer build must read it"))
+        }
+        Some((version, body)) => read(*version, body),
+    };
+    read().map_err(|cause| StoreFault::new(operation, cause))
+}
+
+/// Reads what stands behind a blob's version, and converts what is stored in it with `convert`.
+fn read<'a, S: Deserialize<'a>, T>(body: &'a [u8], convert: impl FnOnce(S) -> Result<T, v2::Unknown>) -> Result<T, String> {
     match postcard::take_from_bytes(body) {
-        Ok((stored, [])) => read(stored).map_err(|v2::Unknown(what)| {
-            fault(format!("it has a {what} that this build does not know: a newer build must read it"))
-        }),
-        Ok((_, rest)) => Err(fault(format!("it has {} bytes too many", rest.len()))),
-        Err(error) => Err(fault(format!("damaged, or written by a newer build: {error}"))),
+        Ok((stored, [])) => convert(stored)
+            .map_err(|v2::Unknown(what)| format!("it has a {what} that this build does not know: a newer build must read it")),
+        Ok((_, rest)) => Err(format!("it has {} bytes too many", rest.len())),
+        Err(error) => Err(format!("damaged, or written by a newer build: {error}")),
     }
 }
 

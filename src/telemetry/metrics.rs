@@ -131,6 +131,8 @@ metrics! {
     reply_topics_refused: IntCounter = "reply_topics_refused_total", NONE;
     /// Replies for which the command named a partition that is malformed or does not exist.
     reply_partitions_ignored: IntCounter = "reply_partitions_ignored_total", NONE;
+    /// Records whose header `crm-actor` was ignored because its value breaks the rules.
+    actors_ignored: IntCounter = "actors_ignored_total", NONE;
     /// Conditional writes (LWT) sent to the store, by operation.
     store_conditional_writes: Family<ConditionalWrite, IntCounter> = "store_conditional_writes_total", NONE;
     /// Conditional writes that were not applied because a condition did not hold, by operation.

@@ -1,7 +1,6 @@
 //! A reply as the command line sees it: the decoded record, and the parts of it that people and checks look at.
 
 use super::paint::Paint;
-use crate::domain::transaction::Change;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -50,6 +49,17 @@ pub struct BusinessTransaction {
     customer: Option<AfterImage>,
     account: Option<AfterImage>,
     subscriber: Option<AfterImage>,
+}
+
+/// A `crm.v1.Change`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Change {
+    /// The attribute, such as `customName`.
+    pub field: String,
+    /// The old value, or `None` if there was none.
+    pub old: Option<String>,
+    /// The new value, or `None` if there is none any more.
+    pub new: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -6,7 +6,7 @@ use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::transaction::{Change, Snapshot, Transaction};
-use crate::domain::values::{CustomName, SegmentCode};
+use crate::domain::values::{Actor, CustomName, SegmentCode, StateReason};
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::ser::SerializeTupleStruct;
@@ -165,13 +165,14 @@ struct TransactionRecord<'a> {
     customer: Option<AfterImage<'a>>,
     account: Option<AfterImage<'a>>,
     subscriber: Option<AfterImage<'a>>,
+    actor: Option<&'a str>,
 }
 
 impl Serialize for TransactionRecord<'_> {
     /// Serialises the fields by their places, in the schema's order. If they were serialised by their names, as derived code does it,
     /// apache-avro would look each name up.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut record = serializer.serialize_tuple_struct("BusinessTransaction", 13)?;
+        let mut record = serializer.serialize_tuple_struct("BusinessTransaction", 14)?;
         record.serialize_field(&self.transaction_id)?;
         record.serialize_field(self.use_case)?;
         record.serialize_field(self.request_id)?;
@@ -185,6 +186,7 @@ impl Serialize for TransactionRecord<'_> {
         record.serialize_field(&self.customer)?;
         record.serialize_field(&self.account)?;
         record.serialize_field(&self.subscriber)?;
+        record.serialize_field(&self.actor)?;
         record.end()
     }
 }
@@ -194,20 +196,20 @@ struct Changes<'a>(&'a [Change]);
 
 impl Serialize for Changes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|Change { field, old, new }| (field, old, new)))
+        serializer.collect_seq(self.0.iter().map(|Change { attribute, old, new }| (attribute.name(), old, new)))
     }
 }
 
-/// An after-image: a record `crm.v1.Customer`, `Account` or `Subscriber`. All three begin with the same fields.
+/// An after-image: a record `crm.v1.Customer`, `Account` or `Subscriber`. All three begin and end with the same fields.
 struct AfterImage<'a>(&'a Entity);
 
 impl Serialize for AfterImage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entity = self.0;
         let (name, fields) = match entity.entity_type {
-            EntityType::Customer => ("Customer", 6),
-            EntityType::Account => ("Account", 5),
-            EntityType::Subscriber => ("Subscriber", 5),
+            EntityType::Customer => ("Customer", 8),
+            EntityType::Account => ("Account", 7),
+            EntityType::Subscriber => ("Subscriber", 7),
         };
         let mut record = serializer.serialize_tuple_struct(name, fields)?;
         record.serialize_field(&UuidText(entity.ref_id))?;
@@ -221,6 +223,8 @@ impl Serialize for AfterImage<'_> {
             }
             EntityType::Account | EntityType::Subscriber => record.serialize_field(&entity.parent.map(UuidText))?,
         }
+        record.serialize_field(&entity.state_reason.as_ref().map(StateReason::as_str))?;
+        record.serialize_field(&entity.state_valid_from)?;
         record.end()
     }
 }
@@ -253,6 +257,7 @@ impl<'a> TransactionRecord<'a> {
             occurred_at: transaction.occurred_at,
             previous_version: transaction.previous_version,
             changes: Changes(&transaction.changes),
+            actor: transaction.actor.as_ref().map(Actor::as_str),
             ..Self::about(&transaction.entity)
         }
     }
@@ -274,6 +279,7 @@ impl<'a> TransactionRecord<'a> {
             customer: of(EntityType::Customer),
             account: of(EntityType::Account),
             subscriber: of(EntityType::Subscriber),
+            actor: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! that may be null.
 
 use super::*;
+use crate::domain::attribute::Attribute;
 use crate::domain::entity::State;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{ExternalId, RequestId};
@@ -28,12 +29,14 @@ fn entity(entity_type: EntityType, state: State, full: bool) -> Entity {
         segment: (full && is_customer).then(|| SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: (full && is_customer).then_some(1_700_000_000_123),
         parent: (full && !is_customer).then_some(PARENT),
+        state_reason: full.then(|| StateReason::parse("unpaid").unwrap()),
+        state_valid_from: full.then_some(1_700_000_000_789),
     }
 }
 
 fn transaction(entity: Entity, full: bool) -> Transaction {
     let change = |old: Option<&str>, new: Option<&str>| Change {
-        field: "customName".into(),
+        attribute: Attribute::CustomName,
         old: old.map(Into::into),
         new: new.map(Into::into),
     };
@@ -45,6 +48,7 @@ fn transaction(entity: Entity, full: bool) -> Transaction {
         previous_version: 2,
         changes: if full { vec![change(None, Some("a")), change(Some("a"), None)] } else { vec![] },
         entity,
+        actor: full.then(|| Actor::parse("Zoë").unwrap()),
     }
 }
 
@@ -93,6 +97,8 @@ fn expected_entity(entity_type: EntityType, state: State, full: bool) -> Value {
         EntityType::Account => image["customerRefId"] = or_null(PARENT.to_string().into()),
         EntityType::Subscriber => image["accountRefId"] = or_null(PARENT.to_string().into()),
     }
+    image["stateReason"] = or_null("unpaid".into());
+    image["stateValidFrom"] = or_null(1_700_000_000_789_i64.into());
     image
 }
 
@@ -104,6 +110,7 @@ fn expected_transaction(entity_type: EntityType, state: State, full: bool) -> Va
         "correlationId": if full { json!("c-1") } else { Value::Null }, "occurredAt": 1_700_000_000_456_i64,
         "entityType": entity_type.name().to_uppercase(), "refId": REF_ID.to_string(), "version": 3, "previousVersion": 2,
         "changes": if full { changes } else { json!([]) }, "customer": null, "account": null, "subscriber": null,
+        "actor": if full { json!("Zoë") } else { Value::Null },
     });
     expected[entity_type.name()] = expected_entity(entity_type, state, full);
     expected

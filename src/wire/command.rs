@@ -10,7 +10,8 @@ use super::NAMESPACE;
 use super::body::Body;
 use super::shape::{Record, Shape, quote};
 pub use super::unreadable::{Malformed, Unreadable};
-use crate::domain::command::{RawCommand, RawReference};
+use crate::domain::attribute::Attribute;
+use crate::domain::command::{RawCommand, RawReference, RawValues};
 use crate::domain::use_case::UseCase;
 use std::sync::Arc;
 
@@ -75,13 +76,14 @@ impl WriterSchema {
             shape => (0, shape),
         };
         let use_case = self.commands.get(index).cloned().unwrap_or(Err(Malformed::Branch.into()))?;
-        let mut command = RawCommand { use_case, request_id: None, reference: None, value: None, expected_version: None };
+        let mut command =
+            RawCommand { use_case, request_id: None, reference: None, values: RawValues::default(), expected_version: None };
         let Shape::Record(record) = shape else { unreachable!("only records are commands") };
         for field in &record.fields {
             match Slot::of(use_case, &field.name) {
                 Some(Slot::RequestId) => command.request_id = text(&mut body, &field.shape)?,
                 Some(Slot::Reference) => command.reference = reference(&mut body, &field.shape)?,
-                Some(Slot::Value) => command.value = text(&mut body, &field.shape)?,
+                Some(Slot::Value(attribute)) => command.values.set(attribute, text(&mut body, &field.shape)?),
                 Some(Slot::ExpectedVersion) => command.expected_version = long(&mut body, &field.shape)?,
                 None => body.skip(&field.shape)?,
             }
@@ -108,7 +110,7 @@ fn recognise(full_name: &str) -> Option<UseCase> {
 enum Slot {
     RequestId,
     Reference,
-    Value,
+    Value(Attribute),
     ExpectedVersion,
 }
 
@@ -118,8 +120,7 @@ impl Slot {
             "requestId" => Some(Self::RequestId),
             "expectedVersion" => Some(Self::ExpectedVersion),
             f if f == use_case.entity_type().name() => Some(Self::Reference),
-            f if f == use_case.value_field() => Some(Self::Value),
-            _ => None,
+            f => use_case.attributes().iter().find(|attribute| attribute.name() == f).map(|attribute| Self::Value(*attribute)),
         }
     }
 }
@@ -134,7 +135,7 @@ const REF_ID: &str = "refId";
 /// Checks that each value of a writer's record can be resolved onto ours. [`WriterSchema::decode`] relies on that.
 fn check_command(use_case: UseCase, record: &Record) -> Result<(), String> {
     record.fields.iter().try_for_each(|field| match Slot::of(use_case, &field.name) {
-        Some(Slot::RequestId | Slot::Value) => check_text(&field.name, &field.shape),
+        Some(Slot::RequestId | Slot::Value(_)) => check_text(&field.name, &field.shape),
         Some(Slot::ExpectedVersion) => check_long(&field.name, &field.shape),
         Some(Slot::Reference) => check_reference(&field.name, &field.shape),
         None => Ok(()),

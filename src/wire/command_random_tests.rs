@@ -115,9 +115,9 @@ impl Writer<'_> {
         let mut fields = vec![
             json!({ "name": "requestId", "type": self.text_schema() }),
             json!({ "name": use_case.entity_type().name(), "type": self.nullable(reference) }),
-            json!({ "name": use_case.value_field(), "type": self.text_schema() }),
             json!({ "name": "expectedVersion", "type": self.nullable(json!(version)) }),
         ];
+        fields.extend(use_case.attributes().iter().map(|a| json!({ "name": a.name(), "type": self.text_schema() })));
         fields.extend((0..self.random.below(4)).map(|i| json!({ "name": format!("x{i}"), "type": self.any_schema(3) })));
         for i in (1..fields.len()).rev() {
             fields.swap(i, self.random.below(i + 1));
@@ -174,7 +174,7 @@ pub(super) fn command_of(use_case: UseCase, record: &Avro) -> RawCommand {
         request_id: text(record, "requestId"),
         reference: field(record, use_case.entity_type().name())
             .map(|r| RawReference { external_id: text(r, "externalId"), ref_id: text(r, "refId") }),
-        value: text(record, use_case.value_field()),
+        values: use_case.attributes().iter().fold(RawValues::default(), |values, a| values.with(*a, text(record, a.name()))),
         expected_version: field(record, "expectedVersion").map(|version| match version {
             Avro::Int(i) => (*i).into(),
             Avro::Long(l) => *l,

@@ -27,7 +27,7 @@ fn commands(use_case: UseCase) -> Vec<RawCommand> {
                 use_case,
                 request_id: text(bit(0), "r-1"),
                 reference: (bit(1) || bit(2)).then_some(reference),
-                value: text(bit(3), ""),
+                values: RawValues::first(use_case, text(bit(3), "")),
                 expected_version: bit(4).then_some(i64::MIN),
             }
         })
@@ -135,7 +135,7 @@ fn other_writers_schemas_are_resolved_onto_ours() {
         use_case: UseCase::UpdateCustomerSegment,
         request_id: None,
         reference: None,
-        value: None,
+        values: RawValues::default(),
         expected_version: None,
     };
     let request = |id: &str| RawCommand { request_id: Some(id.into()), ..empty.clone() };

@@ -12,6 +12,7 @@ use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
 use crate::domain::request::SourceRecord;
 use crate::domain::transaction::{Snapshot, Transaction};
+use crate::domain::values::Actor;
 use crate::telemetry::trace_context::TraceContext;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -32,6 +33,7 @@ const KAFKA_REPLY_PARTITION: &str = "kafka_replyPartition";
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const REQUEST_ID: &str = "request-id";
+const ACTOR: &str = "crm-actor";
 
 /// The value of a header that may be missing or wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,16 @@ pub enum Asked<T> {
     Malformed,
 }
 
+impl<T> Asked<T> {
+    /// Returns the value, if there is one and it is well-formed.
+    pub fn valid(&self) -> Option<&T> {
+        match self {
+            Self::Valid(value) => Some(value),
+            Self::Absent | Self::Malformed => None,
+        }
+    }
+}
+
 /// The headers of a command, as far as they matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandHeaders {
@@ -56,6 +68,8 @@ pub struct CommandHeaders {
     pub reply_topic: Asked<String>,
     /// The partition that the reply shall go to, of whichever topic it goes to; not negative.
     pub reply_partition: Asked<i32>,
+    /// Who asks: a text that obeys the rules of an [`Actor`].
+    pub actor: Asked<Actor>,
     /// The trace that the command belongs to. Boxed: most commands have none.
     pub trace: Option<Box<TraceContext>>,
     /// Whether a correlation header is longer than [`MAX_CORRELATION_BYTES`], be it one that does not count. Then the record is unreadable.
@@ -77,6 +91,7 @@ impl CommandHeaders {
                 KAFKA_CORRELATION_ID => kafka_correlation = Some(value),
                 KAFKA_REPLY_TOPIC => parsed.reply_topic = asked(value, topic_name),
                 KAFKA_REPLY_PARTITION => parsed.reply_partition = asked(value, partition),
+                ACTOR => parsed.actor = asked(value, actor),
                 TRACEPARENT => traceparent = Some(value),
                 TRACESTATE => tracestate = Some(value),
                 _ => {}
@@ -225,6 +240,10 @@ fn topic_name(bytes: &[u8]) -> Option<String> {
     let is_legal = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let legal = (1..=MAX_TOPIC_NAME).contains(&bytes.len()) && bytes.iter().all(is_legal) && bytes != b"." && bytes != b"..";
     legal.then(|| String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn actor(bytes: &[u8]) -> Option<Actor> {
+    Actor::parse(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn partition(bytes: &[u8]) -> Option<i32> {

@@ -65,6 +65,35 @@ fn the_correlation_id_is_the_first_header_given_as_text() {
 }
 
 #[test]
+fn the_actor_is_the_last_one_given_if_it_obeys_the_rules() {
+    let valid = |text: &str| Asked::Valid(Actor::parse(text).unwrap());
+    let (longest, too_long) = ("\u{1f600}".repeat(128), "\u{1f600}".repeat(129));
+    let cases: &[(&[Given<'_>], Asked<Actor>)] = &[
+        (&[], Asked::Absent),
+        (&[("crm-actor", None)], Asked::Absent),
+        (&[("Crm-Actor", Some(b"a"))], Asked::Absent),
+        (&[("crm-actor", Some(b"a"))], valid("a")),
+        (&[("crm-actor", Some("Zo\u{eb} (call centre)".as_bytes()))], valid("Zo\u{eb} (call centre)")),
+        (&[("crm-actor", Some(longest.as_bytes()))], valid(&longest)),
+        (&[("crm-actor", Some(too_long.as_bytes()))], Asked::Malformed),
+        (&[("crm-actor", Some(b""))], Asked::Malformed),
+        (&[("crm-actor", Some(b" "))], Asked::Malformed),
+        (&[("crm-actor", Some(b" a"))], Asked::Malformed),
+        (&[("crm-actor", Some(b"a\n"))], Asked::Malformed),
+        (&[("crm-actor", Some("a\u{e000}".as_bytes()))], Asked::Malformed),
+        (&[("crm-actor", Some(&[b'a', 0xff]))], Asked::Malformed),
+        (&[("crm-actor", Some(b"a")), ("crm-actor", Some(b"b"))], valid("b")),
+        (&[("crm-actor", Some(b"a")), ("crm-actor", None)], valid("a")),
+        // One that is ignored does not bring back the one before it.
+        (&[("crm-actor", Some(b"a")), ("crm-actor", Some(b""))], Asked::Malformed),
+        (&[("crm-actor", Some(b"")), ("crm-actor", Some(b"a"))], valid("a")),
+    ];
+    for (headers, expected) in cases {
+        assert_eq!(parse(headers).actor, *expected, "{headers:?}");
+    }
+}
+
+#[test]
 fn correlation_headers_are_echoed_byte_by_byte_and_empty_ones_too() {
     let headers: &[Given<'_>] = &[
         ("x", Some(b"y")),
@@ -210,7 +239,10 @@ fn a_business_transaction_carries_cloud_events_headers() {
             segment: None,
             segment_valid_from: None,
             parent: None,
+            state_reason: None,
+            state_valid_from: None,
         },
+        actor: None,
     };
     let headers = parse(&[("kafka_correlationId", Some(b"k")), ("traceparent", Some(TRACE.as_bytes()))]);
     let expected = [

@@ -2,6 +2,7 @@
 //! Bodies are written out by hand, because `json` encodes commands only.
 
 use super::*;
+use crate::domain::command::RawValues;
 use serde_json::json;
 
 #[test]
@@ -45,12 +46,12 @@ fn a_command_is_encoded_under_the_names_of_its_use_case() {
             use_case: *use_case,
             request_id: Some("r-1".into()),
             reference: Some(reference),
-            value: Some("v".into()),
+            values: use_case.attributes().iter().fold(RawValues::default(), |values, a| values.with(*a, Some("v".into()))),
             expected_version: Some(-3),
         };
         let mut expected = json!({ "requestId": "r-1", "expectedVersion": -3 });
         expected[use_case.entity_type().name()] = json!({ "externalId": "c-1", "refId": null });
-        expected[use_case.value_field()] = "v".into();
+        use_case.attributes().iter().for_each(|a| expected[a.name()] = "v".into());
         let decoded = GenericSchema::parse(use_case.schema()).unwrap().decode(&encode_command(&command));
         assert_eq!(decoded, Ok(expected), "{use_case:?}");
     }

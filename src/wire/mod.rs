@@ -16,7 +16,7 @@
 //! of its input for null, allocates for values that take no bytes (an array of a billion nulls), checks a schema's defaults in
 //! time exponential to its size, and can't resolve a string with logical type uuid, or a record that is named a second time,
 //! onto ours. So `shape` checks the writer's schema once, and `body` walks the bytes once, in time linear to their number, and
-//! picks out the five values that a command has. The tests compare this reader with apache-avro.
+//! picks out the values that a command has. The tests compare this reader with apache-avro.
 
 pub mod answer;
 mod body;
@@ -87,8 +87,14 @@ mod tests {
             [
                 "crm.commands-crm.v1.UpdateCustomerCustomName",
                 "crm.commands-crm.v1.UpdateCustomerSegment",
+                "crm.commands-crm.v1.UpdateCustomerExternalId",
+                "crm.commands-crm.v1.UpdateCustomerState",
                 "crm.commands-crm.v1.UpdateAccountExternalId",
+                "crm.commands-crm.v1.UpdateAccountCustomName",
+                "crm.commands-crm.v1.UpdateAccountState",
                 "crm.commands-crm.v1.UpdateSubscriberExternalId",
+                "crm.commands-crm.v1.UpdateSubscriberCustomName",
+                "crm.commands-crm.v1.UpdateSubscriberState",
                 "crm.replies-value",
                 "crm.transactions-value",
             ]

@@ -265,12 +265,18 @@ async fn registering_is_repeatable_and_what_is_registered_is_found() {
 
 #[tokio::test]
 async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
-    use crate::domain::command::RawCommand;
+    use crate::domain::command::{RawCommand, RawValues};
     let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
     let registry = client(&server.url());
     let use_case = UseCase::UpdateCustomerSegment;
     let id = registry.register(&command_subject("c", use_case), use_case.schema()).await.unwrap();
-    let command = RawCommand { use_case, request_id: Some("r".into()), reference: None, value: None, expected_version: None };
+    let command = RawCommand {
+        use_case,
+        request_id: Some("r".into()),
+        reference: None,
+        values: RawValues::default(),
+        expected_version: None,
+    };
     let value = [&crate::wire::frame::frame_prefix(id)[..], &encode_command(&command)].concat();
     let mut decoder = JsonDecoder::new(registry);
     let expected = json!({ "requestId": "r", "customer": null, "customerSegment": null, "expectedVersion": null });

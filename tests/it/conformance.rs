@@ -3,13 +3,14 @@
 
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::entity::{Entity, EntityType, State};
-use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode};
+use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use crm_processor::store::Consistency::{Quorum, Serial};
 use crm_processor::store::erasable::{ErasableStore, Redaction};
 use crm_processor::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, Held, HistoryRow, HoldWrite, IdKey, IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, OutcomeRow, RefuseWrite,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, EntityKey, EntityRead, EntityStatics, FIRST_ROW, Held, HistoryRow,
+    HoldWrite, IdKey, IdRead, LogRow, MAX_REQUESTS, MAX_ROWS, NewStatics, OutcomeRow, RefuseWrite,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -512,7 +513,10 @@ async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>)
         write.rows[0].outcome = vec![0; 60_000];
         assert_eq!(store.apply(write.clone()).await.unwrap(), Applied::Yes);
         let read = store.read_entity(key, &[request], Serial).await.unwrap();
-        assert_eq!(read, EntityRead { statics: values(&write), outcomes: vec![OutcomeRow { outcome: vec![0; 60_000], ..lasting(request) }] });
+        assert_eq!(
+            read,
+            EntityRead { statics: values(&write), outcomes: vec![OutcomeRow { outcome: vec![0; 60_000], ..lasting(request) }] }
+        );
         assert_eq!(store.history(key).await.unwrap()[0].request_id, request);
     }
 }
@@ -541,8 +545,8 @@ async fn the_log_lists_all_rows<S: ErasableStore>(store: Arc<S>) {
     let rows = vec![row("b", Some(2), None), row("a", None, LONG), row("c", None, None)];
     let write = ApplyWrite { key, expected_version: Some(1), after: Some(statics(key, 2).into()), rows };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
-    let log = store.log(key).await.unwrap();
-    assert_eq!(requests_of(&log), [FIRST_ROW, "a", "b", "c"]);
+    let log = BTreeMap::from_iter(store.log(key).await.unwrap());
+    assert_eq!(log.keys().collect::<Vec<_>>(), [FIRST_ROW, "a", "b", "c"]);
     assert!(log.iter().all(|(request, outcome)| *outcome == blob(request)), "{log:?}");
 }
 
@@ -589,7 +593,7 @@ async fn a_redacted_row_expires_with_its_time<S: ErasableStore>(store: Arc<S>) {
         assert_eq!(store.redact(redaction).await.unwrap(), Applied::Yes);
     }
     eventually(|| async { store.read_entity(key, &["r"], Serial).await.unwrap().outcomes.is_empty() }).await;
-    assert_eq!(requests_of(&store.log(key).await.unwrap()), [FIRST_ROW, "s"]);
+    assert_eq!(BTreeMap::from_iter(store.log(key).await.unwrap()).keys().collect::<Vec<_>>(), [FIRST_ROW, "s"]);
     let late = Redaction { key, request_id: "r".into(), expected_outcome: b"new".to_vec(), outcome: b"newer".to_vec() };
     assert_eq!(store.redact(late).await.unwrap(), Applied::No);
     assert_eq!(store.apply(change(key, 1, "r")).await.unwrap(), Applied::Yes, "it can be decided again");
@@ -765,6 +769,8 @@ fn full(key: EntityKey) -> Entity {
         segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: Some(NOW),
         parent: Some(Uuid::from_u128(77)),
+        state_reason: Some(StateReason::parse("unpaid").unwrap()),
+        state_valid_from: Some(NOW - 1),
         ..statics(key, 1).entity
     }
 }

@@ -1,6 +1,6 @@
 //! Simulates whole lives of several instances: the state machine of the stream that `processor` drives in production, and the
 //! real claim protocol, between a simulated Kafka and the simulated store. Instances crash, stall past their session, lose their
-//! partitions in the middle of the work, and are replaced under the same transactional id; transactions abort, time out, or
+//! partitions in the middle of the work, and are replaced under the same transactional ids; transactions abort, time out, or
 //! commit without telling; outputs are refused; the CRM sends its requests twice.
 //!
 //! Readers of committed records must see exactly one reply to each record and one Business Transaction for each change, in order,

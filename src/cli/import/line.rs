@@ -1,9 +1,12 @@
 //! Reads one line of an import, from JSON to an entity, or to all that is wrong with it.
 
+use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::values::{CustomName, ExternalId, Rules, parse_ref_id};
+use crate::domain::values::{CustomName, ExternalId, Rules, StateReason, parse_ref_id};
 use serde_json::{Map, Value};
 use std::fmt::Display;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 /// Reads a line. The entity gets version 1.
@@ -23,6 +26,8 @@ pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
     let external_id = fields.mandatory("externalId", ExternalId::parse);
     let state =
         fields.mandatory("state", |text| State::from_name(text).ok_or("must be INACTIVE, ACTIVE, SUSPENDED or DEACTIVATED"));
+    let state_reason = fields.optional("stateReason", StateReason::parse);
+    let state_valid_from = fields.timestamp("stateValidFrom");
     let custom_name = fields.optional("customName", CustomName::parse);
     let mut segment = None;
     let mut parent = None;
@@ -48,6 +53,8 @@ pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
             segment,
             segment_valid_from: None,
             parent,
+            state_reason,
+            state_valid_from,
         }),
         _ => Err(findings),
     }
@@ -81,6 +88,20 @@ impl Fields {
         None
     }
 
+    /// Takes a time: whole milliseconds since 1970, as `show --json` prints them, or a text as in RFC 3339.
+    fn timestamp(&mut self, name: &str) -> Option<Timestamp> {
+        let time = match self.object.remove(name)? {
+            Value::Null => return None,
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => milliseconds(&text),
+            _ => None,
+        };
+        if time.is_none() {
+            self.findings.push(format!("{name} must be milliseconds since 1970, or a time such as \"2026-01-31T12:00:00Z\""));
+        }
+        time
+    }
+
     /// Returns all findings, among them the fields that nobody asked for.
     fn finish(mut self, entity_type: Option<EntityType>) -> Vec<String> {
         let of = entity_type.map_or("entity", EntityType::name);
@@ -88,6 +109,11 @@ impl Fields {
         self.findings.extend(self.object.keys().map(|name| format!("{name:?} is no field of {article} {of}")));
         self.findings
     }
+}
+
+fn milliseconds(text: &str) -> Option<Timestamp> {
+    let nanoseconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    Timestamp::try_from(nanoseconds.div_euclid(1_000_000)).ok()
 }
 
 fn uuid(text: &str) -> Result<Uuid, &'static str> {

@@ -1,7 +1,7 @@
 //! Reads one line of a file of commands, from JSON to a command, or to all that is wrong with it. Values are sent as they are: the
 //! processor checks them.
 
-use crate::domain::command::{RawCommand, RawReference};
+use crate::domain::command::{RawCommand, RawReference, RawValues};
 use crate::domain::use_case::UseCase;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -30,12 +30,15 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
     };
     let request_id = fields.text("requestId", || Some(new_request_id()));
     let reference = fields.reference(use_case.entity_type().name());
-    let value = fields.text(use_case.value_field(), || None);
+    let mut values = RawValues::default();
+    for attribute in use_case.attributes() {
+        values.set(*attribute, fields.text(attribute.name(), || None));
+    }
     let expected_version = fields.integer("expectedVersion");
     let key = fields.text("key", || reference.as_ref().and_then(key_of));
     let findings = fields.finish(use_case.name());
     if findings.is_empty() {
-        Ok(Outgoing { command: RawCommand { use_case, request_id, reference, value, expected_version }, key })
+        Ok(Outgoing { command: RawCommand { use_case, request_id, reference, values, expected_version }, key })
     } else {
         Err(findings)
     }
@@ -106,6 +109,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attribute::Attribute;
 
     #[test]
     fn a_line_becomes_a_command() {
@@ -114,20 +118,32 @@ mod tests {
             use_case: UseCase::UpdateCustomerCustomName,
             request_id: Some("r-1".into()),
             reference: Some(RawReference { external_id: Some("c-1".into()), ref_id: None }),
-            value: Some("Ann".into()),
+            values: RawValues::default().with(Attribute::CustomName, Some("Ann".into())),
             expected_version: Some(2),
         };
         assert_eq!(parse(line), Ok(Outgoing { command, key: Some("k".into()) }));
     }
 
     #[test]
+    fn a_state_comes_with_its_reason() {
+        let line =
+            r#"{"useCase":"updateAccountState","account":{"externalId":"a-1"},"state":"SUSPENDED","stateReason":"unpaid"}"#;
+        let values = parse(line).unwrap().command.values;
+        assert_eq!(values.get(Attribute::State), Some("SUSPENDED"));
+        assert_eq!(values.get(Attribute::StateReason), Some("unpaid"));
+    }
+
+    #[test]
     fn what_is_left_out_is_made_up_or_null_and_null_is_null() {
         let left_out = parse(r#"{"useCase":"updateAccountExternalId","account":{"refId":"x"}}"#).unwrap();
-        assert!(left_out.command.request_id.is_some() && left_out.command.value.is_none(), "{left_out:?}");
+        assert!(left_out.command.request_id.is_some() && left_out.command.values == RawValues::default(), "{left_out:?}");
         assert_eq!(left_out.key.as_deref(), Some("x"));
         let null = parse(r#"{"useCase":"updateAccountExternalId","requestId":null,"account":null,"externalId":null,"key":null}"#);
         let null = null.unwrap();
-        assert_eq!((null.command.request_id, null.command.reference, null.command.value, null.key), (None, None, None, None));
+        assert_eq!(
+            (null.command.request_id, null.command.reference, null.command.values, null.key),
+            (None, None, RawValues::default(), None)
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod file;
 mod line;
 
 use crate::config::Config;
-use crate::domain::command::{RawCommand, RawReference};
+use crate::domain::attribute::Attribute;
+use crate::domain::command::{RawCommand, RawReference, RawValues};
 use crate::domain::use_case::UseCase;
 use crate::telemetry::log;
 use crate::toolbox::crm_client::{CrmClient, NoReply};
@@ -23,6 +24,7 @@ const HELP: &str = r#"Examples:
   crm-processor send --config crm.toml updateCustomerCustomName --external-id c-1 --value "Ann's Flowers"
   crm-processor send --config crm.toml updateCustomerSegment --external-id c-1 --value ENTERPRISE --expected-version 2
   crm-processor send --config crm.toml updateAccountExternalId --ref-id 0198c7a0-0000-7000-8000-00000000000a --value a-2
+  crm-processor send --config crm.toml updateSubscriberState --external-id s-1 --value SUSPENDED --reason unpaid
   crm-processor send --config crm.toml updateSubscriberExternalId --external-id s-1     a 400: the value is missing
   crm-processor send --config crm.toml --file commands.jsonl                            many, "-" reads standard input
 
@@ -31,8 +33,8 @@ the command.
 
 A line of commands.jsonl:
   {"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"c-1"}
-The entity is "customer", "account" or "subscriber", with "externalId" or "refId"; the new value is "customName", "customerSegment" or
-"externalId". If "requestId" is left out, a random one is made up; if "key" is left out, it is the entity's id. Either is null if the line
+The entity is "customer", "account" or "subscriber", with "externalId" or "refId"; the new value is "customName", "customerSegment",
+"externalId", or "state" with or without "stateReason". If "requestId" is left out, a random one is made up; if "key" is left out, it is the entity's id. Either is null if the line
 says null. Replies are printed in the order of the file. A line that is no command, or gets no reply, is a finding on standard error
 ("line 17: …").
 
@@ -71,9 +73,12 @@ struct CommandArgs {
     /// The entity's refId, a UUID
     #[arg(long, value_name = "UUID", allow_hyphen_values = true)]
     ref_id: Option<String>,
-    /// The new value: a name, a segment, an external id
+    /// The new value: a name, a segment, a state, an external id
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     value: Option<String>,
+    /// Why the entity gets its new state
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    reason: Option<String>,
     /// Names the request, so that it is recognised when it comes again [default: a random UUID]
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     request_id: Option<String>,
@@ -201,11 +206,13 @@ async fn way_out(config: &Config, no_reply: &NoReply) -> String {
 
 impl CommandArgs {
     fn outgoing(self) -> Option<Outgoing> {
-        let Self { use_case, external_id, ref_id, value, request_id, expected_version, key } = self;
+        let Self { use_case, external_id, ref_id, value, reason, request_id, expected_version, key } = self;
         let reference = (external_id.is_some() || ref_id.is_some()).then_some(RawReference { external_id, ref_id });
         let key = key.or_else(|| reference.as_ref().and_then(key_of));
         let request_id = Some(request_id.unwrap_or_else(new_request_id));
-        Some(Outgoing { command: RawCommand { use_case: use_case?, request_id, reference, value, expected_version }, key })
+        let use_case = use_case?;
+        let values = RawValues::first(use_case, value).with(Attribute::StateReason, reason);
+        Some(Outgoing { command: RawCommand { use_case, request_id, reference, values, expected_version }, key })
     }
 }
 
@@ -231,7 +238,7 @@ mod tests {
         let Outgoing { command, key } = outgoing.unwrap();
         assert_eq!((command.use_case, key.as_deref()), (UseCase::UpdateAccountExternalId, Some("a-1")));
         assert!(command.request_id.is_some_and(|id| !id.is_empty()));
-        assert_eq!(command.value.as_deref(), Some("a-2"));
+        assert_eq!(command.values.get(Attribute::ExternalId), Some("a-2"));
     }
 
     #[test]
@@ -241,7 +248,7 @@ mod tests {
             use_case: UseCase::UpdateCustomerSegment,
             request_id: Some(String::new()),
             reference: None,
-            value: None,
+            values: RawValues::default(),
             expected_version: None,
         };
         assert_eq!(empty, Outgoing { command: expected, key: None });

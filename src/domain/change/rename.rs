@@ -2,16 +2,19 @@
 //! The domain does not know whether the new id is free: `store::claims` finds that out, by claiming the id before it applies
 //! the change.
 
+use crate::domain::attribute::Attribute;
+use crate::domain::command::RawValues;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::ExternalId;
 
 /// The attribute, and the command's field.
-pub const FIELD: &str = "externalId";
+pub const ATTRIBUTE: Attribute = Attribute::ExternalId;
 
 /// Checks the new external id.
-pub fn check(value: Option<&str>) -> Result<ExternalId, Rejection> {
-    ExternalId::parse(value.unwrap_or_default()).map_err(|error| Rejection::of_text(FIELD, error))
+pub fn check(values: &RawValues) -> Result<ExternalId, Rejection> {
+    let text = values.get(ATTRIBUTE).unwrap_or_default();
+    ExternalId::parse(text).map_err(|error| Rejection::of_text(ATTRIBUTE.name(), error))
 }
 
 /// Returns `entity` under the new external id, or `None` if it has this id already.

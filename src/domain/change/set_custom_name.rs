@@ -1,16 +1,19 @@
 //! An entity gets a custom name. The name applies at once. The entity keeps no former names: these stand in the business
 //! transactions of the changes.
 
+use crate::domain::attribute::Attribute;
+use crate::domain::command::RawValues;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::CustomName;
 
 /// The attribute, and the command's field.
-pub const FIELD: &str = "customName";
+pub const ATTRIBUTE: Attribute = Attribute::CustomName;
 
 /// Checks the new name.
-pub fn check(value: Option<&str>) -> Result<CustomName, Rejection> {
-    CustomName::parse(value.unwrap_or_default()).map_err(|error| Rejection::of_text(FIELD, error))
+pub fn check(values: &RawValues) -> Result<CustomName, Rejection> {
+    let text = values.get(ATTRIBUTE).unwrap_or_default();
+    CustomName::parse(text).map_err(|error| Rejection::of_text(ATTRIBUTE.name(), error))
 }
 
 /// Returns `entity` with the new name, or `None` if it has this name already.

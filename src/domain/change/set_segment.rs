@@ -2,21 +2,24 @@
 //! log of its changes.
 
 use crate::domain::Timestamp;
+use crate::domain::attribute::Attribute;
+use crate::domain::command::RawValues;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::text;
 use crate::domain::values::{Rules, SegmentCode};
 
 /// The attribute, and the command's field.
-pub const FIELD: &str = "customerSegment";
+pub const ATTRIBUTE: Attribute = Attribute::Segment;
 
 /// Checks that the new code is configured.
-pub fn check(value: Option<&str>, rules: &Rules) -> Result<SegmentCode, Rejection> {
-    match value {
+pub fn check(values: &RawValues, rules: &Rules) -> Result<SegmentCode, Rejection> {
+    let field = ATTRIBUTE.name();
+    match values.get(ATTRIBUTE) {
         Some(code) if !text::is_blank(code) => {
-            rules.segment(code).cloned().ok_or_else(|| Rejection::SegmentNotConfigured { field: FIELD.into() })
+            rules.segment(code).cloned().ok_or_else(|| Rejection::SegmentNotConfigured { field: field.into() })
         }
-        _ => Err(Rejection::MandatoryAttribute { field: FIELD.into() }),
+        _ => Err(Rejection::MandatoryAttribute { field: field.into() }),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Business validation and business logic, as far as one entity can tell: state, then version, then the value.
 
 use super::super::answer::Answer;
+use super::super::attribute::Attribute;
+use super::super::change::ChangeKind;
+use super::super::command::{RawCommand, RawValues};
 use super::super::contents::Contents;
 use super::super::decision;
 use super::super::entity::{Entity, EntityType, State};
@@ -8,8 +11,8 @@ use super::super::rejection::Rejection;
 use super::super::request::{Request, SourceRecord};
 use super::super::transaction::{Change, Transaction};
 use super::super::use_case::UseCase;
-use super::super::values::RequestId;
-use super::{NOW, checked, custom_name, entity, external_id, new_value, old_value, segment};
+use super::super::values::{Actor, RequestId, StateReason};
+use super::{NOW, checked, custom_name, entity, external_id, new_value, old_value, raw, rules, segment};
 
 /// An answer without what its transaction repeats of the request.
 #[derive(Debug, PartialEq)]
@@ -20,12 +23,11 @@ enum Decision {
 }
 
 fn decide(entity: &Entity, contents: &Contents, now: i64) -> Decision {
-    let id = RequestId::parse("r-1").expect("a request id");
-    let record = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 9 };
-    let request = Request { id: id.clone(), contents: contents.clone(), correlation_id: Some("c-1".into()), record };
+    let request = request(contents);
     let check = |transaction: &Transaction| {
-        let Transaction { use_case, request_id, correlation_id, occurred_at, previous_version, .. } = transaction;
-        assert_eq!((*use_case, request_id, correlation_id.as_deref()), (contents.use_case(), &id, Some("c-1")));
+        let Transaction { use_case, request_id, correlation_id, occurred_at, previous_version, actor, .. } = transaction;
+        assert_eq!(*actor, request.actor);
+        assert_eq!((*use_case, request_id, correlation_id.as_deref()), (contents.use_case(), &request.id, Some("c-1")));
         assert_eq!((*occurred_at, *previous_version), (now, entity.version));
     };
     match decision::decide(entity, &request, now) {
@@ -43,6 +45,12 @@ fn decide(entity: &Entity, contents: &Contents, now: i64) -> Decision {
     }
 }
 
+fn request(contents: &Contents) -> Request {
+    let record = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 9 };
+    let id = RequestId::parse("r-1").expect("a request id");
+    Request { id, contents: contents.clone(), correlation_id: Some("c-1".into()), actor: Some(Actor::checked_before("Zoë")), record }
+}
+
 fn target(use_case: UseCase) -> Entity {
     entity(use_case.entity_type())
 }
@@ -53,6 +61,11 @@ fn deactivated(use_case: UseCase) -> Decision {
 
 fn conflict(expected: i64) -> Decision {
     Decision::Rejected(Rejection::VersionConflict { expected, actual: 7 })
+}
+
+/// Returns [`entity`] after its suspension.
+fn suspended(entity_type: EntityType) -> Entity {
+    Entity { version: 8, state: State::Suspended, state_valid_from: Some(NOW), ..entity(entity_type) }
 }
 
 #[test]
@@ -78,6 +91,14 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
             },
         ),
         (
+            UseCase::UpdateCustomerExternalId,
+            "externalId",
+            "old-id",
+            "new-id",
+            Entity { version: 8, external_id: external_id("new-id"), ..entity(EntityType::Customer) },
+        ),
+        (UseCase::UpdateCustomerState, "state", "ACTIVE", "SUSPENDED", suspended(EntityType::Customer)),
+        (
             UseCase::UpdateAccountExternalId,
             "externalId",
             "old-id",
@@ -85,16 +106,34 @@ fn a_change_is_the_new_value_one_version_up_and_nothing_else() {
             Entity { version: 8, external_id: external_id("new-id"), ..entity(EntityType::Account) },
         ),
         (
+            UseCase::UpdateAccountCustomName,
+            "customName",
+            "Old name",
+            "New name",
+            Entity { version: 8, custom_name: Some(custom_name("New name")), ..entity(EntityType::Account) },
+        ),
+        (UseCase::UpdateAccountState, "state", "ACTIVE", "SUSPENDED", suspended(EntityType::Account)),
+        (
             UseCase::UpdateSubscriberExternalId,
             "externalId",
             "old-id",
             "new-id",
             Entity { version: 8, external_id: external_id("new-id"), ..entity(EntityType::Subscriber) },
         ),
+        (
+            UseCase::UpdateSubscriberCustomName,
+            "customName",
+            "Old name",
+            "New name",
+            Entity { version: 8, custom_name: Some(custom_name("New name")), ..entity(EntityType::Subscriber) },
+        ),
+        (UseCase::UpdateSubscriberState, "state", "ACTIVE", "SUSPENDED", suspended(EntityType::Subscriber)),
     ];
     assert!(table.iter().map(|row| &row.0).eq(UseCase::ALL), "a row for each, in order");
     for (use_case, field, old, new, after) in table {
-        let change = Change { field: field.into(), old: Some(old.into()), new: Some(new.into()) };
+        let attribute = use_case.first_attribute();
+        assert_eq!(attribute.name(), field);
+        let change = Change { attribute, old: Some(old.into()), new: Some(new.into()) };
         let got = decide(&target(use_case), &checked(use_case, new, None), NOW);
         assert_eq!(got, Decision::Change { after, change }, "{}", use_case.name());
     }
@@ -118,9 +157,14 @@ fn only_a_deactivated_entity_refuses() {
         {
             let target = Entity { state, ..target(*use_case) };
             let got = decide(&target, &checked(*use_case, new_value(*use_case), None), NOW);
-            match &got {
-                Decision::Change { after, .. } => assert_eq!((refuses, after.state), (false, state), "the state stays"),
-                _ => assert_eq!((refuses, got), (true, deactivated(*use_case)), "{} on {state:?}", use_case.name()),
+            if refuses {
+                assert_eq!(got, deactivated(*use_case), "{} on {state:?}", use_case.name());
+            } else if use_case.kind() == ChangeKind::SetState {
+                let is_so = state == State::Suspended;
+                assert_eq!(matches!(got, Decision::Unchanged), is_so, "{} on {state:?}: {got:?}", use_case.name());
+            } else {
+                let Decision::Change { after, .. } = got else { panic!("{} on {state:?}: {got:?}", use_case.name()) };
+                assert_eq!(after.state, state, "the state stays");
             }
         }
     }
@@ -209,10 +253,68 @@ fn a_segment_is_valid_from_the_moment_of_its_change() {
 }
 
 #[test]
+fn a_state_goes_with_its_reason_and_has_a_date_of_its_own() {
+    type Values<'a> = (State, Option<&'a str>);
+    let valid_from = Some(500);
+    for use_case in [UseCase::UpdateCustomerState, UseCase::UpdateAccountState, UseCase::UpdateSubscriberState] {
+        let table: &[(Values<'_>, Values<'_>, Option<(&[Attribute], Option<i64>)>)] = &[
+            ((State::Active, None), (State::Active, None), None),
+            ((State::Active, Some("a")), (State::Active, Some("a")), None),
+            ((State::Active, None), (State::Suspended, None), Some((&[Attribute::State], Some(NOW)))),
+            ((State::Active, Some("a")), (State::Suspended, Some("a")), Some((&[Attribute::State], Some(NOW)))),
+            ((State::Active, None), (State::Active, Some("a")), Some((&[Attribute::StateReason], valid_from))),
+            ((State::Active, Some("a")), (State::Active, Some("b")), Some((&[Attribute::StateReason], valid_from))),
+            ((State::Active, Some("a")), (State::Active, None), Some((&[Attribute::StateReason], valid_from))),
+            (
+                (State::Suspended, Some("a")),
+                (State::Inactive, Some("b")),
+                Some((&[Attribute::State, Attribute::StateReason], Some(NOW))),
+            ),
+            (
+                (State::Inactive, Some("a")),
+                (State::Deactivated, None),
+                Some((&[Attribute::State, Attribute::StateReason], Some(NOW))),
+            ),
+        ];
+        for ((state, reason), (new_state, new_reason), expected) in table {
+            let reason_of = |text: &Option<&str>| text.map(|text| StateReason::parse(text).expect("a reason"));
+            let before =
+                Entity { state: *state, state_reason: reason_of(reason), state_valid_from: valid_from, ..target(use_case) };
+            let values = RawValues::first(use_case, Some(new_state.name().into()))
+                .with(Attribute::StateReason, new_reason.map(Into::into));
+            let contents = RawCommand { values, ..raw(use_case) }.validate(&rules()).expect("no findings").contents;
+            let case = format!("{}: {state:?} {reason:?} to {new_state:?} {new_reason:?}", use_case.name());
+            match (decision::decide(&before, &request(&contents), NOW), expected) {
+                (Answer::Unchanged(_), None) => {}
+                (Answer::Changed(transaction), Some((changed, date))) => {
+                    let names: Vec<_> = transaction.changes.iter().map(|change| change.attribute).collect();
+                    assert_eq!(names, *changed, "{case}");
+                    for Change { attribute, old, new } in &transaction.changes {
+                        let values = (old.as_deref(), new.as_deref());
+                        assert_eq!(values, (attribute.of(&before), attribute.of(&transaction.entity)), "{case}");
+                    }
+                    let after = Entity {
+                        version: before.version + 1,
+                        state: *new_state,
+                        state_reason: reason_of(new_reason),
+                        state_valid_from: *date,
+                        ..before.clone()
+                    };
+                    assert_eq!(transaction.entity, after, "{case}");
+                }
+                (got, _) => panic!("{case}: {got:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn only_a_rename_wants_an_external_id() {
     for (use_case, wanted) in [
         (UseCase::UpdateCustomerCustomName, None),
         (UseCase::UpdateCustomerSegment, None),
+        (UseCase::UpdateCustomerExternalId, Some(external_id("new-id"))),
+        (UseCase::UpdateCustomerState, None),
         (UseCase::UpdateAccountExternalId, Some(external_id("new-id"))),
         (UseCase::UpdateSubscriberExternalId, Some(external_id("new-id"))),
     ] {

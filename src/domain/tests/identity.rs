@@ -1,6 +1,7 @@
 //! Names and identities that others rely on: use cases and their schemas, transaction ids, record keys, fingerprints.
 
-use super::super::command::{Command, RawCommand, RawReference};
+use super::super::attribute::Attribute;
+use super::super::command::{Command, RawCommand, RawReference, RawValues};
 use super::super::contents::Contents;
 use super::super::entity::{Entity, EntityType, State};
 use super::super::transaction::{Change, Transaction};
@@ -20,8 +21,9 @@ fn transaction(entity: Entity, request_id: &str) -> Transaction {
         correlation_id: None,
         occurred_at: NOW,
         previous_version: 6,
-        changes: vec![Change { field: "customName".into(), old: None, new: Some("x".into()) }],
+        changes: vec![Change { attribute: Attribute::CustomName, old: None, new: Some("x".into()) }],
         entity,
+        actor: None,
     }
 }
 
@@ -77,14 +79,24 @@ fn command(edit: impl FnOnce(&mut RawCommand)) -> Command {
 #[test]
 fn a_fingerprint_tells_contents_apart() {
     let of = |use_case, value: &str, expected_version| {
-        let raw = RawCommand { value: Some(value.into()), expected_version, ..raw(use_case) };
+        let raw = RawCommand { values: RawValues::first(use_case, Some(value.into())), expected_version, ..raw(use_case) };
         raw.validate(&rules()).unwrap_or_else(|f| panic!("{raw:?}: {f:?}")).contents.fingerprint()
+    };
+    let state = |reason: Option<&str>| {
+        let mut raw = raw(UseCase::UpdateCustomerState);
+        raw.values.set(Attribute::StateReason, reason.map(Into::into));
+        raw.validate(&rules()).expect("no findings").contents.fingerprint()
     };
     let all = [
         of(UseCase::UpdateCustomerCustomName, "ENTERPRISE", None),
         of(UseCase::UpdateCustomerSegment, "ENTERPRISE", None),
         of(UseCase::UpdateAccountExternalId, "ENTERPRISE", None),
         of(UseCase::UpdateSubscriberExternalId, "ENTERPRISE", None),
+        of(UseCase::UpdateCustomerExternalId, "ENTERPRISE", None),
+        of(UseCase::UpdateCustomerState, "ACTIVE", None),
+        of(UseCase::UpdateCustomerState, "SUSPENDED", None),
+        state(Some("paid")),
+        state(Some("Paid")),
         of(UseCase::UpdateCustomerCustomName, "ENTERPRISE ", None),
         of(UseCase::UpdateCustomerCustomName, "Enterprise", None),
         of(UseCase::UpdateCustomerCustomName, "7", None),
@@ -117,7 +129,12 @@ fn fingerprints_are_the_same_in_every_version_of_this_program() {
     for (expected_version, fingerprint) in
         [(None, "7958bd3d-3466-5962-b4d6-a3a25d044865"), (Some(7), "f044b51f-ed51-5acc-b441-dbca0a81d77a")]
     {
-        let got = command(|c| (c.value, c.expected_version) = (Some("Ada".into()), expected_version)).contents.fingerprint();
+        let got = command(|c| {
+            c.values = RawValues::first(c.use_case, Some("Ada".into()));
+            c.expected_version = expected_version;
+        })
+        .contents
+        .fingerprint();
         assert_eq!(got.to_string(), fingerprint, "expectedVersion {expected_version:?}");
     }
 }
@@ -140,6 +157,14 @@ fn each_use_case_has_its_names() {
             "customerSegment",
         ),
         (
+            UseCase::UpdateCustomerExternalId,
+            "updateCustomerExternalId",
+            "UpdateCustomerExternalId",
+            EntityType::Customer,
+            "externalId",
+        ),
+        (UseCase::UpdateCustomerState, "updateCustomerState", "UpdateCustomerState", EntityType::Customer, "state"),
+        (
             UseCase::UpdateAccountExternalId,
             "updateAccountExternalId",
             "UpdateAccountExternalId",
@@ -147,16 +172,32 @@ fn each_use_case_has_its_names() {
             "externalId",
         ),
         (
+            UseCase::UpdateAccountCustomName,
+            "updateAccountCustomName",
+            "UpdateAccountCustomName",
+            EntityType::Account,
+            "customName",
+        ),
+        (UseCase::UpdateAccountState, "updateAccountState", "UpdateAccountState", EntityType::Account, "state"),
+        (
             UseCase::UpdateSubscriberExternalId,
             "updateSubscriberExternalId",
             "UpdateSubscriberExternalId",
             EntityType::Subscriber,
             "externalId",
         ),
+        (
+            UseCase::UpdateSubscriberCustomName,
+            "updateSubscriberCustomName",
+            "UpdateSubscriberCustomName",
+            EntityType::Subscriber,
+            "customName",
+        ),
+        (UseCase::UpdateSubscriberState, "updateSubscriberState", "UpdateSubscriberState", EntityType::Subscriber, "state"),
     ];
     assert_eq!(table.map(|row| row.0), UseCase::ALL, "a row for each, in order");
     for (use_case, name, record, entity_type, value_field) in table {
-        let got = (use_case.name(), use_case.record(), use_case.entity_type(), use_case.value_field());
+        let got = (use_case.name(), use_case.record(), use_case.entity_type(), use_case.first_attribute().name());
         assert_eq!(got, (name, record, entity_type, value_field));
         assert_eq!(UseCase::from_name(name), Some(use_case));
     }
@@ -190,7 +231,10 @@ fn each_use_case_has_a_schema_with_its_fields_in_order() {
         assert_eq!((&schema["namespace"], &schema["name"]), (&json!("crm.v1"), &json!(use_case.record())));
         let fields = schema["fields"].as_array().expect("a record has fields");
         let names: Vec<_> = fields.iter().map(|f| f["name"].as_str().expect("a field has a name")).collect();
-        assert_eq!(names, ["requestId", use_case.entity_type().name(), use_case.value_field(), "expectedVersion"]);
+        let values = use_case.attributes().iter().map(|attribute| attribute.name());
+        let expected: Vec<_> =
+            ["requestId", use_case.entity_type().name()].into_iter().chain(values).chain(["expectedVersion"]).collect();
+        assert_eq!(names, expected);
         for field in fields {
             let nullable = (&field["type"][0], &field["default"]);
             assert_eq!(nullable, (&json!("null"), &Value::Null), "{}.{}", use_case.record(), field["name"]);
@@ -203,7 +247,7 @@ fn contents_are_rebuilt_from_their_value_as_they_were() {
     for use_case in UseCase::ALL {
         for expected_version in [None, Some(7)] {
             let checked = checked(*use_case, new_value(*use_case), expected_version);
-            assert_eq!(Contents::restore(*use_case, checked.change().value(), expected_version), checked);
+            assert_eq!(Contents::restore(*use_case, &checked.change().text(), expected_version), Some(checked));
         }
     }
 }

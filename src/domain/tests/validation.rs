@@ -4,7 +4,8 @@
 //! The tables hold for every use case. In them `entity` stands for the reference's field (`customer`, …) and `value` for
 //! the new value's (`customName`, …).
 
-use super::super::command::{Command, RawCommand, RawReference, Reference};
+use super::super::attribute::Attribute;
+use super::super::command::{Command, RawCommand, RawReference, RawValues, Reference};
 use super::super::entity::EntityType;
 use super::super::use_case::UseCase;
 use super::{REF_ID, external_id, new_value, raw, rules, told};
@@ -18,6 +19,11 @@ const NOT_CONFIGURED: &str = "CASM-SEGMENT-NOT-CONFIGURED";
 fn by(command: &mut RawCommand, external_id: Option<&str>, ref_id: Option<&str>) {
     let reference = RawReference { external_id: external_id.map(Into::into), ref_id: ref_id.map(Into::into) };
     command.reference = Some(reference);
+}
+
+/// Sets the value that the use case can't do without, and no other.
+fn set(command: &mut RawCommand, value: Option<String>) {
+    command.values = RawValues::first(command.use_case, value);
 }
 
 const SINGLE_FINDINGS: &[Row] = &[
@@ -40,9 +46,9 @@ const SINGLE_FINDINGS: &[Row] = &[
     ("refId in braces", |c| by(c, None, Some(&format!("{{{REF_ID}}}"))), &[(INVALID, "entity.refId")]),
     ("refId as URN", |c| by(c, None, Some(&format!("urn:uuid:{REF_ID}"))), &[(INVALID, "entity.refId")]),
     ("refId without hyphens", |c| by(c, None, Some(&REF_ID.simple().to_string())), &[(INVALID, "entity.refId")]),
-    ("value missing", |c| c.value = None, &[(MANDATORY, "value")]),
-    ("value empty", |c| c.value = Some(String::new()), &[(MANDATORY, "value")]),
-    ("value blank", |c| c.value = Some("\u{3000} ".into()), &[(MANDATORY, "value")]),
+    ("value missing", |c| set(c, None), &[(MANDATORY, "value")]),
+    ("value empty", |c| set(c, Some(String::new())), &[(MANDATORY, "value")]),
+    ("value blank", |c| set(c, Some("\u{3000} ".into())), &[(MANDATORY, "value")]),
     ("expectedVersion -1", |c| c.expected_version = Some(-1), &[(INVALID, "expectedVersion")]),
     ("expectedVersion least", |c| c.expected_version = Some(i64::MIN), &[(INVALID, "expectedVersion")]),
 ];
@@ -53,7 +59,7 @@ const SEVERAL_FINDINGS: &[Row] = &[
         |c| {
             c.request_id = None;
             c.reference = None;
-            c.value = None;
+            set(c, None);
         },
         &[(MANDATORY, "requestId"), (MANDATORY, "entity"), (MANDATORY, "value")],
     ),
@@ -62,7 +68,7 @@ const SEVERAL_FINDINGS: &[Row] = &[
         |c| {
             c.request_id = Some("r".repeat(129));
             by(c, Some(""), None);
-            c.value = None;
+            set(c, None);
             c.expected_version = Some(-5);
         },
         &[(INVALID, "requestId"), (MANDATORY, "entity.externalId"), (MANDATORY, "value"), (INVALID, "expectedVersion")],
@@ -101,11 +107,11 @@ fn each_finding_of_request_validation() {
 #[test]
 fn findings_about_a_custom_name() {
     for row in [
-        ("at the bound", (|c| c.value = Some("é".repeat(255))) as fn(&mut RawCommand), &[][..]),
-        ("too long", |c| c.value = Some("é".repeat(256)), &[(INVALID, "value")]),
-        ("longer than an external id may be", |c| c.value = Some("é".repeat(257)), &[(INVALID, "value")]),
-        ("with a line feed", |c| c.value = Some("Ada\nLovelace".into()), &[(INVALID, "value")]),
-        ("with outer white space", |c| c.value = Some(" Ada ".into()), &[]),
+        ("at the bound", (|c| set(c, Some("é".repeat(255)))) as fn(&mut RawCommand), &[][..]),
+        ("too long", |c| set(c, Some("é".repeat(256))), &[(INVALID, "value")]),
+        ("longer than an external id may be", |c| set(c, Some("é".repeat(257))), &[(INVALID, "value")]),
+        ("with a line feed", |c| set(c, Some("Ada\nLovelace".into())), &[(INVALID, "value")]),
+        ("with outer white space", |c| set(c, Some(" Ada ".into())), &[]),
     ] {
         check(UseCase::UpdateCustomerCustomName, &row);
     }
@@ -113,16 +119,49 @@ fn findings_about_a_custom_name() {
 
 #[test]
 fn findings_about_a_new_external_id() {
-    for use_case in [UseCase::UpdateAccountExternalId, UseCase::UpdateSubscriberExternalId] {
+    for use_case in [UseCase::UpdateCustomerExternalId, UseCase::UpdateAccountExternalId, UseCase::UpdateSubscriberExternalId] {
         for row in [
-            ("at the bound", (|c| c.value = Some("😀".repeat(256))) as fn(&mut RawCommand), &[][..]),
-            ("too long", |c| c.value = Some("😀".repeat(257)), &[(INVALID, "value")]),
-            ("at the bound after NFC", |c| c.value = Some("e\u{301}".repeat(256)), &[]),
-            ("with a private-use character", |c| c.value = Some("a\u{E000}".into()), &[(INVALID, "value")]),
-            ("with a line separator", |c| c.value = Some("a\u{2028}b".into()), &[(INVALID, "value")]),
-            ("with a trailing space", |c| c.value = Some("a ".into()), &[(INVALID, "value")]),
+            ("at the bound", (|c| set(c, Some("😀".repeat(256)))) as fn(&mut RawCommand), &[][..]),
+            ("too long", |c| set(c, Some("😀".repeat(257))), &[(INVALID, "value")]),
+            ("at the bound after NFC", |c| set(c, Some("e\u{301}".repeat(256))), &[]),
+            ("with a private-use character", |c| set(c, Some("a\u{E000}".into())), &[(INVALID, "value")]),
+            ("with a line separator", |c| set(c, Some("a\u{2028}b".into())), &[(INVALID, "value")]),
+            ("with a trailing space", |c| set(c, Some("a ".into())), &[(INVALID, "value")]),
         ] {
             check(use_case, &row);
+        }
+    }
+}
+
+#[test]
+fn findings_about_a_state_and_its_reason() {
+    let unfit = "r".repeat(129);
+    for use_case in [UseCase::UpdateCustomerState, UseCase::UpdateAccountState, UseCase::UpdateSubscriberState] {
+        for (state, reason, expected) in [
+            (Some("INACTIVE"), None, &[][..]),
+            (Some("ACTIVE"), Some("paid"), &[]),
+            (Some("SUSPENDED"), Some(&unfit[1..]), &[]),
+            (Some("DEACTIVATED"), Some("Kündigung (3)"), &[]),
+            (None, None, &[(MANDATORY, "state")]),
+            (Some(""), None, &[(MANDATORY, "state")]),
+            (Some("\u{2003}"), None, &[(MANDATORY, "state")]),
+            (Some("active"), None, &[(INVALID, "state")]),
+            (Some(" ACTIVE"), None, &[(INVALID, "state")]),
+            (Some("ACTIVE/2"), None, &[(INVALID, "state")]),
+            (Some("GONE"), None, &[(INVALID, "state")]),
+            (Some("ACTIVE"), Some(""), &[(INVALID, "stateReason")]),
+            (Some("ACTIVE"), Some(" \t"), &[(INVALID, "stateReason")]),
+            (Some("ACTIVE"), Some("paid "), &[(INVALID, "stateReason")]),
+            (Some("ACTIVE"), Some("a\nb"), &[(INVALID, "stateReason")]),
+            (Some("ACTIVE"), Some("a\u{E000}"), &[(INVALID, "stateReason")]),
+            (Some("ACTIVE"), Some(&unfit), &[(INVALID, "stateReason")]),
+            (None, Some(""), &[(MANDATORY, "state"), (INVALID, "stateReason")]),
+        ] {
+            let values = RawValues::default()
+                .with(Attribute::State, state.map(Into::into))
+                .with(Attribute::StateReason, reason.map(Into::into));
+            let got = RawCommand { values, ..raw(use_case) }.validate(&rules());
+            assert_eq!(told(&got.err().unwrap_or_default()), owned(expected), "{}: {state:?}, {reason:?}", use_case.name());
         }
     }
 }
@@ -143,7 +182,10 @@ fn findings_about_a_segment() {
         ("", &[(MANDATORY, "customerSegment")]),
         (" ", &[(MANDATORY, "customerSegment")]),
     ] {
-        let command = RawCommand { value: Some(code.into()), ..raw(UseCase::UpdateCustomerSegment) };
+        let command = RawCommand {
+            values: RawValues::first(UseCase::UpdateCustomerSegment, Some(code.into())),
+            ..raw(UseCase::UpdateCustomerSegment)
+        };
         let got = command.validate(&rules());
         assert_eq!(told(&got.err().unwrap_or_default()), owned(expected), "segment {code:?}");
     }
@@ -163,7 +205,7 @@ fn without_findings_a_command_has_its_checked_values() {
                 assert_eq!(got.target, target);
                 assert_eq!(got.entity_type(), use_case.entity_type());
                 let contents = got.contents;
-                assert_eq!((contents.use_case(), contents.change().value()), (*use_case, new_value(*use_case)));
+                assert_eq!((contents.use_case(), &*contents.change().text()), (*use_case, new_value(*use_case)));
                 assert_eq!(contents.expected_version(), expected_version);
             }
         }
@@ -172,11 +214,12 @@ fn without_findings_a_command_has_its_checked_values() {
 
 #[test]
 fn references_and_new_external_ids_are_normalised() {
-    let mut command = RawCommand { value: Some("n\u{303}".into()), ..raw(UseCase::UpdateAccountExternalId) };
+    let mut command = raw(UseCase::UpdateAccountExternalId);
+    set(&mut command, Some("n\u{303}".into()));
     by(&mut command, Some("e\u{301}"), None);
     let got = command.validate(&rules()).expect("no findings");
     assert_eq!(got.target, Reference::ExternalId(external_id("é")));
-    assert_eq!(got.contents.change().value(), "ñ");
+    assert_eq!(got.contents.change().text(), "ñ");
 }
 
 #[test]
@@ -196,7 +239,7 @@ fn check(use_case: UseCase, (case, edit, expected): &Row) {
     edit(&mut command);
     let got = told(&command.validate(&rules()).err().unwrap_or_default());
     let entity = use_case.entity_type().name();
-    let field = |f: &str| if f == "value" { use_case.value_field().to_owned() } else { f.replace("entity", entity) };
+    let field = |f: &str| if f == "value" { use_case.first_attribute().name().to_owned() } else { f.replace("entity", entity) };
     let expected: Vec<_> = expected.iter().map(|(code, f)| ((*code).to_owned(), Some(field(f)))).collect();
     assert_eq!(got, expected, "{}: {case}\ninput: {command:?}", use_case.name());
 }

@@ -220,6 +220,8 @@ mod tests {
             segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
             segment_valid_from: None,
             parent: None,
+            state_reason: None,
+            state_valid_from: None,
         };
         let id = IdKey { entity_type: entity.entity_type, external_id: entity.external_id.clone() };
         (id, EntityStatics { entity, epoch: 1, generation: 1 })

@@ -16,6 +16,7 @@ use crate::domain::answer::Answer;
 use crate::domain::decision::decide;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
+use crate::domain::values::Actor;
 use crate::store::outcome::{Cause, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, NewStatics,
@@ -140,7 +141,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     ) -> Result<Option<Completed>, StoreFault> {
         let now = self.0.now();
         let (write, completed) = match (StoredClaim::decode(&claim.blob)?.cause, owner) {
-            (Cause::Import(entity), _) => (creation(id, claim, entity, now), Completed::Import),
+            (Cause::Import(entity, actor), _) => (creation(id, claim, entity, actor, now), Completed::Import),
             (Cause::Request(request), Some(owner)) => {
                 let answer = decide(&owner.entity, &request, now);
                 let after = match &answer {
@@ -213,8 +214,8 @@ fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previ
 }
 
 /// Returns the first write to an entity's partition: the whole entity, with the row that makes reads always return the statics.
-fn creation(id: &IdKey, claim: &Claim, entity: Entity, now: Timestamp) -> ApplyWrite {
-    let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone() }.encode();
+fn creation(id: &IdKey, claim: &Claim, entity: Entity, actor: Option<Actor>, now: Timestamp) -> ApplyWrite {
+    let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone(), actor }.encode();
     let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None };
     let statics = EntityStatics { entity, epoch: claim.epoch, generation: claim.generation };
     let after = Some(NewStatics::after(None, statics));

@@ -5,6 +5,7 @@ use crate::domain::command::{Command, Reference};
 use crate::domain::entity::EntityType;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
+use crate::domain::values::Actor;
 use crate::store::outcome::Outcome;
 use crate::store::{EntityKey, EntityStatics, IdKey};
 use uuid::Uuid;
@@ -19,10 +20,10 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Puts together a command and the record that it came in.
-    pub fn new(command: Command, correlation_id: Option<String>, record: SourceRecord) -> Self {
+    /// Puts together a command, what the headers of its record say, and the record.
+    pub fn new(command: Command, correlation_id: Option<String>, actor: Option<Actor>, record: SourceRecord) -> Self {
         let Command { request_id, target, contents } = command;
-        Self { target, request: Request { id: request_id, contents, correlation_id, record } }
+        Self { target, request: Request { id: request_id, contents, correlation_id, actor, record } }
     }
 
     /// Returns the type of the entity.

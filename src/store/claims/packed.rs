@@ -3,7 +3,7 @@
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, State};
-use crate::domain::values::{CustomName, ExternalId, SegmentCode};
+use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use crate::store::{EntityKey, EntityStatics};
 use uuid::Uuid;
 
@@ -11,29 +11,77 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub(super) struct Packed(Box<[u8]>);
 
-type Values<'a> = (&'a str, i64, State, Option<&'a str>, Option<&'a str>, Option<Timestamp>, Option<Uuid>, i64, i64);
+type Values<'a> = (
+    &'a str,
+    i64,
+    State,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<Timestamp>,
+    Option<Uuid>,
+    Option<&'a str>,
+    Option<Timestamp>,
+    i64,
+    i64,
+);
 
 impl Packed {
     pub fn new(statics: &EntityStatics) -> Self {
         let EntityStatics { entity, epoch, generation } = statics;
         // All fields are named, so that a new one is not forgotten here.
-        let Entity { entity_type: _, ref_id: _, external_id, version, state, custom_name, segment, segment_valid_from, parent } =
-            entity;
+        let Entity {
+            entity_type: _,
+            ref_id: _,
+            external_id,
+            version,
+            state,
+            custom_name,
+            segment,
+            segment_valid_from,
+            parent,
+            state_reason,
+            state_valid_from,
+        } = entity;
         let (name, segment) = (custom_name.as_ref().map(CustomName::as_str), segment.as_ref().map(SegmentCode::as_str));
-        let values: Values<'_> =
-            (external_id.as_str(), *version, *state, name, segment, *segment_valid_from, *parent, *epoch, *generation);
+        let reason = state_reason.as_ref().map(StateReason::as_str);
+        let values: Values<'_> = (
+            external_id.as_str(),
+            *version,
+            *state,
+            name,
+            segment,
+            *segment_valid_from,
+            *parent,
+            reason,
+            *state_valid_from,
+            *epoch,
+            *generation,
+        );
         Self(postcard::to_allocvec(&values).expect("numbers and texts can be written to memory").into())
     }
 
     /// Returns the entity, which has this key.
     pub fn unpack(&self, key: EntityKey) -> EntityStatics {
         let values: Values<'_> = postcard::from_bytes(&self.0).expect("it is as it was packed");
-        let (external_id, version, state, name, segment, segment_valid_from, parent, epoch, generation) = values;
+        let (external_id, version, state, name, segment, segment_valid_from, parent, reason, state_valid_from, epoch, generation) =
+            values;
         let EntityKey { entity_type, ref_id } = key;
         let external_id = ExternalId::checked_before(external_id);
         let (custom_name, segment) = (name.map(CustomName::checked_before), segment.map(SegmentCode::checked_before));
-        let entity =
-            Entity { entity_type, ref_id, external_id, version, state, custom_name, segment, segment_valid_from, parent };
+        let state_reason = reason.map(StateReason::checked_before);
+        let entity = Entity {
+            entity_type,
+            ref_id,
+            external_id,
+            version,
+            state,
+            custom_name,
+            segment,
+            segment_valid_from,
+            parent,
+            state_reason,
+            state_valid_from,
+        };
         EntityStatics { entity, epoch, generation }
     }
 
@@ -60,6 +108,8 @@ mod tests {
             segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
             segment_valid_from: Some(-1),
             parent: Some(Uuid::from_u128(u128::MAX)),
+            state_reason: Some(StateReason::parse("unpaid").unwrap()),
+            state_valid_from: Some(-2),
         };
         let least = Entity::new(EntityType::Customer, Uuid::nil(), ExternalId::parse("C").unwrap());
         for state in State::ALL {

@@ -59,13 +59,7 @@ impl Known {
     }
 
     /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity. They were read at `place`.
-    pub fn add_read(
-        &mut self,
-        rows: Vec<OutcomeRow>,
-        requests: &[&str],
-        until: i64,
-        place: &Target,
-    ) -> Result<(), StoreFault> {
+    pub fn add_read(&mut self, rows: Vec<OutcomeRow>, requests: &[&str], until: i64, place: &Target) -> Result<(), StoreFault> {
         for row in rows {
             if requests.contains(&row.request_id.as_str()) {
                 let outcome = Outcome::decode(&row.request_id, &row.outcome)?;

@@ -56,8 +56,8 @@ mod tests {
     use crate::domain::rejection::Rejection;
     use crate::domain::request::SourceRecord;
     use crate::domain::values::ExternalId;
-    use crate::store::{FIRST_ROW, OutcomeRow};
     use crate::store::outcome::Outcome;
+    use crate::store::{FIRST_ROW, OutcomeRow};
     use uuid::Uuid;
 
     #[test]
@@ -74,7 +74,7 @@ mod tests {
         };
         let record = SourceRecord { topic: "t".into(), partition: 0, offset: 0 };
         let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
-        let outcome = Outcome { fingerprint: Uuid::nil(), record, at: 0, epoch: Some(2), answer }.encode();
+        let outcome = Outcome { fingerprint: Uuid::nil(), record, at: 0, epoch: Some(2), answer, actor: None }.encode();
         let taken = OutcomeRow { request_id: "r".into(), outcome, time_left: None };
         let owner = |external_id: &str, epoch, generation, decided: bool| EntityRead {
             statics: Some(EntityStatics { entity: entity(external_id), epoch, generation }),

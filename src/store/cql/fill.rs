@@ -35,8 +35,8 @@ impl CqlFill {
         .await?;
         let create = prepare(format!(
             "INSERT INTO {keyspace}.entity (external_id, epoch, generation, version, state, custom_name, segment, \
-             segment_valid_from, parent, changed_to, outcome, entity_type, ref_id, request_id) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             segment_valid_from, parent, state_reason, state_valid_from, changed_to, outcome, entity_type, ref_id, request_id) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         ))
         .await?;
         Ok(Self { session, claim, create })

@@ -157,7 +157,7 @@ impl CqlStore {
             if read.claim.is_none() {
                 read.claim = row.take_claim()?;
             }
-            read.outcomes.extend(row.take_outcome(requests));
+            read.outcomes.extend(row.take_outcome());
         }
         Ok(read)
     }

@@ -1,7 +1,7 @@
 //! Conversion between the tables' columns and the store's types.
 
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::values::{CustomName, ExternalId, SegmentCode};
+use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics, OutcomeRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
@@ -52,10 +52,11 @@ impl IdRow {
         }))
     }
 
-    /// Takes the outcome out of the row. Returns `None` if the row belongs to none of `requests`: the row '' is always read, so that the
-    /// statics are returned.
-    pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
-        outcome_row(self.request_id.take()?, self.outcome.take()?, self.time_left, requests)
+    /// Takes the outcome out of the row, or returns `None` if the row belongs to no request. In this table the row '' never does: it is
+    /// there so that a read always returns the statics.
+    pub(super) fn take_outcome(&mut self) -> Option<OutcomeRow> {
+        let request_id = self.request_id.take().filter(|id| id != FIRST_ROW)?;
+        Some(outcome_row(request_id, self.outcome.take()?, self.time_left))
     }
 }
 
@@ -71,6 +72,8 @@ pub(super) struct EntityRow {
     segment: Option<String>,
     segment_valid_from: Option<CqlTimestamp>,
     parent: Option<Uuid>,
+    state_reason: Option<String>,
+    state_valid_from: Option<CqlTimestamp>,
     request_id: Option<String>,
     outcome: Option<Vec<u8>>,
     time_left: Option<i32>,
@@ -91,21 +94,23 @@ impl EntityRow {
             segment: self.segment.take().as_deref().map(SegmentCode::checked_before),
             segment_valid_from: self.segment_valid_from.map(|from| from.0),
             parent: self.parent,
+            state_reason: self.state_reason.take().as_deref().map(StateReason::checked_before),
+            state_valid_from: self.state_valid_from.map(|from| from.0),
         };
         let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
         Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
     }
 
-    /// Takes the outcome out of the row. Returns `None` if the row belongs to none of `requests`: the row '' is always read, so that the
-    /// statics are returned.
+    /// Takes the outcome out of the row, or returns `None` if the row belongs to none of `requests`. The row '' is always read.
     pub(super) fn take_outcome(&mut self, requests: &[&str]) -> Option<OutcomeRow> {
-        outcome_row(self.request_id.take()?, self.outcome.take()?, self.time_left, requests)
+        let request_id = self.request_id.take().filter(|id| requests.contains(&id.as_str()))?;
+        Some(outcome_row(request_id, self.outcome.take()?, self.time_left))
     }
 }
 
-fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>, requests: &[&str]) -> Option<OutcomeRow> {
+fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>) -> OutcomeRow {
     let time_left = seconds_left.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
-    requests.contains(&request_id.as_str()).then_some(OutcomeRow { request_id, outcome, time_left })
+    OutcomeRow { request_id, outcome, time_left }
 }
 
 /// A partition of `entity` as a scan returns it: its key and its statics.
@@ -122,6 +127,8 @@ pub(super) struct EntityPartition {
     segment: Option<String>,
     segment_valid_from: Option<CqlTimestamp>,
     parent: Option<Uuid>,
+    state_reason: Option<String>,
+    state_valid_from: Option<CqlTimestamp>,
 }
 
 impl EntityPartition {
@@ -144,8 +151,11 @@ impl EntityPartition {
             segment: self.segment,
             segment_valid_from: self.segment_valid_from,
             parent: self.parent,
+            state_reason: self.state_reason,
+            state_valid_from: self.state_valid_from,
             request_id: None,
             outcome: None,
+            time_left: None,
         };
         Ok(row.take_statics(key)?.map(|statics| statics.entity))
     }
@@ -215,11 +225,13 @@ pub(super) fn statics_values(NewStatics { values: statics, changes }: &NewStatic
         value(Columns::EPOCH, &|| Some(CqlValue::BigInt(statics.epoch))),
         value(Columns::GENERATION, &|| Some(CqlValue::BigInt(statics.generation))),
         value(Columns::VERSION, &|| Some(CqlValue::BigInt(entity.version))),
-        value(Columns::STATE, &|| Some(text(entity.state.name()))),
+        value(Columns::STATE, &|| Some(CqlValue::Text(state_column(entity)))),
         value(Columns::CUSTOM_NAME, &|| entity.custom_name.as_ref().map(|name| text(name.as_str()))),
         value(Columns::SEGMENT, &|| entity.segment.as_ref().map(|segment| text(segment.as_str()))),
         value(Columns::SEGMENT_VALID_FROM, &|| entity.segment_valid_from.map(timestamp)),
         value(Columns::PARENT, &|| entity.parent.map(CqlValue::Uuid)),
+        value(Columns::STATE_REASON, &|| entity.state_reason.as_ref().map(|reason| text(reason.as_str()))),
+        value(Columns::STATE_VALID_FROM, &|| entity.state_valid_from.map(timestamp)),
     ]
 }
 
@@ -250,15 +262,25 @@ pub(super) fn text(text: &str) -> CqlValue {
     CqlValue::Text(text.to_owned())
 }
 
-/// Returns the state that a row's column `state` names.
+/// The form of rows that have a value in one of the columns that came after the first release: `state_reason` and `state_valid_from`.
+const FORM_2: &str = "/2";
+
+/// Returns the value of the column `state`: the state's name and, unless it is the first, the form of the row, such as `SUSPENDED/2`.
 ///
-/// If a release knows further columns and one of them holds something, that release adds the form of the row to the state's name:
-/// `SUSPENDED/2`. A release that does not know this form must not decide about such an entity, because it would publish an after-image
-/// that lacks something. Its reads of the row are faults, so that the command waits until the process is upgraded.
+/// A release that does not know this form must not decide about such an entity, because it would publish an after-image that lacks
+/// something. Its reads of the row are faults, so that the command waits until the process is upgraded.
+fn state_column(entity: &Entity) -> String {
+    let is_form_2 = entity.state_reason.is_some() || entity.state_valid_from.is_some();
+    [entity.state.name(), if is_form_2 { FORM_2 } else { "" }].concat()
+}
+
+/// Returns the state that a row's column `state` names: see [`state_column`].
 fn state_in(column: Option<&str>) -> Result<State, String> {
     let text = column.ok_or_else(|| missing("state"))?;
-    State::from_name(text).ok_or_else(|| match text.split_once('/') {
-        Some((_, form)) => format!("the row is written in form {form}, this build knows form 1 only: a newer build must read it"),
+    State::from_name(text.strip_suffix(FORM_2).unwrap_or(text)).ok_or_else(|| match text.split_once('/') {
+        Some((_, form)) => {
+            format!("the row is written in form {form}, this build knows forms 1 and 2: a newer build must read it")
+        }
         None => missing("state"),
     })
 }

@@ -1,8 +1,10 @@
-//! The keyspace and its two tables. Creating them is safe to repeat: nothing that exists is changed.
+//! The keyspace and its two tables. Creating them is safe to repeat: nothing that exists is changed, but tables of an earlier release get
+//! the columns that they lack.
 
 use super::CqlOptions;
 use crate::store::StoreFault;
 use scylla::client::session::Session;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
 use std::time::Duration;
 
@@ -25,8 +27,12 @@ const ENTITY: &str = "(
     external_id text static, epoch bigint static, generation bigint static,
     version bigint static, state text static, custom_name text static,
     segment text static, segment_valid_from timestamp static, parent uuid static,
+    state_reason text static, state_valid_from timestamp static,
     request_id text, changed_to bigint, outcome blob,
     PRIMARY KEY ((entity_type, ref_id), request_id))";
+
+/// The columns that `entity` got after the first release, with their types.
+const ADDED_TO_ENTITY: [(&str, &str); 2] = [("state_reason", "text"), ("state_valid_from", "timestamp")];
 
 /// How long a change of the schema may take. It must reach all nodes, so it may take longer than `request_timeout`.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,8 +46,31 @@ pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<()
     for (table, columns) in [("external_id", EXTERNAL_ID), ("entity", ENTITY)] {
         run(session, format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table} {columns}")).await?;
     }
+    add_columns(session, keyspace).await?;
     session.await_schema_agreement().await.map_err(|cause| fault(format!("the nodes don't agree on the schema: {cause}")))?;
     Ok(())
+}
+
+/// Adds the columns that a table of an earlier release lacks.
+async fn add_columns(session: &Session, keyspace: &str) -> Result<(), StoreFault> {
+    for (column, kind) in ADDED_TO_ENTITY {
+        if has_column(session, keyspace, column).await? {
+            continue;
+        }
+        // ScyllaDB has no ADD IF NOT EXISTS.
+        let added = run(session, format!("ALTER TABLE {keyspace}.entity ADD {column} {kind} static")).await;
+        // Another `setup` may have added it meanwhile.
+        if added.is_err() && !has_column(session, keyspace, column).await? {
+            return added;
+        }
+    }
+    Ok(())
+}
+
+async fn has_column(session: &Session, keyspace: &str, column: &str) -> Result<bool, StoreFault> {
+    let select =
+        "SELECT column_name FROM system_schema.columns WHERE keyspace_name = ? AND table_name = 'entity' AND column_name = ?";
+    any(session, select, (keyspace, column)).await
 }
 
 pub(super) async fn drop_keyspace(session: &Session, options: &CqlOptions) -> Result<(), StoreFault> {
@@ -49,10 +78,15 @@ pub(super) async fn drop_keyspace(session: &Session, options: &CqlOptions) -> Re
 }
 
 async fn exists(session: &Session, keyspace: &str) -> Result<bool, StoreFault> {
-    let mut select = Statement::new("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?");
-    // Each node has its own copy of this table, so a quorum would mean nothing.
+    any(session, "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,)).await
+}
+
+/// Returns whether a select from one of the schema's tables finds a row.
+async fn any(session: &Session, select: &str, values: impl SerializeRow) -> Result<bool, StoreFault> {
+    let mut select = Statement::new(select);
+    // Each node has its own copy of these tables, so a quorum would mean nothing.
     select.set_consistency(scylla::statement::Consistency::One);
-    let rows = session.query_unpaged(select, (keyspace,)).await.map_err(|e| fault(e.to_string()))?;
+    let rows = session.query_unpaged(select, values).await.map_err(|e| fault(e.to_string()))?;
     Ok(rows.into_rows_result().map_err(|e| fault(e.to_string()))?.rows_num() > 0)
 }
 

@@ -48,7 +48,7 @@ impl Statements {
         let id = "entity_type = ? AND external_id = ?";
         let entity = "entity_type = ? AND ref_id = ?";
         let values = "external_id = ?, epoch = ?, generation = ?, version = ?, state = ?, custom_name = ?, segment = ?, \
-                      segment_valid_from = ?, parent = ?";
+                      segment_valid_from = ?, parent = ?, state_reason = ?, state_valid_from = ?";
         let row =
             format!("UPDATE {keyspace}.entity USING TTL ? SET changed_to = ?, outcome = ? WHERE {entity} AND request_id = ?");
         let serial = options.serial_consistency.of_reads();
@@ -73,7 +73,8 @@ impl Statements {
             read_entity: Read::new(
                 prepare(format!(
                     "SELECT external_id, epoch, generation, version, state, custom_name, segment, segment_valid_from, parent, \
-                     request_id, outcome, TTL(outcome) AS time_left FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
+                     state_reason, state_valid_from, request_id, outcome, TTL(outcome) AS time_left \
+                     FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
                 ))
                 .await?,
                 serial,
@@ -121,7 +122,7 @@ impl Read {
 pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<PreparedStatement, StoreFault> {
     let text = format!(
         "SELECT DISTINCT entity_type, ref_id, external_id, epoch, generation, version, state, custom_name, segment, \
-         segment_valid_from, parent FROM {keyspace}.entity WHERE token(entity_type, ref_id) >= ?"
+         segment_valid_from, parent, state_reason, state_valid_from FROM {keyspace}.entity WHERE token(entity_type, ref_id) >= ?"
     );
     let mut scan = read(prepare(session, keyspace, text).await?);
     scan.set_page_size(PAGE_ROWS);
@@ -142,7 +143,7 @@ pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> 
             PrepareError::AllAttemptsFailed { first_attempt: RequestAttemptError::DbError(DbError::Invalid, _) }
         );
         let advice = if missing {
-            format!("; to create keyspace {keyspace} and its tables run `crm-processor setup`")
+            format!("; to create keyspace {keyspace} and its tables, or after an upgrade to add the columns that they lack, run `crm-processor setup`")
         } else {
             String::new()
         };

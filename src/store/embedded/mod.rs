@@ -19,7 +19,7 @@ use super::erasable::{ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
-    RefuseWrite, StoreFault, assert_requests, assert_rows,
+    OutcomeRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};

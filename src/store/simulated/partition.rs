@@ -87,13 +87,7 @@ impl<T: Clone + Default> Partition<T> {
         }
     }
 
-    pub fn show(
-        &mut self,
-        requests: &[&str],
-        consistency: Consistency,
-        missing: bool,
-        now: Timestamp,
-    ) -> (T, Vec<OutcomeRow>) {
+    pub fn show(&mut self, requests: &[&str], consistency: Consistency, missing: bool, now: Timestamp) -> (T, Vec<OutcomeRow>) {
         if consistency == Consistency::Serial {
             self.under_way = None;
         }

@@ -1,8 +1,8 @@
 //! Tests that blobs written by earlier builds are read as the values that they were made of, for ever.
 //!
 //! `tests/golden/outcome` has a file for each version of the form: one line for each value, its name and the blob as hexadecimal
-//! digits, as the build that introduced the version wrote it. A file is never changed. A new version gets a new file, and its
-//! values a line there each; the test prints what it misses.
+//! digits, as the build that introduced the version wrote it. A file is never changed once a release has written the version. A new
+//! version gets a new file, and its values a line there each; the test prints what it misses.
 
 use super::*;
 use crate::domain::Timestamp;
@@ -13,7 +13,8 @@ use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
-use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
+use crate::domain::attribute::Attribute;
+use crate::domain::values::{Actor, CustomName, ExternalId, RequestId, SegmentCode, StateReason};
 use crate::store::outcome::Cause;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -24,43 +25,66 @@ const REQUEST: &str = "r-ü";
 /// Some instant in 2025, in milliseconds.
 const AT: Timestamp = 1_750_000_000_000;
 
-const VERSION_2: &str = include_str!("../../../tests/golden/outcome/2.txt");
+/// The golden file of a version, and the values in it.
+struct Version {
+    file: &'static str,
+    outcomes: Vec<(&'static str, Outcome)>,
+    claims: Vec<(&'static str, StoredClaim)>,
+    imports: Vec<(&'static str, ImportOutcome)>,
+}
+
+fn versions() -> [Version; 2] {
+    let second = include_str!("../../../tests/golden/outcome/2.txt");
+    let third = include_str!("../../../tests/golden/outcome/3.txt");
+    [
+        Version { file: second, outcomes: outcomes(), claims: claims(), imports: imports() },
+        Version { file: third, outcomes: newer_outcomes(), claims: newer_claims(), imports: newer_imports() },
+    ]
+}
 
 #[test]
 fn outcomes_that_an_earlier_build_wrote_are_read_as_they_were_made() {
-    let cases = outcomes();
-    holds(&cases, |blob| Outcome::decode(REQUEST, blob), Outcome::encode);
+    for Version { file, outcomes, .. } in versions() {
+        holds(file, &outcomes, |blob| Outcome::decode(REQUEST, blob), Outcome::encode);
+    }
 }
 
 #[test]
 fn claims_that_an_earlier_build_wrote_are_read_as_they_were_made() {
-    holds(&claims(), StoredClaim::decode, StoredClaim::encode);
+    for Version { file, claims, .. } in versions() {
+        holds(file, &claims, StoredClaim::decode, StoredClaim::encode);
+    }
 }
 
 #[test]
 fn imports_that_an_earlier_build_wrote_are_read_as_they_were_made() {
-    holds(&imports(), ImportOutcome::decode, ImportOutcome::encode);
+    for Version { file, imports, .. } in versions() {
+        holds(file, &imports, ImportOutcome::decode, ImportOutcome::encode);
+    }
 }
 
 #[test]
 fn each_golden_blob_is_held_against_a_value() {
-    let names: Vec<_> = lines(VERSION_2).map(|(name, _)| name).collect();
-    let mut expected: Vec<_> = outcomes().iter().map(|(name, _)| (*name).to_owned()).collect();
-    expected.extend(claims().iter().map(|(name, _)| (*name).to_owned()));
-    expected.extend(imports().iter().map(|(name, _)| (*name).to_owned()));
-    assert_eq!(names, expected, "left: the lines of the file, right: the values of this test");
+    for Version { file, outcomes, claims, imports } in versions() {
+        let names: Vec<_> = lines(file).map(|(name, _)| name).collect();
+        let mut expected: Vec<_> = outcomes.iter().map(|(name, _)| *name).collect();
+        expected.extend(claims.iter().map(|(name, _)| *name));
+        expected.extend(imports.iter().map(|(name, _)| *name));
+        assert_eq!(names, expected, "left: the lines of the file, right: the values of this test");
+    }
 }
 
 /// Holds each golden blob against the value that it was made of, and what this build makes of the value against the blob: builds
 /// of two releases run side by side, so the form that is written changes only where the older one can't hold a value.
 fn holds<T: Debug + PartialEq>(
+    file: &str,
     cases: &[(&str, T)],
     decode: impl Fn(&[u8]) -> Result<T, StoreFault>,
     encode: impl Fn(&T) -> Vec<u8>,
 ) {
     let mut missing = String::new();
     for (name, value) in cases {
-        match lines(VERSION_2).find(|(golden, _)| golden == name) {
+        match lines(file).find(|(golden, _)| golden == name) {
             Some((_, blob)) => {
                 let read = decode(&bytes(blob)).unwrap_or_else(|fault| panic!("{name}: {fault}"));
                 assert_eq!(read, *value, "{name} is read as something else");
@@ -123,8 +147,9 @@ fn changed(use_case: UseCase, old: Option<&str>, new: &str, entity: Entity) -> T
         correlation_id: Some("c-1".into()),
         occurred_at: AT,
         previous_version: entity.version - 1,
-        changes: vec![Change { field: use_case.value_field().into(), old: old.map(Into::into), new: Some(new.into()) }],
+        changes: vec![Change { attribute: use_case.first_attribute(), old: old.map(Into::into), new: Some(new.into()) }],
         entity,
+        actor: None,
     }
 }
 
@@ -132,7 +157,7 @@ fn changed(use_case: UseCase, old: Option<&str>, new: &str, entity: Entity) -> T
 fn outcomes() -> Vec<(&'static str, Outcome)> {
     use UseCase as U;
     let outcome =
-        |answer| Outcome { fingerprint: Uuid::from_u128(1 << 127 | 7), record: record(), at: AT, epoch: Some(2), answer };
+        |answer| Outcome { fingerprint: Uuid::from_u128(1 << 127 | 7), record: record(), at: AT, epoch: Some(2), answer, actor: None };
     let change = |transaction: Transaction| outcome(Answer::Changed(transaction.into()));
     let rejected = |rejection| outcome(Answer::Rejected(rejection));
     let field = || "account.externalId".into();
@@ -177,8 +202,9 @@ fn claims() -> Vec<(&'static str, StoredClaim)> {
     let command = |use_case, expected_version, correlation_id: Option<&str>| {
         Cause::Request(Request {
             id: RequestId::parse(REQUEST).unwrap(),
-            contents: Contents::restore(use_case, "é-2", expected_version),
+            contents: Contents::restore(use_case, "é-2", expected_version).unwrap(),
             correlation_id: correlation_id.map(Into::into),
+            actor: None,
             record: record(),
         })
     };
@@ -187,11 +213,87 @@ fn claims() -> Vec<(&'static str, StoredClaim)> {
     vec![
         ("claim-of-an-account", StoredClaim { cause: command(account, Some(7), Some("c-1")), held }),
         ("claim-of-a-subscriber", StoredClaim { cause: command(subscriber, None, None), held: BTreeMap::new() }),
-        ("claim-of-an-imported-customer", StoredClaim { cause: Cause::Import(customer()), held: BTreeMap::new() }),
-        ("claim-of-an-imported-account", StoredClaim { cause: Cause::Import(self::account()), held: BTreeMap::new() }),
+        ("claim-of-an-imported-customer", StoredClaim { cause: Cause::Import(customer(), None), held: BTreeMap::new() }),
+        ("claim-of-an-imported-account", StoredClaim { cause: Cause::Import(self::account(), None), held: BTreeMap::new() }),
     ]
 }
 
 fn imports() -> Vec<(&'static str, ImportOutcome)> {
-    vec![("import", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap() })]
+    vec![("import", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap(), actor: None })]
+}
+
+fn actor() -> Option<Actor> {
+    Some(Actor::parse("Zoë").unwrap())
+}
+
+/// What version 2 can't hold: each use case that sets a state, each attribute that came with version 3, and who asked.
+fn newer_outcomes() -> Vec<(&'static str, Outcome)> {
+    use UseCase as U;
+    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(7), record: record(), at: AT, epoch: Some(2), answer, actor: None };
+    let reason = || Some(StateReason::parse("nicht bezahlt (ü)").unwrap());
+    let suspended = |entity: Entity| {
+        Entity { version: 2, state: State::Suspended, state_reason: reason(), state_valid_from: Some(AT), ..entity }
+    };
+    let to = |use_case: UseCase, entity: Entity| {
+        let change = |attribute, old: Option<&str>, new: &str| Change { attribute, old: old.map(Into::into), new: Some(new.into()) };
+        let changes = vec![
+            change(Attribute::State, Some("ACTIVE"), "SUSPENDED"),
+            change(Attribute::StateReason, None, "nicht bezahlt (ü)"),
+        ];
+        Transaction { changes, ..changed(use_case, None, "SUSPENDED", suspended(entity)) }
+    };
+    let customer_state = || to(U::UpdateCustomerState, customer());
+    let change = |transaction: Transaction| outcome(Answer::Changed(transaction.into()));
+    let by_actor = |outcome: Outcome| {
+        let answer = match outcome.answer {
+            Answer::Changed(t) => Answer::Changed(Transaction { actor: actor(), ..(*t).clone() }.into()),
+            Answer::Unchanged(t) => Answer::Unchanged(Transaction { actor: actor(), ..(*t).clone() }.into()),
+            Answer::Rejected(rejection) => Answer::Rejected(rejection),
+        };
+        Outcome { answer, actor: actor(), ..outcome }
+    };
+    // The reason goes, and the state stays as it was since some time before 1970.
+    let reason_gone = Transaction {
+        changes: vec![Change { attribute: Attribute::StateReason, old: Some("x".into()), new: None }],
+        entity: Entity { state_reason: None, state_valid_from: Some(-1), ..suspended(customer()) },
+        ..customer_state()
+    };
+    // Entities that got a state once keep its date in all that comes later.
+    let renamed = Entity { state_reason: None, ..suspended(account()) };
+    let unchanged = Transaction { changes: Vec::new(), previous_version: 2, ..customer_state() };
+    // Nothing but the use case needs version 3 here: the entity was imported without a date, and stays as it is.
+    let never_dated = Transaction { changes: Vec::new(), entity: account(), ..to(U::UpdateAccountState, account()) };
+    let named = changed(U::UpdateCustomerCustomName, Some("Ada"), "Ada Łovelace", customer());
+    vec![
+        ("customer-suspended", change(customer_state())),
+        ("account-suspended", change(to(U::UpdateAccountState, account()))),
+        ("subscriber-suspended", change(to(U::UpdateSubscriberState, entity(EntityType::Subscriber)))),
+        ("reason-gone", change(reason_gone)),
+        ("renamed-since", change(changed(U::UpdateAccountExternalId, Some("a-1"), "é-2", renamed))),
+        ("state-unchanged", outcome(Answer::Unchanged(unchanged.into()))),
+        ("state-unchanged-and-never-dated", outcome(Answer::Unchanged(never_dated.into()))),
+        ("name-by-an-actor", by_actor(change(named.clone()))),
+        ("state-by-an-actor", by_actor(change(customer_state()))),
+        ("unchanged-for-an-actor", by_actor(outcome(Answer::Unchanged(named.into())))),
+        ("rejected-for-an-actor", by_actor(outcome(Answer::Rejected(Rejection::ExternalIdNotUnique)))),
+    ]
+}
+
+fn newer_claims() -> Vec<(&'static str, StoredClaim)> {
+    let dated = Entity { state_valid_from: Some(AT), ..customer() };
+    let reasoned = Entity { state_reason: Some(StateReason::parse("x").unwrap()), ..customer() };
+    let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
+    let claims = claims();
+    let [(_, StoredClaim { cause: Cause::Request(request), .. }), ..] = &claims[..] else { panic!("the first is a request's") };
+    let request = Request { actor: actor(), ..request.clone() };
+    vec![
+        ("claim-by-an-actor", StoredClaim { cause: Cause::Request(request), held }),
+        ("claim-of-an-import-with-a-date", StoredClaim { cause: Cause::Import(dated, None), held: BTreeMap::new() }),
+        ("claim-of-an-import-with-a-reason", StoredClaim { cause: Cause::Import(reasoned, None), held: BTreeMap::new() }),
+        ("claim-of-an-import-by-an-actor", StoredClaim { cause: Cause::Import(account(), actor()), held: BTreeMap::new() }),
+    ]
+}
+
+fn newer_imports() -> Vec<(&'static str, ImportOutcome)> {
+    vec![("import-by-an-actor", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap(), actor: actor() })]
 }

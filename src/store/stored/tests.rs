@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::answer::Answer;
+use crate::domain::attribute::Attribute;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Rejection;
@@ -26,6 +27,8 @@ fn entity() -> Entity {
         segment: None,
         segment_valid_from: None,
         parent: Some(Uuid::from_u128(8)),
+        state_reason: None,
+        state_valid_from: None,
     }
 }
 
@@ -36,16 +39,18 @@ fn transaction() -> Transaction {
         correlation_id: Some("c-1".into()),
         occurred_at: 5,
         previous_version: 1,
-        changes: vec![Change { field: "externalId".into(), old: Some("a-1".into()), new: Some("a-2".into()) }],
+        changes: vec![Change { attribute: Attribute::ExternalId, old: Some("a-1".into()), new: Some("a-2".into()) }],
         entity: entity(),
+        actor: None,
     }
 }
 
 fn command() -> Request {
     Request {
         id: RequestId::parse("r-1").unwrap(),
-        contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)),
+        contents: Contents::restore(UseCase::UpdateAccountExternalId, "a-2", Some(1)).unwrap(),
         correlation_id: None,
+        actor: None,
         record: record(),
     }
 }
@@ -54,7 +59,7 @@ fn command() -> Request {
 fn every_answer_comes_back_as_it_was_stored() {
     let answers = [Answer::Changed(transaction().into()), Answer::Unchanged(transaction().into())];
     for answer in answers.into_iter().chain(Rejection::one_of_each().map(Answer::Rejected)) {
-        let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
+        let outcome = Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer, actor: None };
         let blob = outcome.encode();
         assert_eq!(Outcome::decode("r-1", &blob).unwrap(), outcome);
     }
@@ -62,19 +67,19 @@ fn every_answer_comes_back_as_it_was_stored() {
 
 #[test]
 fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
-    for (use_case, field, new) in [
-        (UseCase::UpdateAccountExternalId, "externalId", "a-2"),
-        (UseCase::UpdateSubscriberExternalId, "externalId", "a-2"),
-        (UseCase::UpdateCustomerCustomName, "customName", "Ann"),
-        (UseCase::UpdateCustomerSegment, "customerSegment", "GOLD"),
+    for (use_case, attribute, new) in [
+        (UseCase::UpdateAccountExternalId, Attribute::ExternalId, "a-2"),
+        (UseCase::UpdateSubscriberExternalId, Attribute::ExternalId, "a-2"),
+        (UseCase::UpdateCustomerCustomName, Attribute::CustomName, "Ann"),
+        (UseCase::UpdateCustomerSegment, Attribute::Segment, "GOLD"),
     ] {
         for old in [None, Some("before".to_owned())] {
             let custom_name = Some(CustomName::parse("Ann").unwrap());
             let segment = Some(SegmentCode::parse("GOLD").unwrap());
             let entity = Entity { entity_type: use_case.entity_type(), custom_name, segment, ..entity() };
-            let changes = vec![Change { field: field.into(), old, new: Some(new.into()) }];
+            let changes = vec![Change { attribute, old, new: Some(new.into()) }];
             let answer = Answer::Changed(Transaction { use_case, changes, entity, ..transaction() }.into());
-            let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer };
+            let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer, actor: None };
             assert_eq!(Outcome::decode("r-1", &outcome.encode()).unwrap(), outcome);
         }
     }
@@ -84,7 +89,7 @@ fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
 fn every_claim_comes_back_as_it_was_stored() {
     let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
     let rename = StoredClaim { cause: Cause::Request(command()), held };
-    for claim in [rename, StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }] {
+    for claim in [rename, StoredClaim { cause: Cause::Import(entity(), None), held: BTreeMap::new() }] {
         let blob = claim.encode();
         assert_eq!(StoredClaim::decode(&blob).unwrap(), claim);
     }
@@ -92,7 +97,7 @@ fn every_claim_comes_back_as_it_was_stored() {
 
 #[test]
 fn the_format_is_what_stores_hold_already() {
-    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer };
+    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer, actor: None };
     let hex = |blob: Vec<u8>| blob.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert_eq!(
         hex(outcome(Answer::Changed(transaction().into())).encode()),
@@ -108,19 +113,19 @@ fn the_format_is_what_stores_hold_already() {
         "020003722d310203612d320102000c63726d2e636f6d6d616e64730680808080804001100000000000000000000000000000000906"
     );
     assert_eq!(
-        hex(StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }.encode()),
+        hex(StoredClaim { cause: Cause::Import(entity(), None), held: BTreeMap::new() }.encode()),
         "020101100000000000000000000000000000000703612d32040100000001100000000000000000000000000000000800"
     );
-    assert_eq!(hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap() }.encode()), "020a03612d32");
+    assert_eq!(hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap(), actor: None }.encode()), "020a03612d32");
 }
 
 #[test]
 fn a_later_version_or_damage_is_a_fault() {
     let answer = Answer::Rejected(Rejection::InternalError);
-    let blob = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer }.encode();
-    let later = [&[VERSION + 1], &blob[1..]].concat();
+    let blob = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer, actor: None }.encode();
+    let later = [&[NEWEST + 1], &blob[1..]].concat();
     let fault = Outcome::decode("r-1", &later).unwrap_err();
-    assert!(fault.cause.contains("version 3"), "{fault}");
+    assert!(fault.cause.contains("version 4"), "{fault}");
     for length in 0..blob.len() {
         assert!(Outcome::decode("r-1", &blob[..length]).is_err(), "{length} of {} bytes were taken for an outcome", blob.len());
     }
@@ -130,7 +135,7 @@ fn a_later_version_or_damage_is_a_fault() {
 
 #[test]
 fn a_fault_does_not_quote_what_it_could_not_read() {
-    let mut blob = StoredClaim { cause: Cause::Import(entity()), held: BTreeMap::new() }.encode();
+    let mut blob = StoredClaim { cause: Cause::Import(entity(), None), held: BTreeMap::new() }.encode();
     let at = blob.windows(3).position(|window| window == b"a-2").unwrap();
     // No text ends like this.
     blob[at + 2] = 0xff;

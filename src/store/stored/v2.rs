@@ -14,6 +14,7 @@ use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
 use crate::domain::{self, Timestamp, answer, request};
 use crate::store::outcome;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub(super) struct Outcome<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record<'a> {
+pub(super) struct Record<'a> {
     topic: &'a str,
     partition: i32,
     offset: i64,
@@ -60,7 +61,7 @@ struct Transaction<'a> {
 
 #[expect(clippy::struct_field_names, reason = "an entity of the domain calls it so")]
 #[derive(Serialize, Deserialize)]
-struct Entity<'a> {
+pub(super) struct Entity<'a> {
     /// See [`type_number`].
     entity_type: u32,
     ref_id: Uuid,
@@ -75,7 +76,7 @@ struct Entity<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Rejection<'a> {
+pub(super) enum Rejection<'a> {
     MandatoryAttribute { field: &'a str },
     InvalidAttribute { field: &'a str, reason: &'a str },
     SegmentNotConfigured { field: &'a str },
@@ -105,11 +106,13 @@ enum Cause<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Command<'a> {
+pub(super) struct Command<'a> {
     request_id: &'a str,
     /// See [`use_case_number`].
     use_case: u32,
-    value: &'a str,
+    /// See [`RequestedChange::text`](domain::change::RequestedChange::text).
+    #[serde(borrow)]
+    value: Cow<'a, str>,
     expected_version: Option<i64>,
     correlation_id: Option<&'a str>,
     #[serde(borrow)]
@@ -129,7 +132,8 @@ pub(super) struct Unknown(pub &'static str);
 
 impl<'a> Outcome<'a> {
     pub fn of(outcome: &'a outcome::Outcome) -> Self {
-        let outcome::Outcome { fingerprint, record, at, epoch, answer } = outcome;
+        // Version 3 has a place for the actor.
+        let outcome::Outcome { fingerprint, record, at, epoch, answer, actor: _ } = outcome;
         let answer = match answer {
             answer::Answer::Changed(transaction) => Answer::Changed(Transaction::of(transaction)),
             answer::Answer::Unchanged(transaction) => Answer::Unchanged(Transaction::of(transaction)),
@@ -147,17 +151,17 @@ impl<'a> Outcome<'a> {
             Answer::Unchanged(stored) => answer::Answer::Unchanged(transaction(stored)?),
             Answer::Rejected(rejection) => answer::Answer::Rejected(rejection.read()),
         };
-        Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer })
+        Ok(outcome::Outcome { fingerprint, record: record.read(), at, epoch, answer, actor: None })
     }
 }
 
 impl<'a> Record<'a> {
-    fn of(record: &'a request::SourceRecord) -> Self {
+    pub fn of(record: &'a request::SourceRecord) -> Self {
         let request::SourceRecord { topic, partition, offset } = record;
         Self { topic, partition: *partition, offset: *offset }
     }
 
-    fn read(self) -> request::SourceRecord {
+    pub fn read(self) -> request::SourceRecord {
         let Self { topic, partition, offset } = self;
         request::SourceRecord { topic: topic.into(), partition, offset }
     }
@@ -165,7 +169,7 @@ impl<'a> Record<'a> {
 
 impl<'a> Transaction<'a> {
     fn of(transaction: &'a domain::transaction::Transaction) -> Self {
-        // The row's key says which request it was, and the outcome's `at` says when.
+        // The row's key says which request it was, and the outcome says when and, in version 3, who asked.
         let domain::transaction::Transaction {
             use_case,
             request_id: _,
@@ -174,6 +178,7 @@ impl<'a> Transaction<'a> {
             previous_version,
             changes,
             entity,
+            actor: _,
         } = transaction;
         Self {
             use_case: use_case_number(*use_case),
@@ -187,9 +192,10 @@ impl<'a> Transaction<'a> {
     fn read(self, request_id: &str, occurred_at: Timestamp) -> Result<domain::transaction::Transaction, Unknown> {
         let Self { use_case, correlation_id, previous_version, changes, entity } = self;
         let (use_case, entity) = (use_case_of(use_case)?, entity.read()?);
-        let new = use_case.attribute(&entity);
+        let attribute = use_case.first_attribute();
+        let new = attribute.of(&entity);
         let change = |old: Option<&str>| domain::transaction::Change {
-            field: use_case.value_field().into(),
+            attribute,
             old: old.map(str::to_owned),
             new: new.map(str::to_owned),
         };
@@ -203,12 +209,13 @@ impl<'a> Transaction<'a> {
             previous_version,
             changes,
             entity,
+            actor: None,
         })
     }
 }
 
 impl<'a> Entity<'a> {
-    fn of(entity: &'a domain::entity::Entity) -> Self {
+    pub fn of(entity: &'a domain::entity::Entity) -> Self {
         let domain::entity::Entity {
             entity_type,
             ref_id,
@@ -219,6 +226,9 @@ impl<'a> Entity<'a> {
             segment,
             segment_valid_from,
             parent,
+            // Version 3 has a place for them.
+            state_reason: _,
+            state_valid_from: _,
         } = entity;
         Self {
             entity_type: type_number(*entity_type),
@@ -233,7 +243,7 @@ impl<'a> Entity<'a> {
         }
     }
 
-    fn read(self) -> Result<domain::entity::Entity, Unknown> {
+    pub fn read(self) -> Result<domain::entity::Entity, Unknown> {
         let Self { entity_type, ref_id, external_id, version, state, custom_name, segment, segment_valid_from, parent } = self;
         Ok(domain::entity::Entity {
             entity_type: numbered(&EntityType::ALL, type_number, entity_type).ok_or(Unknown("type of entity"))?,
@@ -245,12 +255,14 @@ impl<'a> Entity<'a> {
             segment: segment.map(SegmentCode::checked_before),
             segment_valid_from,
             parent,
+            state_reason: None,
+            state_valid_from: None,
         })
     }
 }
 
 impl<'a> Rejection<'a> {
-    fn of(rejection: &'a domain::rejection::Rejection) -> Self {
+    pub fn of(rejection: &'a domain::rejection::Rejection) -> Self {
         use domain::rejection::Rejection as R;
         match rejection {
             R::MandatoryAttribute { field } => Self::MandatoryAttribute { field },
@@ -266,7 +278,7 @@ impl<'a> Rejection<'a> {
         }
     }
 
-    fn read(self) -> domain::rejection::Rejection {
+    pub fn read(self) -> domain::rejection::Rejection {
         use domain::rejection::Rejection as R;
         let text = |text: &str| text.to_owned().into();
         match self {
@@ -289,7 +301,7 @@ impl<'a> Claim<'a> {
         let outcome::StoredClaim { cause, held } = claim;
         let cause = match cause {
             outcome::Cause::Request(command) => Cause::Command(Command::of(command)),
-            outcome::Cause::Import(entity) => Cause::Import(Entity::of(entity)),
+            outcome::Cause::Import(entity, _) => Cause::Import(Entity::of(entity)),
         };
         Self { cause, held: held.clone() }
     }
@@ -297,31 +309,33 @@ impl<'a> Claim<'a> {
     pub fn read(self) -> Result<outcome::StoredClaim, Unknown> {
         let cause = match self.cause {
             Cause::Command(command) => outcome::Cause::Request(command.read()?),
-            Cause::Import(entity) => outcome::Cause::Import(entity.read()?),
+            Cause::Import(entity) => outcome::Cause::Import(entity.read()?, None),
         };
         Ok(outcome::StoredClaim { cause, held: self.held })
     }
 }
 
 impl<'a> Command<'a> {
-    fn of(request: &'a request::Request) -> Self {
-        let request::Request { id, contents, correlation_id, record } = request;
+    pub fn of(request: &'a request::Request) -> Self {
+        // Version 3 has a place for the actor.
+        let request::Request { id, contents, correlation_id, actor: _, record } = request;
         Self {
             request_id: id.as_str(),
             use_case: use_case_number(contents.use_case()),
-            value: contents.change().value(),
+            value: contents.change().text(),
             expected_version: contents.expected_version(),
             correlation_id: correlation_id.as_deref(),
             record: Record::of(record),
         }
     }
 
-    fn read(self) -> Result<request::Request, Unknown> {
+    pub fn read(self) -> Result<request::Request, Unknown> {
         let Self { request_id, use_case, value, expected_version, correlation_id, record } = self;
         Ok(request::Request {
             id: RequestId::checked_before(request_id),
-            contents: Contents::restore(use_case_of(use_case)?, value, expected_version),
+            contents: Contents::restore(use_case_of(use_case)?, &value, expected_version).ok_or(Unknown("value"))?,
             correlation_id: correlation_id.map(str::to_owned),
+            actor: None,
             record: record.read(),
         })
     }
@@ -329,26 +343,33 @@ impl<'a> Command<'a> {
 
 impl<'a> Import<'a> {
     pub fn of(import: &'a outcome::ImportOutcome) -> Self {
-        let outcome::ImportOutcome { at, external_id } = import;
+        // Version 3 has a place for the actor.
+        let outcome::ImportOutcome { at, external_id, actor: _ } = import;
         Self { at: *at, external_id: external_id.as_str() }
     }
 
     pub fn read(self) -> outcome::ImportOutcome {
-        outcome::ImportOutcome { at: self.at, external_id: ExternalId::checked_before(self.external_id) }
+        outcome::ImportOutcome { at: self.at, external_id: ExternalId::checked_before(self.external_id), actor: None }
     }
 }
 
 /// Returns the number of a use case. Numbers are given once; a further use case gets the next one.
-fn use_case_number(use_case: UseCase) -> u32 {
+pub(super) fn use_case_number(use_case: UseCase) -> u32 {
     match use_case {
         UseCase::UpdateCustomerCustomName => 0,
         UseCase::UpdateCustomerSegment => 1,
         UseCase::UpdateAccountExternalId => 2,
         UseCase::UpdateSubscriberExternalId => 3,
+        UseCase::UpdateCustomerExternalId => 4,
+        UseCase::UpdateCustomerState => 5,
+        UseCase::UpdateAccountCustomName => 6,
+        UseCase::UpdateAccountState => 7,
+        UseCase::UpdateSubscriberCustomName => 8,
+        UseCase::UpdateSubscriberState => 9,
     }
 }
 
-fn use_case_of(number: u32) -> Result<UseCase, Unknown> {
+pub(super) fn use_case_of(number: u32) -> Result<UseCase, Unknown> {
     numbered(UseCase::ALL, use_case_number, number).ok_or(Unknown("use case"))
 }
 
@@ -370,6 +391,6 @@ fn state_number(state: State) -> u32 {
 }
 
 /// Returns which of `all` has a number.
-fn numbered<T: Copy>(all: &[T], number_of: impl Fn(T) -> u32, number: u32) -> Option<T> {
+pub(super) fn numbered<T: Copy>(all: &[T], number_of: impl Fn(T) -> u32, number: u32) -> Option<T> {
     all.iter().copied().find(|value| number_of(*value) == number)
 }

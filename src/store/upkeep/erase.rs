@@ -10,7 +10,7 @@
 //! would learn a wrong name.
 
 use crate::domain::answer::Answer;
-use crate::domain::change::ChangeKind;
+use crate::domain::attribute::Attribute;
 use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Transaction;
@@ -135,7 +135,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             let Some(claim) = claim.filter(own) else { return Ok(None) };
             let mut stored = StoredClaim::decode(&claim.blob)?;
             let former = match &mut stored.cause {
-                Cause::Import(entity) => self.redact_entity(entity),
+                Cause::Import(entity, _) => self.redact_entity(entity),
                 // The claiming request changes an external id, and holds no custom name.
                 Cause::Request(_) => false,
             };
@@ -157,8 +157,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             return false;
         }
         let mut former = self.redact_entity(&mut transaction.entity);
-        let of_names = |field: &str| field == ChangeKind::SetCustomName.field();
-        for change in transaction.changes.iter_mut().filter(|change| of_names(&change.field)) {
+        for change in transaction.changes.iter_mut().filter(|change| change.attribute == Attribute::CustomName) {
             for name in [&mut change.old, &mut change.new].into_iter().flatten().filter(|name| self.is_former(name)) {
                 *name = ERASED.into();
                 former = true;

@@ -1,6 +1,7 @@
 //! Imports: a missing entity is created by a claim on its external id, which is completed like any other claim.
 
 use crate::domain::entity::Entity;
+use crate::domain::values::Actor;
 use crate::store::claims::Claims;
 use crate::store::claims::claim::{Claimant, Completed, Replaced};
 use crate::store::claims::standing::Standing;
@@ -25,10 +26,19 @@ pub enum Imported {
 
 /// What the attempts at one import may have written. An attempt that failed may have created the entity, so that the next attempt finds
 /// it. The generation in the entity's statics tells whether this import created it, because it is the generation of the claim that did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Importing {
+    /// Who imports; `None` if the operator does not say so.
+    actor: Option<Actor>,
     /// The generation of the claim that an attempt has made or completed, or has tried to.
     claimed: Option<i64>,
+}
+
+impl Importing {
+    /// Begins an import that this actor makes.
+    pub fn by(actor: Option<Actor>) -> Self {
+        Self { actor, claimed: None }
+    }
 }
 
 impl<S: ConditionalStore> Claims<S> {
@@ -94,7 +104,8 @@ impl<S: ConditionalStore> Claims<S> {
         }
         let claimant = Claimant { owner: ref_id, epoch: FIRST_EPOCH, request_id: FIRST_ROW };
         importing.claimed = Some(there.as_ref().map_or(0, |claim| claim.generation) + 1);
-        let Some(claim) = self.claimer().claim(&id, replaced, claimant, Cause::Import(entity.clone())).await? else {
+        let cause = Cause::Import(entity.clone(), importing.actor.clone());
+        let Some(claim) = self.claimer().claim(&id, replaced, claimant, cause).await? else {
             // The claim that stands there may be that of an earlier attempt. The next look tells by the claim's owner.
             importing.claimed = None;
             return Ok(None);

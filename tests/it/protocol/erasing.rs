@@ -38,7 +38,7 @@ async fn call<S: ErasableStore>(w: &World<S>, account: &str, name: &str) {
     let entity = called(Entity { version: statics.entity.version + 1, ..statics.entity.clone() }, name);
     let record = w.rename("unused", w.by_ref(account), "unused").request.record;
     let answer = Answer::Rejected(Rejection::InternalError);
-    let outcome = Outcome { fingerprint: w.ref_id("f"), record, at: 0, epoch: None, answer }.encode();
+    let outcome = Outcome { fingerprint: w.ref_id("f"), record, at: 0, epoch: None, answer, actor: None }.encode();
     let rows = vec![LogRow { request_id: "operation".into(), changed_to: None, outcome, ttl: None }];
     let write = ApplyWrite::about(&statics, Some(EntityStatics { entity, ..statics }), rows);
     assert_eq!(w.store.apply(write).await.expect("no faults"), Applied::Yes);

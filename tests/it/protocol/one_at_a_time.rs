@@ -222,7 +222,7 @@ fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
             let mut record = submission(world, &request, entity_type, named.clone(), random);
             if random.chance(200) {
                 let (contents, expected_version) = (&record.request.contents, i64::try_from(random.below(12)).expect("few"));
-                let again = Contents::restore(contents.use_case(), contents.change().value(), Some(expected_version));
+                let again = Contents::restore(contents.use_case(), &contents.change().text(), Some(expected_version)).unwrap();
                 record.request.contents = again;
             }
             record.request.correlation_id = Some(correlation_id.clone());

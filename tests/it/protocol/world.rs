@@ -1,7 +1,7 @@
 //! The vocabulary of the checks: processes over one watched store, entities and commands under a prefix.
 
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::{RawCommand, RawReference, Reference};
+use crm_processor::domain::command::{RawCommand, RawReference, RawValues, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::request::{Request, SourceRecord};
@@ -194,10 +194,16 @@ impl<S: ConditionalStore> World<S> {
         expected_version: Option<i64>,
     ) -> Submission {
         let (request_id, value) = (Some(request.into()), Some(value.into()));
-        let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
+        let raw = RawCommand {
+            use_case,
+            request_id,
+            reference: Some(reference),
+            values: RawValues::first(use_case, value),
+            expected_version,
+        };
         let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };
         let command = raw.validate(&rules).expect("a valid command");
-        Submission::new(command, Some(format!("c-{request}")), self.record())
+        Submission::new(command, Some(format!("c-{request}")), None, self.record())
     }
 
     /// Returns the same command in another record.

@@ -1,23 +1,29 @@
 //! The brokers: the command topic, the transaction coordinator, and what readers of committed records see.
 //!
-//! A transaction that has ended becomes visible bit by bit: its outputs and its offsets each at a moment of their own. Until then
-//! its offsets are pending, and a consumer that asks for the committed offsets of their partitions has to wait. A request whose
-//! sender was told of a time-out may still arrive.
+//! A transaction that has ended gets its markers bit by bit: each partition of its outputs and the offsets at a moment of their own,
+//! soon or late. Until then its offsets are pending, and a consumer that asks for the committed offsets of their partitions has to wait.
+//! Readers of a partition see nothing from the first record on whose transaction has no marker there yet. A transaction of another
+//! producer may begin meanwhile, and may even get its markers first. A request whose sender was told of a time-out may still arrive.
 
 use super::crm::Incoming;
-use super::group::{Group, Membership};
+use super::group::{Group, Materialised, Membership};
 use super::happened::Happened;
-use super::outputs::Output;
+use super::outputs::{Output, OutputPartition};
 use crm_processor::flow::offsets::Committed;
 use crm_processor::flow::{OffsetCommit, Partition, RecordId};
 use crm_processor::store::simulated::Random;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long a transaction may be open before the coordinator aborts it.
 const TRANSACTION: u64 = 1_500;
+/// How likely a marker is written in a step, in a thousand, for most transactions and for some.
+const SOON: u64 = 100;
+const SLOWLY: u64 = 8;
 
-/// A transactional id, which names a producer through all lives of its process.
-pub type TransactionalId = usize;
+/// The slot of an instance, which it has through all its lives.
+pub type Slot = usize;
+/// A transactional id: a slot, and which of the slot's two producers it names.
+pub type TransactionalId = (Slot, usize);
 /// A producer's epoch: it counts the registrations under one transactional id.
 pub type ProducerEpoch = u64;
 
@@ -36,11 +42,26 @@ pub enum Denied {
 
 #[derive(Default)]
 struct Transaction {
+    number: u64,
     since: u64,
-    outputs: Vec<Output>,
+    /// The partitions of its outputs that have no marker yet.
+    partitions: BTreeSet<OutputPartition>,
     offsets: Vec<OffsetCommit>,
+    /// The place of the offsets in the log of the group coordinator.
+    written: u64,
     /// Whether it is being committed (or aborted).
     committing: Option<bool>,
+    /// How likely each marker is written in a step, in a thousand. It is chosen when the transaction ends.
+    pace: Option<u64>,
+}
+
+/// An output in the log of its partition.
+struct Logged {
+    output: Output,
+    /// The number of its transaction.
+    transaction: u64,
+    /// Whether it was committed (or aborted), if its marker is there.
+    committed: Option<bool>,
 }
 
 #[derive(Default)]
@@ -57,6 +78,12 @@ pub struct Broker {
     pub topic: Vec<Vec<Incoming>>,
     pub group: Group,
     registrations: BTreeMap<TransactionalId, Registration>,
+    /// How many transactions have begun.
+    transactions: u64,
+    /// How often offsets were written to the log of the group coordinator.
+    written: u64,
+    /// The outputs of each partition that readers of committed records do not see yet.
+    logs: BTreeMap<OutputPartition, VecDeque<Logged>>,
     /// The commits that are under way although their senders were told of a time-out.
     late: Vec<(TransactionalId, ProducerEpoch)>,
     /// The records whose outputs are refused for now, because a topic of theirs is missing.
@@ -75,6 +102,9 @@ impl Broker {
             topic: (0..partitions).map(|_| Vec::new()).collect(),
             group: Group::new(partitions),
             registrations: BTreeMap::new(),
+            transactions: 0,
+            written: 0,
+            logs: BTreeMap::new(),
             late: Vec::new(),
             refusing: BTreeSet::new(),
             view: Vec::new(),
@@ -103,7 +133,7 @@ impl Broker {
     }
 
     pub fn produce(&mut self, id: TransactionalId, epoch: ProducerEpoch, output: Output) -> Result<(), Denied> {
-        open(&mut self.registrations, id, epoch, self.now)?;
+        self.open(id, epoch)?;
         if output.is_refused(self.refusing.contains(&output.of())) {
             return Err(Denied::Refused);
         }
@@ -113,7 +143,9 @@ impl Broker {
             return Ok(());
         }
         let transaction = registration.transaction.as_mut().expect("it is open");
-        transaction.outputs.push(output);
+        transaction.partitions.insert(output.partition());
+        let logged = Logged { transaction: transaction.number, committed: None, output };
+        self.logs.entry(logged.output.partition()).or_default().push_back(logged);
         Ok(())
     }
 
@@ -141,16 +173,23 @@ impl Broker {
         membership: Membership,
         offsets: &[OffsetCommit],
     ) -> Result<(), Denied> {
-        let transaction = open(&mut self.registrations, id, epoch, self.now)?;
+        self.open(id, epoch)?;
         if !self.group.knows(membership) {
             return Err(Denied::Stale);
         }
-        transaction.offsets = offsets.to_vec();
+        self.written += 1;
+        let written = self.written;
+        let transaction = self.open(id, epoch)?;
+        (transaction.offsets, transaction.written) = (offsets.to_vec(), written);
+        let others = self.registrations.iter().filter(|(other, _)| other.0 == id.0 && **other != id);
+        if others.filter_map(|(_, r)| r.transaction.as_ref()).any(|t| t.committing == Some(true) && !t.offsets.is_empty()) {
+            self.happened.note("offsets were written while those before them were pending");
+        }
         Ok(())
     }
 
     pub fn end(&mut self, id: TransactionalId, epoch: ProducerEpoch, commit: bool) -> Result<(), Denied> {
-        open(&mut self.registrations, id, epoch, self.now)?.committing = Some(commit);
+        self.open(id, epoch)?.committing = Some(commit);
         Ok(())
     }
 
@@ -192,34 +231,47 @@ impl Broker {
                 self.happened.note("a transaction timed out");
             }
             let Some(commit) = transaction.committing else { continue };
-            let mut settled = Transaction::default();
-            if random.chance(100) {
-                settled.outputs = std::mem::take(&mut transaction.outputs);
+            let pace = *transaction.pace.get_or_insert_with(|| if random.chance(200) { SLOWLY } else { SOON });
+            let number = transaction.number;
+            transaction.partitions.retain(|partition| {
+                let is_due = random.chance(pace);
+                if is_due {
+                    let log = self.logs.get_mut(partition).into_iter().flatten();
+                    log.filter(|l| l.transaction == number).for_each(|l| l.committed = Some(commit));
+                }
+                !is_due
+            });
+            if random.chance(pace) {
+                let offsets = std::mem::take(&mut transaction.offsets);
+                match self.group.commit(if commit { offsets } else { Vec::new() }, transaction.written) {
+                    Ok(Materialised::All) => {}
+                    Ok(Materialised::NotThoseThatAreOlder) => self.happened.note("offsets came after newer ones"),
+                    Err(broken) => _ = self.broken.get_or_insert(broken),
+                }
             }
-            if random.chance(100) {
-                settled.offsets = std::mem::take(&mut transaction.offsets);
-            }
-            if transaction.outputs.is_empty() && transaction.offsets.is_empty() {
+            if transaction.partitions.is_empty() && transaction.offsets.is_empty() {
                 registration.transaction = None;
             }
-            if commit {
-                self.view.append(&mut settled.outputs);
-                if let Err(broken) = self.group.commit(settled.offsets) {
-                    self.broken.get_or_insert(broken);
-                }
+        }
+        self.show();
+    }
+
+    /// Shows readers of committed records what lies before the first output without a marker, partition by partition.
+    fn show(&mut self) {
+        for log in self.logs.values_mut() {
+            while let Some(Logged { output, committed, .. }) = log.pop_front_if(|logged| logged.committed.is_some()) {
+                self.view.extend((committed == Some(true)).then_some(output));
             }
         }
     }
-}
 
-/// Returns the open transaction of a producer, and opens one if there is none.
-fn open(
-    registrations: &mut BTreeMap<TransactionalId, Registration>,
-    id: TransactionalId,
-    epoch: ProducerEpoch,
-    now: u64,
-) -> Result<&mut Transaction, Denied> {
-    let registration = registrations.get_mut(&id).filter(|r| r.epoch == epoch).ok_or(Denied::Fenced)?;
-    let transaction = registration.transaction.get_or_insert_with(|| Transaction { since: now, ..Transaction::default() });
-    if transaction.committing.is_some() { Err(Denied::Busy) } else { Ok(transaction) }
+    /// Returns the open transaction of a producer, and opens one if there is none.
+    fn open(&mut self, id: TransactionalId, epoch: ProducerEpoch) -> Result<&mut Transaction, Denied> {
+        let registration = self.registrations.get_mut(&id).filter(|r| r.epoch == epoch).ok_or(Denied::Fenced)?;
+        let transaction = registration.transaction.get_or_insert_with(|| {
+            self.transactions += 1;
+            Transaction { number: self.transactions, since: self.now, ..Transaction::default() }
+        });
+        if transaction.committing.is_some() { Err(Denied::Busy) } else { Ok(transaction) }
+    }
 }

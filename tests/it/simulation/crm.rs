@@ -3,7 +3,7 @@
 //! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. Commands
 //! about accounts rename them, have keys of all kinds or none, and contend for few ids.
 
-use crm_processor::domain::command::{Command, RawCommand, RawReference};
+use crm_processor::domain::command::{Command, RawCommand, RawReference, RawValues};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
@@ -59,7 +59,7 @@ impl Incoming {
 
     /// What its command is decided as.
     pub fn submission(&self, command: &Command) -> Submission {
-        Submission::new(command.clone(), Some(self.correlation_id()), self.at.on("crm.commands".into()))
+        Submission::new(command.clone(), Some(self.correlation_id()), None, self.at.on("crm.commands".into()))
     }
 }
 
@@ -174,7 +174,13 @@ impl Crm {
         };
         let expected_version = self.random.chance(200).then(|| pick(&mut self.random, &[1, 2, 3, 4]));
         let (request_id, value) = (Some(request.into()), Some(value.into()));
-        let raw = RawCommand { use_case, request_id, reference: Some(reference), value, expected_version };
+        let raw = RawCommand {
+            use_case,
+            request_id,
+            reference: Some(reference),
+            values: RawValues::first(use_case, value),
+            expected_version,
+        };
         let rules = Rules { segments: ["RESIDENTIAL", "ENTERPRISE"].map(|s| SegmentCode::parse(s).expect("a code")).into() };
         (key, raw.validate(&rules).expect("a valid command"))
     }

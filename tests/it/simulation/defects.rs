@@ -51,6 +51,12 @@ pub enum Defect {
     UnsettledProducerKept,
     /// What an abandoned publisher tells is taken for what became of its successor's publication.
     AbandonedVerdictTaken,
+    /// The next transaction begins when the commit of the last one is under way, not when it has returned.
+    TransactionsOverlap,
+    /// A publisher that takes over registers only the first of its producers, and uses that one alone.
+    OneProducerRegistered,
+    /// The group coordinator lets offsets whose marker comes late take the place of newer ones.
+    OlderOffsetsTaken,
 }
 
 fn found(defect: Defect) {
@@ -78,4 +84,7 @@ defects! {
     a_publisher_that_hangs_for_ever_is_found: HangingPublisherKept,
     a_producer_that_goes_on_though_outputs_may_have_arrived_is_found: UnsettledProducerKept,
     a_verdict_of_an_abandoned_publisher_is_found: AbandonedVerdictTaken,
+    transactions_that_overlap_are_found: TransactionsOverlap,
+    a_second_producer_that_is_not_fenced_is_found: OneProducerRegistered,
+    older_offsets_that_are_taken_for_newer_ones_are_found: OlderOffsetsTaken,
 }

@@ -37,6 +37,13 @@ pub enum Joining {
     Expelled,
 }
 
+/// Which of the offsets that a transaction committed count now.
+pub enum Materialised {
+    All,
+    /// Newer ones of some partition were there already.
+    NotThoseThatAreOlder,
+}
+
 struct Member {
     heard: u64,
     /// Whether the member has joined since the rebalance began.
@@ -52,13 +59,26 @@ pub struct Group {
     rebalancing: Option<u64>,
     next_member: MemberId,
     pub offsets: BTreeMap<Partition, Committed>,
+    /// The place of each partition's committed offset in the coordinator's log.
+    written: BTreeMap<Partition, u64>,
+    /// Whether an offset whose marker comes late takes the place of a newer one; for a defect.
+    pub takes_older: bool,
     now: u64,
 }
 
 impl Group {
     pub fn new(partitions: Partition) -> Self {
-        let (members, offsets) = (BTreeMap::new(), BTreeMap::new());
-        Self { partitions, generation: 0, members, rebalancing: None, next_member: 0, offsets, now: 0 }
+        Self {
+            partitions,
+            generation: 0,
+            members: BTreeMap::new(),
+            rebalancing: None,
+            next_member: 0,
+            offsets: BTreeMap::new(),
+            written: BTreeMap::new(),
+            takes_older: false,
+            now: 0,
+        }
     }
 
     /// Adds a new member.
@@ -113,9 +133,16 @@ impl Group {
         self.members.contains_key(&membership.member) && self.generation == membership.generation
     }
 
-    /// Notes the offsets that a transaction committed.
-    pub fn commit(&mut self, offsets: Vec<OffsetCommit>) -> Result<(), String> {
+    /// Notes the offsets that a transaction committed. `written` is their place in the coordinator's log: of two offsets of a
+    /// partition the one that was written later counts, whichever of their markers comes first.
+    pub fn commit(&mut self, offsets: Vec<OffsetCommit>, written: u64) -> Result<Materialised, String> {
+        let mut materialised = Materialised::All;
         for OffsetCommit { partition, offset, metadata } in offsets {
+            if self.written.get(&partition).is_some_and(|newest| *newest > written) && !self.takes_older {
+                materialised = Materialised::NotThoseThatAreOlder;
+                continue;
+            }
+            self.written.insert(partition, written);
             if metadata.len() > 4_096 {
                 return Err(format!("{} bytes of metadata for partition {partition}", metadata.len()));
             }
@@ -124,7 +151,7 @@ impl Group {
                 return Err(format!("partition {partition} goes back from {before} to {offset}"));
             }
         }
-        Ok(())
+        Ok(materialised)
     }
 
     /// Lets time pass.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// All events that must happen now and then.
-pub const EVENTS: [&str; 25] = [
+pub const EVENTS: [&str; 28] = [
     "a commit came late",
     "a command was read ahead",
     "a lane was held",
@@ -24,6 +24,9 @@ pub const EVENTS: [&str; 25] = [
     "an instance crashed",
     "an instance was shut down",
     "batches came after their assignment",
+    "an abandoned publisher went on",
+    "offsets came after newer ones",
+    "offsets were written while those before them were pending",
     "not everything was drained in time",
     "outcomes expired",
     "records were held",

@@ -3,7 +3,7 @@
 
 use super::Defect;
 use super::ahead::ReadAhead;
-use super::broker::{Broker, TransactionalId};
+use super::broker::{Broker, Slot};
 use super::consumer::{BATCH, BATCHES, Batch, Consumer, Notice};
 use super::crm::Incoming;
 use super::group::Membership;
@@ -67,7 +67,7 @@ pub fn uptime(now: u64) -> Uptime {
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Instance {
-    pub id: TransactionalId,
+    pub id: Slot,
     pub outages: Outages,
     happened: Happened,
     limits: Limits,
@@ -98,14 +98,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn new(
-        id: TransactionalId,
-        limits: Limits,
-        timing: Timing,
-        claims: Claims<Weakened>,
-        bug: bool,
-        defect: Option<Defect>,
-    ) -> Self {
+    pub fn new(id: Slot, limits: Limits, timing: Timing, claims: Claims<Weakened>, bug: bool, defect: Option<Defect>) -> Self {
         let claims = Arc::new(claims);
         let ahead = ReadAhead::new(claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued));
         let known = Rc::<RefCell<Known>>::default();

@@ -3,7 +3,7 @@
 //! kept for a limited time have been forgotten.
 
 use super::Defect;
-use super::broker::{Broker, TransactionalId};
+use super::broker::{Broker, Slot};
 use super::check::Seen;
 use super::crm::{self, Crm, pick};
 use super::happened::Happened;
@@ -83,7 +83,7 @@ pub struct Life {
     ticks: u32,
     pub crm: Crm,
     pub instances: Vec<Instance>,
-    next_id: TransactionalId,
+    next_id: Slot,
     pub seen: Seen,
     summary: Summary,
 }
@@ -112,9 +112,11 @@ impl Life {
         for entity in crm::entities() {
             assert_eq!(complete(importer.import(entity)).expect("no faults"), Imported::Created);
         }
+        let mut broker = Broker::new(partitions);
+        broker.group.takes_older = defect == Some(Defect::OlderOffsetsTaken);
         Self {
             crm: Crm::new(Random::new(random.number()), partitions, RECORDS / 2 + random.below(RECORDS)),
-            broker: Broker::new(partitions),
+            broker,
             bug: random.chance(300),
             random,
             defect,

@@ -1,9 +1,9 @@
 //! Makes the outputs that an instance publishes for a record.
 
 use crm_processor::domain::transaction::Transaction;
-use crm_processor::flow::RecordId;
 use crm_processor::flow::attempt::Why;
 use crm_processor::flow::batch::Publishable;
+use crm_processor::flow::{Partition, RecordId};
 use crm_processor::store::claims::Decided;
 
 /// The contents of a reply, as far as they matter here.
@@ -16,6 +16,9 @@ pub enum Reply {
     /// The record could not be read.
     Unreadable,
 }
+
+/// A partition of one of the topics that outputs go to.
+pub type OutputPartition = (u8, Partition);
 
 /// A record to be published, with the record of the command topic that it is for.
 #[derive(Clone, Debug)]
@@ -40,6 +43,17 @@ impl Output {
         match self {
             Self::Reply { of, .. } | Self::Transaction { of, .. } | Self::DeadLetter { of } => *of,
         }
+    }
+
+    /// Returns where the output goes. Outputs for commands with the same key go to the same partition of their topic.
+    pub fn partition(&self) -> OutputPartition {
+        let topic = match self {
+            Self::Reply { named: false, .. } => 0,
+            Self::Reply { named: true, .. } => 1,
+            Self::Transaction { .. } => 2,
+            Self::DeadLetter { .. } => 3,
+        };
+        (topic, self.of().partition)
     }
 
     /// Returns whether the broker refuses the output. It refuses one output of each record under `refusing`, and always the

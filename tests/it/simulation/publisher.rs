@@ -1,15 +1,16 @@
-//! An instance's publishers, request by request: one transaction at a time, driven by the real [`Step`]s. A publisher that starts
-//! over registers anew, and then asks for the committed offsets. A request may never return: the real [`Succession`] then puts
+//! An instance's publishers, request by request: one transaction at a time, by the real [`Step`]s, and by one of two producers in turn
+//! (the real [`InTurn`]). A publisher that starts over registers the producer anew, and then asks for the committed offsets. A request may never return: the real [`Succession`] then puts
 //! another publisher in the place of the one that waits for it.
 
 use super::Defect;
-use super::broker::{Broker, Denied, ProducerEpoch, TransactionalId};
+use super::broker::{Broker, Denied, ProducerEpoch, Slot, TransactionalId};
 use super::group::Membership;
 use super::outputs::Outputs;
 use crm_processor::flow;
 use crm_processor::flow::AssignmentId;
 use crm_processor::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
 use crm_processor::flow::batch::Finished;
+use crm_processor::flow::in_turn::InTurn;
 use crm_processor::flow::succession::{Ended, PublisherId, Succession};
 use crm_processor::store::simulated::Random;
 use std::collections::VecDeque;
@@ -43,7 +44,10 @@ pub struct Trouble {
 }
 
 enum Stage {
-    Registering,
+    /// The publisher registers the present producer, or first that one and then the other.
+    Registering {
+        both: bool,
+    },
     Idle,
     /// The publisher is in a transaction. It has the next output, by record and output in the record, and the refused outputs.
     Attempting {
@@ -57,7 +61,7 @@ enum Stage {
 
 /// All publishers of an instance.
 pub struct Publishing {
-    id: TransactionalId,
+    slot: Slot,
     succession: Succession<Publication>,
     present: Publisher,
     /// The publishers that wait for requests that may return some day.
@@ -66,10 +70,10 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    pub fn new(id: TransactionalId, defect: Option<Defect>) -> Self {
+    pub fn new(slot: Slot, defect: Option<Defect>) -> Self {
         let succession = Succession::default();
-        let present = Publisher::new(id, &succession, None, defect);
-        Self { id, succession, present, abandoned: Vec::new(), defect }
+        let present = Publisher::new(slot, &succession, None, defect);
+        Self { slot, succession, present, abandoned: Vec::new(), defect }
     }
 
     pub fn publish(&mut self, publication: Publication) {
@@ -85,7 +89,7 @@ impl Publishing {
             return false;
         }
         let left = self.succession.abandon();
-        let successor = Publisher::new(self.id, &self.succession, left, self.defect);
+        let successor = Publisher::new(self.slot, &self.succession, left, self.defect);
         self.abandoned.push(std::mem::replace(&mut self.present, successor));
         true
     }
@@ -101,8 +105,8 @@ impl Publishing {
         let which = usize::try_from(random.below(1 + self.abandoned.len() as u64)).expect("few");
         let told = match self.abandoned.get_mut(which) {
             Some(abandoned) => {
-                let told = abandoned.last_words(broker.now());
-                if abandoned.hanging.is_none() {
+                let told = abandoned.last_steps(broker, membership, trouble, random);
+                if abandoned.hanging.is_none() && !matches!(abandoned.stage, Stage::Attempting { .. }) {
                     self.abandoned.swap_remove(which);
                 }
                 told
@@ -135,8 +139,8 @@ struct Hanging {
 /// A publisher's thread.
 struct Publisher {
     number: PublisherId,
-    id: TransactionalId,
-    epoch: ProducerEpoch,
+    slot: Slot,
+    epochs: InTurn<ProducerEpoch>,
     stage: Stage,
     publication: Option<Arc<Publication>>,
     inbox: VecDeque<Arc<Publication>>,
@@ -145,14 +149,16 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn new(
-        id: TransactionalId,
-        succession: &Succession<Publication>,
-        left: Option<Arc<Publication>>,
-        defect: Option<Defect>,
-    ) -> Self {
+    fn new(slot: Slot, succession: &Succession<Publication>, left: Option<Arc<Publication>>, defect: Option<Defect>) -> Self {
         let number = succession.present();
-        Self { number, id, epoch: 0, stage: Stage::Registering, publication: left, inbox: VecDeque::new(), hanging: None, defect }
+        let stage = Stage::Registering { both: number == 0 || defect != Some(Defect::OneProducerRegistered) };
+        let epochs = InTurn::new([0, 0]);
+        Self { number, slot, epochs, stage, publication: left, inbox: VecDeque::new(), hanging: None, defect }
+    }
+
+    /// Returns the transactional id of the present producer.
+    fn id(&self) -> TransactionalId {
+        (self.slot, self.epochs.turn())
     }
 
     /// Makes one request.
@@ -171,16 +177,23 @@ impl Publisher {
             self.publication = self.inbox.pop_front();
         }
         let verdict = match (&self.stage, &self.publication) {
-            (Stage::Registering, publication) => {
-                let registered = broker.register(self.id);
-                let stage = if publication.is_some() { Stage::Asking } else { Stage::Idle };
+            (Stage::Registering { both }, publication) => {
+                let registered = broker.register(self.id());
+                let (both, asks) = (*both, publication.is_some());
                 // A publisher that registers or asks for offsets repeats the request, so such a request need not be remembered.
                 if random.chance(trouble.hanging) {
                     self.hang(broker.now(), Err(Failure::Unknown), random);
                     return None;
                 }
-                self.epoch = registered?;
-                self.stage = stage;
+                self.epochs.replace(registered?);
+                self.stage = match asks {
+                    _ if both => Stage::Registering { both: false },
+                    true => Stage::Asking,
+                    false => Stage::Idle,
+                };
+                if both {
+                    self.epochs.go_on();
+                }
                 return None;
             }
             (_, None) => return None,
@@ -199,6 +212,9 @@ impl Publisher {
 
     fn over(&mut self, verdict: Verdict) -> Option<(PublisherId, Verdict)> {
         self.stage = Stage::Idle;
+        if self.number == 0 || self.defect != Some(Defect::OneProducerRegistered) {
+            self.epochs.go_on();
+        }
         self.publication.take().map(|_| (self.number, verdict))
     }
 
@@ -213,10 +229,23 @@ impl Publisher {
         self.go_on(result)
     }
 
-    /// Returns the report of an abandoned publisher whose request returns. It reports because there is a moment between the
-    /// return and its check of whether it was abandoned. Then it ends.
-    fn last_words(&mut self, now: u64) -> Option<(PublisherId, Verdict)> {
-        let verdict = self.returned(now)?;
+    /// Lets an abandoned publisher go on whose request returns. It goes on because there is a moment between its look whether it was
+    /// abandoned and its next request. Nothing may rest on how soon it looks again: here it never does. It ends when it has a verdict or
+    /// would register anew.
+    fn last_steps(
+        &mut self,
+        broker: &mut Broker,
+        membership: Option<Membership>,
+        trouble: Trouble,
+        random: &mut Random,
+    ) -> Option<(PublisherId, Verdict)> {
+        let verdict = match self.hanging {
+            Some(_) => self.returned(broker.now())?,
+            None => {
+                broker.happened.note("an abandoned publisher went on");
+                self.attempt(broker, membership, trouble, random)?
+            }
+        };
         self.over(verdict)
     }
 
@@ -245,7 +274,7 @@ impl Publisher {
         let next = std::mem::replace(step, Step::StartOver).then(result);
         *step = if is_kept { Step::Abort(Verdict::Aborted) } else { next };
         match step {
-            Step::StartOver => self.stage = Stage::Registering,
+            Step::StartOver => self.stage = Stage::Registering { both: false },
             Step::Over(verdict) => return Some(verdict.clone()),
             _ => {}
         }
@@ -264,14 +293,14 @@ impl Publisher {
         let (committing, aborting) = (*step == Step::Commit, matches!(step, Step::Abort(_)));
         if random.chance(trouble.abortable) && !committing && !aborting {
             if matches!(step, Step::Produce | Step::Flush) {
-                broker.arrived_unnoticed(self.id, self.epoch);
+                broker.arrived_unnoticed(self.id(), *self.epochs.present());
             }
             return Some(Err(Failure::Abortable));
         }
         if random.chance(trouble.unknown) {
             match random.below(4) {
                 0 | 1 => drop(self.call(broker, membership)),
-                2 if committing => broker.commit_late(self.id, self.epoch),
+                2 if committing => broker.commit_late(self.id(), *self.epochs.present()),
                 _ => {}
             }
             return Some(Err(Failure::Unknown));
@@ -281,7 +310,7 @@ impl Publisher {
 
     /// Makes a request that is answered. Returns `None` if the step does not end with it.
     fn call(&mut self, broker: &mut Broker, membership: Option<Membership>) -> Option<Result<(), Failure>> {
-        let (id, epoch) = (self.id, self.epoch);
+        let (id, epoch) = (self.id(), *self.epochs.present());
         let publication = self.publication.as_ref()?;
         let Stage::Attempting { step, next, refused } = &mut self.stage else { return None };
         let answer = match step {
@@ -311,6 +340,10 @@ impl Publisher {
                 let late = self.defect == Some(Defect::GenerationAtCommit);
                 let membership = membership.filter(|_| late).unwrap_or(captured);
                 broker.send_offsets(id, epoch, membership, &publication.offsets)
+            }
+            Step::Commit if self.defect == Some(Defect::TransactionsOverlap) => {
+                broker.commit_late(id, epoch);
+                Ok(())
             }
             Step::Commit => broker.end(id, epoch, true),
             Step::Abort(_) => broker.end(id, epoch, false),

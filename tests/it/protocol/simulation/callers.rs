@@ -171,7 +171,7 @@ impl Simulation {
 fn operated(key: EntityKey) -> Vec<u8> {
     let record = SourceRecord { topic: "operator".into(), partition: 0, offset: 0 };
     let answer = Answer::Rejected(Rejection::InternalError);
-    Outcome { fingerprint: key.ref_id, record, at: 0, epoch: None, answer }.encode()
+    Outcome { fingerprint: key.ref_id, record, at: 0, epoch: None, answer, actor: None }.encode()
 }
 
 fn what(decided: &Decided) -> &'static str {

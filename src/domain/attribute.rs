@@ -1,0 +1,47 @@
+//! The attributes of entities that commands can change. A command's field with a new value, the attribute in the list of changes, and
+//! the attribute of the after-image have the same name.
+
+use super::entity::Entity;
+use super::values::{CustomName, SegmentCode, StateReason};
+
+/// An attribute of an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attribute {
+    /// The external id.
+    ExternalId,
+    /// The custom name.
+    CustomName,
+    /// The segment of a customer.
+    Segment,
+    /// The state.
+    State,
+    /// The reason of the state.
+    StateReason,
+}
+
+impl Attribute {
+    /// All attributes, in the order in which the lists of changes have them.
+    pub const ALL: [Self; 5] = [Self::ExternalId, Self::CustomName, Self::Segment, Self::State, Self::StateReason];
+
+    /// Returns the name that commands and business transactions use, such as `customName`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExternalId => "externalId",
+            Self::CustomName => "customName",
+            Self::Segment => "customerSegment",
+            Self::State => "state",
+            Self::StateReason => "stateReason",
+        }
+    }
+
+    /// Returns, as text, the value that `entity` has, or `None` if it has none.
+    pub fn of(self, entity: &Entity) -> Option<&str> {
+        match self {
+            Self::ExternalId => Some(entity.external_id.as_str()),
+            Self::CustomName => entity.custom_name.as_ref().map(CustomName::as_str),
+            Self::Segment => entity.segment.as_ref().map(SegmentCode::as_str),
+            Self::State => Some(entity.state.name()),
+            Self::StateReason => entity.state_reason.as_ref().map(StateReason::as_str),
+        }
+    }
+}
