@@ -41,6 +41,13 @@ pub struct StoredClaim {
 pub enum Cause {
     /// A rename, which claims the id that it wants.
     Request(Request),
+    /// A creation, which claims the id that the entity is to have.
+    Creation {
+        /// The request.
+        request: Request,
+        /// The customer of an account or the account of a subscriber, as it was found before the claim was made. Customers have none.
+        superior: Option<Uuid>,
+    },
     /// An import, which claims the id that the entity comes with, and who made it; `None` if the operator did not say so.
     Import(Entity, Option<Actor>),
 }
@@ -59,6 +66,13 @@ pub struct ImportOutcome {
 impl Outcome {
     /// Returns the outcome of a request that was given this answer, at the time `at` and in this epoch of its entity.
     pub fn of(request: &Request, answer: Answer, epoch: Option<i64>, at: Timestamp) -> Self {
-        Self { fingerprint: request.contents.fingerprint(), record: request.record.clone(), at, epoch, answer, actor: request.actor.clone() }
+        Self {
+            fingerprint: request.contents.fingerprint(),
+            record: request.record.clone(),
+            at,
+            epoch,
+            answer,
+            actor: request.actor.clone(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
-use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
+use crate::domain::values::{Actor, CustomName, ExternalId, RequestId, SegmentCode};
 use crate::store::outcome::Cause;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -86,6 +86,24 @@ fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
 }
 
 #[test]
+fn a_creation_comes_back_as_it_was_stored() {
+    let superior = Some(Uuid::from_u128(8));
+    let text = "a-2\n=c-1\n=Ann\n\n=SUSPENDED\n=unpaid";
+    let contents = Contents::restore(UseCase::CreateAccount, text, None).unwrap();
+    let request = Request { contents, ..command() };
+    let creation = request.contents.creation().unwrap();
+    let transaction = crate::domain::decision::create(creation, &request, Uuid::from_u128(7), superior, 5);
+    let answer = Answer::Changed(transaction.into());
+    let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: None, answer, actor: None };
+    assert_eq!(Outcome::decode(request.id.as_str(), &outcome.encode()).unwrap(), outcome);
+    for actor in [None, Some(Actor::parse("Zoë").unwrap())] {
+        let request = Request { actor, ..request.clone() };
+        let claim = StoredClaim { cause: Cause::Creation { request, superior }, held: BTreeMap::new() };
+        assert_eq!(StoredClaim::decode(&claim.encode()).unwrap(), claim);
+    }
+}
+
+#[test]
 fn every_claim_comes_back_as_it_was_stored() {
     let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
     let rename = StoredClaim { cause: Cause::Request(command()), held };
@@ -97,7 +115,8 @@ fn every_claim_comes_back_as_it_was_stored() {
 
 #[test]
 fn the_format_is_what_stores_hold_already() {
-    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer, actor: None };
+    let outcome =
+        |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer, actor: None };
     let hex = |blob: Vec<u8>| blob.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert_eq!(
         hex(outcome(Answer::Changed(transaction().into())).encode()),
@@ -116,7 +135,10 @@ fn the_format_is_what_stores_hold_already() {
         hex(StoredClaim { cause: Cause::Import(entity(), None), held: BTreeMap::new() }.encode()),
         "020101100000000000000000000000000000000703612d32040100000001100000000000000000000000000000000800"
     );
-    assert_eq!(hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap(), actor: None }.encode()), "020a03612d32");
+    assert_eq!(
+        hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap(), actor: None }.encode()),
+        "020a03612d32"
+    );
 }
 
 #[test]
