@@ -59,6 +59,13 @@ pub struct ImportOutcome {
 impl Outcome {
     /// Returns the outcome of a request that was given this answer, at the time `at` and in this epoch of its entity.
     pub fn of(request: &Request, answer: Answer, epoch: Option<i64>, at: Timestamp) -> Self {
-        Self { fingerprint: request.contents.fingerprint(), record: request.record.clone(), at, epoch, answer, actor: request.actor.clone() }
+        Self {
+            fingerprint: request.contents.fingerprint(),
+            record: request.record.clone(),
+            at,
+            epoch,
+            answer,
+            actor: request.actor.clone(),
+        }
     }
 }

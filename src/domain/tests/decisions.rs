@@ -48,7 +48,13 @@ fn decide(entity: &Entity, contents: &Contents, now: i64) -> Decision {
 fn request(contents: &Contents) -> Request {
     let record = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 9 };
     let id = RequestId::parse("r-1").expect("a request id");
-    Request { id, contents: contents.clone(), correlation_id: Some("c-1".into()), actor: Some(Actor::checked_before("Zoë")), record }
+    Request {
+        id,
+        contents: contents.clone(),
+        correlation_id: Some("c-1".into()),
+        actor: Some(Actor::checked_before("Zoë")),
+        record,
+    }
 }
 
 fn target(use_case: UseCase) -> Entity {

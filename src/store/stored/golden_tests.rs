@@ -7,13 +7,13 @@
 use super::*;
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
+use crate::domain::attribute::Attribute;
 use crate::domain::contents::Contents;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
-use crate::domain::attribute::Attribute;
 use crate::domain::values::{Actor, CustomName, ExternalId, RequestId, SegmentCode, StateReason};
 use crate::store::outcome::Cause;
 use std::collections::BTreeMap;
@@ -156,8 +156,14 @@ fn changed(use_case: UseCase, old: Option<&str>, new: &str, entity: Entity) -> T
 /// Each use case with and without an old value, each rejection, each state, and the edges of each number.
 fn outcomes() -> Vec<(&'static str, Outcome)> {
     use UseCase as U;
-    let outcome =
-        |answer| Outcome { fingerprint: Uuid::from_u128(1 << 127 | 7), record: record(), at: AT, epoch: Some(2), answer, actor: None };
+    let outcome = |answer| Outcome {
+        fingerprint: Uuid::from_u128(1 << 127 | 7),
+        record: record(),
+        at: AT,
+        epoch: Some(2),
+        answer,
+        actor: None,
+    };
     let change = |transaction: Transaction| outcome(Answer::Changed(transaction.into()));
     let rejected = |rejection| outcome(Answer::Rejected(rejection));
     let field = || "account.externalId".into();
@@ -229,13 +235,19 @@ fn actor() -> Option<Actor> {
 /// What version 2 can't hold: each use case that sets a state, each attribute that came with version 3, and who asked.
 fn newer_outcomes() -> Vec<(&'static str, Outcome)> {
     use UseCase as U;
-    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(7), record: record(), at: AT, epoch: Some(2), answer, actor: None };
+    let outcome =
+        |answer| Outcome { fingerprint: Uuid::from_u128(7), record: record(), at: AT, epoch: Some(2), answer, actor: None };
     let reason = || Some(StateReason::parse("nicht bezahlt (ü)").unwrap());
-    let suspended = |entity: Entity| {
-        Entity { version: 2, state: State::Suspended, state_reason: reason(), state_valid_from: Some(AT), ..entity }
+    let suspended = |entity: Entity| Entity {
+        version: 2,
+        state: State::Suspended,
+        state_reason: reason(),
+        state_valid_from: Some(AT),
+        ..entity
     };
     let to = |use_case: UseCase, entity: Entity| {
-        let change = |attribute, old: Option<&str>, new: &str| Change { attribute, old: old.map(Into::into), new: Some(new.into()) };
+        let change =
+            |attribute, old: Option<&str>, new: &str| Change { attribute, old: old.map(Into::into), new: Some(new.into()) };
         let changes = vec![
             change(Attribute::State, Some("ACTIVE"), "SUSPENDED"),
             change(Attribute::StateReason, None, "nicht bezahlt (ü)"),

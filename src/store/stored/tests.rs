@@ -97,7 +97,8 @@ fn every_claim_comes_back_as_it_was_stored() {
 
 #[test]
 fn the_format_is_what_stores_hold_already() {
-    let outcome = |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer, actor: None };
+    let outcome =
+        |answer| Outcome { fingerprint: Uuid::from_u128(1), record: record(), at: 5, epoch: Some(2), answer, actor: None };
     let hex = |blob: Vec<u8>| blob.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert_eq!(
         hex(outcome(Answer::Changed(transaction().into())).encode()),
@@ -116,7 +117,10 @@ fn the_format_is_what_stores_hold_already() {
         hex(StoredClaim { cause: Cause::Import(entity(), None), held: BTreeMap::new() }.encode()),
         "020101100000000000000000000000000000000703612d32040100000001100000000000000000000000000000000800"
     );
-    assert_eq!(hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap(), actor: None }.encode()), "020a03612d32");
+    assert_eq!(
+        hex(ImportOutcome { at: 5, external_id: ExternalId::parse("a-2").unwrap(), actor: None }.encode()),
+        "020a03612d32"
+    );
 }
 
 #[test]
