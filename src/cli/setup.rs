@@ -11,6 +11,7 @@ use crate::toolbox::topics;
 use crate::toolbox::verdict::Verdict;
 use crate::toolbox::{FAILED, connect, database, trial};
 use crate::wire;
+use crate::wire::registry::Registry;
 use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
 
@@ -101,8 +102,23 @@ async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
             let id = registry.register(&subject, schema).await.map_err(|fault| anyhow!(connect::registry_trouble(&fault)))?;
             done("schema", &subject, &format!("registered, with id {id}"));
         }
+        set_compatibility(&registry, &subject).await;
     }
     Ok(())
+}
+
+/// Sees to it that the registry takes only such versions of a schema as everybody can read. That it can't be done is a note: a registry
+/// may keep that right to its administrators, and everything works without it.
+async fn set_compatibility(registry: &Registry, subject: &str) {
+    let before = match registry.compatibility(subject).await {
+        Ok(Some(level)) if level == wire::COMPATIBILITY => return,
+        Ok(level) => level.unwrap_or_else(|| "not set".into()),
+        Err(_) => "not known".into(),
+    };
+    match registry.set_compatibility(subject, wire::COMPATIBILITY).await {
+        Ok(()) => done("schema", subject, &format!("compatibility set to {}; it was {before}", wire::COMPATIBILITY)),
+        Err(fault) => println!("  note      {subject}: its compatibility is {before}, and stays so: {fault}"),
+    }
 }
 
 async fn set_up_store(config: &Config) -> anyhow::Result<()> {

@@ -3,9 +3,10 @@
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::transaction::Change;
-use crate::domain::values::{CustomName, SegmentCode, StateReason};
-use crate::store::EntityStatics;
+use crate::domain::values::{Actor, CustomName, SegmentCode, StateReason};
+use crate::store::outcome::ImportOutcome;
 use crate::store::upkeep::show::HistoryEntry;
+use crate::store::{EntityKey, EntityStatics};
 use crate::toolbox::flags::{ConfigFile, Named};
 use crate::toolbox::{FAILED, connect};
 use serde_json::{Value, json};
@@ -21,7 +22,8 @@ Examples:
   crm-processor show --config crm.toml --ref-id account 0198c7a0-0000-7000-8000-00000000000a --json
 
 --json prints {\"entity\": <values>, \"version\": n, \"history\": [{version, occurredAt, useCase, requestId, changes}, … oldest first]};
-times are milliseconds since 1970. An external id that the entity gave up does not find it. The exit code is 1 if there is no such entity.";
+times are milliseconds since 1970. An entry has an actor, too, if the command named one. An external id that the entity gave up
+does not find it. The exit code is 1 if there is no such entity.";
 
 /// Show the values of an entity, and its history
 #[derive(Debug, clap::Args)]
@@ -46,20 +48,34 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("{}", args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
-    let text = if args.json { format!("{}\n", as_json(&statics, &history)) } else { as_text(&statics, &history) };
+    let text = if args.json {
+        format!("{}\n", as_json(&statics, &history))
+    } else {
+        let key = EntityKey { entity_type: statics.entity.entity_type, ref_id: statics.entity.ref_id };
+        // A created entity has the first row of an import, too; its history begins with its creation.
+        let import = match history.first() {
+            Some(first) if first.use_case.is_creation() => None,
+            _ => claims.imported(key).await.map_err(|fault| connect::store_trouble(&fault))?,
+        };
+        as_text(&statics, import.as_ref(), &history)
+    };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
     let entry = |e: &HistoryEntry| {
-        json!({
+        let mut entry = json!({
             "version": e.version,
             "occurredAt": e.occurred_at,
             "useCase": e.use_case.name(),
             "requestId": e.request_id.as_str(),
             "changes": e.changes.iter().map(change_as_json).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(actor) = &e.actor {
+            entry["actor"] = actor.as_str().into();
+        }
+        entry
     };
     json!({
         "entity": after_image(&statics.entity),
@@ -93,7 +109,7 @@ fn after_image(entity: &Entity) -> Value {
     image
 }
 
-fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
+fn as_text(statics: &EntityStatics, import: Option<&ImportOutcome>, history: &[HistoryEntry]) -> String {
     let entity = &statics.entity;
     let mut text = format!("{} {}, version {}\n", entity.entity_type, entity.external_id, entity.version);
     let mut line = |name: &str, value: Option<String>| {
@@ -113,13 +129,21 @@ fn as_text(statics: &EntityStatics, history: &[HistoryEntry]) -> String {
         EntityType::Account => line("customerRefId", parent),
         EntityType::Subscriber => line("accountRefId", parent),
     }
+    if let Some(ImportOutcome { at, external_id, actor }) = import {
+        let _ = writeln!(text, "imported as {external_id}  {}{}", rfc3339(*at), by(actor.as_ref()));
+    }
     text += if history.is_empty() { "no changes\n" } else { "changes\n" };
-    for HistoryEntry { version, occurred_at, use_case, request_id, changes } in history {
+    for HistoryEntry { version, occurred_at, use_case, request_id, actor, changes } in history {
         let changes: Vec<_> = changes.iter().map(in_words).collect();
-        let at = rfc3339(*occurred_at);
-        let _ = writeln!(text, "  version {version}  {at}  {}  request {request_id}: {}", use_case.name(), changes.join(", "));
+        let (at, by) = (rfc3339(*occurred_at), by(actor.as_ref()));
+        let _ =
+            writeln!(text, "  version {version}  {at}  {}  request {request_id}{by}: {}", use_case.name(), changes.join(", "));
     }
     text
+}
+
+fn by(actor: Option<&Actor>) -> String {
+    actor.map(|actor| format!(" by {actor}")).unwrap_or_default()
 }
 
 fn in_words(change: &Change) -> String {

@@ -16,8 +16,9 @@ impl Cast {
         let mut cast = Self(Vec::new());
         cast.add(Customer, "c-ann", State::Active, None)?;
         cast.add(Customer, "c-bob", State::Suspended, None)?;
+        cast.add(Customer, "c-eve", State::Active, None)?;
         cast.add(Customer, "c-gone", State::Deactivated, None)?;
-        for account in ["a-100", "a-200", "a-300", "a-400", "a-500", "a-600"] {
+        for account in ["a-100", "a-200", "a-300", "a-400", "a-500", "a-600", "a-700"] {
             cast.add(Account, account, State::Active, Some((Customer, "c-ann")))?;
         }
         cast.add(Subscriber, "s-1", State::Active, Some((Account, "a-100")))?;
@@ -29,7 +30,7 @@ impl Cast {
         &self.0
     }
 
-    /// Returns the cast in words: `3 customers, 6 accounts, 1 subscriber`.
+    /// Returns the cast in words: `4 customers, 7 accounts, 1 subscriber`.
     pub fn in_words(&self) -> String {
         let count = |t: EntityType| match self.0.iter().filter(|e| e.entity_type == t).count() {
             1 => format!("1 {t}"),

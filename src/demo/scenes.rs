@@ -3,6 +3,7 @@
 use super::cast::ref_id;
 use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
 use super::show::Show;
+use crate::domain::attribute::Attribute;
 use crate::domain::command::{RawCommand, RawReference, RawValues};
 use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
@@ -14,6 +15,7 @@ pub async fn play(show: &mut Show<'_>) -> anyhow::Result<()> {
     mistakes(show).await?;
     refusals(show).await?;
     renames(show).await?;
+    states(show).await?;
     a_race(show).await
 }
 
@@ -159,6 +161,53 @@ async fn renames(show: &mut Show<'_>) -> anyhow::Result<()> {
         "The very first command arrives once more, under an id that is somebody else's by now. It is still recognised.",
         &command,
         Replayed(first.into()),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn states(show: &mut Show<'_>) -> anyhow::Result<()> {
+    show.scene("A household ends")?;
+    let state = |request: &str, value: &str| command(UseCase::UpdateAccountState, request, "a-700", value);
+    show.ask(
+        "The account gets a name of its own.",
+        &command(UseCase::UpdateAccountCustomName, "r-1", "a-700", "Household"),
+        Changed { field: "customName", old: None, new: "Household", version: 2 },
+    )
+    .await?;
+    show.ask(
+        "A bill is not paid, so the account is suspended.",
+        &state("r-5", "SUSPENDED"),
+        Changed { field: "state", old: Some("ACTIVE"), new: "SUSPENDED", version: 3 },
+    )
+    .await?;
+    let suspended = state("r-6", "SUSPENDED");
+    let values = suspended.values.clone().with(Attribute::StateReason, Some("unpaid".into()));
+    show.ask(
+        "The reason comes later. The state has its date, and keeps it.",
+        &RawCommand { values, ..suspended },
+        Changed { field: "stateReason", old: None, new: "unpaid", version: 4 },
+    )
+    .await?;
+    let closed = state("r-7", "DEACTIVATED");
+    let values = closed.values.clone().with(Attribute::StateReason, Some("unpaid".into()));
+    show.ask(
+        "Nobody pays.",
+        &RawCommand { values, ..closed },
+        Changed { field: "state", old: Some("SUSPENDED"), new: "DEACTIVATED", version: 5 },
+    )
+    .await?;
+    show.ask("Nothing leaves this state.", &state("r-8", "ACTIVE"), Refused(&[("CASM-STATE-DEACTIVATED", "account")])).await?;
+    show.ask(
+        "The account keeps its number: nobody else can have it.",
+        &rename("r-4", "a-300", "a-700"),
+        Refused(&[("CASM-EXTERNAL-ID-NOT-UNIQUE", "externalId")]),
+    )
+    .await?;
+    show.ask(
+        "Eve, who is a customer, gets another number.",
+        &command(UseCase::UpdateCustomerExternalId, "r-1", "c-eve", "c-eva"),
+        Changed { field: "externalId", old: Some("c-eve"), new: "c-eva", version: 2 },
     )
     .await?;
     Ok(())

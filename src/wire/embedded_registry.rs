@@ -1,8 +1,8 @@
 //! A small schema registry in this process, for the demo and the tests: the part of Confluent's REST API that serialisers
 //! use, over HTTP, in memory. Ids are global; the same schema has the same id under each subject.
 //!
-//! The registry keeps all schemas for as long as it lives, checks no compatibility (so its level is `NONE`, whatever it is set to), and
-//! deletes nothing.
+//! The registry keeps all schemas for as long as it lives, and deletes nothing. It keeps the compatibility level that a subject was given,
+//! and checks no compatibility all the same. A subject that was given none has `NONE`.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -84,7 +84,7 @@ fn router() -> Router {
         .route("/schemas/ids/{id}", get(schema))
         .route("/schemas/ids/{id}/versions", get(schema_versions))
         .route("/config", get(config).put(set_config))
-        .route("/config/{subject}", get(config).put(set_config))
+        .route("/config/{subject}", get(level).put(set_level))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(Arc::default())
 }
@@ -119,6 +119,8 @@ struct Registered {
     schemas: Vec<Schema>,
     /// The ids of a subject's versions.
     subjects: BTreeMap<String, Vec<usize>>,
+    /// The compatibility levels that subjects were given.
+    levels: BTreeMap<String, String>,
 }
 
 type Shared = Arc<Mutex<Registered>>;
@@ -177,6 +179,7 @@ impl Failure {
     const NO_SCHEMA: Self = Self::new(StatusCode::NOT_FOUND, 40403, "Schema not found");
     const INVALID_SCHEMA: Self = Self::new(StatusCode::UNPROCESSABLE_ENTITY, 42201, "Invalid Avro schema");
     const INVALID_VERSION: Self = Self::new(StatusCode::UNPROCESSABLE_ENTITY, 42202, "Invalid version");
+    const INVALID_LEVEL: Self = Self::new(StatusCode::UNPROCESSABLE_ENTITY, 42203, "Invalid compatibility level");
     const INVALID_REQUEST: Self = Self::new(StatusCode::BAD_REQUEST, 400, "The request is not the JSON that is expected");
     const FULL: Self = Self::new(StatusCode::INSUFFICIENT_STORAGE, 50001, "The registry is full");
 
@@ -288,10 +291,33 @@ async fn config() -> Response {
     answer(&json!({ "compatibilityLevel": "NONE" }))
 }
 
-/// Accepts a level, because set-up scripts of serialisers set one. It has no effect.
+/// Accepts a level for the whole registry, because set-up scripts of serialisers set one. It has no effect.
 async fn set_config(body: Bytes) -> Result<Response, Failure> {
-    let asked: Value = parse(&body)?;
-    Ok(answer(&json!({ "compatibility": asked["compatibility"].as_str().unwrap_or("NONE") })))
+    Ok(answer(&json!({ "compatibility": asked_level(&body)? })))
+}
+
+async fn level(State(contents): State<Shared>, Path(subject): Path<String>) -> Response {
+    let level = lock(&contents).levels.get(&subject).cloned();
+    answer(&json!({ "compatibilityLevel": level.as_deref().unwrap_or("NONE") }))
+}
+
+async fn set_level(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
+    let level = asked_level(&body)?;
+    let mut contents = lock(&contents);
+    if contents.levels.len() >= MAX_SCHEMAS && !contents.levels.contains_key(&subject) {
+        return Err(Failure::FULL);
+    }
+    contents.levels.insert(subject, level.clone());
+    Ok(answer(&json!({ "compatibility": level })))
+}
+
+/// Returns the level in the body of a request to set one. A level that is none of Avro's is not kept.
+fn asked_level(body: &[u8]) -> Result<String, Failure> {
+    const LEVELS: [&str; 7] =
+        ["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"];
+    let asked: Value = parse(body)?;
+    let level = asked["compatibility"].as_str().filter(|level| LEVELS.contains(level));
+    level.map(str::to_owned).ok_or(Failure::INVALID_LEVEL)
 }
 
 #[cfg(test)]

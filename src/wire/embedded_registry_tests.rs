@@ -89,7 +89,12 @@ async fn it_answers_as_confluents_does() {
         (&get, "/config", String::new(), 200, json!({ "compatibilityLevel": "NONE" })),
         (&get, "/config/s", String::new(), 200, json!({ "compatibilityLevel": "NONE" })),
         (&put, "/config", r#"{"compatibility":"FULL"}"#.into(), 200, json!({ "compatibility": "FULL" })),
+        (&get, "/config", String::new(), 200, json!({ "compatibilityLevel": "NONE" })),
         (&put, "/config/s", r#"{"compatibility":"FULL"}"#.into(), 200, json!({ "compatibility": "FULL" })),
+        (&get, "/config/s", String::new(), 200, json!({ "compatibilityLevel": "FULL" })),
+        (&get, "/config/t", String::new(), 200, json!({ "compatibilityLevel": "NONE" })),
+        (&put, "/config/s", r#"{"compatibility":"SOME"}"#.into(), 422, error(42203, "Invalid compatibility level")),
+        (&put, "/config/s", "{}".into(), 422, error(42203, "Invalid compatibility level")),
     ];
     for (method, path, body, status, expected) in cases {
         let got = call(&registry, method.clone(), path, &body).await;

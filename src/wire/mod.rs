@@ -58,6 +58,10 @@ pub fn command_subject(commands_topic: &str, use_case: UseCase) -> String {
     format!("{commands_topic}-{NAMESPACE}.{}", use_case.record())
 }
 
+/// The compatibility level that `setup` gives our subjects: a reader with any version of a schema can read what was written with any other.
+/// All that is ever done to our schemas keeps to that: see `tests/it/evolution.rs`.
+pub const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+
 /// Returns all subjects that `setup` registers, each with its schema.
 pub fn subjects(commands_topic: &str, replies_topic: &str, transactions_topic: &str) -> Vec<(String, &'static str)> {
     let commands = UseCase::ALL.iter().map(|u| (command_subject(commands_topic, *u), u.schema()));

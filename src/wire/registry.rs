@@ -140,6 +140,23 @@ impl Registry {
         self.0.http.look_up(subject, schema).await
     }
 
+    /// Returns the compatibility level of a subject, be it the subject's own or that of the whole registry; `None` if the registry has
+    /// none to tell.
+    ///
+    /// # Errors
+    /// The registry can't be asked.
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, RegistryFault> {
+        self.0.http.compatibility(subject).await
+    }
+
+    /// Sets the compatibility level of a subject.
+    ///
+    /// # Errors
+    /// The registry can't be asked, or it refuses.
+    pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), RegistryFault> {
+        self.0.http.set_compatibility(subject, level).await
+    }
+
     /// Returns the text of the schema with this id, and the texts of those that it refers to. They are not cached.
     ///
     /// # Errors

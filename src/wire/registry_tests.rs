@@ -461,3 +461,21 @@ async fn a_404_with_a_code_means_that_our_schema_is_not_registered_and_one_witho
         assert_eq!(client(&url).lookup("s", SEGMENT).await.ok(), expected, "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_subjects_compatibility_is_set_and_told() {
+    let embedded = EmbeddedRegistry::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let registry = client(&embedded.url());
+    assert_eq!(registry.compatibility("a/b").await.unwrap().as_deref(), Some("NONE"));
+    registry.set_compatibility("a/b", crate::wire::COMPATIBILITY).await.unwrap();
+    assert_eq!(registry.compatibility("a/b").await.unwrap().as_deref(), Some("FULL_TRANSITIVE"));
+    assert_eq!(registry.compatibility("a").await.unwrap().as_deref(), Some("NONE"), "another subject is left alone");
+    assert!(registry.set_compatibility("a/b", "SOME").await.unwrap_err().to_string().contains("42203"));
+
+    let none = r#"{"error_code":40408,"message":"Subject does not have subject-level compatibility configured"}"#;
+    let (scripted, url) = Scripted::start(&[(404, none), (403, "{}")]).await;
+    let registry = client(&url);
+    assert_eq!(registry.compatibility("s").await.unwrap(), None);
+    assert!(registry.compatibility("s").await.is_err());
+    assert_eq!(scripted.asked(), ["/config/s?defaultToGlobal=true", "/config/s?defaultToGlobal=true"]);
+}

@@ -63,7 +63,8 @@ fn commands(entities: &[Vec<Entity>], count: usize) -> Vec<Json> {
             json!({"command": name, "key": entity.ref_id, "correlationId": correlation, "fields": fields, "expected": expected})
         };
         let (customer, account, subscriber) = (pick(0, n), pick(1, n), pick(2, n));
-        commands.push(match n % 20 {
+        let state = json!(["ACTIVE", "SUSPENDED", "INACTIVE"][n % 3]);
+        commands.push(match n % 25 {
             0..=7 => line(
                 "UpdateCustomerCustomName",
                 customer,
@@ -89,6 +90,18 @@ fn commands(entities: &[Vec<Entity>], count: usize) -> Vec<Json> {
                 line("UpdateCustomerCustomName", customer, json!({"externalId": unique("nobody")}), "customName", json!("x"), 400)
             }
             18 => line("UpdateCustomerSegment", customer, customer.by_ref_id(), "customerSegment", json!("GOLD"), 400),
+            19 => line("UpdateCustomerState", customer, customer.by_ref_id(), "state", state, 200),
+            20 => {
+                let mut suspended = line("UpdateAccountState", account, account.by_ref_id(), "state", state, 200);
+                suspended["fields"]["stateReason"] = json!(format!("reason {n}"));
+                suspended
+            }
+            21 => line("UpdateSubscriberState", subscriber, subscriber.by_ref_id(), "state", state, 200),
+            22 => line("UpdateAccountCustomName", account, account.by_ref_id(), "customName", json!(format!("name {n}")), 200),
+            23 => {
+                let name = json!(format!("name {n}"));
+                line("UpdateSubscriberCustomName", subscriber, subscriber.by_ref_id(), "customName", name, 200)
+            }
             _ => line("UpdateCustomerCustomName", customer, customer.by_ref_id(), "customName", json!("\u{7}"), 400),
         });
     }

@@ -118,9 +118,17 @@ fn the_examples_are_what_the_processor_takes_and_answers() {
     assert_eq!(timeless(&reply.body), timeless(&example("Reply")));
     let transaction = shared.transaction(&customer, "r-1");
     assert_eq!(timeless(&transaction.body), timeless(&example("BusinessTransaction")));
-    for (record, entity) in
-        [("UpdateCustomerSegment", &customer), ("UpdateAccountExternalId", &account), ("UpdateSubscriberExternalId", &subscriber)]
-    {
+    for (record, entity) in [
+        ("UpdateCustomerSegment", &customer),
+        ("UpdateAccountExternalId", &account),
+        ("UpdateSubscriberExternalId", &subscriber),
+        ("UpdateCustomerExternalId", &customer),
+        ("UpdateAccountCustomName", &account),
+        ("UpdateSubscriberCustomName", &subscriber),
+        ("UpdateCustomerState", &customer),
+        ("UpdateAccountState", &account),
+        ("UpdateSubscriberState", &subscriber),
+    ] {
         let command = example(record);
         let reply = ask(record, command.clone(), &unique("c"));
         assert_eq!(reply.body["statusCode"], 200, "{command}: {reply:?}");

@@ -3,7 +3,7 @@
 //! that bear a mark, and the test searches everything that operators see for the mark.
 
 use crate::collector::{Collector, hexadecimal};
-use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, rename, segment, state, unique};
 use crate::gate::Gate;
 use crate::inbox::Record;
 use crate::world::{LARGEST_RECORD, Processor, World};
@@ -164,6 +164,10 @@ impl Cage {
             segment(&unique("r"), &customer, "ENTERPRISE"),
             renamed(&marked("Id")),
             rename(Kind::Subscriber, &unique("r"), &self.subscriber.by_external_id(), &marked("Id")),
+            state(Kind::Account, &unique("r"), &account, "SUSPENDED", marked("Reason")),
+            // Who asks, well-formed or not.
+            named(&marked("Name")).header("crm-actor", marked("Actor")),
+            named(&marked("Name")).header("crm-actor", format!(" {}", marked("Actor"))),
             // Bugs, before and after the outcome is stored.
             custom_name(&unique("early"), &customer, &marked("Name")),
             rename(Kind::Account, &unique("late"), &account, &marked("Id")),
@@ -177,6 +181,8 @@ impl Cage {
             custom_name(&unique("r"), &json!({"refId": self.customer.ref_id, "externalId": marked("Id")}), &name),
             named(&name).expecting(-1),
             segment(&unique("r"), &customer, &marked("Segment")),
+            state(Kind::Account, &unique("r"), &account, &marked("State"), Json::Null),
+            state(Kind::Account, &unique("r"), &account, "ACTIVE", format!(" {}", marked("Reason"))),
             renamed(&format!(" {}", marked("Id"))),
             // Commands that are refused for the state of the entity or of others.
             custom_name(&unique("r"), &json!({"externalId": marked("Id")}), &name),

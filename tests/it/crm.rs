@@ -28,6 +28,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 3] = [Self::Customer, Self::Account, Self::Subscriber];
+
     /// Returns `customer`, `account` or `subscriber`: the name in keys, in import lines and of the reference's field.
     pub fn name(self) -> &'static str {
         match self {
@@ -162,17 +164,37 @@ pub fn custom_name(request: &str, customer: &Json, name: &str) -> Draft {
     Draft::new("UpdateCustomerCustomName", json!({"requestId": request, "customer": customer, "customName": name}))
 }
 
+/// Makes an `updateCustomerCustomName`, an `updateAccountCustomName` or an `updateSubscriberCustomName`.
+pub fn name(kind: Kind, request: &str, reference: &Json, name: &str) -> Draft {
+    let record = match kind {
+        Kind::Customer => "UpdateCustomerCustomName",
+        Kind::Account => "UpdateAccountCustomName",
+        Kind::Subscriber => "UpdateSubscriberCustomName",
+    };
+    Draft::new(record, json!({"requestId": request, kind.name(): reference, "customName": name}))
+}
+
+/// Makes an `updateCustomerState`, an `updateAccountState` or an `updateSubscriberState`. A reason that is null is not given.
+pub fn state(kind: Kind, request: &str, reference: &Json, state: &str, reason: impl Into<Json>) -> Draft {
+    let record = match kind {
+        Kind::Customer => "UpdateCustomerState",
+        Kind::Account => "UpdateAccountState",
+        Kind::Subscriber => "UpdateSubscriberState",
+    };
+    Draft::new(record, json!({"requestId": request, kind.name(): reference, "state": state, "stateReason": reason.into()}))
+}
+
 /// Makes an `updateCustomerSegment`.
 pub fn segment(request: &str, customer: &Json, code: &str) -> Draft {
     Draft::new("UpdateCustomerSegment", json!({"requestId": request, "customer": customer, "customerSegment": code}))
 }
 
-/// Makes an `updateAccountExternalId` or an `updateSubscriberExternalId`.
+/// Makes an `updateCustomerExternalId`, an `updateAccountExternalId` or an `updateSubscriberExternalId`.
 pub fn rename(kind: Kind, request: &str, reference: &Json, external_id: &str) -> Draft {
     let record = match kind {
         Kind::Account => "UpdateAccountExternalId",
         Kind::Subscriber => "UpdateSubscriberExternalId",
-        Kind::Customer => panic!("customers keep their external ids"),
+        Kind::Customer => "UpdateCustomerExternalId",
     };
     Draft::new(record, json!({"requestId": request, kind.name(): reference, "externalId": external_id}))
 }

@@ -1,7 +1,7 @@
 //! Runs the examples as their first lines say, against the real servers.
 
 mod go;
-mod java;
+pub mod java;
 pub mod node;
 pub mod python;
 mod warehouse;

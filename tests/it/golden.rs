@@ -6,7 +6,7 @@
 
 use crate::cql;
 use crm_processor::domain::entity::{Entity, EntityType, State};
-use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode};
+use crm_processor::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
 use crm_processor::store::cql::CqlStore;
 use crm_processor::store::erasable::ErasableStore;
 use crm_processor::store::{
@@ -54,6 +54,11 @@ async fn a_keyspace_of_the_first_release_is_read_and_written_on() {
         };
         assert_eq!(store.apply(apply).await.unwrap(), Applied::Yes);
         assert_eq!(store.read_entity(key, &[], Consistency::Serial).await.unwrap().statics, Some(changed()));
+    }
+    // What the first release has no column for is told it by a state that it does not know.
+    for keyspace in ["golden_now", "golden_1"] {
+        let states = |rows: BTreeSet<String>| rows.into_iter().filter(|row| row.contains("\"SUSPENDED/2\"")).count();
+        assert_eq!(states(rows(&session, keyspace, "entity").await), 4, "the statics show in each of the entity's rows");
     }
 }
 
@@ -154,7 +159,8 @@ fn customer() -> EntityStatics {
 }
 
 fn changed() -> EntityStatics {
-    let entity = Entity { version: 3, custom_name: None, ..customer().entity };
+    let state_reason = Some(StateReason::parse("unpaid").unwrap());
+    let entity = Entity { version: 3, custom_name: None, state_reason, state_valid_from: Some(-2), ..customer().entity };
     EntityStatics { entity, ..customer() }
 }
 

@@ -135,6 +135,41 @@ fn the_trace_goes_on_in_reply_and_business_transaction() {
 }
 
 #[test]
+fn the_actor_is_kept_with_the_outcome_and_does_not_tell_requests_apart() {
+    const ACTOR: &str = "crm-actor";
+    let Some(shared) = shared() else { return };
+    let customer = shared.customer();
+    let actor = |reply: &Record| reply.body["businessTransaction"]["actor"].clone();
+    let changing = custom_name(&unique("r"), &customer.by_ref_id(), "Ada").header(ACTOR, "old").header(ACTOR, "Zo\u{eb}");
+    assert_eq!(actor(&shared.ask(&changing)), "Zo\u{eb}");
+    let published = shared.transaction(&customer, changing.request());
+    assert_eq!(published.body["actor"], "Zo\u{eb}", "{published:?}");
+    assert!(published.header(ACTOR).is_none(), "the header itself is not passed on: {published:?}");
+
+    let duplicate = custom_name(changing.request(), &customer.by_ref_id(), "Ada").header(ACTOR, "somebody else");
+    let reply = shared.ask(&duplicate);
+    assert_eq!((&reply.body["replayed"], actor(&reply)), (&json!(true), json!("Zo\u{eb}")), "{reply:?}");
+    let no_op = custom_name(&unique("r"), &customer.by_ref_id(), "Ada").header(ACTOR, "nightly job");
+    let reply = shared.ask(&no_op);
+    assert_eq!((&reply.body["businessTransaction"]["changes"], actor(&reply)), (&json!([]), json!("nightly job")), "{reply:?}");
+
+    let ignored = || shared.processor.metric_so_far("crm_actors_ignored_total").unwrap_or_default();
+    for wrong in ["", " x", "a\u{7}"] {
+        let before = ignored();
+        let draft = segment(&unique("r"), &shared.customer().by_ref_id(), "ENTERPRISE").header(ACTOR, wrong);
+        let reply = shared.ask(&draft);
+        assert_eq!((&reply.body["statusCode"], actor(&reply)), (&json!(200), Json::Null), "{wrong:?}: {reply:?}");
+        assert!(ignored() > before, "{wrong:?} is counted");
+    }
+
+    let shown = shared.cli("show", &["customer", &customer.external_id, "--json"]).succeeded();
+    let shown: Json = serde_json::from_str(&shown.stdout).expect("show --json prints JSON");
+    assert_eq!(shown["history"][0]["actor"], "Zo\u{eb}", "{shown}");
+    let shown = shared.cli("show", &["customer", &customer.external_id]).succeeded();
+    assert!(shown.stdout.contains("by Zo\u{eb}"), "{shown}");
+}
+
+#[test]
 fn a_reply_has_the_commands_key_else_the_request_id_else_none() {
     let Some(shared) = shared() else { return };
     let request = unique("r");

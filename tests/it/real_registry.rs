@@ -78,6 +78,14 @@ fn all_commands_are_read_with_the_schemas_that_setup_registered() {
     world.cli("setup", &[]).succeeded();
     let check = world.cli("check", &[]);
     assert!(check.stdout.contains(&format!("{}-value has id", world.replies)), "{check}");
+    assert!(!check.stdout.contains("the compatibility of"), "{check}");
+    let (_, level) = registry::get(&format!("{url}/config/{}-value", world.transactions));
+    assert!(level.contains("FULL_TRANSITIVE"), "{level}");
+    // This registry does check what it is offered.
+    let mut wrong: Json = serde_json::from_str(&crate::operation::read("schemas/BusinessTransaction.avsc")).expect("is JSON");
+    wrong["fields"].as_array_mut().expect("has fields").push(json!({"name": "mandatory", "type": "string"}));
+    let (status, said) = registry::offer(url, &format!("{}-value", world.transactions), &wrong, &json!([]));
+    assert_eq!(status, 409, "{said}");
 }
 
 #[test]

@@ -28,11 +28,17 @@ pub fn url() -> &'static str {
 
 /// Returns the CRM's schema of a command, as a producer would have it, with the fields in the order of the contract.
 pub fn command_schema(record: &str) -> Json {
-    let (reference, value) = match record {
-        "UpdateCustomerCustomName" => ("customer", "customName"),
-        "UpdateCustomerSegment" => ("customer", "customerSegment"),
-        "UpdateAccountExternalId" => ("account", "externalId"),
-        "UpdateSubscriberExternalId" => ("subscriber", "externalId"),
+    let (reference, values): (_, &[&str]) = match record {
+        "UpdateCustomerCustomName" => ("customer", &["customName"]),
+        "UpdateCustomerSegment" => ("customer", &["customerSegment"]),
+        "UpdateCustomerExternalId" => ("customer", &["externalId"]),
+        "UpdateCustomerState" => ("customer", &["state", "stateReason"]),
+        "UpdateAccountExternalId" => ("account", &["externalId"]),
+        "UpdateAccountCustomName" => ("account", &["customName"]),
+        "UpdateAccountState" => ("account", &["state", "stateReason"]),
+        "UpdateSubscriberExternalId" => ("subscriber", &["externalId"]),
+        "UpdateSubscriberCustomName" => ("subscriber", &["customName"]),
+        "UpdateSubscriberState" => ("subscriber", &["state", "stateReason"]),
         other => panic!("no command is called {other}"),
     };
     let text = json!(["null", "string"]);
@@ -40,12 +46,13 @@ pub fn command_schema(record: &str) -> Json {
         {"name": "externalId", "type": text, "default": null},
         {"name": "refId", "type": text, "default": null},
     ]});
-    json!({"type": "record", "name": record, "namespace": "crm.v1", "fields": [
-        {"name": "requestId", "type": text, "default": null},
-        {"name": reference, "type": ["null", entity_ref], "default": null},
-        {"name": value, "type": text, "default": null},
-        {"name": "expectedVersion", "type": ["null", "long"], "default": null},
-    ]})
+    let mut fields = vec![
+        json!({"name": "requestId", "type": text, "default": null}),
+        json!({"name": reference, "type": ["null", entity_ref], "default": null}),
+    ];
+    fields.extend(values.iter().map(|value| json!({"name": value, "type": text, "default": null})));
+    fields.push(json!({"name": "expectedVersion", "type": ["null", "long"], "default": null}));
+    json!({"type": "record", "name": record, "namespace": "crm.v1", "fields": fields})
 }
 
 /// Registers a schema and returns its id.
@@ -55,16 +62,23 @@ pub fn register(subject: &str, schema: &Json) -> u32 {
 
 /// Registers a schema with references to other schemas at any registry, and returns its id.
 pub fn register_at(url: &str, subject: &str, schema: &Json, references: &Json) -> u32 {
+    let (status, answer) = offer(url, subject, schema, references);
+    let id = answer["id"].as_u64().and_then(|id| id.try_into().ok());
+    id.unwrap_or_else(|| panic!("{url}, {subject}: {status} {answer}"))
+}
+
+/// Offers a schema with references to other schemas to any registry, and returns the status and what the registry says.
+pub fn offer(url: &str, subject: &str, schema: &Json, references: &Json) -> (u16, Json) {
     let url = format!("{url}/subjects/{subject}/versions");
     let body = json!({"schema": schema.to_string(), "references": references}).to_string();
-    let answer: Json = runtime().block_on(async {
+    runtime().block_on(async {
         let request =
             reqwest::Client::new().post(&url).header("content-type", "application/vnd.schemaregistry.v1+json").body(body);
         let response = request.send().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
+        let status = response.status().as_u16();
         let text = response.text().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("POST {url} answered {text:?}: {e}"))
-    });
-    answer["id"].as_u64().and_then(|id| id.try_into().ok()).unwrap_or_else(|| panic!("POST {url} answered {answer}"))
+        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("POST {url} answered {text:?}: {e}")))
+    })
 }
 
 /// Encodes a value in the Confluent wire format. Fields that `body` lacks take their defaults.

@@ -1,6 +1,6 @@
 //! Tests each rejection of the contract's table, with its code, status and field, and the order in which they are checked.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, custom_name, name, rename, segment, state, unique};
 use crate::inbox::Record;
 use crate::world::{Shared, shared};
 use serde_json::{Value as Json, json};
@@ -62,6 +62,16 @@ fn what_is_missing_empty_or_blank_is_a_mandatory_attribute() {
         let mut draft = rename(Kind::Account, &id(), &account, "a");
         draft.body["externalId"] = blank.clone();
         rows.push((draft, vec![(MANDATORY, json!("externalId"))]));
+        for kind in Kind::ALL {
+            for (mut draft, field) in [
+                (name(kind, &id(), &customer, "Ada"), "customName"),
+                (state(kind, &id(), &customer, "ACTIVE", Json::Null), "state"),
+                (rename(kind, &id(), &customer, "a"), "externalId"),
+            ] {
+                draft.body[field] = blank.clone();
+                rows.push((draft, vec![(MANDATORY, json!(field))]));
+            }
+        }
         if !blank.is_null() {
             for kind in [Kind::Account, Kind::Subscriber] {
                 let draft = rename(kind, &id(), &json!({"externalId": blank}), &unique("a"));
@@ -75,8 +85,12 @@ fn what_is_missing_empty_or_blank_is_a_mandatory_attribute() {
     }
     rows.push((custom_name(&id(), &Json::Null, "Ada"), vec![(MANDATORY, json!("customer"))]));
     rows.push((segment(&id(), &Json::Null, "ENTERPRISE"), vec![(MANDATORY, json!("customer"))]));
-    rows.push((rename(Kind::Account, &id(), &Json::Null, "a"), vec![(MANDATORY, json!("account"))]));
-    rows.push((rename(Kind::Subscriber, &id(), &Json::Null, "s"), vec![(MANDATORY, json!("subscriber"))]));
+    for kind in Kind::ALL {
+        let field = || vec![(MANDATORY, json!(kind.name()))];
+        rows.push((name(kind, &id(), &Json::Null, "Ada"), field()));
+        rows.push((rename(kind, &id(), &Json::Null, "a"), field()));
+        rows.push((state(kind, &id(), &Json::Null, "ACTIVE", Json::Null), field()));
+    }
     check(shared, rows);
     assert_eq!(shared.transactions(&entity).len(), 0, "nothing of this took effect");
 }
@@ -111,6 +125,17 @@ fn what_is_too_long_or_malformed_is_an_invalid_attribute() {
         rows.push((rename(Kind::Account, &id(), &reference, "a"), vec![(INVALID, json!("account"))]));
         rows.push((rename(Kind::Subscriber, &id(), &reference, "s"), vec![(INVALID, json!("subscriber"))]));
     }
+    for kind in Kind::ALL {
+        for wrong in ["active", "ACTIVE ", "GONE", "\u{7}"] {
+            rows.push((state(kind, &id(), &by_ref_id, wrong, Json::Null), vec![(INVALID, json!("state"))]));
+        }
+        // A reason that is given must not be blank, either.
+        for reason in ["", "\u{3000}", " unpaid", "un\u{7}paid", "un\u{e000}paid", &"x".repeat(129)] {
+            rows.push((state(kind, &id(), &by_ref_id, "ACTIVE", reason), vec![(INVALID, json!("stateReason"))]));
+        }
+        rows.push((name(kind, &id(), &by_ref_id, &"x".repeat(256)), vec![(INVALID, json!("customName"))]));
+        rows.push((rename(kind, &id(), &by_ref_id, " a"), vec![(INVALID, json!("externalId"))]));
+    }
     rows.push((custom_name(&id(), &by_ref_id, "Ada").expecting(-1), vec![(INVALID, json!("expectedVersion"))]));
     rows.push((custom_name(&id(), &by_ref_id, "Ada").expecting(i64::MIN), vec![(INVALID, json!("expectedVersion"))]));
     check(shared, rows);
@@ -129,6 +154,8 @@ fn the_longest_and_oddest_values_that_are_allowed_are_accepted() {
             (custom_name(&unique("r"), &named.by_ref_id(), " a\u{200b}b\u{2028}\u{e000} "), vec![]),
             (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &long(&unique("a"), 256)), vec![]),
             (rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("in the middle \u{a0} of it")), vec![]),
+            (state(Kind::Account, &unique("r"), &account.by_ref_id(), "SUSPENDED", "\u{1f600}".repeat(128)), vec![]),
+            (name(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), " a\u{200b}b\u{2028}\u{e000} "), vec![]),
             (
                 custom_name(&unique("r"), &json!({"externalId": "x".repeat(256)}), "a"),
                 vec![(NOT_FOUND, json!("customer.externalId"))],
@@ -171,6 +198,16 @@ fn all_findings_of_a_request_are_reported_in_field_order_and_one_a_field() {
             ],
         ),
         (
+            state(Kind::Account, "", &json!({}), "GONE", "").expecting(-1),
+            vec![
+                (MANDATORY, json!("requestId")),
+                (INVALID, json!("account")),
+                (INVALID, json!("state")),
+                (INVALID, json!("stateReason")),
+                (INVALID, json!("expectedVersion")),
+            ],
+        ),
+        (
             rename(Kind::Subscriber, "a\u{7}", &json!({"externalId": null}), " x").expecting(-1),
             vec![
                 (INVALID, json!("requestId")),
@@ -198,6 +235,20 @@ fn a_reference_that_resolves_to_nothing_is_not_found() {
                 vec![(NOT_FOUND, json!("account.externalId"))],
             ),
             (
+                rename(Kind::Customer, &unique("r"), &nobody.by_external_id(), &unique("c")),
+                vec![(NOT_FOUND, json!("customer.externalId"))],
+            ),
+            (name(Kind::Account, &unique("r"), &nobody.by_ref_id(), "Ada"), vec![(NOT_FOUND, json!("account.refId"))]),
+            (
+                name(Kind::Subscriber, &unique("r"), &nobody.by_external_id(), "Ada"),
+                vec![(NOT_FOUND, json!("subscriber.externalId"))],
+            ),
+            (
+                state(Kind::Customer, &unique("r"), &nobody.by_external_id(), "ACTIVE", Json::Null),
+                vec![(NOT_FOUND, json!("customer.externalId"))],
+            ),
+            (state(Kind::Account, &unique("r"), &nobody.by_ref_id(), "ACTIVE", "x"), vec![(NOT_FOUND, json!("account.refId"))]),
+            (
                 rename(Kind::Subscriber, &unique("r"), &nobody.by_ref_id(), &unique("s")),
                 vec![(NOT_FOUND, json!("subscriber.refId"))],
             ),
@@ -212,27 +263,24 @@ fn a_reference_that_resolves_to_nothing_is_not_found() {
 }
 
 #[test]
-fn a_deactivated_entity_is_not_changed() {
+fn a_deactivated_entity_is_not_changed_by_anything() {
     let Some(shared) = shared() else { return };
-    let gone = |kind| shared.entity(kind, "DEACTIVATED");
-    let (customer, account, subscriber) = (gone(Kind::Customer), gone(Kind::Account), gone(Kind::Subscriber));
-    check(
-        shared,
-        vec![
-            (custom_name(&unique("r"), &customer.by_external_id(), "Ada"), vec![(DEACTIVATED, json!("customer"))]),
-            (segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE"), vec![(DEACTIVATED, json!("customer"))]),
-            (rename(Kind::Account, &unique("r"), &account.by_external_id(), &unique("a")), vec![(DEACTIVATED, json!("account"))]),
-            (
-                rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")),
-                vec![(DEACTIVATED, json!("subscriber"))],
-            ),
-            // The rejection is the same if the entity has the value already.
-            (
-                rename(Kind::Account, &unique("r"), &account.by_ref_id(), &account.external_id),
-                vec![(DEACTIVATED, json!("account"))],
-            ),
-        ],
-    );
+    let mut rows = Vec::new();
+    for kind in Kind::ALL {
+        let gone = shared.entity(kind, "DEACTIVATED");
+        let refused = || vec![(DEACTIVATED, json!(kind.name()))];
+        rows.push((name(kind, &unique("r"), &gone.by_external_id(), "Ada"), refused()));
+        rows.push((rename(kind, &unique("r"), &gone.by_ref_id(), &unique("new")), refused()));
+        // The rejection is the same if the entity has the value already.
+        rows.push((rename(kind, &unique("r"), &gone.by_external_id(), &gone.external_id), refused()));
+        // Nothing leaves this state, and nothing gives it a reason.
+        for (to, reason) in [("ACTIVE", Json::Null), ("DEACTIVATED", Json::Null), ("DEACTIVATED", json!("closed"))] {
+            rows.push((state(kind, &unique("r"), &gone.by_ref_id(), to, reason), refused()));
+        }
+    }
+    let gone = shared.entity(Kind::Customer, "DEACTIVATED");
+    rows.push((segment(&unique("r"), &gone.by_ref_id(), "ENTERPRISE"), vec![(DEACTIVATED, json!("customer"))]));
+    check(shared, rows);
 }
 
 #[test]
@@ -252,6 +300,8 @@ fn an_expected_version_must_be_the_entitys() {
             (custom_name(&unique("r"), &customer, "Ada").expecting(1).key(&key), conflict()),
             (custom_name(&unique("r"), &customer, "Ada").expecting(2).key(&key), vec![]),
             (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")).expecting(i64::MAX), conflict()),
+            (state(Kind::Account, &unique("r"), &account.by_ref_id(), "ACTIVE", Json::Null).expecting(2), conflict()),
+            (name(Kind::Account, &unique("r"), &account.by_ref_id(), "Ada").expecting(0), conflict()),
         ],
     );
 }
@@ -260,6 +310,7 @@ fn an_expected_version_must_be_the_entitys() {
 fn an_external_id_that_another_entity_of_the_type_holds_is_not_unique_and_the_answer_does_not_say_whose() {
     let Some(shared) = shared() else { return };
     let (account, holder, subscriber) = (shared.account(), shared.account(), shared.subscriber());
+    let (customer, other) = (shared.customer(), shared.customer());
     let gone = shared.entity(Kind::Account, "DEACTIVATED");
     let taken = || vec![(NOT_UNIQUE, json!("externalId"))];
     let command = rename(Kind::Account, &unique("r"), &account.by_ref_id(), &holder.external_id);
@@ -270,8 +321,10 @@ fn an_external_id_that_another_entity_of_the_type_holds_is_not_unique_and_the_an
         vec![
             (rename(Kind::Account, &unique("r"), &account.by_external_id(), &holder.external_id), taken()),
             (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &gone.external_id), taken()),
-            // External ids are unique per type: a subscriber may have the same id as an account.
+            (rename(Kind::Customer, &unique("r"), &customer.by_ref_id(), &other.external_id), taken()),
+            // External ids are unique per type: a subscriber may have the same id as an account, and a customer, too.
             (rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &holder.external_id), vec![]),
+            (rename(Kind::Customer, &unique("r"), &customer.by_external_id(), &holder.external_id), vec![]),
         ],
     );
     assert_eq!(shared.transactions(&account).len(), 0, "nothing was renamed");
@@ -316,6 +369,8 @@ fn no_message_repeats_what_the_command_brought() {
         custom_name(&unique("r"), &json!({"externalId": SECRET}), "Ada"),
         custom_name(&unique("r"), &json!({"refId": SECRET}), "Ada"),
         segment(&unique("r"), &customer, SECRET),
+        state(Kind::Customer, &unique("r"), &customer, SECRET, Json::Null),
+        state(Kind::Customer, &unique("r"), &customer, "ACTIVE", format!("{SECRET} ")),
     ];
     for (draft, reply) in drafts.iter().zip(shared.ask_all(&drafts)) {
         assert_eq!(reply.body["statusCode"], 400, "{draft:?}: {reply:?}");

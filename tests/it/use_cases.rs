@@ -1,6 +1,6 @@
-//! Tests the exact replies and business transactions of each of the four use cases.
+//! Tests the exact replies and business transactions of each use case.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, custom_name, name, rename, segment, state, unique};
 use crate::world::shared;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -12,14 +12,14 @@ struct Case {
     name: &'static str,
     entity: Entity,
     command: Draft,
-    change: Json,
+    changes: Json,
     after: Json,
 }
 
 #[test]
 fn each_use_case_answers_and_publishes_the_entity_as_it_is_afterwards() {
     let Some(shared) = shared() else { return };
-    for case in cases(&shared.customer(), &shared.customer(), &shared.account(), &shared.subscriber()) {
+    for case in cases(|kind| shared.entity(kind, "ACTIVE")) {
         let (entity, request, correlation) = (&case.entity, case.command.request(), unique("c"));
         let reply = shared.ask(&case.command.clone().header("correlation-id", &correlation));
         let transaction = shared.transaction(entity, request);
@@ -35,8 +35,9 @@ fn each_use_case_answers_and_publishes_the_entity_as_it_is_afterwards() {
         let expected = json!({
             "transactionId": transaction_id, "useCase": case.name, "requestId": request, "correlationId": correlation,
             "occurredAt": occurred_at, "entityType": entity.kind.name().to_uppercase(), "refId": entity.ref_id,
-            "version": 2, "previousVersion": 1, "changes": [case.change],
+            "version": 2, "previousVersion": 1, "changes": case.changes,
             "customer": only(Kind::Customer), "account": only(Kind::Account), "subscriber": only(Kind::Subscriber),
+            "actor": null,
         });
         let mut published = transaction.body.clone();
         let record = published.as_object_mut().expect("a record").remove("record");
@@ -76,63 +77,79 @@ fn each_use_case_answers_and_publishes_the_entity_as_it_is_afterwards() {
     }
 }
 
-fn cases(named: &Entity, moved: &Entity, account: &Entity, subscriber: &Entity) -> [Case; 4] {
-    let request = || unique("r");
-    let (account_id, subscriber_id) = (unique("a-new"), unique("s-new"));
-    [
-        Case {
-            name: "updateCustomerCustomName",
-            entity: named.clone(),
-            command: custom_name(&request(), &named.by_external_id(), "Ada"),
-            change: json!({"field": "customName", "old": null, "new": "Ada"}),
-            after: json!({
-                "refId": named.ref_id, "externalId": named.external_id, "state": "ACTIVE", "customName": "Ada",
-                "customerSegment": null, "segmentValidFrom": null,
-            }),
-        },
-        Case {
-            name: "updateCustomerSegment",
-            entity: moved.clone(),
-            command: segment(&request(), &moved.by_ref_id(), "ENTERPRISE"),
-            change: json!({"field": "customerSegment", "old": null, "new": "ENTERPRISE"}),
-            after: json!({
-                "refId": moved.ref_id, "externalId": moved.external_id, "state": "ACTIVE", "customName": null,
-                "customerSegment": "ENTERPRISE", "segmentValidFrom": "@TIME@",
-            }),
-        },
-        Case {
-            name: "updateAccountExternalId",
-            entity: account.clone(),
-            command: rename(Kind::Account, &request(), &account.by_external_id(), &account_id),
-            change: json!({"field": "externalId", "old": account.external_id, "new": account_id}),
-            after: json!({
-                "refId": account.ref_id, "externalId": account_id, "state": "ACTIVE", "customName": null,
-                "customerRefId": null,
-            }),
-        },
-        Case {
-            name: "updateSubscriberExternalId",
-            entity: subscriber.clone(),
-            command: rename(Kind::Subscriber, &request(), &subscriber.by_ref_id(), &subscriber_id),
-            change: json!({"field": "externalId", "old": subscriber.external_id, "new": subscriber_id}),
-            after: json!({
-                "refId": subscriber.ref_id, "externalId": subscriber_id, "state": "ACTIVE", "customName": null,
-                "accountRefId": null,
-            }),
-        },
-    ]
+/// Returns a case for each use case, each about an entity of its own that `make` makes.
+fn cases(make: impl Fn(Kind) -> Entity) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut case = |name, entity: Entity, command, changes, after: Json| {
+        // What an entity has of its own, and what it does not have.
+        let mut image = json!({
+            "refId": entity.ref_id, "externalId": entity.external_id, "state": "ACTIVE", "customName": null,
+            "stateReason": null, "stateValidFrom": null,
+        });
+        let own: &[&str] = match entity.kind {
+            Kind::Customer => &["customerSegment", "segmentValidFrom"],
+            Kind::Account => &["customerRefId"],
+            Kind::Subscriber => &["accountRefId"],
+        };
+        for field in own {
+            image[field] = Json::Null;
+        }
+        for (field, value) in after.as_object().expect("fields") {
+            image[field] = value.clone();
+        }
+        cases.push(Case { name, entity, command, changes, after: image });
+    };
+    for (kind, [named, renamed, in_state]) in [
+        (Kind::Customer, ["updateCustomerCustomName", "updateCustomerExternalId", "updateCustomerState"]),
+        (Kind::Account, ["updateAccountCustomName", "updateAccountExternalId", "updateAccountState"]),
+        (Kind::Subscriber, ["updateSubscriberCustomName", "updateSubscriberExternalId", "updateSubscriberState"]),
+    ] {
+        let entity = make(kind);
+        let command = name(kind, &unique("r"), &entity.by_external_id(), "Ada");
+        let changes = json!([{"field": "customName", "old": null, "new": "Ada"}]);
+        case(named, entity, command, changes, json!({"customName": "Ada"}));
+
+        let (entity, id) = (make(kind), unique("new"));
+        let command = rename(kind, &unique("r"), &entity.by_ref_id(), &id);
+        let changes = json!([{"field": "externalId", "old": entity.external_id, "new": id}]);
+        case(renamed, entity, command, changes, json!({"externalId": id}));
+
+        let entity = make(kind);
+        let command = state(kind, &unique("r"), &entity.by_external_id(), "SUSPENDED", "unpaid");
+        let changes = json!([
+            {"field": "state", "old": "ACTIVE", "new": "SUSPENDED"},
+            {"field": "stateReason", "old": null, "new": "unpaid"},
+        ]);
+        let after = json!({"state": "SUSPENDED", "stateReason": "unpaid", "stateValidFrom": "@TIME@"});
+        case(in_state, entity, command, changes, after);
+    }
+    let entity = make(Kind::Customer);
+    let command = segment(&unique("r"), &entity.by_ref_id(), "ENTERPRISE");
+    let changes = json!([{"field": "customerSegment", "old": null, "new": "ENTERPRISE"}]);
+    case(
+        "updateCustomerSegment",
+        entity,
+        command,
+        changes,
+        json!({"customerSegment": "ENTERPRISE", "segmentValidFrom": "@TIME@"}),
+    );
+    cases
 }
 
 #[test]
 fn a_value_that_is_so_already_is_answered_without_a_business_transaction_or_a_version() {
     let Some(shared) = shared() else { return };
-    let (customer, account) = (shared.customer(), shared.account());
+    let (customer, account, subscriber) = (shared.customer(), shared.account(), shared.subscriber());
     shared.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "Ada"));
     shared.ask(&segment(&unique("r"), &customer.by_ref_id(), "RESIDENTIAL"));
+    shared.ask(&state(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), "SUSPENDED", "unpaid"));
     for (entity, version, command) in [
         (&customer, 3, custom_name(&unique("r"), &customer.by_ref_id(), "Ada")),
         (&customer, 3, segment(&unique("r"), &customer.by_ref_id(), "RESIDENTIAL")),
+        (&customer, 3, rename(Kind::Customer, &unique("r"), &customer.by_ref_id(), &customer.external_id)),
         (&account, 1, rename(Kind::Account, &unique("r"), &account.by_ref_id(), &account.external_id)),
+        (&account, 1, state(Kind::Account, &unique("r"), &account.by_ref_id(), "ACTIVE", Json::Null)),
+        (&subscriber, 2, state(Kind::Subscriber, &unique("r"), &subscriber.by_external_id(), "SUSPENDED", "unpaid")),
     ] {
         let reply = shared.ask(&command);
         let got = &reply.body;
@@ -147,6 +164,7 @@ fn a_value_that_is_so_already_is_answered_without_a_business_transaction_or_a_ve
     }
     assert_eq!(shared.transactions(&customer).len(), 2, "of the two changes");
     assert_eq!(shared.transactions(&account).len(), 0, "of no change");
+    assert_eq!(shared.transactions(&subscriber).len(), 1, "of the one change");
 }
 
 #[test]

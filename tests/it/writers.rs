@@ -83,12 +83,17 @@ fn a_writer_that_lacks_a_mandatory_field_gets_a_readable_answer() {
 #[test]
 fn setup_registers_the_projects_own_schemas_under_their_subjects() {
     let Some(shared) = shared() else { return };
-    let commands = ["UpdateCustomerCustomName", "UpdateCustomerSegment", "UpdateAccountExternalId", "UpdateSubscriberExternalId"];
-    let mut expected: Vec<_> = commands.map(|record| format!("{}-crm.v1.{record}", shared.commands)).into();
+    let of_type = |entity_type| ["CustomName", "ExternalId", "State"].map(|what| format!("Update{entity_type}{what}"));
+    let commands = ["Customer", "Account", "Subscriber"].into_iter().flat_map(of_type);
+    let commands = commands.chain(["UpdateCustomerSegment".to_owned()]);
+    let mut expected: Vec<_> = commands.map(|record| format!("{}-crm.v1.{record}", shared.commands)).collect();
     expected.extend([format!("{}-value", shared.replies), format!("{}-value", shared.transactions)]);
     let (status, subjects) = registry::get(&format!("{}/subjects", registry::url()));
     let subjects: Vec<String> = serde_json::from_str(&subjects).unwrap_or_else(|e| panic!("{status} {subjects}: {e}"));
     for subject in expected {
         assert!(subjects.contains(&subject), "{subject} is none of {subjects:?}");
+        let (status, level) = registry::get(&format!("{}/config/{subject}", registry::url()));
+        let level: Json = serde_json::from_str(&level).unwrap_or_else(|e| panic!("{status} {level}: {e}"));
+        assert_eq!((status, &level["compatibilityLevel"]), (200, &json!("FULL_TRANSITIVE")), "{subject}");
     }
 }

@@ -9,8 +9,10 @@ mod store;
 use crate::config::{Config, Setting};
 use crate::kafka::{consumer_config, producer_config};
 use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::verdict::Verdict;
 use crate::toolbox::{FAILED, connect};
 use crate::wire;
+use crate::wire::registry::Registry;
 use list::List;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext};
@@ -94,10 +96,31 @@ async fn check_schemas(config: &Config, list: &mut List) {
     let topics = &config.kafka.topics;
     for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions) {
         match registry.lookup(&subject, schema).await {
-            Ok(Some(id)) => list.ok("schema", &format!("{subject} has id {id}")),
+            Ok(Some(id)) => {
+                list.ok("schema", &format!("{subject} has id {id}"));
+                if let Some(note) = compatibility(&registry, &subject).await {
+                    list.add("schema", &Verdict::Note(note));
+                }
+            }
             Ok(None) => list.finding("schema", &format!("{subject} is not registered; `crm-processor setup` does it")),
             // The other subjects would meet the same fault.
             Err(fault) => return list.finding("registry", &connect::registry_trouble(&fault)),
         }
+    }
+}
+
+/// Returns what there is to say about a subject's compatibility, or `None` if it is as `setup` sets it.
+async fn compatibility(registry: &Registry, subject: &str) -> Option<String> {
+    const RIGHT: &str = wire::COMPATIBILITY;
+    match registry.compatibility(subject).await {
+        Ok(Some(level)) if level == RIGHT => None,
+        Ok(level) => {
+            let level = level.unwrap_or_else(|| "not set".into());
+            Some(format!(
+                "the compatibility of {subject} is {level}, so the registry would take a schema that others can't read; \
+                 `crm-processor setup` sets it to {RIGHT}"
+            ))
+        }
+        Err(fault) => Some(format!("the compatibility of {subject} should be {RIGHT}; what it is can't be said: {fault}")),
     }
 }

@@ -5,6 +5,7 @@
 mod line;
 
 use crate::domain::entity::Entity;
+use crate::domain::values::Actor;
 use crate::pauses::Pauses;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
@@ -34,7 +35,8 @@ const ATTEMPTS: u32 = 10;
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
 const HELP: &str = r#"ENTITIES.jsonl ("-" reads standard input) has lines of these forms, one for each type; customName,
-customerSegment and the parent's refId may be left out:
+customerSegment, stateReason, stateValidFrom (milliseconds since 1970, or a time as in RFC 3339) and the parent's refId may be left
+out:
   {"type":"customer","refId":"<uuid>","externalId":"c-1","state":"ACTIVE","customName":"…","customerSegment":"…"}
   {"type":"account","refId":"<uuid>","externalId":"a-1","state":"ACTIVE","customerRefId":"<uuid>"}
   {"type":"subscriber","refId":"<uuid>","externalId":"s-1","state":"ACTIVE","accountRefId":"<uuid>"}
@@ -43,7 +45,7 @@ An entity that exists is left as it is. A bad line, or one that contradicts what
 All other lines are imported. The exit code is 1 if there was any finding.
 
 Example:
-  crm-processor import --config crm.toml entities.jsonl"#;
+  crm-processor import --config crm.toml --actor "migration of March" entities.jsonl"#;
 
 /// Import customers, accounts and subscribers; safe to repeat
 #[derive(Debug, clap::Args)]
@@ -54,6 +56,13 @@ pub(super) struct Args {
     /// A file of JSON lines; - is standard input
     #[arg(value_name = "ENTITIES.jsonl")]
     entities: PathBuf,
+    /// Who imports, for the entities' histories
+    #[arg(long, value_name = "TEXT", value_parser = actor)]
+    actor: Option<Actor>,
+}
+
+fn actor(text: &str) -> Result<Actor, String> {
+    Actor::parse(text).map_err(|error| error.to_string())
 }
 
 /// `crm-processor import`
@@ -64,7 +73,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (sender, mut lines) = mpsc::channel(READ_AHEAD);
     let reading = tokio::task::spawn_blocking(move || read_lines(input, &sender));
 
-    let mut import = Import { claims, busy: HashSet::new(), running: FuturesUnordered::new(), tally: Tally::new(size) };
+    let actor = args.actor;
+    let mut import = Import { claims, actor, busy: HashSet::new(), running: FuturesUnordered::new(), tally: Tally::new(size) };
     let rules = config.rules();
     while let Some(Line { number, text, bytes }) = lines.recv().await {
         import.tally.bar.inc(bytes);
@@ -81,6 +91,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// An import under way.
 struct Import {
     claims: Arc<Claims<ConfiguredStore>>,
+    actor: Option<Actor>,
     /// The partitions of the lines under way.
     busy: HashSet<Partition>,
     running: FuturesUnordered<JoinHandle<Done>>,
@@ -112,9 +123,9 @@ impl Import {
             self.finish_one().await?;
         }
         self.busy.extend(partitions.iter().cloned());
-        let claims = self.claims.clone();
+        let (claims, importing) = (self.claims.clone(), Importing::by(self.actor.clone()));
         self.running.push(tokio::spawn(async move {
-            let result = import(&claims, entity).await;
+            let result = import(&claims, entity, importing).await;
             Done { number, partitions, result }
         }));
         Ok(())
@@ -139,8 +150,7 @@ impl Import {
 
 /// Imports an entity, and tries again for a while if the store does not answer. An entity that is there because of an attempt that ended
 /// in a fault counts as created.
-async fn import(claims: &Claims<ConfiguredStore>, entity: Entity) -> Result<Imported, StoreFault> {
-    let mut importing = Importing::default();
+async fn import(claims: &Claims<ConfiguredStore>, entity: Entity, mut importing: Importing) -> Result<Imported, StoreFault> {
     let mut pauses = PAUSES;
     for _ in 1..ATTEMPTS {
         if let Ok(imported) = claims.import_again(entity.clone(), &mut importing).await {

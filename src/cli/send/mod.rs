@@ -34,9 +34,9 @@ the command.
 A line of commands.jsonl:
   {"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"c-1"}
 The entity is "customer", "account" or "subscriber", with "externalId" or "refId"; the new value is "customName", "customerSegment",
-"externalId", or "state" with or without "stateReason". If "requestId" is left out, a random one is made up; if "key" is left out, it is the entity's id. Either is null if the line
-says null. Replies are printed in the order of the file. A line that is no command, or gets no reply, is a finding on standard error
-("line 17: …").
+"externalId", or "state" with or without "stateReason". If "requestId" is left out, a random one is made up; if "key" is left out, it is
+the entity's id. Either is null if the line says null. Replies are printed in the order of the file. A line that is no command, or
+gets no reply, is a finding on standard error ("line 17: …").
 
 If no reply comes in time, `send` says where the command lies, whether the processor of this configuration is ready (/readyz on
 admin.listen), and how far its consumer group is from answering. The command stays on its topic and will be answered.

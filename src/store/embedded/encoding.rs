@@ -368,6 +368,25 @@ mod tests {
         assert!(error.contains("colour"), "{error}");
     }
 
+    /// The first release refuses fields that it does not know. So it reads all entities but those that have what came later.
+    #[test]
+    fn a_field_that_came_later_is_left_out_where_there_is_nothing() {
+        let entity = Entity::new(EntityType::Customer, Uuid::nil(), ExternalId::parse("x").unwrap());
+        let written = |entity: Entity| {
+            let statics = EntityStatics { entity, epoch: 1, generation: 2 };
+            let bytes = encode_entity(&statics);
+            assert_eq!(decode_entity(&bytes).unwrap(), statics);
+            String::from_utf8(bytes[16..].to_vec()).unwrap()
+        };
+        let first = r#"{"entityType":"customer","refId":"00000000-0000-0000-0000-000000000000","externalId":"x","version":1,"state":"ACTIVE","customName":null,"segment":null,"segmentValidFrom":null,"parent":null"#;
+        assert_eq!(written(entity.clone()), format!("{first}}}"));
+        let dated = Entity { state_valid_from: Some(-2), ..entity };
+        assert_eq!(written(dated.clone()), format!("{first},\"stateValidFrom\":-2}}"));
+        let state_reason = Some(StateReason::parse("ü").unwrap());
+        let both = format!("{first},\"stateReason\":\"ü\",\"stateValidFrom\":-2}}");
+        assert_eq!(written(Entity { state_reason, ..dated }), both);
+    }
+
     #[test]
     fn a_newer_encoding_is_refused() {
         let mut bytes = Cell::for_ever(vec![1]).encode();

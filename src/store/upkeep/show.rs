@@ -6,11 +6,11 @@ use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
 use crate::domain::use_case::UseCase;
-use crate::domain::values::RequestId;
+use crate::domain::values::{Actor, RequestId};
 use crate::store::claims::Claims;
 use crate::store::claims::standing::Standing;
-use crate::store::outcome::Outcome;
-use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, HistoryRow, IdKey, StoreFault};
+use crate::store::outcome::{ImportOutcome, Outcome};
+use crate::store::{ConditionalStore, Consistency, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, StoreFault};
 
 /// One change of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct HistoryEntry {
     pub use_case: UseCase,
     /// The request that asked for the change.
     pub request_id: RequestId,
+    /// Who asked for the change; `None` if the record did not say so.
+    pub actor: Option<Actor>,
     /// The values that changed.
     pub changes: Vec<Change>,
 }
@@ -58,6 +60,15 @@ impl<S: ConditionalStore> Claims<S> {
         }
     }
 
+    /// Returns when the entity was imported or created, under which external id and by whom; `None` if there is no such entity.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn imported(&self, key: EntityKey) -> Result<Option<ImportOutcome>, StoreFault> {
+        let row = self.base.store.read_entity(key, &[FIRST_ROW], Consistency::Serial).await?.outcomes.pop();
+        row.map(|row| ImportOutcome::decode(&row.outcome)).transpose()
+    }
+
     async fn holder(&self, id: &IdKey) -> Result<Option<EntityStatics>, StoreFault> {
         let Some(claim) = self.base.store.read_id(id, &[], Consistency::Serial).await?.claim else { return Ok(None) };
         Ok(match self.resolver().standing(id, &claim, &[], Consistency::Serial).await?.0 {
@@ -74,6 +85,7 @@ fn entry(row: &HistoryRow) -> Result<HistoryEntry, StoreFault> {
             occurred_at: t.occurred_at,
             use_case: t.use_case,
             request_id: t.request_id.clone(),
+            actor: t.actor.clone(),
             changes: t.changes.clone(),
         }),
         Answer::Unchanged(_) | Answer::Rejected(_) => {

@@ -52,6 +52,13 @@ struct IdAnswer {
     id: u32,
 }
 
+/// The answer to `GET /config/{subject}`.
+#[derive(Deserialize)]
+struct LevelAnswer {
+    #[serde(rename = "compatibilityLevel")]
+    level: String,
+}
+
 #[derive(Deserialize)]
 struct ErrorAnswer {
     error_code: u32,
@@ -169,6 +176,32 @@ impl Http {
             HttpAnswer::Found(answer) => Ok(Some(answer.id)),
             HttpAnswer::NotFound { has_code: true } => Ok(None),
             HttpAnswer::NotFound { has_code: false } => Err(self.not_a_registry(&call)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+        }
+    }
+
+    /// Asks for the compatibility level of a subject, be it the subject's own or that of the whole registry. Returns `None` if the
+    /// registry has none to tell.
+    pub(super) async fn compatibility(&self, subject: &str) -> Result<Option<String>, RegistryFault> {
+        let call = format!("asking for the compatibility of {subject}");
+        let request = |base: &Base| {
+            let mut url = base.url(&["config", subject]);
+            url.set_query(Some("defaultToGlobal=true"));
+            self.client.get(url)
+        };
+        match self.send::<LevelAnswer>(&call, request).await? {
+            HttpAnswer::Found(answer) => Ok(Some(answer.level)),
+            HttpAnswer::NotFound { .. } => Ok(None),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+        }
+    }
+
+    pub(super) async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), RegistryFault> {
+        let call = format!("setting the compatibility of {subject}");
+        let request = |base: &Base| self.client.put(base.url(&["config", subject])).json(&json!({ "compatibility": level }));
+        match self.send::<serde_json::Value>(&call, request).await? {
+            HttpAnswer::Found(_) => Ok(()),
+            HttpAnswer::NotFound { .. } => Err(self.not_a_registry(&call)),
             HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
         }
     }

@@ -14,12 +14,18 @@ use std::sync::OnceLock;
 /// The name of the folder with the clients' libraries. It has their versions.
 const LIBRARIES: &str = "java-clients-spring-kafka-4.0.0-avro-1.12.1";
 
+/// Returns the class path of the clients' libraries, Avro among them, or `None` if they can't be had here; the reason has been printed,
+/// and the test returns.
+pub fn libraries() -> Option<PathBuf> {
+    let pom = std::fs::read_to_string(example("java/pom.xml")).expect("is part of the repository");
+    Some(servers::jars_or_skip(LIBRARIES, &pom)?.join("*"))
+}
+
 /// Returns `java` with the compiled clients and their libraries on its class path, or `None` if it can't be had here; the reason
 /// has been printed, and the test returns.
 fn java() -> Option<Command> {
     static CLASSES: OnceLock<PathBuf> = OnceLock::new();
-    let pom = std::fs::read_to_string(example("java/pom.xml")).expect("is part of the repository");
-    let lib = servers::jars_or_skip(LIBRARIES, &pom)?.join("*");
+    let lib = libraries()?;
     let classes = CLASSES.get_or_init(|| {
         let classes = servers::log_dir().join("java-clients");
         let mut compiler = Command::new("javac");

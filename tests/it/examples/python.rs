@@ -1,7 +1,7 @@
 //! Tests the clients in Python, and makes the Python in which they run.
 
 use super::{a_change_and_a_refusal_are_printed, example, reply_to, run};
-use crate::crm::{Entity, json_lines, unique};
+use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::registry;
 use crate::servers;
 use crate::world::{World, shared};
@@ -31,6 +31,8 @@ pub fn send_with_python(world: &World, lines: &str) -> bool {
 fn the_python_producer_sends_each_kind_of_command() {
     let Some(shared) = shared() else { return };
     let (customer, account, subscriber) = (shared.customer(), shared.account(), shared.subscriber());
+    let two_of = |kind| [0, 1].map(|_| shared.entity(kind, "ACTIVE"));
+    let (customers, accounts, subscribers) = (two_of(Kind::Customer), two_of(Kind::Account), two_of(Kind::Subscriber));
     let line = |command: &str, entity: &Entity, field: &str, value: &str| {
         let (request, correlation) = (unique("r"), unique("c"));
         let fields = json!({"requestId": request, entity.kind.name(): entity.by_external_id(), field: value});
@@ -41,6 +43,12 @@ fn the_python_producer_sends_each_kind_of_command() {
         line("UpdateCustomerSegment", &customer, "customerSegment", "ENTERPRISE"),
         line("UpdateAccountExternalId", &account, "externalId", &unique("a")),
         line("UpdateSubscriberExternalId", &subscriber, "externalId", &unique("s")),
+        line("UpdateCustomerExternalId", &customers[0], "externalId", &unique("c")),
+        line("UpdateAccountCustomName", &accounts[0], "customName", "Ada"),
+        line("UpdateSubscriberCustomName", &subscribers[0], "customName", "Ada"),
+        line("UpdateCustomerState", &customers[1], "state", "SUSPENDED"),
+        line("UpdateAccountState", &accounts[1], "state", "INACTIVE"),
+        line("UpdateSubscriberState", &subscribers[1], "state", "DEACTIVATED"),
     ];
     if !send_with_python(shared, &json_lines(&commands)) {
         return;
