@@ -12,7 +12,7 @@
 
 use super::claim::{Claimant, Claimer, Completed, Replaced, new_claim};
 use super::data::{Decided, Submission, Target};
-use super::resolve::{Found, PendingClaim, Resolver, Trust};
+use super::resolve::{Behind, PendingClaim, Resolver, Trust};
 use super::standing::Standing;
 use crate::domain::answer::Answer;
 use crate::domain::change::Creation;
@@ -138,11 +138,11 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         };
         let found = Resolver(self.0).find(&Target::named(entity_type, reference), trust).await?;
         Ok(match found {
-            Found::Entity(seen) if seen.entity.state != State::Deactivated => Superior::Found(Some(seen.entity.ref_id)),
+            Behind::Entity(seen) if seen.entity.state != State::Deactivated => Superior::Found(Some(seen.entity.ref_id)),
             _ if trust != Trust::Serial => Superior::Unknown,
-            Found::Entity(_) => Superior::Refused(Rejection::Deactivated { field: entity_type.name().into() }),
-            Found::Nobody => Superior::Refused(Rejection::EntityNotFound { field: reference.field(entity_type) }),
-            Found::Pending(claim) => Superior::Pending(claim),
+            Behind::Entity(_) => Superior::Refused(Rejection::Deactivated { field: entity_type.name().into() }),
+            Behind::Nobody => Superior::Refused(Rejection::EntityNotFound { field: reference.field(entity_type) }),
+            Behind::Pending(claim) => Superior::Pending(claim),
         })
     }
 }
