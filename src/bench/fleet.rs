@@ -2,7 +2,7 @@
 
 use super::cases::{Kind, Needs, Step};
 use crate::config::Config;
-use crate::domain::command::{RawCommand, RawReference, RawValues};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::{Entity, EntityType};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId};
@@ -96,7 +96,7 @@ impl Fleet {
             use_case,
             request_id: Some(format!("r-{pass}-{request}")),
             reference: Some(RawReference { external_id: Some(external_id), ref_id: None }),
-            values: RawValues::first(use_case, Some(value)),
+            values: use_case.first_value(Some(value)),
             expected_version: (kind == Kind::Rejected).then_some(NO_VERSION),
         };
         (command, key)

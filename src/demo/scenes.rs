@@ -3,8 +3,8 @@
 use super::cast::ref_id;
 use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
 use super::show::Show;
-use crate::domain::attribute::Attribute;
-use crate::domain::command::{RawCommand, RawReference, RawValues};
+use crate::domain::attribute::{Attribute, RawValues};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
 
@@ -252,7 +252,7 @@ fn command(use_case: UseCase, request: &str, external_id: &str, value: &str) -> 
         use_case,
         request_id: Some(request.into()),
         reference: Some(RawReference { external_id: Some(external_id.into()), ref_id: None }),
-        values: RawValues::first(use_case, Some(value.into())),
+        values: use_case.first_value(Some(value.into())),
         expected_version: None,
     }
 }

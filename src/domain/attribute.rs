@@ -1,5 +1,5 @@
-//! The attributes of entities that commands can set. A command's field with a new value, the attribute in the list of changes, and
-//! the attribute of the after-image have the same name.
+//! The attributes of entities that commands can set, and the values that a command brings for them. A command's field with a new value,
+//! the attribute in the list of changes, and the attribute of the after-image have the same name.
 
 use super::entity::{Entity, EntityType};
 use super::values::{CustomName, SegmentCode, StateReason};
@@ -66,5 +66,28 @@ impl Attribute {
     fn superior_of(entity_type: EntityType, entity: &Entity) -> Option<Cow<'_, str>> {
         let superior = entity.parent.filter(|_| entity.entity_type == entity_type)?;
         Some(superior.to_string().into())
+    }
+}
+
+/// The new values of a command as they came, by attribute. A value that the command lacks is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawValues([Option<String>; Attribute::ALL.len()]);
+
+impl RawValues {
+    /// Returns the values with `value` for `attribute`.
+    #[must_use]
+    pub fn with(mut self, attribute: Attribute, value: Option<String>) -> Self {
+        self.set(attribute, value);
+        self
+    }
+
+    /// Returns the value of `attribute`, or `None` for null.
+    pub fn get(&self, attribute: Attribute) -> Option<&str> {
+        self.0[attribute as usize].as_deref()
+    }
+
+    /// Sets the value of `attribute`, `None` for null.
+    pub fn set(&mut self, attribute: Attribute, value: Option<String>) {
+        self.0[attribute as usize] = value;
     }
 }

@@ -9,8 +9,8 @@ mod set_segment;
 mod set_state;
 
 use super::Timestamp;
-use super::attribute::Attribute;
-use super::command::RawValues;
+use super::attribute::{Attribute, RawValues};
+
 use super::entity::Entity;
 use super::reference::Reference;
 use super::rejection::Rejection;

@@ -1,6 +1,6 @@
 //! Commands, from their fields as they came to a checked [`Command`]: request validation.
 
-use super::attribute::Attribute;
+use super::attribute::RawValues;
 use super::contents::Contents;
 use super::entity::EntityType;
 pub use super::reference::Reference;
@@ -31,34 +31,6 @@ pub struct RawReference {
     pub external_id: Option<String>,
     /// `refId`, `None` for null.
     pub ref_id: Option<String>,
-}
-
-/// The new values of a command as they came, by attribute. A value that the command lacks is null.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawValues([Option<String>; Attribute::ALL.len()]);
-
-impl RawValues {
-    /// Returns the values of a command that brings `value` for the first attribute of its use case, and nulls for the others.
-    pub fn first(use_case: UseCase, value: Option<String>) -> Self {
-        Self::default().with(use_case.first_attribute(), value)
-    }
-
-    /// Returns the values with `value` for `attribute`.
-    #[must_use]
-    pub fn with(mut self, attribute: Attribute, value: Option<String>) -> Self {
-        self.set(attribute, value);
-        self
-    }
-
-    /// Returns the value of `attribute`, or `None` for null.
-    pub fn get(&self, attribute: Attribute) -> Option<&str> {
-        self.0[attribute as usize].as_deref()
-    }
-
-    /// Sets the value of `attribute`, `None` for null.
-    pub fn set(&mut self, attribute: Attribute, value: Option<String>) {
-        self.0[attribute as usize] = value;
-    }
 }
 
 /// A command that passed request validation.

@@ -9,7 +9,7 @@ mod texts;
 mod validation;
 
 use super::change::ChangeKind;
-use super::command::{RawCommand, RawReference, RawValues};
+use super::command::{RawCommand, RawReference};
 use super::contents::Contents;
 use super::entity::{Entity, EntityType, State};
 use super::rejection::Rejection;
@@ -85,14 +85,14 @@ fn raw(use_case: UseCase) -> RawCommand {
         use_case,
         request_id: Some("r-1".into()),
         reference: Some(RawReference { external_id: Some("old-id".into()), ref_id: None }),
-        values: RawValues::first(use_case, Some(new_value(use_case).into())),
+        values: use_case.first_value(Some(new_value(use_case).into())),
         expected_version: None,
     }
 }
 
 /// Returns the checked contents of a command with this use case, value and expected version.
 fn checked(use_case: UseCase, value: &str, expected_version: Option<i64>) -> Contents {
-    let raw = RawCommand { values: RawValues::first(use_case, Some(value.into())), expected_version, ..raw(use_case) };
+    let raw = RawCommand { values: use_case.first_value(Some(value.into())), expected_version, ..raw(use_case) };
     raw.validate(&rules()).unwrap_or_else(|findings| panic!("{raw:?} has findings: {findings:?}")).contents
 }
 

@@ -4,7 +4,7 @@
 //! say what a use case is called. The way to the rules of one leads from its row's `kind` to [`super::change`], where each
 //! kind has a file of its own.
 
-use super::attribute::Attribute;
+use super::attribute::{Attribute, RawValues};
 use super::change::ChangeKind;
 use super::entity::EntityType;
 
@@ -208,6 +208,11 @@ impl UseCase {
     /// Returns the first of [`Self::attributes`]. A command must bring a value for it.
     pub fn first_attribute(self) -> Attribute {
         self.attributes()[0]
+    }
+
+    /// Returns the values of a command that brings `value` for the first of [`Self::attributes`], and nulls for the others.
+    pub fn first_value(self, value: Option<String>) -> RawValues {
+        RawValues::default().with(self.first_attribute(), value)
     }
 
     /// Returns the type of the entity to which the record refers: the one that is to be changed, or the superior of one that is to be

@@ -10,8 +10,8 @@ use super::NAMESPACE;
 use super::body::Body;
 use super::shape::{Record, Shape, quote};
 pub use super::unreadable::{Malformed, Unreadable};
-use crate::domain::attribute::Attribute;
-use crate::domain::command::{RawCommand, RawReference, RawValues};
+use crate::domain::attribute::{Attribute, RawValues};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //! Bodies are written out by hand, because `json` encodes commands only.
 
 use super::*;
-use crate::domain::command::RawValues;
+use crate::domain::attribute::RawValues;
 use serde_json::json;
 
 #[test]

@@ -265,7 +265,8 @@ async fn registering_is_repeatable_and_what_is_registered_is_found() {
 
 #[tokio::test]
 async fn values_are_decoded_to_json_by_the_schemas_of_the_registry() {
-    use crate::domain::command::{RawCommand, RawValues};
+    use crate::domain::attribute::RawValues;
+    use crate::domain::command::RawCommand;
     let server = EmbeddedRegistry::start(([127, 0, 0, 1], 0).into()).await.unwrap();
     let registry = client(&server.url());
     let use_case = UseCase::UpdateCustomerSegment;

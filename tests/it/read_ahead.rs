@@ -4,7 +4,7 @@ use crate::cql;
 use crate::proxy::{CqlProxy, Mischief};
 use crate::servers;
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::{RawCommand, RawReference, RawValues};
+use crm_processor::domain::command::{RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::request::SourceRecord;
 use crm_processor::domain::use_case::UseCase;
@@ -184,7 +184,7 @@ fn name(customer: &str, offset: usize) -> Arc<Submission> {
         use_case: UseCase::UpdateCustomerCustomName,
         request_id: Some(format!("r-{offset}")),
         reference: Some(RawReference { external_id: Some(customer.into()), ref_id: None }),
-        values: RawValues::first(UseCase::UpdateCustomerCustomName, Some(format!("name {offset}"))),
+        values: UseCase::UpdateCustomerCustomName.first_value(Some(format!("name {offset}"))),
         expected_version: None,
     };
     let command = raw.validate(&Rules { segments: Vec::new() }).expect("a valid command");

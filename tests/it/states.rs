@@ -74,14 +74,14 @@ fn lives(world: &World) {
         let taken = world.ask(&rename(entity.kind, &unique("r"), &other.by_ref_id(), external_id));
         assert_eq!(taken.body["errors"][0]["code"], "CASM-EXTERNAL-ID-NOT-UNIQUE", "its id stays taken: {taken:?}");
 
-        // A duplicate of the first step gets the stored answer, whatever the entity has become.
-        let again = world.ask(&steps[0].command.clone().key(unique("k")));
-        let published = world.transaction(entity, steps[0].command.request());
+        // A duplicate of the first change gets the stored answer, whatever the entity has become.
+        let again = world.ask(&steps[1].command.clone().key(unique("k")));
+        let published = world.transaction(entity, steps[1].command.request());
         assert_eq!((&again.body["statusCode"], &again.body["replayed"]), (&json!(200), &json!(true)), "{again:?}");
         assert_eq!(again.body["businessTransaction"]["changes"], published.body["changes"], "{again:?}");
         assert_eq!(again.body["businessTransaction"][entity.kind.name()], published.body[entity.kind.name()], "{again:?}");
         // The same request id with another reason is another request.
-        let mut other_reason = steps[1].command.clone().key(unique("k"));
+        let mut other_reason = steps[2].command.clone().key(unique("k"));
         other_reason.body["stateReason"] = json!("another");
         let reused = world.ask(&other_reason);
         assert_eq!(reused.body["errors"][0]["code"], "CASM-REQUEST-ID-REUSED", "{reused:?}");

@@ -1,8 +1,8 @@
 //! Reads one line of a file of commands, from JSON to a command, or to all that is wrong with it. Values are sent as they are: the
 //! processor checks them.
 
-use crate::domain::attribute::Attribute;
-use crate::domain::command::{RawCommand, RawReference, RawValues};
+use crate::domain::attribute::{Attribute, RawValues};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use serde_json::{Map, Value};
 use uuid::Uuid;

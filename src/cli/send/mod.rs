@@ -6,7 +6,7 @@ mod line;
 
 use crate::config::Config;
 use crate::domain::attribute::Attribute;
-use crate::domain::command::{RawCommand, RawReference, RawValues};
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use crate::telemetry::log;
 use crate::toolbox::crm_client::{CrmClient, NoReply};
@@ -210,7 +210,7 @@ impl CommandArgs {
         let reference = (external_id.is_some() || ref_id.is_some()).then_some(RawReference { external_id, ref_id });
         let request_id = Some(request_id.unwrap_or_else(new_request_id));
         let use_case = use_case?;
-        let values = RawValues::first(use_case, value).with(Attribute::StateReason, reason);
+        let values = use_case.first_value(value).with(Attribute::StateReason, reason);
         let command = RawCommand { use_case, request_id, reference, values, expected_version };
         Some(Outgoing { key: key.or_else(|| key_of(&command)), command })
     }
@@ -219,6 +219,7 @@ impl CommandArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attribute::RawValues;
     use clap::Parser;
 
     #[derive(Debug, Parser)]

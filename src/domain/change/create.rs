@@ -3,8 +3,7 @@
 //! that out, and claims the id before the entity is created.
 
 use crate::domain::Timestamp;
-use crate::domain::attribute::Attribute;
-use crate::domain::command::RawValues;
+use crate::domain::attribute::{Attribute, RawValues};
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::reference::Reference;
 use crate::domain::rejection::Rejection;

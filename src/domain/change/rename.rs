@@ -2,8 +2,8 @@
 //! The domain does not know whether the new id is free: `store::claims` finds that out, by claiming the id before it applies
 //! the change.
 
-use crate::domain::attribute::Attribute;
-use crate::domain::command::RawValues;
+use crate::domain::attribute::{Attribute, RawValues};
+
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::ExternalId;

@@ -1,8 +1,8 @@
 //! An entity gets a custom name. The name applies at once. The entity keeps no former names: these stand in the business
 //! transactions of the changes.
 
-use crate::domain::attribute::Attribute;
-use crate::domain::command::RawValues;
+use crate::domain::attribute::{Attribute, RawValues};
+
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::CustomName;

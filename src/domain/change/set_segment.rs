@@ -2,8 +2,8 @@
 //! log of its changes.
 
 use crate::domain::Timestamp;
-use crate::domain::attribute::Attribute;
-use crate::domain::command::RawValues;
+use crate::domain::attribute::{Attribute, RawValues};
+
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::text;

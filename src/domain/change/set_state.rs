@@ -3,8 +3,8 @@
 //! the state: if a command gives none, the old reason goes. Another reason for the same state is a change, and leaves the date alone.
 
 use crate::domain::Timestamp;
-use crate::domain::attribute::Attribute;
-use crate::domain::command::RawValues;
+use crate::domain::attribute::{Attribute, RawValues};
+
 use crate::domain::entity::{Entity, State};
 use crate::domain::rejection::Rejection;
 use crate::domain::text;

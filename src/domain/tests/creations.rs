@@ -1,8 +1,8 @@
 //! Creations: what is found in their fields, and what comes into being.
 
-use super::super::attribute::Attribute;
+use super::super::attribute::{Attribute, RawValues};
 use super::super::change::Creation;
-use super::super::command::{RawCommand, RawReference, RawValues, Reference};
+use super::super::command::{RawCommand, RawReference, Reference};
 use super::super::contents::Contents;
 use super::super::decision::{create, decide};
 use super::super::entity::{Entity, EntityType, State};
@@ -26,7 +26,7 @@ fn bare(use_case: UseCase) -> RawCommand {
         use_case,
         request_id: Some("r-1".into()),
         reference: use_case.reference_type().map(|_| superior),
-        values: RawValues::first(use_case, Some("e\u{301}-1".into())),
+        values: use_case.first_value(Some("e\u{301}-1".into())),
         expected_version: None,
     }
 }

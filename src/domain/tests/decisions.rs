@@ -3,7 +3,7 @@
 use super::super::answer::Answer;
 use super::super::attribute::Attribute;
 use super::super::change::ChangeKind;
-use super::super::command::{RawCommand, RawValues};
+use super::super::command::RawCommand;
 use super::super::contents::Contents;
 use super::super::decision;
 use super::super::entity::{Entity, EntityType, State};
@@ -286,8 +286,8 @@ fn a_state_goes_with_its_reason_and_has_a_date_of_its_own() {
             let reason_of = |text: &Option<&str>| text.map(|text| StateReason::parse(text).expect("a reason"));
             let before =
                 Entity { state: *state, state_reason: reason_of(reason), state_valid_from: valid_from, ..target(use_case) };
-            let values = RawValues::first(use_case, Some(new_state.name().into()))
-                .with(Attribute::StateReason, new_reason.map(Into::into));
+            let values =
+                use_case.first_value(Some(new_state.name().into())).with(Attribute::StateReason, new_reason.map(Into::into));
             let contents = RawCommand { values, ..raw(use_case) }.validate(&rules()).expect("no findings").contents;
             let case = format!("{}: {state:?} {reason:?} to {new_state:?} {new_reason:?}", use_case.name());
             match (decision::decide(&before, &request(&contents), NOW), expected) {

@@ -1,7 +1,7 @@
 //! Names and identities that others rely on: use cases and their schemas, transaction ids, record keys, fingerprints.
 
 use super::super::attribute::Attribute;
-use super::super::command::{Command, RawCommand, RawReference, RawValues};
+use super::super::command::{Command, RawCommand, RawReference};
 use super::super::contents::Contents;
 use super::super::entity::{Entity, EntityType, State};
 use super::super::transaction::{Change, Transaction};
@@ -78,8 +78,8 @@ fn command(edit: impl FnOnce(&mut RawCommand)) -> Command {
 
 #[test]
 fn a_fingerprint_tells_contents_apart() {
-    let of = |use_case, value: &str, expected_version| {
-        let raw = RawCommand { values: RawValues::first(use_case, Some(value.into())), expected_version, ..raw(use_case) };
+    let of = |use_case: UseCase, value: &str, expected_version| {
+        let raw = RawCommand { values: use_case.first_value(Some(value.into())), expected_version, ..raw(use_case) };
         raw.validate(&rules()).unwrap_or_else(|f| panic!("{raw:?}: {f:?}")).contents.fingerprint()
     };
     let state = |reason: Option<&str>| {
@@ -130,7 +130,7 @@ fn fingerprints_are_the_same_in_every_version_of_this_program() {
         [(None, "7958bd3d-3466-5962-b4d6-a3a25d044865"), (Some(7), "f044b51f-ed51-5acc-b441-dbca0a81d77a")]
     {
         let got = command(|c| {
-            c.values = RawValues::first(c.use_case, Some("Ada".into()));
+            c.values = c.use_case.first_value(Some("Ada".into()));
             c.expected_version = expected_version;
         })
         .contents

@@ -4,8 +4,8 @@
 //! The tables hold for every use case. In them `entity` stands for the reference's field (`customer`, …) and `value` for
 //! the new value's (`customName`, …).
 
-use super::super::attribute::Attribute;
-use super::super::command::{Command, RawCommand, RawReference, RawValues, Reference};
+use super::super::attribute::{Attribute, RawValues};
+use super::super::command::{Command, RawCommand, RawReference, Reference};
 use super::super::entity::EntityType;
 use super::super::use_case::UseCase;
 use super::{REF_ID, external_id, new_value, raw, rules, told, updates};
@@ -23,7 +23,7 @@ fn by(command: &mut RawCommand, external_id: Option<&str>, ref_id: Option<&str>)
 
 /// Sets the value that the use case can't do without, and no other.
 fn set(command: &mut RawCommand, value: Option<String>) {
-    command.values = RawValues::first(command.use_case, value);
+    command.values = command.use_case.first_value(value);
 }
 
 const SINGLE_FINDINGS: &[Row] = &[
@@ -183,7 +183,7 @@ fn findings_about_a_segment() {
         (" ", &[(MANDATORY, "customerSegment")]),
     ] {
         let command = RawCommand {
-            values: RawValues::first(UseCase::UpdateCustomerSegment, Some(code.into())),
+            values: UseCase::UpdateCustomerSegment.first_value(Some(code.into())),
             ..raw(UseCase::UpdateCustomerSegment)
         };
         let got = command.validate(&rules());

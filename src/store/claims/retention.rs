@@ -85,7 +85,7 @@ fn is_claimer(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::domain::change::ChangeKind;
-    use crate::domain::command::{RawCommand, RawReference, RawValues};
+    use crate::domain::command::{RawCommand, RawReference};
     use crate::domain::use_case::UseCase;
     use crate::domain::values::{Rules, SegmentCode};
 
@@ -95,7 +95,7 @@ mod tests {
         for use_case in UseCase::ALL {
             let reference = RawReference { external_id: Some("x".into()), ref_id: None };
             let value = if use_case.kind() == ChangeKind::SetState { "ACTIVE" } else { "x" };
-            let (request_id, values) = (Some("r".into()), RawValues::first(*use_case, Some(value.into())));
+            let (request_id, values) = (Some("r".into()), use_case.first_value(Some(value.into())));
             let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), values, expected_version: None };
             let command = raw.validate(&rules).unwrap();
             assert_eq!(command.contents.change().wanted().is_some(), use_case.is_claimer(), "{use_case:?}");

@@ -1,7 +1,7 @@
 //! The vocabulary of the checks: processes over one watched store, entities and commands under a prefix.
 
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::{RawCommand, RawReference, RawValues, Reference};
+use crm_processor::domain::command::{RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::request::{Request, SourceRecord};
@@ -198,7 +198,7 @@ impl<S: ConditionalStore> World<S> {
             use_case,
             request_id,
             reference: Some(reference),
-            values: RawValues::first(use_case, value),
+            values: use_case.first_value(value),
             expected_version,
         };
         let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };

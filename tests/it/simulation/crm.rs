@@ -3,7 +3,7 @@
 //! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. Commands
 //! about accounts rename them, have keys of all kinds or none, and contend for few ids.
 
-use crm_processor::domain::command::{Command, RawCommand, RawReference, RawValues};
+use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
@@ -178,7 +178,7 @@ impl Crm {
             use_case,
             request_id,
             reference: Some(reference),
-            values: RawValues::first(use_case, value),
+            values: use_case.first_value(value),
             expected_version,
         };
         let rules = Rules { segments: ["RESIDENTIAL", "ENTERPRISE"].map(|s| SegmentCode::parse(s).expect("a code")).into() };
