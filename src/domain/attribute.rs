@@ -91,26 +91,3 @@ impl RawValues {
         self.0[attribute as usize] = value;
     }
 }
-
-/// The new values of a command as they came, by attribute. A value that the command lacks is null.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawValues([Option<String>; Attribute::ALL.len()]);
-
-impl RawValues {
-    /// Returns the values with `value` for `attribute`.
-    #[must_use]
-    pub fn with(mut self, attribute: Attribute, value: Option<String>) -> Self {
-        self.set(attribute, value);
-        self
-    }
-
-    /// Returns the value of `attribute`, or `None` for null.
-    pub fn get(&self, attribute: Attribute) -> Option<&str> {
-        self.0[attribute as usize].as_deref()
-    }
-
-    /// Sets the value of `attribute`, `None` for null.
-    pub fn set(&mut self, attribute: Attribute, value: Option<String>) {
-        self.0[attribute as usize] = value;
-    }
-}
