@@ -26,9 +26,9 @@ fn commands(use_case: UseCase) -> Vec<RawCommand> {
             RawCommand {
                 use_case,
                 request_id: text(bit(0), "r-1"),
-                reference: (bit(1) || bit(2)).then_some(reference),
+                reference: (use_case.reference_type().is_some() && (bit(1) || bit(2))).then_some(reference),
                 values: use_case.first_value(text(bit(3), "")),
-                expected_version: bit(4).then_some(i64::MIN),
+                expected_version: (!use_case.is_creation() && bit(4)).then_some(i64::MIN),
             }
         })
         .collect()

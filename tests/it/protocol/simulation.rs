@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tasks::Task;
+use uuid::Uuid;
 use verdict::check;
 
 /// The number of seeds. One takes about 1 ms.
@@ -79,6 +80,8 @@ struct Simulation {
     answers: Mutex<BTreeMap<SourceRecord, Answered>>,
     /// The request ids that were used with other contents or another reference, too, or again when the retention was over.
     several: Mutex<BTreeSet<String>>,
+    /// The accounts that creations are about, whether they came into being or not.
+    created: Mutex<BTreeSet<Uuid>>,
     /// The results of imports in this phase, and what the operator tried.
     beside: Mutex<Vec<Operation>>,
     happened: Mutex<Happened>,
@@ -165,6 +168,7 @@ impl Simulation {
             begun: Mutex::default(),
             answers: Mutex::default(),
             several: Mutex::default(),
+            created: Mutex::default(),
             beside: Mutex::default(),
             happened: Mutex::default(),
         }

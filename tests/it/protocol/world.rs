@@ -206,6 +206,11 @@ impl<S: ConditionalStore> World<S> {
         Submission::new(command, Some(format!("c-{request}")), None, self.record())
     }
 
+    /// Makes request `request`, in a record of its own, which creates an account with the external id of `name` below a customer.
+    pub fn creation(&self, request: &str, name: &str, customer: RawReference) -> Submission {
+        self.submit(UseCase::CreateAccount, request, customer, self.id(name).as_str(), None)
+    }
+
     /// Returns the same command in another record.
     pub fn again(&self, submission: &Submission) -> Submission {
         let request = Request { record: self.record(), ..submission.request.clone() };

@@ -8,8 +8,9 @@
 use super::erasing::agree as same;
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::answer::Answer;
+use crm_processor::domain::change::Creation;
 use crm_processor::domain::command::Reference;
-use crm_processor::domain::decision::decide;
+use crm_processor::domain::decision::{create, decide};
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::values::ExternalId;
@@ -109,14 +110,15 @@ impl Effect {
     }
 }
 
-fn is_answer(submission: &Submission, answer: &Answer, entities: &mut [Entity]) -> bool {
+fn is_answer(submission: &Submission, answer: &Answer, entities: &mut Vec<Entity>) -> bool {
     if *answer == Answer::Rejected(Rejection::InternalError) {
         return true;
     }
-    let target = match &submission.target {
-        Reference::ExternalId(id) => holder(entities, submission.entity_type(), id),
-        Reference::RefId(ref_id) => find(entities, submission.entity_type(), *ref_id),
-    };
+    let target = behind(entities, submission.entity_type(), &submission.target);
+    if let (None, Some(creation), Reference::RefId(ref_id)) = (target, submission.request.contents.creation(), &submission.target)
+    {
+        return is_answer_to_a_creation(submission, creation, *ref_id, answer, entities);
+    }
     let Some(n) = target else { return matches!(answer, Answer::Rejected(Rejection::EntityNotFound { .. })) };
     let entity = &entities[n];
     match (decide(entity, &submission.request, decided_at(answer)), answer) {
@@ -131,6 +133,41 @@ fn is_answer(submission: &Submission, answer: &Answer, entities: &mut [Entity]) 
             entities[n] = after;
             free && same(answer, &Answer::Changed(expected))
         }
+    }
+}
+
+/// Returns whether this is the answer to the creation of an entity that is not there. The superior was looked up earlier than the entity
+/// came into being or was refused its id, so its state may have been another.
+fn is_answer_to_a_creation(
+    submission: &Submission,
+    creation: &Creation,
+    ref_id: Uuid,
+    answer: &Answer,
+    entities: &mut Vec<Entity>,
+) -> bool {
+    let superior_type = submission.entity_type().superior().expect("only accounts are created");
+    let superior = creation.superior.as_ref().and_then(|reference| behind(entities, superior_type, reference));
+    let superior = superior.map(|n| (entities[n].ref_id, entities[n].state));
+    match (answer, superior) {
+        (Answer::Rejected(Rejection::EntityNotFound { .. }), superior) => superior.is_none(),
+        (Answer::Rejected(Rejection::Deactivated { .. }), Some((_, state))) => state == State::Deactivated,
+        (Answer::Rejected(Rejection::ExternalIdNotUnique), Some(_)) => {
+            holder(entities, submission.entity_type(), &creation.external_id).is_some()
+        }
+        (Answer::Changed(_), Some((superior, _))) => {
+            let free = holder(entities, submission.entity_type(), &creation.external_id).is_none();
+            let expected = create(creation, &submission.request, ref_id, Some(superior), decided_at(answer));
+            entities.push(expected.entity.clone());
+            free && same(answer, &Answer::Changed(expected.into()))
+        }
+        _ => false,
+    }
+}
+
+fn behind(entities: &[Entity], entity_type: EntityType, reference: &Reference) -> Option<usize> {
+    match reference {
+        Reference::ExternalId(id) => holder(entities, entity_type, id),
+        Reference::RefId(ref_id) => find(entities, entity_type, *ref_id),
     }
 }
 

@@ -3,11 +3,11 @@
 use super::{Simulation, pick};
 use crate::polls::complete;
 use crate::protocol::world::World;
-use crm_processor::domain::command::RawReference;
+use crm_processor::domain::command::{RawReference, Reference};
 use crm_processor::domain::entity::EntityType::{Account, Customer, Subscriber};
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::use_case::UseCase::{
-    UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment, UpdateSubscriberExternalId,
+    CreateAccount, UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerSegment, UpdateSubscriberExternalId,
 };
 use crm_processor::store::claims::Submission;
 use crm_processor::store::simulated::Random;
@@ -39,7 +39,7 @@ pub const OPERATED: [(EntityType, &str); 3] = [(Account, "a"), (Account, "b"), (
 pub const STATES: [State; 3] = [State::Deactivated, State::Active, State::Active];
 
 /// All events that must happen now and then.
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 20] = [
     "CASM-ENTITY-NOT-FOUND",
     "CASM-EXTERNAL-ID-NOT-UNIQUE",
     "CASM-INTERNAL-ERROR",
@@ -55,6 +55,7 @@ const EVENTS: [&str; 19] = [
     "a run of several was decided",
     "a stored answer was given again",
     "a value was there already",
+    "an entity was created",
     "an entity was imported",
     "an import came too late",
     "an import contradicted",
@@ -85,9 +86,16 @@ impl Happened {
 impl Simulation {
     /// Returns all entities that exist now.
     pub fn entities(&self) -> Vec<Entity> {
-        let key = |(entity_type, name): (EntityType, &str)| EntityKey { entity_type, ref_id: self.world.ref_id(name) };
-        let read = |at| complete(self.store.read_entity(key(at), &[], Consistency::Serial)).expect("no faults");
-        ENTITIES.into_iter().filter_map(|at| read(at).statics.map(|statics| statics.entity)).collect()
+        let read = |key| complete(self.store.read_entity(key, &[], Consistency::Serial)).expect("no faults");
+        self.keys().into_iter().filter_map(|key| read(key).statics.map(|statics| statics.entity)).collect()
+    }
+
+    /// Returns the keys of all entities that may exist.
+    pub fn keys(&self) -> Vec<EntityKey> {
+        let named = ENTITIES.map(|(entity_type, name)| EntityKey { entity_type, ref_id: self.world.ref_id(name) });
+        let created = self.created.lock().unwrap();
+        let created = created.iter().map(|ref_id| EntityKey { entity_type: Account, ref_id: *ref_id });
+        named.into_iter().chain(created).collect()
     }
 
     /// Returns the records of a phase: requests, most of them new, some of them twice or thrice, some with a request id that was
@@ -109,6 +117,9 @@ impl Simulation {
             }
             let (entity_type, reference) = pick(random, &references);
             let first = submission(&self.world, &request, entity_type, reference, random);
+            if let (Some(_), Reference::RefId(ref_id)) = (first.request.contents.creation(), &first.target) {
+                self.created.lock().unwrap().insert(*ref_id);
+            }
             for _ in 0..pick(random, &[0, 0, 1, 1, 2]) {
                 submissions.push(self.world.again(&first));
             }
@@ -142,6 +153,11 @@ pub fn submission<S: ConditionalStore>(
     let expected_version = random.chance(200).then(|| pick(random, &[1, 2, 3]));
     let ids = IDS.iter().find(|ids| ids.0 == entity_type).expect("each type has its ids").1;
     let wanted = w.id(pick(random, ids));
+    if entity_type == Account && random.chance(200) {
+        let customer = pick(random, &["d", "d", "e"]);
+        let customer = if random.chance(500) { w.by_id(customer) } else { w.by_ref(customer) };
+        return w.submit(CreateAccount, request, customer, wanted.as_str(), None);
+    }
     let (use_case, value) = match (entity_type, random.chance(700)) {
         (Account, _) => (UpdateAccountExternalId, wanted.as_str()),
         (Subscriber, _) => (UpdateSubscriberExternalId, wanted.as_str()),
