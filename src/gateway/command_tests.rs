@@ -27,10 +27,10 @@ const INVALID: &str = "CASM-INVALID-ATTRIBUTE";
 #[test]
 fn a_request_becomes_a_command_with_the_key_and_the_place_of_its_reference() {
     let body = json!({"requestId": "r", "account": {"externalId": "a\u{301}"}, "externalId": "b"});
-    let prepared = rename(&[], &body).unwrap();
-    assert_eq!(prepared.key, "á", "the key is the id in NFC");
-    assert!(prepared.location().starts_with("/v1/accounts/requests/r?externalId=%C3%A1&contents="), "{}", prepared.location());
-    assert_eq!((prepared.correlation_id(), prepared.is_conditional), ("r", false));
+    let by_id = rename(&[], &body).unwrap();
+    assert_eq!(by_id.key, "á", "the key is the id in NFC");
+    assert!(by_id.location().starts_with("/v1/accounts/requests/r?externalId=%C3%A1&contents="), "{}", by_id.location());
+    assert_eq!((by_id.correlation_id(), by_id.is_conditional), ("r", false));
     let ref_id = "0198C7A0-0000-7000-8000-00000000000A";
     let by_ref_id = rename(&[], &json!({"requestId": "r", "account": {"refId": ref_id}, "externalId": "b"})).unwrap();
     assert_eq!(by_ref_id.key, ref_id.to_lowercase());
