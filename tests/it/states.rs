@@ -86,12 +86,17 @@ fn lives(world: &World) {
         let reused = world.ask(&other_reason);
         assert_eq!(reused.body["errors"][0]["code"], "CASM-REQUEST-ID-REUSED", "{reused:?}");
     }
+    // The last one of each was seen, so all before it were.
+    let of = |entity: &Entity| {
+        let subject = entity.subject();
+        world.inbox.all(|record| record.topic == world.transactions && record.key_text() == Some(&*subject))
+    };
+    let published = entities.each_ref().map(of);
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
 
-    // What is stored is what was published: the embedded store lets in one process at a time, so this comes last.
-    for entity in &entities {
-        let records = world.transactions(entity);
+    // What is stored is what was published. The embedded store lets in one process at a time, so this comes last.
+    for (entity, records) in entities.iter().zip(published) {
         let last = &records.last().expect("there were changes").body;
         let shown = world.cli("show", &[entity.kind.name(), "--ref-id", &entity.ref_id, "--json"]).succeeded();
         let shown: Json = serde_json::from_str(&shown.stdout).expect("show --json prints JSON");

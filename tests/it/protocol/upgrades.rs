@@ -95,14 +95,12 @@ async fn an_entity_row_of_a_newer_release_is_waited_for() {
         let row = rows.single_row::<scylla::value::Row>().expect("a row");
         assert_eq!(row.columns[0].as_ref().and_then(scylla::value::CqlValue::as_boolean), Some(true), "{statement}");
     };
-    newer_release("ALTER TABLE upgraded.entity ADD IF NOT EXISTS state_reason text static").await;
+    newer_release("ALTER TABLE upgraded.entity ADD IF NOT EXISTS language text static").await;
     w.customer("a").await;
     let older = w.process();
     published(&decide(&older, &w.name("r1", w.by_id("a"), "Ada")).await);
-    newer_release(
-        "UPDATE upgraded.entity SET version = 3, state = 'SUSPENDED/2', state_reason = 'unpaid' WHERE THE ROW IF version = 2",
-    )
-    .await;
+    newer_release("UPDATE upgraded.entity SET version = 3, state = 'SUSPENDED/3', language = 'pl' WHERE THE ROW IF version = 2")
+        .await;
 
     // The older release has the entity in its cache as it was before.
     let run = [w.name("r2", w.by_id("a"), "Eve")];
@@ -110,8 +108,8 @@ async fn an_entity_row_of_a_newer_release_is_waited_for() {
     let upgrade = async {
         upgraded.notified().await;
         newer_release(
-            "UPDATE upgraded.entity SET version = 4, state = 'SUSPENDED', state_reason = null WHERE THE ROW \
-             IF version = 3 AND state = 'SUSPENDED/2' AND state_reason = 'unpaid'",
+            "UPDATE upgraded.entity SET version = 4, state = 'SUSPENDED', language = null WHERE THE ROW \
+             IF version = 3 AND state = 'SUSPENDED/3' AND language = 'pl'",
         )
         .await;
     };
@@ -122,8 +120,7 @@ async fn an_entity_row_of_a_newer_release_is_waited_for() {
 
 /// Returns a newer release's blob, of a version that this release does not know.
 fn newer(blob: &[u8]) -> Vec<u8> {
-    const VERSION: u8 = 200;
-    [&[VERSION], &blob[1..]].concat()
+    [&[u8::MAX], &blob[1..]].concat()
 }
 
 /// Notes that the older process had to wait once more, and upgrades it after some attempts.
