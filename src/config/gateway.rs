@@ -98,11 +98,12 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
     }
     let max_open_requests = s.value("max_open_requests", 1024, "a number such as 1024", count(1..=65_536));
     let right = "a topic of kafka.reply_topic_allow_list";
-    let reply_topic = s.value("reply_topic", kafka.topics.replies.clone(), right, |given| {
+    let reply_topic = s.optional("reply_topic", right, |given| {
         let name = topic(&text(given)?)?;
         // Otherwise processors would write the replies to another topic, and no request would be answered in time.
         if kafka.reply_topic_allow_list.contains(&name) { Ok(name) } else { Err(format!("is not {right}")) }
     });
+    let reply_topic = reply_topic.unwrap_or_else(|| kafka.topics.replies.clone());
     let tls = tls(s.section("tls"));
     let mut section = s.section("auth");
     let is_said_outright = section.has("kind");
