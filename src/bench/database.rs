@@ -53,7 +53,7 @@ pub struct Cpu {
     pub collection: f64,
     /// Threads that compile the JVM's code while it runs.
     pub compiler: f64,
-    /// All other threads.
+    /// Threads of none of the kinds above.
     pub other: f64,
 }
 

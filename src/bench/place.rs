@@ -45,7 +45,8 @@ pub struct Wish<'a> {
     pub partitions: i32,
     /// How much later each answer of the database comes; `None` for no delay.
     pub store_delay: Option<Duration>,
-    /// Whether change rows are published, even if the configuration names no topic for them.
+    /// True if change rows are to be published although the configuration names no topic for them. If it names one, they are published in
+    /// any case.
     pub changes: bool,
     /// Variables of the environment that override the configuration.
     pub variables: Vec<(String, String)>,

@@ -1,7 +1,7 @@
 //! `gateway`: the API over HTTP. It waits for servers that are away at the start. After SIGTERM or SIGINT it finishes the requests that are
 //! open; a second signal ends it at once.
 
-use super::run::{PAUSES, Signals, Store, every, keep_asking_store, log_panics, schema_id, start_telemetry, stopped, store};
+use super::run::{PAUSES, Store, every, keep_asking_store, schema_id, stopped, store, until_told};
 use crate::config::Config;
 use crate::domain::use_case::UseCase;
 use crate::gateway::replies::RepliesFault;
@@ -15,8 +15,8 @@ use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
+use crate::toolbox::connect;
 use crate::toolbox::flags::ConfigFile;
-use crate::toolbox::{FAILED, connect};
 use crate::wire::command_subject;
 use crate::wire::json::JsonDecoder;
 use crate::wire::registry::Registry;
@@ -60,22 +60,7 @@ pub(super) struct Args {
 
 /// `crm-processor gateway`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = Arc::new(args.config.load()?);
-    let (level, collector) = start_telemetry(&config).map_err(anyhow::Error::msg)?;
-    log_panics();
-    let (stop, stopping) = watch::channel(false);
-    let signals = Signals::listen()?;
-    let ended = tokio::select! {
-        result = serve(config, level, stopping) => result.map(|()| ExitCode::SUCCESS),
-        () = signals.twice(stop) => {
-            tracing::warn!("a second signal: ended at once; clients whose requests were open will ask again");
-            return Ok(ExitCode::from(FAILED));
-        }
-    };
-    if let Some(collector) = collector {
-        collector.finish().await;
-    }
-    ended
+    until_told(args.config.load()?, "clients whose requests were open will ask again", serve).await
 }
 
 async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {

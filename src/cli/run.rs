@@ -57,7 +57,17 @@ pub(super) struct Args {
 
 /// `crm-processor run`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = Arc::new(args.config.load()?);
+    until_told(args.config.load()?, "what was being processed will be processed again", process).await
+}
+
+/// Runs a process until it ends by itself, or in order after a first signal. After a second one it ends at once; `left` says what becomes of
+/// what was under way then.
+pub(super) async fn until_told<F: Future<Output = anyhow::Result<()>>>(
+    config: Config,
+    left: &str,
+    process: impl FnOnce(Arc<Config>, LogLevel, watch::Receiver<bool>) -> F,
+) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(config);
     let (level, collector) = start_telemetry(&config).map_err(anyhow::Error::msg)?;
     log_panics();
     let (stop, stopping) = watch::channel(false);
@@ -65,7 +75,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ended = tokio::select! {
         result = process(config, level, stopping) => result.map(|()| ExitCode::SUCCESS),
         () = signals.twice(stop) => {
-            tracing::warn!("a second signal: ended at once; what was being processed will be processed again");
+            tracing::warn!("a second signal: ended at once; {left}");
             return Ok(ExitCode::from(FAILED));
         }
     };
@@ -76,7 +86,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts logging, and the collector of spans if the configuration names one. Returns the handle of the log level, and the collector.
-pub(super) fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
+fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
     let collector = |endpoint: &String| Collector::at(endpoint, &config.kafka.instance_id);
     let collector = config.telemetry.otlp_endpoint.as_ref().map(collector).transpose()?;
     Ok((log::start_with(&config.log, collector.as_ref())?, collector))
@@ -224,7 +234,7 @@ pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 /// The signals that end a process.
-pub(super) struct Signals {
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -252,7 +262,7 @@ impl Signals {
 }
 
 /// Sends panics to the log, like everything else. A panic's text may hold values of entities, so only the level `debug` shows it.
-pub(super) fn log_panics() {
+fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a bug: a panic");

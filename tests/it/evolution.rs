@@ -105,7 +105,7 @@ fn java_reads_them_too() {
 fn all_are_read(mut program: Command) {
     let cases = cases();
     let lines = cases.iter().map(|Case { what, writer, reader, body, expected }| {
-        let bytes: String = datum(writer, body).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = datum(writer, body).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         json!({"what": what, "writer": writer, "reader": reader, "bytes": bytes, "expected": expected}).to_string() + "\n"
     });
     let file = servers::log_dir().join(crate::crm::unique("evolution"));

@@ -6,6 +6,7 @@ use crate::servers::own::OwnServer;
 use crate::servers::{self, REGISTRY_PATH};
 use crate::world::{Processor, World};
 use crate::{crm, registry};
+use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value as Json, json};
 use std::sync::OnceLock;
 use toml::{Table, Value};
@@ -183,7 +184,7 @@ fn a_restart_that_loses_everything_makes_no_command_another_one() {
 
     let checked = world.cli("check", &[]).exits(1);
     let missing: Vec<_> = checked.stdout.lines().filter(|line| line.starts_with("  !!  schema")).collect();
-    assert_eq!(missing.len(), RECORDS.len() + 2, "of each command, of replies and of transactions: {checked}");
+    assert_eq!(missing.len(), UseCase::ALL.len() + 2, "of each command, of replies and of transactions: {checked}");
     assert!(missing.iter().all(|line| line.contains("setup")), "{missing:?}");
 
     // After the restart, the former id of names is given to segments, and our own schemas get the same ids as before.

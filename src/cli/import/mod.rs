@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// A file of JSON lines; - is standard input
     #[arg(value_name = "ENTITIES.jsonl")]
     entities: PathBuf,
-    /// Who imports, for the entities' histories
+    /// The name of the person or system that imports; `show` prints it in the entities' histories
     #[arg(long, value_name = "TEXT", value_parser = actor)]
     actor: Option<Actor>,
 }

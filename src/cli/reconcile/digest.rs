@@ -1,9 +1,9 @@
-//! What is compared of an entity: a digest of its version and values, which a warehouse can compute with functions that every SQL database
-//! has. Pure.
+//! The digest by which an entity is compared: of its version and values. A warehouse can compute the same digest with functions that every
+//! SQL database has. Pure.
 //!
 //! The digest is the MD5 of a text: the values in the order of [`text`], with the control character U+001F between them. A value that is
-//! missing is U+001E. No value has either, because values have no control characters. MD5 is here to notice damage, not to withstand
-//! anybody.
+//! missing is U+001E. No value has either, because values have no control characters. MD5 is good enough to notice damage;
+//! nobody is kept from forging a digest.
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType};
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_bucket_is_made_of_the_first_digits_of_the_ref_ids_digest() {
-        // md5('00000000-0000-0000-0000-000000000000') is 9f89c84a559f573636a47ff8daed0d33.
+        // The MD5 of the text 00000000-0000-0000-0000-000000000000 begins with 9f89.
         assert_eq!(bucket(Uuid::nil()), 0x9f8);
     }
 }

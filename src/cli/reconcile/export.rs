@@ -22,7 +22,7 @@ pub(super) struct Line {
     pub exported_at: Timestamp,
 }
 
-/// The file.
+/// The warehouse's CSV file.
 pub(super) struct Export {
     path: PathBuf,
 }

@@ -46,7 +46,7 @@ Exit codes: 0 nothing differs, 1 something does (published or not), or the comma
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// What the warehouse has, as CSV
+    /// The warehouse's export: a CSV file with a line for each of its entities
     #[arg(value_name = "FILE.csv")]
     warehouse: PathBuf,
     /// Say what differs, and publish nothing

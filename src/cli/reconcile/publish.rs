@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// What is to be published, and how much of it has been. Whatever counts here as published is committed to Kafka.
+/// The differences to publish, and how many of them have been published. A difference counts as published when its snapshot is committed to
+/// Kafka.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Reconciliation {

@@ -23,7 +23,7 @@ const MOST_AT_ONCE: u64 = 500_000;
 /// After how many entities it is looked whether the rate is kept.
 const AT_A_TIME: u64 = 100;
 
-/// What was found.
+/// The result of a search: how many entities there are on either side, and which of them differ.
 pub(super) struct Findings {
     /// When the file was made, in milliseconds since 1970.
     pub exported_at: Timestamp,

@@ -71,7 +71,7 @@ mod tests {
             (json!({"businessTransaction": null}), "a-2", false),
             // The same id of another type is another entity's.
             (json!({"customer": {"refId": "r", "externalId": "a-1"}}), "a-1", false),
-            // Change rows.
+            // A change row names its entity in its own columns.
             (json!({"entityType": "ACCOUNT", "refId": "r", "externalId": "a-1", "changedFields": ""}), "account:r", true),
             (json!({"entityType": "ACCOUNT", "refId": "r", "externalId": "a-2", "changedFields": ""}), "a-1", false),
             (json!({"entityType": "CUSTOMER", "refId": "r", "externalId": "a-1", "changedFields": ""}), "a-1", false),

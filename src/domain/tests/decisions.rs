@@ -261,9 +261,10 @@ fn a_segment_is_valid_from_the_moment_of_its_change() {
 #[test]
 fn a_state_goes_with_its_reason_and_has_a_date_of_its_own() {
     type Values<'a> = (State, Option<&'a str>);
+    type Expected<'a> = Option<(&'a [Attribute], Option<i64>)>;
     let valid_from = Some(500);
     for use_case in [UseCase::UpdateCustomerState, UseCase::UpdateAccountState, UseCase::UpdateSubscriberState] {
-        let table: &[(Values<'_>, Values<'_>, Option<(&[Attribute], Option<i64>)>)] = &[
+        let table: &[(Values<'_>, Values<'_>, Expected<'_>)] = &[
             ((State::Active, None), (State::Active, None), None),
             ((State::Active, Some("a")), (State::Active, Some("a")), None),
             ((State::Active, None), (State::Suspended, None), Some((&[Attribute::State], Some(NOW)))),
@@ -283,9 +284,9 @@ fn a_state_goes_with_its_reason_and_has_a_date_of_its_own() {
             ),
         ];
         for ((state, reason), (new_state, new_reason), expected) in table {
-            let reason_of = |text: &Option<&str>| text.map(|text| StateReason::parse(text).expect("a reason"));
+            let reason_of = |text: Option<&str>| text.map(|text| StateReason::parse(text).expect("a reason"));
             let before =
-                Entity { state: *state, state_reason: reason_of(reason), state_valid_from: valid_from, ..target(use_case) };
+                Entity { state: *state, state_reason: reason_of(*reason), state_valid_from: valid_from, ..target(use_case) };
             let values =
                 use_case.first_value(Some(new_state.name().into())).with(Attribute::StateReason, new_reason.map(Into::into));
             let contents = RawCommand { values, ..raw(use_case) }.validate(&rules()).expect("no findings").contents;
@@ -306,7 +307,7 @@ fn a_state_goes_with_its_reason_and_has_a_date_of_its_own() {
                     let after = Entity {
                         version: before.version + 1,
                         state: *new_state,
-                        state_reason: reason_of(new_reason),
+                        state_reason: reason_of(*new_reason),
                         state_valid_from: *date,
                         ..before.clone()
                     };

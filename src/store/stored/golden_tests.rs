@@ -228,8 +228,8 @@ fn imports() -> Vec<(&'static str, ImportOutcome)> {
     vec![("import", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap(), actor: None })]
 }
 
-fn actor() -> Option<Actor> {
-    Some(Actor::parse("Zoë").unwrap())
+fn actor() -> Actor {
+    Actor::parse("Zoë").unwrap()
 }
 
 /// What version 2 can't hold: each use case that sets a state, each attribute that came with version 3, and who asked.
@@ -258,11 +258,11 @@ fn newer_outcomes() -> Vec<(&'static str, Outcome)> {
     let change = |transaction: Transaction| outcome(Answer::Changed(transaction.into()));
     let by_actor = |outcome: Outcome| {
         let answer = match outcome.answer {
-            Answer::Changed(t) => Answer::Changed(Transaction { actor: actor(), ..(*t).clone() }.into()),
-            Answer::Unchanged(t) => Answer::Unchanged(Transaction { actor: actor(), ..(*t).clone() }.into()),
+            Answer::Changed(t) => Answer::Changed(Transaction { actor: Some(actor()), ..(*t).clone() }.into()),
+            Answer::Unchanged(t) => Answer::Unchanged(Transaction { actor: Some(actor()), ..(*t).clone() }.into()),
             Answer::Rejected(rejection) => Answer::Rejected(rejection),
         };
-        Outcome { answer, actor: actor(), ..outcome }
+        Outcome { answer, actor: Some(actor()), ..outcome }
     };
     // The reason goes, and the state stays as it was since some time before 1970.
     let reason_gone = Transaction {
@@ -297,15 +297,15 @@ fn newer_claims() -> Vec<(&'static str, StoredClaim)> {
     let held = BTreeMap::from([(Uuid::from_u128(9), 3)]);
     let claims = claims();
     let [(_, StoredClaim { cause: Cause::Request(request), .. }), ..] = &claims[..] else { panic!("the first is a request's") };
-    let request = Request { actor: actor(), ..request.clone() };
+    let request = Request { actor: Some(actor()), ..request.clone() };
     vec![
         ("claim-by-an-actor", StoredClaim { cause: Cause::Request(request), held }),
         ("claim-of-an-import-with-a-date", StoredClaim { cause: Cause::Import(dated, None), held: BTreeMap::new() }),
         ("claim-of-an-import-with-a-reason", StoredClaim { cause: Cause::Import(reasoned, None), held: BTreeMap::new() }),
-        ("claim-of-an-import-by-an-actor", StoredClaim { cause: Cause::Import(account(), actor()), held: BTreeMap::new() }),
+        ("claim-of-an-import-by-an-actor", StoredClaim { cause: Cause::Import(account(), Some(actor())), held: BTreeMap::new() }),
     ]
 }
 
 fn newer_imports() -> Vec<(&'static str, ImportOutcome)> {
-    vec![("import-by-an-actor", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap(), actor: actor() })]
+    vec![("import-by-an-actor", ImportOutcome { at: AT, external_id: ExternalId::parse("é-2").unwrap(), actor: Some(actor()) })]
 }

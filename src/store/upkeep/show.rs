@@ -1,4 +1,5 @@
-//! What the command line shows of an entity: its current values and the log of its changes. Nothing here writes.
+//! What the command line shows of an entity: its current values and the log of its changes. Nothing here changes an entity;
+//! to resolve an external id may hold an outcome, as any resolving does (see `claims::retention`).
 
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;

@@ -22,6 +22,7 @@ pub type OutputPartition = (u8, Partition);
 
 /// A record to be published, with the record of the command topic that it is for.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
 pub enum Output {
     /// A reply. With `named` it goes to a topic of the CRM's choice.
     Reply {

@@ -18,6 +18,8 @@ const ENTITIES: usize = 1_200;
 const OF_EACH: usize = 15;
 /// How many entities, from the first on, have changes. Only later ones are changed while the comparison runs.
 const CHANGED: usize = 200;
+/// How many others change in each round of the traffic.
+const TRAFFIC: usize = 100;
 
 /// Makes a table of current values out of the page's view, as a warehouse that upserts has it.
 const TABLE: &str = "CREATE TABLE current_value AS SELECT * FROM entity";
@@ -102,8 +104,9 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
         entities[..CHANGED].iter().map(|e| custom_name(&unique("r"), &e.by_ref_id(), "Zoë O'Hara").key(&e.ref_id)).collect();
     world.ask_by_key(&named);
     world.cli("snapshot", &["--all"]).succeeded();
-    let expected = CHANGED + ENTITIES;
-    changes.until(&format!("{expected} rows"), |records| (records.len() >= expected).then_some(()));
+    let mut expected = CHANGED + ENTITIES;
+    let until_there = |expected: usize| changes.until(&format!("{expected} rows"), |rows| (rows.len() >= expected).then_some(()));
+    until_there(expected);
     let bodies = |records: &[Arc<Record>]| records.iter().map(|record| record.body.clone()).collect::<Vec<Json>>();
     let file = world.dir().join("warehouse.csv");
 
@@ -121,32 +124,30 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
         export(database, &file);
         // Others change meanwhile, which the file can't know.
         let stop = AtomicBool::new(false);
-        let found = std::thread::scope(|scope| {
+        let (found, rounds) = std::thread::scope(|scope| {
             let traffic = scope.spawn(|| {
                 let mut rounds = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let of_others = entities[CHANGED..]
                         .iter()
                         .map(|e| custom_name(&unique("r"), &e.by_ref_id(), &unique("n")).key(&e.ref_id));
-                    world.ask_by_key(&of_others.take(100).collect::<Vec<_>>());
+                    world.ask_by_key(&of_others.take(TRAFFIC).collect::<Vec<_>>());
                     rounds += 1;
                 }
                 rounds
             });
             let found = world.cli("reconcile", &[file.to_str().expect("is text"), "--lag", "0s", "--json"]);
             stop.store(true, Ordering::Relaxed);
-            assert!(traffic.join().expect("the traffic goes on") > 0);
-            found
+            (found, traffic.join().expect("the traffic goes on"))
         });
         let told: Json = serde_json::from_str(&found.exits(1).stdout).expect("is JSON");
         let counts = ["missing", "stale", "ahead", "edited", "repeated", "unknown"].map(|name| told[name].as_u64());
         let n = Some(OF_EACH as u64);
         assert_eq!(counts, [n, n, n, n.map(|n| 2 * n), n, n], "{told}");
         assert_eq!(told["published"], damaged.len(), "{told}");
-        let expected = before + damaged.len();
-        changes.until("the snapshots", |records| {
-            (records.iter().filter(|r| r.body["useCase"] == "snapshot").count() >= expected).then_some(())
-        });
+        assert!(rounds > 0, "others have changed meanwhile");
+        expected += damaged.len() + TRAFFIC * rounds;
+        until_there(expected);
         let published: Vec<_> = snapshots(&changes).split_off(before);
         let ids: BTreeSet<_> = published.iter().map(|r| r.body["refId"].as_str().expect("has one").to_owned()).collect();
         assert_eq!((ids, published.len()), (damaged.clone(), damaged.len()), "exactly these are published");
