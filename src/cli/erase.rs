@@ -16,8 +16,8 @@ const HELP: &str = r#"Examples:
   crm-processor erase --config crm.toml --ref-id customer 0198c7a0-0000-7000-8000-00000000000a --yes
 
 Without --yes it only counts what it would replace. With --yes each former custom name of the entity becomes "erased": in the stored
-outcomes of its requests, from which duplicates are answered and `show` prints the history, and in what is stored of its import. That
-can't be undone.
+outcomes of its requests, from which duplicates are answered and `show` prints the history, and in what is stored of its import or
+creation. That can't be undone.
 
 The present custom name stays: overwrite it with `crm-processor send` first. External ids, refIds and request ids stay, because
 duplicates are recognised by them; correlation ids and segments stay, too. Topics, backups and other systems are not touched:

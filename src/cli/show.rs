@@ -53,7 +53,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         format!("{}\n", as_json(&statics, &history))
     } else {
         let key = EntityKey { entity_type: statics.entity.entity_type, ref_id: statics.entity.ref_id };
-        let import = claims.imported(key).await.map_err(|fault| connect::store_trouble(&fault))?;
+        // A created entity has the first row of an import, too; its history begins with its creation.
+        let import = match history.first() {
+            Some(first) if first.use_case.is_creation() => None,
+            _ => claims.imported(key).await.map_err(|fault| connect::store_trouble(&fault))?,
+        };
         as_text(&statics, import.as_ref(), &history)
     };
     std::io::stdout().write_all(text.as_bytes())?;

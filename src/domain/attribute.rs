@@ -1,8 +1,9 @@
-//! The attributes of entities that commands can change, and the values that a command brings for them. A command's field with a new value,
+//! The attributes of entities that commands can set, and the values that a command brings for them. A command's field with a new value,
 //! the attribute in the list of changes, and the attribute of the after-image have the same name.
 
-use super::entity::Entity;
+use super::entity::{Entity, EntityType};
 use super::values::{CustomName, SegmentCode, StateReason};
+use std::borrow::Cow;
 
 /// An attribute of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,11 +18,23 @@ pub enum Attribute {
     State,
     /// The reason of the state.
     StateReason,
+    /// The refId of an account's customer, which a creation sets.
+    CustomerRefId,
+    /// The refId of a subscriber's account, which a creation sets.
+    AccountRefId,
 }
 
 impl Attribute {
     /// All attributes, in the order in which the lists of changes have them.
-    pub const ALL: [Self; 5] = [Self::ExternalId, Self::CustomName, Self::Segment, Self::State, Self::StateReason];
+    pub const ALL: [Self; 7] = [
+        Self::ExternalId,
+        Self::CustomName,
+        Self::Segment,
+        Self::State,
+        Self::StateReason,
+        Self::CustomerRefId,
+        Self::AccountRefId,
+    ];
 
     /// Returns the name that commands and business transactions use, such as `customName`.
     pub fn name(self) -> &'static str {
@@ -31,18 +44,28 @@ impl Attribute {
             Self::Segment => "customerSegment",
             Self::State => "state",
             Self::StateReason => "stateReason",
+            Self::CustomerRefId => "customerRefId",
+            Self::AccountRefId => "accountRefId",
         }
     }
 
     /// Returns, as text, the value that `entity` has, or `None` if it has none.
-    pub fn of(self, entity: &Entity) -> Option<&str> {
-        match self {
+    pub fn of(self, entity: &Entity) -> Option<Cow<'_, str>> {
+        let text = match self {
             Self::ExternalId => Some(entity.external_id.as_str()),
             Self::CustomName => entity.custom_name.as_ref().map(CustomName::as_str),
             Self::Segment => entity.segment.as_ref().map(SegmentCode::as_str),
             Self::State => Some(entity.state.name()),
             Self::StateReason => entity.state_reason.as_ref().map(StateReason::as_str),
-        }
+            Self::CustomerRefId => return Self::superior_of(EntityType::Account, entity),
+            Self::AccountRefId => return Self::superior_of(EntityType::Subscriber, entity),
+        };
+        text.map(Cow::Borrowed)
+    }
+
+    fn superior_of(entity_type: EntityType, entity: &Entity) -> Option<Cow<'_, str>> {
+        let superior = entity.parent.filter(|_| entity.entity_type == entity_type)?;
+        Some(superior.to_string().into())
     }
 }
 

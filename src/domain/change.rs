@@ -1,7 +1,8 @@
 //! The kinds of change that a command can ask for. Each has a file of its own, with its validation and its decision: `set_custom_name`,
-//! `set_segment`, `set_state` and `rename`. This file only tells the kinds apart. The table in [`super::use_case`] says which type of
+//! `set_segment`, `set_state`, `rename` and `create`. This file only tells the kinds apart. The table in [`super::use_case`] says which type of
 //! entity has which kind.
 
+mod create;
 mod rename;
 mod set_custom_name;
 mod set_segment;
@@ -11,8 +12,10 @@ use super::Timestamp;
 use super::attribute::{Attribute, RawValues};
 
 use super::entity::Entity;
+use super::reference::Reference;
 use super::rejection::Rejection;
 use super::values::{CustomName, ExternalId, Rules, SegmentCode};
+pub use create::Creation;
 pub use set_state::StateChange;
 use std::borrow::Cow;
 
@@ -27,6 +30,10 @@ pub enum ChangeKind {
     SetState,
     /// The entity gets another external id.
     Rename,
+    /// A customer comes into being, with or without a segment.
+    CreateCustomer,
+    /// An account or a subscriber comes into being, below a customer or an account.
+    CreateBelow,
 }
 
 /// A change that a command asks for, with its checked values.
@@ -40,6 +47,8 @@ pub enum RequestedChange {
     SetState(StateChange),
     /// The entity is to have this external id.
     Rename(ExternalId),
+    /// The entity is to come into being.
+    Create(Box<Creation>),
 }
 
 impl ChangeKind {
@@ -51,19 +60,32 @@ impl ChangeKind {
             Self::SetSegment => &[set_segment::ATTRIBUTE],
             Self::SetState => &set_state::ATTRIBUTES,
             Self::Rename => &[rename::ATTRIBUTE],
+            Self::CreateCustomer => &create::OF_CUSTOMERS,
+            Self::CreateBelow => &create::OF_OTHERS,
         }
     }
 
-    /// Checks the new values that a command brings.
+    /// Checks the new values that a command brings. A creation takes its `superior` as it was checked, for customers `None`.
     ///
     /// # Errors
     /// Returns all findings in the order of the fields, at most one for each field.
-    pub fn check(self, values: &RawValues, rules: &Rules) -> Result<RequestedChange, Vec<Rejection>> {
+    pub fn check(
+        self,
+        values: &RawValues,
+        superior: Result<Option<Reference>, Vec<Rejection>>,
+        rules: &Rules,
+    ) -> Result<RequestedChange, Vec<Rejection>> {
+        let create = |with_segment| {
+            let creation = Creation::check(values, superior, with_segment, rules)?;
+            Ok(RequestedChange::Create(creation.into()))
+        };
         let checked = match self {
             Self::SetCustomName => set_custom_name::check(values).map(RequestedChange::SetCustomName),
             Self::SetSegment => set_segment::check(values, rules).map(RequestedChange::SetSegment),
             Self::SetState => return set_state::check(values).map(RequestedChange::SetState),
             Self::Rename => rename::check(values).map(RequestedChange::Rename),
+            Self::CreateCustomer => return create(true),
+            Self::CreateBelow => return create(false),
         };
         checked.map_err(|finding| vec![finding])
     }
@@ -76,6 +98,7 @@ impl ChangeKind {
             Self::SetSegment => RequestedChange::SetSegment(SegmentCode::checked_before(text)),
             Self::SetState => RequestedChange::SetState(StateChange::checked_before(text)?),
             Self::Rename => RequestedChange::Rename(ExternalId::checked_before(text)),
+            Self::CreateCustomer | Self::CreateBelow => RequestedChange::Create(Creation::checked_before(text)?.into()),
         })
     }
 }
@@ -88,6 +111,7 @@ impl RequestedChange {
             Self::SetSegment(code) => code.as_str().into(),
             Self::SetState(change) => change.text(),
             Self::Rename(external_id) => external_id.as_str().into(),
+            Self::Create(creation) => creation.text().into(),
         }
     }
 
@@ -96,16 +120,19 @@ impl RequestedChange {
         match self {
             Self::SetCustomName(_) | Self::SetSegment(_) | Self::SetState(_) => None,
             Self::Rename(external_id) => Some(external_id),
+            Self::Create(creation) => Some(&creation.external_id),
         }
     }
 
-    /// Returns `entity` as it is after the change, its version still the old one, or `None` if it is so already.
+    /// Returns `entity` as it is after the change, its version still the old one, or `None` if it is so already. An entity that is there
+    /// is not created.
     pub fn apply(&self, entity: &Entity, now: Timestamp) -> Option<Entity> {
         match self {
             Self::SetCustomName(name) => set_custom_name::apply(name, entity),
             Self::SetSegment(code) => set_segment::apply(code, entity, now),
             Self::SetState(change) => set_state::apply(change, entity, now),
             Self::Rename(external_id) => rename::apply(external_id, entity),
+            Self::Create(_) => None,
         }
     }
 }

@@ -3,10 +3,11 @@
 use super::attribute::RawValues;
 use super::contents::Contents;
 use super::entity::EntityType;
-use super::rejection::{FieldPath, Rejection};
+pub use super::reference::Reference;
+use super::reference::{external_id_field, ref_id_field};
+use super::rejection::Rejection;
 use super::use_case::UseCase;
 use super::values::{ExternalId, RequestId, Rules, parse_ref_id};
-use uuid::Uuid;
 
 /// A command as it came: decoded, nothing checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +16,11 @@ pub struct RawCommand {
     pub use_case: UseCase,
     /// `requestId`, `None` for null.
     pub request_id: Option<String>,
-    /// `customer`, `account` or `subscriber`, `None` for null.
+    /// `customer`, `account` or `subscriber`, `None` for null: the entity, or of a creation the superior.
     pub reference: Option<RawReference>,
     /// The new values of the use case's [`attributes`](UseCase::attributes).
     pub values: RawValues,
-    /// `expectedVersion`, `None` for null.
+    /// `expectedVersion`, `None` for null. A creation has none.
     pub expected_version: Option<i64>,
 }
 
@@ -37,19 +38,10 @@ pub struct RawReference {
 pub struct Command {
     /// The id that makes the request recognisable when it comes again; scoped to the entity.
     pub request_id: RequestId,
-    /// The entity that the command is about.
+    /// The entity that the command is about. Of a creation this is the refId of the entity that is to be.
     pub target: Reference,
     /// The use case, the new values and the version that the command expects.
     pub contents: Contents,
-}
-
-/// A reference to an entity. The entity's type is the use case's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reference {
-    /// The id that the CRM gave the entity, and may give to another one later.
-    ExternalId(ExternalId),
-    /// The id that the entity has for ever.
-    RefId(Uuid),
 }
 
 impl RawCommand {
@@ -60,16 +52,26 @@ impl RawCommand {
     pub fn validate(&self, rules: &Rules) -> Result<Command, Vec<Rejection>> {
         let mut findings = Vec::new();
         let request_id = keep(&mut findings, check_request_id(self.request_id.as_deref()));
-        let target = check_reference(self.reference.as_ref(), self.use_case.entity_type(), &mut findings);
-        let change = self.use_case.kind().check(&self.values, rules).map_err(|found| findings.extend(found)).ok();
+        let (mut of_reference, entity_type) = (Vec::new(), self.use_case.entity_type());
+        let refers_to = self.use_case.reference_type();
+        let reference = refers_to.and_then(|of| check_reference(self.reference.as_ref(), of, &mut of_reference));
+        // The reference of a creation is one of its values, and names the superior.
+        let (named, superior) = if self.use_case.is_creation() {
+            (None, if of_reference.is_empty() { Ok(reference) } else { Err(of_reference) })
+        } else {
+            findings.append(&mut of_reference);
+            (reference, Ok(None))
+        };
+        let change = self.use_case.kind().check(&self.values, superior, rules).map_err(|found| findings.extend(found)).ok();
         if self.expected_version.is_some_and(|version| version < 0) {
             findings.push(Rejection::InvalidAttribute { field: "expectedVersion".into(), reason: "must not be negative".into() });
         }
-        match (request_id, target, change) {
-            (Some(request_id), Some(target), Some(change)) if findings.is_empty() => {
-                Ok(Command { request_id, target, contents: Contents::new(self.use_case, change, self.expected_version) })
-            }
-            _ => Err(findings),
+        let (Some(request_id), Some(change), []) = (request_id, change, &findings[..]) else { return Err(findings) };
+        let contents = Contents::new(self.use_case, change, self.expected_version);
+        let created = || Some(Reference::RefId(contents.creation()?.ref_id(entity_type, &request_id)));
+        match named.or_else(created) {
+            Some(target) => Ok(Command { request_id, target, contents }),
+            None => Err(findings),
         }
     }
 }
@@ -78,16 +80,6 @@ impl Command {
     /// Returns the type of the entity that the command is about.
     pub fn entity_type(&self) -> EntityType {
         self.contents.use_case().entity_type()
-    }
-}
-
-impl Reference {
-    /// Returns the path of the field in which the reference was given, such as `customer.externalId` or `customer.refId`.
-    pub fn field(&self, entity_type: EntityType) -> FieldPath {
-        match self {
-            Self::ExternalId(_) => external_id_field(entity_type),
-            Self::RefId(_) => ref_id_field(entity_type),
-        }
     }
 }
 
@@ -121,14 +113,6 @@ fn check_reference(raw: Option<&RawReference>, entity_type: EntityType, findings
     });
     let ref_id = ref_id.and_then(|checked| keep(findings, checked));
     external_id.map(Reference::ExternalId).or(ref_id.map(Reference::RefId))
-}
-
-fn external_id_field(entity_type: EntityType) -> FieldPath {
-    format!("{entity_type}.externalId").into()
-}
-
-fn ref_id_field(entity_type: EntityType) -> FieldPath {
-    format!("{entity_type}.refId").into()
 }
 
 /// Returns the checked value, or moves what is wrong with it to `findings`.

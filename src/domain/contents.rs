@@ -1,7 +1,8 @@
-//! The contents of a request: all that it asks for, apart from who asks and of which entity. A request id that comes again
+//! The contents of a request: all that it asks for, apart from who asks and of which entity. (The superior of an entity that is to be
+//! created is part of them.) A request id that comes again
 //! must come with the same contents.
 
-use super::change::RequestedChange;
+use super::change::{Creation, RequestedChange};
 use super::use_case::UseCase;
 use uuid::Uuid;
 
@@ -38,6 +39,20 @@ impl Contents {
     /// Returns the change that is asked for.
     pub fn change(&self) -> &RequestedChange {
         &self.change
+    }
+
+    /// Returns the entity that is to be created, or `None` if the request changes one that is there.
+    pub fn creation(&self) -> Option<&Creation> {
+        match &self.change {
+            RequestedChange::Create(creation) => Some(creation),
+            _ => None,
+        }
+    }
+
+    /// Returns the contents with another entity that is to be created.
+    #[must_use]
+    pub fn with_creation(&self, creation: Creation) -> Self {
+        Self::new(self.use_case, RequestedChange::Create(creation.into()), self.expected_version)
     }
 
     /// Returns the version that the entity must have, or `None` if any will do.

@@ -31,6 +31,15 @@ impl EntityType {
         }
     }
 
+    /// Returns the type of the entities to which those of this type belong, or `None` for customers.
+    pub fn superior(self) -> Option<Self> {
+        match self {
+            Self::Customer => None,
+            Self::Account => Some(Self::Customer),
+            Self::Subscriber => Some(Self::Account),
+        }
+    }
+
     /// Returns the type called `name` (see [`EntityType::name`]), or `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.name() == name)

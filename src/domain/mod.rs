@@ -9,7 +9,7 @@
 //! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change; [`answer`]: the
 //!   answer to the request
 //! - [`rejection`]: why a command is refused, and what the CRM is told
-//! - [`entity`], [`attribute`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
+//! - [`entity`], [`reference`], [`attribute`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
 
 pub mod answer;
 pub mod attribute;
@@ -18,6 +18,7 @@ pub mod command;
 pub mod contents;
 pub mod decision;
 pub mod entity;
+pub mod reference;
 pub mod rejection;
 pub mod request;
 #[cfg(test)]

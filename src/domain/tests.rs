@@ -1,6 +1,7 @@
 //! The domain's tests read as its specification: a table for each rule, a row for each case. What several of them need
 //! to build a row is here.
 
+mod creations;
 mod decisions;
 mod identity;
 mod rejections;
@@ -53,13 +54,18 @@ fn entity(entity_type: EntityType) -> Entity {
     }
 }
 
+/// Returns the use cases that change an entity which is there.
+fn updates() -> impl Iterator<Item = &'static UseCase> {
+    UseCase::ALL.iter().filter(|use_case| !use_case.is_creation())
+}
+
 /// Returns a value that the use case accepts, and that [`entity`] does not have yet.
 fn new_value(use_case: UseCase) -> &'static str {
     match use_case.kind() {
         ChangeKind::SetCustomName => "New name",
         ChangeKind::SetSegment => "ENTERPRISE",
         ChangeKind::SetState => "SUSPENDED",
-        ChangeKind::Rename => "new-id",
+        ChangeKind::Rename | ChangeKind::CreateCustomer | ChangeKind::CreateBelow => "new-id",
     }
 }
 
@@ -69,7 +75,7 @@ fn old_value(use_case: UseCase) -> &'static str {
         ChangeKind::SetCustomName => "Old name",
         ChangeKind::SetSegment => "RESIDENTIAL",
         ChangeKind::SetState => "ACTIVE",
-        ChangeKind::Rename => "old-id",
+        ChangeKind::Rename | ChangeKind::CreateCustomer | ChangeKind::CreateBelow => "old-id",
     }
 }
 

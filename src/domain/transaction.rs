@@ -30,7 +30,7 @@ pub struct Transaction {
     pub correlation_id: Option<String>,
     /// The time of the decision.
     pub occurred_at: Timestamp,
-    /// The version before: `entity.version - 1` for a change, `entity.version` if there was none.
+    /// The version before: `entity.version - 1` for a change, which is 0 for a creation; `entity.version` if nothing changed.
     pub previous_version: i64,
     /// The attributes that changed. The list is empty if the entity had the requested value already.
     pub changes: Vec<Change>,

@@ -12,6 +12,12 @@ use super::entity::EntityType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(test, derive(serde::Deserialize))]
 pub enum UseCase {
+    /// Creates a customer.
+    CreateCustomer,
+    /// Creates an account of a customer.
+    CreateAccount,
+    /// Creates a subscriber of an account.
+    CreateSubscriber,
     /// Gives a customer a custom name.
     UpdateCustomerCustomName,
     /// Moves a customer to a segment.
@@ -42,7 +48,7 @@ struct Row {
     record: &'static str,
     /// The record's Avro schema.
     schema: &'static str,
-    /// The type of the entities that the use case changes. The record's reference has the type's name, too.
+    /// The type of the entities that the use case changes or creates.
     entity_type: EntityType,
     /// The kind of the change.
     kind: ChangeKind,
@@ -51,6 +57,9 @@ struct Row {
 impl UseCase {
     /// All use cases, in their order.
     pub const ALL: &[Self] = &[
+        Self::CreateCustomer,
+        Self::CreateAccount,
+        Self::CreateSubscriber,
         Self::UpdateCustomerCustomName,
         Self::UpdateCustomerSegment,
         Self::UpdateCustomerExternalId,
@@ -66,6 +75,27 @@ impl UseCase {
     /// Returns the use case's row of the table.
     fn row(self) -> Row {
         match self {
+            Self::CreateCustomer => Row {
+                name: "createCustomer",
+                record: "CreateCustomer",
+                schema: include_str!("../../schemas/CreateCustomer.avsc"),
+                entity_type: EntityType::Customer,
+                kind: ChangeKind::CreateCustomer,
+            },
+            Self::CreateAccount => Row {
+                name: "createAccount",
+                record: "CreateAccount",
+                schema: include_str!("../../schemas/CreateAccount.avsc"),
+                entity_type: EntityType::Account,
+                kind: ChangeKind::CreateBelow,
+            },
+            Self::CreateSubscriber => Row {
+                name: "createSubscriber",
+                record: "CreateSubscriber",
+                schema: include_str!("../../schemas/CreateSubscriber.avsc"),
+                entity_type: EntityType::Subscriber,
+                kind: ChangeKind::CreateBelow,
+            },
             Self::UpdateCustomerCustomName => Row {
                 name: "updateCustomerCustomName",
                 record: "UpdateCustomerCustomName",
@@ -159,7 +189,7 @@ impl UseCase {
         self.row().schema
     }
 
-    /// Returns the type of the entities that the use case changes.
+    /// Returns the type of the entities that the use case changes or creates.
     pub fn entity_type(self) -> EntityType {
         self.row().entity_type
     }
@@ -169,7 +199,7 @@ impl UseCase {
         self.row().kind
     }
 
-    /// Returns the attributes that change, the one that must be given first. The record's fields with the new values have the same names
+    /// Returns the attributes that the record brings, the one that must be given first. The record's fields with the new values have the same names
     /// and the same order.
     pub fn attributes(self) -> &'static [Attribute] {
         self.kind().attributes()
@@ -185,8 +215,38 @@ impl UseCase {
         RawValues::default().with(self.first_attribute(), value)
     }
 
-    /// Returns whether commands of this use case claim an external id before they are applied.
+    /// Returns the type of the entity to which the record refers: the one that is to be changed, or the superior of one that is to be
+    /// created. Returns `None` for the creation of a customer. The field with the reference has the type's name.
+    pub fn reference_type(self) -> Option<EntityType> {
+        if self.is_creation() { self.entity_type().superior() } else { Some(self.entity_type()) }
+    }
+
+    /// Returns the names of the record's fields, in their order.
+    pub fn fields(self) -> Vec<&'static str> {
+        let mut fields = vec!["requestId"];
+        fields.extend(self.attributes().iter().map(|attribute| attribute.name()));
+        let behind = if self.is_creation() { 2 } else { 1 };
+        if let Some(entity_type) = self.reference_type() {
+            fields.insert(behind, entity_type.name());
+        }
+        if !self.is_creation() {
+            fields.push("expectedVersion");
+        }
+        fields
+    }
+
+    /// Returns whether commands of this use case give an entity that is there another external id.
     pub fn is_rename(self) -> bool {
         self.kind() == ChangeKind::Rename
+    }
+
+    /// Returns whether commands of this use case create an entity.
+    pub fn is_creation(self) -> bool {
+        matches!(self.kind(), ChangeKind::CreateCustomer | ChangeKind::CreateBelow)
+    }
+
+    /// Returns whether commands of this use case claim an external id before they are applied.
+    pub fn is_claimer(self) -> bool {
+        self.is_rename() || self.is_creation()
     }
 }

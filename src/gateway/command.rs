@@ -48,6 +48,8 @@ pub struct Identity {
 pub struct Prepared {
     /// What tells the request from others.
     pub identity: Identity,
+    /// The record's key: the reference as given, or the external id of a creation.
+    pub key: String,
     /// The Avro body of the command's record.
     pub body: Vec<u8>,
     /// Whether `If-Match` gave the expected version.
@@ -59,14 +61,6 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Returns the record's key: the reference as given.
-    pub fn key(&self) -> String {
-        match &self.identity.target {
-            Reference::ExternalId(id) => id.as_str().to_owned(),
-            Reference::RefId(ref_id) => ref_id.to_string(),
-        }
-    }
-
     /// Returns the place at which the outcome of the request is found.
     pub fn location(&self) -> String {
         let Identity { use_case, target, request_id, contents } = &self.identity;
@@ -139,8 +133,14 @@ pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rule
         return Err(Problem::refused(findings.iter().map(Finding::from).collect()).about(request_id, correlation_id));
     };
     let trace_of = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
+    let key = match (contents.creation(), &target) {
+        (Some(creation), _) => creation.external_id.as_str().to_owned(),
+        (None, Reference::ExternalId(id)) => id.as_str().to_owned(),
+        (None, Reference::RefId(ref_id)) => ref_id.to_string(),
+    };
     Ok(Prepared {
         identity: Identity { use_case, target, request_id, contents: contents.fingerprint() },
+        key,
         body,
         is_conditional: matches!(headers::if_match(headers), Given::Valid(_)),
         correlation,

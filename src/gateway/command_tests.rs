@@ -27,13 +27,18 @@ const INVALID: &str = "CASM-INVALID-ATTRIBUTE";
 #[test]
 fn a_request_becomes_a_command_with_the_key_and_the_place_of_its_reference() {
     let body = json!({"requestId": "r", "account": {"externalId": "a\u{301}"}, "externalId": "b"});
-    let prepared = rename(&[], &body).unwrap();
-    assert_eq!(prepared.key(), "á", "the key is the id in NFC");
-    assert!(prepared.location().starts_with("/v1/accounts/requests/r?externalId=%C3%A1&contents="), "{}", prepared.location());
-    assert_eq!((prepared.correlation_id(), prepared.is_conditional), ("r", false));
+    let by_id = rename(&[], &body).unwrap();
+    assert_eq!(by_id.key, "á", "the key is the id in NFC");
+    assert!(by_id.location().starts_with("/v1/accounts/requests/r?externalId=%C3%A1&contents="), "{}", by_id.location());
+    assert_eq!((by_id.correlation_id(), by_id.is_conditional), ("r", false));
     let ref_id = "0198C7A0-0000-7000-8000-00000000000A";
     let by_ref_id = rename(&[], &json!({"requestId": "r", "account": {"refId": ref_id}, "externalId": "b"})).unwrap();
-    assert_eq!(by_ref_id.key(), ref_id.to_lowercase());
+    assert_eq!(by_ref_id.key, ref_id.to_lowercase());
+    let creation = json!({"requestId": "r", "externalId": "a-9", "customer": {"externalId": "c-1"}});
+    let creation = prepared(UseCase::CreateAccount, &[], &creation).unwrap();
+    let created = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"crm:create:account:a-9:r");
+    assert_eq!(creation.key, "a-9", "a creation's key is the external id that it gives");
+    assert!(creation.location().starts_with(&format!("/v1/accounts/{created}/requests/r?contents=")), "{}", creation.location());
 }
 
 #[test]

@@ -107,9 +107,8 @@ impl CommandWriter {
         ];
         let given = given.into_iter().filter_map(|(key, value)| Some(Header { key, value: Some(value?) }));
         let headers = given.fold(OwnedHeaders::new(), OwnedHeaders::insert);
-        let key = command.key();
         let token = usize::try_from(token).unwrap_or(usize::MAX);
-        let record = BaseRecord::with_opaque_to(&self.topic, token).key(&key).payload(&value).headers(headers);
+        let record = BaseRecord::with_opaque_to(&self.topic, token).key(&command.key).payload(&value).headers(headers);
         self.producer()?.send(record).map_err(|(error, _)| error)
     }
 

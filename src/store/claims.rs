@@ -17,13 +17,14 @@
 //!    an id before, `standing` whether a claim has taken effect, and `fold` decides a run.
 //! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds
 //!    the entity behind a reference.
-//! 4. Claiming: `claim` claims an id, and completes claims.
+//! 4. Claiming: `claim` claims an id, and completes claims; `create` creates entities by that.
 //!
 //! [`Claims`] puts the steps together: look, decide, write; and again, until a write was applied. `inquiry` looks only, for readers.
 
 mod base;
 mod cache;
 pub(super) mod claim;
+mod create;
 mod data;
 mod fold;
 mod inquiry;
@@ -171,7 +172,9 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// Returns whether [`Claims::read_ahead`] would read anything for the submission.
     pub fn can_read_ahead(&self, submission: &Submission) -> bool {
-        !self.base.cache.is_off() && !self.base.cache.has(&Target::of(submission))
+        // The entity that a creation is about is not there yet.
+        let creates = submission.request.contents.creation().is_some();
+        !creates && !self.base.cache.is_off() && !self.base.cache.has(&Target::of(submission))
     }
 
     /// Reads the entity that the submission names into the cache, with plain reads, unless the entity is there already or somebody is
@@ -201,6 +204,10 @@ impl<S: ConditionalStore> Claims<S> {
     /// Makes one attempt. Returns what was decided of the head of `open`; nothing if all must be read and decided again.
     async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], trust: Trust) -> Result<Vec<Decided>, StoreFault> {
         let first = open[0].borrow();
+        let creation = first.request.contents.creation();
+        if let (Some(creation), Trust::Cache) = (creation, trust) {
+            return Ok(Box::pin(self.claimer().create(first, creation, trust)).await?.into_iter().collect());
+        }
         let target = Target::of(first);
         let requests: Vec<&str> = open.iter().map(|s| s.borrow().request.id.as_str()).collect();
         let (sight, asked) = match self.resolver().look(&target, &requests, trust).await? {
@@ -214,6 +221,9 @@ impl<S: ConditionalStore> Claims<S> {
             return Ok(Vec::new());
         }
         let Fold { decided, write } = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
+        if let (true, Some(creation)) = (decided.is_empty(), creation) {
+            return Ok(Box::pin(self.claimer().create(first, creation, trust)).await?.into_iter().collect());
+        }
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
             let renamed = match trust {
                 Trust::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?,

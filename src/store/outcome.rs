@@ -41,6 +41,13 @@ pub struct StoredClaim {
 pub enum Cause {
     /// A rename, which claims the id that it wants.
     Request(Request),
+    /// A creation, which claims the id that the entity is to have.
+    Creation {
+        /// The request.
+        request: Request,
+        /// The customer of an account or the account of a subscriber, as it was found before the claim was made. Customers have none.
+        superior: Option<Uuid>,
+    },
     /// An import, which claims the id that the entity comes with, and who made it; `None` if the operator did not say so.
     Import(Entity, Option<Actor>),
 }

@@ -118,8 +118,8 @@ impl Slot {
     fn of(use_case: UseCase, field: &str) -> Option<Self> {
         match field {
             "requestId" => Some(Self::RequestId),
-            "expectedVersion" => Some(Self::ExpectedVersion),
-            f if f == use_case.entity_type().name() => Some(Self::Reference),
+            "expectedVersion" if !use_case.is_creation() => Some(Self::ExpectedVersion),
+            f if use_case.reference_type().is_some_and(|of| of.name() == f) => Some(Self::Reference),
             f => use_case.attributes().iter().find(|attribute| attribute.name() == f).map(|attribute| Self::Value(*attribute)),
         }
     }

@@ -114,9 +114,12 @@ impl Writer<'_> {
         let version = self.random.pick(&["int", "long"]);
         let mut fields = vec![
             json!({ "name": "requestId", "type": self.text_schema() }),
-            json!({ "name": use_case.entity_type().name(), "type": self.nullable(reference) }),
+            // Of a creation, this field is none of ours.
             json!({ "name": "expectedVersion", "type": self.nullable(json!(version)) }),
         ];
+        if let Some(entity_type) = use_case.reference_type() {
+            fields.push(json!({ "name": entity_type.name(), "type": self.nullable(reference) }));
+        }
         fields.extend(use_case.attributes().iter().map(|a| json!({ "name": a.name(), "type": self.text_schema() })));
         fields.extend((0..self.random.below(4)).map(|i| json!({ "name": format!("x{i}"), "type": self.any_schema(3) })));
         for i in (1..fields.len()).rev() {
@@ -172,10 +175,12 @@ pub(super) fn command_of(use_case: UseCase, record: &Avro) -> RawCommand {
     RawCommand {
         use_case,
         request_id: text(record, "requestId"),
-        reference: field(record, use_case.entity_type().name())
+        reference: use_case
+            .reference_type()
+            .and_then(|entity_type| field(record, entity_type.name()))
             .map(|r| RawReference { external_id: text(r, "externalId"), ref_id: text(r, "refId") }),
         values: use_case.attributes().iter().fold(RawValues::default(), |values, a| values.with(*a, text(record, a.name()))),
-        expected_version: field(record, "expectedVersion").map(|version| match version {
+        expected_version: field(record, "expectedVersion").filter(|_| !use_case.is_creation()).map(|version| match version {
             Avro::Int(i) => (*i).into(),
             Avro::Long(l) => *l,
             other => panic!("{other:?} is no version"),

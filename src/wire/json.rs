@@ -182,12 +182,14 @@ pub fn encode_command(command: &RawCommand) -> Vec<u8> {
     let reference = command.reference.as_ref().map(|RawReference { external_id, ref_id }| {
         Avro::Record(vec![("externalId".into(), text(external_id.as_deref())), ("refId".into(), text(ref_id.as_deref()))])
     });
-    let mut fields = vec![
-        ("requestId".into(), text(command.request_id.as_deref())),
-        (use_case.entity_type().name().into(), nullable(reference)),
-    ];
+    let mut fields = vec![("requestId".into(), text(command.request_id.as_deref()))];
     fields.extend(use_case.attributes().iter().map(|a| (a.name().into(), text(command.values.get(*a)))));
-    fields.push(("expectedVersion".into(), nullable(command.expected_version.map(Avro::Long))));
+    if let Some(entity_type) = use_case.reference_type() {
+        fields.push((entity_type.name().into(), nullable(reference)));
+    }
+    if !use_case.is_creation() {
+        fields.push(("expectedVersion".into(), nullable(command.expected_version.map(Avro::Long))));
+    }
     let record = Avro::Record(fields);
     let (_, writer) = WRITERS.iter().find(|(u, _)| *u == use_case).expect("each use case has a writer");
     writer.write_value_to_vec(record).expect("a test encodes each use case's record")

@@ -45,12 +45,17 @@ fn a_command_is_encoded_under_the_names_of_its_use_case() {
         let command = RawCommand {
             use_case: *use_case,
             request_id: Some("r-1".into()),
-            reference: Some(reference),
+            reference: use_case.reference_type().map(|_| reference),
             values: use_case.attributes().iter().fold(RawValues::default(), |values, a| values.with(*a, Some("v".into()))),
-            expected_version: Some(-3),
+            expected_version: (!use_case.is_creation()).then_some(-3),
         };
-        let mut expected = json!({ "requestId": "r-1", "expectedVersion": -3 });
-        expected[use_case.entity_type().name()] = json!({ "externalId": "c-1", "refId": null });
+        let mut expected = json!({ "requestId": "r-1" });
+        if let Some(version) = command.expected_version {
+            expected["expectedVersion"] = version.into();
+        }
+        if let Some(entity_type) = use_case.reference_type() {
+            expected[entity_type.name()] = json!({ "externalId": "c-1", "refId": null });
+        }
         use_case.attributes().iter().for_each(|a| expected[a.name()] = "v".into());
         let decoded = GenericSchema::parse(use_case.schema()).unwrap().decode(&encode_command(&command));
         assert_eq!(decoded, Ok(expected), "{use_case:?}");

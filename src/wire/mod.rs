@@ -106,6 +106,9 @@ mod tests {
         assert_eq!(
             names,
             [
+                "crm.commands-crm.v1.CreateCustomer",
+                "crm.commands-crm.v1.CreateAccount",
+                "crm.commands-crm.v1.CreateSubscriber",
                 "crm.commands-crm.v1.UpdateCustomerCustomName",
                 "crm.commands-crm.v1.UpdateCustomerSegment",
                 "crm.commands-crm.v1.UpdateCustomerExternalId",

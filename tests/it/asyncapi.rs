@@ -134,6 +134,15 @@ fn the_examples_are_what_the_processor_takes_and_answers() {
         assert_eq!(reply.body["statusCode"], 200, "{command}: {reply:?}");
         shared.transaction(entity, command["requestId"].as_str().expect("has one"));
     }
+    for record in ["CreateCustomer", "CreateAccount", "CreateSubscriber"] {
+        let command = example(record);
+        let reply = ask(record, command.clone(), &unique("c"));
+        assert_eq!(
+            (&reply.body["statusCode"], &reply.body["businessTransaction"]["version"]),
+            (&json!(200), &json!(1)),
+            "{reply:?}"
+        );
+    }
     let taken = json!({"requestId": "r-5", "account": other.by_ref_id(), "externalId": "a-2001"});
     let refusal = ask("UpdateAccountExternalId", taken, "order 67");
     assert_eq!(timeless(&refusal.body), timeless(&example("Reply.refused")));

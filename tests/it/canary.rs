@@ -3,7 +3,7 @@
 //! that bear a mark, and the test searches everything that operators see for the mark.
 
 use crate::collector::{Collector, hexadecimal};
-use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, rename, segment, state, unique};
+use crate::crm::{Draft, Entity, Kind, create, custom_name, json_lines, rename, segment, state, unique};
 use crate::gate::Gate;
 use crate::inbox::Record;
 use crate::world::{LARGEST_RECORD, Processor, World};
@@ -155,6 +155,12 @@ impl Cage {
         let named = |name: &str| custom_name(&unique("r"), &customer, name);
         let renamed = |id: &str| rename(Kind::Account, &unique("r"), &account, id);
         let good = custom_name("r", &customer, &name).value().expect("has a value");
+        let created = |kind, external_id: &str, superior: &Json, reason: &str| {
+            let mut creation = create(kind, &unique("r"), external_id, superior);
+            creation.body["customName"] = marked("Name").into();
+            creation.body["stateReason"] = reason.into();
+            creation
+        };
         let drafts = vec![
             // A change, a no-op, a duplicate, and the request id with other contents.
             custom_name(&request, &customer, &name),
@@ -165,6 +171,8 @@ impl Cage {
             renamed(&marked("Id")),
             rename(Kind::Subscriber, &unique("r"), &self.subscriber.by_external_id(), &marked("Id")),
             state(Kind::Account, &unique("r"), &account, "SUSPENDED", marked("Reason")),
+            created(Kind::Customer, &marked("Id"), &Json::Null, &marked("Reason")),
+            created(Kind::Account, &marked("Id"), &customer, &marked("Reason")),
             // Who asks, well-formed or not.
             named(&marked("Name")).header("crm-actor", marked("Actor")),
             named(&marked("Name")).header("crm-actor", format!(" {}", marked("Actor"))),
@@ -184,11 +192,20 @@ impl Cage {
             state(Kind::Account, &unique("r"), &account, &marked("State"), Json::Null),
             state(Kind::Account, &unique("r"), &account, "ACTIVE", format!(" {}", marked("Reason"))),
             renamed(&format!(" {}", marked("Id"))),
+            created(
+                Kind::Account,
+                &format!(" {}", marked("Id")),
+                &json!({"refId": marked("Ref")}),
+                &format!(" {}", marked("Reason")),
+            ),
             // Commands that are refused for the state of the entity or of others.
             custom_name(&unique("r"), &json!({"externalId": marked("Id")}), &name),
             custom_name(&unique("r"), &self.deactivated.by_external_id(), &name),
             named(&marked("Name")).expecting(77),
             renamed(&self.other_account.external_id),
+            created(Kind::Account, &self.other_account.external_id, &customer, "x"),
+            created(Kind::Account, &marked("Id"), &json!({"externalId": marked("Id")}), "x"),
+            created(Kind::Account, &marked("Id"), &self.deactivated.by_external_id(), "x"),
             // Unreadable records.
             Draft::raw(None),
             Draft::raw(Some(marked("Value").into_bytes())),

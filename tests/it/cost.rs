@@ -1,6 +1,6 @@
 //! Counts the conditional writes that a command costs.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, create, custom_name, rename, segment, state, unique};
 use crate::inbox::Record;
 use crate::world::{Processor, World};
 use serde_json::{Value as Json, json};
@@ -9,7 +9,7 @@ const COMMANDS: u64 = 40;
 const HOT_COMMANDS: usize = 600;
 
 #[test]
-fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
+fn a_name_segment_or_state_costs_one_conditional_write_and_a_rename_or_creation_two() {
     let Some(world) = World::set_up("cost", |_| {}) else { return };
     let customers: Vec<_> = (0..COMMANDS).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
     let accounts: Vec<_> = (0..COMMANDS).map(|_| Entity::new(Kind::Account, "ACTIVE")).collect();
@@ -19,6 +19,12 @@ fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
     let of_customers = |command: fn(&Entity) -> Draft| customers.iter().map(command).collect::<Vec<_>>();
     let names = of_customers(|c| custom_name(&unique("r"), &c.by_external_id(), "Ada"));
     let segments = of_customers(|c| segment(&unique("r"), &c.by_ref_id(), "ENTERPRISE"));
+    let states = of_customers(|c| state(Kind::Customer, &unique("r"), &c.by_ref_id(), "SUSPENDED", "unpaid"));
+    let creations = of_customers(|c| create(Kind::Account, &unique("r"), &unique("e"), &c.by_external_id()));
+    let orphans = of_customers(|_| {
+        let nobody = Entity::new(Kind::Customer, "ACTIVE");
+        create(Kind::Account, &unique("r"), &unique("e"), &nobody.by_external_id())
+    });
     let renames: Vec<_> =
         accounts.iter().map(|a| rename(Kind::Account, &unique("r"), &a.by_external_id(), &unique("a"))).collect();
     let unknown: Vec<_> = customers
@@ -29,10 +35,14 @@ fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
     for (what, drafts, least, most, status) in [
         ("a name by external id", &names, 1, 1, 200),
         ("a segment by refId", &segments, 1, 1, 200),
+        ("a state", &states, 1, 1, 200),
         ("a rename", &renames, 2, 2, 200),
+        ("a creation", &creations, 2, 2, 200),
         ("a duplicate of a name", &names, 0, 1, 200),
         ("a duplicate of a rename", &renames, 0, 1, 200),
+        ("a duplicate of a creation", &creations, 0, 1, 200),
         ("an unknown id", &unknown, 1, 1, 400),
+        ("a creation below nobody", &orphans, 1, 1, 400),
     ] {
         let before = conditional_writes(&processor);
         let replies = world.ask_all(drafts);

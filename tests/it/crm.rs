@@ -38,6 +38,15 @@ impl Kind {
             Self::Subscriber => "subscriber",
         }
     }
+
+    /// Returns the type of the entity to which one of this type belongs; `None` for customers.
+    pub fn superior(self) -> Option<Self> {
+        match self {
+            Self::Customer => None,
+            Self::Account => Some(Self::Customer),
+            Self::Subscriber => Some(Self::Account),
+        }
+    }
 }
 
 /// An entity as it was imported.
@@ -53,6 +62,20 @@ impl Entity {
     /// Makes an entity with ids that are unique.
     pub fn new(kind: Kind, state: &'static str) -> Self {
         Self { kind, ref_id: Uuid::new_v4().to_string(), external_id: unique(&kind.name()[..1]), state }
+    }
+
+    /// Returns the entity that a creation makes.
+    pub fn created_by(creation: &Draft) -> Self {
+        let kind = match creation.record {
+            "CreateCustomer" => Kind::Customer,
+            "CreateAccount" => Kind::Account,
+            "CreateSubscriber" => Kind::Subscriber,
+            other => panic!("{other} creates nothing"),
+        };
+        let external_id = creation.body["externalId"].as_str().expect("is given").to_owned();
+        let name = format!("crm:create:{}:{external_id}:{}", kind.name(), creation.request());
+        let ref_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string();
+        Self { kind, ref_id, external_id, state: "ACTIVE" }
     }
 
     /// Returns the entity's line for `import`.
@@ -197,4 +220,19 @@ pub fn rename(kind: Kind, request: &str, reference: &Json, external_id: &str) ->
         Kind::Customer => "UpdateCustomerExternalId",
     };
     Draft::new(record, json!({"requestId": request, kind.name(): reference, "externalId": external_id}))
+}
+
+/// Makes a `createCustomer`, a `createAccount` or a `createSubscriber` that gives nothing but what is mandatory. A customer's `superior` is
+/// left out.
+pub fn create(kind: Kind, request: &str, external_id: &str, superior: &Json) -> Draft {
+    let record = match kind {
+        Kind::Customer => "CreateCustomer",
+        Kind::Account => "CreateAccount",
+        Kind::Subscriber => "CreateSubscriber",
+    };
+    let mut body = json!({"requestId": request, "externalId": external_id});
+    if let Some(of) = kind.superior() {
+        body[of.name()] = superior.clone();
+    }
+    Draft::new(record, body)
 }

@@ -154,19 +154,22 @@ impl Ledger {
         }
     }
 
-    /// Checks that versions begin at 2 (the import is 1), and that each change builds on the one before.
+    /// Checks that versions begin at 1 with a creation and at 2 otherwise (the import is 1), and that each change builds on the one before.
     fn check_versions(&mut self) {
         let mut breaches = Vec::new();
         for (ref_id, records) in &self.transactions {
             let mut values: HashMap<&str, &Json> = HashMap::new();
-            for (record, version) in records.iter().zip(2..) {
+            let is_creation = |r: &Record| r.body["useCase"].as_str().is_some_and(|use_case| use_case.starts_with("create"));
+            let first = if records.first().is_some_and(|r| is_creation(r)) { 1 } else { 2 };
+            for (record, version) in records.iter().zip(first..) {
                 if record.body["previousVersion"] != version - 1 || record.body["version"] != version {
                     breaches.push((Breach::VersionGap, format!("expected version {version} of {ref_id}: {record:?}")));
                 }
-                let change = &record.body["changes"][0];
-                let field = change["field"].as_str().expect("is mandatory");
-                if values.insert(field, &change["new"]).is_some_and(|before| change["old"] != *before) {
-                    breaches.push((Breach::NotOnTop, format!("{record:?}")));
+                for change in record.body["changes"].as_array().expect("is mandatory") {
+                    let field = change["field"].as_str().expect("is mandatory");
+                    if values.insert(field, &change["new"]).is_some_and(|before| change["old"] != *before) {
+                        breaches.push((Breach::NotOnTop, format!("{record:?}")));
+                    }
                 }
             }
         }
@@ -211,6 +214,13 @@ fn each_breach_of_a_promise_is_found() {
     let other_time = changed(t3, |body| body["occurredAt"] = 7.into());
     assert_eq!(found(&[r2, r3], &[t2, &other_time]), [Breach::Difference]);
     let other_old = |body: &mut Json| body["changes"][0]["old"] = "name 9".into();
+    let created = |body: &mut Json| {
+        body["useCase"] = "createCustomer".into();
+        body["version"] = 1.into();
+        body["previousVersion"] = 0.into();
+    };
+    let (reply_of_creation, creation) = (changed(r2, |body| created(&mut body["businessTransaction"])), changed(t2, created));
+    assert_eq!(found(&[&reply_of_creation, r3], &[&creation, t3]), [Breach::VersionGap], "2 is missing");
     let reply_other_old = changed(r3, |body| other_old(&mut body["businessTransaction"]));
     assert_eq!(found(&[r2, &reply_other_old], &[t2, &changed(t3, other_old)]), [Breach::NotOnTop]);
 }

@@ -25,6 +25,7 @@ mod configuration;
 mod conformance;
 mod cost;
 mod cql;
+mod creations;
 mod crm;
 mod deploy;
 mod dlq;

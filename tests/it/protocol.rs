@@ -5,6 +5,7 @@
 
 mod ahead;
 mod cache;
+mod creations;
 mod dead;
 mod erasing;
 mod expiry;
@@ -85,6 +86,27 @@ checks! {
         an_entity_can_go_back_to_its_old_id,
         of_two_renames_to_one_id_one_is_refused,
         two_processes_at_one_record_apply_it_once;
+    creations:
+        a_creation_below_a_known_superior_takes_two_writes_and_one_read,
+        a_creation_sets_what_was_given_and_is_shown,
+        a_creation_with_a_held_id_is_refused_for_ever,
+        a_creation_below_nobody_is_refused_for_ever,
+        a_creation_below_a_deactivated_superior_is_refused,
+        a_superior_that_another_process_changed_is_not_taken_from_the_cache,
+        of_two_creations_with_one_id_one_is_refused,
+        two_processes_at_one_creation_create_once,
+        a_creation_with_other_contents_reuses_its_request_id,
+        a_creation_with_an_id_that_was_given_up_takes_three_writes,
+        a_claim_of_a_dead_creator_is_completed_by_who_names_the_id,
+        a_claim_of_a_dead_creator_is_completed_by_who_wants_the_id,
+        a_claim_of_a_dead_creator_is_completed_by_its_redelivery,
+        a_claim_of_a_dead_creator_keeps_its_superior,
+        a_creation_that_was_given_up_creates_nothing,
+        an_imported_entity_is_not_created,
+        an_update_before_the_creation_under_its_request_id_counts,
+        what_the_created_entity_knows_outweighs_an_earlier_refusal,
+        a_created_entity_that_was_renamed_is_still_the_answer,
+        the_first_name_of_a_created_entity_can_be_erased;
     dead:
         a_claim_of_a_dead_process_is_completed_by_who_names_the_wanted_id,
         a_claim_of_a_dead_process_is_completed_by_who_wants_the_id,

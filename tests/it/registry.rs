@@ -28,17 +28,20 @@ pub fn url() -> &'static str {
 
 /// Returns the CRM's schema of a command, as a producer would have it, with the fields in the order of the contract.
 pub fn command_schema(record: &str) -> Json {
-    let (reference, values): (_, &[&str]) = match record {
-        "UpdateCustomerCustomName" => ("customer", &["customName"]),
-        "UpdateCustomerSegment" => ("customer", &["customerSegment"]),
-        "UpdateCustomerExternalId" => ("customer", &["externalId"]),
-        "UpdateCustomerState" => ("customer", &["state", "stateReason"]),
-        "UpdateAccountExternalId" => ("account", &["externalId"]),
-        "UpdateAccountCustomName" => ("account", &["customName"]),
-        "UpdateAccountState" => ("account", &["state", "stateReason"]),
-        "UpdateSubscriberExternalId" => ("subscriber", &["externalId"]),
-        "UpdateSubscriberCustomName" => ("subscriber", &["customName"]),
-        "UpdateSubscriberState" => ("subscriber", &["state", "stateReason"]),
+    let fields: &[&str] = match record {
+        "CreateCustomer" => &["externalId", "customName", "customerSegment", "state", "stateReason"],
+        "CreateAccount" => &["externalId", "customer", "customName", "state", "stateReason"],
+        "CreateSubscriber" => &["externalId", "account", "customName", "state", "stateReason"],
+        "UpdateCustomerCustomName" => &["customer", "customName", "expectedVersion"],
+        "UpdateCustomerSegment" => &["customer", "customerSegment", "expectedVersion"],
+        "UpdateCustomerExternalId" => &["customer", "externalId", "expectedVersion"],
+        "UpdateCustomerState" => &["customer", "state", "stateReason", "expectedVersion"],
+        "UpdateAccountExternalId" => &["account", "externalId", "expectedVersion"],
+        "UpdateAccountCustomName" => &["account", "customName", "expectedVersion"],
+        "UpdateAccountState" => &["account", "state", "stateReason", "expectedVersion"],
+        "UpdateSubscriberExternalId" => &["subscriber", "externalId", "expectedVersion"],
+        "UpdateSubscriberCustomName" => &["subscriber", "customName", "expectedVersion"],
+        "UpdateSubscriberState" => &["subscriber", "state", "stateReason", "expectedVersion"],
         other => panic!("no command is called {other}"),
     };
     let text = json!(["null", "string"]);
@@ -46,12 +49,15 @@ pub fn command_schema(record: &str) -> Json {
         {"name": "externalId", "type": text, "default": null},
         {"name": "refId", "type": text, "default": null},
     ]});
-    let mut fields = vec![
-        json!({"name": "requestId", "type": text, "default": null}),
-        json!({"name": reference, "type": ["null", entity_ref], "default": null}),
-    ];
-    fields.extend(values.iter().map(|value| json!({"name": value, "type": text, "default": null})));
-    fields.push(json!({"name": "expectedVersion", "type": ["null", "long"], "default": null}));
+    let field = |name: &str| {
+        let of_type = match name {
+            "customer" | "account" | "subscriber" => json!(["null", entity_ref]),
+            "expectedVersion" => json!(["null", "long"]),
+            _ => text.clone(),
+        };
+        json!({"name": name, "type": of_type, "default": null})
+    };
+    let fields: Vec<_> = ["requestId"].iter().chain(fields).map(|name| field(name)).collect();
     json!({"type": "record", "name": record, "namespace": "crm.v1", "fields": fields})
 }
 

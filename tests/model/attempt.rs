@@ -6,7 +6,7 @@
 use super::owner::OwnerRead;
 use super::protocol::{Known, Protocol, Standing};
 use super::store::{Store, Write};
-use super::vocabulary::{Claim, EntityStatics, IdStatics, Outcome, PreviousOwners, RUN, Record, Target, UseCase};
+use super::vocabulary::{Claim, Entity, EntityStatics, IdStatics, Outcome, PreviousOwners, RUN, Record, Target, UseCase};
 use super::weakened::Weakening;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub struct Attempt {
     pub gave_up: bool,
     /// Whether the attempt takes the commands of its run one at a time.
     pub singly: bool,
+    /// The superior of the entity that is to be created, once it was found.
+    pub superior: Option<Entity>,
 }
 
 /// The next step of an attempt, mostly a statement, with what is known before it.
@@ -33,6 +35,14 @@ pub enum Step {
     /// is `ReadWanted` and `Try` with nothing in between. The model goes on in whichever way.)
     Remembering {
         entity: EntityStatics,
+        taken: bool,
+    },
+    /// Begins a creation without a look at the entity that is to be created. A cache may remember the claim on the superior's id. (The code
+    /// claims then only an id on which there is no claim. The model goes on in whichever way.)
+    Creating {
+        remembered: Option<IdStatics>,
+        /// What only weakened rules go by: the superior as it was found in the cache, and whether the wanted id is taken.
+        cached: Option<Entity>,
         taken: bool,
     },
     /// Reads the partition that the reference leads to.
@@ -52,7 +62,17 @@ pub enum Step {
         holder: Option<EntityStatics>,
         known: Known,
     },
-    /// Reads the partition of the id that a rename or import wants. `seen` is the entity, or `None` if it is to be imported.
+    /// Reads the partition that the reference to a creation's superior leads to.
+    ReadSuperior {
+        taken: bool,
+    },
+    /// Reads the owner of the claim on the superior's id. The claim may be one that a cache remembered.
+    ReadSuperiorsOwner {
+        there: IdStatics,
+        remembered: bool,
+        taken: bool,
+    },
+    /// Reads the partition of the id that is wanted. `seen` is the entity, or `None` if it is to be imported or created.
     ReadWanted {
         seen: Option<EntityStatics>,
         taken: bool,
@@ -97,11 +117,19 @@ pub struct AtWork<'a> {
 }
 
 impl Attempt {
-    pub const NEW: Self = Self { step: Step::Waiting, decided: [None; RUN], applied: false, gave_up: false, singly: false };
+    pub const NEW: Self =
+        Self { step: Step::Waiting, decided: [None; RUN], applied: false, gave_up: false, singly: false, superior: None };
     pub const OVER: Self = Self { step: Step::Over, ..Self::NEW };
 
     /// The step that begins again from the start, with serial reads.
     pub const AGAIN: Step = Step::ReadTarget { half: None };
+}
+
+impl Step {
+    /// Returns whether nothing was read yet.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Remembering { .. } | Self::Creating { .. })
+    }
 }
 
 impl AtWork<'_> {
@@ -111,9 +139,12 @@ impl AtWork<'_> {
         self.attempt.step = match self.attempt.step {
             Step::Waiting => self.read_target(None),
             Step::Remembering { entity, taken } => self.decide([None; RUN], Some(entity), None, taken),
+            Step::Creating { remembered, cached, taken } => self.create(remembered, cached, taken),
             Step::ReadTarget { half } => self.read_target(half),
             Step::ReadOwner { there, known, half } => self.read_owner(there, known, half),
             Step::ReadPrevious { there, left, holder, known } => self.read_previous(there, left, holder, known),
+            Step::ReadSuperior { taken } => self.read_superior(taken),
+            Step::ReadSuperiorsOwner { there, remembered, taken } => self.read_superiors_owner(there, remembered, taken),
             Step::ReadWanted { seen, taken } => self.read_wanted(seen, taken),
             Step::ReadRival { seen, there, half } => self.read_rival(seen, there, half),
             Step::Try { write, seen, decides } => {
@@ -141,6 +172,9 @@ impl AtWork<'_> {
     /// if requests under the reference must be looked for elsewhere, too.
     pub fn remember(&self) -> Option<Step> {
         let (command, p) = (self.protocol.command(self.first()), self.protocol);
+        if command.is_creation() {
+            return Some(self.remember_superior());
+        }
         let entity = match command.target {
             Target::RefId(entity) => self.store.entity(entity).statics?,
             Target::Id(id) => {
@@ -170,14 +204,12 @@ impl AtWork<'_> {
         *open.expect("something is left to decide").0
     }
 
-    /// Returns the known outcomes of the run, with those among `rows` that were decided in epochs up to `until`. A request that was refused
-    /// under the id has no other outcome.
+    /// Returns the known outcomes of the run, with those among `rows` that were decided in epochs up to `until`.
     fn and(&self, known: Known, rows: &Known, until: Option<u8>) -> Known {
         let mut all = known;
         for (n, row) in rows.iter().enumerate() {
             let Some((row, until)) = row.zip(until) else { continue };
-            let refused = known[n].is_some_and(|outcome| outcome.about.is_none());
-            if !refused && row.about.is_none_or(|(_, epoch)| epoch <= until) {
+            if row.about.is_none_or(|(_, epoch)| epoch <= until) {
                 all[n] = Some(self.protocol.better(self.run[n], all[n], row));
             }
         }
@@ -193,13 +225,18 @@ impl AtWork<'_> {
         rows
     }
 
+    /// Returns whether all records of the run have the outcomes that they caused.
     fn has_all(&self, known: &Known) -> bool {
-        known[..self.run.len()].iter().zip(self.attempt.decided).all(|(known, decided)| known.or(decided).is_some())
+        let own = |(record, known): (&Record, &Option<Outcome>)| {
+            known.is_some_and(|known| known.record == *record || self.protocol.is(Weakening::RefusalsOutweighAll))
+        };
+        self.run.iter().zip(known).zip(self.attempt.decided).all(|(known, decided)| decided.is_some() || own(known))
     }
 
     /// Reads the partition of the target, external id or refId: one read shows its statics, and the outcomes that the run's requests have
     /// there.
     fn read_target(&mut self, half: Option<TargetRead>) -> Step {
+        self.attempt.superior = None;
         let command = self.protocol.command(self.first());
         let id = match command.target {
             Target::RefId(entity) => {
@@ -220,7 +257,8 @@ impl AtWork<'_> {
             None => {}
         }
         let TargetRead { statics: there, known } = read;
-        // A request that was refused here can have no other outcome; and without a claim there is no entity to ask.
+        // A record that was refused here has caused no other outcome; and without a claim there is no entity to ask. But an entity may have
+        // been created with the same request id since, and its outcome outweighs another record's refusal.
         if there.claim.is_none() || self.has_all(&known) {
             return self.decide(known, None, None, false);
         }
@@ -286,6 +324,9 @@ impl AtWork<'_> {
             return Step::ReadWanted { seen: holder, taken };
         }
         let rows = fold.rows;
+        if fold.decided == attempt.decided && self.protocol.command(self.first()).is_creation() {
+            return Step::ReadSuperior { taken };
+        }
         if rows[0].is_none() {
             return self.end(fold.decided);
         }
@@ -347,6 +388,7 @@ impl AtWork<'_> {
     /// Notes how much of the run is decided, and returns the step after that.
     pub fn end(&mut self, decided: Known) -> Step {
         self.attempt.decided = decided;
+        self.attempt.superior = None;
         if decided[..self.run.len()].iter().all(Option::is_some) { Step::Publish } else { Step::Waiting }
     }
 }

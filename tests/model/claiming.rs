@@ -1,4 +1,4 @@
-//! The steps of an attempt that wants an external id, for a rename or an import: it claims the id, and completes the claim.
+//! The steps of an attempt that wants an external id, for a rename, a creation or an import: it claims the id, and completes the claim.
 
 use super::attempt::{AtWork, Attempt, Step};
 use super::owner::OwnerRead;
@@ -22,14 +22,14 @@ impl AtWork<'_> {
     }
 
     fn wanted(&self) -> Id {
-        self.protocol.command(self.first()).wanted().expect("only renames and imports want an id")
+        self.protocol.command(self.first()).wanted().expect("only renames, creations and imports want an id")
     }
 
     /// Reads the claim on the wanted id. It never comes from a cache: that an id is taken or stale must be so now.
     pub fn read_wanted(&self, seen: Option<EntityStatics>, taken: bool) -> Step {
         let (id, record) = (self.wanted(), self.first());
-        if let Some(seen) = seen.filter(|_| taken) {
-            return self.take_no(&seen);
+        if taken {
+            return self.take_no(seen.as_ref());
         }
         let there = self.store.id(id).statics;
         let Some(claim) = there.claim else { return self.claim(seen, &there, Standing::Stale { held: false }) };
@@ -56,10 +56,11 @@ impl AtWork<'_> {
             (Standing::Pending, _) => self.help(id, &there, read.statics),
             // The entity that wants the id holds it already, so it has changed since it was seen.
             (Standing::Current, Some(seen)) if claim.owner == seen.ref_id => Attempt::AGAIN,
-            (Standing::Current, Some(seen)) => self.take_no(&seen),
+            (Standing::Current, Some(seen)) => self.take_no(Some(&seen)),
             (Standing::Current, None) if Target::RefId(claim.owner) == self.protocol.command(self.first()).target => {
                 Attempt::AGAIN
             }
+            (Standing::Current, None) if self.protocol.command(self.first()).is_creation() => self.take_no(None),
             (Standing::Current, None) => self.imported(Answer::Contradicts),
             (Standing::Stale { .. }, _) => self.claim(seen, &there, standing),
         }
@@ -67,6 +68,7 @@ impl AtWork<'_> {
 
     pub fn claim(&self, seen: Option<EntityStatics>, there: &IdStatics, standing: Standing) -> Step {
         let write = self.protocol.claim(self.first(), self.wanted(), seen.as_ref(), there, standing);
+        let write = self.protocol.below(write, self.attempt.superior);
         Step::Try { write, seen, decides: self.attempt.decided }
     }
 
@@ -82,8 +84,14 @@ impl AtWork<'_> {
         Step::Try { write, seen: None, decides: self.with(outcome) }
     }
 
-    pub fn take_no(&self, seen: &EntityStatics) -> Step {
-        let (write, outcome) = self.protocol.taken(self.first(), seen);
+    /// Refuses the command because another entity holds the wanted id.
+    pub fn take_no(&self, seen: Option<&EntityStatics>) -> Step {
+        self.refuse(Answer::Taken, seen)
+    }
+
+    /// Refuses a rename or a creation. What is stored about an entity that is to be created stands where that entity would be.
+    pub fn refuse(&self, answer: Answer, seen: Option<&EntityStatics>) -> Step {
+        let (write, outcome) = self.protocol.refusal(self.first(), answer, seen);
         Step::Try { write, seen: None, decides: self.with(outcome) }
     }
 }

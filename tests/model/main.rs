@@ -9,12 +9,12 @@
 //! order of the statements), `properties`, `scenarios`. `system` puts them together. `weakened` leaves the rules out, one at a time, and
 //! names the promise that breaks then.
 //!
-//! Two use cases stand for the four: to the protocol a segment is a value like the name, and accounts and subscribers are
-//! renamed alike. The model renames and names the same entities.
+//! Four use cases stand for all: to the protocol a segment is a value like the name, and entities of all types are renamed and created
+//! alike. Of the states only DEACTIVATED matters, which an entity never leaves. The superior of an entity that is created is an entity
+//! like any other.
 //!
-//! Not in the model: more than two entities, and runs of more than two commands. States such as DEACTIVATED never change; the only
-//! rejection that comes and goes with time is the version conflict. A cache is an earlier look at the store: its bounds, and how it is
-//! filled, are not modelled.
+//! Not in the model: more than two entities, and runs of more than two commands. A cache is an earlier look at the store: its bounds, and
+//! how it is filled, are not modelled.
 //!
 //! `cargo test --test model` goes through the small scenarios. `CRM_MODEL=large` adds faults and decisions from memory to each scenario,
 //! `CRM_MODEL=zombies` a zombie beside each attempt. These take seconds to hours, and some many GiB, so name a scenario and give
@@ -25,6 +25,7 @@
 mod attempt;
 mod check;
 mod claiming;
+mod creating;
 mod normal;
 mod owner;
 mod properties;
@@ -85,4 +86,19 @@ hold! {
     unchanged_and_back,
     cache_at_a_handover,
     cache_by_ref_id,
+    creations_race,
+    creation_races_a_rename,
+    creation_races_a_rename_away,
+    creation_races_an_import,
+    creation_races_an_import_of_it,
+    duplicate_of_a_refused_creation,
+    creator_dies,
+    created_and_renamed,
+    superior_is_deactivated,
+    superior_is_renamed,
+    superior_is_created,
+    creation_after_an_update_of_it,
+    creation_after_a_refusal,
+    expiry_of_a_creation,
+    expiry_of_an_update_before_a_creation,
 }

@@ -32,7 +32,7 @@ impl System {
     pub fn normalize(&self, s: &mut State) {
         for i in 0..self.attempts() {
             let attempt = s.attempts[i];
-            let unread = matches!(attempt.step, Step::Waiting | Step::Remembering { .. }) && attempt.decided[0].is_none();
+            let unread = attempt.step.is_unread() && attempt.decided[0].is_none();
             if self.answered(s, i) && (unread || attempt.step == Step::Publish) {
                 s.attempts[i] = Attempt::OVER;
             }

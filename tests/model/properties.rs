@@ -51,6 +51,7 @@ pub fn properties(system: &System) -> Vec<Property<System>> {
             answered(m, s).all(|(_, command, output)| named(m, s, command.target, &output.outcome))
         }),
         Property::always("a refusal or no-op was true at some instant", |_, s: &State| !s.unfounded),
+        Property::always("an entity is created below a superior that was there", |_, s: &State| !s.misplaced),
         Property::always("a change was made of the version that was expected", |m: &System, s: &State| {
             s.store
                 .outcomes()
@@ -63,8 +64,8 @@ pub fn properties(system: &System) -> Vec<Property<System>> {
                 version(pair[0]).zip(version(pair[1])).is_none_or(|(one, other)| one < other)
             })
         }),
-        Property::always("an entity is imported as its line says", |m: &System, s: &State| {
-            (0..).zip(&s.store.entities).all(|(e, there)| as_imported(m, e, there))
+        Property::always("an entity comes into being as was asked", |m: &System, s: &State| {
+            (0..).zip(&s.store.entities).all(|(e, there)| as_asked(m, e, there))
         }),
         Property::sometimes("all are answered", |m: &System, s: &State| answered(m, s).count() == m.protocol.commands.len()),
     ];
@@ -106,12 +107,18 @@ fn is_rename(m: &System, outcome: &Outcome) -> bool {
     matches!(m.protocol.command(outcome.record).use_case, UseCase::Rename(_))
 }
 
+fn is_creation(m: &System, outcome: &Outcome) -> bool {
+    m.protocol.command(outcome.record).is_creation()
+}
+
 fn gapless(m: &System, e: &EntityPartition) -> bool {
     let Some(statics) = e.statics else { return true };
     let changes = || e.log.iter().flatten().filter(|o| o.answer.is_change());
     let mut versions: Vec<u8> = changes().filter_map(version).collect();
     versions.sort_unstable();
-    versions.iter().copied().eq(2..=statics.version)
+    // A creation is a change, and an import is none.
+    let created = changes().any(|o| is_creation(m, o));
+    versions.iter().copied().eq(if created { 1 } else { 2 }..=statics.version)
         && usize::from(statics.epoch) == 1 + changes().filter(|o| is_rename(m, o)).count()
 }
 
@@ -124,21 +131,26 @@ fn named(m: &System, s: &State, target: Target, outcome: &Outcome) -> bool {
         // The after-image shows the id, and in which epoch the entity held it.
         let held_in = match row.answer {
             Answer::Imported { external_id } => Some((external_id, epoch + 1)),
-            Answer::Changed { external_id, .. } => Some((external_id, epoch + u8::from(is_rename(m, row)))),
+            Answer::Changed { external_id, .. } => {
+                Some((external_id, epoch + u8::from(m.protocol.command(row.record).is_claimer())))
+            }
             _ => None,
         };
         held_in.is_some_and(|(held, epoch)| held == id && decided_in <= epoch)
     })
 }
 
-fn as_imported(m: &System, e: Entity, there: &EntityPartition) -> bool {
+/// Returns whether an entity is there if it was imported or created, and as the line or the creation says.
+fn as_asked(m: &System, e: Entity, there: &EntityPartition) -> bool {
     let Some(row) = there.log[usize::from(FIRST_ROW)] else { return there.statics.is_none() };
-    let line = m.protocol.commands.get(usize::from(row.record));
-    let as_it_says = |line: &Command| {
-        let says = line.wanted().map(|external_id| Answer::Imported { external_id });
-        line.target == Target::RefId(e) && says == Some(row.answer)
+    let asked = m.protocol.commands.get(usize::from(row.record));
+    let as_it_says = |asked: &Command| {
+        let says = asked.wanted().map(|external_id| Answer::Imported { external_id });
+        let outcome = there.log[usize::from(asked.request)];
+        let changed = outcome.is_some_and(|o| o.record == row.record && version(&o) == Some(1));
+        asked.target == Target::RefId(e) && says == Some(row.answer) && (asked.is_import() || changed)
     };
-    there.statics.is_some() && line.is_none_or(as_it_says)
+    there.statics.is_some() && asked.is_none_or(as_it_says)
 }
 
 fn reached(what: &Reached) -> Property<System> {
@@ -177,6 +189,12 @@ fn reached(what: &Reached) -> Property<System> {
         },
         Reached::Held => {
             |_, s| s.attempts.iter().any(|a| matches!(a.step, Step::Hold { .. } | Step::Try { write: Write::Hold { .. }, .. }))
+        }
+        Reached::Created => |m: &System, s: &State| answered(m, s).any(|(_, c, o)| c.is_creation() && o.reply.is_change()),
+        Reached::Deactivated => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Deactivated),
+        Reached::NoSuperior => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::NoSuperior),
+        Reached::SuperiorDeactivated => {
+            |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::SuperiorDeactivated)
         }
         Reached::Contradicted => |m: &System, s: &State| answered(m, s).any(|(.., o)| o.reply == Answer::Contradicts),
     };

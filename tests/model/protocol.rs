@@ -128,12 +128,13 @@ impl Protocol {
     }
 
     /// Returns the one of two outcomes for a request id that answers `record`: first of all the one that this very record caused, because
-    /// no other record publishes it, then the one of the same contents. (A request id can have an outcome at each entity that held the
-    /// reference.)
+    /// no other record publishes it, then one that is stored with an entity, then the one of the same contents. (A request id can have an
+    /// outcome at each entity that held the reference, and beside them a refusal from before anybody held it.)
     pub fn better(&self, record: Record, known: Option<Outcome>, found: Outcome) -> Outcome {
         let rank = |o: &Outcome| {
             let own = o.record == record && !self.is(Weakening::OwnOutcomeNotPreferred);
-            (own, self.command(o.record).same_contents(self.command(record)))
+            let of_entity = o.about.is_some() != self.is(Weakening::RefusalsOutweighAll);
+            (own, of_entity, self.command(o.record).same_contents(self.command(record)))
         };
         match known {
             Some(known) if rank(&known) >= rank(&found) => known,
@@ -158,26 +159,31 @@ impl Protocol {
             }
     }
 
-    /// Returns an outcome as it is stored. Changes, and all outcomes of renames that are stored with an entity, are kept for ever: a claim may
-    /// land after its request was decided, and only the outcome keeps the claim from turning pending. Everything else expires.
+    /// Returns an outcome as it is stored. Changes, and all outcomes of renames and creations that are stored with an entity, are kept for
+    /// ever: a claim may land after its request was decided, and only the outcome keeps the claim from turning pending. Everything else
+    /// expires.
     fn outcome(&self, record: Record, about: Option<(Entity, u8)>, answer: Answer) -> Outcome {
         let command = self.command(record);
-        let of_rename = command.is_rename()
-            && !self.is(Weakening::RejectionsOfRenamesExpire)
+        let of_claimer = command.is_claimer()
+            && !(command.is_rename() && self.is(Weakening::RejectionsOfRenamesExpire))
+            && !(command.is_creation() && self.is(Weakening::RejectionsOfCreationsExpire))
             && !(self.is(Weakening::AbsentExpire) && answer == Answer::NotFound);
         let change = answer.is_change() && !self.is(Weakening::ChangesExpire);
-        let kept = about.is_some() && (of_rename || change || command.is_import());
+        let kept = about.is_some() && (of_claimer || change || matches!(answer, Answer::Imported { .. }));
         Outcome { answer, record, about, lifetime: if kept { Lifetime::Kept } else { Lifetime::Young } }
     }
 
     /// Returns whether an outcome that was found must be held before it answers `record`.
     ///
     /// - An old outcome may expire before another attempt at the record looks for it. That attempt would decide the record anew.
-    /// - An outcome that expires may answer a rename, whose request id was used by another use case. The rename leaves no outcome of its own
-    ///   then. So the outcome that is there must keep the rename's late claims from turning pending.
+    /// - An outcome that expires may answer a rename or a creation, whose request id was used by another use case. The claimer leaves no
+    ///   outcome of its own then. So the outcome that is there must keep the claimer's late claims from turning pending.
     pub fn must_be_held(&self, record: Record, outcome: &Outcome) -> bool {
         let old = outcome.lifetime == Lifetime::Old && !self.is(Weakening::OldOutcomesAnswer);
-        let claims = self.command(record).is_rename() && outcome.about.is_some() && !self.is(Weakening::RenamesHoldNothing);
+        let command = self.command(record);
+        let claims = command.is_rename() && !self.is(Weakening::RenamesHoldNothing)
+            || command.is_creation() && !self.is(Weakening::CreationsHoldNothing);
+        let claims = claims && outcome.about.is_some();
         !self.lasts(record, outcome) && (old || claims && self.can_be_held(outcome))
     }
 
@@ -185,7 +191,7 @@ impl Protocol {
     /// of them tell. What else is kept was held, which is not told by what is stored.
     fn lasts(&self, record: Record, outcome: &Outcome) -> bool {
         let same = self.command(record).same_contents(self.command(outcome.record));
-        outcome.about.is_some() && (outcome.answer.is_change() || self.command(record).is_rename() && same)
+        outcome.about.is_some() && (outcome.answer.is_change() || self.command(record).is_claimer() && same)
     }
 
     /// Returns whether to hold an outcome makes a difference.
@@ -237,6 +243,7 @@ impl Protocol {
             let there = there.or(holder.copied());
             let (answer, after) = match (there, give_up) {
                 (_, true) => (Answer::InternalError, None),
+                (None, _) if self.command(*record).is_creation() => break,
                 (None, _) => (Answer::NotFound, None),
                 (Some(e), _) => decide(self.command(*record), &e),
             };
@@ -270,7 +277,15 @@ impl Protocol {
             claimed_by: claim.claimed_by,
             ..e
         };
+        let mut rows = [None; RUN];
         let (answer, after) = match (self.command(claim.record), owner) {
+            // The superior is that of the claim, whoever completes it.
+            (command, _) if command.is_creation() => {
+                let superior = claim.superior.filter(|_| !self.is(Weakening::SuperiorNotInClaim));
+                rows[1] = Some((FIRST_ROW, self.outcome(record, about, Answer::Imported { external_id: id })));
+                let after = EntityStatics { superior, ..holding(created(claim.owner)) };
+                (Answer::Changed { version: after.version, external_id: id }, Some(after))
+            }
             (command, Some(owner)) if !command.is_import() => {
                 let anew = command.expected_version.filter(|_| !self.is(Weakening::CompletedAsClaimed));
                 let (answer, after) = decide(&Command { expected_version: anew, ..*command }, owner);
@@ -279,45 +294,68 @@ impl Protocol {
             _ => (Answer::Imported { external_id: id }, Some(holding(created(claim.owner)))),
         };
         let outcome = self.outcome(record, about, answer);
-        let mut rows = [None; RUN];
         rows[0] = Some((claim.claimed_by, outcome));
         (Write::Apply { entity: claim.owner, read: owner.map(|e| e.version), after, rows }, outcome)
     }
 
-    /// Returns the rejection of a rename whose id another entity holds, and the write that stores it.
-    pub fn taken(&self, record: Record, seen: &EntityStatics) -> (Write, Outcome) {
-        let outcome = self.outcome(record, Some((seen.ref_id, seen.epoch)), Answer::Taken);
+    /// Returns the rejection of a rename of the entity that was `seen`, or of a creation, and the write that stores it.
+    pub fn refusal(&self, record: Record, answer: Answer, seen: Option<&EntityStatics>) -> (Write, Outcome) {
+        let entity = seen.map_or_else(|| self.entity_to_be(record), |e| e.ref_id);
+        let outcome = self.outcome(record, Some((entity, seen.map_or(0, |e| e.epoch))), answer);
         let mut rows = [None; RUN];
         rows[0] = Some((self.request(record), outcome));
-        (Write::Apply { entity: seen.ref_id, read: Some(seen.version), after: None, rows }, outcome)
+        (Write::Apply { entity, read: seen.map(|e| e.version), after: None, rows }, outcome)
     }
 
-    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports if there is none. The epoch
+    /// Returns the entity that a creation or an import brings into being.
+    fn entity_to_be(&self, record: Record) -> Entity {
+        match self.command(record).target {
+            Target::RefId(entity) => entity,
+            Target::Id(_) => unreachable!("an import or a creation names its entity by refId"),
+        }
+    }
+
+    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports or creates if there is none. The epoch
     /// says which external id of the entity is to be replaced; the generation tells the claim from every other claim on the id.
     pub fn claim(&self, record: Record, id: Id, seen: Option<&EntityStatics>, there: &IdStatics, standing: Standing) -> Write {
         let command = self.command(record);
-        let owner = match (seen, command.target) {
-            (Some(seen), _) => seen.ref_id,
-            (None, Target::RefId(entity)) => entity,
-            (None, Target::Id(_)) => unreachable!("an import names its entity by refId"),
-        };
+        let owner = seen.map_or_else(|| self.entity_to_be(record), |seen| seen.ref_id);
         let generation = there.claim.map_or(0, |c| c.generation) + 1;
         let epoch = seen.map_or(0, |e| e.epoch) + 1;
-        let claim = Claim { generation, owner, epoch, claimed_by: command.request, record };
+        let claim = Claim { generation, owner, epoch, claimed_by: command.request, record, superior: None };
         Write::Claim { id, read: there.claim, claim, previous_owners: self.successors(there, standing) }
+    }
+}
+
+impl Protocol {
+    /// Returns a write that claims, with the superior below which the entity is to be created.
+    pub fn below(&self, write: Write, superior: Option<Entity>) -> Write {
+        match write {
+            Write::Claim { id, read, claim, previous_owners } => {
+                Write::Claim { id, read, claim: Claim { superior, ..claim }, previous_owners }
+            }
+            _ => write,
+        }
     }
 }
 
 /// Returns the answer to a command as far as its entity can tell, and the entity after a change. Whether an id is taken the entity can't
 /// tell.
 pub fn decide(command: &Command, e: &EntityStatics) -> (Answer, Option<EntityStatics>) {
+    if command.is_creation() {
+        return (Answer::Taken, None);
+    }
+    if e.deactivated {
+        return (Answer::Deactivated, None);
+    }
     if command.expected_version.is_some_and(|v| v != e.version) {
         return (Answer::VersionConflict, None);
     }
     let after = match command.use_case {
         UseCase::Rename(id) => EntityStatics { external_id: id, ..*e },
         UseCase::Name(name) => EntityStatics { name, ..*e },
-        UseCase::Import(_) => unreachable!("an import is no command"),
+        UseCase::Deactivate => EntityStatics { deactivated: true, ..*e },
+        UseCase::Create { .. } | UseCase::Import(_) => unreachable!("the entity is there already"),
     };
     if after == *e {
         return (Answer::Unchanged, None);
@@ -326,7 +364,17 @@ pub fn decide(command: &Command, e: &EntityStatics) -> (Answer, Option<EntitySta
     (Answer::Changed { version: after.version, external_id: after.external_id }, Some(after))
 }
 
-/// Returns an entity as it is created, without its external id, epoch and generation.
+/// Returns an entity as it comes into being, without its external id, epoch and generation.
 pub fn created(ref_id: Entity) -> EntityStatics {
-    EntityStatics { ref_id, external_id: 0, generation: 0, claimed_by: FIRST_ROW, epoch: 0, version: 1, name: 0 }
+    EntityStatics {
+        ref_id,
+        external_id: 0,
+        generation: 0,
+        claimed_by: FIRST_ROW,
+        epoch: 0,
+        version: 1,
+        name: 0,
+        deactivated: false,
+        superior: None,
+    }
 }

@@ -60,6 +60,10 @@ pub enum Reached {
     InternalError,
     Forgotten,
     Held,
+    Created,
+    Deactivated,
+    NoSuperior,
+    SuperiorDeactivated,
     Contradicted,
 }
 
@@ -72,7 +76,11 @@ impl Reached {
             Self::Batched => "several commands are decided by one write",
             Self::Reused => "other contents under a request id are refused",
             Self::Shared => "a request id has outcomes at two entities",
-            Self::Taken => "a rename is refused because the id is taken",
+            Self::Created => "an entity is created",
+            Self::Deactivated => "a command is refused because its entity is deactivated",
+            Self::NoSuperior => "a creation is refused because its superior is not there",
+            Self::SuperiorDeactivated => "a creation is refused because its superior is deactivated",
+            Self::Taken => "a rename or a creation is refused because the id is taken",
             Self::NotFound => "a command is refused because nobody is there",
             Self::VersionConflict => "a command is refused because of the version",
             Self::Unchanged => "a command changes nothing",
@@ -136,6 +144,20 @@ pub fn rename(request: Request, target: impl Into<Target>, to: Id) -> Command {
 
 pub fn name(request: Request, target: impl Into<Target>, name: u8) -> Command {
     Command { request, target: target.into(), use_case: UseCase::Name(name), expected_version: None }
+}
+
+pub fn deactivate(request: Request, target: impl Into<Target>) -> Command {
+    Command { request, target: target.into(), use_case: UseCase::Deactivate, expected_version: None }
+}
+
+/// Returns the creation of an entity. Creations with the same request and the same id must be of the same entity, and no others.
+pub fn create(request: Request, entity: Target, id: Id) -> Command {
+    Command { request, target: entity, use_case: UseCase::Create { id, superior: None }, expected_version: None }
+}
+
+pub fn create_below(request: Request, entity: Target, id: Id, superior: impl Into<Target>) -> Command {
+    let use_case = UseCase::Create { id, superior: Some(superior.into()) };
+    Command { use_case, ..create(request, entity, id) }
 }
 
 pub fn import(entity: Entity, id: Id) -> Command {

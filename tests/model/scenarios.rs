@@ -1,6 +1,8 @@
 //! The scenarios. They are small, so that the model can go through everything that may happen.
 
-use super::scenario::{A, B, FIRST, Faults, Reached, SECOND, Scenario, X, Y, at_version, import, name, rename};
+use super::scenario::{
+    A, B, FIRST, Faults, Reached, SECOND, Scenario, X, Y, at_version, create, create_below, deactivate, import, name, rename,
+};
 
 const fn faults(crashes: u8, timeouts: u8) -> Faults {
     Faults { crashes, timeouts, panics: 0 }
@@ -403,5 +405,193 @@ pub fn cache_by_ref_id() -> Scenario {
         cache: true,
         reaches: &[Reached::Helped, Reached::Replaced, Reached::Taken],
         ..Scenario::new("cache by refId", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// Two creations race for one id, and one of them comes in two records.
+pub fn creations_race() -> Scenario {
+    let commands = vec![create(1, FIRST, X), create(2, SECOND, X), create(1, FIRST, X), name(3, X, 1)];
+    Scenario {
+        held: [None, None],
+        faults: faults(1, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::NotFound],
+        ..Scenario::new("creations race", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A creation and a rename want one id.
+pub fn creation_races_a_rename() -> Scenario {
+    let commands = vec![create(1, SECOND, X), rename(2, A, X), name(3, X, 1), create(1, SECOND, X)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(1, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::NotFound],
+        ..Scenario::new("creation races a rename", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A creation wants an id that a rename gives up.
+pub fn creation_races_a_rename_away() -> Scenario {
+    let commands = vec![rename(1, A, X), create(2, SECOND, A), create(2, SECOND, A), name(3, A, 1)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(0, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::Replaced, Reached::AnsweredFromThePast],
+        ..Scenario::new("creation races a rename away", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A creation and the import of another entity want one id.
+pub fn creation_races_an_import() -> Scenario {
+    let commands = vec![create(1, SECOND, X), import(0, X), name(2, X, 1), create(1, SECOND, X)];
+    Scenario {
+        held: [None, None],
+        faults: faults(1, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::Contradicted],
+        ..Scenario::new("creation races an import", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A creation races with an import of the very entity, under another id, and another entity wants the creation's id.
+pub fn creation_races_an_import_of_it() -> Scenario {
+    let commands = vec![create(1, SECOND, X), import(1, Y), rename(2, A, X), name(3, SECOND, 1)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(0, 1),
+        cache: true,
+        progress: true,
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::Contradicted, Reached::Replaced],
+        ..Scenario::new("creation races an import of it", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A creation is refused because its id is taken. The id is given up, and a duplicate of the creation comes, and another creation.
+pub fn duplicate_of_a_refused_creation() -> Scenario {
+    let commands = vec![create(1, SECOND, A), rename(2, A, X), create(1, SECOND, A), create_below(1, SECOND, A, X)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(0, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::Taken, Reached::Reused, Reached::NoSuperior],
+        ..Scenario::new("duplicate of a refused creation", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// The creator dies after its claim. Others meet the claim: a command that names the id, a rename and another creation that want it.
+pub fn creator_dies() -> Scenario {
+    let commands = vec![create(1, SECOND, X), name(2, X, 1), rename(3, A, X), name(2, X, 1)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(1, 1),
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::NotFound],
+        ..Scenario::new("creator dies", commands, &[(&[0], 2), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A created entity leaves its id, another is created with it, and a duplicate of the first creation claims the id once more.
+pub fn created_and_renamed() -> Scenario {
+    let commands = vec![create(1, FIRST, X), rename(2, X, Y), create(3, SECOND, X), create(1, FIRST, X), name(2, X, 1)];
+    Scenario {
+        held: [None, None],
+        cache: true,
+        shares_request_ids: true,
+        reaches: &[Reached::Created, Reached::Helped, Reached::Taken, Reached::Replaced, Reached::Reused],
+        ..Scenario::new("created and renamed", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1), (&[4], 1)])
+    }
+}
+
+/// The superior is deactivated while an entity is created below it.
+pub fn superior_is_deactivated() -> Scenario {
+    let created = create_below(1, SECOND, X, A);
+    let commands = vec![created, deactivate(2, A), created, name(3, A, 1)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(1, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::SuperiorDeactivated, Reached::Deactivated],
+        ..Scenario::new("superior is deactivated", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// The superior leaves the id by which a creation refers to it, and comes back.
+pub fn superior_is_renamed() -> Scenario {
+    let created = create_below(1, SECOND, X, A);
+    let commands = vec![rename(2, FIRST, Y), rename(3, FIRST, A), created, created];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(1, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::NoSuperior, Reached::Helped],
+        ..Scenario::new("superior is renamed", commands, &[(&[0, 1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// The superior is created itself, and referred to by refId and by external id.
+pub fn superior_is_created() -> Scenario {
+    let commands = vec![create(1, FIRST, X), create_below(2, SECOND, Y, X), create_below(2, SECOND, Y, FIRST)];
+    Scenario {
+        held: [None, None],
+        faults: faults(1, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::NoSuperior, Reached::Helped, Reached::Reused],
+        ..Scenario::new("superior is created", commands, &[(&[0], 1), (&[1], 2), (&[2], 1)])
+    }
+}
+
+/// An update by refId is refused before its entity is created, under the creation's request id and under another.
+pub fn creation_after_an_update_of_it() -> Scenario {
+    let commands = vec![name(1, SECOND, 1), create(1, SECOND, X), create(1, SECOND, X), name(2, SECOND, 2)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(0, 1),
+        cache: true,
+        reaches: &[Reached::Created, Reached::NotFound, Reached::Reused],
+        ..Scenario::new("creation after an update of it", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// An update by external id is refused before an entity is created with that id, under the creation's request id.
+pub fn creation_after_a_refusal() -> Scenario {
+    let commands = vec![name(1, X, 1), create(1, SECOND, X), name(1, X, 1), create(1, SECOND, X)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(1, 1),
+        cache: true,
+        shares_request_ids: true,
+        reaches: &[Reached::Created, Reached::NotFound, Reached::Reused],
+        ..Scenario::new("creation after a refusal", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// A creation is refused, after it has claimed or before. If the refusal were forgotten, the claim would be pending.
+pub fn expiry_of_a_creation() -> Scenario {
+    let created = create_below(1, SECOND, X, A);
+    let commands = vec![created, deactivate(2, A), created, name(3, X, 1)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(0, 1),
+        cache: true,
+        expiry: true,
+        reaches: &[Reached::Created, Reached::SuperiorDeactivated, Reached::NotFound, Reached::Forgotten],
+        ..Scenario::new("expiry of a creation", commands, &[(&[0], 1), (&[1], 1), (&[2], 1), (&[3], 1)])
+    }
+}
+
+/// An update by refId is refused under the request id of a creation, which claims without having seen that. While the refusal expires
+/// another entity wants the id.
+pub fn expiry_of_an_update_before_a_creation() -> Scenario {
+    let commands = vec![name(1, SECOND, 1), create(1, SECOND, X), rename(2, A, X)];
+    Scenario {
+        held: [Some(A), None],
+        faults: faults(1, 1),
+        cache: true,
+        expiry: true,
+        progress: true,
+        reaches: &[Reached::Created, Reached::NotFound, Reached::Reused, Reached::Held, Reached::Replaced],
+        ..Scenario::new("expiry of an update before a creation", commands, &[(&[0], 1), (&[1], 2), (&[2], 1)])
     }
 }

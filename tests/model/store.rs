@@ -3,8 +3,8 @@
 
 use super::protocol::Protocol;
 use super::vocabulary::{
-    Claim, ENTITIES, Entity, EntityPartition, EntityStatics, IDS, Id, IdPartition, Lifetime, Log, Outcome, PreviousOwners, RUN,
-    Request, Target,
+    Claim, ENTITIES, Entity, EntityPartition, EntityStatics, FIRST_ROW, IDS, Id, IdPartition, Lifetime, Log, Outcome,
+    PreviousOwners, RUN, Request, Target,
 };
 use super::weakened::Weakening;
 
@@ -132,11 +132,14 @@ impl Protocol {
                 if read.is_none() && after.is_some() && self.is(Weakening::CreatedAnyway) {
                     return true;
                 }
+                let created = read.is_none() && after.is_some() && rows[0].is_some_and(|(request, _)| request != FIRST_ROW);
                 let unconditional = read.is_some() && self.is(Weakening::ApplyToAnyVersion)
                     || after.is_none() && self.is(Weakening::RejectAtAnyVersion);
                 let checked = if self.is(Weakening::FirstRowOfBatchChecked) { &rows[..1] } else { &rows[..] };
                 (there.statics.map(|s| s.version) == read || unconditional)
-                    && (undecided(&there.log, checked) || self.is(Weakening::ApplyToDecided))
+                    && (undecided(&there.log, checked)
+                        || self.is(Weakening::ApplyToDecided)
+                        || created && self.is(Weakening::CreatedThoughDecided))
             }
             Write::Refuse { id, read, rows } => {
                 let there = store.id(id);

@@ -39,6 +39,8 @@ pub struct State {
     pub witnesses: [Witness; RECORDS],
     /// Whether an outcome was stored that was true at no instant since its record came.
     pub unfounded: bool,
+    /// Whether an entity was created below a superior that was not there, or was deactivated, at each instant since its record came.
+    pub misplaced: bool,
     pub crashes_left: u8,
     pub timeouts_left: u8,
     pub panics_left: u8,
@@ -107,7 +109,7 @@ impl System {
         let mut work = AtWork { protocol: &self.protocol, store: &s.store, run, attempt: s.attempts[attempt] };
         let written = work.proceed();
         let Attempt { step, .. } = std::mem::replace(&mut s.attempts[attempt], work.attempt);
-        if matches!(step, Step::Waiting | Step::Remembering { .. }) {
+        if step.is_unread() {
             s.call_witnesses(run);
         }
         if let Some(write) = written {
@@ -126,6 +128,8 @@ impl System {
             let outcome = outcome.expect("all are decided");
             let output = &mut s.outputs[usize::from(*record)];
             if output.is_none() {
+                let others = outcome.about.is_none() && outcome.record != *record;
+                s.unfounded |= others && s.witnesses[usize::from(*record)].is_known_to_the_holder();
                 let published = self.protocol.publishes(*record, &outcome, applied);
                 *output = Some(Output { reply: self.protocol.reply(*record, &outcome), outcome, published, forgotten: 0 });
                 s.witnesses[usize::from(*record)] = Witness::Done;
@@ -138,7 +142,7 @@ impl System {
         self.protocol.perform(&mut s.store, write);
         // For the later commands of a run the entity as the write has made it counts, too. So it is noted before the outcomes are compared.
         self.witness(s);
-        s.hear_witnesses(write);
+        s.hear_witnesses(&self.protocol, write);
     }
 
     pub fn answered(&self, s: &State, attempt: usize) -> bool {
@@ -158,7 +162,7 @@ impl System {
 
     fn mishaps(&self, s: &State, i: usize, actions: &mut Vec<Action>) {
         let Attempt { step, gave_up, .. } = s.attempts[i];
-        let begun = !matches!(step, Step::Waiting | Step::Remembering { .. });
+        let begun = !step.is_unread();
         if s.crashes_left > 0 && begun && !self.answered(s, i) {
             actions.push(Action::Crash(i));
         }
@@ -181,7 +185,7 @@ impl Model for System {
     fn init_states(&self) -> Vec<State> {
         let mut store = Store::default();
         for (ref_id, external_id) in (0..).zip(self.scenario.held).filter_map(|(e, id)| Some((e, id?))) {
-            let claim = Claim { generation: 1, owner: ref_id, epoch: 1, claimed_by: FIRST_ROW, record: BEFORE };
+            let claim = Claim { generation: 1, owner: ref_id, epoch: 1, claimed_by: FIRST_ROW, record: BEFORE, superior: None };
             store.ids[usize::from(external_id)].statics.claim = Some(claim);
             let entity = &mut store.entities[usize::from(ref_id)];
             entity.statics = Some(EntityStatics { external_id, generation: 1, epoch: 1, ..created(ref_id) });
@@ -200,6 +204,7 @@ impl Model for System {
             outputs: [None; RECORDS],
             witnesses: [Witness::NotCome; RECORDS],
             unfounded: false,
+            misplaced: false,
             crashes_left: self.scenario.faults.crashes,
             timeouts_left: self.scenario.faults.timeouts,
             panics_left: self.scenario.faults.panics,

@@ -99,6 +99,11 @@ fn statement(system: &System, s: &State, i: usize) -> String {
                 format!("asks {}, who held {asked_for} until epoch {until}", entity(n))
             })
         }
+        Step::Creating { .. } => "begins with nothing but its memory".into(),
+        Step::ReadSuperior { .. } => "reads the superior".into(),
+        Step::ReadSuperiorsOwner { remembered, .. } => {
+            format!("reads who claims the superior's id{}", if remembered { ", from memory" } else { "" })
+        }
         Step::ReadWanted { .. } => format!("reads {wanted}, which is wanted"),
         Step::ReadRival { there, .. } => {
             format!("reads who claims {wanted}: {}", there.claim.map_or("nobody", |c| entity(c.owner)))
@@ -132,19 +137,27 @@ fn asked(command: &Command) -> String {
     let what = match use_case {
         UseCase::Rename(to) => format!("request {request} renames {} to {}", named(target), id(to)),
         UseCase::Name(name) => format!("request {request} sets the name of {} to {name}", named(target)),
+        UseCase::Deactivate => format!("request {request} deactivates {}", named(target)),
+        UseCase::Create { id: to, superior } => {
+            let below = superior.map_or(String::new(), |superior| format!(" below {}", named(superior)));
+            format!("request {request} creates {} as {}{below}", named(target), id(to))
+        }
         UseCase::Import(to) => format!("an import of {} as {}", named(target), id(to)),
     };
     expected_version.map_or(what.clone(), |version| format!("{what} if it has version {version}"))
 }
 
 fn claimed(claim: &Claim) -> String {
-    let Claim { generation, owner, epoch, claimed_by, record } = *claim;
-    format!("generation {generation}, by {} for epoch {epoch}, for {}{}", entity(owner), of(claimed_by), by(record))
+    let Claim { generation, owner, epoch, claimed_by, record, superior } = *claim;
+    let below = superior.map_or(String::new(), |superior| format!(", below {}", entity(superior)));
+    format!("generation {generation}, by {} for epoch {epoch}, for {}{}{below}", entity(owner), of(claimed_by), by(record))
 }
 
 fn is_now(e: &EntityStatics) -> String {
-    let EntityStatics { external_id, generation, epoch, version, name, .. } = *e;
-    format!("version {version}, {} by generation {generation}, epoch {epoch}, name {name}", id(external_id))
+    let EntityStatics { external_id, generation, epoch, version, name, deactivated, superior, .. } = *e;
+    let state = if deactivated { ", deactivated" } else { "" };
+    let below = superior.map_or(String::new(), |superior| format!(", below {}", entity(superior)));
+    format!("version {version}, {} by generation {generation}, epoch {epoch}, name {name}{state}{below}", id(external_id))
 }
 
 fn decided(request: Request, outcome: &Outcome) -> String {
@@ -160,6 +173,9 @@ fn answered(answer: Answer) -> String {
         Answer::VersionConflict => "refused, a version conflict".into(),
         Answer::Taken => "refused, the id is taken".into(),
         Answer::NotFound => "refused, nobody is there".into(),
+        Answer::Deactivated => "refused, it is deactivated".into(),
+        Answer::NoSuperior => "refused, the superior is not there".into(),
+        Answer::SuperiorDeactivated => "refused, the superior is deactivated".into(),
         Answer::InternalError => "an internal error".into(),
         Answer::Reused => "refused, the request id is reused".into(),
         Answer::Existed => "there already".into(),
@@ -168,7 +184,7 @@ fn answered(answer: Answer) -> String {
 }
 
 fn of(request: Request) -> String {
-    if request == FIRST_ROW { "the import".into() } else { format!("request {request}") }
+    if request == FIRST_ROW { "the first row".into() } else { format!("request {request}") }
 }
 
 fn by(record: Record) -> String {

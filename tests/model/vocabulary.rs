@@ -17,7 +17,7 @@ pub const RECORDS: usize = 6;
 /// The most commands that one conditional write decides.
 pub const RUN: usize = 2;
 
-/// The request that claims for an import, and whose row an import writes. No command has it.
+/// The request that claims for an import, and whose row the first write of an entity has. No command has it.
 pub const FIRST_ROW: Request = 0;
 
 /// How a command names its entity. It stands for the partition, too.
@@ -34,7 +34,12 @@ pub enum UseCase {
     Rename(Id),
     /// Set some other value of the entity.
     Name(u8),
-    /// Create the entity, with this external id. This is not a command but a line of an import, which publishes nothing.
+    /// Deactivate the entity. After that it refuses every command.
+    Deactivate,
+    /// Create the entity, with this external id, below this superior. The command's target is the refId that the entity will have: it is a
+    /// function of the external id and the request, so that scenarios give the same target where both are the same.
+    Create { id: Id, superior: Option<Target> },
+    /// Import the entity, with this external id. This is not a command but a line of an import, which publishes nothing.
     Import(Id),
 }
 
@@ -56,13 +61,30 @@ impl Command {
     /// Returns the external id that the entity is to have, or `None` if the command wants none.
     pub fn wanted(&self) -> Option<Id> {
         match self.use_case {
-            UseCase::Rename(id) | UseCase::Import(id) => Some(id),
-            UseCase::Name(_) => None,
+            UseCase::Rename(id) | UseCase::Import(id) | UseCase::Create { id, .. } => Some(id),
+            UseCase::Name(_) | UseCase::Deactivate => None,
         }
     }
 
     pub fn is_rename(&self) -> bool {
         matches!(self.use_case, UseCase::Rename(_))
+    }
+
+    pub fn is_creation(&self) -> bool {
+        matches!(self.use_case, UseCase::Create { .. })
+    }
+
+    /// Returns whether requests of this kind claim an external id. (An import is no request.)
+    pub fn is_claimer(&self) -> bool {
+        self.is_rename() || self.is_creation()
+    }
+
+    /// Returns the reference to the superior below which the command creates an entity.
+    pub fn superior(&self) -> Option<Target> {
+        match self.use_case {
+            UseCase::Create { superior, .. } => superior,
+            _ => None,
+        }
     }
 
     pub fn is_import(&self) -> bool {
@@ -73,7 +95,7 @@ impl Command {
 /// The answer to a command, or to a line of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
-    /// The entity was changed. These are the values of the after-image that matter.
+    /// The entity was changed, or created. These are the values of the after-image that matter.
     Changed {
         version: u8,
         external_id: Id,
@@ -82,6 +104,12 @@ pub enum Answer {
     VersionConflict,
     Taken,
     NotFound,
+    /// The entity is deactivated.
+    Deactivated,
+    /// The reference to the superior of an entity that was to be created resolved to nothing.
+    NoSuperior,
+    /// The superior of an entity that was to be created is deactivated.
+    SuperiorDeactivated,
     /// A bug was caught while the command was decided.
     InternalError,
     /// The request id was used with other contents. This answer is never stored.
@@ -147,6 +175,8 @@ pub struct Claim {
     pub claimed_by: Request,
     /// The record that claims. It stands for the blob with the whole request or import.
     pub record: Record,
+    /// The superior of the entity that is to be created, as it was found before the claim was made.
+    pub superior: Option<Entity>,
 }
 
 /// For each entity, the last of its epochs during which it held an id before: 0 if it did not hold the id, or too long ago.
@@ -175,6 +205,9 @@ pub struct EntityStatics {
     /// The entity's version: 1 after the import, one more with each change.
     pub version: u8,
     pub name: u8,
+    pub deactivated: bool,
+    /// The superior below which the entity was created.
+    pub superior: Option<Entity>,
 }
 
 /// The outcomes that a partition holds, by request.

@@ -109,6 +109,25 @@ pub enum Weakening {
     /// The retention is shorter than an attempt.
     ExpiryOutrunsAttempts,
 
+    /// Outcomes of creations expire, except for changes.
+    RejectionsOfCreationsExpire,
+    /// A creation is answered with an outcome that expires.
+    CreationsHoldNothing,
+
+    // What comes into being.
+    /// An entity is created although its request is decided.
+    CreatedThoughDecided,
+    /// Refusals of creations are answered, not stored.
+    RefusedCreationsNotStored,
+    /// Whoever completes the claim of a creation does not know the superior.
+    SuperiorNotInClaim,
+    /// The superior is what a cache remembers.
+    SuperiorFromCache,
+    /// That the superior is not there is concluded from a claim that a cache remembers.
+    SuperiorRefusedFromMemory,
+    /// A refusal under an external id answers whatever the holder of the id knows.
+    RefusalsOutweighAll,
+
     // Which record publishes.
     /// Every record that gets the answer publishes.
     EveryReplayPublishes,
@@ -140,8 +159,8 @@ impl Weakening {
     /// Returns whether a write whose condition does not hold may take effect later.
     pub fn bends_conditions(self) -> bool {
         use Weakening::{
-            ApplyToAnyVersion, ApplyToDecided, ClaimUnconditionally, CreatedAnyway, CurrentByClaimant, CurrentByEpoch,
-            DeletedOnRelease, FirstRowOfBatchChecked, HeldUnconditionally, RefuseDecided, RefuseUnderAnyClaim,
+            ApplyToAnyVersion, ApplyToDecided, ClaimUnconditionally, CreatedAnyway, CreatedThoughDecided, CurrentByClaimant,
+            CurrentByEpoch, DeletedOnRelease, FirstRowOfBatchChecked, HeldUnconditionally, RefuseDecided, RefuseUnderAnyClaim,
             RejectAtAnyVersion,
         };
         matches!(
@@ -150,6 +169,7 @@ impl Weakening {
                 | ApplyToDecided
                 | ClaimUnconditionally
                 | CreatedAnyway
+                | CreatedThoughDecided
                 | CurrentByClaimant
                 | CurrentByEpoch
                 | DeletedOnRelease
@@ -168,6 +188,11 @@ impl Protocol {
     pub fn kept(&self, ids: &[IdPartition], (request, outcome): store::Row) -> Option<store::Row> {
         let lost = match outcome.answer {
             Answer::Changed { .. } | Answer::Imported { .. } => false,
+            Answer::Taken | Answer::NoSuperior | Answer::SuperiorDeactivated
+                if self.command(outcome.record).is_creation() && self.is(W::RefusedCreationsNotStored) =>
+            {
+                true
+            }
             Answer::NotFound if outcome.about.is_some() => self.is(W::AbsentNotStored),
             Answer::InternalError => self.is(W::InternalErrorsNotStored),
             _ => self.is(W::RejectionsNotStored),
@@ -201,6 +226,8 @@ const PUBLISHED_ONCE: &str = "each change is published once, by the record that 
 const AGREE: &str = "replies to a request agree, and other contents get none";
 const NAMED: &str = "an answer is that of an entity that was named";
 const FOUNDED: &str = "a refusal or no-op was true at some instant";
+const BELOW: &str = "an entity is created below a superior that was there";
+const ASKED: &str = "an entity comes into being as was asked";
 const EXPECTED: &str = "a change was made of the version that was expected";
 const ENDS: &str = "left alone, an attempt ends";
 const ORDER: &str = "commands of a run take effect in their order";
@@ -290,6 +317,30 @@ fn with_less_in_the_store() {
         (W::HeldUnconditionally, s::expiry_beside_a_zombie, GAPLESS),
         (W::KnownClaimantsKept, s::expiry, PUBLISHED_ONCE),
         (W::ExpiryOutrunsAttempts, s::expiry_without_renames, OWN_OUTCOME),
+    ]);
+}
+
+#[test]
+fn with_other_creations() {
+    fail(&[
+        (W::ClaimUnconditionally, s::creations_race, CLAIM),
+        (W::CreatedAnyway, s::creation_races_an_import_of_it, GAPLESS),
+        (W::EpochUnchecked, s::creation_races_an_import_of_it, ENDS),
+        (W::CreatedThoughDecided, s::creation_after_an_update_of_it, AGREE),
+        (W::CreatedThoughDecided, s::duplicate_of_a_refused_creation, AGREE),
+        (W::RefusedCreationsNotStored, s::duplicate_of_a_refused_creation, AGREE),
+        (W::PendingStolen, s::creations_race, CLAIM),
+        (W::RefusedBesidePending, s::creator_dies, ONE_OUTCOME),
+        (W::CompletedAsMyRecord, s::creator_dies, ASKED),
+        (W::SuperiorNotInClaim, s::superior_is_deactivated, BELOW),
+        (W::SuperiorFromCache, s::superior_is_deactivated, BELOW),
+        (W::SuperiorFromCache, s::superior_is_renamed, BELOW),
+        (W::SuperiorRefusedFromMemory, s::superior_is_renamed, FOUNDED),
+        (W::TakenFromCache, s::creation_races_a_rename_away, FOUNDED),
+        (W::RejectionsOfCreationsExpire, s::expiry_of_a_creation, OWN_OUTCOME),
+        (W::CreationsHoldNothing, s::expiry_of_an_update_before_a_creation, PUBLISHED_ONCE),
+        (W::StaleForATime, s::expiry_of_an_update_before_a_creation, CLAIM),
+        (W::RefusalsOutweighAll, s::creation_after_a_refusal, FOUNDED),
     ]);
 }
 

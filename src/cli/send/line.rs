@@ -1,7 +1,7 @@
 //! Reads one line of a file of commands, from JSON to a command, or to all that is wrong with it. Values are sent as they are: the
 //! processor checks them.
 
-use crate::domain::attribute::RawValues;
+use crate::domain::attribute::{Attribute, RawValues};
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
 use serde_json::{Map, Value};
@@ -30,25 +30,26 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
         return Err(vec![format!("useCase must be one of {}", names.join(", "))]);
     };
     let request_id = fields.text("requestId", || Some(new_request_id()));
-    let reference = fields.reference(use_case.entity_type().name());
+    let reference = use_case.reference_type().and_then(|entity_type| fields.reference(entity_type.name()));
     let mut values = RawValues::default();
     for attribute in use_case.attributes() {
         values.set(*attribute, fields.text(attribute.name(), || None));
     }
-    let expected_version = fields.integer("expectedVersion");
-    let key = fields.text("key", || reference.as_ref().and_then(key_of));
+    let expected_version = if use_case.is_creation() { None } else { fields.integer("expectedVersion") };
+    let command = RawCommand { use_case, request_id, reference, values, expected_version };
+    let key = fields.text("key", || key_of(&command));
     let findings = fields.finish(use_case.name());
-    if findings.is_empty() {
-        Ok(Outgoing { command: RawCommand { use_case, request_id, reference, values, expected_version }, key })
-    } else {
-        Err(findings)
-    }
+    if findings.is_empty() { Ok(Outgoing { command, key }) } else { Err(findings) }
 }
 
 /// Returns the key of a record for which no other is given: the entity's id, so that the entity's commands stay in order. Returns `None`
-/// if the reference holds no id.
-pub(super) fn key_of(reference: &RawReference) -> Option<String> {
-    reference.external_id.clone().or_else(|| reference.ref_id.clone())
+/// if the command holds no id.
+pub(super) fn key_of(command: &RawCommand) -> Option<String> {
+    if command.use_case.is_creation() {
+        return command.values.get(Attribute::ExternalId).map(str::to_owned);
+    }
+    let RawReference { external_id, ref_id } = command.reference.as_ref()?;
+    external_id.clone().or_else(|| ref_id.clone())
 }
 
 pub(super) fn new_request_id() -> String {
@@ -110,7 +111,6 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attribute::Attribute;
 
     #[test]
     fn a_line_becomes_a_command() {

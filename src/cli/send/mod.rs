@@ -67,13 +67,13 @@ struct CommandArgs {
     /// What the command asks for
     #[arg(value_name = "USE_CASE", required_unless_present = "file", value_parser = use_case())]
     use_case: Option<UseCase>,
-    /// The entity's external id
+    /// The entity's external id; of a creation, that of the customer or account to which the entity will belong
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     external_id: Option<String>,
-    /// The entity's refId, a UUID
+    /// The entity's refId, a UUID; of a creation, that of the customer or account to which the entity will belong
     #[arg(long, value_name = "UUID", allow_hyphen_values = true)]
     ref_id: Option<String>,
-    /// The new value: a name, a segment, a state, an external id
+    /// The new value: a name, a segment, a state, an external id. A creation with more than that takes a line of a file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     value: Option<String>,
     /// Why the entity gets its new state
@@ -208,11 +208,11 @@ impl CommandArgs {
     fn outgoing(self) -> Option<Outgoing> {
         let Self { use_case, external_id, ref_id, value, reason, request_id, expected_version, key } = self;
         let reference = (external_id.is_some() || ref_id.is_some()).then_some(RawReference { external_id, ref_id });
-        let key = key.or_else(|| reference.as_ref().and_then(key_of));
         let request_id = Some(request_id.unwrap_or_else(new_request_id));
         let use_case = use_case?;
         let values = use_case.first_value(value).with(Attribute::StateReason, reason);
-        Some(Outgoing { command: RawCommand { use_case, request_id, reference, values, expected_version }, key })
+        let command = RawCommand { use_case, request_id, reference, values, expected_version };
+        Some(Outgoing { key: key.or_else(|| key_of(&command)), command })
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::attribute::{Attribute, RawValues};
 use super::super::command::{Command, RawCommand, RawReference, Reference};
 use super::super::entity::EntityType;
 use super::super::use_case::UseCase;
-use super::{REF_ID, external_id, new_value, raw, rules, told};
+use super::{REF_ID, external_id, new_value, raw, rules, told, updates};
 
 type Row = (&'static str, fn(&mut RawCommand), &'static [(&'static str, &'static str)]);
 
@@ -97,7 +97,7 @@ const SEVERAL_FINDINGS: &[Row] = &[
 
 #[test]
 fn each_finding_of_request_validation() {
-    for use_case in UseCase::ALL {
+    for use_case in updates() {
         for row in SINGLE_FINDINGS.iter().chain(SEVERAL_FINDINGS) {
             check(*use_case, row);
         }
@@ -193,7 +193,7 @@ fn findings_about_a_segment() {
 
 #[test]
 fn without_findings_a_command_has_its_checked_values() {
-    for use_case in UseCase::ALL {
+    for use_case in updates() {
         let by_id = raw(*use_case);
         let upper = RawReference { external_id: None, ref_id: Some(REF_ID.to_string().to_uppercase()) };
         let by_ref_id = RawCommand { reference: Some(upper), ..by_id.clone() };

@@ -13,7 +13,7 @@ use super::resolve::{PendingClaim, Resolver};
 use super::standing::Standing;
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
-use crate::domain::decision::decide;
+use crate::domain::decision::{create, decide};
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::Actor;
@@ -141,7 +141,19 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     ) -> Result<Option<Completed>, StoreFault> {
         let now = self.0.now();
         let (write, completed) = match (StoredClaim::decode(&claim.blob)?.cause, owner) {
-            (Cause::Import(entity, actor), _) => (creation(id, claim, entity, actor, now), Completed::Import),
+            (Cause::Import(entity, actor), _) => (first_write(id, claim, entity, actor, now, Vec::new()), Completed::Import),
+            // The superior is the one that was found before the claim was made, whoever completes the claim.
+            (Cause::Creation { request, superior }, _) => {
+                let Some(creation) = request.contents.creation() else {
+                    let cause = format!("request {} claims for an entity that it does not create", claim.claimed_by);
+                    return Err(StoreFault::new("complete claim", cause));
+                };
+                let transaction = create(creation, &request, claim.owner, superior, now);
+                let (entity, actor) = (transaction.entity.clone(), request.actor.clone());
+                let outcome = Outcome::of(&request, Answer::Changed(transaction.into()), None, now);
+                let row = self.0.retention.entity_row(&request, &outcome);
+                (first_write(id, claim, entity, actor, now, vec![row]), Completed::Command(outcome))
+            }
             (Cause::Request(request), Some(owner)) => {
                 let answer = decide(&owner.entity, &request, now);
                 let after = match &answer {
@@ -201,7 +213,7 @@ fn wanted(submission: &Submission) -> IdKey {
 }
 
 /// Returns a claim in the place of the one of generation `replaces`, or the first one on its id.
-fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previous: &[PreviousOwner]) -> Claim {
+pub(super) fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previous: &[PreviousOwner]) -> Claim {
     Claim {
         generation: replaces.unwrap_or(0) + 1,
         owner: claimant.owner,
@@ -213,11 +225,19 @@ fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previ
     }
 }
 
-/// Returns the first write to an entity's partition: the whole entity, with the row that makes reads always return the statics.
-fn creation(id: &IdKey, claim: &Claim, entity: Entity, actor: Option<Actor>, now: Timestamp) -> ApplyWrite {
+/// Returns the write by which an entity comes into being: the whole entity, and `rows` with the row that makes reads always return the
+/// statics.
+fn first_write(
+    id: &IdKey,
+    claim: &Claim,
+    entity: Entity,
+    actor: Option<Actor>,
+    now: Timestamp,
+    mut rows: Vec<LogRow>,
+) -> ApplyWrite {
     let outcome = ImportOutcome { at: now, external_id: entity.external_id.clone(), actor }.encode();
-    let row = LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None };
+    rows.push(LogRow { request_id: FIRST_ROW.into(), changed_to: None, outcome, ttl: None });
     let statics = EntityStatics { entity, epoch: claim.epoch, generation: claim.generation };
     let after = Some(NewStatics::after(None, statics));
-    ApplyWrite { key: id.entity(claim.owner), expected_version: None, after, rows: vec![row] }
+    ApplyWrite { key: id.entity(claim.owner), expected_version: None, after, rows }
 }

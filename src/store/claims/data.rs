@@ -71,8 +71,12 @@ pub(super) enum Target {
 
 impl Target {
     pub fn of(submission: &Submission) -> Self {
-        let entity_type = submission.entity_type();
-        match &submission.target {
+        Self::named(submission.entity_type(), &submission.target)
+    }
+
+    /// Returns the partition that a reference to an entity of this type leads to.
+    pub fn named(entity_type: EntityType, reference: &Reference) -> Self {
+        match reference {
             Reference::ExternalId(id) => Self::Id(IdKey { entity_type, external_id: id.clone() }),
             Reference::RefId(ref_id) => Self::Entity(EntityKey { entity_type, ref_id: *ref_id }),
         }

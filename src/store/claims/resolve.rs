@@ -52,6 +52,14 @@ pub(super) enum Look {
     Pending(PendingClaim),
 }
 
+/// Who was found behind a reference.
+pub(super) enum Behind {
+    Entity(EntityStatics),
+    Nobody,
+    /// A claim that nobody has completed: complete it, then look again.
+    Pending(PendingClaim),
+}
+
 /// A claim that may take effect at any moment.
 pub(super) struct PendingClaim {
     /// The id that is claimed.
@@ -63,11 +71,9 @@ pub(super) struct PendingClaim {
 }
 
 /// An external id, its claim and the claim's owner, as read.
-struct Traced<'a> {
+struct Traced {
     known: Known,
-    /// The requests that were not refused under the id.
-    open: Vec<&'a str>,
-    /// The claim and how it stands; `None` if there is none, or all requests were refused.
+    /// The claim and how it stands; `None` if there is none.
     claimed: Option<(Claim, Standing)>,
 }
 
@@ -111,6 +117,32 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         }
     }
 
+    /// Finds the entity behind `target`, as it is at this instant, without asking for the outcome of any request. What the cache holds says
+    /// only where to look. Unless only serial reads are trusted, that nobody was found means nothing.
+    pub(super) async fn find(&self, target: &Target, trust: Trust) -> Result<Behind, StoreFault> {
+        let consistency = if trust == Trust::Serial { Consistency::Serial } else { Consistency::Quorum };
+        let read = async |key| self.0.store.read_entity(key, &[], consistency).await.map(|read| read.statics);
+        let id = match target {
+            Target::Entity(key) => return Ok(read(*key).await?.map_or(Behind::Nobody, Behind::Entity)),
+            Target::Id(id) => id,
+        };
+        if let (Trust::Cache, Some(remembered)) = (trust, self.0.cache.entity(target)) {
+            let holds = |e: &EntityStatics| e.entity.external_id == id.external_id && e.generation == remembered.generation;
+            if let Some(entity) = read(remembered.key()).await?.filter(holds) {
+                return Ok(Behind::Entity(entity));
+            }
+        }
+        let Some(claim) = self.0.store.read_id(id, &[], consistency).await?.claim else { return Ok(Behind::Nobody) };
+        Ok(match self.standing(id, &claim, &[], consistency).await?.0 {
+            Standing::Current(entity) => {
+                self.remember(id, &claim, &entity)?;
+                Behind::Entity(entity)
+            }
+            Standing::Pending(owner) => Behind::Pending(PendingClaim { id: id.clone(), claim, owner }),
+            Standing::Stale { .. } => Behind::Nobody,
+        })
+    }
+
     /// Looks behind `target` with plain reads. Returns `None` if plain reads can't tell.
     pub(super) async fn glance(&self, target: &Target, requests: &[&str]) -> Result<Option<Sight>, StoreFault> {
         let id = match target {
@@ -139,16 +171,16 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     /// Resolves an external id with serial reads.
     async fn resolve(&self, id: &IdKey, requests: &[&str]) -> Result<Look, StoreFault> {
         let asked = requests.len();
-        let Traced { mut known, open, claimed } = self.trace(id, requests, Consistency::Serial).await?;
+        let Traced { mut known, claimed } = self.trace(id, requests, Consistency::Serial).await?;
         let Some((claim, standing)) = claimed else {
-            let holder = if open.is_empty() { Holder::NotAsked } else { Holder::Nobody { generation: None } };
+            let holder = if known.has_all(requests) { Holder::NotAsked } else { Holder::Nobody { generation: None } };
             return Ok(Look::Seen { sight: Sight { known, holder }, asked });
         };
         if let Standing::Pending(owner) = standing {
             // The claim may be completed at any moment, so nothing can be concluded beside it.
             return Ok(Look::Pending(PendingClaim { id: id.clone(), claim, owner }));
         }
-        self.ask_previous_owners(id, &claim, &standing, &open, &mut known).await?;
+        self.ask_previous_owners(id, &claim, &standing, requests, &mut known).await?;
         let holder = match standing {
             _ if known.has_all(requests) => Holder::NotAsked,
             Standing::Current(entity) => {
@@ -160,19 +192,18 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         Ok(Look::Seen { sight: Sight { known, holder }, asked })
     }
 
-    /// Reads the claim on an id, and the claim's owner unless all requests turn out to be refused under the id: then they can have no
-    /// other outcome.
-    async fn trace<'a>(&self, id: &IdKey, requests: &[&'a str], consistency: Consistency) -> Result<Traced<'a>, StoreFault> {
+    /// Reads the claim on an id, and the claim's owner. The owner is asked about requests that were refused under the id, too: it may have
+    /// been created with the same request id since, and what an entity knows outweighs such a refusal.
+    async fn trace(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<Traced, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_id(id, requests, consistency).await?;
         known.add_read(read.outcomes, requests, i64::MAX, &Target::Id(id.clone()))?;
-        let open = known.open(requests);
-        let Some(claim) = read.claim.filter(|_| !open.is_empty()) else { return Ok(Traced { known, open, claimed: None }) };
-        let (standing, owner) = self.standing(id, &claim, &open, consistency).await?;
+        let Some(claim) = read.claim else { return Ok(Traced { known, claimed: None }) };
+        let (standing, owner) = self.standing(id, &claim, requests, consistency).await?;
         if let Some(last) = standing.last_epoch(&claim) {
-            known.add_read(owner.outcomes, &open, last, &Target::Entity(id.entity(claim.owner)))?;
+            known.add_read(owner.outcomes, requests, last, &Target::Entity(id.entity(claim.owner)))?;
         }
-        Ok(Traced { known, open, claimed: Some((claim, standing)) })
+        Ok(Traced { known, claimed: Some((claim, standing)) })
     }
 
     /// Reads a claim's owner, with the rows of the claimant and of `requests`, all of one instant. Returns how the claim stands to its

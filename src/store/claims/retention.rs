@@ -1,11 +1,11 @@
 //! How long outcomes are kept, and what is too old to matter.
 //!
-//! Changes, and all outcomes of renames that are stored with an entity, are kept for ever. Everything else expires. Three rules make that
+//! Changes, and all outcomes of renames and creations that are stored with an entity, are kept for ever. Everything else expires. Three rules make that
 //! safe:
 //!
-//! - **A rename is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be made from a cache
+//! - **A rename or a creation is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be made from a cache
 //!   by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the request id was used
-//!   by another use case, that one's outcome answers the rename, and is made to last first.
+//!   by another use case, that one's outcome answers the claimer, and is made to last first.
 //! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it was
 //!   replaced.
 //! - **An outcome that has less than half the retention left answers nobody before it is held.** It could expire before a zombie, at work at the very
@@ -44,7 +44,7 @@ impl Retention {
     /// Returns the log row of an outcome in the partition of an entity.
     pub fn entity_row(&self, request: &Request, outcome: &Outcome) -> LogRow {
         let changed_to = outcome.answer.changed().map(|entity| entity.version);
-        let kept = changed_to.is_some() || is_rename(request);
+        let kept = changed_to.is_some() || is_claimer(request);
         let ttl = (!kept).then_some(self.keep);
         LogRow { request_id: request.id.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
     }
@@ -60,7 +60,7 @@ impl Retention {
         let Found { row, place, .. } = found;
         let is_late = row.time_left? < self.keep / 2;
         let held = match place {
-            Target::Entity(key) if is_late || is_rename(request) => Held::ForEver(*key),
+            Target::Entity(key) if is_late || is_claimer(request) => Held::ForEver(*key),
             Target::Id(id) if is_late => Held::Anew { id: id.clone(), refused: now, ttl: self.keep },
             Target::Entity(_) | Target::Id(_) => return None,
         };
@@ -78,8 +78,8 @@ impl Retention {
     }
 }
 
-fn is_rename(request: &Request) -> bool {
-    request.contents.use_case().is_rename()
+fn is_claimer(request: &Request) -> bool {
+    request.contents.use_case().is_claimer()
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     use crate::domain::values::{Rules, SegmentCode};
 
     #[test]
-    fn a_use_case_is_a_rename_if_it_wants_an_external_id() {
+    fn a_use_case_claims_if_it_wants_an_external_id() {
         let rules = Rules { segments: vec![SegmentCode::parse("x").unwrap()] };
         for use_case in UseCase::ALL {
             let reference = RawReference { external_id: Some("x".into()), ref_id: None };
@@ -98,7 +98,7 @@ mod tests {
             let (request_id, values) = (Some("r".into()), use_case.first_value(Some(value.into())));
             let raw = RawCommand { use_case: *use_case, request_id, reference: Some(reference), values, expected_version: None };
             let command = raw.validate(&rules).unwrap();
-            assert_eq!(command.contents.change().wanted().is_some(), use_case.is_rename(), "{use_case:?}");
+            assert_eq!(command.contents.change().wanted().is_some(), use_case.is_claimer(), "{use_case:?}");
         }
     }
 }

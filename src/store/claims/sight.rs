@@ -52,11 +52,14 @@ pub(super) struct Known(HashMap<String, Vec<Found>>);
 
 impl Known {
     /// Returns the outcome that answers `request`. The one that its own record caused comes first, because no other record will publish
-    /// it; then that of a request with the same contents; then any other.
+    /// it; then one that is stored with an entity, rather than a refusal from before anybody held the id; then that of a request with the
+    /// same contents.
     pub fn of(&self, request: &Request) -> Option<&Found> {
-        let found = self.0.get(request.id.as_str())?;
-        let own = found.iter().find(|f| f.outcome.record == request.record);
-        own.or_else(|| found.iter().find(|f| f.outcome.fingerprint == request.contents.fingerprint())).or(found.first())
+        let fingerprint = request.contents.fingerprint();
+        self.0.get(request.id.as_str())?.iter().min_by_key(|found| {
+            let Found { outcome, place, .. } = found;
+            (outcome.record != request.record, matches!(place, Target::Id(_)), outcome.fingerprint != fingerprint)
+        })
     }
 
     /// Returns the outcome that a request id has with these contents; or else, or if `contents` is `None`, any that it has.
@@ -78,10 +81,6 @@ impl Known {
             }
         }
         Ok(())
-    }
-
-    pub fn open<'a>(&self, requests: &[&'a str]) -> Vec<&'a str> {
-        requests.iter().copied().filter(|r| !self.0.contains_key(*r)).collect()
     }
 
     pub fn is_empty(&self) -> bool {

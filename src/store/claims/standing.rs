@@ -14,10 +14,10 @@ pub(in crate::store) enum Standing {
     /// The owner holds the id by this very claim.
     Current(EntityStatics),
     /// The owner's external id is still the one that the claim was made to replace, and the request is undecided. The owner of an import
-    /// is not there yet.
+    /// or a creation is not there yet.
     Pending(Option<EntityStatics>),
-    /// The claim is neither, and stays so for ever: epochs only grow, and the outcome of a rename stays. `held` says whether the claim
-    /// was current once.
+    /// The claim is neither, and stays so for ever: epochs only grow, and the outcomes of renames and
+    /// creations stay. `held` says whether the claim was current once.
     Stale { held: bool },
 }
 

@@ -7,7 +7,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
 use crate::domain::transaction::{Change, Transaction};
 use crate::domain::use_case::UseCase;
-use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode};
+use crate::domain::values::{Actor, CustomName, ExternalId, RequestId, SegmentCode};
 use crate::store::outcome::Cause;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -82,6 +82,24 @@ fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
             let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer, actor: None };
             assert_eq!(Outcome::decode("r-1", &outcome.encode()).unwrap(), outcome);
         }
+    }
+}
+
+#[test]
+fn a_creation_comes_back_as_it_was_stored() {
+    let superior = Some(Uuid::from_u128(8));
+    let text = "a-2\n=c-1\n=Ann\n\n=SUSPENDED\n=unpaid";
+    let contents = Contents::restore(UseCase::CreateAccount, text, None).unwrap();
+    let request = Request { contents, ..command() };
+    let creation = request.contents.creation().unwrap();
+    let transaction = crate::domain::decision::create(creation, &request, Uuid::from_u128(7), superior, 5);
+    let answer = Answer::Changed(transaction.into());
+    let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: None, answer, actor: None };
+    assert_eq!(Outcome::decode(request.id.as_str(), &outcome.encode()).unwrap(), outcome);
+    for actor in [None, Some(Actor::parse("Zoë").unwrap())] {
+        let request = Request { actor, ..request.clone() };
+        let claim = StoredClaim { cause: Cause::Creation { request, superior }, held: BTreeMap::new() };
+        assert_eq!(StoredClaim::decode(&claim.encode()).unwrap(), claim);
     }
 }
 

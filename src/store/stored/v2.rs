@@ -193,12 +193,8 @@ impl<'a> Transaction<'a> {
         let Self { use_case, correlation_id, previous_version, changes, entity } = self;
         let (use_case, entity) = (use_case_of(use_case)?, entity.read()?);
         let attribute = use_case.first_attribute();
-        let new = attribute.of(&entity);
-        let change = |old: Option<&str>| domain::transaction::Change {
-            attribute,
-            old: old.map(str::to_owned),
-            new: new.map(str::to_owned),
-        };
+        let new = attribute.of(&entity).map(Cow::into_owned);
+        let change = |old: Option<&str>| domain::transaction::Change { attribute, old: old.map(str::to_owned), new: new.clone() };
         let changes = changes.into_iter().map(change).collect();
         let (request_id, correlation_id) = (RequestId::checked_before(request_id), correlation_id.map(str::to_owned));
         Ok(domain::transaction::Transaction {
@@ -300,7 +296,8 @@ impl<'a> Claim<'a> {
     pub fn of(claim: &'a outcome::StoredClaim) -> Self {
         let outcome::StoredClaim { cause, held } = claim;
         let cause = match cause {
-            outcome::Cause::Request(command) => Cause::Command(Command::of(command)),
+            // Version 3 has a place for the superior.
+            outcome::Cause::Request(request) | outcome::Cause::Creation { request, .. } => Cause::Command(Command::of(request)),
             outcome::Cause::Import(entity, _) => Cause::Import(Entity::of(entity)),
         };
         Self { cause, held: held.clone() }
@@ -366,6 +363,9 @@ pub(super) fn use_case_number(use_case: UseCase) -> u32 {
         UseCase::UpdateAccountState => 7,
         UseCase::UpdateSubscriberCustomName => 8,
         UseCase::UpdateSubscriberState => 9,
+        UseCase::CreateCustomer => 10,
+        UseCase::CreateAccount => 11,
+        UseCase::CreateSubscriber => 12,
     }
 }
 

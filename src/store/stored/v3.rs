@@ -11,6 +11,7 @@ use crate::domain::values::{Actor, RequestId, StateReason};
 use crate::domain::{self, Timestamp, answer, request};
 use crate::store::outcome;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -75,6 +76,7 @@ pub(super) struct Claim<'a> {
 enum Cause<'a> {
     Command(#[serde(borrow)] v2::Command<'a>, Option<&'a str>),
     Import(#[serde(borrow)] Entity<'a>, Option<&'a str>),
+    Creation(#[serde(borrow)] v2::Command<'a>, Option<&'a str>, Option<Uuid>),
 }
 
 /// The log row of an import.
@@ -174,7 +176,7 @@ impl<'a> Change<'a> {
     /// Returns the change, after which the entity was as `after`.
     fn read(self, after: &domain::entity::Entity) -> Result<domain::transaction::Change, Unknown> {
         let attribute = numbered(&Attribute::ALL, attribute_number, self.attribute).ok_or(Unknown("attribute"))?;
-        let (old, new) = (self.old.map(str::to_owned), attribute.of(after).map(str::to_owned));
+        let (old, new) = (self.old.map(str::to_owned), attribute.of(after).map(Cow::into_owned));
         Ok(domain::transaction::Change { attribute, old, new })
     }
 }
@@ -200,6 +202,7 @@ impl<'a> Claim<'a> {
     pub fn needed_for(claim: &outcome::StoredClaim) -> bool {
         match &claim.cause {
             outcome::Cause::Request(request) => request.actor.is_some(),
+            outcome::Cause::Creation { .. } => true,
             outcome::Cause::Import(entity, actor) => has_new_attribute(entity) || actor.is_some(),
         }
     }
@@ -210,6 +213,9 @@ impl<'a> Claim<'a> {
             outcome::Cause::Request(request) => {
                 Cause::Command(v2::Command::of(request), request.actor.as_ref().map(Actor::as_str))
             }
+            outcome::Cause::Creation { request, superior } => {
+                Cause::Creation(v2::Command::of(request), request.actor.as_ref().map(Actor::as_str), *superior)
+            }
             outcome::Cause::Import(entity, actor) => Cause::Import(Entity::of(entity), actor.as_ref().map(Actor::as_str)),
         };
         Self { cause, held: held.clone() }
@@ -219,6 +225,10 @@ impl<'a> Claim<'a> {
         let cause = match self.cause {
             Cause::Command(command, actor) => {
                 outcome::Cause::Request(request::Request { actor: actor.map(Actor::checked_before), ..command.read()? })
+            }
+            Cause::Creation(command, actor, superior) => {
+                let request = request::Request { actor: actor.map(Actor::checked_before), ..command.read()? };
+                outcome::Cause::Creation { request, superior }
             }
             Cause::Import(entity, actor) => outcome::Cause::Import(entity.read()?, actor.map(Actor::checked_before)),
         };
@@ -254,5 +264,7 @@ fn attribute_number(attribute: Attribute) -> u32 {
         Attribute::Segment => 2,
         Attribute::State => 3,
         Attribute::StateReason => 4,
+        Attribute::CustomerRefId => 5,
+        Attribute::AccountRefId => 6,
     }
 }

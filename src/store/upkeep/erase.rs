@@ -3,16 +3,18 @@
 //!
 //! **Invariant**: nothing that a decision depends on is changed. In an outcome that is the fingerprint, the record, the epoch, the kind
 //! of answer, and the external id, which tells whether a claim was current once (`past`); so external ids stay. In a claim it is
-//! everything that completing the claim takes. But the claim of an import is never pending again once its entity exists, so its blob may
-//! change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it meanwhile.
+//! everything that completing the claim takes. But the claim of an import or of a creation is never pending again once its entity exists,
+//! so its blob may change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it meanwhile.
 //!
 //! The present name stays everywhere, because the record of the change to it may come again and publish its outcome, from which readers
 //! would learn a wrong name.
 
 use crate::domain::answer::Answer;
 use crate::domain::attribute::Attribute;
+use crate::domain::change::Creation;
 use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
+use crate::domain::request::Request;
 use crate::domain::transaction::Transaction;
 use crate::domain::values::CustomName;
 use crate::store::claims::Claims;
@@ -136,6 +138,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
             let mut stored = StoredClaim::decode(&claim.blob)?;
             let former = match &mut stored.cause {
                 Cause::Import(entity, _) => self.redact_entity(entity),
+                Cause::Creation { request, .. } => self.redact_creation(request),
                 // The claiming request changes an external id, and holds no custom name.
                 Cause::Request(_) => false,
             };
@@ -169,9 +172,19 @@ impl<S: ErasableStore> Eraser<'_, S> {
     fn redact_entity(&self, entity: &mut Entity) -> bool {
         let former = entity.custom_name.as_ref().is_some_and(|name| self.is_former(name.as_str()));
         if former {
-            entity.custom_name = Some(CustomName::parse(ERASED).expect("obeys the rules of names"));
+            entity.custom_name = Some(erased());
         }
         former
+    }
+
+    fn redact_creation(&self, request: &mut Request) -> bool {
+        let former = |name: &CustomName| self.is_former(name.as_str());
+        let Some(creation) = request.contents.creation().filter(|c| c.custom_name.as_ref().is_some_and(former)) else {
+            return false;
+        };
+        let erased = Creation { custom_name: Some(erased()), ..creation.clone() };
+        request.contents = request.contents.with_creation(erased);
+        true
     }
 
     fn is_former(&self, name: &str) -> bool {
@@ -185,6 +198,10 @@ impl Found {
         self.all += 1;
         self.former += usize::from(former);
     }
+}
+
+fn erased() -> CustomName {
+    CustomName::parse(ERASED).expect("obeys the rules of names")
 }
 
 fn decode(request_id: &str, blob: &[u8]) -> Result<Outcome, StoreFault> {

@@ -68,7 +68,7 @@ impl<S: ConditionalStore> Claims<S> {
         }
     }
 
-    /// Returns when the entity was imported, under which external id and by whom; `None` if no import made it.
+    /// Returns when the entity was imported or created, under which external id and by whom; `None` if there is no such entity.
     ///
     /// # Errors
     /// The store can't be read.

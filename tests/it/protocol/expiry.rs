@@ -3,10 +3,11 @@
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::Reference;
+use crm_processor::domain::command::{RawReference, Reference};
 use crm_processor::domain::entity::EntityType::{Account, Customer};
+use crm_processor::domain::entity::{Entity, State};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCase::{UpdateAccountExternalId, UpdateCustomerCustomName};
+use crm_processor::domain::use_case::UseCase::{UpdateAccountCustomName, UpdateAccountExternalId, UpdateCustomerCustomName};
 use crm_processor::store::claims::ClaimsOptions;
 use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::{Faults, Simulated};
@@ -101,6 +102,66 @@ async fn no_outcome_about_an_account_is_forgotten() {
     assert_replay(&decide(&process, &conflict()).await, &conflicting);
     assert_replay(&decide(&process, &w.rename("r5", w.by_ref("n"), "z")).await, &nobody);
     assert_eq!((w.holder("x").await, w.version(Account, "a").await), (None, 1));
+}
+
+/// Like a rename's, a creation's claim may land after it was refused, and the refusal alone keeps the claim from turning pending.
+#[tokio::test]
+async fn no_outcome_of_a_creation_is_forgotten() {
+    let (store, w) = world();
+    w.customer("c").await;
+    w.account("a").await;
+    w.create(Entity { state: State::Deactivated, ..w.entity(Customer, "d") }).await;
+    let process = w.process();
+    let claimed = w.creation("r1", "v", w.by_id("c"));
+    w.dies_after(1, &claimed).await;
+    let given_up = process.give_up(&claimed).await.expect("no faults");
+    let refusals =
+        [w.creation("r2", "a", w.by_id("c")), w.creation("r3", "y", w.by_id("n")), w.creation("r4", "z", w.by_id("d"))];
+    let mut outcomes = vec![(claimed, given_up)];
+    for creation in refusals {
+        let refusal = decide(&process, &creation).await;
+        refused(&refusal);
+        outcomes.push((creation, refusal));
+    }
+    let creation = w.creation("r5", "x", w.by_id("c"));
+    let created = decide(&process, &creation).await;
+    published(&created);
+    outcomes.push((creation, created));
+    // All reasons for the refusals go.
+    published(&decide(&process, &w.rename("r6", w.by_id("a"), "b")).await);
+    w.customer("n").await;
+    store.advance(10 * retention());
+    for process in [process, w.process()] {
+        for (creation, outcome) in &outcomes {
+            assert_replay(&decide(&process, &w.again(creation)).await, outcome);
+        }
+    }
+    for free in ["v", "a", "y", "z"] {
+        assert_eq!(w.holder(free).await, None, "{free}");
+        published(&decide(&w.process(), &w.creation(&format!("r-{free}"), free, w.by_id("c"))).await);
+    }
+}
+
+#[tokio::test]
+async fn an_update_before_a_creation_with_its_request_id_is_forgotten_unless_it_has_answered_the_creation() {
+    for has_answered in [true, false] {
+        let (store, w) = world();
+        w.customer("c").await;
+        let creation = w.creation("r1", "a", w.by_id("c"));
+        let Reference::RefId(ref_id) = creation.target else { panic!("{creation:?}") };
+        let by_ref_id = RawReference { external_id: None, ref_id: Some(ref_id.to_string()) };
+        refused(&decide(&w.process(), &w.submit(UpdateAccountCustomName, "r1", by_ref_id, "Ann", None)).await);
+        if has_answered {
+            assert_eq!(refused(&decide(&w.process(), &creation).await), &Rejection::RequestIdReused);
+        }
+        store.advance(2 * retention());
+        let decided = decide(&w.process(), &w.again(&creation)).await;
+        if has_answered {
+            assert_eq!(refused(&decided), &Rejection::RequestIdReused);
+        } else {
+            published(&decided);
+        }
+    }
 }
 
 #[tokio::test]
@@ -205,8 +266,8 @@ async fn an_outcome_that_answers_a_rename_is_never_forgotten() {
     assert_eq!((w.holder("x").await, w.version(Account, "a").await), (None, 2));
 }
 
-/// The rename has claimed before its request id was used for something else, and somebody takes the id. If the outcome of the something else
-/// were forgotten, the rename could still be applied, and two entities would have one id.
+/// The rename has claimed before its request id was used for something else, and somebody takes the id. If the outcome of the something
+/// else were forgotten, the rename could still be applied, and two entities would have one id.
 #[tokio::test]
 async fn a_claim_that_was_replaced_on_account_of_an_outcome_never_takes_effect() {
     let (store, w) = world();

@@ -1,12 +1,12 @@
 //! Compares runs, by a seed, with the same commands one at a time: whatever goes wrong meanwhile, the answers, the stored
 //! outcomes and the entities are the same.
 //!
-//! The commands set names and segments and rename, by external ids that change hands and by refIds, some of them unknown. Their
+//! The commands create, set names and segments and rename, by external ids that change hands and by refIds, some of them unknown. Their
 //! versions fit or don't. Their request ids are out of few, so that many come again, with the same contents or with others.
 //! Meanwhile writes are lost, late or unacknowledged, reads fail or miss what is under way, and processes die in a run, which
 //! then begins again somewhat earlier and ends elsewhere.
 
-use super::simulation::scene::{ENTITIES, IDS, THERE, reference, submission};
+use super::simulation::scene::{ENTITIES, IDS, THERE, created, reference, submission};
 use super::simulation::{faults, pick};
 use super::world::{Process, World};
 use crate::polls::{complete, polls};
@@ -19,23 +19,27 @@ use crm_processor::store::claims::{Decided, MAX_RUN, Submission};
 use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::{Faults, Random, Simulated};
 use crm_processor::store::{ConditionalStore, Consistency, EntityKey, IdKey, MAX_REQUESTS, OutcomeRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The number of seeds. One takes some milliseconds.
 const SEEDS: u64 = 3_000;
 /// The number of operations after which every late write has arrived.
 const LATE: usize = 100;
+/// The most deaths with one seed. A death takes several runs back, and the runs end at each creation, so that without a bound the work
+/// might shrink more slowly than it grows.
+const MOST_DEATHS: usize = 40;
 /// A size of which sixteen have room in a write.
 const LARGE: usize = 7 << 10;
 
 /// The events that must happen now and then, or the comparison proves nothing.
-const EVENTS: [&str; 6] = [
+const EVENTS: [&str; 7] = [
     "a death",
     "a fault",
     "a run of many",
     "a run that went on in a second write",
     "an answer was given again",
+    "an entity was created",
     "something was changed",
 ];
 
@@ -105,12 +109,13 @@ impl Stage {
             self.store.set_faults(faults(&mut self.random));
         }
         let mut process = self.world.process();
-        let (mut done, mut begun) = (0, 0);
+        let (mut done, mut begun, mut deaths) = (0, 0, 0);
         while done < self.records.len() {
             let most = if self.random.chance(500) { MAX_RUN } else { self.below(8) + 1 };
             let named = self.records[done].entity_named();
             let run: Vec<_> = self.records[done..].iter().take_while(|s| s.entity_named() == named).take(most).cloned().collect();
-            let dies_after = if faulty && self.random.chance(300) { self.random.below(100) } else { u64::MAX };
+            let may_die = faulty && deaths < MOST_DEATHS;
+            let dies_after = if may_die && self.random.chance(300) { self.random.below(100) } else { u64::MAX };
             let end = done + run.len();
             let (decided, [_, writes]) = complete(self.world.counted(async { polls(process.decide(&run), dies_after) }));
             match decided {
@@ -130,6 +135,7 @@ impl Stage {
                 Some(Err(_)) => self.note("a fault"),
                 None => {
                     self.note("a death");
+                    deaths += 1;
                     if self.random.chance(700) {
                         process = self.world.process();
                     }
@@ -173,10 +179,12 @@ impl Stage {
                 stored.insert(format!("{} {place}", row.request_id), outcome);
             }
         };
-        for (entity_type, name) in ENTITIES {
-            let key = EntityKey { entity_type, ref_id: self.world.ref_id(name) };
+        let named = ENTITIES.map(|(entity_type, name)| (entity_type, self.world.ref_id(name)));
+        let created: BTreeSet<_> = self.records.iter().filter_map(created).collect();
+        for (entity_type, ref_id) in named.into_iter().chain(created) {
+            let key = EntityKey { entity_type, ref_id };
             let read = |some: &[&str]| complete(self.store.read_entity(key, some, Consistency::Serial)).expect("no faults");
-            requests.chunks(MAX_REQUESTS).for_each(|some| add(format!("of {entity_type} {name}"), read(some).outcomes));
+            requests.chunks(MAX_REQUESTS).for_each(|some| add(format!("of {entity_type} {ref_id}"), read(some).outcomes));
             entities.push(read(&[]).statics.map(|statics| (statics.entity, statics.epoch)));
         }
         for (entity_type, name) in IDS.iter().flat_map(|(entity_type, names)| names.iter().map(|name| (*entity_type, *name))) {
@@ -193,7 +201,8 @@ impl Stage {
             ("a run of many", decided.len() > 16),
             ("a run that went on in a second write", large && writes > 1),
             ("an answer was given again", decided.iter().any(|d| d.replayed)),
-            ("something was changed", decided.iter().any(Decided::publishes)),
+            ("an entity was created", decided.iter().any(|d| d.publishes() && is_creation(d))),
+            ("something was changed", decided.iter().any(|d| d.publishes() && !is_creation(d))),
         ] {
             if happened {
                 self.note(event);
@@ -210,6 +219,10 @@ impl Stage {
     }
 }
 
+fn is_creation(decided: &Decided) -> bool {
+    matches!(&decided.answer, Answer::Changed(transaction) if transaction.use_case.is_creation())
+}
+
 /// Returns a lane's records: some about one entity under one reference, then some about another.
 fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
     let requests: Vec<_> = (0..pick(random, &[8, 30, 200])).map(|n| format!("r{n}")).collect();
@@ -220,7 +233,7 @@ fn records(world: &World<Simulated>, random: &mut Random) -> Vec<Submission> {
         for _ in 0..pick(random, &[4, 8, 40]) {
             let request = pick(random, &requests);
             let mut record = submission(world, &request, entity_type, named.clone(), random);
-            if random.chance(200) {
+            if record.request.contents.creation().is_none() && random.chance(200) {
                 let (contents, expected_version) = (&record.request.contents, i64::try_from(random.below(12)).expect("few"));
                 let again = Contents::restore(contents.use_case(), &contents.change().text(), Some(expected_version)).unwrap();
                 record.request.contents = again;

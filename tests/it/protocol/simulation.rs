@@ -17,7 +17,7 @@ mod verdict;
 use super::world::{Process, World};
 use crate::polls::complete;
 use crate::seeds;
-use crm_processor::domain::entity::Entity;
+use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::request::SourceRecord;
 use crm_processor::store::claims::{ClaimsOptions, Decided, Submission};
 use crm_processor::store::outcome::ImportOutcome;
@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tasks::Task;
+use uuid::Uuid;
 use verdict::check;
 
 /// The number of seeds. One takes about 1 ms.
@@ -79,6 +80,8 @@ struct Simulation {
     answers: Mutex<BTreeMap<SourceRecord, Answered>>,
     /// The request ids that were used with other contents or another reference, too, or again when the retention was over.
     several: Mutex<BTreeSet<String>>,
+    /// The entities that creations are about, whether they came into being or not.
+    created: Mutex<BTreeSet<(EntityType, Uuid)>>,
     /// The results of imports in this phase, and what the operator tried.
     beside: Mutex<Vec<Operation>>,
     happened: Mutex<Happened>,
@@ -165,6 +168,7 @@ impl Simulation {
             begun: Mutex::default(),
             answers: Mutex::default(),
             several: Mutex::default(),
+            created: Mutex::default(),
             beside: Mutex::default(),
             happened: Mutex::default(),
         }
@@ -196,7 +200,7 @@ impl Simulation {
             tasks.push(Task::new(self.operate(phase, pick(random, &scene::OPERATED), pick(random, &scene::STATES))));
         }
         if random.chance(300) {
-            tasks.push(Task::new(self.erase(pick(random, &erasing::NAMED))));
+            tasks.push(Task::new(self.erase(pick(random, &self.named()))));
         }
         let mut clock = Random::new(random.number());
         let (pace, mut ticks) = (pick(random, &[0, 5, 50]), 0);
@@ -223,8 +227,8 @@ impl Simulation {
                     || (!several && same_command(&a.submission, submission) && agree(&a.decided.answer, &decided.answer))
             });
             let end = told.map(|a| a.at).min().expect("it was told itself");
-            let effect = Effect::Decided(submission.clone(), decided.answer.clone());
-            operations.push(Operation { begin: begun[&submission.request.record], end, effect });
+            let (begin, answer) = (begun[&submission.request.record], &decided.answer);
+            operations.extend(Operation::all_of(begin, end, submission, answer));
         }
         operations
     }
@@ -260,7 +264,7 @@ impl Simulation {
                         operations.push(Operation { begin, end, effect });
                     }
                 }
-                Effect::Decided(..) => unreachable!("of commands the answers are kept"),
+                Effect::LookedUp(..) | Effect::Decided(..) => unreachable!("of commands the answers are kept"),
             }
         }
         operations

@@ -1,6 +1,7 @@
 //! The vocabulary of the checks: processes over one watched store, entities and commands under a prefix.
 
 use crm_processor::domain::answer::Answer;
+use crm_processor::domain::attribute::RawValues;
 use crm_processor::domain::command::{RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::rejection::Rejection;
@@ -193,17 +194,27 @@ impl<S: ConditionalStore> World<S> {
         value: &str,
         expected_version: Option<i64>,
     ) -> Submission {
-        let (request_id, value) = (Some(request.into()), Some(value.into()));
-        let raw = RawCommand {
-            use_case,
-            request_id,
-            reference: Some(reference),
-            values: use_case.first_value(value),
-            expected_version,
-        };
+        self.submit_values(use_case, request, reference, use_case.first_value(Some(value.into())), expected_version)
+    }
+
+    pub fn submit_values(
+        &self,
+        use_case: UseCase,
+        request: &str,
+        reference: RawReference,
+        values: RawValues,
+        expected_version: Option<i64>,
+    ) -> Submission {
+        let (request_id, reference) = (Some(request.into()), Some(reference));
+        let raw = RawCommand { use_case, request_id, reference, values, expected_version };
         let rules = Rules { segments: vec![SegmentCode::parse("RESIDENTIAL").expect("a code")] };
         let command = raw.validate(&rules).expect("a valid command");
         Submission::new(command, Some(format!("c-{request}")), None, self.record())
+    }
+
+    /// Makes request `request`, in a record of its own, which creates an account with the external id of `name` below a customer.
+    pub fn creation(&self, request: &str, name: &str, customer: RawReference) -> Submission {
+        self.submit(UseCase::CreateAccount, request, customer, self.id(name).as_str(), None)
     }
 
     /// Returns the same command in another record.

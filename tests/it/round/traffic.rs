@@ -1,6 +1,6 @@
 //! The commands that the CRM sends meanwhile: all use cases, many about the same entities and ids, some twice, some refused.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, create, custom_name, rename, segment, state, unique};
 use crate::runtime;
 use crate::world::{Sent, World};
 use crm_processor::store::simulated::Random;
@@ -28,6 +28,8 @@ pub struct Traffic {
 struct State {
     random: Random,
     sent: Vec<Draft>,
+    /// The customers that commands were to create.
+    created: Vec<Entity>,
     correlations: Vec<String>,
     /// When the brokers had each of the commands: known when all have been sent.
     taken: Vec<Instant>,
@@ -46,6 +48,7 @@ impl Traffic {
         let state = State {
             random: Random::new(seed ^ 1),
             sent: Vec::new(),
+            created: Vec::new(),
             correlations: Vec::new(),
             taken: Vec::new(),
             allowed: 0,
@@ -132,7 +135,7 @@ impl Traffic {
     pub fn order(&self) -> HashMap<String, usize> {
         let state = self.state();
         let mut order = HashMap::new();
-        for (n, draft) in state.sent.iter().enumerate().filter(|(_, d)| d.body.get("customer").is_some()) {
+        for (n, draft) in state.sent.iter().enumerate().filter(|(_, d)| d.record.contains("Customer")) {
             order.entry(draft.request().to_owned()).or_insert(n);
         }
         order
@@ -191,20 +194,39 @@ impl Traffic {
         }
         let ring = |random: &mut Random| format!("{}-{}", self.ring, random.below(RING));
         match random.below(100) {
-            0..45 => custom_name(&request, &customer.by_external_id(), &value).key(&customer.ref_id),
-            45..55 => {
+            0..38 => custom_name(&request, &customer.by_external_id(), &value).key(&customer.ref_id),
+            38..46 => {
                 let code = ["ENTERPRISE", "RESIDENTIAL", "SMALL_BUSINESS"][index(random, 3)];
                 segment(&request, &customer.by_ref_id(), code).key(&customer.ref_id)
             }
             // Accounts contend for these ids: many are taken, many were given up a moment ago.
-            55..70 => rename(Kind::Account, &request, &account.by_ref_id(), &ring(random)).key(&account.ref_id),
-            70..78 => rename(Kind::Account, &request, &account.by_ref_id(), &value).key(&account.ref_id),
+            46..60 => rename(Kind::Account, &request, &account.by_ref_id(), &ring(random)).key(&account.ref_id),
+            60..66 => rename(Kind::Account, &request, &account.by_ref_id(), &value).key(&account.ref_id),
             // This command is in another lane than those above, and names an id that may be nobody's.
-            78..83 => {
+            66..71 => {
                 let id = ring(random);
                 rename(Kind::Account, &request, &serde_json::json!({"externalId": id}), &value).key(&id)
             }
-            83..90 => rename(Kind::Subscriber, &request, &subscriber.by_ref_id(), &value).without_key(),
+            71..76 => rename(Kind::Subscriber, &request, &subscriber.by_ref_id(), &value).without_key(),
+            76..79 => of_state(Kind::Customer, &request, customer, random),
+            79..82 => of_state(Kind::Account, &request, account, random),
+            // The account may want an id that another one holds, and may be the superior's first or its hundredth.
+            82..84 => new(create(Kind::Account, &request, &ring(random), &customer.by_external_id())),
+            84..86 => new(create(Kind::Subscriber, &request, &value, &account.by_ref_id())),
+            86..88 => {
+                let creation = new(create(Kind::Customer, &request, &value, &serde_json::Value::Null));
+                state.created.push(Entity::created_by(&creation));
+                creation
+            }
+            88..90 if !state.created.is_empty() => {
+                let customer = pick(random, &state.created);
+                let command = match random.below(8) {
+                    0 => self::state(Kind::Customer, &request, &customer.by_ref_id(), "DEACTIVATED", serde_json::Value::Null),
+                    1..4 => rename(Kind::Customer, &request, &customer.by_ref_id(), &value),
+                    _ => custom_name(&request, &customer.by_ref_id(), &value),
+                };
+                command.key(&customer.ref_id)
+            }
             90..97 if !state.sent.is_empty() => {
                 let earlier = state.sent[index(&mut state.random, state.sent.len())].clone();
                 if state.needs_store && !needs_store(&earlier) {
@@ -225,6 +247,17 @@ impl Traffic {
 /// Returns whether a command needs the store. One with a blank name is refused before anything is read.
 fn needs_store(draft: &Draft) -> bool {
     draft.body["customName"] != " "
+}
+
+/// Gives a creation the key that all commands about its entity have.
+fn new(creation: Draft) -> Draft {
+    let key = Entity::created_by(&creation).ref_id;
+    creation.key(key)
+}
+
+fn of_state(kind: Kind, request: &str, of: &Entity, random: &mut Random) -> Draft {
+    let (to, reason) = [("ACTIVE", None), ("SUSPENDED", Some("unpaid")), ("INACTIVE", None)][index(random, 3)];
+    state(kind, request, &of.by_ref_id(), to, reason).key(&of.ref_id)
 }
 
 fn index(random: &mut Random, length: usize) -> usize {

@@ -1,12 +1,11 @@
 //! Checks what must hold: while a life goes on, for all records that readers of committed records see; and in the end, for the
 //! whole.
 
-use super::crm::{ACCOUNTS, Body, CUSTOMERS, Incoming, entities, ref_id};
+use super::crm::{Body, Incoming, created, entities};
 use super::expected;
 use super::lane::panics;
 use super::outputs::{Output, Reply};
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::entity::EntityType;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::flow::RecordId;
@@ -46,6 +45,11 @@ impl Seen {
         self.count = view.len();
     }
 
+    /// Returns whether an entity was created.
+    pub fn shows_a_creation(&self) -> bool {
+        self.transactions.iter().any(|(_, transaction)| transaction.use_case.is_creation())
+    }
+
     /// Returns whether everything in `topic` was answered.
     pub fn is_complete(&self, topic: &[Vec<Incoming>]) -> bool {
         topic.iter().flatten().all(|r| self.lacks(r).is_none())
@@ -72,7 +76,7 @@ impl Seen {
         self.check_customers(topic);
         self.check_requests(topic);
         self.check_order(topic);
-        self.check_changes(store).await;
+        self.check_changes(topic, store).await;
     }
 
     fn check_kinds(&self, topic: &[Vec<Incoming>]) {
@@ -114,7 +118,8 @@ impl Seen {
     }
 
     /// Checks that a request is decided for one of its records, and that the others get the same answer. If a request comes again
-    /// when the retention is over, it may be decided anew, about the entity that has its external id by then.
+    /// when the retention is over, it may be decided anew, about the entity that has its external id by then, unless it creates an
+    /// entity.
     fn check_requests(&self, topic: &[Vec<Incoming>]) {
         let mut requests: BTreeMap<&str, Vec<(&Incoming, &Decided)>> = BTreeMap::new();
         let mut contents: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
@@ -122,7 +127,8 @@ impl Seen {
             if let (Body::Command(command), Some(Reply::Decided(decided))) = (&record.body, self.replies.get(&record.at)) {
                 let request = command.request_id.as_str();
                 requests.entry(request).or_default().push((record, decided));
-                contents.entry(request).or_default().insert((command.contents.fingerprint(), record.era));
+                let era = if created(command).is_some() { 0 } else { record.era };
+                contents.entry(request).or_default().insert((command.contents.fingerprint(), era));
             }
         }
         for (request, replies) in requests.iter().filter(|(request, _)| contents[*request].len() == 1) {
@@ -153,18 +159,28 @@ impl Seen {
 
     /// Checks that each change of the store was published once, by the record that caused it, and that nothing else was
     /// published.
-    async fn check_changes(&self, store: &Simulated) {
+    async fn check_changes(&self, topic: &[Vec<Incoming>], store: &Simulated) {
         let mut changes = Vec::new();
         let mut held = BTreeSet::new();
-        let names = CUSTOMERS.iter().map(|name| (EntityType::Customer, *name)).take(entities().count() - ACCOUNTS.len());
-        for (entity_type, name) in names.chain(ACCOUNTS.map(|name| (EntityType::Account, name))) {
-            let key = EntityKey { entity_type, ref_id: ref_id(name) };
+        let there: BTreeSet<_> = entities().map(|entity| (entity.entity_type, entity.ref_id)).collect();
+        let created = topic.iter().flatten().filter_map(|record| match &record.body {
+            Body::Command(command) => Some((command.entity_type(), created(command)?)),
+            Body::Invalid | Body::Unreadable { .. } => None,
+        });
+        let all: BTreeSet<_> = created.chain(there.iter().copied()).collect();
+        for (entity_type, ref_id) in all {
+            let key = EntityKey { entity_type, ref_id };
             let read = store.read_entity(key, &[], Consistency::Serial).await.expect("no faults");
-            let entity = read.statics.expect("it is there from the beginning").entity;
+            let was_there = there.contains(&(entity_type, ref_id));
+            let Some(entity) = read.statics.map(|statics| statics.entity) else {
+                assert!(!was_there, "{ref_id} is there from the beginning");
+                continue;
+            };
             assert!(held.insert((entity_type, entity.external_id.clone())), "{} is held twice", entity.external_id.as_str());
             let history = store.history(key).await.expect("no faults");
             let versions: Vec<i64> = history.iter().map(|row| row.changed_to).collect();
-            assert_eq!(versions, (2..=entity.version).collect::<Vec<_>>(), "the versions of {name} have no gaps");
+            let first = if was_there { 2 } else { 1 };
+            assert_eq!(versions, (first..=entity.version).collect::<Vec<_>>(), "the versions of {ref_id} have no gaps");
             for row in history {
                 let Outcome { record, answer, .. } = Outcome::decode(&row.request_id, &row.outcome).expect("an outcome");
                 let Answer::Changed(transaction) = answer else { panic!("no change: {answer:?}") };

@@ -1,9 +1,10 @@
 //! The CRM: it writes commands about a few customers and accounts, some of them twice, some of them nonsense.
 //!
-//! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. Commands
-//! about accounts rename them, have keys of all kinds or none, and contend for few ids.
+//! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. They set names,
+//! segments and states. Commands about accounts create and rename them and set their states, have keys of all kinds or none, and contend
+//! for few ids.
 
-use crm_processor::domain::command::{Command, RawCommand, RawReference};
+use crm_processor::domain::command::{Command, RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
@@ -65,6 +66,23 @@ impl Incoming {
 
 pub fn ref_id(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+fn by_id_of(name: &str) -> RawReference {
+    RawReference { external_id: Some(name.into()), ref_id: None }
+}
+
+fn by_ref(ref_id: Uuid) -> RawReference {
+    RawReference { external_id: None, ref_id: Some(ref_id.to_string()) }
+}
+
+/// Returns the refId of the account that a command creates, if nothing speaks against it; `None` if the command creates none.
+pub fn created(command: &Command) -> Option<Uuid> {
+    command.contents.creation()?;
+    match command.target {
+        Reference::RefId(ref_id) => Some(ref_id),
+        Reference::ExternalId(_) => None,
+    }
 }
 
 /// Returns the entities that exist in the beginning.
@@ -143,7 +161,9 @@ impl Crm {
                 break other;
             }
         };
-        (key, Body::Command(Box::new(Command { target: command.target, ..other })))
+        // The entity that a creation is about follows from its request id and its external id.
+        let target = if other.contents.creation().is_some() { other.target.clone() } else { command.target };
+        (key, Body::Command(Box::new(Command { target, ..other })))
     }
 
     fn one_sent(&mut self) -> (Option<String>, Command) {
@@ -152,27 +172,10 @@ impl Crm {
     }
 
     fn command(&mut self, request: &str) -> (Option<String>, Command) {
-        let customer = self.random.chance(600);
-        let (key, name, use_case, value) = if customer {
-            let name = pick(&mut self.random, &CUSTOMERS);
-            let (use_case, value) = if self.random.chance(700) {
-                (UseCase::UpdateCustomerCustomName, pick(&mut self.random, &["Ada", "Bea", "Cleo"]))
-            } else {
-                (UseCase::UpdateCustomerSegment, pick(&mut self.random, &["RESIDENTIAL", "ENTERPRISE"]))
-            };
-            (Some(name.to_owned()), name, use_case, value)
-        } else {
-            let value = pick(&mut self.random, &ACCOUNT_IDS);
-            (self.any_key(), pick(&mut self.random, &ACCOUNTS), UseCase::UpdateAccountExternalId, value)
-        };
-        let by_id = self.random.chance(600) || name == "nobody";
-        let reference = if by_id {
-            let id = if customer { name } else { pick(&mut self.random, &ACCOUNT_IDS) };
-            RawReference { external_id: Some(id.into()), ref_id: None }
-        } else {
-            RawReference { external_id: None, ref_id: Some(ref_id(name).to_string()) }
-        };
-        let expected_version = self.random.chance(200).then(|| pick(&mut self.random, &[1, 2, 3, 4]));
+        let (key, use_case, reference, value) =
+            if self.random.chance(600) { self.about_a_customer() } else { self.about_an_account() };
+        let expected_version =
+            (!use_case.is_creation() && self.random.chance(200)).then(|| pick(&mut self.random, &[1, 2, 3, 4]));
         let (request_id, value) = (Some(request.into()), Some(value.into()));
         let raw = RawCommand {
             use_case,
@@ -183,6 +186,51 @@ impl Crm {
         };
         let rules = Rules { segments: ["RESIDENTIAL", "ENTERPRISE"].map(|s| SegmentCode::parse(s).expect("a code")).into() };
         (key, raw.validate(&rules).expect("a valid command"))
+    }
+
+    fn about_a_customer(&mut self) -> (Option<String>, UseCase, RawReference, &'static str) {
+        let name = pick(&mut self.random, &CUSTOMERS);
+        let (use_case, value) = match self.random.below(20) {
+            0..13 => (UseCase::UpdateCustomerCustomName, pick(&mut self.random, &["Ada", "Bea", "Cleo"])),
+            13..18 => (UseCase::UpdateCustomerSegment, pick(&mut self.random, &["RESIDENTIAL", "ENTERPRISE"])),
+            _ => (UseCase::UpdateCustomerState, self.state()),
+        };
+        let by_id = self.random.chance(600) || name == "nobody";
+        (Some(name.to_owned()), use_case, if by_id { by_id_of(name) } else { by_ref(ref_id(name)) }, value)
+    }
+
+    fn about_an_account(&mut self) -> (Option<String>, UseCase, RawReference, &'static str) {
+        let (key, id) = (self.any_key(), pick(&mut self.random, &ACCOUNT_IDS));
+        if self.random.chance(250) {
+            // Commands about the customer are in another lane, most probably.
+            let customer = pick(&mut self.random, &CUSTOMERS);
+            let by_id = self.random.chance(500) || customer == "nobody";
+            let superior = if by_id { by_id_of(customer) } else { by_ref(ref_id(customer)) };
+            return (key, UseCase::CreateAccount, superior, id);
+        }
+        let reference = if self.random.chance(600) {
+            by_id_of(pick(&mut self.random, &ACCOUNT_IDS))
+        } else if let Some(created) = self.one_created().filter(|_| self.random.chance(300)) {
+            by_ref(created)
+        } else {
+            by_ref(ref_id(pick(&mut self.random, &ACCOUNTS)))
+        };
+        if self.random.chance(150) {
+            let state = self.state();
+            return (key, UseCase::UpdateAccountState, reference, state);
+        }
+        (key, UseCase::UpdateAccountExternalId, reference, id)
+    }
+
+    /// Returns a state. An entity that is deactivated is of little use from then on.
+    fn state(&mut self) -> &'static str {
+        if self.random.chance(50) { "DEACTIVATED" } else { pick(&mut self.random, &["ACTIVE", "SUSPENDED", "INACTIVE"]) }
+    }
+
+    /// Returns an account that a command was to create, whether it has come into being or not; `None` if there is no such command.
+    fn one_created(&mut self) -> Option<Uuid> {
+        let created: Vec<Uuid> = self.sent.iter().filter_map(|(_, command)| created(command)).collect();
+        (!created.is_empty()).then(|| pick(&mut self.random, &created))
     }
 
     /// There are few keys, so that lanes are long.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// All events that must happen now and then.
-pub const EVENTS: [&str; 28] = [
+pub const EVENTS: [&str; 29] = [
     "a commit came late",
     "a command was read ahead",
     "a lane was held",
@@ -21,6 +21,7 @@ pub const EVENTS: [&str; 28] = [
     "an abandoned publisher had a verdict",
     "an assignment was lost",
     "an assignment was revoked",
+    "an entity was created",
     "an instance crashed",
     "an instance was shut down",
     "batches came after their assignment",

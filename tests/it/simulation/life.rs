@@ -210,6 +210,9 @@ impl Life {
     /// Checks the whole in the end.
     pub fn end(mut self) -> Summary {
         complete(self.seen.check(&self.broker.topic, &self.store, self.bug));
+        if self.seen.shows_a_creation() {
+            self.broker.happened.note("an entity was created");
+        }
         self.summary.records = self.broker.topic.iter().map(Vec::len).sum();
         self.summary.steps = self.broker.now();
         while !self.instances.is_empty() {

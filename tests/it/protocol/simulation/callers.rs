@@ -177,6 +177,7 @@ fn operated(key: EntityKey) -> Vec<u8> {
 fn what(decided: &Decided) -> &'static str {
     match &decided.answer {
         _ if decided.replayed => "a stored answer was given again",
+        Answer::Changed(transaction) if transaction.use_case.is_creation() => "an entity was created",
         Answer::Changed(_) => "a change was published",
         Answer::Unchanged(_) => "a value was there already",
         Answer::Rejected(rejection) => rejection.code(),

@@ -1,10 +1,13 @@
 //! Tests restarts at every await: wherever a process dies, its successor finds the store in a state in which it can answer each
 //! record once. The test goes through one await after another, for each kind of command, with and without a rival in between.
 
+use super::scene::created;
 use super::verdict::check;
 use super::{Faults, Random, Simulation, history, same_command};
 use crate::polls::{complete, polls};
-use crm_processor::domain::use_case::UseCase::{UpdateCustomerCustomName, UpdateSubscriberExternalId};
+use crm_processor::domain::use_case::UseCase::{
+    UpdateCustomerCustomName, UpdateCustomerExternalId, UpdateCustomerState, UpdateSubscriberExternalId,
+};
 use crm_processor::store::claims::Submission;
 use std::sync::Arc;
 
@@ -36,6 +39,13 @@ const WORK: &[(&str, Commands)] = &[
         let rename = |(request, to)| s.world.rename(request, s.world.by_ref("a"), to);
         [("r1", "x"), ("r2", "a"), ("r3", "x"), ("r4", "b")].map(rename).to_vec()
     }),
+    ("a creation", |s| vec![s.world.creation("r1", "x", s.world.by_id("d"))]),
+    ("a creation by the superior's refId, twice", |s| {
+        let first = s.world.creation("r1", "x", s.world.by_ref("d"));
+        vec![s.world.again(&first), first]
+    }),
+    ("a creation with an id that is held", |s| vec![s.world.creation("r1", "b", s.world.by_id("d"))]),
+    ("a creation below nobody", |s| vec![s.world.creation("r1", "x", s.world.by_id("z"))]),
     ("a subscriber's rename", |s| {
         let (a, x) = (s.world.by_id("a"), s.world.id("x"));
         vec![s.world.submit(UpdateSubscriberExternalId, "r1", a, x.as_str(), None)]
@@ -49,6 +59,14 @@ const RIVALS: &[(&str, Commands)] = &[
     ("who names the wanted id", |s| vec![s.world.rename("rival", s.world.by_id("x"), "y")]),
     ("who renames the entity otherwise", |s| vec![s.world.rename("rival", s.world.by_ref("a"), "y")]),
     ("who takes its old id", |s| vec![s.world.rename("rival", s.world.by_ref("b"), "a")]),
+    ("who creates an account with the wanted id", |s| vec![s.world.creation("rival", "x", s.world.by_ref("d"))]),
+    ("who deactivates the customer", |s| {
+        vec![s.world.submit(UpdateCustomerState, "rival", s.world.by_ref("d"), "DEACTIVATED", None)]
+    }),
+    ("who renames the customer", |s| {
+        let (d, z) = (s.world.by_ref("d"), s.world.id("z"));
+        vec![s.world.submit(UpdateCustomerExternalId, "rival", d, z.as_str(), None)]
+    }),
     ("who names the customer", |s| vec![s.world.name("rival", s.world.by_ref("d"), "Dora")]),
 ];
 
@@ -86,6 +104,7 @@ fn dies(after: u64, work: Commands, others: Commands, gives_up: bool, seed: u64)
             s.several.lock().unwrap().insert(request_id.as_str().into());
         }
         s.begun.lock().unwrap().insert(submission.request.record.clone(), 0);
+        s.created.lock().unwrap().extend(created(submission));
     }
     let decided = polls(process(0).decide(&run), after);
     let done = decided.is_some();

@@ -10,16 +10,19 @@ use crm_processor::domain::values::CustomName;
 use crm_processor::store::upkeep::erase::{ERASED, Erasure};
 use std::sync::Arc;
 
-/// The customers whose names are erased. There are commands for their names.
-pub const NAMED: [(EntityType, &str); 2] = [(EntityType::Customer, "d"), (EntityType::Customer, "e")];
-
 impl Simulation {
-    /// Erases names as often as that succeeds in a few attempts.
-    pub async fn erase(&self, (entity_type, name): (EntityType, &'static str)) {
+    /// Returns references to the customers whose names are erased. There are commands for their names. The last one is a customer that was
+    /// created, or that has taken the id.
+    pub fn named(&self) -> [Reference; 3] {
+        let Self { world, .. } = self;
+        [Reference::RefId(world.ref_id("d")), Reference::RefId(world.ref_id("e")), Reference::ExternalId(world.id("z"))]
+    }
+
+    /// Erases a customer's names as often as that succeeds in a few attempts.
+    pub async fn erase(&self, reference: Reference) {
         let claims = self.world.process_with(&self.options);
-        let reference = Reference::RefId(self.world.ref_id(name));
         for _ in 0..5 {
-            let erased = claims.erase(entity_type, &reference, Erasure::Done).await;
+            let erased = claims.erase(EntityType::Customer, &reference, Erasure::Done).await;
             if matches!(erased, Ok(Some(erased)) if erased.rows.former > 0) {
                 self.happened.lock().unwrap().note("a name was erased");
             }

@@ -8,8 +8,9 @@
 use super::erasing::agree as same;
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::answer::Answer;
+use crm_processor::domain::change::Creation;
 use crm_processor::domain::command::Reference;
-use crm_processor::domain::decision::decide;
+use crm_processor::domain::decision::{create, decide};
 use crm_processor::domain::entity::{Entity, EntityType, State};
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::values::ExternalId;
@@ -28,6 +29,8 @@ pub struct Operation {
 
 #[derive(Clone, Debug)]
 pub enum Effect {
+    /// The superior of an entity that is to be created was looked up. This comes before the creation is decided.
+    LookedUp(Submission, Answer),
     /// A command was decided.
     Decided(Submission, Answer),
     /// An import created its entity.
@@ -38,6 +41,18 @@ pub enum Effect {
     Contradicted(Entity),
     /// An operator set a state.
     Operated(EntityType, Uuid, State),
+}
+
+impl Operation {
+    /// Returns the operations of a command that was decided: the decision and, if the command creates an entity below a superior that was
+    /// not refused, the look at the superior. The entity comes into being, or is refused its id, at a later instant.
+    pub fn all_of(begin: u64, end: u64, submission: &Submission, answer: &Answer) -> impl Iterator<Item = Self> {
+        let superior = submission.request.contents.creation().and_then(|creation| creation.superior.as_ref());
+        let goes_on = matches!(answer, Answer::Changed(_) | Answer::Rejected(Rejection::ExternalIdNotUnique));
+        let looked_up = (superior.is_some() && goes_on).then(|| Effect::LookedUp(submission.clone(), answer.clone()));
+        let decided = Effect::Decided(submission.clone(), answer.clone());
+        looked_up.into_iter().chain([decided]).map(move |effect| Self { begin, end, effect })
+    }
 }
 
 /// Panics unless `operations`, at most 64, lead from one state of all entities to another.
@@ -62,7 +77,8 @@ impl Search<'_> {
     fn explains(&mut self, open: u64, entities: &mut Vec<Entity>) -> bool {
         let left = || (0..self.operations.len()).filter(|n| open >> n & 1 == 1);
         let Some(first_end) = left().map(|n| self.operations[n].end).min() else { return agree(entities, self.to) };
-        let next: Vec<usize> = left().filter(|n| self.operations[*n].begin <= first_end).collect();
+        let next: Vec<usize> =
+            left().filter(|n| self.operations[*n].begin <= first_end && !self.awaits_a_look(open, *n)).collect();
         if self.dead_ends.contains(&(open, format!("{entities:?}"))) {
             return false;
         }
@@ -77,6 +93,16 @@ impl Search<'_> {
     }
 }
 
+impl Search<'_> {
+    /// Returns whether operation `n` is a creation whose superior has not been looked up yet.
+    fn awaits_a_look(&self, open: u64, n: usize) -> bool {
+        let Effect::Decided(creation, _) = &self.operations[n].effect else { return false };
+        let is_look = |effect: &Effect| matches!(effect, Effect::LookedUp(s, _) if s.request.record == creation.request.record);
+        creation.request.contents.creation().is_some()
+            && (0..self.operations.len()).any(|other| open >> other & 1 == 1 && is_look(&self.operations[other].effect))
+    }
+}
+
 fn agree(these: &[Entity], those: &[Entity]) -> bool {
     these.len() == those.len() && these.iter().all(|e| those.contains(e))
 }
@@ -85,6 +111,7 @@ impl Effect {
     /// Applies an operation to the state if it can happen now. Returns whether it can.
     fn is_possible(&self, entities: &mut Vec<Entity>) -> bool {
         match self {
+            Self::LookedUp(submission, answer) => is_superior(submission, answer, entities),
             Self::Decided(submission, answer) => is_answer(submission, answer, entities),
             Self::Created(entity) => {
                 let free = find(entities, entity.entity_type, entity.ref_id).is_none()
@@ -109,14 +136,15 @@ impl Effect {
     }
 }
 
-fn is_answer(submission: &Submission, answer: &Answer, entities: &mut [Entity]) -> bool {
+fn is_answer(submission: &Submission, answer: &Answer, entities: &mut Vec<Entity>) -> bool {
     if *answer == Answer::Rejected(Rejection::InternalError) {
         return true;
     }
-    let target = match &submission.target {
-        Reference::ExternalId(id) => holder(entities, submission.entity_type(), id),
-        Reference::RefId(ref_id) => find(entities, submission.entity_type(), *ref_id),
-    };
+    let target = behind(entities, submission.entity_type(), &submission.target);
+    if let (None, Some(creation), Reference::RefId(ref_id)) = (target, submission.request.contents.creation(), &submission.target)
+    {
+        return is_answer_to_a_creation(submission, creation, *ref_id, answer, entities);
+    }
     let Some(n) = target else { return matches!(answer, Answer::Rejected(Rejection::EntityNotFound { .. })) };
     let entity = &entities[n];
     match (decide(entity, &submission.request, decided_at(answer)), answer) {
@@ -131,6 +159,56 @@ fn is_answer(submission: &Submission, answer: &Answer, entities: &mut [Entity]) 
             entities[n] = after;
             free && same(answer, &Answer::Changed(expected))
         }
+    }
+}
+
+/// Returns whether the superior that a creation refers to is there, may have entities below it, and is the one below which the entity was
+/// created if it was.
+fn is_superior(submission: &Submission, answer: &Answer, entities: &[Entity]) -> bool {
+    superior(submission, entities).is_some_and(|superior| {
+        let is_parent = answer.changed().is_none_or(|created| created.parent == Some(superior.ref_id));
+        is_parent && superior.state != State::Deactivated
+    })
+}
+
+/// Returns whether this is the answer to the creation of an entity that is not there.
+fn is_answer_to_a_creation(
+    submission: &Submission,
+    creation: &Creation,
+    ref_id: Uuid,
+    answer: &Answer,
+    entities: &mut Vec<Entity>,
+) -> bool {
+    let entity_type = submission.entity_type();
+    match answer {
+        Answer::Rejected(Rejection::EntityNotFound { .. }) => {
+            creation.superior.is_some() && superior(submission, entities).is_none()
+        }
+        Answer::Rejected(Rejection::Deactivated { .. }) => {
+            superior(submission, entities).is_some_and(|superior| superior.state == State::Deactivated)
+        }
+        Answer::Rejected(Rejection::ExternalIdNotUnique) => holder(entities, entity_type, &creation.external_id).is_some(),
+        Answer::Changed(transaction) => {
+            let free = holder(entities, entity_type, &creation.external_id).is_none();
+            let parent = transaction.entity.parent.filter(|_| creation.superior.is_some());
+            let expected = create(creation, &submission.request, ref_id, parent, decided_at(answer));
+            entities.push(expected.entity.clone());
+            free && same(answer, &Answer::Changed(expected.into()))
+        }
+        Answer::Unchanged(_) | Answer::Rejected(_) => false,
+    }
+}
+
+/// Returns the entity that a creation names as the superior; `None` if there is none.
+fn superior<'a>(submission: &Submission, entities: &'a [Entity]) -> Option<&'a Entity> {
+    let reference = submission.request.contents.creation()?.superior.as_ref()?;
+    behind(entities, submission.entity_type().superior()?, reference).map(|n| &entities[n])
+}
+
+fn behind(entities: &[Entity], entity_type: EntityType, reference: &Reference) -> Option<usize> {
+    match reference {
+        Reference::ExternalId(id) => holder(entities, entity_type, id),
+        Reference::RefId(ref_id) => find(entities, entity_type, *ref_id),
     }
 }
 
@@ -154,8 +232,9 @@ mod tests {
     use super::{Effect, Entity, Operation, assert_linearizable};
     use crate::protocol::world::{World, decide};
     use crm_processor::domain::answer::Answer;
-    use crm_processor::domain::entity::EntityType::Account;
+    use crm_processor::domain::entity::EntityType::{Account, Customer};
     use crm_processor::domain::rejection::Rejection;
+    use crm_processor::domain::use_case::UseCase;
     use crm_processor::store::simulated::{Faults, Simulated};
     use std::panic::catch_unwind;
     use std::sync::Arc;
@@ -195,6 +274,28 @@ mod tests {
             let operations: Vec<_> = effects.iter().zip(times).map(timed).collect();
             let explained = catch_unwind(|| assert_linearizable(&operations, &before, &after)).is_ok();
             assert_eq!(explained, expected, "{times:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_superior_was_there_at_an_instant_before_the_creation() {
+        let w = World::new(Arc::new(Simulated::new(1, Faults::default())), "t");
+        w.customer("c").await;
+        let before = vec![w.entity(Customer, "c")];
+        let process = w.process();
+        let creation = w.creation("r1", "a", w.by_id("c"));
+        let created = decide(&process, &creation).await.answer;
+        let rename = w.submit(UseCase::UpdateCustomerExternalId, "r2", w.by_id("c"), w.id("z").as_str(), None);
+        let renamed = decide(&process, &rename).await.answer;
+        let after = [&renamed, &created].map(|answer| answer.changed().expect("a change").clone());
+        // When the customer gave its id up, and when an account was created below it.
+        let table = [((0, 1), (0, 1), true), ((0, 3), (2, 9), true), ((4, 5), (2, 9), true), ((0, 1), (2, 3), false)];
+        for (of_rename, of_creation, expected) in table {
+            let renamed = Operation::all_of(of_rename.0, of_rename.1, &rename, &renamed);
+            let operations: Vec<_> =
+                renamed.chain(Operation::all_of(of_creation.0, of_creation.1, &creation, &created)).collect();
+            let explained = catch_unwind(|| assert_linearizable(&operations, &before, &after)).is_ok();
+            assert_eq!(explained, expected, "renamed {of_rename:?}, created {of_creation:?}");
         }
     }
 

@@ -1,0 +1,148 @@
+//! Creates entities.
+//!
+//! A creation is a claim like a rename, but the entity that claims is not there yet. Its refId is a function of its type, its external id
+//! and the request id, so that the partition in which the outcome belongs is known before anything is read. The claim holds the request
+//! and what its superior was found to be, so whoever meets the claim completes it with the same result. The second write creates the
+//! entity; if the creation is refused, it stores the refusal in the partition of the entity that does not come into being. Either stays for
+//! ever, and so the creation's late claims stay stale.
+//!
+//! The superior is read once, at some instant while the creation is decided, and nothing below it changes if it is deactivated or renamed
+//! later. The conditions of the writes say nothing of the superior, so what is remembered of it does not do: the cache tells only where to
+//! look. A plain read is enough to create below what it shows. Only a serial read refuses.
+
+use super::claim::{Claimant, Claimer, Completed, Replaced, new_claim};
+use super::data::{Decided, Submission, Target};
+use super::resolve::{Behind, PendingClaim, Resolver, Trust};
+use super::standing::Standing;
+use crate::domain::answer::Answer;
+use crate::domain::change::Creation;
+use crate::domain::entity::{EntityType, State};
+use crate::domain::rejection::Rejection;
+use crate::store::outcome::{Cause, Outcome};
+use crate::store::{Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, IdKey, StoreFault};
+use uuid::Uuid;
+
+/// The epoch of an entity that was never renamed.
+const FIRST_EPOCH: i64 = 1;
+
+/// What a look at a creation's superior led to.
+enum Superior {
+    /// The entity has no superior, or this one.
+    Found(Option<Uuid>),
+    /// The creation is refused, because of its superior.
+    Refused(Rejection),
+    /// This look can't tell: look again, and trust less.
+    Unknown,
+    /// The superior's external id has a claim that must be completed first.
+    Pending(PendingClaim),
+}
+
+impl<S: ConditionalStore> Claimer<'_, S> {
+    /// Creates the entity of a submission that has no outcome as far as is known. Returns `None` if something came in between: look
+    /// again, and trust less.
+    ///
+    /// With [`Trust::Cache`] nothing was read yet. Then the conditions of the two writes stand for all that was not read: that the
+    /// external id was never claimed, and that the entity is neither there nor refused.
+    pub(super) async fn create(
+        &self,
+        submission: &Submission,
+        creation: &Creation,
+        trust: Trust,
+    ) -> Result<Option<Decided>, StoreFault> {
+        let (entity_type, request) = (submission.entity_type(), &submission.request);
+        let key = EntityKey { entity_type, ref_id: creation.ref_id(entity_type, &request.id) };
+        let superior = match self.superior(creation, entity_type, trust).await? {
+            Superior::Found(superior) => superior,
+            Superior::Refused(rejection) => return self.refuse_creation(submission, key, rejection).await,
+            Superior::Unknown => return Ok(None),
+            Superior::Pending(claim) => {
+                self.complete_met(&claim).await?;
+                return Ok(None);
+            }
+        };
+        let id = IdKey { entity_type, external_id: creation.external_id.clone() };
+        let cause = Cause::Creation { request: request.clone(), superior };
+        let claimant = Claimant { owner: key.ref_id, epoch: FIRST_EPOCH, request_id: request.id.as_str() };
+        if trust == Trust::Cache {
+            return self.create_with_unclaimed(submission, &id, &claimant, cause).await;
+        }
+        let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
+        let mut replaced = None;
+        if let Some(claim) = &there {
+            match Resolver(self.0).standing(&id, claim, &[], Consistency::Serial).await?.0 {
+                // It may be this creation's own claim. Then its superior was found when the claim was made.
+                Standing::Pending(None) if (claim.owner, &*claim.claimed_by) == (key.ref_id, claimant.request_id) => {
+                    return self.complete_creation(&id, claim, submission).await;
+                }
+                Standing::Pending(owner) => {
+                    self.complete(&id, claim, owner.as_ref()).await?;
+                    return Ok(None);
+                }
+                // The entity has come into being since it was looked for.
+                Standing::Current(holder) if holder.entity.ref_id == key.ref_id => return Ok(None),
+                Standing::Current(_) => return self.refuse_creation(submission, key, Rejection::ExternalIdNotUnique).await,
+                Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
+            }
+        }
+        match self.claim(&id, replaced, claimant, cause).await? {
+            Some(claim) => self.complete_creation(&id, &claim, submission).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Creates the entity with an id that nobody has claimed and under which nobody was refused. Returns `None` if that is not so.
+    async fn create_with_unclaimed(
+        &self,
+        submission: &Submission,
+        id: &IdKey,
+        claimant: &Claimant<'_>,
+        cause: Cause,
+    ) -> Result<Option<Decided>, StoreFault> {
+        let claim = new_claim(claimant, None, cause, &[]);
+        let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim.clone() };
+        if self.0.store.claim(write).await? == Applied::No {
+            return Ok(None);
+        }
+        let created = self.complete_creation(id, &claim, submission).await?;
+        if created.is_some() {
+            self.0.cache.put_claim(id, claim.owner, claim.generation);
+        }
+        Ok(created)
+    }
+
+    async fn complete_creation(&self, id: &IdKey, claim: &Claim, submission: &Submission) -> Result<Option<Decided>, StoreFault> {
+        Ok(match self.complete(id, claim, None).await? {
+            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, &submission.request)),
+            Some(Completed::Import) | None => None,
+        })
+    }
+
+    /// Stores a refusal where the entity would be that does not come into being.
+    async fn refuse_creation(
+        &self,
+        submission: &Submission,
+        key: EntityKey,
+        rejection: Rejection,
+    ) -> Result<Option<Decided>, StoreFault> {
+        let request = &submission.request;
+        let outcome = Outcome::of(request, Answer::Rejected(rejection), None, self.0.now());
+        let rows = vec![self.0.retention.entity_row(request, &outcome)];
+        let applied = self.0.apply(ApplyWrite { key, expected_version: None, after: None, rows }).await?;
+        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, request)))
+    }
+
+    /// Looks up the superior of an entity of this type that is to be created.
+    async fn superior(&self, creation: &Creation, entity_type: EntityType, trust: Trust) -> Result<Superior, StoreFault> {
+        let (Some(entity_type), Some(reference)) = (entity_type.superior(), &creation.superior) else {
+            return Ok(Superior::Found(None));
+        };
+        let found = Resolver(self.0).find(&Target::named(entity_type, reference), trust).await?;
+        Ok(match found {
+            Behind::Entity(seen) if seen.entity.state != State::Deactivated => Superior::Found(Some(seen.entity.ref_id)),
+            _ if trust != Trust::Serial => Superior::Unknown,
+            Behind::Entity(_) => Superior::Refused(Rejection::Deactivated { field: entity_type.name().into() }),
+            Behind::Nobody => Superior::Refused(Rejection::EntityNotFound { field: reference.field(entity_type) }),
+            Behind::Pending(claim) => Superior::Pending(claim),
+        })
+    }
+}
