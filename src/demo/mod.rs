@@ -56,6 +56,7 @@ async fn play(stage: &mut Stage, paint: Paint, once: bool) -> anyhow::Result<boo
     say(format!("\nCalm traffic goes on: watch it at http://{}/metrics. Ctrl-C ends it.", stage.admin))?;
     say("Send a command yourself, over HTTP:")?;
     say(format!("  {}", stage.http.curl("c-ann")))?;
+    say(format!("Or look around in a browser: http://{}/", stage.http.address))?;
     traffic::go_on(&stage.crm).await?;
     Ok(true)
 }

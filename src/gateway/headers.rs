@@ -80,7 +80,11 @@ pub fn if_match(headers: &HeaderMap) -> Given<i64> {
 
 /// Returns whether `If-None-Match` names this version, so that the client has the body already.
 pub fn has_already(headers: &HeaderMap, version: i64) -> bool {
-    let tag = format!("\"{version}\"");
+    has_tag(headers, &format!("\"{version}\""))
+}
+
+/// Returns whether `If-None-Match` has this tag, which stands in its quotes.
+pub fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)

@@ -11,7 +11,7 @@
 //! - [`json`], [`body`]: strict JSON as the Avro of a command; [`command`]: a request as a command, or why it is none
 //! - [`open`]: the requests whose replies are awaited
 //! - [`reply`], [`problem`]: what the client gets
-//! - [`openapi`]: what the API is, for programs
+//! - [`openapi`]: what the API is, for programs; [`documents`]: what everybody may read, this description and the page for people
 //! - [`tokens`]: whether a bearer token is genuine, and whose it is
 //!
 //! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, [`received`] receives a body, [`service`]
@@ -21,6 +21,7 @@
 pub mod access;
 pub mod body;
 pub mod command;
+pub mod documents;
 pub mod headers;
 pub mod json;
 pub mod keys;

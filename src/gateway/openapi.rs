@@ -8,7 +8,8 @@ mod yaml;
 
 use super::command::MAX_BODY;
 use super::headers::JSON;
-use crate::domain::entity::EntityType;
+use crate::domain::attribute::Attribute;
+use crate::domain::entity::{EntityType, State};
 use crate::domain::use_case::UseCase;
 use crate::wire::REPLY_SCHEMA;
 use parts::{headers, parameters, problem_schema, responses};
@@ -17,6 +18,11 @@ use refer::reference;
 use serde_json::{Map, Value, json};
 use yaml::write_yaml;
 
+/// The property of a number's schema that says what the number counts. `OpenAPI` leaves names with this beginning to whoever needs them.
+const UNIT: &str = "x-unit";
+/// What a time in reads counts.
+const MILLISECONDS: &str = "milliseconds since 1970";
+
 /// Returns the document.
 pub fn document() -> Value {
     let mut schemas = Map::new();
@@ -24,6 +30,11 @@ pub fn document() -> Value {
     for use_case in UseCase::ALL {
         let record = avro(use_case.schema());
         add_record(&record, Side::Sent, &mut schemas);
+        let properties = &mut schemas[use_case.record()]["properties"];
+        if let Some(state) = properties.get_mut(Attribute::State.name()) {
+            // In Avro it is a string, so that a command with any other text gets a readable answer.
+            state["enum"] = State::ALL.iter().map(|state| json!(state.name())).chain([Value::Null]).collect();
+        }
         paths.insert(format!("/v1/{}", use_case.name()), json!({ "post": command(*use_case, &record) }));
     }
     add_record(&avro(REPLY_SCHEMA), Side::Got, &mut schemas);
@@ -148,6 +159,7 @@ fn add_reads(entity_type: EntityType, paths: &mut Map<String, Value>, schemas: &
         if property["format"] == "date-time" {
             property["type"] = json!(["integer", "null"]);
             property["format"] = "int64".into();
+            property[UNIT] = MILLISECONDS.into();
         }
     }
     schemas.insert(shown.clone(), entity);
@@ -160,7 +172,7 @@ fn add_reads(entity_type: EntityType, paths: &mut Map<String, Value>, schemas: &
         "type": "object",
         "properties": {
             "version": { "type": "integer", "format": "int64" },
-            "occurredAt": { "type": "integer", "format": "int64", "description": "Milliseconds since 1970." },
+            "occurredAt": { "type": "integer", "format": "int64", UNIT: MILLISECONDS },
             "useCase": { "type": "string" },
             "requestId": { "type": "string" },
             "changes": { "type": "array", "items": reference("schemas", "Change") },
@@ -284,5 +296,12 @@ mod tests {
         assert!(reply["required"].as_array().unwrap().contains(&json!("businessTransaction")));
         assert_eq!(document["components"]["schemas"]["Customer"]["properties"]["segmentValidFrom"]["format"], "date-time");
         assert_eq!(document["components"]["schemas"]["CustomerShown"]["properties"]["segmentValidFrom"]["format"], "int64");
+        assert_eq!(document["components"]["schemas"]["CustomerShown"]["properties"]["segmentValidFrom"][UNIT], MILLISECONDS);
+    }
+
+    #[test]
+    fn a_command_names_one_of_the_states() {
+        let state = &document()["components"]["schemas"]["UpdateAccountState"]["properties"]["state"];
+        assert_eq!(state["enum"], json!(["INACTIVE", "ACTIVE", "SUSPENDED", "DEACTIVATED", null]));
     }
 }

@@ -28,17 +28,34 @@ pub enum Route {
     History(EntityType, Uuid, Page),
     /// The outcome of a request.
     Outcome(EntityType, Reference, RequestId, Option<Uuid>),
-    /// The description of the API.
-    Description(Form),
+    /// A document that is the same for everybody.
+    Document(Document),
 }
 
-/// A form of the description.
+/// What everybody may read: the description of the API, and the page for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `/openapi.json`
+pub enum Document {
+    /// The description as JSON.
     Json,
-    /// `/openapi.yaml`
+    /// The description as YAML.
     Yaml,
+    /// The page for people.
+    Page,
+    /// The page's style sheet.
+    Style,
+    /// The page's program.
+    Script,
+}
+
+impl Document {
+    /// All documents, each with its path.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("/openapi.json", Self::Json),
+        ("/openapi.yaml", Self::Yaml),
+        ("/", Self::Page),
+        ("/page.css", Self::Style),
+        ("/page.js", Self::Script),
+    ];
 }
 
 /// A page of a history.
@@ -71,14 +88,9 @@ impl Route {
     /// # Errors
     /// There is no such path, it does not take the method, or a part of it can't be read.
     pub fn of(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Astray> {
-        let form = match path {
-            "/openapi.json" => Some(Form::Json),
-            "/openapi.yaml" => Some(Form::Yaml),
-            _ => None,
-        };
-        if let Some(form) = form {
+        if let Some((_, document)) = Document::ALL.into_iter().find(|(of, _)| *of == path) {
             takes(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            return Ok(Self::Description(form));
+            return Ok(Self::Document(document));
         }
         let segments: Vec<&str> = path.strip_prefix("/v1/").unwrap_or_default().split('/').collect();
         if let [name] = segments[..]
@@ -226,8 +238,9 @@ mod tests {
             let route = Route::of(&Method::POST, &format!("/v1/{}", use_case.name()), None);
             assert_eq!(route.unwrap(), Route::Command(*use_case));
         }
-        assert_eq!(get("/openapi.json").unwrap(), Route::Description(Form::Json));
-        assert_eq!(get("/openapi.yaml").unwrap(), Route::Description(Form::Yaml));
+        for (path, document) in Document::ALL {
+            assert_eq!(get(path).unwrap(), Route::Document(document));
+        }
         let ref_id = Uuid::try_parse(ID).unwrap();
         let request = |text| RequestId::parse(text).unwrap();
         let page = |before, limit| Page { before, limit };
@@ -257,7 +270,7 @@ mod tests {
     #[test]
     fn what_leads_nowhere_says_why() {
         let cases = [
-            ("/".to_owned(), 404),
+            ("/page".to_owned(), 404),
             ("/v1".into(), 404),
             ("/v1/".into(), 404),
             ("/v1/customer".into(), 404),

@@ -3,13 +3,13 @@
 
 use super::access::{Access, Principal, Scope};
 use super::command::{self, Prepared};
+use super::documents;
 use super::headers::{Preferences, preferences};
 use super::open::{OpenRequests, Progress, Waiting};
-use super::openapi;
 use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::Reading;
 use super::received::received;
-use super::route::{Astray, Form, Route};
+use super::route::{Astray, Route};
 use super::writer::CommandWriter;
 use crate::config;
 use crate::domain::use_case::UseCase;
@@ -23,7 +23,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Request, Response, StatusCode};
 use serde_json::json;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -65,11 +65,12 @@ impl<S: ConditionalStore> Service<S> {
         };
         let scope = route.as_ref().ok().map(|route| match route {
             Route::Command(_) => Scope::Write,
-            Route::Entity(..) | Route::History(..) | Route::Outcome(..) | Route::Description(_) => Scope::Read,
+            Route::Entity(..) | Route::History(..) | Route::Outcome(..) | Route::Document(_) => Scope::Read,
         });
-        if let Ok(Route::Description(form)) = route {
-            self.metrics.gateway_reads.of(HttpStatus::Ok).inc();
-            return described(form);
+        if let Ok(Route::Document(document)) = route {
+            let response = documents::response(document, &parts.headers);
+            self.metrics.gateway_reads.of(HttpStatus::of(response.status().as_u16())).inc();
+            return response;
         }
         let response = match self.access.principal(&parts.headers, certificate, scope, (self.clock)()).await {
             Err(response) => response,
@@ -177,7 +178,7 @@ impl<S: ConditionalStore> Service<S> {
             Route::Outcome(entity_type, reference, request_id, contents) => {
                 reading.outcome(entity_type, &reference, &request_id, contents, (self.clock)()).await
             }
-            Route::Command(_) | Route::Description(_) => unreachable!("neither is in the store"),
+            Route::Command(_) | Route::Document(_) => unreachable!("neither is in the store"),
         };
         read.unwrap_or_else(|fault| self.fault(&fault))
     }
@@ -235,16 +236,6 @@ fn of(problem: Problem, prepared: &Prepared) -> Response<Bytes> {
 fn no_store() -> Response<Bytes> {
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store can't be read at present");
     with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
-}
-
-/// Returns the description of the API, which needs no credential.
-fn described(form: Form) -> Response<Bytes> {
-    static JSON: LazyLock<Bytes> = LazyLock::new(|| openapi::document().to_string().into());
-    static YAML: LazyLock<Bytes> = LazyLock::new(|| openapi::yaml().into());
-    match form {
-        Form::Json => problem::response(StatusCode::OK, super::headers::JSON, JSON.clone()),
-        Form::Yaml => problem::response(StatusCode::OK, "application/yaml", YAML.clone()),
-    }
 }
 
 /// Gives a response the headers by which the client and its tracing know the request.

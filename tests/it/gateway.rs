@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 mod client;
+mod page;
 mod reads;
 
 use crate::crm::{Entity, Kind, unique};

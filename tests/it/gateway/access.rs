@@ -5,33 +5,36 @@ use super::{NAME, naming};
 use crate::crm::unique;
 use crate::inbox::{self, Inbox};
 use crate::security::certificates::{Authority, Identity};
+use crate::world::World;
 use crate::{runtime, world};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 /// A key of the issuer.
-struct Key {
+pub struct Key {
     id: &'static str,
     private: PKey<Private>,
 }
 
 impl Key {
-    fn new(id: &'static str) -> Self {
+    pub fn new(id: &'static str) -> Self {
         Self { id, private: PKey::generate_ed25519().unwrap() }
     }
 
-    fn set(&self) -> String {
+    /// Returns the set of keys that has only this one.
+    pub fn set(&self) -> String {
         let x = URL_SAFE_NO_PAD.encode(self.private.raw_public_key().unwrap());
         json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": x}]}).to_string()
     }
 
     /// Returns the header with a token for this bearer, which expires in so many seconds.
     #[expect(clippy::disallowed_methods, reason = "the gateway reads the same clock")]
-    fn bearer(&self, name: &str, scope: &str, seconds: i64) -> String {
+    pub fn bearer(&self, name: &str, scope: &str, seconds: i64) -> String {
         let encoded = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let exp = i64::try_from(now).unwrap() + seconds;
@@ -42,21 +45,26 @@ impl Key {
     }
 }
 
+/// Starts a gateway that wants tokens, with the keys in this file.
+pub fn guarded(world: &World, keys: &Path) -> Gateway {
+    Gateway::start(
+        world,
+        &[
+            ("CRM__GATEWAY__AUTH__KIND", "jwt"),
+            ("CRM__GATEWAY__AUTH__JWKS_FILE", &keys.display().to_string()),
+            ("CRM__GATEWAY__AUTH__ISSUER", "https://idp"),
+            ("CRM__GATEWAY__AUTH__AUDIENCE", "crm"),
+        ],
+    )
+}
+
 #[test]
 fn a_token_says_who_sends_a_command_and_what_its_bearer_may_do() {
     let Some(shared) = world::shared() else { return };
     let (key, next) = (Key::new("first"), Key::new("next"));
     let file = shared.dir().join(format!("{}.json", unique("keys")));
     std::fs::write(&file, key.set()).unwrap();
-    let gateway = Gateway::start(
-        shared,
-        &[
-            ("CRM__GATEWAY__AUTH__KIND", "jwt"),
-            ("CRM__GATEWAY__AUTH__JWKS_FILE", &file.display().to_string()),
-            ("CRM__GATEWAY__AUTH__ISSUER", "https://idp"),
-            ("CRM__GATEWAY__AUTH__AUDIENCE", "crm"),
-        ],
-    );
+    let gateway = guarded(shared, &file);
     let (customer, actor) = (shared.customer(), unique("ann"));
     let command = naming(&unique("r"), &customer.by_ref_id(), "Ann");
     let path = format!("/v1/customers/{}", customer.ref_id);
