@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS entity (
     external_id VARCHAR NOT NULL, state VARCHAR NOT NULL, custom_name VARCHAR,
     customer_segment VARCHAR, segment_valid_from TIMESTAMP,  -- of customers
     parent_ref_id VARCHAR,                                   -- an account's customer, a subscriber's account
-    settled BIGINT NOT NULL DEFAULT 1,                       -- no change up to this version is waited for: 1 is the import
+    settled BIGINT NOT NULL DEFAULT 1,                       -- no change up to this version is waited for: 1 is the creation or the import
     PRIMARY KEY (entity_type, ref_id));
 CREATE TABLE IF NOT EXISTS history (
     transaction_id VARCHAR PRIMARY KEY, entity_type VARCHAR NOT NULL, ref_id VARCHAR NOT NULL, version BIGINT NOT NULL,
