@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 mod client;
+mod guide;
 mod page;
 mod reads;
 

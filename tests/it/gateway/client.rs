@@ -141,6 +141,19 @@ impl Gateway {
         }
     }
 
+    /// Waits until a metric without labels has at least this value.
+    pub fn until_at_least(&self, name: &str, value: u64) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        let reaches = |metrics: &str| {
+            let there = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+            there.is_some_and(|there| there >= value)
+        };
+        while !reaches(&self.metrics()) {
+            assert!(Instant::now() < deadline, "{name} is not {value} in\n{}", self.metrics());
+            crate::pause();
+        }
+    }
+
     /// Returns the most memory that the process has had, in KiB.
     pub fn memory_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.lock().unwrap().pid());
