@@ -1,6 +1,6 @@
 //! Counts the conditional writes that a command costs.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, state, unique};
 use crate::inbox::Record;
 use crate::world::{Processor, World};
 use serde_json::{Value as Json, json};
@@ -9,7 +9,7 @@ const COMMANDS: u64 = 40;
 const HOT_COMMANDS: usize = 600;
 
 #[test]
-fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
+fn a_name_segment_or_state_costs_one_conditional_write_and_a_rename_or_creation_two() {
     let Some(world) = World::set_up("cost", |_| {}) else { return };
     let customers: Vec<_> = (0..COMMANDS).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
     let accounts: Vec<_> = (0..COMMANDS).map(|_| Entity::new(Kind::Account, "ACTIVE")).collect();
@@ -21,6 +21,17 @@ fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
     let segments = of_customers(|c| segment(&unique("r"), &c.by_ref_id(), "ENTERPRISE"));
     let renames: Vec<_> =
         accounts.iter().map(|a| rename(Kind::Account, &unique("r"), &a.by_external_id(), &unique("a"))).collect();
+    let states = of_customers(|c| state(Kind::Customer, &unique("r"), &c.by_ref_id(), "SUSPENDED", "unpaid"));
+    let create = |record, rest: Json| {
+        let mut body = json!({"requestId": unique("r"), "externalId": unique("n"), "customName": "Ada"});
+        body.as_object_mut().expect("fields").extend(rest.as_object().expect("fields").clone());
+        Draft::new(record, body).key(unique("k"))
+    };
+    let new_customers: Vec<_> = customers.iter().map(|_| create("CreateCustomer", json!({"state": "INACTIVE"}))).collect();
+    let below: Vec<_> = customers.iter().map(|c| create("CreateAccount", json!({"customer": c.by_external_id()}))).collect();
+    let of_nobody: Vec<_> =
+        customers.iter().map(|_| create("CreateAccount", json!({"customer": {"externalId": unique("x")}}))).collect();
+    let customer_renames = of_customers(|c| rename(Kind::Customer, &unique("r"), &c.by_ref_id(), &unique("c")));
     let unknown: Vec<_> = customers
         .iter()
         .map(|_| custom_name(&unique("r"), &Entity::new(Kind::Customer, "ACTIVE").by_external_id(), "Ada"))
@@ -29,9 +40,15 @@ fn a_name_or_segment_costs_one_conditional_write_and_a_rename_two() {
     for (what, drafts, least, most, status) in [
         ("a name by external id", &names, 1, 1, 200),
         ("a segment by refId", &segments, 1, 1, 200),
+        ("a state", &states, 1, 1, 200),
+        ("a creation", &new_customers, 2, 2, 200),
+        ("a creation below a customer", &below, 2, 2, 200),
+        ("a creation below nobody", &of_nobody, 1, 1, 400),
+        ("a customer's rename", &customer_renames, 2, 2, 200),
         ("a rename", &renames, 2, 2, 200),
         ("a duplicate of a name", &names, 0, 1, 200),
         ("a duplicate of a rename", &renames, 0, 1, 200),
+        ("a duplicate of a creation", &new_customers, 0, 1, 200),
         ("an unknown id", &unknown, 1, 1, 400),
     ] {
         let before = conditional_writes(&processor);
