@@ -20,6 +20,10 @@ pub enum Case {
     Segment,
     /// New external ids, one account after another
     Rename,
+    /// New states, one customer after another
+    State,
+    /// New accounts, below one customer after another
+    Create,
     /// 90 % names, 9 % renames, 1 % rejected
     Mixed,
     /// New names, all for one customer
@@ -41,6 +45,10 @@ pub enum Kind {
     Segment,
     /// A new external id for an account.
     Rename,
+    /// A new state and a new reason for a customer.
+    State,
+    /// A new account below a customer.
+    Create,
     /// A new name for a customer, on condition of a version that the customer does not have.
     Rejected,
 }
@@ -50,7 +58,7 @@ pub enum Kind {
 pub struct Step {
     /// The change that the command asks for.
     pub kind: Kind,
-    /// The number of the customer, or account.
+    /// The number of the customer, or account; for a creation, that of the customer below whom the account is created.
     pub entity: u32,
     /// The number of the request; the same for a duplicate.
     pub request: u32,
@@ -67,8 +75,18 @@ pub struct Needs {
 
 impl Case {
     /// All cases, in the order in which they are run.
-    pub const ALL: [Self; 8] =
-        [Self::Name, Self::Segment, Self::Rename, Self::Mixed, Self::Hot, Self::Skewed, Self::Duplicates, Self::Rejected];
+    pub const ALL: [Self; 10] = [
+        Self::Name,
+        Self::Segment,
+        Self::Rename,
+        Self::State,
+        Self::Create,
+        Self::Mixed,
+        Self::Hot,
+        Self::Skewed,
+        Self::Duplicates,
+        Self::Rejected,
+    ];
 
     /// Returns the name of the case on the command line.
     pub fn name(self) -> &'static str {
@@ -76,6 +94,8 @@ impl Case {
             Self::Name => "name",
             Self::Segment => "segment",
             Self::Rename => "rename",
+            Self::State => "state",
+            Self::Create => "create",
             Self::Mixed => "mixed",
             Self::Hot => "hot",
             Self::Skewed => "skewed",
@@ -117,7 +137,11 @@ impl Case {
     /// Returns one command for each entity of the case, so that the processor has seen them all.
     pub fn touch(self, commands: u32, entities: u32) -> Vec<Step> {
         let Needs { customers, accounts } = self.needs(commands, entities);
-        let of_customers = if self == Self::Segment { Kind::Segment } else { Kind::Name };
+        let of_customers = match self {
+            Self::Segment => Kind::Segment,
+            Self::State => Kind::State,
+            _ => Kind::Name,
+        };
         let all = (0..customers).map(|entity| (of_customers, entity)).chain((0..accounts).map(|entity| (Kind::Rename, entity)));
         all.zip(0..).map(|((kind, entity), request)| Step { kind, entity, request }).collect()
     }
@@ -126,6 +150,8 @@ impl Case {
         match self {
             Self::Segment => Kind::Segment,
             Self::Rename => Kind::Rename,
+            Self::State => Kind::State,
+            Self::Create => Kind::Create,
             Self::Rejected => Kind::Rejected,
             Self::Mixed => match n % 100 * STRIDE % 100 {
                 place if place < MIXED_NAMES => Kind::Name,

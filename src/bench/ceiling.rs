@@ -5,8 +5,9 @@
 //!
 //! | case | writes |
 //! |---|---|
-//! | `name`, `segment`, `skewed` | one row and the statics |
+//! | `name`, `segment`, `state`, `skewed` | one row and the statics |
 //! | `rename` | a claim, then one row and the statics |
+//! | `create` | the read of the superior, a claim, then two rows and the statics |
 //! | `rejected` | one row |
 //! | `mixed` | each of these in its share |
 //! | `duplicates` | one row and the statics; then the same again, which is not applied, and the read that finds the outcome |
@@ -21,7 +22,7 @@ use super::measured::{Measured, Stopwatch};
 use super::{samples, writes};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
-use crate::domain::values::ExternalId;
+use crate::domain::values::{ExternalId, RequestId};
 use crate::store::configured::ConfiguredStore;
 use crate::store::{Applied, ConditionalStore, Consistency, EntityKey, EntityStatics, IdKey, StoreFault};
 use anyhow::Context as _;
@@ -169,6 +170,7 @@ impl Ceiling {
         let request = format!("x-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;
+        let is_known = slot.statics.is_some();
         let before = match slot.statics.take() {
             Some(statics) => statics,
             None => self.find(&slot, &request).await?,
@@ -179,7 +181,15 @@ impl Ceiling {
                 before
             }
             Kind::Rename => self.rename(&before, request).await?,
-            Kind::Name | Kind::Segment => {
+            Kind::Create => {
+                if is_known {
+                    // The processor reads the superior for each creation, whatever it remembers of it.
+                    self.store.read_entity(slot.key, &[], Consistency::Quorum).await?.statics.context("the entity is there")?;
+                }
+                self.create(&before, fleet::created_id(self.load.pass, step.request), &request).await?;
+                before
+            }
+            Kind::Name | Kind::Segment | Kind::State => {
                 let (write, after) = writes::change(&before, step.kind, vec![request.clone()], &self.outcome);
                 match self.write(self.store.apply(write)).await? {
                     Applied::Yes => after,
@@ -214,6 +224,13 @@ impl Ceiling {
         self.applied(self.store.claim(claim)).await?;
         self.applied(self.store.apply(write)).await?;
         Ok(after)
+    }
+
+    async fn create(&self, superior: &EntityStatics, external_id: String, request: &str) -> anyhow::Result<()> {
+        let (external_id, request) = (ExternalId::parse(&external_id)?, RequestId::parse(request)?);
+        let (claim, write) = writes::creation(superior.entity.ref_id, external_id, request, &self.outcome);
+        self.applied(self.store.claim(claim)).await?;
+        self.applied(self.store.apply(write)).await
     }
 
     async fn applied(&self, write: impl Future<Output = Result<Applied, StoreFault>>) -> anyhow::Result<()> {

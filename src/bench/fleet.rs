@@ -2,8 +2,9 @@
 
 use super::cases::{Kind, Needs, Step};
 use crate::config::Config;
+use crate::domain::attribute::Attribute;
 use crate::domain::command::{RawCommand, RawReference};
-use crate::domain::entity::{Entity, EntityType};
+use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId};
 use crate::store::ConditionalStore;
@@ -27,7 +28,7 @@ const IMPORTS: usize = 128;
 /// The entities that exist, and how often each was changed.
 #[derive(Default)]
 pub struct Fleet {
-    /// How often each customer's segment was changed.
+    /// How often each customer's segment or state was changed.
     customers: Vec<u32>,
     /// How often each account's external id was changed.
     accounts: Vec<u32>,
@@ -46,6 +47,16 @@ pub fn customer_id(number: u32) -> String {
 /// Returns the external id of an account: `a-17-3` after three renames.
 pub fn account_id(number: u32, renames: u32) -> String {
     format!("a-{number}-{renames}")
+}
+
+/// Returns the external id of an account that a command of a pass creates: `n-3-17`.
+pub fn created_id(pass: u32, request: u32) -> String {
+    format!("n-{pass}-{request}")
+}
+
+/// Returns the state that an entity gets by its change number `change`: each differs from the one before.
+pub fn state(change: u32) -> State {
+    if change.is_multiple_of(2) { State::Suspended } else { State::Active }
 }
 
 /// Returns how often the account with this external id was renamed. Returns `None` if the id does not say.
@@ -84,19 +95,36 @@ impl Fleet {
                 self.customers[at] += 1;
                 (UseCase::UpdateCustomerSegment, customer_id(entity), segment.to_owned())
             }
+            Kind::State => {
+                let state = state(self.customers[at]);
+                self.customers[at] += 1;
+                (UseCase::UpdateCustomerState, customer_id(entity), state.name().to_owned())
+            }
             Kind::Rename => {
                 let before = account_id(entity, self.accounts[at]);
                 self.accounts[at] += 1;
                 (UseCase::UpdateAccountExternalId, before, account_id(entity, self.accounts[at]))
             }
+            Kind::Create => (UseCase::CreateAccount, customer_id(entity), created_id(pass, request)),
         };
-        // As a key, an account's present id would mean another lane after each rename.
-        let key = if kind == Kind::Rename { format!("a-{entity}") } else { external_id.clone() };
+        let values = use_case.first_value(Some(value));
+        let values = match kind {
+            // The store alone has changed the state meanwhile. With a reason of its own, the command asks for a change all the same.
+            Kind::State => values.with(Attribute::StateReason, Some(format!("unpaid no. {pass}-{request}"))),
+            Kind::Create => values.with(Attribute::CustomName, Some(name())),
+            _ => values,
+        };
+        let key = match kind {
+            // An account's present id would mean another lane after each rename.
+            Kind::Rename => format!("a-{entity}"),
+            Kind::Create => created_id(pass, request),
+            _ => external_id.clone(),
+        };
         let command = RawCommand {
             use_case,
             request_id: Some(format!("r-{pass}-{request}")),
             reference: Some(RawReference { external_id: Some(external_id), ref_id: None }),
-            values: use_case.first_value(Some(value)),
+            values,
             expected_version: (kind == Kind::Rejected).then_some(NO_VERSION),
         };
         (command, key)

@@ -1,21 +1,25 @@
 //! The writes of the ceiling: those that the claim protocol would make, with outcomes of the same size, but without deciding anything.
 
 use super::cases::Kind;
-use super::fleet::SEGMENTS;
+use super::fleet::{self, SEGMENTS};
 use super::samples::{SOME_TIME, record, request};
+use crate::domain::change::Creation;
+use crate::domain::command::Reference;
 use crate::domain::contents::Contents;
+use crate::domain::entity::EntityType;
 use crate::domain::request::Request;
 use crate::domain::use_case::UseCase;
-use crate::domain::values::{CustomName, ExternalId, SegmentCode};
-use crate::store::outcome::{Cause, StoredClaim};
-use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityStatics, IdKey, LogRow};
+use crate::domain::values::{CustomName, ExternalId, RequestId, SegmentCode, StateReason};
+use crate::store::outcome::{Cause, ImportOutcome, StoredClaim};
+use crate::store::{ApplyWrite, Claim, ClaimWrite, EntityKey, EntityStatics, FIRST_ROW, IdKey, LogRow, NewStatics};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// How long a refusal is kept.
 const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Returns the write that changes an entity's name or segment, with a row for each request, and the statics afterwards.
+/// Returns the write that changes an entity's name, segment or state, with a row for each request, and the statics afterwards.
 pub fn change(before: &EntityStatics, kind: Kind, requests: Vec<String>, outcome: &[u8]) -> (ApplyWrite, EntityStatics) {
     let mut after = before.clone();
     let entity = &mut after.entity;
@@ -26,8 +30,13 @@ pub fn change(before: &EntityStatics, kind: Kind, requests: Vec<String>, outcome
             entity.segment = Some(SegmentCode::checked_before(SEGMENTS[segment]));
             entity.segment_valid_from = Some(SOME_TIME + entity.version);
         }
+        Kind::State => {
+            entity.state = fleet::state(u32::try_from(entity.version).unwrap_or_default());
+            entity.state_reason = Some(StateReason::checked_before(&format!("unpaid no. {:08}", entity.version)));
+            entity.state_valid_from = Some(SOME_TIME + entity.version);
+        }
         Kind::Name => entity.custom_name = Some(CustomName::checked_before(&name(entity.version))),
-        Kind::Rename | Kind::Rejected => (),
+        Kind::Rename | Kind::Create | Kind::Rejected => (),
     }
     let row = |request_id| LogRow { request_id, changed_to: Some(after.entity.version), outcome: outcome.to_vec(), ttl: None };
     let rows = requests.into_iter().map(row).collect();
@@ -72,6 +81,44 @@ pub fn rename(
     after.generation = 1;
     let write = ApplyWrite::about(before, Some(after.clone()), write.rows);
     (ClaimWrite { id, replaces: None, unrefused: true, claim }, write, after)
+}
+
+/// Returns the two writes that create an account below `superior`, with an id that nobody ever had.
+pub fn creation(superior: Uuid, external_id: ExternalId, request_id: RequestId, outcome: &[u8]) -> (ClaimWrite, ApplyWrite) {
+    let entity_type = EntityType::Account;
+    let creation = Creation {
+        external_id: external_id.clone(),
+        superior: Some(Reference::RefId(superior)),
+        custom_name: Some(CustomName::checked_before(&name(1))),
+        segment: None,
+        state: None,
+        state_reason: None,
+    };
+    let key = EntityKey { entity_type, ref_id: creation.ref_id(entity_type, &request_id) };
+    let request = Request {
+        id: request(),
+        contents: Contents::restore(UseCase::CreateAccount, &creation.text(), None).expect("it is a creation"),
+        correlation_id: Some(SOME_TIME.to_string()),
+        actor: None,
+        record: record(),
+    };
+    let cause = Cause::Creation { request, superior: Some(superior) };
+    let claim = Claim {
+        generation: 1,
+        owner: key.ref_id,
+        epoch: 1,
+        claimed_by: request_id.as_str().into(),
+        blob: StoredClaim { cause, held: BTreeMap::new() }.encode(),
+        previous_owners: Vec::new(),
+        refused: None,
+    };
+    let entity = creation.entity(entity_type, key.ref_id, Some(superior), SOME_TIME);
+    let first = ImportOutcome { at: SOME_TIME, external_id: external_id.clone(), actor: None }.encode();
+    let row = |request_id: &str, outcome| LogRow { request_id: request_id.into(), changed_to: None, outcome, ttl: None };
+    let created = LogRow { changed_to: Some(entity.version), ..row(request_id.as_str(), outcome.to_vec()) };
+    let after = NewStatics::after(None, EntityStatics { entity, epoch: 1, generation: 1 });
+    let write = ApplyWrite { key, expected_version: None, after: Some(after), rows: vec![created, row(FIRST_ROW, first)] };
+    (ClaimWrite { id: IdKey { entity_type, external_id }, replaces: None, unrefused: true, claim }, write)
 }
 
 /// Returns the name that an entity gets with this version.

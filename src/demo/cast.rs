@@ -16,9 +16,8 @@ impl Cast {
         let mut cast = Self(Vec::new());
         cast.add(Customer, "c-ann", State::Active, None)?;
         cast.add(Customer, "c-bob", State::Suspended, None)?;
-        cast.add(Customer, "c-eve", State::Active, None)?;
         cast.add(Customer, "c-gone", State::Deactivated, None)?;
-        for account in ["a-100", "a-200", "a-300", "a-400", "a-500", "a-600", "a-700"] {
+        for account in ["a-100", "a-200", "a-300", "a-400", "a-500", "a-600"] {
             cast.add(Account, account, State::Active, Some((Customer, "c-ann")))?;
         }
         cast.add(Subscriber, "s-1", State::Active, Some((Account, "a-100")))?;

@@ -2,7 +2,9 @@
 //! answer is compared with what the scene promises, and the demo fails if they differ.
 
 mod cast;
+mod commands;
 mod http;
+mod life;
 mod promise;
 mod scenes;
 mod show;

@@ -16,6 +16,13 @@ pub enum Promise {
         /// The entity's version afterwards.
         version: i64,
     },
+    /// 200: an entity comes into being at version 1, or several attributes change at once. A Business Transaction is published.
+    ChangedAll {
+        /// The attributes that change, each with its value before and afterwards.
+        changes: Vec<(&'static str, Option<&'static str>, String)>,
+        /// The entity's version afterwards.
+        version: i64,
+    },
     /// 200: the value was already the requested one. Nothing is published.
     Unchanged,
     /// 400 with these findings: the code, and the field, which is empty if there is none.
@@ -27,7 +34,7 @@ pub enum Promise {
 impl Promise {
     /// Returns whether a Business Transaction must appear on its topic.
     pub fn publishes(&self) -> bool {
-        matches!(self, Self::Changed { .. })
+        matches!(self, Self::Changed { .. } | Self::ChangedAll { .. })
     }
 
     /// Returns a sentence for each thing that is not as promised, and nothing if all is.
@@ -40,7 +47,7 @@ impl Promise {
         };
         let findings: Vec<_> = reply.errors.iter().map(|e| (e.code.as_str(), e.field.as_deref().unwrap_or_default())).collect();
         let status = match self {
-            Self::Changed { .. } | Self::Unchanged => 200,
+            Self::Changed { .. } | Self::ChangedAll { .. } | Self::Unchanged => 200,
             Self::Refused(_) => 400,
             Self::Replayed(first) => first.status_code,
         };
@@ -50,11 +57,16 @@ impl Promise {
         let versions = transaction.map(|t| (t.previous_version, t.version));
         let changes: Vec<_> =
             transaction.iter().flat_map(|t| &t.changes).map(|c| (c.field.as_str(), c.old.as_deref(), c.new.as_deref())).collect();
+        let mut expect_changes = |promised: &[(&str, Option<&str>, Option<&str>)], version: i64| {
+            expect("the change", format!("{promised:?}"), format!("{changes:?}"));
+            expect("the version", format!("{:?}", Some((version - 1, version))), format!("{versions:?}"));
+            expect("the list of findings", "[]".into(), format!("{findings:?}"));
+        };
         match self {
-            Self::Changed { field, old, new, version } => {
-                expect("the change", format!("{:?}", [(*field, *old, Some(*new))]), format!("{changes:?}"));
-                expect("the version", format!("{:?}", Some((version - 1, *version))), format!("{versions:?}"));
-                expect("the list of findings", "[]".into(), format!("{findings:?}"));
+            Self::Changed { field, old, new, version } => expect_changes(&[(*field, *old, Some(*new))], *version),
+            Self::ChangedAll { changes, version } => {
+                let promised: Vec<_> = changes.iter().map(|(field, old, new)| (*field, *old, Some(new.as_str()))).collect();
+                expect_changes(&promised, *version);
             }
             Self::Unchanged => {
                 expect("the change", "[]".into(), format!("{changes:?}"));
@@ -105,7 +117,11 @@ mod tests {
         let replayed = Reply { replayed: true, ..ann.clone() };
         let kept = [changed("Ann", 3).broken_by(&ann), Promise::Replayed(Box::new(ann.clone())).broken_by(&replayed)];
         assert_eq!(kept, [Vec::<String>::new(), Vec::new()]);
+        let all = |new: &str, version| Promise::ChangedAll { changes: vec![("customName", None, new.into())], version };
+        assert_eq!(all("Ann", 3).broken_by(&ann), Vec::<String>::new());
         for (broken, by) in [
+            (all("Bob", 3), &ann),
+            (all("Ann", 4), &ann),
             (changed("Bob", 3), &ann),
             (changed("Ann", 4), &ann),
             (changed("Ann", 3), &replayed),

@@ -1,9 +1,11 @@
 //! The story: the commands that the CRM sends, and what is promised about each answer.
 
 use super::cast::ref_id;
+use super::commands::{command, name, rename, segment};
+use super::life;
 use super::promise::Promise::{Changed, Refused, Replayed, Unchanged};
 use super::show::Show;
-use crate::domain::attribute::{Attribute, RawValues};
+use crate::domain::attribute::RawValues;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
@@ -15,7 +17,7 @@ pub async fn play(show: &mut Show<'_>) -> anyhow::Result<()> {
     mistakes(show).await?;
     refusals(show).await?;
     renames(show).await?;
-    states(show).await?;
+    life::play(show).await?;
     a_race(show).await
 }
 
@@ -166,53 +168,6 @@ async fn renames(show: &mut Show<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn states(show: &mut Show<'_>) -> anyhow::Result<()> {
-    show.scene("A household ends")?;
-    let state = |request: &str, value: &str| command(UseCase::UpdateAccountState, request, "a-700", value);
-    show.ask(
-        "The account gets a name of its own.",
-        &command(UseCase::UpdateAccountCustomName, "r-1", "a-700", "Household"),
-        Changed { field: "customName", old: None, new: "Household", version: 2 },
-    )
-    .await?;
-    show.ask(
-        "A bill is not paid, so the account is suspended.",
-        &state("r-5", "SUSPENDED"),
-        Changed { field: "state", old: Some("ACTIVE"), new: "SUSPENDED", version: 3 },
-    )
-    .await?;
-    let suspended = state("r-6", "SUSPENDED");
-    let values = suspended.values.clone().with(Attribute::StateReason, Some("unpaid".into()));
-    show.ask(
-        "The reason comes later. The state has its date, and keeps it.",
-        &RawCommand { values, ..suspended },
-        Changed { field: "stateReason", old: None, new: "unpaid", version: 4 },
-    )
-    .await?;
-    let closed = state("r-7", "DEACTIVATED");
-    let values = closed.values.clone().with(Attribute::StateReason, Some("unpaid".into()));
-    show.ask(
-        "Nobody pays.",
-        &RawCommand { values, ..closed },
-        Changed { field: "state", old: Some("SUSPENDED"), new: "DEACTIVATED", version: 5 },
-    )
-    .await?;
-    show.ask("Nothing leaves this state.", &state("r-8", "ACTIVE"), Refused(&[("CASM-STATE-DEACTIVATED", "account")])).await?;
-    show.ask(
-        "The account keeps its number: nobody else can have it.",
-        &rename("r-4", "a-300", "a-700"),
-        Refused(&[("CASM-EXTERNAL-ID-NOT-UNIQUE", "externalId")]),
-    )
-    .await?;
-    show.ask(
-        "Eve, who is a customer, gets another number.",
-        &command(UseCase::UpdateCustomerExternalId, "r-1", "c-eve", "c-eva"),
-        Changed { field: "externalId", old: Some("c-eve"), new: "c-eva", version: 2 },
-    )
-    .await?;
-    Ok(())
-}
-
 async fn a_race(show: &mut Show<'_>) -> anyhow::Result<()> {
     show.scene("Five accounts, one golden number")?;
     let accounts = ["a-100", "a-200", "a-300", "a-400", "a-500"];
@@ -230,29 +185,4 @@ async fn a_race(show: &mut Show<'_>) -> anyhow::Result<()> {
     )
     .await?;
     Ok(())
-}
-
-/// Returns a command that asks for a new name of a customer.
-pub fn name(request: &str, customer: &str, value: &str) -> RawCommand {
-    command(UseCase::UpdateCustomerCustomName, request, customer, value)
-}
-
-/// Returns a command that asks for a new segment of a customer.
-pub fn segment(request: &str, customer: &str, value: &str) -> RawCommand {
-    command(UseCase::UpdateCustomerSegment, request, customer, value)
-}
-
-/// Returns a command that asks for a new external id of an account.
-pub fn rename(request: &str, account: &str, value: &str) -> RawCommand {
-    command(UseCase::UpdateAccountExternalId, request, account, value)
-}
-
-fn command(use_case: UseCase, request: &str, external_id: &str, value: &str) -> RawCommand {
-    RawCommand {
-        use_case,
-        request_id: Some(request.into()),
-        reference: Some(RawReference { external_id: Some(external_id.into()), ref_id: None }),
-        values: use_case.first_value(Some(value.into())),
-        expected_version: None,
-    }
 }

@@ -4,7 +4,7 @@
 use super::promise::Promise;
 use super::stage::Stage;
 use crate::domain::command::{RawCommand, RawReference};
-use crate::toolbox::crm_client::{Submitted, header};
+use crate::toolbox::crm_client::{Submitted, header, key_of};
 use crate::toolbox::paint::{Paint, say};
 use crate::toolbox::reply::Reply;
 use anyhow::Context as _;
@@ -162,8 +162,7 @@ impl<'a> Show<'a> {
     }
 
     fn submit(&mut self, command: &RawCommand) -> anyhow::Result<Submitted> {
-        let key = command.reference.as_ref().and_then(|r| r.external_id.as_deref().or(r.ref_id.as_deref()));
-        Ok(self.stage.crm.submit(command, key)?)
+        Ok(self.stage.crm.submit(command, key_of(command).as_deref(), None)?)
     }
 
     fn tell(&self, story: &str, command: &str) -> anyhow::Result<()> {
@@ -235,7 +234,8 @@ fn in_words(command: &RawCommand) -> String {
         .extend(request_id.as_ref().map(|id| if id.contains(' ') { format!("request {id:?}") } else { format!("request {id}") }));
     if let Some(RawReference { external_id, ref_id }) = reference {
         let ids: Vec<_> = external_id.iter().chain(ref_id).map(String::as_str).collect();
-        parts.push(format!("{} {}", use_case.entity_type(), ids.join(" and ")));
+        let of = use_case.reference_type().unwrap_or(use_case.entity_type());
+        parts.push(format!("{of} {}", ids.join(" and ")));
     }
     let given = use_case.attributes().iter().filter_map(|a| Some((a.name(), values.get(*a)?)));
     parts.extend(given.map(|(name, value)| format!("{name} {value:?}")));

@@ -1,7 +1,7 @@
 //! Calm traffic after the show, so that the metrics move while somebody looks at them.
 
-use super::scenes::{name, rename, segment};
-use crate::toolbox::crm_client::CrmClient;
+use super::commands::{name, rename, segment};
+use crate::toolbox::crm_client::{CrmClient, key_of};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -26,8 +26,7 @@ pub async fn go_on(crm: &CrmClient) -> anyhow::Result<()> {
         ];
         for command in &commands {
             ticks.tick().await;
-            let key = command.reference.as_ref().and_then(|r| r.external_id.as_deref());
-            crm.submit(command, key)?.reply(PATIENCE).await?;
+            crm.submit(command, key_of(command).as_deref(), None)?.reply(PATIENCE).await?;
         }
     }
     Ok(())

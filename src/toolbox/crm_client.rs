@@ -3,8 +3,10 @@
 use super::reply::Reply;
 use super::topic_reader::{Start, TopicReader};
 use crate::config;
-use crate::domain::command::RawCommand;
+use crate::domain::attribute::Attribute;
+use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
+use crate::domain::values::Actor;
 use crate::kafka::PARTITIONER;
 use crate::wire;
 use crate::wire::json::JsonDecoder;
@@ -24,6 +26,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 const CORRELATION_ID: &str = "correlation-id";
+const ACTOR: &str = "crm-actor";
 /// How long a command may take to get onto the topic.
 const DELIVERY_TIMEOUT_MS: &str = "20000";
 
@@ -110,14 +113,14 @@ impl CrmClient {
         Ok(Self { producer, topics: kafka.topics.clone(), schema_ids, waiting, reading })
     }
 
-    /// Sends a command off. Commands of one key are written in the order of these calls.
+    /// Sends off a command for which `actor` asks, if somebody is named. Commands of one key are written in the order of these calls.
     ///
     /// # Errors
     /// The command can't be queued, or the replies are not read any more.
-    pub fn submit(&self, command: &RawCommand, key: Option<&str>) -> Result<Submitted, NoReply> {
+    pub fn submit(&self, command: &RawCommand, key: Option<&str>, actor: Option<&Actor>) -> Result<Submitted, NoReply> {
         let mut value = wire::frame::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
         value.extend(wire::json::encode_command(command));
-        self.submit_bytes(&value, key)
+        self.submit_record(&value, key, actor)
     }
 
     /// Sends off bytes that may or may not be a command.
@@ -125,12 +128,19 @@ impl CrmClient {
     /// # Errors
     /// The bytes can't be queued, or the replies are not read any more.
     pub fn submit_bytes(&self, value: &[u8], key: Option<&str>) -> Result<Submitted, NoReply> {
+        self.submit_record(value, key, None)
+    }
+
+    fn submit_record(&self, value: &[u8], key: Option<&str>, actor: Option<&Actor>) -> Result<Submitted, NoReply> {
         if self.reading.is_finished() {
             return Err(NoReply::Unread("the replies are not read any more".into()));
         }
         let correlation_id = Uuid::new_v4().to_string();
         let answer = self.waiting.register(&correlation_id);
-        let headers = OwnedHeaders::new().insert(Header { key: CORRELATION_ID, value: Some(&correlation_id) });
+        let mut headers = OwnedHeaders::new().insert(Header { key: CORRELATION_ID, value: Some(&correlation_id) });
+        if let Some(actor) = actor {
+            headers = headers.insert(Header { key: ACTOR, value: Some(actor.as_str()) });
+        }
         let mut record = FutureRecord::to(&self.topics.commands).payload(value).headers(headers);
         record.key = key;
         let delivery = self.producer.send_result(record).map_err(|(error, _)| {
@@ -204,6 +214,16 @@ impl Waiting {
             let _ = sender.send(Err(reason.into()));
         }
     }
+}
+
+/// Returns the key of a record for which no other is given: the id of the entity that the command changes or creates, so that the entity's
+/// commands stay in order. Returns `None` if the command holds no id.
+pub fn key_of(command: &RawCommand) -> Option<String> {
+    if command.use_case.is_creation() {
+        return command.values.get(Attribute::ExternalId).map(str::to_owned);
+    }
+    let RawReference { external_id, ref_id } = command.reference.as_ref()?;
+    external_id.clone().or_else(|| ref_id.clone())
 }
 
 pub async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCase, u32>> {

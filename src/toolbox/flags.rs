@@ -4,7 +4,7 @@
 use crate::config::{Config, Findings, Setting};
 use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
-use crate::domain::values::{ExternalId, parse_ref_id};
+use crate::domain::values::{Actor, ExternalId, parse_ref_id};
 use anyhow::anyhow;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -86,6 +86,14 @@ impl Named {
 /// There is no such type.
 pub fn entity_type(text: &str) -> Result<EntityType, &'static str> {
     EntityType::from_name(text).ok_or("must be customer, account or subscriber")
+}
+
+/// Reads the name of whoever asks for something.
+///
+/// # Errors
+/// The name breaks the rules; the text says which.
+pub fn actor(text: &str) -> Result<Actor, String> {
+    Actor::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads an argument as an external id or, if `is_ref_id`, as a refId.

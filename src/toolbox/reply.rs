@@ -114,9 +114,11 @@ impl Reply {
         if self.replayed { format!("{status}, replayed: the stored answer") } else { status }
     }
 
-    /// Returns the lines below the headline: findings, or what was done.
+    /// Returns the lines below the headline: findings, or what was done, and the refId of an entity that was created.
     pub fn details(&self, paint: Paint) -> impl Iterator<Item = String> {
-        self.findings(paint).chain(self.business_transaction.as_ref().map(BusinessTransaction::summary))
+        let transaction = self.business_transaction.as_ref();
+        let created = transaction.filter(|t| t.creates()).map(|t| format!("refId {}", t.ref_id));
+        self.findings(paint).chain(transaction.map(BusinessTransaction::summary)).chain(created)
     }
 
     /// Returns a line for each finding: code, field and message, in columns.
@@ -137,10 +139,16 @@ impl Finding {
 }
 
 impl BusinessTransaction {
-    /// Returns the change in words: `customer c-1, version 1 → 2, customName: "Ann" → "Bob"`.
+    /// Returns the change in words: `customer c-1, version 1 → 2, customName: "Ann" → "Bob"`. Of a creation returns what was given
+    /// beside the external id: `customer c-1 created, version 1, customName: "Ann"`.
     pub fn summary(&self) -> String {
         if self.changes.is_empty() {
             return format!("{}, no changes", self.state());
+        }
+        if self.creates() {
+            let given = self.changes.iter().filter(|change| change.field != "externalId");
+            let given = given.map(|change| format!(", {}: {}", change.field, value(change.new.as_ref()))).collect::<String>();
+            return format!("{} created, version {}{given}", self.entity(), self.version);
         }
         let changes: Vec<String> = self.changes.iter().map(change).collect();
         format!("{}, version {} → {}, {}", self.entity(), self.previous_version, self.version, changes.join(", "))
@@ -149,6 +157,11 @@ impl BusinessTransaction {
     /// Returns the entity and its version in words: `customer c-1, version 2`.
     pub fn state(&self) -> String {
         format!("{}, version {}", self.entity(), self.version)
+    }
+
+    /// Returns whether the entity came into being.
+    fn creates(&self) -> bool {
+        self.previous_version == 0
     }
 
     fn entity(&self) -> String {
@@ -161,8 +174,11 @@ impl BusinessTransaction {
 }
 
 fn change(change: &Change) -> String {
-    let value = |value: &Option<String>| value.as_ref().map_or("null".into(), |text| format!("{text:?}"));
-    format!("{}: {} → {}", change.field, value(&change.old), value(&change.new))
+    format!("{}: {} → {}", change.field, value(change.old.as_ref()), value(change.new.as_ref()))
+}
+
+fn value(value: Option<&String>) -> String {
+    value.map_or_else(|| "null".into(), |text| format!("{text:?}"))
 }
 
 #[cfg(test)]
@@ -186,6 +202,22 @@ mod tests {
         assert_eq!(reply.headline(Paint::plain()), "200 OK, replayed: the stored answer");
         let transaction = reply.business_transaction.unwrap();
         assert_eq!(transaction.summary(), r#"customer c-1, version 1 → 2, customName: null → "Ann""#);
+    }
+
+    #[test]
+    fn a_creation_reads_as_what_was_given_and_has_the_ref_id() {
+        let given = |field: &str, new: &str| json!({"field": field, "old": null, "new": new});
+        let json = json!({
+            "requestId": "r-1", "statusCode": 200, "statusMessage": "OK", "errors": [], "replayed": false,
+            "businessTransaction": {
+                "refId": "e", "version": 1, "previousVersion": 0,
+                "changes": [given("externalId", "a-1"), given("customName", "Ann"), given("customerRefId", "c")],
+                "customer": null, "account": {"externalId": "a-1"}, "subscriber": null,
+            },
+            "processedAt": 0,
+        });
+        let details: Vec<String> = Reply::read(json).unwrap().details(Paint::plain()).collect();
+        assert_eq!(details, ["account a-1 created, version 1, customName: \"Ann\", customerRefId: \"c\"", "refId e"]);
     }
 
     #[test]

@@ -60,12 +60,13 @@ fn each_case_prints_a_line_beside_its_ceiling_and_leaves_nothing_behind() {
     let finished = run_cli(&[&["bench", "--config", &config], &sizes[..]].concat()).succeeded();
     let lines = lines(&finished);
     let cases: Vec<_> = lines.iter().map(|(case, _)| case.as_str()).collect();
-    assert_eq!(cases, ["name", "segment", "rename", "mixed", "hot", "skewed", "duplicates", "rejected", "copy"]);
-    for case in &cases[..8] {
+    let expected = ["name", "segment", "rename", "state", "create", "mixed", "hot", "skewed", "duplicates", "rejected", "copy"];
+    assert_eq!(cases, expected);
+    for case in &cases[..10] {
         assert_eq!(of(&lines, case)["commands"], 300);
         assert!(of(&lines, case)["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{case}: {lines:?}");
     }
-    for (case, lwts) in [("name", 1.0), ("segment", 1.0), ("rename", 2.0), ("rejected", 1.0)] {
+    for (case, lwts) in [("name", 1.0), ("segment", 1.0), ("rename", 2.0), ("state", 1.0), ("create", 2.0), ("rejected", 1.0)] {
         assert_eq!(of(&lines, case)["lwts_per_command"], lwts, "{case}: one command for each entity");
     }
     assert_gone(&prefix);
@@ -90,10 +91,16 @@ fn latency_at_a_rate_stands_beside_that_of_its_two_parts() {
 fn the_ceiling_can_be_measured_by_itself() {
     let Some(shared) = shared() else { return };
     let (prefix, config) = (prefix(), shared.config.display().to_string());
-    let how = ["rename", "hot", "--commands", "128", "--entities", "50", "--prefix", &prefix];
+    let how = ["rename", "state", "create", "hot", "--commands", "128", "--entities", "50", "--prefix", &prefix];
     let finished = run_cli(&[&["bench", "ceiling", "--config", &config], &how[..]].concat()).succeeded();
     let lines = lines(&finished);
-    for (case, lwts) in [("ceiling:rename", 2.0), ("ceiling:hot:1", 1.0), ("ceiling:hot:16", 0.063)] {
+    for (case, lwts) in [
+        ("ceiling:rename", 2.0),
+        ("ceiling:state", 1.0),
+        ("ceiling:create", 2.0),
+        ("ceiling:hot:1", 1.0),
+        ("ceiling:hot:16", 0.063),
+    ] {
         assert_eq!(of(&lines, case)["lwts_per_command"], lwts, "{case}");
     }
     assert_gone(&prefix);
@@ -117,9 +124,11 @@ fn the_database_can_be_made_slower() {
 #[test]
 fn embedded_needs_no_servers() {
     let how = ["--commands", "100", "--entities", "100", "--partitions", "2", "--runs", "2"];
-    let finished = run_cli(&[&["bench", "--embedded", "name", "duplicates"], &how[..]].concat()).succeeded();
+    let finished = run_cli(&[&["bench", "--embedded", "name", "state", "create", "duplicates"], &how[..]].concat()).succeeded();
     let lines = lines(&finished);
-    assert_eq!(of(&lines, "name")["lwts_per_command"], 1.0);
+    for (case, lwts) in [("name", 1.0), ("state", 1.0), ("create", 2.0)] {
+        assert_eq!(of(&lines, case)["lwts_per_command"], lwts, "{case}");
+    }
     assert!(of(&lines, "duplicates")["ratio"].is_number() && of(&lines, "copy")["ratio"].is_null());
     run_cli(&["bench", "--embedded", "--instances", "2", "name"]).exits(2);
 }

@@ -27,6 +27,7 @@ fn a_name_segment_or_state_costs_one_conditional_write_and_a_rename_or_creation_
     });
     let renames: Vec<_> =
         accounts.iter().map(|a| rename(Kind::Account, &unique("r"), &a.by_external_id(), &unique("a"))).collect();
+    let customer_renames = of_customers(|c| rename(Kind::Customer, &unique("r"), &c.by_ref_id(), &unique("c")));
     let unknown: Vec<_> = customers
         .iter()
         .map(|_| custom_name(&unique("r"), &Entity::new(Kind::Customer, "ACTIVE").by_external_id(), "Ada"))
@@ -37,6 +38,7 @@ fn a_name_segment_or_state_costs_one_conditional_write_and_a_rename_or_creation_
         ("a segment by refId", &segments, 1, 1, 200),
         ("a state", &states, 1, 1, 200),
         ("a rename", &renames, 2, 2, 200),
+        ("a customer's rename", &customer_renames, 2, 2, 200),
         ("a creation", &creations, 2, 2, 200),
         ("a duplicate of a name", &names, 0, 1, 200),
         ("a duplicate of a rename", &renames, 0, 1, 200),

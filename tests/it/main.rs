@@ -52,6 +52,7 @@ mod live_alerts;
 mod log_level;
 mod made_topics;
 mod malformed;
+mod nightly;
 mod odd_registry;
 mod operation;
 mod ordering;

@@ -109,5 +109,5 @@ fn the_quick_start_of_the_readme_works_on_one_of_each_word_for_word() {
             other => panic!("the test does not know what to make of {other}"),
         }
     }
-    assert_eq!(seen, ["setup", "check", "import", "run", "watch", "send", "send", "show"]);
+    assert_eq!(seen, ["setup", "check", "import", "run", "watch", "send", "send", "send", "send", "send", "show"]);
 }

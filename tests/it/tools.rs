@@ -30,6 +30,10 @@ fn the_demo_tells_its_story_and_each_answer_is_as_promised() {
         "replayed: the stored answer",
         "no changes",
         "crm.transactions: account a-900, version 1 → 2, externalId: \"a-100\" → \"a-900\"",
+        "crm.transactions: customer c-dora created, version 1, customerSegment: \"RESIDENTIAL\"",
+        "crm.transactions: subscriber s-dora created, version 1, accountRefId: ",
+        "customer c-dora, version 3 → 4, state: \"ACTIVE\" → \"SUSPENDED\", stateReason: null → \"unpaid\"",
+        "customer c-4711, version 6 → 7, state: \"SUSPENDED\" → \"DEACTIVATED\"",
         "/metrics",
     ] {
         assert!(told.stdout.contains(part), "{part} is part of the story: {told}");
@@ -39,26 +43,64 @@ fn the_demo_tells_its_story_and_each_answer_is_as_promised() {
     assert_eq!(told.stderr.lines().count(), 1, "nothing spoils it: {told}");
 }
 
-#[test]
-fn the_demo_shows_how_to_send_a_command_by_curl() {
+/// Starts the demo. Returns it with the line by which it shows how to send a command by `curl`. Returns `None` if there is no `curl` here.
+fn demo_with_curl() -> Option<(Guarded, String)> {
     if Command::new("curl").arg("--version").output().is_err() {
-        return servers::skip("curl is not installed");
+        servers::skip("curl is not installed");
+        return None;
     }
     let mut demo = Command::new(binary());
     demo.args(["demo", "--metrics-port", "0"]);
     let demo = Guarded::spawn(&demo, &servers::log_dir().join(format!("{}.log", unique("demo"))), None);
     let deadline = Instant::now() + Inbox::PATIENCE;
-    let line = loop {
+    loop {
         let log = demo.log();
         if let Some(line) = log.lines().find(|line| line.trim().starts_with("curl -s ")) {
-            break line.trim().to_owned();
+            return Some((demo, line.trim().to_owned()));
         }
         assert!(Instant::now() < deadline, "there is no such line in\n{log}");
         crate::pause();
-    };
-    let answered = Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
-    let reply: Json = serde_json::from_slice(&answered.stdout).unwrap_or_else(|e| panic!("{e}: {answered:?}"));
+    }
+}
+
+fn answer_to(line: &str) -> Json {
+    let answered = Command::new("sh").args(["-c", line]).output().expect("there is a shell");
+    serde_json::from_slice(&answered.stdout).unwrap_or_else(|e| panic!("{e}: {line}: {answered:?}"))
+}
+
+#[test]
+fn the_demo_shows_how_to_send_a_command_by_curl() {
+    let Some((_demo, line)) = demo_with_curl() else { return };
+    let reply = answer_to(&line);
     assert_eq!((&reply["statusCode"], &reply["requestId"]), (&json!(200), &json!("curl-1")), "{line}: {reply}");
+}
+
+#[test]
+fn an_entity_is_created_over_http_on_the_embedded_store_and_the_description_says_how() {
+    let Some((_demo, line)) = demo_with_curl() else { return };
+    let address = line.split("/v1/").next().expect("the line has an address");
+    let create = |use_case: &str, body: &Json| {
+        answer_to(&format!("{address}/v1/{use_case} -H 'Content-Type: application/json' -d '{body}'"))
+    };
+    let customer = json!({"requestId": "h-1", "externalId": "c-http", "customerSegment": "ENTERPRISE"});
+    let created = create("createCustomer", &customer);
+    let transaction = &created["businessTransaction"];
+    assert_eq!((&created["statusCode"], &transaction["version"]), (&json!(200), &json!(1)), "{created}");
+    let again = create("createCustomer", &customer);
+    assert_eq!((&again["replayed"], &again["businessTransaction"]), (&json!(true), transaction), "{again}");
+    let account = json!({"requestId": "h-1", "externalId": "a-http", "customer": {"externalId": "c-http"}});
+    let below = create("createAccount", &account);
+    assert_eq!(below["businessTransaction"]["account"]["customerRefId"], transaction["refId"], "{below}");
+    let read = answer_to(&format!("{address}/v1/customers?externalId=c-http"));
+    assert_eq!((&read["entity"], &read["version"]), (&transaction["customer"], &json!(1)), "{read}");
+    let refused = create("createSubscriber", &json!({"requestId": "h-1", "externalId": "s-http"}));
+    assert_eq!((&refused["status"], &refused["errors"][0]["field"]), (&json!(400), &json!("account")), "{refused}");
+
+    let described = answer_to(&format!("{address}/openapi.json"));
+    let paths = described["paths"].as_object().expect("there are paths");
+    for use_case in ["createCustomer", "createAccount", "createSubscriber"] {
+        assert!(paths[&format!("/v1/{use_case}")]["post"].is_object(), "{use_case} is among {:?}", paths.keys());
+    }
 }
 
 #[test]
@@ -73,6 +115,39 @@ fn send_prints_the_reply_and_exits_by_its_status() {
     assert_eq!((&again[0]["statusCode"], &again[0]["replayed"]), (&json!(200), &json!(true)), "{again:?}");
     let refused = shared.cli("send", &["updateCustomerSegment", "--ref-id", &customer.ref_id, "--text"]).exits(1);
     assert!(refused.stdout.contains("CASM-MANDATORY-ATTRIBUTE  customerSegment"), "{refused}");
+}
+
+#[test]
+fn send_creates_a_customer_with_an_account_and_a_subscriber() {
+    let Some(shared) = shared() else { return };
+    let [customer, account, subscriber] = ["c", "a", "s"].map(unique);
+    let send = |flags: &[&str]| shared.cli("send", flags);
+    let given = ["--custom-name", "Ada", "--segment", "ENTERPRISE", "--state", "INACTIVE", "--reason", "new", "--actor", "Zoe"];
+    let created = parse(&send(&[&["createCustomer", "--external-id", &customer], &given[..]].concat()).succeeded().stdout);
+    let transaction = &created[0]["businessTransaction"];
+    let image = &transaction["customer"];
+    assert_eq!((&image["externalId"], &image["customName"]), (&json!(customer), &json!("Ada")), "{created:?}");
+    assert_eq!((&image["customerSegment"], &image["state"]), (&json!("ENTERPRISE"), &json!("INACTIVE")), "{created:?}");
+    assert_eq!((&image["stateReason"], &transaction["actor"]), (&json!("new"), &json!("Zoe")), "{created:?}");
+    let told = send(&["createAccount", "--external-id", &account, "--superior", &customer, "--text"]).succeeded();
+    let below = format!("account {account} created, version 1, customerRefId: {}", image["refId"]);
+    assert!(told.stdout.contains(&below), "{told}");
+    let ref_id = told.stdout.lines().find_map(|line| line.trim().strip_prefix("refId ")).expect("the new refId is printed");
+    let flags = ["createSubscriber", "--external-id", &subscriber, "--superior-ref-id", ref_id];
+    let created = parse(&send(&flags).succeeded().stdout);
+    assert_eq!(created[0]["businessTransaction"]["subscriber"]["accountRefId"], json!(ref_id), "{created:?}");
+
+    // What can be sent is sent, and refused by the processor.
+    let refused = send(&["createAccount", "--state", "DEACTIVATED", "--text"]).exits(1);
+    for part in ["CASM-MANDATORY-ATTRIBUTE  externalId", "CASM-MANDATORY-ATTRIBUTE  customer", "CASM-INVALID-ATTRIBUTE    state"]
+    {
+        assert!(refused.stdout.contains(part), "{part}: {refused}");
+    }
+    // What the record has no field for can't be sent.
+    let wrong = send(&["createCustomer", "--external-id", &unique("c"), "--superior", &customer, "--value", "x"]).exits(2);
+    for part in ["createCustomer takes no --superior: ", "createCustomer takes no --value: "] {
+        assert!(wrong.stderr.contains(part), "{part}: {wrong}");
+    }
 }
 
 #[test]

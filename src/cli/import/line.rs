@@ -88,11 +88,12 @@ impl Fields {
         None
     }
 
-    /// Takes a time: whole milliseconds since 1970, as `show --json` prints them, or a text as in RFC 3339.
+    /// Takes a time: whole milliseconds since 1970, as `show --json` prints them, or a text as in RFC 3339. A number that RFC 3339 can't
+    /// express as a time is a finding: most likely it has another unit.
     fn timestamp(&mut self, name: &str) -> Option<Timestamp> {
         let time = match self.object.remove(name)? {
             Value::Null => return None,
-            Value::Number(number) => number.as_i64(),
+            Value::Number(number) => number.as_i64().filter(|time| is_in_rfc3339(*time)),
             Value::String(text) => milliseconds(&text),
             _ => None,
         };
@@ -114,6 +115,12 @@ impl Fields {
 fn milliseconds(text: &str) -> Option<Timestamp> {
     let nanoseconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
     Timestamp::try_from(nanoseconds.div_euclid(1_000_000)).ok()
+}
+
+/// Returns whether a time has a year of four digits.
+fn is_in_rfc3339(time: Timestamp) -> bool {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time) * 1_000_000);
+    time.is_ok_and(|time| time.format(&Rfc3339).is_ok())
 }
 
 fn uuid(text: &str) -> Result<Uuid, &'static str> {
@@ -172,10 +179,37 @@ mod tests {
             (line("").replace("\"c\"", "\" c\""), "externalId must not begin or end"),
             (line("").replace("ACTIVE", "active"), "state must be"),
             (r#"{"type":"account","customerSegment":"RESIDENTIAL"}"#.into(), "is no field of an account"),
+            (line(r#","stateReason":" unpaid""#), "stateReason must not begin or end"),
+            (line(r#","stateReason":true"#), "stateReason must be a text"),
+            (line(r#","stateValidFrom":"2026-01-31""#), "stateValidFrom must be milliseconds"),
+            (line(r#","stateValidFrom":1700000000123.5"#), "stateValidFrom must be milliseconds"),
+            // Microseconds, of the year 55,841.
+            (line(r#","stateValidFrom":1700000000123000"#), "stateValidFrom must be milliseconds"),
+            (line(r#","stateValidFrom":true"#), "stateValidFrom must be milliseconds"),
+            // An import can't express these.
+            (line(r#","segmentValidFrom":1700000000123"#), "\"segmentValidFrom\" is no field of a customer"),
+            (line(r#","version":7"#), "\"version\" is no field of a customer"),
         ];
         for (line, expected) in cases {
             let findings = parse(&line, &rules()).expect_err(&line);
             assert!(findings.iter().any(|f| f.contains(expected)), "{line}: {findings:?} should say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_has_its_reason_and_its_date_if_they_are_given() {
+        for (given, reason, valid_from) in [
+            ("", None, None),
+            (r#","stateReason":null,"stateValidFrom":null"#, None, None),
+            (r#","stateReason":"unpaid","stateValidFrom":1700000000123"#, Some("unpaid"), Some(1_700_000_000_123)),
+            (r#","stateValidFrom":-1"#, None, Some(-1)),
+            (r#","stateValidFrom":"1969-12-31T23:59:59.9999Z""#, None, Some(-1)),
+            (r#","stateValidFrom":"2026-01-31T12:00:00.5+01:00""#, None, Some(1_769_857_200_500)),
+        ] {
+            let line = format!(r#"{{"type":"account","refId":"{ID}","externalId":"a","state":"SUSPENDED"{given}}}"#);
+            let entity = parse(&line, &rules()).expect(&line);
+            assert_eq!(entity.state_reason.as_ref().map(StateReason::as_str), reason, "{line}");
+            assert_eq!(entity.state_valid_from, valid_from, "{line}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::store::upkeep::import::{Imported, Importing};
 use crate::store::{EntityKey, IdKey, StoreFault};
-use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::flags::{ConfigFile, actor};
 use crate::toolbox::lines::{Line, open, read_lines};
 use crate::toolbox::{FAILED, connect};
 use anyhow::{Context as _, bail};
@@ -59,10 +59,6 @@ pub(super) struct Args {
     /// The name of the person or system that imports; `show` prints it in the entities' histories
     #[arg(long, value_name = "TEXT", value_parser = actor)]
     actor: Option<Actor>,
-}
-
-fn actor(text: &str) -> Result<Actor, String> {
-    Actor::parse(text).map_err(|error| error.to_string())
 }
 
 /// `crm-processor import`

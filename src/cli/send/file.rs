@@ -75,5 +75,5 @@ pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: 
 fn submit(crm: &CrmClient, line: Line) -> Result<Submitted, Finding> {
     let text = line.text.map_err(Finding::BadLine)?;
     let outgoing = line::parse(&text).map_err(|findings| Finding::BadLine(findings.join("; ")))?;
-    crm.submit(&outgoing.command, outgoing.key.as_deref()).map_err(Finding::NoReply)
+    crm.submit(&outgoing.command, outgoing.key.as_deref(), outgoing.actor.as_ref()).map_err(Finding::NoReply)
 }

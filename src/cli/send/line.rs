@@ -1,17 +1,20 @@
 //! Reads one line of a file of commands, from JSON to a command, or to all that is wrong with it. Values are sent as they are: the
 //! processor checks them.
 
-use crate::domain::attribute::{Attribute, RawValues};
+use crate::domain::attribute::RawValues;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
+use crate::domain::values::Actor;
+use crate::toolbox::crm_client::key_of;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// A command, and the key of its record.
+/// A command, the key of its record, and who asks for it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Outgoing {
     pub command: RawCommand,
     pub key: Option<String>,
+    pub actor: Option<Actor>,
 }
 
 /// Reads a line.
@@ -38,18 +41,9 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
     let expected_version = if use_case.is_creation() { None } else { fields.integer("expectedVersion") };
     let command = RawCommand { use_case, request_id, reference, values, expected_version };
     let key = fields.text("key", || key_of(&command));
+    let actor = fields.actor();
     let findings = fields.finish(use_case.name());
-    if findings.is_empty() { Ok(Outgoing { command, key }) } else { Err(findings) }
-}
-
-/// Returns the key of a record for which no other is given: the entity's id, so that the entity's commands stay in order. Returns `None`
-/// if the command holds no id.
-pub(super) fn key_of(command: &RawCommand) -> Option<String> {
-    if command.use_case.is_creation() {
-        return command.values.get(Attribute::ExternalId).map(str::to_owned);
-    }
-    let RawReference { external_id, ref_id } = command.reference.as_ref()?;
-    external_id.clone().or_else(|| ref_id.clone())
+    if findings.is_empty() { Ok(Outgoing { command, key, actor }) } else { Err(findings) }
 }
 
 pub(super) fn new_request_id() -> String {
@@ -83,6 +77,12 @@ impl Fields {
         value.as_i64()
     }
 
+    /// Takes the actor. The processor would ignore one that breaks the rules, so it is a finding here.
+    fn actor(&mut self) -> Option<Actor> {
+        let actor = Actor::parse(&self.text("actor", || None)?);
+        actor.map_err(|error| self.findings.push(format!("actor {error}"))).ok()
+    }
+
     fn reference(&mut self, name: &'static str) -> Option<RawReference> {
         match self.object.remove(name)? {
             Value::Null => None,
@@ -111,10 +111,11 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attribute::Attribute;
 
     #[test]
     fn a_line_becomes_a_command() {
-        let line = r#"{"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"k"}"#;
+        let line = r#"{"useCase":"updateCustomerCustomName","requestId":"r-1","customer":{"externalId":"c-1"},"customName":"Ann","expectedVersion":2,"key":"k","actor":"Zoe"}"#;
         let command = RawCommand {
             use_case: UseCase::UpdateCustomerCustomName,
             request_id: Some("r-1".into()),
@@ -122,7 +123,17 @@ mod tests {
             values: RawValues::default().with(Attribute::CustomName, Some("Ann".into())),
             expected_version: Some(2),
         };
-        assert_eq!(parse(line), Ok(Outgoing { command, key: Some("k".into()) }));
+        assert_eq!(parse(line), Ok(Outgoing { command, key: Some("k".into()), actor: Actor::parse("Zoe").ok() }));
+    }
+
+    #[test]
+    fn a_creation_names_its_superior_and_has_its_own_id_as_the_key() {
+        let line = r#"{"useCase":"createSubscriber","externalId":"s-1","account":{"refId":"x"},"customName":"Ann"}"#;
+        let Outgoing { command, key, actor } = parse(line).unwrap();
+        let values = RawValues::default().with(Attribute::ExternalId, Some("s-1".into()));
+        assert_eq!(command.values, values.with(Attribute::CustomName, Some("Ann".into())));
+        let superior = RawReference { external_id: None, ref_id: Some("x".into()) };
+        assert_eq!((command.reference, key.as_deref(), actor), (Some(superior), Some("s-1"), None));
     }
 
     #[test]
@@ -162,7 +173,14 @@ mod tests {
                     "customName is no field of updateCustomerSegment",
                 ],
             ),
-            (r#"{"useCase":"updateCustomerSegment","customer":"c-1"}"#, &["customer must be an object"]),
+            (
+                r#"{"useCase":"updateCustomerSegment","customer":"c-1","actor":" Zoe"}"#,
+                &["customer must be an object", "actor must not"],
+            ),
+            (
+                r#"{"useCase":"createCustomer","customer":{"externalId":"c-1"},"expectedVersion":1}"#,
+                &["customer is no field of createCustomer", "expectedVersion is no field of createCustomer"],
+            ),
         ] {
             let got = parse(line).unwrap_err();
             let as_expected = got.len() == findings.len() && got.iter().zip(findings).all(|(got, f)| got.starts_with(f));

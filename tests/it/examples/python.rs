@@ -4,8 +4,8 @@ use super::{a_change_and_a_refusal_are_printed, example, reply_to, run};
 use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::registry;
 use crate::servers;
-use crate::world::{World, shared};
-use serde_json::json;
+use crate::world::{Finished, World, shared};
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -80,4 +80,45 @@ fn the_python_client_prints_its_reply() {
         let fields = json!({"requestId": request, "customer": {"externalId": external_id}, "customName": name});
         run(client.arg(fields.to_string()))
     });
+}
+
+#[test]
+fn a_new_customer_is_taken_in_and_a_second_run_finds_it_done() {
+    let Some(shared) = shared() else { return };
+    let Some(python) = python() else { return };
+    let ids = ["c", "a", "s"].map(unique);
+    let run_it = |ids: &[String; 3]| {
+        let mut program = Command::new(&python);
+        program.arg(example("python/new_customer.py"));
+        program.args(["--bootstrap-servers", shared.kafka(), "--registry", registry::url()]);
+        run(program.args(["--topic", &shared.commands, "--replies", &shared.replies]).args(ids))
+    };
+    let steps = |finished: &Finished| -> Vec<Json> {
+        finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {finished}"))).collect()
+    };
+    let first = steps(&run_it(&ids).exits(0));
+    let versions: Vec<_> = first.iter().map(|step| (step["command"].as_str(), step["version"].as_i64())).collect();
+    let expected = [
+        ("CreateCustomer", 1),
+        ("CreateAccount", 1),
+        ("CreateSubscriber", 1),
+        ("UpdateCustomerState", 2),
+        ("UpdateSubscriberState", 2),
+    ];
+    assert_eq!(versions, expected.map(|(command, version)| (Some(command), Some(version))), "{first:?}");
+    let again = steps(&run_it(&ids).exits(0));
+    for (first, again) in first.iter().zip(&again) {
+        let kept = |step: &Json| [&step["command"], &step["refId"], &step["version"]].map(Json::clone);
+        assert_eq!((kept(again), &again["replayed"], &first["replayed"]), (kept(first), &json!(true), &json!(false)));
+    }
+    for (kind, id, state) in [("customer", &ids[0], "ACTIVE"), ("account", &ids[1], "ACTIVE"), ("subscriber", &ids[2], "ACTIVE")]
+    {
+        let shown = shared.cli("show", &[kind, id, "--json"]).succeeded();
+        let shown: Json = serde_json::from_str(&shown.stdout).expect("show --json prints JSON");
+        assert_eq!((&shown["entity"]["state"], &shown["entity"]["stateReason"]), (&json!(state), &Json::Null), "{shown}");
+    }
+    // Somebody else's customer has the id: the first step is refused, and nothing comes after it.
+    let taken = shared.customer().external_id;
+    let refused = steps(&run_it(&[taken, unique("a"), unique("s")]).exits(1));
+    assert_eq!(refused.iter().map(|step| &step["errors"]).collect::<Vec<_>>(), [&json!(["CASM-EXTERNAL-ID-NOT-UNIQUE"])]);
 }
