@@ -204,7 +204,8 @@ impl Place {
     /// Removes everything that was made.
     pub async fn close(mut self) -> anyhow::Result<()> {
         for processor in std::mem::take(&mut self.processors) {
-            // The error of this call is dropped: it says only that the processor has ended already, and the run reports an error of its own.
+            // The error of this call is dropped: it says only that the processor has ended already, and the run reports an error of its
+            // own.
             let _ = processor.stop().await;
         }
         let topics = self.delete_topics_and_groups().await;

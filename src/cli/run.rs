@@ -60,8 +60,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     until_told(args.config.load()?, "what was being processed will be processed again", process).await
 }
 
-/// Runs a process until it ends by itself, or in order after a first signal. After a second one it ends at once; `left` says what becomes of
-/// what was under way then.
+/// Runs a process until it ends by itself, or in order after a first signal. After a second one it ends at once; `left` says what becomes
+/// of what was under way then.
 pub(super) async fn until_told<F: Future<Output = anyhow::Result<()>>>(
     config: Config,
     left: &str,

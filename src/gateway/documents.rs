@@ -24,8 +24,8 @@ const SCRIPT: &str = concat!(
     include_str!("page/start.js"),
 );
 
-/// What the page may do: run its own script, wear its own style sheet, ask this gateway, and show the picture that is within the page itself.
-/// It may make no HTML of texts, be in no frame, and send no form anywhere but by its script.
+/// What the page may do: run its own script, wear its own style sheet, ask this gateway, and show the picture that is within the page
+/// itself. It may make no HTML of texts, be in no frame, and send no form anywhere but by its script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 

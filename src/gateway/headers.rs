@@ -90,7 +90,8 @@ pub fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
     tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
 }
 
-/// Returns what `Prefer` asks for. What is not understood is ignored, as the standard wants it (RFC 7240); of several times the first counts.
+/// Returns what `Prefer` asks for. What is not understood is ignored, as the standard wants it (RFC 7240); of several times the first
+/// counts.
 pub fn preferences(headers: &HeaderMap) -> Preferences {
     let mut preferences = Preferences::default();
     let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());

@@ -1,9 +1,9 @@
 //! The HTTP gateway: the `RESTful` API of the business documents, over the topics. It takes commands as JSON, writes them to the command
 //! topic and waits for their replies. It reads entities from the store. It keeps nothing, so any number of gateways may run.
 //!
-//! **The promise**: no client is told a 200 or a 400 that the topic does not hold, save what request validation finds, which needs no entity
-//! and is stored nowhere. A client is told 503 only if its command is certainly not on the topic. In all other cases the client asks again
-//! with the same request id, and gets the one answer.
+//! **The promise**: no client is told a 200 or a 400 that the topic does not hold, save what request validation finds, which needs no
+//! entity and is stored nowhere. A client is told 503 only if its command is certainly not on the topic. In all other cases the client asks
+//! again with the same request id, and gets the one answer.
 //!
 //! The pure part, from a request to its answer:
 //!

@@ -1,5 +1,5 @@
-//! The description of the API as `OpenAPI` 3.1, made from the Avro schemas and the table of use cases, as the `AsyncAPI` document is. So a new
-//! use case, or a new field of a record, is described without a line here.
+//! The description of the API as `OpenAPI` 3.1, made from the Avro schemas and the table of use cases, as the `AsyncAPI` document is. So a
+//! new use case, or a new field of a record, is described without a line here.
 
 mod parts;
 mod records;

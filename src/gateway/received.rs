@@ -17,8 +17,8 @@ const LONGEST_DROPPED: usize = 1 << 20;
 /// How long such a body is received.
 const DROPPING: Duration = Duration::from_secs(1);
 
-/// Receives the body. A client may not hear an answer that comes before it has sent its body, so a body that is a little too long is received
-/// all the same, and dropped.
+/// Receives the body. A client may not hear an answer that comes before it has sent its body, so a body that is a little too long is
+/// received all the same, and dropped.
 ///
 /// # Errors
 /// The body is too long, or does not arrive in time.

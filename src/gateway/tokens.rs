@@ -1,8 +1,8 @@
 //! Bearer tokens (JWT): whether one is genuine, and whose it is. The time is an argument, and nothing here waits.
 //!
-//! **What makes a token genuine**: its signature is by a key of the set that fits the algorithm which the token names; that algorithm is one
-//! of three, all with public keys. A key belongs to one algorithm, whatever a token says, so that no token can have a public key taken for
-//! a shared secret. OpenSSL, which the program contains anyway, checks the signature.
+//! **What makes a token genuine**: its signature is by a key of the set that fits the algorithm which the token names; that algorithm is
+//! one of three, all with public keys. A key belongs to one algorithm, whatever a token says, so that no token can have a public key taken
+//! for a shared secret. OpenSSL, which the program contains anyway, checks the signature.
 
 use crate::config::Jwt;
 use crate::domain::values::RequestId;

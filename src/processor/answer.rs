@@ -1,6 +1,6 @@
-//! What is published for a record, and where. There is a reply; a business transaction, and a change row where that topic is configured, for
-//! a change that the record caused; and a dead letter for a record that could not be read. The reply goes to the topic that the CRM asked
-//! for, if it is allowed and exists.
+//! What is published for a record, and where. There is a reply; a business transaction, and a change row where that topic is configured,
+//! for a change that the record caused; and a dead letter for a record that could not be read. The reply goes to the topic that the CRM
+//! asked for, if it is allowed and exists.
 
 use super::entity_keys::EntityKeys;
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};

@@ -10,16 +10,16 @@
 //! comes later finds the outcome, and not only the change. An external id is claimed first, in its own partition. The claim says what it
 //! is for, so that whoever meets it can complete it. Whether it ever took effect is read from the entity's partition.
 //!
-//! **The steps** of a command, each of which uses only those before it:
+//! **The layers**, each of which uses only those before it:
 //!
-//! 1. `data`: what the steps hand on to one another.
+//! 1. `data`: what the layers hand on to one another.
 //! 2. Deciding, which is pure: `sight` is what was seen behind a reference, `retention` says how long an outcome is kept, `past` who held
 //!    an id before, `standing` whether a claim has taken effect, and `fold` decides a run.
 //! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds
 //!    the entity behind a reference.
 //! 4. Claiming: `claim` claims an id, and completes claims; `create` creates entities by that.
 //!
-//! [`Claims`] puts the steps together: look, decide, write; and again, until a write was applied. `inquiry` looks only, for readers.
+//! [`Claims`] puts the layers together: look, decide, write; and again, until a write was applied. `inquiry` looks only, for readers.
 
 mod base;
 mod cache;

@@ -6,8 +6,8 @@
 use super::{Applied, ConditionalStore, EntityKey, StoreFault};
 use std::future::Future;
 
-/// A write that puts another outcome in the place of the one that was read, `IF outcome = expected_outcome`. The row lives on for as long as it would
-/// have, and the version that it led to stays.
+/// A write that puts another outcome in the place of the one that was read, `IF outcome = expected_outcome`. The row lives on for as long
+/// as it would have, and the version that it led to stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redaction {
     /// The entity whose log it is.

@@ -148,8 +148,8 @@ pub struct ClaimWrite {
     pub claim: Claim,
 }
 
-/// A write that stores what was decided about an entity: new statics if the entity changes, and the log rows, `IF version = expected_version AND`
-/// each row's `outcome = null`.
+/// A write that stores what was decided about an entity: new statics if the entity changes, and the log rows, `IF version =
+/// expected_version AND` each row's `outcome = null`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyWrite {
     /// The entity.
@@ -158,13 +158,13 @@ pub struct ApplyWrite {
     pub expected_version: Option<i64>,
     /// The statics afterwards; `None` if they stay as they are.
     pub after: Option<NewStatics>,
-    /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`expected_version` is `None`, `after` is not), one of
-    /// them is that of [`FIRST_ROW`], on which reads rely.
+    /// The log rows: 1 to [`MAX_ROWS`], of different requests. If the entity comes into being (`expected_version` is `None`, `after` is
+    /// not), one of them is that of [`FIRST_ROW`], on which reads rely.
     pub rows: Vec<LogRow>,
 }
 
-/// A write that stores under an external id that requests found no entity there, `IF generation = expected_generation AND` each row's `outcome = null`.
-/// It also sets the static `refused`, with the rows' TTL.
+/// A write that stores under an external id that requests found no entity there, `IF generation = expected_generation AND` each row's
+/// `outcome = null`. It also sets the static `refused`, with the rows' TTL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefuseWrite {
     /// The id.

@@ -204,8 +204,8 @@ fn a_rejection_is_forgotten_after_the_retention_and_a_change_never() {
     assert_eq!(replies[1].body["errors"][0]["code"], "CASM-VERSION-CONFLICT", "{replies:?}");
     assert_eq!(world.ask(&segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE")).body["statusCode"], 200);
 
-    // A duplicate that came after half of the retention would keep the outcome alive. So other commands tell when the retention is over; the
-    // database counts whole seconds.
+    // A duplicate that came after half of the retention would keep the outcome alive. So other commands tell when the retention is over;
+    // the database counts whole seconds.
     let decided = |reply: &Record| reply.body["processedAt"].as_i64().expect("is a time");
     let mut others = (0..100_000).map(|_| world.ask(&segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE")));
     others.find(|other| decided(other) > decided(&replies[1]) + 5_000).expect("time passes");

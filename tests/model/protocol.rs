@@ -73,8 +73,8 @@ impl Protocol {
         Standing::Stale { held: self.was_current(id, claim, claimants) }
     }
 
-    /// Returns whether a claim is stale on account of an outcome that expires. When it has expired, the claim would be pending again. So the
-    /// outcome must be held before anything is concluded from it.
+    /// Returns whether a claim is stale on account of an outcome that expires. When it has expired, the claim would be pending again. So
+    /// the outcome must be held before anything is concluded from it.
     pub fn is_doubtful(&self, claim: &Claim, owner: Option<&EntityStatics>, claimants: Option<Outcome>) -> bool {
         let in_turn = owner.map_or(0, |e| e.epoch) + 1 == claim.epoch;
         let expires = claimants.is_some_and(|o| self.can_be_held(&o) && !self.lasts(claim.record, &o));
@@ -315,8 +315,8 @@ impl Protocol {
         }
     }
 
-    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports or creates if there is none. The epoch
-    /// says which external id of the entity is to be replaced; the generation tells the claim from every other claim on the id.
+    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports or creates if there is none.
+    /// The epoch says which external id of the entity is to be replaced; the generation tells the claim from every other claim on the id.
     pub fn claim(&self, record: Record, id: Id, seen: Option<&EntityStatics>, there: &IdStatics, standing: Standing) -> Write {
         let command = self.command(record);
         let owner = seen.map_or_else(|| self.entity_to_be(record), |seen| seen.ref_id);

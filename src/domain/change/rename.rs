@@ -3,7 +3,6 @@
 //! the change.
 
 use crate::domain::attribute::{Attribute, RawValues};
-
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::ExternalId;

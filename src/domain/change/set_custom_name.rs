@@ -2,7 +2,6 @@
 //! transactions of the changes.
 
 use crate::domain::attribute::{Attribute, RawValues};
-
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::CustomName;

@@ -4,7 +4,6 @@
 
 use crate::domain::Timestamp;
 use crate::domain::attribute::{Attribute, RawValues};
-
 use crate::domain::entity::{Entity, State};
 use crate::domain::rejection::Rejection;
 use crate::domain::text;

@@ -1,5 +1,5 @@
-//! What readers ask: who is behind a reference, and what a request was answered. The protocol's own reading answers, so a pending claim that
-//! is met is completed first, as it would be for a command.
+//! What readers ask: who is behind a reference, and what a request was answered. The protocol's own reading answers, so a pending claim
+//! that is met is completed first, as it would be for a command.
 
 use super::Claims;
 use super::data::Target;
@@ -13,7 +13,8 @@ use crate::domain::values::RequestId;
 use crate::store::{ConditionalStore, EntityKey, EntityStatics, IdKey, StoreFault};
 use uuid::Uuid;
 
-/// A request id that no request has, because of its character. Who asks for its outcome learns who is behind the reference.
+/// A text that is no request id, because of its control character. No outcome is found under it, so that asking for it tells who is behind
+/// the reference.
 const NOBODYS: &str = "\u{1}";
 
 /// How fresh an answer must be.

@@ -1,8 +1,12 @@
 //! Finds the entity behind a reference, and the outcomes that requests have there already. Reads, and decides nothing: all that it writes
 //! is that an outcome lives on, without which a claim would be stale for a time only (see `retention`).
 //!
-//! A plain quorum read allows two conclusions only: that a request has an outcome; and what an entity is, if it is named by its refId or
-//! holds the id by a current claim beside which nobody else is to be asked. The condition of the write will confirm the latter.
+//! A plain quorum read allows two conclusions only:
+//!
+//! - A request has an outcome.
+//! - An entity is so and so, if it is named by its refId, or holds the id by a current claim beside which nobody else is to be asked. The
+//!   condition of the write will confirm it.
+//!
 //! Everything else is concluded from serial reads, and never beside a pending claim, which must be completed first.
 
 use super::base::Base;

@@ -1,18 +1,18 @@
 //! How long outcomes are kept, and what is too old to matter.
 //!
-//! Changes, and all outcomes of renames and creations that are stored with an entity, are kept for ever. Everything else expires. Three rules make that
-//! safe:
+//! Changes, and all outcomes of renames and creations that are stored with an entity, are kept for ever. Everything else expires. Three
+//! rules make that safe:
 //!
-//! - **A rename or a creation is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be made from a cache
-//!   by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the request id was used
-//!   by another use case, that one's outcome answers the claimer, and is made to last first.
-//! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it was
-//!   replaced.
-//! - **An outcome that has less than half the retention left answers nobody before it is held.** It could expire before a zombie, at work at the very
-//!   same record, looks for it; the zombie would decide the record anew. Half of the retention outlives every attempt.
+//! - **A rename or a creation is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be
+//!   made from a cache by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the
+//!   request id was used by another use case, that one's outcome answers the claimer, and is made to last first.
+//! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it
+//!   was replaced.
+//! - **An outcome that has less than half the retention left answers nobody before it is held.** It could expire before a zombie, at work
+//!   at the very same record, looks for it; the zombie would decide the record anew. Half of the retention outlives every attempt.
 //!
-//! To hold an outcome is one conditional write, which fails if the outcome has expired: see [`HoldWrite`]. With an entity it makes the outcome
-//! last for ever, so that of two holds the later one takes nothing back. Under an external id the retention begins anew.
+//! To hold an outcome is one conditional write, which fails if the outcome has expired: see [`HoldWrite`]. With an entity it makes the
+//! outcome last for ever, so that of two holds the later one takes nothing back. Under an external id the retention begins anew.
 
 use super::data::Target;
 use super::sight::{Found, Holder};
@@ -49,8 +49,8 @@ impl Retention {
         LogRow { request_id: request.id.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
     }
 
-    /// Returns the log row of a request that found nobody under an external id. It expires whatever the use case. Whoever finds an entity
-    /// under the id later, and claims another id for it, knows of the refusal by the static `refused`.
+    /// Returns the log row of a request that found nobody under an external id. It expires whatever the use case. If an entity comes under
+    /// the id later and is to get another id, the static `refused` tells of the refusal, so the row itself is not needed.
     fn refusal(&self, request: &Request, outcome: &Outcome) -> LogRow {
         LogRow { request_id: request.id.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
     }

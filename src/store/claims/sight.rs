@@ -16,8 +16,8 @@ pub(super) struct Sight {
 /// Who is behind a reference.
 pub(super) enum Holder {
     Entity(EntityStatics),
-    /// Nobody holds the external id while its claim has this generation, or `None` while it has no claim. For a refId it is always `None`:
-    /// there is no such entity.
+    /// Nobody holds the external id, or there is no entity with the refId. `generation` is that of the id's claim, which leads to nobody.
+    /// It is `None` if there is no claim, and always for a refId.
     Nobody {
         generation: Option<i64>,
     },

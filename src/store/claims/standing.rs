@@ -3,7 +3,8 @@
 //! A claim and its completion are two writes to two partitions, and whoever makes them may die in between. So the claim alone says nothing
 //! of who holds the id: the entity's own partition does. If the entity has the id, by this very claim, the claim is current. If the entity
 //! is still as it was before the claim, and the request that claims has no outcome there, the claim may take effect at any moment: it is
-//! pending, and nothing may be concluded before somebody has completed it. Everything else is stale, and stays so.
+//! pending, and nothing may be concluded before somebody has completed it. Everything else is stale. It stays so once the resolver has seen
+//! to it that the outcome on account of which it is stale does not expire.
 
 use super::past::was_current;
 use crate::store::{Claim, EntityRead, EntityStatics, IdKey, StoreFault};
@@ -16,8 +17,8 @@ pub(in crate::store) enum Standing {
     /// The owner's external id is still the one that the claim was made to replace, and the request is undecided. The owner of an import
     /// or a creation is not there yet.
     Pending(Option<EntityStatics>),
-    /// The claim is neither, and stays so for ever: epochs only grow, and the outcomes of renames and
-    /// creations stay. `held` says whether the claim was current once.
+    /// The claim is neither. It stays so for ever if the epoch has passed it, because epochs only grow, or if the request's outcome never
+    /// expires, which the resolver sees to. `held` says whether the claim was current once.
     Stale { held: bool },
 }
 

@@ -16,11 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 /// The most writes that may wait for the writer, and the most that it commits at once. Further writes wait in their callers. The number
 /// is a few times that of the commands that a process has in flight.
 pub(super) const MAX_GROUP: usize = 1024;
-/// The number of writes after which the writer looks for expired cells.
-const WRITES_PER_SWEEP: usize = 1024;
-/// The most cells that a sweep removes, which takes a few milliseconds. This is more than the writes between two sweeps usually add, so
-/// sweeping keeps up.
-const MAX_SWEEP: usize = 4096;
+/// The number of rows written after which the writer looks for expired cells.
+const ROWS_PER_SWEEP: usize = 1024;
+/// The number of cells that a sweep may remove if few rows were written, which takes a few milliseconds.
+const MIN_SWEEP: usize = 4096;
 
 /// One of the conditional writes.
 pub(super) enum Write {
@@ -32,6 +31,15 @@ pub(super) enum Write {
 }
 
 impl Write {
+    /// Returns how many rows the write may add.
+    fn rows(&self) -> usize {
+        match self {
+            Self::Apply(write) => write.rows.len(),
+            Self::Refuse(write) => write.rows.len(),
+            Self::Claim(_) | Self::Hold(_) | Self::Redact(_) => 1,
+        }
+    }
+
     pub(super) fn operation(&self) -> &'static str {
         match self {
             Self::Claim(_) => "claim",
@@ -47,6 +55,24 @@ impl Write {
 pub(super) struct Job {
     pub(super) write: Write,
     pub(super) answer: oneshot::Sender<Result<Applied, StoreFault>>,
+}
+
+/// When expired cells are removed, and how many at a time: more than rows were written since the last time, so that sweeping keeps up,
+/// however many rows a write has.
+struct Sweeping {
+    /// How many rows were written since the last sweep.
+    rows: usize,
+}
+
+impl Sweeping {
+    /// The first group sweeps, so that even a process that is restarted often sweeps.
+    const FIRST: Self = Self { rows: ROWS_PER_SWEEP };
+
+    /// Takes note of a group of so many rows. Returns how many cells may be removed with it: none if no sweep is due.
+    fn with_group(&mut self, rows: usize) -> usize {
+        self.rows += rows;
+        if self.rows < ROWS_PER_SWEEP { 0 } else { MIN_SWEEP.max(2 * std::mem::take(&mut self.rows)) }
+    }
 }
 
 /// Returns the milliseconds since 1970 by the system's clock.
@@ -77,15 +103,10 @@ pub(super) fn run(place: &Place, mut jobs: mpsc::Receiver<Job>) {
 
 /// Writes until the store is dropped, or until a commit fails.
 fn write(files: &Files, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
-    // The first group sweeps, so that even a process that is restarted often sweeps.
-    let mut writes_since_sweep = WRITES_PER_SWEEP;
+    let mut sweeping = Sweeping::FIRST;
     let mut waiting = Vec::with_capacity(MAX_GROUP);
     while jobs.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
-        writes_since_sweep += waiting.len();
-        let sweep = writes_since_sweep >= WRITES_PER_SWEEP;
-        if sweep {
-            writes_since_sweep = 0;
-        }
+        let sweep = sweeping.with_group(waiting.iter().map(|job| job.write.rows()).sum());
         commit_group(files, waiting.drain(..), now(), sweep)?;
     }
     Ok(())
@@ -125,11 +146,11 @@ fn pause() {
     std::thread::sleep(REFUSE);
 }
 
-/// Decides writes and commits them as one batch.
+/// Decides writes, removes up to `sweep` expired cells, and commits all this as one batch.
 ///
 /// # Errors
 /// It is not known whether the writes were committed, and the database takes no more writes.
-fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: bool) -> Result<(), Failure> {
+fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: usize) -> Result<(), Failure> {
     let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
     let decided: Vec<_> = jobs
         .map(|job| {
@@ -137,7 +158,7 @@ fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, 
             (group.decide(job.write), operation, job.answer)
         })
         .collect();
-    if sweep && let Err(error) = group.sweep() {
+    if let Err(error) = group.sweep(sweep) {
         tracing::warn!(%error, "expired rows could not be removed; reads ignore them all the same, and the next sweep tries again");
     }
     let committed = group.commit();
@@ -273,9 +294,9 @@ impl Group<'_> {
         Ok(self.files.cells.get(key)?.map(|bytes| Cell::decode(&bytes)).transpose()?)
     }
 
-    /// Removes the cells that expired first, up to [`MAX_SWEEP`] of them.
-    fn sweep(&mut self) -> Result<(), Failure> {
-        for entry in self.files.expiries.range(..self.now.to_be_bytes()).take(MAX_SWEEP) {
+    /// Removes the cells that expired first, up to `most` of them.
+    fn sweep(&mut self, most: usize) -> Result<(), Failure> {
+        for entry in self.files.expiries.range(..self.now.to_be_bytes()).take(most) {
             let entry = entry.key()?;
             let (expires, key) = encoding::parse_expiry_key(&entry)?;
             // An expired row may have been written again since, with a later expiry.
@@ -340,7 +361,7 @@ mod tests {
     }
 
     /// Commits `writes` as one group, and returns for each whether it was applied.
-    fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: bool) -> Vec<Applied> {
+    fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: usize) -> Vec<Applied> {
         let (jobs, answers): (Vec<_>, Vec<_>) = writes
             .into_iter()
             .map(|write| {
@@ -357,8 +378,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = super::super::place::open_files(folder.path()).unwrap();
         let writes = vec![claim(None, 1), claim(None, 1), claim(Some(1), 2), claim(Some(1), 2), claim(Some(2), 3)];
-        assert_eq!(commit(&files, writes, 0, false), [Applied::Yes, Applied::No, Applied::Yes, Applied::No, Applied::Yes]);
-        assert_eq!(commit(&files, vec![claim(Some(2), 3), claim(Some(3), 4)], 0, false), [Applied::No, Applied::Yes]);
+        assert_eq!(commit(&files, writes, 0, 0), [Applied::Yes, Applied::No, Applied::Yes, Applied::No, Applied::Yes]);
+        assert_eq!(commit(&files, vec![claim(Some(2), 3), claim(Some(3), 4)], 0, 0), [Applied::No, Applied::Yes]);
     }
 
     #[test]
@@ -367,16 +388,28 @@ mod tests {
         let files = super::super::place::open_files(folder.path()).unwrap();
         let second = Some(Duration::from_secs(1));
         let writes = vec![rejection("again", second), rejection("once", second), rejection("kept", None), claim(None, 1)];
-        assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 4]);
-        assert_eq!(commit(&files, vec![rejection("again", second)], 5_999, true), [Applied::No], "not expired yet");
+        assert_eq!(commit(&files, writes, 5_000, 0), [Applied::Yes; 4]);
+        assert_eq!(commit(&files, vec![rejection("again", second)], 5_999, MIN_SWEEP), [Applied::No], "not expired yet");
         assert_eq!(files.cells.len().unwrap(), 4);
         // The row has expired, so it is decided again. The sweep of the first expiry must not remove the new row.
-        assert_eq!(commit(&files, vec![rejection("again", second)], 6_000, false), [Applied::Yes]);
+        assert_eq!(commit(&files, vec![rejection("again", second)], 6_000, 0), [Applied::Yes]);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (4, 3));
-        commit(&files, vec![], 6_500, true);
+        commit(&files, vec![], 6_500, MIN_SWEEP);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (3, 1));
-        commit(&files, vec![], 8_000, true);
+        commit(&files, vec![], 8_000, MIN_SWEEP);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (2, 0));
+    }
+
+    #[test]
+    fn sweeping_keeps_up_however_many_rows_a_write_has() {
+        for rows in [1, 512, 300_000] {
+            let (mut sweeping, mut removed) = (Sweeping::FIRST, 0);
+            let groups = 4 * ROWS_PER_SWEEP;
+            for _ in 0..groups {
+                removed += sweeping.with_group(rows);
+            }
+            assert!(removed >= rows * groups, "{rows} rows a group: {removed} may be removed of {}", rows * groups);
+        }
     }
 
     #[test]
@@ -388,11 +421,11 @@ mod tests {
             Write::Redact(Redaction { key, request_id: request.into(), expected_outcome: read.into(), outcome: outcome.into() })
         };
         let writes = vec![rejection("r", Some(Duration::from_secs(1))), rejection("kept", None), redact("r", b"", b"new")];
-        assert_eq!(commit(&files, writes, 5_000, false), [Applied::Yes; 3]);
+        assert_eq!(commit(&files, writes, 5_000, 0), [Applied::Yes; 3]);
         let writes = vec![redact("r", b"", b"newer"), redact("r", b"new", b"newer"), redact("kept", b"", b"new")];
-        assert_eq!(commit(&files, writes, 5_900, true), [Applied::No, Applied::Yes, Applied::Yes]);
-        assert_eq!(commit(&files, vec![redact("r", b"newer", b"late")], 6_000, false), [Applied::No]);
-        commit(&files, vec![], 6_001, true);
+        assert_eq!(commit(&files, writes, 5_900, MIN_SWEEP), [Applied::No, Applied::Yes, Applied::Yes]);
+        assert_eq!(commit(&files, vec![redact("r", b"newer", b"late")], 6_000, 0), [Applied::No]);
+        commit(&files, vec![], 6_001, MIN_SWEEP);
         assert_eq!((files.cells.len().unwrap(), files.expiries.len().unwrap()), (1, 0));
     }
 }

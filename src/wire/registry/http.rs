@@ -141,8 +141,8 @@ impl Http {
         self.send(&call, |base| self.client.get(base.url(&["schemas", kind, &name]))).await
     }
 
-    /// Fetches a schema that another one refers to, also from a subject that was deleted softly. Never returns [`HttpAnswer::NotFound`]: the
-    /// registry said that there is such a schema, so a 404 is a fault.
+    /// Fetches a schema that another one refers to, also from a subject that was deleted softly. Never returns [`HttpAnswer::NotFound`]:
+    /// the registry said that there is such a schema, so a 404 is a fault.
     pub(super) async fn referenced(&self, reference: &SchemaReference) -> Result<HttpAnswer<SchemaAnswer>, RegistryFault> {
         let SchemaReference { subject, version } = reference;
         let version = if *version < 0 { "latest".to_owned() } else { version.to_string() };

@@ -1,4 +1,5 @@
-//! Tests who may use the gateway: bearers of tokens by their scopes, and clients by their certificates; and that a command tells who sent it.
+//! Tests who may use the gateway: bearers of tokens by their scopes, and clients by their certificates; and that a command tells who sent
+//! it.
 
 use super::client::Gateway;
 use super::{NAME, naming};

@@ -1,5 +1,5 @@
-//! Follows `docs/http.md` line by line, as a developer would who has Python and Java: each command is run, and answered as the page shows. Then
-//! the page's clients get their answers while gateways are killed and the processor is late.
+//! Follows `docs/http.md` line by line, as a developer would who has Python and Java: each command is run, and answered as the page shows.
+//! Then the page's clients get their answers while gateways are killed and the processor is late.
 
 use super::client::Gateway;
 use crate::crm::{Entity, Kind, json_lines, unique};

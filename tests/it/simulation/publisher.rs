@@ -1,6 +1,6 @@
-//! An instance's publishers, request by request: one transaction at a time, by the real [`Step`]s, and by one of two producers in turn
-//! (the real [`InTurn`]). A publisher that starts over registers the producer anew, and then asks for the committed offsets. A request may never return: the real [`Succession`] then puts
-//! another publisher in the place of the one that waits for it.
+//! An instance's publishers, request by request: one transaction at a time, by the real [`Step`]s, and by one of two producers in turn (the
+//! real [`InTurn`]). A publisher that starts over registers the producer anew, and then asks for the committed offsets. A request may never
+//! return: the real [`Succession`] then puts another publisher in the place of the one that waits for it.
 
 use super::Defect;
 use super::broker::{Broker, Denied, ProducerEpoch, Slot, TransactionalId};
