@@ -32,6 +32,19 @@ pub enum Route {
     Description(Form),
 }
 
+impl Route {
+    /// Returns what kind of request leads here, without anything of what it asks for.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Command(use_case) => use_case.name(),
+            Self::Entity(..) => "entity",
+            Self::History(..) => "history",
+            Self::Outcome(..) => "outcome",
+            Self::Description(_) => "description",
+        }
+    }
+}
+
 /// A form of the description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
