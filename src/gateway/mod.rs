@@ -15,8 +15,8 @@
 //! - [`tokens`]: whether a bearer token is genuine, and whose it is
 //!
 //! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, [`received`] receives a body, [`service`]
-//! puts these together for one request, with the spans of [`traced`], and [`serve`] for a connection, whose client [`paced`] keeps from dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by
-//! [`tls`]. [`start`] begins.
+//! puts these together for one request, with the spans of [`traced`], and [`serve`] for a connection, whose client [`paced`] keeps from
+//! dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`]. [`start`] begins.
 
 pub mod access;
 pub mod body;
