@@ -3,7 +3,7 @@
 use super::bars::bar;
 use super::cases::{Case, Needs};
 use super::measure::Worked;
-use super::processor::Counts;
+use super::process::Counts;
 use super::round::Round;
 use super::table::{Line, mib};
 use super::workbench::Bench;
@@ -19,6 +19,9 @@ pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
     if only_ceiling && !bench.options.plain.is_empty() {
         let ages = bench.options.plain.clone();
         return Box::pin(bench.compare_with_plain(&base, &ages)).await;
+    }
+    if bench.options.http {
+        return Box::pin(bench.over_http(&base)).await;
     }
     let mut at_rate = Vec::new();
     for case in bench.options.cases() {

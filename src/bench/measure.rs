@@ -5,7 +5,7 @@ use super::cases::{Case, Kind, Step};
 use super::latency::Latency;
 use super::load::{Batch, Crm};
 use super::measured::Usage;
-use super::processor::{Counts, Processor, until_all_ready, until_one_ends};
+use super::process::{Counts, Process, until_all_ready, until_one_ends};
 use super::workbench::Bench;
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
@@ -34,13 +34,13 @@ impl Bench {
         let bar = bar(case.name());
         let round = self.place.round().await?;
         for number in 0..usize::from(self.options.instances) {
-            self.place.processors.push(Processor::start(&round, number)?);
+            self.place.processors.push(Process::processor(&round, number)?);
         }
         until_all_ready(&mut self.place.processors, self.options.partitions).await?;
         let mut crm = Crm::open(&round, self.options.rate.is_some()).await?;
         let worked = self.prepared_and_worked(&mut crm, case, &bar).await;
         if worked.is_err() {
-            let tails: Vec<_> = self.place.processors.iter().map(Processor::log_tail).collect();
+            let tails: Vec<_> = self.place.processors.iter().map(Process::log_tail).collect();
             return worked.context(format!("case {}; of the processor, {}", case.name(), tails.join("\n")));
         }
         for processor in self.place.processors.drain(..) {
@@ -84,7 +84,7 @@ impl Bench {
     }
 
     /// Returns when each reply came. If a processor ends before all replies are there, that is an error, because the wait would be in vain.
-    async fn replies(&mut self, crm: &mut Crm, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
+    pub(super) async fn replies(&mut self, crm: &mut Crm, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
         tokio::select! {
             biased;
             came = crm.replies(batch, bar) => came,
@@ -109,12 +109,12 @@ impl Bench {
             sending.done().await?;
         } else {
             let processors = &self.place.processors;
-            processors.iter().try_for_each(Processor::pause)?;
+            processors.iter().try_for_each(Process::pause)?;
             crm.write(&mut batch).await?;
             cpu_before = used(processors)?.cpu;
             due = vec![Duration::ZERO; steps.len()];
             start = Instant::now();
-            processors.iter().try_for_each(Processor::go_on)?;
+            processors.iter().try_for_each(Process::go_on)?;
             came = self.replies(crm, &batch, bar).await?;
         }
         let after = used(&self.place.processors)?;
@@ -146,10 +146,14 @@ impl Bench {
 }
 
 /// Returns the CPU time of all processors together, and the memory of the largest.
-fn used(processors: &[Processor]) -> anyhow::Result<Usage> {
+pub fn used(processors: &[Process]) -> anyhow::Result<Usage> {
     processors.iter().try_fold(Usage::default(), |sum, processor| {
         let usage = processor.usage()?;
-        Ok(Usage { cpu: sum.cpu + usage.cpu, peak_kib: sum.peak_kib.max(usage.peak_kib) })
+        Ok(Usage {
+            cpu: sum.cpu + usage.cpu,
+            peak_kib: sum.peak_kib.max(usage.peak_kib),
+            present_kib: sum.present_kib.max(usage.present_kib),
+        })
     })
 }
 

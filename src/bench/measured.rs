@@ -45,7 +45,7 @@ impl Stopwatch {
     /// Returns the seconds, the CPU time and the memory until now; the other figures are zero.
     pub fn read(&self) -> anyhow::Result<Measured> {
         let seconds = self.start.elapsed().as_secs_f64();
-        let Usage { cpu, peak_kib } = Usage::of("self")?;
+        let Usage { cpu, peak_kib, .. } = Usage::of("self")?;
         Ok(Measured { seconds, cpu_seconds: cpu.saturating_sub(self.used.cpu).as_secs_f64(), peak_kib, ..Measured::default() })
     }
 }
@@ -66,6 +66,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// The most memory that the process had at once, in KiB.
     pub peak_kib: u64,
+    /// The memory that the process has at present, in KiB.
+    pub present_kib: u64,
 }
 
 impl Usage {
@@ -83,9 +85,11 @@ impl Usage {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
         let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let peak_kib = peak.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        Some(Self { cpu: Duration::from_millis(millis), peak_kib })
+        let kib = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+            value.trim().strip_suffix(" kB")?.trim().parse().ok()
+        };
+        Some(Self { cpu: Duration::from_millis(millis), peak_kib: kib("VmHWM:")?, present_kib: kib("VmRSS:")? })
     }
 }
 
@@ -98,7 +102,8 @@ mod tests {
         let stat = "17 (a) name) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
         let usage = Usage::read(stat, "Name:\tx\nVmHWM:\t   40960 kB\nVmRSS:\t 1 kB\n").unwrap();
         let ticks = rustix::param::clock_ticks_per_second();
-        assert_eq!((usage.cpu, usage.peak_kib), (Duration::from_millis(200_000 / ticks), 40_960));
+        assert_eq!(usage.cpu, Duration::from_millis(200_000 / ticks));
+        assert_eq!((usage.peak_kib, usage.present_kib), (40_960, 1));
         assert!(Usage::of("self").unwrap().peak_kib > 0);
     }
 }

@@ -4,7 +4,7 @@
 //! Schemas are in a registry in this process, so that nothing stays in the configured one. With `--embedded`, Kafka is librdkafka's mock
 //! cluster in this process, which forgets offsets and keeps 5 MiB a partition, and the store is the embedded one in a folder.
 
-use super::processor::Processor;
+use super::process::Process;
 use super::round::Round;
 use super::slow_store::SlowStore;
 use crate::config::{Backend, Config};
@@ -55,7 +55,7 @@ pub struct Wish<'a> {
 /// The place where one bench works.
 pub struct Place {
     /// The processors that run; stopped in [`Place::close`] if not before.
-    pub processors: Vec<Processor>,
+    pub processors: Vec<Process>,
     file: PathBuf,
     text: String,
     variables: BTreeMap<String, String>,

@@ -10,6 +10,7 @@ const HELP: &str = "Examples:
   crm-processor bench --config crm.toml --warm name rename
   crm-processor bench --config crm.toml --rate 100 name    how long replies take at 100 commands/s
   crm-processor bench ceiling --config crm.toml            what the store and Kafka do by themselves
+  crm-processor bench --embedded --http                    what a gateway adds to the topic, and how much one takes
   crm-processor bench --embedded --json | jq .ratio
 
 The processor runs as a process of its own, with the settings of the configuration; the environment overrides each of them, such as
@@ -28,6 +29,10 @@ Rows besides the cases:
   copy             Kafka alone: records are consumed and twice as many produced, in transactions
   one-lwt          one conditional write at a time, at --rate
   one-transaction  one Kafka transaction at a time, at --rate
+With --http these rows stand in place of the cases; in those of http, CPU and memory are the gateway's:
+  topic-at-rate, http-at-rate  commands at --rate through the topic, and through a gateway, in turn; the reply counts from when they were due
+  topic, http                  as many commands as --commands, written at once; by 512 clients that send as soon as they are answered
+  http-open                    1,000 requests that are open at once, while the processor stands still; peak is the memory meanwhile
 skewed, hot and duplicates can be faster than the store alone, because queued commands for one entity share a write.
 
 --embedded uses librdkafka's mock of Kafka, in this process, and the embedded store in a folder. It measures the processor and this

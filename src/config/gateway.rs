@@ -4,7 +4,7 @@ use super::access::{A_PEM_FILE, identity, readable_file};
 use super::given::{Given, count, duration, of_text, text};
 use super::kafka::Kafka;
 use super::reader::Section;
-use super::text::{http_url, socket_address, topic};
+use super::text::{keys_url, socket_address, topic};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -137,7 +137,7 @@ fn auth(s: &mut Section<'_>, tls: Option<&GatewayTls>) -> Auth {
     let kind = s.choice("kind", Kind::None, &kinds, "is not a kind of authentication");
     // The keys of all kinds are read, so that a file can hold them and none is reported as unknown.
     let file = s.optional("jwks_file", "the path of a file with a JSON Web Key Set", readable_file);
-    let url = s.optional("jwks_url", "a URL such as \"https://idp/keys\"", of_text(http_url));
+    let url = s.optional("jwks_url", "a URL such as \"https://idp/keys\"", of_text(keys_url));
     let issuer = s.optional("issuer", "the iss of the tokens", text);
     let audience = s.optional("audience", "the aud of the tokens", text);
     match kind {

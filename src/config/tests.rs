@@ -49,7 +49,7 @@ fn the_file_of_the_contract_is_taken() {
         listen = "0.0.0.0:8080"
         reply_topic = "other.replies"
         tls = { cert_file = "Cargo.toml", key_file = "Cargo.toml", client_ca_file = "Cargo.toml" }
-        auth = { kind = "jwt", jwks_url = "http://idp/keys", issuer = "i", audience = "a" }
+        auth = { kind = "jwt", jwks_url = "https://idp/keys", issuer = "i", audience = "a" }
         [admin]
         listen = "0.0.0.0:1"
         "#,
@@ -198,10 +198,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[gateway.tls]\nclient_ca_file = \"Cargo.toml\"", "gateway.tls.cert_file", "missing"),
     ("[gateway.auth]\nkind = \"basic\"", "gateway.auth.kind", "not a kind"),
     ("[gateway.auth]\nkind = \"mtls\"", "gateway.auth.kind", "client_ca_file"),
-    ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\njwks_url = \"http://i\"", "gateway.auth.audience", "missing"),
+    ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\njwks_url = \"https://i\"", "gateway.auth.audience", "missing"),
     ("[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"", "gateway.auth.jwks_file", "missing"),
+    ("[gateway.auth]\njwks_url = \"http://idp.example.com/keys\"", "gateway.auth.jwks_url", "must begin with https://"),
+    ("[gateway.auth]\njwks_url = \"https://u:p@idp/keys\"", "gateway.auth.jwks_url", "credentials"),
     (
-        "[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"Cargo.toml\"\njwks_url = \"http://i\"",
+        "[gateway.auth]\nkind = \"jwt\"\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"Cargo.toml\"\njwks_url = \"https://i\"",
         "gateway.auth.jwks_url",
         "jwks_file, too",
     ),

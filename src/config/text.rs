@@ -1,6 +1,6 @@
 //! Checks of single texts: topic names, addresses, URLs, names in the database. Each error continues a sentence that begins with the key.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The longest name of a topic that Kafka takes.
 const MAX_TOPIC_CHARS: usize = 249;
@@ -73,6 +73,20 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
         return Err("must have neither query nor fragment".into());
     }
     Ok(text.trim_end_matches('/').into())
+}
+
+/// Checks the URL of a set of keys. Whoever can put other keys there can sign tokens, so it is https, unless it is on this machine.
+pub(super) fn keys_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|e| format!("is not a URL: {e}"))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if !(url.scheme() == "https" || (url.scheme() == "http" && is_here)) {
+        return Err("must begin with https://, or with http:// and name this machine".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold credentials".into());
+    }
+    Ok(text.into())
 }
 
 /// Checks the name of a keyspace, which must be one that needs no quotes.

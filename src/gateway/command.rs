@@ -87,6 +87,12 @@ pub fn correlation(headers: &HeaderMap) -> Result<Correlation, Problem> {
     Ok(Correlation { header, text: parsed.correlation_id })
 }
 
+/// Reads the trace that a request belongs to. Returns `None` if it belongs to none.
+pub fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    let value = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
+    TraceContext::parse(value("traceparent")?, value("tracestate"))
+}
+
 /// Checks the headers of a command that say what its body and its answer are to be.
 ///
 /// # Errors
@@ -132,7 +138,6 @@ pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rule
         let correlation_id = correlation.text.as_deref().or(request_id);
         return Err(Problem::refused(findings.iter().map(Finding::from).collect()).about(request_id, correlation_id));
     };
-    let trace_of = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
     let key = match (contents.creation(), &target) {
         (Some(creation), _) => creation.external_id.as_str().to_owned(),
         (None, Reference::ExternalId(id)) => id.as_str().to_owned(),
@@ -144,7 +149,7 @@ pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rule
         body,
         is_conditional: matches!(headers::if_match(headers), Given::Valid(_)),
         correlation,
-        trace: trace_of("traceparent").and_then(|parent| TraceContext::parse(parent, trace_of("tracestate"))),
+        trace: trace(headers),
     })
 }
 

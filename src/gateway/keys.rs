@@ -3,15 +3,26 @@
 
 use super::tokens::{Bearer, Keys, Refusal};
 use crate::config::{JwksSource, Jwt};
+use crate::pauses::Pauses;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-/// How often the keys are read again.
-const REFRESH: Duration = Duration::from_secs(300);
-/// How long the keys are not read again after they were, whatever tokens name, so that false tokens can't make us ask all the time.
-const REST: Duration = Duration::from_secs(10);
+/// When the keys are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// How often the keys are read again.
+    refresh: Duration,
+    /// How long the keys are not read again after they were, whatever tokens name, so that false tokens can't make us ask all the time.
+    rest: Duration,
+    /// The first pause after a failure. Each is twice as long as the one before, up to `refresh`.
+    first_pause: Duration,
+}
+
+/// The rhythm of a gateway: an issuer that removes a key is heard of within five minutes, and one that adds a key at the first token.
+pub const RHYTHM: Rhythm =
+    Rhythm { refresh: Duration::from_secs(300), rest: Duration::from_secs(10), first_pause: Duration::from_secs(1) };
 /// How long one reading may take, and how long a token with an unknown key waits for it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest key set, in bytes. Some ten keys take that much of it as leaves room for a hundred more.
@@ -20,6 +31,7 @@ const LONGEST: usize = 256 << 10;
 /// The present keys.
 pub struct PresentKeys {
     jwt: Jwt,
+    rhythm: Rhythm,
     keys: RwLock<Arc<Keys>>,
     wanted: Notify,
     /// When the keys were last read; `None` before the first time.
@@ -32,23 +44,32 @@ impl PresentKeys {
     ///
     /// # Errors
     /// The HTTP client can't be made.
-    pub fn new(jwt: &Jwt) -> Result<Self, reqwest::Error> {
+    pub fn new(jwt: &Jwt, rhythm: Rhythm) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
         let (keys, wanted, readings) = (RwLock::default(), Notify::new(), watch::Sender::new(None));
-        Ok(Self { jwt: jwt.clone(), keys, wanted, readings, client })
+        Ok(Self { jwt: jwt.clone(), rhythm, keys, wanted, readings, client })
     }
 
     /// Keeps reading the keys. After a failure the former keys stay.
     pub async fn keep(&self) {
+        let fresh = Pauses::new(self.rhythm.first_pause, self.rhythm.refresh);
+        let mut pauses = fresh;
         loop {
-            match self.read().await {
-                Ok(keys) => *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
-                Err(error) => tracing::warn!(error, "the keys of tokens can't be read; the former ones, if any, stay"),
-            }
+            let read = self.read().await;
             self.readings.send_replace(Some(Instant::now()));
-            sleep(REST).await;
-            // An error means that nobody asked, and that it is time.
-            let _ = timeout(REFRESH, self.wanted.notified()).await;
+            match read {
+                Ok(keys) => {
+                    *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                    pauses = fresh;
+                    sleep(self.rhythm.rest).await;
+                    // An error means that nobody asked, and that it is time.
+                    let _ = timeout(self.rhythm.refresh, self.wanted.notified()).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error, "the keys of tokens can't be read; the former ones, if any, stay");
+                    pauses.wait().await;
+                }
+            }
         }
     }
 
@@ -63,7 +84,7 @@ impl PresentKeys {
         if checked != Err(Refusal::UnknownKey) {
             return checked;
         }
-        if readings.borrow_and_update().is_some_and(|at| at.elapsed() < REST) {
+        if readings.borrow_and_update().is_some_and(|at| at.elapsed() < self.rhythm.rest) {
             return checked;
         }
         self.wanted.notify_one();
@@ -103,3 +124,7 @@ impl PresentKeys {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

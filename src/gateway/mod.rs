@@ -15,8 +15,8 @@
 //! - [`tokens`]: whether a bearer token is genuine, and whose it is
 //!
 //! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, [`received`] receives a body, [`service`]
-//! puts these together for one request, and [`serve`] for a connection. [`access`] says who a client is, by the [`keys`] of tokens or by
-//! [`tls`]. [`start`] begins.
+//! puts these together for one request, with the spans of [`traced`], and [`serve`] for a connection, whose client [`paced`] keeps from
+//! dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`]. [`start`] begins.
 
 pub mod access;
 pub mod body;
@@ -27,6 +27,7 @@ pub mod json;
 pub mod keys;
 pub mod open;
 pub mod openapi;
+pub mod paced;
 pub mod problem;
 pub mod reads;
 pub mod received;
@@ -38,4 +39,5 @@ pub mod service;
 pub mod start;
 pub mod tls;
 pub mod tokens;
+pub mod traced;
 pub mod writer;

@@ -32,6 +32,20 @@ pub enum Route {
     Document(Document),
 }
 
+impl Route {
+    /// Returns what kind of request leads here, without anything of what it asks for.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Command(use_case) => use_case.name(),
+            Self::Entity(..) => "entity",
+            Self::History(..) => "history",
+            Self::Outcome(..) => "outcome",
+            Self::Document(Document::Json | Document::Yaml) => "description",
+            Self::Document(Document::Page | Document::Style | Document::Script) => "page",
+        }
+    }
+}
+
 /// What everybody may read: the description of the API, and the page for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {

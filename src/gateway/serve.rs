@@ -1,5 +1,6 @@
 //! Listens, and serves HTTP/1.1 on each connection until it is told to stop. Then open requests are finished, and their connections closed.
 
+use super::paced::Paced;
 use super::service::Service;
 use super::tls::TlsServer;
 use crate::store::ConditionalStore;
@@ -138,7 +139,7 @@ async fn speak<S: ConditionalStore>(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
-    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(stream), answer));
+    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(Paced::new(stream)), answer));
     let stop = async {
         // An error means that nobody is left who could say more.
         let _ = stopping.wait_for(|stop| *stop).await;

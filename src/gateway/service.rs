@@ -10,6 +10,7 @@ use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::Reading;
 use super::received::received;
 use super::route::{Astray, Route};
+use super::traced::Steps;
 use super::writer::CommandWriter;
 use crate::config;
 use crate::domain::use_case::UseCase;
@@ -19,6 +20,7 @@ use crate::store::{ConditionalStore, StoreFault};
 use crate::telemetry::gathered::Gathered;
 use crate::telemetry::labels::HttpStatus;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::RequestSpans;
 use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Request, Response, StatusCode};
@@ -27,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+use tracing::{Instrument as _, Span};
 
 /// The gateway's answers, over a store for reads.
 pub struct Service<S> {
@@ -57,8 +60,10 @@ impl<S: ConditionalStore> Service<S> {
     pub async fn answer(&self, request: Request<Body>, certificate: Option<&str>) -> Response<Bytes> {
         let begun = Instant::now();
         let (parts, body) = request.into_parts();
-        let body = received(&parts.headers, body).await;
         let route = Route::of(&parts.method, parts.uri.path(), parts.uri.query());
+        let kind = route.as_ref().map_or("none", Route::kind);
+        let spans = command::trace(&parts.headers).and_then(|trace| RequestSpans::begin(trace, kind));
+        let body = received(&parts.headers, body).await;
         let use_case = match route {
             Ok(Route::Command(use_case)) => Some(use_case),
             _ => None,
@@ -74,8 +79,14 @@ impl<S: ConditionalStore> Service<S> {
         }
         let response = match self.access.principal(&parts.headers, certificate, scope, (self.clock)()).await {
             Err(response) => response,
-            Ok(principal) => self.answer_to(principal, route, &parts.headers, body).await,
+            Ok(principal) => {
+                let span = spans.as_ref().map_or_else(Span::none, |spans| spans.request().clone());
+                self.answer_to(principal, route, &parts.headers, body, spans.as_ref()).instrument(span).await
+            }
         };
+        if let Some(spans) = spans {
+            spans.answered(response.status().as_u16());
+        }
         let status = HttpStatus::of(response.status().as_u16());
         match use_case {
             Some(use_case) => {
@@ -93,11 +104,12 @@ impl<S: ConditionalStore> Service<S> {
         route: Result<Route, Astray>,
         headers: &HeaderMap,
         body: Result<Bytes, Problem>,
+        spans: Option<&RequestSpans>,
     ) -> Response<Bytes> {
         match route {
             Err(Astray { problem, allow: None }) => problem.response(),
             Err(Astray { problem, allow: Some(methods) }) => with(problem.response(), header::ALLOW, methods),
-            Ok(Route::Command(use_case)) => self.command(use_case, principal, headers, body).await,
+            Ok(Route::Command(use_case)) => self.command(use_case, principal, headers, body, spans).await,
             Ok(route) => self.read(route, headers).await,
         }
     }
@@ -108,13 +120,24 @@ impl<S: ConditionalStore> Service<S> {
         actor: Principal,
         headers: &HeaderMap,
         body: Result<Bytes, Problem>,
+        spans: Option<&RequestSpans>,
     ) -> Response<Bytes> {
-        let prepared = match self.prepare(use_case, headers, body) {
+        let mut prepared = match self.prepare(use_case, headers, body) {
             Ok(prepared) => prepared,
             Err(problem) => return problem.response(),
         };
+        if let Some(spans) = spans {
+            spans.prepared(prepared.identity.request_id.as_str());
+        }
         let Ok(room) = self.room.try_acquire() else { return unwritten(&prepared, "too many requests are open") };
         let waiting = self.open.wait_for(&prepared.identity);
+        let steps = if waiting.is_first {
+            let (steps, trace) = Steps::writing(spans);
+            prepared.trace = trace.or(prepared.trace);
+            steps
+        } else {
+            Steps::joining(spans)
+        };
         if waiting.is_first
             && let Err(error) = self.writer.send(&prepared, waiting.token, actor.as_deref())
         {
@@ -123,7 +146,7 @@ impl<S: ConditionalStore> Service<S> {
             self.open.note(waiting.token, Progress::Unwritten);
         }
         let _open = Open::begin(&self.metrics, room);
-        self.wait(&prepared, waiting, preferences(headers)).await
+        self.wait(&prepared, waiting, steps, preferences(headers)).await
     }
 
     fn prepare(&self, use_case: UseCase, headers: &HeaderMap, body: Result<Bytes, Problem>) -> Result<Prepared, Problem> {
@@ -132,13 +155,22 @@ impl<S: ConditionalStore> Service<S> {
     }
 
     /// Waits for the reply, or until the client is to be told that it has not come.
-    async fn wait(&self, prepared: &Prepared, mut waiting: Waiting, preferences: Preferences) -> Response<Bytes> {
+    async fn wait(
+        &self,
+        prepared: &Prepared,
+        mut waiting: Waiting,
+        mut steps: Steps<'_>,
+        preferences: Preferences,
+    ) -> Response<Bytes> {
         let Preferences { wait, respond_async } = preferences;
         let applied = wait.map(|wait| wait.min(self.config.max_wait));
-        let decisive = waiting.progress.wait_for(|progress| match progress {
-            Progress::Sent => false,
-            Progress::Written => respond_async,
-            Progress::Unwritten | Progress::Unknown | Progress::Answered(_) => true,
+        let decisive = waiting.progress.wait_for(|progress| {
+            steps.note(progress);
+            match progress {
+                Progress::Sent => false,
+                Progress::Written => respond_async,
+                Progress::Unwritten | Progress::Unknown | Progress::Answered(_) => true,
+            }
         });
         let progress = match timeout(applied.unwrap_or(self.config.reply_timeout), decisive).await {
             Ok(Ok(progress)) => progress.clone(),

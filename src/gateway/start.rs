@@ -1,7 +1,7 @@
 //! Puts a gateway together: the writer, the reader of replies, and the service between them.
 
 use super::access::Access;
-use super::keys::PresentKeys;
+use super::keys::{PresentKeys, RHYTHM};
 use super::open::OpenRequests;
 use super::replies::{Awaited, Replies, RepliesFault};
 use super::service::Service;
@@ -81,7 +81,7 @@ pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, 
         Auth::None => Access::Open,
         Auth::Mtls => Access::Certificate,
         Auth::Jwt(jwt) => {
-            let keys = Arc::new(PresentKeys::new(jwt)?);
+            let keys = Arc::new(PresentKeys::new(jwt, RHYTHM)?);
             let kept = keys.clone();
             tasks.push(tokio::spawn(async move { kept.keep().await }));
             Access::Token(keys)

@@ -5,21 +5,25 @@ use crate::config::GatewayTls;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::ssl::{Ssl, SslAcceptor, SslFiletype, SslMethod, SslVerifyMode};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_openssl::SslStream;
 
-/// How often the files are read again.
-const REFRESH: Duration = Duration::from_secs(60);
+/// How often it is looked whether the files are others.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// TLS with the present certificate.
 pub struct TlsServer {
     config: GatewayTls,
+    /// The files of which the present certificate is.
+    files: Mutex<Vec<Option<Stamp>>>,
     acceptor: RwLock<Arc<SslAcceptor>>,
 }
 
@@ -42,17 +46,33 @@ impl TlsServer {
     /// # Errors
     /// The files don't fit.
     pub fn new(config: &GatewayTls) -> Result<Self, TlsFault> {
-        Ok(Self { config: config.clone(), acceptor: RwLock::new(Arc::new(acceptor(config)?)) })
+        // A change between the two lines has the files read once more.
+        let files = Mutex::new(stamps(config));
+        Ok(Self { config: config.clone(), files, acceptor: RwLock::new(Arc::new(acceptor(config)?)) })
     }
 
-    /// Keeps reading the files. Files that don't fit are left alone, because they may be replaced one after another.
+    /// Keeps reading the files when they have changed. Connections that exist stay as they are.
     pub async fn keep(&self) {
         loop {
-            sleep(REFRESH).await;
-            match acceptor(&self.config) {
-                Ok(acceptor) => *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(acceptor),
-                Err(error) => tracing::warn!(%error, "the certificate of the gateway can't be read again; the former one stays"),
+            sleep(LOOK).await;
+            self.look();
+        }
+    }
+
+    /// Reads the files if they have changed. If they don't fit each other, the former certificate stays: files are replaced one after
+    /// another, and the next change has them read again.
+    fn look(&self) {
+        let present = stamps(&self.config);
+        let known = std::mem::replace(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner), present.clone());
+        if known == present {
+            return;
+        }
+        match acceptor(&self.config) {
+            Ok(acceptor) => {
+                *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(acceptor);
+                tracing::info!("the gateway's certificate was read again");
             }
+            Err(error) => tracing::warn!(%error, "the gateway's certificate has changed and can't be read; the former one stays"),
         }
     }
 
@@ -73,6 +93,18 @@ impl TlsServer {
         let common_name = common_name.and_then(|name| name.data().to_string().ok());
         Some(Client { stream, common_name })
     }
+}
+
+/// What tells whether a file is another one than before: its inode, its length, and when it was written.
+type Stamp = (u64, u64, SystemTime);
+
+/// Returns the stamps of all files. A file that can't be read has none.
+fn stamps(config: &GatewayTls) -> Vec<Option<Stamp>> {
+    let stamp = |file: &PathBuf| {
+        let file = std::fs::metadata(file).ok()?;
+        Some((file.ino(), file.len(), file.modified().ok()?))
+    };
+    [Some(&config.cert_file), Some(&config.key_file), config.client_ca_file.as_ref()].into_iter().flatten().map(stamp).collect()
 }
 
 fn acceptor(config: &GatewayTls) -> Result<SslAcceptor, ErrorStack> {

@@ -185,8 +185,13 @@ fn key(jwk: &Value) -> Option<Key> {
     is_meant.then(|| Key { id: text("kid").map(str::to_owned), algorithm, public })
 }
 
+/// Reads a part of a token, which is a JSON object.
 fn decoded<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refusal> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed)?;
+    // An array of the right values would do for a struct otherwise.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::Malformed);
+    }
     serde_json::from_slice(&bytes).map_err(|_| Refusal::Malformed)
 }
 

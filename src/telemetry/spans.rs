@@ -1,4 +1,5 @@
-//! The spans of a command: decoding, deciding with each step of the store, and publishing. They are made only for commands whose trace is
+//! The spans of a command: in a gateway its request, its writing and the wait for its reply; in the processor decoding, deciding with each
+//! step of the store, and publishing. They are made only for commands whose trace is
 //! sampled, and only while somebody wants them: a collector ([`super::otlp`]), or the log at level debug. For all other commands each of
 //! these calls costs one comparison.
 //!
@@ -85,6 +86,86 @@ impl CommandSpans {
         if !committed {
             publish.record("otel.status_code", "ERROR");
         }
+    }
+}
+
+/// The spans of a request over HTTP.
+#[derive(Debug)]
+pub struct RequestSpans {
+    request: Span,
+    trace: TraceContext,
+}
+
+impl RequestSpans {
+    /// Begins the span of a request of this kind. Returns `None` if nobody wants to see the spans.
+    pub fn begin(trace: TraceContext, kind: &'static str) -> Option<Self> {
+        if !trace.is_sampled() || !tracing::span_enabled!(target: TARGET, Level::DEBUG) {
+            return None;
+        }
+        let request = debug_span!(
+            target: TARGET,
+            parent: None,
+            "request",
+            otel.kind = "server",
+            otel.status_code = Empty,
+            kind,
+            trace_id = trace.trace_id(),
+            request_id = Empty,
+            http.response.status_code = Empty,
+        );
+        // An error means that there is no collector, and the spans are for the log alone.
+        let _ = request.set_parent(Context::new().with_remote_span_context(trace.sender()));
+        Some(Self { request, trace })
+    }
+
+    /// Returns the span of the whole request, in which the steps of the store have theirs.
+    pub fn request(&self) -> &Span {
+        &self.request
+    }
+
+    /// Records which request it is.
+    pub fn prepared(&self, request_id: &str) {
+        self.request.record("request_id", request_id);
+    }
+
+    /// Begins the span of writing the command. Returns the trace as the command's record is to name it: if there is a collector, what
+    /// follows goes on from our span.
+    pub fn produce(&self) -> (Span, TraceContext) {
+        let produce = debug_span!(
+            target: TARGET,
+            parent: &self.request,
+            "produce",
+            otel.kind = "producer",
+            otel.status_code = Empty,
+            result = Empty,
+        );
+        let (context, mut trace) = (produce.context(), self.trace.clone());
+        let span = context.span();
+        if span.span_context().is_valid() {
+            trace.go_on_from(span.span_context());
+        }
+        (produce, trace)
+    }
+
+    /// Begins the span of the wait for the reply.
+    pub fn await_reply(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.request, "reply", otel.kind = "consumer")
+    }
+
+    /// Records the answer's status.
+    pub fn answered(&self, status: u16) {
+        self.request.record("http.response.status_code", status);
+        if status >= 500 {
+            self.request.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+/// Records in the span of writing a command what became of it.
+pub fn written(produce: &Span, result: &'static str, is_written: bool) {
+    produce.record("result", result);
+    if !is_written {
+        produce.record("otel.status_code", "ERROR");
     }
 }
 

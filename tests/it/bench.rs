@@ -134,6 +134,19 @@ fn embedded_needs_no_servers() {
 }
 
 #[test]
+fn a_gateway_is_measured_beside_the_topic() {
+    let how = ["--http", "--rate", "100", "--commands", "100", "--entities", "100", "--partitions", "2"];
+    let finished = run_cli(&[&["bench", "--embedded"], &how[..]].concat()).succeeded();
+    let lines = lines(&finished);
+    let cases: Vec<_> = lines.iter().map(|(case, line)| (case.as_str(), line["commands"].as_u64().unwrap())).collect();
+    let expected = [("topic-at-rate", 200), ("http-at-rate", 200), ("topic", 100), ("http", 100), ("http-open", 1000)];
+    assert_eq!(cases, expected);
+    let cpu = &of(&lines, "http")["cpu_us_per_command"];
+    assert!(cpu.as_f64().is_some_and(|cpu| cpu > 0.0), "the gateway worked: {lines:?}");
+    run_cli(&["bench", "--embedded", "--http", "name"]).exits(2);
+}
+
+#[test]
 fn a_processor_that_dies_ends_the_run_at_once() {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
     bench.args(["bench", "--embedded", "--commands", "5000", "--entities", "5000", "--no-ceiling", "name"]);

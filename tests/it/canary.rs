@@ -5,9 +5,12 @@
 use crate::collector::{Collector, hexadecimal};
 use crate::crm::{Draft, Entity, Kind, create, custom_name, json_lines, rename, segment, state, unique};
 use crate::gate::Gate;
+use crate::gateway::access::{Key, taking_tokens};
+use crate::gateway::client::Gateway;
 use crate::inbox::Record;
 use crate::world::{LARGEST_RECORD, Processor, World};
-use crate::{servers, topics};
+use crate::{runtime, servers, topics};
+use reqwest::Method;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use toml::{Table, Value};
@@ -261,6 +264,80 @@ impl Cage {
         self.seen.add_reply(&reply);
     }
 
+    /// Starts a gateway whose tokens bear the mark, and the key that signs them.
+    fn gateway(&self) -> (Gateway, Key) {
+        let key = Key::new("kid");
+        let file = self.world.dir().join("keys.json");
+        std::fs::write(&file, key.set()).expect("the folder can be written to");
+        let gateway = Gateway::start(&self.world, &taking_tokens(("CRM__GATEWAY__AUTH__JWKS_FILE", &file.display().to_string())));
+        (gateway, key)
+    }
+
+    /// Sends over HTTP what is answered, what is refused, and what is no request of ours, all with marks.
+    fn ask_over_http(&mut self, gateway: &Gateway, key: &Key) {
+        let token = key.bearer(&marked("Actor"), "crm.read crm.write", 3600);
+        let trace = || format!("00-{}-00f067aa0ba902b7-01", Uuid::new_v4().simple());
+        let with = |token: &str, method: &Method, path: &str, body: String| {
+            let (correlation, state, trace) = (marked("Correlation"), format!("crm={}", marked("State")), trace());
+            let headers = [
+                ("authorization", token),
+                ("correlation-id", &*correlation),
+                ("traceparent", &*trace),
+                ("tracestate", &*state),
+                ("x-other", &*correlation),
+            ];
+            runtime().block_on(gateway.send(method, path, &headers, body)).status
+        };
+        let post = |path: &str, body: String| with(&token, &Method::POST, path, body);
+        let get = |path: &str| with(&token, &Method::GET, path, String::new());
+        let named = |reference: Json, name: &str| {
+            json!({"requestId": unique("r"), "customer": reference, "customName": name}).to_string()
+        };
+        let naming = "/v1/updateCustomerCustomName";
+        let (customer, stranger) = (self.customer.by_external_id(), json!({"externalId": marked("Id")}));
+        let unknown = json!({"requestId": unique("r"), marked("Field"): marked("Value")}).to_string();
+        let mut got = vec![
+            post(naming, named(customer.clone(), &marked("Name"))),
+            post(naming, named(stranger, &marked("Name"))),
+            post(naming, named(self.deactivated.by_external_id(), &marked("Name"))),
+            post(naming, named(customer, &marked("Name").repeat(20))),
+            post(naming, named(json!({"refId": marked("Ref")}), &marked("Name"))),
+            post(naming, unknown),
+            post(naming, marked("Value")),
+            post(naming, marked("Value").repeat(10_000)),
+            post(&format!("/v1/{}", marked("UseCase")), "{}".to_owned()),
+            with(&format!("Bearer {}", marked("Token")), &Method::POST, naming, "{}".to_owned()),
+            with(&marked("Token"), &Method::POST, naming, "{}".to_owned()),
+            with(&key.bearer(&marked("Actor"), "crm.read", -3600), &Method::POST, naming, "{}".to_owned()),
+            with(&key.bearer(&marked("Actor"), &marked("Scope"), 3600), &Method::POST, naming, "{}".to_owned()),
+        ];
+        for path in [
+            format!("/v1/customers?externalId={}", self.customer.external_id),
+            format!("/v1/customers?externalId={}", marked("Id")),
+            format!("/v1/customers/{}", marked("Ref")),
+            format!("/v1/customers/requests/{}?externalId={}", marked("Request"), marked("Id")),
+        ] {
+            got.push(get(&path));
+        }
+        self.gate.shut();
+        got.push(get(&format!("/v1/customers?externalId={}", self.customer.external_id)));
+        self.look_at_gateway(gateway);
+        self.gate.open();
+        assert_eq!(got, [200, 400, 400, 400, 400, 400, 400, 413, 404, 401, 401, 401, 403, 200, 404, 400, 404, 503]);
+        self.look_at_gateway(gateway);
+        gateway.terminate();
+        assert_eq!(gateway.wait(), 0, "{}", gateway.log());
+        let log = gateway.log();
+        assert!(log.contains("the store can't be read for a client"), "{log}");
+        self.seen.add("the gateway's log", log);
+    }
+
+    fn look_at_gateway(&mut self, gateway: &Gateway) {
+        for path in ["/metrics", "/readyz", "/livez", "/log-level"] {
+            self.seen.add(&format!("the gateway's {path}"), gateway.admin(path));
+        }
+    }
+
     fn look_at(&mut self, processor: &Processor) {
         for path in ["/metrics", "/readyz", "/livez", "/log-level"] {
             self.seen.add(path, processor.get(path).1);
@@ -288,6 +365,8 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
     cage.world.send(&silent);
     cage.outputs_are_refused(&processor);
     cage.the_store_is_away(&processor);
+    let (gateway, key) = cage.gateway();
+    cage.ask_over_http(&gateway, &key);
     cage.look_at(&processor);
     // `check` exits with 1, because a reply topic is missing.
     let checked = cage.run("check", &[], 1);
@@ -316,6 +395,7 @@ fn nothing_that_operators_see_holds_what_a_crm_has_sent() {
     cage.seen.add("the log", log);
     let spans = cage.collector.spans();
     assert!(spans.iter().filter(|span| span.name == "command").count() > drafts.len(), "{spans:#?}");
+    assert!(spans.iter().filter(|span| span.name == "request").count() > 10, "{spans:#?}");
     for span in spans {
         cage.seen.add("a span", span.text);
     }

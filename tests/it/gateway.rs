@@ -1,13 +1,15 @@
 //! Tests the HTTP gateway on the real Kafka and the real database: what a client is told, and that it is what the topics hold.
 
 mod abuse;
-mod access;
-mod client;
+pub mod access;
+pub mod client;
+mod faults;
 mod guide;
 mod page;
 mod reads;
 
 use crate::crm::{Entity, Kind, unique};
+use crate::inbox::Record;
 use crate::runtime;
 use crate::servers::own::OwnServer;
 use crate::world::{self, World};
@@ -220,6 +222,27 @@ fn one_request_at_two_gateways_has_one_effect_and_one_answer() {
         }
         assert_eq!(shared.transactions(&customer).len(), 1, "one effect");
     }
+}
+
+#[test]
+fn a_gateway_can_have_a_reply_topic_of_its_own() {
+    let Some(shared) = world::shared() else { return };
+    let gateway = Gateway::start(shared, &[("CRM__GATEWAY__REPLY_TOPIC", &shared.other_replies)]);
+    let (customer, request) = (shared.customer(), unique("r"));
+    let command = naming(&request, &customer.by_ref_id(), "Ann");
+    for replayed in [false, true] {
+        let got = gateway.ask(NAME, &[WAIT], &command);
+        assert_eq!((got.status, &got.body["replayed"]), (200, &json!(replayed)), "{got:?}");
+    }
+    let replies = shared.inbox.until("both replies", |records| {
+        let ours = |r: &&std::sync::Arc<Record>| r.body["requestId"] == request.as_str() && r.topic != shared.transactions;
+        let topics: Vec<_> = records.iter().filter(ours).map(|r| r.topic.clone()).collect();
+        (topics.len() >= 2).then_some(topics)
+    });
+    assert_eq!(replies, [&*shared.other_replies; 2]);
+    // Another gateway does not wait for them.
+    let other = Gateway::start(shared, &[]);
+    assert_eq!(other.ask(NAME, &[WAIT], &command).status, 200);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 use crate::collector::{Collector, Span};
 use crate::crm::{Draft, Entity, Kind, custom_name, rename, unique};
+use crate::gateway::client::Gateway;
 use crate::inbox::Record;
 use crate::servers;
 use crate::world::World;
+use serde_json::json;
 use toml::{Table, Value};
 use uuid::Uuid;
 
@@ -159,6 +161,55 @@ fn commands_that_are_decided_together_are_linked_to_the_one_with_the_steps_of_th
         }
     }
     assert!(linked > 0, "none were decided together");
+}
+
+#[test]
+fn a_request_over_http_and_its_command_are_one_trace() {
+    let collector = Collector::start();
+    let Some(world) = World::set_up("http-traces", collected_at(&collector.url)) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let processor = world.start_with("slot-9", &[AT_THE_END]);
+    processor.until_ready();
+    let gateway = Gateway::start(&world, &[AT_THE_END]);
+    let [named, refused, read, unsampled] = [(); 4].map(|()| new_trace());
+    let header = |trace: &str, flags: &str| format!("00-{trace}-{SENDER}-{flags}");
+    let request = unique("r");
+    let ask = |request: &str, name: &str, trace: &str, flags: &str| {
+        let command = json!({"requestId": request, "customer": customer.by_ref_id(), "customName": name});
+        gateway.ask("/v1/updateCustomerCustomName", &[("traceparent", &header(trace, flags))], &command)
+    };
+    let got = ask(&request, "Ada", &named, "01");
+    assert_eq!((got.status, got.header("traceparent")), (200, &*header(&named, "01")), "{got:?}");
+    assert_eq!(ask(&unique("r"), " ", &refused, "01").status, 400);
+    assert_eq!(ask(&unique("r"), "Bob", &unsampled, "00").status, 200);
+    let path = format!("/v1/customers/{}", customer.ref_id);
+    assert_eq!(gateway.get(&path, &[("traceparent", &header(&read, "01"))]).status, 200);
+    let transaction = world.transaction(&customer, &request);
+    gateway.terminate();
+    processor.signal("TERM");
+    assert_eq!((gateway.wait(), processor.wait()), (0, 0), "{}\n{}", gateway.log(), processor.log_tail());
+
+    let spans = collector.of_trace(&named);
+    let (server, produce, command) = (one(&spans, "request"), one(&spans, "produce"), one(&spans, "command"));
+    assert_eq!((&*server.parent, server.kind, server.is_error), (SENDER, 2, false), "{server:#?}");
+    let expected = [("kind", "updateCustomerCustomName"), ("request_id", &*request), ("http.response.status_code", "200")];
+    for (attribute, expected) in expected {
+        assert_eq!(server.attribute(attribute), expected, "{server:#?}");
+    }
+    assert_eq!((&produce.parent, produce.kind, produce.attribute("result")), (&server.id, 4, "written"));
+    assert_eq!((&command.parent, &one(&spans, "publish").parent), (&produce.id, &command.id));
+    assert_eq!(one(&spans, "reply").parent, server.id);
+    let goes_on = transaction.text("traceparent").expect("the transaction is in the trace");
+    assert_eq!(goes_on, format!("00-{named}-{}-01", command.id));
+
+    let spans = collector.of_trace(&refused);
+    assert_eq!((spans.len(), one(&spans, "request").attribute("http.response.status_code")), (1, "400"), "{spans:#?}");
+    let spans = collector.of_trace(&read);
+    let server = one(&spans, "request");
+    assert_eq!((server.attribute("kind"), server.attribute("http.response.status_code")), ("entity", "200"));
+    assert!(spans.iter().any(|span| span.parent == server.id && span.kind == 3), "the store's steps: {spans:#?}");
+    assert!(collector.of_trace(&unsampled).is_empty());
 }
 
 #[test]

@@ -34,29 +34,40 @@ impl Key {
     }
 
     /// Returns the header with a token for this bearer, which expires in so many seconds.
-    #[expect(clippy::disallowed_methods, reason = "the gateway reads the same clock")]
     pub fn bearer(&self, name: &str, scope: &str, seconds: i64) -> String {
-        let encoded = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let exp = i64::try_from(now).unwrap() + seconds;
-        let claims = json!({"iss": "https://idp", "aud": "crm", "sub": name, "exp": exp, "scope": scope});
-        let signed = format!("{}.{}", encoded(json!({"alg": "EdDSA", "kid": self.id})), encoded(claims));
+        let claims = json!({"iss": "https://idp", "aud": "crm", "sub": name, "exp": now() + seconds, "scope": scope});
+        self.token(&json!({"alg": "EdDSA", "kid": self.id}), &claims)
+    }
+
+    /// Returns the header with a token of any contents, signed by this key.
+    pub fn token(&self, header: &Value, claims: &Value) -> String {
+        let encoded = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let signed = format!("{}.{}", encoded(header), encoded(claims));
         let signature = Signer::new_without_digest(&self.private).unwrap().sign_oneshot_to_vec(signed.as_bytes()).unwrap();
         format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
+/// Returns the seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the gateway reads the same clock")]
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    i64::try_from(now).unwrap()
+}
+
+/// Returns the environment of a gateway that takes tokens of the keys at `place`, given as the key of the configuration and its value.
+pub fn taking_tokens<'a>(place: (&'a str, &'a str)) -> [(&'a str, &'a str); 4] {
+    [
+        ("CRM__GATEWAY__AUTH__KIND", "jwt"),
+        place,
+        ("CRM__GATEWAY__AUTH__ISSUER", "https://idp"),
+        ("CRM__GATEWAY__AUTH__AUDIENCE", "crm"),
+    ]
+}
+
 /// Starts a gateway that wants tokens, with the keys in this file.
 pub fn guarded(world: &World, keys: &Path) -> Gateway {
-    Gateway::start(
-        world,
-        &[
-            ("CRM__GATEWAY__AUTH__KIND", "jwt"),
-            ("CRM__GATEWAY__AUTH__JWKS_FILE", &keys.display().to_string()),
-            ("CRM__GATEWAY__AUTH__ISSUER", "https://idp"),
-            ("CRM__GATEWAY__AUTH__AUDIENCE", "crm"),
-        ],
-    )
+    Gateway::start(world, &taking_tokens(("CRM__GATEWAY__AUTH__JWKS_FILE", &keys.display().to_string())))
 }
 
 #[test]
@@ -140,4 +151,41 @@ fn a_certificate_lets_a_client_in_and_says_who_sends_a_command() {
     }
     let plain = runtime().block_on(client(None).get(url.replace("https", "http")).send());
     assert!(plain.is_err(), "without TLS: {plain:?}");
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_shown_without_a_restart() {
+    let Some(shared) = world::shared() else { return };
+    let authorities = [Authority::new("former"), Authority::new("next")];
+    let [former, next] = authorities.each_ref().map(|authority| authority.identity().pem());
+    let trusting = |authority: &Authority| {
+        let builder = reqwest::Client::builder().no_proxy();
+        builder.tls_certs_merge([reqwest::Certificate::from_pem(&authority.pem()).unwrap()]).build().unwrap()
+    };
+    let [cert, key] = ["cert", "key"].map(|name| shared.dir().join(format!("{}.pem", unique(name))));
+    std::fs::write(&cert, &former.0).unwrap();
+    std::fs::write(&key, &former.1).unwrap();
+    let [cert_file, key_file] = [&cert, &key].map(|file| file.display().to_string());
+    let environment = [("CRM__GATEWAY__TLS__CERT_FILE", &*cert_file), ("CRM__GATEWAY__TLS__KEY_FILE", &*key_file)];
+    let gateway = Gateway::start_for("https", trusting(&authorities[0]), shared, &environment);
+    // Each client is a new one, so that it has a connection of its own.
+    let gets_in = |authority: usize| {
+        let url = format!("{}/openapi.json", gateway.base());
+        runtime().block_on(trusting(&authorities[authority]).get(url).send()).is_ok()
+    };
+    assert_eq!([gets_in(0), gets_in(1)], [true, false]);
+
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}: {}", gateway.log());
+            crate::pause();
+        }
+    };
+    std::fs::write(&cert, &next.0).unwrap();
+    until("half of it is renewed", &|| gateway.log().contains("the former one stays"));
+    assert_eq!([gets_in(0), gets_in(1)], [true, false], "the key is not the certificate's yet");
+    std::fs::write(&key, &next.1).unwrap();
+    until("all of it is renewed", &|| gets_in(1));
+    assert!(!gets_in(0));
 }

@@ -6,6 +6,7 @@ use crate::inbox::Inbox;
 use crate::world::{World, binary};
 use crate::{registry, runtime, servers};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -13,6 +14,8 @@ use std::time::Instant;
 /// A process of the gateway.
 pub struct Gateway {
     process: Mutex<Guarded>,
+    command: Command,
+    log: PathBuf,
     client: reqwest::Client,
     base: String,
     admin: String,
@@ -57,6 +60,8 @@ impl Gateway {
         let log = world.dir().join(format!("{}.log", unique("gateway")));
         let gateway = Self {
             process: Mutex::new(Guarded::spawn(&command, &log, None)),
+            command,
+            log,
             client,
             base: format!("{scheme}://127.0.0.1:{port}"),
             admin: format!("http://127.0.0.1:{admin}"),
@@ -70,7 +75,13 @@ impl Gateway {
         &self.base
     }
 
-    fn until_ready(&self) {
+    /// Starts the process again after it has ended, at the same addresses, without waiting until it is ready.
+    pub fn start_again(&self) {
+        *self.process.lock().unwrap() = Guarded::spawn(&self.command, &self.log, None);
+    }
+
+    /// Waits until the process is ready.
+    pub fn until_ready(&self) {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
             let (status, body) = registry::get(&format!("{}/readyz", self.admin));
@@ -112,6 +123,18 @@ impl Gateway {
         headers: &[(&str, &str)],
         body: B,
     ) -> impl Future<Output = Got> + Send + use<B> {
+        let trying = self.try_to_send(method, path, headers, body);
+        async { trying.await.unwrap_or_else(|error| panic!("the gateway does not answer: {error}")) }
+    }
+
+    /// Sends any request to a gateway that may be gone, or go meanwhile.
+    pub fn try_to_send<B: Into<reqwest::Body>>(
+        &self,
+        method: &reqwest::Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: B,
+    ) -> impl Future<Output = Result<Got, reqwest::Error>> + Send + use<B> {
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
         let is_typed = headers.iter().any(|(name, _)| *name == "content-type");
         if *method == reqwest::Method::POST && !is_typed {
@@ -119,17 +142,22 @@ impl Gateway {
         }
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(body);
         async move {
-            let response = request.send().await.expect("the gateway answers");
+            let response = request.send().await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let bytes = response.bytes().await.expect("the body arrives");
+            let bytes = response.bytes().await?;
             let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("the body is JSON") };
-            Got { status, headers, body }
+            Ok(Got { status, headers, body })
         }
+    }
+
+    /// Returns what operators see at a path of the admin address.
+    pub fn admin(&self, path: &str) -> String {
+        registry::get(&format!("{}{path}", self.admin)).1
     }
 
     /// Returns the metrics.
     pub fn metrics(&self) -> String {
-        registry::get(&format!("{}/metrics", self.admin)).1
+        self.admin("/metrics")
     }
 
     /// Waits until a line of the metrics is there.

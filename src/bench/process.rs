@@ -1,5 +1,5 @@
-//! The processor that is measured: `run`, in a process of its own, so that its costs can be told from those of `bench`. It can be paused
-//! and continued: a backlog is written while it stands still, ready and a member of its group.
+//! The processes that are measured, each apart so that its costs can be told from those of `bench`: `run`, which can be paused and continued,
+//! so that a backlog is written while it stands still, ready and a member of its group; and `gateway`.
 
 use super::measured::Usage;
 use super::round::{Round, child};
@@ -7,23 +7,25 @@ use anyhow::{Context as _, bail, ensure};
 use futures::future::select_all;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::Child;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-/// How long a processor may take to be ready: to connect, to join its group, and to wait for the group's other members.
+/// How long a process may take to be ready: to connect, to join its group, and to wait for the group's other members.
 const START: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long a processor may take to end by itself.
+/// How long a process may take to end by itself.
 const STOP: Duration = Duration::from_secs(10);
 /// How many lines of its log a failure shows.
 const TAIL: usize = 12;
 
-/// A running processor.
-pub struct Processor {
+/// A running process.
+pub struct Process {
+    /// What the process is, in words.
+    role: &'static str,
     child: Child,
     pid: Pid,
     admin: String,
@@ -50,64 +52,90 @@ pub struct Counts {
     pub partitions: f64,
 }
 
-impl Processor {
+impl Process {
     /// Starts a processor; `number` is its slot.
-    pub fn start(round: &Round, number: usize) -> anyhow::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).context("no free port")?.port();
-        let log = round.folder.join(format!("{}-{number}.log", round.config.kafka.group_id));
+    pub fn processor(round: &Round, number: usize) -> anyhow::Result<Self> {
+        Self::start(round, "processor", "run", &[("CRM__KAFKA__INSTANCE_ID", format!("bench-{number}"))])
+    }
+
+    /// Starts a gateway that listens at `address`, and lets `open` requests be open at once.
+    pub fn gateway(round: &Round, address: SocketAddr, open: u32) -> anyhow::Result<Self> {
+        let variables = [
+            ("CRM__GATEWAY__LISTEN", address.to_string()),
+            ("CRM__GATEWAY__MAX_OPEN_REQUESTS", open.to_string()),
+            ("CRM__GATEWAY__AUTH__KIND", "none".to_owned()),
+            // The embedded store is the processor's alone, and the commands that are measured read nothing. A database has no path.
+            ("CRM__STORE__PATH", round.folder.join("gateway-store").display().to_string()),
+        ];
+        Self::start(round, "gateway", "gateway", &variables)
+    }
+
+    fn start(round: &Round, role: &'static str, subcommand: &'static str, variables: &[(&str, String)]) -> anyhow::Result<Self> {
+        let admin = free_address()?;
+        let log = round.folder.join(format!("{}-{role}-{}.log", round.config.kafka.group_id, admin.port()));
         let stderr = File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
-        let child = child(round, &["run"])?
-            .env("CRM__ADMIN__LISTEN", format!("127.0.0.1:{port}"))
-            .env("CRM__KAFKA__INSTANCE_ID", format!("bench-{number}"))
+        let child = child(round, &[subcommand])?
+            .env("CRM__ADMIN__LISTEN", admin.to_string())
             .env("CRM__LOG__LEVEL", "warn")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(stderr)
             .spawn()
-            .context("the processor can't be started")?;
-        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the processor ended at once")?;
+            .with_context(|| format!("the {role} can't be started"))?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = pid.with_context(|| format!("the {role} ended at once"))?;
         let http = reqwest::Client::builder().timeout(START).build().context("an HTTP client")?;
-        Ok(Self { child, pid, admin: format!("http://127.0.0.1:{port}"), log, http })
+        Ok(Self { role, child, pid, admin: format!("http://{admin}"), log, http })
     }
 
-    /// Waits until the processor takes commands.
+    /// Waits until the process is ready for its work.
     pub async fn until_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
         let mut looks = interval(LOOK_AGAIN);
         loop {
             looks.tick().await;
             if let Some(status) = self.child.try_wait()? {
-                bail!("the processor ended with {status}; {}", self.log_tail());
+                bail!("the {} ended with {status}; {}", self.role, self.log_tail());
             }
             let answer = self.http.get(format!("{}/readyz", self.admin)).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "the processor does not get ready; {}", self.log_tail());
+            ensure!(Instant::now() < deadline, "the {} does not get ready; {}", self.role, self.log_tail());
         }
     }
 
-    /// Makes the processor stand still.
+    /// Makes the process stand still.
     pub fn pause(&self) -> anyhow::Result<()> {
-        kill_process(self.pid, Signal::STOP).context("the processor can't be stopped")
+        kill_process(self.pid, Signal::STOP).context("a process can't be stopped")
     }
 
-    /// Lets the processor go on.
+    /// Lets the process go on.
     pub fn go_on(&self) -> anyhow::Result<()> {
-        kill_process(self.pid, Signal::CONT).context("the processor can't be continued")
+        kill_process(self.pid, Signal::CONT).context("a process can't be continued")
     }
 
-    /// Returns what the processor has used.
+    /// Returns what the process has used.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(&self.pid.to_string())
     }
 
-    /// Asks the processor for its metrics.
+    /// Asks a processor for its counts.
     pub async fn counts(&self) -> anyhow::Result<Counts> {
-        let answer = self.http.get(format!("{}/metrics", self.admin)).send().await.context("the processor's metrics")?;
-        Ok(Counts::read(&answer.text().await?))
+        Ok(Counts::read(&self.metrics().await?))
     }
 
-    /// Returns the end of the processor's log, in words if there is none.
+    /// Asks a gateway how many requests are open.
+    pub async fn open_requests(&self) -> anyhow::Result<f64> {
+        Ok(sum(&self.metrics().await?, "crm_gateway_open_requests"))
+    }
+
+    async fn metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("{}/metrics", self.admin)).send().await;
+        answer.with_context(|| format!("the {}'s metrics", self.role))?.text().await.context("metrics")
+    }
+
+    /// Returns the end of the process's log, in words if there is none.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
@@ -115,26 +143,26 @@ impl Processor {
         if tail.is_empty() { "it logged nothing".into() } else { format!("the end of its log:\n{}", tail.join("\n")) }
     }
 
-    /// Ends the processor, and kills it if it does not end by itself.
+    /// Ends the process, and kills it if it does not end by itself.
     ///
     /// # Errors
-    /// The processor did not end in good order, so it may still be a member of its group.
+    /// The process did not end in good order, so a processor may still be a member of its group.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         // Errors mean that the processor has ended already.
         let _ = kill_process(self.pid, Signal::CONT);
         let _ = kill_process(self.pid, Signal::TERM);
         if let Ok(ended) = timeout(STOP, self.child.wait()).await {
-            let status = ended.context("the processor's end")?;
-            ensure!(status.success(), "the processor ended with {status}; {}", self.log_tail());
+            let status = ended.context("a process's end")?;
+            ensure!(status.success(), "the {} ended with {status}; {}", self.role, self.log_tail());
             return Ok(());
         }
-        self.child.kill().await.context("the processor can't be killed")?;
-        bail!("the processor did not end within {} s of SIGTERM; {}", STOP.as_secs(), self.log_tail())
+        self.child.kill().await.context("a process can't be killed")?;
+        bail!("the {} did not end within {} s of SIGTERM; {}", self.role, STOP.as_secs(), self.log_tail())
     }
 }
 
 /// Waits until all processors are ready and have all partitions between them.
-pub async fn until_all_ready(processors: &mut [Processor], partitions: i32) -> anyhow::Result<()> {
+pub async fn until_all_ready(processors: &mut [Process], partitions: i32) -> anyhow::Result<()> {
     let deadline = Instant::now() + START;
     loop {
         let mut assigned = 0.0;
@@ -151,18 +179,25 @@ pub async fn until_all_ready(processors: &mut [Processor], partitions: i32) -> a
 }
 
 /// Waits until one of the processors ends, and returns how it ended. There must be one at least.
-pub async fn until_one_ends(processors: &mut [Processor]) -> anyhow::Result<ExitStatus> {
+pub async fn until_one_ends(processors: &mut [Process]) -> anyhow::Result<ExitStatus> {
     let ends = processors.iter_mut().map(|processor| Box::pin(processor.child.wait()));
     select_all(ends).await.0.context("a processor's end")
 }
 
+/// Returns an address on this machine that is free now.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).context("no free port")
+}
+
+/// Returns the sum of all series of a metric.
+fn sum(exposition: &str, name: &str) -> f64 {
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    exposition.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
 impl Counts {
     fn read(exposition: &str) -> Self {
-        let sum = |name: &str| -> f64 {
-            let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-            let values = exposition.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-            values.sum()
-        };
+        let sum = |name: &str| sum(exposition, name);
         Self {
             commands: sum("crm_commands_total"),
             writes: sum("crm_store_conditional_writes_total"),

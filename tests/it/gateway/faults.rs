@@ -1,0 +1,260 @@
+//! Tests that clients who try again blindly get one answer to each request while everything dies around them: gateways, processors and
+//! the broker. A load balancer gives each attempt to the next gateway, whoever had the one before.
+//!
+//! `CRM_HTTP_REQUESTS=n` is the number of requests. `cargo test --test it -- --nocapture whatever_dies` prints what happened.
+
+use super::client::{Gateway, Got};
+use crate::crm::{Entity, Kind, unique};
+use crate::inbox::Inbox;
+use crate::servers::own::OwnServer;
+use crate::world::{Processor, World};
+use crate::{runtime, servers};
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use toml::{Table, Value as Toml};
+
+/// How many requests there are, unless the environment says otherwise.
+const REQUESTS: usize = 240;
+const GATEWAYS: usize = 3;
+const PROCESSORS: usize = 2;
+/// How many requests are under way at once.
+const CLIENTS: usize = 48;
+/// How many entities of each type the requests are about.
+const ENTITIES: usize = 24;
+/// How many answers lie between two faults, in a course of many requests and in the shortest.
+const CALM: (usize, usize) = (150, 24);
+/// How long a client waits for an answer before it gives up the connection.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(6);
+/// How long a client waits before it asks again. This is the client's own haste, which the test needs for nothing.
+const AGAIN: Duration = Duration::from_millis(100);
+
+const ANY_VERSION: &[(&str, &str)] = &[];
+const WRONG_VERSION: &[(&str, &str)] = &[("if-match", "\"1000000\"")];
+
+/// A request, and what becomes of it.
+struct Request {
+    id: String,
+    path: &'static str,
+    body: Value,
+    headers: &'static [(&'static str, &'static str)],
+    /// The entity that the request changes, or `None` if the request is refused.
+    changes: Option<String>,
+}
+
+/// What clients have seen.
+#[derive(Default)]
+struct Seen {
+    /// The answer to each request, the first that came.
+    answers: Mutex<HashMap<String, Value>>,
+    /// How often each status came, and 0 for no answer.
+    statuses: Mutex<BTreeMap<u16, usize>>,
+    /// How many requests have all their answers.
+    done: AtomicUsize,
+    /// How many attempts there were, which says whose turn it is.
+    attempts: AtomicUsize,
+}
+
+impl Seen {
+    /// Notes an answer, which must be the same as each before it.
+    fn note(&self, request: &Request, got: &Got) {
+        let said = json!([got.status, got.body["businessTransaction"], got.body["errors"]]);
+        let first = self.answers.lock().unwrap().entry(request.id.clone()).or_insert_with(|| said.clone()).clone();
+        assert_eq!(said, first, "two answers to {}", request.id);
+    }
+}
+
+/// Asks one gateway after another, until there is an answer.
+async fn until_answered(gateways: &[Gateway], seen: &Seen, request: &Request) {
+    loop {
+        let gateway = &gateways[seen.attempts.fetch_add(1, Relaxed) % gateways.len()];
+        let headers = [&[("prefer", "wait=2")][..], request.headers].concat();
+        let tried = gateway.try_to_send(&reqwest::Method::POST, request.path, &headers, request.body.to_string()).await;
+        *seen.statuses.lock().unwrap().entry(tried.as_ref().map_or(0, |got| got.status)).or_default() += 1;
+        match tried {
+            Ok(got) if matches!(got.status, 200 | 400 | 412) => return seen.note(request, &got),
+            Ok(got) => assert!(matches!(got.status, 503 | 504), "{}: {got:?}", request.id),
+            // Nobody knows what became of it.
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Has a request answered: each fourth is sent twice at the same instant, and each ninth once more after its answer.
+async fn served(gateways: &[Gateway], seen: &Seen, number: usize, request: &Request) {
+    if number.is_multiple_of(4) {
+        futures::future::join(until_answered(gateways, seen, request), until_answered(gateways, seen, request)).await;
+    } else {
+        until_answered(gateways, seen, request).await;
+    }
+    if number.is_multiple_of(9) {
+        until_answered(gateways, seen, request).await;
+    }
+    seen.done.fetch_add(1, Relaxed);
+}
+
+fn requests(count: usize, customers: &[Entity], accounts: &[Entity]) -> Vec<Request> {
+    let request = |number: usize| {
+        let (id, customer, account) = (unique("r"), &customers[number % ENTITIES], &accounts[number % ENTITIES]);
+        let named = |reference: Value| json!({"requestId": id, "customer": reference, "customName": format!("name {number}")});
+        let naming = "/v1/updateCustomerCustomName";
+        let (path, body, headers, changes) = match number % 8 {
+            0 => {
+                let body = json!({"requestId": id, "account": account.by_ref_id(), "externalId": unique("a")});
+                ("/v1/updateAccountExternalId", body, ANY_VERSION, Some(account))
+            }
+            1 => (naming, named(json!({"externalId": unique("nobody")})), ANY_VERSION, None),
+            2 => (naming, named(customer.by_ref_id()), WRONG_VERSION, None),
+            3 => (naming, named(customer.by_external_id()), ANY_VERSION, Some(customer)),
+            _ => (naming, named(customer.by_ref_id()), ANY_VERSION, Some(customer)),
+        };
+        Request { id, path, body, headers, changes: changes.map(Entity::subject) }
+    };
+    (0..count).map(request).collect()
+}
+
+/// Everything that may die.
+struct Course<'a> {
+    kafka: &'a mut OwnServer,
+    world: &'a World,
+    gateways: &'a [Gateway],
+    processors: Vec<Processor>,
+    faults: BTreeMap<&'static str, usize>,
+}
+
+impl Course<'_> {
+    /// Lets the next fault happen, after so many. The order looks random, and is the same each time.
+    fn fault(&mut self, number: usize) {
+        const ORDER: [&str; 10] = [
+            "gateway killed",
+            "processor killed",
+            "gateway killed",
+            "broker killed",
+            "gateway ended",
+            "processor killed",
+            "all gateways killed",
+            "gateway killed",
+            "processor ended",
+            "all killed but the broker",
+        ];
+        let (what, slot) = (ORDER[number % ORDER.len()], number * 7 / 3);
+        *self.faults.entry(what).or_default() += 1;
+        match what {
+            "gateway killed" => self.kill_gateway(slot % GATEWAYS),
+            "gateway ended" => {
+                let gateway = &self.gateways[slot % GATEWAYS];
+                gateway.terminate();
+                assert_eq!(gateway.wait(), 0, "{}", gateway.log());
+                gateway.start_again();
+            }
+            "all gateways killed" => (0..GATEWAYS).for_each(|slot| self.kill_gateway(slot)),
+            "processor killed" => self.replace_processor(slot % PROCESSORS, "KILL"),
+            "processor ended" => self.replace_processor(slot % PROCESSORS, "TERM"),
+            "broker killed" => self.kafka.restart_by("KILL"),
+            _ => {
+                (0..GATEWAYS).for_each(|slot| self.kill_gateway(slot));
+                (0..PROCESSORS).for_each(|slot| self.replace_processor(slot, "KILL"));
+            }
+        }
+    }
+
+    fn kill_gateway(&self, slot: usize) {
+        self.gateways[slot].kill();
+        self.gateways[slot].start_again();
+    }
+
+    fn replace_processor(&mut self, slot: usize, signal: &str) {
+        self.processors[slot].signal(signal);
+        self.processors[slot].wait();
+        self.processors[slot] = self.world.start(&format!("slot-{slot}"));
+    }
+}
+
+#[test]
+fn each_request_has_one_effect_and_one_answer_whatever_dies() {
+    let count = std::env::var("CRM_HTTP_REQUESTS").map_or(REQUESTS, |n| n.parse().expect("CRM_HTTP_REQUESTS is a number"));
+    let (Some(mut kafka), Some(cassandra)) = (OwnServer::kafka(), servers::cassandra()) else { return };
+    let quickly_missed = |config: &mut Table| {
+        let session = [("session.timeout.ms", 3000), ("heartbeat.interval.ms", 500)];
+        let session = session.map(|(key, value)| (key.to_owned(), Toml::from(value)));
+        config["kafka"].as_table_mut().expect("a table").insert("consumer".into(), Toml::Table(session.into_iter().collect()));
+    };
+    let world = World::set_up_on(kafka.address(), cassandra, "gateway-faults", quickly_missed);
+    let entities = |kind| (0..ENTITIES).map(move |_| Entity::new(kind, "ACTIVE")).collect::<Vec<_>>();
+    let (customers, accounts) = (entities(Kind::Customer), entities(Kind::Account));
+    world.import(&[&customers[..], &accounts].concat());
+    let client = || reqwest::Client::builder().no_proxy().timeout(CLIENT_PATIENCE).build().unwrap();
+    let gateways: Arc<[Gateway]> = (0..GATEWAYS).map(|_| Gateway::start_for("http", client(), &world, &[])).collect();
+    let processors = (0..PROCESSORS).map(|slot| world.run_as(&format!("slot-{slot}"))).collect();
+
+    let requests: Arc<[Request]> = requests(count, &customers, &accounts).into();
+    let seen = Arc::new(Seen::default());
+    let begun = Instant::now();
+    let asking = runtime().spawn({
+        let (gateways, requests, seen) = (gateways.clone(), requests.clone(), seen.clone());
+        async move {
+            let all = stream::iter(0..requests.len());
+            all.for_each_concurrent(CLIENTS, |number| served(&gateways, &seen, number, &requests[number])).await;
+        }
+    });
+    let mut course = Course { kafka: &mut kafka, world: &world, gateways: &gateways, processors, faults: BTreeMap::new() };
+    let calm = (count / CALM.0).clamp(CALM.1, CALM.0);
+    let (mut faults, mut last, mut deadline) = (0, 0, Instant::now() + Inbox::PATIENCE);
+    while !asking.is_finished() {
+        let done = seen.done.load(Relaxed);
+        if done > last {
+            (last, deadline) = (done, Instant::now() + Inbox::PATIENCE);
+        }
+        assert!(Instant::now() < deadline, "{done} of {count} requests are answered, and no more come: {:?}", seen.statuses);
+        if done >= (faults + 1) * calm {
+            course.fault(faults);
+            faults += 1;
+            deadline = Instant::now() + Inbox::PATIENCE;
+        }
+        crate::pause();
+    }
+    runtime().block_on(asking).expect("no answer was wrong");
+    let statuses = seen.statuses.lock().unwrap().clone();
+    println!("{count} requests in {:?}: {statuses:?} (0: no answer); {:?}", begun.elapsed(), course.faults);
+    assert_eq!(seen.answers.lock().unwrap().len(), count);
+    assert_effects(&world, &requests, &seen.answers.lock().unwrap());
+}
+
+/// Checks that the topic holds one business transaction for each request that was told of one, and none for the others.
+fn assert_effects(world: &World, requests: &[Request], answers: &HashMap<String, Value>) {
+    let told: HashMap<&str, &Value> = requests.iter().map(|request| (&*request.id, &answers[&request.id])).collect();
+    let changes = requests.iter().filter(|request| request.changes.is_some()).count();
+    let on_topic = |records: &[Arc<crate::inbox::Record>]| {
+        let held: Vec<_> = records.iter().filter(|record| record.topic == world.transactions).cloned().collect();
+        (held.len() >= changes).then_some(held)
+    };
+    let held = world.inbox.until("all business transactions", on_topic);
+    let mut by_request: HashMap<&str, usize> = HashMap::new();
+    let mut versions: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for record in &held {
+        let request = record.body["requestId"].as_str().expect("a request id");
+        *by_request.entry(request).or_default() += 1;
+        assert_eq!(record.body["transactionId"], told[request][1]["transactionId"], "what {request} was told");
+        versions.entry(record.key_text().expect("a key")).or_default().push(record.body["version"].as_i64().expect("a version"));
+    }
+    for request in requests {
+        let expected = usize::from(request.changes.is_some());
+        assert_eq!(by_request.get(&*request.id).copied().unwrap_or_default(), expected, "effects of {}", request.id);
+        assert_eq!(told[&*request.id][0] == 200, request.changes.is_some(), "{}: {}", request.id, told[&*request.id]);
+    }
+    for (entity, mut versions) in versions {
+        versions.sort_unstable();
+        assert!(versions.iter().zip(2..).all(|(version, expected)| *version == expected), "{entity}: {versions:?}");
+    }
+    // No reply on the topic says anything else than what clients were told.
+    for reply in world.inbox.all(|record| record.topic == world.replies) {
+        let Some(told) = reply.body["requestId"].as_str().and_then(|request| told.get(request)) else { continue };
+        let status = if told[0] == 412 { 400 } else { told[0].as_i64().expect("a status") };
+        assert_eq!(reply.body["statusCode"], status, "{reply:?}");
+        assert_eq!(reply.body["businessTransaction"]["transactionId"], told[1]["transactionId"], "{reply:?}");
+    }
+}
