@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 mod client;
+mod clients;
 mod guide;
 mod page;
 mod reads;
