@@ -5,6 +5,7 @@ mod access;
 mod client;
 mod clients;
 mod guide;
+mod openapi;
 mod page;
 mod reads;
 
