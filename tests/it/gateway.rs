@@ -3,8 +3,10 @@
 mod abuse;
 pub mod access;
 pub mod client;
+mod clients;
 mod faults;
 mod guide;
+mod openapi;
 mod page;
 mod reads;
 

@@ -6,7 +6,7 @@ const TITLES = { 'look-up': 'Look up', send: 'Send a command', reference: 'Refer
 /** Shows the part of the page that the address names, such as `#/send/updateCustomerSegment?customer=…&version=3`. */
 function route({ keepFound = false } = {}) {
     const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
-    const [named, first, second] = path.split('/').map(decodeURIComponent);
+    const [named, first, second] = path.split('/');
     const view = VIEWS.includes(named) ? named : VIEWS[0];
     for (const section of document.querySelectorAll('main > section')) section.hidden = section.dataset.view !== view;
     for (const link of document.querySelectorAll('.bar nav a')) {
