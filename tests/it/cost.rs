@@ -38,13 +38,14 @@ fn a_name_segment_or_state_costs_one_conditional_write_and_a_rename_or_creation_
         ("a segment by refId", &segments, 1, 1, 200),
         ("a state", &states, 1, 1, 200),
         ("a rename", &renames, 2, 2, 200),
-        ("a customer's rename", &customer_renames, 2, 2, 200),
         ("a creation", &creations, 2, 2, 200),
         ("a duplicate of a name", &names, 0, 1, 200),
         ("a duplicate of a rename", &renames, 0, 1, 200),
         ("a duplicate of a creation", &creations, 0, 1, 200),
         ("an unknown id", &unknown, 1, 1, 400),
         ("a creation below nobody", &orphans, 1, 1, 400),
+        // Last, because the commands above name the customers by their external ids.
+        ("a customer's rename", &customer_renames, 2, 2, 200),
     ] {
         let before = conditional_writes(&processor);
         let replies = world.ask_all(drafts);
