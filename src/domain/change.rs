@@ -1,6 +1,6 @@
 //! The kinds of change that a command can ask for. Each has a file of its own, with its validation and its decision: `set_custom_name`,
-//! `set_segment`, `set_state`, `rename` and `create`. This file only tells the kinds apart. The table in [`super::use_case`] says which type of
-//! entity has which kind.
+//! `set_segment`, `set_state`, `rename` and `create`. This file only tells the kinds apart. The table in [`super::use_case`] says which
+//! type of entity has which kind.
 
 mod create;
 mod rename;

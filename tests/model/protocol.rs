@@ -315,8 +315,8 @@ impl Protocol {
         }
     }
 
-    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports or creates if there is none. The epoch
-    /// says which external id of the entity is to be replaced; the generation tells the claim from every other claim on the id.
+    /// Returns the write that claims `id` for the entity that was `seen`, or for the one that `record` imports or creates if there is none.
+    /// The epoch says which external id of the entity is to be replaced; the generation tells the claim from every other claim on the id.
     pub fn claim(&self, record: Record, id: Id, seen: Option<&EntityStatics>, there: &IdStatics, standing: Standing) -> Write {
         let command = self.command(record);
         let owner = seen.map_or_else(|| self.entity_to_be(record), |seen| seen.ref_id);

@@ -66,8 +66,8 @@ struct Rows {
 }
 
 impl Fold {
-    /// Decides the submissions of `open` one after another, up to the first rename that would change the entity, or to its creation, because
-    /// these need a claim first; or as far as one write has room.
+    /// Decides the submissions of `open` one after another, up to the first rename that would change the entity, or to its creation,
+    /// because these need a claim first; or as far as one write has room.
     pub fn of(open: &[impl Borrow<Submission>], target: &Target, sight: &Sight, now: Timestamp, retention: &Retention) -> Self {
         let mut all = Vec::<Decided>::with_capacity(open.len());
         let mut rows = Rows { rows: Vec::with_capacity(open.len()), bytes: 0 };

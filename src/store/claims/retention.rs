@@ -1,11 +1,11 @@
 //! How long outcomes are kept, and what is too old to matter.
 //!
-//! Changes, and all outcomes of renames and creations that are stored with an entity, are kept for ever. Everything else expires. Three rules make that
-//! safe:
+//! Changes, and all outcomes of renames and creations that are stored with an entity, are kept for ever. Everything else expires. Three
+//! rules make that safe:
 //!
-//! - **A rename or a creation is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be made from a cache
-//!   by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the request id was used
-//!   by another use case, that one's outcome answers the claimer, and is made to last first.
+//! - **A rename or a creation is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be
+//!   made from a cache by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the
+//!   request id was used by another use case, that one's outcome answers the claimer, and is made to last first.
 //! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it was
 //!   replaced.
 //! - **An outcome that has less than half the retention left answers nobody before it is held.** It could expire before a zombie, at work at the very

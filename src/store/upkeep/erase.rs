@@ -1,10 +1,10 @@
 //! Erasing of a person's data: replaces the former custom names of an entity in everything that is stored about it. Processors may run
 //! meanwhile.
 //!
-//! **Invariant**: nothing that a decision depends on is changed. In an outcome that is the fingerprint, the record, the epoch, the kind
-//! of answer, and the external id, which tells whether a claim was current once (`past`); so external ids stay. In a claim it is
-//! everything that completing the claim takes. But the claim of an import or of a creation is never pending again once its entity exists,
-//! so its blob may change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it meanwhile.
+//! **Invariant**: nothing that a decision depends on is changed. In an outcome that is the fingerprint, the record, the epoch, the kind of
+//! answer, and the external id, which tells whether a claim was current once (`past`); so external ids stay. In a claim it is everything
+//! that completing the claim takes. But the claim of an import or of a creation is never pending again once its entity exists, so its blob
+//! may change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it meanwhile.
 //!
 //! The present name stays everywhere, because the record of the change to it may come again and publish its outcome, from which readers
 //! would learn a wrong name.
