@@ -61,7 +61,8 @@ pub struct Options {
     /// Publish a change row for each business transaction, too
     #[arg(long)]
     pub changes: bool,
-    /// Measure a gateway beside the topic instead of the cases: latency at --rate [default: 100], throughput, memory with 1,000 open requests
+    /// Measure a gateway beside the topic instead of the cases: latency at --rate [default: 100], throughput, memory with 1,000 open
+    /// requests
     #[arg(long, conflicts_with_all = ["cases", "warm", "plain"])]
     pub http: bool,
     /// Don't measure the store and Kafka alone

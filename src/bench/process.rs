@@ -1,5 +1,5 @@
-//! The processes that are measured, each apart so that its costs can be told from those of `bench`: `run`, which can be paused and continued,
-//! so that a backlog is written while it stands still, ready and a member of its group; and `gateway`.
+//! The processes that are measured, each apart so that its costs can be told from those of `bench`: `run`, which can be paused and
+//! continued, so that a backlog is written while it stands still, ready and a member of its group; and `gateway`.
 
 use super::measured::Usage;
 use super::round::{Round, child};

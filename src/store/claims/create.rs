@@ -8,7 +8,8 @@
 //!
 //! The superior is read once, at some instant while the creation is decided, and nothing below it changes if it is deactivated or renamed
 //! later. The conditions of the writes say nothing of the superior, so what is remembered of it does not do: the cache tells only where to
-//! look. A plain read is enough to create below what it shows. Only a serial read refuses.
+//! look. Nor does a plain read do, for the same reason: it may miss a change of the superior that somebody was told of already, because he
+//! found its outcome while the write was under way. So a serial read decides.
 
 use super::claim::{Claimant, Claimer, Completed, Replaced, new_claim};
 use super::data::{Decided, Submission, Target};
@@ -31,8 +32,6 @@ enum Superior {
     Found(Option<Uuid>),
     /// The creation is refused, because of its superior.
     Refused(Rejection),
-    /// This look can't tell: look again, and trust less.
-    Unknown,
     /// The superior's external id has a claim that must be completed first.
     Pending(PendingClaim),
 }
@@ -41,8 +40,8 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     /// Creates the entity of a submission that has no outcome as far as is known. Returns `None` if something came in between: look
     /// again, and trust less.
     ///
-    /// With [`Trust::Cache`] nothing was read yet. Then the conditions of the two writes stand for all that was not read: that the
-    /// external id was never claimed, and that the entity is neither there nor refused.
+    /// With [`Trust::Cache`] nothing was read yet of the entity and of its id. Then the conditions of the two writes stand for all that was
+    /// not read: that the external id was never claimed, and that the entity is neither there nor refused.
     pub(super) async fn create(
         &self,
         submission: &Submission,
@@ -51,10 +50,9 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     ) -> Result<Option<Decided>, StoreFault> {
         let (entity_type, request) = (submission.entity_type(), &submission.request);
         let key = EntityKey { entity_type, ref_id: creation.ref_id(entity_type, &request.id) };
-        let superior = match self.superior(creation, entity_type, trust).await? {
+        let superior = match self.superior(creation, entity_type).await? {
             Superior::Found(superior) => superior,
             Superior::Refused(rejection) => return self.refuse_creation(submission, key, rejection).await,
-            Superior::Unknown => return Ok(None),
             Superior::Pending(claim) => {
                 self.complete_met(&claim).await?;
                 return Ok(None);
@@ -132,15 +130,15 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     }
 
     /// Looks up the superior of an entity of this type that is to be created.
-    async fn superior(&self, creation: &Creation, entity_type: EntityType, trust: Trust) -> Result<Superior, StoreFault> {
+    async fn superior(&self, creation: &Creation, entity_type: EntityType) -> Result<Superior, StoreFault> {
         let (Some(entity_type), Some(reference)) = (entity_type.superior(), &creation.superior) else {
             return Ok(Superior::Found(None));
         };
-        let found = Resolver(self.0).find(&Target::named(entity_type, reference), trust).await?;
-        Ok(match found {
-            Behind::Entity(seen) if seen.entity.state != State::Deactivated => Superior::Found(Some(seen.entity.ref_id)),
-            _ if trust != Trust::Serial => Superior::Unknown,
-            Behind::Entity(_) => Superior::Refused(Rejection::Deactivated { field: entity_type.name().into() }),
+        Ok(match Resolver(self.0).find(&Target::named(entity_type, reference)).await? {
+            Behind::Entity(seen) if seen.entity.state == State::Deactivated => {
+                Superior::Refused(Rejection::Deactivated { field: entity_type.name().into() })
+            }
+            Behind::Entity(seen) => Superior::Found(Some(seen.entity.ref_id)),
             Behind::Nobody => Superior::Refused(Rejection::EntityNotFound { field: reference.field(entity_type) }),
             Behind::Pending(claim) => Superior::Pending(claim),
         })

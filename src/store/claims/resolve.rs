@@ -121,23 +121,23 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         }
     }
 
-    /// Finds the entity behind `target`, as it is at this instant, without asking for the outcome of any request. What the cache holds says
-    /// only where to look. Unless only serial reads are trusted, that nobody was found means nothing.
-    pub(super) async fn find(&self, target: &Target, trust: Trust) -> Result<Behind, StoreFault> {
-        let consistency = if trust == Trust::Serial { Consistency::Serial } else { Consistency::Quorum };
-        let read = async |key| self.0.store.read_entity(key, &[], consistency).await.map(|read| read.statics);
+    /// Finds the entity behind `target`, as it is at this instant, by serial reads, and without asking for the outcome of any request. What
+    /// the cache holds says only where to look first.
+    pub(super) async fn find(&self, target: &Target) -> Result<Behind, StoreFault> {
+        const SERIAL: Consistency = Consistency::Serial;
+        let read = async |key| self.0.store.read_entity(key, &[], SERIAL).await.map(|read| read.statics);
         let id = match target {
             Target::Entity(key) => return Ok(read(*key).await?.map_or(Behind::Nobody, Behind::Entity)),
             Target::Id(id) => id,
         };
-        if let (Trust::Cache, Some(remembered)) = (trust, self.0.cache.entity(target)) {
+        if let Some(remembered) = self.0.cache.entity(target) {
             let holds = |e: &EntityStatics| e.entity.external_id == id.external_id && e.generation == remembered.generation;
             if let Some(entity) = read(remembered.key()).await?.filter(holds) {
                 return Ok(Behind::Entity(entity));
             }
         }
-        let Some(claim) = self.0.store.read_id(id, &[], consistency).await?.claim else { return Ok(Behind::Nobody) };
-        Ok(match self.standing(id, &claim, &[], consistency).await?.0 {
+        let Some(claim) = self.0.store.read_id(id, &[], SERIAL).await?.claim else { return Ok(Behind::Nobody) };
+        Ok(match self.standing(id, &claim, &[], SERIAL).await?.0 {
             Standing::Current(entity) => {
                 self.remember(id, &claim, &entity)?;
                 Behind::Entity(entity)

@@ -9,6 +9,7 @@ use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
 use crate::domain::attribute::Attribute;
 use crate::domain::contents::Contents;
+use crate::domain::decision::create;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
@@ -232,7 +233,23 @@ fn actor() -> Actor {
     Actor::parse("Zoë").unwrap()
 }
 
-/// What version 2 can't hold: each use case that sets a state, each attribute that came with version 3, and who asked.
+/// Returns a request that creates an entity. Its values are a text, as it is stored: see
+/// [`Creation::text`](crate::domain::change::Creation::text).
+fn creation(use_case: UseCase, values: &str, actor: Option<Actor>) -> Request {
+    Request {
+        id: RequestId::parse(REQUEST).unwrap(),
+        contents: Contents::restore(use_case, values, None).unwrap(),
+        correlation_id: Some("c-1".into()),
+        actor,
+        record: record(),
+    }
+}
+
+const CREATED_CUSTOMER: &str = "é-2\n\n=Ada Łovelace\n=RESIDENTIAL\n=INACTIVE\n=nicht bezahlt (ü)";
+const CREATED_ACCOUNT: &str = "é-2\n=c-ü\n\n\n\n";
+const CREATED_SUBSCRIBER: &str = "é-2\n#01977420-dc00-7000-8000-000000000009\n=Ada\n\n=SUSPENDED\n";
+
+/// What version 2 can't hold: each use case that sets a state or creates an entity, each attribute that came with version 3, and who asked.
 fn newer_outcomes() -> Vec<(&'static str, Outcome)> {
     use UseCase as U;
     let outcome =
@@ -276,6 +293,12 @@ fn newer_outcomes() -> Vec<(&'static str, Outcome)> {
     // Nothing but the use case needs version 3 here: the entity was imported without a date, and stays as it is.
     let never_dated = Transaction { changes: Vec::new(), entity: account(), ..to(U::UpdateAccountState, account()) };
     let named = changed(U::UpdateCustomerCustomName, Some("Ada"), "Ada Łovelace", customer());
+    let created = |request: Request, superior| {
+        let ref_id = entity(EntityType::Customer).ref_id;
+        let creation = request.contents.creation().unwrap();
+        let transaction = create(creation, &request, ref_id, superior, AT);
+        Outcome::of(&request, Answer::Changed(transaction.into()), None, AT)
+    };
     vec![
         ("customer-suspended", change(customer_state())),
         ("account-suspended", change(to(U::UpdateAccountState, account()))),
@@ -288,6 +311,11 @@ fn newer_outcomes() -> Vec<(&'static str, Outcome)> {
         ("state-by-an-actor", by_actor(change(customer_state()))),
         ("unchanged-for-an-actor", by_actor(outcome(Answer::Unchanged(named.into())))),
         ("rejected-for-an-actor", by_actor(outcome(Answer::Rejected(Rejection::ExternalIdNotUnique)))),
+        ("customer-created", created(creation(U::CreateCustomer, CREATED_CUSTOMER, None), None)),
+        ("customer-created-with-nothing-but-its-id", created(creation(U::CreateCustomer, "é-2\n\n\n\n\n", None), None)),
+        ("account-created", created(creation(U::CreateAccount, CREATED_ACCOUNT, None), Some(Uuid::max()))),
+        ("subscriber-created", created(creation(U::CreateSubscriber, CREATED_SUBSCRIBER, None), Some(Uuid::from_u128(9)))),
+        ("account-created-by-an-actor", created(creation(U::CreateAccount, CREATED_ACCOUNT, Some(actor())), Some(Uuid::max()))),
     ]
 }
 
@@ -298,11 +326,21 @@ fn newer_claims() -> Vec<(&'static str, StoredClaim)> {
     let claims = claims();
     let [(_, StoredClaim { cause: Cause::Request(request), .. }), ..] = &claims[..] else { panic!("the first is a request's") };
     let request = Request { actor: Some(actor()), ..request.clone() };
+    let created = |request, superior| StoredClaim {
+        cause: Cause::Creation { request, superior },
+        held: BTreeMap::from([(Uuid::nil(), 1)]),
+    };
     vec![
         ("claim-by-an-actor", StoredClaim { cause: Cause::Request(request), held }),
         ("claim-of-an-import-with-a-date", StoredClaim { cause: Cause::Import(dated, None), held: BTreeMap::new() }),
         ("claim-of-an-import-with-a-reason", StoredClaim { cause: Cause::Import(reasoned, None), held: BTreeMap::new() }),
         ("claim-of-an-import-by-an-actor", StoredClaim { cause: Cause::Import(account(), Some(actor())), held: BTreeMap::new() }),
+        ("claim-of-a-created-customer", created(creation(UseCase::CreateCustomer, CREATED_CUSTOMER, None), None)),
+        ("claim-of-a-created-account", created(creation(UseCase::CreateAccount, CREATED_ACCOUNT, None), Some(Uuid::max()))),
+        (
+            "claim-of-a-created-subscriber",
+            created(creation(UseCase::CreateSubscriber, CREATED_SUBSCRIBER, Some(actor())), Some(Uuid::from_u128(9))),
+        ),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Plays the functional cases of the contract over HTTP from other languages: from Python with httpx, and from Java with its own client. The
-//! cases are one table, made for entities that nobody else uses: each use case, each error that a client can cause, replays, versions,
+//! Plays the functional cases of the contract over HTTP from other languages: from Python with httpx, and from Java with its own client.
+//! The cases are one table, made for entities that nobody else uses: each use case, each error that a client can cause, replays, versions,
 //! answers that are not waited for, and reads.
 
 use crate::crm::{Entity, Kind, unique};

@@ -2,7 +2,7 @@
 
 use super::client::Gateway;
 use super::{NAME, naming};
-use crate::crm::{Entity, Kind, unique};
+use crate::crm::{Entity, Kind, create, unique};
 use crate::world;
 use serde_json::{Value, json};
 
@@ -60,6 +60,35 @@ fn a_history_comes_in_pages_with_the_newest_change_first() {
     assert_eq!(read.concat(), newest_first);
     let given_up = gateway.get(&format!("/v1/accounts?externalId={}", names[0]), &[]);
     assert_eq!(given_up.status, 404, "an old external id does not resolve");
+}
+
+#[test]
+fn an_entity_that_is_created_over_http_is_read_and_its_creation_is_found() {
+    const PATH: &str = "/v1/createAccount";
+    let Some(shared) = world::shared() else { return };
+    let (gateway, customer) = (Gateway::start(shared, &[]), shared.customer());
+    let creation = create(Kind::Account, &unique("r"), &unique("e"), &customer.by_external_id());
+    let (account, request) = (Entity::created_by(&creation), creation.request());
+    let versioned = gateway.ask(PATH, &[("if-match", "\"1\"")], &creation.body);
+    assert_eq!((versioned.status, versioned.findings()), (400, vec![("CASM-INVALID-ATTRIBUTE", Some("expectedVersion"))]));
+
+    let created = gateway.ask(PATH, &[], &creation.body);
+    assert_eq!((created.status, created.header("etag")), (200, "\"1\""), "{created:?}");
+    let reply = shared.inbox.first("its reply", |r| r.topic == shared.replies && r.body["requestId"] == request);
+    assert_eq!(reply.key.as_deref(), Some(account.external_id.as_bytes()), "the key is the external id that it gives");
+    let read = gateway.get(&format!("/v1/accounts?externalId={}", account.external_id), &[]);
+    assert_eq!((read.status, &read.body["entity"]["customerRefId"]), (200, &json!(customer.ref_id)), "{read:?}");
+    let history = gateway.get(&format!("/v1/accounts/{}/history", account.ref_id), &[]);
+    let first = &history.body["history"][0];
+    assert_eq!((&first["version"], &first["useCase"]), (&json!(1), &json!("createAccount")), "{history:?}");
+
+    let accepted = gateway.ask(PATH, &[("prefer", "respond-async")], &creation.body);
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    for place in [accepted.header("location").to_owned(), format!("/v1/accounts/{}/requests/{request}", account.ref_id)] {
+        let found = gateway.get(&place, &[]);
+        assert_eq!((found.status, &found.body["replayed"]), (200, &json!(true)), "{place}: {found:?}");
+        assert_eq!(found.body["businessTransaction"], created.body["businessTransaction"], "{place}");
+    }
 }
 
 #[test]

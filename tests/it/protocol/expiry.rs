@@ -1,5 +1,5 @@
-//! Tests what is forgotten when the retention is over and what never is, and how a store that can't be reached affects a command.
-//! It uses the simulated store, whose time and faults can be set.
+//! Tests what is forgotten when the retention is over and what never is, and how a store that can't be reached, or plain reads that miss
+//! what is under way, affect a command. It uses the simulated store, whose time and faults can be set.
 
 use super::world::{World, assert_replay, decide, not_found, published, refused, rejection};
 use crm_processor::domain::answer::Answer;
@@ -7,7 +7,9 @@ use crm_processor::domain::command::{RawReference, Reference};
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, State};
 use crm_processor::domain::rejection::Rejection;
-use crm_processor::domain::use_case::UseCase::{UpdateAccountCustomName, UpdateAccountExternalId, UpdateCustomerCustomName};
+use crm_processor::domain::use_case::UseCase::{
+    UpdateAccountCustomName, UpdateAccountExternalId, UpdateCustomerCustomName, UpdateCustomerState,
+};
 use crm_processor::store::claims::ClaimsOptions;
 use crm_processor::store::outcome::Outcome;
 use crm_processor::store::simulated::{Faults, Simulated};
@@ -280,4 +282,23 @@ async fn a_claim_that_was_replaced_on_account_of_an_outcome_never_takes_effect()
     store.advance(10 * retention());
     assert_eq!(rejection(&decide(&w.process(), &rename).await), &Rejection::RequestIdReused);
     assert_eq!((w.holder("x").await, w.version(Account, "a").await), (Some(w.ref_id("b")), 1));
+}
+
+/// The deactivation is under way: its sender was told of a fault. A duplicate has found its outcome, so the CRM knows of it.
+#[tokio::test]
+async fn a_creation_sees_a_change_of_its_superior_that_plain_reads_may_miss() {
+    let (store, w) = world();
+    w.customer("c").await;
+    let process = w.process();
+    published(&decide(&process, &w.name("r1", w.by_id("c"), "Ann")).await);
+    let deactivation = w.submit(UpdateCustomerState, "r2", w.by_ref("c"), "DEACTIVATED", None);
+    store.set_faults(Faults { unacknowledged: 1_000, ..Faults::default() });
+    w.process().decide(std::slice::from_ref(&deactivation)).await.expect_err("nobody is told that it was applied");
+    store.set_faults(Faults::default());
+    published(&decide(&w.process(), &deactivation).await);
+    store.set_faults(Faults { stale: 1_000, ..Faults::default() });
+    for (request, superior) in [("r3", w.by_ref("c")), ("r4", w.by_id("c"))] {
+        let creation = decide(&process, &w.creation(request, "a", superior)).await;
+        assert_eq!(refused(&creation), &Rejection::Deactivated { field: "customer".into() });
+    }
 }

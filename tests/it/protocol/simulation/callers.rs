@@ -18,6 +18,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// The chance per mille that a caller may crash.
+const CRASHES: u64 = 300;
+/// The most crashes at one lane's records. Each takes back half of them on average. A run ends at each creation, so that without a bound a
+/// long lane might not come to its end.
+const MOST_DEATHS: usize = 100;
+
 impl Answered {
     /// The record was refused because its request id was used for something else before. Such a refusal is not stored.
     pub fn is_reused(&self) -> bool {
@@ -28,7 +34,7 @@ impl Answered {
 impl Simulation {
     /// Lets one process after another work at the records, in order, in runs. A crash or a fault takes some of them back.
     pub async fn lane(&self, phase: usize, records: Vec<Submission>, mut random: Random) {
-        let mut done = 0;
+        let (mut done, mut deaths) = (0, 0);
         while done < records.len() {
             let (which, process) = self.process(&mut random);
             let named = records[done].entity_named();
@@ -39,10 +45,11 @@ impl Simulation {
                 let now = self.now.load(Relaxed);
                 self.begun.lock().unwrap().entry(submission.request.record.clone()).or_insert(now);
             }
+            let chance = if deaths < MOST_DEATHS { CRASHES } else { 0 };
             let decided = if random.chance(20) {
-                perhaps(&mut random, async { Ok(vec![process.give_up(&run[0]).await?]) }).await
+                perhaps(&mut random, chance, async { Ok(vec![process.give_up(&run[0]).await?]) }).await
             } else {
-                perhaps(&mut random, process.decide(&run)).await
+                perhaps(&mut random, chance, process.decide(&run)).await
             };
             match decided {
                 Some(Ok(decided)) => {
@@ -62,6 +69,7 @@ impl Simulation {
                 Some(Err(_)) => self.note("a fault was met"),
                 None => {
                     self.crashed(which, &mut random);
+                    deaths += 1;
                     done -= usize::try_from(random.below(done as u64 + 1)).expect("an index");
                 }
             }
@@ -76,7 +84,7 @@ impl Simulation {
             process.read_ahead(&submission).await;
             Ok(())
         };
-        if perhaps(&mut random, read).await.is_some() && worth && !process.can_read_ahead(&submission) {
+        if perhaps(&mut random, CRASHES, read).await.is_some() && worth && !process.can_read_ahead(&submission) {
             self.note("a command was read ahead");
         }
     }
@@ -106,7 +114,7 @@ impl Simulation {
         let begin = self.now.load(Relaxed);
         loop {
             let (which, process) = self.process(&mut random);
-            match perhaps(&mut random, process.import(entity.clone())).await {
+            match perhaps(&mut random, CRASHES, process.import(entity.clone())).await {
                 Some(Ok(imported)) => return self.imported(begin, entity, &imported, &process).await,
                 Some(Err(_)) => self.note("a fault was met"),
                 None => self.crashed(which, &mut random),
@@ -184,8 +192,12 @@ fn what(decided: &Decided) -> &'static str {
     }
 }
 
-/// Returns the result of `work`, or `None` if its process crashes: `work` is then dropped at some await.
-async fn perhaps<T>(random: &mut Random, work: impl Future<Output = Result<T, StoreFault>>) -> Option<Result<T, StoreFault>> {
-    let after = if random.chance(300) { random.below(40) } else { u64::MAX };
+/// Returns the result of `work`, or `None` if its process crashes, by this chance per mille: `work` is then dropped at some await.
+async fn perhaps<T>(
+    random: &mut Random,
+    chance: u64,
+    work: impl Future<Output = Result<T, StoreFault>>,
+) -> Option<Result<T, StoreFault>> {
+    let after = if random.chance(chance) { random.below(40) } else { u64::MAX };
     cut_short(work, after).await
 }
