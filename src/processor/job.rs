@@ -46,6 +46,7 @@ pub struct AnswerJob {
 }
 
 /// Why there is nothing to decide about a record.
+#[expect(clippy::large_enum_variant, reason = "it always stands in a box")]
 pub enum NoCommand {
     /// Its command did not pass request validation.
     Invalid(RawCommand, Vec<Rejection>),

@@ -13,7 +13,7 @@
 
 use super::claim::{Claimant, Claimer, Completed, Replaced, new_claim};
 use super::data::{Decided, Submission, Target};
-use super::resolve::{Behind, PendingClaim, Resolver, Trust};
+use super::resolve::{Behind, Resolver, Trust};
 use super::standing::Standing;
 use crate::domain::answer::Answer;
 use crate::domain::change::Creation;
@@ -32,8 +32,8 @@ enum Superior {
     Found(Option<Uuid>),
     /// The creation is refused, because of its superior.
     Refused(Rejection),
-    /// The superior's external id has a claim that must be completed first.
-    Pending(PendingClaim),
+    /// The superior's external id had a claim that nobody had completed. It is completed by now: look again.
+    Unsettled,
 }
 
 impl<S: ConditionalStore> Claimer<'_, S> {
@@ -53,10 +53,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let superior = match self.superior(creation, entity_type).await? {
             Superior::Found(superior) => superior,
             Superior::Refused(rejection) => return self.refuse_creation(submission, key, rejection).await,
-            Superior::Pending(claim) => {
-                self.complete_met(&claim).await?;
-                return Ok(None);
-            }
+            Superior::Unsettled => return Ok(None),
         };
         let id = IdKey { entity_type, external_id: creation.external_id.clone() };
         let cause = Cause::Creation { request: request.clone(), superior };
@@ -140,7 +137,10 @@ impl<S: ConditionalStore> Claimer<'_, S> {
             }
             Behind::Entity(seen) => Superior::Found(Some(seen.entity.ref_id)),
             Behind::Nobody => Superior::Refused(Rejection::EntityNotFound { field: reference.field(entity_type) }),
-            Behind::Pending(claim) => Superior::Pending(claim),
+            Behind::Pending(claim) => {
+                self.complete_met(&claim).await?;
+                Superior::Unsettled
+            }
         })
     }
 }
