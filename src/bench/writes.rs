@@ -95,8 +95,9 @@ pub fn creation(superior: Uuid, external_id: ExternalId, request_id: RequestId, 
         state_reason: None,
     };
     let key = EntityKey { entity_type, ref_id: creation.ref_id(entity_type, &request_id) };
+    let claimed_by = request_id.as_str().to_owned();
     let request = Request {
-        id: request(),
+        id: request_id,
         contents: Contents::restore(UseCase::CreateAccount, &creation.text(), None).expect("it is a creation"),
         correlation_id: Some(SOME_TIME.to_string()),
         actor: None,
@@ -107,7 +108,7 @@ pub fn creation(superior: Uuid, external_id: ExternalId, request_id: RequestId, 
         generation: 1,
         owner: key.ref_id,
         epoch: 1,
-        claimed_by: request_id.as_str().into(),
+        claimed_by: claimed_by.clone(),
         blob: StoredClaim { cause, held: BTreeMap::new() }.encode(),
         previous_owners: Vec::new(),
         refused: None,
@@ -115,7 +116,7 @@ pub fn creation(superior: Uuid, external_id: ExternalId, request_id: RequestId, 
     let entity = creation.entity(entity_type, key.ref_id, Some(superior), SOME_TIME);
     let first = ImportOutcome { at: SOME_TIME, external_id: external_id.clone(), actor: None }.encode();
     let row = |request_id: &str, outcome| LogRow { request_id: request_id.into(), changed_to: None, outcome, ttl: None };
-    let created = LogRow { changed_to: Some(entity.version), ..row(request_id.as_str(), outcome.to_vec()) };
+    let created = LogRow { changed_to: Some(entity.version), ..row(&claimed_by, outcome.to_vec()) };
     let after = NewStatics::after(None, EntityStatics { entity, epoch: 1, generation: 1 });
     let write = ApplyWrite { key, expected_version: None, after: Some(after), rows: vec![created, row(FIRST_ROW, first)] };
     (ClaimWrite { id: IdKey { entity_type, external_id }, replaces: None, unrefused: true, claim }, write)

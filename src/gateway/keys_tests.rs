@@ -128,7 +128,7 @@ async fn while_the_url_is_away_the_former_keys_count_and_it_is_asked_again() {
         while issuer.asked() < before + 3 {
             readings.changed().await.unwrap();
         }
-        assert!(keys.bearer(&token, 0.0).await.is_ok(), "after {status} {:.20}", body);
+        assert!(keys.bearer(&token, 0.0).await.is_ok(), "after {status} {body:.20}");
         issuer.says("200 OK", &set);
         while keys.read().await.is_err() {}
     }

@@ -147,8 +147,9 @@ impl BusinessTransaction {
         }
         if self.creates() {
             let given = self.changes.iter().filter(|change| change.field != "externalId");
-            let given = given.map(|change| format!(", {}: {}", change.field, value(change.new.as_ref()))).collect::<String>();
-            return format!("{} created, version {}{given}", self.entity(), self.version);
+            let given = given.map(|change| format!("{}: {}", change.field, value(change.new.as_ref())));
+            let created = [format!("{} created", self.entity()), format!("version {}", self.version)];
+            return created.into_iter().chain(given).collect::<Vec<_>>().join(", ");
         }
         let changes: Vec<String> = self.changes.iter().map(change).collect();
         format!("{}, version {} → {}, {}", self.entity(), self.previous_version, self.version, changes.join(", "))

@@ -82,16 +82,13 @@ fn comes_into_being(world: &World, command: &Draft, superior: Option<&Entity>) {
         .filter(|field| !given(field).is_null())
         .map(|field| json!({"field": field, "old": null, "new": given(field)}))
         .collect();
-    match superior {
-        Some(superior) => {
-            let field = format!("{}RefId", superior.kind.name());
-            changes.push(json!({"field": field, "old": null, "new": superior.ref_id}));
-            image[field] = json!(superior.ref_id);
-        }
-        None => {
-            image["customerSegment"] = given("customerSegment");
-            image["segmentValidFrom"] = if given("customerSegment").is_null() { Json::Null } else { at.clone() };
-        }
+    if let Some(superior) = superior {
+        let field = format!("{}RefId", superior.kind.name());
+        changes.push(json!({"field": field, "old": null, "new": superior.ref_id}));
+        image[field] = json!(superior.ref_id);
+    } else {
+        image["customerSegment"] = given("customerSegment");
+        image["segmentValidFrom"] = if given("customerSegment").is_null() { Json::Null } else { at.clone() };
     }
     let id = format!("crm:{}:{}:{request}", kind.name(), entity.ref_id);
     let use_case = command.record.replacen('C', "c", 1);

@@ -70,7 +70,8 @@ fn duckdb(python: &Path, file: &Path, sql: &str) -> String {
 /// Returns the page's SQL, block by block.
 fn statements() -> Vec<String> {
     let page = read(PAGE);
-    let blocks: Vec<_> = page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().expect("ends").trim().to_owned()).collect();
+    let blocks: Vec<_> =
+        page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().expect("ends").trim().to_owned()).collect();
     assert!(blocks.len() >= 10, "{PAGE} has {} statements", blocks.len());
     blocks
 }

@@ -68,7 +68,7 @@ impl AtWork<'_> {
 
     pub fn claim(&self, seen: Option<EntityStatics>, there: &IdStatics, standing: Standing) -> Step {
         let write = self.protocol.claim(self.first(), self.wanted(), seen.as_ref(), there, standing);
-        let write = self.protocol.below(write, self.attempt.superior);
+        let write = write.below(self.attempt.superior);
         Step::Try { write, seen, decides: self.attempt.decided }
     }
 

@@ -327,14 +327,15 @@ impl Protocol {
     }
 }
 
-impl Protocol {
-    /// Returns a write that claims, with the superior below which the entity is to be created.
-    pub fn below(&self, write: Write, superior: Option<Entity>) -> Write {
-        match write {
-            Write::Claim { id, read, claim, previous_owners } => {
-                Write::Claim { id, read, claim: Claim { superior, ..claim }, previous_owners }
+impl Write {
+    /// Returns the write with the superior below which its claim is to create the entity, if it claims.
+    #[must_use]
+    pub fn below(self, superior: Option<Entity>) -> Self {
+        match self {
+            Self::Claim { id, read, claim, previous_owners } => {
+                Self::Claim { id, read, claim: Claim { superior, ..claim }, previous_owners }
             }
-            _ => write,
+            other => other,
         }
     }
 }

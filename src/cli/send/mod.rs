@@ -72,7 +72,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outgoing = match args.command.outgoing() {
         Ok(outgoing) => outgoing,
         Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("crm-processor: {finding}"));
+            for finding in findings {
+                eprintln!("crm-processor: {finding}");
+            }
             return Ok(ExitCode::from(WRONG_CONFIGURATION));
         }
     };

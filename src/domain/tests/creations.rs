@@ -50,10 +50,12 @@ fn full(use_case: UseCase) -> RawCommand {
 const CREATIONS: [UseCase; 3] = [UseCase::CreateCustomer, UseCase::CreateAccount, UseCase::CreateSubscriber];
 
 type Edit = fn(&mut RawCommand);
+/// What is tried, the edit, and the findings: their codes and fields.
+type Row = (&'static str, Edit, &'static [(&'static str, &'static str)]);
 
 #[test]
 fn each_finding_about_a_creation() {
-    let table: &[(&str, Edit, &[(&str, &str)])] = &[
+    let table: &[Row] = &[
         ("nothing but what is mandatory", |_| (), &[]),
         ("no request id", |c| c.request_id = None, &[(MANDATORY, "requestId")]),
         ("no external id", |c| c.values.set(Attribute::ExternalId, None), &[(MANDATORY, "externalId")]),
