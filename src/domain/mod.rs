@@ -9,7 +9,7 @@
 //! - [`decision`]: business validation, and what becomes of the entity; [`change`]: the rules of each kind of change; [`answer`]: the
 //!   answer to the request
 //! - [`rejection`]: why a command is refused, and what the CRM is told
-//! - [`entity`], [`reference`], [`attribute`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
+//! - [`entity`], [`mod@reference`], [`attribute`], [`values`]: what there is; [`transaction`]: what the data warehouse learns of a change
 
 pub mod answer;
 pub mod attribute;
