@@ -53,7 +53,7 @@ pub enum Kind {
     Rejected,
 }
 
-/// One command.
+/// A command of a case, before it is made into a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The change that the command asks for.

@@ -47,7 +47,7 @@ struct Way {
     peak_kib: u64,
 }
 
-/// A gateway at work.
+/// A gateway that is ready, and its address.
 struct Gateway {
     process: Process,
     address: SocketAddr,
@@ -218,7 +218,7 @@ impl From<Sent> for Way {
 }
 
 impl Way {
-    /// Adds another turn of the same way.
+    /// Adds what another turn of the same way has measured.
     fn add(&mut self, other: Self) {
         self.seconds += other.seconds;
         self.taken.extend(other.taken);

@@ -27,7 +27,7 @@ pub struct Clients {
     prefer: &'static str,
 }
 
-/// What came of the commands of one sending.
+/// The result of sending a number of commands: how long it took, and how they were answered.
 pub struct Sent {
     /// The time from the first command's beginning to the last answer.
     pub seconds: f64,
@@ -95,7 +95,7 @@ impl Clients {
     }
 }
 
-/// What a client has done.
+/// A client that has sent its share of the commands: its connection, and the answers that it got.
 struct Worked {
     connection: SendRequest<Body>,
     taken: Vec<Duration>,

@@ -45,8 +45,7 @@ pub struct Wish<'a> {
     pub partitions: i32,
     /// How much later each answer of the database comes; `None` for no delay.
     pub store_delay: Option<Duration>,
-    /// True if change rows are to be published although the configuration names no topic for them. If it names one, they are published in
-    /// any case.
+    /// Whether change rows are published although the configuration names no topic for them. If it names one, this changes nothing.
     pub changes: bool,
     /// Variables of the environment that override the configuration.
     pub variables: Vec<(String, String)>,
@@ -204,8 +203,7 @@ impl Place {
     /// Removes everything that was made.
     pub async fn close(mut self) -> anyhow::Result<()> {
         for processor in std::mem::take(&mut self.processors) {
-            // The error of this call is dropped: it says only that the processor has ended already, and the run reports an error of its
-            // own.
+            // The run reports an error by itself. The error of this call would only add that the processor has ended already.
             let _ = processor.stop().await;
         }
         let topics = self.delete_topics_and_groups().await;

@@ -22,9 +22,9 @@ const STOP: Duration = Duration::from_secs(10);
 /// How many lines of its log a failure shows.
 const TAIL: usize = 12;
 
-/// A running process.
+/// A process that `bench` has started and measures: a processor or a gateway.
 pub struct Process {
-    /// What the process is, in words.
+    /// The word for the process in messages, such as `processor`.
     role: &'static str,
     child: Child,
     pid: Pid,

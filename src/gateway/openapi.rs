@@ -20,7 +20,7 @@ use yaml::write_yaml;
 
 /// The property of a number's schema that says what the number counts. `OpenAPI` leaves names with this beginning to whoever needs them.
 const UNIT: &str = "x-unit";
-/// What a time in reads counts.
+/// The unit of times in the answers to reads.
 const MILLISECONDS: &str = "milliseconds since 1970";
 
 /// Returns the document.

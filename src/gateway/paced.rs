@@ -96,7 +96,7 @@ mod tests {
             client.read_exact(&mut [0; 4096]).await.unwrap();
             client.write_all(b"x").await.unwrap();
         }
-        // Nobody reads the third answer.
+        // The client has stopped reading, so the third answer can't be sent.
         assert_eq!(sending.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

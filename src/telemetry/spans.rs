@@ -17,6 +17,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The target by which filters recognise the spans.
 pub const TARGET: &str = "crm_processor::spans";
 
+/// Returns whether anybody wants to see the spans of a trace.
+fn is_wanted(trace: &TraceContext) -> bool {
+    trace.is_sampled() && tracing::span_enabled!(target: TARGET, Level::DEBUG)
+}
+
 /// The spans of a command that is under way.
 #[derive(Clone, Debug)]
 pub struct CommandSpans {
@@ -31,7 +36,7 @@ impl CommandSpans {
     ///
     /// The spans are boxed, because each record under way has room for them, and few records have any.
     pub fn begin(trace: &mut TraceContext, record: &SourceRecord) -> Option<Box<Self>> {
-        if !trace.is_sampled() || !tracing::span_enabled!(target: TARGET, Level::DEBUG) {
+        if !is_wanted(trace) {
             return None;
         }
         let command = debug_span!(
@@ -99,7 +104,7 @@ pub struct RequestSpans {
 impl RequestSpans {
     /// Begins the span of a request of this kind. Returns `None` if nobody wants to see the spans.
     pub fn begin(trace: TraceContext, kind: &'static str) -> Option<Self> {
-        if !trace.is_sampled() || !tracing::span_enabled!(target: TARGET, Level::DEBUG) {
+        if !is_wanted(&trace) {
             return None;
         }
         let request = debug_span!(

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// The differences to publish, and how many of them have been published. A difference counts as published when its snapshot is committed to
-/// Kafka.
+/// The differences to publish, and how many of them have been published. A difference counts as published when the Kafka transaction with
+/// its snapshot is committed.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Reconciliation {

@@ -10,10 +10,10 @@ use crate::toolbox::crm_client::key_of;
 use crate::toolbox::flags::actor;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-/// One command.
+/// The flags that describe a single command.
 #[derive(Debug, clap::Args)]
 pub(super) struct CommandArgs {
-    /// What the command asks for
+    /// The use case, such as updateCustomerCustomName
     #[arg(value_name = "USE_CASE", required_unless_present = "file", value_parser = use_case())]
     use_case: Option<UseCase>,
     /// The entity's external id, in a creation that of the new entity
@@ -49,7 +49,7 @@ pub(super) struct CommandArgs {
     /// In an update, the version that the entity must have
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     expected_version: Option<i64>,
-    /// Who asks: the header crm-actor, which is stored and stands in the business transaction
+    /// The user or program that asks. It goes into the header crm-actor, is stored, and is shown in the business transaction
     #[arg(long, value_name = "TEXT", value_parser = actor)]
     actor: Option<Actor>,
     /// The record's key: commands with the same key take effect in their order [default: the entity's id]

@@ -24,8 +24,8 @@ impl FromStr for EntityFilter {
 }
 
 impl EntityFilter {
-    /// Returns whether a reply, a business transaction, a change row or a command is about the entity. If a record names no entity, its key
-    /// decides.
+    /// Returns whether a reply, a business transaction, a change row or a command is about the entity. A record that names no entity is
+    /// about it if its key names it.
     pub fn matches(&self, key: Option<&[u8]>, value: Option<&Value>) -> bool {
         let name = self.entity_type.name();
         let is_id = |text: &Value| text.as_str() == Some(&self.id);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How much abuse there is.
+/// The sizes of the abuse: how many clients and requests of each kind.
 struct Sizes {
     /// How many connections never finish their request.
     slow: usize,

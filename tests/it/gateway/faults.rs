@@ -35,7 +35,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const ANY_VERSION: &[(&str, &str)] = &[];
 const WRONG_VERSION: &[(&str, &str)] = &[("if-match", "\"1000000\"")];
 
-/// A request, and what becomes of it.
+/// A request that the clients send until it is answered.
 struct Request {
     id: String,
     path: &'static str,
@@ -45,7 +45,7 @@ struct Request {
     changes: Option<String>,
 }
 
-/// What clients have seen.
+/// The answers that the clients got.
 #[derive(Default)]
 struct Seen {
     /// The answer to each request, the first that came.
@@ -117,7 +117,7 @@ fn requests(count: usize, customers: &[Entity], accounts: &[Entity]) -> Vec<Requ
     (0..count).map(request).collect()
 }
 
-/// Everything that may die.
+/// The servers and processes that are killed while the clients send.
 struct Course<'a> {
     kafka: &'a mut OwnServer,
     world: &'a World,

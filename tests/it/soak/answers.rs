@@ -93,7 +93,7 @@ impl Answers {
 
 impl Seen {
     fn follow(&self, consumer: &BaseConsumer, partitions: usize, replies: &str) {
-        let mut at_end = 0;
+        let mut quiet_polls = 0;
         loop {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => self.note(&message, message.topic() == replies),
@@ -101,9 +101,9 @@ impl Seen {
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(e)) => tracing::debug!("reading: {e}"),
                 None if self.last.load(Ordering::Acquire) => {
-                    at_end += 1;
-                    // Nothing came for a while, several times, and nobody writes any more.
-                    if at_end > partitions {
+                    quiet_polls += 1;
+                    // Nobody writes any more, and each partition had the time of a poll to deliver what is left.
+                    if quiet_polls > partitions {
                         return;
                     }
                 }
