@@ -1,4 +1,5 @@
 //! Tests `reconcile`: damages the warehouse's table at random, and looks whether exactly these entities are published.
+//! `CRM_RECONCILE_ENTITIES=n` is the number of entities.
 
 use super::{Database, databases, insert_into, statement};
 use crate::changes::with_changes;
@@ -13,13 +14,29 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How many entities there are, unless `CRM_RECONCILE_ENTITIES` says otherwise.
 const ENTITIES: usize = 1_200;
-/// How many entities have each kind of damage.
-const OF_EACH: usize = 15;
-/// How many entities, from the first on, have changes. Only later ones are changed while the comparison runs.
-const CHANGED: usize = 200;
 /// How many others change in each round of the traffic.
 const TRAFFIC: usize = 100;
+
+/// The numbers of entities in a test.
+#[derive(Clone, Copy)]
+struct Size {
+    entities: usize,
+    /// How many entities have each of the seven kinds of damage.
+    of_each: usize,
+    /// How many entities, from the first on, have changes. Only later ones are changed while the comparison runs.
+    changed: usize,
+}
+
+impl Size {
+    fn of_this_run() -> Self {
+        let count = std::env::var("CRM_RECONCILE_ENTITIES");
+        let entities = count.map_or(ENTITIES, |n| n.parse().expect("CRM_RECONCILE_ENTITIES is a number"));
+        let of_each = (entities / 80).min(84);
+        Self { entities, of_each, changed: 7 * of_each }
+    }
+}
 
 /// Makes a table of current values out of the page's view, as a warehouse that upserts has it.
 const TABLE: &str = "CREATE TABLE current_value AS SELECT * FROM entity";
@@ -63,8 +80,9 @@ fn is_value(column: &str) -> bool {
 }
 
 /// Damages the table in each of five ways, and returns the entities that are to be published, and those that are unknown to the store.
-fn damage(database: &Database, entities: &[Entity]) -> (BTreeSet<String>, BTreeSet<String>) {
-    let mut damaged = entities[..CHANGED].chunks(OF_EACH).map(|chunk| chunk.iter().map(|e| e.ref_id.clone()).collect::<Vec<_>>());
+fn damage(database: &Database, entities: &[Entity], size: Size) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut damaged =
+        entities[..size.changed].chunks(size.of_each).map(|chunk| chunk.iter().map(|e| e.ref_id.clone()).collect::<Vec<_>>());
     let mut published = BTreeSet::new();
     for statement in [
         "DELETE FROM current_value WHERE refId IN (@)",
@@ -79,8 +97,8 @@ fn damage(database: &Database, entities: &[Entity]) -> (BTreeSet<String>, BTreeS
         database.run(&statement.replace('@', &list.join(",")));
         published.extend(ids);
     }
-    let extra: BTreeSet<_> = (0..OF_EACH).map(|_| Entity::new(Kind::Customer, "ACTIVE").ref_id).collect();
-    let one = &entities[CHANGED - 1].ref_id;
+    let extra: BTreeSet<_> = (0..size.of_each).map(|_| Entity::new(Kind::Customer, "ACTIVE").ref_id).collect();
+    let one = &entities[size.changed - 1].ref_id;
     for id in &extra {
         database.run(&format!(
             "INSERT INTO current_value (entityType, refId, version, externalId, state) \
@@ -98,14 +116,15 @@ fn snapshots(changes: &Inbox) -> Vec<Arc<Record>> {
 fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
     let Some((world, _, changes)) = with_changes("reconcile") else { return };
     let Some(databases) = databases(&world) else { return };
-    let entities: Vec<_> = (0..ENTITIES).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
+    let size = Size::of_this_run();
+    let entities: Vec<_> = (0..size.entities).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
     world.import_lines(&json_lines(entities.iter().map(Entity::line).collect::<Vec<_>>().iter())).succeeded();
     let processor = world.run();
     let named: Vec<_> =
-        entities[..CHANGED].iter().map(|e| custom_name(&unique("r"), &e.by_ref_id(), "Zoë O'Hara").key(&e.ref_id)).collect();
+        entities[..size.changed].iter().map(|e| custom_name(&unique("r"), &e.by_ref_id(), "Zoë O'Hara").key(&e.ref_id)).collect();
     world.ask_by_key(&named);
     world.cli("snapshot", &["--all"]).succeeded();
-    let mut expected = CHANGED + ENTITIES;
+    let mut expected = size.changed + size.entities;
     let until_there = |expected: usize| changes.until(&format!("{expected} rows"), |rows| (rows.len() >= expected).then_some(()));
     until_there(expected);
     let bodies = |records: &[Arc<Record>]| records.iter().map(|record| record.body.clone()).collect::<Vec<Json>>();
@@ -116,10 +135,10 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
         database.run(TABLE);
         let untouched = reconcile(&world, database, &file, &["--json"]).succeeded();
         let told: Json = serde_json::from_str(&untouched.stdout).expect("is JSON");
-        assert_eq!((&told["entitiesInStore"], &told["bucketsThatDiffer"]), (&json!(ENTITIES), &json!(0)), "{untouched}");
+        assert_eq!((&told["entitiesInStore"], &told["bucketsThatDiffer"]), (&json!(size.entities), &json!(0)), "{untouched}");
 
         let before = snapshots(&changes).len();
-        let (damaged, extra) = damage(database, &entities);
+        let (damaged, extra) = damage(database, &entities, size);
         let dry = reconcile(&world, database, &file, &["--dry-run"]).exits(1);
         assert_eq!(dry.stderr.lines().filter(|line| line.starts_with("customer ")).count(), damaged.len() + extra.len(), "{dry}");
         export(database, &file);
@@ -129,7 +148,7 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
             let traffic = scope.spawn(|| {
                 let mut rounds = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    let of_others = entities[CHANGED..]
+                    let of_others = entities[size.changed..]
                         .iter()
                         .map(|e| custom_name(&unique("r"), &e.by_ref_id(), &unique("n")).key(&e.ref_id));
                     world.ask_by_key(&of_others.take(TRAFFIC).collect::<Vec<_>>());
@@ -143,7 +162,7 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
         });
         let told: Json = serde_json::from_str(&found.exits(1).stdout).expect("is JSON");
         let counts = ["missing", "stale", "ahead", "edited", "repeated", "unknown"].map(|name| told[name].as_u64());
-        let n = Some(OF_EACH as u64);
+        let n = Some(size.of_each as u64);
         assert_eq!(counts, [n, n, n, n.map(|n| 2 * n), n, n], "{told}");
         assert_eq!(told["published"], damaged.len(), "{told}");
         assert!(rounds > 0, "others have changed meanwhile");
