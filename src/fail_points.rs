@@ -16,6 +16,8 @@ pub enum FailPoint {
     Claimed,
     /// A decision was applied to an entity and acknowledged; nothing of it is published yet.
     Applied,
+    /// A producer is about to register with the transaction coordinator, in the call that registers it.
+    Registering,
     /// The outputs of a transaction were delivered; its offsets are not sent yet.
     OutputsSent,
     /// The offsets of a transaction are about to be sent, in the call that sends them.
@@ -35,6 +37,7 @@ impl FailPoint {
             Self::Decided => "decided",
             Self::Claimed => "claimed",
             Self::Applied => "applied",
+            Self::Registering => "registering",
             Self::OutputsSent => "outputs-sent",
             Self::SendingOffsets => "sending-offsets",
             Self::OffsetsSent => "offsets-sent",

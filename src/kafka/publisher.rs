@@ -362,7 +362,10 @@ impl<M> Publisher<M> {
     /// Registers the producer with the transaction coordinator. Tries until that succeeds, however long it takes.
     fn initialise(&mut self) -> Result<(), Alone> {
         loop {
-            let register = || self.producer().init_transactions(INIT);
+            let register = || {
+                FailPoint::Registering.reach();
+                self.producer().init_transactions(INIT)
+            };
             let Err(error) = self.calls.during(Call::InitTransactions, Instant::now() + INIT, register) else { return Ok(()) };
             // Only a poll makes librdkafka report the reason, for example that it can't log in. The poll can bring no delivery reports,
             // because nothing was sent.

@@ -16,8 +16,10 @@ fn a_publisher_whose_call_does_not_return_is_replaced_and_nothing_is_lost_or_dou
     let Some(world) = World::set_up("hanging", |_| ()) else { return };
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));
-    // The call of the second transaction hangs for longer than the test takes.
-    let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", "sending-offsets=1*off->1*sleep(600000)->off")]);
+    // The first registration and a call of the second transaction hang for longer than the test takes.
+    let calls = "registering=1*sleep(600000)->off;sending-offsets=1*off->1*sleep(600000)->off";
+    let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", calls)]);
+    processor.until_metric("crm_publishers_abandoned_total", 1);
     processor.until_ready();
     let correlations: Vec<_> = (0..60).map(|_| unique("c")).collect();
     for (number, correlation) in correlations.iter().enumerate() {
@@ -30,13 +32,16 @@ fn a_publisher_whose_call_does_not_return_is_replaced_and_nothing_is_lost_or_dou
             });
         }
     }
+    for age in ["crm_kafka_transaction_age_seconds", "crm_oldest_call_age_seconds", "crm_stalled_seconds"] {
+        processor.until_metric_at_least(age, 1);
+    }
     assert_eq!(until_readyz_names(&processor, "send_offsets_to_transaction"), 503);
     assert_eq!(processor.get("/livez").0, 200, "it helps itself");
-    processor.until_metric("crm_publishers_abandoned_total", 1);
+    processor.until_metric("crm_publishers_abandoned_total", 2);
     let ledger = Ledger::close(&world, &correlations);
     assert_eq!(ledger.with_status(200), correlations.len(), "each is answered once");
     processor.until_ready_is(true);
-    assert_eq!(processor.metric("crm_publishers_stuck"), 1, "the call has still not returned");
+    assert_eq!(processor.metric("crm_publishers_stuck"), 2, "the calls have still not returned");
     let log = processor.log();
     assert!(log.contains("a call into the Kafka client does not return"), "{log}");
 }

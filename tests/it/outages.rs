@@ -33,6 +33,8 @@ fn entities() -> Vec<Entity> {
 #[test]
 fn while_the_store_is_away_nothing_is_answered_and_readiness_says_so() {
     const COMMANDS: usize = 80;
+    /// The most warnings: those about each kind of fault and node come once in some seconds, however many lanes wait.
+    const WARNINGS_AT_MOST: usize = 20;
     let Some(cassandra) = servers::cassandra() else { return };
     let gate = Gate::before(cassandra);
     let through_gate = |config: &mut Table| {
@@ -52,6 +54,13 @@ fn while_the_store_is_away_nothing_is_answered_and_readiness_says_so() {
     processor.until_ready_is(false);
     let live = processor.get("/livez");
     assert_eq!(live.0, 200, "it lives: {live:?}");
+    // As many tries as there are lanes that wait have failed by then. Their lines are gathered.
+    processor.until_metric_at_least("crm_store_faults_total", entities.len() as u64);
+    let log = processor.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert!((1..=WARNINGS_AT_MOST).contains(&warnings.len()), "{}", warnings.join("\n"));
+    let port = gate.address().rsplit_once(':').expect("has a port").1.to_owned();
+    assert!(warnings.iter().any(|line| line.contains(&port)), "none names the node: {}", warnings.join("\n"));
     let answered = |r: &crate::inbox::Record| r.topic == world.replies;
     assert_eq!(world.inbox.all(answered).len(), entities.len(), "only what came before is answered");
 

@@ -69,6 +69,7 @@ impl Installation {
             traffic,
             begun: Instant::now(),
             report: Report::default(),
+            aims: 0,
         };
         for (_, processor) in all.fleet.processors() {
             processor.until_ready();
@@ -94,6 +95,8 @@ pub struct Course<'a> {
     pub traffic: &'a Traffic,
     pub report: Report,
     begun: Instant,
+    /// How often a coordinator of transactions was asked for.
+    aims: usize,
 }
 
 impl Course<'_> {
@@ -152,9 +155,12 @@ impl Course<'_> {
     }
 
     /// Returns a broker that coordinates the transactions of one of the processors; if possible, one that does not coordinate the
-    /// group.
-    pub fn transaction_coordinator(&self) -> usize {
-        let coordinator = |name: &str| self.brokers.coordinator_of_transactions(&format!("{}-{name}", self.world.group()));
+    /// group. A processor has two transactional ids, and they are aimed at in turn.
+    pub fn transaction_coordinator(&mut self) -> usize {
+        let suffix = ["", "+2"][self.aims % 2];
+        self.aims += 1;
+        let coordinator =
+            |name: &str| self.brokers.coordinator_of_transactions(&format!("{}-{name}{suffix}", self.world.group()));
         let of_group = self.group_coordinator();
         let coordinators: Vec<_> = self.fleet.processors().map(|(name, _)| coordinator(name)).collect();
         coordinators.iter().copied().find(|n| *n != of_group).unwrap_or(coordinators[0])

@@ -37,7 +37,10 @@ struct Installation {
 }
 
 const LOCAL: (&str, &str) = ("CRM__STORE__LOCAL_DATACENTER", "dc1");
+const FAR: (&str, &str) = ("CRM__STORE__LOCAL_DATACENTER", "dc2");
 const LOCAL_QUORUM: (&str, &str) = ("CRM__STORE__CONSISTENCY", "local_quorum");
+const LOCAL_SERIAL: (&str, &str) = ("CRM__STORE__SERIAL_CONSISTENCY", "local_serial");
+const FAILOVER: (&str, &str) = ("CRM__STORE__DATACENTER_FAILOVER", "true");
 
 impl Installation {
     fn play(mut self) {
@@ -104,17 +107,37 @@ impl Installation {
             &checked,
             &[&[&node, "2 of 2 replicas in dc1", "nothing can be decided"], &["a read or write comes to no end"]],
         );
+        self.says_whether_it_works(&[
+            (&[FAR, FAILOVER, LOCAL_QUORUM], true),
+            (&[LOCAL, LOCAL_SERIAL], false),
+            (&[FAR, LOCAL_SERIAL], true),
+        ]);
         self.nodes[1].start_again();
         self.nodes.until_whole();
     }
 
+    /// Makes `check` with each of these settings, and compares what it says with whether a command can be decided: the lines of the page
+    /// about deployment.
+    fn says_whether_it_works(&self, settings: &[(&[(&str, &str)], bool)]) {
+        for (environment, works) in settings {
+            let checked = self.check(environment).exits(1);
+            let goes_on = checked.stdout.contains("all can be done without them");
+            let waits = checked.stdout.contains("a read or write comes to no end");
+            assert_eq!((goes_on, waits), (*works, !works), "{environment:?}: {checked}");
+        }
+    }
+
     fn a_failed_data_centre_is_stepped_around_by_fail_over(&mut self) {
         self.nodes[2].stop_by("KILL");
-        let far = ("CRM__STORE__LOCAL_DATACENTER", "dc2");
-        let checked = self.check(&[far]).exits(1);
+        let checked = self.check(&[FAR]).exits(1);
         says_alone(&checked, &[&["store.datacenter_failover is false: nobody is asked"], &["a read or write comes to no end"]]);
-        let checked = self.check(&[far, ("CRM__STORE__DATACENTER_FAILOVER", "true")]).exits(1);
+        let checked = self.check(&[FAR, FAILOVER]).exits(1);
         says_alone(&checked, &[&["1 of 3 nodes down", "(dc2)", "all can be done without them"]]);
+        self.says_whether_it_works(&[
+            (&[LOCAL, LOCAL_QUORUM], true),
+            (&[LOCAL, LOCAL_SERIAL], true),
+            (&[FAR, LOCAL_SERIAL], false),
+        ]);
     }
 
     /// Checks the installation when the data centre `dc2` is down already.
