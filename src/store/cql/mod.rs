@@ -170,7 +170,7 @@ impl CqlStore {
         for row in result.rows::<EntityRow>().map_err(described)? {
             let mut row = row.map_err(described)?;
             if read.statics.is_none() {
-                read.statics = row.take_statics(key)?;
+                read.statics = row.statics(key)?;
             }
             read.outcomes.extend(row.take_outcome(requests));
         }
