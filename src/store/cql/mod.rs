@@ -17,6 +17,7 @@ mod redact;
 mod rows;
 mod schema;
 mod statements;
+mod statics;
 mod topology;
 mod watch;
 
