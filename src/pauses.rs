@@ -10,6 +10,9 @@ pub struct Pauses {
 }
 
 impl Pauses {
+    /// The pauses between attempts to reach a server that is away, of which nothing more is known.
+    pub const WHILE_AWAY: Self = Self::new(Duration::from_millis(200), Duration::from_secs(5));
+
     /// Creates pauses of which the first is `first`, and none is longer than `longest`.
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
@@ -34,7 +37,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_their_bound() {
-        let mut pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut pauses = Pauses::WHILE_AWAY;
         let got: Vec<_> = (0..40).map(|_| pauses.next_pause().as_millis()).collect();
         assert_eq!(got[..7], [200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
         assert_eq!(got[39], 5_000);

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `name`, `segment`, `state`, `skewed` | one row and the statics |
 //! | `rename` | a claim, then one row and the statics |
-//! | `create` | the read of the superior, a claim, then two rows and the statics |
+//! | `create` | the serial read of the superior, a claim, then two rows and the statics |
 //! | `rejected` | one row |
 //! | `mixed` | each of these in its share |
 //! | `duplicates` | one row and the statics; then the same again, which is not applied, and the read that finds the outcome |
@@ -149,7 +149,7 @@ impl Ceiling {
         let mut slot = self.customers[0].lock().await;
         let mut statics = match slot.statics.take() {
             Some(statics) => statics,
-            None => self.find(&slot, "-").await?,
+            None => self.find(&slot, &["-"], Consistency::Quorum).await?,
         };
         let rows = self.load.rows;
         let writes = (self.load.commands as usize / rows).clamp(1, HOT_WRITES);
@@ -170,10 +170,14 @@ impl Ceiling {
         let request = format!("x-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;
-        let is_known = slot.statics.is_some();
         let before = match slot.statics.take() {
+            // The processor reads the superior for each creation, and serially. What it remembers says only where to look.
+            Some(_) if step.kind == Kind::Create => {
+                self.store.read_entity(slot.key, &[], Consistency::Serial).await?.statics.context("the entity is there")?
+            }
+            None if step.kind == Kind::Create => self.find(&slot, &[], Consistency::Serial).await?,
             Some(statics) => statics,
-            None => self.find(&slot, &request).await?,
+            None => self.find(&slot, &[&request], Consistency::Quorum).await?,
         };
         let after = match step.kind {
             Kind::Rejected => {
@@ -182,10 +186,6 @@ impl Ceiling {
             }
             Kind::Rename => self.rename(&before, request).await?,
             Kind::Create => {
-                if is_known {
-                    // The processor reads the superior for each creation, whatever it remembers of it.
-                    self.store.read_entity(slot.key, &[], Consistency::Quorum).await?.statics.context("the entity is there")?;
-                }
                 self.create(&before, fleet::created_id(self.load.pass, step.request), &request).await?;
                 before
             }
@@ -203,12 +203,12 @@ impl Ceiling {
     }
 
     /// Reads what a cold cache has to read: the id's partition, and the owner's.
-    async fn find(&self, slot: &Slot, request: &str) -> anyhow::Result<EntityStatics> {
+    async fn find(&self, slot: &Slot, requests: &[&str], consistency: Consistency) -> anyhow::Result<EntityStatics> {
         let id = IdKey { entity_type: slot.key.entity_type, external_id: slot.external_id.clone() };
-        let claim = self.store.read_id(&id, &[request], Consistency::Quorum).await?.claim.context("the id is held")?;
+        let claim = self.store.read_id(&id, requests, consistency).await?.claim.context("the id is held")?;
         let key = EntityKey { ref_id: claim.owner, ..slot.key };
-        let read = self.store.read_entity(key, &[request, &claim.claimed_by], Consistency::Quorum).await?;
-        read.statics.context("the entity is there")
+        let rows = [requests, &[claim.claimed_by.as_str()]].concat();
+        self.store.read_entity(key, &rows, consistency).await?.statics.context("the entity is there")
     }
 
     async fn find_outcome(&self, slot: &Slot, before: EntityStatics, request: &str) -> anyhow::Result<EntityStatics> {

@@ -1,13 +1,14 @@
 //! `gateway`: the API over HTTP. It waits for servers that are away at the start. After SIGTERM or SIGINT it finishes the requests that are
 //! open; a second signal ends it at once.
 
-use super::run::{PAUSES, Store, every, keep_asking_store, schema_id, stopped, store, until_told};
+use super::run::{Store, every, keep_asking_store, schema_id, stopped, store, until_told};
 use crate::config::Config;
 use crate::domain::use_case::UseCase;
 use crate::gateway::replies::RepliesFault;
 use crate::gateway::serve::Listening;
 use crate::gateway::service::Service;
 use crate::gateway::start::{Setting, StartFault, Started, start};
+use crate::pauses::Pauses;
 use crate::store::claims::{Claims, ClaimsOptions};
 use crate::store::metered::Metered;
 use crate::telemetry::admin::Admin;
@@ -127,7 +128,7 @@ async fn begin(
         let subject = command_subject(&config.kafka.topics.commands, *use_case);
         schema_ids.insert(*use_case, schema_id(registry, &subject, use_case.schema()).await?);
     }
-    let mut pauses = PAUSES;
+    let mut pauses = Pauses::WHILE_AWAY;
     loop {
         let setting = Setting {
             config: config.clone(),

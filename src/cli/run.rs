@@ -30,8 +30,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// The pauses between attempts to reach a server that is away at the start.
-pub(super) const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 /// How often the driver is asked what it knows of the nodes, and the store is asked for a sign of life if it has answered nothing for a
 /// while.
 const LOOK: Duration = Duration::from_secs(1);
@@ -151,7 +149,7 @@ async fn prepare(
 
 /// Connects to the store, however long that takes.
 pub(super) async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
-    let mut pauses = PAUSES;
+    let mut pauses = Pauses::WHILE_AWAY;
     loop {
         match ConfiguredStore::connect(&config.store).await {
             Ok(store) => return Ok(store),
@@ -176,7 +174,7 @@ async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder
 
 /// Returns the id that the registry has for one of our schemas, however long the registry is away.
 pub(super) async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {
-    let mut pauses = PAUSES;
+    let mut pauses = Pauses::WHILE_AWAY;
     loop {
         match registry.lookup(subject, schema).await {
             Ok(Some(id)) => {

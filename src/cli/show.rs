@@ -1,21 +1,19 @@
 //! `show`: the current values of an entity and its history.
 
-use crate::domain::Timestamp;
-use crate::domain::entity::{Entity, EntityType};
+use crate::domain::entity::EntityType;
 use crate::domain::transaction::Change;
-use crate::domain::values::{Actor, CustomName, SegmentCode, StateReason};
+use crate::domain::values::Actor;
 use crate::store::outcome::ImportOutcome;
 use crate::store::upkeep::show::HistoryEntry;
 use crate::store::{EntityKey, EntityStatics};
 use crate::toolbox::flags::{ConfigFile, Named};
-use crate::toolbox::history;
+use crate::toolbox::shown;
 use crate::toolbox::{FAILED, connect};
+use crate::wire::headers::rfc3339;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 const HELP: &str = "\
 Examples:
@@ -66,31 +64,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn as_json(statics: &EntityStatics, history: &[HistoryEntry]) -> Value {
     json!({
-        "entity": after_image(&statics.entity),
+        "entity": shown::entity(statics.entity.clone()),
         "version": statics.entity.version,
-        "history": history.iter().map(history::entry).collect::<Vec<_>>(),
+        "history": history.iter().map(shown::change).collect::<Vec<_>>(),
     })
-}
-
-/// Returns the entity as the records of `crm.v1` show it.
-fn after_image(entity: &Entity) -> Value {
-    let mut image = json!({
-        "refId": entity.ref_id,
-        "externalId": entity.external_id.as_str(),
-        "state": entity.state.name(),
-        "customName": entity.custom_name.as_ref().map(CustomName::as_str),
-    });
-    match entity.entity_type {
-        EntityType::Customer => {
-            image["customerSegment"] = entity.segment.as_ref().map(SegmentCode::as_str).into();
-            image["segmentValidFrom"] = entity.segment_valid_from.into();
-        }
-        EntityType::Account => image["customerRefId"] = json!(entity.parent),
-        EntityType::Subscriber => image["accountRefId"] = json!(entity.parent),
-    }
-    image["stateReason"] = entity.state_reason.as_ref().map(StateReason::as_str).into();
-    image["stateValidFrom"] = entity.state_valid_from.into();
-    image
 }
 
 fn as_text(statics: &EntityStatics, import: Option<&ImportOutcome>, history: &[HistoryEntry]) -> String {
@@ -133,9 +110,4 @@ fn by(actor: Option<&Actor>) -> String {
 fn in_words(change: &Change) -> String {
     let value = |value: &Option<String>| value.as_ref().map_or_else(|| "-".into(), |text| format!("{text:?}"));
     format!("{} {} → {}", change.attribute.name(), value(&change.old), value(&change.new))
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000);
-    time.ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{at} ms since 1970"))
 }

@@ -31,6 +31,15 @@ impl EntityType {
         }
     }
 
+    /// Returns `CUSTOMER`, `ACCOUNT` or `SUBSCRIBER`, as the enum `crm.v1.EntityType` has it, and so the change rows and their digests.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Customer => "CUSTOMER",
+            Self::Account => "ACCOUNT",
+            Self::Subscriber => "SUBSCRIBER",
+        }
+    }
+
     /// Returns the type of the entities to which those of this type belong, or `None` for customers.
     pub fn superior(self) -> Option<Self> {
         match self {

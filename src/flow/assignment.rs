@@ -89,7 +89,7 @@ struct Assigned {
 
 /// One assignment of partitions, from its beginning to its revocation.
 #[derive(Debug)]
-pub struct Flow<C, A, O> {
+pub struct Assignment<C, A, O> {
     limits: Limits,
     partitions: BTreeMap<Partition, Assigned>,
     lanes: Lanes<C, A>,
@@ -106,7 +106,7 @@ pub struct Flow<C, A, O> {
     draining: bool,
 }
 
-impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
+impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
     /// Begins an assignment. Each partition goes on from what was committed for it.
     pub fn new(limits: Limits, assignment: &[(Partition, Committed)]) -> Self {
         let assigned = |c: &Committed| Assigned { offsets: Offsets::resume(c), long_lanes: 0, blocked: false, paused: false };
@@ -124,7 +124,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// Takes note that a record was delivered, and returns what is to be done with it. [`Flow::admit`] must follow if it is
+    /// Takes note that a record was delivered, and returns what is to be done with it. [`Assignment::admit`] must follow if it is
     /// [`Delivery::New`]. A record of a partition that is not assigned counts as [`Delivery::Known`].
     pub fn deliver(&mut self, at: RecordId) -> Delivery {
         let Some(partition) = self.partitions.get_mut(&at.partition) else { return Delivery::Known };
@@ -143,7 +143,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         }
     }
 
-    /// Starts the next run and returns it; [`Flow::finish_run`] must follow. Returns `None` if no lane is ready, or as many runs are
+    /// Starts the next run and returns it; [`Assignment::finish_run`] must follow. Returns `None` if no lane is ready, or as many runs are
     /// being decided as may be.
     pub fn next_run(&mut self, now: Uptime) -> Option<Run<C, A>> {
         let run = self.lanes.start(now)?;
@@ -186,8 +186,8 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         !self.publishing && !self.draining && waiting > 0 && waiting < soon.min(enough)
     }
 
-    /// Returns the next transaction; `None` if one is under way already or there is nothing to commit. [`Flow::committed`],
-    /// [`Flow::aborted`], [`Flow::offsets_too_large`] or [`Flow::settled`] must follow.
+    /// Returns the next transaction; `None` if one is under way already or there is nothing to commit. [`Assignment::committed`],
+    /// [`Assignment::aborted`], [`Assignment::offsets_too_large`] or [`Assignment::settled`] must follow.
     pub fn next_transaction(&mut self) -> Option<Commit<O>> {
         if self.publishing {
             return None;
@@ -244,7 +244,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
     }
 
     /// Finds out which records of the transaction are committed, from what the coordinator has `now`. Returns those that are, and the
-    /// others. [`Flow::settled`] must follow.
+    /// others. [`Assignment::settled`] must follow.
     pub fn told_apart(
         &mut self,
         records: Vec<Finished<O>>,
@@ -274,7 +274,7 @@ impl<C: Foldable, A, O: Publishable> Flow<C, A, O> {
         self.batches.try_held();
     }
 
-    /// Begins to drain: [`Flow::has_room`] returns `false` from now on, and what runs is finished and committed. With `drop_queued`,
+    /// Begins to drain: [`Assignment::has_room`] returns `false` from now on, and what runs is finished and committed. With `drop_queued`,
     /// commands that wait are forgotten; they will be delivered again, to whoever has the partition then.
     pub fn drain(&mut self, drop_queued: bool) {
         self.draining = true;

@@ -5,7 +5,7 @@
 use super::batch::Publishable;
 use super::lanes::{Foldable, LaneId, Task};
 use super::offsets::Delivery;
-use super::{Flow, Partition, RecordId};
+use super::{Assignment, Partition, RecordId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The number of things being fetched up to which a record that is not the first of its partition has fetched what it lacks, too.
@@ -80,7 +80,7 @@ impl<R: Reader> Intake<R> {
     }
 
     /// Takes a record that has arrived: admits it to its lane, or lets it wait.
-    pub(super) fn take<O: Publishable>(&mut self, record: R::Record, flow: &mut Flow<R::Command, R::Answerable, O>) {
+    pub(super) fn take<O: Publishable>(&mut self, record: R::Record, assignment: &mut Assignment<R::Command, R::Answerable, O>) {
         let partition = R::id(&record).partition;
         if self.waiting.contains_key(&partition) {
             if self.fetching.len() < MOST_EXPECTED
@@ -89,26 +89,26 @@ impl<R: Reader> Intake<R> {
                 self.want(need);
             }
             self.waiting.entry(partition).or_default().push_back(record);
-        } else if let Err(record) = self.admit(record, flow) {
+        } else if let Err(record) = self.admit(record, assignment) {
             self.waiting.entry(partition).or_default().push_back(record);
-            flow.block(partition, true);
+            assignment.block(partition, true);
         }
     }
 
     /// Admits the records that wait, as far as they can be admitted now.
-    pub(super) fn resume<O: Publishable>(&mut self, flow: &mut Flow<R::Command, R::Answerable, O>) {
+    pub(super) fn resume<O: Publishable>(&mut self, assignment: &mut Assignment<R::Command, R::Answerable, O>) {
         if !std::mem::take(&mut self.stirred) {
             return;
         }
         for (partition, mut queue) in std::mem::take(&mut self.waiting) {
             while let Some(record) = queue.pop_front() {
-                if let Err(record) = self.admit(record, flow) {
+                if let Err(record) = self.admit(record, assignment) {
                     queue.push_front(record);
                     break;
                 }
             }
             if queue.is_empty() {
-                flow.block(partition, false);
+                assignment.block(partition, false);
             } else {
                 self.waiting.insert(partition, queue);
             }
@@ -119,7 +119,7 @@ impl<R: Reader> Intake<R> {
     fn admit<O: Publishable>(
         &mut self,
         record: R::Record,
-        flow: &mut Flow<R::Command, R::Answerable, O>,
+        assignment: &mut Assignment<R::Command, R::Answerable, O>,
     ) -> Result<(), R::Record> {
         let prepared = match self.reader.prepare(&record) {
             Ok(prepared) => prepared,
@@ -129,11 +129,11 @@ impl<R: Reader> Intake<R> {
             }
         };
         let id = R::id(&record);
-        match flow.deliver(id) {
+        match assignment.deliver(id) {
             Delivery::New => {
                 let Read { lane, task, ahead } = self.reader.read(record, prepared);
                 self.ahead.extend(ahead);
-                flow.admit(id, lane, task);
+                assignment.admit(id, lane, task);
             }
             Delivery::Known => {}
             Delivery::TooFar => return Err(record),

@@ -14,9 +14,9 @@
 //! 3. [`batch`]: its outputs wait for the next transaction; [`attempt`] says which call of the transaction comes next.
 //! 4. [`offsets`]: once the transaction is committed, the record is done.
 //!
-//! [`Flow`] is the life of one assignment of partitions, and holds its lanes, batches and offsets; nothing of it outlives the assignment.
-//! [`stream`] puts one assignment after another, [`succession`] one publisher after another, and [`in_turn`] one transaction of a publisher
-//! after another. The processor drives the stream between Kafka and the store.
+//! [`Assignment`] is the life of one assignment of partitions, and holds its lanes, batches and offsets; nothing of it outlives the
+//! assignment. [`stream`] puts one assignment after another, [`succession`] one publisher after another, and [`in_turn`] one transaction of
+//! a publisher after another. The processor drives the stream between Kafka and the store.
 
 pub mod assignment;
 pub mod attempt;
@@ -30,7 +30,7 @@ pub mod succession;
 #[cfg(test)]
 mod tests;
 
-pub use assignment::{Commit, Flow, Limits, OffsetCommit, Publication};
+pub use assignment::{Assignment, Commit, Limits, OffsetCommit, Publication};
 
 use crate::domain::request::SourceRecord;
 use std::fmt;

@@ -18,7 +18,7 @@ use super::batch::{Finished, Publishable};
 use super::intake::{Intake, Reader};
 use super::lanes::{Run, RunId, Task, lane_of};
 use super::offsets::{Committed, Delivery};
-use super::{AssignmentId, Commit, Flow, Limits, Partition, Publication, RecordId, Uptime};
+use super::{Assignment, AssignmentId, Commit, Limits, Partition, Publication, RecordId, Uptime};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -74,15 +74,15 @@ pub enum Action<R: Reader, O, G> {
     Pause(Vec<(Partition, bool)>),
 }
 
-/// Partitions from their assignment to their revocation. `G` is the membership of the group.
+/// The present assignment. `G` is the membership of the group.
 #[derive(Debug)]
-pub struct Assignment<C, A, O, G> {
+pub struct Current<C, A, O, G> {
     /// The number of the assignment.
     pub id: AssignmentId,
     /// The membership of the group that its offsets are committed with.
     pub membership: G,
     /// The life of its records.
-    pub flow: Flow<C, A, O>,
+    pub assignment: Assignment<C, A, O>,
 }
 
 /// The records that a transaction completed, and the outputs that were refused.
@@ -121,7 +121,7 @@ pub struct Stream<R: Reader, O, G> {
     limits: Limits,
     timing: Timing,
     intake: Intake<R>,
-    assignment: Option<Assignment<R::Command, R::Answerable, O, G>>,
+    current: Option<Current<R::Command, R::Answerable, O, G>>,
     /// The time at which partitions that are being given up are given up whatever is unfinished, or `None` if none are being given up.
     draining: Option<Uptime>,
     stopping: Stopping,
@@ -141,7 +141,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
             limits,
             timing,
             intake: Intake::new(reader),
-            assignment: None,
+            current: None,
             draining: None,
             stopping: Stopping::No,
             put_off: None,
@@ -157,7 +157,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         if self.stopping == Stopping::No && self.draining.take().is_some() {
             self.first.push_back(Action::Drained { in_time: false });
         }
-        self.assignment = Some(Assignment { id, membership, flow: Flow::new(self.limits, partitions) });
+        self.current = Some(Current { id, membership, assignment: Assignment::new(self.limits, partitions) });
     }
 
     /// Takes note that the partitions are revoked. They are given up as soon as what runs is finished and committed, or at once if they
@@ -166,8 +166,8 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         self.intake.clear();
         if lost {
             self.give_up();
-        } else if let Some(assignment) = &mut self.assignment {
-            assignment.flow.drain(true);
+        } else if let Some(Current { assignment, .. }) = &mut self.current {
+            assignment.drain(true);
         }
         self.draining = Some(now + self.timing.revocation_grace);
     }
@@ -178,16 +178,16 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
             return;
         }
         self.stopping = Stopping::Draining;
-        if let Some(assignment) = &mut self.assignment {
-            assignment.flow.drain(false);
+        if let Some(Current { assignment, .. }) = &mut self.current {
+            assignment.drain(false);
         }
         self.draining.get_or_insert(now + self.timing.shutdown_grace);
     }
 
     /// Takes records that have arrived, in the order of each partition. Drops them if they belong to an earlier assignment.
     pub fn handle_records(&mut self, assignment: AssignmentId, records: impl IntoIterator<Item = R::Record>) {
-        if let Some(assignment) = self.assignment.as_mut().filter(|current| current.id == assignment) {
-            records.into_iter().for_each(|record| self.intake.take(record, &mut assignment.flow));
+        if let Some(current) = self.current.as_mut().filter(|current| current.id == assignment) {
+            records.into_iter().for_each(|record| self.intake.take(record, &mut current.assignment));
         }
     }
 
@@ -195,10 +195,10 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// behind the record. Returns `false` if the record is too far above the lowest incomplete one or below what is done, or nothing is
     /// assigned.
     pub fn handle_undecodable(&mut self, id: RecordId, answerable: R::Answerable) -> bool {
-        let Some(Assignment { flow, .. }) = &mut self.assignment else { return false };
-        match flow.deliver(id) {
+        let Some(Current { assignment, .. }) = &mut self.current else { return false };
+        match assignment.deliver(id) {
             Delivery::New => {
-                flow.admit(id, lane_of(id, None, None::<()>), Task::Answer(answerable));
+                assignment.admit(id, lane_of(id, None, None::<()>), Task::Answer(answerable));
                 true
             }
             Delivery::Known => true,
@@ -214,15 +214,15 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// Takes note that a run is decided and only its answers are still to be written, so that the next run of its lane may start. This
     /// call may be left out.
     pub fn handle_run_decided(&mut self, assignment: AssignmentId, run: RunId) {
-        if let Some(flow) = self.flow(assignment) {
-            flow.run_decided(run);
+        if let Some(assignment) = self.assignment(assignment) {
+            assignment.run_decided(run);
         }
     }
 
     /// Takes the results of a run that is over.
     pub fn handle_run_finished(&mut self, assignment: AssignmentId, run: RunId, results: Vec<Finished<O>>) {
-        if let Some(flow) = self.flow(assignment) {
-            flow.finish_run(run, results);
+        if let Some(assignment) = self.assignment(assignment) {
+            assignment.finish_run(run, results);
         }
     }
 
@@ -238,24 +238,24 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     ) -> Published<O> {
         // However the transaction ended, the lowest incomplete record may be another one now.
         self.intake.stir();
-        let Some(flow) = self.flow(assignment) else {
+        let Some(assignment) = self.assignment(assignment) else {
             return Published::committed(if verdict == Verdict::Committed { records } else { Vec::new() });
         };
-        flow.paced(pace);
+        assignment.paced(pace);
         let silent = if let (Pace::Late(Some(refusal)), 1) = (pace, records.len()) { vec![refusal] } else { Vec::new() };
         match verdict {
             Verdict::Committed => {
-                flow.committed(records.len());
+                assignment.committed(records.len());
                 Published::committed(records)
             }
             Verdict::Aborted | Verdict::Refused(_) => {
                 let refusals = if let Verdict::Refused(refusals) = verdict { refusals } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(records, &refusals);
-                flow.aborted(again, alone);
+                assignment.aborted(again, alone);
                 Published { refused, ..Published::default() }
             }
             Verdict::OffsetsTooLarge => {
-                flow.offsets_too_large(records);
+                assignment.offsets_too_large(records);
                 Published::default()
             }
             Verdict::Stale => {
@@ -263,11 +263,11 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
                 Published::default()
             }
             Verdict::Uncertain(now) => {
-                let (done, not_done) = flow.told_apart(records, &now);
+                let (done, not_done) = assignment.told_apart(records, &now);
                 // The refusal is that of the only record of a late transaction, and counts if that record is not done.
                 let silent = if not_done.is_empty() { Vec::new() } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(not_done, &silent);
-                flow.settled(done.len(), again, alone);
+                assignment.settled(done.len(), again, alone);
                 Published { done, refused }
             }
         }
@@ -279,13 +279,14 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     fn give_up(&mut self) {
         self.intake.clear();
         (self.put_off, self.try_held) = (None, None);
-        if self.assignment.take().is_some() {
+        if self.current.take().is_some() {
             self.first.push_back(Action::AbortRuns);
         }
     }
 
-    fn flow(&mut self, assignment: AssignmentId) -> Option<&mut Flow<R::Command, R::Answerable, O>> {
-        self.assignment.as_mut().filter(|current| current.id == assignment).map(|current| &mut current.flow)
+    /// Returns the assignment with this number, or `None` if it is over.
+    fn assignment(&mut self, id: AssignmentId) -> Option<&mut Assignment<R::Command, R::Answerable, O>> {
+        self.current.as_mut().filter(|current| current.id == id).map(|current| &mut current.assignment)
     }
 }
 
@@ -297,8 +298,8 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         if let Some(first) = self.first.pop_front() {
             return Some(first);
         }
-        if let Some(Assignment { flow, .. }) = &mut self.assignment {
-            self.intake.resume(flow);
+        if let Some(Current { assignment, .. }) = &mut self.current {
+            self.intake.resume(assignment);
         }
         if let Some(need) = self.intake.next_wanted() {
             return Some(Action::Fetch(need));
@@ -317,36 +318,36 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     }
 
     fn poll_assignment(&mut self, now: Uptime) -> Option<Action<R, O, G>> {
-        let Assignment { id, membership, flow } = self.assignment.as_mut()?;
-        if !flow.is_holding() {
+        let Current { id, membership, assignment } = self.current.as_mut()?;
+        if !assignment.is_holding() {
             self.try_held = None;
         } else if now >= *self.try_held.get_or_insert(now + self.timing.held_retry) {
             self.try_held = Some(now + self.timing.held_retry);
-            flow.try_held();
+            assignment.try_held();
         }
-        if let Some(run) = flow.next_run(now) {
+        if let Some(run) = assignment.next_run(now) {
             return Some(Action::Process(*id, run));
         }
         let ahead = self.intake.ahead();
         // A command that runs already reads for itself.
-        if !ahead.is_empty() && flow.queued() > 0 {
+        if !ahead.is_empty() && assignment.queued() > 0 {
             return Some(Action::ReadAhead(ahead));
         }
         // The deadline stays set only while a transaction is put off.
         let until = self.put_off.take().unwrap_or(now + self.timing.linger);
-        if flow.is_filling() && now < until {
+        if assignment.is_filling() && now < until {
             self.put_off = Some(until);
-        } else if let Some(Commit { records, offsets }) = flow.next_transaction() {
+        } else if let Some(Commit { records, offsets }) = assignment.next_transaction() {
             return Some(Action::Publish(Publication { assignment: *id, membership: membership.clone(), records, offsets }));
         }
-        let pauses = flow.pauses();
+        let pauses = assignment.pauses();
         if pauses.is_empty() { None } else { Some(Action::Pause(pauses)) }
     }
 
     /// Gives the partitions up if nothing of them is under way any more, or the time for it is over.
     fn end_draining(&mut self, now: Uptime) {
         let Some(until) = self.draining else { return };
-        let in_time = self.assignment.as_ref().is_none_or(|assignment| assignment.flow.is_drained());
+        let in_time = self.current.as_ref().is_none_or(|current| current.assignment.is_drained());
         if !in_time && now < until {
             return;
         }
@@ -365,13 +366,13 @@ impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
     /// Returns whether more records may be taken in. Records that arrive while nothing is assigned are taken and dropped, because they
     /// belong to an earlier assignment.
     pub fn has_room(&self) -> bool {
-        let has_room = self.assignment.as_ref().is_none_or(|assignment| assignment.flow.has_room());
+        let has_room = self.current.as_ref().is_none_or(|current| current.assignment.has_room());
         has_room && self.intake.waiting() < self.limits.max_queued
     }
 
     /// Returns the present assignment; `None` if the process has no partitions.
-    pub fn current(&self) -> Option<&Assignment<R::Command, R::Answerable, O, G>> {
-        self.assignment.as_ref()
+    pub fn current(&self) -> Option<&Current<R::Command, R::Answerable, O, G>> {
+        self.current.as_ref()
     }
 
     /// Returns how many records wait to be admitted.

@@ -10,7 +10,7 @@ use super::batch::{Batches, Finished, Publishable};
 use super::intake::{Read, Reader};
 use super::lanes::{Foldable, LaneId, Lanes, Run, Task, Turn, Work, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets, naming};
-use super::{Flow, Limits, RecordId, Uptime};
+use super::{Assignment, Limits, RecordId, Uptime};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
@@ -316,11 +316,11 @@ fn what_was_done_far_above_before_the_assignment_does_not_keep_the_lowest_record
         assert_eq!(before.deliver(offset), Delivery::New);
     }
     before.committing(highest);
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(Limits::default(), &[(0, committed(&before))]);
-    assert!(flow.pauses().is_empty(), "its lowest record was not delivered yet");
-    assert_eq!(flow.deliver(at(0)), Delivery::New);
-    assert_eq!(flow.deliver(at(highest)), Delivery::Known);
-    assert_eq!(flow.pauses(), [(0, true)], "until the lowest one is done");
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(Limits::default(), &[(0, committed(&before))]);
+    assert!(assignment.pauses().is_empty(), "its lowest record was not delivered yet");
+    assert_eq!(assignment.deliver(at(0)), Delivery::New);
+    assert_eq!(assignment.deliver(at(highest)), Delivery::Known);
+    assert_eq!(assignment.pauses(), [(0, true)], "until the lowest one is done");
 }
 
 #[test]
@@ -575,126 +575,127 @@ fn a_record_that_is_too_slow_even_alone_is_held_and_tried_more_and_more_rarely()
 
 #[test]
 fn a_coordinator_that_takes_little_metadata_is_given_no_more_and_the_partition_pauses_earlier() {
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(Limits::default(), &[(0, Committed::default())]);
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(Limits::default(), &[(0, Committed::default())]);
     let mut runs = Vec::new();
     for offset in 0..100 {
-        assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), offset.cast_unsigned(), names(0));
-        runs.extend(flow.next_run(NOW).map(|run| run.id));
+        assert_eq!(assignment.deliver(at(offset)), Delivery::New);
+        assignment.admit(at(offset), offset.cast_unsigned(), names(0));
+        runs.extend(assignment.next_run(NOW).map(|run| run.id));
     }
     let first = runs.remove(0);
     for run in runs {
-        flow.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
+        assignment.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
     }
-    let longest = |flow: &mut Flow<Names, Answerable, usize>| {
-        let transaction = flow.next_transaction()?;
+    let longest = |assignment: &mut Assignment<Names, Answerable, usize>| {
+        let transaction = assignment.next_transaction()?;
         Some((transaction.offsets[0].metadata.len(), transaction.records))
     };
     // The lowest is not done: a bitmap of all the others is needed.
-    let (length, records) = longest(&mut flow).expect("99 have finished");
+    let (length, records) = longest(&mut assignment).expect("99 have finished");
     assert!(length > 14, "{length} characters");
-    flow.offsets_too_large(records);
-    assert!(flow.short_span().is_some());
-    assert_eq!(flow.pauses(), [(0, true)]);
-    let (length, records) = longest(&mut flow).expect("some may be committed all the same");
+    assignment.offsets_too_large(records);
+    assert!(assignment.short_span().is_some());
+    assert_eq!(assignment.pauses(), [(0, true)]);
+    let (length, records) = longest(&mut assignment).expect("some may be committed all the same");
     assert!(length <= 14 && !records.is_empty(), "{length} characters, {} records", records.len());
-    flow.committed(records.len());
-    assert!(longest(&mut flow).is_none(), "the others wait for the lowest one");
-    flow.finish_run(first, vec![Finished { at: at(0), outputs: 1 }]);
-    while let Some((length, records)) = longest(&mut flow) {
+    assignment.committed(records.len());
+    assert!(longest(&mut assignment).is_none(), "the others wait for the lowest one");
+    assignment.finish_run(first, vec![Finished { at: at(0), outputs: 1 }]);
+    while let Some((length, records)) = longest(&mut assignment) {
         assert!(length <= 14, "{length} characters");
-        flow.committed(records.len());
+        assignment.committed(records.len());
     }
-    assert_eq!(flow.open(), 0, "all are committed in the end");
+    assert_eq!(assignment.open(), 0, "all are committed in the end");
 }
 
 #[test]
 fn a_transaction_is_filling_while_less_has_finished_than_is_being_processed() {
     let limits = Limits { max_transaction_records: 3, ..Limits::default() };
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(limits, &[(0, Committed::default())]);
     let mut runs = Vec::new();
     for offset in 0..8 {
-        assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), offset.cast_unsigned(), names(0));
-        runs.extend(flow.next_run(NOW).map(|run| run.id));
+        assert_eq!(assignment.deliver(at(offset)), Delivery::New);
+        assignment.admit(at(offset), offset.cast_unsigned(), names(0));
+        runs.extend(assignment.next_run(NOW).map(|run| run.id));
     }
-    let mut finish = |flow: &mut Flow<Names, Answerable, usize>| {
+    let mut finish = |assignment: &mut Assignment<Names, Answerable, usize>| {
         let run = runs.remove(0);
-        flow.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
+        assignment.finish_run(run, vec![Finished { at: at(run.lane.cast_signed()), outputs: 1 }]);
     };
-    assert!(!flow.is_filling(), "nothing has finished");
+    assert!(!assignment.is_filling(), "nothing has finished");
     for waiting in 1..=2 {
-        finish(&mut flow);
-        assert!(flow.is_filling(), "{waiting} have finished, more are being processed");
+        finish(&mut assignment);
+        assert!(assignment.is_filling(), "{waiting} have finished, more are being processed");
     }
-    finish(&mut flow);
-    assert!(!flow.is_filling(), "it is full");
-    let transaction = flow.next_transaction().expect("three have finished");
-    finish(&mut flow);
-    assert!(!flow.is_filling(), "one is under way");
-    flow.committed(transaction.records.len());
-    assert!(flow.is_filling(), "one has finished, four are being processed");
-    while flow.running() > 1 {
-        finish(&mut flow);
+    finish(&mut assignment);
+    assert!(!assignment.is_filling(), "it is full");
+    let transaction = assignment.next_transaction().expect("three have finished");
+    finish(&mut assignment);
+    assert!(!assignment.is_filling(), "one is under way");
+    assignment.committed(transaction.records.len());
+    assert!(assignment.is_filling(), "one has finished, four are being processed");
+    while assignment.running() > 1 {
+        finish(&mut assignment);
     }
-    assert!(!flow.is_filling(), "more have finished than are being processed");
-    flow.drain(false);
-    finish(&mut flow);
-    assert!(!flow.is_filling(), "nobody is to wait any more");
+    assert!(!assignment.is_filling(), "more have finished than are being processed");
+    assignment.drain(false);
+    finish(&mut assignment);
+    assert!(!assignment.is_filling(), "nobody is to wait any more");
 }
 
 #[test]
 fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_what_may_be_open() {
     let limits = Limits { max_queued: 16, max_run: 1, ..Limits::default() };
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default())]);
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(limits, &[(0, Committed::default())]);
     for offset in 0..12 {
-        assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), 7, names(0));
+        assert_eq!(assignment.deliver(at(offset)), Delivery::New);
+        assignment.admit(at(offset), 7, names(0));
     }
     for finished in 0..4 {
-        let run = flow.next_run(NOW).expect("the lane has commands");
-        assert_eq!(flow.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
-        flow.finish_run(run.id, vec![Finished { at: records(&run)[0], outputs: 1 }]);
+        let run = assignment.next_run(NOW).expect("the lane has commands");
+        assert_eq!(assignment.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
+        assignment.finish_run(run.id, vec![Finished { at: records(&run)[0], outputs: 1 }]);
     }
-    assert!(!flow.is_filling(), "a quarter has finished");
+    assert!(!assignment.is_filling(), "a quarter has finished");
 }
 
 #[test]
 fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
     let limits = Limits { max_lane: 4, max_in_flight: 1, max_run: 1, ..Limits::default() };
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default()), (1, Committed::default())]);
+    let mut assignment: Assignment<Names, Answerable, usize> =
+        Assignment::new(limits, &[(0, Committed::default()), (1, Committed::default())]);
     for offset in 0..4 {
-        assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), 1, names(0));
+        assert_eq!(assignment.deliver(at(offset)), Delivery::New);
+        assignment.admit(at(offset), 1, names(0));
     }
-    assert_eq!(flow.pauses(), [(0, true)]);
-    assert!(flow.pauses().is_empty(), "told once");
+    assert_eq!(assignment.pauses(), [(0, true)]);
+    assert!(assignment.pauses().is_empty(), "told once");
     for _ in 0..3 {
-        let run = flow.next_run(NOW).expect("something waits");
-        flow.finish_run(run.id, Vec::new());
+        let run = assignment.next_run(NOW).expect("something waits");
+        assignment.finish_run(run.id, Vec::new());
     }
-    assert_eq!(flow.pauses(), [(0, false)]);
+    assert_eq!(assignment.pauses(), [(0, false)]);
 }
 
 #[test]
 fn no_more_is_taken_in_than_could_start_soon_unless_it_joins_lanes_that_wait() {
     let limits = Limits { max_in_flight: 2, ..Limits::default() };
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, Committed::default())]);
-    let admit = |flow: &mut Flow<Names, Answerable, usize>, offset: i64, lane| {
-        assert_eq!(flow.deliver(at(offset)), Delivery::New);
-        flow.admit(at(offset), lane, names(0));
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(limits, &[(0, Committed::default())]);
+    let admit = |assignment: &mut Assignment<Names, Answerable, usize>, offset: i64, lane| {
+        assert_eq!(assignment.deliver(at(offset)), Delivery::New);
+        assignment.admit(at(offset), lane, names(0));
     };
     for offset in 0..100 {
-        admit(&mut flow, offset, 0);
-        assert!(flow.has_room(), "one lane waits, however long it is");
+        admit(&mut assignment, offset, 0);
+        assert!(assignment.has_room(), "one lane waits, however long it is");
     }
     for (offset, lane) in [(100, 1), (101, 2), (102, 3)] {
-        assert!(flow.has_room(), "{lane} lanes wait");
-        admit(&mut flow, offset, lane);
+        assert!(assignment.has_room(), "{lane} lanes wait");
+        admit(&mut assignment, offset, lane);
     }
-    assert!(!flow.has_room(), "four lanes wait, two could start");
-    flow.next_run(NOW).expect("nothing runs yet");
-    assert!(flow.has_room(), "three lanes wait");
+    assert!(!assignment.has_room(), "four lanes wait, two could start");
+    assignment.next_run(NOW).expect("nothing runs yet");
+    assert!(assignment.has_room(), "three lanes wait");
 }
 
 /// Lives of one partition: commands finish in any order, transactions are committed, aborted, or leave it open which;
@@ -719,24 +720,24 @@ fn whatever_happens_each_record_is_committed_exactly_once() {
 
 fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered: &mut BTreeMap<i64, usize>, seed: u64) {
     let limits = Limits { max_in_flight: 8, max_queued: 20, max_run: 3, max_transaction_records: 5, ..Limits::default() };
-    let mut flow: Flow<Names, Answerable, usize> = Flow::new(limits, &[(0, coordinator.clone())]);
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(limits, &[(0, coordinator.clone())]);
     let mut unread: VecDeque<i64> = log.iter().copied().filter(|o| coordinator.offset.is_none_or(|c| *o >= c)).collect();
     let mut running = Vec::new();
     let mut in_lane: BTreeMap<u64, i64> = BTreeMap::new();
     let (mut lanes, mut published): (BTreeMap<i64, u64>, BTreeMap<u64, i64>) = Default::default();
     for _ in 0..random.below(400) {
         match random.below(7) {
-            0 | 1 if flow.has_room() => {
+            0 | 1 if assignment.has_room() => {
                 let Some(offset) = unread.pop_front() else { continue };
-                if flow.deliver(at(offset)) == Delivery::New {
+                if assignment.deliver(at(offset)) == Delivery::New {
                     assert!(!answered.contains_key(&offset), "seed {seed}: {offset} is processed though it was answered");
                     let lane = random.next() % 6;
                     lanes.insert(offset, lane);
-                    flow.admit(at(offset), lane, names((random.next() % 2) as u32));
+                    assignment.admit(at(offset), lane, names((random.next() % 2) as u32));
                 }
             }
             2 | 3 => {
-                let run = flow.next_run(NOW);
+                let run = assignment.next_run(NOW);
                 for (id, at) in run.iter().flat_map(|run| records(run).into_iter().map(|at| (run.id, at))) {
                     let before = in_lane.insert(id.lane, at.offset);
                     assert!(before.is_none_or(|b| b < at.offset), "seed {seed}: {} after {before:?} in its lane", at.offset);
@@ -745,17 +746,17 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
             }
             4 if !running.is_empty() => {
                 let run = running.swap_remove(random.below(running.len()));
-                flow.finish_run(run.id, records(&run).into_iter().map(|at| Finished { at, outputs: 1 }).collect());
+                assignment.finish_run(run.id, records(&run).into_iter().map(|at| Finished { at, outputs: 1 }).collect());
             }
-            6 if !running.is_empty() => flow.run_decided(running[random.below(running.len())].id),
+            6 if !running.is_empty() => assignment.run_decided(running[random.below(running.len())].id),
             5 => {
-                for offset in publish(random, &mut flow, coordinator) {
+                for offset in publish(random, &mut assignment, coordinator) {
                     *answered.entry(offset).or_default() += 1;
                     let before = published.insert(lanes[&offset], offset);
                     assert!(before.is_none_or(|b| b < offset), "seed {seed}: {offset} is published after {before:?} of its lane");
                 }
             }
-            _ => flow.try_held(),
+            _ => assignment.try_held(),
         }
     }
 }
@@ -764,10 +765,10 @@ fn live(random: &mut Random, log: &[i64], coordinator: &mut Committed, answered:
 const TAKES: usize = 5;
 
 /// The offsets of what was committed.
-fn publish(random: &mut Random, flow: &mut Flow<Names, Answerable, usize>, coordinator: &mut Committed) -> Vec<i64> {
-    let Some(transaction) = flow.next_transaction() else { return Vec::new() };
+fn publish(random: &mut Random, assignment: &mut Assignment<Names, Answerable, usize>, coordinator: &mut Committed) -> Vec<i64> {
+    let Some(transaction) = assignment.next_transaction() else { return Vec::new() };
     if transaction.offsets[0].metadata.len() > TAKES {
-        flow.offsets_too_large(transaction.records);
+        assignment.offsets_too_large(transaction.records);
         return Vec::new();
     }
     let commit = random.below(4) > 0;
@@ -777,19 +778,19 @@ fn publish(random: &mut Random, flow: &mut Flow<Names, Answerable, usize>, coord
         *coordinator = Committed { offset: Some(offset.offset), metadata: offset.metadata.clone() };
         committed.extend(transaction.records.iter().map(|r| r.at.offset));
     }
-    flow.paced([Pace::Swift, Pace::Usual, Pace::Late(None)][random.below(3)]);
+    assignment.paced([Pace::Swift, Pace::Usual, Pace::Late(None)][random.below(3)]);
     match (commit, random.below(3)) {
         (_, 0) => {
-            let (done, mut again) = flow.told_apart(transaction.records, &[(0, coordinator.clone())]);
+            let (done, mut again) = assignment.told_apart(transaction.records, &[(0, coordinator.clone())]);
             let refused = again.split_off(again.len() - random.below(2).min(again.len()));
-            flow.settled(done.len(), again, refused);
+            assignment.settled(done.len(), again, refused);
         }
-        (true, _) => flow.committed(transaction.records.len()),
-        (false, 1) => flow.aborted(transaction.records, Vec::new()),
+        (true, _) => assignment.committed(transaction.records.len()),
+        (false, 1) => assignment.aborted(transaction.records, Vec::new()),
         (false, _) => {
             let mut records = transaction.records;
             let refused = if records.is_empty() { Vec::new() } else { vec![records.swap_remove(random.below(records.len()))] };
-            flow.aborted(records, refused);
+            assignment.aborted(records, refused);
         }
     }
     committed

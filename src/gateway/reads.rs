@@ -7,20 +7,15 @@ use super::reply::{Reply, etag};
 use super::route::{Page, page_before};
 use crate::domain::Timestamp;
 use crate::domain::command::Reference;
-use crate::domain::entity::{Entity, EntityType};
-use crate::domain::transaction::Snapshot;
+use crate::domain::entity::EntityType;
 use crate::domain::values::RequestId;
 use crate::store::claims::{Claims, Freshness};
 use crate::store::{ConditionalStore, EntityKey, StoreFault};
-use crate::toolbox::history;
-use crate::wire::frame::frame_prefix;
-use crate::wire::json::GenericSchema;
-use crate::wire::{TRANSACTION_SCHEMA, answer};
+use crate::toolbox::shown;
 use axum::body::Bytes;
 use axum::http::header::{self, HeaderMap};
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
-use std::sync::LazyLock;
 use uuid::Uuid;
 
 /// Reads from a store for one request.
@@ -41,7 +36,7 @@ impl<S: ConditionalStore> Reading<'_, S> {
             return Ok(no_such_entity(entity_type));
         };
         let version = statics.entity.version;
-        Ok(self.unless_known(version, || json!({ "entity": after_image(statics.entity), "version": version })))
+        Ok(self.unless_known(version, || json!({ "entity": shown::entity(statics.entity), "version": version })))
     }
 
     /// Answers with a page of an entity's changes, newest first.
@@ -61,7 +56,7 @@ impl<S: ConditionalStore> Reading<'_, S> {
         let next = entries.last().filter(|_| shown.next().is_some());
         let next = next.map(|last| format!("<{}>; rel=\"next\"", page_before(entity_type, ref_id, last.version, page.limit)));
         let response =
-            self.unless_known(version, || json!({ "history": entries.into_iter().map(history::entry).collect::<Vec<_>>() }));
+            self.unless_known(version, || json!({ "history": entries.into_iter().map(shown::change).collect::<Vec<_>>() }));
         Ok(match next {
             Some(next) => with(response, header::LINK, next),
             None => response,
@@ -114,14 +109,4 @@ fn not_modified(version: i64) -> Response<Bytes> {
 fn no_such_entity(entity_type: EntityType) -> Response<Bytes> {
     let detail = format!("there is no such {entity_type} (an external id that was given up does not lead to its entity)");
     Problem::new(StatusCode::NOT_FOUND, "not-found", detail).response()
-}
-
-/// Returns the entity as the records of `crm.v1` show it. It is taken from such a record, so that no attribute can be missing here.
-fn after_image(entity: Entity) -> Value {
-    static SCHEMA: LazyLock<GenericSchema> =
-        LazyLock::new(|| GenericSchema::parse(TRANSACTION_SCHEMA).expect("our schemas are checked by the tests"));
-    let entity_type = entity.entity_type;
-    let record = answer::snapshot(0, &Snapshot { entity, taken_at: 0 });
-    let mut json = SCHEMA.decode(&record[frame_prefix(0).len()..]).expect("what was written by a schema can be read by it");
-    json[entity_type.name()].take()
 }

@@ -22,14 +22,21 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 pub enum Route {
     /// A command of this use case.
     Command(UseCase),
+    /// A question, which the store answers.
+    Question(Question),
+    /// A document that is the same for everybody.
+    Document(Document),
+}
+
+/// What clients ask of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
     /// The present values of an entity.
     Entity(EntityType, Reference),
     /// A page of the changes of an entity, newest first.
     History(EntityType, Uuid, Page),
     /// The outcome of a request.
     Outcome(EntityType, Reference, RequestId, Option<Uuid>),
-    /// A document that is the same for everybody.
-    Document(Document),
 }
 
 impl Route {
@@ -37,9 +44,9 @@ impl Route {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Command(use_case) => use_case.name(),
-            Self::Entity(..) => "entity",
-            Self::History(..) => "history",
-            Self::Outcome(..) => "outcome",
+            Self::Question(Question::Entity(..)) => "entity",
+            Self::Question(Question::History(..)) => "history",
+            Self::Question(Question::Outcome(..)) => "outcome",
             Self::Document(Document::Json | Document::Yaml) => "description",
             Self::Document(Document::Page | Document::Style | Document::Script) => "page",
         }
@@ -121,18 +128,18 @@ impl Route {
         }
         takes(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
         let mut query = Query::parse(query)?;
-        let route = match segments[1..] {
-            [] => Self::Entity(entity_type, query.external_id()?),
-            ["requests", id] => Self::Outcome(entity_type, query.external_id()?, request_id_of(id)?, query.contents()?),
-            [ref_id, "history"] => Self::History(entity_type, ref_id_of(ref_id)?, query.page()?),
+        let question = match segments[1..] {
+            [] => Question::Entity(entity_type, query.external_id()?),
+            ["requests", id] => Question::Outcome(entity_type, query.external_id()?, request_id_of(id)?, query.contents()?),
+            [ref_id, "history"] => Question::History(entity_type, ref_id_of(ref_id)?, query.page()?),
             [ref_id, "requests", id] => {
-                Self::Outcome(entity_type, Reference::RefId(ref_id_of(ref_id)?), request_id_of(id)?, query.contents()?)
+                Question::Outcome(entity_type, Reference::RefId(ref_id_of(ref_id)?), request_id_of(id)?, query.contents()?)
             }
-            [ref_id] => Self::Entity(entity_type, Reference::RefId(ref_id_of(ref_id)?)),
+            [ref_id] => Question::Entity(entity_type, Reference::RefId(ref_id_of(ref_id)?)),
             _ => return Err(nothing_here()),
         };
         query.finish()?;
-        Ok(route)
+        Ok(Self::Question(question))
     }
 }
 
@@ -259,25 +266,25 @@ mod tests {
         let request = |text| RequestId::parse(text).unwrap();
         let page = |before, limit| Page { before, limit };
         let cases = [
-            (format!("/v1/customers/{ID}"), Route::Entity(EntityType::Customer, Reference::RefId(ref_id))),
-            (format!("/v1/accounts/{}", ID.to_uppercase()), Route::Entity(EntityType::Account, Reference::RefId(ref_id))),
-            ("/v1/subscribers?externalId=a+b%2Fc%C3%A9".into(), Route::Entity(EntityType::Subscriber, external("a b/cé"))),
-            (format!("/v1/customers/{ID}/history"), Route::History(EntityType::Customer, ref_id, page(None, 100))),
+            (format!("/v1/customers/{ID}"), Question::Entity(EntityType::Customer, Reference::RefId(ref_id))),
+            (format!("/v1/accounts/{}", ID.to_uppercase()), Question::Entity(EntityType::Account, Reference::RefId(ref_id))),
+            ("/v1/subscribers?externalId=a+b%2Fc%C3%A9".into(), Question::Entity(EntityType::Subscriber, external("a b/cé"))),
+            (format!("/v1/customers/{ID}/history"), Question::History(EntityType::Customer, ref_id, page(None, 100))),
             (
                 format!("/v1/customers/{ID}/history?before=7&limit=1000"),
-                Route::History(EntityType::Customer, ref_id, page(Some(7), 1000)),
+                Question::History(EntityType::Customer, ref_id, page(Some(7), 1000)),
             ),
             (
                 format!("/v1/customers/{ID}/requests/a%2Fb"),
-                Route::Outcome(EntityType::Customer, Reference::RefId(ref_id), request("a/b"), None),
+                Question::Outcome(EntityType::Customer, Reference::RefId(ref_id), request("a/b"), None),
             ),
             (
                 format!("/v1/customers/requests/history?externalId=c-1&contents={ID}"),
-                Route::Outcome(EntityType::Customer, external("c-1"), request("history"), Some(ref_id)),
+                Question::Outcome(EntityType::Customer, external("c-1"), request("history"), Some(ref_id)),
             ),
         ];
         for (uri, expected) in cases {
-            assert_eq!(get(&uri).unwrap_or_else(|astray| panic!("{uri}: {astray:?}")), expected, "{uri}");
+            assert_eq!(get(&uri).unwrap_or_else(|astray| panic!("{uri}: {astray:?}")), Route::Question(expected), "{uri}");
         }
     }
 
@@ -319,8 +326,8 @@ mod tests {
         let (request, contents) = (RequestId::parse("r/1 ?é").unwrap(), Uuid::from_u128(7));
         for target in [external("c/1&x=2+3"), Reference::RefId(Uuid::from_u128(9))] {
             let location = outcome_of(EntityType::Account, &target, &request, contents);
-            let expected = Route::Outcome(EntityType::Account, target, request.clone(), Some(contents));
-            assert_eq!(get(&location).unwrap(), expected, "{location}");
+            let expected = Question::Outcome(EntityType::Account, target, request.clone(), Some(contents));
+            assert_eq!(get(&location).unwrap(), Route::Question(expected), "{location}");
         }
     }
 }

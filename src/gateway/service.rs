@@ -9,7 +9,7 @@ use super::open::{OpenRequests, Progress, Waiting};
 use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::Reading;
 use super::received::received;
-use super::route::{Astray, Route};
+use super::route::{Astray, Question, Route};
 use super::traced::Steps;
 use super::writer::CommandWriter;
 use crate::config;
@@ -64,19 +64,17 @@ impl<S: ConditionalStore> Service<S> {
         let kind = route.as_ref().map_or("none", Route::kind);
         let spans = command::trace(&parts.headers).and_then(|trace| RequestSpans::begin(trace, kind));
         let body = received(&parts.headers, body).await;
-        let use_case = match route {
-            Ok(Route::Command(use_case)) => Some(use_case),
-            _ => None,
+        let (use_case, scope) = match &route {
+            // Everybody may read the documents, and their responses echo nothing.
+            Ok(Route::Document(document)) => {
+                let response = documents::response(*document, &parts.headers);
+                self.metrics.gateway_reads.of(HttpStatus::of(response.status().as_u16())).inc();
+                return response;
+            }
+            Ok(Route::Command(use_case)) => (Some(*use_case), Some(Scope::Write)),
+            Ok(Route::Question(_)) => (None, Some(Scope::Read)),
+            Err(_) => (None, None),
         };
-        let scope = route.as_ref().ok().map(|route| match route {
-            Route::Command(_) => Scope::Write,
-            Route::Entity(..) | Route::History(..) | Route::Outcome(..) | Route::Document(_) => Scope::Read,
-        });
-        if let Ok(Route::Document(document)) = route {
-            let response = documents::response(document, &parts.headers);
-            self.metrics.gateway_reads.of(HttpStatus::of(response.status().as_u16())).inc();
-            return response;
-        }
         let response = match self.access.principal(&parts.headers, certificate, scope, (self.clock)()).await {
             Err(response) => response,
             Ok(principal) => {
@@ -110,7 +108,8 @@ impl<S: ConditionalStore> Service<S> {
             Err(Astray { problem, allow: None }) => problem.response(),
             Err(Astray { problem, allow: Some(methods) }) => with(problem.response(), header::ALLOW, methods),
             Ok(Route::Command(use_case)) => self.command(use_case, principal, headers, body, spans).await,
-            Ok(route) => self.read(route, headers).await,
+            Ok(Route::Question(question)) => self.read(question, headers).await,
+            Ok(Route::Document(document)) => documents::response(document, headers),
         }
     }
 
@@ -197,20 +196,19 @@ impl<S: ConditionalStore> Service<S> {
         }
     }
 
-    async fn read(&self, route: Route, headers: &HeaderMap) -> Response<Bytes> {
+    async fn read(&self, question: Question, headers: &HeaderMap) -> Response<Bytes> {
         if !super::headers::takes_json(headers) {
             let detail = "the answer is application/json, which Accept excludes";
             return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail).response();
         }
         let Some(claims) = self.claims.get() else { return no_store() };
         let reading = Reading { claims, headers };
-        let read = match route {
-            Route::Entity(entity_type, reference) => reading.entity(entity_type, &reference).await,
-            Route::History(entity_type, ref_id, page) => reading.history(entity_type, ref_id, page).await,
-            Route::Outcome(entity_type, reference, request_id, contents) => {
+        let read = match question {
+            Question::Entity(entity_type, reference) => reading.entity(entity_type, &reference).await,
+            Question::History(entity_type, ref_id, page) => reading.history(entity_type, ref_id, page).await,
+            Question::Outcome(entity_type, reference, request_id, contents) => {
                 reading.outcome(entity_type, &reference, &request_id, contents, (self.clock)()).await
             }
-            Route::Command(_) | Route::Document(_) => unreachable!("neither is in the store"),
         };
         read.unwrap_or_else(|fault| self.fault(&fault))
     }

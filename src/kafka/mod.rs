@@ -1,8 +1,9 @@
 //! Kafka, the I/O of the stream. `flow` decides what is to be done; this module does it. One thread consumes the command topic
-//! ([`consumer`]). Another publishes in transactions ([`publisher`]) and is watched ([`publishing`]). Besides there are the reply topics
-//! ([`reply_topics`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do ([`rights`]), and the reasons
-//! why a client can't log in ([`login`]).
+//! ([`consumer`], with its [`callbacks`]). Another publishes in transactions ([`publisher`]) and is watched ([`publishing`]). Besides there
+//! are the reply topics ([`reply_topics`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do
+//! ([`rights`]), and the reasons why a client can't log in ([`login`]).
 
+pub mod callbacks;
 pub mod calls;
 pub mod consumer;
 pub mod inquiry;

@@ -5,8 +5,8 @@
 //! `flow::attempt` decides which call follows which, and what an error leaves open. This file makes the calls, tells librdkafka's errors
 //! apart, and keeps the second invariant of `flow::attempt`: after an abort that left outputs unsettled it replaces the producer.
 
+use super::callbacks::{COMMITTED_TIMEOUT, CommandConsumer, GroupMembership, committed};
 use super::calls::{Call, Calls};
-use super::consumer::{self, COMMITTED_TIMEOUT, CommandConsumer, GroupMembership};
 use super::login::Logins;
 use super::producers::{TransactionalProducer, create};
 use super::refusals::{culprits, largest, refusal, why};
@@ -332,7 +332,7 @@ impl<M> Publisher<M> {
         let Setting { consumer, topic, .. } = &*self.setting;
         loop {
             let partitions = publication.offsets.iter().map(|o| o.partition);
-            let ask = || consumer::committed(consumer, topic, partitions);
+            let ask = || committed(consumer, topic, partitions);
             match self.calls.during(Call::CommittedOffsets, Instant::now() + COMMITTED_TIMEOUT, ask) {
                 Ok(committed) => return Ok(Verdict::Uncertain(committed)),
                 Err(error) => self.rest(&error, "can't learn the committed offsets, trying again")?,

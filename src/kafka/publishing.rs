@@ -6,8 +6,8 @@
 //! [`IDLE_CONNECTION_MS`](super::IDLE_CONNECTION_MS). If more than [`ABANDONED_AT_MOST`] abandoned threads are left, the process must be
 //! started anew.
 
+use super::callbacks::CommandConsumer;
 use super::calls::{Calls, UnderWay};
-use super::consumer::CommandConsumer;
 use super::login::Logins;
 use super::producers::TransactionalProducer;
 use super::publisher::{Publication, Publisher, Setting, Told};

@@ -23,15 +23,13 @@ pub fn why(code: Code) -> Option<Why> {
 
 /// Returns the refusal of the output at `place`, counted across the outputs of all records.
 pub fn refusal<M>(records: &[Finished<Outputs<M>>], place: usize, why: Why) -> Refusal {
-    let mut output = place;
-    for (record, finished) in records.iter().enumerate() {
-        let outputs = finished.outputs.outputs.len();
-        if output < outputs {
-            return Refusal { record, output, why };
-        }
-        output -= outputs;
-    }
-    unreachable!("the place was counted through the same records")
+    let places_of = |(record, finished): (usize, &Finished<Outputs<M>>)| {
+        let outputs = 0..finished.outputs.outputs.len();
+        outputs.map(move |output| (record, output))
+    };
+    let mut places = records.iter().enumerate().flat_map(places_of);
+    let (record, output) = places.nth(place).expect("the place was counted through the same records");
+    Refusal { record, output, why }
 }
 
 /// Returns the refusals of the outputs that are to blame, one for each. If a batch is too large, the broker refuses all its outputs; of
@@ -68,10 +66,8 @@ mod tests {
     use crate::flow::RecordId;
     use crate::kafka::{Fallback, OutputKind};
 
-    #[test]
-    fn of_outputs_refused_for_their_size_the_largest_of_each_topic_is_to_blame() {
-        let outputs: &[&[(&str, usize)]] =
-            &[&[("dlq", 10), ("replies", 30)], &[("replies", 900)], &[("replies", 40), ("dlq", 20)]];
+    /// Returns records with outputs of these topics and sizes.
+    fn records(outputs: &[&[(&str, usize)]]) -> Vec<Finished<Outputs<()>>> {
         let output = |(topic, size): &(&str, usize)| Output {
             kind: OutputKind::Reply,
             topic: (*topic).into(),
@@ -81,13 +77,28 @@ mod tests {
             headers: Vec::new(),
             fallback: Fallback::None,
         };
-        let records: Vec<_> = (0..)
+        (0..)
             .zip(outputs)
             .map(|(offset, outputs)| Finished {
                 at: RecordId { partition: 0, offset },
                 outputs: Outputs { outputs: outputs.iter().map(output).collect(), memo: () },
             })
-            .collect();
+            .collect()
+    }
+
+    #[test]
+    fn a_place_is_counted_across_the_outputs_of_all_records() {
+        let records = records(&[&[("replies", 1), ("transactions", 1)], &[], &[("replies", 1)]]);
+        let found = |place| {
+            let Refusal { record, output, .. } = refusal(&records, place, Why::Missing);
+            (record, output)
+        };
+        assert_eq!([found(0), found(1), found(2)], [(0, 0), (0, 1), (2, 0)]);
+    }
+
+    #[test]
+    fn of_outputs_refused_for_their_size_the_largest_of_each_topic_is_to_blame() {
+        let records = records(&[&[("dlq", 10), ("replies", 30)], &[("replies", 900)], &[("replies", 40), ("dlq", 20)]]);
         let refusal = |record, output, why| Refusal { record, output, why };
         let size = Why::TooLarge;
         let check = |refused: &[Refusal], to_blame: &[(usize, usize)]| {

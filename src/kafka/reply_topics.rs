@@ -1,7 +1,7 @@
 //! The topics that replies may go to: whether they exist, and how many partitions they have. The cluster is asked through the consumer,
 //! because a question of a consumer, unlike a producer's, never makes a broker create a missing topic.
 
-use super::consumer::CommandConsumer;
+use super::callbacks::CommandConsumer;
 use rdkafka::consumer::Consumer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

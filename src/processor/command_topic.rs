@@ -2,7 +2,7 @@
 //! again under its name, offsets begin anew, and nothing that was committed for the old topic holds for the new one. Consumers are not
 //! told.
 
-use crate::kafka::consumer::CommandConsumer;
+use crate::kafka::callbacks::CommandConsumer;
 use crate::kafka::inquiry::topic_id;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;

@@ -8,7 +8,7 @@
 
 use crate::domain::Timestamp;
 use crate::flow::{Partition, RecordId};
-use crate::kafka::consumer::End;
+use crate::kafka::callbacks::End;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::AbsurdTimestamp;

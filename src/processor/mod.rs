@@ -24,9 +24,10 @@ use crate::domain::Timestamp;
 use crate::flow::AssignmentId;
 use crate::flow::attempt::Verdict;
 use crate::flow::lanes::RunId;
-use crate::flow::stream::{self, Action, Stopping, Stream, Timing};
-use crate::flow::{Flow, Limits, Partition, RecordId, Uptime};
-use crate::kafka::consumer::{self, Consuming, GroupMembership, Notice, Order};
+use crate::flow::stream::{self, Action, Current, Stopping, Stream, Timing};
+use crate::flow::{Assignment, Limits, Partition, RecordId, Uptime};
+use crate::kafka::callbacks::{GroupMembership, Notice};
+use crate::kafka::consumer::{self, Consuming, Order};
 use crate::kafka::login::{Client, Logins};
 use crate::kafka::publisher::Told;
 use crate::kafka::publishing::{self, Published, Publishing};
@@ -360,15 +361,14 @@ impl<S: ConditionalStore> Processor<S> {
         self.shared.claims.measure_cache();
         self.look_after()?;
         self.look_at_topic()?;
-        if let Some(assignment) = self.stream.current() {
-            let flow = &assignment.flow;
-            self.metrics.commands_in_flight.set(gauge(flow.running()));
-            self.metrics.commands_queued.set(gauge(flow.open() - flow.running() + self.stream.waiting()));
-            self.metrics.records_open.set(gauge(flow.open() + self.stream.waiting()));
-            self.metrics.lanes.set(gauge(flow.lanes()));
-            self.metrics.partitions_paused.set(gauge(flow.paused()));
-            self.lag.tell(flow.lows(), (self.shared.answering.clock)());
-            let held = flow.held();
+        if let Some(Current { assignment, .. }) = self.stream.current() {
+            self.metrics.commands_in_flight.set(gauge(assignment.running()));
+            self.metrics.commands_queued.set(gauge(assignment.open() - assignment.running() + self.stream.waiting()));
+            self.metrics.records_open.set(gauge(assignment.open() + self.stream.waiting()));
+            self.metrics.lanes.set(gauge(assignment.lanes()));
+            self.metrics.partitions_paused.set(gauge(assignment.paused()));
+            self.lag.tell(assignment.lows(), (self.shared.answering.clock)());
+            let held = assignment.held();
             self.tell_held(held);
         }
         Ok(())
@@ -385,7 +385,7 @@ impl<S: ConditionalStore> Processor<S> {
             return Ok(());
         }
         let seen = self.command_topic.borrow_and_update().clone();
-        let before = self.stream.current().and_then(|assignment| assignment.membership.topic_id.as_deref());
+        let before = self.stream.current().and_then(|current| current.membership.topic_id.as_deref());
         match (&seen, before) {
             (Seen::There(now), Some(before)) if now != before => return replaced(format!("its id was {before} and is {now}")),
             _ => {}
@@ -398,12 +398,12 @@ impl<S: ConditionalStore> Processor<S> {
     /// Looks at whatever may hang.
     fn look_after(&mut self) -> Result<(), RunFault> {
         let now = Instant::now();
-        let flow = self.stream.current().map(|assignment| &assignment.flow);
+        let assignment = self.stream.current().map(|current| &current.assignment);
         let at = watch::Activity {
-            waiting: flow.map_or(0, |flow| flow.open() - flow.held()) + self.stream.waiting(),
+            waiting: assignment.map_or(0, |assignment| assignment.open() - assignment.held()) + self.stream.waiting(),
             without_schema: self.stream.waiting() > 0,
-            short_span: flow.and_then(Flow::short_span),
-            oldest_run: flow.and_then(Flow::oldest_run).map(|uptime| self.began + uptime),
+            short_span: assignment.and_then(Assignment::short_span),
+            oldest_run: assignment.and_then(Assignment::oldest_run).map(|uptime| self.began + uptime),
         };
         self.watch.publisher(self.publishing.watch(now.into_std())?);
         self.watch.look(&at, &self.publishing, now)

@@ -30,6 +30,7 @@ pub mod simulated;
 mod stored;
 pub mod topology;
 pub mod upkeep;
+mod values;
 
 /// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log row of the
 /// entity's import. No command can have it, because request ids are not empty.

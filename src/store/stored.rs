@@ -13,15 +13,24 @@
 //!
 //! - A further use case, rejection or cause of a claim takes the next number in the present version.
 //! - A further attribute makes the next version: a struct that holds what the version before it holds and, behind it, the new attributes.
-//!   `postcard` writes a struct within a struct as its fields, so this takes a line for each attribute. The next version is written only
-//!   if one of the new attributes is there.
+//!   `postcard` writes a struct within a struct as its fields, so this takes a line for each attribute.
 //! - A version is never changed and never removed. Its golden file in `tests/golden/outcome` holds what it wrote.
+//!
+//! # How it is done
+//!
+//! `newest` converts between the store's values and the newest version, and names each field. [`Form`] leads from the newest version to
+//! the one before it and back. A value is made in the newest version, and written in the one before if that has a place for all that
+//! the value holds: the conversion matches the new fields against nothing, so that it can't drop them silently.
 
+mod form;
+mod newest;
+mod numbers;
 mod v2;
 mod v3;
 
 use super::StoreFault;
 use super::outcome::{ImportOutcome, Outcome, StoredClaim};
+use form::{Form, Unknown};
 use serde::{Deserialize, Serialize};
 
 /// The oldest version that any release has written. The version stands in the first byte.
@@ -33,11 +42,7 @@ const NEWEST: u8 = 3;
 impl Outcome {
     /// Returns the outcome as a log row's blob.
     pub fn encode(&self) -> Vec<u8> {
-        if v3::Outcome::needed_for(self) {
-            encode(NEWEST, &v3::Outcome::of(self))
-        } else {
-            encode(OLDEST, &v2::Outcome::of(self))
-        }
+        encode(&v3::Outcome::of(self))
     }
 
     /// Returns the outcome that is stored as `blob` in the row of this request.
@@ -45,17 +50,14 @@ impl Outcome {
     /// # Errors
     /// A fault if `blob` is no outcome, or holds something that only a newer build knows.
     pub fn decode(request_id: &str, blob: &[u8]) -> Result<Self, StoreFault> {
-        decode("decode outcome", blob, |version, body| match version {
-            OLDEST => read(body, |stored: v2::Outcome<'_>| stored.read(request_id)),
-            _ => read(body, |stored: v3::Outcome<'_>| stored.read(request_id)),
-        })
+        decode("decode outcome", blob, |stored: v3::Outcome<'_>| stored.read(request_id))
     }
 }
 
 impl StoredClaim {
     /// Returns the value as a claim's blob.
     pub fn encode(&self) -> Vec<u8> {
-        if v3::Claim::needed_for(self) { encode(NEWEST, &v3::Claim::of(self)) } else { encode(OLDEST, &v2::Claim::of(self)) }
+        encode(&v3::Claim::of(self))
     }
 
     /// Returns the value that is stored as `blob`.
@@ -63,17 +65,14 @@ impl StoredClaim {
     /// # Errors
     /// A fault if `blob` is no claim, or holds something that only a newer build knows.
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
-        decode("decode claim", blob, |version, body| match version {
-            OLDEST => read(body, v2::Claim::read),
-            _ => read(body, v3::Claim::read),
-        })
+        decode("decode claim", blob, v3::Claim::read)
     }
 }
 
 impl ImportOutcome {
     /// Returns the value as a log row's blob.
     pub fn encode(&self) -> Vec<u8> {
-        if v3::Import::needed_for(self) { encode(NEWEST, &v3::Import::of(self)) } else { encode(OLDEST, &v2::Import::of(self)) }
+        encode(&v3::Import::of(self))
     }
 
     /// Returns the value that is stored as `blob`.
@@ -81,26 +80,30 @@ impl ImportOutcome {
     /// # Errors
     /// A fault if `blob` is no import's outcome, or holds something that only a newer build knows.
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
-        decode("decode import", blob, |version, body| match version {
-            OLDEST => read(body, |stored: v2::Import<'_>| Ok(stored.read())),
-            _ => read(body, |stored: v3::Import<'_>| Ok(stored.read())),
-        })
+        decode("decode import", blob, |stored: v3::Import<'_>| Ok(stored.read()))
     }
 }
 
-fn encode<T: Serialize>(version: u8, body: &T) -> Vec<u8> {
+/// Returns a value as a blob, in the oldest version that can hold the value.
+fn encode<'a>(newest: &impl Form<'a>) -> Vec<u8> {
+    match newest.before() {
+        Some(before) => in_version(OLDEST, &before),
+        None => in_version(NEWEST, newest),
+    }
+}
+
+fn in_version(version: u8, body: &impl Serialize) -> Vec<u8> {
     // Most outcomes fit into this.
     let mut blob = Vec::with_capacity(384);
     blob.push(version);
     postcard::to_extend(body, blob).expect("strings, numbers and lists of them can be written to memory")
 }
 
-/// Reads a blob: `read` is given its version, one that this build knows, and what stands behind it. Causes of faults begin with what is
-/// wrong.
-fn decode<'a, T>(
+/// Reads a blob, and converts what is stored in it with `convert`. Causes of faults begin with what is wrong.
+fn decode<'a, F: Form<'a>, T>(
     operation: &'static str,
     blob: &'a [u8],
-    read: impl FnOnce(u8, &'a [u8]) -> Result<T, String>,
+    convert: impl FnOnce(F) -> Result<T, Unknown>,
 ) -> Result<T, StoreFault> {
     let read = || match blob.split_first() {
         None => Err("it is empty".into()),
@@ -110,16 +113,17 @@ fn decode<'a, T>(
         Some((version, _)) if *version > NEWEST => {
             Err(format!("written in version {version} of the format, this build knows {NEWEST}: a newer build must read it"))
         }
-        Some((version, body)) => read(*version, body),
+        Some((&OLDEST, body)) => read(body, |before| convert(F::after(before)?)),
+        Some((_, body)) => read(body, convert),
     };
     read().map_err(|cause| StoreFault::new(operation, cause))
 }
 
 /// Reads what stands behind a blob's version, and converts what is stored in it with `convert`.
-fn read<'a, S: Deserialize<'a>, T>(body: &'a [u8], convert: impl FnOnce(S) -> Result<T, v2::Unknown>) -> Result<T, String> {
+fn read<'a, S: Deserialize<'a>, T>(body: &'a [u8], convert: impl FnOnce(S) -> Result<T, Unknown>) -> Result<T, String> {
     match postcard::take_from_bytes(body) {
         Ok((stored, [])) => convert(stored)
-            .map_err(|v2::Unknown(what)| format!("it has a {what} that this build does not know: a newer build must read it")),
+            .map_err(|Unknown(what)| format!("it has a {what} that this build does not know: a newer build must read it")),
         Ok((_, rest)) => Err(format!("it has {} bytes too many", rest.len())),
         Err(error) => Err(format!("damaged, or written by a newer build: {error}")),
     }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | the command line | `flags`, `moment`, `lines` (files line by line), `interrupt` (Ctrl-C), `paint` (what people see), `state_file` (how far it has come) |
 //! | Kafka as an administrator sees it | `reach`, `patience` (brokers that are not ready yet), `cluster`, `topics`, `replication` |
-//! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `history`, `topic_reader`, `topic_scan`, `publisher`, `snapshots` |
-//! | registry and store | `connect`, `database` (its nodes), `trial` (one real read and write), `walk` (through all entities) |
+//! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher`, `snapshots` |
+//! | registry and store | `connect`, `database` (its nodes), `shown` (an entity as JSON), `trial` (one real read and write), `walk` (through all entities), `pace` (how fast, with a bar) |
 //! | conclusions | `verdict` (what `check` and `setup` think of a thing) |
 
 pub mod cluster;
@@ -13,10 +13,10 @@ pub mod connect;
 pub mod crm_client;
 pub mod database;
 pub mod flags;
-pub mod history;
 pub mod interrupt;
 pub mod lines;
 pub mod moment;
+pub mod pace;
 pub mod paint;
 pub mod patience;
 pub mod publisher;
@@ -24,6 +24,7 @@ pub mod reach;
 pub mod record;
 pub mod replication;
 pub mod reply;
+pub mod shown;
 pub mod snapshots;
 pub mod state_file;
 pub mod topic_reader;

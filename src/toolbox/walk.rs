@@ -7,11 +7,9 @@ use crate::store::scan::{Position, Scan, Scanned};
 use crate::store::{EntityKey, StoreFault};
 use futures::StreamExt as _;
 use std::collections::HashSet;
-use std::time::Duration;
 
 /// How often the next entity is tried before the snapshot is given up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
-const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// A walk through the entities of a store. If a fault ends its scan, it begins another where that one ended.
 pub struct Walk<'a> {
@@ -38,7 +36,7 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// The store has not answered for half a minute.
     pub async fn next(&mut self) -> anyhow::Result<Option<Scanned>> {
-        let mut pauses = PAUSES;
+        let mut pauses = Pauses::WHILE_AWAY;
         for _ in 1..ATTEMPTS {
             match self.try_next().await {
                 Ok(next) => return Ok(next),

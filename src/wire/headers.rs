@@ -16,6 +16,7 @@ use crate::domain::values::Actor;
 use crate::telemetry::trace_context::TraceContext;
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
@@ -178,12 +179,13 @@ pub fn dead_letter<'a>(
     original.chain(added).collect()
 }
 
-/// Returns an instant in the form `2026-01-31T23:59:59.123Z`. RFC 3339 has four digits for the year, so an instant before the year 0 or
-/// after 9999 becomes the first or the last one that can be written.
+/// The instants that RFC 3339 can express, which has four digits for the year: those of the years 0 to 9999.
+pub const RFC_3339_INSTANTS: RangeInclusive<Timestamp> = -62_167_219_200_000..=253_402_300_799_999;
+
+/// Returns an instant in the form `2026-01-31T23:59:59.123Z`. An instant that RFC 3339 can't express becomes the first or the last one that
+/// it can.
 pub fn rfc3339(at: Timestamp) -> String {
-    const FIRST: Timestamp = -62_167_219_200_000;
-    const LAST: Timestamp = 253_402_300_799_999;
-    let nanos = i128::from(at.clamp(FIRST, LAST)) * 1_000_000;
+    let nanos = i128::from(at.clamp(*RFC_3339_INSTANTS.start(), *RFC_3339_INSTANTS.end())) * 1_000_000;
     let instant = OffsetDateTime::from_unix_timestamp_nanos(nanos).expect("the years 0 to 9999 are in range");
     let format = format_description!(version = 2, "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     instant.format(format).expect("it has all parts")

@@ -81,7 +81,7 @@ impl Serialize for Row<'_> {
         row.serialize_field(&self.correlation_id)?;
         row.serialize_field(&self.actor)?;
         row.serialize_field(&self.occurred_at)?;
-        row.serialize_field(type_name(entity.entity_type))?;
+        row.serialize_field(entity.entity_type.symbol())?;
         row.serialize_field(&UuidText(entity.ref_id))?;
         row.serialize_field(&entity.version)?;
         row.serialize_field(&self.previous_version)?;
@@ -96,14 +96,5 @@ impl Serialize for Row<'_> {
         row.serialize_field(&parent_if(EntityType::Subscriber))?;
         row.serialize_field(&changed.join(","))?;
         row.end()
-    }
-}
-
-/// Returns the name of an entity type as the symbols of the enum `crm.v1.EntityType` have it.
-fn type_name(entity_type: EntityType) -> &'static str {
-    match entity_type {
-        EntityType::Customer => "CUSTOMER",
-        EntityType::Account => "ACCOUNT",
-        EntityType::Subscriber => "SUBSCRIBER",
     }
 }

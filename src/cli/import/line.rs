@@ -3,6 +3,7 @@
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{CustomName, ExternalId, Rules, StateReason, parse_ref_id};
+use crate::wire::headers::RFC_3339_INSTANTS;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 use time::OffsetDateTime;
@@ -93,7 +94,7 @@ impl Fields {
     fn timestamp(&mut self, name: &str) -> Option<Timestamp> {
         let time = match self.object.remove(name)? {
             Value::Null => return None,
-            Value::Number(number) => number.as_i64().filter(|time| is_in_rfc3339(*time)),
+            Value::Number(number) => number.as_i64().filter(|time| RFC_3339_INSTANTS.contains(time)),
             Value::String(text) => milliseconds(&text),
             _ => None,
         };
@@ -115,12 +116,6 @@ impl Fields {
 fn milliseconds(text: &str) -> Option<Timestamp> {
     let nanoseconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
     Timestamp::try_from(nanoseconds.div_euclid(1_000_000)).ok()
-}
-
-/// Returns whether a time has a year of four digits.
-fn is_in_rfc3339(time: Timestamp) -> bool {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time) * 1_000_000);
-    time.is_ok_and(|time| time.format(&Rfc3339).is_ok())
 }
 
 fn uuid(text: &str) -> Result<Uuid, &'static str> {

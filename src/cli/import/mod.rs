@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -32,7 +32,6 @@ const IN_FLIGHT: usize = 128;
 const READ_AHEAD: usize = 1_024;
 /// How often a line is tried before the import is given up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
-const PAUSES: Pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
 
 const HELP: &str = r#"ENTITIES.jsonl ("-" reads standard input) has lines of these forms, one for each type; customName,
 customerSegment, stateReason, stateValidFrom (milliseconds since 1970, or a time as in RFC 3339) and the parent's refId may be left
@@ -147,7 +146,7 @@ impl Import {
 /// Imports an entity, and tries again for a while if the store does not answer. An entity that is there because of an attempt that ended
 /// in a fault counts as created.
 async fn import(claims: &Claims<ConfiguredStore>, entity: Entity, mut importing: Importing) -> Result<Imported, StoreFault> {
-    let mut pauses = PAUSES;
+    let mut pauses = Pauses::WHILE_AWAY;
     for _ in 1..ATTEMPTS {
         if let Ok(imported) = claims.import_again(entity.clone(), &mut importing).await {
             return Ok(imported);

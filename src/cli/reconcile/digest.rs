@@ -32,7 +32,7 @@ fn text(entity: &Entity) -> String {
     let parent_if = |entity_type| entity.parent.filter(|_| entity.entity_type == entity_type).map(|parent| parent.to_string());
     let time = |time: Option<Timestamp>| time.map(|millis| millis.to_string());
     let values = [
-        Some(entity.entity_type.name().to_uppercase()),
+        Some(entity.entity_type.symbol().to_owned()),
         Some(entity.ref_id.to_string()),
         Some(entity.version.to_string()),
         Some(entity.external_id.as_str().to_owned()),

@@ -9,6 +9,7 @@ use crate::store::EntityKey;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::toolbox::connect;
+use crate::toolbox::pace::Throttle;
 use crate::toolbox::publisher::Publisher;
 use crate::toolbox::snapshots::{Snapshots, batch_size};
 use crate::toolbox::state_file;
@@ -17,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The differences to publish, and how many of them have been published. A difference counts as published when the Kafka transaction with
@@ -98,7 +98,7 @@ impl Reconciliation {
         if self.to_publish().next().is_some() {
             let snapshots = Snapshots::of(config).await?;
             let publisher = Publisher::open(&config.kafka, &format!("{}-reconcile", config.kafka.group_id)).await?;
-            let (clock, start, before) = (connect::clock(), Instant::now(), self.published);
+            let (clock, throttle, before) = (connect::clock(), Throttle::start(rate), self.published);
             while self.done < self.differences.len() {
                 let batch = &self.differences[self.done..self.differences.len().min(self.done + batch_size(rate))];
                 let (mut records, mut published) = (Vec::new(), 0);
@@ -115,9 +115,7 @@ impl Reconciliation {
                 self.done += batch.len();
                 self.published += published;
                 self.note(file)?;
-                #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the nanosecond")]
-                let due = start + Duration::from_secs_f64((self.published - before) as f64 / f64::from(rate));
-                tokio::time::sleep_until(due.into()).await;
+                throttle.wait(self.published - before).await;
             }
         }
         self.finished = true;

@@ -11,11 +11,11 @@ use crate::store::EntityKey;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::toolbox::connect;
+use crate::toolbox::pace::{Bar, Throttle};
 use crate::toolbox::walk::Walk;
 use anyhow::ensure;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How many entities are compared at once, one by one: some 100 MiB.
@@ -128,25 +128,17 @@ impl Search {
 
     /// Goes through all entities of the store, at the rate.
     async fn each(&self, what: &'static str, mut with: impl FnMut(&Entity)) -> anyhow::Result<()> {
-        const LENGTH: u64 = 10_000;
-        let bar = ProgressBar::with_draw_target(Some(LENGTH), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:40} {percent} %  {msg}  {elapsed} (left: {eta})");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let (mut walk, start, mut read) = (Walk::begin(&self.store, None), Instant::now(), 0_u64);
+        let (bar, throttle) = (Bar::begin(None, String::new()), Throttle::start(self.rate));
+        let (mut walk, mut read) = (Walk::begin(&self.store, None), 0_u64);
         while let Some(scanned) = walk.next().await? {
             with(&scanned.entity);
             read += 1;
             if read.is_multiple_of(AT_A_TIME) {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
-                #[expect(clippy::cast_precision_loss, reason = "a small number")]
-                bar.set_position((scanned.position.fraction() * LENGTH as f64) as u64);
-                bar.set_message(format!("{what}: {read} entities"));
-                #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the nanosecond")]
-                let due = start + Duration::from_secs_f64(read as f64 / f64::from(self.rate));
-                tokio::time::sleep_until(due.into()).await;
+                bar.advance(Some(scanned.position), format!("{what}: {read} entities"));
+                throttle.wait(read).await;
             }
         }
-        bar.finish_and_clear();
+        bar.remove();
         Ok(())
     }
 }

@@ -86,7 +86,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ok) => ok,
             Err(no_reply) => return Err(with_way_out(&config, &no_reply).await),
         },
-        (None, Some(file)) => {
+        (None, file) => {
+            let file = file.expect("clap asks for a file if there is no command");
             let mut sending = std::pin::pin!(file::send(&crm, &file, args.timeout, args.form));
             let sent = tokio::select! {
                 sent = &mut sending => sent,
@@ -101,7 +102,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             sent.all_ok
         }
-        (None, None) => unreachable!("clap asks for one of them"),
     };
     crm.close().await;
     Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

@@ -73,7 +73,7 @@ impl Run {
             if finished || self.entities >= self.size {
                 tokio::select! {
                     interrupted = &mut interrupted => return interrupted.map(|()| false),
-                    () = tokio::time::sleep_until(self.meter.due(progress).into()) => {}
+                    () = self.meter.wait(progress) => {}
                 }
                 self.commit(progress, walk.position(), finished).await?;
             }

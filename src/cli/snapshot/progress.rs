@@ -3,12 +3,11 @@
 use crate::config::{Backend, Config};
 use crate::domain::entity::EntityType;
 use crate::store::scan::Position;
+use crate::toolbox::pace::{Bar, Throttle};
 use crate::toolbox::state_file;
 use anyhow::ensure;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// The entities that a snapshot publishes, and how far it has come. Whatever counts here as published is committed to Kafka.
 ///
@@ -61,58 +60,41 @@ impl Progress {
 /// The meter of a run: it notes the progress, shows it, and keeps to the rate.
 pub(super) struct Meter {
     file: Option<PathBuf>,
-    bar: ProgressBar,
-    start: Instant,
+    bar: Bar,
+    throttle: Throttle,
     /// How many entities earlier runs have published.
     resumed_at: u64,
-    rate: u32,
 }
 
 impl Meter {
-    /// The length of the bar, of which the progress is a fraction.
-    const LENGTH: f64 = 10_000.0;
-
     pub fn start(progress: &Progress, file: Option<&Path>, rate: u32) -> Self {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
-        let bar = ProgressBar::with_draw_target(Some(Self::LENGTH as u64), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:40} {percent} %  {msg}  {elapsed} (left: {eta})");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let meter = Self { file: file.map(Path::to_owned), bar, start: Instant::now(), resumed_at: progress.published, rate };
-        meter.show(progress);
-        meter.bar.reset_eta();
-        meter
+        let bar = Bar::begin(progress.position, in_words(progress));
+        Self { file: file.map(Path::to_owned), bar, throttle: Throttle::start(rate), resumed_at: progress.published }
     }
 
     /// Shows the progress and notes it in the file. It is called after each commit.
     pub fn advance(&self, progress: &Progress) -> anyhow::Result<()> {
-        self.show(progress);
+        self.bar.advance(progress.position, in_words(progress));
         self.file.as_ref().map_or(Ok(()), |file| state_file::write(file, progress))
     }
 
-    fn show(&self, progress: &Progress) {
-        let fraction = progress.position.map_or(0.0, Position::fraction);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
-        self.bar.set_position((fraction * Self::LENGTH) as u64);
-        self.bar.set_message(format!("{} entities", progress.published));
-    }
-
-    /// Returns when the next batch may be published.
-    pub fn due(&self, progress: &Progress) -> Instant {
-        let published = progress.published - self.resumed_at;
-        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the nanosecond")]
-        let seconds = published as f64 / f64::from(self.rate);
-        self.start + Duration::from_secs_f64(seconds)
+    /// Waits until the next batch may be published.
+    pub async fn wait(&self, progress: &Progress) {
+        self.throttle.wait(progress.published - self.resumed_at).await;
     }
 
     /// Removes the bar, and returns a line about this run, which published to these topics.
     pub fn conclude(&self, progress: &Progress, topics: &str) -> String {
-        self.bar.finish_and_clear();
-        let (published, seconds) = (progress.published - self.resumed_at, self.start.elapsed().as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
-        let rate = published as f64 / seconds.max(0.001);
+        self.bar.remove();
+        let published = progress.published - self.resumed_at;
+        let (seconds, rate) = self.throttle.measured(published);
         let before = if self.resumed_at > 0 { format!(", {} before", self.resumed_at) } else { String::new() };
         format!("{published} entities published to {topics}{before}, in {seconds:.1} s ({rate:.0} entities/s)")
     }
+}
+
+fn in_words(progress: &Progress) -> String {
+    format!("{} entities", progress.published)
 }
 
 #[cfg(test)]

@@ -32,8 +32,7 @@ impl EntityFilter {
         if let Some((row, entity_type)) = value.and_then(|value| Some((value, value.get("entityType")?)))
             && row.get("changedFields").is_some()
         {
-            let same_type = entity_type.as_str().is_some_and(|of_row| of_row.eq_ignore_ascii_case(name));
-            return same_type && (is_id(&row["externalId"]) || is_id(&row["refId"]));
+            return entity_type == self.entity_type.symbol() && (is_id(&row["externalId"]) || is_id(&row["refId"]));
         }
         let named = value.and_then(|value| {
             let transaction = value.get("businessTransaction").unwrap_or(value);

@@ -271,7 +271,8 @@ fn types_and_states_have_their_names() {
     assert_eq!(State::ALL.map(State::name), ["INACTIVE", "ACTIVE", "SUSPENDED", "DEACTIVATED"]);
     for t in EntityType::ALL {
         assert_eq!(EntityType::from_name(t.name()), Some(t));
-        assert_eq!(EntityType::from_name(&t.name().to_uppercase()), None);
+        assert_eq!(EntityType::from_name(t.symbol()), None);
+        assert_eq!(t.symbol(), t.name().to_uppercase());
     }
     for s in State::ALL {
         assert_eq!(State::from_name(s.name()), Some(s));

@@ -4,14 +4,14 @@ use super::{Answerable, NOW, Names, Record, TestReader, at};
 use crate::flow::batch::Finished;
 use crate::flow::intake::Intake;
 use crate::flow::offsets::{Committed, MAX_SPAN};
-use crate::flow::{Flow, Limits, Partition, RecordId};
+use crate::flow::{Assignment, Limits, Partition, RecordId};
 
-type Tested = (Intake<TestReader>, Flow<Names, Answerable, usize>, TestReader);
+type Tested = (Intake<TestReader>, Assignment<Names, Answerable, usize>, TestReader);
 
 fn nothing_waits() -> Tested {
-    let (flow, reader) =
-        (Flow::new(Limits::default(), &[(0, Committed::default()), (1, Committed::default())]), TestReader::default());
-    (Intake::new(reader.clone()), flow, reader)
+    let (assignment, reader) =
+        (Assignment::new(Limits::default(), &[(0, Committed::default()), (1, Committed::default())]), TestReader::default());
+    (Intake::new(reader.clone()), assignment, reader)
 }
 
 fn lacking(partition: Partition, offset: i64, lacks: &'static str) -> Record {
@@ -25,53 +25,53 @@ fn read(intake: &mut Intake<TestReader>) -> Vec<(Partition, i64)> {
 
 #[test]
 fn a_partition_waits_in_its_order_behind_what_can_t_be_admitted_and_the_others_go_on() {
-    let (mut intake, mut flow, reader) = nothing_waits();
+    let (mut intake, mut assignment, reader) = nothing_waits();
     for record in [(0, 0, ""), (0, 1, "a"), (0, 2, ""), (1, 0, ""), (0, 3, "b"), (0, 4, "")] {
-        intake.take(lacking(record.0, record.1, record.2), &mut flow);
+        intake.take(lacking(record.0, record.1, record.2), &mut assignment);
     }
     assert_eq!(read(&mut intake), [(0, 0), (1, 0)]);
     assert_eq!(intake.waiting(), 4);
-    assert_eq!(flow.pauses(), [(0, true)]);
+    assert_eq!(assignment.pauses(), [(0, true)]);
 
     reader.fetched("a");
-    intake.resume(&mut flow);
+    intake.resume(&mut assignment);
     assert!(read(&mut intake).is_empty(), "not looked at again before something has changed");
     intake.fetched(&"a");
-    intake.resume(&mut flow);
+    intake.resume(&mut assignment);
     assert_eq!(read(&mut intake), [(0, 1), (0, 2)]);
-    assert!(flow.pauses().is_empty(), "there is one more in the way");
+    assert!(assignment.pauses().is_empty(), "there is one more in the way");
 
     reader.fetched("b");
     intake.fetched(&"b");
-    intake.resume(&mut flow);
+    intake.resume(&mut assignment);
     assert_eq!(read(&mut intake), [(0, 3), (0, 4)]);
     assert_eq!(intake.waiting(), 0);
-    assert_eq!(flow.pauses(), [(0, false)]);
+    assert_eq!(assignment.pauses(), [(0, false)]);
 }
 
 #[test]
 fn what_is_needed_is_wanted_once_until_it_is_fetched() {
-    let (mut intake, mut flow, _) = nothing_waits();
-    intake.take(lacking(0, 0, "a"), &mut flow);
-    intake.take(lacking(1, 0, "a"), &mut flow);
+    let (mut intake, mut assignment, _) = nothing_waits();
+    intake.take(lacking(0, 0, "a"), &mut assignment);
+    intake.take(lacking(1, 0, "a"), &mut assignment);
     assert_eq!(intake.next_wanted(), Some("a"));
     assert_eq!(intake.next_wanted(), None, "told once");
     // The assignment is over; what is being fetched is not fetched a second time for the next.
     intake.clear();
     assert_eq!(intake.waiting(), 0);
-    intake.take(lacking(0, 0, "a"), &mut flow);
+    intake.take(lacking(0, 0, "a"), &mut assignment);
     assert_eq!(intake.next_wanted(), None);
     // It was fetched too late, or is gone again: then it is wanted again.
     intake.fetched(&"a");
-    intake.resume(&mut flow);
+    intake.resume(&mut assignment);
     assert_eq!(intake.next_wanted(), Some("a"));
 }
 
 #[test]
 fn what_the_records_behind_one_that_waits_lack_is_fetched_meanwhile() {
-    let (mut intake, mut flow, _) = nothing_waits();
+    let (mut intake, mut assignment, _) = nothing_waits();
     for (offset, lacks) in (0..).zip(["a", "", "b", "a", "c"]) {
-        intake.take(lacking(0, offset, lacks), &mut flow);
+        intake.take(lacking(0, offset, lacks), &mut assignment);
     }
     let wanted: Vec<_> = std::iter::from_fn(|| intake.next_wanted()).collect();
     assert_eq!(wanted, ["a", "b", "c"]);
@@ -80,21 +80,21 @@ fn what_the_records_behind_one_that_waits_lack_is_fetched_meanwhile() {
 #[test]
 fn a_record_too_far_above_the_lowest_one_wants_nothing_but_to_be_looked_at_again() {
     let far = i64::try_from(MAX_SPAN).expect("it is small");
-    let (mut intake, mut flow, _) = nothing_waits();
-    intake.take(lacking(0, 0, ""), &mut flow);
-    intake.take(lacking(0, far, ""), &mut flow);
+    let (mut intake, mut assignment, _) = nothing_waits();
+    intake.take(lacking(0, 0, ""), &mut assignment);
+    intake.take(lacking(0, far, ""), &mut assignment);
     assert_eq!((read(&mut intake), intake.next_wanted()), (vec![(0, 0)], None));
-    assert_eq!(flow.pauses(), [(0, true)]);
+    assert_eq!(assignment.pauses(), [(0, true)]);
     intake.stir();
-    intake.resume(&mut flow);
+    intake.resume(&mut assignment);
     assert!(read(&mut intake).is_empty(), "still too far");
 
-    let run = flow.next_run(NOW).expect("the lowest record was admitted");
-    flow.finish_run(run.id, vec![Finished { at: at(0), outputs: 1 }]);
-    let transaction = flow.next_transaction().expect("it has finished");
-    flow.committed(transaction.records.len());
+    let run = assignment.next_run(NOW).expect("the lowest record was admitted");
+    assignment.finish_run(run.id, vec![Finished { at: at(0), outputs: 1 }]);
+    let transaction = assignment.next_transaction().expect("it has finished");
+    assignment.committed(transaction.records.len());
     intake.stir();
-    intake.resume(&mut flow);
+    intake.resume(&mut assignment);
     assert_eq!(read(&mut intake), [(0, far)]);
-    assert_eq!(flow.pauses(), [(0, false)]);
+    assert_eq!(assignment.pauses(), [(0, false)]);
 }

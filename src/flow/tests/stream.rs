@@ -114,7 +114,7 @@ fn next(stream: &mut Tested) -> Vec<i64> {
 }
 
 fn held(stream: &Tested) -> usize {
-    stream.current().expect("it is ours").flow.held()
+    stream.current().expect("it is ours").assignment.held()
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn the_verdict_on_a_transaction_says_what_is_done_and_what_is_tried_again() {
         assert_eq!(known.iter().map(|r| r.at.offset).collect::<Vec<_>>(), *done, "committed by {verdict:?}");
         assert_eq!(stream.current().is_some(), *verdict != Verdict::Stale, "still ours after {verdict:?}");
         if let Some(assignment) = stream.current() {
-            assert_eq!(assignment.flow.open(), 3 - done.len(), "still open after {verdict:?}");
+            assert_eq!(assignment.assignment.open(), 3 - done.len(), "still open after {verdict:?}");
         }
         assert_eq!(next(&mut stream), *first, "tried again after {verdict:?}");
         stream.handle_published(1, Vec::new(), Verdict::Aborted, Pace::Usual);
@@ -236,7 +236,7 @@ fn whatever_still_runs_is_waited_for_no_longer_than_the_grace_lasts() {
     for (n, (runs, events, over, in_time, leaves)) in table.iter().enumerate() {
         let mut stream = assigned(AT_ONCE);
         let under_way = if *runs { running(&mut stream, &[0]) } else { Vec::new() };
-        assert_eq!(stream.current().and_then(|a| a.flow.oldest_run()), runs.then_some(NOW), "row {n}");
+        assert_eq!(stream.current().and_then(|a| a.assignment.oldest_run()), runs.then_some(NOW), "row {n}");
         let mut got = Vec::new();
         let mut now = NOW;
         for event in *events {
@@ -358,7 +358,7 @@ fn a_record_that_can_t_be_decoded_is_stepped_over_if_it_is_near_enough() {
     assert!(stream.handle_undecodable(at(0), super::Answerable));
     assert!(stream.handle_undecodable(at(0), super::Answerable), "told again");
     assert!(!stream.handle_undecodable(at(1 << 40), super::Answerable), "too far above the lowest one");
-    assert_eq!(stream.current().map(|a| a.flow.open()), Some(1));
+    assert_eq!(stream.current().map(|a| a.assignment.open()), Some(1));
     let mut stream = Tested::new(Limits::default(), AT_ONCE, TestReader::default());
     assert!(!stream.handle_undecodable(at(0), super::Answerable), "nothing is assigned");
 }

@@ -10,7 +10,7 @@ use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::RequestId;
-use crate::store::{ConditionalStore, EntityKey, EntityStatics, IdKey, StoreFault};
+use crate::store::{ConditionalStore, EntityStatics, StoreFault};
 use uuid::Uuid;
 
 /// A text that is no request id, because of its control character. No outcome is found under it, so that asking for it tells who is behind
@@ -71,10 +71,7 @@ impl<S: ConditionalStore> Claims<S> {
         request_id: &str,
         freshness: Freshness,
     ) -> Result<Sight, StoreFault> {
-        let target = match reference {
-            Reference::ExternalId(id) => Target::Id(IdKey { entity_type, external_id: id.clone() }),
-            Reference::RefId(ref_id) => Target::Entity(EntityKey { entity_type, ref_id: *ref_id }),
-        };
+        let target = Target::named(entity_type, reference);
         let trust = match freshness {
             Freshness::Quorum => Trust::Plain,
             Freshness::Latest => Trust::Serial,

@@ -4,6 +4,7 @@
 use super::CqlOptions;
 use super::cause::{described, fault_of};
 use super::rows::{self, Values};
+use super::statics::{CLAIM, ENTITY};
 use crate::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     RefuseWrite, StoreFault,
@@ -29,14 +30,15 @@ impl CqlFill {
         let keyspace = &options.keyspace;
         let prepare = async |text: String| session.prepare(text).await.map_err(described).map_err(fault_of("prepare"));
         let claim = prepare(format!(
-            "INSERT INTO {keyspace}.external_id (generation, owner, epoch, claimed_by, claim, previous_owners, entity_type, \
-             external_id, request_id, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 0x)"
+            "INSERT INTO {keyspace}.external_id ({}, entity_type, external_id, request_id, outcome) VALUES ({}, ?, ?, '', 0x)",
+            CLAIM.names(),
+            CLAIM.marks()
         ))
         .await?;
         let create = prepare(format!(
-            "INSERT INTO {keyspace}.entity (external_id, epoch, generation, version, state, custom_name, segment, \
-             segment_valid_from, parent, state_reason, state_valid_from, changed_to, outcome, entity_type, ref_id, request_id) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO {keyspace}.entity ({}, changed_to, outcome, entity_type, ref_id, request_id) VALUES ({}, ?, ?, ?, ?, ?)",
+            ENTITY.names(),
+            ENTITY.marks()
         ))
         .await?;
         Ok(Self { session, claim, create })

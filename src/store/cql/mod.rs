@@ -17,6 +17,7 @@ mod redact;
 mod rows;
 mod schema;
 mod statements;
+mod statics;
 mod topology;
 mod watch;
 
@@ -170,7 +171,7 @@ impl CqlStore {
         for row in result.rows::<EntityRow>().map_err(described)? {
             let mut row = row.map_err(described)?;
             if read.statics.is_none() {
-                read.statics = row.take_statics(key)?;
+                read.statics = row.statics(key)?;
             }
             read.outcomes.extend(row.take_outcome(requests));
         }

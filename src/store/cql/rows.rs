@@ -1,7 +1,7 @@
 //! Conversion between the tables' columns and the store's types.
 
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
+use crate::store::values::EntityValues;
 use crate::store::{Claim, Columns, EntityKey, EntityStatics, FIRST_ROW, HistoryRow, IdKey, LogRow, NewStatics, OutcomeRow};
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
@@ -80,25 +80,26 @@ pub(super) struct EntityRow {
 }
 
 impl EntityRow {
-    /// Takes the statics out of the row. Returns `None` if there is no such entity. The error says what is wrong with a column.
-    pub(super) fn take_statics(&mut self, key: EntityKey) -> Result<Option<EntityStatics>, String> {
+    /// Returns the statics that are in the row. Returns `None` if there is no such entity. The error says what is wrong with a column.
+    pub(super) fn statics(&self, key: EntityKey) -> Result<Option<EntityStatics>, String> {
         let Some(version) = self.version else { return Ok(None) };
-        let external_id = self.external_id.take().ok_or_else(|| missing("external_id"))?;
-        let entity = Entity {
-            entity_type: key.entity_type,
-            ref_id: key.ref_id,
-            external_id: ExternalId::checked_before(&external_id),
+        let values = EntityValues {
+            external_id: self.external_id.as_deref().ok_or_else(|| missing("external_id"))?,
             version,
             state: state_in(self.state.as_deref())?,
-            custom_name: self.custom_name.take().as_deref().map(CustomName::checked_before),
-            segment: self.segment.take().as_deref().map(SegmentCode::checked_before),
+            custom_name: self.custom_name.as_deref(),
+            segment: self.segment.as_deref(),
             segment_valid_from: self.segment_valid_from.map(|from| from.0),
             parent: self.parent,
-            state_reason: self.state_reason.take().as_deref().map(StateReason::checked_before),
+            state_reason: self.state_reason.as_deref(),
             state_valid_from: self.state_valid_from.map(|from| from.0),
         };
         let epoch = self.epoch.ok_or_else(|| missing("epoch"))?;
-        Ok(Some(EntityStatics { entity, epoch, generation: self.generation.ok_or_else(|| missing("generation"))? }))
+        Ok(Some(EntityStatics {
+            entity: values.entity(key),
+            epoch,
+            generation: self.generation.ok_or_else(|| missing("generation"))?,
+        }))
     }
 
     /// Takes the outcome out of the row, or returns `None` if the row belongs to none of `requests`. The row '' is always read.
@@ -113,7 +114,8 @@ fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>) 
     OutcomeRow { request_id, outcome, time_left }
 }
 
-/// A partition of `entity` as a scan returns it: its key and its statics.
+/// A partition of `entity` as a scan returns it: its key and its statics. The driver does not nest structs in a row, so this repeats
+/// fields of [`EntityRow`].
 #[derive(DeserializeRow)]
 pub(super) struct EntityPartition {
     entity_type: String,
@@ -141,7 +143,7 @@ impl EntityPartition {
     pub(super) fn into_entity(self) -> Result<Option<Entity>, String> {
         let entity_type = EntityType::from_name(&self.entity_type).ok_or_else(|| missing("entity_type"))?;
         let key = EntityKey { entity_type, ref_id: self.ref_id };
-        let mut row = EntityRow {
+        let row = EntityRow {
             external_id: self.external_id,
             epoch: self.epoch,
             generation: self.generation,
@@ -157,7 +159,7 @@ impl EntityPartition {
             outcome: None,
             time_left: None,
         };
-        Ok(row.take_statics(key)?.map(|statics| statics.entity))
+        Ok(row.statics(key)?.map(|statics| statics.entity))
     }
 }
 
@@ -178,7 +180,7 @@ impl LogEntry {
     }
 }
 
-/// Returns the values of the statement `claim`.
+/// Returns the values of the statement `claim`: those of [`CLAIM`](super::statics::CLAIM), the key's, and the condition's.
 pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> Values {
     let previous_owners = claim.previous_owners.into_iter().map(|(owner, left)| (CqlValue::Uuid(owner), timestamp(left)));
     let mut values = vec![
@@ -213,7 +215,7 @@ pub(super) fn extend_by_row(values: &mut Values, key: EntityKey, row: LogRow) {
     values.push(set(CqlValue::Text(row.request_id)));
 }
 
-/// Returns the values of the static columns, in the order of the statements. Those that do not change are unset.
+/// Returns the values of [`ENTITY`](super::statics::ENTITY). Those that do not change are unset.
 pub(super) fn statics_values(NewStatics { values: statics, changes }: &NewStatics) -> Values {
     let entity = &statics.entity;
     // A value is made only if its column is written.
@@ -270,8 +272,22 @@ const FORM_2: &str = "/2";
 /// A release that does not know this form must not decide about such an entity, because it would publish an after-image that lacks
 /// something. Its reads of the row are faults, so that the command waits until the process is upgraded.
 fn state_column(entity: &Entity) -> String {
-    let is_form_2 = entity.state_reason.is_some() || entity.state_valid_from.is_some();
-    [entity.state.name(), if is_form_2 { FORM_2 } else { "" }].concat()
+    // The pattern names all values, so that the compiler asks here in which form a new one is written.
+    let form = match EntityValues::of(entity) {
+        EntityValues {
+            external_id: _,
+            version: _,
+            state: _,
+            custom_name: _,
+            segment: _,
+            segment_valid_from: _,
+            parent: _,
+            state_reason: None,
+            state_valid_from: None,
+        } => "",
+        _ => FORM_2,
+    };
+    [entity.state.name(), form].concat()
 }
 
 /// Returns the state that a row's column `state` names: see [`state_column`].

@@ -2,37 +2,41 @@
 //! the columns that they lack.
 
 use super::CqlOptions;
+use super::statics::{CLAIM, ENTITY};
 use crate::store::StoreFault;
 use scylla::client::session::Session;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
 use std::time::Duration;
 
-/// The claims on external ids. A claim is replaced, never deleted. The row with request id '' comes with the first claim. The other rows
-/// are requests that found no entity under the id; they expire.
-const EXTERNAL_ID: &str = "(
-    entity_type text, external_id text,
-    generation bigint static,
-    owner uuid static, epoch bigint static, claimed_by text static,
-    claim blob static,
-    previous_owners map<uuid, timestamp> static,
-    refused timestamp static,
-    request_id text, outcome blob,
-    PRIMARY KEY ((entity_type, external_id), request_id))";
+/// Returns the table of the claims on external ids. A claim is replaced, never deleted. The row with request id '' comes with the first
+/// claim. The other rows are requests that found no entity under the id; they expire.
+fn external_id() -> String {
+    format!(
+        "external_id (
+            entity_type text, external_id text,
+            {}, refused timestamp static,
+            request_id text, outcome blob,
+            PRIMARY KEY ((entity_type, external_id), request_id))",
+        CLAIM.definitions()
+    )
+}
 
-/// The current values of entities, and the log of the requests that were decided about each. The row with request id '' is that of the
-/// import.
-const ENTITY: &str = "(
-    entity_type text, ref_id uuid,
-    external_id text static, epoch bigint static, generation bigint static,
-    version bigint static, state text static, custom_name text static,
-    segment text static, segment_valid_from timestamp static, parent uuid static,
-    state_reason text static, state_valid_from timestamp static,
-    request_id text, changed_to bigint, outcome blob,
-    PRIMARY KEY ((entity_type, ref_id), request_id))";
+/// Returns the table of the current values of entities, and of the log of the requests that were decided about each. The row with request
+/// id '' is that of the import.
+fn entity() -> String {
+    format!(
+        "entity (
+            entity_type text, ref_id uuid,
+            {},
+            request_id text, changed_to bigint, outcome blob,
+            PRIMARY KEY ((entity_type, ref_id), request_id))",
+        ENTITY.definitions()
+    )
+}
 
-/// The columns that `entity` got after the first release, with their types.
-const ADDED_TO_ENTITY: [(&str, &str); 2] = [("state_reason", "text"), ("state_valid_from", "timestamp")];
+/// How many columns of [`ENTITY`] the table had in the first release.
+const OF_THE_FIRST_RELEASE: usize = 9;
 
 /// How long a change of the schema may take. It must reach all nodes, so it may take longer than `request_timeout`.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,8 +47,8 @@ pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<()
     if !exists(session, keyspace).await? {
         run(session, format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {}", replication(options))).await?;
     }
-    for (table, columns) in [("external_id", EXTERNAL_ID), ("entity", ENTITY)] {
-        run(session, format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table} {columns}")).await?;
+    for table in [external_id(), entity()] {
+        run(session, format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table}")).await?;
     }
     add_columns(session, keyspace).await?;
     session.await_schema_agreement().await.map_err(|cause| fault(format!("the nodes don't agree on the schema: {cause}")))?;
@@ -53,7 +57,7 @@ pub(super) async fn create(session: &Session, options: &CqlOptions) -> Result<()
 
 /// Adds the columns that a table of an earlier release lacks.
 async fn add_columns(session: &Session, keyspace: &str) -> Result<(), StoreFault> {
-    for (column, kind) in ADDED_TO_ENTITY {
+    for (column, kind) in ENTITY.0.into_iter().skip(OF_THE_FIRST_RELEASE) {
         if has_column(session, keyspace, column).await? {
             continue;
         }

@@ -2,6 +2,7 @@
 //! replica. With a literal in the key the driver could not.
 
 use super::CqlOptions;
+use super::statics::{CLAIM, ENTITY};
 use crate::store::StoreFault;
 use scylla::client::session::Session;
 use scylla::errors::{DbError, PrepareError, RequestAttemptError};
@@ -47,8 +48,7 @@ impl Statements {
         let keyspace = &options.keyspace;
         let id = "entity_type = ? AND external_id = ?";
         let entity = "entity_type = ? AND ref_id = ?";
-        let values = "external_id = ?, epoch = ?, generation = ?, version = ?, state = ?, custom_name = ?, segment = ?, \
-                      segment_valid_from = ?, parent = ?, state_reason = ?, state_valid_from = ?";
+        let values = ENTITY.set();
         let row =
             format!("UPDATE {keyspace}.entity USING TTL ? SET changed_to = ?, outcome = ? WHERE {entity} AND request_id = ?");
         let serial = options.serial_consistency.of_reads();
@@ -58,23 +58,24 @@ impl Statements {
         log.set_page_size(PAGE_ROWS);
         // The empty outcome creates the row ''. Without that row later reads would miss the statics.
         let claim = format!(
-            "UPDATE {keyspace}.external_id SET generation = ?, owner = ?, epoch = ?, claimed_by = ?, claim = ?, \
-             previous_owners = ?, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?"
+            "UPDATE {keyspace}.external_id SET {}, outcome = 0x WHERE {id} AND request_id = '' IF generation = ?",
+            CLAIM.set()
         );
         Ok(Self {
             read_id: Read::new(
                 prepare(format!(
-                    "SELECT generation, owner, epoch, claimed_by, claim, previous_owners, refused, request_id, outcome, \
-                     TTL(outcome) AS time_left FROM {keyspace}.external_id WHERE {id} AND request_id IN ?"
+                    "SELECT {}, refused, request_id, outcome, TTL(outcome) AS time_left FROM {keyspace}.external_id \
+                     WHERE {id} AND request_id IN ?",
+                    CLAIM.names()
                 ))
                 .await?,
                 serial,
             ),
             read_entity: Read::new(
                 prepare(format!(
-                    "SELECT external_id, epoch, generation, version, state, custom_name, segment, segment_valid_from, parent, \
-                     state_reason, state_valid_from, request_id, outcome, TTL(outcome) AS time_left \
-                     FROM {keyspace}.entity WHERE {entity} AND request_id IN ?"
+                    "SELECT {}, request_id, outcome, TTL(outcome) AS time_left FROM {keyspace}.entity \
+                     WHERE {entity} AND request_id IN ?",
+                    ENTITY.names()
                 ))
                 .await?,
                 serial,
@@ -121,8 +122,8 @@ impl Read {
 /// because `run` never scans.
 pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<PreparedStatement, StoreFault> {
     let text = format!(
-        "SELECT DISTINCT entity_type, ref_id, external_id, epoch, generation, version, state, custom_name, segment, \
-         segment_valid_from, parent, state_reason, state_valid_from FROM {keyspace}.entity WHERE token(entity_type, ref_id) >= ?"
+        "SELECT DISTINCT entity_type, ref_id, {} FROM {keyspace}.entity WHERE token(entity_type, ref_id) >= ?",
+        ENTITY.names()
     );
     let mut scan = read(prepare(session, keyspace, text).await?);
     scan.set_page_size(PAGE_ROWS);

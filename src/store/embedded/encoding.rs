@@ -11,7 +11,7 @@
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType, State};
-use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
+use crate::store::values::EntityValues;
 use crate::store::{Claim, EntityKey, EntityStatics, IdKey};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -241,10 +241,7 @@ struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn of(entity: &'a Entity) -> Self {
-        // The fields are named one by one, so that a new field can't be forgotten here.
-        let Entity {
-            entity_type,
-            ref_id,
+        let EntityValues {
             external_id,
             version,
             state,
@@ -254,49 +251,35 @@ impl<'a> Values<'a> {
             parent,
             state_reason,
             state_valid_from,
-        } = entity;
+        } = EntityValues::of(entity);
         Self {
-            entity_type: *entity_type,
-            ref_id: *ref_id,
-            external_id: external_id.as_str().into(),
-            version: *version,
-            state: *state,
-            custom_name: custom_name.as_ref().map(|name| name.as_str().into()),
-            segment: segment.as_ref().map(|segment| segment.as_str().into()),
-            segment_valid_from: *segment_valid_from,
-            parent: *parent,
-            state_reason: state_reason.as_ref().map(|reason| reason.as_str().into()),
-            state_valid_from: *state_valid_from,
+            entity_type: entity.entity_type,
+            ref_id: entity.ref_id,
+            external_id: external_id.into(),
+            version,
+            state,
+            custom_name: custom_name.map(Cow::from),
+            segment: segment.map(Cow::from),
+            segment_valid_from,
+            parent,
+            state_reason: state_reason.map(Cow::from),
+            state_valid_from,
         }
     }
 
     fn into_entity(self) -> Entity {
-        let Self {
-            entity_type,
-            ref_id,
-            external_id,
-            version,
-            state,
-            custom_name,
-            segment,
-            segment_valid_from,
-            parent,
-            state_reason,
-            state_valid_from,
-        } = self;
-        Entity {
-            entity_type,
-            ref_id,
-            external_id: ExternalId::checked_before(&external_id),
-            version,
-            state,
-            custom_name: custom_name.as_deref().map(CustomName::checked_before),
-            segment: segment.as_deref().map(SegmentCode::checked_before),
-            segment_valid_from,
-            parent,
-            state_reason: state_reason.as_deref().map(StateReason::checked_before),
-            state_valid_from,
-        }
+        let values = EntityValues {
+            external_id: &self.external_id,
+            version: self.version,
+            state: self.state,
+            custom_name: self.custom_name.as_deref(),
+            segment: self.segment.as_deref(),
+            segment_valid_from: self.segment_valid_from,
+            parent: self.parent,
+            state_reason: self.state_reason.as_deref(),
+            state_valid_from: self.state_valid_from,
+        };
+        values.entity(EntityKey { entity_type: self.entity_type, ref_id: self.ref_id })
     }
 }
 
@@ -332,6 +315,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::values::{ExternalId, StateReason};
 
     fn claim() -> Claim {
         Claim {

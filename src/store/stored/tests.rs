@@ -85,6 +85,23 @@ fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
     }
 }
 
+/// Version 2 takes a change for one of the use case's only attribute, so it can't hold any other.
+#[test]
+fn a_change_of_an_attribute_that_is_not_the_use_cases_comes_back_as_it_was_stored() {
+    let parent = transaction().entity.parent.unwrap();
+    for changes in [
+        vec![Change { attribute: Attribute::CustomName, old: Some("Ann".into()), new: None }],
+        vec![
+            Change { attribute: Attribute::ExternalId, old: Some("a-1".into()), new: Some("a-2".into()) },
+            Change { attribute: Attribute::CustomerRefId, old: None, new: Some(parent.to_string()) },
+        ],
+    ] {
+        let answer = Answer::Changed(Transaction { changes, ..transaction() }.into());
+        let outcome = Outcome { fingerprint: Uuid::nil(), record: record(), at: 5, epoch: Some(2), answer, actor: None };
+        assert_eq!(Outcome::decode("r-1", &outcome.encode()).unwrap(), outcome);
+    }
+}
+
 #[test]
 fn a_creation_comes_back_as_it_was_stored() {
     let superior = Some(Uuid::from_u128(8));

@@ -18,7 +18,7 @@ use crm_processor::flow::attempt::Verdict;
 use crm_processor::flow::batch::Finished;
 use crm_processor::flow::lanes::RunId;
 use crm_processor::flow::offsets::{Committed, MAX_SPAN};
-use crm_processor::flow::stream::{Action, Stream, Timing};
+use crm_processor::flow::stream::{Action, Current, Stream, Timing};
 use crm_processor::flow::{Limits, Partition, Uptime};
 use crm_processor::store::claims::Claims;
 use crm_processor::store::read_ahead::Bounds;
@@ -187,16 +187,15 @@ impl Instance {
         assert!(batches <= BATCHES && self.consumer.batches.iter().all(|b| b.records.len() <= BATCH), "{batches} batches wait");
         let runs = self.runs.iter().filter(|run| !run.aborted && !run.progress.is_decided()).count();
         assert!(runs <= self.limits.max_in_flight || self.defect.is_some(), "{runs} runs are being decided");
-        let Some(assignment) = self.stream.current() else { return };
-        let flow = &assignment.flow;
-        if flow.held() > 0 {
+        let Some(Current { assignment, .. }) = self.stream.current() else { return };
+        if assignment.held() > 0 {
             self.happened.note("records were held");
         }
-        assert!(flow.running() <= flow.open(), "{} commands run", flow.running());
+        assert!(assignment.running() <= assignment.open(), "{} commands run", assignment.running());
         // Both counts were below the bound before the last batch came.
-        let (open, waiting) = (flow.open(), self.stream.waiting());
+        let (open, waiting) = (assignment.open(), self.stream.waiting());
         assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
-        let span = self.known.borrow().span(flow.lows());
+        let span = self.known.borrow().span(assignment.lows());
         assert!(usize::try_from(span).unwrap_or(0) <= MAX_SPAN, "a partition is open over {span} offsets");
     }
 
@@ -250,7 +249,7 @@ impl Instance {
             self.act(action);
         }
         assert!(self.stream.poll_timeout().is_none_or(|due| due > now), "it would be asked again and again");
-        if self.stream.current().is_some_and(|assignment| assignment.flow.is_filling()) {
+        if self.stream.current().is_some_and(|current| current.assignment.is_filling()) {
             self.happened.note("a transaction was put off");
         }
     }
@@ -313,7 +312,7 @@ impl Instance {
         }
         if self.defect == Some(Defect::RevocationIgnored)
             && let Some(current) = self.stream.current()
-            && current.flow.lows().map(|(p, _)| p).eq(partitions.iter().map(|(p, _)| *p))
+            && current.assignment.lows().map(|(p, _)| p).eq(partitions.iter().map(|(p, _)| *p))
         {
             self.renamed = Some((id, membership));
             return;
