@@ -133,6 +133,7 @@ const COMMAND_PROBLEMS: &[(&str, &str)] = &[
     ("412", "otherVersion"),
     ("413", "tooLong"),
     ("415", "notJson"),
+    ("421", "misdirected"),
     ("500", "internalError"),
     ("503", "unavailable"),
     ("504", "inProgress"),
@@ -146,6 +147,7 @@ const READ_PROBLEMS: &[(&str, &str)] = &[
     ("403", "forbidden"),
     ("404", "notFound"),
     ("406", "notAcceptable"),
+    ("421", "misdirected"),
     ("503", "unavailable"),
 ];
 

@@ -61,6 +61,7 @@ pub fn responses() -> Value {
         "otherVersion": problem("The entity does not have the version that If-Match names.", json!({})),
         "tooLong": problem("The body is too long.", json!({})),
         "notJson": problem("The body is no JSON.", json!({})),
+        "misdirected": problem("The request is for another host: this gateway is not called by that name.", json!({})),
         "internalError": problem("A bug was caught. A new try needs a new request id.", json!({})),
         "unavailable": problem("Nothing was written. Ask again.", again()),
         "inProgress": problem(
