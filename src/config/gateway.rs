@@ -1,10 +1,10 @@
 //! `[gateway]`: the HTTP gateway's address, its bounds, and who may use it.
 
 use super::access::{A_PEM_FILE, identity, readable_file};
-use super::given::{Given, count, duration, of_text, text};
+use super::given::{Given, count, duration, list, of_text, text};
 use super::kafka::Kafka;
 use super::reader::Section;
-use super::text::{keys_url, socket_address, topic};
+use super::text::{host_name, keys_url, socket_address, topic};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +17,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub struct Gateway {
     /// `listen`: the address and port that clients call.
     pub listen: SocketAddr,
+    /// `allowed_hosts`: the names, in lower case, under which clients may call a gateway that has neither authentication nor TLS. Addresses
+    /// and `localhost` need not be among them.
+    pub allowed_hosts: Vec<String>,
     /// `reply_timeout`: how long a request waits for its reply unless the client says otherwise.
     pub reply_timeout: Duration,
     /// `max_wait`: the longest that a client may ask to wait.
@@ -87,6 +90,7 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
     let s = &mut section;
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
     let listen = s.value("listen", default, "an address such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"", of_text(socket_address));
+    let allowed_hosts = s.value("allowed_hosts", Vec::new(), "a list of names such as [\"crm.example.com\"]", list(host_name));
     let waits = Duration::ZERO..=LONGEST_WAIT;
     let max_wait = s.value("max_wait", Duration::from_secs(30), "a duration such as \"30s\"", duration(waits.clone()));
     let reply_timeout = Duration::from_secs(10).min(max_wait);
@@ -116,7 +120,7 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
                      which lets everybody in who can connect";
         s.reject("listen", Some(&given), "can be reached from other machines, and nothing says who may use it", right);
     }
-    Gateway { listen, reply_timeout, max_wait, max_open_requests, reply_topic, tls, auth }
+    Gateway { listen, allowed_hosts, reply_timeout, max_wait, max_open_requests, reply_topic, tls, auth }
 }
 
 fn tls(mut section: Section<'_>) -> Option<GatewayTls> {

@@ -47,6 +47,7 @@ fn the_file_of_the_contract_is_taken() {
         outcome_retention = "2d"
         [gateway]
         listen = "0.0.0.0:8080"
+        allowed_hosts = ["CRM.example.com.", "crm-gateway"]
         reply_topic = "other.replies"
         tls = { cert_file = "Cargo.toml", key_file = "Cargo.toml", client_ca_file = "Cargo.toml" }
         auth = { kind = "jwt", jwks_url = "https://idp/keys", issuer = "i", audience = "a" }
@@ -57,6 +58,7 @@ fn the_file_of_the_contract_is_taken() {
     )
     .unwrap();
     assert_eq!(config.gateway.reply_topic, "other.replies");
+    assert_eq!(config.gateway.allowed_hosts, ["crm.example.com", "crm-gateway"]);
     assert!(matches!(config.gateway.auth, Auth::Jwt(Jwt { keys: JwksSource::Url(_), .. })));
     assert_eq!(config.kafka.transactional_id(), "g-pod-3");
     assert_eq!(config.kafka.second_transactional_id(), "g-pod-3+2");
@@ -190,6 +192,10 @@ const WRONG: &[(&str, &str, &str)] = &[
         "gateway.listen",
         "nothing says who",
     ),
+    ("[gateway]\nallowed_hosts = [\"crm\", \"crm:8080\"]", "gateway.allowed_hosts", "item 2"),
+    ("[gateway]\nallowed_hosts = [\"http://crm\"]", "gateway.allowed_hosts", "without scheme"),
+    ("[gateway]\nallowed_hosts = [\"*\"]", "gateway.allowed_hosts", "characters"),
+    ("[gateway]\nallowed_hosts = [\".\"]", "gateway.allowed_hosts", "empty"),
     ("[gateway]\nreply_timeout = \"31s\"", "gateway.reply_timeout", "max_wait"),
     ("[gateway]\nmax_wait = \"11m\"", "gateway.max_wait", "between"),
     ("[gateway]\nmax_open_requests = 0", "gateway.max_open_requests", "between 1"),

@@ -55,6 +55,20 @@ pub(super) fn contact_point(text: &str, port: u16) -> Result<String, String> {
     if text.rsplit_once(':').is_none() { host_port(&format!("{text}:{port}")) } else { host_port(text) }
 }
 
+/// Checks the name of a host, without a port. Returns it in lower case, as names of hosts are compared.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    const MAX_CHARS: usize = 253;
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name = text.strip_suffix('.').unwrap_or(text);
+    match name {
+        "" => Err("must not be empty".into()),
+        _ if name.contains([':', '/']) => Err("must be a name alone, without scheme, port or path".into()),
+        _ if !name.chars().all(legal) => Err("has characters that names of hosts can't have".into()),
+        _ if name.len() > MAX_CHARS => Err(format!("must have at most {MAX_CHARS} characters")),
+        _ => Ok(name.to_ascii_lowercase()),
+    }
+}
+
 /// Checks an address to listen on.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "is not an address with a port".into())

@@ -4,12 +4,12 @@
 mod parts;
 mod records;
 mod refer;
+mod rules;
 mod yaml;
 
 use super::command::MAX_BODY;
 use super::headers::JSON;
-use crate::domain::attribute::Attribute;
-use crate::domain::entity::{EntityType, State};
+use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
 use crate::wire::REPLY_SCHEMA;
 use parts::{headers, parameters, problem_schema, responses};
@@ -30,11 +30,7 @@ pub fn document() -> Value {
     for use_case in UseCase::ALL {
         let record = avro(use_case.schema());
         add_record(&record, Side::Sent, &mut schemas);
-        let properties = &mut schemas[use_case.record()]["properties"];
-        if let Some(state) = properties.get_mut(Attribute::State.name()) {
-            // In Avro it is a string, so that a command with any other text gets a readable answer.
-            state["enum"] = State::ALL.iter().map(|state| json!(state.name())).chain([Value::Null]).collect();
-        }
+        rules::narrow(*use_case, &mut schemas);
         paths.insert(format!("/v1/{}", use_case.name()), json!({ "post": command(*use_case, &record) }));
     }
     add_record(&avro(REPLY_SCHEMA), Side::Got, &mut schemas);
@@ -133,6 +129,7 @@ const COMMAND_PROBLEMS: &[(&str, &str)] = &[
     ("412", "otherVersion"),
     ("413", "tooLong"),
     ("415", "notJson"),
+    ("421", "misdirected"),
     ("500", "internalError"),
     ("503", "unavailable"),
     ("504", "inProgress"),
@@ -146,6 +143,7 @@ const READ_PROBLEMS: &[(&str, &str)] = &[
     ("403", "forbidden"),
     ("404", "notFound"),
     ("406", "notAcceptable"),
+    ("421", "misdirected"),
     ("503", "unavailable"),
 ];
 
@@ -217,18 +215,23 @@ fn add_reads(entity_type: EntityType, paths: &mut Map<String, Value>, schemas: &
         ),
     ];
     for (path, operation, summary, own, schema) in reads {
+        let (is_outcome, has_pages) = (own.contains(&"requestId"), own.contains(&"before"));
         let parameters: Vec<_> =
             own.into_iter().chain(["ifNoneMatch", "cacheControl"]).map(|p| reference("parameters", p)).collect();
         let mut responses = Map::new();
+        let mut headers = Map::new();
+        headers.insert("ETag".into(), reference("headers", if is_outcome { "versionIfAny" } else { "version" }));
+        if has_pages {
+            headers.insert("Link".into(), reference("headers", "next"));
+        }
         responses.insert(
             "200".into(),
-            json!({
-                "description": "It is there.",
-                "headers": { "ETag": reference("headers", "version"), "Link": reference("headers", "next") },
-                "content": { JSON: { "schema": schema } },
-            }),
+            json!({ "description": "It is there.", "headers": headers, "content": { JSON: { "schema": schema } } }),
         );
         responses.extend(READ_PROBLEMS.iter().map(|(status, name)| ((*status).to_owned(), reference("responses", name))));
+        if is_outcome {
+            responses.insert("404".into(), reference("responses", "noOutcome"));
+        }
         let read = json!({
             "operationId": operation, "summary": summary, "tags": ["reads"], "parameters": parameters, "responses": responses,
         });
@@ -297,11 +300,5 @@ mod tests {
         assert_eq!(document["components"]["schemas"]["Customer"]["properties"]["segmentValidFrom"]["format"], "date-time");
         assert_eq!(document["components"]["schemas"]["CustomerShown"]["properties"]["segmentValidFrom"]["format"], "int64");
         assert_eq!(document["components"]["schemas"]["CustomerShown"]["properties"]["segmentValidFrom"][UNIT], MILLISECONDS);
-    }
-
-    #[test]
-    fn a_command_names_one_of_the_states() {
-        let state = &document()["components"]["schemas"]["UpdateAccountState"]["properties"]["state"];
-        assert_eq!(state["enum"], json!(["INACTIVE", "ACTIVE", "SUSPENDED", "DEACTIVATED", null]));
     }
 }

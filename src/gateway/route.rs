@@ -229,8 +229,8 @@ impl Query {
     }
 
     fn contents(&mut self) -> Result<Option<Uuid>, Problem> {
-        let digest = self.take("contents").map(|text| Uuid::try_parse(&text)).transpose();
-        digest.map_err(|_| unreadable("contents", "must be as it stands in Location"))
+        let digest = self.take("contents").map(|text| parse_ref_id(&text).ok_or(()));
+        digest.transpose().map_err(|()| unreadable("contents", "must be as it stands in Location"))
     }
 
     fn finish(self) -> Result<(), Problem> {
@@ -312,6 +312,7 @@ mod tests {
             (format!("/v1/customers/{ID}/history?before=x"), 400),
             (format!("/v1/customers/{ID}/requests/%20"), 400),
             (format!("/v1/customers/{ID}/requests/r?contents=x"), 400),
+            (format!("/v1/customers/{ID}/requests/r?contents={}", ID.replace('-', "")), 400),
         ];
         for (uri, status) in cases {
             let astray = get(&uri).expect_err(&uri);

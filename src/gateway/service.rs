@@ -5,6 +5,7 @@ use super::access::{Access, Principal, Scope};
 use super::command::{self, Prepared};
 use super::documents;
 use super::headers::{Preferences, preferences};
+use super::hosts::Hosts;
 use super::open::{OpenRequests, Progress, Waiting};
 use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::Reading;
@@ -39,6 +40,8 @@ pub struct Service<S> {
     pub rules: Rules,
     /// Who may do what.
     pub access: Access,
+    /// The hosts that requests may name.
+    pub hosts: Hosts,
     /// The writer of commands.
     pub writer: CommandWriter,
     /// Who waits for replies.
@@ -60,7 +63,8 @@ impl<S: ConditionalStore> Service<S> {
     pub async fn answer(&self, request: Request<Body>, certificate: Option<&str>) -> Response<Bytes> {
         let begun = Instant::now();
         let (parts, body) = request.into_parts();
-        let route = Route::of(&parts.method, parts.uri.path(), parts.uri.query());
+        let route = self.hosts.check(&parts.uri, &parts.headers).map_err(Astray::from);
+        let route = route.and_then(|()| Route::of(&parts.method, parts.uri.path(), parts.uri.query()));
         let kind = route.as_ref().map_or("none", Route::kind);
         let spans = command::trace(&parts.headers).and_then(|trace| RequestSpans::begin(trace, kind));
         let body = received(&parts.headers, body).await;

@@ -1,6 +1,7 @@
 //! Puts a gateway together: the writer, the reader of replies, and the service between them.
 
 use super::access::Access;
+use super::hosts::Hosts;
 use super::keys::{PresentKeys, RHYTHM};
 use super::open::OpenRequests;
 use super::replies::{Awaited, Replies, RepliesFault};
@@ -93,6 +94,7 @@ pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, 
     let service = Service {
         rules: config.rules(),
         access,
+        hosts: Hosts::of(&gateway),
         writer: writer.map_err(StartFault::Producer)?,
         open,
         room: Semaphore::new(gateway.max_open_requests),

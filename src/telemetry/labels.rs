@@ -80,6 +80,8 @@ labels! {
         PayloadTooLarge = "413",
         /// 415: the body is no JSON.
         UnsupportedMediaType = "415",
+        /// 421: the client calls the gateway by a name that is not the gateway's.
+        MisdirectedRequest = "421",
         /// 500: a bug was caught.
         InternalServerError = "500",
         /// 503: nothing was written.

@@ -9,6 +9,7 @@ mod guide;
 mod openapi;
 mod page;
 mod reads;
+mod schemathesis;
 
 use crate::crm::{Entity, Kind, unique};
 use crate::inbox::Record;

@@ -58,7 +58,9 @@ function resolved(part) {
 /** Returns a schema without the choice of null, and with its references followed. */
 function plain(schema) {
     const whole = resolved(schema);
-    const branch = (whole?.oneOf ?? whole?.anyOf)?.find(({ type }) => type !== 'null');
+    // Where there are properties, the branches say only which of these belong together.
+    const branches = whole?.properties ? undefined : (whole?.oneOf ?? whole?.anyOf);
+    const branch = branches?.find(({ type }) => type !== 'null');
     return branch ? { ...plain(branch), ...(whole.description ? { description: whole.description } : {}) } : (whole ?? {});
 }
 

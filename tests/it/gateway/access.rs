@@ -1,5 +1,5 @@
-//! Tests who may use the gateway: bearers of tokens by their scopes, and clients by their certificates; and that a command tells who sent
-//! it.
+//! Tests who may use the gateway: bearers of tokens by their scopes, and clients by their certificates; that a command tells who sent it;
+//! and that a gateway which asks nobody is no use to a web page of somebody else's.
 
 use super::client::Gateway;
 use super::{NAME, naming};
@@ -95,6 +95,8 @@ fn a_token_says_who_sends_a_command_and_what_its_bearer_may_do() {
     let (reader, writer) = (key.bearer("bob", "crm.read", 600), key.bearer(&actor, "openid crm.write", 600));
     assert_eq!((ask(&reader).status, read(&reader).status), (403, 200));
     assert_eq!((ask(&writer).status, read(&writer).status), (200, 403));
+    let by_another_name = gateway.get(&path, &[("authorization", &*reader), ("host", "crm.example.com")]);
+    assert_eq!(by_another_name.status, 200, "whoever has a token may call it by any name: {by_another_name:?}");
     let actors = inbox::header_counts(shared.kafka(), &shared.commands, "crm-actor");
     assert_eq!((actors.get(&actor), actors.get("mallory")), (Some(&1), None), "{actors:?}");
 
@@ -105,6 +107,47 @@ fn a_token_says_who_sends_a_command_and_what_its_bearer_may_do() {
         crate::pause();
     }
     assert_eq!(read(&reader).status, 401, "the former key is gone");
+}
+
+#[test]
+fn a_page_of_somebody_elses_can_neither_call_a_gateway_that_asks_nobody_nor_send_it_a_command() {
+    let Some(shared) = world::shared() else { return };
+    let gateway = Gateway::start(shared, &[("CRM__GATEWAY__ALLOWED_HOSTS", "crm.example.com")]);
+    let (customer, request) = (shared.customer(), unique("r"));
+    let (command, path) = (naming(&request, &customer.by_ref_id(), "Ann"), format!("/v1/customers/{}", customer.ref_id));
+    // The page's own name leads to the gateway's address.
+    for host in ["evil.example", "evil.example:8080", "crm.example.com.evil.example"] {
+        let refused = [
+            gateway.ask(NAME, &[("host", host)], &command),
+            gateway.get(&path, &[("host", host)]),
+            gateway.get("/", &[("host", host)]),
+            gateway.get("/openapi.json", &[("host", host)]),
+        ];
+        for refused in refused {
+            assert_eq!((refused.status, refused.header("content-type")), (421, "application/problem+json"), "{refused:?}");
+            assert_eq!(refused.body["type"], "urn:crm:misdirected-request", "{refused:?}");
+            let detail = refused.body["detail"].as_str().unwrap();
+            assert!(detail.contains("evil.example") && detail.contains("gateway.allowed_hosts"), "{detail}");
+        }
+    }
+    assert!(gateway.metrics().contains("crm_gateway_reads_total{status=\"421\"} 12"), "{}", gateway.metrics());
+    // The page calls the gateway by its address, from its own origin. A browser asks first, unless the body is of one of these types.
+    let origin = ("origin", "http://evil.example");
+    let asked = [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "content-type")];
+    let preflight = runtime().block_on(gateway.send(&reqwest::Method::OPTIONS, NAME, &asked, String::new()));
+    let allowing = preflight.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).count();
+    assert_eq!((preflight.status, allowing), (405, 0), "{preflight:?}");
+    for simple in ["text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+        let refused = gateway.ask(NAME, &[origin, ("content-type", simple)], &command);
+        assert_eq!(refused.status, 415, "{simple:?}: {refused:?}");
+    }
+    assert_eq!(gateway.get(&path, &[]).header("etag"), "\"1\"", "nothing took effect");
+
+    let port = gateway.base().rsplit_once(':').unwrap().1;
+    for host in [format!("localhost:{port}"), "CRM.example.com".into(), "[::1]:8080".into()] {
+        let got = gateway.ask(NAME, &[("host", &*host)], &command);
+        assert_eq!((got.status, got.header("etag")), (200, "\"2\""), "{host}: {got:?}");
+    }
 }
 
 #[test]

@@ -34,7 +34,11 @@ export async function wrong(): Promise<void> {
     // @ts-expect-error There is no such state.
     await client.POST('/v1/updateCustomerState', { body: { requestId, customer: { refId }, state: 'SOLD' } });
     // @ts-expect-error A version is a number.
-    await client.POST('/v1/updateCustomerState', { body: { requestId, customer: { refId }, expectedVersion: '1' } });
+    await client.POST('/v1/updateCustomerState', { body: { requestId, customer: { refId }, state: 'ACTIVE', expectedVersion: '1' } });
+    // @ts-expect-error The state is missing.
+    await client.POST('/v1/updateCustomerState', { body: { requestId, customer: { refId } } });
+    // @ts-expect-error A reference has one of the two ids.
+    await client.POST('/v1/updateCustomerState', { body: { requestId, customer: { refId, externalId: 'c-1' }, state: 'ACTIVE' } });
     // @ts-expect-error There is no such use case.
     await client.POST('/v1/updateEverything', { body: {} });
     // @ts-expect-error The external id is missing.
