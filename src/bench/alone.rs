@@ -121,6 +121,7 @@ impl Measured {
             cpu_us_per_command: self.cpu_seconds * 1e6 / commands,
             peak_memory_mib: mib(self.peak_kib),
             reply_ms: self.latency,
+            steps_ms: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use super::cases::{Case, Needs};
 use super::measure::Worked;
 use super::process::Counts;
 use super::round::Round;
+use super::steps::Steps;
 use super::table::{Line, mib};
 use super::workbench::Bench;
 use anyhow::{Context as _, ensure};
@@ -63,6 +64,9 @@ async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Re
     }
     let line = Line::median(&runs).context("there is at least one run")?;
     bench.report.line(&line)?;
+    for step in line.steps_ms.iter().flat_map(Steps::lines) {
+        bench.report.remark(&format!("{:16} {step}", ""))?;
+    }
     if let Some(cache) = cache {
         bench.report.remark(&format!("{:16} {cache}", ""))?;
     }
@@ -93,6 +97,7 @@ fn line(commands: u32, case: &str, worked: &Worked, ceiling: Option<f64>) -> Lin
         cpu_us_per_command: worked.used.cpu.as_secs_f64() * 1e6 / count,
         peak_memory_mib: mib(worked.used.peak_kib),
         reply_ms: worked.latency,
+        steps_ms: worked.steps,
     }
 }
 

@@ -241,6 +241,7 @@ impl Way {
             cpu_us_per_command: self.cpu.as_secs_f64() * 1e6 / commands.max(1.0),
             peak_memory_mib: mib(self.peak_kib),
             reply_ms: Latency::of(self.taken),
+            steps_ms: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::cases::{Kind, Step};
 use super::fleet::Fleet;
 use super::round::Round;
+use crate::domain::Timestamp;
 use crate::domain::use_case::UseCase;
 use crate::toolbox::connect;
 use crate::toolbox::crm_client::{header, producer_config, schema_ids};
@@ -18,7 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -28,6 +29,8 @@ const STATUS_CODE: &str = "status-code";
 const STALL: Duration = Duration::from_secs(60);
 /// How long Kafka may take for the commands that were written.
 const FLUSH: Duration = Duration::from_secs(60);
+/// How long before the first command of a rate is due its thread is started.
+const LEAD: Duration = Duration::from_millis(100);
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 /// How many bytes of commands a partition of the mock cluster may get. It forgets what is older than its last 5 MiB.
 const MOCKED_PARTITION_BYTES: usize = 4 << 20;
@@ -103,27 +106,28 @@ impl Crm {
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         tokio::task::spawn_blocking(move || {
             for (number, record) in (first..).zip(&records) {
-                writer.send(number, record)?;
+                writer.send(number, record, None)?;
             }
             writer.finish()
         })
         .await?
     }
 
-    /// Begins to write the commands of a batch at a rate: each has its time, whatever became of those before it.
+    /// Begins to write the commands of a batch at a rate: each has its time, whatever became of those before it. That time is also the
+    /// timestamp of its record.
     pub fn write_at(&self, batch: &mut Batch, per_second: f64) -> Sending {
         let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         let (stop, stopped) = sync_channel(0);
-        // The first command is not due at once, so that the thread is there by then.
-        let start = Instant::now() + Duration::from_millis(100);
+        let (start, since_epoch) = beginning();
         let thread = tokio::task::spawn_blocking(move || {
             let mut due = start;
             for (number, record) in (first..).zip(&records) {
                 if !wait_until(due, &stopped) {
                     break;
                 }
-                writer.send(number, record)?;
+                let timestamp = (since_epoch + (due - start)).as_millis();
+                writer.send(number, record, Timestamp::try_from(timestamp).ok())?;
                 due += Duration::from_secs_f64(1.0 / per_second);
             }
             writer.finish()
@@ -209,10 +213,12 @@ impl Writer {
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
-    fn send(&self, number: u64, record: &Record) -> anyhow::Result<()> {
+    /// Writes a command. Without a `timestamp`, its record has that of the present.
+    fn send(&self, number: u64, record: &Record, timestamp: Option<Timestamp>) -> anyhow::Result<()> {
         let number = number.to_string();
         let headers = OwnedHeaders::new_with_capacity(1).insert(Header { key: CORRELATION_ID, value: Some(&number) });
         let mut record = BaseRecord::to(&self.topic).key(&record.key).payload(&record.value).headers(headers);
+        record.timestamp = timestamp;
         loop {
             match self.producer.send(record) {
                 Ok(()) => break,
@@ -238,6 +244,16 @@ impl Writer {
             None => Ok(()),
         }
     }
+}
+
+/// Returns when the first command of a rate is due: soon, and in the middle of a millisecond, because Kafka's times are whole milliseconds,
+/// and so are half a millisecond too early on average. The second value is the same moment by the machine's clock, since 1970.
+#[expect(clippy::disallowed_methods, reason = "an edge: the timestamps of the commands are by the machine's clock")]
+fn beginning() -> (Instant, Duration) {
+    let (now, since_epoch) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let whole = u64::try_from((since_epoch + LEAD).as_millis()).unwrap_or_default();
+    let begins = Duration::from_millis(whole) + Duration::from_micros(500);
+    (now + begins.saturating_sub(since_epoch), begins)
 }
 
 /// Waits until `due`. Returns false if nobody wants to wait any more.

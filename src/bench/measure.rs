@@ -6,6 +6,7 @@ use super::latency::Latency;
 use super::load::{Batch, Crm};
 use super::measured::Usage;
 use super::process::{Counts, Process, until_all_ready, until_one_ends};
+use super::steps::Steps;
 use super::workbench::Bench;
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
@@ -22,6 +23,8 @@ pub struct Worked {
     pub seconds: f64,
     /// The latency of the commands, from when each was due.
     pub latency: Latency,
+    /// Where the time of the replies went. `None` without a rate: commands of a backlog spend their time waiting for each other.
+    pub steps: Option<Steps>,
     /// The counts of the processors' metrics.
     pub counts: Counts,
     /// The CPU time and the memory that the processors used.
@@ -120,10 +123,13 @@ impl Bench {
         let after = used(&self.place.processors)?;
         let taken: Vec<_> = came.iter().zip(due).map(|(came, due)| came.saturating_duration_since(start + due)).collect();
         let last = came.iter().max().copied().unwrap_or(start);
+        let mean = 1e3 * taken.iter().sum::<Duration>().as_secs_f64() / as_f64(taken.len().max(1));
+        let counts = self.settled(answered + steps.len()).await?.since(counts_before);
         Ok(Worked {
             seconds: (last - start).as_secs_f64(),
             latency: Latency::of(taken),
-            counts: self.settled(answered + steps.len()).await?.since(counts_before),
+            steps: self.options.rate.map(|_| Steps::new(counts.times, mean)),
+            counts,
             used: Usage { cpu: after.cpu.saturating_sub(cpu_before), ..after },
         })
     }

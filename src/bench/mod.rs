@@ -26,6 +26,7 @@ mod process;
 mod round;
 mod samples;
 mod slow_store;
+mod steps;
 mod table;
 mod workbench;
 mod writes;

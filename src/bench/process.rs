@@ -3,6 +3,7 @@
 
 use super::measured::Usage;
 use super::round::{Round, child};
+use super::steps::Seconds;
 use anyhow::{Context as _, bail, ensure};
 use futures::future::select_all;
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,6 +51,8 @@ pub struct Counts {
     pub read_ahead: f64,
     /// Partitions that the processor has.
     pub partitions: f64,
+    /// The stages of the commands and the calls of the Kafka transactions.
+    pub times: Seconds,
 }
 
 impl Process {
@@ -209,6 +212,7 @@ impl Counts {
                 .sum(),
             read_ahead: sum("crm_cache_read_aheads_total"),
             partitions: sum("crm_partitions_assigned"),
+            times: Seconds::read(sum),
         }
     }
 
@@ -222,6 +226,7 @@ impl Counts {
             hits: self.hits - before.hits,
             read_ahead: self.read_ahead - before.read_ahead,
             partitions: self.partitions,
+            times: self.times.with(before.times, |now, before| now - before),
         }
     }
 
@@ -235,6 +240,7 @@ impl Counts {
             hits: self.hits + other.hits,
             read_ahead: self.read_ahead + other.read_ahead,
             partitions: self.partitions + other.partitions,
+            times: self.times.with(other.times, |one, other| one + other),
         }
     }
 }
@@ -242,7 +248,10 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::labels::{CacheLookup, ConditionalWrite, Reference, TransactionResult};
+    use crate::bench::steps::Steps;
+    use crate::domain::rejection::Status;
+    use crate::domain::use_case::UseCase;
+    use crate::telemetry::labels::{CacheLookup, CommandStage, ConditionalWrite, Reference, TransactionResult, TransactionStep};
     use crate::telemetry::metrics::Metrics;
 
     #[test]
@@ -250,8 +259,12 @@ mod tests {
         let metrics = Metrics::new();
         metrics.store_conditional_writes.of(ConditionalWrite::Claim).inc_by(2);
         metrics.store_conditional_writes.of(ConditionalWrite::Apply).inc_by(3);
-        metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_millis(3));
-        metrics.kafka_transaction_ended(TransactionResult::Aborted, 40, Duration::from_millis(3));
+        let steps = [(TransactionStep::Flush, Duration::from_millis(10)), (TransactionStep::Commit, Duration::from_millis(20))];
+        metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_millis(40), steps);
+        metrics.kafka_transaction_ended(TransactionResult::Aborted, 40, Duration::from_millis(10), []);
+        let stages = [(CommandStage::Decide, Duration::from_millis(30)), (CommandStage::Publish, Duration::from_millis(50))];
+        let (use_case, status) = (UseCase::UpdateCustomerCustomName, Status::Ok);
+        metrics.command_answered(use_case, status, Duration::from_millis(80), stages);
         metrics.partitions_assigned.set(12);
         metrics.cache_lookups.of((Reference::ExternalId, CacheLookup::Hit)).inc_by(5);
         metrics.cache_lookups.of((Reference::RefId, CacheLookup::Hit)).inc_by(2);
@@ -260,5 +273,12 @@ mod tests {
         let counts = Counts::read(&metrics.exposition());
         assert_eq!((counts.lookups, counts.hits, counts.read_ahead), (10.0, 7.0, 4.0));
         assert_eq!((counts.writes, counts.transactions, counts.partitions), (5.0, 1.0, 12.0));
+        let steps = Steps::over(&[Steps::new(counts.times, 100.0)], |of| of[0].round());
+        let told = serde_json::to_value(steps).unwrap();
+        for (step, ms) in
+            [("queue", 0.0), ("decide", 30.0), ("flush", 10.0), ("commit", 20.0), ("hand_over", 20.0), ("markers", 20.0)]
+        {
+            assert_eq!(told[step], ms, "{step}: {told}");
+        }
     }
 }

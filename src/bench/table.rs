@@ -1,6 +1,7 @@
 //! The printed results: lines of JSON for tools, rows of a table for people.
 
 use super::latency::Latency;
+use super::steps::Steps;
 use serde::Serialize;
 use std::io::{self, Write as _};
 
@@ -29,6 +30,8 @@ pub struct Line {
     pub peak_memory_mib: f64,
     /// The time from when a command was due to its reply. For parts alone, how long each command or transaction took there.
     pub reply_ms: Latency,
+    /// Where the time until the reply went, on average. Null without a rate, and for parts alone.
+    pub steps_ms: Option<Steps>,
 }
 
 impl Line {
@@ -41,6 +44,7 @@ impl Line {
             let known: Vec<f64> = runs.iter().filter_map(figure).collect();
             (!known.is_empty()).then(|| median(known))
         };
+        let steps: Vec<_> = runs.iter().filter_map(|run| run.steps_ms).collect();
         Some(Self {
             case: first.case.clone(),
             commands: first.commands,
@@ -53,6 +57,7 @@ impl Line {
             cpu_us_per_command: of(|l| l.cpu_us_per_command),
             peak_memory_mib: of(|l| l.peak_memory_mib),
             reply_ms: Latency { p50: of(|l| l.reply_ms.p50), p99: of(|l| l.reply_ms.p99), max: of(|l| l.reply_ms.max) },
+            steps_ms: (!steps.is_empty()).then(|| Steps::over(&steps, median)),
         })
     }
 
@@ -68,6 +73,7 @@ impl Line {
             cpu_us_per_command: round(self.cpu_us_per_command, 1),
             peak_memory_mib: round(self.peak_memory_mib, 1),
             reply_ms: Latency { p50: round(ms.p50, 3), p99: round(ms.p99, 3), max: round(ms.max, 3) },
+            steps_ms: self.steps_ms.map(|steps| Steps::over(&[steps], |of| round(of[0], 3))),
             ..self.clone()
         }
     }
@@ -184,6 +190,7 @@ mod tests {
             cpu_us_per_command: 59.96,
             peak_memory_mib: 31.0,
             reply_ms: Latency { p50: 1500.0, p99: 2990.0, max: 3000.0 },
+            steps_ms: None,
         }
     }
 
@@ -203,7 +210,7 @@ mod tests {
             r#"{"case":"name","commands":20000,"seconds":3.0,"commands_per_second":6666.7,"ceiling_per_second":null,"ratio":null,"#
                 .to_owned()
                 + r#""lwts_per_command":1.0,"records_per_transaction":61.3,"cpu_us_per_command":60.0,"peak_memory_mib":31.0,"#
-                + r#""reply_ms":{"p50":1500.0,"p99":2990.0,"max":3000.0}}"#
+                + r#""reply_ms":{"p50":1500.0,"p99":2990.0,"max":3000.0},"steps_ms":null}"#
         );
     }
 

@@ -17,6 +17,7 @@ use crate::flow::attempt::{Failure, Pace, Refusal, Step, Verdict, Why};
 use crate::flow::in_turn::InTurn;
 use crate::flow::offsets::naming;
 use crate::flow::succession::PublisherId;
+use crate::telemetry::labels::TransactionStep;
 use crate::wire::headers::Headers;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -62,6 +63,8 @@ pub struct Told {
     pub verdict: Verdict,
     /// How much of its time the last attempt at the publication took.
     pub pace: Pace,
+    /// How long each step of that attempt took, in their order. Empty if another publisher made the attempt.
+    pub steps: Vec<(TransactionStep, Duration)>,
 }
 
 /// Everything that the publishers of a process share.
@@ -140,35 +143,36 @@ impl<M> Publisher<M> {
         if let Some(publication) = left {
             let verdict = self.look_up(&publication)?;
             drop(publication);
-            self.tell(verdict, Pace::Usual)?;
+            self.tell(Told { publisher: self.id, verdict, pace: Pace::Usual, steps: Vec::new() })?;
         }
         while let Ok(publication) = self.publications.recv() {
-            let (verdict, pace) = self.publish(&publication)?;
+            let told = self.publish(&publication)?;
             self.producers.go_on();
             // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
             // copy.
             drop(publication);
-            self.tell(verdict, pace)?;
+            self.tell(told)?;
         }
         Ok(())
     }
 
-    fn tell(&self, verdict: Verdict, pace: Pace) -> Result<(), Alone> {
-        self.setting.told.send(Told { publisher: self.id, verdict, pace }).map_err(|_| Alone)
+    fn tell(&self, told: Told) -> Result<(), Alone> {
+        self.setting.told.send(told).map_err(|_| Alone)
     }
 
-    /// Makes one attempt at a publication. Returns its verdict, and how much of its time the attempt took.
-    fn publish(&mut self, publication: &Publication<M>) -> Result<(Verdict, Pace), Alone> {
+    /// Makes one attempt at a publication. Returns its verdict, and how long the attempt took.
+    fn publish(&mut self, publication: &Publication<M>) -> Result<Told, Alone> {
         let begun = Instant::now();
         let deadline = begun + TRANSACTION;
-        let mut pace = Pace::Usual;
+        let (mut pace, mut steps) = (Pace::Usual, Vec::new());
         let calls = self.calls.clone();
         let mut step = Step::FIRST;
-        loop {
+        let verdict = loop {
             // An abandoned publisher makes no further call, even though the brokers would refuse it anyway.
             if calls.is_abandoned() {
                 return Err(Alone);
             }
+            let since = Instant::now();
             let result = match &step {
                 Step::Produce => calls.during(Call::Produce, deadline, || self.produce(publication, deadline)),
                 Step::Flush => calls.during(Call::Flush, deadline, || self.flush(publication, deadline)),
@@ -178,9 +182,10 @@ impl<M> Publisher<M> {
                     let deadline = Instant::now() + ABORT;
                     calls.during(Call::Abort, deadline, || self.abort(deadline))
                 }
-                Step::StartOver => return Ok((self.start_over(publication)?, pace)),
-                Step::Over(verdict) => return Ok((verdict.clone(), pace)),
+                Step::StartOver => break self.start_over(publication)?,
+                Step::Over(verdict) => break verdict.clone(),
             };
+            steps.extend(label(&step).map(|label| (label, since.elapsed())));
             if matches!(step, Step::Abort(_)) && result.is_ok() && self.is_unsettled {
                 self.replace(self.create()?);
                 self.initialise()?;
@@ -195,7 +200,8 @@ impl<M> Publisher<M> {
                 pace = Pace::Swift;
             }
             step = step.then(result);
-        }
+        };
+        Ok(Told { publisher: self.id, verdict, pace, steps })
     }
 
     /// Hands all outputs to librdkafka. If librdkafka refuses one at once, because it knows that its topic is missing for example, notes
@@ -384,6 +390,18 @@ impl<M> Publisher<M> {
         tracing::warn!(%error, "{what}");
         std::thread::sleep(BACK_OFF);
         if self.setting.told.is_closed() || self.calls.is_abandoned() { Err(Alone) } else { Ok(()) }
+    }
+}
+
+/// Returns the label of a step's time. Returns `None` if the step is no call of a transaction.
+fn label(step: &Step) -> Option<TransactionStep> {
+    match step {
+        Step::Produce => Some(TransactionStep::Produce),
+        Step::Flush => Some(TransactionStep::Flush),
+        Step::SendOffsets => Some(TransactionStep::SendOffsets),
+        Step::Commit => Some(TransactionStep::Commit),
+        Step::Abort(_) => Some(TransactionStep::Abort),
+        Step::StartOver | Step::Over(_) => None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Verdict};
 use crate::flow::batch::Finished;
 use crate::flow::succession::{Ended, Succession};
+use crate::telemetry::labels::TransactionStep;
 use rdkafka::ClientConfig;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
@@ -36,8 +37,12 @@ pub struct Published<M> {
     pub verdict: Verdict,
     /// How much of its time the last attempt took.
     pub pace: Pace,
-    /// The time from handing the publication to its first publisher until the verdict.
+    /// When the publication was handed to its first publisher.
+    pub since: Instant,
+    /// The time from then until the verdict.
     pub took: Duration,
+    /// How long each step of the last attempt took, in their order. Empty if a successor only looked up what became of the publication.
+    pub steps: Vec<(TransactionStep, Duration)>,
 }
 
 /// The reason why publishing can't go on in this process.
@@ -121,12 +126,14 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
     /// Takes in a verdict and returns the publication that is over. Returns `None` if the verdict is that of an abandoned publisher,
     /// which counts for nothing.
     pub fn ended(&mut self, told: Told) -> Option<Published<M>> {
-        let took = self.since.elapsed();
+        let since = self.since;
+        let took = since.elapsed();
         let Ended { publication, next } = self.succession.ended(told.publisher)?;
         self.give(next);
         // An abandoned publisher may still hold the publication; then its records are cloned.
         let Publication { assignment, records, .. } = Arc::unwrap_or_clone(publication);
-        Some(Published { assignment, records, verdict: told.verdict, pace: told.pace, took })
+        let Told { verdict, pace, steps, .. } = told;
+        Some(Published { assignment, records, verdict, pace, since, took, steps })
     }
 
     /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline.

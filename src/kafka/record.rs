@@ -11,6 +11,7 @@ use bytes::Bytes;
 use openssl::sha::sha256;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 /// The size up to which a record is kept as it came: key, value and headers, in bytes. Brokers drop a request of more than 100 MiB,
 /// unless their `socket.request.max.bytes` was raised. The remaining 64 KiB are far more than the rest of the request takes.
@@ -34,6 +35,8 @@ pub struct Record {
     pub headers: Headers,
     /// Milliseconds since the Unix epoch, as the producer or the broker set them; `None` if the record has no timestamp.
     pub timestamp: Option<i64>,
+    /// When the record was taken from the Kafka client.
+    pub taken: Instant,
     /// The digest of a record that is larger than [`LARGEST`]. Such a record has no value, and long keys and headers are left out. `None`
     /// for all other records.
     pub digest: Option<Box<Digest>>,
@@ -87,7 +90,7 @@ impl Record {
     /// Copies a record from librdkafka's message.
     pub(super) fn of(message: &BorrowedMessage<'_>) -> Self {
         let at = RecordId { partition: message.partition(), offset: message.offset() };
-        let timestamp = message.timestamp().to_millis();
+        let (timestamp, taken) = (message.timestamp().to_millis(), Instant::now());
         let (key, value, headers) = (message.key(), message.payload(), headers(message));
         let header_sizes = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
         let sizes = Sizes { key: key.map_or(0, <[u8]>::len), value: value.map_or(0, <[u8]>::len), headers: header_sizes.sum() };
@@ -95,15 +98,15 @@ impl Record {
             let digest = Some(Box::new(Digest::new(value, sizes)));
             let key = key.filter(|key| key.len() <= KEPT).map(Bytes::copy_from_slice);
             let kept = headers.into_iter().filter(|(_, value)| value.is_none_or(|value| value.len() <= KEPT));
-            return Self { at, key, value: None, headers: owned(kept), timestamp, digest };
+            return Self { at, key, value: None, headers: owned(kept), timestamp, taken, digest };
         }
         let (key, value) = (key.map(Bytes::copy_from_slice), value.map(Bytes::copy_from_slice));
-        Self { at, key, value, headers: owned(headers), timestamp, digest: None }
+        Self { at, key, value, headers: owned(headers), timestamp, taken, digest: None }
     }
 
     /// Returns the stand-in for a record that can't be read at all, and of which only partition and offset are known.
     pub fn unknown(at: RecordId) -> Self {
-        Self { at, key: None, value: None, headers: Headers::new(), timestamp: None, digest: None }
+        Self { at, key: None, value: None, headers: Headers::new(), timestamp: None, taken: Instant::now(), digest: None }
     }
 
     /// Returns the size of key, value and headers, in bytes, as they came.

@@ -4,6 +4,7 @@
 
 use super::entity_keys::EntityKeys;
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
+use super::stages::Moments;
 use crate::config;
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
@@ -48,6 +49,8 @@ pub struct Memo {
     pub buried: Option<DeadLetter>,
     /// The record's timestamp, in milliseconds since 1970.
     pub timestamp: Option<i64>,
+    /// When the record passed from one stage to the next.
+    pub moments: Option<Moments>,
     /// The spans of a command that is traced. They end when its answers are committed.
     pub spans: Option<Box<CommandSpans>>,
 }

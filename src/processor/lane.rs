@@ -2,7 +2,8 @@
 //! decision panics gets its stored outcome, if there is one, or else a stored `CASM-INTERNAL-ERROR`.
 
 use super::answer::{Answering, Memo, Settled};
-use super::job::{AnswerJob, CommandJob};
+use super::job::{AnswerJob, CommandJob, Incoming};
+use super::stages::Moments;
 use crate::domain::Timestamp;
 use crate::domain::rejection::Status;
 use crate::fail_points::FailPoint;
@@ -14,7 +15,7 @@ use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};
 use crate::store::{ConditionalStore, FaultKind, StoreFault};
 use crate::telemetry::gathered::Gathered;
-use crate::telemetry::spans::{self, CommandSpans};
+use crate::telemetry::spans;
 use futures::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -66,12 +67,14 @@ pub fn spawn<S: ConditionalStore>(
     assignment: AssignmentId,
     events: mpsc::UnboundedSender<RunEvent>,
 ) -> AbortHandle {
+    let started = Instant::now();
     let run = tokio::spawn(async move {
         let Run { id, mut work, awaited } = run;
         let decided = match &work {
             Work::Decide(commands) => shared.decide(commands).await,
             Work::Answer(..) => Vec::new(),
         };
+        let known = Instant::now();
         if awaited {
             let _ = events.send(RunEvent::Decided { assignment, run: id });
             // Lets the lane's next run start before this one's answers are encoded.
@@ -83,13 +86,13 @@ pub fn spawn<S: ConditionalStore>(
                 let mut results = Vec::with_capacity(commands.len());
                 for ((at, job), decided) in commands.iter_mut().zip(&decided) {
                     let outputs = shared.answer(Settled::Decided(job, decided)).await;
-                    results.push(finished(*at, outputs, job.incoming.spans.take()));
+                    results.push(finished(*at, outputs, &mut job.incoming, (started, known)));
                 }
                 results
             }
             Work::Answer(at, job) => {
                 let outputs = shared.answer(Settled::WithoutDecision(job)).await;
-                vec![finished(*at, outputs, job.incoming.spans.take())]
+                vec![finished(*at, outputs, &mut job.incoming, (started, known))]
             }
         };
         let _ = events.send(RunEvent::Finished { assignment, run: id, results });
@@ -97,8 +100,16 @@ pub fn spawn<S: ConditionalStore>(
     run.abort_handle()
 }
 
-fn finished(at: RecordId, mut outputs: Outputs<Memo>, spans: Option<Box<CommandSpans>>) -> Finished<Outputs<Memo>> {
-    outputs.memo.spans = spans.inspect(|spans| spans.answered(outputs.memo.status.map(Status::code)));
+/// Returns a record with its outputs. Its run started and knew its outcome at the two instants.
+fn finished(
+    at: RecordId,
+    mut outputs: Outputs<Memo>,
+    incoming: &mut Incoming,
+    (started, decided): (Instant, Instant),
+) -> Finished<Outputs<Memo>> {
+    let memo = &mut outputs.memo;
+    memo.moments = Some(Moments { taken: incoming.record.taken, started, decided });
+    memo.spans = incoming.spans.take().inspect(|spans| spans.answered(memo.status.map(Status::code)));
     Finished { at, outputs }
 }
 
@@ -200,13 +211,15 @@ impl<S: ConditionalStore> Shared<S> {
         result.ok()
     }
 
-    /// Counts records whose outputs were committed at `now`.
-    pub fn count(&self, records: &[Finished<Outputs<Memo>>], now: Timestamp) {
+    /// Counts records whose outputs were committed at `now`, in a transaction that began at `began` and took `took`.
+    pub fn count(&self, records: &[Finished<Outputs<Memo>>], now: Timestamp, began: Instant, took: Duration) {
         for record in records {
             let memo = &record.outputs.memo;
             let since_record = memo.timestamp.map_or(0, |at| u64::try_from(now - at).unwrap_or(0));
+            let since_record = Duration::from_millis(since_record);
             if let (Some(use_case), Some(status)) = (memo.use_case, memo.status) {
-                self.answering.metrics.command_answered(use_case, status, Duration::from_millis(since_record));
+                let stages = memo.moments.iter().flat_map(|moments| moments.stages(began, took, since_record));
+                self.answering.metrics.command_answered(use_case, status, since_record, stages);
             }
             if memo.status.is_some() {
                 self.answering.metrics.replied(&memo.errors, memo.replayed);

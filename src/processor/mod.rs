@@ -15,6 +15,7 @@ mod lane;
 mod progress;
 mod refused;
 mod shapes;
+mod stages;
 mod watch;
 
 pub use fault::RunFault;
@@ -323,11 +324,13 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn told(&mut self, told: Told) {
-        let Some(Published { assignment, mut records, verdict, pace, took }) = self.publishing.ended(told) else { return };
+        let Some(published) = self.publishing.ended(told) else { return };
+        let Published { assignment, mut records, verdict, pace, since, took, steps } = published;
+        let now = (self.shared.answering.clock)();
         for spans in records.iter_mut().filter_map(|r| r.outputs.memo.spans.as_mut()) {
             spans.published(result_of(&verdict).text(), verdict == Verdict::Committed);
         }
-        self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took);
+        self.metrics.kafka_transaction_ended(result_of(&verdict), records.len(), took, steps);
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
@@ -338,7 +341,7 @@ impl<S: ConditionalStore> Processor<S> {
         }
         self.held.committed(&done);
         self.watch.published(!done.is_empty(), Instant::now());
-        self.shared.count(&done, (self.shared.answering.clock)());
+        self.shared.count(&done, now, since, took);
     }
 
     /// Drops what is being processed for the partitions: they are somebody else's, and it is processed again over there.

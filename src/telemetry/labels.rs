@@ -199,6 +199,38 @@ labels! {
 }
 
 labels! {
+    /// The steps of an attempt at a Kafka transaction, each of which is a call of `flow::attempt::Step`.
+    TransactionStep("step") {
+        /// The transaction begins, and its outputs are handed to the client.
+        Produce = "produce",
+        /// The brokers acknowledge the outputs.
+        Flush = "flush",
+        /// The offsets are added to the transaction.
+        SendOffsets = "send_offsets",
+        /// The transaction is committed.
+        Commit = "commit",
+        /// The transaction is aborted.
+        Abort = "abort",
+    }
+}
+
+labels! {
+    /// The stages of a command, from its record's timestamp to the commit of its answer.
+    CommandStage("stage") {
+        /// From the record's timestamp until the record was taken from the Kafka client.
+        Fetch = "fetch",
+        /// Until its turn in its lane came.
+        Queue = "queue",
+        /// Until its outcome was known.
+        Decide = "decide",
+        /// Until the transaction began that was committed with its answer.
+        Gather = "gather",
+        /// Until that transaction was committed.
+        Publish = "publish",
+    }
+}
+
+labels! {
     /// Who waits for a call that is under way.
     Waits("by") {
         /// The consuming thread, which waits for Kafka.
@@ -360,6 +392,8 @@ mod tests {
         check::<DeadLetter>();
         check::<(Reference, CacheLookup)>();
         check::<Remembered>();
+        check::<TransactionStep>();
+        check::<CommandStage>();
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! from all of them, and says how.
 
 use super::labels::{
-    AbsurdTimestamp, CacheLookup, Code, ConditionalWrite, DeadLetter, FaultKind, HttpStatus, LookUp, Operation, OutputTopic,
-    Rebalance, Reference, Remembered, Replayed, TransactionResult, Waits,
+    AbsurdTimestamp, CacheLookup, Code, CommandStage, ConditionalWrite, DeadLetter, FaultKind, HttpStatus, LookUp, Operation,
+    OutputTopic, Rebalance, Reference, Remembered, Replayed, TransactionResult, TransactionStep, Waits,
 };
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
@@ -17,6 +17,12 @@ use std::time::Duration;
 /// From a command in an idle process whose entity is cached to a command that waited for a store that was away.
 const COMMAND_SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+/// From a command that need not wait in its lane to one that waited for a store that was away.
+const STAGE_SECONDS: &[f64] =
+    &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 1800.0];
+/// From the outputs of one record, which are only handed to the client, to the end of a transaction's time.
+const STEP_SECONDS: &[f64] =
+    &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// From a write of the embedded store to twice the default of `store.request_timeout`.
 const STORE_SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Brokers end a transaction after ten seconds. Learning how it ended may take longer.
@@ -50,6 +56,9 @@ metrics! {
     commands: Family<(UseCase, Status), IntCounter> = "commands_total", NONE;
     /// Seconds from a command record's timestamp to the commit of its answer, by use case.
     command_duration: Family<UseCase, Histogram> = "command_duration_seconds", COMMAND_SECONDS;
+    /// Seconds that an answered command spent in a stage, by stage; the stages of a command follow each other from its record's timestamp
+    /// to the commit of its answer.
+    command_stage_duration: Family<CommandStage, Histogram> = "command_stage_duration_seconds", STAGE_SECONDS;
     /// Findings in replies, by code.
     rejections: Family<Code, IntCounter> = "rejections_total", NONE;
     /// Replies committed, by whether they repeat a stored answer.
@@ -110,6 +119,8 @@ metrics! {
     kafka_transactions: Family<TransactionResult, IntCounter> = "kafka_transactions_total", NONE;
     /// Seconds from the beginning of a Kafka transaction to its end; there is one at a time.
     kafka_transaction_duration: Histogram = "kafka_transaction_duration_seconds", TRANSACTION_SECONDS;
+    /// Seconds that a step of a Kafka transaction took, by step; including steps that failed.
+    kafka_transaction_step_duration: Family<TransactionStep, Histogram> = "kafka_transaction_step_duration_seconds", STEP_SECONDS;
     /// Command records that one Kafka transaction answered.
     kafka_transaction_records: Histogram = "kafka_transaction_records", RECORDS;
     /// Age of the Kafka transaction under way, in seconds; 0 while there is none.
@@ -210,10 +221,19 @@ impl Metrics {
         registered.expect("names and labels are fixed, and a test registers them")
     }
 
-    /// Counts a command whose answer was committed, `since_record` after the record's timestamp.
-    pub fn command_answered(&self, use_case: UseCase, status: Status, since_record: Duration) {
+    /// Counts a command whose answer was committed, `since_record` after the record's timestamp, and how long each of its stages took.
+    pub fn command_answered(
+        &self,
+        use_case: UseCase,
+        status: Status,
+        since_record: Duration,
+        stages: impl IntoIterator<Item = (CommandStage, Duration)>,
+    ) {
         self.commands.of((use_case, status)).inc();
         self.command_duration.of(use_case).observe(since_record.as_secs_f64());
+        for (stage, took) in stages {
+            self.command_stage_duration.of(stage).observe(took.as_secs_f64());
+        }
     }
 
     /// Counts a committed reply and the findings in it.
@@ -224,12 +244,21 @@ impl Metrics {
         }
     }
 
-    /// Counts a Kafka transaction that has ended.
-    pub fn kafka_transaction_ended(&self, result: TransactionResult, records: usize, duration: Duration) {
+    /// Counts a Kafka transaction that has ended, and how long each of its steps took.
+    pub fn kafka_transaction_ended(
+        &self,
+        result: TransactionResult,
+        records: usize,
+        duration: Duration,
+        steps: impl IntoIterator<Item = (TransactionStep, Duration)>,
+    ) {
         self.kafka_transactions.of(result).inc();
         self.kafka_transaction_duration.observe(duration.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a transaction has thousands of records at most")]
         self.kafka_transaction_records.observe(records as f64);
+        for (step, took) in steps {
+            self.kafka_transaction_step_duration.of(step).observe(took.as_secs_f64());
+        }
     }
 
     /// Returns how many conditional writes were sent so far.
@@ -271,9 +300,11 @@ mod tests {
     #[test]
     fn what_is_counted_shows_in_its_series() {
         let metrics = Metrics::new();
-        metrics.command_answered(UseCase::UpdateCustomerSegment, Status::RequestValidationFailed, Duration::from_millis(3));
+        let stages = [(CommandStage::Fetch, Duration::from_secs(1)), (CommandStage::Decide, Duration::from_secs(2))];
+        metrics.command_answered(UseCase::UpdateCustomerSegment, Status::RequestValidationFailed, Duration::from_secs(3), stages);
         metrics.replied(&[Rejection::RequestIdReused, Rejection::ExternalIdNotUnique], true);
-        metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_millis(3));
+        let steps = [(TransactionStep::Flush, Duration::from_millis(500)), (TransactionStep::Commit, Duration::from_millis(250))];
+        metrics.kafka_transaction_ended(TransactionResult::Committed, 40, Duration::from_secs(1), steps);
         metrics.store_conditional_writes.of(ConditionalWrite::Claim).inc();
         metrics.consumer_lag.set(3, 17);
         metrics.consumer_lag.set(4, 1);
@@ -284,9 +315,15 @@ mod tests {
         for line in [
             "crm_commands_total{status=\"400\",use_case=\"updateCustomerSegment\"} 1",
             "crm_command_duration_seconds_count{use_case=\"updateCustomerSegment\"} 1",
+            "crm_command_stage_duration_seconds_sum{stage=\"fetch\"} 1",
+            "crm_command_stage_duration_seconds_sum{stage=\"decide\"} 2",
+            "crm_command_stage_duration_seconds_count{stage=\"publish\"} 0",
             "crm_replies_total{replayed=\"true\"} 1",
             "crm_rejections_total{code=\"CASM-REQUEST-ID-REUSED\"} 1",
             "crm_kafka_transaction_records_sum 40",
+            "crm_kafka_transaction_step_duration_seconds_sum{step=\"flush\"} 0.5",
+            "crm_kafka_transaction_step_duration_seconds_sum{step=\"commit\"} 0.25",
+            "crm_kafka_transaction_step_duration_seconds_count{step=\"abort\"} 0",
             "crm_consumer_lag_records{partition=\"3\"} 17",
             "crm_consumer_lag_seconds{partition=\"3\"} 0.25",
             "crm_dlq_records_total{reason=\"too_large\"} 1",

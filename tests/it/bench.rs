@@ -26,7 +26,11 @@ const KEYS: [&str; 11] = [
     "cpu_us_per_command",
     "peak_memory_mib",
     "reply_ms",
+    "steps_ms",
 ];
+
+/// The steps of a reply, in their order.
+const STEPS: [&str; 10] = ["fetch", "queue", "decide", "gather", "produce", "flush", "offsets", "commit", "hand_over", "markers"];
 
 /// Returns the lines by the names of their cases, and checks that each has the keys on which tools rely.
 fn lines(finished: &Finished) -> Vec<(String, Json)> {
@@ -38,8 +42,9 @@ fn lines(finished: &Finished) -> Vec<(String, Json)> {
         let at = |key: &str| line.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key} is in {line}"));
         assert!(KEYS.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{line}");
         assert_eq!(json.as_object().expect("an object").len(), KEYS.len(), "{line}");
-        // Three more names, and one more text.
-        assert_eq!(keys.len(), 2 * (KEYS.len() + 3 + 1), "{line}");
+        // Three more names, and one more text; and the names of the steps, if they are told.
+        let steps = json["steps_ms"].as_object().map_or(0, |steps| steps.len());
+        assert_eq!(keys.len(), 2 * (KEYS.len() + 3 + 1 + steps), "{line}");
         for number in [&json["reply_ms"]["p50"], &json["reply_ms"]["p99"], &json["reply_ms"]["max"], &json["peak_memory_mib"]] {
             assert!(number.as_f64().is_some_and(|n| n > 0.0), "{line}");
         }
@@ -84,7 +89,26 @@ fn latency_at_a_rate_stands_beside_that_of_its_two_parts() {
     assert!(of(&lines, "name")["seconds"].as_f64().is_some_and(|s| s >= 0.49), "the last of 50 is due after 0.49 s: {lines:?}");
     assert_eq!(of(&lines, "one-lwt")["lwts_per_command"], 1.0);
     assert_eq!(of(&lines, "one-transaction")["records_per_transaction"], 1.0);
+    assert!(of(&lines, "one-lwt")["steps_ms"].is_null() && of(&lines, "one-transaction")["steps_ms"].is_null());
+    assert_steps(of(&lines, "name"));
     assert_gone(&prefix);
+}
+
+/// Checks that each step has its share of the mean latency, and that together they are no more and no less than that.
+fn assert_steps(line: &Json) {
+    let steps = line["steps_ms"].as_object().unwrap_or_else(|| panic!("no steps: {line}"));
+    let of = |name: &str| steps.get(name).and_then(Json::as_f64).unwrap_or_else(|| panic!("{name} is in {line}"));
+    assert_eq!(steps.len(), STEPS.len() + 1, "{line}");
+    for step in ["decide", "produce", "flush", "offsets", "commit"] {
+        assert!(of(step) > 0.0, "{step} takes some time: {line}");
+    }
+    for step in STEPS {
+        // Kafka's timestamps are whole milliseconds, and those at either end of the way to the commit are cut off.
+        assert!(of(step) >= -1.0, "the steps before are longer than the reply took: {line}");
+    }
+    let sum: f64 = STEPS.into_iter().map(of).sum();
+    assert!((sum - of("reply")).abs() < 0.02, "{sum} is the sum of {line}");
+    assert!(of("reply") <= line["reply_ms"]["max"].as_f64().expect("a number"), "{line}");
 }
 
 #[test]
@@ -118,6 +142,10 @@ fn the_database_can_be_made_slower() {
         let p50 = &of(&lines, case)["reply_ms"]["p50"];
         assert!(p50.as_f64().is_some_and(|p50| p50 >= 40.0 * answers), "{case}: {p50}");
     }
+    assert_steps(of(&lines, "name"));
+    // The write of each command, at least, is part of its decision.
+    let decide = &of(&lines, "name")["steps_ms"]["decide"];
+    assert!(decide.as_f64().is_some_and(|decide| decide >= 40.0), "{decide}");
     assert_gone(&prefix);
 }
 
@@ -130,6 +158,7 @@ fn embedded_needs_no_servers() {
         assert_eq!(of(&lines, case)["lwts_per_command"], lwts, "{case}");
     }
     assert!(of(&lines, "duplicates")["ratio"].is_number() && of(&lines, "copy")["ratio"].is_null());
+    assert!(of(&lines, "name")["steps_ms"].is_null(), "commands of a backlog wait for each other");
     run_cli(&["bench", "--embedded", "--instances", "2", "name"]).exits(2);
 }
 

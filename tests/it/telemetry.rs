@@ -31,6 +31,8 @@ fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
         ("crm_dlq_records_total", 1),
         ("crm_reply_partitions_ignored_total", 1),
         ("crm_command_duration_seconds_count", 4),
+        ("crm_command_stage_duration_seconds_count{stage=\"fetch\"}", 4),
+        ("crm_command_stage_duration_seconds_count{stage=\"publish\"}", 4),
     ] {
         // The metric counts answers when they are committed, and the reader may see them before.
         processor.until_metric(series, expected);
@@ -50,6 +52,12 @@ fn metrics_count_commands_rejections_duplicates_and_dead_letters() {
     ] {
         processor.until_metric(series, expected);
     }
+    let committed = processor.metric("crm_kafka_transactions_total{result=\"committed\"}");
+    for step in ["produce", "flush", "send_offsets", "commit"] {
+        let series = format!("crm_kafka_transaction_step_duration_seconds_count{{step=\"{step}\"}}");
+        assert_eq!(processor.metric(&series), committed, "each transaction has each step once: {step}");
+    }
+    assert_eq!(processor.metric("crm_kafka_transaction_step_duration_seconds_count{step=\"abort\"}"), 0);
     // The process looked up each schema of a command once.
     assert_eq!(processor.metric("crm_registry_lookups_total{result=\"answered\"}"), 2);
 }
