@@ -75,15 +75,25 @@ pub fn register_at(url: &str, subject: &str, schema: &Json, references: &Json) -
 
 /// Offers a schema with references to other schemas to any registry, and returns the status and what the registry says.
 pub fn offer(url: &str, subject: &str, schema: &Json, references: &Json) -> (u16, Json) {
-    let url = format!("{url}/subjects/{subject}/versions");
-    let body = json!({"schema": schema.to_string(), "references": references}).to_string();
+    let body = json!({"schema": schema.to_string(), "references": references});
+    send(reqwest::Method::POST, &format!("{url}/subjects/{subject}/versions"), &body)
+}
+
+/// Sets the compatibility level of a subject at any registry.
+pub fn set_compatibility(url: &str, subject: &str, level: &str) {
+    let (status, answer) = send(reqwest::Method::PUT, &format!("{url}/config/{subject}"), &json!({"compatibility": level}));
+    assert_eq!(status, 200, "{url}, {subject}: {answer}");
+}
+
+/// Sends a body to a registry, and returns the status and what the registry says.
+fn send(method: reqwest::Method, url: &str, body: &Json) -> (u16, Json) {
     runtime().block_on(async {
-        let request =
-            reqwest::Client::new().post(&url).header("content-type", "application/vnd.schemaregistry.v1+json").body(body);
-        let response = request.send().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
+        let request = reqwest::Client::new().request(method, url);
+        let request = request.header("content-type", "application/vnd.schemaregistry.v1+json").body(body.to_string());
+        let response = request.send().await.unwrap_or_else(|e| panic!("{url}: {e}"));
         let status = response.status().as_u16();
-        let text = response.text().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
-        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("POST {url} answered {text:?}: {e}")))
+        let text = response.text().await.unwrap_or_else(|e| panic!("{url}: {e}"));
+        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{url} answered {text:?}: {e}")))
     })
 }
 
