@@ -102,12 +102,36 @@ pub fn encode(subject: &str, schema: &Json, body: &Json) -> Vec<u8> {
     [&[0], &id_of(subject, schema).to_be_bytes()[..], &datum(schema, body)].concat()
 }
 
+/// Encodes a command in the Confluent wire format, with the CRM's schema of it. The schema is registered under the record's name, so that
+/// no subject of the project is touched; it is registered and parsed once, since some tests send a great many commands.
+pub fn encode_command(record: &'static str, body: &Json) -> Vec<u8> {
+    /// The id and the schema of each record.
+    type Schemas = HashMap<&'static str, (u32, Arc<Schema>)>;
+    static SCHEMAS: OnceLock<Mutex<Schemas>> = OnceLock::new();
+    let schemas = SCHEMAS.get_or_init(Mutex::default);
+    let known = schemas.lock().expect("no holder panics").get(record).cloned();
+    let (id, schema) = known.unwrap_or_else(|| {
+        let schema = command_schema(record);
+        let made = (register(&format!("crm.v1.{record}"), &schema), Arc::new(parsed(&schema)));
+        schemas.lock().expect("no holder panics").insert(record, made.clone());
+        made
+    });
+    [&[0], &id.to_be_bytes()[..], &written(&schema, body)].concat()
+}
+
 /// Encodes a value without byte 0 and the schema's id.
 pub fn datum(schema: &Json, body: &Json) -> Vec<u8> {
-    let schema = Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"));
-    let value = Value::try_from(body.clone()).and_then(|v| v.resolve(&schema));
+    written(&parsed(schema), body)
+}
+
+fn parsed(schema: &Json) -> Schema {
+    Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"))
+}
+
+fn written(schema: &Schema, body: &Json) -> Vec<u8> {
+    let value = Value::try_from(body.clone()).and_then(|v| v.resolve(schema));
     let value = value.unwrap_or_else(|e| panic!("{body} does not fit the schema: {e}"));
-    let writer = GenericDatumWriter::builder(&schema).build().expect("a parsed schema");
+    let writer = GenericDatumWriter::builder(schema).build().expect("a parsed schema");
     writer.write_value_to_vec(value).unwrap_or_else(|e| panic!("cannot encode {body}: {e}"))
 }
 
