@@ -1,11 +1,13 @@
 //! Tests bugs in the middle of the processing: fail points make the processor panic while it decides commands whose request id
 //! contains a certain text. The sender of such a command gets its stored outcome, or a stored 500; nobody else notices anything.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, unique};
+use crate::crm::{Draft, Entity, Kind, create, custom_name, rename, state, unique};
 use crate::inbox::Record;
 use crate::ledger::Ledger;
-use crate::world::{Processor, World};
+use crate::world::{Processor, World, embedded};
+use serde_json::Value as Json;
 use std::sync::Arc;
+use toml::Table;
 
 /// The fail points that panic before a command is decided, and after its outcome was stored.
 const FAIL_POINTS: (&str, &str) = ("FAILPOINTS", "deciding=return(early);decided=return(late)");
@@ -20,7 +22,11 @@ struct Buggy {
 
 impl Buggy {
     fn set_up(name: &str) -> Option<Self> {
-        let world = World::set_up(name, |_| {})?;
+        Self::set_up_with(name, |_| {})
+    }
+
+    fn set_up_with(name: &str, adjust: impl FnOnce(&mut Table)) -> Option<Self> {
+        let world = World::set_up(name, adjust)?;
         let customers: Vec<_> = (0..20).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
         let account = Entity::new(Kind::Account, "ACTIVE");
         world.import(&[&customers[..], std::slice::from_ref(&account)].concat());
@@ -67,38 +73,64 @@ fn assert_internal_errors(replies: &[Arc<Record>], replayed: bool) {
     }
 }
 
+/// Makes a command of each sort about entities of its own: a name and a state of a customer, a rename and a creation of accounts. Each
+/// command has the key of its entity.
+fn one_of_each(customer: &Entity, account: &Entity, new_ids: &[String; 2], requests: &[String; 4]) -> Vec<Draft> {
+    let [renamed_to, created_with] = new_ids;
+    let [named, in_state, renamed, created] = requests;
+    let creation = create(Kind::Account, created, created_with, &customer.by_ref_id());
+    let its_key = Entity::created_by(&creation).ref_id;
+    vec![
+        name(customer, named),
+        state(Kind::Customer, in_state, &customer.by_ref_id(), "SUSPENDED", Json::Null).key(&customer.ref_id),
+        rename(Kind::Account, renamed, &account.by_ref_id(), renamed_to).key(&account.ref_id),
+        creation.key(its_key),
+    ]
+}
+
 #[test]
 fn a_command_that_panics_before_it_is_decided_gets_a_stored_500_and_never_takes_effect() {
-    let Some(mut buggy) = Buggy::set_up("panic-before") else { return };
+    let Some(buggy) = Buggy::set_up("panic-before") else { return };
+    get_a_stored_500(buggy);
+}
+
+#[test]
+fn a_command_that_panics_before_it_is_decided_gets_a_500_that_the_embedded_store_keeps() {
+    let Some(buggy) = Buggy::set_up_with("panic-embedded", embedded) else { return };
+    get_a_stored_500(buggy);
+}
+
+fn get_a_stored_500(mut buggy: Buggy) {
     let processor = buggy.start();
-    let (customer, account, wanted) = (buggy.customers[0].clone(), buggy.account.clone(), unique("a"));
-    let renamed = |request: &str| rename(Kind::Account, request, &account.by_ref_id(), &wanted).key(&account.ref_id);
-    let (early, early_rename) = (unique("early"), unique("early"));
-    let replies = buggy.ask_all(vec![name(&customer, &early), renamed(&early_rename)]);
+    let (customer, account, new_ids) = (buggy.customers[0].clone(), buggy.account.clone(), ["a", "a"].map(unique));
+    let early = one_of_each(&customer, &account, &new_ids, &["early"; 4].map(unique));
+    let replies = buggy.ask_all(early.clone());
     assert_internal_errors(&replies, false);
-    // The same requests come in new records, then other requests for the same change, all in the same lanes.
-    let duplicates = vec![name(&customer, &early), renamed(&early_rename)];
-    let replies = buggy.ask_all(duplicates.clone());
+    // The same requests come in new records, then another request for the same change, all in the same lanes.
+    let replies = buggy.ask_all(early.clone());
     assert_internal_errors(&replies, true);
     let replies = buggy.ask_all(vec![name(&customer, &unique("r"))]);
     assert_eq!(statuses(&replies), [200]);
-    assert!(processor.metric("crm_panics_total") >= 2, "counted");
-    assert!(processor.metric("crm_commands_total{status=\"500\",use_case=\"updateAccountExternalId\"}") >= 1);
+    assert!(processor.metric("crm_panics_total") >= 4, "counted");
+    for use_case in ["updateCustomerCustomName", "updateCustomerState", "updateAccountExternalId", "createAccount"] {
+        let counted = processor.metric(&format!("crm_commands_total{{status=\"500\",use_case=\"{use_case}\"}}"));
+        assert!(counted >= 1, "{use_case}");
+    }
     assert!(processor.log().contains("a bug: a panic"), "{}", processor.log_tail());
     processor.until_ready();
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
 
-    // Without the bug the request stays refused: the CRM was told so.
+    // Without the bug the requests stay refused: the CRM was told so.
     let processor = buggy.world.run();
-    let replies = buggy.ask_all(duplicates);
+    let replies = buggy.ask_all(early);
     assert_internal_errors(&replies, true);
-    let replies = buggy.ask_all(vec![name(&customer, &unique("r")), renamed(&unique("r"))]);
-    assert_eq!(statuses(&replies), [200, 200], "a new request can do it");
+    let replies = buggy.ask_all(one_of_each(&customer, &account, &new_ids, &["r"; 4].map(unique)));
+    assert_eq!(statuses(&replies), [200; 4], "new requests can do it");
     assert_eq!(processor.metric("crm_panics_total"), 0);
-    let ledger = buggy.close(6);
+    let ledger = buggy.close(12);
     let changes: Vec<_> = ledger.transactions.values().map(Vec::len).collect();
-    assert_eq!(changes.iter().sum::<usize>(), 3, "nothing of the others took effect");
+    assert_eq!(changes.iter().sum::<usize>(), 5, "nothing of the others took effect");
 }
 
 #[test]
@@ -106,17 +138,16 @@ fn a_command_that_panics_after_its_outcome_was_stored_is_answered_with_it() {
     let Some(mut buggy) = Buggy::set_up("panic-after") else { return };
     let processor = buggy.start();
     let (customer, account) = (buggy.customers[0].clone(), buggy.account.clone());
-    let late = name(&customer, &unique("late"));
-    let late_rename = rename(Kind::Account, &unique("late"), &account.by_external_id(), &unique("a")).key(&account.ref_id);
-    let replies = buggy.ask_all(vec![late.clone(), late_rename.clone(), name(&customer, &unique("r"))]);
-    assert_eq!(statuses(&replies), [200; 3]);
+    let late = one_of_each(&customer, &account, &["a", "a"].map(unique), &["late"; 4].map(unique));
+    let replies = buggy.ask_all([late.clone(), vec![name(&customer, &unique("r"))]].concat());
+    assert_eq!(statuses(&replies), [200; 5]);
     assert!(replies.iter().all(|r| r.body["replayed"] == false), "{replies:?}");
-    let duplicates = buggy.ask_all(vec![late, late_rename]);
+    let duplicates = buggy.ask_all(late);
     assert!(duplicates.iter().all(|r| r.body["statusCode"] == 200 && r.body["replayed"] == true), "{duplicates:?}");
-    assert!(processor.metric("crm_panics_total") >= 2, "counted");
+    assert!(processor.metric("crm_panics_total") >= 4, "counted");
     processor.until_ready();
     let ledger = buggy.close(0);
-    assert_eq!(ledger.transactions.values().map(Vec::len).sum::<usize>(), 3, "each change is published once");
+    assert_eq!(ledger.transactions.values().map(Vec::len).sum::<usize>(), 5, "each change is published once");
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn assert_fit(world: &World, changes: &Inbox, expected: usize) {
 #[test]
 fn each_change_and_each_snapshot_comes_with_a_row_that_says_the_same() {
     let Some((world, topic, changes)) = with_changes("changes") else { return };
+    crate::writers::are_registered(&[format!("{topic}-value")]);
     let [customer, account, subscriber] =
         [Kind::Customer, Kind::Account, Kind::Subscriber].map(|kind| Entity::new(kind, "ACTIVE"));
     world.import(&[customer.clone(), account.clone(), subscriber.clone()]);

@@ -220,9 +220,27 @@ fn wrong_usage_exits_with_2_and_help_with_0() {
     run_cli(&["no-such-subcommand"]).exits(2);
     run_cli(&["show", "--no-such-flag"]).exits(2);
     run_cli(&["check", "--config", "no/such/file.toml"]).exits(2);
-    for subcommand in
-        ["run", "gateway", "demo", "setup", "import", "check", "show", "send", "watch", "dlq", "snapshot", "erase", "bench"]
-    {
+    let subcommands = [
+        "run",
+        "gateway",
+        "demo",
+        "setup",
+        "import",
+        "check",
+        "show",
+        "send",
+        "watch",
+        "dlq",
+        "snapshot",
+        "reconcile",
+        "erase",
+        "bench",
+    ];
+    let all = run_cli(&["--help"]).succeeded();
+    let listed = all.stdout.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let listed: Vec<_> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(listed, [&subcommands[..], &["help"]].concat(), "{all}");
+    for subcommand in subcommands {
         let help = run_cli(&[subcommand, "--help"]).succeeded();
         assert!(help.stdout.contains("Usage"), "{subcommand}: {help}");
     }

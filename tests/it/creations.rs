@@ -4,7 +4,7 @@
 mod refused;
 
 use crate::crm::{Draft, Entity, Kind, create, name, rename, state, unique};
-use crate::world::World;
+use crate::world::{World, embedded};
 use refused::Imported;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -17,12 +17,7 @@ fn entities_come_into_being_on_the_database() {
 
 #[test]
 fn entities_come_into_being_on_the_embedded_store() {
-    let world = World::set_up("creations-embedded", |config| {
-        let path = std::env::temp_dir().join(unique("crm-creations")).display().to_string();
-        config["store"] =
-            toml::Table::from_iter([("kind".to_owned(), "embedded".into()), ("path".to_owned(), path.into())]).into();
-    });
-    let Some(world) = world else { return };
+    let Some(world) = World::set_up("creations-embedded", embedded) else { return };
     all(&world);
 }
 

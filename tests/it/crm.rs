@@ -169,13 +169,10 @@ impl Draft {
         self.body["requestId"].as_str().unwrap_or_else(|| panic!("{self:?} has no request id"))
     }
 
-    /// Returns the value's bytes. Registers the schema under the record's name, so that no subject of the project is touched.
+    /// Returns the value's bytes.
     pub fn value(&self) -> Option<Vec<u8>> {
         match &self.contents {
-            Contents::Body => {
-                let schema = registry::command_schema(self.record);
-                Some(registry::encode(&format!("crm.v1.{}", self.record), &schema, &self.body))
-            }
+            Contents::Body => Some(registry::encode_command(self.record, &self.body)),
             Contents::Bytes(bytes) => Some(bytes.clone()),
             Contents::Null => None,
         }

@@ -1,10 +1,13 @@
-//! Sends all that a CRM has, night after night: commands that ask for what is there already. What they leave in the store expires, so that
-//! the store is as large after the third night as after the first. Rows are counted in the real database, and cells in the files of the
-//! embedded store.
+//! Sends all that a CRM has of customers, accounts and subscribers, night after night: commands that ask for what is there already. What
+//! they leave in the store expires, so that the store is as large after the third night as after the first. Rows are counted in the real
+//! database, and cells in the files of the embedded store.
+//!
+//! The outcome of a rename is kept for ever, even if the entity has the id already. So one such rename of each type goes before the first
+//! night, and must outlive the last one.
 //!
 //! `CRM_NO_OPS=100000` sends so many commands a night, and keeps outcomes for a minute.
 
-use crate::crm::{Draft, Entity, Kind, custom_name, json_lines, segment, state, unique};
+use crate::crm::{Draft, Entity, Kind, json_lines, name, rename, segment, state, unique};
 use crate::inbox::Inbox;
 use crate::runtime;
 use crate::servers;
@@ -17,10 +20,13 @@ use futures::TryStreamExt as _;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::{Value as Json, json};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const NIGHTS: usize = 3;
+/// The commands of a night about a customer, an account and a subscriber.
+const COMMANDS_OF_THREE: usize = 7;
 /// How many commands are under way at once.
 const CHUNK: usize = 2_000;
 
@@ -41,18 +47,20 @@ fn a_nightly_synchronisation_does_not_grow_the_database() {
         config["store"]["keyspace"] = unique("nightly").replace('-', "_").into();
     });
     let Some(world) = world else { return };
-    let customers = customers(&world, commands);
+    let entities = entities(&world, commands);
     let session = runtime().block_on(async {
         let node = servers::cassandra().expect("it is there");
         SessionBuilder::new().known_node(node).build().await.expect("a session")
     });
     let rows = || ["entity", "external_id"].map(|table| runtime().block_on(count(&session, &world, table)));
-    let before = rows();
+    let imported = rows();
     // Each import has one row in either table. `setup` may have left the row by which it tried to write.
-    assert!(before.iter().all(|rows| (customers.len()..=customers.len() + 1).contains(rows)), "{before:?}");
+    assert!(imported.iter().all(|rows| (entities.len()..=entities.len() + 1).contains(rows)), "{imported:?}");
     let processor = world.run();
+    let renames = rename_to_the_same(&world, &processor, &entities);
+    let before = rows();
     for night in 1..=NIGHTS {
-        send_all_again(&world, &processor, &customers, commands, night);
+        send_all_again(&world, &processor, &entities, commands, night);
         let deadline = Instant::now() + retention + Inbox::PATIENCE;
         let mut after = rows();
         while after != before {
@@ -61,7 +69,10 @@ fn a_nightly_synchronisation_does_not_grow_the_database() {
             after = rows();
         }
     }
-    assert_nothing_changed(&world, commands);
+    for (rename, reply) in renames.iter().zip(world.ask_all(&renames)) {
+        assert_eq!((&reply.body["statusCode"], &reply.body["replayed"]), (&json!(200), &json!(true)), "{rename:?}: {reply:?}");
+    }
+    assert_nothing_changed(&world, NIGHTS * commands + 2 * renames.len());
 }
 
 #[test]
@@ -74,13 +85,19 @@ fn a_nightly_synchronisation_does_not_grow_the_embedded_store() {
         config["store"].as_table_mut().expect("a table").insert("path".into(), path.display().to_string().into());
     });
     let Some(world) = world else { return };
-    let customers = customers(&world, commands);
+    let entities = entities(&world, commands);
+    let [imported, expiring] = cells(&path);
+    let processor = world.run();
+    let renames = rename_to_the_same(&world, &processor, &entities);
+    processor.signal("TERM");
+    assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
     let before = cells(&path);
+    assert_eq!(before, [imported + renames.len(), expiring], "the outcome of a rename does not expire");
     let mut after = Vec::new();
     for night in 1..=NIGHTS {
         // The store lets in one process at a time, and its cells are counted in between.
         let processor = world.run();
-        let last = send_all_again(&world, &processor, &customers, commands, night);
+        let last = send_all_again(&world, &processor, &entities, commands, night);
         processor.signal("TERM");
         assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
         after.push(cells(&path));
@@ -88,7 +105,7 @@ fn a_nightly_synchronisation_does_not_grow_the_embedded_store() {
     }
     // A row and its place in the index for each command: those of the night itself, and none of an earlier one.
     assert_eq!(after, [before.map(|cells| cells + commands); NIGHTS], "cells and index, {before:?} before the first night");
-    assert_nothing_changed(&world, commands);
+    assert_nothing_changed(&world, NIGHTS * commands + renames.len());
     std::fs::remove_dir_all(&path).expect("it is there");
 }
 
@@ -99,46 +116,84 @@ fn keep(config: &mut toml::Table, retention: Duration) {
         .insert("outcome_retention".into(), format!("{}s", retention.as_secs()).into());
 }
 
-/// Imports a customer for each three commands of a night.
-fn customers(world: &World, commands: usize) -> Vec<Entity> {
-    let customers: Vec<_> = (0..commands.div_ceil(3)).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
-    let lines: Vec<Json> = customers
+/// Imports as many customers, accounts and subscribers as a night's commands are about, and returns them in this order again and again.
+fn entities(world: &World, commands: usize) -> Vec<Entity> {
+    let of_each = commands.div_ceil(COMMANDS_OF_THREE);
+    let entities: Vec<_> = (0..of_each).flat_map(|_| Kind::ALL.map(|kind| Entity::new(kind, "ACTIVE"))).collect();
+    let lines: Vec<Json> = entities
         .iter()
-        .map(|customer| {
-            let mut line = customer.line();
+        .map(|entity| {
+            let mut line = entity.line();
             line["customName"] = json!("Ada");
-            line["customerSegment"] = json!("RESIDENTIAL");
+            if entity.kind == Kind::Customer {
+                line["customerSegment"] = json!("RESIDENTIAL");
+            }
             line
         })
         .collect();
     world.import_lines(&json_lines(&lines)).succeeded();
-    customers
+    entities
 }
 
-/// Asks for the values that the customers have, by requests that are new each night. Returns the last command.
-fn send_all_again(world: &World, processor: &Processor, customers: &[Entity], commands: usize, night: usize) -> Draft {
+/// Asks that the first entity of each type gets the external id that it has. Returns the commands when they are answered and counted.
+fn rename_to_the_same(world: &World, processor: &Processor, entities: &[Entity]) -> Vec<Draft> {
+    let first = entities.iter().take(Kind::ALL.len());
+    let renames: Vec<_> =
+        first.map(|entity| rename(entity.kind, &unique("r"), &entity.by_ref_id(), &entity.external_id)).collect();
+    for (rename, reply) in renames.iter().zip(world.ask_all(&renames)) {
+        assert_eq!((&reply.body["statusCode"], &reply.body["replayed"]), (&json!(200), &json!(false)), "{rename:?}: {reply:?}");
+    }
+    processor.until_metric_at_least("crm_commands_total", renames.len() as u64);
+    renames
+}
+
+/// Returns what a night asks of an entity: the values that it has, by requests that are new each night.
+fn no_ops(entity: &Entity, night: usize) -> Vec<Draft> {
+    let (kind, reference, key) = (entity.kind, entity.by_ref_id(), &entity.ref_id);
+    let request = |what: &str| format!("night-{night}-{what}");
+    let mut no_ops = vec![
+        name(kind, &request("name"), &reference, "Ada").key(key),
+        state(kind, &request("state"), &reference, "ACTIVE", Json::Null).key(key),
+    ];
+    if kind == Kind::Customer {
+        no_ops.push(segment(&request("segment"), &reference, "RESIDENTIAL").key(key));
+    }
+    no_ops
+}
+
+/// Asks for the values that the entities have. Returns the entity and the request of the last command.
+fn send_all_again(
+    world: &World,
+    processor: &Processor,
+    entities: &[Entity],
+    commands: usize,
+    night: usize,
+) -> (EntityKey, String) {
     let answered = || processor.metric_so_far("crm_commands_total").unwrap_or(0);
     let (answered_before, writes_before) = (answered(), processor.metric("crm_store_conditional_writes_total"));
-    let of = |customer: &Entity| {
-        let (reference, key) = (customer.by_ref_id(), &customer.ref_id);
-        let request = |what: &str| format!("night-{night}-{what}");
-        [
-            custom_name(&request("name"), &reference, "Ada").key(key),
-            segment(&request("segment"), &reference, "RESIDENTIAL").key(key),
-            state(Kind::Customer, &request("state"), &reference, "ACTIVE", Json::Null).key(key),
-        ]
-    };
-    let drafts: Vec<_> = customers.iter().flat_map(of).take(commands).collect();
-    for (chunk, sent) in drafts.chunks(CHUNK).zip((CHUNK..).step_by(CHUNK)) {
-        world.send_all(chunk);
+    let asked: Vec<_> = entities
+        .iter()
+        .flat_map(|entity| no_ops(entity, night).into_iter().map(move |draft| (entity, draft)))
+        .take(commands)
+        .collect();
+    assert_eq!(asked.len(), commands);
+    for (chunk, sent) in asked.chunks(CHUNK).zip((CHUNK..).step_by(CHUNK)) {
+        world.send_all(&chunk.iter().map(|(_, draft)| draft.clone()).collect::<Vec<_>>());
         processor.until_metric_at_least("crm_commands_total", answered_before + sent.min(commands) as u64);
     }
     let writes = processor.metric("crm_store_conditional_writes_total") - writes_before;
-    assert!(writes >= customers.len() as u64, "the answers to night {night} are stored: {writes} writes");
-    drafts.last().expect("there are some").clone()
+    let about = asked.iter().map(|(entity, _)| &entity.ref_id).collect::<HashSet<_>>().len();
+    assert!(writes >= about as u64, "the answers to night {night} are stored: {writes} writes about {about} entities");
+    let (entity, last) = asked.last().expect("there are some");
+    let entity_type = match entity.kind {
+        Kind::Customer => EntityType::Customer,
+        Kind::Account => EntityType::Account,
+        Kind::Subscriber => EntityType::Subscriber,
+    };
+    (EntityKey { entity_type, ref_id: entity.ref_id.parse().expect("a UUID") }, last.request().to_owned())
 }
 
-/// Checks that each command was answered 200, and that nothing was published but these answers.
+/// Checks that so many commands were answered 200, and that nothing was published but these answers.
 fn assert_nothing_changed(world: &World, commands: usize) {
     let is_unchanged = |body: &Json| {
         let transaction = &body["businessTransaction"];
@@ -150,7 +205,7 @@ fn assert_nothing_changed(world: &World, commands: usize) {
         let replies = records.iter().filter(|record| record.topic == world.replies);
         let (unchanged, others): (Vec<_>, Vec<_>) = replies.partition(|reply| is_unchanged(&reply.body));
         assert_eq!(others.first().map(|reply| &reply.body), None, "a reply that tells of a change or a refusal");
-        (unchanged.len() == NIGHTS * commands).then_some(())
+        (unchanged.len() == commands).then_some(())
     });
     assert_eq!(world.inbox.all(|record| record.topic == world.transactions).len(), 0);
 }
@@ -172,18 +227,16 @@ fn cells(path: &Path) -> [usize; 2] {
     })
 }
 
-/// Waits until the outcome of a command, and so those of all commands before it, are forgotten.
-fn until_forgotten(path: &Path, command: &Draft, retention: Duration) {
+/// Waits until the outcome of a request, and so those of all requests before it, are forgotten.
+fn until_forgotten(path: &Path, (key, request): &(EntityKey, String), retention: Duration) {
     let store = EmbeddedStore::open(path).expect("nobody else has it open");
-    let ref_id = command.body["customer"]["refId"].as_str().expect("is given").parse().expect("a UUID");
-    let key = EntityKey { entity_type: EntityType::Customer, ref_id };
     let deadline = Instant::now() + retention + Inbox::PATIENCE;
     let outcomes = || {
-        let read = runtime().block_on(store.read_entity(key, &[command.request()], Consistency::Quorum));
+        let read = runtime().block_on(store.read_entity(*key, &[request.as_str()], Consistency::Quorum));
         read.expect("the store answers").outcomes.len()
     };
     while outcomes() > 0 {
-        assert!(Instant::now() < deadline, "{command:?} is still remembered");
+        assert!(Instant::now() < deadline, "{request} of {key:?} is still remembered");
         crate::pause();
     }
 }

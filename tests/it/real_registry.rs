@@ -1,18 +1,32 @@
 //! Tests the processor with a real schema registry, Apicurio's: what `setup` registers, how producers write, and a restart in
 //! which the registry loses everything.
 
-use crate::crm::{Draft, Entity, Kind, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, create, name, rename, segment, state, unique};
+use crate::registry;
 use crate::servers::own::OwnServer;
 use crate::servers::{self, REGISTRY_PATH};
-use crate::world::{Processor, World};
-use crate::{crm, registry};
+use crate::world::{Finished, Processor, World};
 use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value as Json, json};
 use std::sync::OnceLock;
 use toml::{Table, Value};
 
-const RECORDS: [&str; 4] =
-    ["UpdateCustomerCustomName", "UpdateCustomerSegment", "UpdateAccountExternalId", "UpdateSubscriberExternalId"];
+/// The commands, in the order of [`one_of_each`].
+const RECORDS: [&str; 13] = [
+    "UpdateCustomerCustomName",
+    "UpdateCustomerSegment",
+    "UpdateAccountExternalId",
+    "UpdateSubscriberExternalId",
+    "UpdateCustomerExternalId",
+    "UpdateAccountCustomName",
+    "UpdateSubscriberCustomName",
+    "UpdateCustomerState",
+    "UpdateAccountState",
+    "UpdateSubscriberState",
+    "CreateCustomer",
+    "CreateAccount",
+    "CreateSubscriber",
+];
 
 fn set_up(name: &str, url: &str) -> Option<World> {
     World::set_up(name, |config: &mut Table| {
@@ -39,20 +53,39 @@ pub fn with_id(id: u32, before: &[u8], draft: &Draft) -> Draft {
     Draft { key: draft.key.clone(), headers: draft.headers.clone(), ..Draft::raw(Some(value)) }
 }
 
-/// Returns one of each command, about new entities.
+/// Returns one of each command, each about an entity of its own that is new.
 fn one_of_each(world: &World) -> Vec<Draft> {
-    let entities: Vec<_> = [Kind::Customer, Kind::Customer, Kind::Account, Kind::Subscriber]
-        .iter()
-        .map(|kind| Entity::new(*kind, "ACTIVE"))
-        .collect();
-    world.import(&entities);
-    let [named, segmented, account, subscriber] = &entities[..] else { panic!("four") };
-    vec![
-        crm::custom_name(&unique("r"), &named.by_ref_id(), "Ada"),
-        segment(&unique("r"), &segmented.by_external_id(), "ENTERPRISE"),
-        rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a")),
-        rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")),
-    ]
+    let [customers, accounts, subscribers] = Kind::ALL.map(|kind| [(); 4].map(|()| Entity::new(kind, "ACTIVE")));
+    world.import(&[&customers[..], &accounts[..], &subscribers[..]].concat());
+    let drafts = vec![
+        name(Kind::Customer, &unique("r"), &customers[0].by_ref_id(), "Ada"),
+        segment(&unique("r"), &customers[1].by_external_id(), "ENTERPRISE"),
+        rename(Kind::Account, &unique("r"), &accounts[0].by_ref_id(), &unique("a")),
+        rename(Kind::Subscriber, &unique("r"), &subscribers[0].by_ref_id(), &unique("s")),
+        rename(Kind::Customer, &unique("r"), &customers[2].by_external_id(), &unique("c")),
+        name(Kind::Account, &unique("r"), &accounts[1].by_external_id(), "Ada"),
+        name(Kind::Subscriber, &unique("r"), &subscribers[1].by_ref_id(), "Ada"),
+        state(Kind::Customer, &unique("r"), &customers[3].by_ref_id(), "SUSPENDED", "unpaid"),
+        state(Kind::Account, &unique("r"), &accounts[2].by_external_id(), "INACTIVE", Json::Null),
+        state(Kind::Subscriber, &unique("r"), &subscribers[2].by_ref_id(), "DEACTIVATED", Json::Null),
+        create(Kind::Customer, &unique("r"), &unique("c"), &Json::Null),
+        create(Kind::Account, &unique("r"), &unique("a"), &customers[0].by_external_id()),
+        create(Kind::Subscriber, &unique("r"), &unique("s"), &accounts[1].by_ref_id()),
+    ];
+    assert_eq!(drafts.iter().map(|draft| draft.record).collect::<Vec<_>>(), RECORDS);
+    assert_eq!(drafts.len(), UseCase::ALL.len(), "one of each");
+    drafts
+}
+
+/// Lets a command's schema name the `EntityRef` that another schema defines. Returns whether the command has one.
+fn refer_to_entity_ref(schema: &mut Json) -> bool {
+    let fields = schema["fields"].as_array_mut().expect("has fields");
+    let references: Vec<_> = fields.iter_mut().map(|field| &mut field["type"][1]).filter(|of_type| of_type.is_object()).collect();
+    let has_one = !references.is_empty();
+    for reference in references {
+        *reference = "crm.v1.EntityRef".into();
+    }
+    has_one
 }
 
 fn assert_applied(world: &World, what: &str, drafts: &[Draft]) {
@@ -76,17 +109,42 @@ fn all_commands_are_read_with_the_schemas_that_setup_registered() {
         .map(|draft| with_id(id_of(url, &format!("{}-crm.v1.{}", world.commands, draft.record)), &[], draft))
         .collect();
     assert_applied(world, "registered by setup", &drafts);
-    world.cli("setup", &[]).succeeded();
-    let check = world.cli("check", &[]);
-    assert!(check.stdout.contains(&format!("{}-value has id", world.replies)), "{check}");
-    assert!(!check.stdout.contains("the compatibility of"), "{check}");
-    let (_, level) = registry::get(&format!("{url}/config/{}-value", world.transactions));
-    assert!(level.contains("FULL_TRANSITIVE"), "{level}");
     // This registry does check what it is offered.
     let mut wrong: Json = serde_json::from_str(&crate::operation::read("schemas/BusinessTransaction.avsc")).expect("is JSON");
     wrong["fields"].as_array_mut().expect("has fields").push(json!({"name": "mandatory", "type": "string"}));
     let (status, said) = registry::offer(url, &format!("{}-value", world.transactions), &wrong, &json!([]));
     assert_eq!(status, 409, "{said}");
+}
+
+#[test]
+fn check_says_when_the_compatibility_of_a_subject_is_another_and_setup_mends_it() {
+    let Some((world, _, url)) = shared() else { return };
+    let subject = format!("{}-value", world.replies);
+    let notes = |checked: &Finished| {
+        let notes = checked.stdout.lines().filter(|line| line.contains("the compatibility of"));
+        notes.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let level = || registry::get(&format!("{url}/config/{subject}")).1;
+    let as_set_up = world.cli("check", &[]);
+    assert!(as_set_up.stdout.contains(&format!("{subject} has id")), "{as_set_up}");
+    assert_eq!(notes(&as_set_up), [""; 0], "{as_set_up}");
+    assert!(level().contains("FULL_TRANSITIVE"), "{}", level());
+
+    registry::set_compatibility(url, &subject, "NONE");
+    let checked = world.cli("check", &[]);
+    let noted = notes(&checked);
+    let says = |note: &String| {
+        note.contains(&format!("the compatibility of {subject} is "))
+            && note.ends_with("`crm-processor setup` sets it to FULL_TRANSITIVE")
+    };
+    assert!(noted.len() == 1 && noted.iter().all(says), "of this subject, and the way out: {checked}");
+    assert_eq!(checked.code, as_set_up.code, "a note is no finding: {checked}");
+
+    let mended = world.cli("setup", &[]).succeeded();
+    assert!(mended.stdout.contains(&format!("{subject}: compatibility set to FULL_TRANSITIVE")), "{mended}");
+    assert!(level().contains("FULL_TRANSITIVE"), "{}", level());
+    let checked = world.cli("check", &[]);
+    assert_eq!(notes(&checked), [""; 0], "{checked}");
 }
 
 #[test]
@@ -120,9 +178,10 @@ fn references_and_unions_of_them_are_read() {
     let mut drafts = Vec::new();
     for draft in one_of_each(world) {
         let mut schema = registry::command_schema(draft.record);
-        schema["fields"][1]["type"][1] = "crm.v1.EntityRef".into();
+        let refers_to: Vec<_> =
+            refer_to_entity_ref(&mut schema).then(|| reference("crm.v1.EntityRef", &refs)).into_iter().collect();
         let subject = unique(draft.record);
-        let id = registry::register_at(url, &subject, &schema, &json!([reference("crm.v1.EntityRef", &refs)]));
+        let id = registry::register_at(url, &subject, &schema, &json!(refers_to));
         references.push(reference(&format!("crm.v1.{}", draft.record), &subject));
         drafts.push(with_id(id, &[], &draft));
     }
@@ -132,7 +191,9 @@ fn references_and_unions_of_them_are_read() {
     let by_references = registry::register_at(url, &unique("union"), &json!(names), &json!(references));
     // The record is defined once, and named where it comes again.
     let mut branches: Vec<_> = RECORDS.map(registry::command_schema).into();
-    branches[1..].iter_mut().for_each(|branch| branch["fields"][1]["type"][1] = "crm.v1.EntityRef".into());
+    for branch in &mut branches[1..] {
+        refer_to_entity_ref(branch);
+    }
     let whole = registry::register_at(url, &unique("union"), &json!(branches), &json!([]));
     for (what, id) in [("a union of references", by_references), ("a whole union", whole)] {
         let drafts: Vec<_> =

@@ -75,15 +75,25 @@ pub fn register_at(url: &str, subject: &str, schema: &Json, references: &Json) -
 
 /// Offers a schema with references to other schemas to any registry, and returns the status and what the registry says.
 pub fn offer(url: &str, subject: &str, schema: &Json, references: &Json) -> (u16, Json) {
-    let url = format!("{url}/subjects/{subject}/versions");
-    let body = json!({"schema": schema.to_string(), "references": references}).to_string();
+    let body = json!({"schema": schema.to_string(), "references": references});
+    send(reqwest::Method::POST, &format!("{url}/subjects/{subject}/versions"), &body)
+}
+
+/// Sets the compatibility level of a subject at any registry.
+pub fn set_compatibility(url: &str, subject: &str, level: &str) {
+    let (status, answer) = send(reqwest::Method::PUT, &format!("{url}/config/{subject}"), &json!({"compatibility": level}));
+    assert_eq!(status, 200, "{url}, {subject}: {answer}");
+}
+
+/// Sends a body to a registry, and returns the status and what the registry says.
+fn send(method: reqwest::Method, url: &str, body: &Json) -> (u16, Json) {
     runtime().block_on(async {
-        let request =
-            reqwest::Client::new().post(&url).header("content-type", "application/vnd.schemaregistry.v1+json").body(body);
-        let response = request.send().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
+        let request = reqwest::Client::new().request(method, url);
+        let request = request.header("content-type", "application/vnd.schemaregistry.v1+json").body(body.to_string());
+        let response = request.send().await.unwrap_or_else(|e| panic!("{url}: {e}"));
         let status = response.status().as_u16();
-        let text = response.text().await.unwrap_or_else(|e| panic!("POST {url}: {e}"));
-        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("POST {url} answered {text:?}: {e}")))
+        let text = response.text().await.unwrap_or_else(|e| panic!("{url}: {e}"));
+        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{url} answered {text:?}: {e}")))
     })
 }
 
@@ -92,12 +102,36 @@ pub fn encode(subject: &str, schema: &Json, body: &Json) -> Vec<u8> {
     [&[0], &id_of(subject, schema).to_be_bytes()[..], &datum(schema, body)].concat()
 }
 
+/// Encodes a command in the Confluent wire format, with the CRM's schema of it. The schema is registered under the record's name, so that
+/// no subject of the project is touched; it is registered and parsed once, since some tests send a great many commands.
+pub fn encode_command(record: &'static str, body: &Json) -> Vec<u8> {
+    /// The id and the schema of each record.
+    type Schemas = HashMap<&'static str, (u32, Arc<Schema>)>;
+    static SCHEMAS: OnceLock<Mutex<Schemas>> = OnceLock::new();
+    let schemas = SCHEMAS.get_or_init(Mutex::default);
+    let known = schemas.lock().expect("no holder panics").get(record).cloned();
+    let (id, schema) = known.unwrap_or_else(|| {
+        let schema = command_schema(record);
+        let made = (register(&format!("crm.v1.{record}"), &schema), Arc::new(parsed(&schema)));
+        schemas.lock().expect("no holder panics").insert(record, made.clone());
+        made
+    });
+    [&[0], &id.to_be_bytes()[..], &written(&schema, body)].concat()
+}
+
 /// Encodes a value without byte 0 and the schema's id.
 pub fn datum(schema: &Json, body: &Json) -> Vec<u8> {
-    let schema = Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"));
-    let value = Value::try_from(body.clone()).and_then(|v| v.resolve(&schema));
+    written(&parsed(schema), body)
+}
+
+fn parsed(schema: &Json) -> Schema {
+    Schema::parse_str(&schema.to_string()).unwrap_or_else(|e| panic!("{schema} is no schema: {e}"))
+}
+
+fn written(schema: &Schema, body: &Json) -> Vec<u8> {
+    let value = Value::try_from(body.clone()).and_then(|v| v.resolve(schema));
     let value = value.unwrap_or_else(|e| panic!("{body} does not fit the schema: {e}"));
-    let writer = GenericDatumWriter::builder(&schema).build().expect("a parsed schema");
+    let writer = GenericDatumWriter::builder(schema).build().expect("a parsed schema");
     writer.write_value_to_vec(value).unwrap_or_else(|e| panic!("cannot encode {body}: {e}"))
 }
 

@@ -1,17 +1,8 @@
 //! Tests the life of an entity of each type through all states, on both stores: what each command says, publishes and leaves behind.
 
 use crate::crm::{Draft, Entity, Kind, json_lines, name, rename, state, unique};
-use crate::world::World;
+use crate::world::{World, embedded};
 use serde_json::{Value as Json, json};
-
-/// Returns an installation on the embedded store, or `None` if the servers can't be had here.
-fn embedded() -> Option<World> {
-    World::set_up("states-embedded", |config| {
-        let path = std::env::temp_dir().join(unique("crm-states")).display().to_string();
-        config["store"] =
-            toml::Table::from_iter([("kind".to_owned(), "embedded".into()), ("path".to_owned(), path.into())]).into();
-    })
-}
 
 #[test]
 fn a_life_through_all_states_on_the_database() {
@@ -21,7 +12,7 @@ fn a_life_through_all_states_on_the_database() {
 
 #[test]
 fn a_life_through_all_states_on_the_embedded_store() {
-    let Some(world) = embedded() else { return };
+    let Some(world) = World::set_up("states-embedded", embedded) else { return };
     lives(&world);
 }
 
@@ -158,7 +149,7 @@ fn steps(entity: &Entity) -> Vec<Step> {
 
 #[test]
 fn an_import_takes_up_reason_and_date_and_says_what_is_wrong_with_them() {
-    let Some(world) = embedded() else { return };
+    let Some(world) = World::set_up("states-embedded", embedded) else { return };
     let (with_number, with_text) = (Entity::new(Kind::Account, "SUSPENDED"), Entity::new(Kind::Customer, "ACTIVE"));
     let line = |entity: &Entity, reason: Json, from: Json| {
         let mut line = entity.line();

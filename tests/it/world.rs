@@ -24,6 +24,8 @@ use toml::{Table, Value};
 pub const PARTITIONS: i32 = 4;
 /// The largest record that the tests' command topics take: more than `max_command_bytes`, which keeps its default.
 pub const LARGEST_RECORD: usize = 4 << 20;
+/// All states that an entity may have.
+pub const STATES: [&str; 4] = ["ACTIVE", "INACTIVE", "SUSPENDED", "DEACTIVATED"];
 
 /// An installation of the processor: its topics, its keyspace, its configuration, and clients of its Kafka.
 pub struct World {
@@ -489,14 +491,44 @@ pub fn shared() -> Option<&'static Shared> {
     }))
 }
 
+/// Returns two installations with a running processor each: the shared one on the database, and one on the embedded store. Returns none if
+/// the servers can't be had here.
+pub fn on_both_stores() -> Vec<&'static Shared> {
+    static EMBEDDED: OnceLock<Shared> = OnceLock::new();
+    let Some(on_database) = shared() else { return Vec::new() };
+    let on_embedded = EMBEDDED.get_or_init(|| {
+        let world = World::set_up("shared-embedded", embedded).expect("the servers are there");
+        let mut pool: HashMap<_, Vec<_>> = HashMap::new();
+        for (kind, state) in Kind::ALL.into_iter().flat_map(|kind| STATES.map(|state| (kind, state))) {
+            pool.insert((kind, state), batch(kind, state).collect());
+        }
+        world.import(&pool.values().flatten().cloned().collect::<Vec<_>>());
+        let processor = world.run();
+        Shared { world, processor, pool: Mutex::new(pool) }
+    });
+    vec![on_database, on_embedded]
+}
+
+/// Gives an installation an embedded store in a folder of its own.
+pub fn embedded(config: &mut Table) {
+    let path = std::env::temp_dir().join(unique("crm-embedded")).display().to_string();
+    config["store"] = Table::from_iter([("kind".to_owned(), "embedded".into()), ("path".to_owned(), path.into())]).into();
+}
+
+/// Makes entities for the pool of a shared installation.
+fn batch(kind: Kind, state: &'static str) -> impl Iterator<Item = Entity> {
+    let count = if state == "ACTIVE" { 60 } else { 5 };
+    (0..count).map(move |_| Entity::new(kind, state))
+}
+
 impl Shared {
-    /// Imports an entity for this test alone, and returns it.
+    /// Imports an entity for this test alone, and returns it. On the embedded store, which lets in one process at a time, all entities were
+    /// imported before the processor started; if the test fails here because the store is in use, [`batch`] must make more of them.
     pub fn entity(&self, kind: Kind, state: &'static str) -> Entity {
         let mut pool = self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let free = pool.entry((kind, state)).or_default();
         if free.is_empty() {
-            let batch = if state == "ACTIVE" { 60 } else { 5 };
-            free.extend((0..batch).map(|_| Entity::new(kind, state)));
+            free.extend(batch(kind, state));
             self.world.import(free);
         }
         free.pop().expect("was filled")

@@ -4,6 +4,7 @@
 use crate::crm::{custom_name, unique};
 use crate::registry;
 use crate::world::shared;
+use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value as Json, json};
 
 const RECORD: &str = "UpdateCustomerCustomName";
@@ -83,15 +84,26 @@ fn a_writer_that_lacks_a_mandatory_field_gets_a_readable_answer() {
 #[test]
 fn setup_registers_the_projects_own_schemas_under_their_subjects() {
     let Some(shared) = shared() else { return };
-    let of_type = |entity_type| ["CustomName", "ExternalId", "State"].map(|what| format!("Update{entity_type}{what}"));
+    let of_type = |entity_type| {
+        ["CustomName", "ExternalId", "State"]
+            .map(|what| format!("Update{entity_type}{what}"))
+            .into_iter()
+            .chain([format!("Create{entity_type}")])
+    };
     let commands = ["Customer", "Account", "Subscriber"].into_iter().flat_map(of_type);
     let commands = commands.chain(["UpdateCustomerSegment".to_owned()]);
     let mut expected: Vec<_> = commands.map(|record| format!("{}-crm.v1.{record}", shared.commands)).collect();
     expected.extend([format!("{}-value", shared.replies), format!("{}-value", shared.transactions)]);
+    assert_eq!(expected.len(), UseCase::ALL.len() + 2, "of each command, of replies and of transactions");
+    are_registered(&expected);
+}
+
+/// Checks that these subjects are registered, and take only such versions of their schemas as everybody can read.
+pub fn are_registered(expected: &[String]) {
     let (status, subjects) = registry::get(&format!("{}/subjects", registry::url()));
     let subjects: Vec<String> = serde_json::from_str(&subjects).unwrap_or_else(|e| panic!("{status} {subjects}: {e}"));
     for subject in expected {
-        assert!(subjects.contains(&subject), "{subject} is none of {subjects:?}");
+        assert!(subjects.contains(subject), "{subject} is none of {subjects:?}");
         let (status, level) = registry::get(&format!("{}/config/{subject}", registry::url()));
         let level: Json = serde_json::from_str(&level).unwrap_or_else(|e| panic!("{status} {level}: {e}"));
         assert_eq!((status, &level["compatibilityLevel"]), (200, &json!("FULL_TRANSITIVE")), "{subject}");

@@ -2,7 +2,7 @@
 
 use super::{refusal, succeeded};
 use crate::crm::{Draft, Entity, Kind, create, unique};
-use crate::world::World;
+use crate::world::{STATES, World};
 use serde_json::{Value as Json, json};
 
 const MANDATORY: &str = "CASM-MANDATORY-ATTRIBUTE";
@@ -22,8 +22,7 @@ pub struct Imported {
 
 impl Imported {
     pub fn new() -> Self {
-        let states = ["ACTIVE", "INACTIVE", "SUSPENDED", "DEACTIVATED"];
-        let each = Kind::ALL.into_iter().flat_map(|kind| states.map(|state| Entity::new(kind, state))).collect();
+        let each = Kind::ALL.into_iter().flat_map(|kind| STATES.map(|state| Entity::new(kind, state))).collect();
         let creation = create(Kind::Customer, &unique("r"), &unique("e"), &Json::Null);
         let entity = Entity { external_id: unique("e"), ..Entity::created_by(&creation) };
         Self { each, foreseen: (creation, entity) }

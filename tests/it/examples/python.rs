@@ -5,6 +5,7 @@ use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::registry;
 use crate::servers;
 use crate::world::{Finished, World, shared};
+use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -38,6 +39,12 @@ fn the_python_producer_sends_each_kind_of_command() {
         let fields = json!({"requestId": request, entity.kind.name(): entity.by_external_id(), field: value});
         json!({"command": command, "key": entity.ref_id, "correlationId": correlation, "fields": fields})
     };
+    // What a creation has beside its external id: the reference to its superior, or anything else.
+    let creation = |command: &str, field: &str, value: Json| {
+        let (request, correlation, id) = (unique("r"), unique("c"), unique("e"));
+        let fields = json!({"requestId": request, "externalId": id, field: value});
+        json!({"command": command, "key": id, "correlationId": correlation, "fields": fields})
+    };
     let commands = [
         line("UpdateCustomerCustomName", &customer, "customName", "Ada"),
         line("UpdateCustomerSegment", &customer, "customerSegment", "ENTERPRISE"),
@@ -49,7 +56,11 @@ fn the_python_producer_sends_each_kind_of_command() {
         line("UpdateCustomerState", &customers[1], "state", "SUSPENDED"),
         line("UpdateAccountState", &accounts[1], "state", "INACTIVE"),
         line("UpdateSubscriberState", &subscribers[1], "state", "DEACTIVATED"),
+        creation("CreateCustomer", "customerSegment", json!("ENTERPRISE")),
+        creation("CreateAccount", "customer", customer.by_external_id()),
+        creation("CreateSubscriber", "account", accounts[0].by_ref_id()),
     ];
+    assert_eq!(commands.len(), UseCase::ALL.len(), "each kind");
     if !send_with_python(shared, &json_lines(&commands)) {
         return;
     }

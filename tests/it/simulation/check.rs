@@ -8,6 +8,7 @@ use super::outputs::{Output, Reply};
 use crm_processor::domain::answer::Answer;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::transaction::Transaction;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::flow::RecordId;
 use crm_processor::store::claims::Decided;
 use crm_processor::store::outcome::Outcome;
@@ -45,9 +46,9 @@ impl Seen {
         self.count = view.len();
     }
 
-    /// Returns whether an entity was created.
-    pub fn shows_a_creation(&self) -> bool {
-        self.transactions.iter().any(|(_, transaction)| transaction.use_case.is_creation())
+    /// Returns whether a change of this use case was published.
+    pub fn shows(&self, use_case: UseCase) -> bool {
+        self.transactions.iter().any(|(_, transaction)| transaction.use_case == use_case)
     }
 
     /// Returns whether everything in `topic` was answered.
@@ -93,7 +94,7 @@ impl Seen {
         }
     }
 
-    /// Checks that commands about customers got the answers that one process would give that never has trouble.
+    /// Checks that commands whose answers can be foretold got those that one process would give that never has trouble.
     fn check_customers(&self, topic: &[Vec<Incoming>]) {
         let decided_at = |at| match &self.replies[&at] {
             Reply::Decided(decided) => match &decided.answer {

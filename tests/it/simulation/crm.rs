@@ -1,8 +1,8 @@
-//! The CRM: it writes commands about a few customers and accounts, some of them twice, some of them nonsense.
+//! The CRM: it writes commands about a few customers, accounts and subscribers, some of them twice, some of them nonsense.
 //!
-//! Commands about a customer always have the customer's key, as they should, so that their answers can be foretold. They set names,
+//! Commands about most customers always have the customer's key, as they should, so that their answers can be foretold. They set names,
 //! segments and states. Commands about accounts create and rename them and set their states, have keys of all kinds or none, and contend
-//! for few ids.
+//! for few ids. So do, now and then, commands that create and rename other customers, and that create subscribers.
 
 use crm_processor::domain::command::{Command, RawCommand, RawReference, Reference};
 use crm_processor::domain::entity::{Entity, EntityType};
@@ -13,11 +13,15 @@ use crm_processor::store::claims::Submission;
 use crm_processor::store::simulated::Random;
 use uuid::Uuid;
 
-/// The customers that commands name. The last one does not exist.
+/// The customers whose external ids stay as they are. The last one does not exist.
 pub const CUSTOMERS: [&str; 4] = ["c0", "c1", "c2", "nobody"];
+/// The external ids of the customers that are created and renamed. The first one belongs to a customer in the beginning.
+pub const MOVING_IDS: [&str; 3] = ["d0", "d1", "d2"];
 pub const ACCOUNTS: [&str; 3] = ["a0", "a1", "a2"];
 /// The external ids of accounts. The first ones belong to accounts in the beginning.
 pub const ACCOUNT_IDS: [&str; 5] = ["a0", "a1", "a2", "x", "y"];
+/// The external ids of subscribers. There are none in the beginning.
+pub const SUBSCRIBER_IDS: [&str; 2] = ["s0", "s1"];
 /// The widths of gaps: offsets without a record, as transactions and compaction leave them. Some gaps are wider than the bitmap
 /// reaches.
 const WIDE_GAPS: [i64; 3] = [11_000, 13_000, 30_000];
@@ -76,7 +80,7 @@ fn by_ref(ref_id: Uuid) -> RawReference {
     RawReference { external_id: None, ref_id: Some(ref_id.to_string()) }
 }
 
-/// Returns the refId of the account that a command creates, if nothing speaks against it; `None` if the command creates none.
+/// Returns the refId of the entity that a command creates, if nothing speaks against it; `None` if the command creates none.
 pub fn created(command: &Command) -> Option<Uuid> {
     command.contents.creation()?;
     match command.target {
@@ -85,9 +89,18 @@ pub fn created(command: &Command) -> Option<Uuid> {
     }
 }
 
+/// Returns whether the answers to a command can be foretold: it is about one of [`CUSTOMERS`], and so has that customer's key.
+pub fn is_foretold(command: &Command) -> bool {
+    let names_it = |name: &&str| match &command.target {
+        Reference::ExternalId(id) => id.as_str() == *name,
+        Reference::RefId(of) => *of == ref_id(name),
+    };
+    command.entity_type() == EntityType::Customer && CUSTOMERS.iter().any(names_it)
+}
+
 /// Returns the entities that exist in the beginning.
 pub fn entities() -> impl Iterator<Item = Entity> {
-    let customers = CUSTOMERS[..3].iter().map(|name| (EntityType::Customer, *name));
+    let customers = CUSTOMERS[..3].iter().chain(&MOVING_IDS[..1]).map(|name| (EntityType::Customer, *name));
     customers
         .chain(ACCOUNTS.iter().map(|name| (EntityType::Account, *name)))
         .map(|(entity_type, name)| Entity::new(entity_type, ref_id(name), ExternalId::parse(name).expect("a fit id")))
@@ -147,8 +160,7 @@ impl Crm {
     /// Writes a command again, because the CRM did not get its answer in time.
     fn again(&mut self) -> (Option<String>, Body) {
         let (key, command) = self.one_sent();
-        let customer = command.entity_type() == EntityType::Customer;
-        let key = if customer || self.random.chance(500) { key } else { self.any_key() };
+        let key = if is_foretold(&command) || self.random.chance(500) { key } else { self.any_key() };
         (key, Body::Command(Box::new(command)))
     }
 
@@ -157,7 +169,8 @@ impl Crm {
         let (key, command) = self.one_sent();
         let (_, other) = loop {
             let other = self.command(command.request_id.as_str());
-            if other.1.entity_type() == command.entity_type() {
+            let kind = |command: &Command| (command.entity_type(), is_foretold(command));
+            if kind(&other.1) == kind(&command) {
                 break other;
             }
         };
@@ -172,23 +185,22 @@ impl Crm {
     }
 
     fn command(&mut self, request: &str) -> (Option<String>, Command) {
-        let (key, use_case, reference, value) =
-            if self.random.chance(600) { self.about_a_customer() } else { self.about_an_account() };
+        // The rare ones are rare, so that the others still meet as often as the deliberate defects need.
+        let (key, use_case, reference, value) = match self.random.below(100) {
+            0..58 => self.about_a_customer(),
+            58..95 => self.about_an_account(),
+            95..98 => self.about_a_moving_customer(),
+            _ => self.creation_of_a_subscriber(),
+        };
         let expected_version =
             (!use_case.is_creation() && self.random.chance(200)).then(|| pick(&mut self.random, &[1, 2, 3, 4]));
         let (request_id, value) = (Some(request.into()), Some(value.into()));
-        let raw = RawCommand {
-            use_case,
-            request_id,
-            reference: Some(reference),
-            values: use_case.first_value(value),
-            expected_version,
-        };
+        let raw = RawCommand { use_case, request_id, reference, values: use_case.first_value(value), expected_version };
         let rules = Rules { segments: ["RESIDENTIAL", "ENTERPRISE"].map(|s| SegmentCode::parse(s).expect("a code")).into() };
         (key, raw.validate(&rules).expect("a valid command"))
     }
 
-    fn about_a_customer(&mut self) -> (Option<String>, UseCase, RawReference, &'static str) {
+    fn about_a_customer(&mut self) -> (Option<String>, UseCase, Option<RawReference>, &'static str) {
         let name = pick(&mut self.random, &CUSTOMERS);
         let (use_case, value) = match self.random.below(20) {
             0..13 => (UseCase::UpdateCustomerCustomName, pick(&mut self.random, &["Ada", "Bea", "Cleo"])),
@@ -196,30 +208,56 @@ impl Crm {
             _ => (UseCase::UpdateCustomerState, self.state()),
         };
         let by_id = self.random.chance(600) || name == "nobody";
-        (Some(name.to_owned()), use_case, if by_id { by_id_of(name) } else { by_ref(ref_id(name)) }, value)
+        (Some(name.to_owned()), use_case, Some(if by_id { by_id_of(name) } else { by_ref(ref_id(name)) }), value)
     }
 
-    fn about_an_account(&mut self) -> (Option<String>, UseCase, RawReference, &'static str) {
+    /// Makes a command that creates or renames a customer; its answer follows from what other lanes do.
+    fn about_a_moving_customer(&mut self) -> (Option<String>, UseCase, Option<RawReference>, &'static str) {
+        let (key, id) = (self.any_key(), pick(&mut self.random, &MOVING_IDS));
+        if self.random.chance(400) {
+            return (key, UseCase::CreateCustomer, None, id);
+        }
+        let reference = if self.random.chance(600) {
+            by_id_of(pick(&mut self.random, &MOVING_IDS))
+        } else {
+            by_ref(self.one_created(EntityType::Customer).unwrap_or_else(|| ref_id(MOVING_IDS[0])))
+        };
+        (key, UseCase::UpdateCustomerExternalId, Some(reference), id)
+    }
+
+    /// Makes a command that creates a subscriber below an account which may be renamed, or not be there.
+    fn creation_of_a_subscriber(&mut self) -> (Option<String>, UseCase, Option<RawReference>, &'static str) {
+        let (key, id) = (self.any_key(), pick(&mut self.random, &SUBSCRIBER_IDS));
+        let superior = self.account();
+        (key, UseCase::CreateSubscriber, Some(superior), id)
+    }
+
+    fn about_an_account(&mut self) -> (Option<String>, UseCase, Option<RawReference>, &'static str) {
         let (key, id) = (self.any_key(), pick(&mut self.random, &ACCOUNT_IDS));
         if self.random.chance(250) {
             // Commands about the customer are in another lane, most probably.
             let customer = pick(&mut self.random, &CUSTOMERS);
             let by_id = self.random.chance(500) || customer == "nobody";
             let superior = if by_id { by_id_of(customer) } else { by_ref(ref_id(customer)) };
-            return (key, UseCase::CreateAccount, superior, id);
+            return (key, UseCase::CreateAccount, Some(superior), id);
         }
-        let reference = if self.random.chance(600) {
+        let reference = self.account();
+        if self.random.chance(150) {
+            let state = self.state();
+            return (key, UseCase::UpdateAccountState, Some(reference), state);
+        }
+        (key, UseCase::UpdateAccountExternalId, Some(reference), id)
+    }
+
+    /// Returns a reference to an account, which may not be there.
+    fn account(&mut self) -> RawReference {
+        if self.random.chance(600) {
             by_id_of(pick(&mut self.random, &ACCOUNT_IDS))
-        } else if let Some(created) = self.one_created().filter(|_| self.random.chance(300)) {
+        } else if let Some(created) = self.one_created(EntityType::Account).filter(|_| self.random.chance(300)) {
             by_ref(created)
         } else {
             by_ref(ref_id(pick(&mut self.random, &ACCOUNTS)))
-        };
-        if self.random.chance(150) {
-            let state = self.state();
-            return (key, UseCase::UpdateAccountState, reference, state);
         }
-        (key, UseCase::UpdateAccountExternalId, reference, id)
     }
 
     /// Returns a state. An entity that is deactivated is of little use from then on.
@@ -227,9 +265,10 @@ impl Crm {
         if self.random.chance(50) { "DEACTIVATED" } else { pick(&mut self.random, &["ACTIVE", "SUSPENDED", "INACTIVE"]) }
     }
 
-    /// Returns an account that a command was to create, whether it has come into being or not; `None` if there is no such command.
-    fn one_created(&mut self) -> Option<Uuid> {
-        let created: Vec<Uuid> = self.sent.iter().filter_map(|(_, command)| created(command)).collect();
+    /// Returns an entity that a command was to create, whether it has come into being or not; `None` if there is no such command.
+    fn one_created(&mut self, entity_type: EntityType) -> Option<Uuid> {
+        let of_type = self.sent.iter().filter(|(_, command)| command.entity_type() == entity_type);
+        let created: Vec<Uuid> = of_type.filter_map(|(_, command)| created(command)).collect();
         (!created.is_empty()).then(|| pick(&mut self.random, &created))
     }
 

@@ -1,7 +1,8 @@
-//! Foretells the answers to commands about customers. Each customer's commands are in one lane, so deciding them one after
-//! another, in the order of the topic, gives the exact answers; only the time of each decision is taken from its answer.
+//! Foretells the answers to commands about customers that are neither created nor renamed. Each such customer's commands are in one lane,
+//! so deciding them one after another, in the order of the topic, gives the exact answers; only the time of each decision is taken from its
+//! answer.
 
-use super::crm::{Body, Incoming, entities};
+use super::crm::{Body, Incoming, entities, is_foretold};
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::answer::Answer;
 use crm_processor::domain::command::{Command, Reference};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 /// What was decided first for a request: its contents, its answer.
 type Outcomes = BTreeMap<(Option<Uuid>, String), (Uuid, Answer)>;
 
-/// The answers to all commands about customers in `topic`, if those at `given_up` came to nothing for a bug, and each was
+/// The answers to all commands in `topic` that can be foretold, if those at `given_up` came to nothing for a bug, and each was
 /// decided at the time that `decided_at` says.
 pub fn answers(
     topic: &[Vec<Incoming>],
@@ -35,7 +36,7 @@ pub fn answers(
             outcomes.retain(|_, (_, answer)| matches!(answer, Answer::Changed(_)));
         }
         let Body::Command(command) = &record.body else { continue };
-        if command.entity_type() != EntityType::Customer {
+        if !is_foretold(command) {
             continue;
         }
         let customer = customers.iter_mut().find(|c| match &command.target {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 /// All events that must happen now and then.
-pub const EVENTS: [&str; 29] = [
+pub const EVENTS: [&str; 32] = [
     "a commit came late",
     "a command was read ahead",
+    "a customer was created",
+    "a customer was renamed",
     "a lane was held",
     "a record was too far above the lowest incomplete one",
+    "a subscriber was created",
     "a transaction had refused outputs",
     "a transaction that was uncertain turned out committed",
     "a transaction timed out",
@@ -19,9 +22,9 @@ pub const EVENTS: [&str; 29] = [
     "a transaction was uncertain",
     "a publisher was abandoned",
     "an abandoned publisher had a verdict",
+    "an account was created",
     "an assignment was lost",
     "an assignment was revoked",
-    "an entity was created",
     "an instance crashed",
     "an instance was shut down",
     "batches came after their assignment",

@@ -11,6 +11,7 @@ use super::instance::{Instance, Outages, uptime};
 use super::publisher::Trouble;
 use super::weakened::{Held, Hold, Weakened};
 use crate::polls::complete;
+use crm_processor::domain::use_case::UseCase;
 use crm_processor::flow::Limits;
 use crm_processor::flow::stream::Timing;
 use crm_processor::store::ConditionalStore;
@@ -210,8 +211,15 @@ impl Life {
     /// Checks the whole in the end.
     pub fn end(mut self) -> Summary {
         complete(self.seen.check(&self.broker.topic, &self.store, self.bug));
-        if self.seen.shows_a_creation() {
-            self.broker.happened.note("an entity was created");
+        for (use_case, event) in [
+            (UseCase::CreateAccount, "an account was created"),
+            (UseCase::CreateCustomer, "a customer was created"),
+            (UseCase::CreateSubscriber, "a subscriber was created"),
+            (UseCase::UpdateCustomerExternalId, "a customer was renamed"),
+        ] {
+            if self.seen.shows(use_case) {
+                self.broker.happened.note(event);
+            }
         }
         self.summary.records = self.broker.topic.iter().map(Vec::len).sum();
         self.summary.steps = self.broker.now();
