@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "case",
     "commands",
     "seconds",
@@ -43,7 +43,7 @@ fn lines(finished: &Finished) -> Vec<(String, Json)> {
         assert!(KEYS.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{line}");
         assert_eq!(json.as_object().expect("an object").len(), KEYS.len(), "{line}");
         // Three more names, and one more text; and the names of the steps, if they are told.
-        let steps = json["steps_ms"].as_object().map_or(0, |steps| steps.len());
+        let steps = json["steps_ms"].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(keys.len(), 2 * (KEYS.len() + 3 + 1 + steps), "{line}");
         for number in [&json["reply_ms"]["p50"], &json["reply_ms"]["p99"], &json["reply_ms"]["max"], &json["peak_memory_mib"]] {
             assert!(number.as_f64().is_some_and(|n| n > 0.0), "{line}");
