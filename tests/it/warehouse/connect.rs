@@ -1,11 +1,13 @@
 //! Tests the connectors of `docs/warehouse.md` in a real Kafka Connect worker: Debezium's JDBC sink writes the rows into PostgreSQL, by
-//! upsert and by insert, while worker and processor are killed. The views then say what `show` says.
+//! upsert and by insert, while worker and processor are killed. The views then say what `show` says, and so does the warehouse in Python,
+//! which reads the business transactions instead of the rows.
 
 use super::population::{self, creation};
 use super::postgres::Postgres;
 use super::{Database, PAGE, agrees_with_show, shown, statements};
 use crate::changes::with_changes_and;
 use crate::crm::{Draft, Entity, Kind, name, rename, segment, state, unique};
+use crate::examples::warehouse::Warehouse;
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
 use crate::operation::read;
@@ -161,6 +163,7 @@ fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are
     let Some((world, topic, changes, registry)) = with_real_registry("connect") else { return };
     let Some(jars) = jars_or_skip(JARS.0, JARS.1) else { return };
     let Some(postgres) = Postgres::start() else { return };
+    let Some(python) = Warehouse::with_registry(&world, &world.transactions, &registry) else { return };
     let [upserted, appended] = ["postgres", APPENDED].map(|name| {
         if name == APPENDED {
             postgres.psql(&format!("CREATE DATABASE {name}")).unwrap_or_else(|e| panic!("{e}"));
@@ -210,6 +213,8 @@ fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are
         let like_a_number = format!("SELECT DISTINCT transactionId FROM change_row WHERE requestId = '{LIKE_A_NUMBER}'");
         assert_eq!(database.query(&like_a_number).len(), 1, "{what}: the worker has taken it");
     }
+    python.catch_up().exits(0);
+    python.agrees_with_show(&shown);
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0);
 }
