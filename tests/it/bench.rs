@@ -151,7 +151,7 @@ fn the_database_can_be_made_slower() {
 
 #[test]
 fn embedded_needs_no_servers() {
-    let how = ["--commands", "100", "--entities", "100", "--partitions", "2", "--runs", "2"];
+    let how = ["--changes", "--commands", "100", "--entities", "100", "--partitions", "2", "--runs", "2"];
     let finished = run_cli(&[&["bench", "--embedded", "name", "state", "create", "duplicates"], &how[..]].concat()).succeeded();
     let lines = lines(&finished);
     for (case, lwts) in [("name", 1.0), ("state", 1.0), ("create", 2.0)] {
@@ -194,11 +194,11 @@ fn what_was_made_is_removed_after_ctrl_c_too() {
     let Some(shared) = shared() else { return };
     let prefix = prefix();
     let mut bench = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
-    bench.args(["bench", "--rate", "10", "--commands", "100000", "--entities", "10", "name", "--prefix", &prefix, "--config"]);
-    bench.arg(&shared.config);
+    bench.args(["bench", "--changes", "--rate", "10", "--commands", "100000", "--entities", "10", "name", "--prefix", &prefix]);
+    bench.arg("--config").arg(&shared.config);
     let mut bench = Guarded::spawn(&bench, &shared.dir().join(format!("{prefix}.log")), None);
-    // The command topic of `bench` exists, so `bench` is under way.
-    until(&mut bench, || !topics(&prefix).is_empty());
+    // Rows of changes come, so `bench` is under way, and publishes what it is told to.
+    until(&mut bench, || topics(&prefix).iter().filter(|topic| topic.ends_with(".changes")).any(|topic| has_records(topic)));
     bench.signal("INT");
     assert_eq!(bench.wait(Inbox::PATIENCE).code(), Some(1), "{}", bench.log());
     assert!(bench.log().contains("interrupted"), "{}", bench.log());
@@ -239,6 +239,15 @@ fn client() -> BaseConsumer {
 fn topics(prefix: &str) -> Vec<String> {
     let metadata = client().fetch_metadata(None, Duration::from_secs(10)).expect("the broker answers");
     metadata.topics().iter().map(|t| t.name().to_owned()).filter(|name| name.starts_with(prefix)).collect()
+}
+
+fn has_records(topic: &str) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let client = client();
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+    // A partition may have no leader yet.
+    let has = |partition: i32| client.fetch_watermarks(topic, partition, PATIENCE).is_ok_and(|(_, end)| end > 0);
+    metadata.topics().iter().any(|topic| topic.partitions().iter().any(|partition| has(partition.id())))
 }
 
 fn groups(prefix: &str) -> Vec<String> {

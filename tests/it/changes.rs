@@ -1,8 +1,9 @@
 //! Tests the change rows: each business transaction and each snapshot comes with one flat row that says the same.
 
-use crate::crm::{Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Entity, Kind, custom_name, rename, segment, state, unique};
 use crate::inbox::{Inbox, Record};
 use crate::operation::read;
+use crate::warehouse::population::creation;
 use crate::world::{World, run_cli};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -56,13 +57,33 @@ fn by_transaction_id(records: &[Arc<Record>]) -> BTreeMap<String, Vec<Arc<Record
     all
 }
 
-/// Checks that rows and business transactions belong together one by one, with the same key, headers and partition.
+/// Returns the versions and transaction ids of each key and partition in the order in which they stand on a topic.
+fn by_key(records: &[Arc<Record>]) -> BTreeMap<String, Vec<(i64, &str)>> {
+    let mut in_order: Vec<_> = records.iter().collect();
+    in_order.sort_by_key(|record| record.offset);
+    let mut all = BTreeMap::<_, Vec<_>>::new();
+    for record in in_order {
+        let key = record.key_text().unwrap_or_else(|| panic!("no key: {record:?}"));
+        let version = record.body["version"].as_i64().unwrap_or_else(|| panic!("no version: {record:?}"));
+        let id = record.body["transactionId"].as_str().unwrap_or_else(|| panic!("no transactionId: {record:?}"));
+        all.entry(format!("{key}, partition {}", record.partition)).or_default().push((version, id));
+    }
+    all
+}
+
+/// Checks that rows and business transactions belong together one by one, with the same key, headers and partition, and that those of one
+/// key stand in the order of their versions. The commands for an entity came under one key, or one after another.
 fn assert_fit(world: &World, changes: &Inbox, expected: usize) {
     let rows = changes.until(&format!("{expected} rows"), |records| (records.len() >= expected).then(|| records.to_vec()));
     let transactions = world.inbox.until(&format!("{expected} business transactions"), |records| {
         let transactions: Vec<_> = records.iter().filter(|r| r.topic == world.transactions).cloned().collect();
         (transactions.len() >= expected).then_some(transactions)
     });
+    let of_keys = by_key(&rows);
+    assert_eq!(of_keys, by_key(&transactions), "the rows of a key have the order of its business transactions");
+    for (key, in_order) in &of_keys {
+        assert!(in_order.is_sorted_by_key(|(version, _)| *version), "{key}: {in_order:?}");
+    }
     let (rows, transactions) = (by_transaction_id(&rows), by_transaction_id(&transactions));
     assert_eq!(rows.keys().collect::<Vec<_>>(), transactions.keys().collect::<Vec<_>>());
     for (id, transactions) in &transactions {
@@ -83,13 +104,29 @@ fn each_change_and_each_snapshot_comes_with_a_row_that_says_the_same() {
     world.import(&[customer.clone(), account.clone(), subscriber.clone()]);
     let processor = world.run();
     let name = custom_name(&unique("r"), &customer.by_ref_id(), "Ärger, \"Söhne\" & Co");
+    let there = [customer.clone(), account.clone(), subscriber.clone()];
+    let [(_, of_customer), (_, of_account), (_, of_subscriber)] = Kind::ALL.map(|kind| creation(kind, &there));
+    let suspend = |entity: &Entity, reason: &str| state(entity.kind, &unique("r"), &entity.by_ref_id(), "SUSPENDED", reason);
+    // Each comes with the version and the changed fields that its row must have.
     let commands = [
-        name.clone().header("correlation-id", "c-1").header("traceparent", format!("00-{:032x}-{:016x}-01", 7, 9)),
-        segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE"),
-        rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a,b")),
-        rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")),
+        (
+            name.clone().header("correlation-id", "c-1").header("traceparent", format!("00-{:032x}-{:016x}-01", 7, 9)),
+            2,
+            "customName",
+        ),
+        (segment(&unique("r"), &customer.by_ref_id(), "ENTERPRISE"), 3, "customerSegment"),
+        (rename(Kind::Customer, &unique("r"), &customer.by_ref_id(), &unique("née '")), 4, "externalId"),
+        (suspend(&customer, "unpaid, since \"March\""), 5, "state,stateReason"),
+        (rename(Kind::Account, &unique("r"), &account.by_ref_id(), &unique("a,b")), 2, "externalId"),
+        (rename(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), &unique("s")), 2, "externalId"),
+        (suspend(&subscriber, "unpaid"), 3, "state,stateReason"),
+        (suspend(&subscriber, "stolen"), 4, "stateReason"),
+        (state(Kind::Subscriber, &unique("r"), &subscriber.by_ref_id(), "ACTIVE", Json::Null), 5, "state,stateReason"),
+        (of_customer, 1, "externalId,customName,customerSegment,state,stateReason"),
+        (of_account, 1, "externalId,customName,state,stateReason,customerRefId"),
+        (of_subscriber, 1, "externalId,customName,state,stateReason,accountRefId"),
     ];
-    for command in &commands {
+    for (command, ..) in &commands {
         let reply = world.ask(command);
         assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
     }
@@ -105,12 +142,23 @@ fn each_change_and_each_snapshot_comes_with_a_row_that_says_the_same() {
         world.cli("snapshot", &["--ref-id", kind, &entity.ref_id]).succeeded();
     }
     assert_fit(&world, &changes, commands.len() + 2);
+    for (command, version, fields) in &commands {
+        let row = changes.first("its row", |row| row.body["requestId"] == command.request());
+        let got = ["version", "previousVersion", "changedFields"].map(|column| row.body[column].clone());
+        assert_eq!(got, [json!(version), json!(version - 1), json!(fields)], "{command:?}: {row:?}");
+    }
 
     let watched = world.cli("watch", &["changes", "--from-beginning", "--entity", &format!("customer:{}", customer.ref_id)]);
     let lines: Vec<Json> =
         watched.succeeded().stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let cases: Vec<_> = lines.iter().map(|line| (&line["topic"], &line["value"]["useCase"], &line["value"]["version"])).collect();
-    let expected = [("updateCustomerCustomName", 2), ("updateCustomerSegment", 3), ("snapshot", 3)];
+    let expected = [
+        ("updateCustomerCustomName", 2),
+        ("updateCustomerSegment", 3),
+        ("updateCustomerExternalId", 4),
+        ("updateCustomerState", 5),
+        ("snapshot", 5),
+    ];
     let expected = expected.map(|(use_case, version)| (json!(topic), json!(use_case), json!(version)));
     assert_eq!(cases, expected.each_ref().map(|(topic, use_case, version)| (topic, use_case, version)));
     // `check` has something against the installation of the tests, but nothing against this topic.

@@ -4,7 +4,7 @@ pub mod go;
 pub mod java;
 pub mod node;
 pub mod python;
-mod warehouse;
+pub mod warehouse;
 
 use crate::crm::Entity;
 use crate::inbox::Record;

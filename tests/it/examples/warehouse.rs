@@ -20,9 +20,10 @@ use std::time::Instant;
 const GAPS: i32 = 3;
 
 /// The example, with a database of its own.
-struct Warehouse<'a> {
+pub struct Warehouse<'a> {
     python: PathBuf,
     world: &'a World,
+    registry: &'a str,
     topic: String,
     database: PathBuf,
 }
@@ -30,19 +31,24 @@ struct Warehouse<'a> {
 impl<'a> Warehouse<'a> {
     /// Prepares the example for a topic. Returns `None` if it can't run here; the reason has been printed.
     fn of(world: &'a World, topic: &str) -> Option<Self> {
+        Self::with_registry(world, topic, registry::url())
+    }
+
+    /// Prepares the example for a topic whose schemas are in another registry than that of the tests.
+    pub fn with_registry(world: &'a World, topic: &str, registry: &'a str) -> Option<Self> {
         let database = world.dir().join(format!("{}.duckdb", unique("warehouse")));
-        Some(Self { python: python::python()?, world, topic: topic.to_owned(), database })
+        Some(Self { python: python::python()?, world, registry, topic: topic.to_owned(), database })
     }
 
     fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(example("python/warehouse.py")).args(["--bootstrap-servers", self.world.kafka()]);
-        command.args(["--registry", registry::url(), "--topic", &self.topic]).args(options).arg(&self.database);
+        command.args(["--registry", self.registry, "--topic", &self.topic]).args(options).arg(&self.database);
         command
     }
 
     /// Lets the example read to the present end of the topic.
-    fn catch_up(&self) -> Finished {
+    pub fn catch_up(&self) -> Finished {
         run(&mut self.command(&["--once"]))
     }
 
@@ -57,6 +63,38 @@ impl<'a> Warehouse<'a> {
     /// Returns the version of an entity, or null if the database lacks the entity.
     fn version(&self, entity: &Entity) -> Json {
         self.query(&format!("SELECT version FROM entity WHERE ref_id = '{}'", entity.ref_id))[0][0].clone()
+    }
+
+    /// Compares the tables with what `show --json` prints about each of the entities.
+    pub fn agrees_with_show(&self, shown: &[(Entity, Json)]) {
+        let rows = |sql: &str| match self.query(sql) {
+            Json::Array(rows) => rows,
+            other => panic!("no rows: {other}"),
+        };
+        let present = rows(
+            "SELECT ref_id, version, external_id, state, custom_name, customer_segment, epoch_ms(segment_valid_from), \
+             parent_ref_id FROM entity",
+        );
+        let history = rows("SELECT ref_id, version, use_case, request_id, epoch_ms(occurred_at) FROM history ORDER BY version");
+        assert_eq!(present.len(), shown.len(), "one row for each entity");
+        let of = |rows: &[Json], entity: &Entity| -> Vec<Json> {
+            rows.iter().filter(|row| row[0] == entity.ref_id.as_str()).cloned().collect()
+        };
+        for (entity, shown) in shown {
+            let mut expected = vec![json!(entity.ref_id), shown["version"].clone()];
+            let columns = ["externalId", "state", "customName", "customerSegment", "segmentValidFrom"];
+            expected.extend(columns.map(|column| shown["entity"][column].clone()));
+            let superior = entity.kind.superior().map(|of| shown["entity"][format!("{}RefId", of.name())].clone());
+            expected.push(superior.unwrap_or_default());
+            assert_eq!(of(&present, entity), [json!(expected)], "{entity:?}");
+
+            let change = |change: &Json| {
+                let columns = ["version", "useCase", "requestId", "occurredAt"].map(|column| change[column].clone());
+                json!([&[json!(entity.ref_id)][..], &columns[..]].concat())
+            };
+            let expected: Vec<_> = shown["history"].as_array().expect("a list").iter().map(change).collect();
+            assert_eq!(of(&history, entity), expected, "{entity:?}");
+        }
     }
 
     /// Compares the tables with what was published about entities.

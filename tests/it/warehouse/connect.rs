@@ -1,16 +1,20 @@
 //! Tests the connectors of `docs/warehouse.md` in a real Kafka Connect worker: Debezium's JDBC sink writes the rows into PostgreSQL, by
-//! upsert and by insert, while worker and processor are killed. The views then say what `show` says.
+//! upsert and by insert, while worker and processor are killed. The views then say what `show` says, and so does the warehouse in Python,
+//! which reads the business transactions instead of the rows.
 
+use super::population::{self, creation};
 use super::postgres::Postgres;
-use super::{Database, PAGE, agrees_with_show, statements};
+use super::{Database, PAGE, agrees_with_show, shown, statements};
 use crate::changes::with_changes_and;
-use crate::crm::{Draft, Entity, Kind, custom_name, rename, segment, unique};
+use crate::crm::{Draft, Entity, Kind, name, rename, segment, state, unique};
+use crate::examples::warehouse::Warehouse;
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
 use crate::operation::read;
 use crate::real_registry::{id_of, with_id};
 use crate::servers::{self, REGISTRY_PATH, jars_or_skip};
 use crate::world::World;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +26,10 @@ const JARS: (&str, &str) = ("connect-4.1.0", include_str!("connect.pom.xml"));
 const APPENDED: &str = "appended";
 /// How many commands there are, unless `CRM_CONNECT_COMMANDS` says otherwise.
 const COMMANDS: usize = 1_500;
+/// How many entities are imported. A third of that number is created.
 const ENTITIES: usize = 45;
+/// A request id that looks like a number. Header converters that guess types make a number with as many digits out of it.
+const LIKE_A_NUMBER: &str = "1e100000000";
 
 /// A worker with two connectors, which can be killed and started again.
 struct Worker {
@@ -94,29 +101,38 @@ pub fn with_real_registry(name: &str) -> Option<(World, String, Inbox, String)> 
     let registry = servers::apicurio()?;
     let (world, topic, changes) = with_changes_and(name, |config| {
         config["registry"].as_table_mut().expect("a table").insert("url".into(), Value::String(registry.clone()));
+        population::add_segment(config);
     })?;
     Some((world, topic, changes, registry))
 }
 
-/// Returns mixed commands, under the schemas that `setup` has registered. Those for one entity have one key.
-pub fn commands(world: &World, registry: &str, entities: &[Entity], count: usize) -> Vec<Draft> {
+/// Returns mixed commands, under the schemas that `setup` has registered, and all entities: those that were imported, and those that the
+/// first commands create. Each command changes something. Those for one entity have one key. One has the request id [`LIKE_A_NUMBER`].
+pub fn commands(world: &World, registry: &str, imported: &[Entity], count: usize) -> (Vec<Draft>, Vec<Entity>) {
     let mut ids = BTreeMap::new();
     let mut registered = |draft: &Draft| {
         let id = || id_of(registry, &format!("{}-crm.v1.{}", world.commands, draft.record));
         with_id(*ids.entry(draft.record).or_insert_with(id), &[], draft)
     };
-    (0..count)
-        .map(|n| {
-            let entity = &entities[n * 7 % entities.len()];
-            let (request, reference) = (unique("r"), entity.by_ref_id());
-            let command = match (entity.kind, n / entities.len() % 2) {
-                (Kind::Customer, 0) => custom_name(&request, &reference, &format!("Zoë \"O'Hara\" \\ {n}")),
-                (Kind::Customer, _) => segment(&request, &reference, ["ENTERPRISE", "RESIDENTIAL"][n / entities.len() / 2 % 2]),
-                (kind, _) => rename(kind, &request, &reference, &unique("é,\"")),
-            };
-            registered(&command.key(&entity.ref_id))
-        })
-        .collect()
+    let created: Vec<_> = Kind::ALL.into_iter().cycle().take(imported.len() / 3).map(|kind| creation(kind, imported)).collect();
+    let mut commands: Vec<_> = created.iter().map(|(_, creation)| registered(creation)).collect();
+    let entities: Vec<_> = imported.iter().chain(created.iter().map(|(entity, _)| entity)).cloned().collect();
+    for n in 0..count - commands.len() {
+        // Each entity has one command in each round, as 7 does not divide the number of entities.
+        let (entity, round) = (&entities[n * 7 % entities.len()], n / entities.len());
+        let (kind, reference) = (entity.kind, entity.by_ref_id());
+        let request = if n == 0 { LIKE_A_NUMBER.to_owned() } else { unique("r") };
+        let command = match (kind, round % 4) {
+            (Kind::Customer, 1) => segment(&request, &reference, ["ENTERPRISE", "RESIDENTIAL"][round / 4 % 2]),
+            (_, 0 | 1) => name(kind, &request, &reference, &format!("Zoë \"O'Hara\" \\ {n}")),
+            // A state with a reason, the same state with another reason, and another state without a reason.
+            (_, 2) if round / 4 % 3 == 2 => state(kind, &request, &reference, "ACTIVE", Json::Null),
+            (_, 2) => state(kind, &request, &reference, "SUSPENDED", format!("unpaid – \"{n}\"")),
+            _ => rename(kind, &request, &reference, &unique("é,\"")),
+        };
+        commands.push(registered(&command.key(&entity.ref_id)));
+    }
+    (commands, entities)
 }
 
 /// Waits until so many rows have come. However many that are, there must be another one in time.
@@ -147,6 +163,7 @@ fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are
     let Some((world, topic, changes, registry)) = with_real_registry("connect") else { return };
     let Some(jars) = jars_or_skip(JARS.0, JARS.1) else { return };
     let Some(postgres) = Postgres::start() else { return };
+    let Some(python) = Warehouse::with_registry(&world, &world.transactions, &registry) else { return };
     let [upserted, appended] = ["postgres", APPENDED].map(|name| {
         if name == APPENDED {
             postgres.psql(&format!("CREATE DATABASE {name}")).unwrap_or_else(|e| panic!("{e}"));
@@ -160,14 +177,11 @@ fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are
         }
         database
     });
-    let entities: Vec<_> = [Kind::Customer, Kind::Account, Kind::Subscriber]
-        .into_iter()
-        .flat_map(|kind| (0..ENTITIES / 3).map(move |_| Entity::new(kind, "ACTIVE")))
-        .collect();
-    world.import(&entities);
+    let imported = population::entities(ENTITIES, &["ACTIVE", "INACTIVE"]);
+    population::import(&world, &imported);
     let mut worker = Worker::start(command(&world, &jars, &registry, &topic, &postgres), world.dir().join("connect.log"));
     let count = std::env::var("CRM_CONNECT_COMMANDS").ok().and_then(|n| n.parse().ok()).unwrap_or(COMMANDS);
-    let commands = commands(&world, &registry, &entities, count);
+    let (commands, entities) = commands(&world, &registry, &imported, count);
     let mut processor = world.run_as("slot");
     let half = commands.len() / 2;
     let sent = world.begin_to_send(&commands[..half]);
@@ -191,11 +205,16 @@ fn a_jdbc_sink_fills_tables_that_agree_with_show_though_it_and_the_processor_are
     until_rows(&changes, commands.len());
     assert_eq!(changes.all(|_| true).len(), commands.len(), "each command changes something, and is published once");
     world.cli("snapshot", &["--all"]).succeeded();
+    let shown = shown(&world, &entities);
     for (what, database) in [("upserted", &upserted), ("appended", &appended)] {
         until_there(database, what, commands.len() + entities.len(), &worker);
-        agrees_with_show(&world, database, &entities);
+        agrees_with_show(database, &shown);
         assert_eq!(database.query("SELECT * FROM entity_gap").len(), 0, "{what}");
+        let like_a_number = format!("SELECT DISTINCT transactionId FROM change_row WHERE requestId = '{LIKE_A_NUMBER}'");
+        assert_eq!(database.query(&like_a_number).len(), 1, "{what}: the worker has taken it");
     }
+    python.catch_up().exits(0);
+    python.agrees_with_show(&shown);
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0);
 }

@@ -1,8 +1,7 @@
 //! Tests the page's statements for Flink SQL: the changelog of current values ends with what `show` says.
 
-use super::PAGE;
 use super::connect::{commands, with_real_registry};
-use crate::crm::{Entity, Kind};
+use super::{PAGE, population};
 use crate::operation::read;
 use crate::servers::{self, jars_or_skip};
 use serde_json::Value as Json;
@@ -44,11 +43,11 @@ fn flinks_changelog_ends_with_the_current_values() {
     const COMMANDS: usize = 120;
     let Some(jars) = jars_or_skip(JARS.0, JARS.1) else { return };
     let Some((world, topic, changes, registry)) = with_real_registry("flink") else { return };
-    let entities: Vec<_> =
-        [Kind::Customer, Kind::Account].into_iter().flat_map(|kind| (0..6).map(move |_| Entity::new(kind, "ACTIVE"))).collect();
-    world.import(&entities);
+    let imported = population::entities(12, &["ACTIVE"]);
+    population::import(&world, &imported);
     let processor = world.run();
-    world.send_all(&commands(&world, &registry, &entities, COMMANDS));
+    let (commands, entities) = commands(&world, &registry, &imported, COMMANDS);
+    world.send_all(&commands);
     changes.until("all rows", |records| (records.len() >= COMMANDS).then_some(()));
 
     let page = read(PAGE);

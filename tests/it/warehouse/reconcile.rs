@@ -1,9 +1,9 @@
 //! Tests `reconcile`: damages the warehouse's table at random, and looks whether exactly these entities are published.
 //! `CRM_RECONCILE_ENTITIES=n` is the number of entities.
 
-use super::{Database, databases, insert_into, statement};
-use crate::changes::with_changes;
-use crate::crm::{Entity, Kind, custom_name, json_lines, unique};
+use super::{Database, databases, insert_into, population, shuffled, statement};
+use crate::changes::{with_changes, with_changes_and};
+use crate::crm::{Draft, Entity, Kind, name, rename, segment, state, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Record};
 use crate::world::{Finished, World};
@@ -19,13 +19,27 @@ const ENTITIES: usize = 1_200;
 /// How many others change in each round of the traffic.
 const TRAFFIC: usize = 100;
 
+/// Edits of each column with a value of an entity. Each makes another value out of whatever is there, and of null.
+const EDITS: [&str; 9] = [
+    "externalId = externalId || ' '",
+    "state = CASE WHEN state = 'SUSPENDED' THEN 'ACTIVE' ELSE 'SUSPENDED' END",
+    "stateReason = coalesce(stateReason, '') || '.'",
+    "stateValidFrom = coalesce(stateValidFrom, TIMESTAMP '1970-01-01 00:00:00') + INTERVAL '1 millisecond'",
+    "customName = coalesce(customName, '') || ' '",
+    "customerSegment = coalesce(customerSegment, '') || '.'",
+    "segmentValidFrom = coalesce(segmentValidFrom, TIMESTAMP '1970-01-01 00:00:00') + INTERVAL '1 millisecond'",
+    "customerRefId = CASE WHEN customerRefId IS NULL THEN refId END",
+    "accountRefId = CASE WHEN accountRefId IS NULL THEN refId END",
+];
+
 /// The numbers of entities in a test.
 #[derive(Clone, Copy)]
 struct Size {
+    /// How many entities are imported.
     entities: usize,
-    /// How many entities have each of the seven kinds of damage.
+    /// How many entities have each kind of damage. There are as many kinds as [`EDITS`], and five more.
     of_each: usize,
-    /// How many entities, from the first on, have changes. Only later ones are changed while the comparison runs.
+    /// How many entities have changes before the warehouse is loaded.
     changed: usize,
 }
 
@@ -33,8 +47,7 @@ impl Size {
     fn of_this_run() -> Self {
         let count = std::env::var("CRM_RECONCILE_ENTITIES");
         let entities = count.map_or(ENTITIES, |n| n.parse().expect("CRM_RECONCILE_ENTITIES is a number"));
-        let of_each = (entities / 80).min(84);
-        Self { entities, of_each, changed: 7 * of_each }
+        Self { entities, of_each: (entities / 170).min(36), changed: (entities / 12).min(600) }
     }
 }
 
@@ -79,33 +92,46 @@ fn is_value(column: &str) -> bool {
     !of_a_change.contains(&column)
 }
 
-/// Damages the table in each of five ways, and returns the entities that are to be published, and those that are unknown to the store.
-fn damage(database: &Database, entities: &[Entity], size: Size) -> (BTreeSet<String>, BTreeSet<String>) {
-    let mut damaged =
-        entities[..size.changed].chunks(size.of_each).map(|chunk| chunk.iter().map(|e| e.ref_id.clone()).collect::<Vec<_>>());
+/// Damages the table in each way, and returns the entities that are to be published, and those that are unknown to the store.
+fn damage(database: &Database, entities: &[&Entity], size: Size) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut damaged = entities.chunks_exact(size.of_each);
     let mut published = BTreeSet::new();
-    for statement in [
+    let edits = EDITS.map(|edit| format!("UPDATE current_value SET {edit} WHERE refId IN (@)"));
+    let others = [
         "DELETE FROM current_value WHERE refId IN (@)",
         "UPDATE current_value SET version = version - 1 WHERE refId IN (@)",
         "UPDATE current_value SET version = version + 3 WHERE refId IN (@)",
-        "UPDATE current_value SET customName = customName || ' ' WHERE refId IN (@)",
-        "UPDATE current_value SET state = 'SUSPENDED' WHERE refId IN (@)",
         "INSERT INTO current_value SELECT * FROM current_value WHERE refId IN (@)",
-    ] {
-        let ids = damaged.next().expect("there are enough");
-        let list: Vec<_> = ids.iter().map(|id| format!("'{id}'")).collect();
+    ];
+    for statement in others.map(ToOwned::to_owned).iter().chain(&edits) {
+        let chosen = damaged.next().expect("there are enough");
+        let list: Vec<_> = chosen.iter().map(|entity| format!("'{}'", entity.ref_id)).collect();
         database.run(&statement.replace('@', &list.join(",")));
-        published.extend(ids);
+        published.extend(chosen.iter().map(|entity| entity.ref_id.clone()));
     }
     let extra: BTreeSet<_> = (0..size.of_each).map(|_| Entity::new(Kind::Customer, "ACTIVE").ref_id).collect();
-    let one = &entities[size.changed - 1].ref_id;
     for id in &extra {
         database.run(&format!(
-            "INSERT INTO current_value (entityType, refId, version, externalId, state) \
-             SELECT entityType, '{id}', version, '{id}', state FROM current_value WHERE refId = '{one}'"
+            "INSERT INTO current_value (entityType, refId, version, externalId, state) VALUES ('CUSTOMER', '{id}', 1, '{id}', 'ACTIVE')"
         ));
     }
     (published, extra)
+}
+
+/// Returns a command for each of some entities. Together they set all that commands can set.
+fn changes_of(entities: &[&Entity]) -> Vec<Draft> {
+    let change = |(n, entity): (usize, &&Entity)| {
+        let (kind, request, reference) = (entity.kind, unique("r"), entity.by_ref_id());
+        let command = match (n / Kind::ALL.len() % 3, kind) {
+            (0, _) => name(kind, &request, &reference, " Zoë \"O'Hara\" "),
+            (1, _) if entity.state == "SUSPENDED" => state(kind, &request, &reference, "ACTIVE", Json::Null),
+            (1, _) => state(kind, &request, &reference, "SUSPENDED", "née '\""),
+            (_, Kind::Customer) => segment(&request, &reference, "ENTERPRISE"),
+            (..) => rename(kind, &request, &reference, &unique("née '\"")),
+        };
+        command.key(&entity.ref_id)
+    };
+    entities.iter().enumerate().map(change).collect()
 }
 
 fn snapshots(changes: &Inbox) -> Vec<Arc<Record>> {
@@ -114,47 +140,59 @@ fn snapshots(changes: &Inbox) -> Vec<Arc<Record>> {
 
 #[test]
 fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
-    let Some((world, _, changes)) = with_changes("reconcile") else { return };
+    let Some((world, _, changes)) = with_changes_and("reconcile", population::add_segment) else { return };
     let Some(databases) = databases(&world) else { return };
     let size = Size::of_this_run();
-    let entities: Vec<_> = (0..size.entities).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
-    world.import_lines(&json_lines(entities.iter().map(Entity::line).collect::<Vec<_>>().iter())).succeeded();
+    let imported = population::entities(size.entities, &["ACTIVE", "INACTIVE", "SUSPENDED", "DEACTIVATED"]);
+    population::import(&world, &imported);
     let processor = world.run();
-    let named: Vec<_> =
-        entities[..size.changed].iter().map(|e| custom_name(&unique("r"), &e.by_ref_id(), "Zoë O'Hara").key(&e.ref_id)).collect();
-    world.ask_by_key(&named);
-    world.cli("snapshot", &["--all"]).succeeded();
-    let mut expected = size.changed + size.entities;
+    let (created, mut commands): (Vec<_>, Vec<_>) =
+        Kind::ALL.into_iter().cycle().take(12).map(|kind| population::creation(kind, &imported)).unzip();
+    let in_use: Vec<_> = imported.iter().filter(|entity| entity.state != "DEACTIVATED").collect();
+    commands.extend(changes_of(&in_use[..size.changed]));
+    let entities = [&imported[..], &created].concat();
+    // Only these are changed while the comparison runs.
+    let busy = &in_use[in_use.len() - TRAFFIC..];
+    let quiet: Vec<_> = entities.iter().filter(|entity| !busy.contains(entity)).collect();
+    let mut expected = commands.len();
     let until_there = |expected: usize| changes.until(&format!("{expected} rows"), |rows| (rows.len() >= expected).then_some(()));
+    world.send_all(&commands);
+    until_there(expected);
+    world.cli("snapshot", &["--all"]).succeeded();
+    expected += entities.len();
     until_there(expected);
     let bodies = |records: &[Arc<Record>]| records.iter().map(|record| record.body.clone()).collect::<Vec<Json>>();
     let file = world.dir().join("warehouse.csv");
 
-    for database in &databases {
-        database.insert(&bodies(&changes.all(|_| true)).iter().collect::<Vec<_>>());
+    for (seed, database) in databases.iter().enumerate() {
+        let loaded = bodies(&changes.all(|_| true));
+        database.insert(&loaded.iter().collect::<Vec<_>>());
         database.run(TABLE);
         let untouched = reconcile(&world, database, &file, &["--json"]).succeeded();
         let told: Json = serde_json::from_str(&untouched.stdout).expect("is JSON");
-        assert_eq!((&told["entitiesInStore"], &told["bucketsThatDiffer"]), (&json!(size.entities), &json!(0)), "{untouched}");
+        assert_eq!((&told["entitiesInStore"], &told["bucketsThatDiffer"]), (&json!(entities.len()), &json!(0)), "{untouched}");
 
         let before = snapshots(&changes).len();
-        let (damaged, extra) = damage(database, &entities, size);
+        let chosen: Vec<&Entity> = shuffled(&quiet, seed as u64).into_iter().copied().collect();
+        let (damaged, extra) = damage(database, &chosen, size);
         let dry = reconcile(&world, database, &file, &["--dry-run"]).exits(1);
-        assert_eq!(dry.stderr.lines().filter(|line| line.starts_with("customer ")).count(), damaged.len() + extra.len(), "{dry}");
+        let names_an_entity = |line: &&str| Kind::ALL.iter().any(|kind| line.starts_with(&format!("{} ", kind.name())));
+        assert_eq!(dry.stderr.lines().filter(names_an_entity).count(), damaged.len() + extra.len(), "{dry}");
         export(database, &file);
         // Others change meanwhile, which the file can't know.
         let stop = AtomicBool::new(false);
         let (found, rounds) = std::thread::scope(|scope| {
             let traffic = scope.spawn(|| {
                 let mut rounds = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    let of_others = entities[size.changed..]
-                        .iter()
-                        .map(|e| custom_name(&unique("r"), &e.by_ref_id(), &unique("n")).key(&e.ref_id));
-                    world.ask_by_key(&of_others.take(TRAFFIC).collect::<Vec<_>>());
+                loop {
+                    let renamed =
+                        |entity: &&Entity| name(entity.kind, &unique("r"), &entity.by_ref_id(), &unique("n")).key(&entity.ref_id);
+                    world.ask_all(&busy.iter().map(renamed).collect::<Vec<_>>());
                     rounds += 1;
+                    if stop.load(Ordering::Relaxed) {
+                        return rounds;
+                    }
                 }
-                rounds
             });
             let found = world.cli("reconcile", &[file.to_str().expect("is text"), "--lag", "0s", "--json"]);
             stop.store(true, Ordering::Relaxed);
@@ -163,9 +201,8 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
         let told: Json = serde_json::from_str(&found.exits(1).stdout).expect("is JSON");
         let counts = ["missing", "stale", "ahead", "edited", "repeated", "unknown"].map(|name| told[name].as_u64());
         let n = Some(size.of_each as u64);
-        assert_eq!(counts, [n, n, n, n.map(|n| 2 * n), n, n], "{told}");
+        assert_eq!(counts, [n, n, n, n.map(|n| n * EDITS.len() as u64), n, n], "{told}");
         assert_eq!(told["published"], damaged.len(), "{told}");
-        assert!(rounds > 0, "others have changed meanwhile");
         expected += damaged.len() + TRAFFIC * rounds;
         until_there(expected);
         let published: Vec<_> = snapshots(&changes).split_off(before);
@@ -176,7 +213,7 @@ fn what_a_warehouse_lost_or_changed_is_published_and_nothing_else() {
             "DELETE FROM current_value WHERE refId IN ({})",
             extra.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",")
         ));
-        take_up(database, &bodies(&changes.all(|_| true)));
+        take_up(database, &bodies(&changes.all(|_| true))[loaded.len()..]);
         let again = reconcile(&world, database, &file, &[]).succeeded();
         assert!(again.stdout.contains("nothing differs"), "{again}");
     }
