@@ -12,6 +12,10 @@ use std::time::Duration;
 /// The longest time that a client may be made to wait. Proxies between a client and the gateway rarely wait longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
+/// How many reads may be under way at once unless the configuration says otherwise. At a few milliseconds each these are more than the
+/// gateway has time for, and each may hold the whole history of an entity in memory.
+const OPEN_READS: usize = 128;
+
 /// The HTTP gateway.
 #[derive(Clone, Debug)]
 pub struct Gateway {
@@ -26,6 +30,8 @@ pub struct Gateway {
     pub max_wait: Duration,
     /// `max_open_requests`: how many commands may wait for their replies at once. Further ones are refused.
     pub max_open_requests: usize,
+    /// `max_open_reads`: how many reads of the store may be under way at once. Further ones are refused.
+    pub max_open_reads: usize,
     /// `reply_topic`: the topic from which replies are read. It is on the processors' allow-list.
     pub reply_topic: String,
     /// `tls`: `None` if the gateway speaks plain HTTP.
@@ -101,6 +107,7 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
         s.reject("reply_timeout", Some(&given), "must not be more than gateway.max_wait", &right);
     }
     let max_open_requests = s.value("max_open_requests", 1024, "a number such as 1024", count(1..=65_536));
+    let max_open_reads = s.value("max_open_reads", OPEN_READS, "a number such as 128", count(1..=65_536));
     let right = "a topic of kafka.reply_topic_allow_list";
     let reply_topic = s.optional("reply_topic", right, |given| {
         let name = topic(&text(given)?)?;
@@ -120,7 +127,7 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
                      which lets everybody in who can connect";
         s.reject("listen", Some(&given), "can be reached from other machines, and nothing says who may use it", right);
     }
-    Gateway { listen, allowed_hosts, reply_timeout, max_wait, max_open_requests, reply_topic, tls, auth }
+    Gateway { listen, allowed_hosts, reply_timeout, max_wait, max_open_requests, max_open_reads, reply_topic, tls, auth }
 }
 
 fn tls(mut section: Section<'_>) -> Option<GatewayTls> {

@@ -199,6 +199,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[gateway]\nreply_timeout = \"31s\"", "gateway.reply_timeout", "max_wait"),
     ("[gateway]\nmax_wait = \"11m\"", "gateway.max_wait", "between"),
     ("[gateway]\nmax_open_requests = 0", "gateway.max_open_requests", "between 1"),
+    ("[gateway]\nmax_open_reads = 0", "gateway.max_open_reads", "between 1"),
     ("[gateway]\nreply_topic = \"my.replies\"", "gateway.reply_topic", "reply_topic_allow_list"),
     ("[gateway.tls]\ncert_file = \"Cargo.toml\"", "gateway.tls.key_file", "missing"),
     ("[gateway.tls]\nclient_ca_file = \"Cargo.toml\"", "gateway.tls.cert_file", "missing"),

@@ -15,9 +15,9 @@
 //! - [`tokens`]: whether a bearer token is genuine, and whose it is
 //!
 //! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, [`received`] receives a body, [`service`]
-//! puts these together for one request, with the spans of [`traced`], and [`serve`] for a connection, whose client [`paced`] keeps from
-//! dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`], and [`hosts`] under which names a gateway may be
-//! called that does not ask. [`start`] begins.
+//! puts these together for one request, with the spans of [`traced`] and within the bounds of [`room`], and [`serve`] for a connection,
+//! whose client [`paced`] keeps from dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`], and [`hosts`] under
+//! which names a gateway may be called that does not ask. [`start`] begins.
 
 pub mod access;
 pub mod body;
@@ -35,6 +35,7 @@ pub mod reads;
 pub mod received;
 pub mod replies;
 pub mod reply;
+pub mod room;
 pub mod route;
 pub mod serve;
 pub mod service;

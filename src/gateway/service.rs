@@ -10,6 +10,7 @@ use super::open::{OpenRequests, Progress, Waiting};
 use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::Reading;
 use super::received::received;
+use super::room::Room;
 use super::route::{Astray, Question, Route};
 use super::traced::Steps;
 use super::writer::CommandWriter;
@@ -28,7 +29,6 @@ use axum::http::{Request, Response, StatusCode};
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span};
 
@@ -46,8 +46,10 @@ pub struct Service<S> {
     pub writer: CommandWriter,
     /// Who waits for replies.
     pub open: OpenRequests,
-    /// Room for further open requests.
-    pub room: Semaphore,
+    /// Room for commands that wait for their replies.
+    pub room: Room,
+    /// Room for reads. They have room of their own, so that neither readers nor senders keep the others out.
+    pub reads: Room,
     /// The store, as soon as it was reached once.
     pub claims: OnceLock<Arc<Claims<S>>>,
     /// The clock.
@@ -132,7 +134,7 @@ impl<S: ConditionalStore> Service<S> {
         if let Some(spans) = spans {
             spans.prepared(prepared.identity.request_id.as_str());
         }
-        let Ok(room) = self.room.try_acquire() else { return unwritten(&prepared, "too many requests are open") };
+        let Some(_place) = self.room.take() else { return unwritten(&prepared, "too many requests are open") };
         let waiting = self.open.wait_for(&prepared.identity);
         let steps = if waiting.is_first {
             let (steps, trace) = Steps::writing(spans);
@@ -148,7 +150,6 @@ impl<S: ConditionalStore> Service<S> {
             // Whoever joined meanwhile is told, too.
             self.open.note(waiting.token, Progress::Unwritten);
         }
-        let _open = Open::begin(&self.metrics, room);
         self.wait(&prepared, waiting, steps, preferences(headers)).await
     }
 
@@ -205,7 +206,8 @@ impl<S: ConditionalStore> Service<S> {
             let detail = "the answer is application/json, which Accept excludes";
             return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail).response();
         }
-        let Some(claims) = self.claims.get() else { return no_store() };
+        let Some(claims) = self.claims.get() else { return unread("the store can't be read at present") };
+        let Some(_place) = self.reads.take() else { return unread("too many reads are open") };
         let reading = Reading { claims, headers };
         let read = match question {
             Question::Entity(entity_type, reference) => reading.entity(entity_type, &reference).await,
@@ -221,30 +223,11 @@ impl<S: ConditionalStore> Service<S> {
         if let Some(left_out) = self.faults.due((), Instant::now()) {
             tracing::warn!(%fault, left_out, "the store can't be read for a client");
         }
-        no_store()
+        unread("the store can't be read at present")
     }
 }
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-
-/// An open request, which is counted until this is dropped.
-struct Open<'a> {
-    metrics: &'a Metrics,
-    _room: SemaphorePermit<'a>,
-}
-
-impl<'a> Open<'a> {
-    fn begin(metrics: &'a Metrics, room: SemaphorePermit<'a>) -> Self {
-        metrics.gateway_open_requests.inc();
-        Self { metrics, _room: room }
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.metrics.gateway_open_requests.dec();
-    }
-}
 
 fn accepted(prepared: &Prepared) -> Response<Bytes> {
     let body = json!({ "requestId": prepared.identity.request_id.as_str() });
@@ -267,8 +250,8 @@ fn of(problem: Problem, prepared: &Prepared) -> Response<Bytes> {
     with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
 }
 
-fn no_store() -> Response<Bytes> {
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store can't be read at present");
+fn unread(detail: &str) -> Response<Bytes> {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
     with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
 }
 

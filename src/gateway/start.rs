@@ -5,6 +5,7 @@ use super::hosts::Hosts;
 use super::keys::{PresentKeys, RHYTHM};
 use super::open::OpenRequests;
 use super::replies::{Awaited, Replies, RepliesFault};
+use super::room::Room;
 use super::service::Service;
 use super::tls::{TlsFault, TlsServer};
 use super::writer::{CommandWriter, Name};
@@ -19,7 +20,6 @@ use crate::wire::json::JsonDecoder;
 use rdkafka::error::KafkaError;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// What a gateway needs.
@@ -90,14 +90,14 @@ pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, 
     };
     let writer = CommandWriter::new(&config.kafka, &gateway.reply_topic, schema_ids, name, open.clone());
     let awaited = Awaited { name, open: open.clone(), metrics: metrics.clone(), health };
-    metrics.gateway_open_requests_limit.set(i64::try_from(gateway.max_open_requests).unwrap_or(i64::MAX));
     let service = Service {
         rules: config.rules(),
         access,
         hosts: Hosts::of(&gateway),
         writer: writer.map_err(StartFault::Producer)?,
         open,
-        room: Semaphore::new(gateway.max_open_requests),
+        room: Room::new(gateway.max_open_requests, &metrics.gateway_open_requests, &metrics.gateway_open_requests_limit),
+        reads: Room::new(gateway.max_open_reads, &metrics.gateway_open_reads, &metrics.gateway_open_reads_limit),
         claims: OnceLock::new(),
         clock,
         metrics,

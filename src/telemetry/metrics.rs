@@ -193,6 +193,10 @@ metrics! {
     gateway_open_requests: IntGauge = "gateway_open_requests", NONE;
     /// The number of open requests at which further ones are refused (`gateway.max_open_requests`); 0 in processes that are no gateway.
     gateway_open_requests_limit: IntGauge = "gateway_open_requests_limit", NONE;
+    /// Reads of the store over HTTP that are under way.
+    gateway_open_reads: IntGauge = "gateway_open_reads", NONE;
+    /// The number of reads at which further ones are refused (`gateway.max_open_reads`); 0 in processes that are no gateway.
+    gateway_open_reads_limit: IntGauge = "gateway_open_reads_limit", NONE;
     /// Commands over HTTP whose replies did not come in time.
     gateway_timeouts: IntCounter = "gateway_timeouts_total", NONE;
     /// Replies that were read and skipped, because they are another's or nobody waits for them any more.

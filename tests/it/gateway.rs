@@ -12,13 +12,14 @@ mod reads;
 mod schemathesis;
 
 use crate::crm::{Entity, Kind, unique};
-use crate::inbox::Record;
+use crate::inbox::{self, Inbox, Record};
 use crate::runtime;
 use crate::servers::own::OwnServer;
 use crate::world::{self, World};
 use client::{Gateway, Got};
 use futures::future::join_all;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 const NAME: &str = "/v1/updateCustomerCustomName";
 const WAIT: (&str, &str) = ("prefer", "wait=30");
@@ -34,9 +35,13 @@ fn a_command_over_http_gets_its_reply_and_a_duplicate_gets_it_again() {
     let (gateway, customer, request) = (Gateway::start(shared, &[]), shared.customer(), unique("r"));
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let command = naming(&request, &customer.by_external_id(), "Ann");
-    let got = gateway.ask(NAME, &[("traceparent", trace), ("crm-actor", "mallory")], &command);
+    let (state, forged) = (format!("crm={request}"), unique("mallory"));
+    let got = gateway.ask(NAME, &[("traceparent", trace), ("tracestate", &state), ("crm-actor", &forged)], &command);
     assert_eq!((got.status, got.header("content-type"), got.header("etag")), (200, "application/json", "\"2\""), "{got:?}");
-    assert_eq!((got.header("idempotent-replayed"), got.header("traceparent")), ("", trace));
+    assert_eq!((got.header("idempotent-replayed"), got.header("traceparent"), got.header("tracestate")), ("", trace, &*state));
+    let written = |header: &str, value: &str| inbox::header_counts(shared.kafka(), &shared.commands, header).get(value).copied();
+    assert_eq!(written("tracestate", &state), Some(1), "the command goes on with the client's trace");
+    assert_eq!(written("crm-actor", &forged), None, "nobody says who he is, if nobody asks");
 
     let reply = shared.inbox.first("its reply", |r| r.topic == shared.replies && r.body["requestId"] == request.as_str());
     for field in ["statusCode", "statusMessage", "errors", "requestId", "correlationId", "replayed"] {
@@ -107,6 +112,13 @@ fn a_refusal_says_what_the_reply_says_with_the_status_that_http_has_for_it() {
     assert_eq!(reused.findings(), [("CASM-REQUEST-ID-REUSED", Some("requestId"))]);
     let matched = gateway.ask(NAME, &[("if-match", "\"2\"")], &naming(&unique("r"), &customer.by_ref_id(), "Bob"));
     assert_eq!((matched.status, matched.header("etag")), (200, "\"3\""), "{matched:?}");
+    let replay = gateway.ask(NAME, &[], &naming(&request, &customer.by_ref_id(), "Ann"));
+    let stored = (200, "\"2\"", "true");
+    assert_eq!(
+        (replay.status, replay.header("etag"), replay.header("idempotent-replayed")),
+        stored,
+        "the entity has gone on since"
+    );
 }
 
 #[test]
@@ -188,7 +200,8 @@ fn what_is_not_answered_in_time_is_answered_when_it_is_asked_again() {
     // The gateway has nothing to lose.
     gateway.kill();
     let gateway = Gateway::start(&world, &[]);
-    let _processor = world.run();
+    let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", "deciding=return(early)")]);
+    processor.until_ready();
     let again = gateway.ask(NAME, &[WAIT], &late_command);
     assert_eq!((again.status, again.header("idempotent-replayed"), again.header("etag")), (200, "true", "\"2\""), "{again:?}");
     world.inbox.first("the reply", |r| r.topic == world.replies && r.body["requestId"] == asynchronous.as_str());
@@ -207,6 +220,19 @@ fn what_is_not_answered_in_time_is_answered_when_it_is_asked_again() {
     let reused = gateway.get(&format!("{contents}contents=00000000-0000-0000-0000-000000000000"), &[]);
     assert_eq!((reused.status, reused.findings()), (200, vec![("CASM-REQUEST-ID-REUSED", Some("requestId"))]), "{reused:?}");
     assert_eq!(reused.body["replayed"], false, "{reused:?}");
+
+    // A bug is answered 500, for the first time and again.
+    let panics = naming(&unique("early"), &customers[1].by_ref_id(), "Dora");
+    for replayed in ["", "true"] {
+        let got = gateway.ask(NAME, &[WAIT], &panics);
+        assert_eq!((got.status, got.header("content-type")), (500, "application/problem+json"), "{got:?}");
+        assert_eq!(
+            (got.findings(), got.header("idempotent-replayed")),
+            (vec![("CASM-INTERNAL-ERROR", None)], replayed),
+            "{got:?}"
+        );
+        assert_eq!((&got.body["requestId"], &got.body["title"]), (&panics["requestId"], &json!("Internal error")), "{got:?}");
+    }
 }
 
 #[test]
@@ -230,12 +256,14 @@ fn one_request_at_two_gateways_has_one_effect_and_one_answer() {
 #[test]
 fn a_gateway_can_have_a_reply_topic_of_its_own() {
     let Some(shared) = world::shared() else { return };
-    let gateway = Gateway::start(shared, &[("CRM__GATEWAY__REPLY_TOPIC", &shared.other_replies)]);
+    let environment = [("CRM__GATEWAY__REPLY_TOPIC", &*shared.other_replies), ("CRM__GATEWAY__MAX_WAIT", "20s")];
+    let gateway = Gateway::start(shared, &environment);
     let (customer, request) = (shared.customer(), unique("r"));
     let command = naming(&request, &customer.by_ref_id(), "Ann");
     for replayed in [false, true] {
         let got = gateway.ask(NAME, &[WAIT], &command);
         assert_eq!((got.status, &got.body["replayed"]), (200, &json!(replayed)), "{got:?}");
+        assert_eq!(got.header("preference-applied"), "wait=20", "nobody waits for longer than max_wait");
     }
     let replies = shared.inbox.until("both replies", |records| {
         let ours = |r: &&std::sync::Arc<Record>| r.body["requestId"] == request.as_str() && r.topic != shared.transactions;
@@ -264,7 +292,7 @@ fn open_requests_are_finished_before_the_process_ends() {
 }
 
 #[test]
-fn while_kafka_is_away_a_client_learns_that_nothing_was_written() {
+fn while_kafka_is_away_a_client_learns_whether_certainly_nothing_was_written() {
     let (Some(mut kafka), Some(cassandra)) = (OwnServer::kafka(), crate::servers::cassandra()) else { return };
     let world = World::set_up_on(kafka.address(), cassandra, "gateway-away", |_| {});
     let customer = Entity::new(Kind::Customer, "ACTIVE");
@@ -272,14 +300,41 @@ fn while_kafka_is_away_a_client_learns_that_nothing_was_written() {
     let gateway = Gateway::start(&world, &[]);
     let _processor = world.run();
     let ask = |request: &str| gateway.ask(NAME, &[WAIT], &naming(request, &customer.by_ref_id(), request));
-    let (before, meanwhile, after) = (unique("r"), unique("r"), unique("r"));
+    let [before, frozen, meanwhile, after] = [(); 4].map(|()| unique("r"));
     assert_eq!(ask(&before).status, 200);
+
+    // The broker's connection is there and takes the record, but nobody knows whether the broker will.
+    kafka.signal("STOP");
+    let unknown = ask(&frozen);
+    assert_eq!((unknown.status, unknown.header("retry-after")), (504, "1"), "{unknown:?}");
+    assert_eq!(unknown.body["type"], "urn:crm:in-progress", "{unknown:?}");
+    kafka.signal("CONT");
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    let in_the_end = loop {
+        let got = ask(&frozen);
+        if !matches!(got.status, 503 | 504) {
+            break got;
+        }
+        assert!(Instant::now() < deadline, "it is never answered: {got:?}");
+        crate::pause();
+    };
+    assert_eq!(in_the_end.status, 200, "{in_the_end:?}");
+    let found = gateway.get(unknown.header("location"), &[]);
+    assert_eq!((found.status, &found.body["businessTransaction"]), (200, &in_the_end.body["businessTransaction"]), "{found:?}");
+
     kafka.stop_by("KILL");
     let refused = ask(&meanwhile);
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{refused:?}");
+    gateway.until_not_ready();
     kafka.start_again();
+    gateway.until_ready();
     let answered = ask(&after);
     assert_eq!(answered.status, 200, "{answered:?}");
+    let is_effect = |r: &Record, request: &str| r.topic == world.transactions && r.body["requestId"] == request;
+    // Effects of one entity come in their order.
+    world.inbox.first("the last effect", |r| is_effect(r, &after));
+    let effects = [&before, &frozen, &after].map(|request| world.inbox.all(|r| is_effect(r, request)).len());
+    assert_eq!(effects, [1, 1, 1], "each took effect once");
     let held = world.inbox.all(|r| r.body["requestId"] == meanwhile.as_str());
     assert!(held.is_empty(), "nothing of it was written: {held:?}");
 }

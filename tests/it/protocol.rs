@@ -11,6 +11,7 @@ mod erasing;
 mod expiry;
 mod folding;
 mod imports;
+mod inquiries;
 mod one_at_a_time;
 mod renames;
 mod requests;
@@ -107,6 +108,11 @@ checks! {
         what_the_created_entity_knows_outweighs_an_earlier_refusal,
         a_created_entity_that_was_renamed_is_still_the_answer,
         the_first_name_of_a_created_entity_can_be_erased;
+    inquiries:
+        a_rename_of_a_dead_process_is_completed_by_a_reader_who_meets_it,
+        a_creation_of_a_dead_process_is_completed_by_a_reader_who_meets_it,
+        a_reader_who_asks_for_other_contents_learns_that_the_request_id_is_taken,
+        a_reader_finds_the_answer_of_a_previous_owner_by_the_contents;
     dead:
         a_claim_of_a_dead_process_is_completed_by_who_names_the_wanted_id,
         a_claim_of_a_dead_process_is_completed_by_who_wants_the_id,

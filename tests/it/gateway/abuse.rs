@@ -109,6 +109,11 @@ fn clients_that_misbehave_keep_nobody_else_from_being_answered() {
     assert_serves(&gateway, &customer);
 
     let head = format!("POST {NAME} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+    let unfinished = format!("{head}content-length: 100\r\n\r\n{{\"requestId\"");
+    let unfinished = runtime().spawn({
+        let address = address.clone();
+        async move { raw(&address, unfinished.as_bytes()).await }
+    });
     let claims_much = format!("{head}content-length: 1073741824\r\n\r\n");
     let says_much = format!("{head}transfer-encoding: chunked\r\n\r\n20000\r\n{}", " ".repeat(0x20000));
     let long_headers = format!("{head}x-long: {}\r\n\r\n", "x".repeat(100 << 10));
@@ -141,6 +146,7 @@ fn clients_that_misbehave_keep_nobody_else_from_being_answered() {
     let ended = runtime().block_on(async { slow[0].read_to_end(&mut rest).await });
     assert!(ended.is_err() || rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
     drop(slow);
+    assert_eq!(runtime().block_on(unfinished).unwrap(), "HTTP/1.1 408", "a body that does not arrive");
     assert_serves(&gateway, &customer);
     gateway.until_metric("crm_gateway_open_requests 0");
     assert_memory(&gateway, "slow, long and malformed");

@@ -192,6 +192,10 @@ fn a_certificate_lets_a_client_in_and_says_who_sends_a_command() {
         let refused = runtime().block_on(client(identity.as_ref()).get(&url).send());
         assert!(refused.is_err(), "{who} got in: {refused:?}");
     }
+    for unusable in [" ", "\u{7}", " crm"] {
+        let nameless = runtime().block_on(client(Some(&ours.client(unusable))).get(&url).send()).unwrap();
+        assert_eq!(nameless.status(), 401, "{unusable:?}: {nameless:?}");
+    }
     let plain = runtime().block_on(client(None).get(url.replace("https", "http")).send());
     assert!(plain.is_err(), "without TLS: {plain:?}");
 }

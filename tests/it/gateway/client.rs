@@ -100,6 +100,15 @@ impl Gateway {
         }
     }
 
+    /// Waits until the process says that it is not ready.
+    pub fn until_not_ready(&self) {
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        while registry::get(&format!("{}/readyz", self.admin)).0 != 503 {
+            assert!(Instant::now() < deadline, "it is ready all the time: {}", self.log());
+            crate::pause();
+        }
+    }
+
     /// Sends a command, and returns the future of its answer.
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> impl Future<Output = Got> + Send + use<> {
         self.send(&reqwest::Method::POST, path, headers, body.to_string())

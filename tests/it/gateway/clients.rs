@@ -1,8 +1,8 @@
 //! Plays the functional cases of the contract over HTTP from other languages: from Python with httpx, and from Java with its own client.
-//! The cases are one table, made for entities that nobody else uses: each use case, each error that a client can cause, replays, versions,
-//! answers that are not waited for, and reads.
+//! The cases are one table, made for entities that nobody else uses: each use case, creations too, each error that a client can cause,
+//! replays, versions, answers that are not waited for, and reads.
 
-use crate::crm::{Entity, Kind, unique};
+use crate::crm::{Entity, Kind, create, unique};
 use crate::examples::{java, python};
 use crate::servers;
 use crate::world::{self, Shared};
@@ -116,6 +116,59 @@ fn use_cases(entities: &[Entity]) -> Vec<Case> {
     cases
 }
 
+/// Has a customer, an account below it and a subscriber below that created, each followed by the same request again. Reads the subscriber,
+/// before and after it is changed. Returns the subscriber, too.
+fn creations() -> (Vec<Case>, Entity) {
+    let (mut cases, mut superior) = (Vec::new(), Value::Null);
+    let mut last = None;
+    for kind in Kind::ALL {
+        let mut creation = create(kind, &unique("r"), &unique("new"), &superior);
+        creation.body["customName"] = "Ann É 😀".into();
+        let (use_case, request) = (format!("create{}", &creation.record["Create".len()..]), creation.request());
+        let created = Entity::created_by(&creation);
+        for replayed in [false, true] {
+            let case = Case::post(&use_case, &creation.body, 200).has("content-type", "application/json").has("etag", "\"1\"");
+            let case = case.says("/requestId", request).says("/replayed", replayed).says("/errors", json!([]));
+            let case = case.says("/businessTransaction/useCase", &*use_case).says("/businessTransaction/refId", &*created.ref_id);
+            let case = case.says("/businessTransaction/version", 1).says("/businessTransaction/previousVersion", 0);
+            let values =
+                [("externalId", json!(created.external_id)), ("customName", json!("Ann É 😀")), ("state", json!("ACTIVE"))];
+            let case = values
+                .into_iter()
+                .fold(case, |case, (field, value)| case.says(&format!("/businessTransaction/{}/{field}", kind.name()), value));
+            cases.push(if replayed { case.has("idempotent-replayed", "true") } else { case });
+        }
+        superior = created.by_external_id();
+        last = Some((created, creation));
+    }
+    let (subscriber, creation) = last.expect("there are three types");
+    let path = format!("/v1/subscribers/{}", subscriber.ref_id);
+    let named = unique("r");
+    let naming = command(&named, &subscriber, &subscriber.by_external_id(), &json!({"customName": "Bob"}));
+    cases.extend([
+        Case::get(&path, 200).has("etag", "\"1\"").says("/version", 1).says("/entity/externalId", &*subscriber.external_id),
+        Case::get(format!("{path}/history"), 200)
+            .says("/history/0/useCase", "createSubscriber")
+            .says("/history/0/version", 1)
+            .says("/history/0/requestId", creation.request())
+            .says("/history/1", Value::Null),
+        Case::post("updateSubscriberCustomName", &naming, 200).has("etag", "\"2\"").says("/businessTransaction/version", 2),
+        Case::get(format!("/v1/subscribers?externalId={}", subscriber.external_id), 200)
+            .has("etag", "\"2\"")
+            .says("/entity/refId", &*subscriber.ref_id)
+            .says("/entity/customName", "Bob"),
+        Case::get(format!("{path}/history?limit=1"), 200)
+            .has("link", &format!("<{path}/history?before=2&limit=1>; rel=\"next\""))
+            .says("/history/0/requestId", &*named)
+            .says("/history/0/changes/0/old", "Ann É 😀"),
+        Case::get(format!("{path}/requests/{}", creation.request()), 200)
+            .has("etag", "\"1\"")
+            .says("/replayed", true)
+            .says("/businessTransaction/version", 1),
+    ]);
+    (cases, subscriber)
+}
+
 /// Each error of the contract's table that a client can cause.
 fn errors(customer: &Entity, other: &Entity, gone: &Entity) -> Vec<Case> {
     const NAME: &str = "updateCustomerCustomName";
@@ -123,6 +176,7 @@ fn errors(customer: &Entity, other: &Entity, gone: &Entity) -> Vec<Case> {
         |request: &str, reference: &Value, name: &str| command(request, customer, reference, &json!({"customName": name}));
     let new = |reference: &Value| named(&unique("r"), reference, "Ann");
     let (used, renamed) = (unique("r"), json!({"externalId": other.external_id}));
+    let to_nobody = new(&json!({"externalId": unique("nobody")}));
     let expecting = |version: i64| {
         command(&unique("r"), customer, &customer.by_ref_id(), &json!({"customName": "x", "expectedVersion": version}))
     };
@@ -145,8 +199,11 @@ fn errors(customer: &Entity, other: &Entity, gone: &Entity) -> Vec<Case> {
         .refused("CASM-INVALID-ATTRIBUTE", "state"),
         Case::post(NAME, &named(&used, &customer.by_ref_id(), "Ann"), 200).has("etag", "\"2\""),
         Case::post(NAME, &named(&used, &customer.by_ref_id(), "Bob"), 400).refused("CASM-REQUEST-ID-REUSED", "requestId"),
-        Case::post(NAME, &new(&json!({"externalId": unique("nobody")})), 400)
-            .refused("CASM-ENTITY-NOT-FOUND", "customer.externalId"),
+        Case::post(NAME, &to_nobody, 400).refused("CASM-ENTITY-NOT-FOUND", "customer.externalId").says("/replayed", false),
+        Case::post(NAME, &to_nobody, 400)
+            .refused("CASM-ENTITY-NOT-FOUND", "customer.externalId")
+            .says("/replayed", true)
+            .has("idempotent-replayed", "true"),
         Case::post(NAME, &new(&gone.by_external_id()), 400).refused("CASM-STATE-DEACTIVATED", "customer"),
         Case::post(NAME, &expecting(7), 400).refused("CASM-VERSION-CONFLICT", "expectedVersion"),
         Case::post(NAME, &new(&customer.by_ref_id()), 412)
@@ -236,9 +293,11 @@ fn play(shared: &Shared, client: &mut Command) {
     let [one, two, three, four] = [(); 4].map(|()| shared.customer());
     let gone = shared.entity(Kind::Customer, "DEACTIVATED");
     let mut cases = use_cases(&[one, shared.account(), shared.subscriber()]);
+    let (creations, created) = creations();
+    cases.extend(creations);
     cases.extend(errors(&two, &three, &gone));
     cases.extend(rest(&four));
-    assert_eq!(cases.len(), 20 + 22 + 17);
+    assert_eq!(cases.len(), 20 + 12 + 23 + 17);
     let table: Vec<_> = cases.into_iter().map(|case| case.0).collect();
     let mut playing = client.arg(gateway.base()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it is installed");
     playing.stdin.take().unwrap().write_all(json!(table).to_string().as_bytes()).unwrap();
@@ -247,7 +306,7 @@ fn play(shared: &Shared, client: &mut Command) {
     assert!(output.status.success(), "{said}");
     assert_eq!(said.trim(), table.len().to_string());
     // What was sent as one request has one effect, and what was refused has none.
-    assert_eq!((shared.transactions(&four).len(), shared.transactions(&two).len()), (3, 1));
+    assert_eq!([&four, &two, &created].map(|entity| shared.transactions(entity).len()), [3, 1, 2]);
 }
 
 #[test]

@@ -4,14 +4,14 @@
 //! `CRM_HTTP_REQUESTS=n` is the number of requests. `cargo test --test it -- --nocapture whatever_dies` prints what happened.
 
 use super::client::{Gateway, Got};
-use crate::crm::{Entity, Kind, unique};
-use crate::inbox::Inbox;
+use crate::crm::{Entity, Kind, create, custom_name, rename, state, unique};
+use crate::inbox::{Inbox, Record};
 use crate::servers::own::OwnServer;
 use crate::world::{Processor, World};
 use crate::{runtime, servers};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const GATEWAYS: usize = 3;
 const PROCESSORS: usize = 2;
 /// How many requests are under way at once.
 const CLIENTS: usize = 48;
-/// How many entities of each type the requests are about.
+/// How many entities of each sort the requests are about.
 const ENTITIES: usize = 24;
 /// How many answers lie between two faults, in a course of many requests and in the shortest.
 const CALM: (usize, usize) = (150, 24);
@@ -38,11 +38,23 @@ const WRONG_VERSION: &[(&str, &str)] = &[("if-match", "\"1000000\"")];
 /// A request that the clients send until it is answered.
 struct Request {
     id: String,
-    path: &'static str,
+    path: String,
     body: Value,
     headers: &'static [(&'static str, &'static str)],
-    /// The entity that the request changes, or `None` if the request is refused.
-    changes: Option<String>,
+    expected: Expected,
+    /// The key of the business transactions of the entity that the request creates, if it creates one.
+    created: Option<String>,
+}
+
+/// What a request leads to, whatever else happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// An entity that was imported has one version more.
+    Changes,
+    /// There is an entity more.
+    Creates,
+    /// The request is refused with this code.
+    Refused(&'static str),
 }
 
 /// The answers that the clients got.
@@ -72,7 +84,7 @@ async fn until_answered(gateways: &[Gateway], seen: &Seen, request: &Request) {
     loop {
         let gateway = &gateways[seen.attempts.fetch_add(1, Relaxed) % gateways.len()];
         let headers = [&[("prefer", "wait=2")][..], request.headers].concat();
-        let tried = gateway.try_to_send(&reqwest::Method::POST, request.path, &headers, request.body.to_string()).await;
+        let tried = gateway.try_to_send(&reqwest::Method::POST, &request.path, &headers, request.body.to_string()).await;
         *seen.statuses.lock().unwrap().entry(tried.as_ref().map_or(0, |got| got.status)).or_default() += 1;
         match tried {
             Ok(got) if matches!(got.status, 200 | 400 | 412) => return seen.note(request, &got),
@@ -97,24 +109,64 @@ async fn served(gateways: &[Gateway], seen: &Seen, number: usize, request: &Requ
     seen.done.fetch_add(1, Relaxed);
 }
 
-fn requests(count: usize, customers: &[Entity], accounts: &[Entity]) -> Vec<Request> {
-    let request = |number: usize| {
-        let (id, customer, account) = (unique("r"), &customers[number % ENTITIES], &accounts[number % ENTITIES]);
-        let named = |reference: Value| json!({"requestId": id, "customer": reference, "customName": format!("name {number}")});
-        let naming = "/v1/updateCustomerCustomName";
-        let (path, body, headers, changes) = match number % 8 {
-            0 => {
-                let body = json!({"requestId": id, "account": account.by_ref_id(), "externalId": unique("a")});
-                ("/v1/updateAccountExternalId", body, ANY_VERSION, Some(account))
-            }
-            1 => (naming, named(json!({"externalId": unique("nobody")})), ANY_VERSION, None),
-            2 => (naming, named(customer.by_ref_id()), WRONG_VERSION, None),
-            3 => (naming, named(customer.by_external_id()), ANY_VERSION, Some(customer)),
-            _ => (naming, named(customer.by_ref_id()), ANY_VERSION, Some(customer)),
-        };
-        Request { id, path, body, headers, changes: changes.map(Entity::subject) }
+/// The entities that the requests are about, so many of each.
+struct Entities {
+    /// Customers that keep their external ids.
+    customers: Vec<Entity>,
+    accounts: Vec<Entity>,
+    /// Customers that are renamed.
+    renamed: Vec<Entity>,
+    /// Customers that nobody can change any more.
+    gone: Vec<Entity>,
+}
+
+impl Entities {
+    fn new() -> Self {
+        let all = |kind, state| (0..ENTITIES).map(|_| Entity::new(kind, state)).collect();
+        Self {
+            customers: all(Kind::Customer, "ACTIVE"),
+            accounts: all(Kind::Account, "ACTIVE"),
+            renamed: all(Kind::Customer, "ACTIVE"),
+            gone: all(Kind::Customer, "DEACTIVATED"),
+        }
+    }
+
+    fn all(&self) -> Vec<Entity> {
+        [&self.customers[..], &self.accounts, &self.renamed, &self.gone].concat()
+    }
+}
+
+/// Makes the request of this number. How often each kind of request comes, how often it is sent twice, and which entity it is about have
+/// nothing to do with each other.
+fn request(number: usize, entities: &Entities) -> Request {
+    use Expected::{Changes, Creates, Refused};
+    let of = |entities: &[Entity]| entities[number % ENTITIES].clone();
+    let (customer, account) = (of(&entities.customers), of(&entities.accounts));
+    let (renamed, gone) = (of(&entities.renamed), of(&entities.gone));
+    let (id, nobody, name) = (unique("r"), json!({"externalId": unique("nobody")}), format!("name {number}"));
+    let named = |reference: &Value| custom_name(&id, reference, &name);
+    let (draft, expected) = match number % 19 {
+        0 | 8 => (rename(Kind::Account, &id, &account.by_ref_id(), &unique("a")), Changes),
+        1 => (named(&nobody), Refused("CASM-ENTITY-NOT-FOUND")),
+        2 => (named(&customer.by_ref_id()), Refused("CASM-VERSION-CONFLICT")),
+        3 | 11 => (named(&customer.by_external_id()), Changes),
+        4 => (create(Kind::Customer, &id, &unique("c"), &Value::Null), Creates),
+        5 => (create(Kind::Account, &id, &unique("a"), &customer.by_external_id()), Creates),
+        6 => (create(Kind::Subscriber, &id, &unique("s"), &account.by_ref_id()), Creates),
+        7 => (rename(Kind::Customer, &id, &renamed.by_ref_id(), &unique("c")), Changes),
+        // Each gives a reason of its own, and so none finds the entity as it wants it.
+        9 => (state(Kind::Customer, &id, &customer.by_ref_id(), "SUSPENDED", &*id), Changes),
+        10 => (state(Kind::Account, &id, &account.by_ref_id(), "INACTIVE", &*id), Changes),
+        12 => (create(Kind::Account, &id, &unique("a"), &nobody), Refused("CASM-ENTITY-NOT-FOUND")),
+        13 => (create(Kind::Customer, &id, &gone.external_id, &Value::Null), Refused("CASM-EXTERNAL-ID-NOT-UNIQUE")),
+        14 => (create(Kind::Account, &id, &unique("a"), &gone.by_ref_id()), Refused("CASM-STATE-DEACTIVATED")),
+        15 => (named(&gone.by_external_id()), Refused("CASM-STATE-DEACTIVATED")),
+        _ => (named(&customer.by_ref_id()), Changes),
     };
-    (0..count).map(request).collect()
+    let headers = if expected == Refused("CASM-VERSION-CONFLICT") { WRONG_VERSION } else { ANY_VERSION };
+    let path = format!("/v1/{}{}", draft.record[..1].to_ascii_lowercase(), &draft.record[1..]);
+    let created = (expected == Creates).then(|| Entity::created_by(&draft).subject());
+    Request { id, path, body: draft.body, headers, expected, created }
 }
 
 /// The servers and processes that are killed while the clients send.
@@ -184,14 +236,13 @@ fn each_request_has_one_effect_and_one_answer_whatever_dies() {
         config["kafka"].as_table_mut().expect("a table").insert("consumer".into(), Toml::Table(session.into_iter().collect()));
     };
     let world = World::set_up_on(kafka.address(), cassandra, "gateway-faults", quickly_missed);
-    let entities = |kind| (0..ENTITIES).map(move |_| Entity::new(kind, "ACTIVE")).collect::<Vec<_>>();
-    let (customers, accounts) = (entities(Kind::Customer), entities(Kind::Account));
-    world.import(&[&customers[..], &accounts].concat());
+    let entities = Entities::new();
+    world.import(&entities.all());
     let client = || reqwest::Client::builder().no_proxy().timeout(CLIENT_PATIENCE).build().unwrap();
     let gateways: Arc<[Gateway]> = (0..GATEWAYS).map(|_| Gateway::start_for("http", client(), &world, &[])).collect();
     let processors = (0..PROCESSORS).map(|slot| world.run_as(&format!("slot-{slot}"))).collect();
 
-    let requests: Arc<[Request]> = requests(count, &customers, &accounts).into();
+    let requests: Arc<[Request]> = (0..count).map(|number| request(number, &entities)).collect();
     let seen = Arc::new(Seen::default());
     let begun = Instant::now();
     let asking = runtime().spawn({
@@ -224,15 +275,19 @@ fn each_request_has_one_effect_and_one_answer_whatever_dies() {
     assert_effects(&world, &requests, &seen.answers.lock().unwrap());
 }
 
-/// Checks that the topic holds one business transaction for each request that was told of one, and none for the others.
+/// Checks that the topics hold one business transaction for each request that was told of one and none for the others, and for each
+/// request, also for one that was refused, the reply that it was told.
 fn assert_effects(world: &World, requests: &[Request], answers: &HashMap<String, Value>) {
     let told: HashMap<&str, &Value> = requests.iter().map(|request| (&*request.id, &answers[&request.id])).collect();
-    let changes = requests.iter().filter(|request| request.changes.is_some()).count();
-    let on_topic = |records: &[Arc<crate::inbox::Record>]| {
-        let held: Vec<_> = records.iter().filter(|record| record.topic == world.transactions).cloned().collect();
-        (held.len() >= changes).then_some(held)
+    let effects = |request: &Request| usize::from(!matches!(request.expected, Expected::Refused(_)));
+    let all: usize = requests.iter().map(effects).sum();
+    let on = |records: &[Arc<Record>], topic: &str| -> Vec<Arc<Record>> {
+        records.iter().filter(|record| record.topic == topic).cloned().collect()
     };
-    let held = world.inbox.until("all business transactions", on_topic);
+    let held = world.inbox.until("all business transactions", |records| {
+        let held = on(records, &world.transactions);
+        (held.len() >= all).then_some(held)
+    });
     let mut by_request: HashMap<&str, usize> = HashMap::new();
     let mut versions: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for record in &held {
@@ -242,19 +297,36 @@ fn assert_effects(world: &World, requests: &[Request], answers: &HashMap<String,
         versions.entry(record.key_text().expect("a key")).or_default().push(record.body["version"].as_i64().expect("a version"));
     }
     for request in requests {
-        let expected = usize::from(request.changes.is_some());
-        assert_eq!(by_request.get(&*request.id).copied().unwrap_or_default(), expected, "effects of {}", request.id);
-        assert_eq!(told[&*request.id][0] == 200, request.changes.is_some(), "{}: {}", request.id, told[&*request.id]);
+        let (id, told) = (&*request.id, told[&*request.id]);
+        assert_eq!(by_request.get(id).copied().unwrap_or_default(), effects(request), "effects of {id}");
+        let code = &told[2][0]["code"];
+        let is_as_expected = match request.expected {
+            Expected::Changes | Expected::Creates => told[0] == 200 && code.is_null(),
+            Expected::Refused(expected) => told[0] != 200 && code == expected,
+        };
+        assert!(is_as_expected, "{id}, {:?}: {told}", request.expected);
     }
+    let created: HashSet<&str> = requests.iter().filter_map(|request| request.created.as_deref()).collect();
+    assert!(created.iter().all(|entity| versions.get(entity).is_some_and(|versions| *versions == [1])), "created once each");
     for (entity, mut versions) in versions {
         versions.sort_unstable();
-        assert!(versions.iter().zip(2..).all(|(version, expected)| *version == expected), "{entity}: {versions:?}");
+        // What is created has its first business transaction with version 1, and what is imported, with version 2.
+        let first = if created.contains(entity) { 1 } else { 2 };
+        assert!(versions.iter().zip(first..).all(|(version, expected)| *version == expected), "{entity}: {versions:?}");
     }
-    // No reply on the topic says anything else than what clients were told.
-    for reply in world.inbox.all(|record| record.topic == world.replies) {
+
+    // No reply on the topic says anything else than what clients were told, and each of them was told what a reply says.
+    let replies = world.inbox.until("a reply to each request", |records| {
+        let of_replies = records.iter().filter(|record| record.topic == world.replies);
+        let answered: HashSet<&str> = of_replies.filter_map(|reply| reply.body["requestId"].as_str()).collect();
+        let is_whole = requests.iter().all(|request| answered.contains(&*request.id));
+        is_whole.then(|| on(records, &world.replies))
+    });
+    for reply in replies {
         let Some(told) = reply.body["requestId"].as_str().and_then(|request| told.get(request)) else { continue };
         let status = if told[0] == 412 { 400 } else { told[0].as_i64().expect("a status") };
         assert_eq!(reply.body["statusCode"], status, "{reply:?}");
+        assert_eq!(reply.body["errors"], told[2], "{reply:?}");
         assert_eq!(reply.body["businessTransaction"]["transactionId"], told[1]["transactionId"], "{reply:?}");
     }
 }

@@ -11,6 +11,11 @@ use std::process::{Command, Output};
 
 const LINT: [&str; 5] = ["node_modules/@redocly/cli/bin/cli.js", "lint", "--config", "redocly.yaml", "--max-problems=1000"];
 
+/// Fails unless `openapi.yaml` says the same as the document that is named.
+const SAME: &str = "const [fs, yaml] = [require('fs'), require('js-yaml')];
+const read = (file) => fs.readFileSync(file, 'utf8');
+require('assert').deepStrictEqual(yaml.load(read('openapi.yaml')), JSON.parse(read(process.argv[1])));";
+
 fn node(folder: &Path, arguments: &[&str]) -> Output {
     let mut node = Command::new("node");
     // The linter would tell its maker about each run, and ask for newer versions.
@@ -36,6 +41,12 @@ fn a_linter_finds_nothing_in_the_description_and_a_client_is_made_of_it() {
     assert!(linted.status.success(), "{}", text(&linted));
     let blamed = node(&folder, &[&LINT[..], &["wrong.json"]].concat());
     assert!(!blamed.status.success(), "the linter finds nothing in a document that is wrong: {}", text(&blamed));
+    let (status, yaml) = registry::get(&format!("{}/openapi.yaml", gateway.base()));
+    assert_eq!(status, 200, "{yaml}");
+    std::fs::write(folder.join("openapi.yaml"), yaml).unwrap();
+    let [same, other] = ["openapi.json", "wrong.json"].map(|json| node(&folder, &["-e", SAME, json]));
+    assert!(same.status.success(), "{}", text(&same));
+    assert!(!other.status.success(), "a document that is wrong is the same, too");
 
     let made = node(&folder, &["node_modules/openapi-typescript/bin/cli.js", "openapi.json", "--output", "api.d.ts"]);
     assert!(made.status.success(), "{}", text(&made));

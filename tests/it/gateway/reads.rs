@@ -1,10 +1,14 @@
 //! Tests what is read over HTTP: the values and the history that `show` tells, in pages, and only what the client does not have yet.
 
 use super::client::Gateway;
-use super::{NAME, naming};
+use super::{NAME, WAIT, naming};
 use crate::crm::{Entity, Kind, create, unique};
-use crate::world;
+use crate::inbox::Inbox;
+use crate::{runtime, world};
+use futures::future::{join, join_all};
+use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 #[test]
 fn an_entity_is_read_as_show_tells_it() {
@@ -48,6 +52,11 @@ fn a_history_comes_in_pages_with_the_newest_change_first() {
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
     let newest_first: Vec<Value> = shown["history"].as_array().unwrap().iter().rev().cloned().collect();
     assert_eq!(gateway.get(&path, &[]).body["history"], json!(newest_first));
+
+    for (tag, status) in [("\"6\"", 304), ("\"5\"", 200)] {
+        let got = gateway.get(&format!("{path}?limit=2"), &[("if-none-match", tag)]);
+        assert_eq!((got.status, got.header("etag"), got.body.is_null()), (status, "\"6\"", status == 304), "{tag}: {got:?}");
+    }
 
     let (mut next, mut read) = (Some(format!("{path}?limit=2")), Vec::new());
     while let Some(page) = next {
@@ -109,4 +118,48 @@ fn a_refusal_is_found_as_the_reply_that_it_was() {
         assert_eq!((&found.body["errors"], &found.body["replayed"]), (&refused.body["errors"], &json!(true)));
         assert_eq!(found.header("etag"), "", "it is about no entity");
     }
+}
+
+#[test]
+fn a_refusal_that_needs_no_entity_is_stored_nowhere_and_so_not_found() {
+    let Some(shared) = world::shared() else { return };
+    // The gateway knows a segment that the processor does not know.
+    let gateway = Gateway::start(shared, &[("CRM__SEGMENTS", "RESIDENTIAL,UNKNOWN")]);
+    let (customer, request) = (shared.customer(), unique("r"));
+    let command = json!({"requestId": request, "customer": customer.by_ref_id(), "customerSegment": "UNKNOWN"});
+    let accepted = gateway.ask("/v1/updateCustomerSegment", &[("prefer", "respond-async")], &command);
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    let reply = shared.inbox.first("its reply", |r| r.topic == shared.replies && r.body["requestId"] == request.as_str());
+    assert_eq!(reply.body["errors"][0]["code"], "CASM-SEGMENT-NOT-CONFIGURED", "{reply:?}");
+    let found = gateway.get(accepted.header("location"), &[("cache-control", "no-cache")]);
+    assert_eq!((found.status, found.header("retry-after")), (404, "1"), "{found:?}");
+    let told = gateway.ask("/v1/updateCustomerSegment", &[WAIT], &command);
+    assert_eq!((told.status, told.findings()), (400, vec![("CASM-SEGMENT-NOT-CONFIGURED", Some("customerSegment"))]), "{told:?}");
+}
+
+#[test]
+fn of_too_many_reads_at_once_those_within_the_bound_are_answered_and_no_command_is_refused_for_them() {
+    const READERS: usize = 32;
+    let Some(shared) = world::shared() else { return };
+    let (gateway, customer) = (Gateway::start(shared, &[("CRM__GATEWAY__MAX_OPEN_READS", "1")]), shared.customer());
+    let path = format!("/v1/customers/{}/history", customer.ref_id);
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    let mut refused = 0;
+    // One of the readers may be done before the next one comes.
+    while refused == 0 {
+        assert!(Instant::now() < deadline, "no read was refused");
+        let reads = (0..READERS).map(|_| gateway.send(&Method::GET, &path, &[("cache-control", "no-cache")], String::new()));
+        let command = gateway.post(NAME, &[WAIT], &naming(&unique("r"), &customer.by_ref_id(), &unique("name")));
+        let (reads, command) = runtime().block_on(join(join_all(reads.collect::<Vec<_>>()), command));
+        assert_eq!(command.status, 200, "{command:?}");
+        for got in reads.iter().filter(|got| got.status != 200) {
+            assert_eq!((got.status, got.header("retry-after")), (503, "1"), "{got:?}");
+            assert_eq!(got.body["type"], "urn:crm:unavailable", "{got:?}");
+            refused += 1;
+        }
+        assert!(refused < READERS, "of those who came at once one was answered: {reads:?}");
+    }
+    assert_eq!(gateway.get(&path, &[]).status, 200, "there is room again");
+    gateway.until_metric("crm_gateway_open_reads 0");
+    gateway.until_metric("crm_gateway_open_reads_limit 1");
 }

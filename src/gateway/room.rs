@@ -1,0 +1,59 @@
+//! Room for what may be open at once. Whoever finds none is refused at once: to wait for room would take memory, too, which nothing bounds.
+
+use prometheus::IntGauge;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Room for so many.
+pub struct Room {
+    places: Semaphore,
+    taken: IntGauge,
+}
+
+/// A place, which is given back when this is dropped.
+pub struct Place<'a> {
+    taken: &'a IntGauge,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Room {
+    /// Makes room for `most` at once. From now on the metric `taken` is how many there are, and `limit` is how many there may be.
+    pub fn new(most: usize, taken: &IntGauge, limit: &IntGauge) -> Self {
+        limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+        Self { places: Semaphore::new(most), taken: taken.clone() }
+    }
+
+    /// Takes a place. Returns `None` if all are taken.
+    pub fn take(&self) -> Option<Place<'_>> {
+        let permit = self.places.try_acquire().ok()?;
+        self.taken.inc();
+        Some(Place { taken: &self.taken, _permit: permit })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.taken.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn there_is_room_for_so_many_and_for_another_when_one_has_left() {
+        let metrics = Metrics::new();
+        let room = Room::new(2, &metrics.gateway_open_reads, &metrics.gateway_open_reads_limit);
+        let counts = || [metrics.gateway_open_reads.get(), metrics.gateway_open_reads_limit.get()];
+        let (first, second) = (room.take(), room.take());
+        assert!(first.is_some() && second.is_some());
+        assert!(room.take().is_none());
+        assert_eq!(counts(), [2, 2], "who was refused does not count");
+        drop(first);
+        let third = room.take();
+        assert!(third.is_some() && room.take().is_none());
+        drop((second, third));
+        assert_eq!(counts(), [0, 2]);
+    }
+}
