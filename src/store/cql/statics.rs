@@ -48,6 +48,6 @@ impl<const N: usize> Statics<N> {
 
     /// Returns a list of question marks, one for each column.
     pub fn marks(&self) -> String {
-        ["?"; N].join(", ")
+        self.0.map(|_| "?").join(", ")
     }
 }
