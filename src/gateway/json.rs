@@ -11,7 +11,7 @@ pub enum Json {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A whole number that fits into 64 bits with a sign.
+    /// A whole number that fits into 64 bits with a sign. JSON has one kind of numbers, so `3.0` is whole, too, up to [`LARGEST_EXACT`].
     Whole(i64),
     /// Any other number.
     Number,
@@ -22,6 +22,9 @@ pub enum Json {
     /// An object, with its keys in the order in which they stand.
     Object(Vec<(String, Json)>),
 }
+
+/// Up to this size, all whole numbers differ from each other when they are written with a fraction or an exponent: 2 to the power of 53.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Json {
     /// Reads a text that is one JSON value and nothing else.
@@ -76,8 +79,11 @@ impl<'de> Visitor<'de> for AsItIs {
         Ok(i64::try_from(value).map_or(Json::Number, Json::Whole))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Json, E> {
+        let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole, and within the bound")]
+        let whole = is_whole.then_some(value as i64);
+        Ok(whole.map_or(Json::Number, Json::Whole))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Json, E> {
@@ -104,7 +110,8 @@ mod tests {
 
     #[test]
     fn repeated_keys_are_kept_and_only_whole_numbers_are_whole() {
-        let got = Json::parse(br#"{"a":1,"a":"x","b":[1,{"c":2}],"d":{"e":null},"f":1.0,"g":9223372036854775808,"h":true}"#);
+        let text = br#"{"a":1,"a":"x","b":[1,{"c":2}],"d":{"e":null},"f":1.5,"g":9223372036854775808,"h":true,"i":-3.0,"j":1e300,"k":1e3}"#;
+        let got = Json::parse(text);
         let entry = |key: &str, value| (key.to_owned(), value);
         let expected = Json::Object(vec![
             entry("a", Json::Whole(1)),
@@ -114,6 +121,9 @@ mod tests {
             entry("f", Json::Number),
             entry("g", Json::Number),
             entry("h", Json::Bool(true)),
+            entry("i", Json::Whole(-3)),
+            entry("j", Json::Number),
+            entry("k", Json::Whole(1000)),
         ]);
         assert_eq!(got, Ok(expected));
     }
