@@ -1,5 +1,5 @@
-//! Where the time of a reply goes: how long the commands spent on average in each step, from when they were due to when the CRM had their
-//! replies.
+//! Measures where the time of a reply goes: how long a command spends on average in each step, from the moment at which it is due until
+//! the CRM has its reply.
 //!
 //! The processor's metrics tell the stages of the commands, and the calls of the Kafka transactions. All are means: the buckets of the
 //! histograms are too coarse for quantiles. A command's last stage is its transaction, and is divided here as the transactions of the run
@@ -30,9 +30,9 @@ pub struct Seconds {
     commands: f64,
     /// Each stage of the commands.
     stages: [f64; 5],
-    /// The transactions.
+    /// All Kafka transactions, each from its beginning to its end.
     transactions: f64,
-    /// Each call of the transactions that is a step.
+    /// Those calls within the transactions that are steps.
     calls: [f64; 4],
 }
 
@@ -40,7 +40,7 @@ pub struct Seconds {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Steps {
     steps: [f64; STEPS.len()],
-    /// From when a command was due to its reply.
+    /// The time from the moment at which a command is due to its reply.
     reply: f64,
 }
 

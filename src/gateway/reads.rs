@@ -1,5 +1,5 @@
-//! Reads over HTTP: an entity, its history, and what became of a request. The bodies are those of `crm-processor show --json`, and of
-//! replies.
+//! Reads over HTTP: an entity, its history, and what became of a request. The bodies have the form of `crm-processor
+//! show --json`, or that of replies.
 
 use super::headers::{has_already, wants_latest};
 use super::problem::{self, Problem, RETRY_AFTER, with};

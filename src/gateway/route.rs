@@ -28,7 +28,7 @@ pub enum Route {
     Document(Document),
 }
 
-/// What clients ask of the store.
+/// A question that is answered from the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// The present values of an entity.

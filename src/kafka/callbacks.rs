@@ -38,7 +38,7 @@ pub struct GroupMembership {
 pub enum Notice {
     /// An assignment has begun; it holds all partitions that this process has now.
     Assigned {
-        /// The assignment's number.
+        /// The id under which the stream tells this assignment from earlier ones.
         assignment: AssignmentId,
         /// The partitions to read, and the committed offset from which each goes on.
         partitions: Vec<(Partition, Committed)>,
@@ -50,7 +50,7 @@ pub enum Notice {
     },
     /// The assignment ends: the process gives up all its partitions, or has lost them already.
     Revoked {
-        /// Whether the partitions belong to another process already, so that nothing of them can be committed any more.
+        /// Whether another process has the partitions already. Then no offset of theirs can be committed any more.
         lost: bool,
         /// The processor sends on this channel, or drops it, when it will commit nothing more for the partitions.
         done: std_mpsc::SyncSender<()>,
@@ -70,10 +70,9 @@ pub enum Notice {
 /// The end of a partition, by the brokers' last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The partition.
+    /// The partition whose end this is.
     pub partition: Partition,
-    /// The offset after the last record, whether that record can be read yet or not. `None` if no record lies beyond those that were
-    /// handed on.
+    /// The offset after the last record, whether that record can be read yet or not. `None` if the last record was handed on.
     pub end: Option<i64>,
     /// The last stable offset. Records from here on can't be read until a producer has ended its transaction.
     pub stable: i64,
@@ -85,8 +84,8 @@ pub struct End {
 pub const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two requests for the committed offsets. An earlier transaction may have to end before the coordinator gives them.
 const COMMITTED_PAUSE: Duration = Duration::from_millis(50);
-/// How long the revoke callback waits for the processor. The processor gives up sooner by itself, so only a bug makes the callback wait
-/// this long.
+/// How long the revoke callback waits for the processor. The processor gives up sooner by itself, so this bound matters only if there is
+/// a bug.
 pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the request for the topic's id may take.
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
-//! What request validation demands of a command's fields, as JSON Schema, so that a body which the description allows is refused only for
-//! what the gateway alone can't know: what entities there are, and which segments are configured. The domain itself is asked which fields
-//! are mandatory and which states a command may name, so a new use case needs no line here.
+//! Puts the rules of request validation into the JSON Schemas of commands. A body that fits its schema is refused only for reasons that no
+//! schema can hold: which entities there are, and which segments are configured. The domain itself is asked which fields are mandatory and
+//! which states a command may name, so a new use case needs no line here.
 //!
 //! Three rules have no words in JSON Schema. A request id must stand in the body or in `Idempotency-Key`. A version in the body and one in
 //! `If-Match` must be the same. The length of an external id is that of its normal form (NFC).

@@ -114,8 +114,8 @@ fn outcome_row(request_id: String, outcome: Vec<u8>, seconds_left: Option<i32>) 
     OutcomeRow { request_id, outcome, time_left }
 }
 
-/// A partition of `entity` as a scan returns it: its key and its statics. The driver does not nest structs in a row, so this repeats
-/// fields of [`EntityRow`].
+/// A partition of `entity` as a scan returns it: its key and its static columns. These are fields of [`EntityRow`], too; the driver can't
+/// nest one struct in another, so they stand here once more.
 #[derive(DeserializeRow)]
 pub(super) struct EntityPartition {
     entity_type: String,

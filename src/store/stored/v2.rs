@@ -40,7 +40,7 @@ pub(super) enum Answer<'a, T> {
 /// A business transaction without the request's id, and without what the outcome says, too.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Transaction<'a, C = Option<&'a str>, E = Entity<'a>> {
-    /// See [`use_case_number`](super::numbers::use_case_number).
+    /// The use case's number, as [`use_case_number`](super::numbers::use_case_number) gives it.
     pub use_case: u32,
     pub correlation_id: Option<&'a str>,
     pub previous_version: i64,
@@ -97,7 +97,7 @@ pub(super) enum Cause<'a> {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Command<'a> {
     pub request_id: &'a str,
-    /// See [`use_case_number`](super::numbers::use_case_number).
+    /// The use case's number, as [`use_case_number`](super::numbers::use_case_number) gives it.
     pub use_case: u32,
     /// See [`RequestedChange::text`](crate::domain::change::RequestedChange::text).
     #[serde(borrow)]
