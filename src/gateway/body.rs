@@ -170,7 +170,7 @@ mod tests {
             (r#"{"customName":7}"#, Some("customName"), "a text or null, and is a number"),
             (r#"{"customName":["x"]}"#, Some("customName"), "is a list"),
             (r#"{"expectedVersion":"1"}"#, Some("expectedVersion"), "a whole number or null, and is a text"),
-            (r#"{"expectedVersion":1.0}"#, Some("expectedVersion"), "a whole number"),
+            (r#"{"expectedVersion":1.5}"#, Some("expectedVersion"), "a whole number"),
             (r#"{"customer":"c-1"}"#, Some("customer"), "an object or null"),
             (r#"{"customer":{"externalId":true}}"#, Some("customer.externalId"), "a text or null"),
             (r#"{"customer":{"id":"x"}}"#, Some("customer.id"), "no field"),
@@ -192,5 +192,13 @@ mod tests {
         assert_eq!(command.request_id.as_deref(), Some("ré😀"));
         assert_eq!(command.reference.unwrap().external_id.as_deref(), Some(" ü "));
         assert_eq!((command.values.get(Attribute::CustomName), command.expected_version), (None, Some(-3)));
+    }
+
+    #[test]
+    fn a_version_with_a_fraction_of_zero_is_whole() {
+        for (body, version) in [(r#"{"expectedVersion":1.0}"#, 1), (r#"{"expectedVersion":2e3}"#, 2000)] {
+            let command = read(UseCase::UpdateCustomerCustomName, body.as_bytes()).unwrap();
+            assert_eq!(command.expected_version, Some(version), "{body}");
+        }
     }
 }
