@@ -8,6 +8,8 @@
 /// A place at which the process can be told to die, to panic or to hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
+    /// The consuming thread is about to poll, in the call that polls.
+    Polling,
     /// A command is about to be decided.
     Deciding,
     /// A command was decided; its outcome is stored.
@@ -33,6 +35,7 @@ impl FailPoint {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Polling => "polling",
             Self::Deciding => "deciding",
             Self::Decided => "decided",
             Self::Claimed => "claimed",

@@ -8,6 +8,7 @@ use super::callbacks::{CommandConsumer, Context, Notice, REVOKE_TIMEOUT};
 use super::calls::{Call, Calls};
 use super::login::Logins;
 use super::record::Record;
+use crate::fail_points::FailPoint;
 use crate::flow::{AssignmentId, Partition, RecordId};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -161,7 +162,10 @@ impl ConsumerThread {
     fn collect(&mut self, wait: Duration) -> Option<Batch> {
         let calls = self.calls.clone();
         // The call is announced once for the batch rather than for each record, which would cost more.
-        calls.during(Call::Poll, Instant::now() + LOCAL, || self.poll_batch(wait))
+        calls.during(Call::Poll, Instant::now() + LOCAL, || {
+            FailPoint::Polling.reach();
+            self.poll_batch(wait)
+        })
     }
 
     fn poll_batch(&mut self, wait: Duration) -> Option<Batch> {

@@ -1,6 +1,6 @@
-//! Tests calls into the Kafka client that do not return; a fail point takes the place of the client's defect. The call is
-//! reported, its producer is abandoned, another takes over, and each record has one answer. If such calls pile up, the process
-//! ends with an error.
+//! Tests calls that do not return; a fail point takes the place of the defect. If it is the publisher's, the call is reported, its
+//! producer is abandoned, another takes over, and each record has one answer. If such calls pile up, or the consuming thread hangs,
+//! the process ends with an error. If nothing else tells why no command is answered, `/livez` fails.
 
 use crate::crm::{Entity, Kind, custom_name, unique};
 use crate::inbox::Inbox;
@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::servers;
 use crate::world::{Processor, World};
 use crm_processor::kafka::publishing::ABANDONED_AT_MOST;
+use crm_processor::telemetry::health::STUCK_AFTER;
 use std::time::Instant;
 
 #[test]
@@ -67,6 +68,44 @@ fn a_process_whose_calls_all_hang_ends_with_an_error_that_says_so() {
     let reply =
         world.inbox.first("the reply", |r| r.topic == world.replies && r.header("correlation-id") == correlation.as_deref());
     assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
+}
+
+/// Two processors hang at once, each in a consumer group of its own, because the bound is two minutes.
+#[test]
+fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
+    let Some(_) = servers::kafka() else { return };
+    let [Some(of_lane), Some(of_consumer)] = ["hanging-lane", "hanging-poll"].map(|name| World::set_up(name, |_| ())) else {
+        return;
+    };
+    let begin = |world: &World, calls: &str| {
+        let customer = Entity::new(Kind::Customer, "ACTIVE");
+        world.import(std::slice::from_ref(&customer));
+        let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", calls)]);
+        let correlation = unique("c");
+        world.send(&custom_name(&unique("r"), &customer.by_ref_id(), &correlation).header("correlation-id", &correlation));
+        (processor, correlation)
+    };
+    let (lane, hung) = begin(&of_lane, "deciding=1*sleep(600000)->off");
+    let (consumer, unread) = begin(&of_consumer, "polling=100*off->1*sleep(600000)->off");
+
+    until_readyz_names(&lane, "commands wait for the store");
+    assert_eq!(lane.get("/livez").0, 200, "it may still go on");
+    assert_eq!(until_readyz_names(&consumer, "the Kafka consumer has been in poll"), 503);
+    let deadline = Instant::now() + STUCK_AFTER + Inbox::PATIENCE;
+    while lane.get("/livez").0 == 200 {
+        assert!(Instant::now() < deadline, "/livez never failed; {}", lane.log_tail());
+        crate::pause();
+    }
+    assert_eq!(consumer.wait(), 1, "{}", consumer.log_tail());
+    let log = consumer.log();
+    assert!(log.contains("the Kafka consumer has been in poll") && log.contains("to be started anew"), "{log}");
+
+    // The orchestrator kills the one, and starts both anew.
+    lane.kill();
+    for (world, correlation) in [(&of_lane, hung), (&of_consumer, unread)] {
+        let _another = world.run();
+        assert_eq!(Ledger::close(world, &[correlation]).with_status(200), 1);
+    }
 }
 
 /// Waits until `/readyz` has this text, and returns its status.
