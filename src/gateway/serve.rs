@@ -5,6 +5,7 @@ use super::service::Service;
 use super::tls::TlsServer;
 use crate::store::ConditionalStore;
 use axum::body::Body;
+use axum::http::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,6 +22,8 @@ use tokio::time::timeout;
 
 /// How many connections there may be at once. Further ones wait to be accepted. Each takes some 20 KiB.
 const MAX_CONNECTIONS: usize = 8192;
+/// If no more connections than these are free, each is closed after its next answer, so that those that wait are accepted.
+const SCARCE: usize = MAX_CONNECTIONS / 8;
 /// How long a client may take to send its headers, and how long a connection may be without a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest headers of a request, in bytes: several times what our own headers take at their longest.
@@ -108,32 +111,36 @@ async fn connection<S: ConditionalStore>(
     tls: Option<Arc<TlsServer>>,
     service: Arc<Service<S>>,
     stopping: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) {
     let metrics = service.metrics.clone();
     metrics.gateway_connections.inc();
     match tls {
-        None => speak(stream, None, service, stopping).await,
+        None => speak(stream, None, service, stopping, permit.semaphore()).await,
         Some(tls) => {
             if let Some(client) = tls.accept(stream).await {
-                speak(client.stream, client.common_name.map(Into::into), service, stopping).await;
+                speak(client.stream, client.common_name.map(Into::into), service, stopping, permit.semaphore()).await;
             }
         }
     }
     metrics.gateway_connections.dec();
 }
 
-/// Speaks HTTP with a client, whose certificate has this common name.
+/// Speaks HTTP with a client, whose certificate has this common name. `room` has a permit for each connection that may still come.
 async fn speak<S: ConditionalStore>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     certificate: Option<Arc<str>>,
     service: Arc<Service<S>>,
     mut stopping: watch::Receiver<bool>,
+    room: &Arc<Semaphore>,
 ) {
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (service, certificate) = (service.clone(), certificate.clone());
         async move {
-            let response = service.answer(request.map(Body::new), certificate.as_deref()).await;
+            let mut response = service.answer(request.map(Body::new), certificate.as_deref()).await;
+            if room.available_permits() <= SCARCE {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(Body::from))
         }
     });

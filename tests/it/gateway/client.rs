@@ -133,7 +133,7 @@ impl Gateway {
         body: B,
     ) -> impl Future<Output = Got> + Send + use<B> {
         let trying = self.try_to_send(method, path, headers, body);
-        async { trying.await.unwrap_or_else(|error| panic!("the gateway does not answer: {error}")) }
+        async { trying.await.unwrap_or_else(|error| panic!("the gateway does not answer: {error:?}")) }
     }
 
     /// Sends any request to a gateway that may be gone, or go meanwhile.
