@@ -103,8 +103,10 @@ fn a_nightly_synchronisation_does_not_grow_the_embedded_store() {
         after.push(cells(&path));
         until_forgotten(&path, &last, retention);
     }
-    // A row and its place in the index for each command: those of the night itself, and none of an earlier one.
-    assert_eq!(after, [before.map(|cells| cells + commands); NIGHTS], "cells and index, {before:?} before the first night");
+    // A row and its place in the index for each command: those of the night itself, and none of an earlier one. In a night that is longer
+    // than the retention, some of its own are forgotten, too.
+    let is_one_nights = |cells: &[usize; 2]| (0..2).all(|n| (before[n] + 1..=before[n] + commands).contains(&cells[n]));
+    assert!(after.iter().all(is_one_nights), "cells and index: {after:?}, and {before:?} before the first night");
     assert_nothing_changed(&world, NIGHTS * commands + renames.len());
     std::fs::remove_dir_all(&path).expect("it is there");
 }

@@ -80,7 +80,7 @@ fn take_up(database: &Database, rows: &[Json]) {
         }
     }
     let statements = latest.iter().map(|(ref_id, row)| {
-        format!("DELETE FROM current_value WHERE refId = '{ref_id}';\n{}", insert_into("current_value", row, "", is_value))
+        format!("DELETE FROM current_value WHERE refId = '{ref_id}';\n{}", insert_into("current_value", &[row], "", is_value))
     });
     database.run(&statements.collect::<String>());
 }
