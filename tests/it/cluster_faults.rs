@@ -50,7 +50,7 @@ fn all_faults(course: &mut Course<'_>, mut random: Random) {
     let (node, frozen_node, away, broker, slot) = (any(), any(), any(), any(), any());
     course.traffic.flow(RATE);
     course.section("all is well", |c| c.rest(CALM));
-    coordinators_killed_and_frozen(course);
+    coordinators_killed_and_frozen(course, "");
     course.section("brokers restarted in turn", Course::brokers_restarted);
     course.section("node killed", |c| c.node_killed(node));
     course.section("node frozen", |c| c.node_frozen(frozen_node, NODE_FROZEN));
@@ -75,24 +75,31 @@ fn all_faults(course: &mut Course<'_>, mut random: Random) {
     });
 }
 
-/// Each kind of coordinator is killed once, and frozen once.
-fn coordinators_killed_and_frozen(course: &mut Course<'_>) {
-    course.section("group coordinator killed", |c| {
-        let coordinator = c.group_coordinator();
-        c.broker_killed(coordinator);
-    });
-    course.section("transaction coordinator killed", |c| {
-        let coordinator = c.transaction_coordinator();
-        c.broker_killed(coordinator);
-    });
-    course.section("group coordinator frozen", |c| {
-        let coordinator = c.group_coordinator();
-        c.broker_frozen(coordinator, BROKER_FROZEN);
-    });
-    course.section("transaction coordinator frozen", |c| {
-        let coordinator = c.transaction_coordinator();
-        c.broker_frozen(coordinator, BROKER_FROZEN);
-    });
+/// Each kind of coordinator is killed once, and frozen once: those of these faults whose name begins with `only`.
+fn coordinators_killed_and_frozen(course: &mut Course<'_>, only: &str) {
+    let faults: [(&'static str, fn(&mut Course<'_>)); 4] = [
+        ("group coordinator killed", |c| {
+            let coordinator = c.group_coordinator();
+            c.broker_killed(coordinator);
+        }),
+        ("transaction coordinator killed", |c| {
+            let coordinator = c.transaction_coordinator();
+            c.broker_killed(coordinator);
+        }),
+        ("group coordinator frozen", |c| {
+            let coordinator = c.group_coordinator();
+            c.broker_frozen(coordinator, BROKER_FROZEN);
+        }),
+        ("transaction coordinator frozen", |c| {
+            let coordinator = c.transaction_coordinator();
+            c.broker_frozen(coordinator, BROKER_FROZEN);
+        }),
+    ];
+    let chosen: Vec<_> = faults.iter().filter(|(name, _)| name.starts_with(only)).collect();
+    assert!(!chosen.is_empty(), "{only:?} begins none of {:?}", faults.map(|(name, _)| name));
+    for (name, fault) in chosen {
+        course.section(name, fault);
+    }
 }
 
 /// The processors read and write in the first data centre. They go on without the second one, and wait for the first.

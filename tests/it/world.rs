@@ -417,6 +417,26 @@ impl Processor {
         registry::get(&format!("{}{path}", self.admin))
     }
 
+    /// Returns what a processor that hangs says about itself: its probes, the metrics that tell where it stands, and the end of its log.
+    pub fn diagnosis(&self) -> String {
+        const TELLING: [&str; 9] = [
+            "crm_commands_in_flight",
+            "crm_commands_queued",
+            "crm_consumer_lag_records",
+            "crm_kafka_brokers_connected",
+            "crm_kafka_transaction_age_seconds",
+            "crm_kafka_transactions_total",
+            "crm_oldest_call_age_seconds",
+            "crm_partitions_assigned",
+            "crm_records_open",
+        ];
+        let [ready, live, (_, metrics)] = ["/readyz", "/livez", "/metrics"].map(|path| self.get(path));
+        let is_telling =
+            |line: &&str| TELLING.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        let told: Vec<_> = metrics.lines().filter(is_telling).collect();
+        format!("/readyz: {ready:?}\n/livez: {live:?}\n{}\n{}", told.join("\n"), self.log_tail())
+    }
+
     /// Returns the sum of all series of a counter or gauge, rounded down; or the value of one series if `name` includes its
     /// labels.
     pub fn metric(&self, name: &str) -> u64 {

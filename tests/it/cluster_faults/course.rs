@@ -127,7 +127,7 @@ impl Course<'_> {
         }
         for n in silent {
             let (name_of_slot, processor) = self.fleet.processors().nth(n).expect("it is there");
-            let shown = diagnosis(processor);
+            let shown = processor.diagnosis();
             self.report.hung.push(format!("{name_of_slot} has answered nothing for {HANGS:?}, {after}\n{shown}"));
             println!("        {name_of_slot} hangs");
             self.kill_processor(n);
@@ -240,11 +240,4 @@ impl Course<'_> {
 /// Returns the number of a processor's replies: 0 while it is starting, or does not answer.
 fn replies(processor: &Processor) -> u64 {
     processor.metric_so_far("crm_replies_total").unwrap_or(0)
-}
-
-/// Returns what a processor that hangs says about itself.
-fn diagnosis(processor: &Processor) -> String {
-    let (ready, live) = (processor.get("/readyz"), processor.get("/livez"));
-    let partitions = processor.metric_so_far("crm_partitions_assigned");
-    format!("partitions: {partitions:?}\n/readyz: {ready:?}\n/livez: {live:?}\n{}", processor.log_tail())
 }

@@ -4,7 +4,7 @@
 //! | test | what | variables |
 //! |---|---|---|
 //! | `cluster_faults::experiments::scale` | `bench` on three brokers and three database nodes, with one, two and three processors | `CRM_BENCH_COMMANDS=n`: commands in a run (20,000) |
-//! | `cluster_faults::experiments::coordinators_killed_and_frozen` | the coordinators of the group and of a processor's transactions are killed, and frozen for 30 s | `CRM_TIMES=n`: how often each (20) |
+//! | `cluster_faults::experiments::coordinators_killed_and_frozen` | the coordinators of the group and of a processor's transactions are killed, and frozen for 30 s | `CRM_TIMES=n`: how often each (20); `CRM_ONLY="group coordinator frozen"`: those whose name begins so |
 //! | `cluster_faults::experiments::a_frozen_node` | one of three database nodes is frozen for 40 s, at a constant load | `CRM_RATE=n`: commands a second (100) |
 
 use super::course::{Course, Installation};
@@ -29,12 +29,13 @@ const AFTER: Duration = Duration::from_secs(20);
 fn coordinators_killed_and_frozen() {
     let _turn = turn();
     let times = number("CRM_TIMES").unwrap_or(20);
+    let only = std::env::var("CRM_ONLY").unwrap_or_default();
     let Some(Round { seed, .. }) = rounds().next() else { return };
     let Some(installation) = Installation::prepare(Layout::Racks, seed) else { return };
     let report = installation.go(|course| {
         course.traffic.flow(RATE);
         for _ in 0..times {
-            super::coordinators_killed_and_frozen(course);
+            super::coordinators_killed_and_frozen(course, &only);
         }
     });
     println!("CRM_SEED={seed}\n{report}");

@@ -186,14 +186,7 @@ impl<'a> Fleet<'a> {
 impl fmt::Debug for Fleet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for slot in &self.slots {
-            writeln!(
-                f,
-                "\n{}: {} partitions, to die {:?}; {}",
-                slot.instance,
-                assigned(slot),
-                slot.doom,
-                slot.processor.log_tail()
-            )?;
+            writeln!(f, "\n{}, to die {:?}\n{}", slot.instance, slot.doom, slot.processor.diagnosis())?;
         }
         write!(f, "killed: {:?}", self.kills)
     }
