@@ -8,6 +8,8 @@
 /// A place at which the process can be told to die, to panic or to hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
+    /// The processor's loop begins a round in which it looks after what may hang.
+    ComingRound,
     /// The consuming thread is about to poll, in the call that polls.
     Polling,
     /// A command is about to be decided.
@@ -35,6 +37,7 @@ impl FailPoint {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::ComingRound => "coming-round",
             Self::Polling => "polling",
             Self::Deciding => "deciding",
             Self::Decided => "decided",

@@ -15,6 +15,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Collector;
+use crate::telemetry::watchdog;
 use crate::toolbox::flags::ConfigFile;
 use crate::toolbox::{FAILED, connect};
 use crate::wire::answer::Encoder;
@@ -112,8 +113,9 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
         let asking = [
             tokio::spawn(keep_looking_at_nodes(store.clone(), configured, health.clone())),
             tokio::spawn(keep_asking_store(store, health.clone())),
-            tokio::spawn(keep_watching(setup.registry.clone(), commands, metrics, health)),
+            tokio::spawn(keep_watching(setup.registry.clone(), commands, metrics, health.clone())),
         ];
+        watchdog::start(health)?;
         // The processor is a task beside those of its lanes. On the main thread it would have to be woken for each command.
         let processing = tokio::spawn(processor::run(setup, stopped(stopping)));
         // The panic's text is left out: it may hold values of entities.

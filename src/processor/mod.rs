@@ -22,6 +22,7 @@ pub use fault::RunFault;
 
 use crate::config::{Config, UndecodableBatches};
 use crate::domain::Timestamp;
+use crate::fail_points::FailPoint;
 use crate::flow::AssignmentId;
 use crate::flow::attempt::Verdict;
 use crate::flow::lanes::RunId;
@@ -360,6 +361,7 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn ticked(&mut self) -> Result<(), RunFault> {
+        FailPoint::ComingRound.reach();
         self.health.beat();
         self.shared.claims.measure_cache();
         self.look_after()?;

@@ -118,11 +118,20 @@ impl Health {
         !self.stuck.load(Relaxed) && self.is_alive_after(self.started.elapsed())
     }
 
-    fn is_alive_after(&self, since_start: Duration) -> bool {
+    /// Returns how long ago the processor's loop began its last round; `None` if it has not begun.
+    pub fn since_beat(&self) -> Option<Duration> {
+        self.since_beat_at(self.started.elapsed())
+    }
+
+    fn since_beat_at(&self, since_start: Duration) -> Option<Duration> {
         match self.last_beat.load(Relaxed) {
-            0 => true,
-            millis => since_start.saturating_sub(Duration::from_millis(millis)) < STUCK_AFTER,
+            0 => None,
+            millis => Some(since_start.saturating_sub(Duration::from_millis(millis))),
         }
+    }
+
+    fn is_alive_after(&self, since_start: Duration) -> bool {
+        self.since_beat_at(since_start).is_none_or(|since| since < STUCK_AFTER)
     }
 
     /// Returns why the process takes or answers no commands. The list is empty if it does.

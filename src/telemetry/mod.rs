@@ -14,3 +14,4 @@ pub mod series;
 pub mod spans;
 pub mod store_health;
 pub mod trace_context;
+pub mod watchdog;

@@ -70,13 +70,12 @@ fn a_process_whose_calls_all_hang_ends_with_an_error_that_says_so() {
     assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
 }
 
-/// Two processors hang at once, each in a consumer group of its own, because the bound is two minutes.
+/// Three processors hang at once, each in a consumer group of its own, because the bound is two minutes.
 #[test]
 fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
     let Some(_) = servers::kafka() else { return };
-    let [Some(of_lane), Some(of_consumer)] = ["hanging-lane", "hanging-poll"].map(|name| World::set_up(name, |_| ())) else {
-        return;
-    };
+    let worlds = ["hanging-lane", "hanging-poll", "hanging-loop"].map(|name| World::set_up(name, |_| ()));
+    let [Some(of_lane), Some(of_consumer), Some(of_loop)] = worlds else { return };
     let begin = |world: &World, calls: &str| {
         let customer = Entity::new(Kind::Customer, "ACTIVE");
         world.import(std::slice::from_ref(&customer));
@@ -87,6 +86,7 @@ fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
     };
     let (lane, hung) = begin(&of_lane, "deciding=1*sleep(600000)->off");
     let (consumer, unread) = begin(&of_consumer, "polling=100*off->1*sleep(600000)->off");
+    let (looping, unseen) = begin(&of_loop, "coming-round=1*off->1*sleep(600000)->off");
 
     until_readyz_names(&lane, "commands wait for the store");
     assert_eq!(lane.get("/livez").0, 200, "it may still go on");
@@ -100,9 +100,13 @@ fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
     let log = consumer.log();
     assert!(log.contains("the Kafka consumer has been in poll") && log.contains("to be started anew"), "{log}");
 
-    // The orchestrator kills the one, and starts both anew.
+    looping.wait();
+    let log = looping.log();
+    assert!(log.contains("loop does not come round any more") && log.contains("consumer S "), "{log}");
+
+    // The orchestrator kills the one, and starts all anew.
     lane.kill();
-    for (world, correlation) in [(&of_lane, hung), (&of_consumer, unread)] {
+    for (world, correlation) in [(&of_lane, hung), (&of_consumer, unread), (&of_loop, unseen)] {
         let _another = world.run();
         assert_eq!(Ledger::close(world, &[correlation]).with_status(200), 1);
     }
