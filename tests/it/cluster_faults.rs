@@ -77,7 +77,8 @@ fn all_faults(course: &mut Course<'_>, mut random: Random) {
 
 /// Each kind of coordinator is killed once, and frozen once: those of these faults whose name begins with `only`.
 fn coordinators_killed_and_frozen(course: &mut Course<'_>, only: &str) {
-    let faults: [(&'static str, fn(&mut Course<'_>)); 4] = [
+    type Fault = fn(&mut Course<'_>);
+    let faults: [(&str, Fault); 4] = [
         ("group coordinator killed", |c| {
             let coordinator = c.group_coordinator();
             c.broker_killed(coordinator);
