@@ -1,11 +1,11 @@
 //! Measures a database that runs on this machine: the CPU time of its threads, summed up by their purpose, and the size of a table's files.
 //! The figures come from `/proc`, so the caller needs the right to see the files that the database's process has open.
 
+use crate::telemetry::process::Thread;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The beginnings of the names of Cassandra's threads, of which Linux keeps 15 characters. The threads that are not here, and those of
 /// other databases, count as "other".
@@ -67,7 +67,7 @@ impl Database {
         for thread in self.list("task")? {
             // A thread may end at any time.
             let Ok(stat) = std::fs::read_to_string(thread.join("stat")) else { continue };
-            let (name, used) = read_stat(&stat).context("/proc looks different on this system")?;
+            let Thread { name, used, .. } = Thread::read(&stat).context("/proc looks different on this system")?;
             let micros = used.as_secs_f64() * 1e6;
             let kind = KINDS.iter().find(|(beginning, _)| name.starts_with(beginning)).map_or(Kind::Other, |(_, kind)| *kind);
             *match kind {
@@ -111,27 +111,5 @@ impl Cpu {
             compiler: work_out(self.compiler, other.compiler),
             other: work_out(self.other, other.other),
         }
-    }
-}
-
-/// Takes the name of a thread, and its user and system time, from the line of its `stat`.
-fn read_stat(stat: &str) -> Option<(&str, Duration)> {
-    let (before, after) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = after.split_whitespace().collect();
-    let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
-    let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();
-    Some((before.split_once('(')?.1, Duration::from_millis(millis)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_has_a_name_and_a_time() {
-        let stat = "17 (GC (1) x) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
-        let (name, used) = read_stat(stat).unwrap();
-        let ticks = rustix::param::clock_ticks_per_second();
-        assert_eq!((name, used), ("GC (1) x", Duration::from_millis(200_000 / ticks)));
     }
 }

@@ -85,6 +85,28 @@ fn stat(field: usize) -> Option<u64> {
     text.rsplit_once(") ")?.1.split(' ').nth(field)?.parse().ok()
 }
 
+/// A thread, as the line of its `stat` below `/proc/<process>/task` describes it.
+pub struct Thread<'a> {
+    /// The name, of which Linux keeps 15 characters.
+    pub name: &'a str,
+    /// The letter of its state: `R` for a thread that computes or could, `S` and `D` for one that waits.
+    pub state: &'a str,
+    /// The user and system time that the thread has used.
+    pub used: Duration,
+}
+
+impl<'a> Thread<'a> {
+    /// Reads the line. Returns `None` if it looks different from what Linux writes.
+    pub fn read(stat: &'a str) -> Option<Self> {
+        // The name stands in parentheses, and may have spaces and parentheses itself.
+        let (before, after) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
+        let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();
+        Some(Self { name: before.split_once('(')?.1, state: fields[0], used: Duration::from_millis(millis) })
+    }
+}
+
 fn max_fds() -> Option<i64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
@@ -120,5 +142,12 @@ mod tests {
         let age = now - value("process_start_time_seconds");
         assert!((-2.0..86_400.0).contains(&age), "it began {age} s ago");
         assert!(value("process_cpu_seconds_total") >= 0.0);
+    }
+    #[test]
+    fn a_thread_has_a_name_and_a_state_and_a_time() {
+        let stat = "17 (GC (1) x) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
+        let Thread { name, state, used } = Thread::read(stat).unwrap();
+        let ticks = rustix::param::clock_ticks_per_second();
+        assert_eq!((name, state, used), ("GC (1) x", "S", Duration::from_millis(200_000 / ticks)));
     }
 }

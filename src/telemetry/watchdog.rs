@@ -2,7 +2,7 @@
 //! fails then, too, but not everybody asks, and if all threads of the runtime hang, nobody answers.
 
 use super::health::{Health, STUCK_AFTER};
-use std::fmt::Write as _;
+use super::process::Thread;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How often the thread looks.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the loop may not come round until the process is ended. An orchestrator that asks `/livez` acts before that.
-pub const END_AFTER: Duration = STUCK_AFTER.saturating_add(Duration::from_secs(30));
+const END_AFTER: Duration = STUCK_AFTER.saturating_add(Duration::from_secs(30));
 
 /// Starts the thread, which ends with the process.
 ///
@@ -18,8 +18,12 @@ pub const END_AFTER: Duration = STUCK_AFTER.saturating_add(Duration::from_secs(3
 /// The operating system gives no thread.
 pub fn start(health: Arc<Health>) -> std::io::Result<()> {
     std::thread::Builder::new().name("watchdog".into()).spawn(move || {
-        while health.since_beat().is_none_or(|since| since < END_AFTER) {
+        // The thread counts the time by its own looks. If the whole process was frozen, the loop gets a chance to come round.
+        let mut stuck = Duration::ZERO;
+        while stuck < END_AFTER {
             rest();
+            let came_round = health.since_beat().is_none_or(|since| since < LOOK);
+            stuck = if came_round { Duration::ZERO } else { stuck + LOOK };
         }
         end();
     })?;
@@ -38,21 +42,14 @@ fn end() -> ! {
     std::process::abort()
 }
 
-/// Returns each thread's name, its state and the hundredths of a second that it has computed, as Linux has them; nothing elsewhere.
+/// Returns each thread with its name, its state and the CPU time that it has used; nothing on systems other than Linux.
 fn threads() -> String {
-    let mut text = String::new();
-    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-        // The name stands in parentheses, and may have spaces and parentheses itself. The state is the first field behind it, and user and
-        // system time are the twelfth and thirteenth.
-        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        let Some(((_, name), rest)) = stat.rsplit_once(')').and_then(|(head, rest)| Some((head.split_once('(')?, rest))) else {
-            continue;
-        };
-        let fields: Vec<_> = rest.split_whitespace().collect();
-        let [Some(state), Some(user), Some(system)] = [0, 11, 12].map(|n| fields.get(n)) else { continue };
-        let _ = write!(text, "{name} {state} {user}+{system}; ");
-    }
-    text
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let told = tasks.filter_map(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        Thread::read(&stat).map(|Thread { name, state, used }| format!("{name} {state} {used:?}"))
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 #[expect(clippy::disallowed_methods, reason = "on a thread of its own, which must not depend on the runtime that it watches")]
