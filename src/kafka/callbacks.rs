@@ -50,7 +50,7 @@ pub enum Notice {
     },
     /// The assignment ends: the process gives up all its partitions, or has lost them already.
     Revoked {
-        /// Whether another process has the partitions already. Then no offset of theirs can be committed any more.
+        /// `true` if another process may have the partitions already, so that this one can't commit their offsets any more.
         lost: bool,
         /// The processor sends on this channel, or drops it, when it will commit nothing more for the partitions.
         done: std_mpsc::SyncSender<()>,
@@ -84,8 +84,7 @@ pub struct End {
 pub const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two requests for the committed offsets. An earlier transaction may have to end before the coordinator gives them.
 const COMMITTED_PAUSE: Duration = Duration::from_millis(50);
-/// How long the revoke callback waits for the processor. The processor gives up sooner by itself, so this bound matters only if there is
-/// a bug.
+/// How long the revoke callback waits for the processor. The processor gives up sooner by itself; the bound is for a processor that hangs.
 pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the request for the topic's id may take.
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);

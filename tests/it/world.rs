@@ -431,9 +431,7 @@ impl Processor {
             "crm_records_open",
         ];
         let [ready, live, (_, metrics)] = ["/readyz", "/livez", "/metrics"].map(|path| self.get(path));
-        let is_telling =
-            |line: &&str| TELLING.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        let told: Vec<_> = metrics.lines().filter(is_telling).collect();
+        let told: Vec<_> = metrics.lines().filter(|line| TELLING.iter().any(|name| is_series_of(line, name))).collect();
         format!("/readyz: {ready:?}\n/livez: {live:?}\n{}\n{}", told.join("\n"), self.log_tail())
     }
 
@@ -449,8 +447,11 @@ impl Processor {
         if status != 200 {
             return None;
         }
-        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values: Vec<f64> = text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
+        let values: Vec<f64> = text
+            .lines()
+            .filter(|line| is_series_of(line, name))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+            .collect();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, and nothing is below 0")]
         (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64)
     }
@@ -490,6 +491,11 @@ impl Processor {
     fn process(&self) -> std::sync::MutexGuard<'_, Guarded> {
         self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Returns whether a line of `/metrics` is a series of a metric, or the series that `name` with its labels names.
+fn is_series_of(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
 }
 
 /// The installation that most tests share, with its running processor.
