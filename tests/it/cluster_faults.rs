@@ -13,7 +13,7 @@ mod course;
 mod experiments;
 mod report;
 
-use crate::round::{Round, rounds, turn};
+use crate::round::{Fault, Round, chosen, rounds, turn};
 use crate::servers::cluster::{Brokers, Layout, Nodes};
 use course::{Course, Installation};
 use crm_processor::store::simulated::Random;
@@ -77,8 +77,7 @@ fn all_faults(course: &mut Course<'_>, mut random: Random) {
 
 /// Each kind of coordinator is killed once, and frozen once: those of these faults whose name begins with `only`.
 fn coordinators_killed_and_frozen(course: &mut Course<'_>, only: &str) {
-    type Fault = fn(&mut Course<'_>);
-    let faults: [(&str, Fault); 4] = [
+    let faults: [Fault<Course<'_>>; 4] = [
         ("group coordinator killed", |c| {
             let coordinator = c.group_coordinator();
             c.broker_killed(coordinator);
@@ -96,9 +95,7 @@ fn coordinators_killed_and_frozen(course: &mut Course<'_>, only: &str) {
             c.broker_frozen(coordinator, BROKER_FROZEN);
         }),
     ];
-    let chosen: Vec<_> = faults.iter().filter(|(name, _)| name.starts_with(only)).collect();
-    assert!(!chosen.is_empty(), "{only:?} begins none of {:?}", faults.map(|(name, _)| name));
-    for (name, fault) in chosen {
+    for (name, fault) in chosen(&faults, only) {
         course.section(name, fault);
     }
 }

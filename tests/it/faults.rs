@@ -4,7 +4,8 @@
 //! reply and each change one Business Transaction, and the database must hold what was published.
 //!
 //! One round takes some seven minutes: `cargo test --test it -- --nocapture faults`. `CRM_FAULT_ROUNDS=n` makes n rounds, for
-//! hours if need be; `CRM_SEED=n` repeats the choices of one round, but not its timing.
+//! hours if need be; `CRM_SEED=n` repeats the choices of one round, but not its timing. `CRM_ONLY="Cassandra" CRM_TIMES=n` makes only
+//! those faults of a round whose name begins so, n times.
 
 mod report;
 
@@ -14,7 +15,7 @@ use crate::registry;
 use crate::round::audit::Audit;
 use crate::round::fleet::{Fleet, SLOTS};
 use crate::round::traffic::Traffic;
-use crate::round::{Round, rounds, turn};
+use crate::round::{Fault, Round, chosen, number, only, rounds, turn};
 use crate::servers::own::OwnServer;
 use crate::world::{PARTITIONS, World};
 use crm_processor::store::simulated::Random;
@@ -117,20 +118,22 @@ struct Course<'a> {
 
 impl Course<'_> {
     fn run(&mut self) {
-        self.say("killed at fail points and at random");
-        self.kills();
-        self.say("frozen and thawed");
-        self.zombies();
-        self.say("joining and leaving");
-        self.storm();
-        self.say("requests and answers lost, and the registry away");
-        self.losses();
-        self.say("Cassandra restarted");
-        self.cassandra_restarts();
-        self.say("Cassandra frozen, Kafka restarted meanwhile");
-        self.frozen_cassandra();
-        self.say("the store away");
-        self.store_away();
+        let faults: [Fault<Self>; 7] = [
+            ("killed at fail points and at random", Self::kills),
+            ("frozen and thawed", Self::zombies),
+            ("joining and leaving", Self::storm),
+            ("requests and answers lost, and the registry away", Self::losses),
+            ("Cassandra restarted", Self::cassandra_restarts),
+            ("Cassandra frozen, Kafka restarted meanwhile", Self::frozen_cassandra),
+            ("the store away", Self::store_away),
+        ];
+        let chosen = chosen(&faults, &only());
+        for _ in 0..number("CRM_TIMES").unwrap_or(1) {
+            for (name, fault) in &chosen {
+                self.say(name);
+                fault(self);
+            }
+        }
         self.say("all well again");
         self.traffic.allow(COMMANDS, 2_000);
         self.until("all commands sent and answered", |c| c.traffic.sent() == COMMANDS && c.answered() >= COMMANDS);

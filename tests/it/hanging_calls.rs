@@ -24,8 +24,8 @@ fn a_publisher_whose_call_does_not_return_is_replaced_and_nothing_is_lost_or_dou
     processor.until_ready();
     let correlations: Vec<_> = (0..60).map(|_| unique("c")).collect();
     for (number, correlation) in correlations.iter().enumerate() {
-        let draft = custom_name(&unique("r"), &customer.by_ref_id(), correlation).header("correlation-id", correlation);
-        world.send(&draft);
+        let draft = custom_name(&unique("r"), &customer.by_ref_id(), correlation).key(&customer.ref_id);
+        world.send(&draft.header("correlation-id", correlation));
         if number == 0 {
             // The others are in a later transaction, however slow the machine is.
             world.inbox.first("the first reply", |r| {

@@ -28,6 +28,23 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A fault with its name. `C` is the course that it befalls.
+pub type Fault<C> = (&'static str, fn(&mut C));
+
+/// Returns those of the faults whose name begins with `only`.
+pub fn chosen<'a, C>(faults: &'a [Fault<C>], only: &str) -> Vec<&'a Fault<C>> {
+    let chosen: Vec<_> = faults.iter().filter(|(name, _)| name.starts_with(only)).collect();
+    let names = || faults.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    assert!(!chosen.is_empty(), "{only:?} begins none of {:?}", names());
+    chosen
+}
+
+/// Returns the value of `CRM_ONLY`, the beginning of the names of the faults that are wanted. Returns an empty text, with which all
+/// names begin, if the variable is not set.
+pub fn only() -> String {
+    std::env::var("CRM_ONLY").unwrap_or_default()
+}
+
 /// Returns the number in an environment variable, or `None` if the variable is not set.
 pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|n| n.parse().unwrap_or_else(|e| panic!("{name}: {e}")))

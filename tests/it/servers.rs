@@ -32,6 +32,8 @@ const KAFKA: (&str, &str) = ("kafka-4.1.0", include_str!("servers/kafka.pom.xml"
 const APICURIO: (&str, &str) = ("apicurio-registry-2.6.13", "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all");
 /// The path below which Apicurio Registry has Confluent's API.
 pub const REGISTRY_PATH: &str = "/apis/ccompat/v7";
+/// The JVM's options for a server that lives for minutes. The optimising compiler would take as much CPU as the start.
+const SHORT_LIVED: [&str; 2] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 /// How the shared Cassandra makes writes durable: some time after it acknowledges them. That is quick, and no test kills this
 /// server.
 const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
@@ -237,7 +239,7 @@ fn prepare_kafka_at(
     let log4j = write(&dir, "log4j.properties", include_str!("servers/log4j.properties"));
 
     let mut java = Command::new("java");
-    java.arg(format!("-Dlog4j.configuration=file:{}", log4j.display())).arg("-cp").arg(lib.join("*"));
+    java.args(SHORT_LIVED).arg(format!("-Dlog4j.configuration=file:{}", log4j.display())).arg("-cp").arg(lib.join("*"));
     let mut format = Command::new("java");
     format
         .args(java.get_args())
@@ -245,7 +247,7 @@ fn prepare_kafka_at(
         .arg(&config)
         .args(format_args);
     finish(&mut format).map_err(NoStart::Failed)?;
-    java.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"]).arg(&config);
+    java.args([heap, "kafka.Kafka"]).arg(&config);
     let log = log_dir().join(format!("kafka-{port}.log"));
     Ok(Prepared { name: "Kafka", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
 }
@@ -296,7 +298,8 @@ fn prepare_cassandra_at(place: &Place<'_>, settings: &str, options: &[&str]) -> 
     let config = write(&dir, "cassandra.yaml", &yaml);
 
     let mut java = Command::new("java");
-    java.args(["-Xms512m", "-Xmx1g", "-XX:+UseSerialGC"]).args(include_str!("servers/cassandra.options").split_whitespace());
+    java.args(SHORT_LIVED).args(["-Xms512m", "-Xmx1g"]);
+    java.args(include_str!("servers/cassandra.options").split_whitespace());
     java.arg(format!("-Dcassandra.config=file:{}", config.display()));
     java.arg(format!("-Dcassandra.storagedir={}", dir.join("data").display()));
     java.args([
@@ -334,7 +337,7 @@ fn prepare_apicurio() -> Result<Prepared, NoStart> {
     .map_err(NoStart::Failed)?;
     let (dir, port) = (scratch("apicurio"), free_port());
     let mut java = Command::new("java");
-    java.args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dquarkus.http.host=127.0.0.1"]);
+    java.args(SHORT_LIVED).args(["-Xmx384m", "-Dquarkus.http.host=127.0.0.1"]);
     java.arg(format!("-Dquarkus.http.port={port}")).arg("-jar").arg(lib.join("apicurio-registry-app-2.6.13.Final-runner.jar"));
     java.current_dir(&dir);
     let log = log_dir().join(format!("apicurio-{port}.log"));

@@ -11,7 +11,7 @@ use super::course::{Course, Installation};
 use super::report::{Figures, Times};
 use super::{NODE_FROZEN, RATE};
 use crate::registry;
-use crate::round::{Round, number, rounds, turn};
+use crate::round::{Round, number, only, rounds, turn};
 use crate::servers::cluster::Layout;
 use crate::world::Processor;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -29,7 +29,7 @@ const AFTER: Duration = Duration::from_secs(20);
 fn coordinators_killed_and_frozen() {
     let _turn = turn();
     let times = number("CRM_TIMES").unwrap_or(20);
-    let only = std::env::var("CRM_ONLY").unwrap_or_default();
+    let only = only();
     let Some(Round { seed, .. }) = rounds().next() else { return };
     let Some(installation) = Installation::prepare(Layout::Racks, seed) else { return };
     let report = installation.go(|course| {
