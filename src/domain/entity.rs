@@ -104,7 +104,7 @@ pub struct Entity {
     pub ref_id: Uuid,
     /// The id by which the CRM names the entity at present.
     pub external_id: ExternalId,
-    /// The version: 1 after an import; every change adds one.
+    /// The version: 1 after the import or the creation; every change adds one.
     pub version: i64,
     /// The stage of its life.
     pub state: State,

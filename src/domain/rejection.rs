@@ -1,4 +1,4 @@
-//! The reasons to refuse a command, and what the CRM is told about each.
+//! The reasons to reject a command, and what the CRM is told about each.
 
 use super::text::InvalidText;
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// The path of a field, such as `customer.externalId`.
 pub type FieldPath = Cow<'static, str>;
 
-/// The reason why a command was refused. Variants stand in the order in which they are checked; the first that holds is answered.
+/// The reason why a command was rejected. Variants stand in the order in which they are checked; the first that holds is answered.
 /// (The first three are found by request validation, which reports one finding for each field.)
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {

@@ -155,7 +155,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         Some(run)
     }
 
-    /// Takes note that all of a run is decided and only its answers are still to be written, so that the next run of its lane may start.
+    /// Takes note that all of a run is decided and only its answers are still to be encoded, so that the next run of its lane may start.
     /// This call may be left out.
     pub fn run_decided(&mut self, run: RunId) {
         self.lanes.decided(run);

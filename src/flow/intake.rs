@@ -180,6 +180,11 @@ impl<R: Reader> Intake<R> {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
+    /// Returns whether something is being fetched that records lack.
+    pub(super) fn is_fetching(&self) -> bool {
+        !self.fetching.is_empty()
+    }
+
     /// Returns the first record that was delivered although its offset is below what is done already; `None` if there was none.
     pub(super) fn backwards(&self) -> Option<RecordId> {
         self.backwards

@@ -12,8 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// The name of a lane: a hash of partition and key. (Two keys with the same hash share a lane, which harms neither.)
 pub type LaneId = u64;
 
-/// Returns the lane of a record: that of its key in its partition. Without a key it is that of the entity that the record names, and a
-/// record that names none has a lane of its own.
+/// Returns the lane of a record: that of its key in its partition. Without a key it is that of `entity`, which the record's command names. A
+/// record that has neither a key nor a command to decide has a lane of its own.
 pub fn lane_of(at: RecordId, key: Option<&[u8]>, entity: Option<impl Hash>) -> LaneId {
     let mut hasher = DefaultHasher::new();
     at.partition.hash(&mut hasher);

@@ -380,6 +380,11 @@ impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
         self.intake.waiting()
     }
 
+    /// Returns whether something is being fetched that records lack.
+    pub fn is_fetching(&self) -> bool {
+        self.intake.is_fetching()
+    }
+
     /// Returns the first record that was delivered although its offset is below what is done already; `None` if there was none. Its topic
     /// was made again, or the topic's log was cut off.
     pub fn backwards(&self) -> Option<RecordId> {

@@ -9,9 +9,9 @@ use crate::pauses::Pauses;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
-use crate::toolbox::topic_reader::{consumer_config, watermarks};
+use crate::toolbox::topic_reader::{ReadingConsumer, consumer_config, consumer_of, receive, watermarks};
 use crate::wire::json::JsonDecoder;
-use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
@@ -46,7 +46,7 @@ pub enum RepliesFault {
 
 /// The reply topic, read from its end at the time of [`Replies::open`].
 pub struct Replies {
-    consumer: Arc<StreamConsumer>,
+    consumer: Arc<ReadingConsumer>,
     topic: String,
     partitions: usize,
 }
@@ -71,8 +71,8 @@ impl Replies {
     pub async fn open(kafka: &Kafka, topic: &str) -> Result<Self, RepliesFault> {
         let mut config = consumer_config(kafka);
         config.set("enable.metrics.push", "false").set("client.id", "crm-processor-gateway");
-        let created: Result<StreamConsumer, _> = config.create();
-        let consumer = Arc::new(created.map_err(|source| RepliesFault::Kafka { topic: topic.to_owned(), source })?);
+        let created = consumer_of(&config).map_err(|source| RepliesFault::Kafka { topic: topic.to_owned(), source })?;
+        let consumer = Arc::new(created);
         let (reader, name) = (consumer.clone(), topic.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
             let Seen { partitions, .. } = look(&reader, &name)?;
@@ -96,7 +96,7 @@ impl Replies {
         let consumer = self.consumer.clone();
         loop {
             tokio::select! {
-                record = consumer.recv() => match record {
+                record = receive(&consumer) => match record {
                     Ok(record) => take(&record, &mut decoder, &awaited).await,
                     // librdkafka goes on by itself, and the next look tells whether the brokers answer.
                     Err(error) => tracing::debug!(%error, "reading replies"),
@@ -148,7 +148,7 @@ struct Seen {
 }
 
 /// Asks the brokers about the topic.
-fn look(consumer: &StreamConsumer, topic: &str) -> Result<Seen, RepliesFault> {
+fn look(consumer: &ReadingConsumer, topic: &str) -> Result<Seen, RepliesFault> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
     let metadata = metadata.map_err(|source| RepliesFault::Kafka { topic: topic.to_owned(), source })?;
     let found = metadata.topics().iter().find(|t| t.name() == topic);

@@ -7,12 +7,14 @@ use super::command::{CORRELATION_ID, Prepared};
 use super::open::{OpenRequests, Progress};
 use crate::config::Kafka;
 use crate::domain::use_case::UseCase;
+use crate::kafka::bootstrap::{Bootstrap, STATISTICS_INTERVAL_MS};
 use crate::telemetry::gathered::Gathered;
 use crate::toolbox::crm_client::producer_config;
 use crate::wire::frame::frame_prefix;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
 use rdkafka::{ClientConfig, ClientContext};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -81,8 +83,9 @@ impl CommandWriter {
             .set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)
             .set("acks", "all")
             .set("queue.buffering.max.messages", QUEUED)
+            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
             .set("enable.metrics.push", "false");
-        let producer = RwLock::new(Arc::new(config.create_with_context(Context::new(open.clone()))?));
+        let producer = RwLock::new(Arc::new(create(&config, open.clone())?));
         let reply_topic = (reply_topic != kafka.topics.replies).then(|| reply_topic.to_owned());
         Ok(Self { producer, config, open, topic: kafka.topics.commands.clone(), schema_ids, name, reply_topic })
     }
@@ -117,11 +120,12 @@ impl CommandWriter {
     fn producer(&self) -> Result<Arc<ThreadedProducer<Context>>, KafkaError> {
         let present = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
         if !present.context().is_over.load(Relaxed) {
+            present.context().bootstrap.remind(present.client());
             return Ok(present);
         }
         let mut producer = self.producer.write().unwrap_or_else(PoisonError::into_inner);
         if producer.context().is_over.load(Relaxed) {
-            *producer = Arc::new(self.config.create_with_context(Context::new(self.open.clone()))?);
+            *producer = Arc::new(create(&self.config, self.open.clone())?);
         }
         Ok(producer.clone())
     }
@@ -133,6 +137,11 @@ impl CommandWriter {
     }
 }
 
+fn create(config: &ClientConfig, open: OpenRequests) -> Result<ThreadedProducer<Context>, KafkaError> {
+    let (troubles, is_over, bootstrap) = (Gathered::default(), AtomicBool::new(false), Bootstrap::of(config));
+    config.create_with_context(Context { open, troubles, is_over, bootstrap })
+}
+
 /// The callbacks of librdkafka.
 struct Context {
     open: OpenRequests,
@@ -140,15 +149,14 @@ struct Context {
     troubles: Gathered<Option<i32>>,
     /// Whether the producer can't go on.
     is_over: AtomicBool,
-}
-
-impl Context {
-    fn new(open: OpenRequests) -> Self {
-        Self { open, troubles: Gathered::default(), is_over: AtomicBool::new(false) }
-    }
+    bootstrap: Bootstrap,
 }
 
 impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        self.bootstrap.seen(&statistics);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.is_over.store(true, Relaxed);

@@ -5,6 +5,7 @@
 //! revoke callback the thread waits until the processor has committed or discarded everything that belongs to the revoked partitions,
 //! because another process owns them after the callback.
 
+use super::bootstrap::Bootstrap;
 use super::calls::{Call, Calls};
 use super::inquiry::topic_id;
 use super::login::{Client, Logins};
@@ -108,6 +109,7 @@ pub struct Context {
     undecodable: Mutex<Undecodable>,
     /// The complaints of clients that can't log in.
     logins: Arc<Logins>,
+    bootstrap: Bootstrap,
 }
 
 /// Finds the partitions whose next records librdkafka can't decode. librdkafka says that there are some, but not which. So these are
@@ -138,6 +140,7 @@ impl Undecodable {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        self.bootstrap.seen(&statistics);
         let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
         let known = || partitions.clone().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
         let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +190,13 @@ impl ConsumerContext for Context {
 
 impl Context {
     /// Creates the callbacks of a consumer of `topic`. `calls` are told what the consuming thread waits for.
-    pub(super) fn new(topic: String, notices: mpsc::UnboundedSender<Notice>, calls: Arc<Calls>, logins: Arc<Logins>) -> Self {
+    pub(super) fn new(
+        topic: String,
+        notices: mpsc::UnboundedSender<Notice>,
+        calls: Arc<Calls>,
+        logins: Arc<Logins>,
+        bootstrap: Bootstrap,
+    ) -> Self {
         Self {
             topic,
             assignment: AtomicU64::new(0),
@@ -197,7 +206,13 @@ impl Context {
             troubles: Gathered::default(),
             undecodable: Mutex::default(),
             logins,
+            bootstrap,
         }
+    }
+
+    /// Tells the consumer of its first brokers again, if it has forgotten all: see [`super::bootstrap`].
+    pub(super) fn remind(&self, consumer: &BaseConsumer<Self>) {
+        self.bootstrap.remind(consumer.client());
     }
 
     /// Returns the number of the present assignment. A revocation takes a number, too.

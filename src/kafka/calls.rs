@@ -2,7 +2,8 @@
 //!
 //! librdkafka's calls take time-outs, and most of them keep to these. `rd_kafka_send_offsets_to_transaction` does not, and on a cluster
 //! that loses a broker it was seen never to return. A blocked thread can't watch itself. So each thread states here which call it makes
-//! and until when that call must be over. The processor decides what to do about a call that is overdue.
+//! and until when that call must be over. `Publishing::watch` decides what to do about an overdue call of a publisher, `processor::watch` about one
+//! of the consumer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -84,8 +85,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. After that the call within which this one was
-    /// made, if there is one, is announced again, with its deadline put off by the time that this one took.
+    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. If this call is made within another one, that one
+    /// is announced again afterwards, and its deadline moves by the time that this call took.
     pub fn during<T>(&self, call: Call, until: Instant, act: impl FnOnce() -> T) -> T {
         let made = UnderWay { call, since: Instant::now(), deadline: until + SLACK };
         // One call may make another: a poll runs the rebalance callbacks.

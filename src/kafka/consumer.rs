@@ -4,6 +4,7 @@
 //! The thread never stops polling for long, or the group would expel it. While the processor takes nothing in, the thread pauses all
 //! partitions and goes on polling for rebalances.
 
+use super::bootstrap::Bootstrap;
 use super::callbacks::{CommandConsumer, Context, Notice, REVOKE_TIMEOUT};
 use super::calls::{Call, Calls};
 use super::login::Logins;
@@ -81,7 +82,7 @@ pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Lo
     let (batch_sender, batches) = mpsc::channel(BATCHES);
     let (orders, order_receiver) = order_channel();
     let calls = Arc::<Calls>::default();
-    let context = Context::new(topic.to_owned(), notice_sender, calls.clone(), logins);
+    let context = Context::new(topic.to_owned(), notice_sender, calls.clone(), logins, Bootstrap::of(config));
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[topic])?;
     let consumer = Arc::new(consumer);
@@ -133,6 +134,7 @@ impl ConsumerThread {
     fn run(mut self) {
         while !self.stopping {
             self.obey();
+            self.consumer.context().remind(&self.consumer);
             if let Some(batch) = self.collect(if self.to_be_paused.is_empty() { POLL } else { POLL_PAUSED }) {
                 self.hand_on(batch);
             }
@@ -232,6 +234,7 @@ impl ConsumerThread {
                 None => {}
             }
             self.obey();
+            self.consumer.context().remind(&self.consumer);
         }
         if !fetching {
             self.set_all_paused(false);

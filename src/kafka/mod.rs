@@ -3,6 +3,7 @@
 //! are the reply topics ([`reply_topics`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do
 //! ([`rights`]), and the reasons why a client can't log in ([`login`]).
 
+pub mod bootstrap;
 pub mod callbacks;
 pub mod calls;
 pub mod consumer;
@@ -137,7 +138,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         // shorter wait costs an idle processor nothing.)
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
-        .set("statistics.interval.ms", "1000")
+        .set("statistics.interval.ms", bootstrap::STATISTICS_INTERVAL_MS)
         // As long as a session. After this time a question to a frozen broker, such as who coordinates the group, is put to another
         // broker. The client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
         .set("socket.timeout.ms", "6000")

@@ -372,13 +372,16 @@ impl<M> Publisher<M> {
                 FailPoint::Registering.reach();
                 self.producer().init_transactions(INIT)
             };
-            let Err(error) = self.calls.during(Call::InitTransactions, Instant::now() + INIT, register) else { return Ok(()) };
+            let begun = Instant::now();
+            let Err(error) = self.calls.during(Call::InitTransactions, begun + INIT, register) else { return Ok(()) };
+            let is_late = begun.elapsed() >= INIT;
             // Only a poll makes librdkafka report the reason, for example that it can't log in. The poll can bring no delivery reports,
             // because nothing was sent.
             self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer().poll(HEAR));
             self.rest(&error, "the transaction coordinator does not answer or refuses us, trying again")?;
-            // A producer can't be used any more after a fatal error.
-            if matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) {
+            // A producer can't be used any more after a fatal error. One that has had no answer for so long may have forgotten all brokers;
+            // another one begins with `bootstrap.servers`.
+            if is_late || matches!(&error, KafkaError::Transaction(e) if !e.is_retriable()) {
                 self.replace(self.create()?);
             }
         }

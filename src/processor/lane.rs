@@ -30,7 +30,7 @@ const AFTER_BUG: Duration = Duration::from_secs(1);
 
 /// An event in the life of a run.
 pub enum RunEvent {
-    /// It is decided, and its answers are still to be written. Told only if others wait in its lane.
+    /// It is decided, and its answers are still to be encoded. Told only if others wait in its lane.
     Decided {
         /// The assignment that the run belongs to.
         assignment: AssignmentId,

@@ -406,7 +406,7 @@ impl<S: ConditionalStore> Processor<S> {
         let assignment = self.stream.current().map(|current| &current.assignment);
         let at = watch::Activity {
             waiting: assignment.map_or(0, |assignment| assignment.open() - assignment.held()) + self.stream.waiting(),
-            without_schema: self.stream.waiting() > 0,
+            without_schema: self.stream.is_fetching(),
             short_span: assignment.and_then(Assignment::short_span),
             oldest_run: assignment.and_then(Assignment::oldest_run).map(|uptime| self.began + uptime),
         };

@@ -118,8 +118,8 @@ impl<S: ConditionalStore> Claims<S> {
         Ok(decided)
     }
 
-    /// Calls [`Claims::decide`] again and again, with capped exponential back-off, until the store lets it succeed. There is no giving
-    /// up, because an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
+    /// Calls [`Claims::decide`] again and again, with capped exponential back-off, until the store lets it succeed. It never ends
+    /// without a decision, because an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
     pub async fn decide_until_done<R: Borrow<Submission> + Sync>(
         &self,
         run: &[R],

@@ -46,7 +46,7 @@ pub enum Concern {
 /// The effect of a concern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
-    /// Most commands are answered meanwhile.
+    /// The process takes commands, and answers those that it can.
     Warning,
     /// Some commands are not answered before an operator acts; most are.
     Stop,

@@ -3,10 +3,11 @@
 
 use super::reach::{Probe, client_config};
 use crate::config;
+use crate::kafka::bootstrap::{Bootstrap, Reminded, STATISTICS_INTERVAL_MS};
 use anyhow::{Context, bail, ensure};
 use rdkafka::consumer::{Consumer, StreamConsumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedMessage;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, OwnedMessage};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::time::Duration;
@@ -15,6 +16,12 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker may take at first, before a probe asks why none answers.
 const AT_FIRST: Duration = Duration::from_secs(3);
+
+/// How long a consumer waits for a record before it is looked whether it knows any brokers.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A consumer that is told of its first brokers again when it has forgotten all.
+pub type ReadingConsumer = StreamConsumer<Reminded>;
 
 /// The record with which a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +34,7 @@ pub enum Start {
 
 /// A topic that is being read.
 pub struct TopicReader {
-    consumer: StreamConsumer,
+    consumer: ReadingConsumer,
     topic: String,
     partitions: Vec<i32>,
 }
@@ -38,7 +45,7 @@ impl TopicReader {
     /// # Errors
     /// The brokers don't answer, or there is no such topic.
     pub async fn open(kafka: &config::Kafka, topic: &str, start: Start) -> anyhow::Result<Self> {
-        let consumer: StreamConsumer = consumer_config(kafka).create().context("can't make a Kafka consumer")?;
+        let consumer = consumer_of(&consumer_config(kafka)).context("can't make a Kafka consumer")?;
         let (kafka, topic) = (kafka.clone(), topic.to_owned());
         blocking(move || {
             let partitions = partitions(&kafka, &consumer, &topic)?;
@@ -55,7 +62,7 @@ impl TopicReader {
     /// The topic can't be read any more. Errors after which librdkafka tries again by itself are only logged.
     pub async fn next(&self) -> anyhow::Result<OwnedMessage> {
         loop {
-            match self.consumer.recv().await {
+            match receive(&self.consumer).await {
                 Ok(record) => return Ok(record.detach()),
                 Err(error) => gives_up(&self.topic, &error)?,
             }
@@ -86,8 +93,29 @@ impl TopicReader {
     }
 }
 
+/// Makes a consumer with properties that begin as [`consumer_config`] returns them.
+///
+/// # Errors
+/// librdkafka refuses a property.
+pub fn consumer_of(config: &ClientConfig) -> KafkaResult<ReadingConsumer> {
+    config.create_with_context(Reminded(Bootstrap::of(config).into()))
+}
+
+/// Returns the next record as soon as there is one. May be cancelled at any moment.
+///
+/// # Errors
+/// Those of librdkafka, which goes on by itself after most of them.
+pub async fn receive(consumer: &ReadingConsumer) -> KafkaResult<BorrowedMessage<'_>> {
+    loop {
+        if let Ok(received) = tokio::time::timeout(LOOK, consumer.recv()).await {
+            return received;
+        }
+        consumer.context().0.remind(consumer.client());
+    }
+}
+
 /// Returns the first offset of a partition, and the offset after its last committed record.
-pub fn watermarks(consumer: &StreamConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
+pub fn watermarks(consumer: &ReadingConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
     let fetched = consumer.fetch_watermarks(topic, partition, TIMEOUT);
     fetched.with_context(|| format!("can't learn the offsets of {topic}, partition {partition}"))
 }
@@ -112,6 +140,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
         // librdkafka wants a group's name even if partitions are assigned by hand; nobody joins this group.
         .set("group.id", format!("{}-cli", kafka.group_id))
         .set("isolation.level", "read_committed")
@@ -121,7 +150,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
-pub fn partitions(kafka: &config::Kafka, consumer: &StreamConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+pub fn partitions(kafka: &config::Kafka, consumer: &ReadingConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), AT_FIRST).or_else(|_| {
         // This error only says that the call failed; the probe says why.
         Probe::new(client_config(kafka, &kafka.consumer))?.reach(kafka, "kafka.consumer")?;

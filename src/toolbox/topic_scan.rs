@@ -1,10 +1,10 @@
 //! Reads the records that are on a topic now, partition after partition, and ends: for tools that look at a topic as it is. Like
 //! [`TopicReader`](super::topic_reader), it sees committed records only, belongs to no group and commits nothing.
 
-use super::topic_reader::{blocking, consumer_config, gives_up, partitions, watermarks};
+use super::topic_reader::{ReadingConsumer, blocking, consumer_config, consumer_of, gives_up, partitions, receive, watermarks};
 use crate::config;
 use anyhow::Context as _;
-use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message as _, OwnedMessage};
 use rdkafka::{Offset, TopicPartitionList};
@@ -41,7 +41,7 @@ pub async fn parts(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<Par
 
 /// Parts of a topic that are being read.
 pub struct TopicScan {
-    consumer: StreamConsumer,
+    consumer: ReadingConsumer,
     topic: String,
     /// The parts that are left, of which the first is being read.
     parts: VecDeque<Part>,
@@ -65,7 +65,7 @@ impl TopicScan {
     /// The topic can't be read any more. Errors after which librdkafka tries again by itself are only logged.
     pub async fn next(&mut self) -> anyhow::Result<Option<OwnedMessage>> {
         while let Some(&part) = self.parts.front() {
-            match self.consumer.recv().await {
+            match receive(&self.consumer).await {
                 Ok(record) if record.partition() == part.partition && record.offset() >= part.from => {
                     let record = record.detach();
                     if record.offset() + 1 >= part.to {
@@ -98,9 +98,9 @@ impl TopicScan {
     }
 }
 
-fn consumer(kafka: &config::Kafka) -> anyhow::Result<StreamConsumer> {
+fn consumer(kafka: &config::Kafka) -> anyhow::Result<ReadingConsumer> {
     let mut config = consumer_config(kafka);
     // Transaction markers may follow the last record. No consumer sees them, so only the end of the partition tells that they were passed.
     config.set("enable.partition.eof", "true");
-    config.create().context("can't make a Kafka consumer")
+    consumer_of(&config).context("can't make a Kafka consumer")
 }

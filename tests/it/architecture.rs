@@ -31,7 +31,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry", "fail_points"] },
     Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry", "fail_points"] },
     Layer { name: "toolbox", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry", "pauses"] },
-    Layer { name: "gateway", uses: &["domain", "wire", "store", "config", "telemetry", "toolbox", "pauses"] },
+    Layer { name: "gateway", uses: &["domain", "wire", "store", "kafka", "config", "telemetry", "toolbox", "pauses"] },
     Layer { name: "demo", uses: &["domain", "wire", "store", "processor", "config", "telemetry", "toolbox", "gateway"] },
     Layer { name: "bench", uses: &["domain", "wire", "store", "kafka", "config", "telemetry", "toolbox"] },
     Layer {

@@ -1,6 +1,7 @@
 //! What other systems read: an [`Inbox`] collects all committed records of the topics that the processor writes, as they come.
 
 use crate::registry;
+use crm_processor::kafka::bootstrap::{Bootstrap, Reminded, STATISTICS_INTERVAL_MS};
 use rdkafka::ClientConfig;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -204,8 +205,9 @@ impl Nimble for ClientConfig {
 }
 
 /// Returns a consumer of all partitions of `topics`, and the number of these partitions.
-pub fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
-    let consumer: BaseConsumer = ClientConfig::new()
+pub fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer<Reminded>, usize) {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", kafka)
         .set("group.id", "crm-processor-tests-reader")
         .set("isolation.level", "read_committed")
@@ -213,9 +215,10 @@ pub fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .set("fetch.queue.backoff.ms", "5")
-        .nimble()
-        .create()
-        .expect("a consumer");
+        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
+        .nimble();
+    let reminded = Reminded(Bootstrap::of(&config).into());
+    let consumer: BaseConsumer<Reminded> = config.create_with_context(reminded).expect("a consumer");
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
         for partition in 0..partitions(&consumer, topic) {
@@ -228,7 +231,7 @@ pub fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer, usize) {
 }
 
 /// Returns the number of a topic's partitions. Waits for a topic that was just made and is not known to the broker yet.
-fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
+fn partitions(consumer: &BaseConsumer<Reminded>, topic: &str) -> i32 {
     let deadline = Instant::now() + Inbox::PATIENCE;
     loop {
         let metadata = consumer.fetch_metadata(Some(topic), Inbox::PATIENCE).expect("metadata");
@@ -241,9 +244,10 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
     }
 }
 
-fn read(consumer: &BaseConsumer, encoded: &[String], registry: &str, seen: &Seen) {
+fn read(consumer: &BaseConsumer<Reminded>, encoded: &[String], registry: &str, seen: &Seen) {
     const CHUNK: usize = 500;
     while !seen.stop.load(Ordering::Relaxed) {
+        consumer.context().0.remind(consumer.client());
         let mut chunk = Vec::new();
         let mut next = consumer.poll(Duration::from_millis(100));
         while let Some(message) = next {

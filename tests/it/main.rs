@@ -37,6 +37,7 @@ mod erase;
 mod evolution;
 mod examples;
 mod faults;
+mod fenced;
 mod full_disk;
 mod gate;
 mod gateway;

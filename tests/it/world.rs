@@ -7,6 +7,7 @@ use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Nimble, Record};
 use crate::{registry, runtime, servers, topics};
+use crm_processor::kafka::bootstrap::{Bootstrap, Reminded, STATISTICS_INTERVAL_MS};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -46,7 +47,9 @@ pub struct World {
     kafka: String,
     group: String,
     dir: PathBuf,
-    producer: FutureProducer,
+    producer: FutureProducer<Reminded>,
+    /// Those that the producer begins with.
+    brokers: Arc<Bootstrap>,
     runs: AtomicU32,
 }
 
@@ -100,14 +103,16 @@ impl World {
         let registry_url = config["registry"]["url"].as_str().filter(|url| url.ends_with(servers::REGISTRY_PATH));
         let topics = [&*replies, &transactions, &dlq, &other, &refused];
         let inbox = Inbox::open_with(kafka, &topics, &encoded, registry_url.unwrap_or(registry::url()));
-        let producer = ClientConfig::new()
+        let mut properties = ClientConfig::new();
+        properties
             .set("bootstrap.servers", kafka)
             .set("message.max.bytes", (2 * LARGEST_RECORD).to_string())
             .set("linger.ms", "0")
             .set("enable.idempotence", "true")
-            .nimble()
-            .create()
-            .expect("a producer");
+            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
+            .nimble();
+        let brokers = Arc::new(Bootstrap::of(&properties));
+        let producer = properties.create_with_context(Reminded(brokers.clone())).expect("a producer");
         Self {
             commands,
             replies,
@@ -121,6 +126,7 @@ impl World {
             group: prefix,
             dir,
             producer,
+            brokers,
             runs: AtomicU32::new(0),
             kafka: kafka.to_owned(),
         }
@@ -236,6 +242,7 @@ impl World {
     }
 
     fn deliver(&self, topic: &str, draft: &Draft) -> impl Future<Output = Sent> + use<> {
+        self.brokers.remind(self.producer.client());
         let (value, headers) = (draft.value(), draft.headers.iter());
         let headers = headers
             .fold(OwnedHeaders::new(), |headers, (name, value)| headers.insert(Header { key: name, value: value.as_ref() }));

@@ -1,5 +1,6 @@
-//! Finds the entity behind a reference, and the outcomes that requests have there already. Reads, and decides nothing: all that it writes
-//! is that an outcome lives on, without which a claim would be stale for a time only (see `retention`).
+//! Finds the entity behind a reference, and the outcomes that requests have there already. It reads, and decides nothing. It makes one kind
+//! of write: it takes the expiry from an outcome because of which a claim is stale, or the claim would be stale for a time only (see
+//! `retention`).
 //!
 //! A plain quorum read allows two conclusions only:
 //!

@@ -66,7 +66,7 @@ fn every_answer_comes_back_as_it_was_stored() {
 }
 
 #[test]
-fn a_change_by_each_use_case_comes_back_as_it_was_stored() {
+fn changes_of_ids_names_and_segments_come_back_as_they_were_stored() {
     for (use_case, attribute, new) in [
         (UseCase::UpdateAccountExternalId, Attribute::ExternalId, "a-2"),
         (UseCase::UpdateSubscriberExternalId, Attribute::ExternalId, "a-2"),

@@ -3,7 +3,8 @@
 use super::load::{Correlation, now, number_of};
 use crate::inbox::consumer;
 use crate::world::World;
-use rdkafka::consumer::BaseConsumer;
+use crm_processor::kafka::bootstrap::Reminded;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use std::collections::BTreeMap;
@@ -92,9 +93,10 @@ impl Answers {
 }
 
 impl Seen {
-    fn follow(&self, consumer: &BaseConsumer, partitions: usize, replies: &str) {
+    fn follow(&self, consumer: &BaseConsumer<Reminded>, partitions: usize, replies: &str) {
         let mut quiet_polls = 0;
         loop {
+            consumer.context().0.remind(consumer.client());
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => self.note(&message, message.topic() == replies),
                 // A partition's end is said once for each time that it is reached.
