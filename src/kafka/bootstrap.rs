@@ -17,8 +17,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The time between a client's looks at its statistics, in milliseconds. It is also how long a client may have forgotten all brokers until
-/// it notices.
+/// The time between two statistics of a client, in milliseconds. A client that has forgotten all brokers notices it within this time.
 pub const STATISTICS_INTERVAL_MS: &str = "1000";
 
 /// The brokers that a client begins with, and whether it has forgotten all brokers.
@@ -29,7 +28,8 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Takes the `bootstrap.servers` of a client's properties, which must also have an interval of statistics.
+    /// Takes `bootstrap.servers` from a client's properties, which must also set `statistics.interval.ms`: without statistics the client is
+    /// never reminded.
     pub fn of(config: &ClientConfig) -> Self {
         let servers = config.get("bootstrap.servers").unwrap_or_default();
         // librdkafka takes no servers with a NUL, so that there is no client with them.

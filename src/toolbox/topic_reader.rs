@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker may take at first, before a probe asks why none answers.
 const AT_FIRST: Duration = Duration::from_secs(3);
 
-/// How long a consumer waits for a record before it is looked whether it knows any brokers.
+/// How long a consumer waits for a record before it is checked that the consumer still knows a broker.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A consumer that is told of its first brokers again when it has forgotten all.
@@ -93,7 +93,7 @@ impl TopicReader {
     }
 }
 
-/// Makes a consumer with properties that begin as [`consumer_config`] returns them.
+/// Makes a consumer with the properties of [`consumer_config`], to which the caller may have added some.
 ///
 /// # Errors
 /// librdkafka refuses a property.
