@@ -45,7 +45,7 @@ pub struct Wish<'a> {
     pub partitions: i32,
     /// How much later each answer of the database comes; `None` for no delay.
     pub store_delay: Option<Duration>,
-    /// Whether change rows are published. They are in any case if the configuration names a topic for them.
+    /// Whether change rows are published although the configuration names no topic for them. If it names a topic, they are always published.
     pub changes: bool,
     /// Variables of the environment that override the configuration.
     pub variables: Vec<(String, String)>,

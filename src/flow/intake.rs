@@ -180,7 +180,7 @@ impl<R: Reader> Intake<R> {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
-    /// Returns whether something is being fetched that records lack.
+    /// Returns whether anything is being fetched without which a record can't be admitted.
     pub(super) fn is_fetching(&self) -> bool {
         !self.fetching.is_empty()
     }

@@ -380,7 +380,7 @@ impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
         self.intake.waiting()
     }
 
-    /// Returns whether something is being fetched that records lack.
+    /// Returns whether anything is being fetched without which a record can't be admitted.
     pub fn is_fetching(&self) -> bool {
         self.intake.is_fetching()
     }

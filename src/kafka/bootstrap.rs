@@ -28,8 +28,8 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Takes `bootstrap.servers` from a client's properties, which must also set `statistics.interval.ms`: without statistics the client is
-    /// never reminded.
+    /// Takes `bootstrap.servers` from a client's properties. These must also set `statistics.interval.ms`, because only the statistics show
+    /// that a client has forgotten all brokers.
     pub fn of(config: &ClientConfig) -> Self {
         let servers = config.get("bootstrap.servers").unwrap_or_default();
         // librdkafka takes no servers with a NUL, so that there is no client with them.
@@ -43,7 +43,7 @@ impl Bootstrap {
         self.forgotten.store(!knows_any, Relaxed);
     }
 
-    /// Tells the client of its first brokers again, if it has forgotten all brokers. Does not wait until it is connected.
+    /// Tells the client of its first brokers again, if it has forgotten all brokers. Returns before the client is connected to them.
     pub fn remind<C: ClientContext>(&self, client: &Client<C>) {
         // A client that knows its brokers must not be told of them: it would add them once more.
         if self.forgotten.swap(false, Relaxed) {

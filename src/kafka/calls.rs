@@ -2,8 +2,8 @@
 //!
 //! librdkafka's calls take time-outs, and most of them keep to these. `rd_kafka_send_offsets_to_transaction` does not, and on a cluster
 //! that loses a broker it was seen never to return. A blocked thread can't watch itself. So each thread states here which call it makes
-//! and until when that call must be over. `Publishing::watch` decides what to do about an overdue call of a publisher, `processor::watch` about one
-//! of the consumer.
+//! and until when that call must be over. If a publisher's call is overdue, `Publishing::watch` decides what to do; if the consumer's is,
+//! `processor::watch` does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -34,7 +34,7 @@ pub struct Watch {
 pub struct Activity {
     /// How many records are to be answered, without those whose answers brokers refuse.
     pub waiting: usize,
-    /// Whether the registry is being asked for a schema that records need.
+    /// Whether a schema is being fetched from the registry, without which a record can't be read.
     pub without_schema: bool,
     /// How many offsets above the lowest incomplete record others may be committed, if the coordinator takes less metadata than usual;
     /// otherwise `None`.

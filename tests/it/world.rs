@@ -48,7 +48,7 @@ pub struct World {
     group: String,
     dir: PathBuf,
     producer: FutureProducer<Reminded>,
-    /// Those that the producer begins with.
+    /// The brokers that the producer is told of again when it has forgotten all.
     brokers: Arc<Bootstrap>,
     runs: AtomicU32,
 }

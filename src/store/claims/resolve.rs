@@ -1,6 +1,6 @@
 //! Finds the entity behind a reference, and the outcomes that requests have there already. It reads, and decides nothing. It makes one kind
-//! of write: it takes the expiry from an outcome because of which a claim is stale, or the claim would be stale for a time only (see
-//! `retention`).
+//! of write: if a claim is stale because of an outcome that expires, the outcome is kept for ever. Otherwise the claim would count again as
+//! soon as the outcome has expired (see `retention`).
 //!
 //! A plain quorum read allows two conclusions only:
 //!
