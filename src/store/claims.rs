@@ -48,7 +48,7 @@ use claim::Claimer;
 use data::Target;
 use fold::{Fold, Write};
 use meter::Meter;
-use resolve::{Look, Resolver, Trust};
+use resolve::{Look, Resolver, Strictness};
 use sight::{Holder, Sight};
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -100,26 +100,26 @@ impl<S: ConditionalStore> Claims<S> {
             run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].borrow().entity_named() == w[1].borrow().entity_named())
         );
         let mut decided = Vec::with_capacity(run.len());
-        let mut trust = Trust::Cache;
+        let mut strictness = Strictness::Cache;
         while let Some(next) = run.get(decided.len()) {
-            let more = self.attempt(&run[decided.len()..], trust).await;
+            let more = self.attempt(&run[decided.len()..], strictness).await;
             let contended = more.as_ref().is_ok_and(Vec::is_empty);
-            trust = if contended { trust.shaken() } else { Trust::Cache };
+            strictness = if contended { strictness.stricter() } else { Strictness::Cache };
             if contended || more.is_err() {
                 self.base.cache.forget(&Target::of(next.borrow()));
             }
             decided.extend(more?);
             if contended {
                 // Something was in the way: a write that came first, a pending claim, or a cache that did not suffice. The rounds come to
-                // an end, because each time somebody else has made progress, or the next look trusts less.
+                // an end, because each time somebody else has made progress, or the next look reads more strictly.
                 tokio::task::yield_now().await;
             }
         }
         Ok(decided)
     }
 
-    /// Calls [`Claims::decide`] again and again, with capped exponential back-off, until the store lets it succeed. It never ends
-    /// without a decision, because an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
+    /// Calls [`Claims::decide`] again and again, with capped exponential back-off, until the store lets it succeed. It never ends without a
+    /// decision, because an earlier attempt may have written. `on_fault` is told each fault and the number of the attempt, from 1.
     pub async fn decide_until_done<R: Borrow<Submission> + Sync>(
         &self,
         run: &[R],
@@ -145,7 +145,7 @@ impl<S: ConditionalStore> Claims<S> {
         let (target, request) = (Target::of(submission), &submission.request);
         self.base.cache.forget(&target);
         loop {
-            match self.resolver().look(&target, &[request.id.as_str()], Trust::Serial).await? {
+            match self.resolver().look(&target, &[request.id.as_str()], Strictness::Serial).await? {
                 Look::Seen { sight, .. } => {
                     if !self.hold(std::slice::from_ref(submission), &sight).await? {
                         continue;
@@ -202,15 +202,19 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// Makes one attempt. Returns what was decided of the head of `open`; nothing if all must be read and decided again.
-    async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], trust: Trust) -> Result<Vec<Decided>, StoreFault> {
+    async fn attempt<R: Borrow<Submission> + Sync>(
+        &self,
+        open: &[R],
+        strictness: Strictness,
+    ) -> Result<Vec<Decided>, StoreFault> {
         let first = open[0].borrow();
         let creation = first.request.contents.creation();
-        if let (Some(creation), Trust::Cache) = (creation, trust) {
-            return Ok(Box::pin(self.claimer().create(first, creation, trust)).await?.into_iter().collect());
+        if let (Some(creation), Strictness::Cache) = (creation, strictness) {
+            return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into_iter().collect());
         }
         let target = Target::of(first);
         let requests: Vec<&str> = open.iter().map(|s| s.borrow().request.id.as_str()).collect();
-        let (sight, asked) = match self.resolver().look(&target, &requests, trust).await? {
+        let (sight, asked) = match self.resolver().look(&target, &requests, strictness).await? {
             Look::Seen { sight, asked } => (sight, asked),
             Look::Pending(claim) => {
                 Box::pin(self.claimer().complete_met(&claim)).await?;
@@ -222,12 +226,12 @@ impl<S: ConditionalStore> Claims<S> {
         }
         let Fold { decided, write } = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
         if let (true, Some(creation)) = (decided.is_empty(), creation) {
-            return Ok(Box::pin(self.claimer().create(first, creation, trust)).await?.into_iter().collect());
+            return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into_iter().collect());
         }
         if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
-            let renamed = match trust {
-                Trust::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?,
-                Trust::Plain | Trust::Serial => Box::pin(self.claimer().rename(first, seen)).await?,
+            let renamed = match strictness {
+                Strictness::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?,
+                Strictness::Plain | Strictness::Serial => Box::pin(self.claimer().rename(first, seen)).await?,
             };
             return Ok(renamed.into_iter().collect());
         }
@@ -238,7 +242,8 @@ impl<S: ConditionalStore> Claims<S> {
         Ok(if applied == Applied::Yes { decided } else { Vec::new() })
     }
 
-    /// Holds those outcomes that are to answer `open` and might expire too early. Returns false if one is no longer there: look again.
+    /// Holds those outcomes that are to answer `open` and might expire too early. Returns `false` if one of them is no longer there; then
+    /// the caller must look again.
     async fn hold<R: Borrow<Submission> + Sync>(&self, open: &[R], sight: &Sight) -> Result<bool, StoreFault> {
         let (now, mut held) = (self.base.now(), Vec::new());
         for request in open.iter().map(|submission| &submission.borrow().request) {

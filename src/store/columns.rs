@@ -1,39 +1,7 @@
 //! Tells which static columns of an entity's partition a write changes. A store that keeps each column by itself writes only these, because
 //! each cell goes through the database's Paxos several times, and a null leaves a tombstone that stays in the database's files for days.
 
-use super::{ApplyWrite, EntityStatics, LogRow};
-
-/// New statics, and the columns that they change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewStatics {
-    /// All the values that the statics have afterwards.
-    pub values: EntityStatics,
-    /// The columns in which the statics differ from those that the write replaces. The others hold what `values` says already, so a store
-    /// may leave them alone.
-    pub changes: Columns,
-}
-
-impl NewStatics {
-    /// Returns `after` as the successor of `before`, or as the first statics of an entity if that is `None`.
-    pub fn after(before: Option<&EntityStatics>, after: EntityStatics) -> Self {
-        Self { changes: Columns::between(before, &after), values: after }
-    }
-}
-
-/// Makes a write of all columns, for a caller that does not know which statics it replaces.
-impl From<EntityStatics> for NewStatics {
-    fn from(values: EntityStatics) -> Self {
-        Self { values, changes: Columns::ALL }
-    }
-}
-
-impl ApplyWrite {
-    /// Returns the write that stores what was decided about an entity that was seen as `seen`.
-    pub fn about(seen: &EntityStatics, after: Option<EntityStatics>, rows: Vec<LogRow>) -> Self {
-        let after = after.map(|after| NewStatics::after(Some(seen), after));
-        Self { key: seen.key(), expected_version: Some(seen.entity.version), after, rows }
-    }
-}
+use super::rows::EntityStatics;
 
 /// A set of the static columns of an entity's partition.
 ///
@@ -69,7 +37,7 @@ impl Columns {
     pub const ALL: Self = Self((1 << 11) - 1);
 
     /// Returns the columns whose values differ. If there is nothing before, these are the columns that hold something.
-    fn between(before: Option<&EntityStatics>, after: &EntityStatics) -> Self {
+    pub(super) fn between(before: Option<&EntityStatics>, after: &EntityStatics) -> Self {
         let (old, new) = (before.map(|before| &before.entity), &after.entity);
         let reason = old.and_then(|old| old.state_reason.as_ref()) != new.state_reason.as_ref();
         let valid_from = old.and_then(|old| old.state_valid_from) != new.state_valid_from;
@@ -136,17 +104,5 @@ mod tests {
             all = Columns(all.0 | column.0);
         }
         assert_eq!((all, Columns::between(Some(&statics()), &statics())), (Columns::ALL, Columns(0)));
-    }
-
-    #[test]
-    fn the_first_statics_have_the_columns_that_hold_something() {
-        let first = NewStatics::after(None, statics()).changes;
-        let absent = [Columns::CUSTOM_NAME, Columns::SEGMENT, Columns::SEGMENT_VALID_FROM, Columns::PARENT];
-        assert!(absent.into_iter().all(|column| !first.contains(column)));
-        assert!(
-            [Columns::EXTERNAL_ID, Columns::EPOCH, Columns::GENERATION, Columns::VERSION, Columns::STATE]
-                .into_iter()
-                .all(|column| first.contains(column))
-        );
     }
 }

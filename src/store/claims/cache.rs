@@ -1,9 +1,9 @@
 //! Remembers claims and entities, so that the happy path reads nothing: a command is decided from the cache, and the conditions of its
 //! write confirm what the cache said, or do not hold.
 //!
-//! **Invariant**: a claim is remembered only if it was seen current while neither a refusal nor a previous owner was to be considered
-//! under its id. As long as the entity holds the id by that generation, nothing of the kind can have been added. Nothing concludes from
-//! the cache that an id is taken, stale or unknown.
+//! **Invariant**: a claim is remembered only if it was seen current while neither a refusal nor a previous owner was to be considered under
+//! its id. As long as the entity holds the id by that generation, no refusal and no previous owner can have been added. Nothing concludes
+//! from the cache that an id is taken, stale or unknown.
 
 use super::data::Target;
 use super::packed::Packed;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 
-/// The claims have one part in so many of the bytes, because a claim is half as large as an entity.
+/// The share of the bytes that claims get, as a divisor: a third, because a claim is half as large as an entity.
 const CLAIMS_SHARE: u64 = 3;
 /// The size of a claim in bytes: 48 in the cache's slab, up to 10 in its table, and what growing tables leave unused.
 const CLAIM: u64 = 72;

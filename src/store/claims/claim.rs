@@ -57,11 +57,11 @@ pub(in crate::store) struct Claimer<'a, S>(pub &'a Base<S>);
 
 impl<S: ConditionalStore> Claimer<'_, S> {
     /// Renames the entity that was `seen`, perhaps in the cache, to an id that nobody has claimed and under which nobody was refused.
-    /// That this is so is the condition of the claim, which reads it and claims at the same instant. Returns `None` if it is not so, or
-    /// if the entity is no longer as it was seen: look again, not in the cache.
+    /// The conditional write checks both and claims at the same instant. Returns `None` if either is not so, or if the entity is no longer
+    /// as it was seen; then the caller must look again, and not in the cache.
     ///
-    /// Nothing else is done on the word of the cache. The rename may have been decided already, and this must be found out before a claim
-    /// takes the place of another.
+    /// Only an unclaimed id is claimed by what the cache says. Before a claim is replaced, it must be known that the rename has no outcome
+    /// yet.
     pub(super) async fn rename_to_unclaimed(
         &self,
         submission: &Submission,

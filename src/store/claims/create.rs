@@ -3,17 +3,17 @@
 //! A creation is a claim like a rename, but the entity that claims is not there yet. Its refId is a function of its type, its external id
 //! and the request id, so that the partition in which the outcome belongs is known before anything is read. The claim holds the request
 //! and what its superior was found to be, so whoever meets the claim completes it with the same result. The second write creates the
-//! entity; if the creation is refused, it stores the refusal in the partition of the entity that does not come into being. Either stays for
-//! ever, and so the creation's late claims stay stale.
+//! entity; if the creation is refused, it stores the refusal in the partition of the entity that does not come into being. Neither
+//! outcome expires, so a claim of this creation that arrives late is stale for ever.
 //!
 //! The superior is read once, at some instant while the creation is decided, and nothing below it changes if it is deactivated or renamed
-//! later. The conditions of the writes say nothing of the superior, so what is remembered of it does not do: the cache tells only where to
+//! later. The conditions of the writes say nothing of the superior, so the cache must not decide about it: it tells only where to
 //! look. Nor does a plain read do, for the same reason: it may miss a change of the superior that somebody was told of already, because he
 //! found its outcome while the write was under way. So a serial read decides.
 
 use super::claim::{Claimant, Claimer, Completed, Replaced, new_claim};
 use super::data::{Decided, Submission, Target};
-use super::resolve::{Behind, Resolver, Trust};
+use super::resolve::{Behind, Resolver, Strictness};
 use super::standing::Standing;
 use crate::domain::answer::Answer;
 use crate::domain::change::Creation;
@@ -38,15 +38,15 @@ enum Superior {
 
 impl<S: ConditionalStore> Claimer<'_, S> {
     /// Creates the entity of a submission that has no outcome as far as is known. Returns `None` if something came in between: look
-    /// again, and trust less.
+    /// again, and read more strictly.
     ///
-    /// With [`Trust::Cache`] nothing was read yet of the entity and of its id. Then the conditions of the two writes stand for all that was
-    /// not read: that the external id was never claimed, and that the entity is neither there nor refused.
+    /// With [`Strictness::Cache`] nothing was read yet of the entity and of its id. Then the conditions of the two writes stand for all
+    /// that was not read: that the external id was never claimed, and that the entity is neither there nor refused.
     pub(super) async fn create(
         &self,
         submission: &Submission,
         creation: &Creation,
-        trust: Trust,
+        strictness: Strictness,
     ) -> Result<Option<Decided>, StoreFault> {
         let (entity_type, request) = (submission.entity_type(), &submission.request);
         let key = EntityKey { entity_type, ref_id: creation.ref_id(entity_type, &request.id) };
@@ -58,7 +58,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let id = IdKey { entity_type, external_id: creation.external_id.clone() };
         let cause = Cause::Creation { request: request.clone(), superior };
         let claimant = Claimant { owner: key.ref_id, epoch: FIRST_EPOCH, request_id: request.id.as_str() };
-        if trust == Trust::Cache {
+        if strictness == Strictness::Cache {
             return self.create_with_unclaimed(submission, &id, &claimant, cause).await;
         }
         let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
@@ -112,7 +112,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         })
     }
 
-    /// Stores a refusal where the entity would be that does not come into being.
+    /// Stores a rejection in the partition that the entity would have had.
     async fn refuse_creation(
         &self,
         submission: &Submission,

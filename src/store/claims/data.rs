@@ -7,8 +7,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
 use crate::domain::values::Actor;
 use crate::store::outcome::Outcome;
-use crate::store::{EntityKey, EntityStatics, IdKey};
-use uuid::Uuid;
+use crate::store::{EntityKey, IdKey};
 
 /// A request to be decided, and the reference by which it names its entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,18 +79,5 @@ impl Target {
             Reference::ExternalId(id) => Self::Id(IdKey { entity_type, external_id: id.clone() }),
             Reference::RefId(ref_id) => Self::Entity(EntityKey { entity_type, ref_id: *ref_id }),
         }
-    }
-}
-
-impl EntityStatics {
-    pub(in crate::store) fn key(&self) -> EntityKey {
-        EntityKey { entity_type: self.entity.entity_type, ref_id: self.entity.ref_id }
-    }
-}
-
-impl IdKey {
-    /// Returns the key of the entity of this type with a refId.
-    pub(in crate::store) fn entity(&self, ref_id: Uuid) -> EntityKey {
-        EntityKey { entity_type: self.entity_type, ref_id }
     }
 }

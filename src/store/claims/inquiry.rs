@@ -3,7 +3,7 @@
 
 use super::Claims;
 use super::data::Target;
-use super::resolve::{Look, Trust};
+use super::resolve::{Look, Strictness};
 use super::sight::{Holder, Sight};
 use crate::domain::answer::Answer;
 use crate::domain::command::Reference;
@@ -13,16 +13,16 @@ use crate::domain::values::RequestId;
 use crate::store::{ConditionalStore, EntityStatics, StoreFault};
 use uuid::Uuid;
 
-/// A text that is no request id, because of its control character. No outcome is found under it, so that asking for it tells who is behind
-/// the reference.
-const NOBODYS: &str = "\u{1}";
+/// A text that can't be a request id, because of its control character. A look for it finds no outcome, and so always finds the entity
+/// behind the reference.
+const NO_REQUEST: &str = "\u{1}";
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// As a quorum of replicas has it. A change that is being decided may be missing.
     Quorum,
-    /// The last word: what is being decided is decided first.
+    /// Linearizable: what is being decided is decided before the answer.
     Latest,
 }
 
@@ -37,7 +37,7 @@ impl<S: ConditionalStore> Claims<S> {
         reference: &Reference,
         freshness: Freshness,
     ) -> Result<Option<EntityStatics>, StoreFault> {
-        let sight = self.sight(entity_type, reference, NOBODYS, freshness).await?;
+        let sight = self.sight(entity_type, reference, NO_REQUEST, freshness).await?;
         Ok(match sight.holder {
             Holder::Entity(entity) => Some(entity),
             Holder::Nobody { .. } | Holder::NotAsked => None,
@@ -45,7 +45,8 @@ impl<S: ConditionalStore> Claims<S> {
     }
 
     /// Returns the answer that a duplicate of a request would get, or `None` if the request has none so far. `contents` is the fingerprint
-    /// of what the request asks for: if the request id stands for something else, the answer says so. `None` means whatever it stands for.
+    /// of what the request asks for: if the request id stands for something else, the answer says so. With `None` the contents are not
+    /// compared.
     ///
     /// # Errors
     /// The store can't be read, or a claim can't be completed.
@@ -72,12 +73,12 @@ impl<S: ConditionalStore> Claims<S> {
         freshness: Freshness,
     ) -> Result<Sight, StoreFault> {
         let target = Target::named(entity_type, reference);
-        let trust = match freshness {
-            Freshness::Quorum => Trust::Plain,
-            Freshness::Latest => Trust::Serial,
+        let strictness = match freshness {
+            Freshness::Quorum => Strictness::Plain,
+            Freshness::Latest => Strictness::Serial,
         };
         loop {
-            match self.resolver().look(&target, &[request_id], trust).await? {
+            match self.resolver().look(&target, &[request_id], strictness).await? {
                 Look::Seen { sight, .. } => return Ok(sight),
                 Look::Pending(claim) => Box::pin(self.claimer().complete_met(&claim)).await?,
             }

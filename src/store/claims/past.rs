@@ -59,8 +59,8 @@ pub(super) fn epochs(owners: &[PreviousOwner]) -> BTreeMap<Uuid, i64> {
     owners.iter().map(|previous| (previous.owner, previous.epoch)).collect()
 }
 
-/// Returns whether a claim that is not current was so once. Then its claimant's outcome is the change that took the entity to the id, in
-/// the claim's epoch. `owner` must show the row of the claimant.
+/// Returns whether a claim that is not current was current before. It was if the claimant's outcome is the change that gave the entity this
+/// id in the claim's epoch. `owner` must show the row of the claimant.
 pub(super) fn was_current(id: &IdKey, claim: &Claim, owner: &EntityRead) -> Result<bool, StoreFault> {
     let Some(row) = owner.outcomes.iter().find(|row| row.request_id == claim.claimed_by) else { return Ok(false) };
     if claim.claimed_by == FIRST_ROW {

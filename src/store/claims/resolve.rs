@@ -23,9 +23,9 @@ use crate::store::{
 /// The most requests that can be asked for at once. The claimant's row is read beside them.
 const MAX_ASKED: usize = MAX_REQUESTS - 1;
 
-/// How fresh the reads of the next attempt must be.
+/// How strict the reads of an attempt must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum Strictness {
     /// The cache will do, and plain reads.
     Cache,
     /// Plain reads will do.
@@ -34,9 +34,9 @@ pub(super) enum Trust {
     Serial,
 }
 
-impl Trust {
-    /// Returns what to trust after a look that led to nothing: something came in between, or what was remembered is no longer true.
-    pub fn shaken(self) -> Self {
+impl Strictness {
+    /// Returns how strict to be after a look that led to nothing: something came in between, or what was remembered is no longer true.
+    pub fn stricter(self) -> Self {
         match self {
             Self::Cache => Self::Plain,
             Self::Plain | Self::Serial => Self::Serial,
@@ -90,10 +90,10 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     /// read may ask for.
     ///
     /// The futures that read are boxed, because a command that is decided from the cache does not need all that room.
-    pub(super) async fn look(&self, target: &Target, requests: &[&str], trust: Trust) -> Result<Look, StoreFault> {
+    pub(super) async fn look(&self, target: &Target, requests: &[&str], strictness: Strictness) -> Result<Look, StoreFault> {
         let Self(base) = self;
         let mut _reading = None;
-        if trust == Trust::Cache {
+        if strictness == Strictness::Cache {
             let mut remembered = base.cache.entity(target);
             base.meter.looked_up(target, remembered.is_some());
             if remembered.is_none() {
@@ -108,7 +108,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         }
         let requests = &requests[..requests.len().min(MAX_ASKED)];
         let asked = requests.len();
-        if trust != Trust::Serial
+        if strictness != Strictness::Serial
             && let Some(sight) = Box::pin(self.glance(target, requests)).await?
         {
             return Ok(Look::Seen { sight, asked });

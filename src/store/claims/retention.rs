@@ -5,7 +5,7 @@
 //!
 //! - **A rename or a creation is answered only with an outcome that is kept for ever.** Its claim may land after it was answered, or be
 //!   made from a cache by somebody who did not see the outcome. Only the stored outcome keeps such a claim from turning pending. If the
-//!   request id was used by another use case, that one's outcome answers the claimer, and is made to last first.
+//!   request id was used by another use case, its outcome answers the rename or creation, and is made to last before that.
 //! - **A claim is stale on account of an outcome only if that outcome is kept for ever.** Otherwise the claim could take effect after it
 //!   was replaced.
 //! - **An outcome that has less than half the retention left answers nobody before it is held.** It could expire before a zombie, at work
@@ -49,13 +49,13 @@ impl Retention {
         LogRow { request_id: request.id.as_str().into(), changed_to, outcome: outcome.encode(), ttl }
     }
 
-    /// Returns the log row of a request that found nobody under an external id. It expires whatever the use case. If an entity comes under
-    /// the id later and is to get another id, the static `refused` tells of the refusal, so the row itself is not needed.
+    /// Returns the log row of a request that found nobody under an external id. It expires for every use case. An
+    /// entity that has the id later does not need it, because the static column `refused` records the refusal.
     fn refusal(&self, request: &Request, outcome: &Outcome) -> LogRow {
         LogRow { request_id: request.id.as_str().into(), changed_to: None, outcome: outcome.encode(), ttl: Some(self.keep) }
     }
 
-    /// Returns the write that holds the outcome of a request which was found. Returns `None` if the outcome may answer as it is.
+    /// Returns the write that holds `found`, an outcome of `request`. Returns `None` if the outcome may answer as it is.
     pub fn hold(&self, request: &Request, found: &Found, now: Timestamp) -> Option<HoldWrite> {
         let Found { row, place, .. } = found;
         let is_late = row.time_left? < self.keep / 2;

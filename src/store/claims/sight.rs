@@ -62,7 +62,8 @@ impl Known {
         })
     }
 
-    /// Returns the outcome that a request id has with these contents; or else, or if `contents` is `None`, any that it has.
+    /// Returns the outcome that a request id has with these contents. If there is none, or `contents` is `None`, returns its first
+    /// outcome.
     pub fn by(&self, request_id: &str, contents: Option<Uuid>) -> Option<&Found> {
         let found = self.0.get(request_id)?;
         found.iter().find(|found| Some(found.outcome.fingerprint) == contents).or(found.first())

@@ -74,7 +74,12 @@ impl<'a> Names<'a> {
     /// Returns the file that defines the item that a path names, or `None` if the path uses no file.
     fn file_of(&self, path: &Written, by: &Source) -> Option<&'a Source> {
         let only_points = path.segments.iter().all(|part| ["crate", "self", "super"].contains(&part.as_str()));
-        if path.role == Role::Reexport || (path.role == Role::Named && (path.segments.len() == 1 || only_points)) {
+        // A single name is the file's own, a variable for instance, unless the file has it from another one.
+        let is_own = || {
+            path.segments.len() == 1
+                && !self.imports.get(by.module.as_slice()).is_some_and(|names| names.contains_key(&path.segments[0]))
+        };
+        if path.role == Role::Reexport || (path.role == Role::Named && (only_points || is_own())) {
             return None;
         }
         let mut target = self.absolute(&path.segments, &by.module)?;
