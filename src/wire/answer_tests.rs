@@ -131,6 +131,25 @@ fn business_transactions_of_every_type_and_state_round_trip() {
 }
 
 #[test]
+fn whatever_a_use_case_sets_is_in_the_image_of_its_entity_and_in_the_row() {
+    let schema = |text| serde_json::from_str::<Value>(text).unwrap();
+    let names = |record: &Value| -> Vec<String> {
+        record["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let transaction = schema(TRANSACTION_SCHEMA);
+    for use_case in UseCase::ALL {
+        let entity_type = use_case.entity_type().name();
+        let field = transaction["fields"].as_array().unwrap().iter().find(|field| field["name"] == entity_type).unwrap();
+        let (image, row) = (names(&field["type"][1]), names(&schema(CHANGE_SCHEMA)));
+        for attribute in use_case.attributes() {
+            for (what, names) in [("image", &image), ("row", &row)] {
+                assert!(names.iter().any(|name| name == attribute.name()), "{}: {what} without {attribute:?}", use_case.name());
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_of_every_type_and_state_say_what_business_transactions_say() {
     for entity_type in EntityType::ALL {
         for state in State::ALL {

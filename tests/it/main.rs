@@ -100,6 +100,12 @@ fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(25));
 }
 
+/// Like [`pause`], but longer: for looks that take much of the machine, because they make a client or go through many metrics.
+#[expect(clippy::disallowed_methods, reason = "nothing could wake it")]
+fn long_pause() {
+    std::thread::sleep(std::time::Duration::from_millis(200));
+}
+
 /// The tokio runtime of the tests' own clients.
 fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();

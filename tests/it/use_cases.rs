@@ -2,6 +2,7 @@
 
 use crate::crm::{Draft, Entity, Kind, custom_name, name, rename, segment, state, unique};
 use crate::world::on_both_stores;
+use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -134,6 +135,8 @@ fn cases(make: impl Fn(Kind) -> Entity) -> Vec<Case> {
         changes,
         json!({"customerSegment": "ENTERPRISE", "segmentValidFrom": "@TIME@"}),
     );
+    let untried = UseCase::ALL.iter().filter(|u| !u.is_creation() && cases.iter().all(|case| case.name != u.name()));
+    assert_eq!(untried.collect::<Vec<_>>(), [&UseCase::CreateCustomer; 0], "use cases without a case");
     cases
 }
 

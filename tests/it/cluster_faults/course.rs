@@ -123,7 +123,7 @@ impl Course<'_> {
             silent.retain(|n| now[*n] <= before[*n]);
             // A processor that was started anew counts from 0.
             before.iter_mut().zip(now).for_each(|(before, now)| *before = now.min(*before));
-            crate::pause();
+            crate::long_pause();
         }
         for n in silent {
             let (name_of_slot, processor) = self.fleet.processors().nth(n).expect("it is there");
@@ -230,7 +230,7 @@ impl Course<'_> {
             let state = || format!("{} sent, {} answered, {:?}", self.traffic.sent(), self.answered(), self.fleet);
             assert!(Instant::now() < deadline, "expected: all is answered\ngot: {}; {}", state(), self.report);
             self.tend();
-            crate::pause();
+            crate::long_pause();
         }
         self.fleet.end();
         self.report.took = self.begun.elapsed();

@@ -9,7 +9,7 @@
 
 use super::course::{Course, Installation};
 use super::report::{Figures, Times};
-use super::{NODE_FROZEN, RATE};
+use super::{CALM, NODE_FROZEN, RATE};
 use crate::registry;
 use crate::round::{Round, number, only, rounds, turn};
 use crate::servers::cluster::Layout;
@@ -34,6 +34,8 @@ fn coordinators_killed_and_frozen() {
     let Some(installation) = Installation::prepare(Layout::Racks, seed) else { return };
     let report = installation.go(|course| {
         course.traffic.flow(RATE);
+        // Servers that have just started are so slow on two cores that the first fault would be longer than the others.
+        course.section("warming up", |c| c.rest(CALM));
         for _ in 0..times {
             super::coordinators_killed_and_frozen(course, &only);
         }
@@ -143,7 +145,7 @@ fn watch(admins: &[String], work: impl FnOnce()) -> Vec<Vec<bool>> {
                 let mut said = Vec::new();
                 while !done.load(Ordering::Relaxed) {
                     said.push(registry::get(&url).0 == 200);
-                    pace();
+                    crate::long_pause();
                 }
                 said
             })
@@ -155,9 +157,4 @@ fn watch(admins: &[String], work: impl FnOnce()) -> Vec<Vec<bool>> {
         ended.unwrap_or_else(|panic| resume_unwind(panic));
         seen
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "how often readiness is asked for")]
-fn pace() {
-    thread::sleep(Duration::from_millis(200));
 }

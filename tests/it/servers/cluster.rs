@@ -57,6 +57,6 @@ fn until<T>(what: &str, done: impl Fn() -> Result<T, String>) -> T {
             Ok(done) => return done,
             Err(objection) => assert!(Instant::now() < deadline, "expected after {PATIENCE:?}: {what}\ngot: {objection}"),
         }
-        crate::pause();
+        crate::long_pause();
     }
 }
