@@ -16,8 +16,8 @@
 //!
 //! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, [`received`] receives a body, [`service`]
 //! puts these together for one request, with the spans of [`traced`] and within the bounds of [`room`], and [`serve`] for a connection,
-//! whose client [`paced`] keeps from dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`], and [`hosts`] under
-//! which names a gateway may be called that does not ask. [`start`] begins.
+//! whose client [`paced`] keeps from dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`], and [`hosts`]
+//! under which names a gateway may be called that does not ask. [`start`] begins.
 
 pub mod access;
 pub mod body;

@@ -71,7 +71,7 @@ impl Replies {
     pub async fn open(kafka: &Kafka, topic: &str) -> Result<Self, RepliesFault> {
         let mut config = consumer_config(kafka);
         config.set("enable.metrics.push", "false").set("client.id", "crm-processor-gateway");
-        let created = consumer_of(&config).map_err(|source| RepliesFault::Kafka { topic: topic.to_owned(), source })?;
+        let created = consumer_of(config).map_err(|source| RepliesFault::Kafka { topic: topic.to_owned(), source })?;
         let consumer = Arc::new(created);
         let (reader, name) = (consumer.clone(), topic.to_owned());
         let opened = tokio::task::spawn_blocking(move || {

@@ -7,7 +7,7 @@ use super::command::{CORRELATION_ID, Prepared};
 use super::open::{OpenRequests, Progress};
 use crate::config::Kafka;
 use crate::domain::use_case::UseCase;
-use crate::kafka::bootstrap::{Bootstrap, STATISTICS_INTERVAL_MS};
+use crate::kafka::bootstrap::Bootstrap;
 use crate::telemetry::gathered::Gathered;
 use crate::toolbox::crm_client::producer_config;
 use crate::wire::frame::frame_prefix;
@@ -83,7 +83,6 @@ impl CommandWriter {
             .set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)
             .set("acks", "all")
             .set("queue.buffering.max.messages", QUEUED)
-            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
             .set("enable.metrics.push", "false");
         let producer = RwLock::new(Arc::new(create(&config, open.clone())?));
         let reply_topic = (reply_topic != kafka.topics.replies).then(|| reply_topic.to_owned());
@@ -138,7 +137,8 @@ impl CommandWriter {
 }
 
 fn create(config: &ClientConfig, open: OpenRequests) -> Result<ThreadedProducer<Context>, KafkaError> {
-    let (troubles, is_over, bootstrap) = (Gathered::default(), AtomicBool::new(false), Bootstrap::of(config));
+    let mut config = config.clone();
+    let (troubles, is_over, bootstrap) = (Gathered::default(), AtomicBool::new(false), Bootstrap::of(&mut config));
     config.create_with_context(Context { open, troubles, is_over, bootstrap })
 }
 

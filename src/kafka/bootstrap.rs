@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The time between two statistics of a client, in milliseconds. A client that has forgotten all brokers notices it within this time.
-pub const STATISTICS_INTERVAL_MS: &str = "1000";
+const STATISTICS_INTERVAL_MS: &str = "1000";
 
 /// The brokers that a client begins with, and whether it has forgotten all brokers.
 #[derive(Debug)]
@@ -28,9 +28,10 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Takes `bootstrap.servers` from a client's properties. These must also set `statistics.interval.ms`, because only the statistics show
-    /// that a client has forgotten all brokers.
-    pub fn of(config: &ClientConfig) -> Self {
+    /// Takes `bootstrap.servers` from a client's properties, before the client is made, and lets the client make statistics, because only
+    /// these show that it has forgotten all brokers.
+    pub fn of(config: &mut ClientConfig) -> Self {
+        config.set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
         let servers = config.get("bootstrap.servers").unwrap_or_default();
         // librdkafka takes no servers with a NUL, so that there is no client with them.
         Self { servers: CString::new(servers).unwrap_or_default(), forgotten: AtomicBool::new(false) }
@@ -76,7 +77,10 @@ mod tests {
 
     #[test]
     fn a_client_without_any_broker_but_its_coordinator_has_forgotten_them() {
-        let bootstrap = Bootstrap::of(ClientConfig::new().set("bootstrap.servers", "a:9092,b:9092"));
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "a:9092,b:9092");
+        let bootstrap = Bootstrap::of(&mut config);
+        assert_eq!(config.get("statistics.interval.ms"), Some(STATISTICS_INTERVAL_MS));
         assert_eq!(bootstrap.servers.to_str(), Ok("a:9092,b:9092"));
         for (sources, forgotten) in [
             (&["logical"][..], true),

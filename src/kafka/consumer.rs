@@ -1,5 +1,5 @@
-//! The consuming thread polls the command topic, hands the records on to the processor in small batches, and obeys its orders. What comes
-//! besides records comes by the callbacks ([`super::callbacks`]), inside the polls.
+//! The consuming thread polls the command topic, hands the records on to the processor in small batches, and obeys its orders.
+//! Rebalances, measurements and complaints arrive in the callbacks ([`super::callbacks`]), which run inside the polls.
 //!
 //! The thread never stops polling for long, or the group would expel it. While the processor takes nothing in, the thread pauses all
 //! partitions and goes on polling for rebalances.
@@ -77,12 +77,17 @@ pub struct Consuming {
 ///
 /// # Errors
 /// librdkafka does not take the configuration, or the thread can't be started.
-pub fn start(config: &ClientConfig, topic: &str, runtime: Handle, logins: Arc<Logins>) -> Result<Consuming, super::StartFault> {
+pub fn start(
+    mut config: ClientConfig,
+    topic: &str,
+    runtime: Handle,
+    logins: Arc<Logins>,
+) -> Result<Consuming, super::StartFault> {
     let (notice_sender, notices) = notice_channel();
     let (batch_sender, batches) = mpsc::channel(BATCHES);
     let (orders, order_receiver) = order_channel();
     let calls = Arc::<Calls>::default();
-    let context = Context::new(topic.to_owned(), notice_sender, calls.clone(), logins, Bootstrap::of(config));
+    let context = Context::new(topic.to_owned(), notice_sender, calls.clone(), logins, Bootstrap::of(&mut config));
     let consumer: CommandConsumer = config.create_with_context(context)?;
     consumer.subscribe(&[topic])?;
     let consumer = Arc::new(consumer);

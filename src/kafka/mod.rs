@@ -1,4 +1,4 @@
-//! Kafka, the I/O of the stream. `flow` decides what is to be done; this module does it. One thread consumes the command topic
+//! The Kafka clients, which do what `flow` decides. One thread consumes the command topic
 //! ([`consumer`], with its [`callbacks`]). Another publishes in transactions ([`publisher`]) and is watched ([`publishing`]). Besides there
 //! are the reply topics ([`reply_topics`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do
 //! ([`rights`]), and the reasons why a client can't log in ([`login`]).
@@ -71,12 +71,12 @@ pub struct Output {
 pub enum Fallback {
     /// There is none: the record is held until the broker takes the output.
     None,
-    /// This topic, and the partition that the key says: for a reply to a topic of the CRM's choice.
+    /// The output goes to this topic, into the partition of its key. A reply to a topic of the CRM's choice has this fallback.
     Topic(Arc<str>),
-    /// The partition that the key says: for a reply to a partition of the CRM's choice.
+    /// The output goes into the partition of its key. A reply to a partition of the CRM's choice has this fallback.
     AnyPartition,
-    /// The same topic, as a stub, if the output is large and the broker does not say why it refuses it: for a dead letter. The name is that
-    /// of the command topic, where the original stays.
+    /// A stub goes to the same topic, if the output is large and the broker does not say why it refuses it. A dead letter has this
+    /// fallback. The name is that of the command topic, where the original stays.
     Stub(Arc<str>),
 }
 
@@ -105,9 +105,10 @@ pub struct Outputs<M> {
 /// The rough cost of an output besides its key and value, in bytes: its headers and the batch's bookkeeping.
 const PER_RECORD: usize = 256;
 
-/// How long a request of the producer to a broker may take. This is less than [`TRANSACTION_TIMEOUT_MS`], so that the producer notices a
-/// broker that hangs before the coordinator ends the transaction.
-const SOCKET_TIMEOUT_MS: &str = "9000";
+/// How long a request of the producer to a broker may take. This is less than half of the time that a transaction has, so that a producer
+/// that waits for a frozen broker can still find out within the transaction which broker leads or coordinates now. (What is produced may
+/// take as long as `delivery.timeout.ms`.)
+const SOCKET_TIMEOUT_MS: &str = "4000";
 
 /// How often a client asks which partitions its topics have. Commands in a partition that was just added wait for up to this long. A
 /// question costs next to nothing (some 300 bytes).
@@ -138,9 +139,8 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         // shorter wait costs an idle processor nothing.)
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
-        .set("statistics.interval.ms", bootstrap::STATISTICS_INTERVAL_MS)
-        // As long as a session. After this time a question to a frozen broker, such as who coordinates the group, is put to another
-        // broker. The client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
+        // As long as the session time-out. After this time a question to a frozen broker, such as who coordinates the group, is put to
+        // another broker. The client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
         .set("socket.timeout.ms", "6000")
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         // The histograms that the client would push to the broker (KIP-714) take 1 MiB. We need none: our own metrics are scraped.

@@ -94,7 +94,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let kafka = &setup.config.kafka;
     let commands = kafka.topics.commands.clone();
     let logins = Arc::<Logins>::default();
-    let consuming = consumer::start(&kafka::consumer_config(kafka), &commands, Handle::current(), logins.clone())?;
+    let consuming = consumer::start(kafka::consumer_config(kafka), &commands, Handle::current(), logins.clone())?;
     let configs = kafka::producer_configs(kafka);
     let (publishing, told) = publishing::start(configs, consuming.consumer.clone(), &commands, logins.clone())?;
     let shared = Arc::new(lane::Shared {

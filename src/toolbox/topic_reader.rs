@@ -3,7 +3,7 @@
 
 use super::reach::{Probe, client_config};
 use crate::config;
-use crate::kafka::bootstrap::{Bootstrap, Reminded, STATISTICS_INTERVAL_MS};
+use crate::kafka::bootstrap::{Bootstrap, Reminded};
 use anyhow::{Context, bail, ensure};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -45,7 +45,7 @@ impl TopicReader {
     /// # Errors
     /// The brokers don't answer, or there is no such topic.
     pub async fn open(kafka: &config::Kafka, topic: &str, start: Start) -> anyhow::Result<Self> {
-        let consumer = consumer_of(&consumer_config(kafka)).context("can't make a Kafka consumer")?;
+        let consumer = consumer_of(consumer_config(kafka)).context("can't make a Kafka consumer")?;
         let (kafka, topic) = (kafka.clone(), topic.to_owned());
         blocking(move || {
             let partitions = partitions(&kafka, &consumer, &topic)?;
@@ -97,8 +97,9 @@ impl TopicReader {
 ///
 /// # Errors
 /// librdkafka refuses a property.
-pub fn consumer_of(config: &ClientConfig) -> KafkaResult<ReadingConsumer> {
-    config.create_with_context(Reminded(Bootstrap::of(config).into()))
+pub fn consumer_of(mut config: ClientConfig) -> KafkaResult<ReadingConsumer> {
+    let reminded = Reminded(Bootstrap::of(&mut config).into());
+    config.create_with_context(reminded)
 }
 
 /// Returns the next record as soon as there is one. May be cancelled at any moment.
@@ -140,7 +141,6 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config.extend(kafka.consumer.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
-        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
         // librdkafka wants a group's name even if partitions are assigned by hand; nobody joins this group.
         .set("group.id", format!("{}-cli", kafka.group_id))
         .set("isolation.level", "read_committed")

@@ -102,5 +102,5 @@ fn consumer(kafka: &config::Kafka) -> anyhow::Result<ReadingConsumer> {
     let mut config = consumer_config(kafka);
     // Transaction markers may follow the last record. No consumer sees them, so only the end of the partition tells that they were passed.
     config.set("enable.partition.eof", "true");
-    consumer_of(&config).context("can't make a Kafka consumer")
+    consumer_of(config).context("can't make a Kafka consumer")
 }

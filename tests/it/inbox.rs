@@ -1,7 +1,7 @@
 //! What other systems read: an [`Inbox`] collects all committed records of the topics that the processor writes, as they come.
 
 use crate::registry;
-use crm_processor::kafka::bootstrap::{Bootstrap, Reminded, STATISTICS_INTERVAL_MS};
+use crm_processor::kafka::bootstrap::{Bootstrap, Reminded};
 use rdkafka::ClientConfig;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -215,9 +215,8 @@ pub fn consumer(kafka: &str, topics: &[&str]) -> (BaseConsumer<Reminded>, usize)
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .set("fetch.queue.backoff.ms", "5")
-        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
         .nimble();
-    let reminded = Reminded(Bootstrap::of(&config).into());
+    let reminded = Reminded(Bootstrap::of(&mut config).into());
     let consumer: BaseConsumer<Reminded> = config.create_with_context(reminded).expect("a consumer");
     let mut assignment = TopicPartitionList::new();
     for topic in topics {

@@ -7,7 +7,7 @@ use crate::crm::{Draft, Entity, Kind, json_lines, unique};
 use crate::guarded::Guarded;
 use crate::inbox::{Inbox, Nimble, Record};
 use crate::{registry, runtime, servers, topics};
-use crm_processor::kafka::bootstrap::{Bootstrap, Reminded, STATISTICS_INTERVAL_MS};
+use crm_processor::kafka::bootstrap::{Bootstrap, Reminded};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -109,9 +109,8 @@ impl World {
             .set("message.max.bytes", (2 * LARGEST_RECORD).to_string())
             .set("linger.ms", "0")
             .set("enable.idempotence", "true")
-            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS)
             .nimble();
-        let brokers = Arc::new(Bootstrap::of(&properties));
+        let brokers = Arc::new(Bootstrap::of(&mut properties));
         let producer = properties.create_with_context(Reminded(brokers.clone())).expect("a producer");
         Self {
             commands,
