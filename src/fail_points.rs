@@ -22,6 +22,8 @@ pub enum FailPoint {
     Applied,
     /// A producer is about to register with the transaction coordinator, in the call that registers it.
     Registering,
+    /// A transaction was begun; its outputs are about to be handed to librdkafka, in the call that hands them over.
+    Producing,
     /// The outputs of a transaction were delivered; its offsets are not sent yet.
     OutputsSent,
     /// The offsets of a transaction are about to be sent, in the call that sends them.
@@ -44,6 +46,7 @@ impl FailPoint {
             Self::Claimed => "claimed",
             Self::Applied => "applied",
             Self::Registering => "registering",
+            Self::Producing => "producing",
             Self::OutputsSent => "outputs-sent",
             Self::SendingOffsets => "sending-offsets",
             Self::OffsetsSent => "offsets-sent",

@@ -1,5 +1,5 @@
-//! The scene that tells the life of a customer. She is created with an account and a subscriber, gets a name and a segment, is suspended, gets
-//! another external id, and is deactivated in the end.
+//! The scene that tells the life of a customer. She is created with an account and a subscriber, gets a name and a segment, is suspended,
+//! gets another external id, and is deactivated in the end.
 
 use super::commands::{by_external_id, command, creation, name, segment, state};
 use super::promise::Promise::{self, Changed, ChangedAll, Refused, Replayed};

@@ -3,7 +3,7 @@
 //! Records are delivered, admitted to their lanes, processed in runs, finished, and committed in transactions. Whoever drives the
 //! machine says what has happened, and asks for the next run and the next transaction.
 
-use super::attempt::Pace;
+use super::attempt::{Pace, Refusal};
 use super::batch::{Batches, Finished, Publishable};
 use super::lanes::{Foldable, LaneId, Lanes, Run, RunId, Task, Turn};
 use super::offsets::{BITS_PER_CHARACTER, Committed, Delivery, MAX_SPAN, Offsets};
@@ -19,7 +19,8 @@ pub struct Limits {
     /// The most records between intake and commit. At this bound nothing more is taken in.
     pub max_queued: usize,
     /// The number of commands waiting in one lane at which the lane's partition is paused, so that one key can't take all the room. The
-    /// partition resumes when fewer than half as many wait. These are about one run, which lasts until records come again some ms later.
+    /// partition resumes when fewer than half as many wait. Half as many are about one run, which keeps the lane busy until new records
+    /// arrive some milliseconds later.
     pub max_lane: usize,
     /// The most commands that are decided together, by as few conditional writes as possible; see `store::claims::MAX_RUN`.
     pub max_run: usize,
@@ -213,13 +214,18 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         Some(Commit { records, offsets })
     }
 
-    /// Takes note of how much of its time the transaction under way took. How it ended must be told next.
-    pub fn paced(&mut self, pace: Pace) {
+    /// Takes note of how much of its time the transaction under way took. How it ended must be told next. Returns the output that is to
+    /// blame, if the transaction was late and that output is known.
+    pub fn paced(&mut self, pace: Pace) -> Option<Refusal> {
         match pace {
-            Pace::Late(_) => self.batches.too_slow(),
+            Pace::Late(suspect) => {
+                let is_to_blame = self.batches.too_slow(suspect.is_some());
+                return suspect.filter(|_| is_to_blame);
+            }
             Pace::Swift => self.batches.swift(),
             Pace::Usual => {}
         }
+        None
     }
 
     /// Takes note that the transaction was committed. It carried `records` records.

@@ -29,7 +29,7 @@ pub enum Step {
     Abort(Verdict),
     /// Make a new producer, and ask which offsets are committed. The attempt ends with [`Verdict::Uncertain`].
     StartOver,
-    /// Nothing: the attempt is over.
+    /// Make no further call. The verdict is what became of the transaction.
     Over(Verdict),
 }
 
@@ -57,7 +57,7 @@ pub enum Pace {
     Swift,
     /// It took more, but not all of it; or it failed for another reason than time.
     Usual,
-    /// It failed because its time was over. If its record was alone, this output is to blame.
+    /// It ran out of time. If the time went into sending its outputs, this is the largest one, which is suspected.
     Late(Option<Refusal>),
 }
 
@@ -83,7 +83,7 @@ pub enum Why {
     Denied,
     /// It breaks another rule of its topic.
     Invalid,
-    /// The broker did not say. A transaction that carried nothing else was not over in time.
+    /// The broker did not say. Two transactions that carried this record alone ran out of time while their outputs were sent.
     Silent,
 }
 

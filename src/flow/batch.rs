@@ -6,8 +6,10 @@
 //! as it goes through, its lane goes on, and the first record of the next lane that is held is tried.
 //!
 //! A transaction that was too slow is tried again with half as many records, because a quota may not let more through in the time that a
-//! transaction has. A swift one lets the next carry twice as many. A record that is too slow even alone is held; its tries become rare,
-//! because all other records wait meanwhile.
+//! transaction has. A swift one lets the next carry twice as many. If a transaction that carries one record runs out of time twice, that
+//! record is to blame: it is held, or an output of it goes elsewhere. Once proves nothing, because a broker that fails takes all of a
+//! transaction's time, too, until another one leads its partitions. The tries of such a record become rare, because all other records
+//! wait meanwhile.
 
 use super::RecordId;
 use super::attempt::Why;
@@ -52,6 +54,8 @@ pub struct Batches<O> {
     ticks: u64,
     /// The lanes whose first record is too slow even alone.
     slow: HashMap<LaneId, Slow>,
+    /// The record whose transaction carried nothing else and ran out of time once. If that happens again, the record is to blame.
+    suspect: Option<RecordId>,
     /// The records of the transaction under way, in their order.
     under_way: Vec<(LaneId, RecordId)>,
     /// The most records that the next transaction may carry: as many as were committed in time lately.
@@ -61,7 +65,7 @@ pub struct Batches<O> {
 }
 
 /// The weight in bytes above which a record goes alone. No broker need take so much in one record, unless it was told to. If a broker
-/// does not take the record, and does not say so, one transaction runs out of time, and the record to blame is known. Together with
+/// does not take the record, and does not say so, two transactions run out of time, and the record to blame is known. Together with
 /// others, it would be found only by halving the transaction again and again.
 const HEAVY: usize = 1 << 20;
 
@@ -73,7 +77,7 @@ const RAREST: u64 = 12;
 struct Slow {
     /// The tick of the next try.
     due: u64,
-    /// How many ticks lie between that try and the one after it.
+    /// The number of ticks between the last try and the next one.
     pause: u64,
 }
 
@@ -88,6 +92,7 @@ impl<O: Publishable> Batches<O> {
             held_due: false,
             ticks: 0,
             slow: HashMap::new(),
+            suspect: None,
             under_way: Vec::new(),
             cap: max_records,
             max_records,
@@ -103,16 +108,25 @@ impl<O: Publishable> Batches<O> {
         }
     }
 
-    /// Takes note that the transaction under way failed because its time was over. How it ended must be told next.
-    pub fn too_slow(&mut self) {
+    /// Takes note that the transaction under way ran out of time. `sending` says whether the time went into sending its outputs.
+    /// [`Batches::ended`] must follow. Returns whether the transaction's only record is to blame, because sending it alone has taken too
+    /// long before.
+    pub fn too_slow(&mut self, sending: bool) -> bool {
         self.cap = (self.under_way.len() / 2).max(1);
-        if let [(lane, _)] = self.under_way[..] {
-            let pause = self.slow.get(&lane).map_or(1, |slow| (2 * slow.pause).min(RAREST));
-            self.slow.insert(lane, Slow { due: self.ticks + pause, pause });
+        let ([(lane, at)], true) = (&self.under_way[..], sending) else { return false };
+        let (lane, at) = (*lane, *at);
+        if !self.held.contains_key(&lane) && self.suspect != Some(at) {
+            self.suspect = Some(at);
+            return false;
         }
+        // Its outputs may go to another topic now, and are not suspected there.
+        self.suspect = None;
+        let pause = self.slow.get(&lane).map_or(1, |slow| (2 * slow.pause).min(RAREST));
+        self.slow.insert(lane, Slow { due: self.ticks + pause, pause });
+        true
     }
 
-    /// Takes note that the transaction under way took little of its time. How it ended must be told next.
+    /// Takes note that the transaction under way took little of its time. [`Batches::ended`] must follow.
     pub fn swift(&mut self) {
         self.cap = (2 * self.cap).min(self.max_records);
     }

@@ -8,8 +8,8 @@ use super::offsets::Delivery;
 use super::{Assignment, Partition, RecordId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The number of things being fetched up to which a record that is not the first of its partition has fetched what it lacks, too.
-/// Otherwise records that name what does not exist would be waited for one after another.
+/// While fewer things than this are being fetched, a record that waits behind another one has fetched what it lacks, too. Otherwise
+/// records that name what does not exist would be waited for one after another.
 const MOST_EXPECTED: usize = 1_024;
 
 /// Makes commands of records. A reader knows what records are made of, and nothing of the stream.

@@ -1,8 +1,8 @@
 //! The order of the commands. Commands with the same key wait in one *lane* and are processed strictly in order. Lanes run side by side,
 //! up to a bound on the runs that are being decided.
 //!
-//! A lane processes one *run* after another. A run is the lane's first command with those right behind it that name the same entity, so
-//! that one conditional write can decide them all and none overtakes another; or a single record that needs no decision. While the
+//! A lane processes one *run* after another. A run is either the lane's first command together with those right behind it that name
+//! the same entity, which one conditional write can decide, or a single record that needs no decision. While the
 //! answers of a run are being written, the next run of its lane may be decided; its results wait for those of the run before it.
 
 use super::{RecordId, Uptime};
@@ -12,8 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// The name of a lane: a hash of partition and key. (Two keys with the same hash share a lane, which harms neither.)
 pub type LaneId = u64;
 
-/// Returns the lane of a record: that of its key in its partition. Without a key it is that of `entity`, which the record's command names. A
-/// record that has neither a key nor a command to decide has a lane of its own.
+/// Returns the lane of a record: that of its key in its partition. Without a key it is that of `entity`, which the record's command names.
+/// A record that has neither a key nor a command to decide has a lane of its own.
 pub fn lane_of(at: RecordId, key: Option<&[u8]>, entity: Option<impl Hash>) -> LaneId {
     let mut hasher = DefaultHasher::new();
     at.partition.hash(&mut hasher);
@@ -56,7 +56,7 @@ pub struct Run<C, A> {
     pub id: RunId,
     /// The commands to decide, or the record to answer.
     pub work: Work<C, A>,
-    /// Whether more commands wait behind the run in its lane. If so, it is worth telling when the run is decided.
+    /// Whether more commands wait behind the run in its lane. Then the stream should be told as soon as the run is decided.
     pub awaited: bool,
 }
 

@@ -16,7 +16,8 @@ pub const MAX_SPAN: usize = 24_000;
 /// How many records a character of the bitmap's base64 stands for.
 pub const BITS_PER_CHARACTER: usize = 6;
 
-/// The beginning of a text that goes on with a bitmap. A text with no beginning that we know is not ours, and counts as absent.
+/// The beginning of a text that goes on with a bitmap. A text without a beginning that is known here was written by somebody else, and
+/// counts as absent.
 const BITMAP: &str = "1:";
 /// The beginning of a text that goes on with the topic's id, a colon, and a bitmap that may be empty. It is written only with an empty
 /// bitmap, because releases that do not know it take the text for absent.

@@ -85,21 +85,21 @@ pub struct Current<C, A, O, G> {
     pub assignment: Assignment<C, A, O>,
 }
 
-/// The records that a transaction completed, and the outputs that were refused.
-pub struct Published<O: Publishable> {
+/// What a transaction led to: the records that it completed, and the outputs that were refused.
+pub struct Conclusion<O: Publishable> {
     /// The records that are known to be committed.
     pub done: Vec<Finished<O>>,
     /// What is to be told of each output that the broker refused.
     pub refused: Vec<O::Refused>,
 }
 
-impl<O: Publishable> Published<O> {
+impl<O: Publishable> Conclusion<O> {
     fn committed(done: Vec<Finished<O>>) -> Self {
         Self { done, refused: Vec::new() }
     }
 }
 
-impl<O: Publishable> Default for Published<O> {
+impl<O: Publishable> Default for Conclusion<O> {
     fn default() -> Self {
         Self::committed(Vec::new())
     }
@@ -228,47 +228,46 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
 
     /// Takes note that a transaction is over. If it was not committed, its records are tried again together, but those with a refused
     /// output that has no other place are tried alone. A transaction that was too slow is tried again with fewer records; a record that
-    /// is too slow even alone counts as refused.
+    /// is too slow alone twice counts as refused.
     pub fn handle_published(
         &mut self,
         assignment: AssignmentId,
         records: Vec<Finished<O>>,
         verdict: Verdict,
         pace: Pace,
-    ) -> Published<O> {
+    ) -> Conclusion<O> {
         // However the transaction ended, the lowest incomplete record may be another one now.
         self.intake.stir();
         let Some(assignment) = self.assignment(assignment) else {
-            return Published::committed(if verdict == Verdict::Committed { records } else { Vec::new() });
+            return Conclusion::committed(if verdict == Verdict::Committed { records } else { Vec::new() });
         };
-        assignment.paced(pace);
-        let silent = if let (Pace::Late(Some(refusal)), 1) = (pace, records.len()) { vec![refusal] } else { Vec::new() };
+        let silent: Vec<Refusal> = assignment.paced(pace).into_iter().collect();
         match verdict {
             Verdict::Committed => {
                 assignment.committed(records.len());
-                Published::committed(records)
+                Conclusion::committed(records)
             }
             Verdict::Aborted | Verdict::Refused(_) => {
                 let refusals = if let Verdict::Refused(refusals) = verdict { refusals } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(records, &refusals);
                 assignment.aborted(again, alone);
-                Published { refused, ..Published::default() }
+                Conclusion { refused, ..Conclusion::default() }
             }
             Verdict::OffsetsTooLarge => {
                 assignment.offsets_too_large(records);
-                Published::default()
+                Conclusion::default()
             }
             Verdict::Stale => {
                 self.give_up();
-                Published::default()
+                Conclusion::default()
             }
             Verdict::Uncertain(now) => {
                 let (done, not_done) = assignment.told_apart(records, &now);
-                // The refusal is that of the only record of a late transaction, and counts if that record is not done.
+                // A silent refusal concerns the transaction's only record, and is dropped if that record turns out to be committed.
                 let silent = if not_done.is_empty() { Vec::new() } else { silent };
                 let Sorted { again, alone, refused } = Sorted::of(not_done, &silent);
                 assignment.settled(done.len(), again, alone);
-                Published { done, refused }
+                Conclusion { done, refused }
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The consumer's callbacks, which librdkafka calls on the consuming thread, inside its polls: assignments and revocations, measurements,
 //! complaints. They are passed on to the processor as notices.
 //!
-//! At an assignment the callback captures what the assignment's offsets are committed with, and asks where each partition goes on. In the
-//! revoke callback the thread waits until the processor has committed or discarded everything that belongs to the revoked partitions,
-//! because another process owns them after the callback.
+//! At an assignment the callback captures the group membership with which offsets will be committed, and asks where each partition goes on.
+//! In the revoke callback the thread waits until the processor has committed or discarded everything that belongs to the revoked
+//! partitions, because another process owns them after the callback.
 
 use super::bootstrap::Bootstrap;
 use super::calls::{Call, Calls};
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// This process's membership of the group and the id of the topic, with which a transaction commits its offsets. Both are captured at the
-/// assignment. Captured later, they could make a transaction of an earlier assignment valid.
+/// assignment. If they were captured later, a transaction of an earlier assignment could count as valid.
 #[derive(Clone)]
 pub struct GroupMembership {
     /// The member and its generation, as the group's coordinator knows them.
@@ -73,7 +73,7 @@ pub enum Notice {
 pub struct End {
     /// The partition whose end this is.
     pub partition: Partition,
-    /// The offset after the last record, whether that record can be read yet or not. `None` if the last record was handed on.
+    /// The offset from which on nothing is on the partition; markers count. `None` if all records below it were handed on.
     pub end: Option<i64>,
     /// The last stable offset. Records from here on can't be read until a producer has ended its transaction.
     pub stable: i64,

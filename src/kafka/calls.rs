@@ -36,8 +36,8 @@ pub enum Call {
     CloseProducer,
     /// The consumer asks for records; its rebalance callbacks run meanwhile.
     Poll,
-    /// A call of the consumer's that sends no request: it is told which partitions to pause or resume or from which offset to go on, or
-    /// is asked which it has.
+    /// A call that the consumer answers without a request: to pause or resume partitions, to go on from another offset, or to list its
+    /// partitions.
     Local,
     /// The revoke callback waits until the processor has finished.
     Drain,
@@ -85,8 +85,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. If this call is made within another one, that one
-    /// is announced again afterwards, and its deadline moves by the time that this call took.
+    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. Calls may nest: when the inner one is
+    /// over, the outer one is announced again, with a deadline that is later by the time that the inner one took.
     pub fn during<T>(&self, call: Call, until: Instant, act: impl FnOnce() -> T) -> T {
         let made = UnderWay { call, since: Instant::now(), deadline: until + SLACK };
         // One call may make another: a poll runs the rebalance callbacks.

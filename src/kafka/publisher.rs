@@ -40,11 +40,11 @@ const ABORT: Duration = Duration::from_secs(3);
 const INIT: Duration = Duration::from_secs(15);
 /// How long a producer may take to close. It waits for its own threads only.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long a producer that can't be registered is polled for librdkafka's reason.
+/// How long a producer is polled after its registration has failed, so that librdkafka tells the reason.
 const HEAR: Duration = Duration::from_millis(50);
 /// The pause between attempts to get a producer or an answer.
 const BACK_OFF: Duration = Duration::from_millis(500);
-/// After how long undelivered outputs make the publisher ask whether their topics still exist, and how long that question may take.
+/// How long outputs may stay undelivered before the publisher asks whether their topics still exist. The question may take as long.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long one call to abort may take. The next call goes on where this one ended.
 const ABORT_STEP: Duration = Duration::from_millis(50);
@@ -193,7 +193,10 @@ impl<M> Publisher<M> {
             match &result {
                 Ok(()) => reach_after(&step),
                 Err(_) if matches!(step, Step::Abort(_)) => {}
-                Err(_) if Instant::now() >= deadline => pace = Pace::Late(largest(&publication.records)),
+                Err(_) if Instant::now() >= deadline => {
+                    let is_sending = matches!(step, Step::Produce | Step::Flush);
+                    pace = Pace::Late(is_sending.then(|| largest(&publication.records)).flatten());
+                }
                 Err(_) => {}
             }
             if step == Step::Commit && result.is_ok() && begun.elapsed() < SWIFT {
@@ -211,6 +214,7 @@ impl<M> Publisher<M> {
         self.refusals.clear();
         self.is_unsettled = false;
         self.producer().begin_transaction().map_err(failure)?;
+        FailPoint::Producing.reach();
         let mut place = 0;
         for finished in &publication.records {
             for output in &finished.outputs.outputs {
@@ -248,12 +252,15 @@ impl<M> Publisher<M> {
     /// Waits until all outputs are delivered or refused, or until the topic of some was found to be missing.
     fn flush(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
         let mut look = Instant::now() + SLOW;
-        while !flush_step(self.producer()) {
-            self.producer().poll(Duration::ZERO);
+        loop {
             let now = Instant::now();
             if now >= deadline {
                 return Err(failure(KafkaError::Flush(Code::OperationTimedOut)));
             }
+            if flush_step(self.producer()) {
+                break;
+            }
+            self.producer().poll(Duration::ZERO);
             if now >= look {
                 self.refusals.extend(self.missing(publication));
                 if !self.refusals.is_empty() {

@@ -190,7 +190,7 @@ impl Answering {
         Outputs { outputs, memo }
     }
 
-    /// Makes the reply. Whether it is a replay, `memo` says; its status and its errors are noted there.
+    /// Makes the reply, and notes its status and errors in `memo`, which also says whether it is a replay.
     async fn reply(
         &self,
         incoming: &Incoming,
@@ -224,7 +224,7 @@ impl Answering {
         }
     }
 
-    /// Returns the topic that the CRM asked for, if it is allowed and exists, or else the default one. For the partition the same holds.
+    /// Returns the topic that the CRM asked for, if it is allowed and exists, or else the default one; likewise the partition.
     async fn reply_address(&self, incoming: &Incoming, request_id: Option<&str>) -> Address {
         let mut topic = self.topics.replies.clone();
         match &incoming.headers.reply_topic {

@@ -12,13 +12,13 @@ use tokio::sync::watch;
 
 /// How often the brokers are asked.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long the brokers may take. Only the end of the process has to wait for their answer.
+/// How long the brokers may take. The runtime waits for the question when the process ends; nobody else does.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the brokers said last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing: they did not answer, or they give no ids.
+    /// They did not answer, or they give no ids.
     #[default]
     Unknown,
     /// The topic is there, and this is its id.

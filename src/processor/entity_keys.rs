@@ -4,9 +4,9 @@
 //! several lanes, and perhaps in several partitions. Each change is still applied once, and versions have no gaps, but business
 //! transactions may stand on their topic in another order than their versions. A CRM team wants to learn of this before the warehouse does.
 //!
-//! The table has a place for each of some 30,000 entities, chosen by a hash of the entity. An entity that takes another's place makes the
-//! table forget that one, so what is counted is a lower bound, and it is only what this process sees: if two keys lead to partitions of two
-//! processes, neither of them sees both.
+//! The table has a place for each of some 30,000 entities, chosen by a hash of the entity. If two entities share a place,
+//! the table forgets the earlier one, so the count is a lower bound. Besides, a process sees only its own partitions: if two keys lead to
+//! partitions of two processes, neither of them sees both.
 
 use crate::telemetry::gathered::Gathered;
 use std::hash::{BuildHasher, RandomState};

@@ -1,5 +1,5 @@
 //! How far the answers are behind the topic, by partition: in records, and in time. The age of a record that was not read yet is not
-//! known; it is bounded by what is known of the time before.
+//! known; it is at most the time since all before it was answered.
 //!
 //! Two things that a CRM may do to its own commands are told here. A transaction that it leaves open holds back everything behind the
 //! transaction's beginning on the partition, whoever wrote it: the last stable offset stands still. And a timestamp that can't be true
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The age from which on a timestamp can't be true, in milliseconds: retention is usually days, so that no record on a command topic is
 /// so old.
 const OLDEST: Timestamp = 366 * 24 * 60 * 60 * 1000;
-/// How far a producer's clock is ahead of ours when its timestamp can't be true, in milliseconds. A record that is ahead by less counts
+/// The lead over our clock from which on a timestamp can't be true, in milliseconds. A record that is ahead by less counts
 /// as new.
 const NEWEST: Timestamp = 5 * 60 * 1000;
 /// How long the last stable offset may stand still before `/readyz` warns, in milliseconds: longer than a producer's transaction usually

@@ -30,7 +30,7 @@ const AFTER_BUG: Duration = Duration::from_secs(1);
 
 /// An event in the life of a run.
 pub enum RunEvent {
-    /// It is decided, and its answers are still to be encoded. Told only if others wait in its lane.
+    /// It is decided, and its answers are still to be encoded. This event is sent only if other commands wait in the lane.
     Decided {
         /// The assignment that the run belongs to.
         assignment: AssignmentId,
@@ -58,9 +58,9 @@ pub struct Shared<S> {
     pub faults: Gathered<(FaultKind, Option<Arc<str>>)>,
 }
 
-/// Starts a run. `events` learns when the run is over. If others wait for the run in its lane, `events` learns before that when it is
-/// decided, so that the store works on theirs while the answers of this one are written. The run can be aborted at any moment: whoever
-/// has the partition then decides its commands again.
+/// Starts a run. `events` receives [`RunEvent::Finished`] when it is over. If other commands wait in the lane, it receives
+/// [`RunEvent::Decided`] before that, so that the next run can be decided while this run's answers are encoded. The run can be aborted at
+/// any moment: whoever has the partition then decides its commands again.
 pub fn spawn<S: ConditionalStore>(
     shared: Arc<Shared<S>>,
     run: Run<CommandJob, AnswerJob>,
@@ -100,7 +100,7 @@ pub fn spawn<S: ConditionalStore>(
     run.abort_handle()
 }
 
-/// Returns a record with its outputs. Its run started and knew its outcome at the two instants.
+/// Returns a record with its outputs. `started` is when its run began, `decided` when the run's outcomes were known.
 fn finished(
     at: RecordId,
     mut outputs: Outputs<Memo>,
@@ -137,7 +137,7 @@ impl<S: ConditionalStore> Shared<S> {
         reach(FailPoint::Deciding);
         let decided = self.claims.decide_until_done(submissions, |fault, attempt| self.report(whose, fault, attempt)).await;
         reach(FailPoint::Decided);
-        // Here it is caught: a command without a decision would leave its record open for ever.
+        // Another number would be a bug, and would leave a record open for ever. The panic is caught by `guarded`.
         assert_eq!(decided.len(), submissions.len(), "each submission is decided");
         decided
     }
@@ -159,7 +159,7 @@ impl<S: ConditionalStore> Shared<S> {
                 None => tracing::error!(
                     request_id,
                     trace_id,
-                    "a command can't even be given up because of a bug; it is held and tried again"
+                    "a command can't even be given up because of a bug; it waits and is tried again"
                 ),
             }
             tokio::time::sleep(AFTER_BUG).await;
@@ -179,7 +179,7 @@ impl<S: ConditionalStore> Shared<S> {
                 trace_id = incoming.trace_id(),
                 command_partition = at.partition,
                 command_offset = at.offset,
-                "a record can't be answered because of a bug; it is held and tried again"
+                "a record can't be answered because of a bug; it waits and is tried again"
             );
             tokio::time::sleep(AFTER_BUG).await;
         }

@@ -26,7 +26,7 @@ use crate::fail_points::FailPoint;
 use crate::flow::AssignmentId;
 use crate::flow::attempt::Verdict;
 use crate::flow::lanes::RunId;
-use crate::flow::stream::{self, Action, Current, Stopping, Stream, Timing};
+use crate::flow::stream::{Action, Conclusion, Current, Stopping, Stream, Timing};
 use crate::flow::{Assignment, Limits, Partition, RecordId, Uptime};
 use crate::kafka::callbacks::{GroupMembership, Notice};
 use crate::kafka::consumer::{self, Consuming, Order};
@@ -335,7 +335,7 @@ impl<S: ConditionalStore> Processor<S> {
         if let Verdict::Uncertain(_) = verdict {
             self.metrics.producer_recreations.inc();
         }
-        let stream::Published { done, refused } = self.stream.handle_published(assignment, records, verdict, pace);
+        let Conclusion { done, refused } = self.stream.handle_published(assignment, records, verdict, pace);
         for output in &refused {
             output.tell(&self.commands, &self.metrics);
             self.held.add(output);
@@ -385,7 +385,7 @@ impl<S: ConditionalStore> Processor<S> {
         if let Some(RecordId { partition, offset }) = self.stream.backwards() {
             return replaced(format!("partition {partition} begins anew at offset {offset}"));
         }
-        // Only what is new counts: what was seen before an assignment says nothing of the topic that the assignment is for.
+        // An answer from before the assignment says nothing of the topic that the assignment is for, so only new answers count.
         if !self.command_topic.has_changed().unwrap_or_default() {
             return Ok(());
         }

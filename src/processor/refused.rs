@@ -109,7 +109,7 @@ impl RefusedOutput {
 /// The records that are held because outputs of theirs are refused, as far as an operator is told of them.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// The topics to which outputs were refused since nothing was held, and why.
+    /// Why outputs were refused, by their topic, since records began to be held.
     topics: BTreeMap<Arc<str>, Why>,
     /// The records that had refused outputs and are not committed yet, with their timestamps.
     records: BTreeMap<RecordId, Timestamp>,
@@ -166,7 +166,7 @@ fn what(why: Why) -> &'static str {
         Why::Missing => "the topic or its partition is missing",
         Why::Denied => "writing to the topic is not allowed",
         Why::Invalid => "it breaks a rule of the topic",
-        Why::Silent => "it is not taken in time, even alone, and the broker does not say why",
+        Why::Silent => "it was not taken in time, twice and alone, and the broker does not say why",
     }
 }
 
@@ -226,11 +226,11 @@ mod tests {
     fn whatever_a_record_is_held_for_is_told_until_nothing_is_held() {
         let mut held = Held::default();
         assert_eq!((held.concern(0), held.oldest()), (None, None));
-        // An output that is too slow even alone has no verdict of its own: it is told like the others.
+        // An output that is too slow alone twice has no verdict of its own: it is told like the others.
         held.add(&outputs(OutputKind::Reply, 9, Fallback::None).redirect(AT, 0, Why::Silent).1);
         held.add(&outputs(OutputKind::Reply, 9, Fallback::AnyPartition).redirect(AT, 0, Why::Missing).1);
         let concern = held.concern(2).expect("two are held");
-        assert!(concern.contains("2 records") && concern.contains("asked-for (it is not taken in time"), "{concern}");
+        assert!(concern.contains("2 records") && concern.contains("asked-for (it was not taken in time"), "{concern}");
         assert_eq!(held.oldest(), Some(5));
         let done = Finished { at: AT, outputs: outputs(OutputKind::Reply, 9, Fallback::None) };
         held.committed(&[done]);

@@ -202,3 +202,19 @@ fn a_reply_that_its_named_topic_refuses_goes_to_the_default_topic() {
     assert_eq!(processor.metric("crm_partitions_assigned"), u64::from(PARTITIONS.unsigned_abs()));
     assert_eq!(world.transactions(&customers[1]).len(), 1);
 }
+
+#[test]
+fn a_reply_goes_elsewhere_only_if_it_is_too_slow_alone_twice() {
+    let Some((world, customers)) = world_with_customers("slow-broker", 1) else { return };
+    // The first transaction takes too long, as while a broker fails; so do the third and the fourth.
+    let late = "producing=1*sleep(9200)->1*off->2*sleep(9200)->off";
+    let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", late)]);
+    for (expected, times_late) in [(&world.other_replies, 1), (&world.replies, 3)] {
+        let command = rename_customer(&customers[0], &unique("n")).header("kafka_replyTopic", &world.other_replies);
+        let reply = world.ask(&command);
+        assert_eq!((&reply.topic, &reply.body["statusCode"]), (expected, &200.into()), "{reply:?}");
+        assert_eq!(processor.metric("crm_kafka_transactions_total{result=\"aborted\"}"), times_late, "{}", processor.log_tail());
+        assert_eq!(processor.metric("crm_reply_topics_refused_total"), u64::from(times_late > 1));
+    }
+    assert_eq!(processor.metric("crm_records_held"), 0, "nothing is held");
+}

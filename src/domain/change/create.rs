@@ -44,8 +44,8 @@ const BY_EXTERNAL_ID: char = '=';
 const BY_REF_ID: char = '#';
 
 impl Creation {
-    /// Checks the values and adds the superior, of which the findings stand behind that of the external id. Of the other values none must
-    /// be given; one that is given and blank is malformed. `with_segment` says whether entities of the type have segments.
+    /// Checks the values and adds the superior, of which the findings stand behind that of the external id. All other values are
+    /// optional; one that is given but blank is malformed. `with_segment` says whether entities of the type have segments.
     ///
     /// # Errors
     /// Returns all findings in the order of the fields, at most one for each field.
