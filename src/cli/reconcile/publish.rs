@@ -22,6 +22,9 @@ use uuid::Uuid;
 
 /// The differences to publish, and how many of them have been published. A difference counts as published when the Kafka transaction with
 /// its snapshot is committed.
+///
+/// **Frozen**: a file that an earlier release wrote is in `tests/golden/reconcile`. A further field has a default that means what its
+/// absence meant; a release that does not know it refuses the file, because it could pass over differences.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Reconciliation {
@@ -168,5 +171,34 @@ impl Difference {
             Self::Repeated => "there several times",
             Self::Unknown => "not in the store",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_an_earlier_release_is_read_and_one_of_a_newer_release_is_refused() {
+        let golden = include_str!("../../../tests/golden/reconcile/1.json").trim_end();
+        let expected = Reconciliation {
+            warehouse: "/exports/warehouse.jsonl".into(),
+            exported_at: 1_700_000_000_000,
+            entities_in_store: 12,
+            lines_in_file: 11,
+            buckets_that_differ: 2,
+            under_way: 1,
+            differences: vec![
+                (EntityType::Customer, Uuid::from_u128(7), Difference::Missing),
+                (EntityType::Account, Uuid::from_u128(8), Difference::Edited),
+            ],
+            done: 1,
+            published: 1,
+            finished: false,
+        };
+        assert_eq!(serde_json::from_str::<Reconciliation>(golden).unwrap(), expected);
+        assert_eq!(serde_json::to_string(&expected).unwrap(), golden, "what is written is what is read");
+        let newer = golden.replace("}", ",\"further\":1}");
+        assert!(serde_json::from_str::<Reconciliation>(&newer).is_err(), "{newer}");
     }
 }
