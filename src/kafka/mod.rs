@@ -105,10 +105,10 @@ pub struct Outputs<M> {
 /// The rough cost of an output besides its key and value, in bytes: its headers and the batch's bookkeeping.
 const PER_RECORD: usize = 256;
 
-/// How long a request of the producer to a broker may take. This is less than half of the time that a transaction has, so that a producer
-/// that waits for a frozen broker can still find out within the transaction which broker leads or coordinates now. (What is produced may
-/// take as long as `delivery.timeout.ms`.)
-const SOCKET_TIMEOUT_MS: &str = "4000";
+/// How long a request of the producer to a broker may take. This is less than [`TRANSACTION_TIMEOUT_MS`], so that the producer notices a
+/// broker that hangs before the coordinator ends the transaction. With 4 s a frozen broker cost less, but a broker that lets a producer wait
+/// because of a quota takes the records later all the same, and then refuses those that were sent again as out of order.
+const SOCKET_TIMEOUT_MS: &str = "9000";
 
 /// How often a client asks which partitions its topics have. Commands in a partition that was just added wait for up to this long. A
 /// question costs next to nothing (some 300 bytes).
