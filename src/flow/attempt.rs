@@ -57,7 +57,7 @@ pub enum Pace {
     Swift,
     /// It took more, but not all of it; or it failed for another reason than time.
     Usual,
-    /// It ran out of time. If the time went into sending its outputs, this is the largest one, which is suspected.
+    /// It ran out of time. If the time went into sending its outputs, the refusal names the largest of them, which is suspected.
     Late(Option<Refusal>),
 }
 

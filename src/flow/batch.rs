@@ -119,7 +119,7 @@ impl<O: Publishable> Batches<O> {
             self.suspect = Some(at);
             return false;
         }
-        // Its outputs may go to another topic now, and are not suspected there.
+        // An output of the record may go to another topic now, and there the record has two tries again.
         self.suspect = None;
         let pause = self.slow.get(&lane).map_or(1, |slow| (2 * slow.pause).min(RAREST));
         self.slow.insert(lane, Slow { due: self.ticks + pause, pause });

@@ -85,7 +85,7 @@ pub struct Current<C, A, O, G> {
     pub assignment: Assignment<C, A, O>,
 }
 
-/// What a transaction led to: the records that it completed, and the outputs that were refused.
+/// The result of a transaction that is over: the records that it completed, and what is to be told of refused outputs.
 pub struct Conclusion<O: Publishable> {
     /// The records that are known to be committed.
     pub done: Vec<Finished<O>>,
