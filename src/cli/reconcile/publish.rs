@@ -198,7 +198,7 @@ mod tests {
         };
         assert_eq!(serde_json::from_str::<Reconciliation>(golden).unwrap(), expected);
         assert_eq!(serde_json::to_string(&expected).unwrap(), golden, "what is written is what is read");
-        let newer = golden.replace("}", ",\"further\":1}");
+        let newer = golden.replace('}', ",\"further\":1}");
         assert!(serde_json::from_str::<Reconciliation>(&newer).is_err(), "{newer}");
     }
 }
