@@ -11,15 +11,18 @@ use crate::domain::request::SourceRecord;
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
 use tracing::field::Empty;
-use tracing::{Level, Span, debug_span};
+use tracing::level_filters::LevelFilter;
+use tracing::{Span, debug_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The target by which filters recognise the spans.
 pub const TARGET: &str = "crm_processor::spans";
 
-/// Returns whether anybody wants to see the spans of a trace.
-fn is_wanted(trace: &TraceContext) -> bool {
-    trace.is_sampled() && tracing::span_enabled!(target: TARGET, Level::DEBUG)
+/// Returns false if nobody can want to see spans, at the cost of one comparison. If it returns true, whether a span is wanted shows when it
+/// is made. (`span_enabled!` would tell, but what it asks of the log's filter stays with the thread if no span follows, and the thread's
+/// next line is lost.)
+fn may_be_wanted() -> bool {
+    LevelFilter::current() >= LevelFilter::DEBUG
 }
 
 /// The spans of a command that is under way.
@@ -36,7 +39,7 @@ impl CommandSpans {
     ///
     /// The spans are boxed, because each record under way has room for them, and few records have any.
     pub fn begin(trace: &mut TraceContext, record: &SourceRecord) -> Option<Box<Self>> {
-        if !is_wanted(trace) {
+        if !trace.is_sampled() || !may_be_wanted() {
             return None;
         }
         let command = debug_span!(
@@ -54,6 +57,9 @@ impl CommandSpans {
             use_case = Empty,
             status = Empty,
         );
+        if command.is_disabled() {
+            return None;
+        }
         // An error means that there is no collector, and the spans are for the log alone.
         if command.set_parent(Context::new().with_remote_span_context(trace.sender())).is_ok() {
             let context = command.context();
@@ -104,7 +110,7 @@ pub struct RequestSpans {
 impl RequestSpans {
     /// Begins the span of a request of this kind. Returns `None` if nobody wants to see the spans.
     pub fn begin(trace: TraceContext, kind: &'static str) -> Option<Self> {
-        if !is_wanted(&trace) {
+        if !trace.is_sampled() || !may_be_wanted() {
             return None;
         }
         let request = debug_span!(
@@ -118,6 +124,9 @@ impl RequestSpans {
             request_id = Empty,
             http.response.status_code = Empty,
         );
+        if request.is_disabled() {
+            return None;
+        }
         // An error means that there is no collector, and the spans are for the log alone.
         let _ = request.set_parent(Context::new().with_remote_span_context(trace.sender()));
         Some(Self { request, trace })
@@ -202,7 +211,7 @@ pub struct StoreStep(Option<Box<Span>>);
 impl StoreStep {
     /// Begins the span of an operation.
     pub fn begin(operation: Operation) -> Self {
-        if !tracing::span_enabled!(target: TARGET, Level::DEBUG) || Span::current().is_none() {
+        if !may_be_wanted() || Span::current().is_none() {
             return Self(None);
         }
         let span = debug_span!(
@@ -214,7 +223,7 @@ impl StoreStep {
             operation = operation.text(),
             applied = Empty,
         );
-        Self(Some(Box::new(span)))
+        Self((!span.is_disabled()).then(|| Box::new(span)))
     }
 
     /// Records whether a conditional write was applied.
@@ -228,6 +237,54 @@ impl StoreStep {
     pub fn failed(&self) {
         if let Some(span) = &self.0 {
             span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{EnvFilter, Layer};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A directive about a field makes the filter be asked again each time; so does a call site that is reached for the first time by two
+    /// threads at once.
+    #[test]
+    fn no_line_of_the_log_is_lost_after_a_span_that_nobody_wants() {
+        for directives in ["info", "info,[decide{request_id=r-1}]=debug", "info,crm_processor::kafka=debug"] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let layer =
+                tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_filter(EnvFilter::new(directives));
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+                let mut trace = TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None).unwrap();
+                let record = SourceRecord { topic: "crm.commands".into(), partition: 3, offset: 17 };
+                drop(CommandSpans::begin(&mut trace, &record));
+                tracing::error!("after a command");
+                drop(StoreStep::begin(Operation::ReadId));
+                tracing::error!("after a step");
+                drop(RequestSpans::begin(trace, "status"));
+                tracing::error!("after a request");
+            });
+            let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            for line in ["after a command", "after a step", "after a request"] {
+                assert!(written.contains(line), "{directives}: {line}: {written}");
+            }
         }
     }
 }
