@@ -16,6 +16,7 @@ use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::watchdog;
 use crate::toolbox::connect;
 use crate::toolbox::flags::ConfigFile;
 use crate::wire::command_subject;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// How much longer than the longest wait an open request may take at the end.
@@ -37,6 +38,9 @@ const GRACE: Duration = Duration::from_secs(5);
 const STORE_GRACE: Duration = Duration::from_secs(5);
 /// How long a store that an operator must mend is left alone.
 const MENDING: Duration = Duration::from_secs(30);
+/// What is said when one of the tasks ends that never end by themselves.
+const TASK_ENDED: &str = "a task that the gateway needs ended because of a bug; the process ends, to be started anew: clients whose requests \
+                          were open will ask again";
 /// How often the nodes of the database are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -78,10 +82,10 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
     let administration = tokio::spawn(admin.serve(metrics.clone(), health.clone(), level, stopped(admin_stopping)));
     health.tell(Concern::GatewayWithoutKafka, Some("the reply topic is not read yet".into()));
     let registry = Arc::new(connect::registry(&config)?);
-    let watching =
-        tokio::spawn(keep_watching(registry.clone(), config.kafka.topics.commands.clone(), metrics.clone(), health.clone()));
+    let mut beside = JoinSet::new();
+    beside.spawn(keep_watching(registry.clone(), config.kafka.topics.commands.clone(), metrics.clone(), health.clone()));
     let (told, connected) = watch::channel(None);
-    let storing = tokio::spawn(keep_store(config.clone(), metrics.clone(), health.clone(), told));
+    beside.spawn(keep_store(config.clone(), metrics.clone(), health.clone(), told));
     let started = tokio::select! {
         started = async {
             // Reads are to be answered from the start if that is possible.
@@ -90,7 +94,8 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
         } => Some(started?),
         () = stopped(stopping.clone()) => None,
     };
-    if let Some(Started { service, tls, tasks }) = started {
+    if let Some(Started { service, tls, mut tasks }) = started {
+        watchdog::start(health.clone())?;
         let is_connected = connected.borrow().is_some();
         let offering = offer_reads(config.clone(), service.clone(), connected);
         let offering = if is_connected {
@@ -103,13 +108,16 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
             stopped(stopping).await;
             health.set_draining();
         };
-        listening.serve(service.clone(), tls, stop, config.gateway.max_wait + GRACE).await;
-        tasks.iter().chain(&offering).for_each(JoinHandle::abort);
+        tokio::select! {
+            () = listening.serve(service.clone(), tls, stop, config.gateway.max_wait + GRACE) => {}
+            Some(_) = tasks.join_next() => bail!(TASK_ENDED),
+            Some(_) = beside.join_next() => bail!(TASK_ENDED),
+        }
+        drop(tasks);
+        offering.iter().for_each(JoinHandle::abort);
         tokio::task::spawn_blocking(move || service.writer.finish(GRACE)).await?;
     }
-    storing.abort();
     tracing::info!("stopped");
-    watching.abort();
     admin_stop.send_replace(true);
     // Nobody waits for a scrape that is under way.
     administration.abort();

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// How often the driver is asked what it knows of the nodes, and the store is asked for a sign of life if it has answered nothing for a
@@ -110,18 +110,19 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     };
     if let Some((setup, store)) = started {
         let commands = config.kafka.topics.commands.clone();
-        let asking = [
-            tokio::spawn(keep_looking_at_nodes(store.clone(), configured, health.clone())),
-            tokio::spawn(keep_asking_store(store, health.clone())),
-            tokio::spawn(keep_watching(setup.registry.clone(), commands, metrics, health.clone())),
-        ];
+        let mut beside = JoinSet::new();
+        beside.spawn(keep_looking_at_nodes(store.clone(), configured, health.clone()));
+        beside.spawn(keep_asking_store(store, health.clone()));
+        beside.spawn(keep_watching(setup.registry.clone(), commands, metrics, health.clone()));
         watchdog::start(health)?;
         // The processor is a task beside those of its lanes. On the main thread it would have to be woken for each command.
         let processing = tokio::spawn(processor::run(setup, stopped(stopping)));
         // The panic's text is left out: it may hold values of entities.
-        let panicked = |_| anyhow!("the processor ended because of a bug; what it was processing will be processed again");
-        processing.await.map_err(panicked)??;
-        asking.iter().for_each(JoinHandle::abort);
+        let ended = |part| anyhow!("{part} ended because of a bug; what was being processed will be processed again");
+        tokio::select! {
+            done = processing => done.map_err(|_| ended("the processor"))??,
+            Some(_) = beside.join_next() => return Err(ended("a task that looks at the store or the registry")),
+        }
     }
     tracing::info!("stopped");
     admin_stop.send_replace(true);

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How long open requests may take when the demo ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub struct Http {
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
 }
 
 impl Http {
@@ -70,7 +70,7 @@ impl Http {
     pub async fn close(self) -> anyhow::Result<()> {
         // An error means that it has ended by itself.
         let _ = self.stop.send(());
-        self.tasks.iter().for_each(JoinHandle::abort);
+        drop(self.tasks);
         self.serving.await.context("a task ended in a panic")
     }
 }

@@ -95,6 +95,7 @@ impl Replies {
         let mut looking = None;
         let consumer = self.consumer.clone();
         loop {
+            awaited.health.beat();
             tokio::select! {
                 record = receive(&consumer) => match record {
                     Ok(record) => take(&record, &mut decoder, &awaited).await,
@@ -160,7 +161,7 @@ fn look(consumer: &ReadingConsumer, topic: &str) -> Result<Seen, RepliesFault> {
 
 /// Tells who waits for a reply, if it is ours.
 async fn take(record: &BorrowedMessage<'_>, decoder: &mut JsonDecoder, awaited: &Awaited) {
-    let Awaited { name, open, metrics, .. } = awaited;
+    let Awaited { name, open, metrics, health } = awaited;
     let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
     let mark = headers.filter(|header| header.key == "kafka_correlationId").filter_map(|header| header.value).last();
     let Some(token) = mark.and_then(|mark| name.token(mark)).filter(|token| open.is_awaited(*token)) else {
@@ -172,6 +173,7 @@ async fn take(record: &BorrowedMessage<'_>, decoder: &mut JsonDecoder, awaited: 
     }
     let mut pauses = Pauses::new(Duration::from_millis(20), Duration::from_secs(1));
     while open.is_awaited(token) {
+        health.beat();
         match decoder.decode(record.payload()).await {
             Ok(Ok(json)) => {
                 if let Some(reply) = Reply::read(json) {

@@ -20,7 +20,7 @@ use crate::wire::json::JsonDecoder;
 use rdkafka::error::KafkaError;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// What a gateway needs.
 pub struct Setting {
@@ -62,7 +62,7 @@ pub struct Started<S> {
     /// TLS towards clients, if it is on.
     pub tls: Option<Arc<TlsServer>>,
     /// The tasks that read replies, keys and certificates. They never end by themselves.
-    pub tasks: Vec<JoinHandle<()>>,
+    pub tasks: JoinSet<()>,
 }
 
 /// Begins to read replies, and returns the service that waits for them. It has no store yet.
@@ -74,9 +74,9 @@ pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, 
     let (gateway, open, name) = (config.gateway.clone(), OpenRequests::default(), Name::random());
     let replies = Replies::open(&config.kafka, &gateway.reply_topic).await?;
     let tls = gateway.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     if let Some(tls) = tls.clone() {
-        tasks.push(tokio::spawn(async move { tls.keep().await }));
+        tasks.spawn(async move { tls.keep().await });
     }
     let access = match &gateway.auth {
         Auth::None => Access::Open,
@@ -84,7 +84,7 @@ pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, 
         Auth::Jwt(jwt) => {
             let keys = Arc::new(PresentKeys::new(jwt, RHYTHM)?);
             let kept = keys.clone();
-            tasks.push(tokio::spawn(async move { kept.keep().await }));
+            tasks.spawn(async move { kept.keep().await });
             Access::Token(keys)
         }
     };
@@ -104,6 +104,6 @@ pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, 
         faults: Gathered::default(),
         config: gateway,
     };
-    tasks.push(tokio::spawn(replies.read(decoder, awaited)));
+    tasks.spawn(replies.read(decoder, awaited));
     Ok(Started { service: Arc::new(service), tls, tasks })
 }

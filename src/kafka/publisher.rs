@@ -54,6 +54,14 @@ const FLUSH_STEP_MS: i32 = 20;
 /// A transaction to be committed, with Kafka's outputs and group membership.
 pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 
+/// What a publisher is to do.
+pub(super) enum Work<M> {
+    /// Publish this.
+    Publish(Arc<Publication<M>>),
+    /// Put new producers in the place of both. What the old ones know of the cluster, such as who leads a partition, may be out of date.
+    Renew,
+}
+
 /// A publisher's verdict on its publication.
 #[derive(Debug)]
 pub struct Told {
@@ -103,26 +111,26 @@ pub(super) struct Publisher<M> {
     is_unsettled: bool,
     /// Whether committed offsets name the topic's id. Becomes false if the coordinator does not take that much metadata.
     names_topic: bool,
-    publications: std_mpsc::Receiver<Arc<Publication<M>>>,
+    work: std_mpsc::Receiver<Work<M>>,
 }
 
 /// The publisher was abandoned, or the processor has ended, so that nobody waits for a verdict any more.
 struct Alone;
 
 impl<M> Publisher<M> {
-    /// Makes a publisher with producers that are not registered yet. It takes its work from `publications`.
+    /// Makes a publisher with producers that are not registered yet.
     pub fn new(
         id: PublisherId,
         setting: Arc<Setting>,
         calls: Arc<Calls>,
         producers: [TransactionalProducer; 2],
-        publications: std_mpsc::Receiver<Arc<Publication<M>>>,
+        work: std_mpsc::Receiver<Work<M>>,
     ) -> Self {
         let producers = InTurn::new(producers);
-        Self { id, setting, calls, producers, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, publications }
+        Self { id, setting, calls, producers, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, work }
     }
 
-    /// Publishes until `publications` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
+    /// Publishes until `work` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
     /// found out first.
     pub fn run(mut self, left: Option<Arc<Publication<M>>>) {
         // An error means that nobody waits for a verdict, so there is nothing left to do.
@@ -145,13 +153,28 @@ impl<M> Publisher<M> {
             drop(publication);
             self.tell(Told { publisher: self.id, verdict, pace: Pace::Usual, steps: Vec::new() })?;
         }
-        while let Ok(publication) = self.publications.recv() {
+        while let Ok(work) = self.work.recv() {
+            let Work::Publish(publication) = work else {
+                self.renew()?;
+                continue;
+            };
             let told = self.publish(&publication)?;
             self.producers.go_on();
             // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
             // copy.
             drop(publication);
             self.tell(told)?;
+        }
+        Ok(())
+    }
+
+    /// Puts new producers in the place of both. No transaction is open meanwhile.
+    fn renew(&mut self) -> Result<(), Alone> {
+        tracing::info!("the group had given this process up: its producers are made anew, and ask who leads and coordinates");
+        for _ in 0..2 {
+            self.replace(self.create()?);
+            self.initialise()?;
+            self.producers.go_on();
         }
         Ok(())
     }

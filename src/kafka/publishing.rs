@@ -10,7 +10,7 @@ use super::callbacks::CommandConsumer;
 use super::calls::{Calls, UnderWay};
 use super::login::Logins;
 use super::producers::TransactionalProducer;
-use super::publisher::{Publication, Publisher, Setting, Told};
+use super::publisher::{Publication, Publisher, Setting, Told, Work};
 use super::{Outputs, StartFault};
 use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Verdict};
@@ -26,6 +26,10 @@ use tokio::sync::mpsc;
 /// The most abandoned publishers that may be left. Each costs a thread of ours, some threads of librdkafka, and a few MiB. A broker that
 /// dies costs one abandoned publisher; several at once are a sign that abandoning does not help.
 pub const ABANDONED_AT_MOST: usize = 4;
+
+/// The most publishers in a row that may end in a panic. Their successors may not see the same bug, because the next transaction holds other
+/// records.
+const PANICS_AT_MOST: usize = 5;
 
 /// A publication that has a verdict.
 pub struct Published<M> {
@@ -61,6 +65,12 @@ pub enum PublishingFault {
         /// How long that call has taken, in seconds.
         seconds: u64,
     },
+    /// Publishers end in a panic again and again.
+    #[error(
+        "the publisher ended {PANICS_AT_MOST} times in a row because of a bug, and no transaction was committed in between; the process \
+         ends, to be started anew: what it was processing will be processed again"
+    )]
+    Panicking,
     /// The operating system gave no thread.
     #[error("no thread can be started for another Kafka producer: {0}")]
     Thread(#[from] std::io::Error),
@@ -88,12 +98,14 @@ pub struct Publishing<M> {
     since: Instant,
     present: Handle<M>,
     abandoned: Vec<JoinHandle<()>>,
+    /// How many publishers have ended in a panic since a transaction was committed last.
+    panics: usize,
 }
 
 /// A publisher's thread.
 struct Handle<M> {
     calls: Arc<Calls>,
-    publications: std_mpsc::Sender<Arc<Publication<M>>>,
+    work: std_mpsc::Sender<Work<M>>,
     thread: JoinHandle<()>,
 }
 
@@ -113,7 +125,7 @@ pub fn start<M: Clone + Send + Sync + 'static>(
     let setting = Arc::new(Setting { configs, consumer, topic: topic.into(), told, logins });
     let succession = Succession::default();
     let present = Handle::spawn(&setting, succession.present(), setting.create()?, None)?;
-    Ok((Publishing { setting, succession, since: Instant::now(), present, abandoned: Vec::new() }, verdicts))
+    Ok((Publishing { setting, succession, since: Instant::now(), present, abandoned: Vec::new(), panics: 0 }, verdicts))
 }
 
 impl<M: Clone + Send + Sync + 'static> Publishing<M> {
@@ -121,6 +133,13 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
     pub fn publish(&mut self, publication: Publication<M>) {
         let next = self.succession.publish(publication);
         self.give(next);
+    }
+
+    /// Has new producers made as soon as the publication under way is over. What the present ones know of the cluster, such as who
+    /// coordinates the group, may be out of date: a producer that has nothing to send does not notice that a broker hangs.
+    pub fn renew(&self) {
+        // If the thread has ended, its successor has new producers anyway.
+        let _ = self.present.work.send(Work::Renew);
     }
 
     /// Takes in a verdict and returns the publication that is over. Returns `None` if the verdict is that of an abandoned publisher,
@@ -133,13 +152,16 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         // An abandoned publisher may still hold the publication; then its records are cloned.
         let Publication { assignment, records, .. } = Arc::unwrap_or_clone(publication);
         let Told { verdict, pace, steps, .. } = told;
+        if verdict == Verdict::Committed {
+            self.panics = 0;
+        }
         Some(Published { assignment, records, verdict, pace, since, took, steps })
     }
 
-    /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline.
+    /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline, or if it has ended.
     ///
     /// # Errors
-    /// Too many publishers are abandoned, or no other publisher can be started.
+    /// Too many publishers are abandoned or have ended in a panic, or no other publisher can be started.
     pub fn watch(&mut self, now: Instant) -> Result<Watched, PublishingFault> {
         self.abandoned.retain(|thread| !thread.is_finished());
         let overdue = self.present.calls.overdue(now);
@@ -149,6 +171,12 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         if let Some(call) = overdue.filter(|_| self.abandoned.len() >= ABANDONED_AT_MOST) {
             let (left, seconds) = (self.abandoned.len() + 1, (now - call.since).as_secs());
             return Err(PublishingFault::Stuck { left, call: call.call.text(), seconds });
+        }
+        if overdue.is_none() {
+            self.panics += 1;
+            if self.panics >= PANICS_AT_MOST {
+                return Err(PublishingFault::Panicking);
+            }
         }
         self.present.calls.abandon();
         let left = self.succession.abandon();
@@ -177,7 +205,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         if let Some(publication) = publication {
             self.since = Instant::now();
             // If the thread has ended, `watch` notices that and gives the publication to a successor.
-            let _ = self.present.publications.send(publication);
+            let _ = self.present.work.send(Work::Publish(publication));
         }
     }
 }
@@ -190,15 +218,15 @@ impl<M: Clone + Send + Sync + 'static> Handle<M> {
         left: Option<Arc<Publication<M>>>,
     ) -> std::io::Result<Self> {
         let calls = Arc::<Calls>::default();
-        let (publications, inbox) = publication_channel();
+        let (work, inbox) = work_channel();
         let publisher = Publisher::new(id, setting.clone(), calls.clone(), producers, inbox);
         let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(left))?;
-        Ok(Self { calls, publications, thread })
+        Ok(Self { calls, work, thread })
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the processor sends one publication at a time, and must not wait for this thread")]
-fn publication_channel<P>() -> (std_mpsc::Sender<P>, std_mpsc::Receiver<P>) {
+fn work_channel<W>() -> (std_mpsc::Sender<W>, std_mpsc::Receiver<W>) {
     std_mpsc::channel()
 }
 

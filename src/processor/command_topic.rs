@@ -27,23 +27,16 @@ pub enum Seen {
     Missing,
 }
 
-/// Begins to watch the topic. Ends when the receiver is dropped.
-pub fn watch(consumer: Arc<CommandConsumer>, topic: String) -> watch::Receiver<Seen> {
-    let (sender, receiver) = watch::channel(Seen::Unknown);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                () = sender.closed() => return,
-            }
-            let (consumer, topic) = (consumer.clone(), topic.clone());
-            let answer = tokio::task::spawn_blocking(move || topic_id(consumer.client(), &topic, TIMEOUT)).await;
-            sender.send_replace(match answer {
-                Ok(Ok(Some(id))) => Seen::There(id),
-                Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Seen::Missing,
-                Ok(Ok(None) | Err(_)) | Err(_) => Seen::Unknown,
-            });
-        }
-    });
-    receiver
+/// Looks at the topic again and again, and tells what was seen, until it is dropped.
+pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: watch::Sender<Seen>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let (consumer, topic) = (consumer.clone(), topic.clone());
+        let answer = tokio::task::spawn_blocking(move || topic_id(consumer.client(), &topic, TIMEOUT)).await;
+        seen.send_replace(match answer {
+            Ok(Ok(Some(id))) => Seen::There(id),
+            Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Seen::Missing,
+            Ok(Ok(None) | Err(_)) | Err(_) => Seen::Unknown,
+        });
+    }
 }

@@ -23,6 +23,14 @@ pub enum RunFault {
         /// How that was noticed.
         how: String,
     },
+    /// A part of the processor ended, which it never does unless it panics.
+    #[error(
+        "{part} ended because of a bug; the process ends, to be started anew: what it was processing will be processed again"
+    )]
+    PartEnded {
+        /// The part.
+        part: &'static str,
+    },
     /// The consuming thread hangs, and it can't be replaced: the group knows its consumer.
     #[error(
         "the Kafka consumer has been in {call} for {seconds} s; the process ends, to be started anew: what it was processing will be \

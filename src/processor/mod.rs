@@ -58,8 +58,8 @@ use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use watch::Watch;
 
@@ -109,7 +109,15 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         claims: setup.claims,
         faults: Gathered::default(),
     });
-    let shapes = shapes::keep_looking(kafka, shared.answering.reply_topics.clone(), setup.metrics.clone(), setup.health.clone());
+    let mut looking = JoinSet::new();
+    looking.spawn(shapes::keep_looking(
+        kafka,
+        shared.answering.reply_topics.clone(),
+        setup.metrics.clone(),
+        setup.health.clone(),
+    ));
+    let (seen, command_topic) = watch_channel::channel(Seen::default());
+    looking.spawn(command_topic::keep_looking(consuming.consumer.clone(), commands.clone(), seen));
     let (run_event_sender, run_events) = run_channel();
     let (fetched, schemas) = schema_channel();
     let limits = Limits {
@@ -121,13 +129,13 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     };
     setup.metrics.commands_in_flight_limit.set(gauge(limits.max_in_flight));
     setup.metrics.records_open_limit.set(gauge(limits.max_queued));
-    let Consuming { consumer, notices, batches, orders, calls, thread: consumer_thread } = consuming;
+    let Consuming { notices, batches, orders, calls, thread: consumer_thread, .. } = consuming;
     let processor = Processor {
         limits,
         ahead: ReadAhead::new(shared.claims.clone(), Bounds::new(limits.max_in_flight, limits.max_queued)),
         shared,
         lag: Lag::new(&commands, setup.metrics.clone(), setup.health.clone()),
-        command_topic: command_topic::watch(consumer, commands.clone()),
+        command_topic,
         commands,
         step_over: kafka.undecodable_batches == UndecodableBatches::DeadLetter,
         watch: Watch::new(calls, setup.config.store.request_timeout, setup.metrics.clone(), setup.health.clone()),
@@ -140,16 +148,15 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         began: Instant::now(),
         stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
         revoked: None,
+        is_lost: false,
+        looking,
         held: Held::default(),
         orders,
         publishing,
         runs: HashMap::new(),
         run_events: run_event_sender,
     };
-    let looking = tokio::spawn(shapes);
-    let ended = processor.run(Channels { notices, batches, told, run_events, schemas }, shutdown, consumer_thread).await;
-    looking.abort();
-    ended
+    processor.run(Channels { notices, batches, told, run_events, schemas }, shutdown, consumer_thread).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "bounded by the commands in flight; a lane's last act must not wait")]
@@ -189,12 +196,16 @@ struct Processor<S> {
     stream: Stream<JobReader, Outputs<Memo>, GroupMembership>,
     /// Lets the consumer go on, if it waits in a revocation.
     revoked: Option<std_mpsc::SyncSender<()>>,
+    /// Whether the group has given this process up, and has given it no assignment since.
+    is_lost: bool,
+    /// The tasks that look at topics. They never end by themselves.
+    looking: JoinSet<()>,
     held: Held,
     orders: std_mpsc::Sender<Order>,
     publishing: Publishing<Memo>,
     /// The command topic's name.
     commands: String,
-    command_topic: tokio::sync::watch::Receiver<Seen>,
+    command_topic: watch_channel::Receiver<Seen>,
     /// Whether a stub takes the place of a record that can't be decoded.
     step_over: bool,
     watch: Watch,
@@ -230,7 +241,10 @@ impl<S: ConditionalStore> Processor<S> {
                 _ = ticks.tick() => self.ticked()?,
                 () = sleep_until(timeout.unwrap_or(self.began)), if timeout.is_some() => (),
                 () = &mut shutdown, if self.stream.stopping() == Stopping::No => self.shut_down(),
-                () = &mut left, if self.stream.stopping() == Stopping::Leaving => return Ok(()),
+                () = &mut left => {
+                    let has_left = self.stream.stopping() == Stopping::Leaving;
+                    return if has_left { Ok(()) } else { Err(RunFault::PartEnded { part: "the consuming thread" }) };
+                }
             }
             self.proceed();
         }
@@ -254,6 +268,9 @@ impl<S: ConditionalStore> Processor<S> {
                     self.commands
                 );
                 self.health.tell(Concern::NewerOffsets, Some(text).filter(|_| !unread.is_empty()));
+                if std::mem::take(&mut self.is_lost) {
+                    self.publishing.renew();
+                }
                 self.stream.handle_assigned(assignment, membership, &partitions);
             }
             Notice::Revoked { lost, done } => {
@@ -262,6 +279,7 @@ impl<S: ConditionalStore> Processor<S> {
                 self.health.set_group_joined(false);
                 self.health.tell(Concern::NewerOffsets, None);
                 self.registry.lacking().clear();
+                self.is_lost = lost;
                 self.stream.handle_revoked(lost, self.now());
                 self.revoked = Some(done);
             }
@@ -364,6 +382,9 @@ impl<S: ConditionalStore> Processor<S> {
         FailPoint::ComingRound.reach();
         self.health.beat();
         self.shared.claims.measure_cache();
+        if self.looking.try_join_next().is_some() {
+            return Err(RunFault::PartEnded { part: "a task that looks at topics" });
+        }
         self.look_after()?;
         self.look_at_topic()?;
         if let Some(Current { assignment, .. }) = self.stream.current() {
@@ -479,11 +500,9 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// Waits until a thread has ended. A panic of it has been logged.
 async fn wait_for(thread: std::thread::JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-    if !matches!(joined, Ok(Ok(()))) {
-        tracing::error!("the consuming thread ended in a panic");
-    }
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
 }
 
 fn result_of(verdict: &Verdict) -> TransactionResult {

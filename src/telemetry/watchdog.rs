@@ -1,5 +1,6 @@
-//! The last resort against a process that hangs: a thread that ends it when the processor's loop does not come round any more. `/livez`
-//! fails then, too, but not everybody asks, and if all threads of the runtime hang, nobody answers.
+//! The last resort against a process that hangs: a thread that ends it when its main loop, that of the processor or of the gateway's reader
+//! of replies, does not come round any more. `/livez` fails then, too, but not everybody asks, and if all threads of the runtime hang,
+//! nobody answers.
 
 use super::health::{Health, STUCK_AFTER};
 use super::process::Thread;
@@ -9,8 +10,13 @@ use std::time::Duration;
 
 /// How often the thread looks.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long one round may take that shows the loop to be well. Each loop comes round at least that often if it has nothing to do.
+const ROUND: Duration = Duration::from_secs(15);
 /// How long the loop may not come round until the process is ended. An orchestrator that asks `/livez` acts before that.
 const END_AFTER: Duration = STUCK_AFTER.saturating_add(Duration::from_secs(30));
+
+/// How long the log may take to say why the process ends. Whoever reads it may hang, too.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Starts the thread, which ends with the process.
 ///
@@ -21,8 +27,8 @@ pub fn start(health: Arc<Health>) -> std::io::Result<()> {
         // The thread counts the time by its own looks. If the whole process was frozen, the loop gets a chance to come round.
         let mut stuck = Duration::ZERO;
         while stuck < END_AFTER {
-            rest();
-            let came_round = health.since_beat().is_none_or(|since| since < LOOK);
+            rest(LOOK);
+            let came_round = health.since_beat().is_none_or(|since| since < ROUND);
             stuck = if came_round { Duration::ZERO } else { stuck + LOOK };
         }
         end();
@@ -33,12 +39,20 @@ pub fn start(health: Arc<Health>) -> std::io::Result<()> {
 /// Ends the process at once, by SIGABRT, because nothing in it can be relied on to end in order. Nothing is lost by that: it is the same as
 /// a kill. A core dump, if the system makes one, shows where the threads are.
 fn end() -> ! {
-    tracing::error!(
-        seconds = END_AFTER.as_secs(),
-        threads = threads(),
-        "the processor's loop does not come round any more, because of a bug; the process ends, to be started anew: what it was processing \
-         will be processed again"
-    );
+    // Without a thread for it, nothing is said.
+    let saying = std::thread::Builder::new().name("last-words".into()).spawn(|| {
+        tracing::error!(
+            seconds = END_AFTER.as_secs(),
+            threads = threads(),
+            "the process's main loop does not come round any more, because of a bug; the process ends, to be started anew: what it was \
+             doing will be done again"
+        );
+    });
+    let (step, mut waited) = (LAST_WORDS / 20, Duration::ZERO);
+    while waited < LAST_WORDS && saying.as_ref().is_ok_and(|saying| !saying.is_finished()) {
+        rest(step);
+        waited += step;
+    }
     std::process::abort()
 }
 
@@ -53,8 +67,8 @@ fn threads() -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "on a thread of its own, which must not depend on the runtime that it watches")]
-fn rest() {
-    std::thread::sleep(LOOK);
+fn rest(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[cfg(test)]

@@ -191,3 +191,29 @@ fn in_a_lane_only_the_commands_that_panic_get_the_500_and_other_lanes_go_on() {
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0, "{}", processor.log_tail());
 }
+
+/// Two processors, each in a consumer group of its own: the consuming thread of one panics once, and the publishers of the other always do.
+#[test]
+fn a_process_whose_parts_panic_ends_and_another_goes_on_where_it_stopped() {
+    let cases = [
+        ("panic-polling", "polling=100*off->panic(boom)", "the consuming thread ended because of a bug"),
+        ("panic-publishing", "producing=panic(boom)", "the publisher ended 5 times in a row because of a bug"),
+    ];
+    for (place, fail_point, message) in cases {
+        let Some(mut buggy) = Buggy::set_up(place) else { return };
+        let processor = buggy.world.start_with(&unique("slot"), &[("FAILPOINTS", fail_point)]);
+        let commands: Vec<_> = buggy.customers.iter().map(|c| name(c, &unique("r"))).collect();
+        let correlations: Vec<_> = commands.iter().map(|_| unique("c")).collect();
+        let sent =
+            commands.into_iter().zip(&correlations).map(|(draft, correlation)| draft.header("correlation-id", correlation));
+        buggy.world.send_all(&sent.collect::<Vec<_>>());
+        buggy.correlations = correlations;
+        assert_eq!(processor.wait(), 1, "{place}: {}", processor.log_tail());
+        let log = processor.log();
+        assert!(log.contains(message) && log.contains("to be started anew"), "{place}: {log}");
+
+        let _another = buggy.world.run();
+        let ledger = buggy.close(0);
+        assert_eq!(ledger.with_status(200), buggy.customers.len(), "{place}");
+    }
+}

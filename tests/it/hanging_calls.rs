@@ -102,7 +102,7 @@ fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
 
     looping.wait();
     let log = looping.log();
-    assert!(log.contains("loop does not come round any more") && log.contains("consumer S "), "{log}");
+    assert!(log.contains("main loop does not come round any more") && log.contains("consumer S "), "{log}");
 
     // The orchestrator kills the one, and starts all anew.
     lane.kill();

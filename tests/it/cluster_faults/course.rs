@@ -189,11 +189,15 @@ impl Course<'_> {
         }
     }
 
-    /// SIGKILL. The other two are enough.
+    /// SIGKILL. The other two are enough, and an operator sees that there are two.
     pub fn node_killed(&mut self, node: usize) {
         self.nodes[node].stop_by("KILL");
         self.rest(AWAY);
         self.until_each_answers("two of three nodes being there");
+        for (_, processor) in self.fleet.processors() {
+            processor.until_metric("crm_store_nodes", 3);
+            processor.until_metric("crm_store_nodes_connected", 2);
+        }
         self.nodes[node].start_again();
     }
 
