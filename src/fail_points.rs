@@ -12,6 +12,8 @@ pub enum FailPoint {
     ComingRound,
     /// The consuming thread is about to poll, in the call that polls.
     Polling,
+    /// The consuming thread has polled. The action `return` has its client fetch nothing any more, without a word.
+    Fetching,
     /// A command is about to be decided.
     Deciding,
     /// A command was decided; its outcome is stored.
@@ -41,6 +43,7 @@ impl FailPoint {
         match self {
             Self::ComingRound => "coming-round",
             Self::Polling => "polling",
+            Self::Fetching => "fetching",
             Self::Deciding => "deciding",
             Self::Decided => "decided",
             Self::Claimed => "claimed",
@@ -59,6 +62,14 @@ impl FailPoint {
     pub fn reach(self) {
         #[cfg(feature = "fail-points")]
         fail::fail_point!(self.name(), |_| die());
+    }
+
+    /// Passes the place. Returns whether the action is `return`.
+    #[inline]
+    pub fn is_reached(self) -> bool {
+        #[cfg(feature = "fail-points")]
+        fail::fail_point!(self.name(), |_| true);
+        false
     }
 
     /// Passes the place with `subject`, such as a request id. The action `return(text)` panics if `subject` contains the text.

@@ -63,6 +63,9 @@ pub enum Notice {
     Statistics {
         /// The ends of the partitions that librdkafka knows.
         ends: Vec<End>,
+        /// The next offset of each partition from which librdkafka should fetch: those that are not paused, and of which it has nothing that
+        /// was not polled yet. Empty while librdkafka reports trouble with fetching.
+        to_fetch: Vec<(Partition, i64)>,
         /// The number of brokers that the consumer is connected to.
         brokers: usize,
     },
@@ -91,6 +94,8 @@ pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a report of undecodable data counts. librdkafka repeats the report with each fetch, several times a second.
 const UNDECODABLE_FOR: Duration = Duration::from_secs(3);
+/// How long trouble of the consumer explains that it fetches nothing.
+const TROUBLE_FOR: Duration = Duration::from_secs(15);
 
 /// The consumer of the command topic. The publisher and the reply topics share it.
 pub type CommandConsumer = BaseConsumer<Context>;
@@ -106,6 +111,8 @@ pub struct Context {
     calls: Arc<Calls>,
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
+    /// When librdkafka complained last.
+    troubled: Mutex<Option<Instant>>,
     undecodable: Mutex<Undecodable>,
     /// The complaints of clients that can't log in.
     logins: Arc<Logins>,
@@ -144,19 +151,24 @@ impl ClientContext for Context {
         let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
         let known = || partitions.clone().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
         let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        let to_fetch = known().filter(|p| p.fetchq_cnt == 0 && p.next_offset < p.ls_offset && !paused.contains(&p.partition));
-        let to_fetch = to_fetch.map(|p| (p.partition, p.next_offset)).collect();
-        let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).look(to_fetch, Instant::now());
+        let is_open = |p: &&statistics::Partition| p.fetchq_cnt == 0 && !paused.contains(&p.partition);
+        let behind =
+            known().filter(is_open).filter(|p| p.next_offset < p.ls_offset).map(|p| (p.partition, p.next_offset)).collect();
+        let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).look(behind, Instant::now());
         if let Some(undecodable) = undecodable {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
+        let troubled = *self.troubled.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_troubled = troubled.is_some_and(|at| at.elapsed() < TROUBLE_FOR);
+        let to_fetch = partitions.clone().filter(|p| p.partition >= 0 && p.next_offset >= 0 && !is_troubled).filter(is_open);
+        let to_fetch = to_fetch.map(|p| (p.partition, p.next_offset)).collect();
         let ends = known().map(|p| end_of(p, paused.contains(&p.partition))).collect();
         // A broker of the source "logical" is the group coordinator, listed a second time. In the state REAUTH the client shows its new
         // token over a connection that stays up.
         let is_up =
             |broker: &&statistics::Broker| ["UP", "REAUTH"].contains(&broker.state.as_str()) && broker.source != "logical";
         let brokers = statistics.brokers.values().filter(is_up).count();
-        let _ = self.notices.send(Notice::Statistics { ends, brokers });
+        let _ = self.notices.send(Notice::Statistics { ends, to_fetch, brokers });
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -204,6 +216,7 @@ impl Context {
             paused: Mutex::default(),
             calls,
             troubles: Gathered::default(),
+            troubled: Mutex::default(),
             undecodable: Mutex::default(),
             logins,
             bootstrap,
@@ -234,6 +247,7 @@ impl Context {
 
     /// Logs that something failed. librdkafka tries again and repeats its complaint, so the lines are gathered by error code.
     pub(super) fn trouble(&self, error: &KafkaError, reason: &str) {
+        *self.troubled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let code = error.rdkafka_error_code().map(|code| code as i32);
         if let Some(left_out) = self.troubles.due(code, Instant::now()) {
             tracing::warn!(%error, reason, left_out, "the Kafka consumer has trouble, and goes on trying");

@@ -177,6 +177,9 @@ impl ConsumerThread {
 
     fn poll_batch(&mut self, wait: Duration) -> Option<Batch> {
         let consumer = self.consumer.clone();
+        if FailPoint::Fetching.is_reached() {
+            let _ = consumer.assignment().and_then(|assigned| consumer.pause(&assigned));
+        }
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
         let mut assignment = self.assignment;

@@ -1,12 +1,15 @@
 //! Questions to the brokers that rdkafka has no call for. They change nothing. Each blocks until there is an answer or its time-out is
 //! over.
 
-#![allow(unsafe_code, reason = "rdkafka has neither DescribeTopics nor DescribeConsumerGroups")]
+#![allow(unsafe_code, reason = "rdkafka has neither DescribeTopics nor DescribeConsumerGroups nor ListOffsets")]
 
+use crate::flow::Partition;
 use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{self as sys, rd_kafka_admin_op_t as Question};
 use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 use std::time::Duration;
@@ -35,6 +38,46 @@ pub fn topic_id<C: ClientContext>(
         }
     })?;
     Ok(id.filter(|id| id != NONE))
+}
+
+/// Asks the leaders where partitions end, and returns for each the offset after the last record that can be read: those of open
+/// transactions and what follows them can't. A partition whose leader gives no end is left out.
+///
+/// # Errors
+/// No broker answers in time.
+pub fn readable_ends<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<BTreeMap<Partition, i64>, RDKafkaErrorCode> {
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        let added = asked.add_partition_offset(topic, *partition, rdkafka::Offset::End);
+        added.map_err(|_| RDKafkaErrorCode::InvalidArgument)?;
+    }
+    let inquiry = Inquiry::new(client, Question::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+    let mut ends = BTreeMap::new();
+    // SAFETY: the client, the list and the inquiry's queue and options live until the end; what the answer points to lives as long as the
+    // answer, and has as many elements as it says. The end of a partition is asked for by the value that `Offset::End` has, too.
+    unsafe {
+        let committed = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+        let refused = sys::rd_kafka_AdminOptions_set_isolation_level(inquiry.options, committed);
+        if !refused.is_null() {
+            sys::rd_kafka_error_destroy(refused);
+        }
+        sys::rd_kafka_ListOffsets(client.native_ptr(), asked.ptr(), inquiry.options, inquiry.queue);
+        let answer = inquiry.answer()?;
+        let mut count = 0;
+        let found = sys::rd_kafka_ListOffsets_result_infos(sys::rd_kafka_event_ListOffsets_result(answer.0), &raw mut count);
+        for n in 0..count {
+            let end = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*found.add(n));
+            if RDKafkaErrorCode::from(end.err) == RDKafkaErrorCode::NoError && end.offset >= 0 {
+                ends.insert(end.partition, end.offset);
+            }
+        }
+    }
+    Ok(ends)
 }
 
 /// Asks the brokers to describe a topic, and returns what `read` takes from the answer.

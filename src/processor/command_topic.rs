@@ -1,21 +1,33 @@
-//! Watches the command topic itself: whether it is there, and whether it is still the one that it was. If a topic is deleted and made
-//! again under its name, offsets begin anew, and nothing that was committed for the old topic holds for the new one. Consumers are not
-//! told.
+//! Watches the command topic itself: whether it is there, whether it is still the one that it was, and where its partitions end. If a topic
+//! is deleted and made again under its name, offsets begin anew, and nothing that was committed for the old topic holds for the new one.
+//! Consumers are not told.
 
+use crate::flow::Partition;
 use crate::kafka::callbacks::CommandConsumer;
-use crate::kafka::inquiry::topic_id;
+use crate::kafka::inquiry::{readable_ends, topic_id};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often the brokers are asked.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long the brokers may take. The runtime waits for the question when the process ends; nobody else does.
+/// How long the brokers may take to answer each of both questions. The runtime waits for the question when the process ends; nobody else does.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the brokers said last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The topic.
+    pub topic: Seen,
+    /// The offset after the last record that can be read, of each assigned partition whose leader answered.
+    pub ends: BTreeMap<Partition, i64>,
+}
+
+/// What the brokers said of the topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Seen {
     /// They did not answer, or they give no ids.
@@ -28,15 +40,23 @@ pub enum Seen {
 }
 
 /// Looks at the topic again and again, and tells what was seen, until it is dropped.
-pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: watch::Sender<Seen>) {
+pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: watch::Sender<Look>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let (consumer, topic) = (consumer.clone(), topic.clone());
-        let answer = tokio::task::spawn_blocking(move || topic_id(consumer.client(), &topic, TIMEOUT)).await;
-        seen.send_replace(match answer {
-            Ok(Ok(Some(id))) => Seen::There(id),
-            Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Seen::Missing,
-            Ok(Ok(None) | Err(_)) | Err(_) => Seen::Unknown,
-        });
+        let looked = tokio::task::spawn_blocking(move || look(&consumer, &topic)).await;
+        seen.send_replace(looked.unwrap_or_default());
     }
+}
+
+fn look(consumer: &CommandConsumer, topic: &str) -> Look {
+    let seen = match topic_id(consumer.client(), topic, TIMEOUT) {
+        Ok(Some(id)) => Seen::There(id),
+        Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Seen::Missing,
+        Ok(None) | Err(_) => Seen::Unknown,
+    };
+    let assigned = consumer.assignment().unwrap_or_default();
+    let partitions: Vec<Partition> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
+    let ends = (!partitions.is_empty()).then(|| readable_ends(consumer.client(), topic, &partitions, TIMEOUT).ok()).flatten();
+    Look { topic: seen, ends: ends.unwrap_or_default() }
 }

@@ -107,6 +107,11 @@ impl Lag {
         }
     }
 
+    /// Takes note of the offset after the last record of a partition that the client does not fetch, and so has no end of.
+    pub fn unfetched(&mut self, partition: Partition, end: i64) {
+        self.partitions.entry(partition).or_default().end = Some(end);
+    }
+
     /// Sets the gauges; `lows` are the lowest offsets that are not answered.
     pub fn tell(&mut self, lows: impl Iterator<Item = (Partition, i64)>, now: Timestamp) {
         let mut still = Vec::new();

@@ -16,6 +16,7 @@ mod progress;
 mod refused;
 mod shapes;
 mod stages;
+mod unfetched;
 mod watch;
 
 pub use fault::RunFault;
@@ -47,7 +48,7 @@ use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::schema_id::SchemaId;
 use answer::{Answering, Memo, Topics};
-use command_topic::Seen;
+use command_topic::{Look, Seen};
 use entity_keys::EntityKeys;
 use job::{AnswerJob, JobReader};
 use lag::Lag;
@@ -61,6 +62,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use unfetched::Unfetched;
 use watch::Watch;
 
 /// How often the processor looks after what may hang, and brings the metrics up to date.
@@ -116,7 +118,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         setup.metrics.clone(),
         setup.health.clone(),
     ));
-    let (seen, command_topic) = watch_channel::channel(Seen::default());
+    let (seen, command_topic) = watch_channel::channel(Look::default());
     looking.spawn(command_topic::keep_looking(consuming.consumer.clone(), commands.clone(), seen));
     let (run_event_sender, run_events) = run_channel();
     let (fetched, schemas) = schema_channel();
@@ -149,6 +151,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
         revoked: None,
         is_lost: false,
+        unfetched: Unfetched::default(),
         looking,
         held: Held::default(),
         orders,
@@ -198,6 +201,7 @@ struct Processor<S> {
     revoked: Option<std_mpsc::SyncSender<()>>,
     /// Whether the group has given this process up, and has given it no assignment since.
     is_lost: bool,
+    unfetched: Unfetched,
     /// The tasks that look at topics. They never end by themselves.
     looking: JoinSet<()>,
     held: Held,
@@ -205,7 +209,7 @@ struct Processor<S> {
     publishing: Publishing<Memo>,
     /// The command topic's name.
     commands: String,
-    command_topic: watch_channel::Receiver<Seen>,
+    command_topic: watch_channel::Receiver<Look>,
     /// Whether a stub takes the place of a record that can't be decoded.
     step_over: bool,
     watch: Watch,
@@ -284,8 +288,9 @@ impl<S: ConditionalStore> Processor<S> {
                 self.revoked = Some(done);
             }
             Notice::Undecodable(stopped) => self.undecodable(&stopped),
-            Notice::Statistics { ends, brokers } => {
+            Notice::Statistics { ends, to_fetch, brokers } => {
                 self.lag.ends(&ends);
+                self.unfetched.next(&to_fetch, Instant::now().into_std());
                 self.connected(brokers);
             }
         }
@@ -376,6 +381,7 @@ impl<S: ConditionalStore> Processor<S> {
         }
         self.tell_held(0);
         self.lag.forget();
+        self.unfetched.forget();
     }
 
     fn ticked(&mut self) -> Result<(), RunFault> {
@@ -393,6 +399,9 @@ impl<S: ConditionalStore> Processor<S> {
             self.metrics.records_open.set(gauge(assignment.open() + self.stream.waiting()));
             self.metrics.lanes.set(gauge(assignment.lanes()));
             self.metrics.partitions_paused.set(gauge(assignment.paused()));
+            for (partition, _, end) in self.unfetched.waiting(Instant::now().into_std()).into_iter().flat_map(|w| w.partitions) {
+                self.lag.unfetched(partition, end);
+            }
             self.lag.tell(assignment.lows(), (self.shared.answering.clock)());
             let held = assignment.held();
             self.tell_held(held);
@@ -410,7 +419,8 @@ impl<S: ConditionalStore> Processor<S> {
         if !self.command_topic.has_changed().unwrap_or_default() {
             return Ok(());
         }
-        let seen = self.command_topic.borrow_and_update().clone();
+        let Look { topic: seen, ends } = self.command_topic.borrow_and_update().clone();
+        self.unfetched.ends(&ends, Instant::now().into_std());
         let before = self.stream.current().and_then(|current| current.membership.topic_id.as_deref());
         match (&seen, before) {
             (Seen::There(now), Some(before)) if now != before => return replaced(format!("its id was {before} and is {now}")),
@@ -430,6 +440,7 @@ impl<S: ConditionalStore> Processor<S> {
             without_schema: self.stream.is_fetching(),
             short_span: assignment.and_then(Assignment::short_span),
             oldest_run: assignment.and_then(Assignment::oldest_run).map(|uptime| self.began + uptime),
+            unfetched: self.unfetched.waiting(now.into_std()),
         };
         self.watch.publisher(self.publishing.watch(now.into_std())?);
         self.watch.look(&at, &self.publishing, now)

@@ -4,6 +4,7 @@
 use super::answer::Memo;
 use super::fault::RunFault;
 use super::progress::Progress;
+use super::unfetched::Waiting;
 use crate::kafka::calls::{Call, Calls, UnderWay};
 use crate::kafka::publishing::{Publishing, Watched};
 use crate::telemetry::concerns::Concern;
@@ -41,6 +42,8 @@ pub struct Activity {
     pub short_span: Option<usize>,
     /// When the oldest run under way began; `None` if there are none.
     pub oldest_run: Option<Instant>,
+    /// The partitions with records that the client does not fetch; `None` if there are none.
+    pub unfetched: Option<Waiting>,
 }
 
 impl Watch {
@@ -104,7 +107,10 @@ impl Watch {
         }
         let stalled = self.progress.stalled(now.into_std());
         self.metrics.stalled.set(stalled.as_secs_f64());
-        self.health.set_stuck(self.progress.unexplained(now.into_std()) >= self.stuck_after);
+        let unfetched = work.unfetched.as_ref();
+        let is_unfetched = unfetched.is_some_and(|waiting| waiting.longest >= self.stuck_after);
+        self.health.set_stuck(is_unfetched || self.progress.unexplained(now.into_std()) >= self.stuck_after);
+        self.health.tell(Concern::RecordsUnfetched, unfetched.map(Waiting::text));
 
         let is_stalled = stalled >= TELL_AFTER;
         let transaction = open.filter(|since| is_stalled && now - *since >= TELL_AFTER);

@@ -17,6 +17,8 @@ pub enum Concern {
     TransactionHoldsBack,
     /// A topic that outputs go to has fewer partitions than it had, or is gone.
     TopicsChanged,
+    /// Brokers have records that the client does not fetch.
+    RecordsUnfetched,
     /// A call of the consuming thread does not return.
     ConsumerStalled,
     /// The coordinator takes less metadata with an offset than a partition may need.
@@ -65,6 +67,7 @@ impl Concern {
             Self::TransactionStalled => (Weight::Obstacle, "Kafka transactions end again"),
             Self::TransactionHoldsBack => (Weight::Warning, "no open transaction holds back commands any more"),
             Self::TopicsChanged => (Weight::Warning, "the output topics have all their partitions again"),
+            Self::RecordsUnfetched => (Weight::Warning, "the Kafka client fetches all partitions again"),
             Self::ConsumerStalled => (Weight::Obstacle, "the calls of the Kafka consumer return again"),
             Self::OffsetMetadataShort => (Weight::Warning, "the coordinator takes all metadata again"),
             Self::Undecodable => (Weight::Stop, "all partitions are read again"),

@@ -70,31 +70,42 @@ fn a_process_whose_calls_all_hang_ends_with_an_error_that_says_so() {
     assert_eq!(reply.body["statusCode"], 200, "{reply:?}");
 }
 
-/// Three processors hang at once, each in a consumer group of its own, because the bound is two minutes.
+/// Four processors hang at once, each in a consumer group of its own, because the bound is two minutes.
 #[test]
 fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
     let Some(_) = servers::kafka() else { return };
-    let worlds = ["hanging-lane", "hanging-poll", "hanging-loop"].map(|name| World::set_up(name, |_| ()));
-    let [Some(of_lane), Some(of_consumer), Some(of_loop)] = worlds else { return };
+    let worlds = ["hanging-lane", "hanging-poll", "hanging-loop", "hanging-fetch"].map(|name| World::set_up(name, |_| ()));
+    let [Some(of_lane), Some(of_consumer), Some(of_loop), Some(of_client)] = worlds else { return };
     let begin = |world: &World, calls: &str| {
         let customer = Entity::new(Kind::Customer, "ACTIVE");
         world.import(std::slice::from_ref(&customer));
         let processor = world.start_with(&unique("slot"), &[("FAILPOINTS", calls)]);
+        if calls.starts_with("fetching") {
+            // What comes with the assignment may still be fetched.
+            processor.until_ready();
+            crate::long_pause();
+        }
         let correlation = unique("c");
         world.send(&custom_name(&unique("r"), &customer.by_ref_id(), &correlation).header("correlation-id", &correlation));
         (processor, correlation)
     };
     let (lane, hung) = begin(&of_lane, "deciding=1*sleep(600000)->off");
     let (consumer, unread) = begin(&of_consumer, "polling=100*off->1*sleep(600000)->off");
+    let (client, unfetched) = begin(&of_client, "fetching=return");
     let (looping, unseen) = begin(&of_loop, "coming-round=1*off->1*sleep(600000)->off");
 
     until_readyz_names(&lane, "commands wait for the store");
     assert_eq!(lane.get("/livez").0, 200, "it may still go on");
+    assert_eq!(until_readyz_names(&client, "the Kafka client fetches nothing from partitions"), 200);
+    assert_eq!(client.get("/livez").0, 200, "it may still go on");
+    client.until_metric_at_least("crm_consumer_lag_records", 1);
     assert_eq!(until_readyz_names(&consumer, "the Kafka consumer has been in poll"), 503);
-    let deadline = Instant::now() + STUCK_AFTER + Inbox::PATIENCE;
-    while lane.get("/livez").0 == 200 {
-        assert!(Instant::now() < deadline, "/livez never failed; {}", lane.log_tail());
-        crate::pause();
+    for processor in [&lane, &client] {
+        let deadline = Instant::now() + STUCK_AFTER + Inbox::PATIENCE;
+        while processor.get("/livez").0 == 200 {
+            assert!(Instant::now() < deadline, "/livez never failed; {}", processor.log_tail());
+            crate::pause();
+        }
     }
     assert_eq!(consumer.wait(), 1, "{}", consumer.log_tail());
     let log = consumer.log();
@@ -104,9 +115,11 @@ fn a_process_that_only_a_restart_helps_is_not_alive_or_ends() {
     let log = looping.log();
     assert!(log.contains("main loop does not come round any more") && log.contains("consumer S "), "{log}");
 
-    // The orchestrator kills the one, and starts all anew.
+    // The orchestrator kills the two, and starts all anew.
     lane.kill();
-    for (world, correlation) in [(&of_lane, hung), (&of_consumer, unread), (&of_loop, unseen)] {
+    client.kill();
+    let left = [(&of_lane, hung), (&of_consumer, unread), (&of_loop, unseen), (&of_client, unfetched)];
+    for (world, correlation) in left {
         let _another = world.run();
         assert_eq!(Ledger::close(world, &[correlation]).with_status(200), 1);
     }

@@ -48,6 +48,7 @@ impl Installation {
         self.all_is_well();
         self.a_topic_with_one_replica_is_found();
         self.the_loss_of_one_node_matters_to_local_quorums_alone();
+        self.the_larger_data_centre_s_loss_matters_to_all_but_the_local_quorum_of_the_other();
         self.a_failed_data_centre_is_stepped_around_by_fail_over();
         self.two_nodes_that_are_down_are_named_and_no_advice_loses_data();
         self.a_broker_that_is_down_is_named();
@@ -111,7 +112,16 @@ impl Installation {
             (&[FAR, FAILOVER, LOCAL_QUORUM], true),
             (&[LOCAL, LOCAL_SERIAL], false),
             (&[FAR, LOCAL_SERIAL], true),
+            (&[FAR], true),
+            (&[], true),
         ]);
+    }
+
+    /// Checks the installation when the second node is down already.
+    fn the_larger_data_centre_s_loss_matters_to_all_but_the_local_quorum_of_the_other(&mut self) {
+        self.nodes[0].stop_by("KILL");
+        self.says_whether_it_works(&[(&[FAR, LOCAL_SERIAL], true), (&[FAR, FAILOVER], false), (&[LOCAL], false)]);
+        self.nodes[0].start_again();
         self.nodes[1].start_again();
         self.nodes.until_whole();
     }
