@@ -5,7 +5,6 @@
 //! allocates no more than the bytes bound, and recurses no deeper than the shape.
 
 use super::shape::Shape;
-use std::sync::Arc;
 
 /// A way in which bytes do not match their schema. It never holds any of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,14 +105,9 @@ impl<'a> Body<'a> {
     }
 
     /// Reads the number of a union's branch, and returns the branch.
-    pub(super) fn branch<'s>(&mut self, branches: &'s [Arc<Shape>]) -> Result<&'s Shape, Malformed> {
-        self.indexed_branch(branches).map(|(_, branch)| branch)
-    }
-
-    /// Reads the number of a union's branch, and returns the number and the branch.
-    pub(super) fn indexed_branch<'s>(&mut self, branches: &'s [Arc<Shape>]) -> Result<(usize, &'s Shape), Malformed> {
+    pub(super) fn branch<'s, T>(&mut self, branches: &'s [T]) -> Result<&'s T, Malformed> {
         let index = usize::try_from(self.long()?).map_err(|_| Malformed::Branch)?;
-        branches.get(index).map(|branch| (index, branch.as_ref())).ok_or(Malformed::Branch)
+        branches.get(index).ok_or(Malformed::Branch)
     }
 
     pub(super) fn symbol<'s>(&mut self, symbols: &'s [Box<str>]) -> Result<&'s str, Malformed> {

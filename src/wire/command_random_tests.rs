@@ -3,6 +3,8 @@
 //! again.
 
 use super::*;
+use crate::domain::attribute::RawValues;
+use crate::domain::command::RawReference;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;

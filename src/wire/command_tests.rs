@@ -2,6 +2,8 @@
 //! Where the bytes of a body matter, they are written out by hand.
 
 use super::*;
+use crate::domain::attribute::RawValues;
+use crate::domain::command::RawReference;
 use crate::wire::frame::{frame, frame_prefix};
 use crate::wire::json::encode_command;
 use crate::wire::schema_id::SchemaId;
@@ -65,14 +67,11 @@ fn our_own_commands_are_read_whatever_is_null_in_them() {
 }
 
 #[test]
-fn every_field_of_our_schemas_is_read() {
+fn our_schemas_have_the_fields_of_their_use_cases() {
     for use_case in UseCase::ALL {
         let schema: Value = serde_json::from_str(use_case.schema()).unwrap();
         let names: Vec<&str> = schema["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
         assert_eq!(names, use_case.fields(), "{use_case:?}");
-        for name in names {
-            assert!(Slot::of(*use_case, name).is_some(), "{use_case:?} has a field {name} that nobody reads");
-        }
     }
 }
 

@@ -28,6 +28,7 @@ pub mod headers;
 pub mod json;
 pub mod registry;
 pub mod registry_watch;
+mod resolution;
 pub mod row;
 pub mod schema_id;
 mod shape;
