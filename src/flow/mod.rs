@@ -10,7 +10,8 @@
 //! **The steps** of a record:
 //!
 //! 1. [`intake`]: the record waits until it can be read and is near enough to the lowest incomplete one.
-//! 2. [`lanes`]: it waits for the commands of its key that came before it, is processed, and has outputs.
+//! 2. [`lanes`]: it waits for the commands of its key that came before it, is processed, and has outputs. [`deciding`] says what follows if
+//!    a bug panics meanwhile.
 //! 3. [`batch`]: its outputs wait for the next transaction; [`attempt`] says which call of the transaction comes next.
 //! 4. [`offsets`]: once the transaction is committed, the record is done.
 //!
@@ -21,6 +22,7 @@
 pub mod assignment;
 pub mod attempt;
 pub mod batch;
+pub mod deciding;
 pub mod in_turn;
 pub mod intake;
 pub mod lanes;

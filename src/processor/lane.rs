@@ -10,6 +10,7 @@ use crate::fail_points::FailPoint;
 use crate::flow::AssignmentId;
 use crate::flow::RecordId;
 use crate::flow::batch::Finished;
+use crate::flow::deciding::Try;
 use crate::flow::lanes::{Run, RunId, Work};
 use crate::kafka::{OutputKind, Outputs};
 use crate::store::claims::{Claims, Decided, Submission};
@@ -119,33 +120,43 @@ impl<S: ConditionalStore> Shared<S> {
         let submissions: Vec<&Submission> = commands.iter().map(|(_, job)| &*job.submission).collect();
         let spans = spans::decide(commands.iter().filter_map(|(_, job)| job.incoming.spans.as_deref()));
         let leading = spans.first().cloned().unwrap_or_else(Span::none);
-        let deciding = Box::pin(self.try_to_decide(&submissions, Whose::of(commands))).instrument(leading.clone());
-        if let Some(decided) = self.guarded(deciding).await {
-            return decided;
+        let mut decided = Vec::new();
+        let mut next = Try::Together;
+        loop {
+            let tried = match next {
+                Try::Together => self.try_to_decide(&submissions, Whose::of(commands), &leading).await,
+                Try::Alone(n) => self.try_to_decide(&submissions[n..=n], Whose::of(&commands[n..=n]), &leading).await,
+                Try::GiveUp(n) => {
+                    let given_up = Box::pin(self.give_up(submissions[n], Whose::of(&commands[n..=n])));
+                    Some(vec![given_up.instrument(leading.clone()).await])
+                }
+                Try::Over => return decided,
+            };
+            next = next.then(tried.is_some(), submissions.len());
+            // Usually these are all, and the list need not be copied.
+            match tried {
+                Some(tried) if decided.is_empty() => decided = tried,
+                tried => decided.extend(tried.into_iter().flatten()),
+            }
         }
-        // Deciding the commands one at a time finds the one that panics.
-        let mut decided = Vec::with_capacity(submissions.len());
-        for (submission, command) in submissions.iter().zip(commands) {
-            let whose = Whose::of(std::slice::from_ref(command));
-            decided.extend(Box::pin(self.decide_alone(submission, whose)).instrument(leading.clone()).await);
-        }
-        decided
     }
 
-    async fn try_to_decide(&self, submissions: &[&Submission], whose: Whose<'_>) -> Vec<Decided> {
-        let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.request.id.as_str()));
-        reach(FailPoint::Deciding);
-        let decided = self.claims.decide_until_done(submissions, |fault, attempt| self.report(whose, fault, attempt)).await;
-        reach(FailPoint::Decided);
-        // Another number would be a bug, and would leave a record open for ever. The panic is caught by `guarded`.
-        assert_eq!(decided.len(), submissions.len(), "each submission is decided");
-        decided
+    /// Decides commands, however long the store is away. Returns `None` if that panics.
+    async fn try_to_decide(&self, submissions: &[&Submission], whose: Whose<'_>, span: &Span) -> Option<Vec<Decided>> {
+        let deciding = async {
+            let reach = |point: FailPoint| submissions.iter().for_each(|s| point.reach_with(s.request.id.as_str()));
+            reach(FailPoint::Deciding);
+            let decided = self.claims.decide_until_done(submissions, |fault, attempt| self.report(whose, fault, attempt)).await;
+            reach(FailPoint::Decided);
+            // Another number would be a bug, and would leave a record open for ever.
+            assert_eq!(decided.len(), submissions.len(), "each submission is decided");
+            decided
+        };
+        self.guarded(Box::pin(deciding).instrument(span.clone())).await
     }
 
-    async fn decide_alone(&self, submission: &Submission, whose: Whose<'_>) -> Vec<Decided> {
-        if let Some(decided) = self.guarded(Box::pin(self.try_to_decide(&[submission], whose))).await {
-            return decided;
-        }
+    /// Gives a command up, however long the store is away.
+    async fn give_up(&self, submission: &Submission, whose: Whose<'_>) -> Decided {
         let Whose { request_id, trace_id, .. } = whose;
         tracing::error!(
             request_id,
@@ -154,7 +165,7 @@ impl<S: ConditionalStore> Shared<S> {
         );
         loop {
             match self.guarded(Box::pin(self.claims.give_up(submission))).await {
-                Some(Ok(decided)) => return vec![decided],
+                Some(Ok(decided)) => return decided,
                 Some(Err(fault)) => self.report(whose, &fault, 0),
                 None => tracing::error!(
                     request_id,

@@ -7,6 +7,7 @@ use crate::polls::cut_short;
 use crm_processor::domain::answer::Answer;
 use crm_processor::flow::RecordId;
 use crm_processor::flow::batch::Finished;
+use crm_processor::flow::deciding::Try;
 use crm_processor::flow::lanes::{Foldable, Run, Work};
 use crm_processor::store::StoreFault;
 use crm_processor::store::claims::{Claims, Decided, Submission};
@@ -101,27 +102,27 @@ pub async fn process(
     }
 }
 
-/// Decides the commands as `processor` does: after a panic one at a time, and a command that panics again is given up.
+/// Decides the commands of a run, by the tries of `flow::deciding`.
 async fn decide(claims: &Claims<Weakened>, submissions: &[Submission], bug: bool) -> Vec<Decided> {
-    let panics = |submission: &Submission| bug && panics(submission.request.record.offset);
-    if !submissions.iter().any(panics) {
-        return persistently(|| claims.decide(submissions)).await;
+    let (mut decided, mut next) = (Vec::new(), Try::Together);
+    loop {
+        let tried = match next {
+            Try::Together => try_to_decide(claims, submissions, bug, submissions[0].request.record.offset).await,
+            Try::Alone(n) => try_to_decide(claims, &submissions[n..=n], bug, submissions[n].request.record.offset / 13).await,
+            Try::GiveUp(n) => Some(vec![persistently(|| claims.give_up(&submissions[n])).await]),
+            Try::Over => return decided,
+        };
+        next = next.then(tried.is_some(), submissions.len());
+        decided.extend(tried.into_iter().flatten());
     }
-    cut_short(claims.decide(submissions), at_one_of_the_first(submissions[0].request.record.offset)).await;
-    let mut decided = Vec::new();
-    for submission in submissions {
-        let one = std::slice::from_ref(submission);
-        if !panics(submission) {
-            decided.extend(persistently(|| claims.decide(one)).await);
-        } else if let Some(Ok(one)) =
-            cut_short(claims.decide(one), at_one_of_the_first(submission.request.record.offset / 13)).await
-        {
-            decided.extend(one);
-        } else {
-            decided.push(persistently(|| claims.give_up(submission)).await);
-        }
+}
+
+/// Decides commands, or panics on the way if one of them has the bug. Where on the way `at` says.
+async fn try_to_decide(claims: &Claims<Weakened>, submissions: &[Submission], bug: bool, at: i64) -> Option<Vec<Decided>> {
+    if bug && submissions.iter().any(|submission| panics(submission.request.record.offset)) {
+        return cut_short(claims.decide(submissions), at_one_of_the_first(at)).await?.ok();
     }
-    decided
+    Some(persistently(|| claims.decide(submissions)).await)
 }
 
 async fn persistently<T, F: Future<Output = Result<T, StoreFault>>>(attempt: impl Fn() -> F) -> T {
