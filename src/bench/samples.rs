@@ -79,7 +79,7 @@ fn transaction() -> Transaction {
         custom_name: Some(name()),
         segment: None,
         segment_valid_from: None,
-        parent: None,
+        superior: None,
         state_reason: None,
         state_valid_from: None,
     };

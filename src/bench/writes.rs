@@ -80,7 +80,7 @@ pub fn rename(
     after.epoch += 1;
     after.generation = 1;
     let write = ApplyWrite::about(before, Some(after.clone()), write.rows);
-    (ClaimWrite { id, replaces: None, unrefused: true, claim }, write, after)
+    (ClaimWrite { id, expected_generation: None, unrefused: true, claim }, write, after)
 }
 
 /// Returns the two writes that create an account below `superior`, with an id that nobody ever had.
@@ -119,7 +119,7 @@ pub fn creation(superior: Uuid, external_id: ExternalId, request_id: RequestId, 
     let created = LogRow { changed_to: Some(entity.version), ..row(&claimed_by, outcome.to_vec()) };
     let after = NewStatics::after(None, EntityStatics { entity, epoch: 1, generation: 1 });
     let write = ApplyWrite { key, expected_version: None, after: Some(after), rows: vec![created, row(FIRST_ROW, first)] };
-    (ClaimWrite { id: IdKey { entity_type, external_id }, replaces: None, unrefused: true, claim }, write)
+    (ClaimWrite { id: IdKey { entity_type, external_id }, expected_generation: None, unrefused: true, claim }, write)
 }
 
 /// Returns the name that an entity gets with this version.

@@ -7,7 +7,7 @@ use crate::domain::use_case::UseCase;
 use crate::gateway::replies::RepliesFault;
 use crate::gateway::serve::Listening;
 use crate::gateway::service::Service;
-use crate::gateway::start::{Setting, StartFault, Started, start};
+use crate::gateway::start::{Setup, StartFault, Started, start};
 use crate::pauses::Pauses;
 use crate::store::claims::{Claims, ClaimsOptions};
 use crate::store::metered::Metered;
@@ -138,7 +138,7 @@ async fn begin(
     }
     let mut pauses = Pauses::WHILE_AWAY;
     loop {
-        let setting = Setting {
+        let setup = Setup {
             config: config.clone(),
             schema_ids: schema_ids.clone(),
             decoder: JsonDecoder::new(connect::registry(config)?),
@@ -146,7 +146,7 @@ async fn begin(
             health: health.clone(),
             clock: connect::clock(),
         };
-        match start(setting).await {
+        match start(setup).await {
             Ok(started) => return Ok(started),
             Err(StartFault::Replies(fault @ (RepliesFault::Kafka { .. } | RepliesFault::End(_)))) => {
                 tracing::warn!(%fault, "Kafka can't be reached, trying again");

@@ -81,14 +81,14 @@ fn as_text(statics: &EntityStatics, import: Option<&ImportOutcome>, history: &[H
     line("stateReason", entity.state_reason.as_ref().map(|reason| reason.as_str().into()));
     line("stateValidFrom", entity.state_valid_from.map(rfc3339));
     line("customName", entity.custom_name.as_ref().map(|name| name.as_str().into()));
-    let parent = entity.parent.map(|p| p.to_string());
+    let superior = entity.superior.map(|p| p.to_string());
     match entity.entity_type {
         EntityType::Customer => {
             line("customerSegment", entity.segment.as_ref().map(|segment| segment.as_str().into()));
             line("segmentValidFrom", entity.segment_valid_from.map(rfc3339));
         }
-        EntityType::Account => line("customerRefId", parent),
-        EntityType::Subscriber => line("accountRefId", parent),
+        EntityType::Account => line("customerRefId", superior),
+        EntityType::Subscriber => line("accountRefId", superior),
     }
     if let Some(ImportOutcome { at, external_id, actor }) = import {
         let _ = writeln!(text, "imported as {external_id}  {}{}", rfc3339(*at), by(actor.as_ref()));

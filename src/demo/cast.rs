@@ -43,7 +43,7 @@ impl Cast {
         entity_type: EntityType,
         external_id: &str,
         state: State,
-        parent: Option<(EntityType, &str)>,
+        superior: Option<(EntityType, &str)>,
     ) -> anyhow::Result<()> {
         let segment = (entity_type == EntityType::Customer).then(|| SegmentCode::parse("RESIDENTIAL"));
         self.0.push(Entity {
@@ -55,7 +55,7 @@ impl Cast {
             custom_name: None,
             segment: segment.transpose().map_err(|e| wrong("the segment", &e))?,
             segment_valid_from: None,
-            parent: parent.map(|(parent_type, parent)| ref_id(parent_type, parent)),
+            superior: superior.map(|(superior_type, superior)| ref_id(superior_type, superior)),
             state_reason: None,
             state_valid_from: None,
         });

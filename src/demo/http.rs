@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::gateway::serve::Listening;
-use crate::gateway::start::{Setting, Started, start};
+use crate::gateway::start::{Setup, Started, start};
 use crate::store::ConditionalStore;
 use crate::store::claims::Claims;
 use crate::telemetry::health::Health;
@@ -43,7 +43,7 @@ impl Http {
             Ok(listening) => listening,
             Err(_) => Listening::on(SocketAddr::new(config.gateway.listen.ip(), 0)).await?,
         };
-        let setting = Setting {
+        let setup = Setup {
             config: config.clone(),
             schema_ids: schema_ids(registry, &config.kafka.topics.commands).await?,
             decoder: JsonDecoder::new(registry.clone()),
@@ -51,7 +51,7 @@ impl Http {
             health: health.clone(),
             clock: connect::clock(),
         };
-        let Started { service, tasks, .. } = start(setting).await?;
+        let Started { service, tasks, .. } = start(setup).await?;
         // This is the first and the only one.
         let _ = service.claims.set(claims);
         let address = listening.address;

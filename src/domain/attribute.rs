@@ -64,7 +64,7 @@ impl Attribute {
     }
 
     fn superior_of(entity_type: EntityType, entity: &Entity) -> Option<Cow<'_, str>> {
-        let superior = entity.parent.filter(|_| entity.entity_type == entity_type)?;
+        let superior = entity.superior.filter(|_| entity.entity_type == entity_type)?;
         Some(superior.to_string().into())
     }
 }

@@ -5,7 +5,7 @@ use super::contents::Contents;
 use super::entity::EntityType;
 pub use super::reference::Reference;
 use super::reference::{external_id_field, ref_id_field};
-use super::rejection::Rejection;
+use super::rejection::{Rejection, keep};
 use super::use_case::UseCase;
 use super::values::{ExternalId, RequestId, Rules, parse_ref_id};
 
@@ -113,9 +113,4 @@ fn check_reference(raw: Option<&RawReference>, entity_type: EntityType, findings
     });
     let ref_id = ref_id.and_then(|checked| keep(findings, checked));
     external_id.map(Reference::ExternalId).or(ref_id.map(Reference::RefId))
-}
-
-/// Returns the checked value, or moves what is wrong with it to `findings`.
-fn keep<T>(findings: &mut Vec<Rejection>, checked: Result<T, Rejection>) -> Option<T> {
-    checked.map_err(|finding| findings.push(finding)).ok()
 }

@@ -93,6 +93,13 @@ impl State {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
+
+    /// Returns the rule that a state breaks which is none of `states`, of which there are two or more.
+    pub fn must_be_one_of(states: &[Self]) -> String {
+        let names: Vec<_> = states.iter().map(|state| state.name()).collect();
+        let (last, others) = names.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));
+        format!("must be {} or {last}", others.join(", "))
+    }
 }
 
 /// A customer, account or subscriber with its values at one version.
@@ -115,7 +122,7 @@ pub struct Entity {
     /// The time since which the segment applies, or `None` if an import gave the segment.
     pub segment_valid_from: Option<Timestamp>,
     /// The refId of an account's customer or of a subscriber's account.
-    pub parent: Option<Uuid>,
+    pub superior: Option<Uuid>,
     /// The reason why it has its state, or `None` if none was given.
     pub state_reason: Option<StateReason>,
     /// The time since which it has its state, or `None` if an import gave the state and no time.
@@ -134,7 +141,7 @@ impl Entity {
             custom_name: None,
             segment: None,
             segment_valid_from: None,
-            parent: None,
+            superior: None,
             state_reason: None,
             state_valid_from: None,
         }

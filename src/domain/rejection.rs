@@ -191,3 +191,8 @@ impl Status {
         }
     }
 }
+
+/// Returns a checked value, or moves what is wrong with it to `findings`.
+pub(super) fn keep<T>(findings: &mut Vec<Rejection>, checked: Result<T, Rejection>) -> Option<T> {
+    checked.map_err(|finding| findings.push(finding)).ok()
+}

@@ -48,7 +48,7 @@ fn entity(entity_type: EntityType) -> Entity {
         custom_name: Some(custom_name("Old name")),
         segment: is_customer.then(|| segment("RESIDENTIAL")),
         segment_valid_from: is_customer.then_some(1_000),
-        parent: (!is_customer).then(|| Uuid::from_u128(9)),
+        superior: (!is_customer).then(|| Uuid::from_u128(9)),
         state_reason: None,
         state_valid_from: None,
     }

@@ -9,8 +9,8 @@ pub struct Room {
     taken: IntGauge,
 }
 
-/// A place, which is given back when this is dropped.
-pub struct Place<'a> {
+/// A permit for one place, which is given back when this is dropped.
+pub struct Permit<'a> {
     taken: &'a IntGauge,
     _permit: SemaphorePermit<'a>,
 }
@@ -23,14 +23,14 @@ impl Room {
     }
 
     /// Takes a place. Returns `None` if all are taken.
-    pub fn take(&self) -> Option<Place<'_>> {
+    pub fn take(&self) -> Option<Permit<'_>> {
         let permit = self.places.try_acquire().ok()?;
         self.taken.inc();
-        Some(Place { taken: &self.taken, _permit: permit })
+        Some(Permit { taken: &self.taken, _permit: permit })
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.taken.dec();
     }

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::JoinSet;
 
 /// What a gateway needs.
-pub struct Setting {
+pub struct Setup {
     /// The configuration.
     pub config: Arc<Config>,
     /// The ids that the registry gave to the commands' schemas.
@@ -69,8 +69,8 @@ pub struct Started<S> {
 ///
 /// # Errors
 /// Kafka can't be reached, or the reply topic is missing.
-pub async fn start<S: ConditionalStore>(setting: Setting) -> Result<Started<S>, StartFault> {
-    let Setting { config, schema_ids, decoder, metrics, health, clock } = setting;
+pub async fn start<S: ConditionalStore>(setup: Setup) -> Result<Started<S>, StartFault> {
+    let Setup { config, schema_ids, decoder, metrics, health, clock } = setup;
     let (gateway, open, name) = (config.gateway.clone(), OpenRequests::default(), Name::random());
     let replies = Replies::open(&config.kafka, &gateway.reply_topic).await?;
     let tls = gateway.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);

@@ -55,7 +55,7 @@ const FLUSH_STEP_MS: i32 = 20;
 pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 
 /// What a publisher is to do.
-pub(super) enum Work<M> {
+pub(super) enum Instruction<M> {
     /// Publish this.
     Publish(Arc<Publication<M>>),
     /// Put new producers in the place of both. What the old ones know of the cluster, such as who leads a partition, may be out of date.
@@ -76,7 +76,7 @@ pub struct Told {
 }
 
 /// Everything that the publishers of a process share.
-pub(super) struct Setting {
+pub(super) struct Shared {
     /// The properties of the two producers.
     pub configs: [ClientConfig; 2],
     /// The consumer, through which the publishers ask about committed offsets and topics.
@@ -89,7 +89,7 @@ pub(super) struct Setting {
     pub logins: Arc<Logins>,
 }
 
-impl Setting {
+impl Shared {
     /// Makes the producers of a publisher. They send nothing until they are registered.
     pub fn create(&self) -> Result<[TransactionalProducer; 2], KafkaError> {
         let [first, second] = &self.configs;
@@ -100,7 +100,7 @@ impl Setting {
 /// A publisher and everything that its thread owns.
 pub(super) struct Publisher<M> {
     id: PublisherId,
-    setting: Arc<Setting>,
+    shared: Arc<Shared>,
     /// The call that the thread has under way. The processor watches it.
     calls: Arc<Calls>,
     producers: InTurn<TransactionalProducer>,
@@ -111,7 +111,7 @@ pub(super) struct Publisher<M> {
     is_unsettled: bool,
     /// Whether committed offsets name the topic's id. Becomes false if the coordinator does not take that much metadata.
     names_topic: bool,
-    work: std_mpsc::Receiver<Work<M>>,
+    instructions: std_mpsc::Receiver<Instruction<M>>,
 }
 
 /// The publisher was abandoned, or the processor has ended, so that nobody waits for a verdict any more.
@@ -121,16 +121,16 @@ impl<M> Publisher<M> {
     /// Makes a publisher with producers that are not registered yet.
     pub fn new(
         id: PublisherId,
-        setting: Arc<Setting>,
+        shared: Arc<Shared>,
         calls: Arc<Calls>,
         producers: [TransactionalProducer; 2],
-        work: std_mpsc::Receiver<Work<M>>,
+        instructions: std_mpsc::Receiver<Instruction<M>>,
     ) -> Self {
         let producers = InTurn::new(producers);
-        Self { id, setting, calls, producers, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, work }
+        Self { id, shared, calls, producers, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, instructions }
     }
 
-    /// Publishes until `work` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
+    /// Publishes until `instructions` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
     /// found out first.
     pub fn run(mut self, left: Option<Arc<Publication<M>>>) {
         // An error means that nobody waits for a verdict, so there is nothing left to do.
@@ -153,8 +153,8 @@ impl<M> Publisher<M> {
             drop(publication);
             self.tell(Told { publisher: self.id, verdict, pace: Pace::Usual, steps: Vec::new() })?;
         }
-        while let Ok(work) = self.work.recv() {
-            let Work::Publish(publication) = work else {
+        while let Ok(instruction) = self.instructions.recv() {
+            let Instruction::Publish(publication) = instruction else {
                 self.renew()?;
                 continue;
             };
@@ -180,7 +180,7 @@ impl<M> Publisher<M> {
     }
 
     fn tell(&self, told: Told) -> Result<(), Alone> {
-        self.setting.told.send(told).map_err(|_| Alone)
+        self.shared.told.send(told).map_err(|_| Alone)
     }
 
     /// Makes one attempt at a publication. Returns its verdict, and how long the attempt took.
@@ -236,16 +236,16 @@ impl<M> Publisher<M> {
         self.producer().context().take_failures();
         self.refusals.clear();
         self.is_unsettled = false;
-        self.producer().begin_transaction().map_err(failure)?;
+        self.producer().begin_transaction().map_err(failed)?;
         FailPoint::Producing.reach();
         let mut place = 0;
         for finished in &publication.records {
             for output in &finished.outputs.outputs {
                 match self.send(output, place, deadline) {
                     Ok(()) => (),
-                    Err(error) => match error.rdkafka_error_code().and_then(why) {
+                    Err(error) => match error.rdkafka_error_code().and_then(refused) {
                         Some(why) => _ = self.refusals.insert(refusal(&publication.records, place, why)),
-                        None => return Err(failure(error)),
+                        None => return Err(failed(error)),
                     },
                 }
                 place += 1;
@@ -278,7 +278,7 @@ impl<M> Publisher<M> {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(failure(KafkaError::Flush(Code::OperationTimedOut)));
+                return Err(failed(KafkaError::Flush(Code::OperationTimedOut)));
             }
             if flush_step(self.producer()) {
                 break;
@@ -295,11 +295,11 @@ impl<M> Publisher<M> {
         }
         let failures = self.producer().context().take_failures();
         self.is_unsettled |= failures.iter().any(|(_, code)| why(*code).is_none());
-        let refused = failures.iter().filter_map(|(place, code)| Some((*place, why(*code)?)));
-        self.refusals.extend(refused.map(|(place, why)| refusal(&publication.records, place, why)));
+        let refusals = failures.iter().filter_map(|(place, code)| Some((*place, refused(*code)?)));
+        self.refusals.extend(refusals.map(|(place, why)| refusal(&publication.records, place, why)));
         match failures.first() {
             _ if !self.refusals.is_empty() => Err(Failure::Refused(culprits(&publication.records, &self.refusals))),
-            Some((_, code)) => Err(failure(KafkaError::MessageProduction(*code))),
+            Some((_, code)) => Err(failed(KafkaError::MessageProduction(*code))),
             None => Ok(()),
         }
     }
@@ -311,7 +311,7 @@ impl<M> Publisher<M> {
         };
         let topics: BTreeSet<&str> = places().map(|(_, (_, output))| &*output.topic).collect();
         let is_missing = |topic: &&str| {
-            let ask = || self.setting.consumer.fetch_metadata(Some(topic), SLOW);
+            let ask = || self.shared.consumer.fetch_metadata(Some(topic), SLOW);
             let metadata = self.calls.during(Call::Metadata, Instant::now() + SLOW, ask);
             let is_it =
                 |t: &MetadataTopic| t.name() == *topic && t.error().map(Code::from) == Some(Code::UnknownTopicOrPartition);
@@ -323,10 +323,10 @@ impl<M> Publisher<M> {
     }
 
     fn send_offsets(&mut self, publication: &Publication<M>, deadline: Instant) -> Result<(), Failure> {
-        let offsets = offsets(&self.setting.topic, publication, self.names_topic).map_err(failure)?;
+        let offsets = offsets(&self.shared.topic, publication, self.names_topic).map_err(failed)?;
         FailPoint::SendingOffsets.reach();
         let send = |left| self.producer().send_offsets_to_transaction(&offsets, &publication.membership.metadata, left);
-        let sent = retrying(deadline, send).map_err(failure);
+        let sent = retrying(deadline, send).map_err(failed);
         if sent == Err(Failure::OffsetsTooLarge) && self.names_topic && is_longest(publication) {
             tracing::warn!(
                 "the coordinator takes too little metadata with an offset for the topic's id: offsets are committed without it from now on"
@@ -338,7 +338,7 @@ impl<M> Publisher<M> {
     }
 
     fn commit(&self, deadline: Instant) -> Result<(), Failure> {
-        retrying(deadline, |left| self.producer().commit_transaction(left)).map_err(failure)
+        retrying(deadline, |left| self.producer().commit_transaction(left)).map_err(failed)
     }
 
     fn abort(&self, deadline: Instant) -> Result<(), Failure> {
@@ -349,7 +349,7 @@ impl<M> Publisher<M> {
             self.producer().abort_transaction(ABORT_STEP)
         });
         self.producer().poll(Duration::ZERO);
-        aborted.map_err(failure)
+        aborted.map_err(failed)
     }
 
     /// Makes a new producer, whose registration ends the transaction that the old producer left open, and looks up whether that
@@ -365,7 +365,7 @@ impl<M> Publisher<M> {
 
     /// Asks for the committed offsets until there is an answer, however long that takes.
     fn look_up(&self, publication: &Publication<M>) -> Result<Verdict, Alone> {
-        let Setting { consumer, topic, .. } = &*self.setting;
+        let Shared { consumer, topic, .. } = &*self.shared;
         loop {
             let partitions = publication.offsets.iter().map(|o| o.partition);
             let ask = || committed(consumer, topic, partitions);
@@ -383,7 +383,7 @@ impl<M> Publisher<M> {
     /// Makes a producer with the present one's transactional id. Tries until that succeeds, however long it takes.
     fn create(&self) -> Result<TransactionalProducer, Alone> {
         loop {
-            match create(&self.setting.configs[self.producers.turn()], self.setting.logins.clone()) {
+            match create(&self.shared.configs[self.producers.turn()], self.shared.logins.clone()) {
                 Ok(producer) => return Ok(producer),
                 Err(error) => self.rest(&error, "no transactional producer can be made, trying again")?,
             }
@@ -422,7 +422,7 @@ impl<M> Publisher<M> {
     fn rest(&self, error: &KafkaError, what: &str) -> Result<(), Alone> {
         tracing::warn!(%error, "{what}");
         std::thread::sleep(BACK_OFF);
-        if self.setting.told.is_closed() || self.calls.is_abandoned() { Err(Alone) } else { Ok(()) }
+        if self.shared.told.is_closed() || self.calls.is_abandoned() { Err(Alone) } else { Ok(()) }
     }
 }
 
@@ -448,17 +448,31 @@ fn reach_after(step: &Step) {
     }
 }
 
-/// Returns what an error of a transaction call leaves open.
+/// Logs an error of a transaction call, and returns what the error leaves open.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failure(error: KafkaError) -> Failure {
+fn failed(error: KafkaError) -> Failure {
     tracing::warn!(%error, "a Kafka transaction failed");
+    failure(&error)
+}
+
+/// Returns what an error of a transaction call leaves open.
+fn failure(error: &KafkaError) -> Failure {
     // Only an error that asks for an abort proves that nothing was committed.
     match error.rdkafka_error_code() {
-        _ if !requires_abort(&error) => Failure::Unknown,
+        _ if !requires_abort(error) => Failure::Unknown,
         Some(code) if is_stale(code) => Failure::Stale,
         Some(Code::OffsetMetadataTooLarge) => Failure::OffsetsTooLarge,
         _ => Failure::Abortable,
     }
+}
+
+/// Returns why the broker refuses an output, if the error says that it does. Logs the error if it is one of several that mean the same.
+fn refused(code: Code) -> Option<Why> {
+    let why = why(code);
+    if why == Some(Why::Invalid) {
+        tracing::warn!(%code, "the broker refuses an output");
+    }
+    why
 }
 
 /// Repeats `operation` until `deadline`, for as long as librdkafka says that its error is retriable. `operation` gets the time that is

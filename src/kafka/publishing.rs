@@ -10,7 +10,7 @@ use super::callbacks::CommandConsumer;
 use super::calls::{Calls, UnderWay};
 use super::login::Logins;
 use super::producers::TransactionalProducer;
-use super::publisher::{Publication, Publisher, Setting, Told, Work};
+use super::publisher::{Instruction, Publication, Publisher, Shared, Told};
 use super::{Outputs, StartFault};
 use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Verdict};
@@ -92,7 +92,7 @@ pub enum Watched {
 /// The present publisher, its abandoned predecessors, and the publication under way. When this is dropped, the threads end as soon as
 /// their calls have returned.
 pub struct Publishing<M> {
-    setting: Arc<Setting>,
+    shared: Arc<Shared>,
     succession: Succession<Publication<M>>,
     /// When the publication under way was handed to its first publisher.
     since: Instant,
@@ -105,7 +105,7 @@ pub struct Publishing<M> {
 /// A publisher's thread.
 struct Handle<M> {
     calls: Arc<Calls>,
-    work: std_mpsc::Sender<Work<M>>,
+    instructions: std_mpsc::Sender<Instruction<M>>,
     thread: JoinHandle<()>,
 }
 
@@ -122,10 +122,10 @@ pub fn start<M: Clone + Send + Sync + 'static>(
     logins: Arc<Logins>,
 ) -> Result<(Publishing<M>, mpsc::UnboundedReceiver<Told>), StartFault> {
     let (told, verdicts) = verdict_channel();
-    let setting = Arc::new(Setting { configs, consumer, topic: topic.into(), told, logins });
+    let shared = Arc::new(Shared { configs, consumer, topic: topic.into(), told, logins });
     let succession = Succession::default();
-    let present = Handle::spawn(&setting, succession.present(), setting.create()?, None)?;
-    Ok((Publishing { setting, succession, since: Instant::now(), present, abandoned: Vec::new(), panics: 0 }, verdicts))
+    let present = Handle::spawn(&shared, succession.present(), shared.create()?, None)?;
+    Ok((Publishing { shared, succession, since: Instant::now(), present, abandoned: Vec::new(), panics: 0 }, verdicts))
 }
 
 impl<M: Clone + Send + Sync + 'static> Publishing<M> {
@@ -139,7 +139,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
     /// coordinates the group, may be out of date: a producer that has nothing to send does not notice that a broker hangs.
     pub fn renew(&self) {
         // If the thread has ended, its successor has new producers anyway.
-        let _ = self.present.work.send(Work::Renew);
+        let _ = self.present.instructions.send(Instruction::Renew);
     }
 
     /// Takes in a verdict and returns the publication that is over. Returns `None` if the verdict is that of an abandoned publisher,
@@ -180,8 +180,8 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         }
         self.present.calls.abandon();
         let left = self.succession.abandon();
-        let producers = self.setting.create()?;
-        let successor = Handle::spawn(&self.setting, self.succession.present(), producers, left)?;
+        let producers = self.shared.create()?;
+        let successor = Handle::spawn(&self.shared, self.succession.present(), producers, left)?;
         self.abandoned.push(std::mem::replace(&mut self.present, successor).thread);
         Ok(Watched::Abandoned(overdue))
     }
@@ -205,28 +205,28 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         if let Some(publication) = publication {
             self.since = Instant::now();
             // If the thread has ended, `watch` notices that and gives the publication to a successor.
-            let _ = self.present.work.send(Work::Publish(publication));
+            let _ = self.present.instructions.send(Instruction::Publish(publication));
         }
     }
 }
 
 impl<M: Clone + Send + Sync + 'static> Handle<M> {
     fn spawn(
-        setting: &Arc<Setting>,
+        shared: &Arc<Shared>,
         id: u64,
         producers: [TransactionalProducer; 2],
         left: Option<Arc<Publication<M>>>,
     ) -> std::io::Result<Self> {
         let calls = Arc::<Calls>::default();
-        let (work, inbox) = work_channel();
-        let publisher = Publisher::new(id, setting.clone(), calls.clone(), producers, inbox);
+        let (instructions, inbox) = instruction_channel();
+        let publisher = Publisher::new(id, shared.clone(), calls.clone(), producers, inbox);
         let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || publisher.run(left))?;
-        Ok(Self { calls, work, thread })
+        Ok(Self { calls, instructions, thread })
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the processor sends one publication at a time, and must not wait for this thread")]
-fn work_channel<W>() -> (std_mpsc::Sender<W>, std_mpsc::Receiver<W>) {
+fn instruction_channel<I>() -> (std_mpsc::Sender<I>, std_mpsc::Receiver<I>) {
     std_mpsc::channel()
 }
 

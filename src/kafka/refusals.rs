@@ -14,7 +14,6 @@ pub fn why(code: Code) -> Option<Why> {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Some(Why::Missing),
         Code::TopicAuthorizationFailed => Some(Why::Denied),
         Code::InvalidMessage | Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTopic | Code::InvalidTimestamp => {
-            tracing::warn!(%code, "the broker refuses an output");
             Some(Why::Invalid)
         }
         _ => None,

@@ -2,6 +2,7 @@
 //! because a question of a consumer, unlike a producer's, never makes a broker create a missing topic.
 
 use super::callbacks::CommandConsumer;
+use crate::pauses::Pauses;
 use rdkafka::consumer::Consumer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,7 @@ impl ReplyTopics {
     /// Returns how many partitions `topic` has; 0 if there is no such topic. While the cluster does not answer, returns its last answer,
     /// or waits if it has never answered.
     pub async fn partitions(self: &Arc<Self>, topic: &Arc<str>) -> i32 {
+        let mut pauses = Pauses::WHILE_AWAY;
         loop {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
             if let Some((count, asked)) = known
@@ -44,7 +46,7 @@ impl ReplyTopics {
                     return count;
                 }
                 (None, Some((count, _))) => return count,
-                (None, None) => (),
+                (None, None) => pauses.wait().await,
             }
         }
     }

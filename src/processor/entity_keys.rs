@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// The key under which the latest change of an entity came.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct LastKey {
     /// A hash of the entity; 0 while the place is free.
     entity: u64,
     /// A hash of the record's key.
@@ -29,20 +29,20 @@ struct Place {
 
 /// The keys under which the latest changes of entities came.
 pub(super) struct EntityKeys {
-    places: Mutex<Vec<Place>>,
+    places: Mutex<Vec<LastKey>>,
     hasher: RandomState,
     lines: Gathered<()>,
 }
 
 impl EntityKeys {
     pub fn new() -> Self {
-        Self { places: Mutex::new(vec![Place::default(); PLACES]), hasher: RandomState::new(), lines: Gathered::new(EVERY) }
+        Self { places: Mutex::new(vec![LastKey::default(); PLACES]), hasher: RandomState::new(), lines: Gathered::new(EVERY) }
     }
 
     /// Notes the record key under which a change of an entity came. Returns whether it differs from that of the entity's change before, if
     /// that is known. No key counts as a key of its own.
     pub fn changes(&self, entity: &str, key: Option<&[u8]>) -> bool {
-        let seen = Place { entity: self.hasher.hash_one(entity).max(1), key: self.hasher.hash_one(key) };
+        let seen = LastKey { entity: self.hasher.hash_one(entity).max(1), key: self.hasher.hash_one(key) };
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         // The lowest bits of the hash say which place; `PLACES` fits into any number.
         let at = usize::try_from(seen.entity % PLACES as u64).unwrap_or_default();

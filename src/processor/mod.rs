@@ -53,7 +53,7 @@ use entity_keys::EntityKeys;
 use job::{AnswerJob, JobReader};
 use lag::Lag;
 use lane::RunEvent;
-use refused::Held;
+use refused::HeldRecords;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -153,7 +153,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         is_lost: false,
         unfetched: Unfetched::default(),
         looking,
-        held: Held::default(),
+        held: HeldRecords::default(),
         orders,
         publishing,
         runs: HashMap::new(),
@@ -204,7 +204,7 @@ struct Processor<S> {
     unfetched: Unfetched,
     /// The tasks that look at topics. They never end by themselves.
     looking: JoinSet<()>,
-    held: Held,
+    held: HeldRecords,
     orders: std_mpsc::Sender<Order>,
     publishing: Publishing<Memo>,
     /// The command topic's name.

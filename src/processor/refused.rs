@@ -108,14 +108,14 @@ impl RefusedOutput {
 
 /// The records that are held because outputs of theirs are refused, as far as an operator is told of them.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct HeldRecords {
     /// Why outputs were refused, by their topic, since records began to be held.
     topics: BTreeMap<Arc<str>, Why>,
     /// The records that had refused outputs and are not committed yet, with their timestamps.
     records: BTreeMap<RecordId, Timestamp>,
 }
 
-impl Held {
+impl HeldRecords {
     /// Takes note of a refused output.
     pub fn add(&mut self, refused: &RefusedOutput) {
         if refused.handling == Handling::Held {
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn whatever_a_record_is_held_for_is_told_until_nothing_is_held() {
-        let mut held = Held::default();
+        let mut held = HeldRecords::default();
         assert_eq!((held.concern(0), held.oldest()), (None, None));
         // An output that is too slow alone twice has no verdict of its own: it is told like the others.
         held.add(&outputs(OutputKind::Reply, 9, Fallback::None).redirect(AT, 0, Why::Silent).1);

@@ -71,6 +71,21 @@ pub struct Claims<S> {
     pub(super) base: Base<S>,
 }
 
+/// What an attempt at deciding a run came to.
+enum Attempted {
+    /// The head of the run is decided: at least one submission.
+    Decided(Vec<Decided>),
+    /// Something was in the way: a write that came first, a pending claim, or a cache that did not suffice. All must be read and decided
+    /// again.
+    Contended,
+}
+
+impl From<Option<Decided>> for Attempted {
+    fn from(first: Option<Decided>) -> Self {
+        first.map_or(Self::Contended, |first| Self::Decided(vec![first]))
+    }
+}
+
 impl<S: ConditionalStore> Claims<S> {
     /// Creates the protocol over `store`. All processes that share a store should have the same `outcome_retention`.
     pub fn new(store: Arc<S>, options: &ClaimsOptions, clock: Clock) -> Self {
@@ -102,17 +117,20 @@ impl<S: ConditionalStore> Claims<S> {
         let mut decided = Vec::with_capacity(run.len());
         let mut strictness = Strictness::Cache;
         while let Some(next) = run.get(decided.len()) {
-            let more = self.attempt(&run[decided.len()..], strictness).await;
-            let contended = more.as_ref().is_ok_and(Vec::is_empty);
-            strictness = if contended { strictness.stricter() } else { Strictness::Cache };
-            if contended || more.is_err() {
+            let attempted = self.attempt(&run[decided.len()..], strictness).await;
+            if !matches!(attempted, Ok(Attempted::Decided(_))) {
                 self.base.cache.forget(&Target::of(next.borrow()));
             }
-            decided.extend(more?);
-            if contended {
-                // Something was in the way: a write that came first, a pending claim, or a cache that did not suffice. The rounds come to
-                // an end, because each time somebody else has made progress, or the next look reads more strictly.
-                tokio::task::yield_now().await;
+            match attempted? {
+                Attempted::Decided(head) => {
+                    decided.extend(head);
+                    strictness = Strictness::Cache;
+                }
+                // The rounds come to an end, because each time somebody else has made progress, or the next look reads more strictly.
+                Attempted::Contended => {
+                    strictness = strictness.stricter();
+                    tokio::task::yield_now().await;
+                }
             }
         }
         Ok(decided)
@@ -201,16 +219,12 @@ impl<S: ConditionalStore> Claims<S> {
         Claimer(&self.base)
     }
 
-    /// Makes one attempt. Returns what was decided of the head of `open`; nothing if all must be read and decided again.
-    async fn attempt<R: Borrow<Submission> + Sync>(
-        &self,
-        open: &[R],
-        strictness: Strictness,
-    ) -> Result<Vec<Decided>, StoreFault> {
+    /// Makes one attempt at deciding `open`.
+    async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], strictness: Strictness) -> Result<Attempted, StoreFault> {
         let first = open[0].borrow();
         let creation = first.request.contents.creation();
         if let (Some(creation), Strictness::Cache) = (creation, strictness) {
-            return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into_iter().collect());
+            return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into());
         }
         let target = Target::of(first);
         let requests: Vec<&str> = open.iter().map(|s| s.borrow().request.id.as_str()).collect();
@@ -218,28 +232,31 @@ impl<S: ConditionalStore> Claims<S> {
             Look::Seen { sight, asked } => (sight, asked),
             Look::Pending(claim) => {
                 Box::pin(self.claimer().complete_met(&claim)).await?;
-                return Ok(Vec::new());
+                return Ok(Attempted::Contended);
             }
         };
         if !sight.known.is_empty() && !Box::pin(self.hold(&open[..asked], &sight)).await? {
-            return Ok(Vec::new());
+            return Ok(Attempted::Contended);
         }
-        let Fold { decided, write } = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
-        if let (true, Some(creation)) = (decided.is_empty(), creation) {
-            return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into_iter().collect());
-        }
-        if let (true, Holder::Entity(seen)) = (decided.is_empty(), &sight.holder) {
-            let renamed = match strictness {
-                Strictness::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?,
-                Strictness::Plain | Strictness::Serial => Box::pin(self.claimer().rename(first, seen)).await?,
-            };
-            return Ok(renamed.into_iter().collect());
-        }
+        let fold = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
+        let (decided, write) = match (fold, creation, &sight.holder) {
+            (Fold::Head { decided, write }, _, _) => (decided, write),
+            (Fold::NeedsClaim, Some(creation), _) => {
+                return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into());
+            }
+            (Fold::NeedsClaim, None, Holder::Entity(seen)) => {
+                return Ok(match strictness {
+                    Strictness::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?.into(),
+                    Strictness::Plain | Strictness::Serial => Box::pin(self.claimer().rename(first, seen)).await?.into(),
+                });
+            }
+            (Fold::NeedsClaim, None, Holder::Nobody { .. } | Holder::NotAsked) => return Ok(Attempted::Contended),
+        };
         let applied = match write {
             Some(write) => self.write(write).await?,
             None => Applied::Yes,
         };
-        Ok(if applied == Applied::Yes { decided } else { Vec::new() })
+        Ok(if applied == Applied::Yes { Attempted::Decided(decided) } else { Attempted::Contended })
     }
 
     /// Holds those outcomes that are to answer `open` and might expire too early. Returns `false` if one of them is no longer there; then

@@ -51,7 +51,7 @@ impl Columns {
             (Self::CUSTOM_NAME, old.and_then(|old| old.custom_name.as_ref()) != new.custom_name.as_ref()),
             (Self::SEGMENT, old.and_then(|old| old.segment.as_ref()) != new.segment.as_ref()),
             (Self::SEGMENT_VALID_FROM, old.and_then(|old| old.segment_valid_from) != new.segment_valid_from),
-            (Self::PARENT, old.and_then(|old| old.parent) != new.parent),
+            (Self::PARENT, old.and_then(|old| old.superior) != new.superior),
             (Self::STATE_REASON, reason),
             (Self::STATE_VALID_FROM, valid_from),
         ];
@@ -90,7 +90,7 @@ mod tests {
             (Columns::CUSTOM_NAME, |s| s.entity.custom_name = Some(CustomName::parse("n").unwrap())),
             (Columns::SEGMENT, |s| s.entity.segment = Some(SegmentCode::parse("S").unwrap())),
             (Columns::SEGMENT_VALID_FROM, |s| s.entity.segment_valid_from = Some(1)),
-            (Columns::PARENT, |s| s.entity.parent = Some(Uuid::nil())),
+            (Columns::PARENT, |s| s.entity.superior = Some(Uuid::nil())),
             (with_state(Columns::STATE_REASON), |s| s.entity.state_reason = Some(StateReason::parse("r").unwrap())),
             (with_state(Columns::STATE_VALID_FROM), |s| s.entity.state_valid_from = Some(1)),
         ];

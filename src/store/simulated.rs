@@ -214,7 +214,7 @@ impl Tables {
             Write::Claim(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
                 let refused = partition.statics.refused(now).is_some();
-                let holds = partition.statics.generation() == w.replaces && !(w.unrefused && refused);
+                let holds = partition.statics.generation() == w.expected_generation && !(w.unrefused && refused);
                 partition.update(holds, &[], now, |s| s.claim = Some(w.claim.clone()))
             }
             Write::Apply(w) => {

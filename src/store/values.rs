@@ -20,7 +20,7 @@ pub(super) struct EntityValues<'a> {
     pub custom_name: Option<&'a str>,
     pub segment: Option<&'a str>,
     pub segment_valid_from: Option<Timestamp>,
-    pub parent: Option<Uuid>,
+    pub superior: Option<Uuid>,
     pub state_reason: Option<&'a str>,
     pub state_valid_from: Option<Timestamp>,
 }
@@ -36,7 +36,7 @@ impl<'a> EntityValues<'a> {
             custom_name,
             segment,
             segment_valid_from,
-            parent,
+            superior,
             state_reason,
             state_valid_from,
         } = entity;
@@ -47,7 +47,7 @@ impl<'a> EntityValues<'a> {
             custom_name: custom_name.as_ref().map(CustomName::as_str),
             segment: segment.as_ref().map(SegmentCode::as_str),
             segment_valid_from: *segment_valid_from,
-            parent: *parent,
+            superior: *superior,
             state_reason: state_reason.as_ref().map(StateReason::as_str),
             state_valid_from: *state_valid_from,
         }
@@ -64,7 +64,7 @@ impl<'a> EntityValues<'a> {
             custom_name: self.custom_name.map(CustomName::checked_before),
             segment: self.segment.map(SegmentCode::checked_before),
             segment_valid_from: self.segment_valid_from,
-            parent: self.parent,
+            superior: self.superior,
             state_reason: self.state_reason.map(StateReason::checked_before),
             state_valid_from: self.state_valid_from,
         }

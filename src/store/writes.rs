@@ -11,13 +11,13 @@ use std::time::Duration;
 /// `batch_size_fail_threshold`, and the warning below it are about batches over several partitions only.)
 pub const MAX_ROWS: usize = 512;
 
-/// A write that claims an external id, `IF generation = replaces`; with `unrefused`, also `AND refused = null`.
+/// A write that claims an external id, `IF generation = expected_generation`; with `unrefused`, also `AND refused = null`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimWrite {
     /// The id.
     pub id: IdKey,
     /// The generation of the claim that was read; `None` if there was none.
-    pub replaces: Option<i64>,
+    pub expected_generation: Option<i64>,
     /// Whether the write is applied only if no refusal under the id is remembered.
     pub unrefused: bool,
     /// The new claim. Its `refused` is not written: a refusal stays as it is.

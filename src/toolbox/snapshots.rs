@@ -22,12 +22,12 @@ pub fn batch_size(rate: u32) -> usize {
 
 /// The topics and the schemas of snapshots.
 pub struct Snapshots {
-    transactions: Place,
+    transactions: Destination,
     /// Where the change rows go; `None` if there are none.
-    changes: Option<Place>,
+    changes: Option<Destination>,
 }
 
-struct Place {
+struct Destination {
     topic: String,
     schema_id: u32,
 }
@@ -40,9 +40,9 @@ impl Snapshots {
     pub async fn of(config: &Config) -> anyhow::Result<Self> {
         let (registry, topics) = (connect::registry(config)?, &config.kafka.topics);
         let transactions = wire::transaction_subject(&topics.transactions);
-        let transactions = Place::of(&registry, &topics.transactions, &transactions, wire::TRANSACTION_SCHEMA).await?;
+        let transactions = Destination::of(&registry, &topics.transactions, &transactions, wire::TRANSACTION_SCHEMA).await?;
         let changes = match &topics.changes {
-            Some(topic) => Some(Place::of(&registry, topic, &wire::change_subject(topic), wire::CHANGE_SCHEMA).await?),
+            Some(topic) => Some(Destination::of(&registry, topic, &wire::change_subject(topic), wire::CHANGE_SCHEMA).await?),
             None => None,
         };
         Ok(Self { transactions, changes })
@@ -63,7 +63,7 @@ impl Snapshots {
     }
 }
 
-impl Place {
+impl Destination {
     async fn of(registry: &Registry, topic: &str, subject: &str, schema: &str) -> anyhow::Result<Self> {
         let schema_id = registry.lookup(subject, schema).await?;
         let missing = || anyhow!("the schema registry has no schema of ours under {subject}: run `crm-processor setup` first");

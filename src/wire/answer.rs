@@ -214,7 +214,7 @@ impl Serialize for AfterImage<'_> {
                 record.serialize_field(&entity.segment.as_ref().map(SegmentCode::as_str))?;
                 record.serialize_field(&entity.segment_valid_from)?;
             }
-            EntityType::Account | EntityType::Subscriber => record.serialize_field(&entity.parent.map(UuidText))?,
+            EntityType::Account | EntityType::Subscriber => record.serialize_field(&entity.superior.map(UuidText))?,
         }
         record.serialize_field(&entity.state_reason.as_ref().map(StateReason::as_str))?;
         record.serialize_field(&entity.state_valid_from)?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const ENCODER: Encoder = Encoder { reply: 7, transaction: 0x0102_0304, change: Some(9) };
 const REF_ID: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0001);
-const PARENT: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0002);
+const SUPERIOR: Uuid = Uuid::from_u128(0x0a0b_0c0d_0000_4000_8000_0000_0000_0002);
 
 /// Returns an entity, `full` with everything that may be null, or without.
 fn entity(entity_type: EntityType, state: State, full: bool) -> Entity {
@@ -29,7 +29,7 @@ fn entity(entity_type: EntityType, state: State, full: bool) -> Entity {
         custom_name: full.then(|| CustomName::parse("Ärger & Söhne").unwrap()),
         segment: (full && is_customer).then(|| SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: (full && is_customer).then_some(1_700_000_000_123),
-        parent: (full && !is_customer).then_some(PARENT),
+        superior: (full && !is_customer).then_some(SUPERIOR),
         state_reason: full.then(|| StateReason::parse("unpaid").unwrap()),
         state_valid_from: full.then_some(1_700_000_000_789),
     }
@@ -95,8 +95,8 @@ fn expected_entity(entity_type: EntityType, state: State, full: bool) -> Value {
             image["customerSegment"] = or_null("RESIDENTIAL".into());
             image["segmentValidFrom"] = or_null(1_700_000_000_123_i64.into());
         }
-        EntityType::Account => image["customerRefId"] = or_null(PARENT.to_string().into()),
-        EntityType::Subscriber => image["accountRefId"] = or_null(PARENT.to_string().into()),
+        EntityType::Account => image["customerRefId"] = or_null(SUPERIOR.to_string().into()),
+        EntityType::Subscriber => image["accountRefId"] = or_null(SUPERIOR.to_string().into()),
     }
     image["stateReason"] = or_null("unpaid".into());
     image["stateValidFrom"] = or_null(1_700_000_000_789_i64.into());

@@ -238,7 +238,7 @@ fn a_business_transaction_carries_cloud_events_headers() {
             custom_name: None,
             segment: None,
             segment_valid_from: None,
-            parent: None,
+            superior: None,
             state_reason: None,
             state_valid_from: None,
         },

@@ -72,7 +72,7 @@ impl Serialize for Row<'_> {
     /// Serialises the columns by their places, in the schema's order.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entity = self.entity;
-        let parent_if = |entity_type| entity.parent.filter(|_| entity.entity_type == entity_type).map(UuidText);
+        let superior_if = |entity_type| entity.superior.filter(|_| entity.entity_type == entity_type).map(UuidText);
         let changed: Vec<&str> = self.changes.iter().map(|change| change.attribute.name()).collect();
         let mut row = serializer.serialize_tuple_struct("ChangeRow", COLUMNS)?;
         row.serialize_field(&UuidText(self.id))?;
@@ -92,8 +92,8 @@ impl Serialize for Row<'_> {
         row.serialize_field(&entity.custom_name.as_ref().map(CustomName::as_str))?;
         row.serialize_field(&entity.segment.as_ref().map(SegmentCode::as_str))?;
         row.serialize_field(&entity.segment_valid_from)?;
-        row.serialize_field(&parent_if(EntityType::Account))?;
-        row.serialize_field(&parent_if(EntityType::Subscriber))?;
+        row.serialize_field(&superior_if(EntityType::Account))?;
+        row.serialize_field(&superior_if(EntityType::Subscriber))?;
         row.serialize_field(&changed.join(","))?;
         row.end()
     }

@@ -28,7 +28,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "telemetry", uses: &["domain", "config"] },
     Layer { name: "wire", uses: &["domain", "flow", "config", "telemetry", "pauses", "allocated"] },
     Layer { name: "store", uses: &["domain", "config", "telemetry", "pauses", "fail_points", "allocated"] },
-    Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry", "fail_points"] },
+    Layer { name: "kafka", uses: &["domain", "flow", "wire", "config", "telemetry", "pauses", "fail_points"] },
     Layer { name: "processor", uses: &["domain", "flow", "wire", "store", "kafka", "config", "telemetry", "fail_points"] },
     Layer { name: "toolbox", uses: &["domain", "flow", "wire", "store", "kafka", "processor", "config", "telemetry", "pauses"] },
     Layer { name: "gateway", uses: &["domain", "wire", "store", "kafka", "config", "telemetry", "toolbox", "pauses"] },

@@ -104,9 +104,9 @@ async fn a_claim_replaces_the_one_that_was_read_only<S: ConditionalStore>(store:
         (Some(1), 2, Applied::Yes, Some(2)),
         (Some(1), 2, Applied::No, Some(2)),
     ];
-    for (step, (replaces, generation, expected, afterwards)) in table.into_iter().enumerate() {
+    for (step, (expected_generation, generation, expected, afterwards)) in table.into_iter().enumerate() {
         // Nobody is refused here, so that this condition holds.
-        let write = ClaimWrite { id: id.clone(), replaces, unrefused: step % 2 == 1, claim: claim(generation) };
+        let write = ClaimWrite { id: id.clone(), expected_generation, unrefused: step % 2 == 1, claim: claim(generation) };
         assert_eq!(store.claim(write).await.unwrap(), expected, "step {step}");
         let read = store.read_id(&id, &[], Serial).await.unwrap();
         assert_eq!(read.claim.map(|c| c.generation), afterwards, "step {step}");
@@ -119,16 +119,16 @@ async fn a_claim_is_read_as_it_was_written<S: ConditionalStore>(store: Arc<S>) {
     let previous_owners = vec![(Uuid::from_u128(9), NOW - 5), (Uuid::from_u128(3), NOW)];
     let second = Claim { claimed_by: "request".into(), previous_owners, ..claim(2) };
     let third = Claim { previous_owners: vec![(Uuid::from_u128(4), NOW + 1)], ..claim(3) };
-    let mut replaces = None;
+    let mut expected_generation = None;
     for written in [first, second, third] {
         let generation = written.generation;
-        let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim: written.clone() };
+        let write = ClaimWrite { id: id.clone(), expected_generation, unrefused: false, claim: written.clone() };
         assert_eq!(store.claim(write).await.unwrap(), Applied::Yes);
         for consistency in [Quorum, Serial] {
             let read = store.read_id(&id, &["r", "request"], consistency).await.unwrap();
             assert_eq!(read, IdRead { claim: Some(written.clone()), outcomes: vec![] });
         }
-        replaces = Some(generation);
+        expected_generation = Some(generation);
     }
 }
 
@@ -145,7 +145,7 @@ async fn the_first_row_is_reported_only_to_who_asks_for_it<S: ConditionalStore>(
     let (key, id) = (any_entity(), any_id());
     create(&*store, key).await;
     assert_eq!(
-        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        store.claim(ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim(1) }).await.unwrap(),
         Applied::Yes
     );
     for requests in [&[][..], &["r"], &["r", "s"]] {
@@ -293,7 +293,7 @@ async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) 
     assert_eq!(with_ttl(LONG, read.outcomes), [lasting("r")]);
 
     // The write leaves out the claim's own `refused`; a read shows the stored one.
-    let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim(1) };
+    let write = ClaimWrite { id: id.clone(), expected_generation: None, unrefused: true, claim: claim(1) };
     assert_eq!(store.claim(write.clone()).await.unwrap(), Applied::No);
     assert_eq!(store.claim(ClaimWrite { unrefused: false, ..write }).await.unwrap(), Applied::Yes);
     let read = store.read_id(&id, &["r"], Quorum).await.unwrap();
@@ -301,7 +301,12 @@ async fn a_refusal_is_kept_beside_the_claim<S: ConditionalStore>(store: Arc<S>) 
     assert_eq!(with_ttl(LONG, read.outcomes), [lasting("r")]);
 
     assert_eq!(store.refuse(refusal(&id, Some(1), "s", NOW + 7)).await.unwrap(), Applied::Yes);
-    let again = ClaimWrite { id: id.clone(), replaces: Some(1), unrefused: false, claim: Claim { refused: Some(1), ..claim(2) } };
+    let again = ClaimWrite {
+        id: id.clone(),
+        expected_generation: Some(1),
+        unrefused: false,
+        claim: Claim { refused: Some(1), ..claim(2) },
+    };
     assert_eq!(store.claim(again).await.unwrap(), Applied::Yes);
     let read = store.read_id(&id, &["r", "s"], Serial).await.unwrap();
     assert_eq!(read.claim, Some(Claim { refused: Some(NOW + 7), ..claim(2) }));
@@ -312,7 +317,7 @@ async fn a_refusal_needs_the_generation_that_was_read<S: ConditionalStore>(store
     let id = any_id();
     assert_eq!(store.refuse(refusal(&id, Some(1), "r", NOW)).await.unwrap(), Applied::No);
     assert_eq!(
-        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        store.claim(ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim(1) }).await.unwrap(),
         Applied::Yes
     );
     for read in [None, Some(2)] {
@@ -326,7 +331,7 @@ async fn a_request_is_refused_once<S: ConditionalStore>(store: Arc<S>) {
     assert_eq!(store.refuse(refusal(&id, None, "r", NOW)).await.unwrap(), Applied::Yes);
     assert_eq!(store.refuse(refusal(&id, None, "r", NOW + 1)).await.unwrap(), Applied::No);
     assert_eq!(
-        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        store.claim(ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim(1) }).await.unwrap(),
         Applied::Yes
     );
     assert_eq!(store.read_id(&id, &[], Serial).await.unwrap().claim.unwrap().refused, Some(NOW));
@@ -370,7 +375,7 @@ async fn statics_written_with_an_expiring_row_stay<S: ConditionalStore>(store: A
 async fn a_refusal_expires_with_its_time<S: ConditionalStore>(store: Arc<S>) {
     let id = any_id();
     assert_eq!(
-        store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) }).await.unwrap(),
+        store.claim(ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim(1) }).await.unwrap(),
         Applied::Yes
     );
     let write = RefuseWrite { rows: vec![row("r", None, SHORT)], ..refusal(&id, Some(1), "r", NOW) };
@@ -400,7 +405,7 @@ async fn an_outcome_that_is_held_never_expires<S: ConditionalStore>(store: Arc<S
 
 async fn a_refusal_that_is_held_is_kept_anew<S: ConditionalStore>(store: Arc<S>) {
     let (id, soon) = (any_id(), Some(Duration::from_secs(4)));
-    let claimed = ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim(1) };
+    let claimed = ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim(1) };
     assert_eq!(store.claim(claimed).await.unwrap(), Applied::Yes);
     for request in ["r", "s", "t"] {
         let write = RefuseWrite { rows: vec![row(request, None, soon)], ..refusal(&id, Some(1), request, NOW) };
@@ -467,7 +472,7 @@ async fn values_that_do_not_change_stay<S: ConditionalStore>(store: Arc<S>) {
         |s| s.entity.custom_name = None,
         |s| (s.entity.segment, s.entity.segment_valid_from) = (None, Some(NOW + 1)),
         |s| s.entity.state = State::Suspended,
-        |s| s.entity.parent = None,
+        |s| s.entity.superior = None,
         |s| (s.entity.external_id, s.epoch, s.generation) = (ExternalId::parse("another").unwrap(), 2, 3),
         |_| (),
     ];
@@ -497,7 +502,10 @@ async fn texts_may_be_long_and_of_any_script<S: ConditionalStore>(store: Arc<S>)
         let claimed = Claim { claimed_by: request.into(), ..claim(1) };
         assert_eq!(store.refuse(refusal(&id, None, request, NOW)).await.unwrap(), Applied::Yes);
         assert_eq!(
-            store.claim(ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claimed.clone() }).await.unwrap(),
+            store
+                .claim(ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claimed.clone() })
+                .await
+                .unwrap(),
             Applied::Yes
         );
         let read = store.read_id(&id, &[request], Serial).await.unwrap();
@@ -642,7 +650,7 @@ async fn of_racing_claims_one_wins<S: ConditionalStore>(store: Arc<S>) {
     for owner in 1..=8 {
         let store = Arc::clone(&store);
         let claim = Claim { owner: Uuid::from_u128(owner), ..claim(1) };
-        let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: false, claim: claim.clone() };
+        let write = ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim.clone() };
         tasks.spawn(async move { (claim, store.claim(write).await) });
     }
     let results = tasks.join_all().await;
@@ -768,7 +776,7 @@ fn full(key: EntityKey) -> Entity {
         custom_name: Some(CustomName::parse(" name ").unwrap()),
         segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: Some(NOW),
-        parent: Some(Uuid::from_u128(77)),
+        superior: Some(Uuid::from_u128(77)),
         state_reason: Some(StateReason::parse("unpaid").unwrap()),
         state_valid_from: Some(NOW - 1),
         ..statics(key, 1).entity

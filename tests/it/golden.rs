@@ -70,7 +70,8 @@ async fn write(store: &CqlStore) {
         refused: 1_750_000_000_000,
         rows: vec![row("refused", None, b"no", Some(Duration::from_secs(3600)))],
     };
-    let claim = ClaimWrite { id: claimed(), replaces: None, unrefused: false, claim: Claim { refused: None, ..claim() } };
+    let claim =
+        ClaimWrite { id: claimed(), expected_generation: None, unrefused: false, claim: Claim { refused: None, ..claim() } };
     let import = |statics: EntityStatics| {
         let rows = vec![row(FIRST_ROW, None, b"imported", None)];
         ApplyWrite { key: key_of(&statics.entity), expected_version: None, after: Some(statics.into()), rows }
@@ -152,7 +153,7 @@ fn customer() -> EntityStatics {
         custom_name: Some(CustomName::parse("Ada \"Łovelace\"").unwrap()),
         segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: Some(-1),
-        parent: Some(Uuid::max()),
+        superior: Some(Uuid::max()),
         ..Entity::new(EntityType::Customer, Uuid::from_u128(7), id("é-1"))
     };
     EntityStatics { entity, epoch: 3, generation: 7 }

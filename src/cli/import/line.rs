@@ -25,20 +25,19 @@ pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
         fields.mandatory("type", |text| EntityType::from_name(text).ok_or("must be customer, account or subscriber"));
     let ref_id = fields.mandatory("refId", uuid);
     let external_id = fields.mandatory("externalId", ExternalId::parse);
-    let state =
-        fields.mandatory("state", |text| State::from_name(text).ok_or("must be INACTIVE, ACTIVE, SUSPENDED or DEACTIVATED"));
+    let state = fields.mandatory("state", |text| State::from_name(text).ok_or_else(|| State::must_be_one_of(&State::ALL)));
     let state_reason = fields.optional("stateReason", StateReason::parse);
     let state_valid_from = fields.timestamp("stateValidFrom");
     let custom_name = fields.optional("customName", CustomName::parse);
     let mut segment = None;
-    let mut parent = None;
+    let mut superior = None;
     match entity_type {
         Some(EntityType::Customer) => {
             let configured = |text: &str| rules.segment(text).cloned().ok_or("is not one of the configured segments");
             segment = fields.optional("customerSegment", configured);
         }
-        Some(EntityType::Account) => parent = fields.optional("customerRefId", uuid),
-        Some(EntityType::Subscriber) => parent = fields.optional("accountRefId", uuid),
+        Some(EntityType::Account) => superior = fields.optional("customerRefId", uuid),
+        Some(EntityType::Subscriber) => superior = fields.optional("accountRefId", uuid),
         // Which other fields there may be depends on the type, so no more can be said.
         None => fields.object.clear(),
     }
@@ -53,7 +52,7 @@ pub(super) fn parse(line: &str, rules: &Rules) -> Result<Entity, Vec<String>> {
             custom_name,
             segment,
             segment_valid_from: None,
-            parent,
+            superior,
             state_reason,
             state_valid_from,
         }),
@@ -148,13 +147,13 @@ mod tests {
         assert_eq!(entity.key(), format!("customer:{ID}"));
         assert_eq!(entity.segment.unwrap().as_str(), "RESIDENTIAL");
         assert_eq!((entity.version, entity.segment_valid_from), (1, None));
-        for (kind, parent) in [("account", "customerRefId"), ("subscriber", "accountRefId")] {
+        for (kind, superior) in [("account", "customerRefId"), ("subscriber", "accountRefId")] {
             let line = format!(
-                r#"{{"type":"{kind}","refId":"{ID}","externalId":"x","state":"INACTIVE","customName":null,"{parent}":"{ID}"}}"#
+                r#"{{"type":"{kind}","refId":"{ID}","externalId":"x","state":"INACTIVE","customName":null,"{superior}":"{ID}"}}"#
             );
-            assert_eq!(parse(&line, &rules()).unwrap().parent.unwrap().to_string(), ID);
+            assert_eq!(parse(&line, &rules()).unwrap().superior.unwrap().to_string(), ID);
             let line = format!(r#"{{"type":"{kind}","refId":"{ID}","externalId":"x","state":"SUSPENDED"}}"#);
-            assert_eq!(parse(&line, &rules()).unwrap().parent, None);
+            assert_eq!(parse(&line, &rules()).unwrap().superior, None);
         }
     }
 

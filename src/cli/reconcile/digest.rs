@@ -29,7 +29,8 @@ pub(super) fn digest(entity: &Entity) -> Digest {
 }
 
 fn text(entity: &Entity) -> String {
-    let parent_if = |entity_type| entity.parent.filter(|_| entity.entity_type == entity_type).map(|parent| parent.to_string());
+    let superior_if =
+        |entity_type| entity.superior.filter(|_| entity.entity_type == entity_type).map(|parent| parent.to_string());
     let time = |time: Option<Timestamp>| time.map(|millis| millis.to_string());
     let values = [
         Some(entity.entity_type.symbol().to_owned()),
@@ -42,8 +43,8 @@ fn text(entity: &Entity) -> String {
         entity.custom_name.as_ref().map(CustomName::as_str).map(ToOwned::to_owned),
         entity.segment.as_ref().map(SegmentCode::as_str).map(ToOwned::to_owned),
         time(entity.segment_valid_from),
-        parent_if(EntityType::Account),
-        parent_if(EntityType::Subscriber),
+        superior_if(EntityType::Account),
+        superior_if(EntityType::Subscriber),
     ];
     values.map(|value| value.unwrap_or_else(|| "\u{1e}".into())).join("\u{1f}")
 }
@@ -58,7 +59,7 @@ mod tests {
     fn a_digest_tells_every_value_from_every_other() {
         let plain = Entity::new(EntityType::Customer, Uuid::from_u128(1), ExternalId::parse("c-1").unwrap());
         let name = |name: &str| Entity { custom_name: Some(CustomName::parse(name).unwrap()), ..plain.clone() };
-        let parent = Some(Uuid::from_u128(9));
+        let superior = Some(Uuid::from_u128(9));
         let all = [
             Entity { version: 2, ..plain.clone() },
             Entity { state: State::Suspended, ..plain.clone() },
@@ -69,8 +70,8 @@ mod tests {
             Entity { segment: Some(SegmentCode::parse("a").unwrap()), ..plain.clone() },
             Entity { segment_valid_from: Some(0), ..plain.clone() },
             Entity { entity_type: EntityType::Account, ..plain.clone() },
-            Entity { entity_type: EntityType::Account, parent, ..plain.clone() },
-            Entity { entity_type: EntityType::Subscriber, parent, ..plain.clone() },
+            Entity { entity_type: EntityType::Account, superior, ..plain.clone() },
+            Entity { entity_type: EntityType::Subscriber, superior, ..plain.clone() },
             plain,
         ];
         let digests: std::collections::BTreeSet<_> = all.iter().map(digest).collect();

@@ -2,11 +2,12 @@
 //! always means the same entity. The domain knows neither whether the external id is free nor what the superior is: `store::claims` finds
 //! that out, and claims the id before the entity is created.
 
+use super::set_state::check_reason;
 use crate::domain::Timestamp;
 use crate::domain::attribute::{Attribute, RawValues};
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::reference::Reference;
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Rejection, keep};
 use crate::domain::text::{self, InvalidText};
 use crate::domain::values::{CustomName, ExternalId, RequestId, Rules, SegmentCode, StateReason, parse_ref_id};
 use uuid::Uuid;
@@ -84,7 +85,7 @@ impl Creation {
             custom_name: self.custom_name.clone(),
             segment: self.segment.clone(),
             segment_valid_from: self.segment.as_ref().map(|_| now),
-            parent: superior,
+            superior,
             state_reason: self.state_reason.clone(),
             state_valid_from: Some(now),
             ..Entity::new(entity_type, ref_id, self.external_id.clone())
@@ -158,10 +159,6 @@ fn optional<T>(
     values.get(attribute).and_then(|text| keep(findings, check(text)))
 }
 
-fn keep<T>(findings: &mut Vec<Rejection>, checked: Result<T, Rejection>) -> Option<T> {
-    checked.map_err(|finding| findings.push(finding)).ok()
-}
-
 fn check_external_id(text: Option<&str>) -> Result<ExternalId, Rejection> {
     ExternalId::parse(text.unwrap_or_default()).map_err(|error| Rejection::of_text(Attribute::ExternalId.name(), error))
 }
@@ -181,11 +178,7 @@ fn check_segment(code: &str, rules: &Rules) -> Result<SegmentCode, Rejection> {
 /// Checks the state. An entity can't come into being deactivated.
 fn check_state(name: &str) -> Result<State, Rejection> {
     let state = State::from_name(name).filter(|state| *state != State::Deactivated);
-    state.ok_or_else(|| malformed(Attribute::State, &"must be INACTIVE, ACTIVE or SUSPENDED"))
-}
-
-fn check_reason(text: &str) -> Result<StateReason, Rejection> {
-    StateReason::parse(text).map_err(|error| malformed(Attribute::StateReason, &error))
+    state.ok_or_else(|| malformed(Attribute::State, &State::must_be_one_of(&[State::Inactive, State::Active, State::Suspended])))
 }
 
 /// Returns the finding about a value that need not be given: one that is blank is malformed, and not missing.

@@ -43,7 +43,8 @@ impl StateChange {
 
 /// Checks the new state and its reason.
 pub fn check(values: &RawValues) -> Result<StateChange, Vec<Rejection>> {
-    match (check_state(values.get(Attribute::State)), check_reason(values.get(Attribute::StateReason))) {
+    let reason = values.get(Attribute::StateReason).map(check_reason).transpose();
+    match (check_state(values.get(Attribute::State)), reason) {
         (Ok(state), Ok(reason)) => Ok(StateChange { state, reason }),
         (state, reason) => Err(state.err().into_iter().chain(reason.err()).collect()),
     }
@@ -54,15 +55,15 @@ fn check_state(value: Option<&str>) -> Result<State, Rejection> {
     match value {
         Some(name) if !text::is_blank(name) => State::from_name(name).ok_or_else(|| Rejection::InvalidAttribute {
             field: field.into(),
-            reason: "must be INACTIVE, ACTIVE, SUSPENDED or DEACTIVATED".into(),
+            reason: State::must_be_one_of(&State::ALL).into(),
         }),
         _ => Err(Rejection::MandatoryAttribute { field: field.into() }),
     }
 }
 
 /// Checks the reason. A reason that is given and blank is malformed: to give none is to leave the field out.
-fn check_reason(value: Option<&str>) -> Result<Option<StateReason>, Rejection> {
-    value.map(StateReason::parse).transpose().map_err(|error| Rejection::InvalidAttribute {
+pub fn check_reason(text: &str) -> Result<StateReason, Rejection> {
+    StateReason::parse(text).map_err(|error| Rejection::InvalidAttribute {
         field: Attribute::StateReason.name().into(),
         reason: error.to_string().into(),
     })

@@ -213,7 +213,7 @@ fn an_entity_comes_into_being_as_it_was_described() {
         let below = (!is_customer).then_some(superior);
         let bare = request(&bare(use_case));
         let created =
-            Entity { state_valid_from: Some(NOW), parent: below, ..Entity::new(entity_type, REF_ID, external_id("é-1")) };
+            Entity { state_valid_from: Some(NOW), superior: below, ..Entity::new(entity_type, REF_ID, external_id("é-1")) };
         let transaction = create(creation(&bare), &bare, REF_ID, below, NOW);
         assert_eq!((&transaction.entity, transaction.previous_version), (&created, 0));
         let full = request(&full(use_case));

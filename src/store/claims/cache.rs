@@ -26,7 +26,7 @@ const PACKED: u64 = 16;
 const GHOSTS: f64 = 0.05;
 
 pub(super) struct Cache {
-    claims: Bounded<IdHash, Held>,
+    claims: Bounded<IdHash, IdOwner>,
     entities: Bounded<EntityKey, Packed>,
 }
 
@@ -41,9 +41,9 @@ struct Bounded<K, V> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct IdHash(u64);
 
-/// The claim by which an id is held.
+/// The owner of an external id, by its claim.
 #[derive(Clone, Copy)]
-struct Held {
+struct IdOwner {
     owner: Uuid,
     generation: i64,
 }
@@ -99,7 +99,7 @@ impl Cache {
     /// The author of a claim knows this only if the claim was written on the condition that there is neither. Otherwise somebody may have
     /// been refused under the id between the read and the claim, and must get that answer again when the request comes again.
     pub fn put_claim(&self, id: &IdKey, owner: Uuid, generation: i64) {
-        self.claims.entries.insert(IdHash::of(id), Held { owner, generation });
+        self.claims.entries.insert(IdHash::of(id), IdOwner { owner, generation });
     }
 
     /// Remembers an entity.
@@ -146,7 +146,7 @@ impl IdHash {
     }
 }
 
-impl Held {
+impl IdOwner {
     fn key(self, id: &IdKey) -> EntityKey {
         EntityKey { entity_type: id.entity_type, ref_id: self.owner }
     }
@@ -167,8 +167,8 @@ impl<K, V> Lifecycle<K, V> for Evicted {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<IdHash, Held> for Weight {
-    fn weight(&self, _: &IdHash, _: &Held) -> u64 {
+impl Weighter<IdHash, IdOwner> for Weight {
+    fn weight(&self, _: &IdHash, _: &IdOwner) -> u64 {
         CLAIM
     }
 }
@@ -219,7 +219,7 @@ mod tests {
             custom_name: Some(CustomName::parse(&format!("Ada Lovelace {number}")).unwrap()),
             segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
             segment_valid_from: None,
-            parent: None,
+            superior: None,
             state_reason: None,
             state_valid_from: None,
         };

@@ -67,17 +67,30 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         submission: &Submission,
         seen: &EntityStatics,
     ) -> Result<Option<Decided>, StoreFault> {
-        let id = wanted(submission);
-        let claim = new_claim(&Claimant::of(submission, seen), None, Cause::Request(submission.request.clone()), &[]);
-        let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim.clone() };
+        let cause = Cause::Request(submission.request.clone());
+        self.claim_unclaimed(&wanted(submission), &Claimant::of(submission, seen), cause, Some(seen), submission).await
+    }
+
+    /// Claims an id for a submission and completes the claim, if nobody has claimed the id and nobody was refused under it; otherwise
+    /// returns `None`. `owner` is the entity as it was seen, `None` if the submission creates it.
+    pub(super) async fn claim_unclaimed(
+        &self,
+        id: &IdKey,
+        claimant: &Claimant<'_>,
+        cause: Cause,
+        owner: Option<&EntityStatics>,
+        submission: &Submission,
+    ) -> Result<Option<Decided>, StoreFault> {
+        let claim = new_claim(claimant, None, cause, &[]);
+        let write = ClaimWrite { id: id.clone(), expected_generation: None, unrefused: true, claim: claim.clone() };
         if self.0.store.claim(write).await? == Applied::No {
             return Ok(None);
         }
-        let renamed = self.complete_own(&id, &claim, seen, submission).await?;
-        if renamed.is_some() {
-            self.0.cache.put_claim(&id, claim.owner, claim.generation);
+        let decided = self.complete_own(id, &claim, owner, submission).await?;
+        if decided.is_some() {
+            self.0.cache.put_claim(id, claim.owner, claim.generation);
         }
-        Ok(renamed)
+        Ok(decided)
     }
 
     /// Renames the entity that was `seen` by claiming the id that it wants and completing the claim, or stores the rejection if another
@@ -92,7 +105,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         if let Some(claim) = &there {
             let claimant = (claim.owner, claim.epoch, claim.claimed_by.as_str());
             if claimant == (seen.entity.ref_id, seen.epoch + 1, submission.request.id.as_str()) {
-                return self.complete_own(&id, claim, seen, submission).await;
+                return self.complete_own(&id, claim, Some(seen), submission).await;
             }
             match Resolver(self.0).standing(&id, claim, &[], Consistency::Serial).await?.0 {
                 Standing::Pending(owner) => {
@@ -106,7 +119,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
             }
         }
         match self.claim(&id, replaced, Claimant::of(submission, seen), Cause::Request(submission.request.clone())).await? {
-            Some(claim) => self.complete_own(&id, &claim, seen, submission).await,
+            Some(claim) => self.complete_own(&id, &claim, Some(seen), submission).await,
             None => Ok(None),
         }
     }
@@ -119,13 +132,13 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         claimant: Claimant<'_>,
         cause: Cause,
     ) -> Result<Option<Claim>, StoreFault> {
-        let replaces = replaced.as_ref().map(|r| r.claim.generation);
+        let expected_generation = replaced.as_ref().map(|r| r.claim.generation);
         let previous = match replaced {
             Some(Replaced { claim, held }) => successors(claim, held, &self.0.retention, self.0.now())?,
             None => Vec::new(),
         };
-        let claim = new_claim(&claimant, replaces, cause, &previous);
-        let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim: claim.clone() };
+        let claim = new_claim(&claimant, expected_generation, cause, &previous);
+        let write = ClaimWrite { id: id.clone(), expected_generation, unrefused: false, claim: claim.clone() };
         let applied = self.0.store.claim(write).await?;
         Ok((applied == Applied::Yes).then_some(claim))
     }
@@ -182,14 +195,16 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         Ok(())
     }
 
-    async fn complete_own(
+    /// Completes the claim of a submission. `owner` is the entity as it was seen, `None` if the submission creates it. Returns `None` if the
+    /// write was not applied.
+    pub(super) async fn complete_own(
         &self,
         id: &IdKey,
         claim: &Claim,
-        seen: &EntityStatics,
+        owner: Option<&EntityStatics>,
         submission: &Submission,
     ) -> Result<Option<Decided>, StoreFault> {
-        Ok(match self.complete(id, claim, Some(seen)).await? {
+        Ok(match self.complete(id, claim, owner).await? {
             Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, &submission.request)),
             Some(Completed::Import) | None => None,
         })
@@ -212,10 +227,15 @@ fn wanted(submission: &Submission) -> IdKey {
     IdKey { entity_type: submission.entity_type(), external_id: wanted.clone() }
 }
 
-/// Returns a claim in the place of the one of generation `replaces`, or the first one on its id.
-pub(super) fn new_claim(claimant: &Claimant<'_>, replaces: Option<i64>, cause: Cause, previous: &[PreviousOwner]) -> Claim {
+/// Returns a claim in the place of the one of generation `expected_generation`, or the first one on its id.
+pub(super) fn new_claim(
+    claimant: &Claimant<'_>,
+    expected_generation: Option<i64>,
+    cause: Cause,
+    previous: &[PreviousOwner],
+) -> Claim {
     Claim {
-        generation: replaces.unwrap_or(0) + 1,
+        generation: expected_generation.unwrap_or(0) + 1,
         owner: claimant.owner,
         epoch: claimant.epoch,
         claimed_by: claimant.request_id.into(),

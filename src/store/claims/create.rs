@@ -11,7 +11,7 @@
 //! look. Nor does a plain read do, for the same reason: it may miss a change of the superior that somebody was told of already, because he
 //! found its outcome while the write was under way. So a serial read decides.
 
-use super::claim::{Claimant, Claimer, Completed, Replaced, new_claim};
+use super::claim::{Claimant, Claimer, Replaced};
 use super::data::{Decided, Submission, Target};
 use super::resolve::{Behind, Resolver, Strictness};
 use super::standing::Standing;
@@ -20,7 +20,7 @@ use crate::domain::change::Creation;
 use crate::domain::entity::{EntityType, State};
 use crate::domain::rejection::Rejection;
 use crate::store::outcome::{Cause, Outcome};
-use crate::store::{Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, IdKey, StoreFault};
+use crate::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, IdKey, StoreFault};
 use uuid::Uuid;
 
 /// The epoch of an entity that was never renamed.
@@ -59,7 +59,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let cause = Cause::Creation { request: request.clone(), superior };
         let claimant = Claimant { owner: key.ref_id, epoch: FIRST_EPOCH, request_id: request.id.as_str() };
         if strictness == Strictness::Cache {
-            return self.create_with_unclaimed(submission, &id, &claimant, cause).await;
+            return self.claim_unclaimed(&id, &claimant, cause, None, submission).await;
         }
         let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
@@ -67,7 +67,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
             match Resolver(self.0).standing(&id, claim, &[], Consistency::Serial).await?.0 {
                 // It may be this creation's own claim. Then its superior was found when the claim was made.
                 Standing::Pending(None) if (claim.owner, &*claim.claimed_by) == (key.ref_id, claimant.request_id) => {
-                    return self.complete_creation(&id, claim, submission).await;
+                    return self.complete_own(&id, claim, None, submission).await;
                 }
                 Standing::Pending(owner) => {
                     self.complete(&id, claim, owner.as_ref()).await?;
@@ -80,36 +80,9 @@ impl<S: ConditionalStore> Claimer<'_, S> {
             }
         }
         match self.claim(&id, replaced, claimant, cause).await? {
-            Some(claim) => self.complete_creation(&id, &claim, submission).await,
+            Some(claim) => self.complete_own(&id, &claim, None, submission).await,
             None => Ok(None),
         }
-    }
-
-    /// Creates the entity with an id that nobody has claimed and under which nobody was refused. Returns `None` if that is not so.
-    async fn create_with_unclaimed(
-        &self,
-        submission: &Submission,
-        id: &IdKey,
-        claimant: &Claimant<'_>,
-        cause: Cause,
-    ) -> Result<Option<Decided>, StoreFault> {
-        let claim = new_claim(claimant, None, cause, &[]);
-        let write = ClaimWrite { id: id.clone(), replaces: None, unrefused: true, claim: claim.clone() };
-        if self.0.store.claim(write).await? == Applied::No {
-            return Ok(None);
-        }
-        let created = self.complete_creation(id, &claim, submission).await?;
-        if created.is_some() {
-            self.0.cache.put_claim(id, claim.owner, claim.generation);
-        }
-        Ok(created)
-    }
-
-    async fn complete_creation(&self, id: &IdKey, claim: &Claim, submission: &Submission) -> Result<Option<Decided>, StoreFault> {
-        Ok(match self.complete(id, claim, None).await? {
-            Some(Completed::Command(outcome)) => Some(Decided::by(&outcome, &submission.request)),
-            Some(Completed::Import) | None => None,
-        })
     }
 
     /// Stores a rejection in the partition that the entity would have had.

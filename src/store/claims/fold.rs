@@ -21,12 +21,19 @@ use std::collections::HashMap;
 /// rows of usual size (150 to 250 bytes). The largest rows, with every text at its bound, have about 12 KiB.
 const MAX_BYTES: usize = 128 << 10;
 
-/// The decisions about the head of a run, and the write that must be applied before they are final.
-pub(super) struct Fold {
-    /// One decision for each submission of the head.
-    pub decided: Vec<Decided>,
-    /// The write that stores the outcomes which are not stored yet; `None` if all were known.
-    pub write: Option<Write>,
+/// What can be decided of a run in memory.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is taken apart at once")]
+pub(super) enum Fold {
+    /// The head of the run, at least one submission.
+    Head {
+        /// One decision for each submission of the head.
+        decided: Vec<Decided>,
+        /// The write that must be applied before the decisions are final, because it stores the outcomes which are not stored yet. `None`
+        /// if all were known.
+        write: Option<Write>,
+    },
+    /// Nothing: the first submission is a creation or a rename, which needs a claim.
+    NeedsClaim,
 }
 
 /// The write that makes decisions final.
@@ -102,7 +109,10 @@ impl Fold {
             (Holder::Entity(seen), Some(entity)) => Some(EntityStatics { entity: entity.clone(), ..*seen }),
             _ => None,
         };
-        Self { write: Write::of(target, &sight.holder, rows.rows, after, now), decided: all }
+        if all.is_empty() {
+            return Self::NeedsClaim;
+        }
+        Self::Head { write: Write::of(target, &sight.holder, rows.rows, after, now), decided: all }
     }
 }
 

@@ -48,7 +48,7 @@ mod tests {
             custom_name: Some(CustomName::parse("Ada Łovelace").unwrap()),
             segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
             segment_valid_from: Some(-1),
-            parent: Some(Uuid::from_u128(u128::MAX)),
+            superior: Some(Uuid::from_u128(u128::MAX)),
             state_reason: Some(StateReason::parse("unpaid").unwrap()),
             state_valid_from: Some(-2),
         };

@@ -60,7 +60,7 @@ impl ConditionalStore for CqlFill {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        let mut values = rows::claim_values(&write.id, write.claim, write.replaces);
+        let mut values = rows::claim_values(&write.id, write.claim, write.expected_generation);
         // The last value is that of the condition, which this statement does not have.
         values.pop();
         self.insert(&self.claim, values).await

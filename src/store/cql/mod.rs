@@ -282,7 +282,7 @@ impl ConditionalStore for CqlStore {
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
         let statements = &self.statements;
         let statement = if write.unrefused { &statements.claim_unrefused } else { &statements.claim };
-        let values = rows::claim_values(&write.id, write.claim, write.replaces);
+        let values = rows::claim_values(&write.id, write.claim, write.expected_generation);
         self.decide(vec![(statement, values)]).await.map_err(fault_of("claim"))
     }
 

@@ -90,7 +90,7 @@ impl EntityRow {
             custom_name: self.custom_name.as_deref(),
             segment: self.segment.as_deref(),
             segment_valid_from: self.segment_valid_from.map(|from| from.0),
-            parent: self.parent,
+            superior: self.parent,
             state_reason: self.state_reason.as_deref(),
             state_valid_from: self.state_valid_from.map(|from| from.0),
         };
@@ -181,7 +181,7 @@ impl LogEntry {
 }
 
 /// Returns the values of the statement `claim`: those of [`CLAIM`](super::statics::CLAIM), the key's, and the condition's.
-pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> Values {
+pub(super) fn claim_values(id: &IdKey, claim: Claim, expected_generation: Option<i64>) -> Values {
     let previous_owners = claim.previous_owners.into_iter().map(|(owner, left)| (CqlValue::Uuid(owner), timestamp(left)));
     let mut values = vec![
         set(CqlValue::BigInt(claim.generation)),
@@ -192,7 +192,7 @@ pub(super) fn claim_values(id: &IdKey, claim: Claim, replaces: Option<i64>) -> V
         set(CqlValue::Map(previous_owners.collect())),
     ];
     values.extend(id_values(id));
-    values.push(number(replaces));
+    values.push(number(expected_generation));
     values
 }
 
@@ -231,7 +231,7 @@ pub(super) fn statics_values(NewStatics { values: statics, changes }: &NewStatic
         value(Columns::CUSTOM_NAME, &|| entity.custom_name.as_ref().map(|name| text(name.as_str()))),
         value(Columns::SEGMENT, &|| entity.segment.as_ref().map(|segment| text(segment.as_str()))),
         value(Columns::SEGMENT_VALID_FROM, &|| entity.segment_valid_from.map(timestamp)),
-        value(Columns::PARENT, &|| entity.parent.map(CqlValue::Uuid)),
+        value(Columns::PARENT, &|| entity.superior.map(CqlValue::Uuid)),
         value(Columns::STATE_REASON, &|| entity.state_reason.as_ref().map(|reason| text(reason.as_str()))),
         value(Columns::STATE_VALID_FROM, &|| entity.state_valid_from.map(timestamp)),
     ]
@@ -281,7 +281,7 @@ fn state_column(entity: &Entity) -> String {
             custom_name: _,
             segment: _,
             segment_valid_from: _,
-            parent: _,
+            superior: _,
             state_reason: None,
             state_valid_from: None,
         } => "",

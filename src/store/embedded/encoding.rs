@@ -248,7 +248,7 @@ impl<'a> Values<'a> {
             custom_name,
             segment,
             segment_valid_from,
-            parent,
+            superior,
             state_reason,
             state_valid_from,
         } = EntityValues::of(entity);
@@ -261,7 +261,7 @@ impl<'a> Values<'a> {
             custom_name: custom_name.map(Cow::from),
             segment: segment.map(Cow::from),
             segment_valid_from,
-            parent,
+            parent: superior,
             state_reason: state_reason.map(Cow::from),
             state_valid_from,
         }
@@ -275,7 +275,7 @@ impl<'a> Values<'a> {
             custom_name: self.custom_name.as_deref(),
             segment: self.segment.as_deref(),
             segment_valid_from: self.segment_valid_from,
-            parent: self.parent,
+            superior: self.parent,
             state_reason: self.state_reason.as_deref(),
             state_valid_from: self.state_valid_from,
         };

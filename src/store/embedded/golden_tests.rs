@@ -86,7 +86,7 @@ fn statics() -> EntityStatics {
         custom_name: Some(CustomName::parse("Ada \"Łovelace\"").unwrap()),
         segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: Some(-1),
-        parent: Some(Uuid::max()),
+        superior: Some(Uuid::max()),
         ..Entity::new(EntityType::Customer, Uuid::from_u128(7), ExternalId::parse("é-1").unwrap())
     };
     EntityStatics { entity, epoch: 3, generation: 7 }

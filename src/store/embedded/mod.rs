@@ -7,12 +7,12 @@
 //! with each cell, reads honour it, and the writer sweeps expired cells.
 //!
 //! After a write that the disk does not take, because it is full for example, fjall's database takes no more writes. The database is then
-//! closed, and opened again as soon as the disk takes something (place.rs). Until then all operations are faults that say why.
+//! closed, and opened again as soon as the disk takes something (`folder`). Until then all operations are faults that say why.
 
 mod encoding;
+mod folder;
 #[cfg(test)]
 mod golden_tests;
-mod place;
 mod writer;
 
 use super::erasable::{ErasableStore, Redaction};
@@ -24,8 +24,8 @@ use super::{
 use crate::domain::Timestamp;
 use encoding::{Cell, Partition};
 use fjall::{Readable, Snapshot};
+use folder::{Failure, Files, Folder};
 use futures::StreamExt;
-use place::{Failure, Files, Place};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -34,7 +34,7 @@ use writer::{Job, MAX_GROUP, Write};
 
 /// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
 pub struct EmbeddedStore {
-    place: Arc<Place>,
+    folder: Arc<Folder>,
     /// The channel to the writer; `None` only while the store is dropped.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -48,7 +48,7 @@ impl EmbeddedStore {
     /// The folder is in use by another process, can't be written to, or holds something else.
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
         let fault = |cause: String| StoreFault::new("open", format!("{}: {cause}", path.display()));
-        let place = Arc::new(Place::open(path).map_err(|error| match error {
+        let folder = Arc::new(Folder::open(path).map_err(|error| match error {
             fjall::Error::Locked => fault("in use by another process; the embedded store is for one at a time".into()),
             error => fault(error.to_string()),
         })?);
@@ -56,18 +56,18 @@ impl EmbeddedStore {
         let writer = std::thread::Builder::new()
             .name("embedded-store".into())
             .spawn({
-                let place = Arc::clone(&place);
-                move || writer::run(&place, waiting)
+                let folder = Arc::clone(&folder);
+                move || writer::run(&folder, waiting)
             })
             .map_err(|error| fault(format!("no thread for the writer: {error}")))?;
-        Ok(Self { place, jobs: Some(jobs), writer: Some(writer) })
+        Ok(Self { folder, jobs: Some(jobs), writer: Some(writer) })
     }
 
     /// Returns a stream of all entities in the order of type and refId, beginning with `from` if it is given.
     pub fn scan(&self, from: Option<EntityKey>) -> Scan {
         /// The most entities that are read ahead.
         const READ_AHEAD: usize = 1024;
-        let (files, (scanned, entities)) = (self.place.files(), mpsc::channel(READ_AHEAD));
+        let (files, (scanned, entities)) = (self.folder.files(), mpsc::channel(READ_AHEAD));
         tokio::task::spawn_blocking(move || {
             let files = match files {
                 Ok(files) => files,
@@ -114,7 +114,7 @@ impl EmbeddedStore {
     }
 
     async fn rows(&self, operation: &'static str, key: EntityKey) -> Result<Vec<Row>, StoreFault> {
-        let files = self.place.files().map_err(fault_of(operation))?;
+        let files = self.folder.files().map_err(fault_of(operation))?;
         tokio::task::spawn_blocking(move || read_rows(&files, key))
             .await
             .map_err(|error| StoreFault::new(operation, error.to_string()))?
@@ -122,7 +122,7 @@ impl EmbeddedStore {
     }
 
     fn view(&self) -> Result<View, Failure> {
-        let files = self.place.files()?;
+        let files = self.folder.files()?;
         Ok(View { snapshot: files.database.snapshot(), files, now: writer::now() })
     }
 }
@@ -176,7 +176,7 @@ impl ConditionalStore for EmbeddedStore {
         if self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed) {
             return Err(StoreFault::new("ping", "the writer thread is gone"));
         }
-        self.place.files().map(drop).map_err(fault_of("ping"))
+        self.folder.files().map(drop).map_err(fault_of("ping"))
     }
 }
 

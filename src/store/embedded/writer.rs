@@ -4,7 +4,7 @@
 //! Now and then the same batch also removes expired cells.
 
 use super::encoding::{self, Cell, Partition};
-use super::place::{Failure, Files, Place};
+use super::folder::{Failure, Files, Folder};
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
 use crate::store::{Applied, ApplyWrite, ClaimWrite, Held, HoldWrite, LogRow, RefuseWrite, StoreFault};
@@ -88,13 +88,13 @@ const REOPEN: Duration = Duration::from_secs(1);
 const REFUSE: Duration = Duration::from_millis(20);
 
 /// Writes until the store is dropped. After a commit that fails, the database is closed, and opened again when the disk takes something.
-pub(super) fn run(place: &Place, mut jobs: mpsc::Receiver<Job>) {
-    while let Ok(files) = place.files() {
+pub(super) fn run(folder: &Folder, mut jobs: mpsc::Receiver<Job>) {
+    while let Ok(files) = folder.files() {
         let Err(failure) = write(&files, &mut jobs) else { return };
         tracing::error!(cause = %failure, "the embedded store could not write; it is opened again when the disk takes something");
-        place.close(failure);
+        folder.close(failure);
         drop(files);
-        if !open_again(place, &mut jobs) {
+        if !open_again(folder, &mut jobs) {
             return;
         }
         tracing::info!("the embedded store takes writes again");
@@ -113,12 +113,12 @@ fn write(files: &Files, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
 }
 
 /// Opens the database again, however long that takes, and refuses all writes meanwhile. Returns false if the store is dropped.
-fn open_again(place: &Place, jobs: &mut mpsc::Receiver<Job>) -> bool {
+fn open_again(folder: &Folder, jobs: &mut mpsc::Receiver<Job>) -> bool {
     let mut attempt = Instant::now() + REOPEN;
     loop {
         match jobs.try_recv() {
             Ok(job) => {
-                let failure = place.files().err().unwrap_or_else(|| Failure("it is being opened again".into()));
+                let failure = folder.files().err().unwrap_or_else(|| Failure("it is being opened again".into()));
                 let _ = job.answer.send(Err(StoreFault::new(job.write.operation(), failure.0)));
                 continue;
             }
@@ -128,7 +128,7 @@ fn open_again(place: &Place, jobs: &mut mpsc::Receiver<Job>) -> bool {
         if Instant::now() < attempt {
             continue;
         }
-        match place.open_again() {
+        match folder.open_again() {
             Ok(()) => return true,
             // Writes are still refused with the first failure, which says more than this one: that a reader still holds the database, for
             // example.
@@ -194,7 +194,9 @@ impl Group<'_> {
 
     fn claim(&mut self, write: &ClaimWrite) -> Result<Applied, Failure> {
         let partition = Partition::of_id(&write.id);
-        if self.generation(&partition)? != write.replaces || write.unrefused && self.get(&partition.refused())?.is_some() {
+        if self.generation(&partition)? != write.expected_generation
+            || write.unrefused && self.get(&partition.refused())?.is_some()
+        {
             return Ok(Applied::No);
         }
         self.put(partition.statics(), Cell::for_ever(encoding::encode_claim(&write.claim)));
@@ -337,7 +339,7 @@ mod tests {
     use crate::store::{Claim, EntityKey, IdKey};
     use uuid::Uuid;
 
-    fn claim(replaces: Option<i64>, generation: i64) -> Write {
+    fn claim(expected_generation: Option<i64>, generation: i64) -> Write {
         let claim = Claim {
             generation,
             owner: Uuid::from_u128(1),
@@ -347,7 +349,7 @@ mod tests {
             previous_owners: vec![],
             refused: None,
         };
-        Write::Claim(ClaimWrite { id: id(), replaces, unrefused: false, claim })
+        Write::Claim(ClaimWrite { id: id(), expected_generation, unrefused: false, claim })
     }
 
     fn id() -> IdKey {
@@ -376,7 +378,7 @@ mod tests {
     #[test]
     fn a_write_sees_those_before_it_in_its_group() {
         let folder = tempfile::tempdir().unwrap();
-        let files = super::super::place::open_files(folder.path()).unwrap();
+        let files = super::super::folder::open_files(folder.path()).unwrap();
         let writes = vec![claim(None, 1), claim(None, 1), claim(Some(1), 2), claim(Some(1), 2), claim(Some(2), 3)];
         assert_eq!(commit(&files, writes, 0, 0), [Applied::Yes, Applied::No, Applied::Yes, Applied::No, Applied::Yes]);
         assert_eq!(commit(&files, vec![claim(Some(2), 3), claim(Some(3), 4)], 0, 0), [Applied::No, Applied::Yes]);
@@ -385,7 +387,7 @@ mod tests {
     #[test]
     fn a_sweep_removes_what_expired_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let files = super::super::place::open_files(folder.path()).unwrap();
+        let files = super::super::folder::open_files(folder.path()).unwrap();
         let second = Some(Duration::from_secs(1));
         let writes = vec![rejection("again", second), rejection("once", second), rejection("kept", None), claim(None, 1)];
         assert_eq!(commit(&files, writes, 5_000, 0), [Applied::Yes; 4]);
@@ -415,7 +417,7 @@ mod tests {
     #[test]
     fn a_redacted_row_is_swept_when_it_would_have_been() {
         let folder = tempfile::tempdir().unwrap();
-        let files = super::super::place::open_files(folder.path()).unwrap();
+        let files = super::super::folder::open_files(folder.path()).unwrap();
         let redact = |request: &str, read: &[u8], outcome: &[u8]| {
             let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
             Write::Redact(Redaction { key, request_id: request.into(), expected_outcome: read.into(), outcome: outcome.into() })

@@ -136,7 +136,7 @@ fn account() -> Entity {
         state: State::Suspended,
         // So long that its length takes more than one byte.
         custom_name: Some(CustomName::parse(&"ń".repeat(255)).unwrap()),
-        parent: Some(Uuid::max()),
+        superior: Some(Uuid::max()),
         ..entity(EntityType::Account)
     }
 }

@@ -123,13 +123,22 @@ impl<'a> Entity<'a> {
             custom_name,
             segment,
             segment_valid_from,
-            parent,
+            superior,
             state_reason,
             state_valid_from,
         } = EntityValues::of(entity);
         let (entity_type, ref_id, state) = (type_number(entity.entity_type), entity.ref_id, state_number(state));
-        let before =
-            v2::Entity { entity_type, ref_id, external_id, version, state, custom_name, segment, segment_valid_from, parent };
+        let before = v2::Entity {
+            entity_type,
+            ref_id,
+            external_id,
+            version,
+            state,
+            custom_name,
+            segment,
+            segment_valid_from,
+            parent: superior,
+        };
         Self { before, state_reason, state_valid_from }
     }
 
@@ -142,7 +151,7 @@ impl<'a> Entity<'a> {
             custom_name: before.custom_name,
             segment: before.segment,
             segment_valid_from: before.segment_valid_from,
-            parent: before.parent,
+            superior: before.parent,
             state_reason,
             state_valid_from,
         };

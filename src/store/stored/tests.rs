@@ -26,7 +26,7 @@ fn entity() -> Entity {
         custom_name: None,
         segment: None,
         segment_valid_from: None,
-        parent: Some(Uuid::from_u128(8)),
+        superior: Some(Uuid::from_u128(8)),
         state_reason: None,
         state_valid_from: None,
     }
@@ -88,12 +88,12 @@ fn changes_of_ids_names_and_segments_come_back_as_they_were_stored() {
 /// Version 2 takes a change for one of the use case's only attribute, so it can't hold any other.
 #[test]
 fn a_change_of_an_attribute_that_is_not_the_use_cases_comes_back_as_it_was_stored() {
-    let parent = transaction().entity.parent.unwrap();
+    let superior = transaction().entity.superior.unwrap();
     for changes in [
         vec![Change { attribute: Attribute::CustomName, old: Some("Ann".into()), new: None }],
         vec![
             Change { attribute: Attribute::ExternalId, old: Some("a-1".into()), new: Some("a-2".into()) },
-            Change { attribute: Attribute::CustomerRefId, old: None, new: Some(parent.to_string()) },
+            Change { attribute: Attribute::CustomerRefId, old: None, new: Some(superior.to_string()) },
         ],
     ] {
         let answer = Answer::Changed(Transaction { changes, ..transaction() }.into());

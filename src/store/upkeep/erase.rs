@@ -145,8 +145,8 @@ impl<S: ErasableStore> Eraser<'_, S> {
             if !former || self.erasure == Erasure::Counted {
                 return Ok(Some(former));
             }
-            let (replaces, claim) = (Some(claim.generation), Claim { blob: stored.encode(), ..claim });
-            let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim };
+            let (expected_generation, claim) = (Some(claim.generation), Claim { blob: stored.encode(), ..claim });
+            let write = ClaimWrite { id: id.clone(), expected_generation, unrefused: false, claim };
             if self.store.claim(write).await? == Applied::Yes {
                 return Ok(Some(true));
             }

@@ -36,7 +36,7 @@ pub async fn a_creation_below_a_known_superior_takes_two_writes_and_one_read<S: 
         assert_eq!(counts, [1, 2], "[reads, writes]");
         let transaction = published(&first);
         assert_eq!((transaction.previous_version, transaction.entity.version), (0, 1));
-        assert_eq!((transaction.entity.ref_id, transaction.entity.parent), (ref_id(&creation), Some(w.ref_id("c"))));
+        assert_eq!((transaction.entity.ref_id, transaction.entity.superior), (ref_id(&creation), Some(w.ref_id("c"))));
         assert_eq!(w.holder(name).await, Some(ref_id(&creation)));
     }
     let customer = w.submit(UseCase::CreateCustomer, "r3", w.by_id("unused"), w.id("d").as_str(), None);
@@ -202,7 +202,7 @@ pub async fn a_claim_of_a_dead_creator_keeps_its_superior<S: ConditionalStore>(w
     published(&decide(&w.process(), &renamed).await);
     published(&decide(&w.process(), &w.submit(UseCase::UpdateCustomerState, "r3", w.by_id("x"), "DEACTIVATED", None)).await);
     published(&decide(&w.process(), &w.rename("r4", w.by_id("a"), "y")).await);
-    assert_eq!(published(&decide(&w.process(), &dead).await).entity.parent, Some(w.ref_id("c")));
+    assert_eq!(published(&decide(&w.process(), &dead).await).entity.superior, Some(w.ref_id("c")));
 }
 
 pub async fn a_creation_that_was_given_up_creates_nothing<S: ConditionalStore>(w: &World<S>) {

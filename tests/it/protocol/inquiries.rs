@@ -104,7 +104,7 @@ pub async fn a_creation_of_a_dead_process_is_completed_by_a_reader_who_meets_it<
             .await;
         assert_eq!(writes, 1, "{asks:?}, {freshness:?}: who meets the claim completes it, and nobody else");
         let Some(Answer::Changed(transaction)) = &answer else { panic!("{asks:?}, {freshness:?}: {answer:?}") };
-        assert_eq!((transaction.previous_version, transaction.entity.parent), (0, Some(w.ref_id("c"))));
+        assert_eq!((transaction.previous_version, transaction.entity.superior), (0, Some(w.ref_id("c"))));
 
         for reference in [&by_id, by_ref] {
             assert_eq!(entity(reader.find(Account, reference, freshness).await).as_ref(), Some(&transaction.entity));

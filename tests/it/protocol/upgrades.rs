@@ -52,8 +52,8 @@ pub async fn a_claim_of_a_newer_release_is_waited_for<S: ErasableStore>(w: &Worl
     let id = IdKey { entity_type: Account, external_id: w.id("x") };
     let claim = claim_on(w, &id).await;
     let put = async |blob: Vec<u8>| {
-        let (replaces, claim) = (Some(claim.generation), Claim { blob, ..claim.clone() });
-        let write = ClaimWrite { id: id.clone(), replaces, unrefused: false, claim };
+        let (expected_generation, claim) = (Some(claim.generation), Claim { blob, ..claim.clone() });
+        let write = ClaimWrite { id: id.clone(), expected_generation, unrefused: false, claim };
         assert_eq!(w.store.claim(write).await.expect("no faults"), Applied::Yes);
     };
     put(newer(&claim.blob)).await;

@@ -146,7 +146,7 @@ impl ConditionalStore for Defective {
 
     async fn claim(&self, mut write: ClaimWrite) -> Result<Applied, StoreFault> {
         if self.is(Defect::ClaimConditionDropped) {
-            write.replaces = self.generation(&write.id).await?;
+            write.expected_generation = self.generation(&write.id).await?;
         }
         self.store.claim(write).await
     }

@@ -166,8 +166,8 @@ fn is_answer(submission: &Submission, answer: &Answer, entities: &mut Vec<Entity
 /// created if it was.
 fn is_superior(submission: &Submission, answer: &Answer, entities: &[Entity]) -> bool {
     superior(submission, entities).is_some_and(|superior| {
-        let is_parent = answer.changed().is_none_or(|created| created.parent == Some(superior.ref_id));
-        is_parent && superior.state != State::Deactivated
+        let is_it = answer.changed().is_none_or(|created| created.superior == Some(superior.ref_id));
+        is_it && superior.state != State::Deactivated
     })
 }
 
@@ -190,8 +190,8 @@ fn is_answer_to_a_creation(
         Answer::Rejected(Rejection::ExternalIdNotUnique) => holder(entities, entity_type, &creation.external_id).is_some(),
         Answer::Changed(transaction) => {
             let free = holder(entities, entity_type, &creation.external_id).is_none();
-            let parent = transaction.entity.parent.filter(|_| creation.superior.is_some());
-            let expected = create(creation, &submission.request, ref_id, parent, decided_at(answer));
+            let superior = transaction.entity.superior.filter(|_| creation.superior.is_some());
+            let expected = create(creation, &submission.request, ref_id, superior, decided_at(answer));
             entities.push(expected.entity.clone());
             free && same(answer, &Answer::Changed(expected.into()))
         }

@@ -43,14 +43,14 @@ impl From<Undecodable> for Failure {
     }
 }
 
-/// The folder and the database in it; see the module's documentation.
-pub(super) struct Place {
+/// The folder of the database, and the database in it; see the module's documentation.
+pub(super) struct Folder {
     path: PathBuf,
     /// The open database, or why there is none.
     files: RwLock<Result<Files, Failure>>,
 }
 
-impl Place {
+impl Folder {
     /// Opens the database in a folder, and creates it if it is missing.
     pub fn open(path: &Path) -> fjall::Result<Self> {
         let files = open_files(path)?;
