@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod callbacks;
 pub mod calls;
 pub mod consumer;
+mod failures;
 pub mod inquiry;
 pub mod login;
 mod producers;

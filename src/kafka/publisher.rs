@@ -7,6 +7,7 @@
 
 use super::callbacks::{COMMITTED_TIMEOUT, CommandConsumer, GroupMembership, committed};
 use super::calls::{Call, Calls};
+use super::failures::failure;
 use super::login::Logins;
 use super::producers::{TransactionalProducer, create};
 use super::refusals::{culprits, largest, refusal, why};
@@ -455,17 +456,6 @@ fn failed(error: KafkaError) -> Failure {
     failure(&error)
 }
 
-/// Returns what an error of a transaction call leaves open.
-fn failure(error: &KafkaError) -> Failure {
-    // Only an error that asks for an abort proves that nothing was committed.
-    match error.rdkafka_error_code() {
-        _ if !requires_abort(error) => Failure::Unknown,
-        Some(code) if is_stale(code) => Failure::Stale,
-        Some(Code::OffsetMetadataTooLarge) => Failure::OffsetsTooLarge,
-        _ => Failure::Abortable,
-    }
-}
-
 /// Returns why the broker refuses an output, if the error says that it does. Logs the error if it is one of several that mean the same.
 fn refused(code: Code) -> Option<Why> {
     let why = why(code);
@@ -494,20 +484,6 @@ pub fn flush_step<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
     use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
     // SAFETY: the pointer is the live producer's; rd_kafka_flush may be called from any thread.
     unsafe { rd_kafka_flush(producer.client().native_ptr(), FLUSH_STEP_MS) == RD_KAFKA_RESP_ERR_NO_ERROR }
-}
-
-fn requires_abort(error: &KafkaError) -> bool {
-    match error {
-        KafkaError::Transaction(e) => e.txn_requires_abort(),
-        // So far only outputs were sent, so nothing can have been committed.
-        KafkaError::Flush(_) | KafkaError::MessageProduction(_) => true,
-        _ => false,
-    }
-}
-
-/// Returns whether an error means that the membership of the group with which the offsets were to be committed is over.
-fn is_stale(code: Code) -> bool {
-    matches!(code, Code::IllegalGeneration | Code::UnknownMemberId | Code::FencedInstanceId)
 }
 
 /// Returns whether the topic's id is the longest metadata of the publication's offsets. Returns `false` if no offset carries the id.

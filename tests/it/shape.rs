@@ -62,10 +62,11 @@ fn setup_says_how_many_replicas_each_topic_got_whoever_decided_that() {
     let made =
         cli(shared, "setup", &[("CRM__KAFKA__TOPICS__COMMANDS", &commands), ("CRM__KAFKA__TOPICS__TRANSACTIONS", &transactions)])
             .succeeded();
-    for (topic, how) in [(&commands, "made, with 12 partitions"), (&shared.replies, "is there, with")] {
+    for (topic, how, is_default) in [(&commands, "made, with 12 partitions", true), (&shared.replies, "is there, with", false)] {
         let line = made.stdout.lines().find(|line| line.contains(topic.as_str())).unwrap_or_else(|| panic!("{topic}: {made}"));
         let parts = [how, "1 replica (all in sync)", "min.insync.replicas 1"];
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} in {line}");
+        assert_eq!(line.contains("so many replicas are the brokers' default"), is_default, "{line}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A course of faults, section by section. After each section, each processor must answer something.
 
 use super::AWAY;
-use super::report::{Report, Section, Times};
+use super::report::{Report, SESSION, Section, Times};
 use crate::round::audit::Audit;
 use crate::round::fleet::Fleet;
 use crate::round::traffic::Traffic;
@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 const KEYSPACE: &str = "cluster_faults";
-/// The time after which a silent processor is replaced: the default of `session.timeout.ms`.
-pub const SESSION: Duration = Duration::from_secs(6);
 /// A processor hangs if it has answered nothing for so long after everything was mended.
 const HANGS: Duration = Duration::from_secs(SESSION.as_secs() + 60);
 /// How long anything else may take.

@@ -7,6 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// The default of `session.timeout.ms`: the time after which a silent processor is replaced.
+pub const SESSION: Duration = Duration::from_secs(6);
+/// How long nothing may be answered because of a broker, on an idle machine.
+const BOUND: Duration = Duration::from_secs(SESSION.as_secs() + 15);
+
 #[derive(Default)]
 pub struct Report {
     pub sections: Vec<Section>,
@@ -91,17 +96,25 @@ impl Report {
         self.figures = self.sections.iter().map(|s| times.between(s.from, s.to)).collect();
     }
 
-    /// Returns the worst of the sections with one name, if a fault came several times.
+    /// Writes what the sections with one name have in common, if a fault came several times.
     fn write_worst(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut by_name: BTreeMap<&str, Vec<(&Section, &Figures)>> = BTreeMap::new();
         for both in self.sections.iter().zip(&self.figures) {
             by_name.entry(both.0.name).or_default().push(both);
         }
         for (name, all) in by_name.iter().filter(|(_, all)| all.len() > 1) {
-            let worst = |of: fn(&Figures) -> Duration| all.iter().map(|(_, f)| of(f).as_secs_f64()).fold(0.0, f64::max);
-            let (gap, slowest) = (worst(|f| f.gap), worst(|f| f.slowest));
+            let mut gaps: Vec<_> = all.iter().map(|(_, figures)| figures.gap).collect();
+            gaps.sort_unstable();
+            let [median, longest] = [gaps[gaps.len() / 2], gaps[gaps.len() - 1]].map(|gap| gap.as_secs_f64());
+            let above = gaps.iter().filter(|gap| **gap > BOUND).count();
+            let slowest = all.iter().map(|(_, figures)| figures.slowest).max().unwrap_or_default().as_secs_f64();
             let hung: usize = all.iter().map(|(section, _)| section.hung).sum();
-            writeln!(f, "{name}, {} times: longest gap {gap:.2}, slowest {slowest:.2}, {hung} hung", all.len())?;
+            writeln!(
+                f,
+                "{name}, {} times: gap {median:.2} (median), {longest:.2} (longest), {above} above {} s; slowest {slowest:.2}, {hung} hung",
+                all.len(),
+                BOUND.as_secs()
+            )?;
         }
         Ok(())
     }

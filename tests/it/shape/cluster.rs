@@ -92,6 +92,7 @@ impl Installation {
         let environment = [("CRM__KAFKA__TOPICS__COMMANDS", topic.as_str())];
         let made = self.cli(&["setup", "--replication-factor", "1"], &environment).succeeded();
         assert!(made.stdout.contains(&format!("{topic}: made, with 12 partitions, 1 replica (all in sync)")), "{made}");
+        assert!(!made.stdout.contains("the brokers' default"), "{made}");
         let checked = self.check(&environment).exits(1);
         let findings = lines(&checked, "!!", "topic");
         assert!(findings.len() == 1 && findings[0].contains("1 replica on 3 brokers"), "{checked}");

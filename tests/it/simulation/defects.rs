@@ -26,7 +26,7 @@ pub enum Defect {
     /// A transaction whose end is unknown counts as aborted.
     UncertainIsAborted,
     /// A change is published by every record that is answered with it.
-    CoordinatesIgnored,
+    SourceRecordIgnored,
     /// `IF version = ?` is left out.
     VersionConditionDropped,
     /// `IF outcome = null` is left out.
@@ -72,7 +72,7 @@ defects! {
     pending_offsets_that_are_not_awaited_are_found: PendingOffsetsNotAwaited,
     uncertain_transactions_taken_for_committed_are_found: UncertainIsCommitted,
     uncertain_transactions_taken_for_aborted_are_found: UncertainIsAborted,
-    ignored_coordinates_are_found: CoordinatesIgnored,
+    ignored_source_records_are_found: SourceRecordIgnored,
     a_dropped_version_condition_is_found: VersionConditionDropped,
     a_dropped_outcome_condition_is_found: OutcomeConditionDropped,
     refused_outputs_that_are_dropped_are_found: RefusedIsDropped,

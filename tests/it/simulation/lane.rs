@@ -140,7 +140,7 @@ fn at_one_of_the_first(at: i64) -> u64 {
 }
 
 fn of_decided(of: RecordId, named: bool, mut decided: Decided, defect: Option<Defect>) -> Vec<Output> {
-    if defect == Some(Defect::CoordinatesIgnored) {
+    if defect == Some(Defect::SourceRecordIgnored) {
         decided.replayed = false;
     }
     let transaction = match &decided.answer {

@@ -91,7 +91,7 @@ impl Simulation {
 
     /// Notes a record's output. The first one counts; later ones are fenced, but must be the same.
     pub fn commit(&self, phase: usize, submission: Submission, mut decided: Decided) {
-        if self.defect == Some(Defect::CoordinatesIgnored) {
+        if self.defect == Some(Defect::SourceRecordIgnored) {
             decided.replayed = false;
         }
         let request = submission.request.id.as_str().to_owned();

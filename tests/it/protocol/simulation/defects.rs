@@ -42,7 +42,7 @@ pub enum Defect {
     /// Rows and statics are read one after the other.
     TornRead,
     /// Every record that is answered with a change publishes it.
-    CoordinatesIgnored,
+    SourceRecordIgnored,
     /// A fault is answered, as if nothing could have happened.
     FaultIsAnswered,
     /// Outcomes expire while their records are being worked at.
@@ -67,7 +67,7 @@ defects! {
     a_lost_write_that_was_acknowledged_is_found: AcknowledgedWriteLost,
     a_serial_read_that_is_none_is_found: SerialReadIsPlain,
     a_read_of_two_instants_is_found: TornRead,
-    ignored_coordinates_are_found: CoordinatesIgnored,
+    ignored_source_records_are_found: SourceRecordIgnored,
     an_answered_fault_is_found: FaultIsAnswered,
     a_retention_that_is_too_short_is_found: RetentionTooShort,
     a_fingerprint_that_is_erased_is_found: ErasedFingerprint,
