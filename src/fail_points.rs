@@ -12,7 +12,8 @@ pub enum FailPoint {
     ComingRound,
     /// The consuming thread is about to poll, in the call that polls.
     Polling,
-    /// The consuming thread has polled. The action `return` has its client fetch nothing any more, without a word.
+    /// The consuming thread is about to poll. The action `return` pauses all its partitions without the processor's knowledge, so that the
+    /// client fetches nothing.
     Fetching,
     /// A command is about to be decided.
     Deciding,

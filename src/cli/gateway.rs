@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How much longer than the longest wait an open request may take at the end.
@@ -98,12 +98,15 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
         watchdog::start(health.clone())?;
         let is_connected = connected.borrow().is_some();
         let offering = offer_reads(config.clone(), service.clone(), connected);
-        let offering = if is_connected {
+        if is_connected {
             offering.await;
-            None
         } else {
-            Some(tokio::spawn(offering))
-        };
+            // The other tasks never end, and neither does this one.
+            beside.spawn(async move {
+                offering.await;
+                std::future::pending::<()>().await;
+            });
+        }
         let stop = async {
             stopped(stopping).await;
             health.set_draining();
@@ -114,7 +117,6 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
             Some(_) = beside.join_next() => bail!(TASK_ENDED),
         }
         drop(tasks);
-        offering.iter().for_each(JoinHandle::abort);
         tokio::task::spawn_blocking(move || service.writer.finish(GRACE)).await?;
     }
     tracing::info!("stopped");

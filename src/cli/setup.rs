@@ -75,7 +75,8 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
         let safety = safety.get(&topic.name).copied().unwrap_or_default();
         let is_made = !before.topics.contains_key(&topic.name);
         let what = if is_made { "made" } else { "is there" };
-        let whose = if is_made && layout.replication_factor < 0 { "; so many replicas are the brokers' default" } else { "" };
+        let whose =
+            if is_made && layout.replication_factor < 0 { "; the number of replicas is the brokers' default" } else { "" };
         done("topic", &topic.name, &format!("{what}, with {}{whose}", placement.shown(safety)));
         // This is a note and no finding: the reason may be the brokers' own settings and nothing that `setup` did.
         for risk in placement.findings(&topic.name, safety, &sight.brokers) {

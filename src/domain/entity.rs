@@ -94,7 +94,8 @@ impl State {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
 
-    /// Returns the rule that a state breaks which is none of `states`, of which there are two or more.
+    /// Returns the message for a name that is none of `states`, such as "must be INACTIVE or ACTIVE". `states` must have at least two
+    /// elements.
     pub fn must_be_one_of(states: &[Self]) -> String {
         let names: Vec<_> = states.iter().map(|state| state.name()).collect();
         let (last, others) = names.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));

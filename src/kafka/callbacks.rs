@@ -63,8 +63,8 @@ pub enum Notice {
     Statistics {
         /// The ends of the partitions that librdkafka knows.
         ends: Vec<End>,
-        /// The next offset of each partition from which librdkafka should fetch: those that are not paused, and of which it has nothing that
-        /// was not polled yet. Empty while librdkafka reports trouble with fetching.
+        /// The next offset of each assigned partition from which librdkafka should fetch: one that is not paused, and whose fetched records
+        /// were all polled. Empty if a poll reported in the last 15 s that records can't be fetched.
         to_fetch: Vec<(Partition, i64)>,
         /// The number of brokers that the consumer is connected to.
         brokers: usize,
@@ -94,8 +94,8 @@ pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a report of undecodable data counts. librdkafka repeats the report with each fetch, several times a second.
 const UNDECODABLE_FOR: Duration = Duration::from_secs(3);
-/// How long trouble of the consumer explains that it fetches nothing.
-const TROUBLE_FOR: Duration = Duration::from_secs(15);
+/// How long the report that records can't be fetched explains that none are.
+const UNFETCHABLE_FOR: Duration = Duration::from_secs(15);
 
 /// The consumer of the command topic. The publisher and the reply topics share it.
 pub type CommandConsumer = BaseConsumer<Context>;
@@ -111,8 +111,8 @@ pub struct Context {
     calls: Arc<Calls>,
     /// When librdkafka's complaints were last logged, by error code.
     troubles: Gathered<Option<i32>>,
-    /// When librdkafka complained last.
-    troubled: Mutex<Option<Instant>>,
+    /// When a poll last reported that records can't be fetched.
+    unfetchable: Mutex<Option<Instant>>,
     undecodable: Mutex<Undecodable>,
     /// The complaints of clients that can't log in.
     logins: Arc<Logins>,
@@ -158,9 +158,9 @@ impl ClientContext for Context {
         if let Some(undecodable) = undecodable {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
-        let troubled = *self.troubled.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_troubled = troubled.is_some_and(|at| at.elapsed() < TROUBLE_FOR);
-        let to_fetch = partitions.clone().filter(|p| p.partition >= 0 && p.next_offset >= 0 && !is_troubled).filter(is_open);
+        let told = *self.unfetchable.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_explained = told.is_some_and(|at| at.elapsed() < UNFETCHABLE_FOR);
+        let to_fetch = partitions.clone().filter(|p| p.desired && p.next_offset >= 0 && !is_explained).filter(is_open);
         let to_fetch = to_fetch.map(|p| (p.partition, p.next_offset)).collect();
         let ends = known().map(|p| end_of(p, paused.contains(&p.partition))).collect();
         // A broker of the source "logical" is the group coordinator, listed a second time. In the state REAUTH the client shows its new
@@ -216,7 +216,7 @@ impl Context {
             paused: Mutex::default(),
             calls,
             troubles: Gathered::default(),
-            troubled: Mutex::default(),
+            unfetchable: Mutex::default(),
             undecodable: Mutex::default(),
             logins,
             bootstrap,
@@ -245,9 +245,13 @@ impl Context {
         self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).told = Some(Instant::now());
     }
 
+    /// Takes note that a poll reports that records can't be fetched.
+    pub(super) fn met_unfetchable(&self) {
+        *self.unfetchable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     /// Logs that something failed. librdkafka tries again and repeats its complaint, so the lines are gathered by error code.
     pub(super) fn trouble(&self, error: &KafkaError, reason: &str) {
-        *self.troubled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let code = error.rdkafka_error_code().map(|code| code as i32);
         if let Some(left_out) = self.troubles.due(code, Instant::now()) {
             tracing::warn!(%error, reason, left_out, "the Kafka consumer has trouble, and goes on trying");

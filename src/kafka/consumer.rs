@@ -280,13 +280,19 @@ impl ConsumerThread {
     }
 
     fn trouble(&self, error: &KafkaError) {
-        if let Some(RDKafkaErrorCode::BadCompression | RDKafkaErrorCode::BadMessage) = error.rdkafka_error_code() {
-            self.consumer.context().met_undecodable();
+        use RDKafkaErrorCode as Code;
+        let context = self.consumer.context();
+        match error.rdkafka_error_code() {
+            Some(Code::PartitionEOF) => return,
+            // Connections come and go. That one is lost does not explain that nothing is fetched over the others.
+            Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut) => {}
+            Some(Code::BadCompression | Code::BadMessage) => {
+                context.met_undecodable();
+                context.met_unfetchable();
+            }
+            _ => context.met_unfetchable(),
         }
-        let quiet = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF));
-        if !quiet {
-            self.consumer.context().trouble(error, "no record could be read");
-        }
+        context.trouble(error, "no record could be read");
     }
 
     /// Leaves the group, so that the other members need not wait for the session to time out. Runs the revoke callback.

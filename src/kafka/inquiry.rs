@@ -40,8 +40,8 @@ pub fn topic_id<C: ClientContext>(
     Ok(id.filter(|id| id != NONE))
 }
 
-/// Asks the leaders where partitions end, and returns for each the offset after the last record that can be read: those of open
-/// transactions and what follows them can't. A partition whose leader gives no end is left out.
+/// Asks the leaders where partitions end. Returns for each partition the offset after the last record that can be read; records of an open
+/// transaction, and all records after its beginning, can't be read. A partition whose leader gives no end is left out.
 ///
 /// # Errors
 /// No broker answers in time.

@@ -171,7 +171,9 @@ impl<M> Publisher<M> {
 
     /// Puts new producers in the place of both. No transaction is open meanwhile.
     fn renew(&mut self) -> Result<(), Alone> {
-        tracing::info!("the group had given this process up: its producers are made anew, and ask who leads and coordinates");
+        tracing::info!(
+            "the group had given this process up: its producers are made anew, so that they learn which brokers lead and coordinate now"
+        );
         for _ in 0..2 {
             self.replace(self.create()?);
             self.initialise()?;
@@ -399,6 +401,10 @@ impl<M> Publisher<M> {
     /// Registers the producer with the transaction coordinator. Tries until that succeeds, however long it takes.
     fn initialise(&mut self) -> Result<(), Alone> {
         loop {
+            // An abandoned publisher must not fence its successor.
+            if self.calls.is_abandoned() {
+                return Err(Alone);
+            }
             let register = || {
                 FailPoint::Registering.reach();
                 self.producer().init_transactions(INIT)
@@ -456,7 +462,8 @@ fn failed(error: KafkaError) -> Failure {
     failure(&error)
 }
 
-/// Returns why the broker refuses an output, if the error says that it does. Logs the error if it is one of several that mean the same.
+/// Returns why the broker refuses an output; `None` if the error is no refusal. Logs the code if the reason does not tell which code it
+/// was.
 fn refused(code: Code) -> Option<Why> {
     let why = why(code);
     if why == Some(Why::Invalid) {

@@ -27,9 +27,9 @@ use tokio::sync::mpsc;
 /// dies costs one abandoned publisher; several at once are a sign that abandoning does not help.
 pub const ABANDONED_AT_MOST: usize = 4;
 
-/// The most publishers in a row that may end in a panic. Their successors may not see the same bug, because the next transaction holds other
-/// records.
-const PANICS_AT_MOST: usize = 5;
+/// How many publishers in a row end in a panic before the process ends. A successor may escape the bug, because the same records go into
+/// another transaction, together with others.
+const PANICS_TO_END: usize = 5;
 
 /// A publication that has a verdict.
 pub struct Published<M> {
@@ -67,7 +67,7 @@ pub enum PublishingFault {
     },
     /// Publishers end in a panic again and again.
     #[error(
-        "the publisher ended {PANICS_AT_MOST} times in a row because of a bug, and no transaction was committed in between; the process \
+        "the publisher ended {PANICS_TO_END} times in a row because of a bug, and no transaction was committed in between; the process \
          ends, to be started anew: what it was processing will be processed again"
     )]
     Panicking,
@@ -174,7 +174,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         }
         if overdue.is_none() {
             self.panics += 1;
-            if self.panics >= PANICS_AT_MOST {
+            if self.panics >= PANICS_TO_END {
                 return Err(PublishingFault::Panicking);
             }
         }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 /// How often the brokers are asked.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long the brokers may take to answer each of both questions. The runtime waits for the question when the process ends; nobody else does.
+/// How long the brokers may take to answer each of the two questions. Nobody waits for the answers.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the brokers said last.
@@ -39,7 +39,7 @@ pub enum Seen {
     Missing,
 }
 
-/// Looks at the topic again and again, and tells what was seen, until it is dropped.
+/// Looks at the topic every few seconds and sends what was seen. The future never ends by itself.
 pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: watch::Sender<Look>) {
     loop {
         tokio::time::sleep(EVERY).await;

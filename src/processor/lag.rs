@@ -107,7 +107,7 @@ impl Lag {
         }
     }
 
-    /// Takes note of the offset after the last record of a partition that the client does not fetch, and so has no end of.
+    /// Takes note of where a partition ends that the client does not fetch. The client's own measurements do not tell that.
     pub fn unfetched(&mut self, partition: Partition, end: i64) {
         self.partitions.entry(partition).or_default().end = Some(end);
     }

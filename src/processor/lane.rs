@@ -1,6 +1,7 @@
 //! A lane's run: the claim protocol decides its commands, and each of them becomes outputs. Bugs are caught here: a command whose
 //! decision panics gets its stored outcome, if there is one, or else a stored `CASM-INTERNAL-ERROR`.
 
+use super::AFTER_BUG;
 use super::answer::{Answering, Memo, Settled};
 use super::job::{AnswerJob, CommandJob, Incoming};
 use super::stages::Moments;
@@ -25,9 +26,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, Span};
-
-/// How long a record that can't be answered because of a bug rests before it is tried again.
-const AFTER_BUG: Duration = Duration::from_secs(1);
 
 /// An event in the life of a run.
 pub enum RunEvent {
@@ -133,7 +131,7 @@ impl<S: ConditionalStore> Shared<S> {
                 Try::Over => return decided,
             };
             next = next.then(tried.is_some(), submissions.len());
-            // Usually these are all, and the list need not be copied.
+            // The first try usually decides all commands. Then its list is taken as it is and not copied.
             match tried {
                 Some(tried) if decided.is_empty() => decided = tried,
                 tried => decided.extend(tried.into_iter().flatten()),

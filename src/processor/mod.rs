@@ -68,6 +68,9 @@ use watch::Watch;
 /// How often the processor looks after what may hang, and brings the metrics up to date.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long whatever ended because of a bug rests before it is tried again.
+const AFTER_BUG: Duration = Duration::from_secs(1);
+
 /// Everything that the processor works with.
 pub struct Setup<S> {
     /// The configuration.
@@ -283,7 +286,7 @@ impl<S: ConditionalStore> Processor<S> {
                 self.health.set_group_joined(false);
                 self.health.tell(Concern::NewerOffsets, None);
                 self.registry.lacking().clear();
-                self.is_lost = lost;
+                self.is_lost |= lost;
                 self.stream.handle_revoked(lost, self.now());
                 self.revoked = Some(done);
             }
@@ -399,7 +402,7 @@ impl<S: ConditionalStore> Processor<S> {
             self.metrics.records_open.set(gauge(assignment.open() + self.stream.waiting()));
             self.metrics.lanes.set(gauge(assignment.lanes()));
             self.metrics.partitions_paused.set(gauge(assignment.paused()));
-            for (partition, _, end) in self.unfetched.waiting(Instant::now().into_std()).into_iter().flat_map(|w| w.partitions) {
+            for (partition, _, end) in self.unfetched.waiting().into_iter().flat_map(|w| w.partitions) {
                 self.lag.unfetched(partition, end);
             }
             self.lag.tell(assignment.lows(), (self.shared.answering.clock)());
@@ -440,7 +443,7 @@ impl<S: ConditionalStore> Processor<S> {
             without_schema: self.stream.is_fetching(),
             short_span: assignment.and_then(Assignment::short_span),
             oldest_run: assignment.and_then(Assignment::oldest_run).map(|uptime| self.began + uptime),
-            unfetched: self.unfetched.waiting(now.into_std()),
+            unfetched: self.unfetched.waiting(),
         };
         self.watch.publisher(self.publishing.watch(now.into_std())?);
         self.watch.look(&at, &self.publishing, now)
@@ -489,7 +492,11 @@ impl<S: ConditionalStore> Processor<S> {
             Action::Fetch(schema) => {
                 let (registry, fetched, metrics) = (self.registry.clone(), self.fetched.clone(), self.metrics.clone());
                 tokio::spawn(async move {
-                    registry.search(schema, &metrics).await;
+                    let searching = tokio::spawn(async move { registry.search(schema, &metrics).await });
+                    if searching.await.is_err() {
+                        // It ended because of a bug, and begins anew.
+                        tokio::time::sleep(AFTER_BUG).await;
+                    }
                     let _ = fetched.send(schema);
                 });
             }

@@ -1,8 +1,8 @@
 //! Whether the client fetches what is there: pure, with `now` as an argument.
 //!
 //! What the consumer knows of a partition's end it knows from its own fetches. If it stops fetching a partition, because of a defect, the
-//! partition looks as if nobody wrote to it any more. So the brokers are asked for the ends in another way, and a partition that has records
-//! to fetch, is not paused, and does not move on, is *unfetched*.
+//! partition looks as if nobody wrote to it any more. So the brokers are asked for the ends in another way, and a partition that has
+//! records to fetch, is not paused, and does not move on, is *unfetched*.
 
 use crate::flow::Partition;
 use std::collections::BTreeMap;
@@ -16,7 +16,11 @@ const NAMED: usize = 3;
 
 /// The assigned partitions that the client could fetch from.
 #[derive(Debug, Default)]
-pub struct Unfetched(BTreeMap<Partition, Next>);
+pub struct Unfetched {
+    partitions: BTreeMap<Partition, Next>,
+    /// When the client last said what it is to fetch next. Times are measured until then: a process that was frozen has not waited.
+    told: Option<Instant>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Next {
@@ -40,35 +44,37 @@ pub struct Waiting {
 impl Unfetched {
     /// Takes note of the offset that is to be fetched next from each partition that nothing holds back, and forgets all others.
     pub fn next(&mut self, offsets: &[(Partition, i64)], now: Instant) {
-        let before = std::mem::take(&mut self.0);
+        self.told = Some(now);
+        let before = std::mem::take(&mut self.partitions);
         for (partition, offset) in offsets.iter().copied() {
             let known = before.get(&partition);
             let end = known.and_then(|known| known.end);
             let since = known.filter(|known| known.offset == offset).and_then(|known| known.since);
-            self.0.insert(partition, Next { offset, end, since }.judged(now));
+            self.partitions.insert(partition, Next { offset, end, since }.judged(now));
         }
     }
 
-    /// Takes note of the partitions' ends. Of a partition that is not among them nothing is known any more.
+    /// Takes note of the partitions' ends. The end of a partition that is not among them counts as unknown from now on.
     pub fn ends(&mut self, ends: &BTreeMap<Partition, i64>, now: Instant) {
-        for (partition, next) in &mut self.0 {
+        for (partition, next) in &mut self.partitions {
             next.end = ends.get(partition).copied();
             *next = next.judged(now);
         }
     }
 
     /// Returns the partitions whose records have waited for long. Returns `None` if there are none.
-    pub fn waiting(&self, now: Instant) -> Option<Waiting> {
-        let waited = |next: &Next| Some(now.saturating_duration_since(next.since?)).filter(|waited| *waited >= TELL_AFTER);
-        let longest = self.0.values().filter_map(waited).max()?;
-        let late = self.0.iter().filter(|(_, next)| waited(next).is_some());
+    pub fn waiting(&self) -> Option<Waiting> {
+        let told = self.told?;
+        let waited = |next: &Next| Some(told.saturating_duration_since(next.since?)).filter(|waited| *waited >= TELL_AFTER);
+        let longest = self.partitions.values().filter_map(waited).max()?;
+        let late = self.partitions.iter().filter(|(_, next)| waited(next).is_some());
         let partitions = late.filter_map(|(partition, next)| Some((*partition, next.offset, next.end?))).collect();
         Some(Waiting { partitions, longest })
     }
 
     /// Forgets all partitions: they are somebody else's.
     pub fn forget(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }
 
@@ -112,22 +118,33 @@ mod tests {
         type Case = (&'static str, &'static [(u64, Event)], &'static [(Partition, i64, i64)], u64);
         let begin = Instant::now();
         let at = |second| begin + Duration::from_secs(second);
-        // Events, each with its second; then at second 60 the partitions that wait, and for how long.
-        let cases: [Case; 9] = [
+        // Events, each with its second, and then the partitions that wait, and for how long.
+        let cases: [Case; 10] = [
             ("nothing is known", &[], &[], 0),
             ("the end is unknown", &[(0, Next(&[(3, 7)]))], &[], 0),
             ("all was fetched", &[(0, Next(&[(3, 7)])), (1, Ends(&[(3, 7)]))], &[], 0),
-            ("records wait", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (40, Next(&[(3, 7)]))], &[(3, 7, 9)], 50),
-            ("not for long", &[(0, Next(&[(3, 7)])), (50, Ends(&[(3, 9)]))], &[], 0),
-            ("it moves on", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (40, Next(&[(3, 8)]))], &[(3, 8, 9)], 20),
-            ("it is paused", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (20, Next(&[])), (40, Next(&[(3, 7)]))], &[], 0),
-            ("brokers say nothing", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (20, Ends(&[]))], &[], 0),
+            ("records wait", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (60, Next(&[(3, 7)]))], &[(3, 7, 9)], 50),
+            ("not for long", &[(0, Next(&[(3, 7)])), (50, Ends(&[(3, 9)])), (60, Next(&[(3, 7)]))], &[], 0),
+            ("the process was frozen", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)]))], &[], 0),
+            (
+                "it moves on",
+                &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (40, Next(&[(3, 8)])), (60, Next(&[(3, 8)]))],
+                &[(3, 8, 9)],
+                20,
+            ),
+            ("it is paused", &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (20, Next(&[])), (60, Next(&[(3, 7)]))], &[], 0),
+            (
+                "brokers say nothing",
+                &[(0, Next(&[(3, 7)])), (10, Ends(&[(3, 9)])), (20, Ends(&[])), (60, Next(&[(3, 7)]))],
+                &[],
+                0,
+            ),
             (
                 "two of three",
                 &[
                     (0, Next(&[(1, 5), (2, 5), (3, 5)])),
                     (10, Ends(&[(1, 6), (2, 5), (3, 9)])),
-                    (20, Ends(&[(1, 6), (2, 5), (3, 9)])),
+                    (60, Next(&[(1, 5), (2, 5), (3, 5)])),
                 ],
                 &[(1, 5, 6), (3, 5, 9)],
                 50,
@@ -143,9 +160,9 @@ mod tests {
             }
             let expected = (!partitions.is_empty())
                 .then(|| Waiting { partitions: partitions.to_vec(), longest: Duration::from_secs(longest) });
-            assert_eq!(unfetched.waiting(at(60)), expected, "{case}");
+            assert_eq!(unfetched.waiting(), expected, "{case}");
             unfetched.forget();
-            assert_eq!(unfetched.waiting(at(60)), None, "{case}");
+            assert_eq!(unfetched.waiting(), None, "{case}");
         }
     }
 }

@@ -6,7 +6,8 @@ use super::store_health::StoreHealth;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long one round of the processor's loop may take before the loop is taken for stuck. This is longer than each of its waits,
+/// How long one round of the process's main loop may take before the loop is taken for stuck. In a gateway the main loop is that of the
+/// reader of replies. This is longer than each of its waits,
 /// including a drain at a rebalance or at shutdown.
 pub const STUCK_AFTER: Duration = Duration::from_secs(120);
 
@@ -31,7 +32,7 @@ pub struct Health {
     concerns: Concerns,
     /// Whether there is work, none of it is done, and no known reason explains that.
     stuck: AtomicBool,
-    /// Milliseconds from `started` to the last beat of the processor's loop; 0 before the first beat.
+    /// Milliseconds from `started` to the last beat of the process's main loop; 0 before the first beat.
     last_beat: AtomicU64,
 }
 
@@ -106,19 +107,19 @@ impl Health {
         self.stuck.store(stuck, Relaxed);
     }
 
-    /// Notes that the processor's loop begins another round.
+    /// Notes that the process's main loop begins another round.
     pub fn beat(&self) {
         let millis = self.started.elapsed().as_millis().max(1);
         self.last_beat.store(u64::try_from(millis).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Returns false if a restart is the way out, because the processor's loop is stuck, or because it goes round and nothing is done.
+    /// Returns false if a restart is the way out, because the process's main loop is stuck, or because it goes round and nothing is done.
     /// Returns true before the loop has begun.
     pub fn is_alive(&self) -> bool {
         !self.stuck.load(Relaxed) && self.is_alive_after(self.started.elapsed())
     }
 
-    /// Returns how long ago the processor's loop began its last round; `None` if it has not begun.
+    /// Returns how long ago the process's main loop began its last round; `None` if it has not begun.
     pub fn since_beat(&self) -> Option<Duration> {
         self.since_beat_at(self.started.elapsed())
     }

@@ -18,9 +18,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The target by which filters recognise the spans.
 pub const TARGET: &str = "crm_processor::spans";
 
-/// Returns false if nobody can want to see spans, at the cost of one comparison. If it returns true, whether a span is wanted shows when it
-/// is made. (`span_enabled!` would tell, but what it asks of the log's filter stays with the thread if no span follows, and the thread's
-/// next line is lost.)
+/// Returns `false` if nobody takes spans at their level; the call costs one comparison. If it returns `true`, the span must be made to
+/// learn whether it is wanted. (`span_enabled!` must not be used: if no span follows, the filter's answer stays with the thread, and the
+/// thread's next line of the log is lost.)
 fn may_be_wanted() -> bool {
     LevelFilter::current() >= LevelFilter::DEBUG
 }

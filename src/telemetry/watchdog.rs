@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// How often the thread looks.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long one round may take that shows the loop to be well. Each loop comes round at least that often if it has nothing to do.
+/// How recent the loop's last round must be for the loop to count as well. Each loop comes round at least that often, even if it has
+/// nothing to do.
 const ROUND: Duration = Duration::from_secs(15);
 /// How long the loop may not come round until the process is ended. An orchestrator that asks `/livez` acts before that.
 const END_AFTER: Duration = STUCK_AFTER.saturating_add(Duration::from_secs(30));
@@ -26,7 +27,7 @@ pub fn start(health: Arc<Health>) -> std::io::Result<()> {
     std::thread::Builder::new().name("watchdog".into()).spawn(move || {
         // The thread counts the time by its own looks. If the whole process was frozen, the loop gets a chance to come round.
         let mut stuck = Duration::ZERO;
-        while stuck < END_AFTER {
+        while stuck + ROUND < END_AFTER {
             rest(LOOK);
             let came_round = health.since_beat().is_none_or(|since| since < ROUND);
             stuck = if came_round { Duration::ZERO } else { stuck + LOOK };

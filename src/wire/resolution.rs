@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The name of our record for references. Avro resolves a record only onto a record of the same name, whatever the namespace.
 const REFERENCE_RECORD: &str = "EntityRef";
 
-/// One of several ways in which a value may be written: the branches of a union, or the only way if there is no union.
+/// The ways in which a value may be written: the branches of a union, or the only way if there is no union.
 #[derive(Debug)]
 pub(super) enum Choice<T> {
     Only(T),
@@ -138,6 +138,8 @@ impl Field {
             "requestId" => Choice::of_text(name, shape).map(Self::RequestId),
             "expectedVersion" if !use_case.is_creation() => Choice::of_number(name, shape).map(Self::ExpectedVersion),
             name if use_case.reference_type().is_some_and(|of| of.name() == name) => {
+                // What is wrong with a branch is told before what is wrong within one.
+                Choice::of(shape, |branch| Reference::record(name, branch).map(drop))?;
                 Choice::of(shape, |branch| Reference::resolve(name, branch)).map(Self::Reference)
             }
             name => match use_case.attributes().iter().find(|attribute| attribute.name() == name) {
@@ -149,12 +151,17 @@ impl Field {
 }
 
 impl Reference {
+    /// Returns the record of a branch, or `None` for null.
+    fn record<'s>(field: &str, branch: &'s Shape) -> Result<Option<&'s Record>, String> {
+        match branch {
+            Shape::Null => Ok(None),
+            Shape::Record(record) if record.name() == REFERENCE_RECORD => Ok(Some(record)),
+            other => Err(unreadable(field, other, REFERENCE_RECORD)),
+        }
+    }
+
     fn resolve(field: &str, branch: &Shape) -> Result<Self, String> {
-        let record = match branch {
-            Shape::Null => return Ok(Self::Null),
-            Shape::Record(record) if record.name() == REFERENCE_RECORD => record,
-            other => return Err(unreadable(field, other, REFERENCE_RECORD)),
-        };
+        let Some(record) = Self::record(field, branch)? else { return Ok(Self::Null) };
         let fields = record.fields.iter().map(|inner| {
             let name = || format!("{field}.{}", inner.name);
             match &*inner.name {

@@ -66,7 +66,7 @@ fn setup_says_how_many_replicas_each_topic_got_whoever_decided_that() {
         let line = made.stdout.lines().find(|line| line.contains(topic.as_str())).unwrap_or_else(|| panic!("{topic}: {made}"));
         let parts = [how, "1 replica (all in sync)", "min.insync.replicas 1"];
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} in {line}");
-        assert_eq!(line.contains("so many replicas are the brokers' default"), is_default, "{line}");
+        assert_eq!(line.contains("the number of replicas is the brokers' default"), is_default, "{line}");
     }
 }
 

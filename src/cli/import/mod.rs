@@ -34,8 +34,8 @@ const READ_AHEAD: usize = 1_024;
 const ATTEMPTS: u32 = 10;
 
 const HELP: &str = r#"ENTITIES.jsonl ("-" reads standard input) has lines of these forms, one for each type; customName,
-customerSegment, stateReason, stateValidFrom (milliseconds since 1970, or a time as in RFC 3339) and the parent's refId may be left
-out:
+customerSegment, stateReason, stateValidFrom (milliseconds since 1970, or a time as in RFC 3339) and the superior's refId may be
+left out:
   {"type":"customer","refId":"<uuid>","externalId":"c-1","state":"ACTIVE","customName":"…","customerSegment":"…"}
   {"type":"account","refId":"<uuid>","externalId":"a-1","state":"ACTIVE","customerRefId":"<uuid>"}
   {"type":"subscriber","refId":"<uuid>","externalId":"s-1","state":"ACTIVE","accountRefId":"<uuid>"}

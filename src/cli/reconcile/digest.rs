@@ -30,7 +30,7 @@ pub(super) fn digest(entity: &Entity) -> Digest {
 
 fn text(entity: &Entity) -> String {
     let superior_if =
-        |entity_type| entity.superior.filter(|_| entity.entity_type == entity_type).map(|parent| parent.to_string());
+        |entity_type| entity.superior.filter(|_| entity.entity_type == entity_type).map(|superior| superior.to_string());
     let time = |time: Option<Timestamp>| time.map(|millis| millis.to_string());
     let values = [
         Some(entity.entity_type.symbol().to_owned()),

@@ -32,7 +32,7 @@ pub(super) enum Fold {
         /// if all were known.
         write: Option<Write>,
     },
-    /// Nothing: the first submission is a creation or a rename, which needs a claim.
+    /// Nothing can be decided in memory: the first submission is a creation or a rename, which needs a claim.
     NeedsClaim,
 }
 
