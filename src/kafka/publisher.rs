@@ -27,6 +27,8 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -37,8 +39,12 @@ const TRANSACTION: Duration = Duration::from_secs(9);
 const SWIFT: Duration = Duration::from_secs(2);
 /// How long an abort may take. A coordinator that takes longer is away, and a new producer finds the next one sooner.
 const ABORT: Duration = Duration::from_secs(3);
-/// How long librdkafka may take to make the coordinator end an old transaction.
-const INIT: Duration = Duration::from_secs(15);
+/// How long the first attempt at a registration may take, in which the coordinator ends an old transaction. Each further attempt may take as
+/// much longer. The first is short, because a broker that hangs counts as the coordinator for a while, and only a new producer asks again
+/// who is.
+const INIT: Duration = Duration::from_secs(5);
+/// How long any attempt at a registration may take.
+const LONGEST_INIT: Duration = Duration::from_secs(15);
 /// How long a producer may take to close. It waits for its own threads only.
 const CLOSE: Duration = Duration::from_secs(5);
 /// How long a producer is polled after its registration has failed, so that librdkafka tells the reason.
@@ -59,7 +65,7 @@ pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 pub(super) enum Instruction<M> {
     /// Publish this.
     Publish(Arc<Publication<M>>),
-    /// Put new producers in the place of both. What the old ones know of the cluster, such as who leads a partition, may be out of date.
+    /// Put a new producer in the place of the one that comes next, if that is outdated. There is nothing to publish yet.
     Renew,
 }
 
@@ -88,6 +94,8 @@ pub(super) struct Shared {
     pub told: mpsc::UnboundedSender<Told>,
     /// The complaints of clients that can't log in.
     pub logins: Arc<Logins>,
+    /// How often all producers became outdated: what they know of the cluster, such as who leads a partition, may no longer be so.
+    pub outdated: AtomicU64,
 }
 
 impl Shared {
@@ -105,6 +113,8 @@ pub(super) struct Publisher<M> {
     /// The call that the thread has under way. The processor watches it.
     calls: Arc<Calls>,
     producers: InTurn<TransactionalProducer>,
+    /// How often producers had become outdated when each of the two was registered.
+    as_of: [u64; 2],
     /// The outputs of the current transaction that the broker does not take.
     refusals: BTreeSet<Refusal>,
     /// Whether the broker has neither acknowledged nor refused some outputs of the current transaction. If so, this producer must not be
@@ -128,7 +138,17 @@ impl<M> Publisher<M> {
         instructions: std_mpsc::Receiver<Instruction<M>>,
     ) -> Self {
         let producers = InTurn::new(producers);
-        Self { id, shared, calls, producers, refusals: BTreeSet::new(), is_unsettled: false, names_topic: true, instructions }
+        Self {
+            id,
+            shared,
+            calls,
+            producers,
+            as_of: [0; 2],
+            refusals: BTreeSet::new(),
+            is_unsettled: false,
+            names_topic: true,
+            instructions,
+        }
     }
 
     /// Publishes until `instructions` is closed. `left` is the publication that an abandoned publisher had under way; its verdict is
@@ -155,10 +175,8 @@ impl<M> Publisher<M> {
             self.tell(Told { publisher: self.id, verdict, pace: Pace::Usual, steps: Vec::new() })?;
         }
         while let Ok(instruction) = self.instructions.recv() {
-            let Instruction::Publish(publication) = instruction else {
-                self.renew()?;
-                continue;
-            };
+            self.renew_if_outdated()?;
+            let Instruction::Publish(publication) = instruction else { continue };
             let told = self.publish(&publication)?;
             self.producers.go_on();
             // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
@@ -169,17 +187,17 @@ impl<M> Publisher<M> {
         Ok(())
     }
 
-    /// Puts new producers in the place of both. No transaction is open meanwhile.
-    fn renew(&mut self) -> Result<(), Alone> {
-        tracing::info!(
-            "the group had given this process up: its producers are made anew, so that they learn which brokers lead and coordinate now"
-        );
-        for _ in 0..2 {
-            self.replace(self.create()?);
-            self.initialise()?;
-            self.producers.go_on();
+    /// Puts a new producer in the place of the one that comes next, if that is outdated. No transaction is open meanwhile. A new producer asks
+    /// who leads and coordinates when it needs to know.
+    fn renew_if_outdated(&mut self) -> Result<(), Alone> {
+        if self.as_of[self.producers.turn()] == self.shared.outdated.load(Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        tracing::info!(
+            "the group had given this process up: its next producer is made anew, so that it learns which brokers lead and coordinate now"
+        );
+        self.replace(self.create()?);
+        self.initialise()
     }
 
     fn tell(&self, told: Told) -> Result<(), Alone> {
@@ -400,6 +418,7 @@ impl<M> Publisher<M> {
 
     /// Registers the producer with the transaction coordinator. Tries until that succeeds, however long it takes.
     fn initialise(&mut self) -> Result<(), Alone> {
+        let mut patience = INIT;
         loop {
             // An abandoned publisher must not fence its successor.
             if self.calls.is_abandoned() {
@@ -407,11 +426,15 @@ impl<M> Publisher<M> {
             }
             let register = || {
                 FailPoint::Registering.reach();
-                self.producer().init_transactions(INIT)
+                self.producer().init_transactions(patience)
             };
             let begun = Instant::now();
-            let Err(error) = self.calls.during(Call::InitTransactions, begun + INIT, register) else { return Ok(()) };
-            let is_late = begun.elapsed() >= INIT;
+            let Err(error) = self.calls.during(Call::InitTransactions, begun + patience, register) else {
+                self.as_of[self.producers.turn()] = self.shared.outdated.load(Relaxed);
+                return Ok(());
+            };
+            let is_late = begun.elapsed() >= patience;
+            patience = LONGEST_INIT.min(patience + INIT);
             // Only a poll makes librdkafka report the reason, for example that it can't log in. The poll can bring no delivery reports,
             // because nothing was sent.
             self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer().poll(HEAR));

@@ -18,6 +18,8 @@ use crate::flow::batch::Finished;
 use crate::flow::succession::{Ended, Succession};
 use crate::telemetry::labels::TransactionStep;
 use rdkafka::ClientConfig;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -122,7 +124,7 @@ pub fn start<M: Clone + Send + Sync + 'static>(
     logins: Arc<Logins>,
 ) -> Result<(Publishing<M>, mpsc::UnboundedReceiver<Told>), StartFault> {
     let (told, verdicts) = verdict_channel();
-    let shared = Arc::new(Shared { configs, consumer, topic: topic.into(), told, logins });
+    let shared = Arc::new(Shared { configs, consumer, topic: topic.into(), told, logins, outdated: AtomicU64::new(0) });
     let succession = Succession::default();
     let present = Handle::spawn(&shared, succession.present(), shared.create()?, None)?;
     Ok((Publishing { shared, succession, since: Instant::now(), present, abandoned: Vec::new(), panics: 0 }, verdicts))
@@ -135,9 +137,10 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         self.give(next);
     }
 
-    /// Has new producers made as soon as the publication under way is over. What the present ones know of the cluster, such as who
-    /// coordinates the group, may be out of date: a producer that has nothing to send does not notice that a broker hangs.
+    /// Has each producer made anew before it is used again. What the present ones know of the cluster, such as who coordinates the group, may
+    /// be out of date: a producer that has nothing to send does not notice that a broker hangs.
     pub fn renew(&self) {
+        self.shared.outdated.fetch_add(1, Relaxed);
         // If the thread has ended, its successor has new producers anyway.
         let _ = self.present.instructions.send(Instruction::Renew);
     }
