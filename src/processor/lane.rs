@@ -1,7 +1,6 @@
 //! A lane's run: the claim protocol decides its commands, and each of them becomes outputs. Bugs are caught here: a command whose
 //! decision panics gets its stored outcome, if there is one, or else a stored `CASM-INTERNAL-ERROR`.
 
-use super::AFTER_BUG;
 use super::answer::{Answering, Memo, Settled};
 use super::job::{AnswerJob, CommandJob, Incoming};
 use super::stages::Moments;
@@ -26,6 +25,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, Span};
+
+/// How long whatever failed because of a bug rests before it is tried again.
+pub const AFTER_BUG: Duration = Duration::from_secs(1);
 
 /// An event in the life of a run.
 pub enum RunEvent {

@@ -52,7 +52,7 @@ use command_topic::{Look, Seen};
 use entity_keys::EntityKeys;
 use job::{AnswerJob, JobReader};
 use lag::Lag;
-use lane::RunEvent;
+use lane::{AFTER_BUG, RunEvent};
 use refused::HeldRecords;
 use std::collections::HashMap;
 use std::future::Future;
@@ -67,9 +67,6 @@ use watch::Watch;
 
 /// How often the processor looks after what may hang, and brings the metrics up to date.
 const TICK: Duration = Duration::from_millis(250);
-
-/// How long whatever ended because of a bug rests before it is tried again.
-const AFTER_BUG: Duration = Duration::from_secs(1);
 
 /// Everything that the processor works with.
 pub struct Setup<S> {
