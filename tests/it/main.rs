@@ -6,7 +6,7 @@
 //! - `servers` starts the servers that the tests run against.
 //! - `world` is an installation of the processor; most tests share `world::shared()`.
 //! - `crm` makes the commands, `inbox` reads what comes out, and `ledger` checks the promises on it.
-//! - `use_cases`, `rejections` and `duplicates` specify the contract; `faults` and `simulation` test it while everything goes wrong.
+//! - `use_cases`, `rejections` and `duplicates` specify the contract; `one_node_faults` and `simulation` test it while everything goes wrong.
 
 #![allow(clippy::unwrap_used, reason = "in tests")]
 
@@ -36,7 +36,6 @@ mod embedded;
 mod erase;
 mod evolution;
 mod examples;
-mod faults;
 mod fenced;
 mod full_disk;
 mod gate;
@@ -55,6 +54,7 @@ mod made_topics;
 mod malformed;
 mod nightly;
 mod odd_registry;
+mod one_node_faults;
 mod operation;
 mod ordering;
 mod outages;

@@ -1,4 +1,4 @@
-//! The parts that the rounds of `faults` and `cluster_faults` share: the CRM's traffic, the processors, and the audit in the end.
+//! The parts that the rounds of `one_node_faults` and `cluster_faults` share: the CRM's traffic, the processors, and the audit in the end.
 
 pub mod audit;
 pub mod fleet;

@@ -1,9 +1,12 @@
-//! Lets everything go wrong on real servers. Processors are killed at the worst places, frozen past their session and thawed, and
+//! Lets everything go wrong on one Kafka and one Cassandra. Processors are killed at the worst places, frozen past their session and thawed, and
 //! join and leave all the time; Kafka and Cassandra are restarted; Cassandra freezes; statements and their answers are lost on
 //! the way or arrive late; the registry and the store are away. Meanwhile the CRM sends. In the end each command must have one
 //! reply and each change one Business Transaction, and the database must hold what was published.
 //!
-//! One round takes some seven minutes: `cargo test --test it -- --nocapture faults`. `CRM_FAULT_ROUNDS=n` makes n rounds, for
+//! Tests start in the order of their names. This one comes long after `cluster_faults`, because each waits for the other to end, and
+//! would keep a test thread idle meanwhile.
+//!
+//! One round takes some seven minutes: `cargo test --test it -- --nocapture one_node_faults`. `CRM_FAULT_ROUNDS=n` makes n rounds, for
 //! hours if need be; `CRM_SEED=n` repeats the choices of one round, but not its timing. `CRM_ONLY="Cassandra" CRM_TIMES=n` makes only
 //! those faults of a round whose name begins so, n times.
 
