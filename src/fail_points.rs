@@ -12,8 +12,8 @@ pub enum FailPoint {
     ComingRound,
     /// The consuming thread is about to poll, in the call that polls.
     Polling,
-    /// The consuming thread is about to poll. The action `return` pauses all its partitions without the processor's knowledge, so that the
-    /// client fetches nothing.
+    /// The consuming thread is about to poll. The action `return` pauses all its partitions behind the processor's back, as a client would
+    /// that has stopped fetching.
     Fetching,
     /// A command is about to be decided.
     Deciding,

@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const STORE_GRACE: Duration = Duration::from_secs(5);
 /// How long a store that an operator must mend is left alone.
 const MENDING: Duration = Duration::from_secs(30);
-/// What is said when one of the tasks ends that never end by themselves.
+/// The error with which the process ends if a task has ended that never ends by itself.
 const TASK_ENDED: &str = "a task that the gateway needs ended because of a bug; the process ends, to be started anew: clients whose requests \
                           were open will ask again";
 /// How often the nodes of the database are looked at.

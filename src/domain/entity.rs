@@ -94,8 +94,7 @@ impl State {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
 
-    /// Returns the message for a name that is none of `states`, such as "must be INACTIVE or ACTIVE". `states` must have at least two
-    /// elements.
+    /// Returns the message about a name that is none of `states`, such as "must be INACTIVE or ACTIVE". `states` has two elements or more.
     pub fn must_be_one_of(states: &[Self]) -> String {
         let names: Vec<_> = states.iter().map(|state| state.name()).collect();
         let (last, others) = names.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));

@@ -56,7 +56,8 @@ pub struct Run<C, A> {
     pub id: RunId,
     /// The commands to decide, or the record to answer.
     pub work: Work<C, A>,
-    /// Whether more commands wait behind the run in its lane. If so, [`Lanes`] must be told when the run is decided, before it is finished.
+    /// Whether more commands wait behind the run in its lane. They can be decided as soon as this run is, so [`Lanes`] must be told of that
+    /// moment, too, and not only when the run is finished.
     pub awaited: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What an error of a transaction call leaves open. Pure.
+//! Tells errors of transaction calls apart by what they leave open: whether anything may have taken effect. It is pure.
 
 use crate::flow::attempt::Failure;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};

@@ -39,9 +39,9 @@ const TRANSACTION: Duration = Duration::from_secs(9);
 const SWIFT: Duration = Duration::from_secs(2);
 /// How long an abort may take. A coordinator that takes longer is away, and a new producer finds the next one sooner.
 const ABORT: Duration = Duration::from_secs(3);
-/// How long the first attempt at a registration may take, in which the coordinator ends an old transaction. Each further attempt may take as
-/// much longer. The first is short, because a broker that hangs counts as the coordinator for a while, and only a new producer asks again
-/// who is.
+/// How long the first attempt at a registration may take, in which the coordinator ends an old transaction; the second may take twice this
+/// time, and so on. The first is short, because the coordinator may be a broker that has just begun to hang: another one takes its place
+/// some seconds later, and only a new producer learns of that.
 const INIT: Duration = Duration::from_secs(5);
 /// How long any attempt at a registration may take.
 const LONGEST_INIT: Duration = Duration::from_secs(15);
@@ -61,11 +61,11 @@ const FLUSH_STEP_MS: i32 = 20;
 /// A transaction to be committed, with Kafka's outputs and group membership.
 pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 
-/// What a publisher is to do.
+/// An instruction to a publisher.
 pub(super) enum Instruction<M> {
-    /// Publish this.
+    /// Commit this publication in a transaction, and tell the verdict.
     Publish(Arc<Publication<M>>),
-    /// Put a new producer in the place of the one that comes next, if that is outdated. There is nothing to publish yet.
+    /// Put a new producer in the place of the one that comes next, if that one is outdated. Nothing needs to be published yet.
     Renew,
 }
 
@@ -187,8 +187,8 @@ impl<M> Publisher<M> {
         Ok(())
     }
 
-    /// Puts a new producer in the place of the one that comes next, if that is outdated. No transaction is open meanwhile. A new producer asks
-    /// who leads and coordinates when it needs to know.
+    /// Puts a new producer in the place of the one that comes next, if that is outdated. No transaction is open meanwhile. A new producer
+    /// asks who leads and coordinates when it needs to know.
     fn renew_if_outdated(&mut self) -> Result<(), Alone> {
         if self.as_of[self.producers.turn()] == self.shared.outdated.load(Relaxed) {
             return Ok(());
@@ -485,8 +485,8 @@ fn failed(error: KafkaError) -> Failure {
     failure(&error)
 }
 
-/// Returns why the broker refuses an output; `None` if the error is no refusal. Logs the code if the reason does not tell which code it
-/// was.
+/// Returns why the broker refuses an output; `None` if the error is no refusal. Logs the error's code if several codes mean the same
+/// reason.
 fn refused(code: Code) -> Option<Why> {
     let why = why(code);
     if why == Some(Why::Invalid) {

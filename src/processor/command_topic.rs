@@ -18,16 +18,16 @@ const EVERY: Duration = Duration::from_secs(5);
 /// How long the brokers may take to answer each of the two questions. Nobody waits for the answers.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the brokers said last.
+/// The brokers' latest answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// The topic.
+    /// Whether the topic is there, and its id.
     pub topic: Seen,
     /// The offset after the last record that can be read, of each assigned partition whose leader answered.
     pub ends: BTreeMap<Partition, i64>,
 }
 
-/// What the brokers said of the topic.
+/// The brokers' answer to the question whether the topic is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Seen {
     /// They did not answer, or they give no ids.

@@ -28,7 +28,7 @@ pub enum RunFault {
         "{part} ended because of a bug; the process ends, to be started anew: what it was processing will be processed again"
     )]
     PartEnded {
-        /// The part.
+        /// The name of the part, with which the message begins.
         part: &'static str,
     },
     /// The consuming thread hangs, and it can't be replaced: the group knows its consumer.
