@@ -92,13 +92,9 @@ impl Bench {
 
     /// Makes a round with commands of the case `name` on its command topic.
     async fn with_names(&mut self, commands: u32) -> anyhow::Result<Round> {
-        self.pass += 1;
         let round = self.place.round().await?;
         let mut crm = Crm::open(&round, false).await?;
-        let mut batch = crm.prepare(&mut self.fleet, self.pass, &Case::Name.steps(commands, self.options.entities));
-        if self.place.is_mocked() {
-            batch.fits_mocked(self.options.partitions)?;
-        }
+        let mut batch = self.prepare(&mut crm, &Case::Name.steps(commands, self.options.entities))?;
         crm.write(&mut batch).await?;
         Ok(round)
     }
@@ -116,7 +112,7 @@ impl Measured {
             commands_per_second: self.per_second(),
             ceiling_per_second: None,
             ratio: None,
-            lwts_per_command: self.writes as f64 / commands,
+            lwts_per_command: Some(self.writes as f64 / commands),
             records_per_transaction: (self.transactions > 0).then(|| commands / self.transactions as f64),
             cpu_us_per_command: self.cpu_seconds * 1e6 / commands,
             peak_memory_mib: mib(self.peak_kib),

@@ -27,7 +27,7 @@ pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
     let mut at_rate = Vec::new();
     for case in bench.options.cases() {
         let needs = case.needs(bench.options.commands(), bench.options.entities);
-        let needs = Needs { customers: bench.others(case) + 1, ..needs };
+        let needs = Needs { customers: bench.other_customer(case) + 1, ..needs };
         let bar = bar(&format!("{}: importing", case.name()));
         bench.fleet.complete(&base.config, needs, &bar).await?;
         bar.finish_and_clear();
@@ -92,7 +92,7 @@ fn line(commands: u32, case: &str, worked: &Worked, ceiling: Option<f64>) -> Lin
         commands_per_second: per_second,
         ceiling_per_second: ceiling,
         ratio: ceiling.map(|ceiling| per_second / ceiling),
-        lwts_per_command: worked.counts.writes / count,
+        lwts_per_command: Some(worked.counts.writes / count),
         records_per_transaction: Some(count / worked.counts.transactions.max(1.0)),
         cpu_us_per_command: worked.used.cpu.as_secs_f64() * 1e6 / count,
         peak_memory_mib: mib(worked.used.peak_kib),

@@ -1,7 +1,7 @@
 //! Measures a database that runs on this machine: the CPU time of its threads, summed up by their purpose, and the size of a table's files.
 //! The figures come from `/proc`, so the caller needs the right to see the files that the database's process has open.
 
-use crate::telemetry::process::Thread;
+use crate::telemetry::process::Stat;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -67,7 +67,7 @@ impl Database {
         for thread in self.list("task")? {
             // A thread may end at any time.
             let Ok(stat) = std::fs::read_to_string(thread.join("stat")) else { continue };
-            let Thread { name, used, .. } = Thread::read(&stat).context("/proc looks different on this system")?;
+            let Stat { name, cpu: used, .. } = Stat::read(&stat).context("/proc looks different on this system")?;
             let micros = used.as_secs_f64() * 1e6;
             let kind = KINDS.iter().find(|(beginning, _)| name.starts_with(beginning)).map_or(Kind::Other, |(_, kind)| *kind);
             *match kind {
@@ -101,7 +101,7 @@ impl Database {
 }
 
 impl Cpu {
-    /// Returns a figure that is worked out of the figures of the same kind.
+    /// Combines each figure with that of `other`.
     pub fn with(self, other: Self, work_out: impl Fn(f64, f64) -> f64) -> Self {
         Self {
             requests: work_out(self.requests, other.requests),

@@ -120,11 +120,7 @@ impl Bench {
         let bar = bar("http: through the topic");
         // A CRM of its own reads the replies from here on: none of the gateway's.
         let mut crm = Crm::open(round, true).await?;
-        let steps = self.next_pass(commands);
-        let mut batch = crm.prepare(&mut self.fleet, self.pass, &steps);
-        if self.place.is_mocked() {
-            batch.fits_mocked(self.options.partitions)?;
-        }
+        let mut batch = self.prepare(&mut crm, &Case::Name.steps(commands, self.options.entities))?;
         let before = used(&self.place.processors)?.cpu;
         let (start, came);
         if let Some(per_second) = per_second {
@@ -187,7 +183,7 @@ impl Bench {
 
     /// Returns the bodies of commands that were not sent before.
     fn bodies(&mut self, commands: u32) -> Vec<String> {
-        let steps = self.next_pass(commands);
+        self.pass += 1;
         let body = |step: &Step| {
             let (command, _) = self.fleet.command(self.pass, *step);
             let RawReference { external_id, .. } = command.reference.unwrap_or_default();
@@ -195,12 +191,7 @@ impl Bench {
             let customer = serde_json::json!({ "externalId": external_id });
             serde_json::json!({"requestId": command.request_id, "customer": customer, "customName": name}).to_string()
         };
-        steps.iter().map(body).collect()
-    }
-
-    fn next_pass(&mut self, commands: u32) -> Vec<Step> {
-        self.pass += 1;
-        Case::Name.steps(commands, self.options.entities)
+        Case::Name.steps(commands, self.options.entities).iter().map(body).collect()
     }
 }
 
@@ -236,7 +227,7 @@ impl Way {
             commands_per_second: commands / self.seconds.max(1e-9),
             ceiling_per_second: None,
             ratio: None,
-            lwts_per_command: 1.0,
+            lwts_per_command: None,
             records_per_transaction: None,
             cpu_us_per_command: self.cpu.as_secs_f64() * 1e6 / commands.max(1.0),
             peak_memory_mib: mib(self.peak_kib),

@@ -10,6 +10,7 @@ use crate::toolbox::connect;
 use crate::toolbox::crm_client::{header, producer_config, schema_ids};
 use crate::toolbox::topic_reader::{Start, TopicReader};
 use crate::wire;
+use crate::wire::headers::{CORRELATION_ID, STATUS_CODE};
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
 use rdkafka::ClientContext;
@@ -23,13 +24,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-const CORRELATION_ID: &str = "correlation-id";
-const STATUS_CODE: &str = "status-code";
 /// How long a reply may take after the one before it.
 const STALL: Duration = Duration::from_secs(60);
 /// How long Kafka may take for the commands that were written.
 const FLUSH: Duration = Duration::from_secs(60);
-/// How long before the first command of a rate is due its thread is started.
+/// How much earlier the thread that writes at a rate is started than its first command is due.
 const LEAD: Duration = Duration::from_millis(100);
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 /// How many bytes of commands a partition of the mock cluster may get. It forgets what is older than its last 5 MiB.
@@ -74,8 +73,8 @@ impl Sending {
 }
 
 impl Crm {
-    /// Creates a CRM that reads the replies of a round from here on. If commands are written `at_rate`, none is kept back so that others
-    /// can join its batch.
+    /// Creates a CRM that reads the replies of a round from here on. With `at_rate`, each command is sent at once; otherwise the client
+    /// waits a little for more commands, and sends them together.
     pub async fn open(round: &Round, at_rate: bool) -> anyhow::Result<Self> {
         let kafka = &round.config.kafka;
         let schema_ids = schema_ids(&connect::registry(&round.config)?, &kafka.topics.commands).await?;

@@ -56,7 +56,7 @@ impl Bench {
     async fn prepared_and_worked(&mut self, crm: &mut Crm, case: Case, bar: &ProgressBar) -> anyhow::Result<Worked> {
         // Connections, metadata and the first transaction are a matter of starting. One command has them made; its entity is not among
         // those of the case.
-        let other = Step { kind: Kind::Name, entity: self.others(case), request: 0 };
+        let other = Step { kind: Kind::Name, entity: self.other_customer(case), request: 0 };
         let mut answered = self.answer(crm, &[other], bar).await?;
         if self.options.warm {
             let steps = case.touch(self.options.commands(), self.options.entities);
@@ -70,17 +70,13 @@ impl Bench {
     }
 
     /// Returns the number of a customer that the case is not about.
-    pub(super) fn others(&self, case: Case) -> u32 {
+    pub(super) fn other_customer(&self, case: Case) -> u32 {
         case.needs(self.options.commands(), self.options.entities).customers
     }
 
     /// Has commands answered before the measurement. Returns how many.
     async fn answer(&mut self, crm: &mut Crm, steps: &[Step], bar: &ProgressBar) -> anyhow::Result<usize> {
-        self.pass += 1;
-        let mut batch = crm.prepare(&mut self.fleet, self.pass, steps);
-        if self.place.is_mocked() {
-            batch.fits_mocked(self.options.partitions)?;
-        }
+        let mut batch = self.prepare(crm, steps)?;
         crm.write(&mut batch).await?;
         self.replies(crm, &batch, bar).await?;
         Ok(steps.len())
@@ -96,11 +92,7 @@ impl Bench {
     }
 
     async fn work(&mut self, crm: &mut Crm, steps: &[Step], answered: usize, bar: &ProgressBar) -> anyhow::Result<Worked> {
-        self.pass += 1;
-        let mut batch = crm.prepare(&mut self.fleet, self.pass, steps);
-        if self.place.is_mocked() {
-            batch.fits_mocked(self.options.partitions)?;
-        }
+        let mut batch = self.prepare(crm, steps)?;
         let counts_before = self.settled(answered).await?;
         let (start, due, cpu_before, came);
         if let Some(rate) = self.options.rate {

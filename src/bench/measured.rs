@@ -1,6 +1,7 @@
 //! The figures of a part that was measured, and of what a process has used.
 
 use super::latency::Latency;
+use crate::telemetry::process::Stat;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -81,15 +82,11 @@ impl Usage {
     }
 
     fn read(stat: &str, status: &str) -> Option<Self> {
-        // The second field, a name in parentheses, may hold anything, so the fields are counted from the third.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
-        let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();
         let kib = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name))?;
             value.trim().strip_suffix(" kB")?.trim().parse().ok()
         };
-        Some(Self { cpu: Duration::from_millis(millis), peak_kib: kib("VmHWM:")?, present_kib: kib("VmRSS:")? })
+        Some(Self { cpu: Stat::read(stat)?.cpu, peak_kib: kib("VmHWM:")?, present_kib: kib("VmRSS:")? })
     }
 }
 

@@ -43,7 +43,7 @@ impl Part {
         if !output.status.success() {
             bail!("{} ended with {}: {}", self.name(), output.status, String::from_utf8_lossy(&output.stderr).trim());
         }
-        serde_json::from_slice(&output.stdout).with_context(|| format!("what {} says", self.name()))
+        serde_json::from_slice(&output.stdout).with_context(|| format!("the figures of {} can't be read", self.name()))
     }
 
     async fn measure(self, config: &Config) -> anyhow::Result<Measured> {

@@ -29,9 +29,11 @@ use uuid::Uuid;
 const SESSION_TIMEOUT_MS: &str = "120000";
 /// The time after which a processor that is told to end drops the commands that it has: nobody needs them.
 const SHUTDOWN_GRACE: &str = "2s";
-/// How often, and for how long at most, it is tried to delete a group: its members may be leaving, or the broker may not have noticed
-/// yet that they are gone.
-const LEAVING: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// How long to go on with attempts to delete a group: its members may be leaving, or the broker may not have noticed yet that they are
+/// gone.
+const LEAVING: Duration = Duration::from_secs(15);
+/// The pause between two of these attempts.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// The requirements of a place.
 pub struct Wish<'a> {
@@ -225,12 +227,12 @@ impl Place {
         let topics: Vec<_> = self.rounds.iter().flat_map(topics::of).map(|topic| topic.name).collect();
         let deleted = cluster.delete_topics(&topics).await;
         for round in &self.rounds {
-            let deadline = Instant::now() + LEAVING.1;
+            let deadline = Instant::now() + LEAVING;
             while !cluster.delete_group(&round.kafka.group_id).await? {
                 if Instant::now() > deadline {
                     bail!("consumer group {} still has members", round.kafka.group_id);
                 }
-                sleep(LEAVING.0).await;
+                sleep(TRY_AGAIN).await;
             }
         }
         deleted

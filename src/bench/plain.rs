@@ -38,7 +38,7 @@ use uuid::Uuid;
 const SLICE: Duration = Duration::from_secs(1);
 /// How many slices each kind of write gets in a run.
 const SLICES: usize = 6;
-/// How many outcomes are written beforehand, unless fewer entities than [`ENTITIES`] times the writes in flight would be left.
+/// How many outcomes are written beforehand at most, unless [`ENTITIES`] entities for each write in flight need more.
 const OUTCOMES: u32 = 200_000;
 /// How many entities there are for each write in flight, at least.
 const ENTITIES: u32 = 4;
@@ -176,11 +176,11 @@ impl Comparison {
     /// Waits until the database has written both tables to files.
     async fn flush(&self) -> anyhow::Result<()> {
         for table in ["entity", CqlPlain::TABLE] {
-            self.plain.flush_each_second(table, true).await?;
+            self.plain.flush_each(table, Some(Duration::from_secs(1))).await?;
         }
         tokio::time::sleep(FLUSHED).await;
         for table in ["entity", CqlPlain::TABLE] {
-            self.plain.flush_each_second(table, false).await?;
+            self.plain.flush_each(table, None).await?;
         }
         Ok(())
     }

@@ -12,8 +12,7 @@ use crate::domain::use_case::UseCase;
 use crate::domain::values::{CustomName, ExternalId, RequestId};
 use crate::store::outcome::Outcome;
 use crate::wire::answer::{Encoder, Reply};
-use crate::wire::headers::CommandHeaders;
-use crate::wire::headers::Headers;
+use crate::wire::headers::{self, CommandHeaders, Headers};
 use uuid::Uuid;
 
 const NAME: &str = "Ann's Flowers no. 12-12345";
@@ -42,7 +41,7 @@ pub fn answers() -> [Message; 2] {
     let id = transaction.id();
     let encoder = Encoder::new(1, 2, None);
     let value = encoder.transaction(id, &transaction);
-    let headers = CommandHeaders::parse([("correlation-id", Some(CORRELATION_ID.as_bytes()))]);
+    let headers = CommandHeaders::parse([(headers::CORRELATION_ID, Some(CORRELATION_ID.as_bytes()))]);
     let reply = Reply {
         correlation_id: Some(CORRELATION_ID),
         request_id: Some(transaction.request_id.as_str()),

@@ -2,8 +2,8 @@
 //! the CRM has its reply.
 //!
 //! The processor's metrics tell the stages of the commands, and the calls of the Kafka transactions. All are means: the buckets of the
-//! histograms are too coarse for quantiles. A command's last stage is its transaction, and is divided here as the transactions of the run
-//! were on average. What the metrics don't tell is the time from the commit to the reply. It is what all others leave of the mean latency.
+//! histograms are too coarse for quantiles. A command's last stage is its transaction. It is divided in the same proportions as the average
+//! transaction of the run. The metrics don't tell the time from the commit to the reply, which is the mean latency less all other steps.
 
 use crate::telemetry::labels::{CommandStage, TransactionStep};
 use serde::ser::{Serialize, SerializeMap, Serializer};

@@ -21,7 +21,7 @@ pub struct Line {
     /// Commands per second, divided by the ceiling.
     pub ratio: Option<f64>,
     /// Conditional writes that were sent per command.
-    pub lwts_per_command: f64,
+    pub lwts_per_command: Option<f64>,
     /// Commands that were answered per Kafka transaction.
     pub records_per_transaction: Option<f64>,
     /// CPU time of the process, or of all instances together, per command.
@@ -52,7 +52,7 @@ impl Line {
             commands_per_second: of(|l| l.commands_per_second),
             ceiling_per_second: of_known(|l| l.ceiling_per_second),
             ratio: of_known(|l| l.ratio),
-            lwts_per_command: of(|l| l.lwts_per_command),
+            lwts_per_command: of_known(|l| l.lwts_per_command),
             records_per_transaction: of_known(|l| l.records_per_transaction),
             cpu_us_per_command: of(|l| l.cpu_us_per_command),
             peak_memory_mib: of(|l| l.peak_memory_mib),
@@ -68,7 +68,7 @@ impl Line {
             commands_per_second: round(self.commands_per_second, 1),
             ceiling_per_second: self.ceiling_per_second.map(|x| round(x, 1)),
             ratio: self.ratio.map(|x| round(x, 3)),
-            lwts_per_command: round(self.lwts_per_command, 3),
+            lwts_per_command: self.lwts_per_command.map(|x| round(x, 3)),
             records_per_transaction: self.records_per_transaction.map(|x| round(x, 1)),
             cpu_us_per_command: round(self.cpu_us_per_command, 1),
             peak_memory_mib: round(self.peak_memory_mib, 1),
@@ -136,14 +136,14 @@ fn row(line: &Line) -> String {
     let known = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
     let Latency { p50, p99, max } = line.reply_ms;
     format!(
-        "{:16} {:>9} {:>8.2} {:>10.0} {:>9} {:>5} {:>5.2} {:>7} {:>6.0} {:>6.1} {p50:>8.1} {p99:>9.1} {max:>9.1}",
+        "{:16} {:>9} {:>8.2} {:>10.0} {:>9} {:>5} {:>5} {:>7} {:>6.0} {:>6.1} {p50:>8.1} {p99:>9.1} {max:>9.1}",
         line.case,
         line.commands,
         line.seconds,
         line.commands_per_second,
         known(line.ceiling_per_second, 0),
         known(line.ratio, 2),
-        line.lwts_per_command,
+        known(line.lwts_per_command, 2),
         known(line.records_per_transaction, 1),
         line.cpu_us_per_command,
         line.peak_memory_mib,
@@ -185,7 +185,7 @@ mod tests {
             commands_per_second: per_second,
             ceiling_per_second: None,
             ratio,
-            lwts_per_command: 1.0,
+            lwts_per_command: Some(1.0),
             records_per_transaction: Some(61.34),
             cpu_us_per_command: 59.96,
             peak_memory_mib: 31.0,

@@ -1,6 +1,8 @@
 //! The state of one bench, from its first case to its last.
 
+use super::cases::Step;
 use super::fleet::Fleet;
+use super::load::{Batch, Crm};
 use super::options::Options;
 use super::place::Place;
 use super::table::Report;
@@ -23,5 +25,18 @@ impl Bench {
     /// Creates a bench that will measure what `options` say.
     pub fn new(place: Place, options: Options, json: bool) -> Self {
         Self { place, options, fleet: Fleet::default(), report: Report::new(json), pass: 0 }
+    }
+
+    /// Prepares the commands of one more pass.
+    ///
+    /// # Errors
+    /// Kafka is the mock cluster, and can't hold the commands.
+    pub fn prepare(&mut self, crm: &mut Crm, steps: &[Step]) -> anyhow::Result<Batch> {
+        self.pass += 1;
+        let batch = crm.prepare(&mut self.fleet, self.pass, steps);
+        if self.place.is_mocked() {
+            batch.fits_mocked(self.options.partitions)?;
+        }
+        Ok(batch)
     }
 }

@@ -3,6 +3,7 @@
 //! It prints counts only: it is run to get rid of values, and output is often kept.
 
 use crate::domain::entity::{Entity, EntityType, State};
+use crate::domain::use_case::UseCase;
 use crate::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
 use crate::toolbox::flags::ConfigFile;
 use crate::toolbox::flags::Named;
@@ -80,11 +81,15 @@ fn about_the_present_name(entity: &Entity) -> String {
     if entity.custom_name.as_ref().is_none_or(|name| name.as_str() == ERASED) {
         return String::new();
     }
-    let way_out = match (entity_type, state) {
-        (EntityType::Account | EntityType::Subscriber, _) => format!("no command changes that of {entity_type}s"),
-        (EntityType::Customer, State::Deactivated) => "a deactivated customer takes no commands".into(),
-        (EntityType::Customer, State::Inactive | State::Active | State::Suspended) => {
-            let overwrite = "crm-processor send --config FILE updateCustomerCustomName --ref-id REFID --value";
+    let use_case = match entity_type {
+        EntityType::Customer => UseCase::UpdateCustomerCustomName,
+        EntityType::Account => UseCase::UpdateAccountCustomName,
+        EntityType::Subscriber => UseCase::UpdateSubscriberCustomName,
+    };
+    let way_out = match state {
+        State::Deactivated => format!("a deactivated {entity_type} takes no commands"),
+        State::Inactive | State::Active | State::Suspended => {
+            let overwrite = format!("crm-processor send --config FILE {} --ref-id REFID --value", use_case.name());
             format!("if it is personal, `{overwrite} {ERASED} --request-id ID`, and run this again")
         }
     };

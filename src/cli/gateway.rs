@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How much longer than the longest wait an open request may take at the end.
+/// How long open requests may take at the end, beyond `gateway.max_wait`.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the store is waited for at the start, before commands are taken without it.
 const STORE_GRACE: Duration = Duration::from_secs(5);
@@ -191,7 +191,7 @@ async fn keep_store(
     tokio::join!(keep_asking_store(store.clone(), health), look);
 }
 
-/// Has the service read from the store as soon as that is connected.
+/// Waits until the store is connected, and then lets the service read from it.
 async fn offer_reads(config: Arc<Config>, service: Arc<Service<Store>>, mut connected: watch::Receiver<Option<Arc<Store>>>) {
     let Ok(store) = connected.wait_for(Option::is_some).await.map(|store| store.clone()) else { return };
     // Nothing is decided here, so there is nothing to remember.

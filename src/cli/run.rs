@@ -59,8 +59,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     until_told(args.config.load()?, "what was being processed will be processed again", process).await
 }
 
-/// Runs a process until it ends by itself, or in order after a first signal. After a second one it ends at once; `left` says what becomes
-/// of what was under way then.
+/// Runs a process until it ends by itself or a signal comes. After the first signal it ends in good order, after a second one at once;
+/// `left` is a sentence for the log about the work that the second signal cut short.
 pub(super) async fn until_told<F: Future<Output = anyhow::Result<()>>>(
     config: Config,
     left: &str,
@@ -206,8 +206,9 @@ async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: A
     }
 }
 
-/// Keeps asking a store that has answered nothing for a while for a sign of life. Without this, readiness could not tell that the store
-/// is away while nothing is processed, and would take trouble with one entity for an absent store while nothing else is processed.
+/// Keeps asking the store for a sign of life whenever it has answered nothing for a while. Otherwise readiness could not tell that the
+/// store is away while nothing is processed; and it would count the store as away if only one entity is processed, and the writes to it
+/// fail.
 pub(super) async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     let gathered = Gathered::default();

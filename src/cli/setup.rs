@@ -110,8 +110,8 @@ async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sees to it that the registry takes only such versions of a schema as everybody can read. That it can't be done is a note: a registry
-/// may keep that right to its administrators, and everything works without it.
+/// Has the registry accept only such versions of a schema as everybody can read. A failure is only a note: a registry may keep that right
+/// to its administrators, and everything works without it.
 async fn set_compatibility(registry: &Registry, subject: &str) {
     let before = match registry.compatibility(subject).await {
         Ok(Some(level)) if level == wire::COMPATIBILITY => return,

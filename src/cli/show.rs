@@ -81,7 +81,7 @@ fn as_text(statics: &EntityStatics, import: Option<&ImportOutcome>, history: &[H
     line("stateReason", entity.state_reason.as_ref().map(|reason| reason.as_str().into()));
     line("stateValidFrom", entity.state_valid_from.map(rfc3339));
     line("customName", entity.custom_name.as_ref().map(|name| name.as_str().into()));
-    let superior = entity.superior.map(|p| p.to_string());
+    let superior = entity.superior.map(|ref_id| ref_id.to_string());
     match entity.entity_type {
         EntityType::Customer => {
             line("customerSegment", entity.segment.as_ref().map(|segment| segment.as_str().into()));

@@ -1,10 +1,10 @@
 //! `[gateway]`: the HTTP gateway's address, its bounds, and who may use it.
 
 use super::access::{A_PEM_FILE, identity, readable_file};
-use super::given::{Given, count, duration, list, of_text, text};
+use super::given::{count, duration, list, of_text, text};
 use super::kafka::Kafka;
 use super::reader::Section;
-use super::text::{host_name, keys_url, socket_address, topic};
+use super::text::{host_name, keys_url, socket_address, topic_name};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The longest time that a client may be made to wait. Proxies between a client and the gateway rarely wait longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// How many reads may be under way at once unless the configuration says otherwise. At a few milliseconds each these are more than the
-/// gateway has time for, and each may hold the whole history of an entity in memory.
+/// The default of `max_open_reads`. A read takes a few milliseconds, so this many keep a gateway busy. More would only take memory: each
+/// read may hold the whole history of an entity.
 const OPEN_READS: usize = 128;
 
 /// The HTTP gateway.
@@ -66,7 +66,7 @@ pub enum Auth {
 /// The tokens that are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jwt {
-    /// `jwks_file` or `jwks_url`: where the keys are by which tokens are signed.
+    /// `jwks_file` or `jwks_url`: where the public keys are that verify the signatures of tokens.
     pub keys: JwksSource,
     /// `issuer`: what a token's `iss` must be.
     pub issuer: String,
@@ -102,15 +102,14 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
     let reply_timeout = Duration::from_secs(10).min(max_wait);
     let reply_timeout = s.value("reply_timeout", reply_timeout, "a duration such as \"10s\"", duration(waits));
     if reply_timeout > max_wait && s.is_sound("reply_timeout") && s.is_sound("max_wait") {
-        let given = Given { value: humantime::format_duration(reply_timeout).to_string().into(), variable: None };
         let right = format!("{} or less", humantime::format_duration(max_wait));
-        s.reject("reply_timeout", Some(&given), "must not be more than gateway.max_wait", &right);
+        s.reject_read("reply_timeout", &reply_timeout, "must not be more than gateway.max_wait", &right);
     }
     let max_open_requests = s.value("max_open_requests", 1024, "a number such as 1024", count(1..=65_536));
     let max_open_reads = s.value("max_open_reads", OPEN_READS, "a number such as 128", count(1..=65_536));
     let right = "a topic of kafka.reply_topic_allow_list";
     let reply_topic = s.optional("reply_topic", right, |given| {
-        let name = topic(&text(given)?)?;
+        let name = topic_name(&text(given)?)?;
         // Otherwise processors would write the replies to another topic, and no request would be answered in time.
         if kafka.reply_topic_allow_list.contains(&name) { Ok(name) } else { Err(format!("is not {right}")) }
     });
@@ -122,10 +121,9 @@ pub(super) fn gateway(mut section: Section<'_>, kafka: &Kafka) -> Gateway {
     drop(section);
     let is_open = auth == Auth::None && !is_said_outright && tls.as_ref().is_none_or(|tls| tls.client_ca_file.is_none());
     if !listen.ip().is_loopback() && is_open {
-        let given = Given { value: listen.to_string().into(), variable: None };
         let right = "127.0.0.1, or [gateway.auth] kind = \"jwt\" or \"mtls\", or gateway.tls.client_ca_file; or [gateway.auth] kind = \"none\", \
                      which lets everybody in who can connect";
-        s.reject("listen", Some(&given), "can be reached from other machines, and nothing says who may use it", right);
+        s.reject_read("listen", &listen, "can be reached from other machines, and nothing says who may use it", right);
     }
     Gateway { listen, allowed_hosts, reply_timeout, max_wait, max_open_requests, max_open_reads, reply_topic, tls, auth }
 }

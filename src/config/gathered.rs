@@ -6,7 +6,7 @@ use super::given::{Given, variable_of};
 use super::settings::{Setting, Source};
 use std::cell::RefCell;
 
-/// How like an unknown key a known one must be to be suggested for it (Jaro-Winkler similarity).
+/// The similarity (Jaro-Winkler) that a known key must exceed to be suggested for an unknown one.
 const ALIKE: f64 = 0.85;
 
 /// The findings, settings and unknown keys that were gathered so far.
@@ -36,6 +36,14 @@ impl Gathered {
     /// Returns whether there is no finding about `key`. A check that compares keys makes sense only for such keys.
     pub fn is_sound(&self, key: &str) -> bool {
         self.findings.borrow().iter().all(|f| f.key != key)
+    }
+
+    /// Returns the variable that gave the value of `key`. Returns `None` if the file gave it, or nobody did.
+    pub fn variable(&self, key: &str) -> Option<String> {
+        self.settings.borrow().iter().find(|setting| setting.key == key).and_then(|setting| match &setting.source {
+            Source::Variable(name) => Some(name.clone()),
+            Source::Default | Source::File => None,
+        })
     }
 
     /// Returns all settings, in the order in which they were read, and all findings, with those about unknown keys last.

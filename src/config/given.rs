@@ -12,6 +12,9 @@ pub(super) const PREFIX: &str = "CRM__";
 /// The text that stands in a variable's name for a dot of the path.
 pub(super) const SEPARATOR: &str = "__";
 
+/// A day, for durations in the configuration.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// A value and where it came from.
 #[derive(Clone, Debug)]
 pub(super) struct Given {

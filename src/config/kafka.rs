@@ -1,14 +1,12 @@
 //! `[kafka]`: the brokers, the topics, and how many commands are processed at once.
 
-use super::gathered::Gathered;
-use super::given::{Given, count, duration, list, of_text};
+use super::given::{DAY, count, duration, list, of_text};
 use super::properties::{Properties, properties};
 use super::reader::Section;
-use super::text::{client_name, same_topic, servers, topic};
+use super::text::{client_name, same_topic, servers, topic_name};
 use std::time::Duration;
 use uuid::Uuid;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The default of `max_in_flight`.
 const IN_FLIGHT: usize = 256;
 /// The default of `max_in_flight` with the embedded store. A write to that store waits until its file is synced, together with the writes
@@ -61,7 +59,7 @@ pub enum UndecodableBatches {
     DeadLetter,
 }
 
-/// What the second transactional id of a slot has behind the first.
+/// The suffix that tells a slot's second transactional id from its first.
 const SECOND: &str = "+2";
 
 impl Kafka {
@@ -93,7 +91,7 @@ pub struct Topics {
 }
 
 /// Reads the section. `is_embedded` tells whether the store is the embedded one.
-pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gathered) -> Kafka {
+pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool) -> Kafka {
     let s = &mut section;
     let in_flight = if is_embedded { IN_FLIGHT_EMBEDDED } else { IN_FLIGHT };
     let bootstrap_servers =
@@ -101,15 +99,14 @@ pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool, gathered: &Gath
     let group_id = s.value("group_id", "crm-processor".into(), "a name such as \"crm-processor\"", of_text(client_name));
     let random = Uuid::new_v4().simple().to_string();
     let instance_id = s.value("instance_id", random, "a name that is stable per slot, such as the pod's name", of_text(slot));
-    let topics = topics(s.section("topics"), gathered);
+    let topics = topics(s.section("topics"));
     let reply_topic_allow_list = reply_topics(s, &topics);
     let max_command_bytes = s.value("max_command_bytes", 1 << 20, "bytes, such as 1048576", count(1 << 10..=64 << 20));
     let max_in_flight = s.value("max_in_flight", in_flight, "a number such as 256", count(1..=65_536));
     let max_queued = s.value("max_queued", 2048.max(max_in_flight), "a number such as 2048", count(1..=1 << 20));
-    if max_queued < max_in_flight && gathered.is_sound("kafka.max_queued") && gathered.is_sound("kafka.max_in_flight") {
-        let given = Given { value: toml::Value::Integer(i64::try_from(max_queued).unwrap_or(i64::MAX)), variable: None };
+    if max_queued < max_in_flight && s.is_sound("max_queued") && s.is_sound("max_in_flight") {
         let right = format!("{max_in_flight} or more");
-        s.reject("max_queued", Some(&given), "must not be less than kafka.max_in_flight", &right);
+        s.reject_read("max_queued", &max_queued, "must not be less than kafka.max_in_flight", &right);
     }
     let transaction_cap = s.value("transaction_cap", 1000, "a number such as 1000", count(1..=10_000));
     let undecodable_batches = s.choice(
@@ -148,21 +145,20 @@ fn slot(text: &str) -> Result<String, String> {
     }
 }
 
-fn topics(mut section: Section<'_>, gathered: &Gathered) -> Topics {
-    let mut named = |key, default: &str| section.value(key, default.to_owned(), A_TOPIC, of_text(topic));
+fn topics(mut section: Section<'_>) -> Topics {
+    let mut named = |key, default: &str| section.value(key, default.to_owned(), A_TOPIC, of_text(topic_name));
     let names = [
         ("commands", named("commands", "crm.commands")),
         ("replies", named("replies", "crm.replies")),
         ("transactions", named("transactions", "crm.transactions")),
         ("dlq", named("dlq", "crm.commands.dlq")),
     ];
-    let changes = section.optional("changes", A_TOPIC, of_text(topic));
+    let changes = section.optional("changes", A_TOPIC, of_text(topic_name));
     let all: Vec<_> = names.iter().map(|(key, name)| (*key, name)).chain(changes.iter().map(|name| ("changes", name))).collect();
     for (at, (key, name)) in all.iter().enumerate() {
-        let sound = |key| gathered.is_sound(&section.key(key));
+        let sound = |key| section.is_sound(key);
         if let Some((other, _)) = all[..at].iter().find(|(k, n)| same_topic(n, name) && sound(k) && sound(key)) {
-            let given = Given { value: toml::Value::String((*name).clone()), variable: None };
-            section.reject(key, Some(&given), &format!("is the topic of kafka.topics.{other}, too"), "a topic of its own");
+            section.reject_read(key, *name, &format!("is the topic of kafka.topics.{other}, too"), "a topic of its own");
         }
     }
     let [(_, commands), (_, replies), (_, transactions), (_, dlq)] = names;
@@ -174,7 +170,7 @@ fn reply_topics(section: &mut Section<'_>, topics: &Topics) -> Vec<String> {
     let right = "a list of topics that replies may be written to, without the processor's other topics";
     let mut allowed = section.value("reply_topic_allow_list", vec![topics.replies.clone()], right, |given| {
         list(|name| {
-            let name = topic(name)?;
+            let name = topic_name(name)?;
             let others = [&topics.commands, &topics.transactions, &topics.dlq].into_iter().chain(&topics.changes);
             if others.into_iter().any(|other| *other == name) {
                 return Err("is not a topic for replies: the processor uses it for something else".to_owned());

@@ -31,6 +31,7 @@ pub use registry::{OAuth, OddAnswer, Registry, RegistryCredentials};
 pub use secrets::{RotatingSecret, Secret};
 pub use settings::{Setting, Source};
 pub use store::{Backend, Cql, Store, Tls};
+pub use text::topic_name;
 
 use crate::domain::values::{Rules, SegmentCode};
 use gathered::Gathered;
@@ -142,7 +143,7 @@ impl Config {
     ) -> Result<(Self, Vec<Setting>), Findings> {
         let file: toml::Table = toml::from_str(toml).map_err(|e| Findings(vec![not_toml(toml, &e)]))?;
         let gathered = Gathered::default();
-        let config = config(Section::root(file, environment, &gathered), &gathered);
+        let config = config(Section::root(file, environment, &gathered));
         match (config, gathered.into_parts()) {
             (Some(config), (settings, findings)) if findings.is_empty() => Ok((config, settings)),
             (_, (_, findings)) => Err(Findings(findings)),
@@ -156,11 +157,11 @@ impl Config {
 }
 
 /// Reads the whole configuration. Returns `None` only if a key without a default is missing.
-fn config(mut root: Section<'_>, gathered: &Gathered) -> Option<Config> {
+fn config(mut root: Section<'_>) -> Option<Config> {
     let segments = segments(&mut root);
     let store = store::store(root.section("store"));
     let is_embedded = store.as_ref().is_some_and(|s| matches!(s.backend, Backend::Embedded { .. }));
-    let kafka = kafka::kafka(root.section("kafka"), is_embedded, gathered);
+    let kafka = kafka::kafka(root.section("kafka"), is_embedded);
     let registry = registry::registry(root.section("registry"));
     let gateway = gateway::gateway(root.section("gateway"), &kafka);
     let admin = admin(root.section("admin"));

@@ -1,5 +1,5 @@
 //! The librdkafka properties of `kafka.consumer` and `kafka.producer`. They are passed through as they are, and librdkafka itself checks
-//! their names and values. The properties that the promises rest on are findings.
+//! their names and values. A property that the promises rest on is rejected with a finding.
 
 use super::findings::{self, is_secret};
 use super::given::{Given, scalar};
@@ -34,8 +34,8 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// The properties that the processor sets itself, each with the reason and with the right way to set it. They are findings in either
-/// table, because librdkafka takes a consumer's property for a producer, too, so that a misplaced one would go unnoticed.
+/// The properties that the processor sets itself, each with the reason and with the right way to set it. They are rejected in both tables:
+/// librdkafka accepts a consumer's property for a producer as well, so that a misplaced one would go unnoticed.
 const RESERVED: &[(&[&str], &str, &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "all clients must talk to the same brokers", "kafka.bootstrap_servers"),
     (&["group.id"], "offsets are committed for one group, by the producer", "kafka.group_id"),

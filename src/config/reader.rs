@@ -188,6 +188,12 @@ impl<'a> Section<'a> {
             key,
         });
     }
+
+    /// Adds a finding about the value of `key`, which was read and does not go with the values of other keys.
+    pub fn reject_read(&self, key: &str, value: &impl AsToml, reason: &str, right: &str) {
+        let given = Given { value: value.as_toml(), variable: self.gathered.variable(&self.key(key)) };
+        self.reject(key, Some(&given), reason, right);
+    }
 }
 
 impl Drop for Section<'_> {

@@ -1,17 +1,18 @@
 //! `[registry]`: where the schema registry is, and how this process logs in.
 
 use super::access::{A_PEM_FILE, Credentials, credentials, identity, readable_file};
-use super::given::{Given, duration, list, of_text, text};
+use super::given::{DAY, Given, duration, list, of_text, text};
 use super::reader::Section;
 use super::secrets::{self, RotatingSecret};
 use super::settings::AsToml;
 use super::text::http_url;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The shortest and the longest `odd_answer`. The shortest leaves time for several questions, because one may get lost. More than the
 /// longest is as good as `wait`.
-const ODD_ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(24 * 3600));
+const ODD_ANSWER: RangeInclusive<Duration> = Duration::from_secs(5)..=DAY;
 
 /// The schema registry, and how to reach it.
 #[derive(Clone, Debug)]
@@ -106,7 +107,7 @@ pub(super) fn registry(mut section: Section<'_>) -> Registry {
         if text(given).is_ok_and(|text| text == "wait") {
             return Ok(OddAnswer::Wait);
         }
-        duration(ODD_ANSWER.0..=ODD_ANSWER.1)(given).map(OddAnswer::DeadLetterAfter)
+        duration(ODD_ANSWER)(given).map(OddAnswer::DeadLetterAfter)
     });
     Registry { urls, credentials, ca_file, identity, odd_answer }
 }

@@ -1,6 +1,6 @@
-//! Secrets, which never stand in the configuration's file, because that file is copied, shown and checked in. In the file `file:PATH`
-//! names another file that holds the secret, such as Kubernetes and systemd mount. A variable of the environment holds the secret itself,
-//! or `file:PATH`.
+//! Secrets, which never stand in the configuration's file, because that file is copied, shown and checked in. Instead, that file has the
+//! text `file:PATH`, which names another file that holds the secret: one that Kubernetes or systemd mounts, for example. A variable of the
+//! environment holds the secret itself, or `file:PATH`.
 
 use super::given::{Given, text, variable_of};
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use super::access::{A_PEM_FILE, Credentials, credentials, identity, readable_file};
 use super::datacenters::{CommitConsistency, Datacenters, SerialConsistency, datacenters};
-use super::given::{Given, boolean, count, duration, list, of_text, scalar, text};
+use super::given::{DAY, boolean, count, duration, list, of_text, scalar, text};
 use super::reader::Section;
 use super::settings::{AsToml as _, Source};
 use super::text::{contact_point, keyspace};
@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const CQL_PORT: u16 = 9042;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The longest TTL that CQL takes: 20 years.
 const MAX_RETENTION: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// Room for about 150,000 entities with their claims. That is enough for the busy entities of an hour, and a third of the memory that a
@@ -25,8 +24,8 @@ pub struct Store {
     pub backend: Backend,
     /// `request_timeout`: how long one read or write may take before it is tried again.
     pub request_timeout: Duration,
-    /// `outcome_retention`: how long rejections and no-ops other than those of renames are remembered, and refusals under unknown external
-    /// ids, in whole seconds. All other outcomes never expire.
+    /// `outcome_retention`: how long the store remembers rejections and no-ops other than those of renames and creations, and refusals
+    /// under unknown external ids. It counts in whole seconds. All other outcomes never expire.
     pub outcome_retention: Duration,
     /// `cache_bytes`: how much memory the cache of entities and claims may take, in bytes. An entity with its claim takes some 220 bytes.
     pub cache_bytes: u64,
@@ -186,8 +185,7 @@ fn tls(mut section: Section<'_>) -> Option<Tls> {
     let identity = identity(s);
     let verify_hostname = s.value("verify_hostname", true, "true or false", boolean);
     if (ca_file.is_some() || has_identity) && !enabled {
-        let given = Given { value: toml::Value::Boolean(false), variable: None };
-        s.reject("enabled", Some(&given), "must be true where store.tls has files", "enabled = true, or no files");
+        s.reject_read("enabled", &enabled, "must be true where store.tls has files", "enabled = true, or no files");
     }
     enabled.then_some(Tls { ca_file, identity, verify_hostname })
 }

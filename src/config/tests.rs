@@ -263,6 +263,22 @@ fn all_findings_come_at_once_and_name_the_variable_that_gave_them() {
 }
 
 #[test]
+fn a_value_of_a_variable_that_does_not_go_with_other_keys_is_a_finding_with_its_source() {
+    for (toml, variable, value, expected) in [
+        ("", "CRM__GATEWAY__REPLY_TIMEOUT", "31s", "gateway.reply_timeout = \"31s\""),
+        ("", "CRM__GATEWAY__LISTEN", "0.0.0.0:8080", "gateway.listen = \"0.0.0.0:8080\""),
+        ("", "CRM__KAFKA__MAX_QUEUED", "8", "kafka.max_queued = 8"),
+        ("", "CRM__KAFKA__TOPICS__DLQ", "crm_commands", "kafka.topics.dlq = \"crm_commands\""),
+        ("[store.tls]\nca_file = \"Cargo.toml\"", "CRM__STORE__TLS__ENABLED", "false", "store.tls.enabled = false"),
+    ] {
+        let findings = parse(toml, &[(variable, value)]).expect_err(variable);
+        assert_eq!(findings.0.len(), 1, "{findings}");
+        let text = findings.0[0].to_string();
+        assert!(text.starts_with(&format!("{expected} (from {variable}): ")), "{text}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_suggested_its_place() {
     for (toml, meant) in [
         ("keyspace = \"x\"", "store.keyspace"),

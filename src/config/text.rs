@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 const MAX_TOPIC_CHARS: usize = 249;
 
 /// Checks the name of a topic.
-pub(super) fn topic(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// Kafka takes no such name. The text says why.
+pub fn topic_name(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match text {
         "" => Err("must not be empty".into()),

@@ -2,6 +2,7 @@
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::values::{ExternalId, SegmentCode};
+use crate::telemetry::wording::counted;
 use anyhow::anyhow;
 use std::fmt::Display;
 use uuid::Uuid;
@@ -31,10 +32,7 @@ impl Cast {
 
     /// Returns the cast in words: `4 customers, 7 accounts, 1 subscriber`.
     pub fn in_words(&self) -> String {
-        let count = |t: EntityType| match self.0.iter().filter(|e| e.entity_type == t).count() {
-            1 => format!("1 {t}"),
-            n => format!("{n} {t}s"),
-        };
+        let count = |t: EntityType| counted(self.0.iter().filter(|e| e.entity_type == t).count(), t.name());
         EntityType::ALL.map(count).join(", ")
     }
 

@@ -51,8 +51,8 @@ pub enum RequestedChange {
 }
 
 impl ChangeKind {
-    /// Returns the attributes that can change, the one that must be given first. The command's fields with the new values have the same
-    /// names and the same order.
+    /// Returns the attributes for which the commands have fields. Field and attribute have the same name and the same order. A command must
+    /// give the first of them.
     pub fn attributes(self) -> &'static [Attribute] {
         match self {
             Self::SetCustomName => &[set_custom_name::ATTRIBUTE],
@@ -64,7 +64,8 @@ impl ChangeKind {
         }
     }
 
-    /// Checks the new values that a command brings. A creation takes its `superior` as it was checked, for customers `None`.
+    /// Checks the new values that a command brings. `superior` is the result of checking the reference of a creation, `Ok(None)` for a
+    /// customer; other changes ignore it.
     ///
     /// # Errors
     /// Returns all findings in the order of the fields, at most one for each field.
@@ -89,7 +90,7 @@ impl ChangeKind {
         checked.map_err(|finding| vec![finding])
     }
 
-    /// Rebuilds a change that was checked before from its text (see [`RequestedChange::text`]), or returns `None` if the text is none of
+    /// Rebuilds a change that was checked before from its [text](RequestedChange::text). Returns `None` if `text` is no text of a change of
     /// this kind. The values are not checked again, because the rules and the configuration may have changed in the meantime.
     pub fn restore(self, text: &str) -> Option<RequestedChange> {
         Some(match self {
@@ -103,7 +104,7 @@ impl ChangeKind {
 }
 
 impl RequestedChange {
-    /// Returns all new values as one text, which is another one for each other change of the same kind.
+    /// Returns all new values as one text. Different changes of the same kind have different texts.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Self::SetCustomName(name) => name.as_str().into(),
@@ -123,8 +124,8 @@ impl RequestedChange {
         }
     }
 
-    /// Returns `entity` as it is after the change, its version still the old one, or `None` if it is so already. An entity that is there
-    /// is not created.
+    /// Returns `entity` as it is after the change, but still with the old version. Returns `None` if the change would alter nothing. A
+    /// creation alters nothing, because `entity` exists already.
     pub fn apply(&self, entity: &Entity, now: Timestamp) -> Option<Entity> {
         match self {
             Self::SetCustomName(name) => set_custom_name::apply(name, entity),

@@ -16,7 +16,8 @@ pub struct RawCommand {
     pub use_case: UseCase,
     /// `requestId`, `None` for null.
     pub request_id: Option<String>,
-    /// `customer`, `account` or `subscriber`, `None` for null: the entity, or of a creation the superior.
+    /// The field `customer`, `account` or `subscriber`, which refers to the entity that is to change or, in a creation, to the superior of
+    /// the new entity. `None` for null, and in the creation of a customer, which has no superior.
     pub reference: Option<RawReference>,
     /// The new values of the use case's [`attributes`](UseCase::attributes).
     pub values: RawValues,
@@ -38,7 +39,7 @@ pub struct RawReference {
 pub struct Command {
     /// The id that makes the request recognisable when it comes again; scoped to the entity.
     pub request_id: RequestId,
-    /// The entity that the command is about. Of a creation this is the refId of the entity that is to be.
+    /// The entity that the command is about. In a creation this is the refId that the new entity will have.
     pub target: Reference,
     /// The use case, the new values and the version that the command expects.
     pub contents: Contents,

@@ -1,6 +1,5 @@
-//! The contents of a request: all that it asks for, apart from who asks and of which entity. (The superior of an entity that is to be
-//! created is part of them.) A request id that comes again
-//! must come with the same contents.
+//! The contents of a request: all that the request asks for, without the entity that it is about and without who asks. In a creation, the
+//! superior of the new entity is part of the contents. A request id that comes again must come with the same contents.
 
 use super::change::{Creation, RequestedChange};
 use super::use_case::UseCase;

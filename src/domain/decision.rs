@@ -12,8 +12,8 @@ use super::transaction::{Change, Transaction};
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// Returns the answer to `request` if it is decided at the time `now`, and `entity` stays as it is until the answer is stored. A rename
-/// may still be refused afterwards, because its external id is taken.
+/// Decides `request` about `entity` at the time `now`. The answer holds only if `entity` is still the same when the answer is stored. Even
+/// then a rename may be refused, because another entity holds the external id.
 pub fn decide(entity: &Entity, request: &Request, now: Timestamp) -> Answer {
     let contents = &request.contents;
     if contents.creation().is_some() {

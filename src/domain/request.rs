@@ -29,7 +29,7 @@ impl fmt::Display for SourceRecord {
 pub struct Request {
     /// The id that makes the request recognisable when it comes again; scoped to the entity.
     pub id: RequestId,
-    /// The use case, the new value and the version that the request expects.
+    /// The use case, the new values and the version that the request expects.
     pub contents: Contents,
     /// The correlation id of the record, which goes into the business transaction.
     pub correlation_id: Option<String>,

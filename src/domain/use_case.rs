@@ -199,8 +199,8 @@ impl UseCase {
         self.row().kind
     }
 
-    /// Returns the attributes that the record brings, the one that must be given first. The record's fields with the new values have the
-    /// same names and the same order.
+    /// Returns the attributes for which the record has fields. Field and attribute have the same name and the same order. A command must
+    /// give the first of them.
     pub fn attributes(self) -> &'static [Attribute] {
         self.kind().attributes()
     }

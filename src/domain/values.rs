@@ -23,7 +23,7 @@ impl RequestId {
         Ok(Self(text.into()))
     }
 
-    /// Returns the request id with a text that was one before: see [`ExternalId::checked_before`].
+    /// Rebuilds a request id from its text without checking it again: see [`ExternalId::checked_before`].
     pub fn checked_before(text: &str) -> Self {
         Self(text.into())
     }
@@ -62,8 +62,8 @@ impl ExternalId {
         Ok(Self(normalised))
     }
 
-    /// Returns the id with a text that was one before, however long ago. The text is not checked again: the rules, or the
-    /// tables of Unicode that they rest on, may have been others then, and what is stored must be read for ever.
+    /// Rebuilds an external id from its text, however long ago it was checked. The text is not checked again: the rules, or the Unicode
+    /// tables that they rest on, may have changed since then, and what is stored must be readable for ever.
     pub fn checked_before(text: &str) -> Self {
         Self(text.into())
     }
@@ -97,7 +97,7 @@ impl CustomName {
         Ok(Self(text.into()))
     }
 
-    /// Returns the name with a text that was one before: see [`ExternalId::checked_before`].
+    /// Rebuilds a custom name from its text without checking it again: see [`ExternalId::checked_before`].
     pub fn checked_before(text: &str) -> Self {
         Self(text.into())
     }
@@ -125,7 +125,7 @@ impl StateReason {
         Ok(Self(text.into()))
     }
 
-    /// Returns the reason with a text that was one before: see [`ExternalId::checked_before`].
+    /// Rebuilds a reason from its text without checking it again: see [`ExternalId::checked_before`].
     pub fn checked_before(text: &str) -> Self {
         Self(text.into())
     }
@@ -160,7 +160,7 @@ impl Actor {
         Ok(Self(text.into()))
     }
 
-    /// Returns the actor with a text that was one before: see [`ExternalId::checked_before`].
+    /// Rebuilds an actor from its text without checking it again: see [`ExternalId::checked_before`].
     pub fn checked_before(text: &str) -> Self {
         Self(text.into())
     }
@@ -195,7 +195,7 @@ impl SegmentCode {
         Ok(Self(text.into()))
     }
 
-    /// Returns the code with a text that was one before: see [`ExternalId::checked_before`].
+    /// Rebuilds a segment code from its text without checking it again: see [`ExternalId::checked_before`].
     pub fn checked_before(text: &str) -> Self {
         Self(text.into())
     }

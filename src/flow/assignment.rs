@@ -18,7 +18,7 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// The most records between intake and commit. At this bound nothing more is taken in.
     pub max_queued: usize,
-    /// The number of commands waiting in one lane at which the lane's partition is paused, so that one key can't take all the room. The
+    /// The number of tasks waiting in one lane at which the lane's partition is paused, so that one key can't take all the room. The
     /// partition resumes when fewer than half as many wait. Half as many are about one run, which keeps the lane busy until new records
     /// arrive some milliseconds later.
     pub max_lane: usize,
@@ -76,6 +76,15 @@ pub struct Publication<O, G> {
     pub offsets: Vec<OffsetCommit>,
 }
 
+/// Whether the consumer fetches records of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetching {
+    /// It does not, until the partition is resumed.
+    Paused,
+    /// It does again.
+    Resumed,
+}
+
 /// A partition of the assignment.
 #[derive(Debug)]
 struct Assigned {
@@ -100,8 +109,8 @@ pub struct Assignment<C, A, O> {
     early: HashMap<LaneId, Vec<Finished<O>>>,
     /// How many records were delivered and are not committed yet.
     open: usize,
-    /// How many offsets above the lowest incomplete record others may be done: [`MAX_SPAN`], or fewer if the coordinator takes less
-    /// metadata.
+    /// A record is committed only if it is less than so many offsets above the lowest incomplete one: [`MAX_SPAN`], or fewer if the
+    /// coordinator takes less metadata.
     max_span: usize,
     publishing: bool,
     draining: bool,
@@ -144,8 +153,8 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         }
     }
 
-    /// Starts the next run and returns it; [`Assignment::finish_run`] must follow. Returns `None` if no lane is ready, or as many runs are
-    /// being decided as may be.
+    /// Starts the next run and returns it; [`Assignment::finish_run`] must follow. Returns `None` if no lane is ready, or if the most runs
+    /// allowed ([`Limits::max_in_flight`]) are being decided.
     pub fn next_run(&mut self, now: Uptime) -> Option<Run<C, A>> {
         let run = self.lanes.start(now)?;
         if self.lanes.depth(run.id.lane) < self.limits.max_lane / 2
@@ -241,8 +250,8 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         self.batches.ended(records, refused);
     }
 
-    /// Takes note that nothing of the transaction took effect, because the coordinator takes less metadata with an offset than it
-    /// carried. From now on a record is committed only if half as much metadata reaches from the lowest incomplete record to that one.
+    /// Takes note that nothing of the transaction took effect, because the coordinator takes less metadata with an offset than the
+    /// transaction carried. From now on records are committed only as far above the lowest incomplete one as half that metadata can say.
     pub fn offsets_too_large(&mut self, records: Vec<Finished<O>>) {
         let spans = self.partitions.values().map(|p| p.offsets.to_commit().1.len() * BITS_PER_CHARACTER);
         self.max_span = (spans.max().unwrap_or_default().min(self.max_span) / 2).max(1);
@@ -281,7 +290,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
     }
 
     /// Begins to drain: [`Assignment::has_room`] returns `false` from now on, and what runs is finished and committed. With `drop_queued`,
-    /// commands that wait are forgotten; they will be delivered again, to whoever has the partition then.
+    /// tasks that wait are forgotten; their records will be delivered again, to whoever has the partition then.
     pub fn drain(&mut self, drop_queued: bool) {
         self.draining = true;
         if drop_queued {
@@ -289,27 +298,34 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         }
     }
 
-    /// Returns whether no command waits or runs, no transaction is under way, and nothing waits for one. Records that are held do not
+    /// Returns whether no task waits or runs, no transaction is under way, and nothing waits for one. Records that are held do not
     /// count.
     pub fn is_drained(&self) -> bool {
         self.lanes.queued() + self.lanes.running() + self.batches.waiting() == 0 && !self.publishing
     }
 
     /// Returns whether more records may be taken in. Once twice as many lanes are ready as may run, further lanes would only cost memory.
-    /// (Commands that join a lane which has commands already do not make one more lane ready.)
+    /// (Tasks that join a lane which has tasks already do not make one more lane ready.)
     pub fn has_room(&self) -> bool {
         !self.draining && self.open < self.limits.max_queued && self.lanes.ready() < 2 * self.limits.max_in_flight
     }
 
-    /// Takes note that the next record of the partition can't be admitted yet (`true`), or can be now (`false`).
-    pub fn block(&mut self, partition: Partition, blocked: bool) {
+    /// Takes note that the next record of the partition can't be admitted yet.
+    pub fn block(&mut self, partition: Partition) {
         if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.blocked = blocked;
+            assigned.blocked = true;
         }
     }
 
-    /// Returns the partitions that are to be paused (`true`) or resumed (`false`): those for which this has changed since the last call.
-    pub fn pauses(&mut self) -> Vec<(Partition, bool)> {
+    /// Takes note that the next record of the partition can be admitted now.
+    pub fn unblock(&mut self, partition: Partition) {
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.blocked = false;
+        }
+    }
+
+    /// Returns the partitions that are to be paused or resumed: those for which this has changed since the last call.
+    pub fn pauses(&mut self) -> Vec<(Partition, Fetching)> {
         let mut changes = Vec::new();
         // Half of the span is a reserve for the records that are on their way when the pause is asked for.
         for (partition, assigned) in &mut self.partitions {
@@ -317,7 +333,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
             let pause = assigned.blocked || assigned.long_lanes > 0 || assigned.offsets.span() >= limit;
             if pause != assigned.paused {
                 assigned.paused = pause;
-                changes.push((*partition, pause));
+                changes.push((*partition, if pause { Fetching::Paused } else { Fetching::Resumed }));
             }
         }
         changes
@@ -333,14 +349,14 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         self.open
     }
 
-    /// Returns how many commands wait for their turn.
+    /// Returns how many tasks wait for their turn.
     pub fn queued(&self) -> usize {
         self.lanes.queued()
     }
 
-    /// Returns how many lanes have commands.
+    /// Returns how many lanes have tasks.
     pub fn lanes(&self) -> usize {
-        self.lanes.len()
+        self.lanes.active()
     }
 
     /// Returns how many partitions the consumer was told to pause.
@@ -348,7 +364,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         self.partitions.values().filter(|p| p.paused).count()
     }
 
-    /// Returns how many commands are being processed.
+    /// Returns how many tasks are being done.
     pub fn running(&self) -> usize {
         self.lanes.running()
     }
@@ -368,8 +384,8 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         self.lanes.oldest_run()
     }
 
-    /// Returns how many offsets above the lowest incomplete record others may be done, if the coordinator takes less metadata than usual;
-    /// otherwise `None`.
+    /// Returns within how many offsets of the lowest incomplete record others may be committed, if the coordinator takes less metadata than
+    /// usual. Returns `None` if it takes as much as usual.
     pub fn short_span(&self) -> Option<usize> {
         (self.max_span < MAX_SPAN).then_some(self.max_span)
     }

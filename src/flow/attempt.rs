@@ -1,14 +1,14 @@
 //! One attempt at a Kafka transaction: which call follows which, and what an error leaves open. The publisher makes the
 //! calls and says what came of them.
 //!
-//! **Invariant**: nothing is tried again unless it is known that nothing took effect. An error that does not say so makes the
-//! publisher start over with a new producer, whose registration makes the coordinator end the old transaction one way or the
-//! other; then the committed offsets say which.
+//! **Invariant**: nothing is tried again unless it is known that nothing took effect. After an error that leaves this open, the publisher
+//! starts over with a new producer, whose registration makes the coordinator end the old transaction. Then the committed offsets say
+//! whether the old transaction was committed or aborted.
 //!
 //! **Invariant**: a producer is not used again after a transaction whose outputs were not all acknowledged or refused. librdkafka drops
 //! those that wait to be sent *again* and gives their sequence numbers to outputs of the next transaction. If the first sending had
-//! arrived after all, the broker takes the later outputs for repetitions, acknowledges them and drops them: seen on brokers that
-//! freeze, where a business transaction vanished whose reply was committed.
+//! arrived after all, the broker takes the later outputs for repetitions, acknowledges them and drops them. This was seen on brokers that
+//! freeze: a business transaction vanished, while its reply was committed.
 
 use super::Partition;
 use super::offsets::Committed;

@@ -7,9 +7,9 @@
 //!
 //! A transaction that was too slow is tried again with half as many records, because a quota may not let more through in the time that a
 //! transaction has. A swift one lets the next carry twice as many. If a transaction that carries one record runs out of time twice, that
-//! record is to blame: it is held, or an output of it goes elsewhere. Once proves nothing, because a broker that fails takes all of a
-//! transaction's time, too, until another one leads its partitions. The tries of such a record become rare, because all other records
-//! wait meanwhile.
+//! record is to blame: it is held, or an output of it goes elsewhere. Running out of time once proves nothing, because a broker that fails
+//! takes all of a transaction's time, too, until another one leads its partitions. Such a record is tried more and more rarely, because all
+//! other records wait while it is tried.
 
 use super::RecordId;
 use super::attempt::Why;
@@ -28,15 +28,23 @@ pub struct Finished<O> {
 
 /// The outputs of one record.
 pub trait Publishable {
-    /// What is to be told of an output that the broker refuses.
+    /// A report on an output that the broker refuses.
     type Refused;
 
     /// Returns roughly how many bytes the outputs take in a transaction.
     fn weight(&self) -> usize;
 
-    /// Sends an output that the broker refuses elsewhere, if there is another place for it. Returns whether there was, and what is to be
-    /// told. If there is no other place, the record is held.
-    fn redirect(&mut self, record: RecordId, output: usize, why: Why) -> (bool, Self::Refused);
+    /// Gives another place to an output that the broker refuses, if there is one. If there is none, the record is held.
+    fn redirect(&mut self, record: RecordId, output: usize, why: Why) -> Redirection<Self::Refused>;
+}
+
+/// What is done about an output that the broker refuses. `R` is a report on the refusal.
+#[derive(Debug)]
+pub struct Redirection<R> {
+    /// Whether the output goes to another place now.
+    pub has_other_place: bool,
+    /// The report.
+    pub report: R,
 }
 
 /// The records that wait for a transaction, and those of the transaction under way.
@@ -64,9 +72,9 @@ pub struct Batches<O> {
     max_bytes: usize,
 }
 
-/// The weight in bytes above which a record goes alone. No broker need take so much in one record, unless it was told to. If a broker
-/// does not take the record, and does not say so, two transactions run out of time, and the record to blame is known. Together with
-/// others, it would be found only by halving the transaction again and again.
+/// The weight in bytes above which a record goes alone. Brokers take a record of this size only if they are configured to. If a broker
+/// neither takes the record nor refuses it, two transactions run out of time, and the record is known to be to blame. Together with others,
+/// it would be found only by halving the transaction again and again.
 const HEAVY: usize = 1 << 20;
 
 /// The most ticks between two tries of a record that is too slow even alone.
@@ -188,11 +196,10 @@ impl<O: Publishable> Batches<O> {
         self.held_due = !self.turns.is_empty();
     }
 
-    /// Begins the next transaction and returns its records; empty if there are none. Records that `may` not be committed yet are left
-    /// out.
-    pub fn take(&mut self, may: impl Fn(RecordId) -> bool) -> Vec<Finished<O>> {
+    /// Begins the next transaction and returns its records; empty if there are none. Records that `may_commit` denies are left out.
+    pub fn take(&mut self, may_commit: impl Fn(RecordId) -> bool) -> Vec<Finished<O>> {
         if std::mem::take(&mut self.held_due)
-            && let Some((lane, record)) = self.take_held(&may)
+            && let Some((lane, record)) = self.take_held(&may_commit)
         {
             self.under_way = vec![(lane, record.at)];
             return vec![record];
@@ -204,7 +211,7 @@ impl<O: Publishable> Batches<O> {
         while records.len() < self.cap
             && let Some((lane, record)) = self.finished.pop_front()
         {
-            if !may(record.at) {
+            if !may_commit(record.at) {
                 left_out.push((lane, record));
                 continue;
             }
@@ -226,10 +233,10 @@ impl<O: Publishable> Batches<O> {
     }
 
     /// Takes the first record of the next lane that may be tried, if there is one, and puts that lane behind the others.
-    fn take_held(&mut self, may: impl Fn(RecordId) -> bool) -> Option<(LaneId, Finished<O>)> {
+    fn take_held(&mut self, may_commit: impl Fn(RecordId) -> bool) -> Option<(LaneId, Finished<O>)> {
         let is_due = |lane: &LaneId| {
             let first = self.held.get(lane).and_then(VecDeque::front);
-            first.is_some_and(|first| may(first.at)) && self.slow.get(lane).is_none_or(|slow| slow.due <= self.ticks)
+            first.is_some_and(|first| may_commit(first.at)) && self.slow.get(lane).is_none_or(|slow| slow.due <= self.ticks)
         };
         let turn = self.turns.iter().position(is_due)?;
         let lane = self.turns.remove(turn)?;

@@ -4,9 +4,9 @@
 //! 20 ms later. Therefore a publisher has two producers and uses them in turn. So the markers of a transaction may be written while the
 //! next one goes on.
 //!
-//! **Invariants**: at most one transaction of a publisher is undecided. A producer's turn comes when the attempt of the other one is
-//! over, and with it the commit or the abort has returned. Before a publisher does anything else, it registers both: its predecessor may
-//! have left either of them with an open transaction.
+//! **Invariants**: at most one transaction of a publisher is undecided. A producer's turn comes when the attempt of the other producer is
+//! over, so the other's commit or abort has returned by then. Before a publisher does anything else, it registers both producers: its
+//! predecessor may have left either of them with an open transaction.
 
 /// The producers of a publisher. One of them has its turn, and is the one that is used. `P` is a producer.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<P> InTurn<P> {
     }
 
     /// Gives the turn to the other producer.
-    pub fn go_on(&mut self) {
+    pub fn give_turn(&mut self) {
         self.turn = 1 - self.turn;
     }
 
@@ -55,11 +55,11 @@ mod tests {
     fn producers_take_turns_and_the_one_that_is_replaced_is_the_present_one() {
         let mut producers = InTurn::new(["a", "b"]);
         assert_eq!((*producers.present(), producers.turn()), ("a", 0));
-        producers.go_on();
+        producers.give_turn();
         assert_eq!((*producers.present(), producers.turn()), ("b", 1));
         assert_eq!(producers.replace("b anew"), "b");
         assert_eq!(*producers.present(), "b anew");
-        producers.go_on();
+        producers.give_turn();
         assert_eq!(*producers.present(), "a");
         assert_eq!(producers.into_inner(), ["a", "b anew"]);
     }

@@ -8,8 +8,8 @@ use super::offsets::Delivery;
 use super::{Assignment, Partition, RecordId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// While fewer things than this are being fetched, a record that waits behind another one has fetched what it lacks, too. Otherwise
-/// records that name what does not exist would be waited for one after another.
+/// The bound on fetching ahead: while fewer things than this are being fetched, whatever a record lacks is fetched even if the record waits
+/// behind another one. Otherwise the waits for things that do not exist would follow one another.
 const MOST_EXPECTED: usize = 1_024;
 
 /// Makes commands of records. A reader knows what records are made of, and nothing of the stream.
@@ -66,9 +66,9 @@ pub(super) struct Intake<R: Reader> {
     fetching: BTreeSet<R::Need>,
     /// The things to fetch that [`Intake::next_wanted`] has not returned yet.
     wanted: VecDeque<R::Need>,
-    /// The things that can be read ahead for commands that have joined their lanes since [`Intake::ahead`] was called last.
+    /// The things that can be read ahead for commands that have joined their lanes since [`Intake::take_ahead`] was called last.
     ahead: Vec<R::Ahead>,
-    /// The first record that was delivered although its offset is below what is done already.
+    /// The first record that showed that its partition begins anew: see [`Delivery::Backwards`].
     backwards: Option<RecordId>,
 }
 
@@ -91,7 +91,7 @@ impl<R: Reader> Intake<R> {
             self.waiting.entry(partition).or_default().push_back(record);
         } else if let Err(record) = self.admit(record, assignment) {
             self.waiting.entry(partition).or_default().push_back(record);
-            assignment.block(partition, true);
+            assignment.block(partition);
         }
     }
 
@@ -108,7 +108,7 @@ impl<R: Reader> Intake<R> {
                 }
             }
             if queue.is_empty() {
-                assignment.block(partition, false);
+                assignment.unblock(partition);
             } else {
                 self.waiting.insert(partition, queue);
             }
@@ -170,8 +170,8 @@ impl<R: Reader> Intake<R> {
         self.ahead.clear();
     }
 
-    /// Returns what can be read ahead for the commands that have joined their lanes since this was asked last.
-    pub(super) fn ahead(&mut self) -> Vec<R::Ahead> {
+    /// Takes what can be read ahead for the commands that have joined their lanes since the last call.
+    pub(super) fn take_ahead(&mut self) -> Vec<R::Ahead> {
         std::mem::take(&mut self.ahead)
     }
 
@@ -185,7 +185,7 @@ impl<R: Reader> Intake<R> {
         !self.fetching.is_empty()
     }
 
-    /// Returns the first record that was delivered although its offset is below what is done already; `None` if there was none.
+    /// Returns the first record that showed that its partition begins anew; `None` if there was none.
     pub(super) fn backwards(&self) -> Option<RecordId> {
         self.backwards
     }

@@ -1,5 +1,5 @@
-//! The order of the commands. Commands with the same key wait in one *lane* and are processed strictly in order. Lanes run side by side,
-//! up to a bound on the runs that are being decided.
+//! The order of the tasks. Tasks with the same key wait in one *lane* and are done strictly in order. Lanes run side by side, up to a bound
+//! on the runs that are being decided.
 //!
 //! A lane processes one *run* after another. A run is either the lane's first command together with those right behind it that name
 //! the same entity, which one conditional write can decide, or a single record that needs no decision. While the
@@ -43,21 +43,21 @@ pub enum Task<C, A> {
 /// The name of a run, within its assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RunId {
-    /// The lane whose commands are processed.
+    /// The lane whose tasks are processed.
     pub lane: LaneId,
     /// The number of the run among the runs of all lanes.
     pub number: u64,
 }
 
-/// The commands of one lane that are processed together.
+/// The tasks of one lane that are processed together.
 #[derive(Debug)]
 pub struct Run<C, A> {
-    /// The run's name, by which it is told that the run is decided or finished.
+    /// The run's name, which [`Lanes::decided`] and [`Lanes::finish`] are called with.
     pub id: RunId,
     /// The commands to decide, or the record to answer.
     pub work: Work<C, A>,
-    /// Whether more commands wait behind the run in its lane. They can be decided as soon as this run is, so [`Lanes`] must be told of that
-    /// moment, too, and not only when the run is finished.
+    /// Whether more tasks wait behind the run in its lane. They can begin as soon as this run is decided, if [`Lanes::decided`] is called
+    /// at that moment; otherwise they wait until the run is finished.
     pub awaited: bool,
 }
 
@@ -103,10 +103,11 @@ struct Lane<C, A> {
 #[derive(Debug)]
 pub struct Lanes<C, A> {
     by_id: HashMap<LaneId, Lane<C, A>>,
-    /// The lanes in which commands wait and no run is being decided, in the order in which they became so.
+    /// The lanes in which tasks wait and no run is being decided, in the order in which they became so.
     ready: VecDeque<LaneId>,
+    /// How many tasks wait in all lanes.
     queued: usize,
-    /// How many commands the runs under way have.
+    /// How many tasks the runs under way have.
     running: usize,
     /// How many runs are being decided.
     deciding: usize,
@@ -117,7 +118,7 @@ pub struct Lanes<C, A> {
 }
 
 impl<C: Foldable, A> Lanes<C, A> {
-    /// Creates lanes without commands. At most `max_runs` runs will be decided at once, of at most `max_run` commands each.
+    /// Creates lanes without tasks. At most `max_runs` runs will be decided at once, of at most `max_run` commands each.
     pub fn new(max_runs: usize, max_run: usize) -> Self {
         let (by_id, ready) = (HashMap::new(), VecDeque::new());
         Self { by_id, ready, queued: 0, running: 0, deciding: 0, started: 0, max_runs, max_run }
@@ -201,7 +202,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         if both { Turn::ItsAndTheNext } else { Turn::Its }
     }
 
-    /// Forgets the commands that wait. Runs under way go on.
+    /// Forgets the tasks that wait. Runs under way go on.
     pub fn drop_queued(&mut self) {
         self.by_id.retain(|_, lane| {
             lane.queue.clear();
@@ -211,7 +212,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         self.queued = 0;
     }
 
-    /// Returns how many commands wait in the lane.
+    /// Returns how many tasks wait in the lane.
     pub fn depth(&self, id: LaneId) -> usize {
         self.by_id.get(&id).map_or(0, |lane| lane.queue.len())
     }
@@ -221,17 +222,12 @@ impl<C: Foldable, A> Lanes<C, A> {
         self.ready.len()
     }
 
-    /// Returns how many lanes have commands, waiting or under way.
-    pub fn len(&self) -> usize {
+    /// Returns how many lanes have tasks, waiting or under way.
+    pub fn active(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Returns whether no lane has commands.
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
-    /// Returns how many commands wait in all lanes.
+    /// Returns how many tasks wait in all lanes.
     pub fn queued(&self) -> usize {
         self.queued
     }
@@ -242,7 +238,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         under_way.flatten().map(|run| run.since).min()
     }
 
-    /// Returns how many commands the runs under way have.
+    /// Returns how many tasks the runs under way have.
     pub fn running(&self) -> usize {
         self.running
     }

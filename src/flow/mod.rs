@@ -32,7 +32,7 @@ pub mod succession;
 #[cfg(test)]
 mod tests;
 
-pub use assignment::{Assignment, Commit, Limits, OffsetCommit, Publication};
+pub use assignment::{Assignment, Commit, Fetching, Limits, OffsetCommit, Publication};
 
 use crate::domain::request::SourceRecord;
 use std::fmt;
@@ -49,7 +49,7 @@ pub type Partition = i32;
 /// A moment, as the time since the process began. `flow` reads no clock.
 pub type Uptime = Duration;
 
-/// The name of a record on a topic that the context tells, most often the command topic. As text it is `3/17`.
+/// A record's partition and offset. The topic is known from the context; most often it is the command topic. The text form is `3/17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId {
     /// The record's partition.
@@ -59,7 +59,7 @@ pub struct RecordId {
 }
 
 impl RecordId {
-    /// Returns the record's name with that of its topic.
+    /// Returns the same record with the name of its topic.
     pub fn on(self, topic: Arc<str>) -> SourceRecord {
         SourceRecord { topic, partition: self.partition, offset: self.offset }
     }

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-/// How many offsets above the lowest incomplete record others may be done. The bitmap must fit the broker's `offset.metadata.max.bytes`
-/// (4,096 by default): 24,000 bits are 4,000 characters of base64.
+/// A record is taken in only if it is less than so many offsets above the lowest incomplete one. The bitmap of the records in between must
+/// fit the broker's `offset.metadata.max.bytes` (4,096 by default): 24,000 bits are 4,000 characters of base64.
 pub const MAX_SPAN: usize = 24_000;
 
 /// How many records a character of the bitmap's base64 stands for.
@@ -46,9 +46,9 @@ impl Committed {
         self.metadata.strip_prefix(NAMED)?.split_once(':').map(|(id, _)| id)
     }
 
-    /// Returns whether a newer release has committed the offset, in a form that this one can't read. Then it is not known which records
-    /// above the offset are done, and no record of the partition may be taken in: its answers could be published twice. (A text of no
-    /// such form counts as absent, because it comes from a tool that has set the offset.)
+    /// Returns whether a newer release has committed the offset, in a form that this release can't read. Then it is not known which records
+    /// above the offset are done, and no record of the partition may be taken in: its answers could be published twice. (Any other text
+    /// that this release can't read comes from a tool that has set the offset, and counts as absent.)
     pub fn is_of_a_newer_release(&self) -> bool {
         self.metadata.split_once(':').is_some_and(|(form, _)| form.len() == 1 && form.starts_with(|c: char| LATER.contains(&c)))
     }
@@ -86,7 +86,7 @@ pub struct Offsets {
     fresh: bool,
 }
 
-/// What is to be done with a record that was delivered.
+/// The way in which a record that was delivered is to be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It is to be processed.
@@ -95,8 +95,8 @@ pub enum Delivery {
     Known,
     /// It is too far above the lowest incomplete record, and must be delivered again when that one is done.
     TooFar,
-    /// It is below what is done already. The partition begins anew, so its topic was made again, or its log was cut off. Nothing of this
-    /// assignment holds any more.
+    /// Its offset is below the lowest one that is not done, although it is not the first record of its partition in this assignment. So the
+    /// partition begins anew: its topic was made again, or its log was cut off. Nothing of this assignment holds any more.
     Backwards,
 }
 
@@ -174,7 +174,8 @@ impl Offsets {
     }
 
     /// Returns how many offsets the delivered records span, from the lowest incomplete one on. At [`MAX_SPAN`] nothing more can be taken
-    /// in. (Records done before the assignment do not count until they are delivered: the lowest incomplete one must be fetched first.)
+    /// in. (Records done before the assignment count only once they are delivered. Otherwise they could pause a partition whose lowest
+    /// incomplete record was not fetched yet.)
     pub fn span(&self) -> usize {
         usize::try_from(self.next - self.low).expect("next is never below low")
     }

@@ -14,11 +14,11 @@
 //! are delivered again, to whoever has their partitions then.
 
 use super::attempt::{Pace, Refusal, Verdict};
-use super::batch::{Finished, Publishable};
+use super::batch::{Finished, Publishable, Redirection};
 use super::intake::{Intake, Reader};
 use super::lanes::{Run, RunId, Task, lane_of};
 use super::offsets::{Committed, Delivery};
-use super::{Assignment, AssignmentId, Commit, Limits, Partition, Publication, RecordId, Uptime};
+use super::{Assignment, AssignmentId, Commit, Fetching, Limits, Partition, Publication, RecordId, Uptime};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -56,8 +56,9 @@ pub enum Action<R: Reader, O, G> {
     AbortRuns,
     /// Let the consumer go on with the revocation, if it waits: no further transaction begins for its partitions.
     Drained {
-        /// Whether nothing was under way any more, be it that all was committed or that the partitions were lost before. If not, the
-        /// grace is over: a transaction that is under way may still commit, and all other records are delivered again.
+        /// `true` if nothing was under way any more, because all was committed or the partitions were lost before. `false` if the grace was
+        /// over, or the next assignment came first: a transaction that is under way may still commit, and all other records are delivered
+        /// again.
         in_time: bool,
     },
     /// Leave the group, and end.
@@ -66,12 +67,12 @@ pub enum Action<R: Reader, O, G> {
     Fetch(R::Need),
     /// Process this run: decide its commands and answer them, or answer its record. [`Stream::handle_run_finished`] must follow.
     Process(AssignmentId, Run<R::Command, R::Answerable>),
-    /// Read these ahead. Some of them belong to commands that wait for their turn.
+    /// Read these ahead for commands that wait for their turn. Some may belong to commands that have begun meanwhile.
     ReadAhead(Vec<R::Ahead>),
     /// Publish this. [`Stream::handle_published`] must follow.
     Publish(Publication<O, G>),
-    /// Pause fetching from these partitions (true), or go on with it (false).
-    Pause(Vec<(Partition, bool)>),
+    /// Pause fetching from these partitions, or go on with it.
+    Pause(Vec<(Partition, Fetching)>),
 }
 
 /// The present assignment. `G` is the membership of the group.
@@ -89,7 +90,7 @@ pub struct Current<C, A, O, G> {
 pub struct Conclusion<O: Publishable> {
     /// The records that are known to be committed.
     pub done: Vec<Finished<O>>,
-    /// What is to be told of each output that the broker refused.
+    /// A report on each output that the broker refused.
     pub refused: Vec<O::Refused>,
 }
 
@@ -122,7 +123,7 @@ pub struct Stream<R: Reader, O, G> {
     timing: Timing,
     intake: Intake<R>,
     current: Option<Current<R::Command, R::Answerable, O, G>>,
-    /// The time at which partitions that are being given up are given up whatever is unfinished, or `None` if none are being given up.
+    /// The time at which the partitions are given up even if something is unfinished; `None` if they are not being given up.
     draining: Option<Uptime>,
     stopping: Stopping,
     /// The time until which the next transaction is put off, or `None` if it is not.
@@ -153,7 +154,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// Takes note of the partitions that this process has from now on, and of where each is to go on. Whatever it had before is given up.
     pub fn handle_assigned(&mut self, id: AssignmentId, membership: G, partitions: &[(Partition, Committed)]) {
         self.give_up();
-        // The consumer no longer waits for the revocation before, if it was still draining.
+        // If a revocation was still draining, the consumer has stopped waiting for it.
         if self.stopping == Stopping::No && self.draining.take().is_some() {
             self.first.push_back(Action::Drained { in_time: false });
         }
@@ -289,7 +290,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     }
 }
 
-/// What is to be done next.
+/// The actions: what follows from the events.
 impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// Returns what is to be done next. Returns `None` if there is nothing to be done before the next event or the time of
     /// [`Stream::poll_timeout`].
@@ -310,8 +311,8 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         self.first.pop_front()
     }
 
-    /// Returns when [`Stream::poll`] must be called even if nothing happens; `None` if there is no such time. To be asked when there is
-    /// nothing left to be done.
+    /// Returns when [`Stream::poll`] must be called even if nothing happens; `None` if there is no such time. The answer holds only once
+    /// [`Stream::poll`] has returned `None`.
     pub fn poll_timeout(&self) -> Option<Uptime> {
         [self.draining, self.put_off, self.try_held].into_iter().flatten().min()
     }
@@ -327,7 +328,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
         if let Some(run) = assignment.next_run(now) {
             return Some(Action::Process(*id, run));
         }
-        let ahead = self.intake.ahead();
+        let ahead = self.intake.take_ahead();
         // A command that runs already reads for itself.
         if !ahead.is_empty() && assignment.queued() > 0 {
             return Some(Action::ReadAhead(ahead));
@@ -384,8 +385,8 @@ impl<R: Reader, O: Publishable, G> Stream<R, O, G> {
         self.intake.is_fetching()
     }
 
-    /// Returns the first record that was delivered although its offset is below what is done already; `None` if there was none. Its topic
-    /// was made again, or the topic's log was cut off.
+    /// Returns the first record that showed that its partition begins anew, because its topic was made again or the topic's log was cut
+    /// off. Returns `None` if there was no such record.
     pub fn backwards(&self) -> Option<RecordId> {
         self.intake.backwards()
     }
@@ -410,9 +411,9 @@ impl<O: Publishable> Sorted<O> {
         let (mut held, mut refused) = (BTreeSet::new(), Vec::new());
         for Refusal { record, output, why } in refusals.iter().copied() {
             let Finished { at, outputs } = &mut records[record];
-            let (goes_elsewhere, told) = outputs.redirect(*at, output, why);
-            refused.push(told);
-            if !goes_elsewhere {
+            let Redirection { has_other_place, report } = outputs.redirect(*at, output, why);
+            refused.push(report);
+            if !has_other_place {
                 held.insert(record);
             }
         }

@@ -6,11 +6,11 @@ mod stream;
 
 use super::attempt::Pace;
 use super::attempt::Why;
-use super::batch::{Batches, Finished, Publishable};
+use super::batch::{Batches, Finished, Publishable, Redirection};
 use super::intake::{Read, Reader};
 use super::lanes::{Foldable, LaneId, Lanes, Run, Task, Turn, Work, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets, naming};
-use super::{Assignment, Limits, RecordId, Uptime};
+use super::{Assignment, Fetching, Limits, RecordId, Uptime};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
@@ -50,9 +50,9 @@ impl Publishable for usize {
     }
 
     /// Each output has another place, except the first one of a record of odd weight. The record weighs more afterwards.
-    fn redirect(&mut self, record: RecordId, output: usize, _: Why) -> (bool, Self::Refused) {
+    fn redirect(&mut self, record: RecordId, output: usize, _: Why) -> Redirection<Self::Refused> {
         *self += 10;
-        (output != 0 || self.is_multiple_of(2), (record, output))
+        Redirection { has_other_place: output != 0 || self.is_multiple_of(2), report: (record, output) }
     }
 }
 
@@ -320,7 +320,7 @@ fn what_was_done_far_above_before_the_assignment_does_not_keep_the_lowest_record
     assert!(assignment.pauses().is_empty(), "its lowest record was not delivered yet");
     assert_eq!(assignment.deliver(at(0)), Delivery::New);
     assert_eq!(assignment.deliver(at(highest)), Delivery::Known);
-    assert_eq!(assignment.pauses(), [(0, true)], "until the lowest one is done");
+    assert_eq!(assignment.pauses(), [(0, Fetching::Paused)], "until the lowest one is done");
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn while_a_run_is_answered_the_next_one_of_its_lane_is_decided_and_finished_in_i
     for offset in 0..4 {
         lanes.push(1, at(offset), names(0));
     }
-    let first = lanes.start(NOW).expect("the lane has commands");
+    let first = lanes.start(NOW).expect("the lane has tasks");
     assert!(first.awaited && lanes.start(NOW).is_none());
     lanes.decided(first.id);
     let second = lanes.start(NOW).expect("the first is decided");
@@ -385,8 +385,8 @@ fn while_a_run_is_answered_the_next_one_of_its_lane_is_decided_and_finished_in_i
     lanes.decided(third.id);
     let fourth = lanes.start(NOW).expect("the third is decided");
     assert!(!fourth.awaited);
-    assert_eq!((lanes.finish(third.id), lanes.len()), (Turn::Its, 1));
-    assert_eq!((lanes.finish(fourth.id), lanes.len()), (Turn::Its, 0));
+    assert_eq!((lanes.finish(third.id), lanes.active()), (Turn::Its, 1));
+    assert_eq!((lanes.finish(fourth.id), lanes.active()), (Turn::Its, 0));
 }
 
 #[test]
@@ -607,7 +607,7 @@ fn a_coordinator_that_takes_little_metadata_is_given_no_more_and_the_partition_p
     assert!(length > 14, "{length} characters");
     assignment.offsets_too_large(records);
     assert!(assignment.short_span().is_some());
-    assert_eq!(assignment.pauses(), [(0, true)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Paused)]);
     let (length, records) = longest(&mut assignment).expect("some may be committed all the same");
     assert!(length <= 14 && !records.is_empty(), "{length} characters, {} records", records.len());
     assignment.committed(records.len());
@@ -664,7 +664,7 @@ fn a_transaction_is_filling_while_more_waits_for_its_lane_up_to_a_quarter_of_wha
         assignment.admit(at(offset), 7, names(0));
     }
     for finished in 0..4 {
-        let run = assignment.next_run(NOW).expect("the lane has commands");
+        let run = assignment.next_run(NOW).expect("the lane has tasks");
         assert_eq!(assignment.is_filling(), finished > 0, "{finished} have finished, {} run or wait", 12 - finished);
         assignment.finish_run(run.id, vec![Finished { at: records(&run)[0], outputs: 1 }]);
     }
@@ -680,13 +680,13 @@ fn a_lane_that_is_too_long_pauses_its_partition_until_it_is_shorter() {
         assert_eq!(assignment.deliver(at(offset)), Delivery::New);
         assignment.admit(at(offset), 1, names(0));
     }
-    assert_eq!(assignment.pauses(), [(0, true)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Paused)]);
     assert!(assignment.pauses().is_empty(), "told once");
     for _ in 0..3 {
         let run = assignment.next_run(NOW).expect("something waits");
         assignment.finish_run(run.id, Vec::new());
     }
-    assert_eq!(assignment.pauses(), [(0, false)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Resumed)]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Who a client is, and what it may do: by its certificate, by its bearer token, or whoever it is.
+//! Decides who a client is, and what it may do: by its certificate or its bearer token, unless everybody may do everything.
 
 use super::keys::PresentKeys;
 use super::problem::{Problem, with};
 use crate::domain::Timestamp;
-use crate::domain::values::RequestId;
+use crate::domain::values::Actor;
 use axum::body::Bytes;
 use axum::http::header::{self, HeaderMap};
 use axum::http::{Response, StatusCode};
@@ -29,20 +29,20 @@ impl Scope {
 
 /// How clients show who they are.
 pub enum Access {
-    /// Not at all: everybody may do everything.
+    /// Clients don't show who they are, and everybody may do everything.
     Open,
-    /// By their certificates, with which they may do everything.
+    /// Clients show certificates, with which they may do everything.
     Certificate,
-    /// By bearer tokens, which say what they may do.
+    /// Clients show bearer tokens, which say what they may do.
     Token(Arc<PresentKeys>),
 }
 
 /// The name of a client that may go on, or `None` if it needs none.
-pub type Principal = Option<String>;
+pub type Principal = Option<Actor>;
 
 impl Access {
-    /// Returns who the client is, if it may do what it wants. `certificate` is the common name of its certificate, and `scope` is `None`
-    /// where any client that is known may go on.
+    /// Returns who the client is, if it may do what it wants. `certificate` is the common name of the client's certificate. `scope` is the
+    /// scope that the request needs, or `None` if any client that is known may make it.
     ///
     /// # Errors
     /// The client did not show who it is (401), or may not do that (403). The response says so.
@@ -56,9 +56,9 @@ impl Access {
         let keys = match self {
             Self::Open => return Ok(None),
             Self::Certificate => {
-                let name = certificate.filter(|name| RequestId::parse(name).is_ok());
+                let name = certificate.and_then(|name| Actor::parse(name).ok());
                 let nameless = || unauthorized("the client's certificate has no common name that can be an actor", None);
-                return name.map(|name| Some(name.to_owned())).ok_or_else(nameless);
+                return name.map(Some).ok_or_else(nameless);
             }
             Self::Token(keys) => keys,
         };

@@ -108,7 +108,10 @@ fn value(schema: &Schema, json: &Json, path: &str) -> Result<Avro, Misfit> {
         (Schema::Long, _) => must("a whole number or null"),
         (Schema::Record(schema), Json::Object(fields)) => record(schema, fields, Some(path)),
         (Schema::Record(_), _) => must("an object or null"),
-        _ => must("of a type that this program does not know"),
+        _ => Err(Misfit {
+            path: Some(path.to_owned()),
+            reason: "has a type in the schema that this program can't write".to_owned(),
+        }),
     }
 }
 

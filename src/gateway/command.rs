@@ -1,7 +1,7 @@
 //! From a request over HTTP to the record that goes on the command topic, or to the reason why none does. Nothing here waits or writes.
 
 use super::body::{self, Misfit};
-use super::headers::{self, Given};
+use super::headers;
 use super::json::Json;
 use super::problem::{Finding, Problem};
 use super::route;
@@ -10,7 +10,8 @@ use crate::domain::rejection::Rejection;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{RequestId, Rules};
 use crate::telemetry::trace_context::TraceContext;
-use crate::wire::headers::CommandHeaders;
+use crate::wire::headers::{Asked, CORRELATION_ID, CommandHeaders, TRACEPARENT, TRACESTATE};
+use crate::wire::unreadable::MAX_CORRELATION_BYTES;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::http::header::HeaderMap;
@@ -18,8 +19,6 @@ use uuid::Uuid;
 
 /// The longest body, in bytes. The longest values of a command in the most verbose JSON stay below.
 pub const MAX_BODY: usize = 64 << 10;
-/// The header by which a client correlates a request with its answer.
-pub const CORRELATION_ID: &str = "correlation-id";
 
 /// A request's correlation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +80,8 @@ pub fn correlation(headers: &HeaderMap) -> Result<Correlation, Problem> {
     let all = headers.get_all(CORRELATION_ID).iter().map(|value| (CORRELATION_ID, Some(value.as_bytes())));
     let parsed = CommandHeaders::parse(all);
     if parsed.oversized_correlation {
-        return Err(Problem::unreadable(Some(CORRELATION_ID.into()), "must have at most 1024 bytes"));
+        let reason = format!("must have at most {MAX_CORRELATION_BYTES} bytes");
+        return Err(Problem::unreadable(Some(CORRELATION_ID.into()), &reason));
     }
     let header = parsed.echo.into_iter().find_map(|(_, value)| value).filter(|value| !value.is_empty());
     Ok(Correlation { header, text: parsed.correlation_id })
@@ -90,7 +90,7 @@ pub fn correlation(headers: &HeaderMap) -> Result<Correlation, Problem> {
 /// Reads the trace that a request belongs to. Returns `None` if it belongs to none.
 pub fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     let value = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
-    TraceContext::parse(value("traceparent")?, value("tracestate"))
+    TraceContext::parse(value(TRACEPARENT)?, value(TRACESTATE))
 }
 
 /// Checks the headers of a command that say what its body and its answer are to be.
@@ -147,7 +147,7 @@ pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rule
         identity: Identity { use_case, target, request_id, contents: contents.fingerprint() },
         key,
         body,
-        is_conditional: matches!(headers::if_match(headers), Given::Valid(_)),
+        is_conditional: matches!(headers::if_match(headers), Asked::Valid(_)),
         correlation,
         trace: trace(headers),
     })
@@ -158,16 +158,17 @@ fn unreadable(misfit: Misfit, request_id: Option<&str>, correlation: &Correlatio
     Problem::unreadable(path, &reason).about(request_id, correlation.text.as_deref().or(request_id))
 }
 
-/// Brings the request id of `Idempotency-Key` into the body's fields. Returns the request id, and whether there are two that differ.
+/// Puts the request id of `Idempotency-Key` into the body's fields, unless the body has one. Returns the request id, and whether the header
+/// is malformed or names another request id than the body; the request id is `None` then.
 fn request_id(fields: &mut Vec<(String, Json)>, headers: &HeaderMap) -> (Option<String>, bool) {
     let in_body = match fields.iter().find(|(name, _)| name == "requestId") {
         Some((_, Json::Text(text))) => Some(text.clone()),
         _ => None,
     };
     match headers::idempotency_key(headers) {
-        Given::Absent => (in_body, false),
-        Given::Malformed => (None, true),
-        Given::Valid(key) => {
+        Asked::Absent => (in_body, false),
+        Asked::Malformed => (None, true),
+        Asked::Valid(key) => {
             if let Some(differs) = in_body.map(|text| text != key) {
                 return (Some(key).filter(|_| !differs), differs);
             }
@@ -177,12 +178,12 @@ fn request_id(fields: &mut Vec<(String, Json)>, headers: &HeaderMap) -> (Option<
     }
 }
 
-/// Brings the version of `If-Match` into the body's fields. Returns what is wrong with it, if anything is.
+/// Puts the version of `If-Match` into the body's fields. Returns what is wrong with the version, or `None` if nothing is.
 fn expected_version(use_case: UseCase, fields: &mut Vec<(String, Json)>, headers: &HeaderMap) -> Option<&'static str> {
     let version = match headers::if_match(headers) {
-        Given::Absent => return None,
-        Given::Malformed => return Some("can be given by If-Match only as one strong tag with a number, such as \"7\""),
-        Given::Valid(version) => version,
+        Asked::Absent => return None,
+        Asked::Malformed => return Some("can be given by If-Match only as one strong tag with a number, such as \"7\""),
+        Asked::Valid(version) => version,
     };
     if !body::has_field(use_case, "expectedVersion") {
         return Some("can't be given by If-Match, because the entity does not exist yet");

@@ -1,5 +1,6 @@
 //! What the headers of a request ask for. Each function takes the headers as they came, and says what they mean or that they mean nothing.
 
+use crate::wire::headers::Asked;
 use axum::http::header::{self, HeaderMap, HeaderName};
 use std::time::Duration;
 
@@ -9,17 +10,6 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The media type of our bodies.
 pub const JSON: &str = "application/json";
-
-/// The value of a header that may be missing or wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given<T> {
-    /// The header is missing, or empty.
-    Absent,
-    /// The header is there and well-formed.
-    Valid(T),
-    /// The header is there, but not in the form that it must have.
-    Malformed,
-}
 
 /// What a client prefers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,22 +21,22 @@ pub struct Preferences {
 }
 
 /// Returns the request id of `Idempotency-Key`, which stands in quotes or not.
-pub fn idempotency_key(headers: &HeaderMap) -> Given<String> {
+pub fn idempotency_key(headers: &HeaderMap) -> Asked<String> {
     let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (all.next(), all.next());
-    let Some(first) = first else { return Given::Absent };
+    let Some(first) = first else { return Asked::Absent };
     if second.is_some() {
-        return Given::Malformed;
+        return Asked::Malformed;
     }
-    let Ok(text) = std::str::from_utf8(first.as_bytes()) else { return Given::Malformed };
+    let Ok(text) = std::str::from_utf8(first.as_bytes()) else { return Asked::Malformed };
     let key = match text.trim().strip_prefix('"') {
         None => Some(text.trim().to_owned()),
         Some(rest) => unquoted(rest),
     };
     match key {
-        Some(key) if key.is_empty() => Given::Absent,
-        Some(key) => Given::Valid(key),
-        None => Given::Malformed,
+        Some(key) if key.is_empty() => Asked::Absent,
+        Some(key) => Asked::Valid(key),
+        None => Asked::Malformed,
     }
 }
 
@@ -64,17 +54,17 @@ fn unquoted(rest: &str) -> Option<String> {
 }
 
 /// Returns the version that `If-Match` names: exactly one strong tag with a number.
-pub fn if_match(headers: &HeaderMap) -> Given<i64> {
+pub fn if_match(headers: &HeaderMap) -> Asked<i64> {
     let mut all = headers.get_all(header::IF_MATCH).iter();
-    let (Some(first), second) = (all.next(), all.next()) else { return Given::Absent };
+    let (Some(first), second) = (all.next(), all.next()) else { return Asked::Absent };
     let number = |text: &str| {
         let digits = text.trim().strip_prefix('"')?.strip_suffix('"')?;
         let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         is_number.then(|| digits.parse().ok()).flatten()
     };
     match (first.to_str().ok().and_then(number), second) {
-        (Some(version), None) => Given::Valid(version),
-        _ => Given::Malformed,
+        (Some(version), None) => Asked::Valid(version),
+        _ => Asked::Malformed,
     }
 }
 
@@ -90,8 +80,8 @@ pub fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
     tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
 }
 
-/// Returns what `Prefer` asks for. What is not understood is ignored, as the standard wants it (RFC 7240); of several times the first
-/// counts.
+/// Returns what `Prefer` asks for. Preferences that are not understood are ignored, as RFC 7240 demands. If `wait` occurs several times,
+/// the first occurrence with a number counts.
 pub fn preferences(headers: &HeaderMap) -> Preferences {
     let mut preferences = Preferences::default();
     let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
@@ -161,19 +151,19 @@ mod tests {
 
     #[test]
     fn a_key_stands_in_quotes_or_not_and_once() {
-        let valid = |key: &str| Given::Valid(key.to_owned());
-        let cases: [(&[&str], Given<String>); 11] = [
-            (&[], Given::Absent),
-            (&[""], Given::Absent),
-            (&["\"\""], Given::Absent),
+        let valid = |key: &str| Asked::Valid(key.to_owned());
+        let cases: [(&[&str], Asked<String>); 11] = [
+            (&[], Asked::Absent),
+            (&[""], Asked::Absent),
+            (&["\"\""], Asked::Absent),
             (&["r-1"], valid("r-1")),
             (&["\"r-1\""], valid("r-1")),
             (&["\"a\\\"b\\\\\""], valid("a\"b\\")),
             (&["é"], valid("é")),
-            (&["\"r-1"], Given::Malformed),
-            (&["\"a\"b"], Given::Malformed),
-            (&["\"a\\n\""], Given::Malformed),
-            (&["r-1", "r-1"], Given::Malformed),
+            (&["\"r-1"], Asked::Malformed),
+            (&["\"a\"b"], Asked::Malformed),
+            (&["\"a\\n\""], Asked::Malformed),
+            (&["r-1", "r-1"], Asked::Malformed),
         ];
         for (values, expected) in cases {
             assert_eq!(idempotency_key(&with(&IDEMPOTENCY_KEY, values)), expected, "{values:?}");
@@ -182,18 +172,18 @@ mod tests {
 
     #[test]
     fn if_match_is_exactly_one_strong_tag_with_a_number() {
-        let cases: [(&[&str], Given<i64>); 11] = [
-            (&[], Given::Absent),
-            (&["\"7\""], Given::Valid(7)),
-            (&["\"007\""], Given::Valid(7)),
-            (&["W/\"7\""], Given::Malformed),
-            (&["7"], Given::Malformed),
-            (&["*"], Given::Malformed),
-            (&["\"-7\""], Given::Malformed),
-            (&["\"\""], Given::Malformed),
-            (&["\"7\", \"8\""], Given::Malformed),
-            (&["\"7\"", "\"7\""], Given::Malformed),
-            (&["\"99999999999999999999\""], Given::Malformed),
+        let cases: [(&[&str], Asked<i64>); 11] = [
+            (&[], Asked::Absent),
+            (&["\"7\""], Asked::Valid(7)),
+            (&["\"007\""], Asked::Valid(7)),
+            (&["W/\"7\""], Asked::Malformed),
+            (&["7"], Asked::Malformed),
+            (&["*"], Asked::Malformed),
+            (&["\"-7\""], Asked::Malformed),
+            (&["\"\""], Asked::Malformed),
+            (&["\"7\", \"8\""], Asked::Malformed),
+            (&["\"7\"", "\"7\""], Asked::Malformed),
+            (&["\"99999999999999999999\""], Asked::Malformed),
         ];
         for (values, expected) in cases {
             assert_eq!(if_match(&with(&header::IF_MATCH, values)), expected, "{values:?}");

@@ -1,13 +1,13 @@
-//! Under which names a gateway may be called that asks nobody who they are.
+//! Restricts the host names by which clients may call a gateway without authentication.
 //!
-//! Such a gateway trusts whoever can connect. A web page can connect by the browser of somebody near: its owner lets the page's own name
-//! lead to the gateway's address once the page is loaded (DNS rebinding). Then the browser takes the gateway for the page's server, and
-//! lets the page read what it answers. But the browser still says the page's name in `Host`, so whoever calls the gateway by a name that is
-//! not the gateway's is refused.
+//! Such a gateway trusts whoever can connect. A web page can connect through the browser of somebody nearby: once the page is loaded, its
+//! owner lets the page's host name resolve to the gateway's address (DNS rebinding). The browser then takes the gateway for the page's
+//! server, and lets the page read the gateway's answers. But the browser still sends the page's host name in `Host`. So a request is
+//! refused if `Host` has a name that is not the gateway's.
 //!
-//! An address can't be made to lead elsewhere, and `localhost` leads to this machine alone. So these are taken without being listed,
-//! whatever the port, which is another one behind a forwarded port. With TLS nothing is checked here, because a browser demands a
-//! certificate for the name that it calls.
+//! An IP address can't be made to lead elsewhere, and `localhost` leads to this machine alone. So these are accepted without being listed,
+//! and with any port, because a forwarded port differs from the gateway's own. With TLS nothing is checked here, because a browser demands
+//! a certificate for the name that it calls.
 
 use super::problem::Problem;
 use crate::config::{Auth, Gateway};

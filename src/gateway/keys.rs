@@ -1,5 +1,5 @@
-//! The keys by which tokens are signed, as they are at present: read from a file or a URL, now and then, and when a token names one that is
-//! not known yet.
+//! The public keys that verify the signatures of tokens, as they are at present. They are read from a file or a URL: now and then, and when
+//! a token names a key that is not known yet.
 
 use super::tokens::{Bearer, Keys, Refusal};
 use crate::config::{JwksSource, Jwt};
@@ -14,18 +14,19 @@ use tokio::time::{sleep, timeout};
 pub struct Rhythm {
     /// How often the keys are read again.
     refresh: Duration,
-    /// How long the keys are not read again after they were, whatever tokens name, so that false tokens can't make us ask all the time.
+    /// How long the keys are left alone after a reading, whatever key a token names. Without this rest, forged tokens could make us ask all
+    /// the time.
     rest: Duration,
     /// The first pause after a failure. Each is twice as long as the one before, up to `refresh`.
     first_pause: Duration,
 }
 
-/// The rhythm of a gateway: an issuer that removes a key is heard of within five minutes, and one that adds a key at the first token.
+/// The rhythm of a gateway: a key that the issuer removes is noticed within five minutes, and a new key with the first token that names it.
 pub const RHYTHM: Rhythm =
     Rhythm { refresh: Duration::from_secs(300), rest: Duration::from_secs(10), first_pause: Duration::from_secs(1) };
 /// How long one reading may take, and how long a token with an unknown key waits for it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest key set, in bytes. Some ten keys take that much of it as leaves room for a hundred more.
+/// The longest key set that is read, in bytes. It has room for some hundred keys; issuers publish about ten.
 const LONGEST: usize = 256 << 10;
 
 /// The present keys.
@@ -73,8 +74,8 @@ impl PresentKeys {
         }
     }
 
-    /// Checks a token at the time `now`, in seconds since 1970. If it names a key that is not known, and the
-    /// keys were not read just now, waits until they were read again.
+    /// Checks a token at the time `now`, in seconds since 1970. If the token names a key that is not known, and the keys were not read just
+    /// now, waits until they were read again.
     ///
     /// # Errors
     /// The token is not taken.

@@ -14,10 +14,10 @@
 //! - [`openapi`]: what the API is, for programs; [`documents`]: what everybody may read, this description and the page for people
 //! - [`tokens`]: whether a bearer token is genuine, and whose it is
 //!
-//! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, [`received`] receives a body, [`service`]
-//! puts these together for one request, with the spans of [`traced`] and within the bounds of [`room`], and [`serve`] for a connection,
-//! whose client [`paced`] keeps from dawdling. [`access`] says who a client is, by the [`keys`] of tokens or by [`tls`], and [`hosts`]
-//! under which names a gateway may be called that does not ask. [`start`] begins.
+//! The shell: [`writer`] writes commands, [`replies`] reads replies, [`reads`] reads the store, and [`received`] receives a body.
+//! [`service`] puts these together for one request, with the spans of [`traced`] and within the bounds of [`room`]. [`serve`] serves
+//! connections, and [`paced`] ends those whose clients read too slowly. [`access`] says who a client is, by the [`keys`] of tokens or by
+//! [`tls`]. [`hosts`] restricts the names by which a gateway without authentication may be called. [`start`] begins.
 
 pub mod access;
 pub mod body;

@@ -66,7 +66,7 @@ impl OpenRequests {
         Waiting { table: self.0.clone(), token, is_first: joined.is_none(), progress: entry.progress.subscribe() }
     }
 
-    /// Notes how far a command has come. What was known before the reply no longer matters after it. Returns whether anybody waits.
+    /// Notes how far a command has come. Once a reply is noted, all further progress is ignored. Returns whether anybody waits.
     pub fn note(&self, token: u64, progress: Progress) -> bool {
         let mut table = lock(&self.0);
         let Some(entry) = table.by_token.get(&token) else { return false };

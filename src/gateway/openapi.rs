@@ -12,6 +12,7 @@ use super::headers::JSON;
 use crate::domain::entity::EntityType;
 use crate::domain::use_case::UseCase;
 use crate::wire::REPLY_SCHEMA;
+use crate::wire::headers::CORRELATION_ID;
 use parts::{headers, parameters, problem_schema, responses};
 use records::{Side, add_record};
 use refer::reference;
@@ -51,7 +52,7 @@ pub fn document() -> Value {
         "security": [{}, { "token": [] }, { "certificate": [] }],
         "tags": [
             { "name": "commands", "description": "What a CRM asks for." },
-            { "name": "reads", "description": "What there is." },
+            { "name": "reads", "description": "Questions about entities, their histories, and the outcomes of requests." },
         ],
         "paths": paths,
         "components": {
@@ -93,7 +94,7 @@ fn command(use_case: UseCase, record: &Value) -> Value {
             "headers": {
                 "ETag": reference("headers", "version"),
                 "Idempotent-Replayed": reference("headers", "replayed"),
-                "correlation-id": reference("headers", "correlationId"),
+                CORRELATION_ID: reference("headers", "correlationId"),
             },
             "content": { JSON: { "schema": reference("schemas", "Reply") } },
         }),
@@ -226,7 +227,7 @@ fn add_reads(entity_type: EntityType, paths: &mut Map<String, Value>, schemas: &
         }
         responses.insert(
             "200".into(),
-            json!({ "description": "It is there.", "headers": headers, "content": { JSON: { "schema": schema } } }),
+            json!({ "description": "The body has the requested resource.", "headers": headers, "content": { JSON: { "schema": schema } } }),
         );
         responses.extend(READ_PROBLEMS.iter().map(|(status, name)| ((*status).to_owned(), reference("responses", name))));
         if is_outcome {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take for an answer, from the moment at which it could not be sent at once.
+/// How long a client may take to read an answer. The time begins when a part of the answer can't be sent at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection that fails when its client is too slow a reader.
@@ -26,7 +26,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
         Self { stream, patience: PATIENCE, deadline: None }
     }
 
-    /// Makes a failure of a wait that is over its time.
+    /// Returns `sent`, or a time-out error if `sent` is pending and the client's time is over.
     fn bounded<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if sent.is_ready() {
             return sent;

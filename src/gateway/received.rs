@@ -5,7 +5,7 @@ use super::problem::Problem;
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderMap};
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ const DROPPING: Duration = Duration::from_secs(1);
 /// received all the same, and dropped.
 ///
 /// # Errors
-/// The body is too long, or does not arrive in time.
+/// The body is too long, does not arrive in time, or breaks off.
 pub async fn received(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let too_long = || {
         let detail = format!("the body must have at most {MAX_BODY} bytes");
@@ -35,13 +35,17 @@ pub async fn received(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem>
     let (mut chunks, mut whole) = (body.into_data_stream(), Vec::new());
     let receive = async {
         while whole.len() <= MAX_BODY
-            && let Some(Ok(chunk)) = chunks.next().await
+            && let Some(chunk) = chunks.try_next().await?
         {
             whole.extend_from_slice(&chunk);
         }
+        Ok::<(), axum::Error>(())
     };
-    if timeout(BODY_TIMEOUT, receive).await.is_err() {
-        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "the body did not arrive in time"));
+    match timeout(BODY_TIMEOUT, receive).await {
+        Ok(Ok(())) => {}
+        // What came may be a whole command all the same. But the client has not finished it, so it is not carried out.
+        Ok(Err(_)) => return Err(Problem::unreadable(None, "the body broke off")),
+        Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "the body did not arrive in time")),
     }
     if whole.len() <= MAX_BODY {
         return Ok(whole.into());
@@ -49,12 +53,12 @@ pub async fn received(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem>
     let drop_rest = async {
         let mut dropped = whole.len();
         while dropped <= LONGEST_DROPPED
-            && let Some(Ok(chunk)) = chunks.next().await
+            && let Ok(Some(chunk)) = chunks.try_next().await
         {
             dropped += chunk.len();
         }
     };
-    // Who goes on sending for longer will not listen anyway.
+    // A client that goes on sending for longer will not listen anyway.
     let _ = timeout(DROPPING, drop_rest).await;
     Err(too_long())
 }

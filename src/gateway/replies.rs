@@ -1,5 +1,5 @@
-//! Reads the reply topic from where it ends at the start, as far as it is committed, and tells [`OpenRequests`] of each reply that is
-//! awaited. A reply of another client's is skipped by its headers, and not decoded.
+//! Reads the reply topic, beginning with the replies that are committed after the start, and tells [`OpenRequests`] of each reply that is
+//! awaited. A reply to another client is recognised by its headers, and skipped without being decoded.
 
 use super::open::{OpenRequests, Progress};
 use super::reply::Reply;
@@ -10,6 +10,7 @@ use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::toolbox::topic_reader::{ReadingConsumer, consumer_config, consumer_of, receive, watermarks};
+use crate::wire::headers::KAFKA_CORRELATION_ID;
 use crate::wire::json::JsonDecoder;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -51,7 +52,7 @@ pub struct Replies {
     partitions: usize,
 }
 
-/// What the reader works with.
+/// The requests that await replies, and what else the reader needs.
 pub struct Awaited {
     /// The name by which the gateway knows its replies.
     pub name: Name,
@@ -159,11 +160,11 @@ fn look(consumer: &ReadingConsumer, topic: &str) -> Result<Seen, RepliesFault> {
     if partitions.is_empty() { Err(RepliesFault::NoTopic(topic.to_owned())) } else { Ok(Seen { partitions, brokers }) }
 }
 
-/// Tells who waits for a reply, if it is ours.
+/// Hands a reply to the requests that wait for it. Skips a reply that is another client's, or that nobody waits for any more.
 async fn take(record: &BorrowedMessage<'_>, decoder: &mut JsonDecoder, awaited: &Awaited) {
     let Awaited { name, open, metrics, health } = awaited;
     let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    let mark = headers.filter(|header| header.key == "kafka_correlationId").filter_map(|header| header.value).last();
+    let mark = headers.filter(|header| header.key == KAFKA_CORRELATION_ID).filter_map(|header| header.value).last();
     let Some(token) = mark.and_then(|mark| name.token(mark)).filter(|token| open.is_awaited(*token)) else {
         metrics.gateway_skipped_replies.inc();
         return;

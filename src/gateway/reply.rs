@@ -5,6 +5,7 @@ use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::values::RequestId;
+use crate::telemetry::labels::Code;
 use crate::wire::REPLY_SCHEMA;
 use crate::wire::answer::{self, Encoder};
 use crate::wire::frame::frame_prefix;
@@ -17,10 +18,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-/// The header that tells a replay.
+/// The header that marks a replay.
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// The code of a refusal for which there is a status of its own.
-const VERSION_CONFLICT: &str = "CASM-VERSION-CONFLICT";
 
 /// A `crm.v1.Reply` as JSON, with timestamps in RFC 3339.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +90,7 @@ impl Reply {
         if self.0["replayed"] == true { with(response, IDEMPOTENT_REPLAYED, "true") } else { response }
     }
 
-    /// Returns the response to who asks for the reply itself, be it a refusal.
+    /// Returns the response to a client that asks for the reply itself. A refusal is answered 200 here, too.
     pub fn found(&self) -> Response<Bytes> {
         let response = problem::json(StatusCode::OK, &self.0);
         match self.version() {
@@ -108,7 +107,8 @@ impl Reply {
             message: text(&error["message"]).unwrap_or_default(),
         };
         let refused = Problem::refused(self.0["errors"].as_array().into_iter().flatten().map(finding).collect());
-        let is_conflict = is_conditional && refused.errors.first().is_some_and(|error| error.code == VERSION_CONFLICT);
+        let is_conflict =
+            is_conditional && refused.errors.first().is_some_and(|error| error.code == Code::VersionConflict.text());
         Problem {
             title: text(&self.0["statusMessage"]).unwrap_or_default().into(),
             status: if is_conflict { StatusCode::PRECONDITION_FAILED } else { status },

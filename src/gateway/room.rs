@@ -1,9 +1,10 @@
-//! Room for what may be open at once. Whoever finds none is refused at once: to wait for room would take memory, too, which nothing bounds.
+//! Room for the requests that may be open at once. A request that finds none is refused at once: waiting for room would take memory, too,
+//! which nothing bounds.
 
 use prometheus::IntGauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Room for so many.
+/// Room for a number of requests.
 pub struct Room {
     places: Semaphore,
     taken: IntGauge,

@@ -11,21 +11,28 @@ use std::fmt::Display;
 use uuid::Uuid;
 
 /// How many changes a page of a history has unless the client says otherwise.
-const PAGE: usize = 100;
+pub const PAGE: usize = 100;
 /// The most changes that a page may have: their texts at their longest make some 2 MiB.
-const LARGEST_PAGE: usize = 1000;
+pub const LARGEST_PAGE: usize = 1000;
 /// The characters that stand for themselves in paths and queries.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
+    /// A document that is the same for everybody.
+    Document(Document),
+    /// A resource for clients that show who they are, if the gateway asks for that.
+    Guarded(Guarded),
+}
+
+/// A resource for clients that show who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guarded {
     /// A command of this use case.
     Command(UseCase),
     /// A question, which the store answers.
     Question(Question),
-    /// A document that is the same for everybody.
-    Document(Document),
 }
 
 /// A question that is answered from the store.
@@ -43,10 +50,10 @@ impl Route {
     /// Returns what kind of request leads here, without anything of what it asks for.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Command(use_case) => use_case.name(),
-            Self::Question(Question::Entity(..)) => "entity",
-            Self::Question(Question::History(..)) => "history",
-            Self::Question(Question::Outcome(..)) => "outcome",
+            Self::Guarded(Guarded::Command(use_case)) => use_case.name(),
+            Self::Guarded(Guarded::Question(Question::Entity(..))) => "entity",
+            Self::Guarded(Guarded::Question(Question::History(..))) => "history",
+            Self::Guarded(Guarded::Question(Question::Outcome(..))) => "outcome",
             Self::Document(Document::Json | Document::Yaml) => "description",
             Self::Document(Document::Page | Document::Style | Document::Script) => "page",
         }
@@ -118,7 +125,7 @@ impl Route {
             && let Some(use_case) = UseCase::from_name(name)
         {
             takes(method, &[Method::POST], "POST")?;
-            return Ok(Self::Command(use_case));
+            return Ok(Self::Guarded(Guarded::Command(use_case)));
         }
         let entity_type = EntityType::ALL.into_iter().find(|t| segments[0].strip_prefix(t.name()) == Some("s"));
         let (Some(entity_type), 1..=4) = (entity_type, segments.len()) else { return Err(nothing_here()) };
@@ -139,7 +146,7 @@ impl Route {
             _ => return Err(nothing_here()),
         };
         query.finish()?;
-        Ok(Self::Question(question))
+        Ok(Self::Guarded(Guarded::Question(question)))
     }
 }
 
@@ -219,7 +226,7 @@ impl Query {
     }
 
     fn page(&mut self) -> Result<Page, Problem> {
-        let before = self.take("before").map(|text| text.parse::<u32>().map(i64::from).or_else(|_| text.parse::<i64>()));
+        let before = self.take("before").map(|text| text.parse::<i64>());
         let before = before.transpose().ok().filter(|before| before.is_none_or(|version| version >= 0));
         let before = before.ok_or_else(|| unreadable("before", "must be a version"))?;
         let limit = self.take("limit").map_or(Ok(PAGE), |text| text.parse());
@@ -257,7 +264,7 @@ mod tests {
     fn each_use_case_and_each_reading_has_its_path() {
         for use_case in UseCase::ALL {
             let route = Route::of(&Method::POST, &format!("/v1/{}", use_case.name()), None);
-            assert_eq!(route.unwrap(), Route::Command(*use_case));
+            assert_eq!(route.unwrap(), Route::Guarded(Guarded::Command(*use_case)));
         }
         for (path, document) in Document::ALL {
             assert_eq!(get(path).unwrap(), Route::Document(document));
@@ -284,7 +291,8 @@ mod tests {
             ),
         ];
         for (uri, expected) in cases {
-            assert_eq!(get(&uri).unwrap_or_else(|astray| panic!("{uri}: {astray:?}")), Route::Question(expected), "{uri}");
+            let expected = Route::Guarded(Guarded::Question(expected));
+            assert_eq!(get(&uri).unwrap_or_else(|astray| panic!("{uri}: {astray:?}")), expected, "{uri}");
         }
     }
 
@@ -328,7 +336,7 @@ mod tests {
         for target in [external("c/1&x=2+3"), Reference::RefId(Uuid::from_u128(9))] {
             let location = outcome_of(EntityType::Account, &target, &request, contents);
             let expected = Question::Outcome(EntityType::Account, target, request.clone(), Some(contents));
-            assert_eq!(get(&location).unwrap(), Route::Question(expected), "{location}");
+            assert_eq!(get(&location).unwrap(), Route::Guarded(Guarded::Question(expected)), "{location}");
         }
     }
 }

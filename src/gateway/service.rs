@@ -1,5 +1,6 @@
-//! Answers a request: finds what it is about, and has it written to the topic or read from the store. Everything that decides the answer is
-//! in the pure files; this one waits and counts.
+//! Answers a request: finds what it is about, and has it written to the topic or read from the store. The pure files make the contents of
+//! an answer. Which status a command has as long as there is no reply to it (202, 503 or 504) is decided here, in `Service::wait`, from what
+//! `writer` knows of the record.
 
 use super::access::{Access, Principal, Scope};
 use super::command::{self, Prepared};
@@ -11,7 +12,7 @@ use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::Reading;
 use super::received::received;
 use super::room::Room;
-use super::route::{Astray, Question, Route};
+use super::route::{Astray, Guarded, Question, Route};
 use super::traced::Steps;
 use super::writer::CommandWriter;
 use crate::config;
@@ -23,6 +24,8 @@ use crate::telemetry::gathered::Gathered;
 use crate::telemetry::labels::HttpStatus;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::RequestSpans;
+use crate::wire::headers::{CORRELATION_ID, TRACEPARENT, TRACESTATE};
+use crate::wire::unreadable::MAX_CORRELATION_BYTES;
 use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Request, Response, StatusCode};
@@ -38,13 +41,13 @@ pub struct Service<S> {
     pub config: config::Gateway,
     /// The rules of request validation.
     pub rules: Rules,
-    /// Who may do what.
+    /// The check of who a client is and what it may do.
     pub access: Access,
     /// The hosts that requests may name.
     pub hosts: Hosts,
     /// The writer of commands.
     pub writer: CommandWriter,
-    /// Who waits for replies.
+    /// The requests that wait for their replies.
     pub open: OpenRequests,
     /// Room for commands that wait for their replies.
     pub room: Room,
@@ -70,22 +73,26 @@ impl<S: ConditionalStore> Service<S> {
         let kind = route.as_ref().map_or("none", Route::kind);
         let spans = command::trace(&parts.headers).and_then(|trace| RequestSpans::begin(trace, kind));
         let body = received(&parts.headers, body).await;
-        let (use_case, scope) = match &route {
+        let guarded = match route {
             // Everybody may read the documents, and their responses echo nothing.
             Ok(Route::Document(document)) => {
-                let response = documents::response(*document, &parts.headers);
+                let response = documents::response(document, &parts.headers);
                 self.metrics.gateway_reads.of(HttpStatus::of(response.status().as_u16())).inc();
                 return response;
             }
-            Ok(Route::Command(use_case)) => (Some(*use_case), Some(Scope::Write)),
-            Ok(Route::Question(_)) => (None, Some(Scope::Read)),
+            Ok(Route::Guarded(guarded)) => Ok(guarded),
+            Err(astray) => Err(astray),
+        };
+        let (use_case, scope) = match &guarded {
+            Ok(Guarded::Command(use_case)) => (Some(*use_case), Some(Scope::Write)),
+            Ok(Guarded::Question(_)) => (None, Some(Scope::Read)),
             Err(_) => (None, None),
         };
         let response = match self.access.principal(&parts.headers, certificate, scope, (self.clock)()).await {
             Err(response) => response,
             Ok(principal) => {
                 let span = spans.as_ref().map_or_else(Span::none, |spans| spans.request().clone());
-                self.answer_to(principal, route, &parts.headers, body, spans.as_ref()).instrument(span).await
+                self.answer_to(principal, guarded, &parts.headers, body, spans.as_ref()).instrument(span).await
             }
         };
         if let Some(spans) = spans {
@@ -105,17 +112,16 @@ impl<S: ConditionalStore> Service<S> {
     async fn answer_to(
         &self,
         principal: Principal,
-        route: Result<Route, Astray>,
+        guarded: Result<Guarded, Astray>,
         headers: &HeaderMap,
         body: Result<Bytes, Problem>,
         spans: Option<&RequestSpans>,
     ) -> Response<Bytes> {
-        match route {
+        match guarded {
             Err(Astray { problem, allow: None }) => problem.response(),
             Err(Astray { problem, allow: Some(methods) }) => with(problem.response(), header::ALLOW, methods),
-            Ok(Route::Command(use_case)) => self.command(use_case, principal, headers, body, spans).await,
-            Ok(Route::Question(question)) => self.read(question, headers).await,
-            Ok(Route::Document(document)) => documents::response(document, headers),
+            Ok(Guarded::Command(use_case)) => self.command(use_case, principal, headers, body, spans).await,
+            Ok(Guarded::Question(question)) => self.read(question, headers).await,
         }
     }
 
@@ -144,7 +150,7 @@ impl<S: ConditionalStore> Service<S> {
             Steps::joining(spans)
         };
         if waiting.is_first
-            && let Err(error) = self.writer.send(&prepared, waiting.token, actor.as_deref())
+            && let Err(error) = self.writer.send(&prepared, waiting.token, actor.as_ref())
         {
             tracing::debug!(%error, "a command was not taken");
             // Whoever joined meanwhile is told, too.
@@ -181,7 +187,7 @@ impl<S: ConditionalStore> Service<S> {
             Ok(Err(_)) | Err(_) => Progress::Unknown,
         };
         let response = match progress {
-            // Who wants no reply gets none, so that the answer is always the same.
+            // A client that wants no reply gets none even if it is there, so that the answer is always the same.
             Progress::Written => accepted(prepared),
             Progress::Answered(_) if respond_async => accepted(prepared),
             Progress::Answered(reply) => {
@@ -255,16 +261,13 @@ fn unread(detail: &str) -> Response<Bytes> {
     with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
 }
 
-/// Gives a response the headers by which the client and its tracing know the request.
+/// Gives a response the headers by which the client and its tracing know the request. Headers that are too long are left out.
 fn echo(request: &HeaderMap, mut response: Response<Bytes>) -> Response<Bytes> {
-    for name in [command::CORRELATION_ID, "traceparent", "tracestate"] {
+    for name in [CORRELATION_ID, TRACEPARENT, TRACESTATE] {
         let value: Option<&HeaderValue> = request.get_all(name).iter().next_back();
-        if let Some(value) = value.filter(|value| value.len() <= LONGEST_ECHO) {
+        if let Some(value) = value.filter(|value| value.len() <= MAX_CORRELATION_BYTES) {
             response.headers_mut().insert(HeaderName::from_static(name), value.clone());
         }
     }
     response
 }
-
-/// The longest header that is echoed: that of a correlation id, in bytes.
-const LONGEST_ECHO: usize = 1024;

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_openssl::SslStream;
 
-/// How often it is looked whether the files are others.
+/// How often the files are checked for changes.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// TLS with the present certificate.
 pub struct TlsServer {
     config: GatewayTls,
-    /// The files of which the present certificate is.
+    /// The stamps that the files had when the present certificate was read.
     files: Mutex<Vec<Option<Stamp>>>,
     acceptor: RwLock<Arc<SslAcceptor>>,
 }
@@ -44,7 +44,7 @@ impl TlsServer {
     /// Reads the certificate and its key.
     ///
     /// # Errors
-    /// The files don't fit.
+    /// A file can't be read, or the key is not the certificate's.
     pub fn new(config: &GatewayTls) -> Result<Self, TlsFault> {
         // A change between the two lines has the files read once more.
         let files = Mutex::new(stamps(config));
@@ -95,7 +95,7 @@ impl TlsServer {
     }
 }
 
-/// What tells whether a file is another one than before: its inode, its length, and when it was written.
+/// The inode, the length and the time of the last change of a file, by which a replaced file is noticed.
 type Stamp = (u64, u64, SystemTime);
 
 /// Returns the stamps of all files. A file that can't be read has none.

@@ -5,7 +5,7 @@
 //! for a shared secret. OpenSSL, which the program contains anyway, checks the signature.
 
 use crate::config::Jwt;
-use crate::domain::values::RequestId;
+use crate::domain::values::Actor;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openssl::bn::BigNum;
@@ -33,7 +33,7 @@ enum Algorithm {
     EdDsa,
 }
 
-/// The keys by which tokens may be signed.
+/// The public keys that verify the signatures of tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<Key>);
 
@@ -48,7 +48,7 @@ struct Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
     /// Who the bearer is (`sub`).
-    pub name: String,
+    pub name: Actor,
     /// What the bearer may do (`scope`).
     pub scopes: Vec<String>,
 }
@@ -213,10 +213,9 @@ fn check(claims: &Value, expected: &Jwt, now: f64) -> Result<Bearer, Refusal> {
     if claims["iss"] != expected.issuer.as_str() || !is_ours {
         return Err(Refusal::Foreign);
     }
-    // The rules for an actor are those of a request id.
-    let name = claims["sub"].as_str().filter(|name| RequestId::parse(name).is_ok()).ok_or(Refusal::Nameless)?;
+    let name = claims["sub"].as_str().and_then(|name| Actor::parse(name).ok()).ok_or(Refusal::Nameless)?;
     let scopes = claims["scope"].as_str().unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
-    Ok(Bearer { name: name.to_owned(), scopes: scopes.map(str::to_owned).collect() })
+    Ok(Bearer { name, scopes: scopes.map(str::to_owned).collect() })
 }
 
 #[cfg(test)]

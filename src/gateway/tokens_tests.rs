@@ -94,7 +94,7 @@ fn tokens_of_three_algorithms_are_taken_by_the_keys_of_the_set() {
         let bearer = set.bearer(&pair.token(&claims()), &expected(), NOW).unwrap();
         assert_eq!(
             bearer,
-            Bearer { name: "ann".into(), scopes: vec!["crm.read".into(), "crm.write".into()] },
+            Bearer { name: Actor::parse("ann").unwrap(), scopes: vec!["crm.read".into(), "crm.write".into()] },
             "{}",
             pair.algorithm
         );

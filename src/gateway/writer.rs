@@ -3,14 +3,16 @@
 //! **The promise**: a command of which it is said that it is not on the topic never gets there. librdkafka knows that of a record that it
 //! has not sent yet, or that the broker refused. Of a record that was sent without an answer it knows nothing, and neither do we.
 
-use super::command::{CORRELATION_ID, Prepared};
+use super::command::Prepared;
 use super::open::{OpenRequests, Progress};
 use crate::config::Kafka;
 use crate::domain::use_case::UseCase;
+use crate::domain::values::Actor;
 use crate::kafka::bootstrap::Bootstrap;
 use crate::telemetry::gathered::Gathered;
 use crate::toolbox::crm_client::producer_config;
 use crate::wire::frame::frame_prefix;
+use crate::wire::headers::{ACTOR, CORRELATION_ID, KAFKA_CORRELATION_ID, KAFKA_REPLY_TOPIC, TRACEPARENT, TRACESTATE};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
@@ -28,11 +30,11 @@ const DELIVERY_TIMEOUT_MS: &str = "5000";
 /// How many commands may wait to be sent. Open requests are fewer, and commands of requests that timed out go after five seconds.
 const QUEUED: &str = "100000";
 
-/// Names this gateway in the headers of its commands, so that it knows its replies.
+/// The name of this gateway in the headers of its commands, by which it knows its replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name([u8; 8]);
 
-/// Writes commands.
+/// A writer of commands.
 pub struct CommandWriter {
     producer: RwLock<Arc<ThreadedProducer<Context>>>,
     config: ClientConfig,
@@ -93,7 +95,7 @@ impl CommandWriter {
     ///
     /// # Errors
     /// The command was not taken, and will not be written.
-    pub fn send(&self, command: &Prepared, token: u64, actor: Option<&str>) -> Result<(), KafkaError> {
+    pub fn send(&self, command: &Prepared, token: u64, actor: Option<&Actor>) -> Result<(), KafkaError> {
         let mut value = frame_prefix(self.schema_ids[&command.identity.use_case]).to_vec();
         value.extend_from_slice(&command.body);
         // Without a `correlation-id` the processor would take `kafka_correlationId`, which is our own affair.
@@ -101,11 +103,11 @@ impl CommandWriter {
         let mark = self.name.mark(token);
         let given = [
             (CORRELATION_ID, Some(correlation_id)),
-            ("kafka_correlationId", Some(&mark[..])),
-            ("kafka_replyTopic", self.reply_topic.as_ref().map(String::as_bytes)),
-            ("traceparent", command.trace.as_ref().map(|trace| &trace.traceparent()[..])),
-            ("tracestate", command.trace.as_ref().and_then(|trace| trace.tracestate()).map(|state| &state[..])),
-            ("crm-actor", actor.map(str::as_bytes)),
+            (KAFKA_CORRELATION_ID, Some(&mark[..])),
+            (KAFKA_REPLY_TOPIC, self.reply_topic.as_ref().map(String::as_bytes)),
+            (TRACEPARENT, command.trace.as_ref().map(|trace| &trace.traceparent()[..])),
+            (TRACESTATE, command.trace.as_ref().and_then(|trace| trace.tracestate()).map(|state| &state[..])),
+            (ACTOR, actor.map(|actor| actor.as_str().as_bytes())),
         ];
         let given = given.into_iter().filter_map(|(key, value)| Some(Header { key, value: Some(value?) }));
         let headers = given.fold(OwnedHeaders::new(), OwnedHeaders::insert);

@@ -76,8 +76,8 @@ pub enum Notice {
 pub struct End {
     /// The partition whose end this is.
     pub partition: Partition,
-    /// The offset from which on nothing is on the partition; markers count. `None` if all records below it were handed on.
-    pub end: Option<i64>,
+    /// Whether all readable records were handed on and no transaction is open. What lies beyond these records, if anything, is markers.
+    pub all_handed_on: bool,
     /// The last stable offset. Records from here on can't be read until a producer has ended its transaction.
     pub stable: i64,
     /// The high watermark: the offset after the last record or marker.
@@ -97,7 +97,7 @@ const UNDECODABLE_FOR: Duration = Duration::from_secs(3);
 /// How long the report that records can't be fetched explains that none are.
 const UNFETCHABLE_FOR: Duration = Duration::from_secs(15);
 
-/// The consumer of the command topic. The publisher and the reply topics share it.
+/// The consumer of the command topic. The publisher shares it, and so do the tasks that look at topics.
 pub type CommandConsumer = BaseConsumer<Context>;
 
 /// The callbacks of librdkafka. They run on the consuming thread, inside its polls.
@@ -329,14 +329,14 @@ fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartit
 /// can't be said, because librdkafka drops what it had fetched when a partition is paused, and fetches it again later.
 fn end_of(partition: &statistics::Partition, paused: bool) -> End {
     let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
-    let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused;
-    End { partition: partition.partition, end: (!all_handed_on || stable < high).then_some(high), stable, high }
+    let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused && stable >= high;
+    End { partition: partition.partition, all_handed_on, stable, high }
 }
 
 /// Returns what the group coordinator has committed for some partitions of `topic`. Waits for transactions that are being committed.
 ///
 /// # Errors
-/// The coordinator can't be reached, or answers with an error for one of the partitions.
+/// Returns an error if the coordinator can't be reached, or answers with an error for one of the partitions.
 pub fn committed(
     consumer: &CommandConsumer,
     topic: &str,

@@ -73,7 +73,7 @@ pub struct UnderWay {
     pub call: Call,
     /// When the call was made.
     pub since: Instant,
-    /// From when on the call is taken for one that never returns.
+    /// The moment from which on the call is taken for one that never returns.
     pub deadline: Instant,
 }
 

@@ -41,7 +41,8 @@ pub enum Order {
     Stop,
 }
 
-/// The most records in a batch: few enough for the processor to deal with in a millisecond.
+/// The number of records at which a batch is full: few enough for the processor to deal with in a millisecond. `hand_on` may add those that
+/// still arrive while the partitions are being paused.
 const BATCH_RECORDS: usize = 64;
 /// The size at which a batch is full, in bytes. The last record may exceed it. With [`BATCHES`] it bounds what lies between the consumer
 /// and the processor.
@@ -59,7 +60,7 @@ const LOCAL: Duration = Duration::from_secs(5);
 
 /// The consuming thread and the channels to and from it.
 pub struct Consuming {
-    /// The consumer, through which the publisher and the reply topics ask the cluster.
+    /// The consumer, through which the publisher and the tasks that look at topics ask the cluster.
     pub consumer: Arc<CommandConsumer>,
     /// Messages from the thread, other than records.
     pub notices: mpsc::UnboundedReceiver<Notice>,
@@ -76,7 +77,7 @@ pub struct Consuming {
 /// Joins the group and starts the thread.
 ///
 /// # Errors
-/// librdkafka does not take the configuration, or the thread can't be started.
+/// Returns a fault if librdkafka does not take the configuration, or the thread can't be started.
 pub fn start(
     mut config: ClientConfig,
     topic: &str,
@@ -108,7 +109,7 @@ pub fn start(
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "one notice an assignment, a revocation, and every few seconds; a callback must not wait"
+    reason = "one notice for each assignment and each revocation, and at most two a second besides; a callback must not wait"
 )]
 fn notice_channel() -> (mpsc::UnboundedSender<Notice>, mpsc::UnboundedReceiver<Notice>) {
     mpsc::unbounded_channel()
@@ -116,7 +117,7 @@ fn notice_channel() -> (mpsc::UnboundedSender<Notice>, mpsc::UnboundedReceiver<N
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "an order comes only when a partition is to be paused that was not, or resumed that was"
+    reason = "an order comes when a partition's pause begins or ends, once a second for a record to be stepped over, and at the end"
 )]
 fn order_channel() -> (std_mpsc::Sender<Order>, std_mpsc::Receiver<Order>) {
     std_mpsc::channel()
@@ -284,7 +285,7 @@ impl ConsumerThread {
         let context = self.consumer.context();
         match error.rdkafka_error_code() {
             Some(Code::PartitionEOF) => return,
-            // Connections come and go. That one is lost does not explain that nothing is fetched over the others.
+            // Connections come and go. The loss of one does not explain why nothing is fetched over the others.
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut) => {}
             Some(Code::BadCompression | Code::BadMessage) => {
                 context.met_undecodable();

@@ -6,8 +6,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// Returns what an error of a transaction call leaves open.
 pub fn failure(error: &KafkaError) -> Failure {
     // Only an error that asks for an abort proves that nothing was committed.
+    if !requires_abort(error) {
+        return Failure::Unknown;
+    }
     match error.rdkafka_error_code() {
-        _ if !requires_abort(error) => Failure::Unknown,
         Some(code) if is_stale(code) => Failure::Stale,
         Some(Code::OffsetMetadataTooLarge) => Failure::OffsetsTooLarge,
         _ => Failure::Abortable,

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// brokers are too old to give ids.
 ///
 /// # Errors
-/// The topic is missing, this client may not describe it, or no broker answers in time.
+/// Returns an error if the topic is missing, this client may not describe it, or no broker answers in time.
 pub fn topic_id<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -44,7 +44,7 @@ pub fn topic_id<C: ClientContext>(
 /// transaction, and all records after its beginning, can't be read. A partition whose leader gives no end is left out.
 ///
 /// # Errors
-/// No broker answers in time.
+/// Returns an error if no broker answers in time, or if the brokers refuse the question.
 pub fn readable_ends<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
@@ -83,7 +83,7 @@ pub fn readable_ends<C: ClientContext>(
 /// Asks the brokers to describe a topic, and returns what `read` takes from the answer.
 ///
 /// # Errors
-/// Those of [`topic_id`].
+/// Returns an error if the topic is missing or has a NUL in its name, if this client may not describe it, or if no broker answers in time.
 pub(super) fn describe_topic<C: ClientContext, T>(
     client: &Client<C>,
     topic: &str,
@@ -169,6 +169,8 @@ impl Drop for AnswerEvent {
     }
 }
 
+/// Converts librdkafka's error: `Ok` if `error` is null or its code says that there is no error, otherwise that code.
+///
 /// # Safety
 /// `error` is null or points to a live error.
 pub(super) unsafe fn no_error(error: *const sys::rd_kafka_error_t) -> Result<(), RDKafkaErrorCode> {

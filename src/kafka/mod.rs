@@ -1,6 +1,6 @@
 //! The Kafka clients, which do what `flow` decides. One thread consumes the command topic
 //! ([`consumer`], with its [`callbacks`]). Another publishes in transactions ([`publisher`]) and is watched ([`publishing`]). Besides there
-//! are the reply topics ([`reply_topics`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do
+//! are the sizes of topics ([`partition_counts`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do
 //! ([`rights`]), and the reasons why a client can't log in ([`login`]).
 
 pub mod bootstrap;
@@ -10,12 +10,12 @@ pub mod consumer;
 mod failures;
 pub mod inquiry;
 pub mod login;
+pub mod partition_counts;
 mod producers;
 pub mod publisher;
 pub mod publishing;
 pub mod record;
 mod refusals;
-pub mod reply_topics;
 pub mod rights;
 
 use crate::config;
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use rdkafka::ClientConfig;
 use std::sync::Arc;
 
-/// The reason why a thread of this module could not be started.
+/// The reason why a client or a thread of this module could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum StartFault {
     /// librdkafka refuses a property, or the client can't be made.
@@ -106,9 +106,10 @@ pub struct Outputs<M> {
 /// The rough cost of an output besides its key and value, in bytes: its headers and the batch's bookkeeping.
 const PER_RECORD: usize = 256;
 
-/// How long a request of the producer to a broker may take. This is less than [`TRANSACTION_TIMEOUT_MS`], so that the producer notices a
-/// broker that hangs before the coordinator ends the transaction. With 4 s a frozen broker cost less, but a broker that lets a producer wait
-/// because of a quota takes the records later all the same, and then refuses those that were sent again as out of order.
+/// How long a request of the producer to a broker may take, in milliseconds. This is less than [`TRANSACTION_TIMEOUT_MS`], so that the
+/// producer notices a broker that hangs before the coordinator ends the transaction. With 4 s, a frozen broker would cost less. But a
+/// broker that makes a producer wait because of a quota takes the records in the end, and then refuses as out of order those that the
+/// producer has sent again.
 const SOCKET_TIMEOUT_MS: &str = "9000";
 
 /// How often a client asks which partitions its topics have. Commands in a partition that was just added wait for up to this long. A
@@ -140,7 +141,7 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         // shorter wait costs an idle processor nothing.)
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
-        // As long as the session time-out. After this time a question to a frozen broker, such as who coordinates the group, is put to
+        // This is as long as the session time-out. After it, a question to a frozen broker, such as who coordinates the group, is put to
         // another broker. The client's default of 60 s is longer than most freezes last. (Joining a group has a time-out of its own.)
         .set("socket.timeout.ms", "6000")
         .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
@@ -158,8 +159,8 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
-/// Which partition a key goes to, unless `kafka.producer` says otherwise: the one that Java's clients choose, as Kafka Streams, Connect and
-/// Flink expect. (librdkafka's own default is CRC32.)
+/// The partitioner, unless `kafka.producer` names another. It chooses the same partition for a key as Java's clients do, and as Kafka
+/// Streams, Connect and Flink expect. (librdkafka's own default is CRC32.)
 pub const PARTITIONER: &str = "murmur2_random";
 
 /// Returns the properties of the two producers that a publisher uses in turn. They differ in the transactional id only.

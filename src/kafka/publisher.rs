@@ -167,7 +167,7 @@ impl<M> Publisher<M> {
         // registrations come before anything else.
         for _ in 0..2 {
             self.initialise()?;
-            self.producers.go_on();
+            self.producers.give_turn();
         }
         if let Some(publication) = left {
             let verdict = self.look_up(&publication)?;
@@ -178,7 +178,7 @@ impl<M> Publisher<M> {
             self.renew_if_outdated()?;
             let Instruction::Publish(publication) = instruction else { continue };
             let told = self.publish(&publication)?;
-            self.producers.go_on();
+            self.producers.give_turn();
             // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
             // copy.
             drop(publication);
@@ -259,25 +259,20 @@ impl<M> Publisher<M> {
         self.is_unsettled = false;
         self.producer().begin_transaction().map_err(failed)?;
         FailPoint::Producing.reach();
-        let mut place = 0;
-        for finished in &publication.records {
-            for output in &finished.outputs.outputs {
-                match self.send(output, place, deadline) {
-                    Ok(()) => (),
-                    Err(error) => match error.rdkafka_error_code().and_then(refused) {
-                        Some(why) => _ = self.refusals.insert(refusal(&publication.records, place, why)),
-                        None => return Err(failed(error)),
-                    },
-                }
-                place += 1;
+        let outputs = publication.records.iter().flat_map(|finished| &finished.outputs.outputs);
+        for (index, output) in outputs.enumerate() {
+            if let Err(error) = self.send(output, index, deadline) {
+                let Some(why) = error.rdkafka_error_code().and_then(refused) else { return Err(failed(error)) };
+                self.refusals.insert(refusal(&publication.records, index, why));
             }
         }
         Ok(())
     }
 
-    fn send(&self, output: &Output, place: usize, deadline: Instant) -> Result<(), KafkaError> {
+    /// Hands an output to librdkafka. `index` is the output's index in the transaction, counted across all records.
+    fn send(&self, output: &Output, index: usize, deadline: Instant) -> Result<(), KafkaError> {
         let mut record =
-            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&output.topic, place).headers(to_headers(&output.headers));
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&output.topic, index).headers(to_headers(&output.headers));
         record.key = output.key.as_deref();
         record.payload = output.value.as_deref();
         record.partition = output.partition;
@@ -316,10 +311,12 @@ impl<M> Publisher<M> {
         }
         let failures = self.producer().context().take_failures();
         self.is_unsettled |= failures.iter().any(|(_, code)| why(*code).is_none());
-        let refusals = failures.iter().filter_map(|(place, code)| Some((*place, refused(*code)?)));
-        self.refusals.extend(refusals.map(|(place, why)| refusal(&publication.records, place, why)));
+        let refusals = failures.iter().filter_map(|(index, code)| Some((*index, refused(*code)?)));
+        self.refusals.extend(refusals.map(|(index, why)| refusal(&publication.records, index, why)));
+        if !self.refusals.is_empty() {
+            return Err(Failure::Refused(culprits(&publication.records, &self.refusals)));
+        }
         match failures.first() {
-            _ if !self.refusals.is_empty() => Err(Failure::Refused(culprits(&publication.records, &self.refusals))),
             Some((_, code)) => Err(failed(KafkaError::MessageProduction(*code))),
             None => Ok(()),
         }
@@ -327,10 +324,10 @@ impl<M> Publisher<M> {
 
     /// Returns the outputs to topics that no longer exist. librdkafka still remembers these topics, and would wait for them to come back.
     fn missing(&self, publication: &Publication<M>) -> Vec<Refusal> {
-        let places = || {
+        let outputs = || {
             publication.records.iter().enumerate().flat_map(|(n, r)| r.outputs.outputs.iter().enumerate().map(move |o| (n, o)))
         };
-        let topics: BTreeSet<&str> = places().map(|(_, (_, output))| &*output.topic).collect();
+        let topics: BTreeSet<&str> = outputs().map(|(_, (_, output))| &*output.topic).collect();
         let is_missing = |topic: &&str| {
             let ask = || self.shared.consumer.fetch_metadata(Some(topic), SLOW);
             let metadata = self.calls.during(Call::Metadata, Instant::now() + SLOW, ask);
@@ -339,7 +336,7 @@ impl<M> Publisher<M> {
             metadata.is_ok_and(|m| m.topics().iter().any(is_it))
         };
         let missing: BTreeSet<&str> = topics.into_iter().filter(is_missing).collect();
-        let to_missing = places().filter(|(_, (_, output))| missing.contains(&*output.topic));
+        let to_missing = outputs().filter(|(_, (_, output))| missing.contains(&*output.topic));
         to_missing.map(|(record, (output, _))| Refusal { record, output, why: Why::Missing }).collect()
     }
 
@@ -350,7 +347,7 @@ impl<M> Publisher<M> {
         let sent = retrying(deadline, send).map_err(failed);
         if sent == Err(Failure::OffsetsTooLarge) && self.names_topic && is_longest(publication) {
             tracing::warn!(
-                "the coordinator takes too little metadata with an offset for the topic's id: offsets are committed without it from now on"
+                "the coordinator takes too little metadata for the topic's id: from now on offsets are committed without the id"
             );
             self.names_topic = false;
             return Err(Failure::Abortable);
@@ -377,7 +374,7 @@ impl<M> Publisher<M> {
     /// transaction was committed.
     fn start_over(&mut self, publication: &Publication<M>) -> Result<Verdict, Alone> {
         tracing::warn!(
-            "the end of a Kafka transaction is unknown: a new producer takes over, and the committed offsets will tell the end"
+            "it is unknown whether a Kafka transaction was committed: a new producer takes over, and the committed offsets will tell"
         );
         self.replace(self.create()?);
         self.initialise()?;

@@ -15,7 +15,7 @@ use super::{Outputs, StartFault};
 use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Verdict};
 use crate::flow::batch::Finished;
-use crate::flow::succession::{Ended, Succession};
+use crate::flow::succession::{Ended, PublisherId, Succession};
 use crate::telemetry::labels::TransactionStep;
 use rdkafka::ClientConfig;
 use std::sync::atomic::AtomicU64;
@@ -85,7 +85,7 @@ pub enum PublishingFault {
 #[derive(Clone, Copy, Debug)]
 pub enum Watched {
     /// The publisher's call is within its deadline, or it has none under way.
-    Well,
+    OnTime,
     /// The publisher was abandoned in this call, and a successor has taken its place. `None` means that the publisher's thread ended in a
     /// panic.
     Abandoned(Option<UnderWay>),
@@ -112,11 +112,10 @@ struct Handle<M> {
 }
 
 /// Starts the first publisher, without waiting until its producers are registered: brokers may be away. `configs` are the properties of
-/// the two producers that each publisher has. The receiver yields the verdicts,
-/// which must be passed to [`Publishing::ended`].
+/// the two producers that each publisher has. The receiver yields the verdicts, which must be passed to [`Publishing::ended`].
 ///
 /// # Errors
-/// librdkafka does not take the configuration, or the thread can't be started.
+/// Returns a fault if librdkafka does not take the configuration, or the thread can't be started.
 pub fn start<M: Clone + Send + Sync + 'static>(
     configs: [ClientConfig; 2],
     consumer: Arc<CommandConsumer>,
@@ -164,12 +163,12 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
     /// Looks at the present publisher, and puts a successor in its place if one of its calls is past its deadline, or if it has ended.
     ///
     /// # Errors
-    /// Too many publishers are abandoned or have ended in a panic, or no other publisher can be started.
+    /// Returns a fault if too many publishers are abandoned or have ended in a panic, or no other publisher can be started.
     pub fn watch(&mut self, now: Instant) -> Result<Watched, PublishingFault> {
         self.abandoned.retain(|thread| !thread.is_finished());
         let overdue = self.present.calls.overdue(now);
         if overdue.is_none() && !self.present.thread.is_finished() {
-            return Ok(Watched::Well);
+            return Ok(Watched::OnTime);
         }
         if let Some(call) = overdue.filter(|_| self.abandoned.len() >= ABANDONED_AT_MOST) {
             let (left, seconds) = (self.abandoned.len() + 1, (now - call.since).as_secs());
@@ -216,7 +215,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
 impl<M: Clone + Send + Sync + 'static> Handle<M> {
     fn spawn(
         shared: &Arc<Shared>,
-        id: u64,
+        id: PublisherId,
         producers: [TransactionalProducer; 2],
         left: Option<Arc<Publication<M>>>,
     ) -> std::io::Result<Self> {

@@ -66,9 +66,14 @@ pub struct Digest {
 
 impl Sizes {
     /// Measures the parts of a record.
-    pub fn of(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Self {
-        let headers = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len)).sum();
-        Self { key: key.map_or(0, <[u8]>::len), value: value.map_or(0, <[u8]>::len), headers }
+    pub fn of<'h>(
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
+    ) -> Self {
+        let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = headers.into_iter().map(|(name, value)| name.len() + size(value)).sum();
+        Self { key: size(key), value: size(value), headers }
     }
 
     /// Returns the sum of all sizes, in bytes.
@@ -92,8 +97,7 @@ impl Record {
         let at = RecordId { partition: message.partition(), offset: message.offset() };
         let (timestamp, taken) = (message.timestamp().to_millis(), Instant::now());
         let (key, value, headers) = (message.key(), message.payload(), headers(message));
-        let header_sizes = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
-        let sizes = Sizes { key: key.map_or(0, <[u8]>::len), value: value.map_or(0, <[u8]>::len), headers: header_sizes.sum() };
+        let sizes = Sizes::of(key, value, headers.iter().copied());
         if sizes.total() > LARGEST {
             let digest = Some(Box::new(Digest::new(value, sizes)));
             let key = key.filter(|key| key.len() <= KEPT).map(Bytes::copy_from_slice);
@@ -113,12 +117,12 @@ impl Record {
     pub fn size(&self) -> usize {
         match &self.digest {
             Some(digest) => digest.sizes.total(),
-            None => Sizes::of(self.key.as_deref(), self.value.as_deref(), &self.headers).total(),
+            None => Sizes::of(self.key.as_deref(), self.value.as_deref(), borrowed(&self.headers)).total(),
         }
     }
 }
 
-/// Returns the value that stands for a record that can't be a dead letter as it came.
+/// Returns the value of the stub that takes the place of a record which brokers would not take as it came.
 pub fn stub_of(record: &SourceRecord, digest: Option<&Digest>) -> Bytes {
     let contents = digest.map(|digest| StubContents {
         key_bytes: digest.sizes.key,
@@ -137,6 +141,11 @@ fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, Option<&'m [u8
     (0..headers.count()).filter_map(read).map(|header| (header.key, header.value)).collect()
 }
 
+/// Returns headers as their texts and bytes.
+pub fn borrowed(headers: &Headers) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()))
+}
+
 fn owned<'m>(headers: impl IntoIterator<Item = (&'m str, Option<&'m [u8]>)>) -> Headers {
     headers.into_iter().map(|(name, value)| (name.to_owned().into(), value.map(Bytes::copy_from_slice))).collect()
 }
@@ -148,8 +157,7 @@ mod tests {
     #[test]
     fn a_digest_keeps_the_beginning_and_tells_the_rest_apart() {
         let long = vec![7; 5_000];
-        let sizes =
-            Sizes::of(Some(b"key"), Some(&long), &vec![("name".into(), Some(Bytes::from_static(b"12"))), ("null".into(), None)]);
+        let sizes = Sizes::of(Some(b"key"), Some(&long), [("name", Some(&b"12"[..])), ("null", None)]);
         assert_eq!((sizes, sizes.total()), (Sizes { key: 3, value: 5_000, headers: 10 }, 5_013));
         let digest = Digest::new(Some(&long), sizes);
         assert_eq!((digest.first.len(), digest.sizes), (1_024, sizes));

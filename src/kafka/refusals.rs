@@ -20,14 +20,14 @@ pub fn why(code: Code) -> Option<Why> {
     }
 }
 
-/// Returns the refusal of the output at `place`, counted across the outputs of all records.
-pub fn refusal<M>(records: &[Finished<Outputs<M>>], place: usize, why: Why) -> Refusal {
-    let places_of = |(record, finished): (usize, &Finished<Outputs<M>>)| {
+/// Returns the refusal of the output with this index, counted across the outputs of all records.
+pub fn refusal<M>(records: &[Finished<Outputs<M>>], index: usize, why: Why) -> Refusal {
+    let outputs_of = |(record, finished): (usize, &Finished<Outputs<M>>)| {
         let outputs = 0..finished.outputs.outputs.len();
         outputs.map(move |output| (record, output))
     };
-    let mut places = records.iter().enumerate().flat_map(places_of);
-    let (record, output) = places.nth(place).expect("the place was counted through the same records");
+    let mut outputs = records.iter().enumerate().flat_map(outputs_of);
+    let (record, output) = outputs.nth(index).expect("the index was counted through the same records");
     Refusal { record, output, why }
 }
 
@@ -86,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_counted_across_the_outputs_of_all_records() {
+    fn an_index_is_counted_across_the_outputs_of_all_records() {
         let records = records(&[&[("replies", 1), ("transactions", 1)], &[], &[("replies", 1)]]);
-        let found = |place| {
-            let Refusal { record, output, .. } = refusal(&records, place, Why::Missing);
+        let found = |index| {
+            let Refusal { record, output, .. } = refusal(&records, index, Why::Missing);
             (record, output)
         };
         assert_eq!([found(0), found(1), found(2)], [(0, 0), (0, 1), (2, 0)]);

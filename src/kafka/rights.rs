@@ -1,4 +1,4 @@
-//! What a client may do with a topic or a group, by the brokers' answer. Asking changes nothing. Brokers without an authorizer answer
+//! The rights of a client on a topic or a group, as the brokers tell them. Asking changes nothing. Brokers without an authorizer answer
 //! that everything is allowed.
 
 #![allow(unsafe_code, reason = "rdkafka has neither DescribeTopics nor DescribeConsumerGroups")]
@@ -30,7 +30,7 @@ pub enum Right {
 /// Returns what this client may do with a topic.
 ///
 /// # Errors
-/// The topic is missing, this client may not describe it, or no broker answers in time.
+/// Returns an error if the topic is missing, this client may not describe it, or no broker answers in time.
 pub fn on_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec<Right>, RDKafkaErrorCode> {
     describe_topic(client, topic, TIMEOUT, |description| {
         let mut count = 0;
@@ -45,7 +45,7 @@ pub fn on_topic<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec
 /// Returns what this client may do with a consumer group, whether or not the group exists.
 ///
 /// # Errors
-/// This client may not describe the group, or no broker answers in time.
+/// Returns an error if this client may not describe the group, or no broker answers in time.
 pub fn on_group<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Vec<Right>, RDKafkaErrorCode> {
     let name = CString::new(group).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
     let inquiry = Inquiry::new(client, Question::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, TIMEOUT);
@@ -72,6 +72,8 @@ pub fn on_group<C: ClientContext>(client: &Client<C>, group: &str) -> Result<Vec
     }
 }
 
+/// Returns the operations that this program knows of those that are allowed.
+///
 /// # Safety
 /// `allowed` is null or points to `count` operations.
 unsafe fn rights(allowed: *const Operation, count: usize) -> Vec<Right> {

@@ -1,6 +1,6 @@
-//! What is published for a record, and where. There is a reply; a business transaction, and a change row where that topic is configured,
-//! for a change that the record caused; and a dead letter for a record that could not be read. The reply goes to the topic that the CRM
-//! asked for, if it is allowed and exists.
+//! Makes the outputs of a record. A command gets a reply. If the record caused a change, it also gets a business transaction and, where
+//! that topic is configured, a change row. A record that can't be read gets a dead letter, and perhaps a reply. A reply goes to the topic
+//! that the CRM asked for, if that topic is allowed and exists.
 
 use super::entity_keys::EntityKeys;
 use super::job::{AnswerJob, CommandJob, Incoming, NoCommand};
@@ -14,8 +14,8 @@ use crate::domain::request::Request;
 use crate::domain::transaction::Transaction;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::RequestId;
-use crate::kafka::record::stub_of;
-use crate::kafka::reply_topics::ReplyTopics;
+use crate::kafka::partition_counts::PartitionCounts;
+use crate::kafka::record::{borrowed, stub_of};
 use crate::kafka::{Fallback, Output, OutputKind, Outputs};
 use crate::store::claims::Decided;
 use crate::telemetry::labels::DeadLetter;
@@ -45,14 +45,26 @@ pub struct Memo {
     pub errors: Vec<Rejection>,
     /// Whether a stored answer was given again.
     pub replayed: bool,
-    /// Why the record could not be read, if it could not.
-    pub buried: Option<DeadLetter>,
+    /// Why the record is a dead letter, or `None` if it could be read.
+    pub dead_letter: Option<DeadLetter>,
     /// The record's timestamp, in milliseconds since 1970.
     pub timestamp: Option<i64>,
     /// When the record passed from one stage to the next.
     pub moments: Option<Moments>,
     /// The spans of a command that is traced. They end when its answers are committed.
     pub spans: Option<Box<CommandSpans>>,
+}
+
+impl Memo {
+    /// Returns the memo of a record that has no reply so far.
+    fn of(incoming: &Incoming) -> Self {
+        Self { timestamp: incoming.record.timestamp, ..Self::default() }
+    }
+
+    /// Notes a reply that reports these errors.
+    fn replied(self, errors: &[Rejection]) -> Self {
+        Self { status: Some(status_of(errors)), errors: errors.to_vec(), ..self }
+    }
 }
 
 /// The names of the topics.
@@ -95,8 +107,8 @@ struct Address {
 pub struct Answering {
     /// Where outputs go.
     pub topics: Topics,
-    /// Which of the reply topics exist.
-    pub reply_topics: Arc<ReplyTopics>,
+    /// How many partitions the reply topics have.
+    pub partition_counts: Arc<PartitionCounts>,
     /// The encoder of replies and business transactions.
     pub encoder: Encoder,
     /// The keys under which changes of entities came.
@@ -155,13 +167,12 @@ impl Answering {
             Answer::Changed(transaction) | Answer::Unchanged(transaction) => (&[][..], Some(transaction)),
             Answer::Rejected(rejection) => (std::slice::from_ref(rejection), None),
         };
-        let mut memo = memo(incoming);
-        memo.use_case = Some(request.contents.use_case());
-        memo.replayed = decided.replayed;
+        let use_case = Some(request.contents.use_case());
+        let memo = Memo { use_case, replayed: decided.replayed, ..Memo::of(incoming).replied(errors) };
         // The transaction's id is a hash, and is computed only once.
         let transaction = transaction.map(|transaction| (transaction.id(), &**transaction));
         let value = transaction.map(|(id, transaction)| Bytes::from(self.encoder.transaction(id, transaction)));
-        let reply = self.reply(incoming, Some(request.id.as_str()), errors, value.as_deref(), &mut memo).await;
+        let reply = self.reply(incoming, Some(request.id.as_str()), &memo, value.as_deref()).await;
         let mut outputs = Vec::with_capacity(3);
         if let Some(((id, transaction), value)) = transaction.zip(value).filter(|_| decided.publishes()) {
             outputs.push(self.transaction(incoming, id, transaction, value));
@@ -173,40 +184,30 @@ impl Answering {
     }
 
     async fn invalid(&self, incoming: &Incoming, raw: &RawCommand, findings: &[Rejection]) -> Outputs<Memo> {
-        let mut memo = memo(incoming);
-        memo.use_case = Some(raw.use_case);
+        let memo = Memo { use_case: Some(raw.use_case), ..Memo::of(incoming).replied(findings) };
         let request_id = raw.request_id.as_deref().filter(|id| !id.trim().is_empty() && id.len() <= MAX_ECHOED_REQUEST_ID);
-        let reply = self.reply(incoming, request_id, findings, None, &mut memo).await;
+        let reply = self.reply(incoming, request_id, &memo, None).await;
         Outputs { outputs: vec![reply], memo }
     }
 
     async fn unreadable(&self, incoming: &Incoming, unreadable: &Unreadable) -> Outputs<Memo> {
-        let mut memo = memo(incoming);
-        memo.buried = Some(unreadable.into());
+        let mut memo = Memo { dead_letter: Some(unreadable.into()), ..Memo::of(incoming) };
         let mut outputs = vec![self.dead_letter(incoming, unreadable)];
         if unreadable.has_reply() && incoming.headers.has_correlation() {
-            outputs.push(self.reply(incoming, None, &[unreadable.rejection()], None, &mut memo).await);
+            memo = memo.replied(&[unreadable.rejection()]);
+            outputs.push(self.reply(incoming, None, &memo, None).await);
         }
         Outputs { outputs, memo }
     }
 
-    /// Makes the reply, and notes its status and errors in `memo`, which also says whether it is a replay.
-    async fn reply(
-        &self,
-        incoming: &Incoming,
-        request_id: Option<&str>,
-        errors: &[Rejection],
-        transaction: Option<&[u8]>,
-        memo: &mut Memo,
-    ) -> Output {
-        let status = errors.first().map_or(Status::Ok, Rejection::status);
-        memo.status = Some(status);
-        memo.errors = errors.to_vec();
+    /// Makes the reply that `memo` notes.
+    async fn reply(&self, incoming: &Incoming, request_id: Option<&str>, memo: &Memo, transaction: Option<&[u8]>) -> Output {
+        let status = status_of(&memo.errors);
         let reply = Reply {
             correlation_id: incoming.headers.correlation_id.as_deref().or(request_id),
             request_id,
             status,
-            errors,
+            errors: &memo.errors,
             replayed: memo.replayed,
             transaction,
             processed_at: (self.clock)(),
@@ -230,14 +231,14 @@ impl Answering {
         match &incoming.headers.reply_topic {
             Asked::Absent => (),
             Asked::Valid(name) => match self.topics.allowed.get(name.as_str()) {
-                Some(allowed) if *allowed == topic || self.reply_topics.partitions(allowed).await > 0 => topic = allowed.clone(),
+                Some(allowed) if *allowed == topic || self.partition_counts.of(allowed).await > 0 => topic = allowed.clone(),
                 _ => self.refuse_reply_topic(incoming, request_id),
             },
             Asked::Malformed => self.refuse_reply_topic(incoming, request_id),
         }
         let partition = match incoming.headers.reply_partition {
             Asked::Absent => None,
-            Asked::Valid(n) if n < self.reply_topics.partitions(&topic).await => Some(n),
+            Asked::Valid(n) if n < self.partition_counts.of(&topic).await => Some(n),
             Asked::Valid(_) | Asked::Malformed => {
                 self.metrics.reply_partitions_ignored.inc();
                 None
@@ -276,7 +277,8 @@ impl Answering {
 
     /// Notes the key under which a change came, and tells of it if the change before came under another.
     fn note_key(&self, incoming: &Incoming, transaction: &Transaction) {
-        if !self.entity_keys.changes(&transaction.entity.key(), incoming.record.key.as_deref()) {
+        let came_under_another = self.entity_keys.note(&transaction.entity.key(), incoming.record.key.as_deref());
+        if !came_under_another {
             return;
         }
         self.metrics.entity_key_changes.inc();
@@ -301,9 +303,8 @@ impl Answering {
 
     fn dead_letter(&self, incoming: &Incoming, unreadable: &Unreadable) -> Output {
         let record = &incoming.record;
-        let original = record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()));
         let origin = record.at.on(self.topics.commands.clone());
-        let mut headers = dead_letter(original, &origin, unreadable);
+        let mut headers = dead_letter(borrowed(&record.headers), &origin, unreadable);
         let is_stub = record.digest.is_some() || *unreadable == Unreadable::Undecodable;
         let (value, fallback) = if is_stub {
             headers.push(stub_header());
@@ -316,6 +317,7 @@ impl Answering {
     }
 }
 
-fn memo(incoming: &Incoming) -> Memo {
-    Memo { timestamp: incoming.record.timestamp, ..Memo::default() }
+/// Returns the status of a reply that reports these errors.
+fn status_of(errors: &[Rejection]) -> Status {
+    errors.first().map_or(Status::Ok, Rejection::status)
 }

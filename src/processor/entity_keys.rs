@@ -39,9 +39,9 @@ impl EntityKeys {
         Self { places: Mutex::new(vec![LastKey::default(); PLACES]), hasher: RandomState::new(), lines: Gathered::new(EVERY) }
     }
 
-    /// Notes the record key under which a change of an entity came. Returns whether it differs from that of the entity's change before, if
-    /// that is known. No key counts as a key of its own.
-    pub fn changes(&self, entity: &str, key: Option<&[u8]>) -> bool {
+    /// Notes the record key under which a change of an entity came. Returns whether the entity's last change came under another key.
+    /// Returns `false` if the last change is not known. A null key counts as one more key.
+    pub fn note(&self, entity: &str, key: Option<&[u8]>) -> bool {
         let seen = LastKey { entity: self.hasher.hash_one(entity).max(1), key: self.hasher.hash_one(key) };
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         // The lowest bits of the hash say which place; `PLACES` fits into any number.
@@ -73,7 +73,7 @@ mod tests {
             ("account:1", Some("c"), false),
             ("customer:1", Some("a"), true),
         ] {
-            assert_eq!(keys.changes(entity, key.map(str::as_bytes)), changes, "{entity} under {key:?}");
+            assert_eq!(keys.note(entity, key.map(str::as_bytes)), changes, "{entity} under {key:?}");
         }
     }
 
@@ -83,7 +83,7 @@ mod tests {
         for round in 0..2 {
             for n in 0..2 * PLACES {
                 let entity = format!("customer:{n}");
-                assert!(!keys.changes(&entity, Some(entity.as_bytes())), "round {round}: {entity}");
+                assert!(!keys.note(&entity, Some(entity.as_bytes())), "round {round}: {entity}");
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::domain::values::{RequestId, Rules};
 use crate::flow::RecordId;
 use crate::flow::intake::{Read, Reader};
 use crate::flow::lanes::{Foldable, Task, lane_of};
-use crate::kafka::record::Record;
+use crate::kafka::record::{Record, borrowed};
 use crate::store::claims::Submission;
 use crate::telemetry::spans::{self, CommandSpans};
 use crate::wire::command::WriterSchema;
@@ -124,23 +124,16 @@ impl JobReader {
         }
     }
 
-    /// Returns what there is to decode, and with which schema.
-    ///
-    /// # Errors
-    /// Returns the id of a schema that is not known yet.
-    fn framed(&self, record: &Record, headers: &CommandHeaders) -> Result<Result<Framed, Unreadable>, SchemaId> {
+    /// Returns the id of the writer's schema, and the size of the record's body.
+    fn frame(&self, record: &Record, headers: &CommandHeaders) -> Result<(SchemaId, usize), Unreadable> {
         if headers.oversized_correlation {
-            return Ok(Err(Unreadable::CorrelationHeaderTooLong));
+            return Err(Unreadable::CorrelationHeaderTooLong);
         }
         if record.size() > self.max_command_bytes {
-            return Ok(Err(Unreadable::TooLarge { size: record.size(), max: self.max_command_bytes }));
+            return Err(Unreadable::TooLarge { size: record.size(), max: self.max_command_bytes });
         }
-        let (id, body) = match frame(record.value.as_deref(), headers_of(record)) {
-            Ok(framed) => framed,
-            Err(unreadable) => return Ok(Err(unreadable)),
-        };
-        let schema = self.registry.cached(id).ok_or(id)?;
-        Ok(schema.map(|schema| Framed { schema, body_size: body.len() }))
+        let (id, body) = frame(record.value.as_deref(), borrowed(&record.headers))?;
+        Ok((id, body.len()))
     }
 }
 
@@ -157,15 +150,24 @@ impl Reader for JobReader {
     }
 
     fn lacks(&self, record: &Record) -> Option<SchemaId> {
-        let (id, _) = frame(record.value.as_deref(), headers_of(record)).ok()?;
+        let (id, _) = frame(record.value.as_deref(), borrowed(&record.headers)).ok()?;
         self.registry.cached(id).is_none().then_some(id)
     }
 
     /// Also keeps the list of records that wait for a schema up to date.
     fn prepare(&mut self, record: &Record) -> Result<Prepared, SchemaId> {
-        let headers = CommandHeaders::parse(headers_of(record));
+        let headers = CommandHeaders::parse(borrowed(&record.headers));
         let RecordId { partition, offset } = record.at;
-        let framed = self.framed(record, &headers).inspect_err(|id| self.registry.lacking().add(partition, offset, *id))?;
+        let framed = match self.frame(record, &headers) {
+            Ok((id, body_size)) => {
+                let Some(schema) = self.registry.cached(id) else {
+                    self.registry.lacking().add(partition, offset, id);
+                    return Err(id);
+                };
+                schema.map(|schema| Framed { schema, body_size })
+            }
+            Err(unreadable) => Err(unreadable),
+        };
         self.registry.lacking().remove(partition);
         Ok(Prepared { headers, framed })
     }
@@ -209,8 +211,4 @@ impl Reader for JobReader {
             Err(cause) => Read { lane, ahead: None, task: Task::Answer(AnswerJob { incoming, cause }) },
         }
     }
-}
-
-fn headers_of(record: &Record) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-    record.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()))
 }

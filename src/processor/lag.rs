@@ -1,11 +1,13 @@
-//! How far the answers are behind the topic, by partition: in records, and in time. The age of a record that was not read yet is not
-//! known; it is at most the time since all before it was answered.
+//! Measures how far the answers are behind the topic, by partition: in records, and in time. The age of a record that was not read yet is
+//! not known. It came after the last record that was answered, and after the last moment at which nothing was unanswered, so it is at most
+//! as old as the later of the two.
 //!
-//! Two things that a CRM may do to its own commands are told here. A transaction that it leaves open holds back everything behind the
-//! transaction's beginning on the partition, whoever wrote it: the last stable offset stands still. And a timestamp that can't be true
-//! (seconds for milliseconds, a clock that was never set) says nothing of the record's age, so that the age counts from the record's
+//! This file also reports two things that a CRM may do to its own commands. A transaction that it leaves open holds back everything behind
+//! the transaction's beginning on the partition, whoever wrote it: the last stable offset stays where it is. And a timestamp that can't be
+//! true (seconds for milliseconds, a clock that was never set) says nothing of the record's age, so that the age counts from the record's
 //! arrival.
 
+use super::listed::listed;
 use crate::domain::Timestamp;
 use crate::flow::{Partition, RecordId};
 use crate::kafka::callbacks::End;
@@ -25,8 +27,6 @@ const NEWEST: Timestamp = 5 * 60 * 1000;
 /// How long the last stable offset may stand still before `/readyz` warns, in milliseconds: longer than a producer's transaction usually
 /// takes, and short enough to be known within ten seconds.
 const STILL: Timestamp = 5_000;
-/// The most partitions that are named in a warning.
-const NAMED: usize = 3;
 
 /// The lag of each assigned partition, and where it is told.
 pub struct Lag {
@@ -46,7 +46,7 @@ struct Tail {
     next: i64,
     /// The timestamp of the last record that was answered.
     answered: Option<Timestamp>,
-    /// The offset after the last record on the topic.
+    /// The offset after the last record of the partition; `None` if it is not known yet.
     end: Option<i64>,
     /// The last moment at which every record had been answered.
     level: Option<Timestamp>,
@@ -59,7 +59,7 @@ struct Tail {
 struct HeldBack {
     /// The last stable offset: where the transaction begins.
     stable: i64,
-    /// The offset after the last record on the topic.
+    /// The high watermark of the partition: the offset after its last record or marker.
     high: i64,
     /// When the last stable offset was first seen there; `None` until [`Lag::tell`] is called.
     since: Option<Timestamp>,
@@ -99,9 +99,9 @@ impl Lag {
 
     /// Takes note of where some partitions end.
     pub fn ends(&mut self, ends: &[End]) {
-        for End { partition, end, stable, high } in ends.iter().copied() {
+        for End { partition, all_handed_on, stable, high } in ends.iter().copied() {
             let tail = self.partitions.entry(partition).or_default();
-            tail.end = Some(end.unwrap_or(tail.next));
+            tail.end = Some(if all_handed_on { tail.next } else { high });
             let since = tail.held_back.filter(|before| before.stable == stable).and_then(|before| before.since);
             tail.held_back = (stable < high).then_some(HeldBack { stable, high, since });
         }
@@ -135,7 +135,7 @@ impl Lag {
 
     /// Returns what to say of partitions on which an open transaction holds back commands; `None` if there are none.
     fn warning(&self, still: &[(Partition, HeldBack)], now: Timestamp) -> Option<String> {
-        let named = still.iter().take(NAMED).map(|(partition, held_back)| {
+        let said = still.iter().map(|(partition, held_back)| {
             format!(
                 "{} offsets of {}, partition {partition}, from offset {} on, for {} s",
                 held_back.high - held_back.stable,
@@ -144,14 +144,11 @@ impl Lag {
                 held_back.still(now) / 1000
             )
         });
-        let named: Vec<_> = named.collect();
-        let more = still.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!("; and {more} partitions more") } else { String::new() };
         (!still.is_empty()).then(|| {
             format!(
-                "a producer has left a transaction open, which holds back {}{more} (kafka-transactions.sh finds it and ends it: the runbook \
-                 has the steps under CrmOpenTransaction)",
-                named.join("; ")
+                "a producer has left a transaction open, which holds back {} (kafka-transactions.sh finds it and ends it: the runbook has \
+                 the steps under CrmOpenTransaction)",
+                listed(said, "; ")
             )
         })
     }
@@ -190,8 +187,8 @@ impl Tail {
             self.level = Some(now);
             return 0;
         }
-        // That record was not read yet. It came after the last one that was answered, and after the last moment at which nothing was
-        // unanswered.
+        // The oldest unanswered record was not read yet. It came after the last one that was answered, and after the last moment at which
+        // nothing was unanswered.
         let bounds = [self.answered, self.level].into_iter().flatten().map(|since| now - since);
         bounds.min().unwrap_or(0)
     }
@@ -236,7 +233,7 @@ mod tests {
 
     /// Returns an end up to which all can be read, with no record beyond those handed on.
     fn level(partition: Partition, high: i64) -> End {
-        End { partition, end: None, stable: high, high }
+        End { partition, all_handed_on: true, stable: high, high }
     }
 
     fn assert_told(metrics: &Metrics, lines: &[&str]) {
@@ -268,7 +265,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let (mut lag, _) = lag(&metrics);
         lag.taken(RecordId { partition: 2, offset: 7 }, Some(1_000), 1_000);
-        lag.ends(&[End { partition: 2, end: Some(9), stable: 9, high: 9 }]);
+        lag.ends(&[End { partition: 2, all_handed_on: false, stable: 9, high: 9 }]);
         lag.tell([(2, 7)].into_iter(), 3_500);
         assert_told(&metrics, &["consumer_lag_records{partition=\"2\"} 2", "consumer_lag_seconds{partition=\"2\"} 2.5"]);
         lag.forget();
@@ -280,7 +277,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let (mut lag, health) = lag(&metrics);
         let look = |lag: &mut Lag, stable, high, now| {
-            lag.ends(&[End { partition: 2, end: Some(high), stable, high }]);
+            lag.ends(&[End { partition: 2, all_handed_on: false, stable, high }]);
             lag.tell([(2, 8)].into_iter(), now);
             health.warnings().join("")
         };

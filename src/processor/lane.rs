@@ -81,7 +81,7 @@ pub fn spawn<S: ConditionalStore>(
             // Lets the lane's next run start before this one's answers are encoded.
             tokio::task::yield_now().await;
         }
-        // The jobs are borrowed, because each value that is moved here takes its room in every task.
+        // The jobs are borrowed, because each value that is moved into this future makes the task of every run larger.
         let results = match &mut work {
             Work::Decide(commands) => {
                 let mut results = Vec::with_capacity(commands.len());
@@ -235,7 +235,7 @@ impl<S: ConditionalStore> Shared<S> {
             if memo.status.is_some() {
                 self.answering.metrics.replied(&memo.errors, memo.replayed);
             }
-            if let Some(reason) = memo.buried {
+            if let Some(reason) = memo.dead_letter {
                 self.answering.metrics.dead_letters.of(reason).inc();
             }
             let transactions = record.outputs.outputs.iter().filter(|o| o.kind == OutputKind::Transaction).count();

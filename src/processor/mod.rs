@@ -12,6 +12,7 @@ mod fault;
 mod job;
 mod lag;
 mod lane;
+mod listed;
 mod progress;
 mod refused;
 mod shapes;
@@ -28,13 +29,13 @@ use crate::flow::AssignmentId;
 use crate::flow::attempt::Verdict;
 use crate::flow::lanes::RunId;
 use crate::flow::stream::{Action, Conclusion, Current, Stopping, Stream, Timing};
-use crate::flow::{Assignment, Limits, Partition, RecordId, Uptime};
+use crate::flow::{Assignment, Fetching, Limits, Partition, RecordId, Uptime};
 use crate::kafka::callbacks::{GroupMembership, Notice};
 use crate::kafka::consumer::{self, Consuming, Order};
 use crate::kafka::login::{Client, Logins};
+use crate::kafka::partition_counts::PartitionCounts;
 use crate::kafka::publisher::Told;
 use crate::kafka::publishing::{self, Published, Publishing};
-use crate::kafka::reply_topics::ReplyTopics;
 use crate::kafka::{self, Outputs};
 use crate::store::ConditionalStore;
 use crate::store::claims::{Claims, MAX_RUN};
@@ -44,6 +45,7 @@ use crate::telemetry::gathered::Gathered;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
 use crate::wire::answer::Encoder;
 use crate::wire::registry::Registry;
 use crate::wire::schema_id::SchemaId;
@@ -76,7 +78,7 @@ pub struct Setup<S> {
     pub claims: Arc<Claims<S>>,
     /// The schema registry, which knows the writers' schemas.
     pub registry: Arc<Registry>,
-    /// The encoder of replies and Business Transactions.
+    /// The encoder of replies and business transactions.
     pub encoder: Encoder,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
@@ -102,7 +104,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let shared = Arc::new(lane::Shared {
         answering: Answering {
             topics: Topics::new(kafka),
-            reply_topics: Arc::new(ReplyTopics::new(consuming.consumer.clone())),
+            partition_counts: Arc::new(PartitionCounts::new(consuming.consumer.clone())),
             encoder: setup.encoder,
             entity_keys: EntityKeys::new(),
             metrics: setup.metrics.clone(),
@@ -114,7 +116,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let mut looking = JoinSet::new();
     looking.spawn(shapes::keep_looking(
         kafka,
-        shared.answering.reply_topics.clone(),
+        shared.answering.partition_counts.clone(),
         setup.metrics.clone(),
         setup.health.clone(),
     ));
@@ -189,7 +191,7 @@ struct Processor<S> {
     lag: Lag,
     health: Arc<Health>,
     registry: Arc<Registry>,
-    /// Learns of the schemas that the registry has answered about.
+    /// Tells the main loop, by [`Channels::schemas`], which schemas the registry has answered about.
     fetched: mpsc::UnboundedSender<SchemaId>,
     logins: Arc<Logins>,
     /// How many brokers the consumer is connected to.
@@ -238,7 +240,7 @@ impl<S: ConditionalStore> Processor<S> {
                 Some(notice) = channels.notices.recv() => self.noticed(notice),
                 Some(told) = channels.told.recv() => self.told(told),
                 _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
-                    events.drain(..).for_each(|event| self.run_went_on(event));
+                    events.drain(..).for_each(|event| self.run_reported(event));
                 }
                 Some(schema) = channels.schemas.recv() => self.stream.handle_fetched(&schema),
                 Some(batch) = channels.batches.recv(), if room => self.arrived(batch),
@@ -312,14 +314,15 @@ impl<S: ConditionalStore> Processor<S> {
     /// Takes note of the partitions that stand still because their next records can't be decoded.
     fn undecodable(&mut self, stopped: &[RecordId]) {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
-        let places: Vec<_> =
+        let records: Vec<_> =
             stopped.iter().map(|at| format!("{}/{} at offset {}", self.commands, at.partition, at.offset)).collect();
         let what_now = if self.step_over {
             "a stub goes to the dead letter topic for each"
         } else {
             "their partitions wait (kafka.undecodable_batches = \"dead_letter\" has them stepped over; see the runbook)"
         };
-        let text = format!("the records at {} can't be decompressed: {what_now}", places.join(", "));
+        let text =
+            format!("the records at {} can't be read (their compression or checksum is broken): {what_now}", records.join(", "));
         self.health.tell(Concern::Undecodable, Some(text).filter(|_| !stopped.is_empty()));
         for at in stopped.iter().filter(|_| self.step_over) {
             if self.stream.handle_undecodable(*at, AnswerJob::undecodable(*at)) {
@@ -337,7 +340,7 @@ impl<S: ConditionalStore> Processor<S> {
         self.stream.handle_records(batch.assignment, records);
     }
 
-    fn run_went_on(&mut self, event: RunEvent) {
+    fn run_reported(&mut self, event: RunEvent) {
         match event {
             RunEvent::Decided { assignment, run } => self.stream.handle_run_decided(assignment, run),
             RunEvent::Finished { assignment, run, results } => {
@@ -368,7 +371,7 @@ impl<S: ConditionalStore> Processor<S> {
         self.shared.count(&done, now, since, took);
     }
 
-    /// Drops what is being processed for the partitions: they are somebody else's, and it is processed again over there.
+    /// Aborts all runs and clears the gauges, because the partitions were given up: their next owner processes the records again.
     fn abort_runs(&mut self) {
         self.registry.lacking().clear();
         self.ahead.clear();
@@ -447,6 +450,9 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn tell_held(&mut self, held: usize) {
+        if held == 0 {
+            self.held.forget();
+        }
         self.health.tell(Concern::RecordsHeld, self.held.concern(held));
         self.metrics.records_held.set(gauge(held));
         let age = self.held.oldest().map_or(0, |at| u64::try_from((self.shared.answering.clock)() - at).unwrap_or(0));
@@ -482,8 +488,11 @@ impl<S: ConditionalStore> Processor<S> {
                 self.publishing.publish(publication);
             }
             Action::Pause(partitions) => {
-                for (partition, pause) in partitions {
-                    let _ = self.orders.send(if pause { Order::Pause(partition) } else { Order::Resume(partition) });
+                for (partition, fetching) in partitions {
+                    let _ = self.orders.send(match fetching {
+                        Fetching::Paused => Order::Pause(partition),
+                        Fetching::Resumed => Order::Resume(partition),
+                    });
                 }
             }
             Action::Fetch(schema) => {
@@ -491,7 +500,7 @@ impl<S: ConditionalStore> Processor<S> {
                 tokio::spawn(async move {
                     let searching = tokio::spawn(async move { registry.search(schema, &metrics).await });
                     if searching.await.is_err() {
-                        // It ended because of a bug, and begins anew.
+                        // The search panicked. After this pause the record that waits asks for its schema again.
                         tokio::time::sleep(AFTER_BUG).await;
                     }
                     let _ = fetched.send(schema);
@@ -509,10 +518,6 @@ impl<S: ConditionalStore> Processor<S> {
             Action::Leave => drop(self.orders.send(Order::Stop)),
         }
     }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Waits until a thread has ended. A panic of it has been logged.

@@ -1,7 +1,7 @@
-//! Whether the process gets anywhere: pure, with `now` as an argument.
+//! Measures whether the process makes progress: pure, with `now` as an argument.
 //!
-//! A loop that comes round proves little: everything that it waits for may hang. So progress is measured by what leaves: while there are
-//! records to be answered, some must be. The time in which none was is a *stall*. It may have a reason that a restart would not change:
+//! A loop that still turns proves little: everything that it waits for may hang. So progress is measured by the answers: while there are
+//! records to be answered, some must be answered. The time in which none was is a *stall*. It may have a reason that a restart would keep:
 //! the store, Kafka or the registry is away. Each sign of such a reason, a failed attempt for instance, *explains* the stall at that
 //! moment. A restart is for a stall that nothing has explained for long.
 
@@ -34,12 +34,12 @@ impl Progress {
         self.explained = Some(now);
     }
 
-    /// Returns how long none of the records that are there was answered; zero while there are none.
+    /// Returns for how long there were records to answer and none was answered; zero if there is nothing to answer.
     pub fn stalled(&self, now: Instant) -> Duration {
         self.begin().map_or(Duration::ZERO, |begin| now.saturating_duration_since(begin))
     }
 
-    /// Returns how long the stall has lasted without a reason; zero while there is none.
+    /// Returns how long the stall has lasted since a reason for it was last seen; zero if there is no stall.
     pub fn unexplained(&self, now: Instant) -> Duration {
         let since = self.begin().map(|begin| self.explained.map_or(begin, |explained| begin.max(explained)));
         since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))

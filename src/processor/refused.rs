@@ -4,11 +4,12 @@ use super::answer::Memo;
 use crate::domain::Timestamp;
 use crate::flow::RecordId;
 use crate::flow::attempt::Why;
-use crate::flow::batch::{Finished, Publishable};
-use crate::kafka::record::{Digest, Sizes, stub_of};
+use crate::flow::batch::{Finished, Publishable, Redirection};
+use crate::kafka::record::{Digest, Sizes, borrowed, stub_of};
 use crate::kafka::{Fallback, Output, OutputKind, Outputs};
 use crate::telemetry::labels::OutputTopic;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::wording::counted;
 use crate::wire::stub::stub_header;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +26,12 @@ pub struct RefusedOutput {
     /// The record's timestamp.
     timestamp: Option<Timestamp>,
     topic: Arc<str>,
-    kind: OutputTopic,
+    kind: OutputKind,
     why: Why,
     handling: Handling,
 }
 
-/// What becomes of a refused output.
+/// The fate of a refused output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handling {
     ToDefaultTopic,
@@ -47,9 +48,9 @@ impl Publishable for Outputs<Memo> {
         self.outputs.iter().map(Output::weight).sum()
     }
 
-    fn redirect(&mut self, at: RecordId, output: usize, why: Why) -> (bool, RefusedOutput) {
+    fn redirect(&mut self, at: RecordId, output: usize, why: Why) -> Redirection<RefusedOutput> {
         let output = &mut self.outputs[output];
-        let (topic, kind) = (output.topic.clone(), topic_of(output));
+        let (topic, kind) = (output.topic.clone(), output.kind);
         let handling = match std::mem::replace(&mut output.fallback, Fallback::None) {
             Fallback::Topic(default) => {
                 (output.topic, output.partition) = (default, None);
@@ -60,7 +61,7 @@ impl Publishable for Outputs<Memo> {
                 Handling::ToAnyPartition
             }
             Fallback::Stub(commands) if why == Why::Silent && output.size() > USUALLY_TAKEN => {
-                let sizes = Sizes::of(output.key.as_deref(), output.value.as_deref(), &output.headers);
+                let sizes = Sizes::of(output.key.as_deref(), output.value.as_deref(), borrowed(&output.headers));
                 let digest = Digest::new(output.value.as_deref(), sizes);
                 output.value = Some(stub_of(&at.on(commands), Some(&digest)));
                 output.headers.push(stub_header());
@@ -71,15 +72,15 @@ impl Publishable for Outputs<Memo> {
                 Handling::Held
             }
         };
-        let refused = RefusedOutput { at, timestamp: self.memo.timestamp, topic, kind, why, handling };
-        (handling != Handling::Held, refused)
+        let report = RefusedOutput { at, timestamp: self.memo.timestamp, topic, kind, why, handling };
+        Redirection { has_other_place: handling != Handling::Held, report }
     }
 }
 
 impl RefusedOutput {
     /// Logs and counts the refusal.
     pub fn tell(&self, commands: &str, metrics: &Metrics) {
-        metrics.outputs_refused.of(self.kind).inc();
+        metrics.outputs_refused.of(self.label()).inc();
         let what_now = match self.handling {
             Handling::ToDefaultTopic => {
                 metrics.reply_topics_refused.inc();
@@ -103,6 +104,17 @@ impl RefusedOutput {
             command_offset = self.at.offset,
             "the broker refuses an output: {what_now}"
         );
+    }
+
+    /// Returns the metric's label for the topic that the output was to go to.
+    fn label(&self) -> OutputTopic {
+        match (self.kind, self.handling) {
+            (OutputKind::Reply, Handling::ToDefaultTopic) => OutputTopic::NamedReplies,
+            (OutputKind::Reply, _) => OutputTopic::Replies,
+            (OutputKind::Transaction, _) => OutputTopic::Transactions,
+            (OutputKind::Change, _) => OutputTopic::Changes,
+            (OutputKind::DeadLetter, _) => OutputTopic::Dlq,
+        }
     }
 }
 
@@ -134,28 +146,23 @@ impl HeldRecords {
     }
 
     /// Returns what is wrong while so many records are held, or `None` if none are.
-    pub fn concern(&mut self, held: usize) -> Option<String> {
+    pub fn concern(&self, held: usize) -> Option<String> {
         if held == 0 {
-            *self = Self::default();
             return None;
         }
         let topics: Vec<_> = self.topics.iter().map(|(topic, why)| format!("{topic} ({})", what(*why))).collect();
-        Some(format!("{held} records are held, because the broker refuses what is written to {}", topics.join(", ")))
+        let (records, topics) = (counted(held, "record"), topics.join(", "));
+        Some(format!("the processor holds {records}, because the broker refuses what is written to {topics}"))
+    }
+
+    /// Forgets everything, because no record is held any more.
+    pub fn forget(&mut self) {
+        *self = Self::default();
     }
 
     /// Returns the timestamp of the oldest record that had a refused output, or `None` if there is no such record.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.records.values().min().copied()
-    }
-}
-
-fn topic_of(output: &Output) -> OutputTopic {
-    match (output.kind, &output.fallback) {
-        (OutputKind::Reply, Fallback::Topic(_)) => OutputTopic::NamedReplies,
-        (OutputKind::Reply, _) => OutputTopic::Replies,
-        (OutputKind::Transaction, _) => OutputTopic::Transactions,
-        (OutputKind::Change, _) => OutputTopic::Changes,
-        (OutputKind::DeadLetter, _) => OutputTopic::Dlq,
     }
 }
 
@@ -174,7 +181,7 @@ fn what(why: Why) -> &'static str {
 fn way_out(why: Why) -> &'static str {
     match why {
         Why::TooLarge => "raise the topic's max.message.bytes",
-        Why::Missing => "make the topic, `setup` does it",
+        Why::Missing => "make the topic (`setup` does it)",
         Why::Denied => "grant the right to write to the topic",
         Why::Silent => {
             "see whether all replicas of the topic's partitions are in sync, what quota this client has, and whether the broker's \
@@ -213,12 +220,12 @@ mod tests {
         for (kind, bytes, fallback, why, handling, topic, partition) in table {
             let mut outputs = outputs(kind, bytes, fallback.clone());
             let case = format!("{kind:?} of {bytes} bytes, {fallback:?}, {why:?}");
-            let (goes_elsewhere, refused) = outputs.redirect(AT, 0, why);
-            assert_eq!((goes_elsewhere, refused.handling), (handling != Handling::Held, handling), "{case}");
+            let Redirection { has_other_place, report } = outputs.redirect(AT, 0, why);
+            assert_eq!((has_other_place, report.handling), (handling != Handling::Held, handling), "{case}");
             let output = &outputs.outputs[0];
             assert_eq!((&*output.topic, output.partition), (topic, partition), "{case}");
             assert_eq!(output.value.as_ref().is_some_and(|v| v.len() == bytes), handling != Handling::AsStub, "{case}");
-            assert_eq!(outputs.redirect(AT, 0, why).1.handling, Handling::Held, "{case}: there is no third place");
+            assert_eq!(outputs.redirect(AT, 0, why).report.handling, Handling::Held, "{case}: there is no third place");
         }
     }
 
@@ -227,13 +234,14 @@ mod tests {
         let mut held = HeldRecords::default();
         assert_eq!((held.concern(0), held.oldest()), (None, None));
         // An output that is too slow alone twice has no verdict of its own: it is told like the others.
-        held.add(&outputs(OutputKind::Reply, 9, Fallback::None).redirect(AT, 0, Why::Silent).1);
-        held.add(&outputs(OutputKind::Reply, 9, Fallback::AnyPartition).redirect(AT, 0, Why::Missing).1);
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::None).redirect(AT, 0, Why::Silent).report);
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::AnyPartition).redirect(AT, 0, Why::Missing).report);
         let concern = held.concern(2).expect("two are held");
         assert!(concern.contains("2 records") && concern.contains("asked-for (it was not taken in time"), "{concern}");
         assert_eq!(held.oldest(), Some(5));
         let done = Finished { at: AT, outputs: outputs(OutputKind::Reply, 9, Fallback::None) };
         held.committed(&[done]);
-        assert_eq!((held.oldest(), held.concern(0), held.topics.len()), (None, None, 0));
+        held.forget();
+        assert_eq!((held.oldest(), held.topics.len()), (None, 0));
     }
 }

@@ -3,10 +3,12 @@
 //! partitions from then on; so operators are told.
 
 use crate::config::Kafka;
-use crate::kafka::reply_topics::ReplyTopics;
+use crate::kafka::partition_counts::PartitionCounts;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
+use crate::telemetry::wording::counted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +29,12 @@ impl Shapes {
     /// Takes note of how many partitions a topic has; 0 if it is not there. Returns what is wrong; `None` if nothing is.
     fn seen(&mut self, topic: &str, partitions: i32) -> Option<String> {
         let most = self.0.get_mut(topic)?;
+        let counted = |partitions: i32| counted(partitions.try_into().unwrap_or_default(), "partition");
         match *most {
-            Some(before) if partitions == 0 => Some(format!("{topic} is gone, it had {before} partitions")),
+            Some(before) if partitions == 0 => Some(format!("{topic} is gone (it had {})", counted(before))),
             Some(before) if partitions < before => {
-                let has = if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
-                Some(format!("{topic} has {has}, it had {before}: it was deleted, and made again by somebody else"))
+                let has = counted(partitions);
+                Some(format!("{topic} has {has} (it had {before}): it was deleted, and made again by somebody else"))
             }
             _ => {
                 *most = Some(partitions).filter(|partitions| *partitions > 0);
@@ -44,7 +47,7 @@ impl Shapes {
 /// Returns a future that looks at the topics, and tells what has changed, until it is dropped.
 pub fn keep_looking(
     kafka: &Kafka,
-    cluster: Arc<ReplyTopics>,
+    partition_counts: Arc<PartitionCounts>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 ) -> impl Future<Output = ()> + Send + use<> {
@@ -58,16 +61,16 @@ pub fn keep_looking(
         loop {
             ticks.tick().await;
             let names: Vec<Arc<str>> = shapes.0.keys().cloned().collect();
-            let asked = cluster.clone();
-            let found = tokio::task::spawn_blocking(move || names.into_iter().map(|name| (asked.ask(&name), name)).collect());
+            let counts = partition_counts.clone();
+            let found = tokio::task::spawn_blocking(move || names.into_iter().map(|name| (counts.ask(&name), name)).collect());
             let Ok(found): Result<Vec<_>, _> = found.await else { continue };
-            // While the cluster does not answer, what it said last stands.
+            // If the cluster does not answer about all topics, the last warning stays as it is.
             if found.iter().any(|(partitions, _)| partitions.is_none()) {
                 continue;
             }
             let changed: Vec<_> =
                 found.iter().filter_map(|(partitions, name)| shapes.seen(name, partitions.unwrap_or_default())).collect();
-            metrics.topics_changed.set(changed.len().try_into().unwrap_or(i64::MAX));
+            metrics.topics_changed.set(gauge(changed.len()));
             let text = format!("topics have changed: {}; `crm-processor check` says what they lack", changed.join("; "));
             health.tell(Concern::TopicsChanged, (!changed.is_empty()).then_some(text));
         }
@@ -86,9 +89,9 @@ mod tests {
             (3, None),
             (3, None),
             (6, None),
-            (0, Some("dlq is gone, it had 6 partitions")),
-            (1, Some("dlq has 1 partition, it had 6: it was deleted")),
-            (3, Some("dlq has 3 partitions, it had 6: it was deleted")),
+            (0, Some("dlq is gone (it had 6 partitions)")),
+            (1, Some("dlq has 1 partition (it had 6): it was deleted")),
+            (3, Some("dlq has 3 partitions (it had 6): it was deleted")),
             (6, None),
         ] {
             let said = shapes.seen("dlq", partitions);

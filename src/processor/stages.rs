@@ -1,8 +1,8 @@
-//! The stages of a command: how long it was fetched, waited for its turn, was decided, waited for its transaction, and was published. The
+//! The stages of a command: to be fetched, to wait for its turn, to be decided, to wait for its transaction, and to be published. The
 //! stages follow each other without a gap, from the record's timestamp to the commit of its answer.
 //!
-//! The record's timestamp is by another clock than ours, and of whole milliseconds. All other boundaries are by the monotonic clock. So the
-//! first stage is what the others leave of the whole time.
+//! The record's timestamp is in whole milliseconds, and comes from another clock than ours. All other boundaries come from our monotonic
+//! clock. So the length of the first stage is the whole time without the other stages.
 
 use crate::telemetry::labels::CommandStage;
 use std::time::{Duration, Instant};
@@ -19,8 +19,8 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Returns how long each stage took of a command that was committed `since_record` after its record's timestamp, in a transaction that
-    /// began at `began` and took `took`.
+    /// Returns how long a command spent in each stage. The command was committed `since_record` after its record's timestamp, in a
+    /// transaction that began at `began` and took `took`.
     pub fn stages(&self, began: Instant, took: Duration, since_record: Duration) -> [(CommandStage, Duration); 5] {
         let ours = (began + took).saturating_duration_since(self.taken);
         [

@@ -1,9 +1,10 @@
-//! Whether the client fetches what is there: pure, with `now` as an argument.
+//! Notices partitions from which the client fetches nothing although records are there: pure, with `now` as an argument.
 //!
-//! What the consumer knows of a partition's end it knows from its own fetches. If it stops fetching a partition, because of a defect, the
-//! partition looks as if nobody wrote to it any more. So the brokers are asked for the ends in another way, and a partition that has
-//! records to fetch, is not paused, and does not move on, is *unfetched*.
+//! The consumer learns where a partition ends only from its own fetches. If a defect makes it stop fetching a partition, the partition
+//! looks as if nobody wrote to it any more. So the brokers are asked for the ends in another way. A partition that has records to fetch, is
+//! not paused, and does not move on, is *unfetched*.
 
+use super::listed::listed;
 use crate::flow::Partition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,14 +12,12 @@ use std::time::{Duration, Instant};
 /// How long records may wait to be fetched before an operator is told: longer than a broker's quota or a new leader delays a fetch.
 const TELL_AFTER: Duration = Duration::from_secs(15);
 
-/// The most partitions that are named in a warning.
-const NAMED: usize = 3;
-
 /// The assigned partitions that the client could fetch from.
 #[derive(Debug, Default)]
 pub struct Unfetched {
     partitions: BTreeMap<Partition, Next>,
-    /// When the client last said what it is to fetch next. Times are measured until then: a process that was frozen has not waited.
+    /// When the client last said which offsets it is to fetch next. A wait is measured up to this moment and not up to now: a process that
+    /// was frozen has not waited.
     told: Option<Instant>,
 }
 
@@ -81,17 +80,10 @@ impl Unfetched {
 impl Waiting {
     /// Returns what is wrong, in words.
     pub fn text(&self) -> String {
-        let named = self
-            .partitions
-            .iter()
-            .take(NAMED)
-            .map(|(partition, next, end)| format!("{partition} (offsets {next} to {})", end - 1));
-        let named: Vec<_> = named.collect();
-        let more = self.partitions.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let said = self.partitions.iter().map(|(partition, next, end)| format!("{partition} (offsets {next} to {})", end - 1));
         format!(
-            "the Kafka client fetches nothing from partitions {}{more}, although brokers have records there, for {} s",
-            named.join(", "),
+            "the Kafka client fetches nothing from partitions {}, although brokers have records there, for {} s",
+            listed(said, ", "),
             self.longest.as_secs()
         )
     }

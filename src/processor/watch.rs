@@ -1,5 +1,5 @@
-//! Looks after whatever may hang: the consuming thread, the publisher, the lanes. Tells operators of a stall and its reason, and
-//! the orchestrator of one that only a restart ends. It decides nothing about records.
+//! Watches whatever may hang: the consuming thread, the publisher, the lanes. Tells operators of a stall and its reason, and tells the
+//! orchestrator of a stall that only a restart ends. It decides nothing about records.
 
 use super::answer::Memo;
 use super::fault::RunFault;
@@ -11,6 +11,8 @@ use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::{Health, STUCK_AFTER};
 use crate::telemetry::labels::Waits;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
+use crate::telemetry::wording::counted;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,8 +39,8 @@ pub struct Activity {
     pub waiting: usize,
     /// Whether a schema is being fetched from the registry, without which a record can't be read.
     pub without_schema: bool,
-    /// How many offsets above the lowest incomplete record others may be committed, if the coordinator takes less metadata than usual;
-    /// otherwise `None`.
+    /// Within how many offsets of the lowest incomplete record others may be committed, if the coordinator takes less metadata than usual;
+    /// `None` if it takes as much as usual.
     pub short_span: Option<usize>,
     /// When the oldest run under way began; `None` if there are none.
     pub oldest_run: Option<Instant>,
@@ -47,9 +49,10 @@ pub struct Activity {
 }
 
 impl Watch {
-    /// Creates a watch. `consumer` are the calls of the consuming thread, `attempt` is how long an attempt at the store may take.
-    pub fn new(consumer: Arc<Calls>, attempt: Duration, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
-        Self { consumer, progress: Progress::default(), stuck_after: STUCK_AFTER + attempt, faults: 0, metrics, health }
+    /// Creates a watch. `consumer` are the calls of the consuming thread, `attempt_timeout` is how long an attempt at the store may take.
+    pub fn new(consumer: Arc<Calls>, attempt_timeout: Duration, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+        let stuck_after = STUCK_AFTER + attempt_timeout;
+        Self { consumer, progress: Progress::default(), stuck_after, faults: 0, metrics, health }
     }
 
     /// Takes note that a publisher has a verdict, and whether records were answered with it.
@@ -90,12 +93,12 @@ impl Watch {
         self.metrics.offset_metadata_short.set(work.short_span.is_some().into());
         let short = work.short_span.map(|span| {
             format!(
-                "the group's coordinator takes little metadata with an offset (offset.metadata.max.bytes): records are committed at most \
-                 {span} above one that waits, and their partition pauses then"
+                "the group's coordinator takes little metadata with an offset (offset.metadata.max.bytes): records are committed only \
+                 within {span} offsets of the lowest incomplete one, and a partition that gets too far ahead of it pauses"
             )
         });
         self.health.tell(Concern::OffsetMetadataShort, short);
-        self.metrics.publishers_stuck.set(i64::try_from(publishing.abandoned()).unwrap_or(i64::MAX));
+        self.metrics.publishers_stuck.set(gauge(publishing.abandoned()));
 
         self.progress.working(work.waiting > 0, now.into_std());
         let faults = self.metrics.store_faults.iter().map(|(_, count)| count.get()).sum::<u64>() + self.metrics.panics.get();
@@ -130,7 +133,7 @@ impl Watch {
             } else {
                 "no reason is known".to_owned()
             };
-            format!("none of {} records was answered for {} s: {why}", work.waiting, stalled.as_secs())
+            format!("nothing was answered for {} s while {} waited: {why}", stalled.as_secs(), counted(work.waiting, "record"))
         });
         self.health.tell(Concern::TransactionStalled, transaction);
         self.health.tell(Concern::CommandsWait, waits);

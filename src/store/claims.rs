@@ -12,14 +12,15 @@
 //!
 //! **The layers**, each of which uses only those before it:
 //!
-//! 1. `data`: what the layers hand on to one another.
-//! 2. Deciding, which is pure: `sight` is what was seen behind a reference, `retention` says how long an outcome is kept, `past` who held
-//!    an id before, `standing` whether a claim has taken effect, and `fold` decides a run.
-//! 3. Resolving: `base` is the store with what is remembered of it (`cache`, of `packed` entities; `reads`; `meter`), and `resolve` finds
-//!    the entity behind a reference.
-//! 4. Claiming: `claim` claims an id, and completes claims; `create` creates entities by that.
+//! 1. `data`: the types that the layers hand on to one another.
+//! 2. Deciding, which is pure: `sight` holds what was seen behind a reference, `retention` says how long an outcome is kept, `past` says
+//!    who held an id before, `standing` says whether a claim has taken effect, and `fold` decides a run.
+//! 3. Resolving: `base` holds the store, and what is remembered of it (`cache` and `packed`, `reads`, `meter`); `resolve` finds the entity
+//!    behind a reference.
+//! 4. Claiming: `claim` claims ids and completes claims; `create` creates entities by a claim.
 //!
-//! [`Claims`] puts the layers together: look, decide, write; and again, until a write was applied. `inquiry` looks only, for readers.
+//! [`Claims`] puts the layers together: it looks, decides and writes, and does so again until a write is applied. `inquiry` only looks, and
+//! serves readers.
 
 mod base;
 mod cache;
@@ -46,10 +47,10 @@ use crate::telemetry::metrics::Metrics;
 use base::Base;
 use claim::Claimer;
 use data::Target;
-use fold::{Fold, Write};
+use fold::{Fold, NeededClaim, Write};
 use meter::Meter;
 use resolve::{Look, Resolver, Strictness};
-use sight::{Holder, Sight};
+use sight::Sight;
 use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +110,8 @@ impl<S: ConditionalStore> Claims<S> {
     /// by the same reference. Those that can be folded take one conditional write, or as few as have room for them.
     ///
     /// # Errors
-    /// A fault leaves open which submissions of the run took effect. The same run may be decided again at any time.
+    /// Returns a fault if the store does not answer. That leaves open which submissions of the run took effect. The same run may be decided
+    /// again at any time.
     pub async fn decide<R: Borrow<Submission> + Sync>(&self, run: &[R]) -> Result<Vec<Decided>, StoreFault> {
         debug_assert!(
             run.len() <= MAX_RUN && run.windows(2).all(|w| w[0].borrow().entity_named() == w[1].borrow().entity_named())
@@ -158,7 +160,8 @@ impl<S: ConditionalStore> Claims<S> {
     /// [`Rejection::InternalError`] as its outcome, so that nothing of the submission can take effect later.
     ///
     /// # Errors
-    /// A fault leaves open whether the outcome was stored. The same submission may be given up again at any time.
+    /// Returns a fault if the store does not answer. That leaves open whether the outcome was stored. The same submission may be given up
+    /// again at any time.
     pub async fn give_up(&self, submission: &Submission) -> Result<Decided, StoreFault> {
         let (target, request) = (Target::of(submission), &submission.request);
         self.base.cache.forget(&target);
@@ -172,10 +175,10 @@ impl<S: ConditionalStore> Claims<S> {
                         return Ok(Decided::by(&found.outcome, request));
                     }
                     let answer = Answer::Rejected(Rejection::InternalError);
-                    let now = self.base.now();
-                    let outcome = Outcome::of(request, answer, sight.holder.epoch(), now);
-                    let row = self.base.retention.row(&target, &sight.holder, request, &outcome);
-                    let write = Write::of(&target, &sight.holder, vec![row], None, now);
+                    let (holder, now) = (sight.holder(), self.base.now());
+                    let outcome = Outcome::of(request, answer, holder.epoch(), now);
+                    let row = self.base.retention.row(&target, holder, request, &outcome);
+                    let write = Write::of(&target, holder, vec![row], None, now);
                     if let Some(write) = write
                         && self.write(write).await? == Applied::Yes
                     {
@@ -222,8 +225,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// Makes one attempt at deciding `open`.
     async fn attempt<R: Borrow<Submission> + Sync>(&self, open: &[R], strictness: Strictness) -> Result<Attempted, StoreFault> {
         let first = open[0].borrow();
-        let creation = first.request.contents.creation();
-        if let (Some(creation), Strictness::Cache) = (creation, strictness) {
+        if let (Some(creation), Strictness::Cache) = (first.request.contents.creation(), strictness) {
             return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into());
         }
         let target = Target::of(first);
@@ -239,18 +241,17 @@ impl<S: ConditionalStore> Claims<S> {
             return Ok(Attempted::Contended);
         }
         let fold = Fold::of(&open[..asked], &target, &sight, self.base.now(), &self.base.retention);
-        let (decided, write) = match (fold, creation, &sight.holder) {
-            (Fold::Head { decided, write }, _, _) => (decided, write),
-            (Fold::NeedsClaim, Some(creation), _) => {
+        let (decided, write) = match fold {
+            Fold::Head { decided, write } => (decided, write),
+            Fold::Needs(NeededClaim::OfCreation(creation)) => {
                 return Ok(Box::pin(self.claimer().create(first, creation, strictness)).await?.into());
             }
-            (Fold::NeedsClaim, None, Holder::Entity(seen)) => {
+            Fold::Needs(NeededClaim::OfRename(seen)) => {
                 return Ok(match strictness {
                     Strictness::Cache => Box::pin(self.claimer().rename_to_unclaimed(first, seen)).await?.into(),
                     Strictness::Plain | Strictness::Serial => Box::pin(self.claimer().rename(first, seen)).await?.into(),
                 });
             }
-            (Fold::NeedsClaim, None, Holder::Nobody { .. } | Holder::NotAsked) => return Ok(Attempted::Contended),
         };
         let applied = match write {
             Some(write) => self.write(write).await?,

@@ -25,7 +25,7 @@ impl ConfiguredStore {
     /// Connects to the database, or opens the folder.
     ///
     /// # Errors
-    /// The database can't be reached, its keyspace or tables are missing, or the folder can't be opened.
+    /// Returns a fault if the database can't be reached, its keyspace or tables are missing, or the folder can't be opened.
     pub async fn connect(config: &Store) -> Result<Self, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::connect(&options(config, cql)).await.map(Self::Cql),
@@ -57,7 +57,7 @@ impl ConfiguredStore {
     /// Asks for the database's nodes and the keyspace's replication. Returns `None` if the store is a folder.
     ///
     /// # Errors
-    /// The database can't be reached, or has no data centre of the configured name. The keyspace may be missing.
+    /// Returns a fault if the database can't be reached, or has no data centre of the configured name. The keyspace may be missing.
     pub async fn topology(config: &Store) -> Result<Option<Topology>, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::topology(&options(config, cql)).await.map(Some),
@@ -68,7 +68,7 @@ impl ConfiguredStore {
     /// Creates the keyspace and the tables, or the folder, if they are missing.
     ///
     /// # Errors
-    /// The database can't be reached or does not allow it, or the folder can't be created.
+    /// Returns a fault if the database can't be reached or does not allow it, or the folder can't be created.
     pub async fn setup(config: &Store) -> Result<(), StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::setup(&options(config, cql)).await,
@@ -80,7 +80,7 @@ impl ConfiguredStore {
     /// filling.
     ///
     /// # Errors
-    /// The database can't be reached, or its keyspace or tables are missing.
+    /// Returns a fault if the database can't be reached, or its keyspace or tables are missing.
     pub async fn fill(config: &Store) -> Result<Option<CqlFill>, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlFill::connect(&options(config, cql)).await.map(Some),
@@ -91,7 +91,7 @@ impl ConfiguredStore {
     /// Connects to a database in order to make plain updates beside the store's. Returns `None` if the store is embedded.
     ///
     /// # Errors
-    /// The database can't be reached, or its keyspace is missing.
+    /// Returns a fault if the database can't be reached, or its keyspace is missing.
     pub async fn plain(config: &Store) -> Result<Option<CqlPlain>, StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlPlain::set_up(&options(config, cql)).await.map(Some),
@@ -102,7 +102,7 @@ impl ConfiguredStore {
     /// Returns a stream of all entities, each as it is when the scan reads it, from a position on or from the first.
     ///
     /// # Errors
-    /// The scan can't begin, or the position is one of the other kind of store.
+    /// Returns a fault if the scan can't begin, or the position is one of the other kind of store.
     pub async fn scan(&self, from: Option<Position>) -> Result<Scan, StoreFault> {
         match (self, from) {
             (Self::Cql(store), None) => store.scan(i64::MIN).await,
@@ -120,7 +120,7 @@ impl ConfiguredStore {
     /// Drops the keyspace, or removes the folder, with everything in it. This is for stores that were made to be thrown away.
     ///
     /// # Errors
-    /// The database can't be reached or does not allow it, or the folder can't be removed.
+    /// Returns a fault if the database can't be reached or does not allow it, or the folder can't be removed.
     pub async fn tear_down(config: &Store) -> Result<(), StoreFault> {
         match &config.backend {
             Backend::Cql(cql) => CqlStore::tear_down(&options(config, cql)).await,

@@ -21,6 +21,9 @@ pub struct Redaction {
 }
 
 /// A store whose outcomes can be rewritten.
+///
+/// # Errors
+/// Each method returns a [`StoreFault`] as those of [`ConditionalStore`] do.
 pub trait ErasableStore: ConditionalStore {
     /// Reads the outcome blobs of all rows of an entity's log, that of its import included, by request id, in any order. These are plain
     /// reads: what a serial read of the entity has seen before is among them.

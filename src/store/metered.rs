@@ -9,6 +9,7 @@ use crate::fail_points::FailPoint;
 use crate::telemetry::health::Health;
 use crate::telemetry::labels::{ConditionalWrite, Operation};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
 use crate::telemetry::spans::StoreStep;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,8 +44,8 @@ impl<S: ConditionalStore> Metered<S> {
     /// Takes note of the store's nodes, as they were seen just now.
     pub fn nodes_seen(&self, nodes: &[StoreNode]) {
         let answering = nodes.iter().filter(|node| node.state == NodeState::Answering).count();
-        self.metrics.store_nodes.set(i64::try_from(nodes.len()).unwrap_or(i64::MAX));
-        self.metrics.store_nodes_connected.set(i64::try_from(answering).unwrap_or(i64::MAX));
+        self.metrics.store_nodes.set(gauge(nodes.len()));
+        self.metrics.store_nodes_connected.set(gauge(answering));
         for node in nodes {
             self.metrics.store_node_faults.know(&node.address);
         }
@@ -54,7 +55,7 @@ impl<S: ConditionalStore> Metered<S> {
             NodeState::Unconnected => Some(format!("{} is not connected", node.address)),
         });
         if self.health.store().nodes_seen(nodes.len(), amiss.collect(), Instant::now()) {
-            self.is_down();
+            self.report_down();
         }
     }
 
@@ -79,7 +80,7 @@ impl<S: ConditionalStore> Metered<S> {
         begun.step.failed();
         self.health.store().failed_because(&fault.to_string());
         if self.health.store().failed(now) {
-            self.is_down();
+            self.report_down();
         }
     }
 
@@ -102,7 +103,7 @@ impl<S: ConditionalStore> Metered<S> {
         }
     }
 
-    fn is_down(&self) {
+    fn report_down(&self) {
         self.metrics.store_up.set(0);
         let obstacle = self.health.store().obstacle().unwrap_or_default();
         tracing::warn!(obstacle, "the store is down; nothing is answered until it is back");

@@ -2,7 +2,7 @@
 //! the claim protocol written once over the trait, and the trait's implementations.
 //!
 //! Every write is conditional, touches one partition, and either happens as a whole or not at all. A write that ends in a fault may have
-//! happened, or may still happen later: callers go round the protocol again and let the conditions decide.
+//! happened, or may still happen later: callers read and decide again, and the conditions of their next write settle the matter.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -21,6 +21,7 @@ pub mod configured;
 pub mod cql;
 pub mod embedded;
 pub mod erasable;
+mod expiry;
 pub mod metered;
 pub mod outcome;
 pub mod read_ahead;
@@ -97,7 +98,11 @@ pub enum NodeState {
     Unconnected,
 }
 
-/// Partitions of rows with statics, and conditional writes to one partition at a time. Linearizable per partition.
+/// A store of partitions, each with rows and statics. Writes are conditional and go to one partition at a time; each partition is
+/// linearizable.
+///
+/// # Errors
+/// Each method returns a [`StoreFault`] if the store does not answer, or what it holds can't be read. A write may then have happened.
 pub trait ConditionalStore: Send + Sync + 'static {
     /// Reads the statics of an external id's partition, and the rows of `requests`, [`MAX_REQUESTS`] at most.
     fn read_id(

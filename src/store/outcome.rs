@@ -1,5 +1,5 @@
-//! What the protocol stores about requests and claims: the outcome of a request, what a claim was made for, and the mark of an
-//! import. How these stand in blobs is left to `stored`.
+//! The values that the protocol stores about requests and claims: the outcome of a request, the cause of a claim, and the mark of an import
+//! or a creation. Their form as blobs is left to `stored`.
 
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
@@ -9,8 +9,11 @@ use crate::domain::values::{Actor, ExternalId};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The outcome of a request. Its transaction repeats the request's id, which is the row's key, the time of the decision, which is
-/// `at`, and who asked. The new value of each attribute that the transaction says changed is the one that its entity has.
+/// The outcome of a request.
+///
+/// If the answer has a transaction, some of its values follow from the rest, so that a blob leaves them out: the request's id is the key of
+/// the row, the time is `at`, the actor is `actor`, and the new value of each changed attribute is the one that the transaction's entity
+/// has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The fingerprint of the request's contents: see [`Contents::fingerprint`](crate::domain::contents::Contents::fingerprint).
@@ -52,14 +55,14 @@ pub enum Cause {
     Import(Entity, Option<Actor>),
 }
 
-/// The log row of an import.
+/// The first row of an entity's log, which its import or its creation writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportOutcome {
-    /// When the entity was imported.
+    /// When the entity was imported or created.
     pub at: Timestamp,
-    /// The external id that the entity came with.
+    /// The external id that the entity came into being with.
     pub external_id: ExternalId,
-    /// Who imported the entity; `None` if the operator did not say so.
+    /// Who imported or created the entity; `None` if the operator, or the creating record, did not say so.
     pub actor: Option<Actor>,
 }
 

@@ -6,8 +6,8 @@ use crate::domain::values::ExternalId;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The request id of the row that each partition is given with its first statics. In an entity's partition it is the log row of the
-/// entity's import. No command can have it, because request ids are not empty.
+/// The request id of the row that each partition is given with its first statics. In an entity's partition, that row says when and by whom
+/// the entity was imported or created. No command can have this request id, because request ids are not empty.
 pub const FIRST_ROW: &str = "";
 
 /// The most requests that one read may ask for: with [`FIRST_ROW`] these are as many keys of rows as ScyllaDB takes in one list, unless

@@ -8,12 +8,13 @@ mod partition;
 mod random;
 
 use super::erasable::{ErasableStore, Redaction};
+use super::expiry::{millis, until};
 use super::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FaultKind, Held,
     HistoryRow, HoldWrite, IdKey, IdRead, NewStatics, RefuseWrite, StoreFault, assert_requests,
 };
 use crate::domain::Timestamp;
-use partition::{Partition, Row, until};
+use partition::{Partition, Row, row_until};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,8 +101,7 @@ impl Simulated {
 
     /// Advances the store's time.
     pub fn advance(&self, by: Duration) {
-        let millis = Timestamp::try_from(by.as_millis()).unwrap_or(Timestamp::MAX);
-        self.time.fetch_add(millis, Ordering::Relaxed);
+        self.time.fetch_add(millis(by), Ordering::Relaxed);
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -232,7 +232,7 @@ impl Tables {
             Write::Refuse(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
                 let holds = partition.statics.generation() == w.expected_generation;
-                let until = w.rows.first().and_then(|row| row.until(now)).unwrap_or(Timestamp::MAX);
+                let until = w.rows.first().and_then(|row| row_until(row, now)).unwrap_or(Timestamp::MAX);
                 partition.update(holds, &w.rows, now, |s| (s.refused, s.refused_until) = (Some(w.refused), until))
             }
             Write::Hold(HoldWrite { held: Held::ForEver(key), request_id, outcome }) => {

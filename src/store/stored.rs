@@ -1,9 +1,9 @@
-//! Outcomes, claims and imports as the blobs that stand in the store.
+//! Outcomes, claims and imports as the blobs that the store keeps.
 //!
-//! A blob is the number of a version, followed by the value in that version's form: see `v2` and `v3`. There is a blob for
-//! each command, mostly for ever, and each write takes it several times through the database's Paxos. So an outcome leaves out what the
-//! rest of it or its row's key tells. It takes 150 to 250 bytes, a quarter of what it takes as JSON. `crm-processor show` shows people
-//! what is stored.
+//! A blob is the number of a version, followed by the value in that version's form: see `v2` and `v3`. The store keeps a blob for each
+//! command, mostly for ever, and each write sends its blobs several times through the database's Paxos. So a blob leaves out what can be
+//! told from its row's key or from its other values. It takes 150 to 250 bytes, a quarter of what it takes as JSON. For people,
+//! `crm-processor show` prints what is stored.
 //!
 //! # How the form grows
 //!
@@ -48,7 +48,7 @@ impl Outcome {
     /// Returns the outcome that is stored as `blob` in the row of this request.
     ///
     /// # Errors
-    /// A fault if `blob` is no outcome, or holds something that only a newer build knows.
+    /// Returns a fault if `blob` is no outcome, or holds something that only a newer build knows.
     pub fn decode(request_id: &str, blob: &[u8]) -> Result<Self, StoreFault> {
         decode("decode outcome", blob, |stored: v3::Outcome<'_>| stored.read(request_id))
     }
@@ -63,7 +63,7 @@ impl StoredClaim {
     /// Returns the value that is stored as `blob`.
     ///
     /// # Errors
-    /// A fault if `blob` is no claim, or holds something that only a newer build knows.
+    /// Returns a fault if `blob` is no claim, or holds something that only a newer build knows.
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
         decode("decode claim", blob, v3::Claim::read)
     }
@@ -78,11 +78,13 @@ impl ImportOutcome {
     /// Returns the value that is stored as `blob`.
     ///
     /// # Errors
-    /// A fault if `blob` is no import's outcome, or holds something that only a newer build knows.
+    /// Returns a fault if `blob` is no import's outcome, or holds something that only a newer build knows.
     pub fn decode(blob: &[u8]) -> Result<Self, StoreFault> {
         decode("decode import", blob, |stored: v3::Import<'_>| Ok(stored.read()))
     }
 }
+
+const _: () = assert!(NEWEST == OLDEST + 1, "`encode` knows the newest version and the one before it");
 
 /// Returns a value as a blob, in the oldest version that can hold the value.
 fn encode<'a>(newest: &impl Form<'a>) -> Vec<u8> {
@@ -110,9 +112,9 @@ fn decode<'a, F: Form<'a>, T>(
         Some((version, _)) if *version < OLDEST => {
             Err(format!("written in version {version} of the format, before the first release"))
         }
-        Some((version, _)) if *version > NEWEST => {
-            Err(format!("written in version {version} of the format, this build knows {NEWEST}: a newer build must read it"))
-        }
+        Some((version, _)) if *version > NEWEST => Err(format!(
+            "written in version {version} of the format, but this build knows only {NEWEST}: a newer build must read it"
+        )),
         Some((&OLDEST, body)) => read(body, |before| convert(F::after(before)?)),
         Some((_, body)) => read(body, convert),
     };

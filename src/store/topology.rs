@@ -5,6 +5,7 @@
 //! must come back. A keyspace that asks for more replicas than there are nodes needs more nodes, or other options. A data centre that is
 //! misnamed needs its right name.
 
+use crate::telemetry::wording::counted;
 use std::collections::BTreeMap;
 
 /// The database as one session sees it.
@@ -211,7 +212,7 @@ pub fn unfit_datacenter(nodes: &[Node], local: Option<&str>, is_local_serial: bo
         return None;
     }
     let names =
-        there.iter().map(|(name, count)| format!("{name:?} ({})", plural(count.all, "node"))).collect::<Vec<_>>().join(", ");
+        there.iter().map(|(name, count)| format!("{name:?} ({})", counted(count.all, "node"))).collect::<Vec<_>>().join(", ");
     match local {
         Some(local) if !there.contains_key(local) => {
             Some(format!("store.local_datacenter = {local:?} is not a data centre of the database; there are {names}"))
@@ -222,11 +223,6 @@ pub fn unfit_datacenter(nodes: &[Node], local: Option<&str>, is_local_serial: bo
         )),
         _ => None,
     }
-}
-
-/// Returns a number with a noun: `1 node`, `2 nodes`.
-pub fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 #[cfg(test)]

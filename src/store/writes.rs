@@ -5,9 +5,9 @@ use super::rows::{Claim, EntityKey, EntityStatics, IdKey, LogRow};
 use crate::domain::Timestamp;
 use std::time::Duration;
 
-/// The most rows that one write may have. They are one Paxos proposal, which every replica holds in memory, and a batch of as many
-/// statements, each with its conditions to check. Beyond a hundred, a row more saves the store hardly anything. But between the writes of
-/// a hot key the store has nothing to do for that key, and fewer writes leave fewer gaps. (The servers' limit on batches,
+/// The most rows that one write may have. A write is one Paxos proposal, which every replica holds in memory, and a batch of as many
+/// statements as there are rows, each with its conditions to check. Beyond a hundred rows, a larger write is hardly cheaper for each row.
+/// But for a hot key the store is idle between one write and the next, and larger writes leave fewer gaps. (The servers' limit on batches,
 /// `batch_size_fail_threshold`, and the warning below it are about batches over several partitions only.)
 pub const MAX_ROWS: usize = 512;
 

@@ -1,5 +1,5 @@
-//! The concerns of a process: things that can be wrong and are not judged elsewhere, as the store is. `/readyz` shows a concern for as
-//! long as it lasts. The log tells when it begins and when it is over.
+//! The concerns of a process: things that can be wrong and that no other module judges. (`store_health` judges the store.) `/readyz` shows
+//! a concern for as long as it lasts. The log tells when it begins and when it is over.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -103,9 +103,9 @@ impl Concern {
 pub struct Concerns(Mutex<BTreeMap<Concern, String>>);
 
 impl Concerns {
-    /// Sets the text of a concern; `None` if the concern is over. If the concern thereby begins or ends, logs that and returns true. A
-    /// changed text alone is not logged.
-    pub fn tell(&self, concern: Concern, text: Option<String>) -> bool {
+    /// Sets the text of a concern; `None` if the concern is over. If the concern thereby begins or ends, that is logged. A changed text
+    /// alone is not logged.
+    pub fn tell(&self, concern: Concern, text: Option<String>) {
         let said = text.clone();
         let is_change = match text {
             Some(text) => self.present().insert(concern, text).is_none(),
@@ -114,7 +114,6 @@ impl Concerns {
         if is_change {
             concern.log(said.as_deref());
         }
-        is_change
     }
 
     /// Returns the texts of the concerns because of which nothing can be answered.
@@ -145,15 +144,14 @@ mod tests {
     #[test]
     fn what_keeps_all_from_being_answered_is_an_obstacle_and_everything_else_a_warning() {
         let concerns = Concerns::default();
-        assert!(concerns.tell(Concern::RecordsHeld, Some("two records are held".into())));
-        assert!(concerns.tell(Concern::TransactionStalled, Some("a transaction does not end".into())));
-        assert!(!concerns.tell(Concern::TransactionStalled, Some("it still does not end".into())), "no change");
+        concerns.tell(Concern::RecordsHeld, Some("two records are held".into()));
+        concerns.tell(Concern::TransactionStalled, Some("a transaction does not end".into()));
+        concerns.tell(Concern::TransactionStalled, Some("it still does not end".into()));
         assert_eq!(
             (concerns.obstacles(), concerns.warnings()),
             (vec!["it still does not end".into()], vec!["two records are held".into()])
         );
-        assert!(concerns.tell(Concern::TransactionStalled, None));
-        assert!(!concerns.tell(Concern::TransactionStalled, None), "no change");
+        concerns.tell(Concern::TransactionStalled, None);
         assert!(concerns.obstacles().is_empty());
     }
 }

@@ -6,9 +6,8 @@ use super::store_health::StoreHealth;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long one round of the process's main loop may take before the loop is taken for stuck. In a gateway the main loop is that of the
-/// reader of replies. This is longer than each of its waits,
-/// including a drain at a rebalance or at shutdown.
+/// How long one round of the process's main loop may take before the loop counts as stuck. In a gateway the main loop is that of the reader
+/// of replies. This time is longer than each of the loop's waits, including a drain at a rebalance or at shutdown.
 pub const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 /// What the process is for, which decides what it needs.
@@ -43,7 +42,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Returns the health of a process that has just started: alive, and not ready.
+    /// Returns the health of a processor that has just started: alive, and not ready.
     pub fn new() -> Self {
         Self::of(Role::Processor)
     }
@@ -102,7 +101,7 @@ impl Health {
         self.concerns.warnings().into_iter().chain(store).collect()
     }
 
-    /// Sets whether there has been work for long of which nothing was done, without a known reason.
+    /// Sets whether work has waited for a long time, none of it was done, and no known reason explains that.
     pub fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Relaxed);
     }
@@ -113,8 +112,8 @@ impl Health {
         self.last_beat.store(u64::try_from(millis).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Returns false if a restart is the way out, because the process's main loop is stuck, or because it goes round and nothing is done.
-    /// Returns true before the loop has begun.
+    /// Returns false if only a restart can help: the process's main loop is stuck, or it runs and none of the work gets done. Returns true
+    /// before the loop has begun.
     pub fn is_alive(&self) -> bool {
         !self.stuck.load(Relaxed) && self.is_alive_after(self.started.elapsed())
     }

@@ -199,7 +199,7 @@ labels! {
 }
 
 labels! {
-    /// The steps of an attempt at a Kafka transaction, each of which is a call of `flow::attempt::Step`.
+    /// The steps of an attempt at a Kafka transaction that are timed. `flow::attempt::Step` has all steps.
     TransactionStep("step") {
         /// The transaction begins, and its outputs are handed to the client.
         Produce = "produce",

@@ -14,20 +14,22 @@ use prometheus::core::{AtomicF64, AtomicI64};
 use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::time::Duration;
 
-/// From a command in an idle process whose entity is cached to a command that waited for a store that was away.
+/// The buckets for a whole command. The least is for one in an idle process with its entity in the cache; the greatest is for one that
+/// waited for a store that was away.
 const COMMAND_SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
-/// From a command that need not wait in its lane to one that waited for a store that was away.
+/// The buckets for a stage of a command. The least is for one that need not wait in its lane; the greatest as in [`COMMAND_SECONDS`].
 const STAGE_SECONDS: &[f64] =
     &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 1800.0];
-/// From the outputs of one record, which are only handed to the client, to the end of a transaction's time.
+/// The buckets for a step of a transaction. The least is for handing the outputs of one record to the client; the greatest is the time-out
+/// of a transaction.
 const STEP_SECONDS: &[f64] =
     &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
-/// From a write of the embedded store to twice the default of `store.request_timeout`.
+/// The buckets for an operation of the store, from a write of the embedded store to twice the default of `store.request_timeout`.
 const STORE_SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
-/// Brokers end a transaction after ten seconds. Learning how it ended may take longer.
+/// The buckets for a transaction. Brokers end a transaction after ten seconds, and learning how it ended may take longer.
 const TRANSACTION_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
-/// Up to twice the default of `kafka.transaction_cap`.
+/// The buckets for the number of records in a transaction, up to twice the default of `kafka.transaction_cap`.
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
 const NONE: &[f64] = &[];
 

@@ -15,3 +15,4 @@ pub mod spans;
 pub mod store_health;
 pub mod trace_context;
 pub mod watchdog;
+pub mod wording;

@@ -1,9 +1,10 @@
-//! The operating system's figures about this process, under the names that Prometheus' own clients use. They are read from `/proc` for
-//! each scrape. Without `/proc` nothing is reported.
+//! The operating system's figures about this process, under the names that Prometheus' own clients use. They are read from `/proc`, for
+//! each scrape. Only the start time and the limit of file descriptors are read once. Without `/proc` nothing is reported.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntGauge, Registry, Result};
+use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ impl ProcessCollector {
             threads: gauge("process_threads", "Threads of the process.")?,
             started: gauge("process_start_time_seconds", "When the process began, in seconds since the epoch.")?,
         };
-        collector.max_fds.set(max_fds().unwrap_or(0));
+        let max_fds = getrlimit(Resource::Nofile).current.and_then(|most| i64::try_from(most).ok());
+        collector.max_fds.set(max_fds.unwrap_or(0));
         collector.started.set(start_time().unwrap_or(0));
         registry.register(Box::new(collector))
     }
@@ -68,55 +70,56 @@ impl Collector for ProcessCollector {
 
 impl Reading {
     fn take() -> Option<Self> {
-        let ticks: u64 = stat(11)?.checked_add(stat(12)?)?;
+        let line = fs::read_to_string("/proc/self/stat").ok()?;
+        let Stat { cpu, threads, .. } = Stat::read(&line)?;
         let pages: i64 = fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
         Some(Self {
-            cpu: Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()),
-            threads: stat(17)?.try_into().ok()?,
+            cpu,
+            threads: threads.try_into().ok()?,
             resident_bytes: pages * i64::try_from(rustix::param::page_size()).ok()?,
             open_fds: fs::read_dir("/proc/self/fd").ok()?.count().try_into().ok()?,
         })
     }
 }
 
-/// Returns a field of `/proc/self/stat`. Fields are counted from the one after the program's name, because the name may hold anything.
-fn stat(field: usize) -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/stat").ok()?;
-    text.rsplit_once(") ")?.1.split(' ').nth(field)?.parse().ok()
-}
-
-/// A thread, as the line of its `stat` below `/proc/<process>/task` describes it.
-pub struct Thread<'a> {
+/// A process or a thread, as the line of its `stat` in `/proc` describes it.
+pub struct Stat<'a> {
     /// The name, of which Linux keeps 15 characters.
     pub name: &'a str,
     /// The letter of its state: `R` for a thread that computes or could, `S` and `D` for one that waits.
     pub state: &'a str,
-    /// The user and system time that the thread has used.
-    pub used: Duration,
+    /// The user and system time that it has used.
+    pub cpu: Duration,
+    /// How many threads the process has.
+    threads: u64,
+    /// How long after the boot it began, in seconds.
+    started: u64,
 }
 
-impl<'a> Thread<'a> {
+impl<'a> Stat<'a> {
     /// Reads the line. Returns `None` if it looks different from what Linux writes.
-    pub fn read(stat: &'a str) -> Option<Self> {
-        // The name stands in parentheses, and may have spaces and parentheses itself.
-        let (before, after) = stat.rsplit_once(')')?;
+    pub fn read(line: &'a str) -> Option<Self> {
+        // The name stands in parentheses, and may have spaces and parentheses itself. So the fields are counted from the one after it.
+        let (before, after) = line.rsplit_once(')')?;
         let fields: Vec<&str> = after.split_whitespace().collect();
-        let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
-        let millis = (user + system) * 1000 / rustix::param::clock_ticks_per_second();
-        Some(Self { name: before.split_once('(')?.1, state: fields[0], used: Duration::from_millis(millis) })
+        let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+        let ticks = rustix::param::clock_ticks_per_second();
+        Some(Self {
+            name: before.split_once('(')?.1,
+            state: fields.first().copied()?,
+            cpu: Duration::from_millis((number(11)? + number(12)?) * 1000 / ticks),
+            threads: number(17)?,
+            started: number(19)? / ticks,
+        })
     }
-}
-
-fn max_fds() -> Option<i64> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
 
 /// Returns when the process began, in seconds since the Unix epoch: the time of the boot, plus how long after the boot the process began.
 fn start_time() -> Option<i64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let boot: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    i64::try_from(boot + stat(19)? / rustix::param::clock_ticks_per_second()).ok()
+    let line = fs::read_to_string("/proc/self/stat").ok()?;
+    i64::try_from(boot + Stat::read(&line)?.started).ok()
 }
 
 #[cfg(test)]
@@ -143,11 +146,13 @@ mod tests {
         assert!((-2.0..86_400.0).contains(&age), "it began {age} s ago");
         assert!(value("process_cpu_seconds_total") >= 0.0);
     }
+
     #[test]
     fn a_thread_has_a_name_and_a_state_and_a_time() {
-        let stat = "17 (GC (1) x) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
-        let Thread { name, state, used } = Thread::read(stat).unwrap();
+        let line = "17 (GC (1) x) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
+        let Stat { name, state, cpu, threads, started } = Stat::read(line).unwrap();
         let ticks = rustix::param::clock_ticks_per_second();
-        assert_eq!((name, state, used), ("GC (1) x", "S", Duration::from_millis(200_000 / ticks)));
+        assert_eq!((name, state, cpu), ("GC (1) x", "S", Duration::from_millis(200_000 / ticks)));
+        assert_eq!((threads, started), (9, 1000 / ticks));
     }
 }

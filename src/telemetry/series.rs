@@ -214,6 +214,11 @@ impl Series for BuildInfo {
     }
 }
 
+/// Returns a count as the value of a gauge.
+pub fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)

@@ -1,7 +1,6 @@
 //! The spans of a command: in a gateway its request, its writing and the wait for its reply; in the processor decoding, deciding with each
-//! step of the store, and publishing. They are made only for commands whose trace is
-//! sampled, and only while somebody wants them: a collector ([`super::otlp`]), or the log at level debug. For all other commands each of
-//! these calls costs one comparison.
+//! step of the store, and publishing. Spans are made only for commands whose trace is sampled, and only while somebody wants them: a
+//! collector ([`super::otlp`]), or the log at level debug. For all other commands each of these calls costs one comparison.
 //!
 //! Spans tell what happened, when, and to which request. They never hold keys, names or external ids.
 

@@ -19,7 +19,7 @@ pub const ASK_AFTER: Duration = Duration::from_secs(2);
 /// The store's nodes, answers and faults, by which the store is judged.
 #[derive(Debug)]
 pub struct StoreHealth {
-    /// The beginning. The times below are milliseconds since then, at least 1; 0 means never.
+    /// When the process started. `answered` and `failed` are milliseconds since then, at least 1; 0 means never.
     started: Instant,
     answered: AtomicU64,
     failed: AtomicU64,

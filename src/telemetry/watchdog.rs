@@ -1,19 +1,19 @@
-//! The last resort against a process that hangs: a thread that ends it when its main loop, that of the processor or of the gateway's reader
-//! of replies, does not come round any more. `/livez` fails then, too, but not everybody asks, and if all threads of the runtime hang,
-//! nobody answers.
+//! The last resort against a process that hangs: a thread that ends the process when its main loop begins no more rounds. (The main loop is
+//! that of the processor, or that of the gateway's reader of replies.) `/livez` fails then, too, but not everybody asks it, and if all
+//! threads of the runtime hang, it does not answer.
 
 use super::health::{Health, STUCK_AFTER};
-use super::process::Thread;
+use super::process::Stat;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the thread looks.
 const LOOK: Duration = Duration::from_secs(5);
-/// How recent the loop's last round must be for the loop to count as well. Each loop comes round at least that often, even if it has
-/// nothing to do.
+/// How recently the loop must have begun a round to count as healthy. Each loop begins a round at least that often, even if it has nothing
+/// to do.
 const ROUND: Duration = Duration::from_secs(15);
-/// How long the loop may not come round until the process is ended. An orchestrator that asks `/livez` acts before that.
+/// How long the loop may begin no round before the process is ended. An orchestrator that asks `/livez` acts earlier.
 const END_AFTER: Duration = STUCK_AFTER.saturating_add(Duration::from_secs(30));
 
 /// How long the log may take to say why the process ends. Whoever reads it may hang, too.
@@ -40,7 +40,7 @@ pub fn start(health: Arc<Health>) -> std::io::Result<()> {
 /// Ends the process at once, by SIGABRT, because nothing in it can be relied on to end in order. Nothing is lost by that: it is the same as
 /// a kill. A core dump, if the system makes one, shows where the threads are.
 fn end() -> ! {
-    // Without a thread for it, nothing is said.
+    // If the system gives no thread for the message, the process ends without one.
     let saying = std::thread::Builder::new().name("last-words".into()).spawn(|| {
         tracing::error!(
             seconds = END_AFTER.as_secs(),
@@ -62,7 +62,7 @@ fn threads() -> String {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let told = tasks.filter_map(|task| {
         let stat = fs::read_to_string(task.path().join("stat")).ok()?;
-        Thread::read(&stat).map(|Thread { name, state, used }| format!("{name} {state} {used:?}"))
+        Stat::read(&stat).map(|Stat { name, state, cpu, .. }| format!("{name} {state} {cpu:?}"))
     });
     told.collect::<Vec<_>>().join("; ")
 }

@@ -139,9 +139,9 @@ impl Cluster {
         }
     }
 
-    /// Returns what is wrong with those of the topics that `sight` shows, each with the way out, and in what else they differ from the
-    /// topics that `setup` makes. The other topics count as `setup` makes them, because a broker may answer with its defaults when it is
-    /// asked about a topic that was just made.
+    /// Returns the findings about those of `topics` that `sight` shows, each with the way out, and the other ways in which they differ from
+    /// the topics that `setup` makes. Topics that `sight` does not show count as if `setup` had made them: it may just have done so, and a
+    /// broker may still describe a new topic by its defaults.
     pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, Verdict)>> {
         let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
         let names: Vec<_> = there.iter().map(|t| t.name.as_str()).collect();

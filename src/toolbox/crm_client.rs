@@ -9,6 +9,7 @@ use crate::domain::use_case::UseCase;
 use crate::domain::values::Actor;
 use crate::kafka::PARTITIONER;
 use crate::wire;
+use crate::wire::headers::{ACTOR, CORRELATION_ID};
 use crate::wire::json::JsonDecoder;
 use crate::wire::registry::Registry;
 use anyhow::{Context, anyhow};
@@ -25,8 +26,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-const CORRELATION_ID: &str = "correlation-id";
-const ACTOR: &str = "crm-actor";
 /// How long a command may take to get onto the topic.
 const DELIVERY_TIMEOUT_MS: &str = "20000";
 
@@ -53,7 +52,7 @@ type ReplyOrReason = Result<Reply, String>;
 struct Waiting {
     by_id: Mutex<HashMap<String, oneshot::Sender<ReplyOrReason>>>,
     /// How many commands have got the reply that somebody waited for, or could not be queued.
-    answered: AtomicU64,
+    settled: AtomicU64,
 }
 
 /// The reason why there is no reply.
@@ -151,8 +150,8 @@ impl CrmClient {
     }
 
     /// Returns how many commands have got their reply, or could not be queued.
-    pub fn answered(&self) -> u64 {
-        self.waiting.answered.load(Relaxed)
+    pub fn settled(&self) -> u64 {
+        self.waiting.settled.load(Relaxed)
     }
 
     /// Returns whether a command that was sent still waits for its reply.
@@ -205,7 +204,7 @@ impl Waiting {
 
     fn take(&self, correlation_id: &str) -> Option<oneshot::Sender<ReplyOrReason>> {
         let taken = self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(correlation_id);
-        self.answered.fetch_add(u64::from(taken.is_some()), Relaxed);
+        self.settled.fetch_add(u64::from(taken.is_some()), Relaxed);
         taken
     }
 
@@ -226,6 +225,10 @@ pub fn key_of(command: &RawCommand) -> Option<String> {
     external_id.clone().or_else(|| ref_id.clone())
 }
 
+/// Returns the ids that the registry gave to the schemas of the commands.
+///
+/// # Errors
+/// The registry does not answer, or `setup` has not registered a schema.
 pub async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCase, u32>> {
     let mut ids = HashMap::new();
     for use_case in UseCase::ALL {

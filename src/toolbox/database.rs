@@ -6,7 +6,8 @@
 
 use super::verdict::Verdict;
 use crate::config::{CommitConsistency, Cql, SerialConsistency};
-use crate::store::topology::{CommitLog, Quorum, Reach, Replication, Topology, plural};
+use crate::store::topology::{CommitLog, Quorum, Reach, Replication, Topology};
+use crate::telemetry::wording::counted;
 use std::collections::BTreeMap;
 
 /// The number of replicas with which acknowledged writes outlive the loss of one, and a quorum agrees while one is down.
@@ -72,7 +73,7 @@ fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
     let count = topology.nodes.len();
     let down = topology.down();
     if down.is_empty() {
-        return Verdict::Ok(format!("{}, all up: {}", plural(count, "node"), datacenters(topology)));
+        return Verdict::Ok(format!("{}, all up: {}", counted(count, "node"), datacenters(topology)));
     }
     let which: Vec<_> = down.iter().map(|node| format!("{} ({})", node.address, node.datacenter)).collect();
     let (consequence, until_then) = match consequence(topology, cql) {
@@ -82,7 +83,7 @@ fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
     Verdict::Finding(format!(
         "{} of {} down: {}; {consequence}; bring them back (`nodetool status` has the database's own view){until_then}",
         down.len(),
-        plural(count, "node"),
+        counted(count, "node"),
         which.join(", "),
     ))
 }
@@ -137,7 +138,7 @@ fn lack(topology: &Topology, replication: &Replication, what: &str, quorums: &[Q
 
 /// Returns how many replicas a quorum takes: `2 of 3 replicas in all data centres`.
 fn describe(replication: &Replication, quorum: Quorum<'_>) -> String {
-    let of = |replicas: usize, place: &str| format!("{} of {}{place}", replicas / 2 + 1, plural(replicas, "replica"));
+    let of = |replicas: usize, place: &str| format!("{} of {}{place}", replicas / 2 + 1, counted(replicas, "replica"));
     match (replication, quorum) {
         (Replication::ByDatacenter(factors), Quorum::Of(name)) => {
             of(factors.get(name).copied().unwrap_or_default(), &format!(" in {name}"))
@@ -165,7 +166,7 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
         finding(format!(
             "has {} of each partition, and the database {} nodes: a node that is lost takes what it acknowledged with it, and while \
              a node is down the commands of some entities wait; {ENOUGH} replicas prevent both: {CHANGE}",
-            plural(replicas, "replica"),
+            counted(replicas, "replica"),
             topology.nodes.len()
         ));
     }
@@ -173,7 +174,7 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
         verdicts.push(Verdict::Ok(format!("{name} has {}", shown(replication))));
     }
     if replicas.is_some_and(|replicas| replicas < ENOUGH) && topology.nodes.len() < ENOUGH {
-        let count = plural(topology.nodes.len(), "node");
+        let count = counted(topology.nodes.len(), "node");
         verdicts.push(Verdict::Note(format!(
             "{count} can't keep {ENOUGH} replicas: what is acknowledged may be lost with a node's disk, or commands wait while one is \
              down"
@@ -222,7 +223,7 @@ fn excess(topology: &Topology, replication: &Replication) -> Option<String> {
         .iter()
         .map(|excess| {
             let place = excess.datacenter.as_ref().map_or("the database".to_owned(), |name| format!("data centre {name}"));
-            format!("{} where {place} has {}", plural(excess.replicas, "replica"), plural(excess.nodes, "node"))
+            format!("{} where {place} has {}", counted(excess.replicas, "replica"), counted(excess.nodes, "node"))
         })
         .collect();
     let consequence = match topology.all_up().reach(replication, Quorum::OfAll) {
@@ -251,17 +252,17 @@ fn alter(topology: &Topology, name: &str, replication: &Replication) -> String {
 fn shown(replication: &Replication) -> String {
     match replication {
         Replication::ByDatacenter(factors) => {
-            let factors = factors.iter().map(|(name, replicas)| format!("{} in {name}", plural(*replicas, "replica")));
+            let factors = factors.iter().map(|(name, replicas)| format!("{} in {name}", counted(*replicas, "replica")));
             factors.collect::<Vec<_>>().join(", ")
         }
-        Replication::Anywhere(replicas) => format!("{} on any nodes", plural(*replicas, "replica")),
+        Replication::Anywhere(replicas) => format!("{} on any nodes", counted(*replicas, "replica")),
         Replication::Other(strategy) => format!("the replication strategy {strategy}, which crm-processor does not know"),
     }
 }
 
 /// Returns the data centres in words: `dc1 (2 nodes), dc2 (1 node)`.
 fn datacenters(topology: &Topology) -> String {
-    let there = topology.datacenters().into_iter().map(|(name, count)| format!("{name} ({})", plural(count.all, "node")));
+    let there = topology.datacenters().into_iter().map(|(name, count)| format!("{name} ({})", counted(count.all, "node")));
     there.collect::<Vec<_>>().join(", ")
 }
 

@@ -24,13 +24,18 @@ impl Throttle {
         tokio::time::sleep_until(due.into()).await;
     }
 
-    /// Returns for how long the tool has been running, and how many entities it has done in a second.
+    /// Returns what [`measured`] says of the time since the start.
     pub fn measured(&self, done: u64) -> (f64, f64) {
-        let seconds = self.start.elapsed().as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
-        let rate = done as f64 / seconds.max(0.001);
-        (seconds, rate)
+        measured(self.start, done)
     }
+}
+
+/// Returns for how many seconds a tool has been running that began at `start`, and how many entities it has done in a second.
+pub fn measured(start: Instant, done: u64) -> (f64, f64) {
+    let seconds = start.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
+    let rate = done as f64 / seconds.max(0.001);
+    (seconds, rate)
 }
 
 /// A bar on standard error that shows how far a tool has come through the entities of a store.

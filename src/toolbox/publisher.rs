@@ -52,7 +52,7 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Publishes `records`, and the records that `then` makes from their places, in one transaction. Returns the places of `records`.
+    /// Publishes `records`, and the records that `then` makes from their ids, in one transaction. Returns the ids of `records`.
     ///
     /// # Errors
     /// Nothing was published; or it is not known whether anything was, and then the message says so.

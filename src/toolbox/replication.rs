@@ -6,6 +6,7 @@
 //! cluster of one or two brokers can't have that. It is legitimate, and no finding.
 
 use super::verdict::Verdict;
+use crate::telemetry::wording::counted;
 use std::collections::BTreeSet;
 
 /// The number of brokers, and of replicas, with which a record is kept while one of them is down and another is lost.
@@ -94,7 +95,6 @@ impl Placement {
 
     /// Returns the placement in words: `12 partitions, 3 replicas (all in sync), min.insync.replicas 2`.
     pub fn shown(&self, safety: Safety) -> String {
-        let counted = |count: usize, noun: &str| if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") };
         let in_sync = match self.behind {
             0 => "all in sync".to_owned(),
             behind => format!("of {} only {} in sync", counted(behind, "partition"), self.in_sync),
@@ -146,10 +146,10 @@ pub fn risks(
     let mut risks = Vec::new();
     let min_in_sync = safety.min_in_sync.filter(|min| *min < SAFE_IN_SYNC);
     if replicas < ENOUGH {
-        let of = if replicas == 1 { "1 replica".to_owned() } else { format!("{replicas} replicas") };
         risks.push(format!(
-            "{of} on {count} brokers: what is acknowledged can be lost with one broker, or nothing is written while one is down; \
-             {give_replicas}, then set min.insync.replicas={SAFE_IN_SYNC}"
+            "{} on {count} brokers: what is acknowledged can be lost with one broker, or nothing is written while one is down; \
+             {give_replicas}, then set min.insync.replicas={SAFE_IN_SYNC}",
+            counted(replicas, "replica")
         ));
     } else if let Some(min_in_sync) = min_in_sync {
         risks.push(format!(

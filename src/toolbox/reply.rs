@@ -44,7 +44,7 @@ pub struct BusinessTransaction {
     pub version: i64,
     /// The entity's version before.
     pub previous_version: i64,
-    /// The change; none if the value was already the requested one.
+    /// The attributes that changed, or in a creation those that were given. Empty if the entity had the requested values already.
     pub changes: Vec<Change>,
     customer: Option<AfterImage>,
     account: Option<AfterImage>,

@@ -150,6 +150,10 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
+/// Returns the numbers of a topic's partitions.
+///
+/// # Errors
+/// The brokers don't answer, or there is no such topic. The text says why, with the way out.
 pub fn partitions(kafka: &config::Kafka, consumer: &ReadingConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), AT_FIRST).or_else(|_| {
         // This error only says that the call failed; the probe says why.
@@ -162,6 +166,10 @@ pub fn partitions(kafka: &config::Kafka, consumer: &ReadingConsumer, topic: &str
     Ok(partitions)
 }
 
+/// Runs work that blocks on a thread for such work, and waits for its result.
+///
+/// # Errors
+/// Those of the work. A panic of the work is an error, too.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("a task ended in a panic")?
 }

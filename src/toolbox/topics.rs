@@ -3,6 +3,7 @@
 use super::replication::Safety;
 use super::verdict::Verdict;
 use crate::config::Config;
+use crate::telemetry::wording::counted;
 use rdkafka::admin::{ConfigResource, ConfigSource};
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ const LARGEST_BYTES: u64 = (100 << 20) - OVERHEAD_BYTES;
 const MAX_BYTES: &str = "max.message.bytes";
 const CLEANUP: &str = "cleanup.policy";
 const MIN_IN_SYNC: &str = "min.insync.replicas";
-const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+/// The setting that lets a broker become leader which lacks acknowledged records.
+pub const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 const TIMESTAMPS: &str = "message.timestamp.type";
 const RETENTION: &str = "retention.ms";
 /// The value of [`TIMESTAMPS`] with which the broker that gets a record sets its time, so that no producer's clock decides how long a
@@ -128,7 +130,7 @@ impl Settings {
         let name = &topic.name;
         let mut differences = Vec::new();
         if !self.is_set_up {
-            let has = if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
+            let has = counted(partitions, "partition");
             let text = format!(
                 "it has {has} and no {MAX_BYTES} or {CLEANUP} of its own, like topics that brokers make by themselves; `setup` gives \
                  it {MAX_BYTES}={} and {CLEANUP}=delete: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config \

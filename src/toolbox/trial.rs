@@ -28,7 +28,8 @@ pub enum TrialFault {
 }
 
 impl TrialFault {
-    /// Returns what went wrong and the way out; `because` is what is known to be wrong with the database.
+    /// Returns what went wrong and the way out. `because` ends a sentence that begins with "a read or write comes to no end, because". It is
+    /// `None` if nothing is known to be wrong with the database.
     pub fn explained(&self, because: Option<&str>) -> String {
         match self {
             Self::Wrong(_) => self.to_string(),

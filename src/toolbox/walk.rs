@@ -8,10 +8,10 @@ use crate::store::{EntityKey, StoreFault};
 use futures::StreamExt as _;
 use std::collections::HashSet;
 
-/// How often the next entity is tried before the snapshot is given up. With the pauses, that takes about half a minute.
+/// How many times the next entity is tried before the walk is given up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
 
-/// A walk through the entities of a store. If a fault ends its scan, it begins another where that one ended.
+/// A walk through the entities of a store. After a fault, the walk begins another scan at the position where the broken scan ended.
 pub struct Walk<'a> {
     store: &'a ConfiguredStore,
     scan: Option<Scan>,
@@ -26,7 +26,7 @@ impl<'a> Walk<'a> {
         self.position
     }
 
-    /// Begins behind `position`, or with the first entity.
+    /// Begins a walk with the entity at `position`, which an earlier walk may have shown already, or with the first entity.
     pub fn begin(store: &'a ConfiguredStore, position: Option<Position>) -> Self {
         Self { store, scan: None, position, seen: HashSet::new() }
     }

@@ -222,13 +222,13 @@ impl Serialize for AfterImage<'_> {
     }
 }
 
-/// An entity type as a symbol of the Avro enum. (The domain's own names are lower case.)
-#[derive(Serialize)]
-#[serde(rename = "EntityType", rename_all = "UPPERCASE")]
-enum EntityTypeSymbol {
-    Customer,
-    Account,
-    Subscriber,
+/// An entity type in the form in which serde writes it as a symbol of the Avro enum. ([`EntityType`] itself is serialised in lower case.)
+struct EntityTypeSymbol(EntityType);
+
+impl Serialize for EntityTypeSymbol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit_variant("EntityType", self.0 as u32, self.0.symbol())
+    }
 }
 
 impl<'a> TransactionRecord<'a> {
@@ -255,7 +255,7 @@ impl<'a> TransactionRecord<'a> {
             request_id: "",
             correlation_id: None,
             occurred_at: 0,
-            entity_type: entity.entity_type.into(),
+            entity_type: EntityTypeSymbol(entity.entity_type),
             ref_id: UuidText(entity.ref_id),
             version: entity.version,
             previous_version: entity.version,
@@ -264,16 +264,6 @@ impl<'a> TransactionRecord<'a> {
             account: of(EntityType::Account),
             subscriber: of(EntityType::Subscriber),
             actor: None,
-        }
-    }
-}
-
-impl From<EntityType> for EntityTypeSymbol {
-    fn from(entity_type: EntityType) -> Self {
-        match entity_type {
-            EntityType::Customer => Self::Customer,
-            EntityType::Account => Self::Account,
-            EntityType::Subscriber => Self::Subscriber,
         }
     }
 }

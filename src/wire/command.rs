@@ -1,10 +1,10 @@
 //! Reads the body of a record as a [`RawCommand`], or says why it can't be read.
 //!
-//! The full name of the writer's schema says which command it is. If the schema is a union, whole or by references, the name of the
-//! branch does. The writer's record is resolved onto ours by Avro's rules: fields are matched by name, in any order, unknown fields are
-//! skipped, missing ones are null; an int is good for a long, bytes for a string, a value for a nullable one; a logical type counts as the
-//! type below it. A writer's schema is usable only if *each* value that it allows can be resolved. So a body is refused for its bytes, and
-//! never for its schema.
+//! The full name of the writer's schema says which command the record is. If the schema is a union, or refers to one, the full name of the
+//! branch says so. The writer's record is resolved onto ours by Avro's rules: fields are matched by name in any order, unknown fields are
+//! skipped, and missing fields are null. An int is read as a long, bytes as a string, and any value where ours is nullable; a logical type
+//! counts as the type below it. A writer's schema is usable only if *each* value that it allows can be resolved. So a body is refused
+//! because of its bytes, and never because of its schema.
 
 use super::NAMESPACE;
 use super::body::Body;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct WriterSchema {
     shape: Arc<Shape>,
-    /// What each branch of the union is, or the only record.
+    /// The result for each branch of the union, or for the only record.
     commands: Choice<Branch>,
 }
 
@@ -46,7 +46,8 @@ impl WriterSchema {
         match commands.all() {
             [Err(reason)] => return Err(reason.clone()),
             branches if branches.iter().any(Result::is_ok) => {}
-            // If a branch is a command that can't be used, that says more than that the others are no commands.
+            // If a branch is a command that can't be used, the error says why: that helps more than to name the branches that are no
+            // commands.
             branches => {
                 let unusable =
                     branches.iter().find_map(|c| c.as_ref().err().filter(|e| matches!(e, Unreadable::SchemaUnusable { .. })));
@@ -63,6 +64,7 @@ impl WriterSchema {
     }
 
     /// Returns the use cases whose commands can be written with this schema.
+    #[cfg(test)]
     pub fn use_cases(&self) -> impl Iterator<Item = UseCase> {
         self.commands.all().iter().filter_map(|command| command.as_ref().ok().map(CommandRecord::use_case))
     }

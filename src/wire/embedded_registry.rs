@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 
 /// The size of the largest request, in bytes. Real schemas have a few KiB.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-/// The most versions that the registry takes, over all subjects. So there are no more schemas either.
-const MAX_SCHEMAS: usize = 10_000;
+/// The most versions that the registry takes, over all subjects. There are no more schemas either, and no more levels of compatibility.
+const MAX_VERSIONS: usize = 10_000;
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -216,7 +216,7 @@ async fn register(State(contents): State<Shared>, Path(subject): Path<String>, b
     let versions: usize = contents.subjects.values().map(Vec::len).sum();
     let id = known.unwrap_or(contents.schemas.len() + 1);
     if !contents.subjects.get(&subject).is_some_and(|ids| ids.contains(&id)) {
-        if versions >= MAX_SCHEMAS {
+        if versions >= MAX_VERSIONS {
             return Err(Failure::FULL);
         }
         contents.subjects.entry(subject).or_default().push(id);
@@ -304,7 +304,7 @@ async fn level(State(contents): State<Shared>, Path(subject): Path<String>) -> R
 async fn set_level(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
     let level = asked_level(&body)?;
     let mut contents = lock(&contents);
-    if contents.levels.len() >= MAX_SCHEMAS && !contents.levels.contains_key(&subject) {
+    if contents.levels.len() >= MAX_VERSIONS && !contents.levels.contains_key(&subject) {
         return Err(Failure::FULL);
     }
     contents.levels.insert(subject, level.clone());

@@ -7,6 +7,7 @@
 //! The exception is a dead letter, which keeps the record's own headers as they came.
 
 use super::unreadable::{MAX_CORRELATION_BYTES, Unreadable};
+use crate::config;
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Status;
@@ -24,22 +25,27 @@ use uuid::Uuid;
 /// A record's headers, in order. Values are shared, not copied, between the answers to one command.
 pub type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
 
-/// The longest name that Kafka allows a topic.
-const MAX_TOPIC_NAME: usize = 249;
-
-const CORRELATION_ID: &str = "correlation-id";
-const KAFKA_CORRELATION_ID: &str = "kafka_correlationId";
-const KAFKA_REPLY_TOPIC: &str = "kafka_replyTopic";
+/// The header with the id by which a client correlates a command with its answers.
+pub const CORRELATION_ID: &str = "correlation-id";
+/// The header with the correlation id that Spring's templates set. It counts if there is no [`CORRELATION_ID`].
+pub const KAFKA_CORRELATION_ID: &str = "kafka_correlationId";
+/// The header with the topic that the reply shall go to.
+pub const KAFKA_REPLY_TOPIC: &str = "kafka_replyTopic";
 const KAFKA_REPLY_PARTITION: &str = "kafka_replyPartition";
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+/// The header with the trace that a command or an answer belongs to (W3C).
+pub const TRACEPARENT: &str = "traceparent";
+/// The header with what the tracing systems add to [`TRACEPARENT`] (W3C).
+pub const TRACESTATE: &str = "tracestate";
 const REQUEST_ID: &str = "request-id";
-const ACTOR: &str = "crm-actor";
+/// The header of a command that says who asks.
+pub const ACTOR: &str = "crm-actor";
+/// The header of a reply with its status: 200, 400 or 500.
+pub const STATUS_CODE: &str = "status-code";
 
 /// The value of a header that may be missing or wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Asked<T> {
-    /// The header is missing, or null.
+    /// The header is missing, or has no value.
     #[default]
     Absent,
     /// The header is there and well-formed.
@@ -73,7 +79,8 @@ pub struct CommandHeaders {
     pub actor: Asked<Actor>,
     /// The trace that the command belongs to. Boxed: most commands have none.
     pub trace: Option<Box<TraceContext>>,
-    /// Whether a correlation header is longer than [`MAX_CORRELATION_BYTES`], be it one that does not count. Then the record is unreadable.
+    /// Whether any correlation header is longer than [`MAX_CORRELATION_BYTES`], even one that a later header overrides. Then the record is
+    /// unreadable.
     pub oversized_correlation: bool,
 }
 
@@ -117,7 +124,7 @@ impl CommandHeaders {
     pub fn reply(&self, request_id: Option<&str>, status: Status) -> Headers {
         let mut headers = Vec::with_capacity(self.echo.len() + 3);
         headers.extend(request_id.map(|id| text(REQUEST_ID, id)));
-        headers.push(fixed("status-code", status.code_text()));
+        headers.push(fixed(STATUS_CODE, status.code_text()));
         self.pass_on(&mut headers);
         headers
     }
@@ -226,7 +233,7 @@ fn uuid_text(bytes: &[u8]) -> Option<String> {
 }
 
 /// Returns the bytes in hexadecimal, in lower case.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes whatever is written");
@@ -239,9 +246,7 @@ fn asked<T>(value: &[u8], parse: impl FnOnce(&[u8]) -> Option<T>) -> Asked<T> {
 }
 
 fn topic_name(bytes: &[u8]) -> Option<String> {
-    let is_legal = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let legal = (1..=MAX_TOPIC_NAME).contains(&bytes.len()) && bytes.iter().all(is_legal) && bytes != b"." && bytes != b"..";
-    legal.then(|| String::from_utf8_lossy(bytes).into_owned())
+    config::topic_name(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn actor(bytes: &[u8]) -> Option<Actor> {

@@ -38,7 +38,7 @@ impl GenericSchema {
     /// # Errors
     /// A text is no Avro schema, or the schema is recursive or nested too deep.
     pub fn parse_with_references(json: &str, references: &[String]) -> Result<Self, Unreadable> {
-        Shape::parse(json, references).map(Self).map_err(|reason| Unreadable::SchemaUnusable { reason: reason.into() })
+        Shape::parse(json, references).map(Self).map_err(Unreadable::unusable)
     }
 
     /// Decodes a body. A union becomes the value that it holds, an enum its symbol, bytes and fixed become base64. Numbers stay as they are

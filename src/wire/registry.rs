@@ -34,9 +34,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How long a conclusion holds that the registry does not know an id, or is odd about it.
+/// How long the client relies on its conclusion that the registry does not know an id, or is odd about it.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
-/// The number of searches at once from which on each asks less often. No producer has so many schemas that are new.
+/// While more searches than these are under way, each asks less often. No producer has so many new schemas.
 const CROWD: usize = 32;
 /// The shortest pause between two questions about an id that the registry does not know, while there are more searches than [`CROWD`].
 const PAUSE_IN_A_CROWD: Duration = Duration::from_millis(2_500);

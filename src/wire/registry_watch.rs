@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often operators are told what is known.
 const TELL: Duration = Duration::from_millis(500);
 /// How long a record must have waited to be named. A wait that is shorter is usual for a schema that is fetched for the first time.
-const NEWS: Duration = Duration::from_secs(2);
+const NAMED_AFTER: Duration = Duration::from_secs(2);
 /// How many waiting records are named at most.
 const MOST_NAMED: usize = 5;
 
@@ -68,7 +68,7 @@ fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health)
     metrics.registry_differs.set(differs.is_some().into());
     health.tell(Concern::RegistryDiffers, differs);
 
-    let missing: Vec<_> = waits.iter().filter(|wait| wait.odd.is_some() || wait.lasts >= NEWS).collect();
+    let missing: Vec<_> = waits.iter().filter(|wait| wait.odd.is_some() || wait.lasts >= NAMED_AFTER).collect();
     let odd = waits.iter().filter(|wait| wait.odd.is_some()).count();
     metrics.partitions_without_schema.set(i64::try_from(odd).unwrap_or(i64::MAX));
     let text = (!missing.is_empty()).then(|| {

@@ -103,6 +103,7 @@ impl CommandRecord {
         Ok(Self { use_case, fields: fields.collect::<Result<_, _>>()? })
     }
 
+    #[cfg(test)]
     pub(super) fn use_case(&self) -> UseCase {
         self.use_case
     }
@@ -138,7 +139,7 @@ impl Field {
             "requestId" => Choice::of_text(name, shape).map(Self::RequestId),
             "expectedVersion" if !use_case.is_creation() => Choice::of_number(name, shape).map(Self::ExpectedVersion),
             name if use_case.reference_type().is_some_and(|of| of.name() == name) => {
-                // What is wrong with a branch is told before what is wrong within one.
+                // An error about a branch itself is reported before an error about a field within a branch.
                 Choice::of(shape, |branch| Reference::record(name, branch).map(drop))?;
                 Choice::of(shape, |branch| Reference::resolve(name, branch)).map(Self::Reference)
             }

@@ -69,7 +69,7 @@ impl Shape {
         Parser { named: HashMap::new(), references }.schema(&json, "", 0).map(|node| node.shape)
     }
 
-    /// Returns whether the values take no bytes at all, so that any number of them fits in nothing.
+    /// Returns whether a value takes no bytes at all. Then any number of such values fits into no bytes.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Null | Self::Fixed(0) => true,

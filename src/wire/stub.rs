@@ -17,7 +17,7 @@ pub fn stub_header() -> (Cow<'static, str>, Option<Bytes>) {
     (STUB.into(), Some(Bytes::from_static(b"true")))
 }
 
-/// The sizes of a record, and by what its value can be recognised.
+/// The sizes of a record, with the digest and the first bytes by which its value can be recognised.
 #[derive(Clone, Copy, Debug)]
 pub struct StubContents<'a> {
     /// The size of the key, in bytes.
@@ -45,7 +45,7 @@ struct Json<'a> {
     first: Option<String>,
 }
 
-/// Returns the stub of the record at `origin`, as JSON. Without `contents`, all that these would say is null.
+/// Returns the stub of the record at `origin`, as JSON. Without `contents`, all its fields but topic, partition and offset are null.
 pub fn stub(origin: &SourceRecord, contents: Option<StubContents<'_>>) -> String {
     let json = Json {
         topic: &origin.topic,

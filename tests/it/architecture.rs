@@ -175,6 +175,21 @@ fn each_type_of_the_glossary_is_defined_once() {
 }
 
 #[test]
+fn each_dependency_has_its_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect("it is there");
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("is TOML");
+    let sections = ["dependencies", "dev-dependencies"].map(|name| manifest[name].as_table().expect("is a table"));
+    let used: BTreeSet<_> = sections.iter().flat_map(|section| section.keys()).map(String::as_str).collect();
+    let page = read("ARCHITECTURE.md");
+    let table =
+        page.split("\n## Dependencies\n").nth(1).and_then(|rest| rest.split("\nWeighed,").next()).expect("it has a table");
+    let names = table.lines().filter_map(|line| line.split('|').nth(1));
+    let named: BTreeSet<_> = names.flat_map(|cell| cell.split('`').skip(1).step_by(2)).chain([env!("CARGO_PKG_NAME")]).collect();
+    assert_eq!(named, used, "ARCHITECTURE.md has a table of the dependencies (left), Cargo.toml has the dependencies (right)");
+}
+
+#[test]
 fn uses_are_followed_to_the_file_that_is_meant() {
     let source = |file: &str, module: &[&str], text: &str| Source { file: file.into(), module: owned(module), text: text.into() };
     let sources = [

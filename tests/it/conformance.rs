@@ -772,14 +772,20 @@ pub fn statics(key: EntityKey, version: i64) -> EntityStatics {
 
 /// Returns an entity with all attributes that may be absent.
 fn full(key: EntityKey) -> Entity {
+    // All fields are named, so that the compiler asks here for a new one.
+    let Entity { entity_type, ref_id, external_id, version, state, .. } = statics(key, 1).entity;
     Entity {
+        entity_type,
+        ref_id,
+        external_id,
+        version,
+        state,
         custom_name: Some(CustomName::parse(" name ").unwrap()),
         segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
         segment_valid_from: Some(NOW),
         superior: Some(Uuid::from_u128(77)),
         state_reason: Some(StateReason::parse("unpaid").unwrap()),
         state_valid_from: Some(NOW - 1),
-        ..statics(key, 1).entity
     }
 }
 
@@ -787,12 +793,12 @@ pub fn creation(key: EntityKey) -> ApplyWrite {
     ApplyWrite { key, expected_version: None, after: Some(statics(key, 1).into()), rows: vec![row(FIRST_ROW, Some(1), None)] }
 }
 
-pub fn change(key: EntityKey, read: i64, request: &str) -> ApplyWrite {
+pub fn change(key: EntityKey, expected_version: i64, request: &str) -> ApplyWrite {
     ApplyWrite {
         key,
-        expected_version: Some(read),
-        after: Some(statics(key, read + 1).into()),
-        rows: vec![row(request, Some(read + 1), None)],
+        expected_version: Some(expected_version),
+        after: Some(statics(key, expected_version + 1).into()),
+        rows: vec![row(request, Some(expected_version + 1), None)],
     }
 }
 

@@ -42,13 +42,13 @@ fn a_topic_that_is_deleted_and_made_by_the_brokers_is_noticed_and_check_says_wha
         topics::delete_on(world.kafka(), topic);
     }
     let said = processor.until_readyz(|body| body.contains("is gone"));
-    assert!(said.contains(&format!("{} is gone, it had 3 partitions", world.dlq)), "{said}");
+    assert!(said.contains(&format!("{} is gone (it had 3 partitions)", world.dlq)), "{said}");
     // Our clients don't have topics made by asking for them, so another client does it here.
     let other: BaseProducer = ClientConfig::new().set("bootstrap.servers", world.kafka()).create().expect("a producer");
     for topic in [&world.dlq, &world.transactions] {
         let _ = other.client().fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the broker answers");
     }
-    let made_again = |topic: &str| format!("{topic} has 1 partition, it had 3");
+    let made_again = |topic: &str| format!("{topic} has 1 partition (it had 3)");
     processor.until_readyz(|body| [&world.dlq, &world.transactions].iter().all(|topic| body.contains(&made_again(topic))));
     processor.until_metric("crm_topics_changed", 2);
     let checked = world.cli("check", &[]).exits(1);

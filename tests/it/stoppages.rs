@@ -240,7 +240,7 @@ fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_reques
     world.send_all(&after);
     assert_answered_once(&world, &after.iter().collect::<Vec<_>>());
     processor.until_metric("crm_records_held", 1);
-    let (status, body) = readiness(&processor, "records are held");
+    let (status, body) = readiness(&processor, "the processor holds");
     assert!(status == 200 && body.contains(&world.replies) && body.contains("not taken in time"), "{status} {body}");
     processor.until_metric_at_least("crm_oldest_held_record_age_seconds", 1);
 }

@@ -106,7 +106,7 @@ impl Protocol {
     }
 
     /// Returns the previous owners for the claim that replaces a stale one.
-    fn successors(&self, replaced: &IdStatics, standing: Standing) -> PreviousOwners {
+    fn previous_owners_after(&self, replaced: &IdStatics, standing: Standing) -> PreviousOwners {
         let mut owners = replaced.previous_owners;
         if let Some(claim) = replaced.claim
             && let Some(until) = self.answers_until(standing, &claim)
@@ -323,7 +323,7 @@ impl Protocol {
         let generation = there.claim.map_or(0, |c| c.generation) + 1;
         let epoch = seen.map_or(0, |e| e.epoch) + 1;
         let claim = Claim { generation, owner, epoch, claimed_by: command.request, record, superior: None };
-        Write::Claim { id, read: there.claim, claim, previous_owners: self.successors(there, standing) }
+        Write::Claim { id, read: there.claim, claim, previous_owners: self.previous_owners_after(there, standing) }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::kafka;
 use crate::toolbox::cluster::{AUTO_CREATE, Cluster, Sight};
 use crate::toolbox::replication::{Placement, Safety, risks};
-use crate::toolbox::topics;
+use crate::toolbox::topics::{self, UNCLEAN_ELECTION};
 use crate::toolbox::verdict::Verdict;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
@@ -128,11 +128,10 @@ fn broker_verdicts(settings: &BTreeMap<String, String>) -> Vec<Verdict> {
              {OFFSET_METADATA}={ENOUGH_METADATA} or more in the brokers' properties"
         )));
     }
-    let auto_create = AUTO_CREATE;
-    if settings.get(auto_create).is_some_and(|on| on == "true") {
+    if settings.get(AUTO_CREATE).is_some_and(|on| on == "true") {
         verdicts.push(Verdict::Note(format!(
-            "{auto_create} is true: as soon as some client asks for a topic that was deleted or is misnamed, the brokers make it, with \
-             their own limits and number of partitions (crm-processor's clients don't have it made); set {auto_create}=false in the \
+            "{AUTO_CREATE} is true: as soon as some client asks for a topic that was deleted or is misnamed, the brokers make it, with \
+             their own limits and number of partitions (crm-processor's clients don't have it made); set {AUTO_CREATE}=false in the \
              brokers' properties"
         )));
     }
@@ -175,7 +174,6 @@ async fn check_internal(internal: &Internal, cluster: &Cluster, sight: &Sight, l
 
 /// Says what a topic of the brokers' own will be like on a fresh cluster: the brokers make it when it is first needed.
 async fn check_to_be_made(internal: &Internal, cluster: &Cluster, sight: &Sight, list: &mut List) {
-    const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
     let Internal { name, replicas, min_in_sync } = internal;
     let Some(broker) = sight.brokers.up.first() else { return };
     let settings = match cluster.broker_settings(*broker, &[replicas, min_in_sync, UNCLEAN_ELECTION]).await {

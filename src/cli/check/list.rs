@@ -11,25 +11,25 @@ pub(super) struct List {
 
 impl List {
     /// Says that nothing is wrong with something.
-    pub fn ok(&mut self, what: &str, text: &str) {
+    pub fn ok(&mut self, subject: &str, text: &str) {
         self.looked_at += 1;
-        println!("  ok  {what}: {text}");
+        println!("  ok  {subject}: {text}");
     }
 
     /// Says what was concluded about something.
-    pub fn add(&mut self, what: &str, verdict: &Verdict) {
+    pub fn add(&mut self, subject: &str, verdict: &Verdict) {
         match verdict {
-            Verdict::Ok(text) => self.ok(what, text),
+            Verdict::Ok(text) => self.ok(subject, text),
             // A note is no check that could fail, so it does not count.
-            Verdict::Note(text) => println!("  --  {what}: {text}"),
-            Verdict::Finding(text) => self.finding(what, text),
+            Verdict::Note(text) => println!("  --  {subject}: {text}"),
+            Verdict::Finding(text) => self.finding(subject, text),
         }
     }
 
     /// Says what is wrong with something.
-    pub fn finding(&mut self, what: &str, text: &str) {
+    pub fn finding(&mut self, subject: &str, text: &str) {
         self.looked_at += 1;
         self.findings += 1;
-        println!("  !!  {what}: {text}");
+        println!("  !!  {subject}: {text}");
     }
 }

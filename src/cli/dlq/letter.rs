@@ -16,11 +16,11 @@ use std::collections::{BTreeMap, HashMap};
 
 /// The beginning of the names of Kafka Connect's headers, which the processor adds to a record that it can't read.
 pub(super) const ERRORS: &str = "__connect.errors.";
-/// The header of a mark that holds the place of the letter that was sent again.
+/// The header of a mark that holds the id of the letter that was sent again.
 pub(super) const RESENT: &str = "crm-dlq-resent";
 /// The header of a mark that says where on the command topic the letter was sent.
 pub(super) const RESENT_AS: &str = "crm-dlq-resent-as";
-/// The header of a command that was sent again. It holds the place of the letter on the dead letter topic.
+/// The header of a command that was sent again. It holds the id of the letter on the dead letter topic.
 pub(super) const RESENT_FROM: &str = "crm-resent-from";
 
 /// Returns the id of a record.
@@ -62,8 +62,8 @@ impl Letter {
         Some(SourceRecord { topic: self.error("topic")?.into(), partition, offset: number("offset")? })
     }
 
-    /// Returns whether the letter is a stub: it only stands for a record that no broker takes as it came, or that could not be taken from
-    /// the brokers. The processor puts the header of a stub behind Kafka Connect's; one before these came with the command.
+    /// Returns whether the letter is a stub, which stands for a record that no broker takes as it came, or that can't be decompressed. The
+    /// processor writes the header of a stub after Kafka Connect's headers. Such a header before them came with the command.
     pub fn is_stub(&self) -> bool {
         let last =
             all_headers(&self.record).map(|(name, _)| name).filter(|name| *name == STUB || name.starts_with(ERRORS)).last();
@@ -127,7 +127,7 @@ impl Marks {
     }
 }
 
-/// Reads a mark, and the place of its letter. Returns `None` if the record is no mark.
+/// Reads a mark, and the id of its letter. Returns `None` if the record is no mark.
 pub(super) fn mark(record: &OwnedMessage) -> Option<(RecordId, Mark)> {
     let id: RecordId = text(record, |name| name == RESENT)?.parse().ok()?;
     let sent_as = text(record, |name| name == RESENT_AS)?.to_owned();
@@ -143,8 +143,8 @@ pub(super) fn is_mark(record: &OwnedMessage) -> bool {
 /// How many letters there are for a reason.
 #[derive(Default)]
 pub(super) struct Count {
-    pub letters: u64,
-    pub resent: u64,
+    pub letters: usize,
+    pub resent: usize,
     pub first: Option<Timestamp>,
     pub last: Option<Timestamp>,
 }
@@ -157,17 +157,17 @@ impl Counts {
     pub fn add(&mut self, letter: &Letter, resent: bool) {
         let count = self.0.entry(letter.reason()).or_default();
         count.letters += 1;
-        count.resent += u64::from(resent);
+        count.resent += usize::from(resent);
         let at = letter.timestamp();
         count.first = [count.first, at].into_iter().flatten().min();
         count.last = count.last.max(at);
     }
 
-    pub fn letters(&self) -> u64 {
+    pub fn letters(&self) -> usize {
         self.0.values().map(|count| count.letters).sum()
     }
 
-    pub fn resent(&self) -> u64 {
+    pub fn resent(&self) -> usize {
         self.0.values().map(|count| count.resent).sum()
     }
 }

@@ -4,6 +4,7 @@ use super::letter::{Counts, Letter, Mark, Marks};
 use super::selection::{Filters, Letters, Selection};
 use crate::domain::Timestamp;
 use crate::telemetry::log;
+use crate::telemetry::wording::counted;
 use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
 use crate::toolbox::{connect, record, topic_scan};
@@ -121,14 +122,11 @@ fn counts_as_json(counts: &Counts, out: &mut impl io::Write) -> io::Result<()> {
 
 pub(super) fn counts_as_text(counts: &Counts, paint: Paint, out: &mut impl io::Write) -> io::Result<()> {
     let width = counts.0.keys().map(String::len).max().unwrap_or_default();
-    writeln!(out, "{}", paint.bold(format!("{}, {} of them sent again", letters(counts.letters()), counts.resent())))?;
+    let letters = counted(counts.letters(), "dead letter");
+    writeln!(out, "{}", paint.bold(format!("{letters}, {} of them sent again", counts.resent())))?;
     for (reason, count) in &counts.0 {
         let (first, last) = (time(count.first), time(count.last));
         writeln!(out, "  {reason:width$}  {:>6}, {} of them sent again, {first} to {last}", count.letters, count.resent)?;
     }
     Ok(())
-}
-
-pub(super) fn letters(count: u64) -> String {
-    if count == 1 { "1 dead letter".into() } else { format!("{count} dead letters") }
 }

@@ -18,8 +18,9 @@ Examples:
   crm-processor dlq show   --config crm.toml 3/17
   crm-processor dlq resend --config crm.toml --reason unknown_schema_id
 
-A dead letter is named by its place on the dead letter topic: partition/offset. Reasons: null_value, not_wire_format, unknown_schema_id,
-unknown_record_name, schema_unusable, malformed, too_large, correlation_header_too_long.";
+A dead letter is named by its partition and offset on the dead letter topic. Reasons: null_value, not_wire_format, schema_header,
+unknown_schema_id, odd_registry_answer, unknown_record_name, schema_unusable, malformed, undecodable, too_large,
+correlation_header_too_long.";
 
 /// Look at dead letters, and send them again
 #[derive(Debug, clap::Args)]
@@ -50,5 +51,19 @@ pub(super) fn as_text(record: OwnedMessage, paint: Paint) -> String {
     match letter::mark(&record) {
         Some((id, mark)) => format!("{}  {}", paint.bold(id), paint.green(list::sent(&mark))),
         None => list::as_text(&letter::Letter { record }, None, paint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::labels::DeadLetter;
+    use crate::telemetry::series::Label as _;
+
+    #[test]
+    fn the_help_has_each_reason() {
+        for reason in DeadLetter::all() {
+            assert!(HELP.contains(reason.text()), "{reason:?}");
+        }
     }
 }

@@ -5,11 +5,12 @@
 //! Only then does it decide which letters it sends.
 
 use super::letter::{Counts, Letter, Marks, RESENT, RESENT_AS, RESENT_FROM};
-use super::list::{counts_as_text, letters, sent};
+use super::list::{counts_as_text, sent};
 use super::selection::{Filters, Letters, Selection};
 use crate::config::Config;
 use crate::flow::RecordId;
 use crate::telemetry::log;
+use crate::telemetry::wording::counted;
 use crate::toolbox::connect;
 use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 
 /// How many letters one Kafka transaction may send: few enough that a letter that is refused holds up few others.
 const BATCH_RECORDS: usize = 100;
-/// The size of the letters' values, in bytes, from which on a transaction takes no more of them.
+/// A transaction takes no more letters once the values of its letters have this size, in bytes.
 const BATCH_BYTES: usize = 8 << 20;
 
 const HELP: &str = r#"Examples:
@@ -91,7 +92,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let sent = resend.send(&parts).await?;
-    eprintln!("{} sent to {}", letters(sent), config.kafka.topics.commands);
+    eprintln!("{} sent to {}", counted(sent, "dead letter"), config.kafka.topics.commands);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,7 +101,7 @@ async fn confirmed(chosen: &Counts, commands: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("nobody can confirm it, because the input is no terminal: --yes sends without asking");
     }
-    eprint!("Send {} to {commands}? [y/N] ", letters(chosen.letters()));
+    eprint!("Send {} to {commands}? [y/N] ", counted(chosen.letters(), "dead letter"));
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)
@@ -149,7 +150,7 @@ impl Resend<'_> {
     }
 
     /// Sends the chosen letters of `parts`. Returns how many it sent.
-    async fn send(&self, parts: &[Part]) -> anyhow::Result<u64> {
+    async fn send(&self, parts: &[Part]) -> anyhow::Result<usize> {
         let topics = &self.config.kafka.topics;
         let partitions = topic_scan::parts(&self.config.kafka, &topics.commands).await?.len();
         let publisher = Publisher::open(&self.config.kafka, &format!("{}-dlq-resend", self.config.kafka.group_id)).await?;
@@ -168,7 +169,7 @@ impl Resend<'_> {
         Ok(sent + self.publish(&publisher, batch).await?)
     }
 
-    async fn publish(&self, publisher: &Publisher, batch: Batch) -> anyhow::Result<u64> {
+    async fn publish(&self, publisher: &Publisher, batch: Batch) -> anyhow::Result<usize> {
         let Batch { ids, commands, .. } = batch;
         let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(0) };
         let topics = &self.config.kafka.topics;
@@ -189,7 +190,7 @@ impl Resend<'_> {
                 writeln!(out, "{id} sent as {topic}/{partition}/{offset}")?;
             }
         }
-        Ok(delivered.len() as u64)
+        Ok(delivered.len())
     }
 }
 

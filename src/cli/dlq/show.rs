@@ -12,6 +12,7 @@ use crate::toolbox::record::{all_headers, headers, text};
 use crate::toolbox::topic_scan::{self, Part};
 use crate::toolbox::{FAILED, connect};
 use crate::wire::frame::frame;
+use crate::wire::headers::hexadecimal;
 use crate::wire::json::JsonDecoder;
 use crate::wire::schema_id::SchemaId;
 use rdkafka::message::Message as _;
@@ -165,13 +166,6 @@ fn schema_id(id: SchemaId) -> Value {
 fn printable(bytes: Option<&[u8]>) -> String {
     bytes.map_or("null".into(), |bytes| {
         std::str::from_utf8(bytes).map_or_else(|_| format!("0x{}", hexadecimal(bytes)), |text| format!("{text:?}"))
-    })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

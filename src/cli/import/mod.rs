@@ -1,6 +1,6 @@
-//! `import`: creates the entities of a file of JSON lines. The file is streamed, so it may be larger than memory. Many lines are under
-//! way at once, but the outcome is that of one after another: a line waits for earlier lines
-//! that name the same entity or the same external id.
+//! `import`: creates the entities of a file of JSON lines. The file is streamed, so it may be larger than memory. Many lines are processed
+//! at once, but the outcome is the same as if they came one after another: a line waits for earlier lines that name the same entity or the
+//! same external id.
 
 mod line;
 
@@ -13,6 +13,7 @@ use crate::store::upkeep::import::{Imported, Importing};
 use crate::store::{EntityKey, IdKey, StoreFault};
 use crate::toolbox::flags::{ConfigFile, actor};
 use crate::toolbox::lines::{Line, open, read_lines};
+use crate::toolbox::pace::measured;
 use crate::toolbox::{FAILED, connect};
 use anyhow::{Context as _, bail};
 use futures::StreamExt;
@@ -30,7 +31,7 @@ use tokio::task::{JoinError, JoinHandle};
 const IN_FLIGHT: usize = 128;
 /// How many lines are read ahead.
 const READ_AHEAD: usize = 1_024;
-/// How often a line is tried before the import is given up. With the pauses, that takes about half a minute.
+/// How many times a line is tried before the import is given up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
 
 const HELP: &str = r#"ENTITIES.jsonl ("-" reads standard input) has lines of these forms, one for each type; customName,
@@ -184,9 +185,7 @@ impl Tally {
     fn conclude(self) -> ExitCode {
         self.bar.finish_and_clear();
         let Self { created, existed, findings, start, .. } = self;
-        let seconds = start.elapsed().as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
-        let rate = (created + existed) as f64 / seconds.max(0.001);
+        let (seconds, rate) = measured(start, created + existed);
         println!("{created} created, {existed} existed, {findings} findings, in {seconds:.1} s ({rate:.0} entities/s)");
         if findings == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
     }

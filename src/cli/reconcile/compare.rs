@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// The entities of one side, added up for each bucket in no matter which order.
+/// The entities of one side, added up by bucket. Their order does not matter.
 pub(super) struct Sums(Vec<Sum>);
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {
     entities: u64,
-    /// The sum of the digests, without what does not fit.
+    /// The sum of the digests, modulo 2 to the power of 128.
     digests: u128,
 }
 
@@ -33,7 +33,7 @@ impl Sums {
         self.0.iter().map(|sum| sum.entities).sum()
     }
 
-    /// Returns the buckets that differ, in groups that have at most so many entities on either side; a bucket of more is a group by itself.
+    /// Returns the buckets that differ, in groups of at most `most` entities on either side. A bucket with more is a group by itself.
     pub fn differing(&self, other: &Self, most: u64) -> Vec<Vec<usize>> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut size = 0;
@@ -76,12 +76,12 @@ pub(super) enum Difference {
 #[derive(Default)]
 pub(super) struct Theirs(HashMap<(EntityType, Uuid), One>);
 
-/// An entity as the warehouse has it.
+/// The version and digest of an entity in the warehouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct One {
     pub version: i64,
     pub digest: Digest,
-    /// How often the warehouse has it.
+    /// How many lines of the file are about the entity.
     pub times: u32,
 }
 

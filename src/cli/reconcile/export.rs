@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 const COLUMNS: [&str; 5] = ["entitytype", "refid", "version", "digest", "exportedat"];
 
-/// An entity as the warehouse has it.
+/// A line of the warehouse's file, which is about one entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub entity_type: EntityType,

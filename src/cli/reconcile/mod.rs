@@ -1,8 +1,8 @@
 //! `reconcile`: finds the entities that a data warehouse does not hold as the store does, and publishes exactly these as snapshots.
 //!
 //! The warehouse exports a line for each entity: version and digest. Both sides are added up in buckets, so that what agrees takes no
-//! memory. In the buckets that differ, entities are compared one by one. An entity that differs is read once more, and if it has changed
-//! about when the file was made, or later, its row was on its way: that is no difference.
+//! memory. In the buckets that differ, entities are compared one by one. An entity that differs is read once more. If the warehouse lacks
+//! its latest change, and that was made shortly before the file or later, the change was still on its way, which is no difference.
 
 mod compare;
 mod digest;

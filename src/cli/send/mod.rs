@@ -154,11 +154,11 @@ async fn silence(crm: &CrmClient) {
     let mut seen = 0;
     loop {
         tokio::time::sleep(SILENCE).await;
-        let answered = crm.answered();
-        if answered == seen && crm.is_waiting() {
+        let settled = crm.settled();
+        if settled == seen && crm.is_waiting() {
             return;
         }
-        seen = answered;
+        seen = settled;
     }
 }
 

@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Returns the transactional id of a snapshot of all entities, with which that of a snapshot of one begins, too. It begins with the
-/// group's id, because the rights to write in transactions are granted for that prefix.
+/// Returns the transactional id of a snapshot of all entities, which is also the beginning of the id of a snapshot of one entity. It begins
+/// with the group's id, because the rights to write in transactions are granted for that prefix.
 pub(super) fn publisher_name(config: &Config) -> String {
     format!("{}-snapshot", config.kafka.group_id)
 }

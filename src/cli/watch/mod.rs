@@ -4,6 +4,7 @@ mod entity;
 mod text;
 
 use crate::config::{Kafka, Topics};
+use crate::domain::Timestamp;
 use crate::telemetry::log;
 use crate::toolbox::connect;
 use crate::toolbox::flags::{ConfigFile, Form};
@@ -147,7 +148,7 @@ impl Source {
 /// Which records are shown, and how.
 struct Show {
     watched: Watched,
-    since: Option<i64>,
+    since: Option<Timestamp>,
     limit: Option<u64>,
     key: Option<String>,
     entity: Option<EntityFilter>,

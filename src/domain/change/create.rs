@@ -37,7 +37,7 @@ pub struct Creation {
 }
 
 /// Separates the values in [`Creation::text`]. None of them can contain it.
-const SEPARATOR: char = '\n';
+const SEPARATOR: &str = "\n";
 /// Stands before a value that is given, so that it differs from one that is not.
 const GIVEN: char = '=';
 /// Stands before a superior's external id, and before its refId.
@@ -45,8 +45,8 @@ const BY_EXTERNAL_ID: char = '=';
 const BY_REF_ID: char = '#';
 
 impl Creation {
-    /// Checks the values and adds the superior, of which the findings stand behind that of the external id. All other values are
-    /// optional; one that is given but blank is malformed. `with_segment` says whether entities of the type have segments.
+    /// Checks the values. The findings about `superior` come after those about the external id. All values but the external id are
+    /// optional; a value that is given but blank is malformed. `with_segment` says whether entities of the type have segments.
     ///
     /// # Errors
     /// Returns all findings in the order of the fields, at most one for each field.
@@ -120,10 +120,10 @@ impl Creation {
             line(self.state.map(State::name)),
             line(self.state_reason.as_ref().map(StateReason::as_str)),
         ]
-        .join("\n")
+        .join(SEPARATOR)
     }
 
-    /// Returns the creation with a text that was one before, or `None` if the text is none.
+    /// Rebuilds a creation that was checked before from its [text](Self::text). Returns `None` if `text` does not have that form.
     pub fn checked_before(text: &str) -> Option<Self> {
         let lines: Vec<&str> = text.split(SEPARATOR).collect();
         let [external_id, superior, custom_name, segment, state, state_reason] = lines[..] else { return None };

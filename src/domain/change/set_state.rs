@@ -34,7 +34,7 @@ impl StateChange {
         }
     }
 
-    /// Returns the change with a text that was one before, or `None` if its state is unknown.
+    /// Rebuilds a change that was checked before from its [text](Self::text). Returns `None` if the state is unknown.
     pub fn checked_before(text: &str) -> Option<Self> {
         let (state, reason) = text.split_once(SEPARATOR).map_or((text, None), |(state, reason)| (state, Some(reason)));
         Some(Self { state: State::from_name(state)?, reason: reason.map(StateReason::checked_before) })

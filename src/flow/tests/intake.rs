@@ -4,7 +4,7 @@ use super::{Answerable, NOW, Names, Record, TestReader, at};
 use crate::flow::batch::Finished;
 use crate::flow::intake::Intake;
 use crate::flow::offsets::{Committed, MAX_SPAN};
-use crate::flow::{Assignment, Limits, Partition, RecordId};
+use crate::flow::{Assignment, Fetching, Limits, Partition, RecordId};
 
 type Tested = (Intake<TestReader>, Assignment<Names, Answerable, usize>, TestReader);
 
@@ -20,7 +20,7 @@ fn lacking(partition: Partition, offset: i64, lacks: &'static str) -> Record {
 
 /// Returns the records that were read since the last call.
 fn read(intake: &mut Intake<TestReader>) -> Vec<(Partition, i64)> {
-    intake.ahead().into_iter().map(|id| (id.partition, id.offset)).collect()
+    intake.take_ahead().into_iter().map(|id| (id.partition, id.offset)).collect()
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_partition_waits_in_its_order_behind_what_can_t_be_admitted_and_the_others_g
     }
     assert_eq!(read(&mut intake), [(0, 0), (1, 0)]);
     assert_eq!(intake.waiting(), 4);
-    assert_eq!(assignment.pauses(), [(0, true)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Paused)]);
 
     reader.fetched("a");
     intake.resume(&mut assignment);
@@ -46,7 +46,7 @@ fn a_partition_waits_in_its_order_behind_what_can_t_be_admitted_and_the_others_g
     intake.resume(&mut assignment);
     assert_eq!(read(&mut intake), [(0, 3), (0, 4)]);
     assert_eq!(intake.waiting(), 0);
-    assert_eq!(assignment.pauses(), [(0, false)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Resumed)]);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_record_too_far_above_the_lowest_one_wants_nothing_but_to_be_looked_at_again
     intake.take(lacking(0, 0, ""), &mut assignment);
     intake.take(lacking(0, far, ""), &mut assignment);
     assert_eq!((read(&mut intake), intake.next_wanted()), (vec![(0, 0)], None));
-    assert_eq!(assignment.pauses(), [(0, true)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Paused)]);
     intake.stir();
     intake.resume(&mut assignment);
     assert!(read(&mut intake).is_empty(), "still too far");
@@ -96,5 +96,5 @@ fn a_record_too_far_above_the_lowest_one_wants_nothing_but_to_be_looked_at_again
     intake.stir();
     intake.resume(&mut assignment);
     assert_eq!(read(&mut intake), [(0, far)]);
-    assert_eq!(assignment.pauses(), [(0, false)]);
+    assert_eq!(assignment.pauses(), [(0, Fetching::Resumed)]);
 }

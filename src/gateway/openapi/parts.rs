@@ -4,6 +4,8 @@ use super::refer::reference;
 use super::rules::{external_id, idempotency_key, request_id};
 use crate::gateway::headers::JSON;
 use crate::gateway::problem::PROBLEM_JSON;
+use crate::gateway::route::{LARGEST_PAGE, PAGE};
+use crate::wire::headers::{CORRELATION_ID, TRACEPARENT};
 use crate::wire::unreadable::MAX_CORRELATION_BYTES;
 use serde_json::{Value, json};
 
@@ -17,16 +19,16 @@ pub fn parameters() -> Value {
     json!({
         "idempotencyKey": header_of("Idempotency-Key", json!({ "type": "string", "pattern": idempotency_key() }), "The request id, unless the body has it."),
         "prefer": header("Prefer", "wait=N: how many seconds to wait for the reply. respond-async: do not wait."),
-        "correlationId": header_of("correlation-id", json!({ "type": "string", "maxLength": MAX_CORRELATION_BYTES }), "Comes back in the answer and in the records."),
-        "traceparent": header("traceparent", "The trace that the request belongs to (W3C)."),
+        "correlationId": header_of(CORRELATION_ID, json!({ "type": "string", "maxLength": MAX_CORRELATION_BYTES }), "Comes back in the answer and in the records."),
+        "traceparent": header(TRACEPARENT, "The trace that the request belongs to (W3C)."),
         "ifMatch": header_of("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,18}\"$" }), "The version that the entity must have, as one strong tag."),
         "ifNoneMatch": header("If-None-Match", "The version that the client has already."),
-        "cacheControl": header("Cache-Control", "no-cache: what is being decided is decided first."),
+        "cacheControl": header("Cache-Control", "no-cache: a decision that is under way is completed before the read."),
         "refId": path("refId", uuid()),
         "requestId": path("requestId", request_id()),
         "externalId": query("externalId", true, external_id(), "The id that the CRM gave the entity."),
         "before": query("before", false, json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX }), "Only changes before this version."),
-        "limit": query("limit", false, json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 }), "How many changes."),
+        "limit": query("limit", false, json!({ "type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE }), "How many changes."),
         "contents": query("contents", false, uuid(), "Tells the request from another one with the same id; from Location."),
     })
 }
@@ -40,7 +42,7 @@ pub fn headers() -> Value {
         "version": always("The entity's version, as a tag.", "string"),
         "versionIfAny": text("The entity's version, as a tag. A refusal has none."),
         "replayed": text("true if the request was answered before."),
-        "correlationId": text("What the request had."),
+        "correlationId": text("The correlation id of the request."),
         "next": text("The next page, rel=\"next\"."),
         "location": always("Where the outcome of the request will be.", "string"),
         "retryAfter": always("After how many seconds to ask again.", "integer"),

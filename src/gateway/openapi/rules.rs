@@ -1,6 +1,6 @@
 //! Puts the rules of request validation into the JSON Schemas of commands. A body that fits its schema is refused only for reasons that no
 //! schema can hold: which entities there are, and which segments are configured. The domain itself is asked which fields are mandatory and
-//! which states a command may name, so a new use case needs no line here.
+//! which states a command may name, so a new use case needs no line here unless it brings a new attribute.
 //!
 //! Three rules have no words in JSON Schema. A request id must stand in the body or in `Idempotency-Key`. A version in the body and one in
 //! `If-Match` must be the same. The length of an external id is that of its normal form (NFC).
@@ -100,7 +100,7 @@ fn identifier(max: usize) -> Value {
     json!({ "type": "string", "maxLength": max, "pattern": format!("^[{OUTER}]([{INNER}]*[{OUTER}])?$") })
 }
 
-/// Has a reference name exactly one of the two ids.
+/// Requires that a reference names exactly one of the two ids.
 fn narrow_reference(reference: &mut Value) {
     let ids = [("externalId", external_id()), ("refId", json!({ "type": "string", "format": "uuid" }))];
     for (name, rules) in &ids {

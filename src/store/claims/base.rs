@@ -1,4 +1,4 @@
-//! What every step that reads or writes works with: the store and what is remembered of it, the retention of outcomes, the clock.
+//! The things that every step works with: the store and what is remembered of it, the retention of outcomes, the clock.
 
 use super::cache::Cache;
 use super::meter::Meter;

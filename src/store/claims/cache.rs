@@ -81,8 +81,8 @@ impl Cache {
         Some(self.entities.entries.get(&key)?.unpack(key))
     }
 
-    /// Returns whether [`Cache::entity`] would return an entity, most probably: the entries are there, but whether they fit together is
-    /// not looked at.
+    /// Returns whether [`Cache::entity`] would probably return an entity: this checks that the entries are there, but not that they belong
+    /// together.
     pub fn has(&self, target: &Target) -> bool {
         match target {
             Target::Entity(key) => self.entities.entries.contains_key(key),

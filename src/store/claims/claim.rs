@@ -8,7 +8,7 @@
 
 use super::base::Base;
 use super::data::{Decided, Submission};
-use super::past::{PreviousOwner, epochs, successors};
+use super::past::{PreviousOwner, epochs, previous_owners_after};
 use super::resolve::{PendingClaim, Resolver};
 use super::standing::Standing;
 use crate::domain::Timestamp;
@@ -19,10 +19,13 @@ use crate::domain::rejection::Rejection;
 use crate::domain::values::Actor;
 use crate::store::outcome::{Cause, ImportOutcome, Outcome, StoredClaim};
 use crate::store::{
-    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityStatics, FIRST_ROW, IdKey, LogRow, NewStatics,
-    StoreFault,
+    Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, FIRST_ROW, IdKey, LogRow,
+    NewStatics, StoreFault,
 };
 use uuid::Uuid;
+
+/// The epoch of an entity that was never renamed.
+pub(in crate::store) const FIRST_EPOCH: i64 = 1;
 
 /// The entity and the request for which an id is claimed.
 pub(in crate::store) struct Claimant<'a> {
@@ -57,8 +60,8 @@ pub(in crate::store) struct Claimer<'a, S>(pub &'a Base<S>);
 
 impl<S: ConditionalStore> Claimer<'_, S> {
     /// Renames the entity that was `seen`, perhaps in the cache, to an id that nobody has claimed and under which nobody was refused.
-    /// The conditional write checks both and claims at the same instant. Returns `None` if either is not so, or if the entity is no longer
-    /// as it was seen; then the caller must look again, and not in the cache.
+    /// The conditional write checks both and claims at the same instant. Returns `None` if one of these conditions does not hold, or if the
+    /// entity is no longer as it was seen; then the caller must look again, and not in the cache.
     ///
     /// Only an unclaimed id is claimed by what the cache says. Before a claim is replaced, it must be known that the rename has no outcome
     /// yet.
@@ -97,9 +100,9 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     /// entity holds that id. Returns `None` if something came in between: look again.
     pub(super) async fn rename(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
         let id = wanted(submission);
-        // The claim is never taken from a cache: that an id is taken or stale must be so now. Nor is it read at the same time as the
-        // entity, though that would save a round trip: in the model the claim is read after the entity, and nothing is proved of the
-        // other order. Besides, a duplicate or a rejection would then cost one more serial read.
+        // The claim is never taken from a cache, because only the present claim says whether the id is taken. Nor is the claim read at the
+        // same time as the entity, though that would save a round trip: the model reads the claim after the entity, and proves nothing of
+        // the other order. Besides, a duplicate or a rejection would then cost one more serial read.
         let there = self.0.store.read_id(&id, &[], Consistency::Serial).await?.claim;
         let mut replaced = None;
         if let Some(claim) = &there {
@@ -114,7 +117,9 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                 }
                 // The entity holds the id itself by now, so its version has changed since it was seen.
                 Standing::Current(holder) if holder.entity.ref_id == seen.entity.ref_id => return Ok(None),
-                Standing::Current(_) => return self.reject_as_taken(submission, seen).await,
+                Standing::Current(_) => {
+                    return self.reject(submission, seen.key(), Some(seen), Rejection::ExternalIdNotUnique).await;
+                }
                 Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
@@ -124,7 +129,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         }
     }
 
-    /// Puts a claim in the place of the one that was read, or of none, and returns it. Returns `None` if there is another claim by now.
+    /// Claims an id: replaces the claim that was read, or makes the first one. Returns `None` if there is another claim by now.
     pub async fn claim(
         &self,
         id: &IdKey,
@@ -134,7 +139,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     ) -> Result<Option<Claim>, StoreFault> {
         let expected_generation = replaced.as_ref().map(|r| r.claim.generation);
         let previous = match replaced {
-            Some(Replaced { claim, held }) => successors(claim, held, &self.0.retention, self.0.now())?,
+            Some(Replaced { claim, held }) => previous_owners_after(claim, held, &self.0.retention, self.0.now())?,
             None => Vec::new(),
         };
         let claim = new_claim(&claimant, expected_generation, cause, &previous);
@@ -158,7 +163,8 @@ impl<S: ConditionalStore> Claimer<'_, S> {
             // The superior is the one that was found before the claim was made, whoever completes the claim.
             (Cause::Creation { request, superior }, _) => {
                 let Some(creation) = request.contents.creation() else {
-                    let cause = format!("request {} claims for an entity that it does not create", claim.claimed_by);
+                    let cause =
+                        format!("the claim of request {} is for a creation, but the request creates nothing", claim.claimed_by);
                     return Err(StoreFault::new("complete claim", cause));
                 };
                 let transaction = create(creation, &request, claim.owner, superior, now);
@@ -182,7 +188,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                 (write, Completed::Command(outcome))
             }
             (Cause::Request(_), None) => {
-                let cause = format!("request {} claims for an entity that is not there", claim.claimed_by);
+                let cause = format!("the claim of request {} is for a rename, but its entity does not exist", claim.claimed_by);
                 return Err(StoreFault::new("complete claim", cause));
             }
         };
@@ -210,20 +216,27 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         })
     }
 
-    async fn reject_as_taken(&self, submission: &Submission, seen: &EntityStatics) -> Result<Option<Decided>, StoreFault> {
+    /// Stores a rejection in the partition of an entity. `owner` is the entity as it was seen, `None` if the submission was to create it.
+    /// Returns `None` if the write was not applied.
+    pub(super) async fn reject(
+        &self,
+        submission: &Submission,
+        key: EntityKey,
+        owner: Option<&EntityStatics>,
+        rejection: Rejection,
+    ) -> Result<Option<Decided>, StoreFault> {
         let request = &submission.request;
-        let answer = Answer::Rejected(Rejection::ExternalIdNotUnique);
-        let outcome = Outcome::of(request, answer, Some(seen.epoch), self.0.now());
+        let outcome = Outcome::of(request, Answer::Rejected(rejection), owner.map(|owner| owner.epoch), self.0.now());
         let rows = vec![self.0.retention.entity_row(request, &outcome)];
-        let write = ApplyWrite::about(seen, None, rows);
-        let applied = self.0.apply(write).await?;
+        let expected_version = owner.map(|owner| owner.entity.version);
+        let applied = self.0.apply(ApplyWrite { key, expected_version, after: None, rows }).await?;
         Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, request)))
     }
 }
 
 /// Returns the id that a rename wants.
 fn wanted(submission: &Submission) -> IdKey {
-    let wanted = submission.request.contents.change().wanted().expect("only a rename is left over by a fold");
+    let wanted = submission.request.contents.change().wanted().expect("callers pass renames only: all others were folded");
     IdKey { entity_type: submission.entity_type(), external_id: wanted.clone() }
 }
 

@@ -2,36 +2,32 @@
 //!
 //! A creation is a claim like a rename, but the entity that claims is not there yet. Its refId is a function of its type, its external id
 //! and the request id, so that the partition in which the outcome belongs is known before anything is read. The claim holds the request
-//! and what its superior was found to be, so whoever meets the claim completes it with the same result. The second write creates the
-//! entity; if the creation is refused, it stores the refusal in the partition of the entity that does not come into being. Neither
+//! and the superior that was found, so whoever meets the claim completes it with the same result. The second write creates the entity. A
+//! creation that is rejected makes no claim: its only write stores the rejection in the partition that the entity would have had. Neither
 //! outcome expires, so a claim of this creation that arrives late is stale for ever.
 //!
-//! The superior is read once, at some instant while the creation is decided, and nothing below it changes if it is deactivated or renamed
-//! later. The conditions of the writes say nothing of the superior, so the cache must not decide about it: it tells only where to
-//! look. Nor does a plain read do, for the same reason: it may miss a change of the superior that somebody was told of already, because he
-//! found its outcome while the write was under way. So a serial read decides.
+//! The superior is read once, at some instant while the creation is decided. If it is deactivated or renamed later, the entities below it
+//! stay as they are. The conditions of the writes say nothing of the superior, so only a serial read may decide about it. The cache tells
+//! where to look, and no more. A plain read does not suffice either: it may miss a change that is still being written, although somebody
+//! has seen the outcome of that change already.
 
-use super::claim::{Claimant, Claimer, Replaced};
+use super::claim::{Claimant, Claimer, FIRST_EPOCH, Replaced};
 use super::data::{Decided, Submission, Target};
 use super::resolve::{Behind, Resolver, Strictness};
 use super::standing::Standing;
-use crate::domain::answer::Answer;
 use crate::domain::change::Creation;
 use crate::domain::entity::{EntityType, State};
 use crate::domain::rejection::Rejection;
-use crate::store::outcome::{Cause, Outcome};
-use crate::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, IdKey, StoreFault};
+use crate::store::outcome::Cause;
+use crate::store::{ConditionalStore, Consistency, EntityKey, IdKey, StoreFault};
 use uuid::Uuid;
-
-/// The epoch of an entity that was never renamed.
-const FIRST_EPOCH: i64 = 1;
 
 /// What a look at a creation's superior led to.
 enum Superior {
     /// The entity has no superior, or this one.
     Found(Option<Uuid>),
-    /// The creation is refused, because of its superior.
-    Refused(Rejection),
+    /// The creation is rejected, because of its superior.
+    Rejected(Rejection),
     /// The superior's external id had a claim that nobody had completed. It is completed by now: look again.
     Unsettled,
 }
@@ -41,7 +37,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
     /// again, and read more strictly.
     ///
     /// With [`Strictness::Cache`] nothing was read yet of the entity and of its id. Then the conditions of the two writes stand for all
-    /// that was not read: that the external id was never claimed, and that the entity is neither there nor refused.
+    /// that was not read: that the external id was never claimed, that the entity is not there, and that its creation was not rejected.
     pub(super) async fn create(
         &self,
         submission: &Submission,
@@ -52,7 +48,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         let key = EntityKey { entity_type, ref_id: creation.ref_id(entity_type, &request.id) };
         let superior = match self.superior(creation, entity_type).await? {
             Superior::Found(superior) => superior,
-            Superior::Refused(rejection) => return self.refuse_creation(submission, key, rejection).await,
+            Superior::Rejected(rejection) => return self.reject(submission, key, None, rejection).await,
             Superior::Unsettled => return Ok(None),
         };
         let id = IdKey { entity_type, external_id: creation.external_id.clone() };
@@ -75,7 +71,7 @@ impl<S: ConditionalStore> Claimer<'_, S> {
                 }
                 // The entity has come into being since it was looked for.
                 Standing::Current(holder) if holder.entity.ref_id == key.ref_id => return Ok(None),
-                Standing::Current(_) => return self.refuse_creation(submission, key, Rejection::ExternalIdNotUnique).await,
+                Standing::Current(_) => return self.reject(submission, key, None, Rejection::ExternalIdNotUnique).await,
                 Standing::Stale { held } => replaced = Some(Replaced { claim, held }),
             }
         }
@@ -85,20 +81,6 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         }
     }
 
-    /// Stores a rejection in the partition that the entity would have had.
-    async fn refuse_creation(
-        &self,
-        submission: &Submission,
-        key: EntityKey,
-        rejection: Rejection,
-    ) -> Result<Option<Decided>, StoreFault> {
-        let request = &submission.request;
-        let outcome = Outcome::of(request, Answer::Rejected(rejection), None, self.0.now());
-        let rows = vec![self.0.retention.entity_row(request, &outcome)];
-        let applied = self.0.apply(ApplyWrite { key, expected_version: None, after: None, rows }).await?;
-        Ok((applied == Applied::Yes).then(|| Decided::by(&outcome, request)))
-    }
-
     /// Looks up the superior of an entity of this type that is to be created.
     async fn superior(&self, creation: &Creation, entity_type: EntityType) -> Result<Superior, StoreFault> {
         let (Some(entity_type), Some(reference)) = (entity_type.superior(), &creation.superior) else {
@@ -106,10 +88,10 @@ impl<S: ConditionalStore> Claimer<'_, S> {
         };
         Ok(match Resolver(self.0).find(&Target::named(entity_type, reference)).await? {
             Behind::Entity(seen) if seen.entity.state == State::Deactivated => {
-                Superior::Refused(Rejection::Deactivated { field: entity_type.name().into() })
+                Superior::Rejected(Rejection::Deactivated { field: entity_type.name().into() })
             }
             Behind::Entity(seen) => Superior::Found(Some(seen.entity.ref_id)),
-            Behind::Nobody => Superior::Refused(Rejection::EntityNotFound { field: reference.field(entity_type) }),
+            Behind::Nobody => Superior::Rejected(Rejection::EntityNotFound { field: reference.field(entity_type) }),
             Behind::Pending(claim) => {
                 self.complete_met(&claim).await?;
                 Superior::Unsettled

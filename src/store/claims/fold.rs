@@ -8,6 +8,7 @@ use super::retention::Retention;
 use super::sight::{Holder, Sight};
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
+use crate::domain::change::Creation;
 use crate::domain::decision::decide;
 use crate::domain::entity::Entity;
 use crate::domain::rejection::Rejection;
@@ -23,7 +24,7 @@ const MAX_BYTES: usize = 128 << 10;
 
 /// What can be decided of a run in memory.
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is taken apart at once")]
-pub(super) enum Fold {
+pub(super) enum Fold<'a> {
     /// The head of the run, at least one submission.
     Head {
         /// One decision for each submission of the head.
@@ -32,8 +33,16 @@ pub(super) enum Fold {
         /// if all were known.
         write: Option<Write>,
     },
-    /// Nothing can be decided in memory: the first submission is a creation or a rename, which needs a claim.
-    NeedsClaim,
+    /// Nothing can be decided in memory: the first submission needs a claim.
+    Needs(NeededClaim<'a>),
+}
+
+/// The claim that a submission needs.
+pub(super) enum NeededClaim<'a> {
+    /// The claim of this creation, whose entity is not there.
+    OfCreation(&'a Creation),
+    /// The claim of this entity, which the submission renames.
+    OfRename(&'a EntityStatics),
 }
 
 /// The write that makes decisions final.
@@ -46,14 +55,12 @@ pub(super) enum Write {
 
 impl Write {
     /// Returns the write that stores outcomes where they belong: with the entity, or, if there is none, with the reference. Returns
-    /// `None` if there are no rows. Returns `None` after [`Holder::NotAsked`], too: all requests had outcomes, so there is nothing to
-    /// store.
+    /// `None` if there are no rows.
     pub fn of(target: &Target, holder: &Holder, rows: Vec<LogRow>, after: Option<EntityStatics>, now: Timestamp) -> Option<Self> {
         if rows.is_empty() {
             return None;
         }
         Some(match (holder, target) {
-            (Holder::NotAsked, _) => return None,
             (Holder::Entity(seen), _) => Self::Apply(ApplyWrite::about(seen, after, rows)),
             (Holder::Nobody { generation }, Target::Id(id)) => {
                 Self::Refuse(RefuseWrite { id: id.clone(), expected_generation: *generation, refused: now, rows })
@@ -72,13 +79,19 @@ struct Rows {
     bytes: usize,
 }
 
-impl Fold {
-    /// Decides the submissions of `open` one after another, up to the first rename that would change the entity, or to its creation,
-    /// because these need a claim first; or as far as one write has room.
-    pub fn of(open: &[impl Borrow<Submission>], target: &Target, sight: &Sight, now: Timestamp, retention: &Retention) -> Self {
+impl<'a> Fold<'a> {
+    /// Decides the submissions of `open` one after another. Stops where the write has no more room, and before a submission that needs a
+    /// claim first: the creation of the entity, or a rename that would change it.
+    pub fn of(
+        open: &'a [impl Borrow<Submission>],
+        target: &Target,
+        sight: &'a Sight,
+        now: Timestamp,
+        retention: &Retention,
+    ) -> Self {
         let mut all = Vec::<Decided>::with_capacity(open.len());
         let mut rows = Rows { rows: Vec::with_capacity(open.len()), bytes: 0 };
-        // Where in `all` the last change is: its answer holds the entity as it is then.
+        // The index in `all` of the last change. Its answer holds the entity as it is after that change.
         let mut changed: Option<usize> = None;
         // The outcomes that are decided here, for submissions with the same request id further back.
         let mut outcomes: HashMap<&str, Outcome> = HashMap::with_capacity(open.len() - 1);
@@ -88,10 +101,14 @@ impl Fold {
             let decided = if let Some(outcome) = known {
                 Decided::by(outcome, request)
             } else {
-                let entity = changed.and_then(|n| all[n].answer.changed());
-                let Some(answer) = answer(submission, &sight.holder, entity, now) else { break };
-                let outcome = Outcome::of(request, answer, sight.holder.epoch(), now);
-                if !rows.add(retention.row(target, &sight.holder, request, &outcome)) {
+                let (holder, entity) = (sight.holder(), changed.and_then(|n| all[n].answer.changed()));
+                let answer = match answer(submission, holder, entity, now) {
+                    Ok(answer) => answer,
+                    Err(claim) if all.is_empty() => return Self::Needs(claim),
+                    Err(_) => break,
+                };
+                let outcome = Outcome::of(request, answer, holder.epoch(), now);
+                if !rows.add(retention.row(target, holder, request, &outcome)) {
                     break;
                 }
                 if outcome.answer.changed().is_some() {
@@ -106,13 +123,11 @@ impl Fold {
             all.push(decided);
         }
         let after = match (&sight.holder, changed.and_then(|n| all[n].answer.changed())) {
-            (Holder::Entity(seen), Some(entity)) => Some(EntityStatics { entity: entity.clone(), ..*seen }),
+            (Some(Holder::Entity(seen)), Some(entity)) => Some(EntityStatics { entity: entity.clone(), ..*seen }),
             _ => None,
         };
-        if all.is_empty() {
-            return Self::NeedsClaim;
-        }
-        Self::Head { write: Write::of(target, &sight.holder, rows.rows, after, now), decided: all }
+        let write = sight.holder.as_ref().and_then(|holder| Write::of(target, holder, rows.rows, after, now));
+        Self::Head { decided: all, write }
     }
 }
 
@@ -129,19 +144,24 @@ impl Rows {
     }
 }
 
-/// Returns the answer to a submission, given the entity as it was seen, or as `changed` since. Returns `None` if the answer can't be told
-/// in memory.
-fn answer(submission: &Submission, holder: &Holder, changed: Option<&Entity>, now: Timestamp) -> Option<Answer> {
-    let entity = match holder {
-        Holder::NotAsked => return None,
-        Holder::Nobody { .. } if submission.request.contents.creation().is_some() => return None,
-        Holder::Nobody { .. } => {
+/// Returns the answer to a submission, given the entity as it was seen, or as `changed` since. Returns the claim that the submission needs
+/// if it can't be answered without one.
+fn answer<'a>(
+    submission: &'a Submission,
+    holder: &'a Holder,
+    changed: Option<&Entity>,
+    now: Timestamp,
+) -> Result<Answer, NeededClaim<'a>> {
+    let contents = &submission.request.contents;
+    let seen = match (holder, contents.creation()) {
+        (Holder::Entity(seen), _) => seen,
+        (Holder::Nobody { .. }, Some(creation)) => return Err(NeededClaim::OfCreation(creation)),
+        (Holder::Nobody { .. }, None) => {
             let field = submission.target.field(submission.entity_type());
-            return Some(Answer::Rejected(Rejection::EntityNotFound { field }));
+            return Ok(Answer::Rejected(Rejection::EntityNotFound { field }));
         }
-        Holder::Entity(seen) => changed.unwrap_or(&seen.entity),
     };
-    let answer = decide(entity, &submission.request, now);
-    let needs_a_claim = answer.changed().is_some() && submission.request.contents.change().wanted().is_some();
-    (!needs_a_claim).then_some(answer)
+    let answer = decide(changed.unwrap_or(&seen.entity), &submission.request, now);
+    let is_rename = answer.changed().is_some() && contents.change().wanted().is_some();
+    if is_rename { Err(NeededClaim::OfRename(seen)) } else { Ok(answer) }
 }

@@ -1,5 +1,5 @@
-//! What readers ask: who is behind a reference, and what a request was answered. The protocol's own reading answers, so a pending claim
-//! that is met is completed first, as it would be for a command.
+//! Answers readers, who ask which entity is behind a reference, and what a request was answered. It reads as the protocol does, so a
+//! pending claim that is met is completed first, as it would be for a command.
 
 use super::Claims;
 use super::data::Target;
@@ -20,9 +20,9 @@ const NO_REQUEST: &str = "\u{1}";
 /// How fresh an answer must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// As a quorum of replicas has it. A change that is being decided may be missing.
+    /// The answer is one that a quorum of replicas gives. It may miss a change that is being decided.
     Quorum,
-    /// Linearizable: what is being decided is decided before the answer.
+    /// The answer is linearizable: whatever is being decided is completed first.
     Latest,
 }
 
@@ -30,7 +30,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// Returns the entity behind a reference, or `None` if there is none.
     ///
     /// # Errors
-    /// The store can't be read, or a claim can't be completed.
+    /// Returns a fault if the store can't be read, or a claim can't be completed.
     pub async fn find(
         &self,
         entity_type: EntityType,
@@ -39,8 +39,8 @@ impl<S: ConditionalStore> Claims<S> {
     ) -> Result<Option<EntityStatics>, StoreFault> {
         let sight = self.sight(entity_type, reference, NO_REQUEST, freshness).await?;
         Ok(match sight.holder {
-            Holder::Entity(entity) => Some(entity),
-            Holder::Nobody { .. } | Holder::NotAsked => None,
+            Some(Holder::Entity(entity)) => Some(entity),
+            Some(Holder::Nobody { .. }) | None => None,
         })
     }
 
@@ -49,7 +49,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// compared.
     ///
     /// # Errors
-    /// The store can't be read, or a claim can't be completed.
+    /// Returns a fault if the store can't be read, or a claim can't be completed.
     pub async fn answer_to(
         &self,
         entity_type: EntityType,

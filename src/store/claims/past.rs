@@ -37,9 +37,9 @@ pub(super) fn previous_owners(claim: &Claim, retention: &Retention, now: Timesta
     Ok(live.map(owner).collect())
 }
 
-/// Returns the previous owners for the claim that replaces this stale one. `held` says whether the stale claim was current once. A late
-/// claim of a zombie may be of an epoch long past, so the latest epoch that is known of an owner stays.
-pub(super) fn successors(
+/// Returns the previous owners for the claim that replaces this stale one. `held` says whether the stale claim was current once. If its
+/// owner is known already, the later epoch counts, because a zombie's late claim may be of an epoch long past.
+pub(super) fn previous_owners_after(
     claim: &Claim,
     held: bool,
     retention: &Retention,

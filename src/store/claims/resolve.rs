@@ -5,8 +5,8 @@
 //! A plain quorum read allows two conclusions only:
 //!
 //! - A request has an outcome.
-//! - An entity is so and so, if it is named by its refId, or holds the id by a current claim beside which nobody else is to be asked. The
-//!   condition of the write will confirm it.
+//! - An entity has the values that were read, if it is named by its refId, or holds the id by a current claim while neither a refusal nor a
+//!   previous owner is to be considered. The condition of the write will confirm the values.
 //!
 //! Everything else is concluded from serial reads, and never beside a pending claim, which must be completed first.
 
@@ -102,7 +102,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
                 remembered = base.cache.entity(target);
             }
             if let Some(entity) = remembered {
-                let sight = Sight { known: Known::default(), holder: Holder::Entity(entity) };
+                let sight = Sight { known: Known::default(), holder: Some(Holder::Entity(entity)) };
                 return Ok(Look::Seen { sight, asked: requests.len() });
             }
         }
@@ -154,20 +154,20 @@ impl<S: ConditionalStore> Resolver<'_, S> {
             Target::Id(id) => id,
             Target::Entity(key) => {
                 let sight = self.look_up(*key, requests, Consistency::Quorum).await?;
-                let absent = matches!(sight.holder, Holder::Nobody { .. });
+                let absent = matches!(sight.holder, Some(Holder::Nobody { .. }));
                 return Ok((!absent).then_some(sight));
             }
         };
-        let Traced { known, claimed, .. } = self.trace(id, requests, Consistency::Quorum).await?;
+        let Traced { known, claimed } = self.trace(id, requests, Consistency::Quorum).await?;
         let Some((claim, standing)) = claimed else {
-            return Ok(known.has_all(requests).then_some(Sight { known, holder: Holder::NotAsked }));
+            return Ok(known.has_all(requests).then_some(Sight { known, holder: None }));
         };
         match standing {
             Standing::Current(_) if self.has_previous_owners(&claim)? => Ok(None),
-            Standing::Current(_) if known.has_all(requests) => Ok(Some(Sight { known, holder: Holder::NotAsked })),
+            Standing::Current(_) if known.has_all(requests) => Ok(Some(Sight { known, holder: None })),
             Standing::Current(entity) if !self.0.retention.is_refused(&claim, self.0.now()) => {
                 self.remember(id, &claim, &entity)?;
-                Ok(Some(Sight { known, holder: Holder::Entity(entity) }))
+                Ok(Some(Sight { known, holder: Some(Holder::Entity(entity)) }))
             }
             _ => Ok(None),
         }
@@ -178,21 +178,23 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         let asked = requests.len();
         let Traced { mut known, claimed } = self.trace(id, requests, Consistency::Serial).await?;
         let Some((claim, standing)) = claimed else {
-            let holder = if known.has_all(requests) { Holder::NotAsked } else { Holder::Nobody { generation: None } };
+            let holder = (!known.has_all(requests)).then_some(Holder::Nobody { generation: None });
             return Ok(Look::Seen { sight: Sight { known, holder }, asked });
         };
-        if let Standing::Pending(owner) = standing {
+        let present = match standing {
+            Standing::Current(entity) => Some(entity),
+            Standing::Stale { .. } => None,
             // The claim may be completed at any moment, so nothing can be concluded beside it.
-            return Ok(Look::Pending(PendingClaim { id: id.clone(), claim, owner }));
-        }
-        self.ask_previous_owners(id, &claim, &standing, requests, &mut known).await?;
-        let holder = match standing {
-            _ if known.has_all(requests) => Holder::NotAsked,
-            Standing::Current(entity) => {
-                self.remember(id, &claim, &entity)?;
-                Holder::Entity(entity)
-            }
-            Standing::Pending(_) | Standing::Stale { .. } => Holder::Nobody { generation: Some(claim.generation) },
+            Standing::Pending(owner) => return Ok(Look::Pending(PendingClaim { id: id.clone(), claim, owner })),
+        };
+        self.ask_previous_owners(id, &claim, present.as_ref(), requests, &mut known).await?;
+        let holder = if known.has_all(requests) {
+            None
+        } else if let Some(entity) = present {
+            self.remember(id, &claim, &entity)?;
+            Some(Holder::Entity(entity))
+        } else {
+            Some(Holder::Nobody { generation: Some(claim.generation) })
         };
         Ok(Look::Seen { sight: Sight { known, holder }, asked })
     }
@@ -202,11 +204,14 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     async fn trace(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<Traced, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_id(id, requests, consistency).await?;
-        known.add_read(read.outcomes, requests, i64::MAX, &Target::Id(id.clone()))?;
+        known.add_read(read.outcomes, requests, None, &Target::Id(id.clone()))?;
         let Some(claim) = read.claim else { return Ok(Traced { known, claimed: None }) };
         let (standing, owner) = self.standing(id, &claim, requests, consistency).await?;
-        if let Some(last) = standing.last_epoch(&claim) {
-            known.add_read(owner.outcomes, requests, last, &Target::Entity(id.entity(claim.owner)))?;
+        let target = Target::Entity(id.entity(claim.owner));
+        match standing {
+            Standing::Current(_) => known.add_read(owner.outcomes, requests, None, &target)?,
+            Standing::Stale { held: true } => known.add_read(owner.outcomes, requests, Some(claim.epoch), &target)?,
+            Standing::Stale { held: false } | Standing::Pending(_) => {}
         }
         Ok(Traced { known, claimed: Some((claim, standing)) })
     }
@@ -248,22 +253,23 @@ impl<S: ConditionalStore> Resolver<'_, S> {
 
     /// Adds outcomes of requests that named an entity by this id, which the entity has given up since. They count even if another entity
     /// holds the id now, and even if that one has an outcome for the same request id: a record must find the change that it caused. This
-    /// takes a read for each owner within the retention, because leaving one out could decide a request twice.
+    /// takes a read for each owner within the retention, because leaving one out could decide a request twice. The claim's owner was asked
+    /// already if it holds the id: `present` is the entity that does.
     async fn ask_previous_owners(
         &self,
         id: &IdKey,
         claim: &Claim,
-        standing: &Standing,
+        present: Option<&EntityStatics>,
         requests: &[&str],
         known: &mut Known,
     ) -> Result<(), StoreFault> {
         for previous in previous_owners(claim, &self.0.retention, self.0.now())? {
-            if previous.owner == claim.owner && matches!(standing, Standing::Current(_)) {
+            if previous.owner == claim.owner && present.is_some() {
                 continue;
             }
             let key = id.entity(previous.owner);
             let read = self.0.store.read_entity(key, requests, Consistency::Serial).await?;
-            known.add_read(read.outcomes, requests, previous.epoch, &Target::Entity(key))?;
+            known.add_read(read.outcomes, requests, Some(previous.epoch), &Target::Entity(key))?;
         }
         Ok(())
     }
@@ -272,14 +278,14 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     async fn look_up(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<Sight, StoreFault> {
         let mut known = Known::default();
         let read = self.0.store.read_entity(key, requests, consistency).await?;
-        known.add_read(read.outcomes, requests, i64::MAX, &Target::Entity(key))?;
-        let holder = match read.statics {
-            _ if known.has_all(requests) => Holder::NotAsked,
-            Some(entity) => {
-                self.0.cache.put_entity(&entity);
-                Holder::Entity(entity)
-            }
-            None => Holder::Nobody { generation: None },
+        known.add_read(read.outcomes, requests, None, &Target::Entity(key))?;
+        let holder = if known.has_all(requests) {
+            None
+        } else if let Some(entity) = read.statics {
+            self.0.cache.put_entity(&entity);
+            Some(Holder::Entity(entity))
+        } else {
+            Some(Holder::Nobody { generation: None })
         };
         Ok(Sight { known, holder })
     }

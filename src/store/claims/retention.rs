@@ -12,12 +12,13 @@
 //!   at the very same record, looks for it; the zombie would decide the record anew. Half of the retention outlives every attempt.
 //!
 //! To hold an outcome is one conditional write, which fails if the outcome has expired: see [`HoldWrite`]. With an entity it makes the
-//! outcome last for ever, so that of two holds the later one takes nothing back. Under an external id the retention begins anew.
+//! outcome last for ever, so a second hold can't shorten what the first one has granted. Under an external id the retention begins anew.
 
 use super::data::Target;
 use super::sight::{Found, Holder};
 use crate::domain::Timestamp;
 use crate::domain::request::Request;
+use crate::store::expiry::millis;
 use crate::store::outcome::Outcome;
 use crate::store::{Claim, Held, HoldWrite, LogRow};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) struct Retention {
 
 impl Retention {
     pub fn new(retention: Duration) -> Self {
-        Self { keep: retention, millis: Timestamp::try_from(retention.as_millis()).unwrap_or(Timestamp::MAX) }
+        Self { keep: retention, millis: millis(retention) }
     }
 
     /// Returns the log row of an outcome: for the partition of the external id if nobody was found under it, otherwise for an entity's.
@@ -57,9 +58,9 @@ impl Retention {
 
     /// Returns the write that holds `found`, an outcome of `request`. Returns `None` if the outcome may answer as it is.
     pub fn hold(&self, request: &Request, found: &Found, now: Timestamp) -> Option<HoldWrite> {
-        let Found { row, place, .. } = found;
+        let Found { row, target, .. } = found;
         let is_late = row.time_left? < self.keep / 2;
-        let held = match place {
+        let held = match target {
             Target::Entity(key) if is_late || is_claimer(request) => Held::ForEver(*key),
             Target::Id(id) if is_late => Held::Anew { id: id.clone(), refused: now, ttl: self.keep },
             Target::Entity(_) | Target::Id(_) => return None,

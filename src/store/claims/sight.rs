@@ -1,4 +1,4 @@
-//! What was seen behind a reference: who is there, and which outcomes requests have there already. Pure.
+//! The result of a look behind a reference: who is there, and which outcomes requests have there already. Pure.
 
 use super::data::Target;
 use crate::domain::request::Request;
@@ -10,7 +10,8 @@ use uuid::Uuid;
 /// The holder behind a reference, and the outcomes that are known there.
 pub(super) struct Sight {
     pub known: Known,
-    pub holder: Holder,
+    /// The holder; `None` if it was not necessary to find out, because all requests have outcomes.
+    pub holder: Option<Holder>,
 }
 
 /// Who is behind a reference.
@@ -21,16 +22,21 @@ pub(super) enum Holder {
     Nobody {
         generation: Option<i64>,
     },
-    /// It was not necessary to find out: all requests have outcomes.
-    NotAsked,
+}
+
+impl Sight {
+    /// Returns the holder, about which a request without an outcome is decided.
+    pub fn holder(&self) -> &Holder {
+        self.holder.as_ref().expect("it was found out, because a request has no outcome")
+    }
 }
 
 impl Holder {
-    /// Returns the entity's epoch; `None` if no entity was seen.
+    /// Returns the entity's epoch; `None` if there is no entity.
     pub fn epoch(&self) -> Option<i64> {
         match self {
             Self::Entity(entity) => Some(entity.epoch),
-            Self::Nobody { .. } | Self::NotAsked => None,
+            Self::Nobody { .. } => None,
         }
     }
 }
@@ -41,7 +47,7 @@ pub(super) struct Found {
     /// The row as it was read.
     pub row: OutcomeRow,
     /// The partition that holds the outcome.
-    pub place: Target,
+    pub target: Target,
 }
 
 /// The outcomes that requests are known to have, in the order in which they were found.
@@ -57,8 +63,8 @@ impl Known {
     pub fn of(&self, request: &Request) -> Option<&Found> {
         let fingerprint = request.contents.fingerprint();
         self.0.get(request.id.as_str())?.iter().min_by_key(|found| {
-            let Found { outcome, place, .. } = found;
-            (outcome.record != request.record, matches!(place, Target::Id(_)), outcome.fingerprint != fingerprint)
+            let Found { outcome, target, .. } = found;
+            (outcome.record != request.record, matches!(target, Target::Id(_)), outcome.fingerprint != fingerprint)
         })
     }
 
@@ -69,14 +75,21 @@ impl Known {
         found.iter().find(|found| Some(found.outcome.fingerprint) == contents).or(found.first())
     }
 
-    /// Adds those outcomes of `requests` that were decided in an epoch up to `until`, or without an entity. They were read at `place`.
-    pub fn add_read(&mut self, rows: Vec<OutcomeRow>, requests: &[&str], until: i64, place: &Target) -> Result<(), StoreFault> {
+    /// Adds those outcomes of `requests` that were decided in an epoch up to `until_epoch`, or without an entity; with `None`, those of any
+    /// epoch. They were read in the partition `target`.
+    pub fn add_read(
+        &mut self,
+        rows: Vec<OutcomeRow>,
+        requests: &[&str],
+        until_epoch: Option<i64>,
+        target: &Target,
+    ) -> Result<(), StoreFault> {
         for row in rows {
             if requests.contains(&row.request_id.as_str()) {
                 let outcome = Outcome::decode(&row.request_id, &row.outcome)?;
-                if outcome.epoch.is_none_or(|epoch| epoch <= until) {
+                if outcome.epoch.is_none_or(|epoch| until_epoch.is_none_or(|until| epoch <= until)) {
                     // There is rarely more than one.
-                    let found = Found { outcome, row, place: place.clone() };
+                    let found = Found { outcome, row, target: target.clone() };
                     self.0.entry(found.row.request_id.clone()).or_insert_with(|| Vec::with_capacity(1)).push(found);
                 }
             }

@@ -3,8 +3,8 @@
 //! A claim and its completion are two writes to two partitions, and whoever makes them may die in between. So the claim alone says nothing
 //! of who holds the id: the entity's own partition does. If the entity has the id, by this very claim, the claim is current. If the entity
 //! is still as it was before the claim, and the request that claims has no outcome there, the claim may take effect at any moment: it is
-//! pending, and nothing may be concluded before somebody has completed it. Everything else is stale. It stays so once the resolver has seen
-//! to it that the outcome on account of which it is stale does not expire.
+//! pending, and nothing may be concluded before somebody has completed it. Every other claim is stale. If a claim is stale because of an
+//! outcome that expires, the resolver makes that outcome last, so that the claim stays stale.
 
 use super::past::was_current;
 use crate::store::{Claim, EntityRead, EntityStatics, IdKey, StoreFault};
@@ -17,8 +17,8 @@ pub(in crate::store) enum Standing {
     /// The owner's external id is still the one that the claim was made to replace, and the request is undecided. The owner of an import
     /// or a creation is not there yet.
     Pending(Option<EntityStatics>),
-    /// The claim is neither. It stays so for ever if the epoch has passed it, because epochs only grow, or if the request's outcome never
-    /// expires, which the resolver sees to. `held` says whether the claim was current once.
+    /// The claim is neither current nor pending. It stays stale for ever if the owner's epoch has passed the claim's, because epochs only
+    /// grow, or if the request's outcome never expires, which the resolver sees to. `held` says whether the claim was current once.
     Stale { held: bool },
 }
 
@@ -37,15 +37,6 @@ impl Standing {
             return Ok(Self::Pending(owner.statics.clone()));
         }
         Ok(Self::Stale { held: was_current(id, claim, owner)? })
-    }
-
-    /// Returns the last of the owner's epochs whose outcomes answer requests under the id; `None` if none do.
-    pub fn last_epoch(&self, claim: &Claim) -> Option<i64> {
-        match self {
-            Self::Current(_) => Some(i64::MAX),
-            Self::Stale { held: true } => Some(claim.epoch),
-            Self::Stale { held: false } | Self::Pending(_) => None,
-        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! One attempt at a statement. The attempt notes which node it goes to, and is given up if that node falls [silent](super::nodes).
 //!
-//! Only its load balancing policy learns from the driver which node is asked, and it learns that while the attempt's future is polled. So
-//! [`SilentLast`] tells the attempt in a variable of the task, which needs neither a lock nor room on the heap.
+//! The driver tells only its load balancing policy which node it asks, and does so while the attempt's future is polled. So [`SilentLast`]
+//! passes the node on to the attempt in a variable of the task, which needs neither a lock nor room on the heap.
 //!
 //! An attempt that is given up may have written, or may still write when the node wakes up and reads its buffer. The same is true of an
-//! attempt that times out. The caller goes round the claim protocol again, whose conditions are made for that.
+//! attempt that times out. The claim protocol then reads and decides again; the conditions of its writes are made for that.
 
 use super::cause::Cause;
 use super::nodes::{Node, Nodes, silent_last};

@@ -2,8 +2,9 @@
 //! own keyspace, fills it with many entities before it begins.
 
 use super::CqlOptions;
-use super::cause::{described, fault_of};
+use super::cause::fault_of;
 use super::rows::{self, Values};
+use super::statements::prepare;
 use super::statics::{CLAIM, ENTITY};
 use crate::store::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
@@ -24,11 +25,11 @@ impl CqlFill {
     /// Connects to the database.
     ///
     /// # Errors
-    /// Those of [`CqlStore::connect`](super::CqlStore::connect).
+    /// Returns a fault as [`CqlStore::connect`](super::CqlStore::connect) does.
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
         let session = options.open_unwatched("connect").await?;
         let keyspace = &options.keyspace;
-        let prepare = async |text: String| session.prepare(text).await.map_err(described).map_err(fault_of("prepare"));
+        let prepare = async |text: String| prepare(&session, keyspace, text).await;
         let claim = prepare(format!(
             "INSERT INTO {keyspace}.external_id ({}, entity_type, external_id, request_id, outcome) VALUES ({}, ?, ?, '', 0x)",
             CLAIM.names(),

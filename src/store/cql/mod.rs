@@ -65,7 +65,7 @@ impl CqlStore {
     /// Connects to the database and prepares all statements.
     ///
     /// # Errors
-    /// No contact point can be reached, the database refuses the login, or the keyspace or a table is missing.
+    /// Returns a fault if no contact point can be reached, the database refuses the login, or the keyspace or a table is missing.
     pub async fn connect(options: &CqlOptions) -> Result<Self, StoreFault> {
         let nodes = Arc::new(Nodes::new(Instant::now()));
         let session = Arc::new(options.open_session("connect", &nodes).await?);
@@ -78,7 +78,7 @@ impl CqlStore {
     /// Creates the keyspace and the tables that are missing, and waits until the nodes agree on the schema.
     ///
     /// # Errors
-    /// The database can't be reached or refuses the login, or the user may not create them.
+    /// Returns a fault if the database can't be reached or refuses the login, or the user may not create them.
     pub async fn setup(options: &CqlOptions) -> Result<(), StoreFault> {
         schema::create(&options.open_unwatched("setup").await?, options).await
     }
@@ -86,7 +86,7 @@ impl CqlStore {
     /// Drops the keyspace with everything in it.
     ///
     /// # Errors
-    /// The database can't be reached or refuses the login, or the user may not drop the keyspace.
+    /// Returns a fault if the database can't be reached or refuses the login, or the user may not drop the keyspace.
     pub async fn tear_down(options: &CqlOptions) -> Result<(), StoreFault> {
         schema::drop_keyspace(&options.open_unwatched("tear_down").await?, options).await
     }
@@ -94,7 +94,7 @@ impl CqlStore {
     /// Returns a stream of all entities whose partitions have the token `from` or a later one, in the order of tokens.
     ///
     /// # Errors
-    /// The scan can't begin.
+    /// Returns a fault if the scan can't begin.
     pub async fn scan(&self, from: i64) -> Result<Scan, StoreFault> {
         let statement = statements::prepare_scan(&self.session, &self.keyspace).await?;
         let fault = fault_of("scan");
@@ -117,7 +117,7 @@ impl CqlStore {
     /// Asks the database for its nodes, its data centres and the keyspace's replication. The keyspace may be missing.
     ///
     /// # Errors
-    /// No contact point can be reached, the database refuses the login, or has no data centre of the configured name.
+    /// Returns a fault if no contact point can be reached, the database refuses the login, or has no data centre of the configured name.
     pub async fn topology(options: &CqlOptions) -> Result<Topology, StoreFault> {
         Ok(topology::ask(&options.open_unwatched("connect").await?, &options.keyspace).await)
     }

@@ -13,10 +13,10 @@
 //!    [silent](Node::is_silent). Requests that wait for it are given up, and it is asked last from now on.
 //! 4. A silent node is still probed, and is asked like any other again as soon as it answers a probe [promptly](PROMPT).
 //!
-//! A node that is alone is never silent, nor is a node while none of the others answers, because there is no other node to turn to. And
-//! never are half of the nodes or more silent. Without them there would be no quorum for what they hold, so asking other nodes can't
-//! help. Such trouble has another cause, such as an overloaded database or machine, and the few nodes that are left would get all the
-//! load. This file reads no clock.
+//! A node that is alone is never judged silent, nor is a node while none of the others answers: there is no other node to turn to. Besides,
+//! fewer than half of the nodes can be silent at once. If half of them are, no quorum is left for what they hold, so asking other nodes
+//! can't help. Such trouble has another cause, such as an overloaded database or machine, and the few nodes that are left would get all
+//! the load. This file reads no clock.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -150,7 +150,7 @@ impl Node {
 }
 
 /// Moves the silent nodes of a plan to its end, and otherwise keeps the order. For conditional statements on ScyllaDB the driver's order
-/// is the same in all processes, so that they contend less. This order is, too, for processes that have found the same nodes silent.
+/// is the same in all processes, so that they contend less. Processes that have found the same nodes silent still share one order.
 pub(super) fn silent_last<T>(plan: impl Iterator<Item = T>, is_silent: impl FnMut(&T) -> bool) -> Vec<T> {
     let (mut last, mut first): (Vec<_>, Vec<_>) = plan.partition(is_silent);
     first.append(&mut last);

@@ -102,8 +102,8 @@ pub fn is_keyspace_name(name: &str) -> bool {
 }
 
 impl CqlOptions {
-    /// Opens a session that sends each statement once, without retries (the claim protocol goes round instead) and without speculative
-    /// execution. Its requests write the records of `nodes`, which the caller must [watch](super::watch).
+    /// Opens a session that sends each statement once, without retries (the claim protocol reads and decides again instead) and without
+    /// speculative execution. Its requests write the records of `nodes`, which the caller must [watch](super::watch).
     pub(super) async fn open_session(&self, operation: &'static str, nodes: &Arc<Nodes>) -> Result<Session, StoreFault> {
         let fault = |cause: &dyn Display| StoreFault::new(operation, cause.to_string());
         if !is_keyspace_name(&self.keyspace) {

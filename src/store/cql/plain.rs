@@ -2,10 +2,12 @@
 //! the store's writes with it. No other part of the program makes this table.
 
 use super::cause::{described, fault_of};
+use super::statements::prepare;
 use super::{CqlOptions, applied, schema};
 use crate::store::{Applied, EntityKey, StoreFault};
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
+use std::time::Duration;
 
 /// A table of names with their versions, and the update of one of them.
 pub struct CqlPlain {
@@ -22,13 +24,13 @@ impl CqlPlain {
     /// Connects to the database, and creates the table if it is missing.
     ///
     /// # Errors
-    /// Those of [`CqlStore::connect`](super::CqlStore::connect), or the user may not create the table.
+    /// Returns a fault as [`CqlStore::connect`](super::CqlStore::connect) does, or if the user may not create the table.
     pub async fn set_up(options: &CqlOptions) -> Result<Self, StoreFault> {
         let session = options.open_unwatched("connect").await?;
         let table = format!("{}.{}", options.keyspace, Self::TABLE);
         let columns = "(entity_type text, ref_id uuid, name text, version bigint, PRIMARY KEY ((entity_type, ref_id)))";
         schema::run(&session, format!("CREATE TABLE IF NOT EXISTS {table} {columns}")).await?;
-        let prepare = async |text: String| session.prepare(text).await.map_err(described).map_err(fault_of("prepare"));
+        let prepare = async |text: String| prepare(&session, &options.keyspace, text).await;
         let key = "entity_type = ? AND ref_id = ?";
         let insert = prepare(format!("INSERT INTO {table} (name, version, entity_type, ref_id) VALUES (?, ?, ?, ?)")).await?;
         let update = prepare(format!("UPDATE {table} SET name = ?, version = ? WHERE {key} IF version = ?")).await?;
@@ -43,7 +45,7 @@ impl CqlPlain {
     /// Writes a name with version 1, without a condition.
     ///
     /// # Errors
-    /// The write did not come to an end.
+    /// Returns a fault if the write did not come to an end.
     pub async fn insert(&self, key: EntityKey, name: &str) -> Result<(), StoreFault> {
         let values = (name, 1_i64, key.entity_type.name(), key.ref_id);
         self.session.execute_unpaged(&self.insert, values).await.map(drop).map_err(fault_of("fill"))
@@ -52,20 +54,19 @@ impl CqlPlain {
     /// Writes a name if the version is still the one before `version`.
     ///
     /// # Errors
-    /// The write did not come to an end.
+    /// Returns a fault if the write did not come to an end.
     pub async fn update(&self, key: EntityKey, name: &str, version: i64) -> Result<Applied, StoreFault> {
         let values = (name, version, key.entity_type.name(), key.ref_id, version - 1);
         let result = self.session.execute_unpaged(&self.update, values).await.map_err(fault_of("plain"))?;
         applied(result).map_err(described).map_err(fault_of("plain"))
     }
 
-    /// Has the database write what it holds of a table in memory to its files every second, or, with `false`, when it likes.
+    /// Has the database write what it holds of a table in memory to its files this often, or, with `None`, when it likes.
     ///
     /// # Errors
-    /// The user may not change the table.
-    pub async fn flush_each_second(&self, table: &str, on: bool) -> Result<(), StoreFault> {
-        let period = if on { 1000 } else { 0 };
-        let keyspace = &self.keyspace;
-        schema::run(&self.session, format!("ALTER TABLE {keyspace}.{table} WITH memtable_flush_period_in_ms = {period}")).await
+    /// Returns a fault if the user may not change the table.
+    pub async fn flush_each(&self, table: &str, period: Option<Duration>) -> Result<(), StoreFault> {
+        let (keyspace, millis) = (&self.keyspace, period.map_or(0, |period| period.as_millis()));
+        schema::run(&self.session, format!("ALTER TABLE {keyspace}.{table} WITH memtable_flush_period_in_ms = {millis}")).await
     }
 }

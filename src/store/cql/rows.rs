@@ -264,7 +264,8 @@ pub(super) fn text(text: &str) -> CqlValue {
     CqlValue::Text(text.to_owned())
 }
 
-/// The form of rows that have a value in one of the columns that came after the first release: `state_reason` and `state_valid_from`.
+/// The form of rows that have a value in one of the columns that came after the first release: `state_reason` and `state_valid_from`. Not frozen yet:
+/// as long as no release has written this form, a column that is added belongs to it.
 const FORM_2: &str = "/2";
 
 /// Returns the value of the column `state`: the state's name and, unless it is the first, the form of the row, such as `SUSPENDED/2`.
@@ -295,7 +296,7 @@ fn state_in(column: Option<&str>) -> Result<State, String> {
     let text = column.ok_or_else(|| missing("state"))?;
     State::from_name(text.strip_suffix(FORM_2).unwrap_or(text)).ok_or_else(|| match text.split_once('/') {
         Some((_, form)) => {
-            format!("the row is written in form {form}, this build knows forms 1 and 2: a newer build must read it")
+            format!("the row is written in form {form}, but this build knows only forms 1 and 2: a newer build must read it")
         }
         None => missing("state"),
     })

@@ -23,7 +23,7 @@ fn external_id() -> String {
 }
 
 /// Returns the table of the current values of entities, and of the log of the requests that were decided about each. The row with request
-/// id '' is that of the import.
+/// id '' says how the entity came into being.
 fn entity() -> String {
     format!(
         "entity (

@@ -29,7 +29,7 @@ pub(super) struct Statements {
     pub(super) claim: PreparedStatement,
     pub(super) claim_unrefused: PreparedStatement,
     pub(super) refuse: PreparedStatement,
-    /// Writes the outcome of a row once more, without TTL. It is the row's only value: a row that expires has led to no version.
+    /// Writes the outcome of a row once more, without TTL. The row has no other value to write: a row with a TTL has led to no version.
     pub(super) hold: PreparedStatement,
     /// Writes the outcome of a refusal once more, with a TTL that begins anew.
     pub(super) hold_refusal: PreparedStatement,
@@ -130,7 +130,7 @@ pub(super) async fn prepare_scan(session: &Session, keyspace: &str) -> Result<Pr
     Ok(scan)
 }
 
-/// Makes a statement a read, which the driver, unlike with a write, may try again at another replica.
+/// Marks a statement as a read, so that the driver may try it again at another replica. It never does that with a write.
 pub(super) fn read(mut statement: PreparedStatement) -> PreparedStatement {
     statement.set_is_idempotent(true);
     statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));

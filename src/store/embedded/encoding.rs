@@ -11,6 +11,7 @@
 
 use crate::domain::Timestamp;
 use crate::domain::entity::{Entity, EntityType, State};
+use crate::store::expiry::time_left;
 use crate::store::values::EntityValues;
 use crate::store::{Claim, EntityKey, EntityStatics, IdKey};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ const ROW: u8 = 2;
 /// Why bytes could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Undecodable {
-    #[error("a value has encoding version {0}, this release knows {VERSION} only")]
+    #[error("a value has encoding version {0}, but this release knows only {VERSION}")]
     Version(u8),
     #[error("a value is damaged")]
     Damaged,
@@ -116,8 +117,7 @@ impl Cell {
 
     /// Returns how much longer the cell lives; `None` if it never expires.
     pub(super) fn time_left(&self, now: Timestamp) -> Option<Duration> {
-        let millis = self.expires?.saturating_sub(now);
-        Some(Duration::from_millis(millis.try_into().unwrap_or(0)))
+        self.expires.map(|expires| time_left(expires, now))
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

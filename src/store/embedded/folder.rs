@@ -60,7 +60,7 @@ impl Folder {
     /// Returns the open database.
     ///
     /// # Errors
-    /// The database was closed after a write that failed. The error is that of the write.
+    /// Returns the failure of the write after which the database was closed, if it is closed.
     pub fn files(&self) -> Result<Files, Failure> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -73,7 +73,7 @@ impl Folder {
     /// Opens the database again, if the disk takes a trial write.
     ///
     /// # Errors
-    /// The disk does not take the trial write, or a reader still holds the old database.
+    /// Returns a failure if the disk does not take the trial write, or a reader still holds the old database.
     pub fn open_again(&self) -> Result<(), Failure> {
         let files = open_files(&self.path)?;
         for value in [vec![0; PROBE_BYTES], Vec::new()] {

@@ -30,13 +30,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-use writer::{Job, MAX_GROUP, Write};
+use writer::{MAX_GROUP, QueuedWrite, Write};
 
 /// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
 pub struct EmbeddedStore {
     folder: Arc<Folder>,
     /// The channel to the writer; `None` only while the store is dropped.
-    jobs: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::Sender<QueuedWrite>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -45,14 +45,14 @@ impl EmbeddedStore {
     /// journal.
     ///
     /// # Errors
-    /// The folder is in use by another process, can't be written to, or holds something else.
+    /// Returns a fault if the folder is in use by another process, can't be written to, or holds something else.
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
         let fault = |cause: String| StoreFault::new("open", format!("{}: {cause}", path.display()));
         let folder = Arc::new(Folder::open(path).map_err(|error| match error {
             fjall::Error::Locked => fault("in use by another process; the embedded store is for one at a time".into()),
             error => fault(error.to_string()),
         })?);
-        let (jobs, waiting) = mpsc::channel(MAX_GROUP);
+        let (queue, waiting) = mpsc::channel(MAX_GROUP);
         let writer = std::thread::Builder::new()
             .name("embedded-store".into())
             .spawn({
@@ -60,7 +60,7 @@ impl EmbeddedStore {
                 move || writer::run(&folder, waiting)
             })
             .map_err(|error| fault(format!("no thread for the writer: {error}")))?;
-        Ok(Self { folder, jobs: Some(jobs), writer: Some(writer) })
+        Ok(Self { folder, queue: Some(queue), writer: Some(writer) })
     }
 
     /// Returns a stream of all entities in the order of type and refId, beginning with `from` if it is given.
@@ -88,8 +88,8 @@ impl EmbeddedStore {
         let operation = write.operation();
         let gone = || StoreFault::new(operation, "the writer thread is gone");
         let (answer, answered) = oneshot::channel();
-        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send(Job { write, answer }).await.map_err(|_| gone())?;
+        let queue = self.queue.as_ref().ok_or_else(gone)?;
+        queue.send(QueuedWrite { write, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -130,7 +130,7 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     /// Waits until all pending writes are done, so that the folder can be opened again at once.
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queue = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
@@ -173,7 +173,7 @@ impl ConditionalStore for EmbeddedStore {
     }
 
     async fn ping(&self) -> Result<(), StoreFault> {
-        if self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed) {
+        if self.queue.as_ref().is_none_or(mpsc::Sender::is_closed) {
             return Err(StoreFault::new("ping", "the writer thread is gone"));
         }
         self.folder.files().map(drop).map_err(fault_of("ping"))

@@ -7,6 +7,7 @@ use super::encoding::{self, Cell, Partition};
 use super::folder::{Failure, Files, Folder};
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
+use crate::store::expiry::{millis, until};
 use crate::store::{Applied, ApplyWrite, ClaimWrite, Held, HoldWrite, LogRow, RefuseWrite, StoreFault};
 use fjall::PersistMode;
 use std::collections::HashMap;
@@ -52,13 +53,13 @@ impl Write {
 }
 
 /// A write, and the channel to the caller that waits for its answer.
-pub(super) struct Job {
+pub(super) struct QueuedWrite {
     pub(super) write: Write,
     pub(super) answer: oneshot::Sender<Result<Applied, StoreFault>>,
 }
 
-/// When expired cells are removed, and how many at a time: more than rows were written since the last time, so that sweeping keeps up,
-/// however many rows a write has.
+/// The schedule by which expired cells are removed. A sweep may remove more cells than rows were written since the sweep before, so that
+/// sweeping keeps up, however many rows a write has.
 struct Sweeping {
     /// How many rows were written since the last sweep.
     rows: usize,
@@ -79,7 +80,7 @@ impl Sweeping {
 #[expect(clippy::disallowed_methods, reason = "a database is an edge: only its expiries look at this clock")]
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp::try_from(since.as_millis()).unwrap_or(Timestamp::MAX)
+    millis(since)
 }
 
 /// The pause between two attempts to open the database again.
@@ -88,13 +89,13 @@ const REOPEN: Duration = Duration::from_secs(1);
 const REFUSE: Duration = Duration::from_millis(20);
 
 /// Writes until the store is dropped. After a commit that fails, the database is closed, and opened again when the disk takes something.
-pub(super) fn run(folder: &Folder, mut jobs: mpsc::Receiver<Job>) {
+pub(super) fn run(folder: &Folder, mut queue: mpsc::Receiver<QueuedWrite>) {
     while let Ok(files) = folder.files() {
-        let Err(failure) = write(&files, &mut jobs) else { return };
+        let Err(failure) = write(&files, &mut queue) else { return };
         tracing::error!(cause = %failure, "the embedded store could not write; it is opened again when the disk takes something");
         folder.close(failure);
         drop(files);
-        if !open_again(folder, &mut jobs) {
+        if !open_again(folder, &mut queue) {
             return;
         }
         tracing::info!("the embedded store takes writes again");
@@ -102,24 +103,24 @@ pub(super) fn run(folder: &Folder, mut jobs: mpsc::Receiver<Job>) {
 }
 
 /// Writes until the store is dropped, or until a commit fails.
-fn write(files: &Files, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
+fn write(files: &Files, queue: &mut mpsc::Receiver<QueuedWrite>) -> Result<(), Failure> {
     let mut sweeping = Sweeping::FIRST;
     let mut waiting = Vec::with_capacity(MAX_GROUP);
-    while jobs.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
-        let sweep = sweeping.with_group(waiting.iter().map(|job| job.write.rows()).sum());
+    while queue.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
+        let sweep = sweeping.with_group(waiting.iter().map(|queued| queued.write.rows()).sum());
         commit_group(files, waiting.drain(..), now(), sweep)?;
     }
     Ok(())
 }
 
 /// Opens the database again, however long that takes, and refuses all writes meanwhile. Returns false if the store is dropped.
-fn open_again(folder: &Folder, jobs: &mut mpsc::Receiver<Job>) -> bool {
+fn open_again(folder: &Folder, queue: &mut mpsc::Receiver<QueuedWrite>) -> bool {
     let mut attempt = Instant::now() + REOPEN;
     loop {
-        match jobs.try_recv() {
-            Ok(job) => {
+        match queue.try_recv() {
+            Ok(QueuedWrite { write, answer }) => {
                 let failure = folder.files().err().unwrap_or_else(|| Failure("it is being opened again".into()));
-                let _ = job.answer.send(Err(StoreFault::new(job.write.operation(), failure.0)));
+                let _ = answer.send(Err(StoreFault::new(write.operation(), failure.0)));
                 continue;
             }
             Err(mpsc::error::TryRecvError::Disconnected) => return false,
@@ -149,13 +150,13 @@ fn pause() {
 /// Decides writes, removes up to `sweep` expired cells, and commits all this as one batch.
 ///
 /// # Errors
-/// It is not known whether the writes were committed, and the database takes no more writes.
-fn commit_group(files: &Files, jobs: impl Iterator<Item = Job>, now: Timestamp, sweep: usize) -> Result<(), Failure> {
+/// Returns the failure of the commit. It is then not known whether the writes were committed, and the database takes no more writes.
+fn commit_group(files: &Files, writes: impl Iterator<Item = QueuedWrite>, now: Timestamp, sweep: usize) -> Result<(), Failure> {
     let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
-    let decided: Vec<_> = jobs
-        .map(|job| {
-            let operation = job.write.operation();
-            (group.decide(job.write), operation, job.answer)
+    let decided: Vec<_> = writes
+        .map(|QueuedWrite { write, answer }| {
+            let operation = write.operation();
+            (group.decide(write), operation, answer)
         })
         .collect();
     if let Err(error) = group.sweep(sweep) {
@@ -277,7 +278,7 @@ impl Group<'_> {
     }
 
     fn expiry(&self, ttl: Option<Duration>) -> Option<Timestamp> {
-        ttl.map(|ttl| self.now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX)))
+        ttl.map(|ttl| until(self.now, ttl))
     }
 
     fn put(&mut self, key: Vec<u8>, cell: Cell) {
@@ -364,14 +365,14 @@ mod tests {
 
     /// Commits `writes` as one group, and returns for each whether it was applied.
     fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: usize) -> Vec<Applied> {
-        let (jobs, answers): (Vec<_>, Vec<_>) = writes
+        let (queued, answers): (Vec<_>, Vec<_>) = writes
             .into_iter()
             .map(|write| {
                 let (answer, answered) = oneshot::channel();
-                (Job { write, answer }, answered)
+                (QueuedWrite { write, answer }, answered)
             })
             .unzip();
-        commit_group(files, jobs.into_iter(), now, sweep).unwrap();
+        commit_group(files, queued.into_iter(), now, sweep).unwrap();
         answers.into_iter().map(|answered| answered.blocking_recv().unwrap().unwrap()).collect()
     }
 

@@ -3,6 +3,7 @@
 
 use crate::domain::Timestamp;
 use crate::store::erasable::Redaction;
+use crate::store::expiry::{time_left, until};
 use crate::store::{Applied, Consistency, LogRow, OutcomeRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +41,7 @@ impl<T: Clone + Default> Partition<T> {
         let before = self.statics.clone();
         statics(&mut self.statics);
         for row in rows {
-            let stored = Row { changed_to: row.changed_to, outcome: row.outcome.clone(), until: row.until(now) };
+            let stored = Row { changed_to: row.changed_to, outcome: row.outcome.clone(), until: row_until(row, now) };
             self.rows.insert(row.request_id.clone(), stored);
         }
         self.under_way = Some(UnderWay { before, rows: rows.iter().map(|r| r.request_id.clone()).collect() });
@@ -112,18 +113,11 @@ impl Row {
     }
 
     fn time_left(&self, now: Timestamp) -> Option<Duration> {
-        let millis = self.until?.saturating_sub(now);
-        Some(Duration::from_millis(millis.try_into().unwrap_or(0)))
+        self.until.map(|until| time_left(until, now))
     }
 }
 
-impl LogRow {
-    pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.ttl.map(|ttl| until(now, ttl))
-    }
-}
-
-/// Returns the time at which something ends that is kept for so long from now on.
-pub(super) fn until(now: Timestamp, ttl: Duration) -> Timestamp {
-    now.saturating_add(Timestamp::try_from(ttl.as_millis()).unwrap_or(Timestamp::MAX))
+/// Returns the time at which a row expires that is written now; `None` if it never does.
+pub(super) fn row_until(row: &LogRow, now: Timestamp) -> Option<Timestamp> {
+    row.ttl.map(|ttl| until(now, ttl))
 }

@@ -37,7 +37,7 @@ pub(super) enum Answer<'a, T> {
     Rejected(Rejection<'a>),
 }
 
-/// A business transaction without the request's id, and without what the outcome says, too.
+/// A business transaction. It leaves out the request's id, and what the outcome says already.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Transaction<'a, C = Option<&'a str>, E = Entity<'a>> {
     /// The use case's number, as [`use_case_number`](super::numbers::use_case_number) gives it.

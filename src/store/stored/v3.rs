@@ -1,6 +1,6 @@
-//! Version 3 of the form of outcomes, claims and imports: version 2, with the reason of a state and the time since which it applies
-//! behind the values of an entity, and behind everything else who asked for it. A change names the attributes that changed, because a
-//! use case may change several. A claim can be that of a creation.
+//! Version 3 of the form of outcomes, claims and imports. It adds to version 2: the reason of an entity's state and the time since which
+//! the state applies, which come after the entity's other values; and the actor, who comes after everything else. A change names its
+//! attribute, because a use case may change several. A claim can be that of a creation.
 //!
 //! **Not frozen yet**: no release has written this form. When one has, this form is frozen as version 2 is.
 
@@ -101,7 +101,7 @@ impl<'a> Form<'a> for Import<'a> {
     }
 }
 
-/// Returns the transaction in version 2, which holds those of use cases that change a single attribute.
+/// Returns the transaction in version 2. Returns `None` if version 2 has no place for all of it, such as several attributes.
 fn transaction_before<'a>(transaction: &Transaction<'a>) -> Option<v2::Transaction<'a>> {
     let v2::Transaction { use_case, correlation_id, previous_version, changes, entity } = transaction;
     let [only] = use_case_of(*use_case).ok()?.attributes() else { return None };

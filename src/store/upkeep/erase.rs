@@ -1,13 +1,14 @@
 //! Erasing of a person's data: replaces the former custom names of an entity in everything that is stored about it. Processors may run
 //! meanwhile.
 //!
-//! **Invariant**: nothing that a decision depends on is changed. In an outcome that is the fingerprint, the record, the epoch, the kind of
-//! answer, and the external id, which tells whether a claim was current once (`past`); so external ids stay. In a claim it is everything
-//! that completing the claim takes. But the claim of an import or of a creation is never pending again once its entity exists, so its blob
-//! may change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it meanwhile.
+//! **Invariant**: nothing that a decision depends on is changed. Of an outcome, that means the fingerprint, the record, the epoch, the kind
+//! of answer, and the external id, which tells whether a claim was current once (`past`); so external ids stay. Of a claim, it means
+//! everything that completing the claim takes. But the claim of an import or of a creation is never pending again once its entity exists,
+//! so its blob may change. The claim is written back under its own generation, so that it does not undo a claim that has replaced it
+//! meanwhile.
 //!
-//! The present name stays everywhere, because the record of the change to it may come again and publish its outcome, from which readers
-//! would learn a wrong name.
+//! The present name stays everywhere. The record that set it may be delivered again, and then publishes its stored outcome. If that outcome
+//! had lost the name, readers would take the replacement for the present name.
 
 use crate::domain::answer::Answer;
 use crate::domain::attribute::Attribute;
@@ -61,7 +62,7 @@ impl<S: ErasableStore> Claims<S> {
     /// there is no such entity. Safe to repeat.
     ///
     /// # Errors
-    /// After a fault it is not known how much was replaced. It is always right to try again.
+    /// Returns a fault if the store does not answer. Then it is not known how much was replaced. It is always right to try again.
     pub async fn erase(&self, of: EntityType, reference: &Reference, erasure: Erasure) -> Result<Option<Erased>, StoreFault> {
         // This read is serial, so that the log, which is read afterwards, shows everything that was decided before it.
         let Some(statics) = self.present(of, reference).await? else { return Ok(None) };

@@ -3,13 +3,11 @@
 use crate::domain::entity::Entity;
 use crate::domain::values::Actor;
 use crate::store::claims::Claims;
-use crate::store::claims::claim::{Claimant, Completed, Replaced};
+use crate::store::claims::claim::{Claimant, Completed, FIRST_EPOCH, Replaced};
 use crate::store::claims::standing::Standing;
 use crate::store::outcome::Cause;
 use crate::store::{ConditionalStore, Consistency, EntityKey, FIRST_ROW, IdKey, StoreFault};
 
-/// The epoch of an entity that was never renamed.
-const FIRST_EPOCH: i64 = 1;
 /// The version of an entity that was never changed.
 const FIRST_VERSION: i64 = 1;
 
@@ -24,7 +22,7 @@ pub enum Imported {
     Contradicts(String),
 }
 
-/// What the attempts at one import may have written. An attempt that failed may have created the entity, so that the next attempt finds
+/// A memory of the attempts at one import. An attempt that failed may have created the entity all the same, so that the next attempt finds
 /// it. The generation in the entity's statics tells whether this import created it, because it is the generation of the claim that did.
 #[derive(Clone, Debug, Default)]
 pub struct Importing {
@@ -45,7 +43,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// Imports an entity as version 1. Safe to repeat.
     ///
     /// # Errors
-    /// After a fault it is not known whether the entity was imported. It is always right to try again.
+    /// Returns a fault if the store does not answer. Then it is not known whether the entity was imported. It is always right to try again.
     pub async fn import(&self, entity: Entity) -> Result<Imported, StoreFault> {
         self.import_again(entity, &mut Importing::default()).await
     }
@@ -54,7 +52,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// it counts as created. (If two processes import one entity at the same instant, both may count it.)
     ///
     /// # Errors
-    /// Those of [`Claims::import`].
+    /// Returns a fault as [`Claims::import`] does.
     pub async fn import_again(&self, entity: Entity, importing: &mut Importing) -> Result<Imported, StoreFault> {
         let entity = Entity { version: FIRST_VERSION, ..entity };
         loop {

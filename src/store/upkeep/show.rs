@@ -1,5 +1,5 @@
-//! What the command line shows of an entity: its current values and the log of its changes. Nothing here changes an entity;
-//! to resolve an external id may hold an outcome, as any resolving does (see `claims::retention`).
+//! The command line's view of an entity: its current values and the log of its changes. Nothing here changes an entity. But whoever
+//! resolves an external id may have to hold an outcome (see `claims::retention`), and so does this.
 
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
@@ -35,7 +35,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// claimed by an unfinished rename does not resolve yet.
     ///
     /// # Errors
-    /// The store can't be read.
+    /// Returns a fault if the store can't be read.
     pub async fn show(
         &self,
         entity_type: EntityType,
@@ -49,7 +49,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// Returns the changes of an entity, oldest first.
     ///
     /// # Errors
-    /// The store can't be read.
+    /// Returns a fault if the store can't be read.
     pub async fn changes(&self, key: EntityKey) -> Result<Vec<HistoryEntry>, StoreFault> {
         self.base.store.history(key).await?.iter().map(entry).collect()
     }
@@ -57,7 +57,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// Returns the entity behind a reference, or `None` like [`Claims::show`].
     ///
     /// # Errors
-    /// The store can't be read.
+    /// Returns a fault if the store can't be read.
     pub async fn present(&self, entity_type: EntityType, reference: &Reference) -> Result<Option<EntityStatics>, StoreFault> {
         match reference {
             Reference::RefId(ref_id) => {
@@ -71,7 +71,7 @@ impl<S: ConditionalStore> Claims<S> {
     /// Returns when the entity was imported or created, under which external id and by whom; `None` if there is no such entity.
     ///
     /// # Errors
-    /// The store can't be read.
+    /// Returns a fault if the store can't be read.
     pub async fn imported(&self, key: EntityKey) -> Result<Option<ImportOutcome>, StoreFault> {
         let row = self.base.store.read_entity(key, &[FIRST_ROW], Consistency::Serial).await?.outcomes.pop();
         row.map(|row| ImportOutcome::decode(&row.outcome)).transpose()

@@ -16,7 +16,7 @@ const USED: f64 = 0.8;
 /// The longest answer of an authorisation server that is read, in bytes. Tokens have a few KiB.
 const MAX_TOKEN_BYTES: usize = 256 << 10;
 
-/// See the module.
+/// The configured credentials, and the token that was obtained with them, if they are those of OAuth.
 #[derive(Debug)]
 pub(super) struct Credentials {
     given: RegistryCredentials,
@@ -99,9 +99,10 @@ async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), 
         .body(form(scope.as_deref()));
     let mut response = request.send().await.map_err(|e| failed(format!("can't be asked: {}", causes(&e.without_url()))))?;
     let status = response.status();
+    let unreadable = |e: reqwest::Error| failed(format!("answered {status}, but not to the end: {}", causes(&e.without_url())));
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await
-        && body.len() <= MAX_TOKEN_BYTES
+    while body.len() <= MAX_TOKEN_BYTES
+        && let Some(chunk) = response.chunk().await.map_err(unreadable)?
     {
         body.extend_from_slice(&chunk);
     }

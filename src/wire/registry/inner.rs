@@ -1,4 +1,4 @@
-//! The state of the registry's client: its cache, its searches and its last look at the registry. And the fetching of one schema with
+//! The state of the registry's client: its cache, its searches and its last look at the registry. This file also fetches one schema with
 //! those that it refers to.
 
 use super::client::{InvalidRegistryOptions, RegistryOptions};
@@ -28,7 +28,7 @@ pub(super) const MAX_REFERENCES: usize = 64;
 /// How many requests are under way at once. There may be any number of records with ids that no registry gave.
 const MAX_REQUESTS: usize = 8;
 
-/// See the module.
+/// The state that all clones of a [`Registry`](super::Registry) share.
 pub(super) struct Inner {
     pub http: Http,
     pub odd_answer: OddAnswer,
@@ -39,7 +39,7 @@ pub(super) struct Inner {
     pub ours: Mutex<Vec<Ours>>,
     pub looking: tokio::sync::Mutex<()>,
     pub looked: Mutex<Option<Looked>>,
-    /// The message about a kept schema of a writer under whose id the registry has another one now; `None` if there is no such schema.
+    /// A message if the registry has another schema now under the id of a writer's schema that is kept, otherwise `None`.
     pub replaced: Mutex<Option<Arc<str>>>,
     /// The number of the kept schema that is looked at next.
     pub turn: AtomicUsize,
@@ -132,8 +132,8 @@ impl Inner {
         lock(&self.replaced).clone()
     }
 
-    pub fn note_replaced(&self, what: Arc<str>) {
-        *lock(&self.replaced) = Some(what);
+    pub fn note_replaced(&self, message: Arc<str>) {
+        *lock(&self.replaced) = Some(message);
     }
 
     pub fn keep(&self, id: SchemaId, known: Known, print: u64) {
@@ -152,10 +152,10 @@ impl Inner {
         };
         let print = answer.print();
         if let Some(kind) = answer.schema_type.filter(|kind| kind != "AVRO") {
-            return Ok(Some((Err(unusable(format!("it is not Avro but {}", quote(&kind)))), print)));
+            return Ok(Some((Err(Unreadable::unusable(format!("it is not Avro but {}", quote(&kind)))), print)));
         }
         if let Some(obstacle) = answer.rule_set.as_ref().and_then(RuleSet::obstacle) {
-            return Ok(Some((Err(unusable(obstacle)), print)));
+            return Ok(Some((Err(Unreadable::unusable(obstacle)), print)));
         }
         let references = match self.references(answer.references.unwrap_or_default()).await? {
             Ok(references) => references,
@@ -186,7 +186,7 @@ impl Inner {
                 continue;
             }
             if texts.len() == MAX_REFERENCES {
-                return Ok(Err(unusable(format!("it refers to more than {MAX_REFERENCES} schemas"))));
+                return Ok(Err(Unreadable::unusable(format!("it refers to more than {MAX_REFERENCES} schemas"))));
             }
             let HttpAnswer::Found(SchemaAnswer { schema, references, rule_set, .. }) = self.http.referenced(&reference).await?
             else {
@@ -195,7 +195,10 @@ impl Inner {
             // Serializers run the rules only of the schema that they were given, so this may refuse a schema that could be read. But a
             // refusal is noticed, and cipher text that passes for a name is not.
             if let Some(obstacle) = rule_set.as_ref().and_then(RuleSet::obstacle) {
-                return Ok(Err(unusable(format!("of the schema {} that it refers to, {obstacle}", quote(&reference.subject)))));
+                return Ok(Err(Unreadable::unusable(format!(
+                    "of the schema {} that it refers to, {obstacle}",
+                    quote(&reference.subject)
+                ))));
             }
             open.extend(references.unwrap_or_default());
             texts.insert(reference, schema);
@@ -204,12 +207,8 @@ impl Inner {
     }
 }
 
-fn unusable(reason: String) -> Unreadable {
-    Unreadable::SchemaUnusable { reason: reason.into() }
-}
-
 fn too_long() -> Unreadable {
-    unusable(format!("it has more than {MAX_ANSWER_BYTES} bytes"))
+    Unreadable::unusable(format!("it has more than {MAX_ANSWER_BYTES} bytes"))
 }
 
 /// Returns whether no registry can have given this id. Ids are Java ints: a larger number was never given, and a registry that is asked for

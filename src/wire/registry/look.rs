@@ -8,7 +8,6 @@ use super::http::HttpAnswer;
 use super::inner::{Inner, Kept, Looked, Ours};
 use super::search::Sameness;
 use crate::wire::schema_id::SchemaId;
-use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -18,8 +17,8 @@ use std::time::Instant;
 const LOOKED_UP_AGAIN: usize = 16;
 
 impl Inner {
-    /// Returns what a look found that began after `after`: another caller's look, or one that begins now. It asks for the first of our ids
-    /// only, unless the last look found something wrong, because there is such a look after each answer about a schema.
+    /// Returns the result of a look that began at `after` or later: another caller's, or a new one. Unless the last look found something
+    /// wrong, a new look asks for the first of our ids only, because there is one after each answer about a schema.
     pub(super) async fn standing_since(&self, after: Instant) -> Sameness {
         let _one_at_a_time = self.looking.lock().await;
         if let Some(looked) = self.looked().filter(|looked| looked.began >= after) {
@@ -34,14 +33,14 @@ impl Inner {
         self.look_for(usize::MAX, LOOKED_UP_AGAIN).await
     }
 
-    /// Asks for so many of our own schemas and of those that are kept. Asks for all of them if the registry was away, or differed, when it
-    /// was looked at last, because it may have lost its schemas then.
-    async fn look_for(&self, ours: usize, kept: usize) -> Sameness {
+    /// Asks for at most `most_ours` of our own schemas, and for at most `most_kept` of the schemas that are kept. Asks for all of both if
+    /// the registry was away, or differed, at the last look, because it may have lost its schemas then.
+    async fn look_for(&self, most_ours: usize, most_kept: usize) -> Sameness {
         let was_well = self.looked().is_some_and(|looked| matches!(looked.standing, Sameness::Same));
-        let (ours, kept) = if was_well { (ours, kept) } else { (usize::MAX, usize::MAX) };
+        let (most_ours, most_kept) = if was_well { (most_ours, most_kept) } else { (usize::MAX, usize::MAX) };
         let began = Instant::now();
-        let standing = match self.ask_for_ours(ours).await {
-            Sameness::Same => self.look_up_again(kept).await,
+        let standing = match self.ask_for_ours(most_ours).await {
+            Sameness::Same => self.look_up_again(most_kept).await,
             other => other,
         };
         self.note_look(began, standing)
@@ -115,9 +114,7 @@ impl Inner {
     /// Returns the kept schemas whose turn it is, at most `most`. Ids that are unknown or odd are left out: they are asked for again when
     /// they are needed.
     fn next_kept(&self, most: usize) -> Vec<(SchemaId, Kept)> {
-        let is_unknown =
-            |kept: &Kept| matches!(kept.known, Err(Unreadable::UnknownSchemaId { .. } | Unreadable::OddRegistryAnswer { .. }));
-        let mut all: Vec<_> = self.cache.iter().filter(|(_, kept)| !is_unknown(kept)).collect();
+        let mut all: Vec<_> = self.cache.iter().filter(|(_, kept)| kept.until.is_none()).collect();
         all.sort_by_key(|(id, _)| *id);
         let count = all.len().min(most);
         if count == 0 {

@@ -24,8 +24,8 @@ use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an id that was never seen must be unknown to be believed so. The nodes of a registry learn of each other's schemas within a
-/// second or two.
+/// How long the registry must say that it does not know an id before it is believed, unless an earlier search believed it already. The
+/// nodes of a registry learn of each other's schemas within a second or two.
 pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
 /// The first pause between two questions.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ pub(super) struct Search {
     odd_since: Option<Instant>,
     /// The last answer that was no schema.
     last: Option<Arc<str>>,
-    /// Whether it was concluded before that the schema is unknown, or the registry odd about it. Then one more such answer will do.
+    /// Whether an earlier search ended with "unknown" or "odd". Then one more such answer is enough.
     concluded_before: bool,
     pauses: Pauses,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct Lacking {
     firsts: Mutex<BTreeMap<i32, First>>,
-    /// Whether there are any. If not, nobody needs the lock.
+    /// Whether a record waits. If none does, [`Lacking::remove`] does without the lock.
     any: AtomicBool,
 }
 
@@ -56,7 +56,7 @@ impl Lacking {
         }
     }
 
-    /// Forgets all records: the partitions are given up.
+    /// Forgets all records, because the process gives up its partitions.
     pub fn clear(&self) {
         self.firsts().clear();
         self.any.store(false, Relaxed);

@@ -6,6 +6,7 @@ use super::access::{Key, now, taking_tokens};
 use super::client::{Gateway, Got};
 use super::{NAME, naming};
 use crate::crm::{Entity, Kind, unique};
+use crate::inbox::header_counts;
 use crate::world::World;
 use crate::{runtime, world};
 use base64::Engine as _;
@@ -66,10 +67,23 @@ fn address(gateway: &Gateway) -> String {
     gateway.base().trim_start_matches("http://").to_owned()
 }
 
-/// Sends bytes on a connection of their own, and returns the first line of the answer.
+/// Sends bytes on a connection of their own, and returns the beginning of the answer: the version and the status.
 async fn raw(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
+    answer(stream).await
+}
+
+/// Sends bytes like [`raw`], and then says that no more will come.
+async fn raw_to_the_end(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    // It fails if the gateway has closed the connection already.
+    let _ = stream.shutdown().await;
+    answer(stream).await
+}
+
+async fn answer(mut stream: TcpStream) -> String {
     let mut answer = [0; 16];
     stream.read_exact(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer[..12]).into_owned()
@@ -150,6 +164,29 @@ fn clients_that_misbehave_keep_nobody_else_from_being_answered() {
     assert_serves(&gateway, &customer);
     gateway.until_metric("crm_gateway_open_requests 0");
     assert_memory(&gateway, "slow, long and malformed");
+}
+
+#[test]
+fn a_command_whose_body_breaks_off_is_refused_and_not_written() {
+    let Some(shared) = world::shared() else { return };
+    let (gateway, customer) = (Gateway::start(shared, &[]), shared.customer());
+    let address = address(&gateway);
+    let head = format!(
+        "POST {NAME} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let broken = [("there is no last chunk", "", unique("r")), ("the next chunk is broken", "no size\r\n", unique("r"))];
+    for (what, rest, request) in &broken {
+        let command = naming(request, &customer.by_ref_id(), "Ann").to_string();
+        let bytes = format!("{head}{:x}\r\n{command}\r\n{rest}", command.len());
+        let line = runtime().block_on(raw_to_the_end(&address, bytes.as_bytes()));
+        assert_eq!(line, "HTTP/1.1 400", "{what}");
+    }
+    // A whole command of the same customer goes on the same partition. When it is answered, those before it would be there.
+    assert_serves(&gateway, &customer);
+    let written = header_counts(shared.kafka(), &shared.commands, "correlation-id");
+    for (what, _, request) in &broken {
+        assert_eq!(written.get(request), None, "{what}");
+    }
 }
 
 #[test]

@@ -47,11 +47,12 @@ impl Installation {
         self.a_topic_that_the_brokers_will_make_is_told_by_their_settings();
         self.all_is_well();
         self.a_topic_with_one_replica_is_found();
+        self.a_frozen_node_is_named_as_down();
         self.the_loss_of_one_node_matters_to_local_quorums_alone();
         self.the_larger_data_centre_s_loss_matters_to_all_but_the_local_quorum_of_the_other();
         self.a_failed_data_centre_is_stepped_around_by_fail_over();
         self.two_nodes_that_are_down_are_named_and_no_advice_loses_data();
-        self.a_broker_that_is_down_is_named();
+        self.a_broker_that_is_frozen_or_down_is_named();
     }
 
     fn cli(&self, subcommand: &[&str], environment: &[(&str, &str)]) -> Finished {
@@ -98,9 +99,21 @@ impl Installation {
         assert!(findings.len() == 1 && findings[0].contains("1 replica on 3 brokers"), "{checked}");
     }
 
+    fn a_frozen_node_is_named_as_down(&self) {
+        self.nodes[1].signal("STOP");
+        let checked = self.until_it_works(&[LOCAL]);
+        says_alone(&checked, &[&[&self.second_is_down(), "all can be done without them"]]);
+        self.nodes[1].signal("CONT");
+        self.nodes.until_whole();
+    }
+
+    fn second_is_down(&self) -> String {
+        format!("1 of 3 nodes down: {} (dc1)", self.nodes[1].address())
+    }
+
     fn the_loss_of_one_node_matters_to_local_quorums_alone(&mut self) {
         self.nodes[1].stop_by("KILL");
-        let node = format!("1 of 3 nodes down: {} (dc1)", self.nodes[1].address());
+        let node = self.second_is_down();
         let checked = self.until_it_works(&[LOCAL]);
         says_alone(&checked, &[&[&node, "all can be done without them"]]);
         assert!(lines(&checked, "ok", "store")[0].contains("committed at QUORUM"), "{checked}");
@@ -175,8 +188,14 @@ impl Installation {
         }
     }
 
-    fn a_broker_that_is_down_is_named(&mut self) {
+    fn a_broker_that_is_frozen_or_down_is_named(&mut self) {
+        self.brokers[2].signal("STOP");
+        self.until_the_third_broker_is_named();
         self.brokers[2].stop_by("KILL");
+        self.until_the_third_broker_is_named();
+    }
+
+    fn until_the_third_broker_is_named(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let checked = self.check(&[]).exits(1);

@@ -5,9 +5,8 @@ use super::Defect;
 use super::broker::Broker;
 use super::crm::Incoming;
 use super::group::{Heartbeat, Joining, MemberId, Membership};
-use crm_processor::flow::AssignmentId;
-use crm_processor::flow::Partition;
 use crm_processor::flow::offsets::Committed;
+use crm_processor::flow::{AssignmentId, Fetching, Partition};
 use crm_processor::store::simulated::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -44,8 +43,8 @@ pub struct Consumer {
     paused: BTreeSet<Partition>,
     pub notices: VecDeque<Notice>,
     pub batches: VecDeque<Batch>,
-    /// The partitions to pause (`true`) or resume.
-    pub orders: VecDeque<(Partition, bool)>,
+    /// The partitions to pause or resume.
+    pub orders: VecDeque<(Partition, Fetching)>,
     /// Nothing more will be committed for what is being revoked.
     pub revoked: bool,
     defect: Option<Defect>,
@@ -83,11 +82,10 @@ impl Consumer {
 
     /// Takes a step. A `deaf` consumer hears nothing from the group coordinator.
     pub fn step(&mut self, broker: &mut Broker, deaf: bool, random: &mut Random) {
-        while let Some((partition, pause)) = self.orders.pop_front() {
-            if pause {
-                self.paused.insert(partition)
-            } else {
-                self.paused.remove(&partition)
+        while let Some((partition, fetching)) = self.orders.pop_front() {
+            match fetching {
+                Fetching::Paused => self.paused.insert(partition),
+                Fetching::Resumed => self.paused.remove(&partition),
             };
         }
         let fetching = matches!(self.state, State::Fetching(..));

@@ -191,7 +191,7 @@ impl Instance {
         if assignment.held() > 0 {
             self.happened.note("records were held");
         }
-        assert!(assignment.running() <= assignment.open(), "{} commands run", assignment.running());
+        assert!(assignment.running() <= assignment.open(), "{} tasks are done", assignment.running());
         // Both counts were below the bound before the last batch came.
         let (open, waiting) = (assignment.open(), self.stream.waiting());
         assert!(open + waiting < 2 * self.limits.max_queued + BATCH, "{open} records are open, {waiting} wait");
@@ -230,7 +230,7 @@ impl Instance {
         } else if let Some(published) = self.published.pop_front() {
             self.published(published);
         } else if let Some((assignment, event)) = self.run_events.pop_front() {
-            self.run_went_on(assignment, event);
+            self.run_reported(assignment, event);
         } else if let Some(schema) = self.fetched.pop_front() {
             let mut known = self.known.borrow_mut();
             known.schemas.insert(schema);
@@ -271,7 +271,7 @@ impl Instance {
         stream.handle_records(assignment, batch.records.into_iter().inspect(note));
     }
 
-    fn run_went_on(&mut self, assignment: AssignmentId, event: RunEvent) {
+    fn run_reported(&mut self, assignment: AssignmentId, event: RunEvent) {
         let ours = self.stream.current().map_or(assignment, |a| a.id);
         let given = if self.defect == Some(Defect::LateResultsTaken) { ours } else { assignment };
         match event {

@@ -2,7 +2,7 @@
 
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::flow::attempt::Why;
-use crm_processor::flow::batch::Publishable;
+use crm_processor::flow::batch::{Publishable, Redirection};
 use crm_processor::flow::{Partition, RecordId};
 use crm_processor::store::claims::Decided;
 
@@ -84,14 +84,14 @@ impl Publishable for Outputs {
 
     /// As `processor` has it, where topics have names: a reply that is refused at a topic or a partition of the CRM's choice goes to the
     /// default topic.
-    fn redirect(&mut self, _: RecordId, output: usize, _: Why) -> (bool, ()) {
-        let goes_elsewhere = match self.all.get_mut(output) {
+    fn redirect(&mut self, _: RecordId, output: usize, _: Why) -> Redirection<()> {
+        let has_other_place = match self.all.get_mut(output) {
             Some(Output::Reply { named, .. }) => std::mem::take(named),
             _ => false,
         };
-        if !goes_elsewhere && self.dropped_if_refused {
+        if !has_other_place && self.dropped_if_refused {
             self.all.clear();
         }
-        (goes_elsewhere || self.dropped_if_refused, ())
+        Redirection { has_other_place: has_other_place || self.dropped_if_refused, report: () }
     }
 }

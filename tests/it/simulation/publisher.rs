@@ -192,7 +192,7 @@ impl Publisher {
                     false => Stage::Idle,
                 };
                 if both {
-                    self.epochs.go_on();
+                    self.epochs.give_turn();
                 }
                 return None;
             }
@@ -213,7 +213,7 @@ impl Publisher {
     fn over(&mut self, verdict: Verdict) -> Option<(PublisherId, Verdict)> {
         self.stage = Stage::Idle;
         if self.number == 0 || self.defect != Some(Defect::OneProducerRegistered) {
-            self.epochs.go_on();
+            self.epochs.give_turn();
         }
         self.publication.take().map(|_| (self.number, verdict))
     }

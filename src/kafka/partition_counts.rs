@@ -1,5 +1,5 @@
-//! The topics that replies may go to: whether they exist, and how many partitions they have. The cluster is asked through the consumer,
-//! because a question of a consumer, unlike a producer's, never makes a broker create a missing topic.
+//! How many partitions the topics have that outputs go to, and whether they exist. The cluster is asked through the consumer, because a
+//! question of a consumer, unlike a producer's, never makes a broker create a missing topic.
 
 use super::callbacks::CommandConsumer;
 use crate::pauses::Pauses;
@@ -15,21 +15,21 @@ const FRESH_MISSING: Duration = Duration::from_secs(1);
 /// How long a question to the cluster may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The partition counts of the reply topics. The map is bounded, because only configured topics are asked about.
-pub struct ReplyTopics {
+/// The partition counts of topics. The map is bounded, because only configured topics are asked about.
+pub struct PartitionCounts {
     consumer: Arc<CommandConsumer>,
     known: Mutex<HashMap<Arc<str>, (i32, Instant)>>,
 }
 
-impl ReplyTopics {
-    /// Makes the table of reply topics, which is empty at first.
+impl PartitionCounts {
+    /// Makes the table of counts, which is empty at first.
     pub fn new(consumer: Arc<CommandConsumer>) -> Self {
         Self { consumer, known: Mutex::default() }
     }
 
     /// Returns how many partitions `topic` has; 0 if there is no such topic. While the cluster does not answer, returns its last answer,
     /// or waits if it has never answered.
-    pub async fn partitions(self: &Arc<Self>, topic: &Arc<str>) -> i32 {
+    pub async fn of(self: &Arc<Self>, topic: &Arc<str>) -> i32 {
         let mut pauses = Pauses::WHILE_AWAY;
         loop {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
