@@ -39,9 +39,9 @@ const TRANSACTION: Duration = Duration::from_secs(9);
 const SWIFT: Duration = Duration::from_secs(2);
 /// How long an abort may take. A coordinator that takes longer is away, and a new producer finds the next one sooner.
 const ABORT: Duration = Duration::from_secs(3);
-/// How long the first attempt at a registration may take, in which the coordinator ends an old transaction; the second may take twice this
-/// time, and so on. The first is short, because the coordinator may be a broker that has just begun to hang: another one takes its place
-/// some seconds later, and only a new producer learns of that.
+/// How long each of the first two attempts at a registration may take, in which the coordinator ends an old transaction; the third may take
+/// twice this time, and so on. The first are short, because the coordinator may be a broker that has just begun to hang: another one takes
+/// its place some ten seconds later, and only a new producer learns of that.
 const INIT: Duration = Duration::from_secs(5);
 /// How long any attempt at a registration may take.
 const LONGEST_INIT: Duration = Duration::from_secs(15);
@@ -65,7 +65,7 @@ pub type Publication<M> = flow::Publication<Outputs<M>, GroupMembership>;
 pub(super) enum Instruction<M> {
     /// Commit this publication in a transaction, and tell the verdict.
     Publish(Arc<Publication<M>>),
-    /// Put a new producer in the place of the one that comes next, if that one is outdated. Nothing needs to be published yet.
+    /// Put new producers in the places of those that are outdated. Nothing needs to be published yet.
     Renew,
 }
 
@@ -175,8 +175,13 @@ impl<M> Publisher<M> {
             self.tell(Told { publisher: self.id, verdict, pace: Pace::Usual, steps: Vec::new() })?;
         }
         while let Ok(instruction) = self.instructions.recv() {
-            self.renew_if_outdated()?;
-            let Instruction::Publish(publication) = instruction else { continue };
+            let Instruction::Publish(publication) = instruction else {
+                for _ in 0..2 {
+                    self.renew_if_outdated()?;
+                    self.producers.give_turn();
+                }
+                continue;
+            };
             let told = self.publish(&publication)?;
             self.producers.give_turn();
             // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
@@ -187,14 +192,14 @@ impl<M> Publisher<M> {
         Ok(())
     }
 
-    /// Puts a new producer in the place of the one that comes next, if that is outdated. No transaction is open meanwhile. A new producer
+    /// Puts a new producer in the place of the one that has its turn, if that is outdated. No transaction is open meanwhile. A new producer
     /// asks who leads and coordinates when it needs to know.
     fn renew_if_outdated(&mut self) -> Result<(), Alone> {
         if self.as_of[self.producers.turn()] == self.shared.outdated.load(Relaxed) {
             return Ok(());
         }
         tracing::info!(
-            "the group had given this process up: its next producer is made anew, so that it learns which brokers lead and coordinate now"
+            "the group has given this process up: a producer is made anew, so that it learns which brokers lead and coordinate now"
         );
         self.replace(self.create()?);
         self.initialise()
@@ -415,12 +420,13 @@ impl<M> Publisher<M> {
 
     /// Registers the producer with the transaction coordinator. Tries until that succeeds, however long it takes.
     fn initialise(&mut self) -> Result<(), Alone> {
-        let mut patience = INIT;
+        let mut attempts = 0;
         loop {
             // An abandoned publisher must not fence its successor.
             if self.calls.is_abandoned() {
                 return Err(Alone);
             }
+            let patience = LONGEST_INIT.min(INIT * attempts.max(1));
             let register = || {
                 FailPoint::Registering.reach();
                 self.producer().init_transactions(patience)
@@ -431,7 +437,7 @@ impl<M> Publisher<M> {
                 return Ok(());
             };
             let is_late = begun.elapsed() >= patience;
-            patience = LONGEST_INIT.min(patience + INIT);
+            attempts += 1;
             // Only a poll makes librdkafka report the reason, for example that it can't log in. The poll can bring no delivery reports,
             // because nothing was sent.
             self.calls.during(Call::InitTransactions, Instant::now() + HEAR, || self.producer().poll(HEAR));

@@ -136,8 +136,8 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         self.give(next);
     }
 
-    /// Has each producer made anew before it is used again. What the present ones know of the cluster, such as who coordinates the group, may
-    /// be out of date: a producer that has nothing to send does not notice that a broker hangs.
+    /// Has both producers made anew, and published nothing before that. What the present ones know of the cluster, such as who coordinates the
+    /// group, may be out of date: a producer that has nothing to send does not notice that a broker hangs.
     pub fn renew(&self) {
         self.shared.outdated.fetch_add(1, Relaxed);
         // If the thread has ended, its successor has new producers anyway.

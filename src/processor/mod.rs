@@ -152,7 +152,6 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         began: Instant::now(),
         stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
         revoked: None,
-        is_lost: false,
         unfetched: Unfetched::default(),
         looking,
         held: HeldRecords::default(),
@@ -201,8 +200,6 @@ struct Processor<S> {
     stream: Stream<JobReader, Outputs<Memo>, GroupMembership>,
     /// Lets the consumer go on, if it waits in a revocation.
     revoked: Option<std_mpsc::SyncSender<()>>,
-    /// Whether the group has given this process up, and has given it no assignment since.
-    is_lost: bool,
     unfetched: Unfetched,
     /// The tasks that look at topics. They never end by themselves.
     looking: JoinSet<()>,
@@ -274,9 +271,6 @@ impl<S: ConditionalStore> Processor<S> {
                     self.commands
                 );
                 self.health.tell(Concern::NewerOffsets, Some(text).filter(|_| !unread.is_empty()));
-                if std::mem::take(&mut self.is_lost) {
-                    self.publishing.renew();
-                }
                 self.stream.handle_assigned(assignment, membership, &partitions);
             }
             Notice::Revoked { lost, done } => {
@@ -285,7 +279,9 @@ impl<S: ConditionalStore> Processor<S> {
                 self.health.set_group_joined(false);
                 self.health.tell(Concern::NewerOffsets, None);
                 self.registry.lacking().clear();
-                self.is_lost |= lost;
+                if lost {
+                    self.publishing.renew();
+                }
                 self.stream.handle_revoked(lost, self.now());
                 self.revoked = Some(done);
             }
