@@ -2,13 +2,13 @@
 
 use super::bars::spinner;
 use super::cases::Case;
-use super::ceiling;
-use super::copy_loop;
+use super::ceiling::CeilingLoad;
+use super::copy_loop::CopyLoad;
 use super::load::Crm;
 use super::measured::Measured;
 use super::part::Part;
 use super::round::Round;
-use super::table::{Line, mib};
+use super::table::{TableLine, mib};
 use super::workbench::Bench;
 
 /// How many rows `bench ceiling hot` puts into each write, one number after another.
@@ -32,14 +32,14 @@ impl Bench {
                     Err(error) => return Err(error),
                 }
             }
-            Line::median(&runs).map_or(Ok(()), |line| self.report.line(&line))?;
+            TableLine::median(&runs).map_or(Ok(()), |line| self.report.line(&line))?;
         }
         Ok(())
     }
 
     /// Measures what the store alone does of a case.
     pub(super) async fn ceiling(&mut self, base: &Round, case: Case, rows: usize) -> anyhow::Result<Measured> {
-        let load = ceiling::Load { case, rows, ..self.load(base) };
+        let load = CeilingLoad { case, rows, ..self.load(base) };
         let steps = [load.touch(), case.steps(load.commands, load.entities)].concat();
         let spinner = spinner(&format!("{}: the store alone", case.name()));
         let measured = Part::Ceiling(load).run(base).await?;
@@ -48,11 +48,11 @@ impl Bench {
         Ok(measured)
     }
 
-    fn load(&mut self, base: &Round) -> ceiling::Load {
+    fn load(&mut self, base: &Round) -> CeilingLoad {
         self.pass += 1;
         let in_flight = base.config.kafka.max_in_flight * usize::from(self.options.instances);
         let (commands, entities) = (self.options.commands(), self.options.entities);
-        ceiling::Load { case: Case::Name, pass: self.pass, commands, entities, cold: !self.options.warm, in_flight, rows: 1 }
+        CeilingLoad { case: Case::Name, pass: self.pass, commands, entities, cold: !self.options.warm, in_flight, rows: 1 }
     }
 
     /// Measures Kafka alone, with as many commands as the cases had.
@@ -65,17 +65,17 @@ impl Bench {
             runs.push(Part::Copy(load).run(&round).await?.line("copy"));
         }
         spinner.finish_and_clear();
-        Line::median(&runs).map_or(Ok(()), |line| self.report.line(&line))
+        TableLine::median(&runs).map_or(Ok(()), |line| self.report.line(&line))
     }
 
     /// Measures one write and one transaction at a time, at the rate of the cases, and compares the cases in `lines` with the two together.
-    pub(super) async fn parts_at(&mut self, base: &Round, rate: f64, lines: &[Line]) -> anyhow::Result<()> {
+    pub(super) async fn parts_at(&mut self, base: &Round, rate: f64, lines: &[TableLine]) -> anyhow::Result<()> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a million a second at most")]
         let commands = self.options.commands().min((rate * ALONE_SECONDS).ceil() as u32).max(1);
         let spinner = spinner("the store and Kafka alone");
         let needs = Case::Name.needs(commands, commands.min(self.options.entities));
         self.fleet.complete(&base.config, needs, &spinner).await?;
-        let load = ceiling::Load { commands, entities: needs.customers, ..self.load(base) };
+        let load = CeilingLoad { commands, entities: needs.customers, ..self.load(base) };
         let write = Part::OneWrite(load, rate).run(base).await?.line("one-lwt");
         let round = self.with_names(1).await?;
         let load = copy_load(&round, commands);
@@ -103,9 +103,9 @@ impl Bench {
 impl Measured {
     /// Returns the figures as a line. CPU and memory are those of the process that was measured, which is no processor.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    fn line(&self, case: &str) -> Line {
+    fn line(&self, case: &str) -> TableLine {
         let commands = self.commands as f64;
-        Line {
+        TableLine {
             case: case.into(),
             commands: self.commands,
             seconds: self.seconds,
@@ -122,6 +122,6 @@ impl Measured {
     }
 }
 
-fn copy_load(round: &Round, commands: u32) -> copy_loop::Load {
-    copy_loop::Load { commands, transaction_cap: round.config.kafka.transaction_cap }
+fn copy_load(round: &Round, commands: u32) -> CopyLoad {
+    CopyLoad { commands, transaction_cap: round.config.kafka.transaction_cap }
 }

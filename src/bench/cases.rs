@@ -55,7 +55,7 @@ pub enum Kind {
 
 /// A command of a case, before it is made into a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct CaseStep {
     /// The change that the command asks for.
     pub kind: Kind,
     /// The number of the customer, or account; for a creation, that of the customer below whom the account is created.
@@ -115,7 +115,7 @@ impl Case {
     }
 
     /// Returns the commands, in the order in which they are written.
-    pub fn steps(self, commands: u32, entities: u32) -> Vec<Step> {
+    pub fn steps(self, commands: u32, entities: u32) -> Vec<CaseStep> {
         let needs = self.needs(commands, entities);
         let mut zipf = (self == Self::Skewed).then(|| Zipf::new(entities));
         let mut renames = 0;
@@ -129,13 +129,13 @@ impl Case {
                 (_, Self::Duplicates) => (n % commands.div_ceil(2)) % needs.customers,
                 _ => zipf.as_mut().map_or(n % needs.customers, Zipf::next),
             };
-            Step { kind, entity, request: if self == Self::Duplicates { n % commands.div_ceil(2) } else { n } }
+            CaseStep { kind, entity, request: if self == Self::Duplicates { n % commands.div_ceil(2) } else { n } }
         };
         (0..commands).map(&mut step).collect()
     }
 
     /// Returns one command for each entity of the case, so that the processor has seen them all.
-    pub fn touch(self, commands: u32, entities: u32) -> Vec<Step> {
+    pub fn touch(self, commands: u32, entities: u32) -> Vec<CaseStep> {
         let Needs { customers, accounts } = self.needs(commands, entities);
         let of_customers = match self {
             Self::Segment => Kind::Segment,
@@ -143,7 +143,7 @@ impl Case {
             _ => Kind::Name,
         };
         let all = (0..customers).map(|entity| (of_customers, entity)).chain((0..accounts).map(|entity| (Kind::Rename, entity)));
-        all.zip(0..).map(|((kind, entity), request)| Step { kind, entity, request }).collect()
+        all.zip(0..).map(|((kind, entity), request)| CaseStep { kind, entity, request }).collect()
     }
 
     fn kind(self, n: u32) -> Kind {

@@ -15,7 +15,7 @@
 //!
 //! For `skewed`, `hot` and `duplicates` the processor may be faster: it folds queued commands for one entity into one write.
 
-use super::cases::{Case, Kind, Step};
+use super::cases::{Case, CaseStep, Kind};
 use super::fleet;
 use super::latency::Latency;
 use super::measured::{Measured, Stopwatch};
@@ -41,7 +41,7 @@ const READS: usize = 128;
 
 /// The work to be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Load {
+pub struct CeilingLoad {
     /// The case whose writes are made.
     pub case: Case,
     /// A number that tells the requests of this load from all others.
@@ -58,12 +58,12 @@ pub struct Load {
     pub rows: usize,
 }
 
-impl Load {
+impl CeilingLoad {
     /// Returns the writes just before the measured ones. The processor makes the same for a warm cache, and the store flushes and
     /// compacts them while either is measured. The request ids differ from those of the measured writes.
-    pub fn touch(&self) -> Vec<Step> {
+    pub fn touch(&self) -> Vec<CaseStep> {
         let touch = if self.cold { Vec::new() } else { self.case.touch(self.commands, self.entities) };
-        touch.into_iter().map(|step| Step { request: self.commands + step.request, ..step }).collect()
+        touch.into_iter().map(|step| CaseStep { request: self.commands + step.request, ..step }).collect()
     }
 }
 
@@ -77,7 +77,7 @@ struct Slot {
 /// The store, and the entities that are written to, each by one command at a time.
 struct Ceiling {
     store: ConfiguredStore,
-    load: Load,
+    load: CeilingLoad,
     outcome: Vec<u8>,
     customers: Vec<Mutex<Slot>>,
     accounts: Vec<Mutex<Slot>>,
@@ -85,12 +85,12 @@ struct Ceiling {
 }
 
 /// Makes the writes of `load`, and measures that.
-pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
+pub async fn measure(config: &Config, load: CeilingLoad) -> anyhow::Result<Measured> {
     let store = ConfiguredStore::connect(&config.store).await?;
     let needs = load.case.needs(load.commands, load.entities);
     let customers = slots(&store, EntityType::Customer, needs.customers, load.cold).await?;
     let accounts = slots(&store, EntityType::Account, needs.accounts, load.cold).await?;
-    let Load { case, commands, entities, .. } = load;
+    let CeilingLoad { case, commands, entities, .. } = load;
     let touch = load.touch();
     let outcome = samples::outcome();
     let ceiling = Arc::new(Ceiling { store, load, outcome, customers, accounts, writes: AtomicUsize::new(0) });
@@ -101,12 +101,12 @@ pub async fn measure(config: &Config, load: Load) -> anyhow::Result<Measured> {
 }
 
 /// Makes one write after another, at a rate, and measures each.
-pub async fn measure_one(config: &Config, load: Load, per_second: f64) -> anyhow::Result<Measured> {
+pub async fn measure_one(config: &Config, load: CeilingLoad, per_second: f64) -> anyhow::Result<Measured> {
     let store = ConfiguredStore::connect(&config.store).await?;
     let customers = slots(&store, EntityType::Customer, load.entities, false).await?;
     let outcome = samples::outcome();
     let commands = load.commands;
-    let load = Load { case: Case::Name, cold: false, ..load };
+    let load = CeilingLoad { case: Case::Name, cold: false, ..load };
     let ceiling = Ceiling { store, outcome, customers, accounts: Vec::new(), writes: AtomicUsize::new(0), load };
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
     let watch = Stopwatch::start()?;
@@ -121,7 +121,7 @@ pub async fn measure_one(config: &Config, load: Load, per_second: f64) -> anyhow
 }
 
 impl Ceiling {
-    async fn many(self: Arc<Self>, steps: Vec<Step>) -> anyhow::Result<Measured> {
+    async fn many(self: Arc<Self>, steps: Vec<CaseStep>) -> anyhow::Result<Measured> {
         let (commands, steps, next) = (steps.len() as u64, Arc::new(steps), Arc::new(AtomicUsize::new(0)));
         let mut workers = JoinSet::new();
         let watch = Stopwatch::start()?;
@@ -166,7 +166,7 @@ impl Ceiling {
         self.measured((rows * writes) as u64, &watch, taken)
     }
 
-    async fn step(&self, step: Step) -> anyhow::Result<()> {
+    async fn step(&self, step: CaseStep) -> anyhow::Result<()> {
         let request = format!("x-{}-{}", self.load.pass, step.request);
         let slots = if step.kind == Kind::Rename { &self.accounts } else { &self.customers };
         let mut slot = slots[step.entity as usize].lock().await;

@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The work to be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Load {
+pub struct CopyLoad {
     /// How many records to copy, besides the first one on the topic; or how many single transactions to make.
     pub commands: u32,
     /// The most records in a transaction.
@@ -46,7 +46,7 @@ struct Copy<'a> {
 }
 
 /// Copies the records of the command topic, and measures that.
-pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
+pub fn measure(config: &Config, load: &CopyLoad) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
     copy.commit(&[copy.first()?])?;
     let mut waiting = vec![copy.first()?];
@@ -68,7 +68,7 @@ pub fn measure(config: &Config, load: &Load) -> anyhow::Result<Measured> {
 }
 
 /// Makes one transaction after another, at a rate, and measures each. All have the two records of the same command.
-pub fn measure_one(config: &Config, load: &Load, per_second: f64) -> anyhow::Result<Measured> {
+pub fn measure_one(config: &Config, load: &CopyLoad, per_second: f64) -> anyhow::Result<Measured> {
     let copy = Copy::open(config)?;
     let record = vec![copy.first()?];
     copy.commit(&record)?;

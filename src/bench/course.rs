@@ -5,8 +5,8 @@ use super::cases::{Case, Needs};
 use super::measure::Worked;
 use super::process::Counts;
 use super::round::Round;
-use super::steps::Steps;
-use super::table::{Line, mib};
+use super::steps::StepTimes;
+use super::table::{TableLine, mib};
 use super::workbench::Bench;
 use anyhow::{Context as _, ensure};
 
@@ -44,7 +44,7 @@ pub async fn run(bench: &mut Bench, only_ceiling: bool) -> anyhow::Result<()> {
     }
 }
 
-async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Result<Line> {
+async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Result<TableLine> {
     let (mut runs, mut ceilings, mut cache) = (Vec::new(), Vec::new(), None);
     let with_ceiling = !bench.options.no_ceiling && bench.options.rate.is_none();
     if with_ceiling {
@@ -62,9 +62,9 @@ async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Re
         cache = hit_rate(worked.counts);
         runs.push(line(bench.options.commands(), case.name(), &worked, ceiling));
     }
-    let line = Line::median(&runs).context("there is at least one run")?;
+    let line = TableLine::median(&runs).context("there is at least one run")?;
     bench.report.line(&line)?;
-    for step in line.steps_ms.iter().flat_map(Steps::lines) {
+    for step in line.steps_ms.iter().flat_map(StepTimes::lines) {
         bench.report.remark(&format!("{:16} {step}", ""))?;
     }
     if let Some(cache) = cache {
@@ -82,10 +82,10 @@ async fn measure_case(bench: &mut Bench, base: &Round, case: Case) -> anyhow::Re
     Ok(line)
 }
 
-fn line(commands: u32, case: &str, worked: &Worked, ceiling: Option<f64>) -> Line {
+fn line(commands: u32, case: &str, worked: &Worked, ceiling: Option<f64>) -> TableLine {
     let count = f64::from(commands);
     let per_second = count / worked.seconds.max(1e-9);
-    Line {
+    TableLine {
         case: case.into(),
         commands: commands.into(),
         seconds: worked.seconds,

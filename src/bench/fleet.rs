@@ -1,6 +1,6 @@
 //! The entities that `bench` works on, all in a keyspace of its own: their names, their import, and the commands about them.
 
-use super::cases::{Kind, Needs, Step};
+use super::cases::{CaseStep, Kind, Needs};
 use crate::config::Config;
 use crate::domain::attribute::Attribute;
 use crate::domain::command::{RawCommand, RawReference};
@@ -84,8 +84,8 @@ impl Fleet {
     }
 
     /// Returns the command of a step, and the key of its record. Request ids of different passes differ.
-    pub fn command(&mut self, pass: u32, step: Step) -> (RawCommand, String) {
-        let Step { kind, entity, request } = step;
+    pub fn command(&mut self, pass: u32, step: CaseStep) -> (RawCommand, String) {
+        let CaseStep { kind, entity, request } = step;
         let at = entity as usize;
         let name = || format!("Ann's Flowers no. {pass}-{request}");
         let (use_case, external_id, value) = match kind {
@@ -131,7 +131,7 @@ impl Fleet {
     }
 
     /// Notes that somebody else has renamed the accounts of these steps, to the ids that [`Fleet::command`] would have given them.
-    pub fn renamed(&mut self, steps: &[Step]) {
+    pub fn renamed(&mut self, steps: &[CaseStep]) {
         for step in steps.iter().filter(|s| s.kind == Kind::Rename) {
             self.accounts[step.entity as usize] += 1;
         }

@@ -2,15 +2,15 @@
 //! commands each takes; then the gateway's memory while many requests are open. The commands are those of the case `name`.
 
 use super::bars::bar;
-use super::cases::{Case, Step};
-use super::http_clients::{Clients, Sent};
+use super::cases::{Case, CaseStep};
+use super::http_clients::{Clients, SentCommands};
 use super::latency::Latency;
 use super::load::Crm;
 use super::measure::used;
 use super::measured::Usage;
 use super::process::{Process, free_address, until_all_ready};
 use super::round::Round;
-use super::table::{Line, mib};
+use super::table::{TableLine, mib};
 use super::workbench::Bench;
 use crate::domain::attribute::Attribute;
 use crate::domain::command::RawReference;
@@ -152,7 +152,7 @@ impl Bench {
     ) -> anyhow::Result<Way> {
         let bodies = self.bodies(commands);
         let before = gateway.process.usage()?.cpu;
-        let Sent { seconds, taken } = clients.send(bodies, per_second).await?;
+        let SentCommands { seconds, taken } = clients.send(bodies, per_second).await?;
         let Usage { cpu, peak_kib, .. } = gateway.process.usage()?;
         Ok(Way { seconds, taken, cpu: cpu.saturating_sub(before), peak_kib })
     }
@@ -184,7 +184,7 @@ impl Bench {
     /// Returns the bodies of commands that were not sent before.
     fn bodies(&mut self, commands: u32) -> Vec<String> {
         self.pass += 1;
-        let body = |step: &Step| {
+        let body = |step: &CaseStep| {
             let (command, _) = self.fleet.command(self.pass, *step);
             let RawReference { external_id, .. } = command.reference.unwrap_or_default();
             let name = command.values.get(Attribute::CustomName);
@@ -202,8 +202,8 @@ impl Gateway {
     }
 }
 
-impl From<Sent> for Way {
-    fn from(Sent { seconds, taken }: Sent) -> Self {
+impl From<SentCommands> for Way {
+    fn from(SentCommands { seconds, taken }: SentCommands) -> Self {
         Self { seconds, taken, ..Self::default() }
     }
 }
@@ -218,9 +218,9 @@ impl Way {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    fn line(self, case: &str) -> Line {
+    fn line(self, case: &str) -> TableLine {
         let commands = self.taken.len() as f64;
-        Line {
+        TableLine {
             case: case.into(),
             commands: self.taken.len() as u64,
             seconds: self.seconds,

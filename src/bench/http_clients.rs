@@ -28,7 +28,7 @@ pub struct Clients {
 }
 
 /// The result of sending a number of commands: how long it took, and how they were answered.
-pub struct Sent {
+pub struct SentCommands {
     /// The time from the first command's beginning to the last answer.
     pub seconds: f64,
     /// How long each command took, from when it was due, or else from its own beginning.
@@ -58,7 +58,7 @@ impl Clients {
     }
 
     /// Sends the commands, with `per_second` at that rate, otherwise as fast as answers come. All must be answered 200.
-    pub async fn send(&mut self, commands: Vec<String>, per_second: Option<f64>) -> anyhow::Result<Sent> {
+    pub async fn send(&mut self, commands: Vec<String>, per_second: Option<f64>) -> anyhow::Result<SentCommands> {
         let (clients, count) = (self.connections.len(), commands.len());
         let each = count.div_ceil(clients).max(1);
         let (mut senders, mut working) = (Vec::new(), JoinSet::new());
@@ -91,7 +91,7 @@ impl Clients {
         }
         feeding.await?;
         ensure!(taken.len() == count, "{} of {count} commands were answered", taken.len());
-        Ok(Sent { seconds: (last - start).as_secs_f64(), taken })
+        Ok(SentCommands { seconds: (last - start).as_secs_f64(), taken })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The CRM of a measurement: writes commands, all at once or at a rate, and reads the replies, each with the time of its arrival. A reply
 //! that is missing, comes twice or has another status than expected is an error.
 
-use super::cases::{Kind, Step};
+use super::cases::{CaseStep, Kind};
 use super::fleet::Fleet;
 use super::round::Round;
 use crate::domain::Timestamp;
@@ -45,7 +45,7 @@ pub struct Crm {
 }
 
 /// Commands that are ready to be written.
-pub struct Batch {
+pub struct CommandBatch {
     first: u64,
     records: Vec<Record>,
     /// True for each command that will be refused.
@@ -86,8 +86,8 @@ impl Crm {
     }
 
     /// Prepares the commands of these steps.
-    pub fn prepare(&mut self, fleet: &mut Fleet, pass: u32, steps: &[Step]) -> Batch {
-        let record = |step: &Step| {
+    pub fn prepare(&mut self, fleet: &mut Fleet, pass: u32, steps: &[CaseStep]) -> CommandBatch {
+        let record = |step: &CaseStep| {
             let (command, key) = fleet.command(pass, *step);
             let mut value = wire::frame::frame_prefix(self.schema_ids[&command.use_case]).to_vec();
             value.extend(wire::json::encode_command(&command));
@@ -96,11 +96,11 @@ impl Crm {
         let records: Vec<_> = steps.iter().map(record).collect();
         let first = self.next;
         self.next += records.len() as u64;
-        Batch { first, records, refused: steps.iter().map(|step| step.kind == Kind::Rejected).collect() }
+        CommandBatch { first, records, refused: steps.iter().map(|step| step.kind == Kind::Rejected).collect() }
     }
 
     /// Writes the commands of a batch, as fast as Kafka takes them. Returns when they are on the topic.
-    pub async fn write(&self, batch: &mut Batch) -> anyhow::Result<()> {
+    pub async fn write(&self, batch: &mut CommandBatch) -> anyhow::Result<()> {
         let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         tokio::task::spawn_blocking(move || {
@@ -114,7 +114,7 @@ impl Crm {
 
     /// Begins to write the commands of a batch at a rate: each has its time, whatever became of those before it. That time is also the
     /// timestamp of its record.
-    pub fn write_at(&self, batch: &mut Batch, per_second: f64) -> Sending {
+    pub fn write_at(&self, batch: &mut CommandBatch, per_second: f64) -> Sending {
         let writer = self.writer.clone();
         let (first, records) = (batch.first, std::mem::take(&mut batch.records));
         let (stop, stopped) = sync_channel(0);
@@ -135,7 +135,7 @@ impl Crm {
     }
 
     /// Reads the replies to a batch. Returns when each came, in the order of the commands.
-    pub async fn replies(&mut self, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
+    pub async fn replies(&mut self, batch: &CommandBatch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
         let expected = batch.refused.len();
         bar.set_length(expected as u64);
         let mut came: Vec<Option<Instant>> = vec![None; expected];
@@ -163,7 +163,7 @@ impl Crm {
     }
 }
 
-impl Batch {
+impl CommandBatch {
     /// Checks that the mock cluster can hold the commands.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! Measures the processor at work on one case: starts it, prepares it, and times it from its first command to its last reply.
 
 use super::bars::bar;
-use super::cases::{Case, Kind, Step};
+use super::cases::{Case, CaseStep, Kind};
 use super::latency::Latency;
-use super::load::{Batch, Crm};
+use super::load::{CommandBatch, Crm};
 use super::measured::Usage;
 use super::process::{Counts, Process, until_all_ready, until_one_ends};
-use super::steps::Steps;
+use super::steps::StepTimes;
 use super::workbench::Bench;
 use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
@@ -24,7 +24,7 @@ pub struct Worked {
     /// The latency of the commands, from when each was due.
     pub latency: Latency,
     /// Where the time of the replies went. `None` without a rate: commands of a backlog spend their time waiting for each other.
-    pub steps: Option<Steps>,
+    pub steps: Option<StepTimes>,
     /// The counts of the processors' metrics.
     pub counts: Counts,
     /// The CPU time and the memory that the processors used.
@@ -56,7 +56,7 @@ impl Bench {
     async fn prepared_and_worked(&mut self, crm: &mut Crm, case: Case, bar: &ProgressBar) -> anyhow::Result<Worked> {
         // Connections, metadata and the first transaction are a matter of starting. One command has them made; its entity is not among
         // those of the case.
-        let other = Step { kind: Kind::Name, entity: self.other_customer(case), request: 0 };
+        let other = CaseStep { kind: Kind::Name, entity: self.other_customer(case), request: 0 };
         let mut answered = self.answer(crm, &[other], bar).await?;
         if self.options.warm {
             let steps = case.touch(self.options.commands(), self.options.entities);
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// Has commands answered before the measurement. Returns how many.
-    async fn answer(&mut self, crm: &mut Crm, steps: &[Step], bar: &ProgressBar) -> anyhow::Result<usize> {
+    async fn answer(&mut self, crm: &mut Crm, steps: &[CaseStep], bar: &ProgressBar) -> anyhow::Result<usize> {
         let mut batch = self.prepare(crm, steps)?;
         crm.write(&mut batch).await?;
         self.replies(crm, &batch, bar).await?;
@@ -83,7 +83,12 @@ impl Bench {
     }
 
     /// Returns when each reply came. If a processor ends before all replies are there, that is an error, because the wait would be in vain.
-    pub(super) async fn replies(&mut self, crm: &mut Crm, batch: &Batch, bar: &ProgressBar) -> anyhow::Result<Vec<Instant>> {
+    pub(super) async fn replies(
+        &mut self,
+        crm: &mut Crm,
+        batch: &CommandBatch,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Vec<Instant>> {
         tokio::select! {
             biased;
             came = crm.replies(batch, bar) => came,
@@ -91,7 +96,7 @@ impl Bench {
         }
     }
 
-    async fn work(&mut self, crm: &mut Crm, steps: &[Step], answered: usize, bar: &ProgressBar) -> anyhow::Result<Worked> {
+    async fn work(&mut self, crm: &mut Crm, steps: &[CaseStep], answered: usize, bar: &ProgressBar) -> anyhow::Result<Worked> {
         let mut batch = self.prepare(crm, steps)?;
         let counts_before = self.settled(answered).await?;
         let (start, due, cpu_before, came);
@@ -120,7 +125,7 @@ impl Bench {
         Ok(Worked {
             seconds: (last - start).as_secs_f64(),
             latency: Latency::of(taken),
-            steps: self.options.rate.map(|_| Steps::new(counts.times, mean)),
+            steps: self.options.rate.map(|_| StepTimes::new(counts.times, mean)),
             counts,
             used: Usage { cpu: after.cpu.saturating_sub(cpu_before), ..after },
         })

@@ -2,9 +2,10 @@
 //! program once more, so that cores are pinned and costs counted for a part as they are for the processor. The child gets its work as
 //! JSON on its command line, and prints its figures as JSON.
 
+use super::ceiling::{self, CeilingLoad};
+use super::copy_loop::{self, CopyLoad};
 use super::measured::Measured;
 use super::round::{Round, child};
-use super::{ceiling, copy_loop};
 use crate::config::Config;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -15,13 +16,13 @@ use std::process::Stdio;
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The writes of a case.
-    Ceiling(ceiling::Load),
+    Ceiling(CeilingLoad),
     /// Single writes of a case, so many a second.
-    OneWrite(ceiling::Load, f64),
+    OneWrite(CeilingLoad, f64),
     /// Transactions in which records are consumed, and twice as many produced.
-    Copy(copy_loop::Load),
+    Copy(CopyLoad),
     /// Single transactions, so many a second.
-    OneTransaction(copy_loop::Load, f64),
+    OneTransaction(CopyLoad, f64),
 }
 
 /// Measures, in the child, the `part` that is given as JSON, and prints the figures as JSON.

@@ -248,10 +248,12 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::steps::Steps;
+    use crate::bench::steps::StepTimes;
     use crate::domain::rejection::Status;
     use crate::domain::use_case::UseCase;
-    use crate::telemetry::labels::{CacheLookup, CommandStage, ConditionalWrite, Reference, TransactionResult, TransactionStep};
+    use crate::telemetry::labels::{
+        CacheLookup, CommandStage, ConditionalWrite, ReferenceKind, TransactionResult, TransactionStep,
+    };
     use crate::telemetry::metrics::Metrics;
 
     #[test]
@@ -266,14 +268,14 @@ mod tests {
         let (use_case, status) = (UseCase::UpdateCustomerCustomName, Status::Ok);
         metrics.command_answered(use_case, status, Duration::from_millis(80), stages);
         metrics.partitions_assigned.set(12);
-        metrics.cache_lookups.of((Reference::ExternalId, CacheLookup::Hit)).inc_by(5);
-        metrics.cache_lookups.of((Reference::RefId, CacheLookup::Hit)).inc_by(2);
-        metrics.cache_lookups.of((Reference::RefId, CacheLookup::Miss)).inc_by(3);
+        metrics.cache_lookups.of((ReferenceKind::ExternalId, CacheLookup::Hit)).inc_by(5);
+        metrics.cache_lookups.of((ReferenceKind::RefId, CacheLookup::Hit)).inc_by(2);
+        metrics.cache_lookups.of((ReferenceKind::RefId, CacheLookup::Miss)).inc_by(3);
         metrics.cache_read_aheads.inc_by(4);
         let counts = Counts::read(&metrics.exposition());
         assert_eq!((counts.lookups, counts.hits, counts.read_ahead), (10.0, 7.0, 4.0));
         assert_eq!((counts.writes, counts.transactions, counts.partitions), (5.0, 1.0, 12.0));
-        let steps = Steps::over(&[Steps::new(counts.times, 100.0)], |of| of[0].round());
+        let steps = StepTimes::over(&[StepTimes::new(counts.times, 100.0)], |of| of[0].round());
         let told = serde_json::to_value(steps).unwrap();
         for (step, ms) in
             [("queue", 0.0), ("decide", 30.0), ("flush", 10.0), ("commit", 20.0), ("hand_over", 20.0), ("markers", 20.0)]

@@ -38,7 +38,7 @@ pub struct Seconds {
 
 /// The mean time of each step, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Steps {
+pub struct StepTimes {
     steps: [f64; STEPS.len()],
     /// The time from the moment at which a command is due to its reply.
     reply: f64,
@@ -75,7 +75,7 @@ impl Seconds {
     }
 }
 
-impl Steps {
+impl StepTimes {
     /// Returns the steps of commands whose replies came after `reply` milliseconds on average.
     pub fn new(seconds: Seconds, reply: f64) -> Self {
         let stages = seconds.stages.map(|stage| 1e3 * stage / seconds.commands.max(1.0));
@@ -105,7 +105,7 @@ impl Steps {
     }
 }
 
-impl Serialize for Steps {
+impl Serialize for StepTimes {
     /// Writes an object with each step by its name, and the mean latency of the replies as `reply`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(STEPS.len() + 1))?;
@@ -122,19 +122,19 @@ mod tests {
     use super::*;
 
     /// Two commands in one transaction of 12 ms. It began 10 ms after they were due, and their replies came 5 ms after its commit.
-    fn steps() -> Steps {
+    fn steps() -> StepTimes {
         let seconds = Seconds {
             commands: 2.0,
             stages: [0.006, 0.002, 0.008, 0.004, 0.024],
             transactions: 0.012,
             calls: [0.001, 0.003, 0.002, 0.005],
         };
-        Steps::new(seconds, 27.0)
+        StepTimes::new(seconds, 27.0)
     }
 
     #[test]
     fn the_steps_add_up_to_the_mean_latency() {
-        let steps = Steps::over(&[steps()], |of| (of[0] * 1e6).round() / 1e6);
+        let steps = StepTimes::over(&[steps()], |of| (of[0] * 1e6).round() / 1e6);
         let json = serde_json::to_string(&steps).unwrap();
         let expected =
             r#"{"fetch":3.0,"queue":1.0,"decide":4.0,"gather":2.0,"produce":1.0,"flush":3.0,"offsets":2.0,"commit":5.0,"#

@@ -1,13 +1,13 @@
 //! The printed results: lines of JSON for tools, rows of a table for people.
 
 use super::latency::Latency;
-use super::steps::Steps;
+use super::steps::StepTimes;
 use serde::Serialize;
 use std::io::{self, Write as _};
 
 /// The figures of one case, or of a part alone. A figure that makes no sense for it is null.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct TableLine {
     /// `name`, …; `ceiling:name`, …, `copy`, `one-lwt`, `one-transaction` for parts alone.
     pub case: String,
     /// How many commands there were.
@@ -31,10 +31,10 @@ pub struct Line {
     /// The time from when a command was due to its reply. For parts alone, how long each command or transaction took there.
     pub reply_ms: Latency,
     /// Where the time until the reply went, on average. Null without a rate, and for parts alone.
-    pub steps_ms: Option<Steps>,
+    pub steps_ms: Option<StepTimes>,
 }
 
-impl Line {
+impl TableLine {
     /// Returns the median of each figure over several runs of one case; for an even number of runs, the mean of the two in the middle.
     /// Returns `None` if there are no runs.
     pub fn median(runs: &[Self]) -> Option<Self> {
@@ -57,7 +57,7 @@ impl Line {
             cpu_us_per_command: of(|l| l.cpu_us_per_command),
             peak_memory_mib: of(|l| l.peak_memory_mib),
             reply_ms: Latency { p50: of(|l| l.reply_ms.p50), p99: of(|l| l.reply_ms.p99), max: of(|l| l.reply_ms.max) },
-            steps_ms: (!steps.is_empty()).then(|| Steps::over(&steps, median)),
+            steps_ms: (!steps.is_empty()).then(|| StepTimes::over(&steps, median)),
         })
     }
 
@@ -73,7 +73,7 @@ impl Line {
             cpu_us_per_command: round(self.cpu_us_per_command, 1),
             peak_memory_mib: round(self.peak_memory_mib, 1),
             reply_ms: Latency { p50: round(ms.p50, 3), p99: round(ms.p99, 3), max: round(ms.max, 3) },
-            steps_ms: self.steps_ms.map(|steps| Steps::over(&[steps], |of| round(of[0], 3))),
+            steps_ms: self.steps_ms.map(|steps| StepTimes::over(&[steps], |of| round(of[0], 3))),
             ..self.clone()
         }
     }
@@ -92,7 +92,7 @@ impl Report {
     }
 
     /// Prints a line.
-    pub fn line(&mut self, line: &Line) -> anyhow::Result<()> {
+    pub fn line(&mut self, line: &TableLine) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&line.rounded())?)?;
@@ -132,7 +132,7 @@ fn heading() -> String {
     format!("{}\n{below}", above.trim_end())
 }
 
-fn row(line: &Line) -> String {
+fn row(line: &TableLine) -> String {
     let known = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
     let Latency { p50, p99, max } = line.reply_ms;
     format!(
@@ -177,8 +177,8 @@ pub fn round(value: f64, digits: i32) -> f64 {
 mod tests {
     use super::*;
 
-    fn line(per_second: f64, ratio: Option<f64>) -> Line {
-        Line {
+    fn line(per_second: f64, ratio: Option<f64>) -> TableLine {
+        TableLine {
             case: "name".into(),
             commands: 20_000,
             seconds: 3.0,
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn runs_are_summed_up_by_the_median_of_each_figure() {
         let runs = [line(6000.0, Some(0.9)), line(9000.0, None), line(6500.0, Some(0.8))];
-        let median = Line::median(&runs).unwrap();
+        let median = TableLine::median(&runs).unwrap();
         assert_eq!((median.commands_per_second, median.ceiling_per_second), (6500.0, None));
         assert!((median.ratio.unwrap() - 0.85).abs() < 1e-9);
     }

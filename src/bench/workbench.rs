@@ -1,8 +1,8 @@
 //! The state of one bench, from its first case to its last.
 
-use super::cases::Step;
+use super::cases::CaseStep;
 use super::fleet::Fleet;
-use super::load::{Batch, Crm};
+use super::load::{CommandBatch, Crm};
 use super::options::Options;
 use super::place::Place;
 use super::table::Report;
@@ -31,7 +31,7 @@ impl Bench {
     ///
     /// # Errors
     /// Kafka is the mock cluster, and can't hold the commands.
-    pub fn prepare(&mut self, crm: &mut Crm, steps: &[Step]) -> anyhow::Result<Batch> {
+    pub fn prepare(&mut self, crm: &mut Crm, steps: &[CaseStep]) -> anyhow::Result<CommandBatch> {
         self.pass += 1;
         let batch = crm.prepare(&mut self.fleet, self.pass, steps);
         if self.place.is_mocked() {

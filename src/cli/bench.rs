@@ -54,12 +54,12 @@ enum Only {
     #[command(after_help = "Example:\n  crm-processor bench ceiling --config crm.toml name rename")]
     Ceiling(Options),
     #[command(hide = true, after_help = "Example:\n  crm-processor bench part --config crm.toml '{…}'")]
-    Part(Part),
+    Part(PartArgs),
 }
 
 /// Measure one part; `bench` itself starts this
 #[derive(Debug, clap::Args)]
-struct Part {
+struct PartArgs {
     #[command(flatten)]
     config: ConfigFile,
     /// The part and its load, as JSON
@@ -70,7 +70,9 @@ struct Part {
 /// `crm-processor bench`
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.only {
-        Some(Only::Part(Part { config, part })) => bench::measure_part(&config.load()?, &part).await.map(|()| ExitCode::SUCCESS),
+        Some(Only::Part(PartArgs { config, part })) => {
+            bench::measure_part(&config.load()?, &part).await.map(|()| ExitCode::SUCCESS)
+        }
         Some(Only::Ceiling(options)) => bench::run(options, true).await,
         None => bench::run(args.options, false).await,
     }

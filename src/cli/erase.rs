@@ -4,7 +4,7 @@
 
 use crate::domain::entity::{Entity, EntityType, State};
 use crate::domain::use_case::UseCase;
-use crate::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
+use crate::store::upkeep::erase::{ERASED, Erased, Erasure, ErasureCount};
 use crate::toolbox::flags::ConfigFile;
 use crate::toolbox::flags::Named;
 use crate::toolbox::{FAILED, connect};
@@ -61,7 +61,7 @@ fn report(erased: &Erased, erasure: Erasure) -> String {
         Erasure::Counted => "with a former custom name",
         Erasure::Done => "redacted",
     };
-    let line = |what, Found { all, former }: &Found| format!("  {what}: {all}, {former} of them {done}\n");
+    let line = |what, ErasureCount { all, former }: &ErasureCount| format!("  {what}: {all}, {former} of them {done}\n");
     let mut text = format!("{} at version {}\n", entity.entity_type, entity.version);
     text += &line("rows of its log", rows);
     text += &line("claims on its external ids", claims);

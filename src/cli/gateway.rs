@@ -1,17 +1,18 @@
 //! `gateway`: the API over HTTP. It waits for servers that are away at the start. After SIGTERM or SIGINT it finishes the requests that are
 //! open; a second signal ends it at once.
 
-use super::run::{Store, every, keep_asking_store, schema_id, stopped, store, until_told};
+use super::serving::{LOOK, every, keep_asking_store, schema_id, stopped, store, until_told};
 use crate::config::Config;
 use crate::domain::use_case::UseCase;
 use crate::gateway::replies::RepliesFault;
 use crate::gateway::serve::Listening;
 use crate::gateway::service::Service;
-use crate::gateway::start::{Setup, StartFault, Started, start};
+use crate::gateway::start::{GatewayStartFault, Setup, Started, start};
 use crate::pauses::Pauses;
 use crate::store::claims::{Claims, ClaimsOptions};
+use crate::store::configured::MeteredStore;
 use crate::store::metered::Metered;
-use crate::telemetry::admin::Admin;
+use crate::telemetry::admin::AdminListener;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::log::LogLevel;
@@ -21,7 +22,7 @@ use crate::toolbox::connect;
 use crate::toolbox::flags::ConfigFile;
 use crate::wire::command_subject;
 use crate::wire::json::JsonDecoder;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use crate::wire::registry_watch::keep_watching;
 use anyhow::bail;
 use std::collections::HashMap;
@@ -41,8 +42,6 @@ const MENDING: Duration = Duration::from_secs(30);
 /// The error with which the process ends if a task has ended that never ends by itself.
 const TASK_ENDED: &str = "a task that the gateway needs ended because of a bug; the process ends, to be started anew: clients whose requests \
                           were open will ask again";
-/// How often the nodes of the database are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 const HELP: &str = r#"Example:
   crm-processor gateway --config /etc/crm/crm.toml
@@ -70,7 +69,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::of_gateway()));
-    let admin = Admin::bind(config.admin.listen).await?;
+    let admin = AdminListener::bind(config.admin.listen).await?;
     let listening = Listening::on(config.gateway.listen).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -129,10 +128,10 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
 /// Gets ready to write commands and to read replies, however long that takes.
 async fn begin(
     config: &Arc<Config>,
-    registry: &Registry,
+    registry: &RegistryClient,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-) -> anyhow::Result<Started<Store>> {
+) -> anyhow::Result<Started<MeteredStore>> {
     let mut schema_ids = HashMap::new();
     for use_case in UseCase::ALL {
         let subject = command_subject(&config.kafka.topics.commands, *use_case);
@@ -150,7 +149,7 @@ async fn begin(
         };
         match start(setup).await {
             Ok(started) => return Ok(started),
-            Err(StartFault::Replies(fault @ (RepliesFault::Kafka { .. } | RepliesFault::End(_)))) => {
+            Err(GatewayStartFault::Replies(fault @ (RepliesFault::Kafka { .. } | RepliesFault::End(_)))) => {
                 tracing::warn!(%fault, "Kafka can't be reached, trying again");
             }
             // Only an operator can mend the others.
@@ -165,7 +164,7 @@ async fn keep_store(
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    connected: watch::Sender<Option<Arc<Store>>>,
+    connected: watch::Sender<Option<Arc<MeteredStore>>>,
 ) {
     let inner = loop {
         match store(&config).await {
@@ -179,7 +178,7 @@ async fn keep_store(
         // An operator must mend this, which takes its time.
         tokio::time::sleep(MENDING).await;
     };
-    let store: Arc<Store> = Arc::new(Metered::new(inner, metrics, health.clone()));
+    let store: Arc<MeteredStore> = Arc::new(Metered::new(inner, metrics, health.clone()));
     connected.send_replace(Some(store.clone()));
     let look = async {
         let mut ticks = every(LOOK);
@@ -192,7 +191,11 @@ async fn keep_store(
 }
 
 /// Waits until the store is connected, and then lets the service read from it.
-async fn offer_reads(config: Arc<Config>, service: Arc<Service<Store>>, mut connected: watch::Receiver<Option<Arc<Store>>>) {
+async fn offer_reads(
+    config: Arc<Config>,
+    service: Arc<Service<MeteredStore>>,
+    mut connected: watch::Receiver<Option<Arc<MeteredStore>>>,
+) {
     let Ok(store) = connected.wait_for(Option::is_some).await.map(|store| store.clone()) else { return };
     // Nothing is decided here, so there is nothing to remember.
     let options = ClaimsOptions { cache_bytes: 0, ..connect::claims_options(&config) };

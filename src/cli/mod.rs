@@ -1,6 +1,6 @@
 //! The command line: a file or a folder for each subcommand. This is where everything is put together, errors become sentences with the
-//! way out, and exit codes are chosen: 0 fine, 1 failed, 2 wrong usage or configuration. Subcommands share what is in `toolbox`;
-//! `demo` and `bench` do their work in the modules of these names at the root.
+//! way out, and exit codes are chosen: 0 fine, 1 failed, 2 wrong usage or configuration. Subcommands share what is in `toolbox`, and the two
+//! that serve what is in `serving`. `demo` and `bench` do their work in the modules of these names at the root.
 
 mod bench;
 mod check;
@@ -12,6 +12,7 @@ mod import;
 mod reconcile;
 mod run;
 mod send;
+mod serving;
 mod setup;
 mod show;
 mod snapshot;

@@ -1,39 +1,29 @@
 //! `run`: the processor itself. It waits for servers that are away, and ends with a message if only an operator can mend the trouble.
 //! After SIGTERM or SIGINT it finishes what is being processed; a second signal ends it at once.
 
+use super::serving::{LOOK, every, keep_asking_store, schema_id, stopped, store, until_told};
 use crate::config::Config;
-use crate::pauses::Pauses;
 use crate::processor;
-use crate::store::ConditionalStore;
 use crate::store::claims::Claims;
-use crate::store::configured::ConfiguredStore;
+use crate::store::configured::MeteredStore;
 use crate::store::metered::Metered;
-use crate::telemetry::admin::Admin;
+use crate::telemetry::admin::AdminListener;
 use crate::telemetry::concerns::Concern;
-use crate::telemetry::gathered::Gathered;
 use crate::telemetry::health::Health;
-use crate::telemetry::log::{self, LogLevel};
+use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::otlp::Collector;
 use crate::telemetry::watchdog;
+use crate::toolbox::connect;
 use crate::toolbox::flags::ConfigFile;
-use crate::toolbox::{FAILED, connect};
 use crate::wire::answer::Encoder;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use crate::wire::registry_watch::keep_watching;
 use crate::wire::{CHANGE_SCHEMA, REPLY_SCHEMA, TRANSACTION_SCHEMA, change_subject, reply_subject, transaction_subject};
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::anyhow;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior};
-
-/// How often the driver is asked what it knows of the nodes, and the store is asked for a sign of life if it has answered nothing for a
-/// while.
-const LOOK: Duration = Duration::from_secs(1);
 
 const HELP: &str = "\
 Example:
@@ -59,41 +49,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     until_told(args.config.load()?, "what was being processed will be processed again", process).await
 }
 
-/// Runs a process until it ends by itself or a signal comes. After the first signal it ends in good order, after a second one at once;
-/// `left` is a sentence for the log about the work that the second signal cut short.
-pub(super) async fn until_told<F: Future<Output = anyhow::Result<()>>>(
-    config: Config,
-    left: &str,
-    process: impl FnOnce(Arc<Config>, LogLevel, watch::Receiver<bool>) -> F,
-) -> anyhow::Result<ExitCode> {
-    let config = Arc::new(config);
-    let (level, collector) = start_telemetry(&config).map_err(anyhow::Error::msg)?;
-    log_panics();
-    let (stop, stopping) = watch::channel(false);
-    let signals = Signals::listen()?;
-    let ended = tokio::select! {
-        result = process(config, level, stopping) => result.map(|()| ExitCode::SUCCESS),
-        () = signals.twice(stop) => {
-            tracing::warn!("a second signal: ended at once; {left}");
-            return Ok(ExitCode::from(FAILED));
-        }
-    };
-    if let Some(collector) = collector {
-        collector.finish().await;
-    }
-    ended
-}
-
-/// Starts logging, and the collector of spans if the configuration names one. Returns the handle of the log level, and the collector.
-fn start_telemetry(config: &Config) -> Result<(LogLevel, Option<Collector>), String> {
-    let collector = |endpoint: &String| Collector::at(endpoint, &config.kafka.instance_id);
-    let collector = config.telemetry.otlp_endpoint.as_ref().map(collector).transpose()?;
-    Ok((log::start_with(&config.log, collector.as_ref())?, collector))
-}
-
 async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    let admin = Admin::bind(config.admin.listen).await?;
+    let admin = AdminListener::bind(config.admin.listen).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         admin = %admin.address(),
@@ -131,15 +89,12 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     Ok(())
 }
 
-/// The store of a process that serves.
-pub(super) type Store = Metered<ConfiguredStore>;
-
 /// Connects to the store and to the registry, however long that takes.
 async fn prepare(
     config: &Arc<Config>,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-) -> anyhow::Result<(processor::Setup<Store>, Arc<Store>)> {
+) -> anyhow::Result<(processor::Setup<MeteredStore>, Arc<MeteredStore>)> {
     let registry = connect::registry(config)?;
     let (store, encoder) = tokio::try_join!(store(config), encoder(config, &registry))?;
     let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
@@ -150,21 +105,8 @@ async fn prepare(
     Ok((processor::Setup { config, claims, registry: Arc::new(registry), encoder, metrics, health, clock }, store))
 }
 
-/// Connects to the store, however long that takes.
-pub(super) async fn store(config: &Config) -> anyhow::Result<ConfiguredStore> {
-    let mut pauses = Pauses::WHILE_AWAY;
-    loop {
-        match ConfiguredStore::connect(&config.store).await {
-            Ok(store) => return Ok(store),
-            Err(fault) if connect::needs_operator(&fault) => return Err(connect::store_trouble(&fault)),
-            Err(fault) => tracing::warn!(%fault, "the store can't be reached, trying again"),
-        }
-        pauses.wait().await;
-    }
-}
-
 /// Returns the encoder of answers, with the ids that the registry has for their schemas.
-async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder> {
+async fn encoder(config: &Config, registry: &RegistryClient) -> anyhow::Result<Encoder> {
     let topics = &config.kafka.topics;
     let reply = schema_id(registry, &reply_subject(&topics.replies), REPLY_SCHEMA).await?;
     let transaction = schema_id(registry, &transaction_subject(&topics.transactions), TRANSACTION_SCHEMA).await?;
@@ -175,25 +117,9 @@ async fn encoder(config: &Config, registry: &Registry) -> anyhow::Result<Encoder
     Ok(Encoder::new(reply, transaction, change))
 }
 
-/// Returns the id that the registry has for one of our schemas, however long the registry is away.
-pub(super) async fn schema_id(registry: &Registry, subject: &str, schema: &str) -> anyhow::Result<u32> {
-    let mut pauses = Pauses::WHILE_AWAY;
-    loop {
-        match registry.lookup(subject, schema).await {
-            Ok(Some(id)) => {
-                registry.note_ours(id, subject, schema);
-                return Ok(id);
-            }
-            Ok(None) => bail!("the registry does not have our schema as {subject}; `crm-processor setup` registers it"),
-            Err(fault) => tracing::warn!(%fault, "the schema registry can't be reached, trying again"),
-        }
-        pauses.wait().await;
-    }
-}
-
 /// Keeps telling operators which nodes are away, even while the others do their work, and whether the keyspace wants more nodes than
 /// there are: then commands wait although no node is amiss.
-async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: Arc<Health>) {
+async fn keep_looking_at_nodes(store: Arc<MeteredStore>, config: Arc<Config>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     loop {
         ticks.tick().await;
@@ -204,70 +130,4 @@ async fn keep_looking_at_nodes(store: Arc<Store>, config: Arc<Config>, health: A
             health.tell(concern, text);
         }
     }
-}
-
-/// Keeps asking the store for a sign of life whenever it has answered nothing for a while. Otherwise readiness could not tell that the
-/// store is away while nothing is processed; and it would count the store as away if only one entity is processed, and the writes to it
-/// fail.
-pub(super) async fn keep_asking_store(store: Arc<Store>, health: Arc<Health>) {
-    let mut ticks = every(LOOK);
-    let gathered = Gathered::default();
-    loop {
-        ticks.tick().await;
-        if health.store().is_to_be_asked(Instant::now())
-            && let Err(fault) = store.ping().await
-            && let Some(left_out) = gathered.due((fault.kind, fault.node.clone()), Instant::now())
-        {
-            tracing::warn!(%fault, left_out, "the store does not answer when it is asked for a sign of life");
-        }
-    }
-}
-
-/// Returns the ticks at which servers are asked. A late answer puts off the next tick.
-pub(super) fn every(time: Duration) -> Interval {
-    let mut ticks = tokio::time::interval(time);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-/// Resolves when `stopping` is set, or when nobody is left who could set it.
-pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-/// The signals that end a process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// Listens to the signals from now on.
-    pub(super) fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals can't be listened to");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    /// Sets `stop` at the first signal, and resolves at the second.
-    pub(super) async fn twice(mut self, stop: watch::Sender<bool>) {
-        self.next().await;
-        stop.send_replace(true);
-        self.next().await;
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Sends panics to the log, like everything else. A panic's text may hold values of entities, so only the level `debug` shows it.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a bug: a panic");
-        tracing::debug!(panic = %panic, "its text");
-    }));
 }

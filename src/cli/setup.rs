@@ -5,13 +5,13 @@ use crate::config::{Backend, Config};
 use crate::store::StoreFault;
 use crate::store::configured::ConfiguredStore;
 use crate::store::topology::Topology;
+use crate::toolbox::assessment::Assessment;
 use crate::toolbox::cluster::{Cluster, Layout};
 use crate::toolbox::flags::ConfigFile;
 use crate::toolbox::topics;
-use crate::toolbox::verdict::Verdict;
 use crate::toolbox::{FAILED, connect, database, trial};
 use crate::wire;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use anyhow::{Context as _, anyhow, bail};
 use std::process::ExitCode;
 
@@ -67,11 +67,11 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
         cluster.create(topic, layout).await.with_context(|| format!("making topic {} ({})", topic.name, topic.key))?;
     }
     // Unless we chose it, the brokers decided how many replicas a topic got, so they are asked.
-    let sight = cluster.until_shown(&topics).await?;
+    let view = cluster.until_shown(&topics).await?;
     let names: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
     let safety = cluster.safety(&names).await?;
     for topic in &topics {
-        let Some(placement) = sight.topics.get(&topic.name) else { continue };
+        let Some(placement) = view.topics.get(&topic.name) else { continue };
         let safety = safety.get(&topic.name).copied().unwrap_or_default();
         let is_made = !before.topics.contains_key(&topic.name);
         let what = if is_made { "made" } else { "is there" };
@@ -79,19 +79,19 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
             if is_made && layout.replication_factor < 0 { "; the number of replicas is the brokers' default" } else { "" };
         done("topic", &topic.name, &format!("{what}, with {}{whose}", placement.shown(safety)));
         // This is a note and no finding: the reason may be the brokers' own settings and nothing that `setup` did.
-        for risk in placement.findings(&topic.name, safety, &sight.brokers) {
+        for risk in placement.findings(&topic.name, safety, &view.brokers) {
             println!("  note      {}: {risk}", topic.name);
         }
     }
-    let verdicts = cluster.findings(&topics, &before).await?;
-    for (topic, verdict) in &verdicts {
-        match verdict {
-            Verdict::Ok(_) => {}
-            Verdict::Note(text) => println!("  note      {topic}: {text}"),
-            Verdict::Finding(text) => println!("! topic     {topic}: {text}"),
+    let assessments = cluster.findings(&topics, &before).await?;
+    for (topic, assessment) in &assessments {
+        match assessment {
+            Assessment::Ok(_) => {}
+            Assessment::Note(text) => println!("  note      {topic}: {text}"),
+            Assessment::Finding(text) => println!("! topic     {topic}: {text}"),
         }
     }
-    Ok(verdicts.iter().filter(|(_, verdict)| verdict.finding().is_some()).count())
+    Ok(assessments.iter().filter(|(_, assessment)| assessment.finding().is_some()).count())
 }
 
 async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
@@ -112,7 +112,7 @@ async fn set_up_schemas(config: &Config) -> anyhow::Result<()> {
 
 /// Has the registry accept only such versions of a schema as everybody can read. A failure is only a note: a registry may keep that right
 /// to its administrators, and everything works without it.
-async fn set_compatibility(registry: &Registry, subject: &str) {
+async fn set_compatibility(registry: &RegistryClient, subject: &str) {
     let before = match registry.compatibility(subject).await {
         Ok(Some(level)) if level == wire::COMPATIBILITY => return,
         Ok(level) => level.unwrap_or_else(|| "not set".into()),
@@ -149,8 +149,8 @@ async fn set_up_store(config: &Config) -> anyhow::Result<()> {
 async fn because(config: &Config) -> Option<String> {
     let Backend::Cql(cql) = &config.store.backend else { return None };
     let topology = ConfiguredStore::topology(&config.store).await.ok()??;
-    let verdicts = database::judge(&topology, cql);
-    let findings: Vec<_> = verdicts.iter().filter_map(|(_, verdict)| verdict.finding()).collect();
+    let assessments = database::judge(&topology, cql);
+    let findings: Vec<_> = assessments.iter().filter_map(|(_, assessment)| assessment.finding()).collect();
     (!findings.is_empty()).then(|| findings.join("; "))
 }
 

@@ -10,7 +10,7 @@ pub(super) const A_PEM_FILE: &str = "the path of a PEM file";
 
 /// A user and its password.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct UserAndPassword {
     /// The user's name.
     pub user: String,
     /// The user's password.
@@ -18,11 +18,11 @@ pub struct Credentials {
 }
 
 /// Reads `user` and `password`. Returns `None` unless there are both; one without the other is a finding.
-pub(super) fn credentials(section: &mut Section<'_>) -> Option<Credentials> {
+pub(super) fn credentials(section: &mut Section<'_>) -> Option<UserAndPassword> {
     let user = section.optional("user", "the user's name", text);
     let password = section.secret("password");
     match (user, password) {
-        (Some(user), Some(password)) => Some(Credentials { user, password }),
+        (Some(user), Some(password)) => Some(UserAndPassword { user, password }),
         (Some(_), None) => {
             // A password that was given and is wrong has its own finding already.
             if section.is_sound("password") {

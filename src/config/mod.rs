@@ -8,9 +8,9 @@
 
 mod access;
 mod datacenters;
+mod diagnostics;
 mod findings;
 mod gateway;
-mod gathered;
 mod given;
 mod kafka;
 mod properties;
@@ -21,7 +21,7 @@ mod settings;
 mod store;
 mod text;
 
-pub use access::Credentials;
+pub use access::UserAndPassword;
 pub use datacenters::{CommitConsistency, SerialConsistency};
 pub use findings::{Finding, Findings};
 pub use gateway::{Auth, Gateway, GatewayTls, JwksSource, Jwt};
@@ -34,7 +34,7 @@ pub use store::{Backend, Cql, Store, Tls};
 pub use text::topic_name;
 
 use crate::domain::values::{Rules, SegmentCode};
-use gathered::Gathered;
+use diagnostics::Diagnostics;
 use given::{list, of_text, text};
 use reader::Section;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -142,9 +142,9 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Setting>), Findings> {
         let file: toml::Table = toml::from_str(toml).map_err(|e| Findings(vec![not_toml(toml, &e)]))?;
-        let gathered = Gathered::default();
-        let config = config(Section::root(file, environment, &gathered));
-        match (config, gathered.into_parts()) {
+        let diagnostics = Diagnostics::default();
+        let config = config(Section::root(file, environment, &diagnostics));
+        match (config, diagnostics.into_parts()) {
             (Some(config), (settings, findings)) if findings.is_empty() => Ok((config, settings)),
             (_, (_, findings)) => Err(Findings(findings)),
         }

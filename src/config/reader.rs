@@ -3,8 +3,8 @@
 //!
 //! The variable `CRM__KAFKA__GROUP_ID=x` stands for `kafka.group_id = "x"`: the prefix `CRM__`, then the path with `__` for each dot.
 
+use super::diagnostics::Diagnostics;
 use super::findings::{Finding, shown};
-use super::gathered::Gathered;
 use super::given::{Given, PREFIX, SEPARATOR, as_toml, text};
 use super::secrets::{self, RotatingSecret, Secret};
 use super::settings::{AsToml, Source};
@@ -21,12 +21,16 @@ enum Node {
 pub(super) struct Section<'a> {
     path: String,
     entries: BTreeMap<String, Node>,
-    gathered: &'a Gathered,
+    diagnostics: &'a Diagnostics,
 }
 
 impl<'a> Section<'a> {
     /// Returns the table of the whole configuration: `file` with `environment` over it.
-    pub fn root(file: toml::Table, environment: impl IntoIterator<Item = (String, String)>, gathered: &'a Gathered) -> Self {
+    pub fn root(
+        file: toml::Table,
+        environment: impl IntoIterator<Item = (String, String)>,
+        diagnostics: &'a Diagnostics,
+    ) -> Self {
         let mut entries = nodes(file, None);
         let mut overrides: Vec<(Vec<String>, String, String)> = environment
             .into_iter()
@@ -40,7 +44,7 @@ impl<'a> Section<'a> {
         for (path, variable, value) in overrides {
             insert(&mut entries, &path, Given { value: toml::Value::String(value), variable: Some(variable) });
         }
-        Self { path: String::new(), entries, gathered }
+        Self { path: String::new(), entries, diagnostics }
     }
 
     /// Returns the full path of a key of this table.
@@ -63,7 +67,7 @@ impl<'a> Section<'a> {
                 }
             }
         };
-        Section { path, entries, gathered: self.gathered }
+        Section { path, entries, diagnostics: self.diagnostics }
     }
 
     /// Returns the value of `key`, parsed by `parse`. Returns `None` if the value is missing, or if it is wrong and has become a finding.
@@ -76,7 +80,7 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         let taken = self.take(key, right, parse);
         if taken.is_none() {
-            self.gathered.took(self.key(key), None, Source::Default);
+            self.diagnostics.took(self.key(key), None, Source::Default);
         }
         taken
     }
@@ -90,7 +94,7 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&Given) -> Result<T, E>,
     ) -> T {
         self.take(key, right, parse).unwrap_or_else(|| {
-            self.gathered.took(self.key(key), Some(default.as_toml().to_string()), Source::Default);
+            self.diagnostics.took(self.key(key), Some(default.as_toml().to_string()), Source::Default);
             default
         })
     }
@@ -117,7 +121,7 @@ impl<'a> Section<'a> {
         });
         let shown = given.filter(|_| secret.is_some()).map(|given| (secrets::shown(&given), given.source()));
         let (value, source) = shown.map_or((None, Source::Default), |(value, source)| (Some(value), source));
-        self.gathered.took(self.key(key), value, source);
+        self.diagnostics.took(self.key(key), value, source);
         secret
     }
 
@@ -136,7 +140,7 @@ impl<'a> Section<'a> {
         let given = self.given(key)?;
         match parse(&given) {
             Ok(value) => {
-                self.gathered.took(self.key(key), Some(value.as_toml().to_string()), given.source());
+                self.diagnostics.took(self.key(key), Some(value.as_toml().to_string()), given.source());
                 Some(value)
             }
             Err(reason) => {
@@ -160,12 +164,12 @@ impl<'a> Section<'a> {
 
     /// Returns whether there is no finding about `key`.
     pub fn is_sound(&self, key: &str) -> bool {
-        self.gathered.is_sound(&self.key(key))
+        self.diagnostics.is_sound(&self.key(key))
     }
 
     /// Records the value of a key in an open table (one whose keys are not ours) in the form in which it is shown.
     pub fn took(&self, key: &str, shown: &str, source: Source) {
-        self.gathered.took(self.key(key), Some(shown.to_owned()), source);
+        self.diagnostics.took(self.key(key), Some(shown.to_owned()), source);
     }
 
     /// Returns all keys and values of an open table (one whose keys are not ours). A key in a nested table has its path with dots. The
@@ -180,7 +184,7 @@ impl<'a> Section<'a> {
     /// Adds a finding about `key`.
     pub fn reject(&self, key: &str, given: Option<&Given>, reason: &str, right: &str) {
         let key = self.key(key);
-        self.gathered.add(Finding {
+        self.diagnostics.add(Finding {
             value: given.map(|g| shown(&key, &g.value)),
             variable: given.and_then(|g| g.variable.clone()),
             reason: reason.into(),
@@ -191,7 +195,7 @@ impl<'a> Section<'a> {
 
     /// Adds a finding about the value of `key`, which was read and does not go with the values of other keys.
     pub fn reject_read(&self, key: &str, value: &impl AsToml, reason: &str, right: &str) {
-        let given = Given { value: value.as_toml(), variable: self.gathered.variable(&self.key(key)) };
+        let given = Given { value: value.as_toml(), variable: self.diagnostics.variable(&self.key(key)) };
         self.reject(key, Some(&given), reason, right);
     }
 }
@@ -203,7 +207,7 @@ impl Drop for Section<'_> {
         for (key, node) in std::mem::take(&mut self.entries) {
             flatten(self.key(&key), node, &mut rest);
         }
-        self.gathered.unknown(rest);
+        self.diagnostics.unknown(rest);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[registry]`: where the schema registry is, and how this process logs in.
 
-use super::access::{A_PEM_FILE, Credentials, credentials, identity, readable_file};
+use super::access::{A_PEM_FILE, UserAndPassword, credentials, identity, readable_file};
 use super::given::{DAY, Given, duration, list, of_text, text};
 use super::reader::Section;
 use super::secrets::{self, RotatingSecret};
@@ -37,7 +37,7 @@ pub enum RegistryCredentials {
     #[default]
     None,
     /// `user` and `password`: HTTP basic authentication.
-    Basic(Credentials),
+    Basic(UserAndPassword),
     /// `token`: a bearer token.
     Token(RotatingSecret),
     /// `oauth`: a bearer token that an authorisation server issues.

@@ -1,6 +1,6 @@
 //! `[store]`: the database of entities and external ids, and how to reach it.
 
-use super::access::{A_PEM_FILE, Credentials, credentials, identity, readable_file};
+use super::access::{A_PEM_FILE, UserAndPassword, credentials, identity, readable_file};
 use super::datacenters::{CommitConsistency, Datacenters, SerialConsistency, datacenters};
 use super::given::{DAY, boolean, count, duration, list, of_text, scalar, text};
 use super::reader::Section;
@@ -64,7 +64,7 @@ pub struct Cql {
     /// quorum of the replicas that agree on conditional writes.
     pub consistency: CommitConsistency,
     /// `user` and `password`
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<UserAndPassword>,
     /// `tls`: `None` if TLS is off.
     pub tls: Option<Tls>,
 }

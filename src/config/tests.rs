@@ -110,7 +110,7 @@ fn each_key_can_be_overridden_by_a_variable() {
     assert_eq!(replication, [("DC1", "3"), ("class", "NetworkTopologyStrategy")]);
     let RegistryCredentials::Basic(credentials) = config.registry.credentials else { panic!("basic") };
     assert_eq!(credentials.password.expose(), "pass word");
-    assert_eq!(format!("{credentials:?}"), r#"Credentials { user: "me", password: *** }"#);
+    assert_eq!(format!("{credentials:?}"), r#"UserAndPassword { user: "me", password: *** }"#);
 }
 
 /// Wrong values, each with the key of its finding and words of the reason.
@@ -324,7 +324,7 @@ fn variable_for(section: &str, key: &str) -> String {
 
 /// Returns the text that was read for a secret.
 fn exposed(config: &Config, section: &str, key: &str) -> String {
-    let password = |credentials: &Option<Credentials>| credentials.as_ref().map(|c| c.password.expose().to_owned());
+    let password = |credentials: &Option<UserAndPassword>| credentials.as_ref().map(|c| c.password.expose().to_owned());
     let property = |properties: &Properties| properties.get(key.trim_matches('"')).map(ToOwned::to_owned);
     let found = match (section, &config.store.backend) {
         ("registry" | "registry.oauth", _) => match &config.registry.credentials {

@@ -7,7 +7,7 @@ use super::show::Show;
 use crate::domain::attribute::Attribute;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
-use crate::toolbox::reply::Reply;
+use crate::toolbox::reply::DecodedReply;
 
 /// Plays the scene.
 pub async fn play(show: &mut Show<'_>) -> anyhow::Result<()> {
@@ -102,11 +102,11 @@ async fn ends(show: &mut Show<'_>) -> anyhow::Result<()> {
 }
 
 /// Returns the promise that an entity comes into being below the one that `superior` tells of.
-fn below(external_id: &str, field: &'static str, superior: &Reply) -> Promise {
+fn below(external_id: &str, field: &'static str, superior: &DecodedReply) -> Promise {
     ChangedAll { changes: vec![("externalId", None, external_id.into()), (field, None, ref_id(superior))], version: 1 }
 }
 
 /// Returns the refId of the entity that a reply is about; it is empty in a reply that is not as promised.
-fn ref_id(reply: &Reply) -> String {
+fn ref_id(reply: &DecodedReply) -> String {
     reply.business_transaction.as_ref().map(|transaction| transaction.ref_id.clone()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 
 mod cast;
 mod commands;
-mod http;
+mod gateway;
 mod life;
 mod promise;
 mod scenes;
@@ -57,8 +57,8 @@ async fn play(stage: &mut Stage, paint: Paint, once: bool) -> anyhow::Result<boo
     }
     say(format!("\nCalm traffic goes on: watch it at http://{}/metrics. Ctrl-C ends it.", stage.admin))?;
     say("Send a command yourself, over HTTP:")?;
-    say(format!("  {}", stage.http.curl("c-ann")))?;
-    say(format!("Or look around in a browser: http://{}/", stage.http.address))?;
+    say(format!("  {}", stage.gateway.curl("c-ann")))?;
+    say(format!("Or look around in a browser: http://{}/", stage.gateway.address))?;
     traffic::go_on(&stage.crm).await?;
     Ok(true)
 }

@@ -1,6 +1,6 @@
 //! The promises that scenes make about answers, and the ways in which answers break them.
 
-use crate::toolbox::reply::Reply;
+use crate::toolbox::reply::DecodedReply;
 
 /// A promise about a reply.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub enum Promise {
     /// 400 with these findings: the code, and the field, which is empty if there is none.
     Refused(&'static [(&'static str, &'static str)]),
     /// The same as in the first reply, to the letter, and marked as replayed. Nothing new is published.
-    Replayed(Box<Reply>),
+    Replayed(Box<DecodedReply>),
 }
 
 impl Promise {
@@ -38,7 +38,7 @@ impl Promise {
     }
 
     /// Returns a sentence for each thing that is not as promised, and nothing if all is.
-    pub fn broken_by(&self, reply: &Reply) -> Vec<String> {
+    pub fn broken_by(&self, reply: &DecodedReply) -> Vec<String> {
         let mut broken = Vec::new();
         let mut expect = |what: &str, promised: String, got: String| {
             if promised != got {
@@ -99,12 +99,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn reply(changes: &Value) -> Reply {
+    fn reply(changes: &Value) -> DecodedReply {
         let json = json!({
             "requestId": "r-1", "statusCode": 200, "statusMessage": "OK", "errors": [], "replayed": false,
             "businessTransaction": {"transactionId": "t", "refId": "e", "version": 3, "previousVersion": 2, "changes": changes},
         });
-        Reply::read(json).unwrap()
+        DecodedReply::read(json).unwrap()
     }
 
     fn changed(new: &'static str, version: i64) -> Promise {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_promise_is_kept_only_by_the_very_answer() {
         let ann = reply(&json!([{"field": "customName", "old": null, "new": "Ann"}]));
-        let replayed = Reply { replayed: true, ..ann.clone() };
+        let replayed = DecodedReply { replayed: true, ..ann.clone() };
         let kept = [changed("Ann", 3).broken_by(&ann), Promise::Replayed(Box::new(ann.clone())).broken_by(&replayed)];
         assert_eq!(kept, [Vec::<String>::new(), Vec::new()]);
         let all = |new: &str, version| Promise::ChangedAll { changes: vec![("customName", None, new.into())], version };
@@ -141,7 +141,7 @@ mod tests {
                 "requestId": null, "statusCode": 400, "statusMessage": "", "errors": errors, "replayed": false,
                 "businessTransaction": null,
             });
-            Reply::read(json).unwrap()
+            DecodedReply::read(json).unwrap()
         };
         let (a, b) = (json!({"code": "A", "field": "x", "message": ""}), json!({"code": "B", "field": null, "message": ""}));
         let promise = Promise::Refused(&[("A", "x"), ("B", "")]);

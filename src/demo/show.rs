@@ -6,7 +6,7 @@ use super::stage::Stage;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::toolbox::crm_client::{Submitted, header, key_of};
 use crate::toolbox::paint::{Paint, say};
-use crate::toolbox::reply::Reply;
+use crate::toolbox::reply::DecodedReply;
 use anyhow::Context as _;
 use rdkafka::message::{Message as _, OwnedMessage};
 use serde_json::Value;
@@ -60,7 +60,7 @@ impl<'a> Show<'a> {
     }
 
     /// Sends a command as the CRM does, tells the answer, and compares it with the promise.
-    pub async fn ask(&mut self, story: &str, command: &RawCommand, promise: Promise) -> anyhow::Result<Reply> {
+    pub async fn ask(&mut self, story: &str, command: &RawCommand, promise: Promise) -> anyhow::Result<DecodedReply> {
         self.tell(story, &in_words(command))?;
         let writes = self.stage.metrics.conditional_writes();
         let reply = self.submit(command)?.reply(PATIENCE).await?;
@@ -170,7 +170,7 @@ impl<'a> Show<'a> {
         say(format!("     {} {}", self.paint.dim("→"), self.paint.dim(command)))
     }
 
-    fn answered(&mut self, reply: &Reply, note: &str) -> anyhow::Result<()> {
+    fn answered(&mut self, reply: &DecodedReply, note: &str) -> anyhow::Result<()> {
         self.commands += 1;
         self.replayed += usize::from(reply.replayed);
         *self.statuses.entry((reply.status_code, reply.status_message.clone())).or_default() += 1;
@@ -185,7 +185,7 @@ impl<'a> Show<'a> {
     }
 
     /// Checks that the next Business Transaction on the topic is the one that the reply shows.
-    async fn must_publish(&mut self, reply: &Reply) -> anyhow::Result<()> {
+    async fn must_publish(&mut self, reply: &DecodedReply) -> anyhow::Result<()> {
         let record = soon(self.stage.transactions.next(), "a Business Transaction").await?;
         self.published += 1;
         let published = self.stage.decoder.decode(record.payload()).await??;

@@ -4,13 +4,13 @@
 //! show, but proves nothing about exactly-once.
 
 use super::cast::Cast;
-use super::http::Http;
+use super::gateway::DemoGateway;
 use crate::config::Config;
 use crate::processor;
 use crate::store::claims::Claims;
-use crate::store::configured::ConfiguredStore;
+use crate::store::configured::{ConfiguredStore, MeteredStore};
 use crate::store::metered::Metered;
-use crate::telemetry::admin::Admin;
+use crate::telemetry::admin::AdminListener;
 use crate::telemetry::health::Health;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -22,7 +22,7 @@ use crate::wire;
 use crate::wire::answer::Encoder;
 use crate::wire::embedded_registry::EmbeddedRegistry;
 use crate::wire::json::JsonDecoder;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use crate::wire::registry_watch::keep_watching;
 use anyhow::{Context as _, bail, ensure};
 use rdkafka::mocking::MockCluster;
@@ -42,8 +42,6 @@ const PARTITIONS: i32 = 3;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-type Store = Metered<ConfiguredStore>;
-
 /// The servers and clients of the demo. [`Stage::close`] takes them down.
 pub struct Stage {
     /// Writes commands and awaits replies.
@@ -59,8 +57,8 @@ pub struct Stage {
     /// The address at which the metrics are served.
     pub admin: SocketAddr,
     /// Takes commands over HTTP.
-    pub http: Http,
-    claims: Arc<Claims<Store>>,
+    pub gateway: DemoGateway,
+    claims: Arc<Claims<MeteredStore>>,
     health: Arc<Health>,
     processor: Running<anyhow::Result<()>>,
     serving: Running<()>,
@@ -112,7 +110,7 @@ impl Stage {
         let crm = CrmClient::connect(&config.kafka, client.clone()).await?;
         let transactions = TopicReader::open(&config.kafka, &topics.transactions, Start::End).await?;
         let dead_letters = TopicReader::open(&config.kafka, &topics.dlq, Start::End).await?;
-        let http = Http::open(&config, &client, claims.clone(), &metrics, &health).await?;
+        let gateway = DemoGateway::open(&config, &client, claims.clone(), &metrics, &health).await?;
         let decoder = JsonDecoder::new(client);
         Ok(Self {
             crm,
@@ -121,7 +119,7 @@ impl Stage {
             decoder,
             metrics,
             admin,
-            http,
+            gateway,
             claims,
             health,
             processor,
@@ -174,7 +172,7 @@ impl Stage {
             crm,
             transactions,
             dead_letters,
-            http,
+            gateway,
             processor,
             serving,
             registry_watch,
@@ -184,7 +182,7 @@ impl Stage {
             claims,
             ..
         } = self;
-        http.close().await?;
+        gateway.close().await?;
         let processed = processor.end().await?;
         crm.close().await;
         drop((transactions, dead_letters, claims));
@@ -235,7 +233,7 @@ fn config(
     Ok(Config::parse(&toml, [])?)
 }
 
-async fn register_schemas(registry: &Registry, config: &Config) -> anyhow::Result<Encoder> {
+async fn register_schemas(registry: &RegistryClient, config: &Config) -> anyhow::Result<Encoder> {
     let topics = &config.kafka.topics;
     let mut ids = HashMap::new();
     for (subject, schema) in wire::subjects(&topics.commands, &topics.replies, &topics.transactions, topics.changes.as_deref()) {
@@ -253,10 +251,10 @@ async fn serve_metrics(
     health: &Arc<Health>,
     level: LogLevel,
 ) -> anyhow::Result<(SocketAddr, Running<()>)> {
-    let admin = if let Ok(admin) = Admin::bind(loopback(port)).await {
+    let admin = if let Ok(admin) = AdminListener::bind(loopback(port)).await {
         admin
     } else {
-        let admin = Admin::bind(loopback(0)).await?;
+        let admin = AdminListener::bind(loopback(0)).await?;
         say(format!("(Port {port} is taken: the metrics are at {} this time.)", admin.address()))?;
         admin
     };
@@ -277,7 +275,7 @@ async fn serve_metrics(
     Ok((address, Running { stop, task }))
 }
 
-fn start_processor(setup: processor::Setup<Store>) -> Running<anyhow::Result<()>> {
+fn start_processor(setup: processor::Setup<MeteredStore>) -> Running<anyhow::Result<()>> {
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(async move { Ok(processor::run(setup, async { drop(stopped.await) }).await?) });
     Running { stop, task }

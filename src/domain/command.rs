@@ -3,8 +3,7 @@
 use super::attribute::RawValues;
 use super::contents::Contents;
 use super::entity::EntityType;
-pub use super::reference::Reference;
-use super::reference::{external_id_field, ref_id_field};
+use super::reference::{Reference, external_id_field, ref_id_field};
 use super::rejection::{Rejection, keep};
 use super::use_case::UseCase;
 use super::values::{ExternalId, RequestId, Rules, parse_ref_id};

@@ -42,11 +42,11 @@ pub trait Reader {
     fn prepare(&mut self, record: &Self::Record) -> Result<Self::Prepared, Self::Need>;
 
     /// Reads the record, which is processed now.
-    fn read(&mut self, record: Self::Record, prepared: Self::Prepared) -> Read<Self>;
+    fn read(&mut self, record: Self::Record, prepared: Self::Prepared) -> ReadRecord<Self>;
 }
 
 /// A record that was read.
-pub struct Read<R: Reader + ?Sized> {
+pub struct ReadRecord<R: Reader + ?Sized> {
     /// The lane that it joins.
     pub lane: LaneId,
     /// The record's task.
@@ -131,7 +131,7 @@ impl<R: Reader> Intake<R> {
         let id = R::id(&record);
         match assignment.deliver(id) {
             Delivery::New => {
-                let Read { lane, task, ahead } = self.reader.read(record, prepared);
+                let ReadRecord { lane, task, ahead } = self.reader.read(record, prepared);
                 self.ahead.extend(ahead);
                 assignment.admit(id, lane, task);
             }

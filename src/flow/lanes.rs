@@ -83,7 +83,7 @@ pub enum Turn {
 
 /// A run under way.
 #[derive(Clone, Copy, Debug)]
-struct UnderWay {
+struct RunUnderWay {
     number: u64,
     records: usize,
     since: Uptime,
@@ -92,9 +92,9 @@ struct UnderWay {
 #[derive(Debug)]
 struct Lane<C, A> {
     queue: VecDeque<(RecordId, Task<C, A>)>,
-    deciding: Option<UnderWay>,
+    deciding: Option<RunUnderWay>,
     /// The run before the one in `deciding`. Its answers are being written.
-    answering: Option<UnderWay>,
+    answering: Option<RunUnderWay>,
     /// Whether the run in `deciding` is over and waits for the one in `answering`.
     early: bool,
 }
@@ -154,7 +154,7 @@ impl<C: Foldable, A> Lanes<C, A> {
         };
         self.started += 1;
         let number = self.started;
-        lane.deciding = Some(UnderWay { number, records, since: now });
+        lane.deciding = Some(RunUnderWay { number, records, since: now });
         self.queued -= records;
         self.running += records;
         self.deciding += 1;
@@ -180,7 +180,7 @@ impl<C: Foldable, A> Lanes<C, A> {
     /// Panics if the run is not under way.
     pub fn finish(&mut self, run: RunId) -> Turn {
         let lane = self.by_id.get_mut(&run.lane).expect("a lane with a run exists");
-        let is = |under_way: Option<UnderWay>| under_way.is_some_and(|one| one.number == run.number);
+        let is = |under_way: Option<RunUnderWay>| under_way.is_some_and(|one| one.number == run.number);
         let is_next = is(lane.deciding);
         assert!(is_next || is(lane.answering), "only a run under way can be finished");
         if is_next && lane.answering.is_some() {

@@ -7,7 +7,7 @@ mod stream;
 use super::attempt::Pace;
 use super::attempt::Why;
 use super::batch::{Batches, Finished, Publishable, Redirection};
-use super::intake::{Read, Reader};
+use super::intake::{ReadRecord, Reader};
 use super::lanes::{Foldable, LaneId, Lanes, Run, Task, Turn, Work, lane_of};
 use super::offsets::{Committed, Delivery, MAX_SPAN, Offsets, naming};
 use super::{Assignment, Fetching, Limits, RecordId, Uptime};
@@ -95,8 +95,8 @@ impl Reader for TestReader {
         self.lacks(record).map_or(Ok(()), Err)
     }
 
-    fn read(&mut self, record: Record, (): ()) -> Read<Self> {
-        Read { lane: record.lane, task: names(0), ahead: Some(record.id) }
+    fn read(&mut self, record: Record, (): ()) -> ReadRecord<Self> {
+        ReadRecord { lane: record.lane, task: names(0), ahead: Some(record.id) }
     }
 }
 

@@ -3,13 +3,15 @@
 use super::body::{self, Misfit};
 use super::headers;
 use super::json::Json;
-use super::problem::{Finding, Problem};
+use super::problem::Problem;
 use super::route;
-use crate::domain::command::{Command, Reference};
+use crate::domain::command::Command;
+use crate::domain::reference::Reference;
 use crate::domain::rejection::Rejection;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{RequestId, Rules};
 use crate::telemetry::trace_context::TraceContext;
+use crate::toolbox::reply::ErrorEntry;
 use crate::wire::headers::{Asked, CORRELATION_ID, CommandHeaders, TRACEPARENT, TRACESTATE};
 use crate::wire::unreadable::MAX_CORRELATION_BYTES;
 use axum::body::Bytes;
@@ -44,7 +46,7 @@ pub struct Identity {
 
 /// A command that is fit for the topic.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct PreparedCommand {
     /// What tells the request from others.
     pub identity: Identity,
     /// The record's key: the reference as given, or the external id of a creation.
@@ -59,7 +61,7 @@ pub struct Prepared {
     pub trace: Option<TraceContext>,
 }
 
-impl Prepared {
+impl PreparedCommand {
     /// Returns the place at which the outcome of the request is found.
     pub fn location(&self) -> String {
         let Identity { use_case, target, request_id, contents } = &self.identity;
@@ -113,7 +115,7 @@ pub fn negotiate(headers: &HeaderMap) -> Result<(), Problem> {
 ///
 /// # Errors
 /// The request can't be read, or request validation finds something. All findings are in the problem.
-pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rules) -> Result<Prepared, Problem> {
+pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rules) -> Result<PreparedCommand, Problem> {
     let correlation = correlation(headers)?;
     let mut fields = body::fields(body).map_err(|misfit| unreadable(misfit, None, &correlation))?;
     let (request_id, request_id_conflicts) = request_id(&mut fields, headers);
@@ -136,14 +138,14 @@ pub fn prepare(use_case: UseCase, headers: &HeaderMap, body: &[u8], rules: &Rule
     let Some(Command { request_id, target, contents }) = checked else {
         let request_id = raw.request_id.as_deref().filter(|_| !request_id_conflicts);
         let correlation_id = correlation.text.as_deref().or(request_id);
-        return Err(Problem::refused(findings.iter().map(Finding::from).collect()).about(request_id, correlation_id));
+        return Err(Problem::refused(findings.iter().map(ErrorEntry::from).collect()).about(request_id, correlation_id));
     };
     let key = match (contents.creation(), &target) {
         (Some(creation), _) => creation.external_id.as_str().to_owned(),
         (None, Reference::ExternalId(id)) => id.as_str().to_owned(),
         (None, Reference::RefId(ref_id)) => ref_id.to_string(),
     };
-    Ok(Prepared {
+    Ok(PreparedCommand {
         identity: Identity { use_case, target, request_id, contents: contents.fingerprint() },
         key,
         body,

@@ -5,7 +5,7 @@ use crate::domain::values::SegmentCode;
 use axum::http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
-fn prepared(use_case: UseCase, headers: &[(&str, &str)], body: &Value) -> Result<Prepared, Problem> {
+fn prepared(use_case: UseCase, headers: &[(&str, &str)], body: &Value) -> Result<PreparedCommand, Problem> {
     let headers = headers
         .iter()
         .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap()));
@@ -13,7 +13,7 @@ fn prepared(use_case: UseCase, headers: &[(&str, &str)], body: &Value) -> Result
     prepare(use_case, &headers.collect(), body.to_string().as_bytes(), &rules)
 }
 
-fn rename(headers: &[(&str, &str)], body: &Value) -> Result<Prepared, Problem> {
+fn rename(headers: &[(&str, &str)], body: &Value) -> Result<PreparedCommand, Problem> {
     prepared(UseCase::UpdateAccountExternalId, headers, body)
 }
 

@@ -1,9 +1,10 @@
 //! The public keys that verify the signatures of tokens, as they are at present. They are read from a file or a URL: now and then, and when
 //! a token names a key that is not known yet.
 
-use super::tokens::{Bearer, Keys, Refusal};
+use super::tokens::{Bearer, Keys, TokenRefusal};
 use crate::config::{JwksSource, Jwt};
 use crate::pauses::Pauses;
+use crate::wire::bounded_body::bounded_body;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -79,10 +80,10 @@ impl PresentKeys {
     ///
     /// # Errors
     /// The token is not taken.
-    pub async fn bearer(&self, token: &str, now: f64) -> Result<Bearer, Refusal> {
+    pub async fn bearer(&self, token: &str, now: f64) -> Result<Bearer, TokenRefusal> {
         let mut readings = self.readings.subscribe();
         let checked = self.present().bearer(token, &self.jwt, now);
-        if checked != Err(Refusal::UnknownKey) {
+        if checked != Err(TokenRefusal::UnknownKey) {
             return checked;
         }
         if readings.borrow_and_update().is_some_and(|at| at.elapsed() < self.rhythm.rest) {
@@ -115,13 +116,7 @@ impl PresentKeys {
 
     async fn fetch(&self, url: &str) -> Result<String, reqwest::Error> {
         let mut response = self.client.get(url).send().await?.error_for_status()?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LONGEST {
-                break;
-            }
-        }
+        let body = bounded_body(&mut response, LONGEST).await?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 }

@@ -89,7 +89,7 @@ async fn a_key_that_is_new_is_read_when_a_token_names_it_and_a_key_that_is_gone_
     assert_eq!(keys.bearer(&token, 0.0).await.unwrap().name.as_str(), "bob", "the first token waits for the first reading");
     issuer.says("200 OK", &next_set);
     assert_eq!(keys.bearer(&next_token, 0.0).await.unwrap().name.as_str(), "bob");
-    assert_eq!(keys.bearer(&token, 0.0).await, Err(Refusal::UnknownKey));
+    assert_eq!(keys.bearer(&token, 0.0).await, Err(TokenRefusal::UnknownKey));
     keeping.abort();
     issuer.serving.abort();
 }
@@ -102,7 +102,7 @@ async fn tokens_with_unknown_keys_have_the_url_asked_once_in_a_rest() {
     let keeping = keep(&keys);
     assert!(keys.bearer(&token, 0.0).await.is_ok());
     for _ in 0..1000 {
-        assert_eq!(keys.bearer(&foreign, 0.0).await, Err(Refusal::UnknownKey));
+        assert_eq!(keys.bearer(&foreign, 0.0).await, Err(TokenRefusal::UnknownKey));
     }
     assert_eq!(issuer.asked(), 1);
     keeping.abort();
@@ -123,7 +123,7 @@ async fn while_the_url_is_away_the_former_keys_count_and_it_is_asked_again() {
         issuer.says(status, body);
         let before = issuer.asked();
         // This has the keys read, which fails, and then again and again.
-        assert_eq!(keys.bearer(&foreign, 0.0).await, Err(Refusal::UnknownKey));
+        assert_eq!(keys.bearer(&foreign, 0.0).await, Err(TokenRefusal::UnknownKey));
         let mut readings = keys.readings.subscribe();
         while issuer.asked() < before + 3 {
             readings.changed().await.unwrap();

@@ -5,14 +5,14 @@
 //! entries as there are open requests.
 
 use super::command::Identity;
-use super::reply::Reply;
+use super::reply::JsonReply;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// How far a command has come.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
+pub enum CommandProgress {
     /// The command was given to the Kafka client.
     Sent,
     /// The command is on the topic.
@@ -22,7 +22,7 @@ pub enum Progress {
     /// It is not known whether the command is on the topic.
     Unknown,
     /// The reply has come.
-    Answered(Arc<Reply>),
+    Answered(Arc<JsonReply>),
 }
 
 /// The open requests of a gateway.
@@ -39,40 +39,40 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     identity: Identity,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<CommandProgress>,
     waiting: usize,
 }
 
 /// A place among those who wait for the reply to a command. It is given up when this is dropped.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct Waiter {
     table: Arc<Mutex<Table>>,
     /// The token of the command's record.
     pub token: u64,
     /// Whether the command has yet to be sent, because this is the first to wait for it.
     pub is_first: bool,
     /// How far the command has come.
-    pub progress: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<CommandProgress>,
 }
 
 impl OpenRequests {
     /// Begins to wait for the reply to a request, alone or with those who wait for it already.
-    pub fn wait_for(&self, identity: &Identity) -> Waiting {
+    pub fn wait_for(&self, identity: &Identity) -> Waiter {
         let mut table = lock(&self.0);
         let joined = table.by_identity.get(identity).copied();
         let token = joined.unwrap_or_else(|| table.open(identity));
         let entry = table.by_token.get_mut(&token).expect("each token of the second map is one of the first");
         entry.waiting += 1;
-        Waiting { table: self.0.clone(), token, is_first: joined.is_none(), progress: entry.progress.subscribe() }
+        Waiter { table: self.0.clone(), token, is_first: joined.is_none(), progress: entry.progress.subscribe() }
     }
 
     /// Notes how far a command has come. Once a reply is noted, all further progress is ignored. Returns whether anybody waits.
-    pub fn note(&self, token: u64, progress: Progress) -> bool {
+    pub fn note(&self, token: u64, progress: CommandProgress) -> bool {
         let mut table = lock(&self.0);
         let Some(entry) = table.by_token.get(&token) else { return false };
-        let is_over = !matches!(progress, Progress::Written | Progress::Sent);
+        let is_over = !matches!(progress, CommandProgress::Written | CommandProgress::Sent);
         entry.progress.send_if_modified(|known| {
-            let is_news = !matches!(known, Progress::Answered(_));
+            let is_news = !matches!(known, CommandProgress::Answered(_));
             if is_news {
                 *known = progress;
             }
@@ -98,14 +98,14 @@ impl Table {
     fn open(&mut self, identity: &Identity) -> u64 {
         self.last_token += 1;
         let token = self.last_token;
-        let entry = Entry { identity: identity.clone(), progress: watch::Sender::new(Progress::Sent), waiting: 0 };
+        let entry = Entry { identity: identity.clone(), progress: watch::Sender::new(CommandProgress::Sent), waiting: 0 };
         self.by_token.insert(token, entry);
         self.by_identity.insert(identity.clone(), token);
         token
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Waiter {
     fn drop(&mut self) {
         let mut table = lock(&self.table);
         let Some(entry) = table.by_token.get_mut(&self.token) else { return };
@@ -127,7 +127,7 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 mod tests {
     use super::*;
     use crate::domain::answer::Answer;
-    use crate::domain::command::Reference;
+    use crate::domain::reference::Reference;
     use crate::domain::rejection::Rejection;
     use crate::domain::use_case::UseCase;
     use crate::domain::values::RequestId;
@@ -142,9 +142,9 @@ mod tests {
         }
     }
 
-    fn answered() -> Progress {
+    fn answered() -> CommandProgress {
         let answer = Answer::Rejected(Rejection::InternalError);
-        Progress::Answered(Reply::replay(&RequestId::parse("r").unwrap(), &answer, 0).into())
+        CommandProgress::Answered(JsonReply::replay(&RequestId::parse("r").unwrap(), &answer, 0).into())
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!((first.token == second.token, first.token == other.token), (true, false));
         assert!(open.note(first.token, answered()));
         assert_eq!(*second.progress.borrow(), answered());
-        assert_eq!(*other.progress.borrow(), Progress::Sent);
+        assert_eq!(*other.progress.borrow(), CommandProgress::Sent);
         assert!(open.wait_for(&request("r", 1)).is_first, "what comes after the reply asks anew");
     }
 
@@ -178,10 +178,10 @@ mod tests {
         let open = OpenRequests::default();
         let first = open.wait_for(&request("r", 1));
         open.note(first.token, answered());
-        open.note(first.token, Progress::Unknown);
+        open.note(first.token, CommandProgress::Unknown);
         assert_eq!(*first.progress.borrow(), answered());
         let failed = open.wait_for(&request("s", 1));
-        open.note(failed.token, Progress::Unwritten);
+        open.note(failed.token, CommandProgress::Unwritten);
         let next = open.wait_for(&request("s", 1));
         assert!(next.is_first);
         drop(failed);

@@ -1,6 +1,7 @@
 //! What a client is told when its request is not answered 200: a problem in the form of RFC 9457.
 
 use crate::domain::rejection::{Rejection, Status};
+use crate::toolbox::reply::ErrorEntry;
 use axum::body::Bytes;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
@@ -11,17 +12,6 @@ use serde_json::Value;
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// After how many seconds a client should ask again.
 pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-
-/// A finding, as in a reply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The error code, `CASM-…`.
-    pub code: String,
-    /// The path of the field, or `None` if no field is to blame.
-    pub field: Option<String>,
-    /// What is wrong, in words.
-    pub message: String,
-}
 
 /// A problem.
 #[derive(Clone, Debug, Serialize)]
@@ -38,7 +28,7 @@ pub struct Problem {
     /// What happened, and what to do.
     pub detail: Box<str>,
     /// The findings about the command.
-    pub errors: Vec<Finding>,
+    pub errors: Vec<ErrorEntry>,
     /// The request id, as far as it is known.
     pub request_id: Option<Box<str>>,
     /// The correlation id, as in a reply.
@@ -50,12 +40,6 @@ pub struct Problem {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
-}
-
-impl From<&Rejection> for Finding {
-    fn from(rejection: &Rejection) -> Self {
-        Self { code: rejection.code().to_owned(), field: rejection.field().map(str::to_owned), message: rejection.message() }
-    }
 }
 
 impl Problem {
@@ -74,7 +58,7 @@ impl Problem {
     }
 
     /// Returns the problem of a request that was refused with these findings, of which there is at least one.
-    pub fn refused(errors: Vec<Finding>) -> Self {
+    pub fn refused(errors: Vec<ErrorEntry>) -> Self {
         let first = errors.first().map_or("", |error| error.code.as_str()).to_owned();
         let detail = errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ");
         Self {
@@ -88,7 +72,7 @@ impl Problem {
     pub fn unreadable(field: Option<String>, reason: &str) -> Self {
         let subject = field.as_ref().map(|field| format!("{field} ")).unwrap_or_default();
         let code = Rejection::RecordUnreadable { reason: "".into() }.code().to_owned();
-        Self::refused(vec![Finding { code, field, message: format!("{subject}{reason}") }])
+        Self::refused(vec![ErrorEntry { code, field, message: format!("{subject}{reason}") }])
     }
 
     /// Returns the same problem with the ids of its request.
@@ -136,7 +120,7 @@ mod tests {
     #[test]
     fn a_refusal_shows_all_findings_under_the_first_code() {
         let findings = [Rejection::RequestIdReused, Rejection::ExternalIdNotUnique];
-        let problem = Problem::refused(findings.iter().map(Finding::from).collect()).about(Some("r"), Some("c"));
+        let problem = Problem::refused(findings.iter().map(ErrorEntry::from).collect()).about(Some("r"), Some("c"));
         let response = problem.response();
         assert_eq!(response.status(), 400);
         assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);

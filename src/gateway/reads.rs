@@ -3,11 +3,11 @@
 
 use super::headers::{has_already, wants_latest};
 use super::problem::{self, Problem, RETRY_AFTER, with};
-use super::reply::{Reply, etag};
+use super::reply::{JsonReply, etag};
 use super::route::{Page, page_before};
 use crate::domain::Timestamp;
-use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::domain::values::RequestId;
 use crate::store::claims::{Claims, Freshness};
 use crate::store::{ConditionalStore, EntityKey, StoreFault};
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Reads from a store for one request.
-pub struct Reading<'a, S> {
+pub struct StoreReader<'a, S> {
     /// The claim protocol over the store.
     pub claims: &'a Claims<S>,
     /// The request's headers.
     pub headers: &'a HeaderMap,
 }
 
-impl<S: ConditionalStore> Reading<'_, S> {
+impl<S: ConditionalStore> StoreReader<'_, S> {
     /// Answers with the present values of an entity.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl<S: ConditionalStore> Reading<'_, S> {
             let problem = Problem::new(StatusCode::NOT_FOUND, "no-outcome", detail).about(Some(request_id.as_str()), None);
             return Ok(with(problem.response(), header::RETRY_AFTER, RETRY_AFTER));
         };
-        let reply = Reply::replay(request_id, &answer, now);
+        let reply = JsonReply::replay(request_id, &answer, now);
         if let Some(version) = reply.version().filter(|version| has_already(self.headers, *version)) {
             return Ok(not_modified(version));
         }

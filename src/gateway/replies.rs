@@ -1,8 +1,8 @@
 //! Reads the reply topic, beginning with the replies that are committed after the start, and tells [`OpenRequests`] of each reply that is
 //! awaited. A reply to another client is recognised by its headers, and skipped without being decoded.
 
-use super::open::{OpenRequests, Progress};
-use super::reply::Reply;
+use super::open::{CommandProgress, OpenRequests};
+use super::reply::JsonReply;
 use super::writer::Name;
 use crate::config::Kafka;
 use crate::pauses::Pauses;
@@ -177,8 +177,8 @@ async fn take(record: &BorrowedMessage<'_>, decoder: &mut JsonDecoder, awaited: 
         health.beat();
         match decoder.decode(record.payload()).await {
             Ok(Ok(json)) => {
-                if let Some(reply) = Reply::read(json) {
-                    open.note(token, Progress::Answered(reply.into()));
+                if let Some(reply) = JsonReply::read(json) {
+                    open.note(token, CommandProgress::Answered(reply.into()));
                 }
                 return;
             }

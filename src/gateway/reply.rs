@@ -1,11 +1,12 @@
 //! A reply as the client gets it: the record as JSON, or a problem if the command was refused.
 
-use super::problem::{self, Finding, Problem, with};
+use super::problem::{self, Problem, with};
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
 use crate::domain::rejection::{Rejection, Status};
 use crate::domain::values::RequestId;
 use crate::telemetry::labels::Code;
+use crate::toolbox::reply::ErrorEntry;
 use crate::wire::REPLY_SCHEMA;
 use crate::wire::answer::{self, Encoder};
 use crate::wire::frame::frame_prefix;
@@ -23,9 +24,9 @@ pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-
 
 /// A `crm.v1.Reply` as JSON, with timestamps in RFC 3339.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply(Value);
+pub struct JsonReply(Value);
 
-impl Reply {
+impl JsonReply {
     /// Takes a decoded record, in which timestamps are numbers. Returns `None` if it is no reply.
     pub fn read(mut json: Value) -> Option<Self> {
         json.get("statusCode")?.as_i64()?;
@@ -101,12 +102,12 @@ impl Reply {
 
     fn problem(&self, status: StatusCode, is_conditional: bool) -> Problem {
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let finding = |error: &Value| Finding {
+        let entry = |error: &Value| ErrorEntry {
             code: text(&error["code"]).unwrap_or_default(),
             field: text(&error["field"]),
             message: text(&error["message"]).unwrap_or_default(),
         };
-        let refused = Problem::refused(self.0["errors"].as_array().into_iter().flatten().map(finding).collect());
+        let refused = Problem::refused(self.0["errors"].as_array().into_iter().flatten().map(entry).collect());
         let is_conflict =
             is_conditional && refused.errors.first().is_some_and(|error| error.code == Code::VersionConflict.text());
         Problem {
@@ -189,8 +190,8 @@ mod tests {
         Answer::Changed(transaction.into())
     }
 
-    fn reply(answer: &Answer) -> Reply {
-        Reply::replay(&RequestId::parse("r").unwrap(), answer, 0)
+    fn reply(answer: &Answer) -> JsonReply {
+        JsonReply::replay(&RequestId::parse("r").unwrap(), answer, 0)
     }
 
     fn body(response: &Response<Bytes>) -> Value {

@@ -1,8 +1,8 @@
 //! Which resource a request is about, told by its method, path and query, and where the outcome of a request is found.
 
 use super::problem::Problem;
-use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{ExternalId, RequestId, parse_ref_id};
 use axum::http::{Method, StatusCode};

@@ -3,17 +3,17 @@
 //! `writer` knows of the record.
 
 use super::access::{Access, Principal, Scope};
-use super::command::{self, Prepared};
+use super::command::{self, PreparedCommand};
 use super::documents;
 use super::headers::{Preferences, preferences};
 use super::hosts::Hosts;
-use super::open::{OpenRequests, Progress, Waiting};
+use super::open::{CommandProgress, OpenRequests, Waiter};
 use super::problem::{self, Problem, RETRY_AFTER, with};
-use super::reads::Reading;
+use super::reads::StoreReader;
 use super::received::received;
 use super::room::Room;
 use super::route::{Astray, Guarded, Question, Route};
-use super::traced::Steps;
+use super::traced::TracedRequest;
 use super::writer::CommandWriter;
 use crate::config;
 use crate::domain::use_case::UseCase;
@@ -141,25 +141,25 @@ impl<S: ConditionalStore> Service<S> {
             spans.prepared(prepared.identity.request_id.as_str());
         }
         let Some(_place) = self.room.take() else { return unwritten(&prepared, "too many requests are open") };
-        let waiting = self.open.wait_for(&prepared.identity);
-        let steps = if waiting.is_first {
-            let (steps, trace) = Steps::writing(spans);
+        let waiter = self.open.wait_for(&prepared.identity);
+        let traced = if waiter.is_first {
+            let (traced, trace) = TracedRequest::writing(spans);
             prepared.trace = trace.or(prepared.trace);
-            steps
+            traced
         } else {
-            Steps::joining(spans)
+            TracedRequest::joining(spans)
         };
-        if waiting.is_first
-            && let Err(error) = self.writer.send(&prepared, waiting.token, actor.as_ref())
+        if waiter.is_first
+            && let Err(error) = self.writer.send(&prepared, waiter.token, actor.as_ref())
         {
             tracing::debug!(%error, "a command was not taken");
             // Whoever joined meanwhile is told, too.
-            self.open.note(waiting.token, Progress::Unwritten);
+            self.open.note(waiter.token, CommandProgress::Unwritten);
         }
-        self.wait(&prepared, waiting, steps, preferences(headers)).await
+        self.wait(&prepared, waiter, traced, preferences(headers)).await
     }
 
-    fn prepare(&self, use_case: UseCase, headers: &HeaderMap, body: Result<Bytes, Problem>) -> Result<Prepared, Problem> {
+    fn prepare(&self, use_case: UseCase, headers: &HeaderMap, body: Result<Bytes, Problem>) -> Result<PreparedCommand, Problem> {
         command::negotiate(headers)?;
         command::prepare(use_case, headers, &body?, &self.rules)
     }
@@ -167,35 +167,35 @@ impl<S: ConditionalStore> Service<S> {
     /// Waits for the reply, or until the client is to be told that it has not come.
     async fn wait(
         &self,
-        prepared: &Prepared,
-        mut waiting: Waiting,
-        mut steps: Steps<'_>,
+        prepared: &PreparedCommand,
+        mut waiter: Waiter,
+        mut traced: TracedRequest<'_>,
         preferences: Preferences,
     ) -> Response<Bytes> {
         let Preferences { wait, respond_async } = preferences;
         let applied = wait.map(|wait| wait.min(self.config.max_wait));
-        let decisive = waiting.progress.wait_for(|progress| {
-            steps.note(progress);
+        let decisive = waiter.progress.wait_for(|progress| {
+            traced.note(progress);
             match progress {
-                Progress::Sent => false,
-                Progress::Written => respond_async,
-                Progress::Unwritten | Progress::Unknown | Progress::Answered(_) => true,
+                CommandProgress::Sent => false,
+                CommandProgress::Written => respond_async,
+                CommandProgress::Unwritten | CommandProgress::Unknown | CommandProgress::Answered(_) => true,
             }
         });
         let progress = match timeout(applied.unwrap_or(self.config.reply_timeout), decisive).await {
             Ok(Ok(progress)) => progress.clone(),
-            Ok(Err(_)) | Err(_) => Progress::Unknown,
+            Ok(Err(_)) | Err(_) => CommandProgress::Unknown,
         };
         let response = match progress {
             // A client that wants no reply gets none even if it is there, so that the answer is always the same.
-            Progress::Written => accepted(prepared),
-            Progress::Answered(_) if respond_async => accepted(prepared),
-            Progress::Answered(reply) => {
+            CommandProgress::Written => accepted(prepared),
+            CommandProgress::Answered(_) if respond_async => accepted(prepared),
+            CommandProgress::Answered(reply) => {
                 let reply = Arc::unwrap_or_clone(reply).to(prepared.correlation_id());
                 reply.response(prepared.is_conditional)
             }
-            Progress::Unwritten => unwritten(prepared, "Kafka can't be reached, and nothing was written"),
-            Progress::Sent | Progress::Unknown => {
+            CommandProgress::Unwritten => unwritten(prepared, "Kafka can't be reached, and nothing was written"),
+            CommandProgress::Sent | CommandProgress::Unknown => {
                 self.metrics.gateway_timeouts.inc();
                 in_progress(prepared)
             }
@@ -214,12 +214,12 @@ impl<S: ConditionalStore> Service<S> {
         }
         let Some(claims) = self.claims.get() else { return unread("the store can't be read at present") };
         let Some(_place) = self.reads.take() else { return unread("too many reads are open") };
-        let reading = Reading { claims, headers };
+        let reader = StoreReader { claims, headers };
         let read = match question {
-            Question::Entity(entity_type, reference) => reading.entity(entity_type, &reference).await,
-            Question::History(entity_type, ref_id, page) => reading.history(entity_type, ref_id, page).await,
+            Question::Entity(entity_type, reference) => reader.entity(entity_type, &reference).await,
+            Question::History(entity_type, ref_id, page) => reader.history(entity_type, ref_id, page).await,
             Question::Outcome(entity_type, reference, request_id, contents) => {
-                reading.outcome(entity_type, &reference, &request_id, contents, (self.clock)()).await
+                reader.outcome(entity_type, &reference, &request_id, contents, (self.clock)()).await
             }
         };
         read.unwrap_or_else(|fault| self.fault(&fault))
@@ -235,23 +235,23 @@ impl<S: ConditionalStore> Service<S> {
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-fn accepted(prepared: &Prepared) -> Response<Bytes> {
+fn accepted(prepared: &PreparedCommand) -> Response<Bytes> {
     let body = json!({ "requestId": prepared.identity.request_id.as_str() });
     with(problem::json(StatusCode::ACCEPTED, &body), header::LOCATION, prepared.location())
 }
 
-fn in_progress(prepared: &Prepared) -> Response<Bytes> {
+fn in_progress(prepared: &PreparedCommand) -> Response<Bytes> {
     let detail = "the reply did not come in time; the command may still take effect: ask again with the same request id";
     let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "in-progress", detail);
     let response = of(problem, prepared);
     with(response, header::LOCATION, prepared.location())
 }
 
-fn unwritten(prepared: &Prepared, detail: &str) -> Response<Bytes> {
+fn unwritten(prepared: &PreparedCommand, detail: &str) -> Response<Bytes> {
     of(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail), prepared)
 }
 
-fn of(problem: Problem, prepared: &Prepared) -> Response<Bytes> {
+fn of(problem: Problem, prepared: &PreparedCommand) -> Response<Bytes> {
     let problem = problem.about(Some(prepared.identity.request_id.as_str()), Some(prepared.correlation_id()));
     with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
 }

@@ -40,7 +40,7 @@ pub struct Setup {
 
 /// The reason why a gateway can't begin.
 #[derive(Debug, thiserror::Error)]
-pub enum StartFault {
+pub enum GatewayStartFault {
     /// librdkafka refuses a property of the producer.
     #[error("the Kafka producer can't be made: {0}")]
     Producer(KafkaError),
@@ -69,7 +69,7 @@ pub struct Started<S> {
 ///
 /// # Errors
 /// Kafka can't be reached, or the reply topic is missing.
-pub async fn start<S: ConditionalStore>(setup: Setup) -> Result<Started<S>, StartFault> {
+pub async fn start<S: ConditionalStore>(setup: Setup) -> Result<Started<S>, GatewayStartFault> {
     let Setup { config, schema_ids, decoder, metrics, health, clock } = setup;
     let (gateway, open, name) = (config.gateway.clone(), OpenRequests::default(), Name::random());
     let replies = Replies::open(&config.kafka, &gateway.reply_topic).await?;
@@ -94,7 +94,7 @@ pub async fn start<S: ConditionalStore>(setup: Setup) -> Result<Started<S>, Star
         rules: config.rules(),
         access,
         hosts: Hosts::of(&gateway),
-        writer: writer.map_err(StartFault::Producer)?,
+        writer: writer.map_err(GatewayStartFault::Producer)?,
         open,
         room: Room::new(gateway.max_open_requests, &metrics.gateway_open_requests, &metrics.gateway_open_requests_limit),
         reads: Room::new(gateway.max_open_reads, &metrics.gateway_open_reads, &metrics.gateway_open_reads_limit),

@@ -33,7 +33,7 @@ pub struct TlsServer {
 pub struct TlsFault(#[from] ErrorStack);
 
 /// A client that has been let in.
-pub struct Client {
+pub struct TlsClient {
     /// The connection.
     pub stream: SslStream<TcpStream>,
     /// The common name of the client's certificate. `None` if it has none.
@@ -77,7 +77,7 @@ impl TlsServer {
     }
 
     /// Shakes hands with a client. Returns `None` if it does not know how, takes too long, or has no certificate that we ask for.
-    pub async fn accept(&self, stream: TcpStream) -> Option<Client> {
+    pub async fn accept(&self, stream: TcpStream) -> Option<TlsClient> {
         let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut stream = SslStream::new(Ssl::new(acceptor.context()).ok()?, stream).ok()?;
         match timeout(HANDSHAKE, Pin::new(&mut stream).accept()).await {
@@ -91,7 +91,7 @@ impl TlsServer {
         let certificate = stream.ssl().peer_certificate();
         let common_name = certificate.as_ref().and_then(|c| c.subject_name().entries_by_nid(Nid::COMMONNAME).next());
         let common_name = common_name.and_then(|name| name.data().to_string().ok());
-        Some(Client { stream, common_name })
+        Some(TlsClient { stream, common_name })
     }
 }
 

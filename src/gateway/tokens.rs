@@ -55,7 +55,7 @@ pub struct Bearer {
 
 /// The reason why a token is not taken. It is told to nobody but the log, and holds nothing of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// The token does not have the form of a JWT, or names an algorithm that is not one of ours.
     #[error("the token is malformed, or signed in a way that is not taken")]
     Malformed,
@@ -99,23 +99,23 @@ impl Keys {
     ///
     /// # Errors
     /// The token is not taken.
-    pub fn bearer(&self, token: &str, expected: &Jwt, now: f64) -> Result<Bearer, Refusal> {
+    pub fn bearer(&self, token: &str, expected: &Jwt, now: f64) -> Result<Bearer, TokenRefusal> {
         let mut parts = token.split('.');
         let (Some(header), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(Refusal::Malformed);
+            return Err(TokenRefusal::Malformed);
         };
         let signed = &token[..header.len() + 1 + claims.len()];
         let header: Header = decoded(header)?;
-        let algorithm = Algorithm::named(&header.alg).filter(|_| header.crit.is_none()).ok_or(Refusal::Malformed)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Malformed)?;
+        let algorithm = Algorithm::named(&header.alg).filter(|_| header.crit.is_none()).ok_or(TokenRefusal::Malformed)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenRefusal::Malformed)?;
         let fits = |key: &&Key| key.algorithm == algorithm && (header.kid.is_none() || key.id == header.kid);
         let mut keys = self.0.iter().filter(fits).peekable();
         if keys.peek().is_none() {
-            return Err(Refusal::UnknownKey);
+            return Err(TokenRefusal::UnknownKey);
         }
         // An error of OpenSSL means that the signature is not even of the form that it must have.
         if !keys.any(|key| key.has_signed(signed.as_bytes(), &signature).unwrap_or(false)) {
-            return Err(Refusal::Signature);
+            return Err(TokenRefusal::Signature);
         }
         check(&decoded(claims)?, expected, now)
     }
@@ -186,24 +186,24 @@ fn key(jwk: &Value) -> Option<Key> {
 }
 
 /// Reads a part of a token, which is a JSON object.
-fn decoded<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refusal> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed)?;
+fn decoded<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TokenRefusal> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Malformed)?;
     // An array of the right values would do for a struct otherwise.
     if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(Refusal::Malformed);
+        return Err(TokenRefusal::Malformed);
     }
-    serde_json::from_slice(&bytes).map_err(|_| Refusal::Malformed)
+    serde_json::from_slice(&bytes).map_err(|_| TokenRefusal::Malformed)
 }
 
 /// Checks the claims of a token whose signature is right.
-fn check(claims: &Value, expected: &Jwt, now: f64) -> Result<Bearer, Refusal> {
+fn check(claims: &Value, expected: &Jwt, now: f64) -> Result<Bearer, TokenRefusal> {
     let has_expired = claims["exp"].as_f64().is_none_or(|exp| exp + LEEWAY <= now);
     let is_early = match &claims["nbf"] {
         Value::Null => false,
         begins => begins.as_f64().is_none_or(|nbf| nbf - LEEWAY > now),
     };
     if has_expired || is_early {
-        return Err(Refusal::Time);
+        return Err(TokenRefusal::Time);
     }
     let is_ours = match &claims["aud"] {
         Value::String(one) => *one == expected.audience,
@@ -211,9 +211,9 @@ fn check(claims: &Value, expected: &Jwt, now: f64) -> Result<Bearer, Refusal> {
         _ => false,
     };
     if claims["iss"] != expected.issuer.as_str() || !is_ours {
-        return Err(Refusal::Foreign);
+        return Err(TokenRefusal::Foreign);
     }
-    let name = claims["sub"].as_str().and_then(|name| Actor::parse(name).ok()).ok_or(Refusal::Nameless)?;
+    let name = claims["sub"].as_str().and_then(|name| Actor::parse(name).ok()).ok_or(TokenRefusal::Nameless)?;
     let scopes = claims["scope"].as_str().unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
     Ok(Bearer { name, scopes: scopes.map(str::to_owned).collect() })
 }

@@ -3,8 +3,8 @@
 //! **The promise**: a command of which it is said that it is not on the topic never gets there. librdkafka knows that of a record that it
 //! has not sent yet, or that the broker refused. Of a record that was sent without an answer it knows nothing, and neither do we.
 
-use super::command::Prepared;
-use super::open::{OpenRequests, Progress};
+use super::command::PreparedCommand;
+use super::open::{CommandProgress, OpenRequests};
 use crate::config::Kafka;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::Actor;
@@ -95,7 +95,7 @@ impl CommandWriter {
     ///
     /// # Errors
     /// The command was not taken, and will not be written.
-    pub fn send(&self, command: &Prepared, token: u64, actor: Option<&Actor>) -> Result<(), KafkaError> {
+    pub fn send(&self, command: &PreparedCommand, token: u64, actor: Option<&Actor>) -> Result<(), KafkaError> {
         let mut value = frame_prefix(self.schema_ids[&command.identity.use_case]).to_vec();
         value.extend_from_slice(&command.body);
         // Without a `correlation-id` the processor would take `kafka_correlationId`, which is our own affair.
@@ -175,10 +175,10 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         let progress = match result {
-            Ok(_) => Progress::Written,
-            Err((_, message)) if was_never_sent(message) => Progress::Unwritten,
-            Err((error, _)) if is_refused(error) => Progress::Unwritten,
-            Err(_) => Progress::Unknown,
+            Ok(_) => CommandProgress::Written,
+            Err((_, message)) if was_never_sent(message) => CommandProgress::Unwritten,
+            Err((error, _)) if is_refused(error) => CommandProgress::Unwritten,
+            Err(_) => CommandProgress::Unknown,
         };
         self.open.note(token as u64, progress);
     }

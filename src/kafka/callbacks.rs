@@ -8,7 +8,7 @@
 use super::bootstrap::Bootstrap;
 use super::calls::{Call, Calls};
 use super::inquiry::topic_id;
-use super::login::{Client, Logins};
+use super::login::{KafkaClient, Logins};
 use crate::flow::offsets::Committed;
 use crate::flow::{AssignmentId, Partition, RecordId};
 use crate::telemetry::gathered::Gathered;
@@ -172,11 +172,11 @@ impl ClientContext for Context {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logins.log(Client::Consumer, level, facility, message, Instant::now());
+        self.logins.log(KafkaClient::Consumer, level, facility, message, Instant::now());
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.logins.failed(Client::Consumer, &error, reason, Instant::now());
+        self.logins.failed(KafkaClient::Consumer, &error, reason, Instant::now());
         self.trouble(&error, reason);
     }
 }

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 /// A Kafka client of the process, each with its own table of properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Client {
+pub enum KafkaClient {
     /// The client that reads commands.
     Consumer,
     /// The client that writes answers.
     Producer,
 }
 
-impl Client {
+impl KafkaClient {
     /// Returns the name of the client's table in the configuration.
     fn table(self) -> &'static str {
         match self {
@@ -144,7 +144,7 @@ pub fn complaint<'a>(facility: &str, message: &'a str) -> Option<&'a str> {
 
 /// The last complaint of each client of the process.
 #[derive(Debug, Default)]
-pub struct Logins(Mutex<BTreeMap<Client, Said>>);
+pub struct Logins(Mutex<BTreeMap<KafkaClient, Said>>);
 
 #[derive(Debug)]
 struct Said {
@@ -154,14 +154,14 @@ struct Said {
 
 impl Logins {
     /// Takes in an error of a client. Errors that are not about logging in are ignored.
-    pub fn failed(&self, client: Client, error: &KafkaError, reason: &str, now: Instant) {
+    pub fn failed(&self, client: KafkaClient, error: &KafkaError, reason: &str, now: Instant) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
             self.heard(client, reason, now);
         }
     }
 
     /// Takes in a line of a client's log, if it is about getting a token, and passes every line on to our own log.
-    pub fn log(&self, client: Client, level: RDKafkaLogLevel, facility: &str, message: &str, now: Instant) {
+    pub fn log(&self, client: KafkaClient, level: RDKafkaLogLevel, facility: &str, message: &str, now: Instant) {
         if facility == "OIDC"
             && let Some(said) = complaint(facility, message)
         {
@@ -180,7 +180,7 @@ impl Logins {
     }
 
     /// Forgets the complaint of a client, because it has been let in.
-    pub fn let_in(&self, client: Client) {
+    pub fn let_in(&self, client: KafkaClient) {
         self.said().remove(&client);
     }
 
@@ -194,7 +194,7 @@ impl Logins {
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 
-    fn heard(&self, client: Client, text: &str, now: Instant) {
+    fn heard(&self, client: KafkaClient, text: &str, now: Instant) {
         let mut said = self.said();
         // An error about a token follows a line of the log that gives the same reason and also names the endpoint. The line is kept.
         let is_known = text.split_once(TOKEN).is_some_and(|(_, reason)| {
@@ -212,12 +212,12 @@ impl Logins {
         }
     }
 
-    fn said(&self) -> MutexGuard<'_, BTreeMap<Client, Said>> {
+    fn said(&self) -> MutexGuard<'_, BTreeMap<KafkaClient, Said>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn text(client: Client, said: &str) -> String {
+fn text(client: KafkaClient, said: &str) -> String {
     let table = client.table();
     match sign(said) {
         Some(Sign { way_out, .. }) => {
@@ -278,11 +278,11 @@ mod tests {
     #[test]
     fn a_trouble_is_told_with_the_endpoint_and_the_way_out_and_only_of_clients_that_have_it() {
         let (logins, now) = (Logins::default(), Instant::now());
-        logins.failed(Client::Producer, &KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "4/4 brokers are down", now);
-        logins.log(Client::Producer, RDKafkaLogLevel::Error, "FAIL", "[thrd:main]: connection refused", now);
+        logins.failed(KafkaClient::Producer, &KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "4/4 brokers are down", now);
+        logins.log(KafkaClient::Producer, RDKafkaLogLevel::Error, "FAIL", "[thrd:main]: connection refused", now);
         assert_eq!(logins.trouble(false, now), None, "nobody was refused");
-        logins.log(Client::Consumer, RDKafkaLogLevel::Error, "OIDC", LINE, now);
-        logins.failed(Client::Consumer, &refused(), ERROR, now);
+        logins.log(KafkaClient::Consumer, RDKafkaLogLevel::Error, "OIDC", LINE, now);
+        logins.failed(KafkaClient::Consumer, &refused(), ERROR, now);
         let told = logins.trouble(false, now).expect("it was said");
         for part in ["kafka.consumer", AWAY, "sasl.oauthbearer.token.endpoint.url"] {
             assert!(told.contains(part), "{part} in {told}");
@@ -290,21 +290,21 @@ mod tests {
         assert!(!told.contains("kafka.producer"), "{told}");
 
         let handshake = "SASL OAUTHBEARER mechanism handshake failed: Broker: Request not valid in current SASL state";
-        logins.failed(Client::Consumer, &refused(), handshake, now + COUNTS_FOR / 2);
+        logins.failed(KafkaClient::Consumer, &refused(), handshake, now + COUNTS_FOR / 2);
         assert_eq!(logins.trouble(false, now), Some(told), "why there is no token says more");
-        logins.failed(Client::Consumer, &refused(), handshake, now + COUNTS_FOR);
+        logins.failed(KafkaClient::Consumer, &refused(), handshake, now + COUNTS_FOR);
         assert!(logins.trouble(false, now).is_some_and(|told| told.contains(handshake)));
     }
 
     #[test]
     fn what_was_said_counts_for_a_while_or_for_as_long_as_there_is_no_connection() {
         let (logins, start) = (Logins::default(), Instant::now());
-        logins.failed(Client::Consumer, &refused(), "SASL authentication error", start);
+        logins.failed(KafkaClient::Consumer, &refused(), "SASL authentication error", start);
         for (seconds, is_connected, expected) in [(1, true, true), (89, true, true), (90, true, false), (3600, false, true)] {
             let told = logins.trouble(is_connected, start + Duration::from_secs(seconds));
             assert_eq!(told.is_some(), expected, "after {seconds} s, connected: {is_connected}: {told:?}");
         }
-        logins.let_in(Client::Consumer);
+        logins.let_in(KafkaClient::Consumer);
         assert_eq!(logins.trouble(false, start), None);
     }
 }

@@ -1,6 +1,6 @@
 //! A transactional producer, and what librdkafka calls back.
 
-use super::login::{Client, Logins};
+use super::login::{KafkaClient, Logins};
 use crate::telemetry::gathered::Gathered;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -28,11 +28,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logins.log(Client::Producer, level, facility, message, Instant::now());
+        self.logins.log(KafkaClient::Producer, level, facility, message, Instant::now());
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.logins.failed(Client::Producer, &error, reason, Instant::now());
+        self.logins.failed(KafkaClient::Producer, &error, reason, Instant::now());
         if let Some(left_out) = self.troubles.due(error.rdkafka_error_code().map(|code| code as i32), Instant::now()) {
             tracing::warn!(%error, reason, left_out, "the Kafka producer has trouble, and goes on trying");
         }

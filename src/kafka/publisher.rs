@@ -83,7 +83,7 @@ pub struct Told {
 }
 
 /// Everything that the publishers of a process share.
-pub(super) struct Shared {
+pub(super) struct SharedByPublishers {
     /// The properties of the two producers.
     pub configs: [ClientConfig; 2],
     /// The consumer, through which the publishers ask about committed offsets and topics.
@@ -98,7 +98,7 @@ pub(super) struct Shared {
     pub outdated: AtomicU64,
 }
 
-impl Shared {
+impl SharedByPublishers {
     /// Makes the producers of a publisher. They send nothing until they are registered.
     pub fn create(&self) -> Result<[TransactionalProducer; 2], KafkaError> {
         let [first, second] = &self.configs;
@@ -109,7 +109,7 @@ impl Shared {
 /// A publisher and everything that its thread owns.
 pub(super) struct Publisher<M> {
     id: PublisherId,
-    shared: Arc<Shared>,
+    shared: Arc<SharedByPublishers>,
     /// The call that the thread has under way. The processor watches it.
     calls: Arc<Calls>,
     producers: InTurn<TransactionalProducer>,
@@ -132,7 +132,7 @@ impl<M> Publisher<M> {
     /// Makes a publisher with producers that are not registered yet.
     pub fn new(
         id: PublisherId,
-        shared: Arc<Shared>,
+        shared: Arc<SharedByPublishers>,
         calls: Arc<Calls>,
         producers: [TransactionalProducer; 2],
         instructions: std_mpsc::Receiver<Instruction<M>>,
@@ -388,7 +388,7 @@ impl<M> Publisher<M> {
 
     /// Asks for the committed offsets until there is an answer, however long that takes.
     fn look_up(&self, publication: &Publication<M>) -> Result<Verdict, Alone> {
-        let Shared { consumer, topic, .. } = &*self.shared;
+        let SharedByPublishers { consumer, topic, .. } = &*self.shared;
         loop {
             let partitions = publication.offsets.iter().map(|o| o.partition);
             let ask = || committed(consumer, topic, partitions);

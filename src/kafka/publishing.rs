@@ -10,7 +10,7 @@ use super::callbacks::CommandConsumer;
 use super::calls::{Calls, UnderWay};
 use super::login::Logins;
 use super::producers::TransactionalProducer;
-use super::publisher::{Instruction, Publication, Publisher, Shared, Told};
+use super::publisher::{Instruction, Publication, Publisher, SharedByPublishers, Told};
 use super::{Outputs, StartFault};
 use crate::flow::AssignmentId;
 use crate::flow::attempt::{Pace, Verdict};
@@ -94,7 +94,7 @@ pub enum Watched {
 /// The present publisher, its abandoned predecessors, and the publication under way. When this is dropped, the threads end as soon as
 /// their calls have returned.
 pub struct Publishing<M> {
-    shared: Arc<Shared>,
+    shared: Arc<SharedByPublishers>,
     succession: Succession<Publication<M>>,
     /// When the publication under way was handed to its first publisher.
     since: Instant,
@@ -123,7 +123,8 @@ pub fn start<M: Clone + Send + Sync + 'static>(
     logins: Arc<Logins>,
 ) -> Result<(Publishing<M>, mpsc::UnboundedReceiver<Told>), StartFault> {
     let (told, verdicts) = verdict_channel();
-    let shared = Arc::new(Shared { configs, consumer, topic: topic.into(), told, logins, outdated: AtomicU64::new(0) });
+    let shared =
+        Arc::new(SharedByPublishers { configs, consumer, topic: topic.into(), told, logins, outdated: AtomicU64::new(0) });
     let succession = Succession::default();
     let present = Handle::spawn(&shared, succession.present(), shared.create()?, None)?;
     Ok((Publishing { shared, succession, since: Instant::now(), present, abandoned: Vec::new(), panics: 0 }, verdicts))
@@ -214,7 +215,7 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
 
 impl<M: Clone + Send + Sync + 'static> Handle<M> {
     fn spawn(
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedByPublishers>,
         id: PublisherId,
         producers: [TransactionalProducer; 2],
         left: Option<Arc<Publication<M>>>,

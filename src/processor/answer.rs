@@ -68,7 +68,7 @@ impl Memo {
 }
 
 /// The names of the topics.
-pub struct Topics {
+pub struct TopicNames {
     /// The command topic.
     pub commands: Arc<str>,
     replies: Arc<str>,
@@ -78,7 +78,7 @@ pub struct Topics {
     allowed: BTreeSet<Arc<str>>,
 }
 
-impl Topics {
+impl TopicNames {
     /// Takes the names from the configuration.
     pub fn new(kafka: &config::Kafka) -> Self {
         let topics = &kafka.topics;
@@ -106,7 +106,7 @@ struct Address {
 /// Makes the outputs of records.
 pub struct Answering {
     /// Where outputs go.
-    pub topics: Topics,
+    pub topics: TopicNames,
     /// How many partitions the reply topics have.
     pub partition_counts: Arc<PartitionCounts>,
     /// The encoder of replies and business transactions.

@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The brokers' latest answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct CommandTopicState {
     /// Whether the topic is there, and its id.
     pub topic: Seen,
     /// The offset after the last record that can be read, of each assigned partition whose leader answered.
@@ -40,7 +40,7 @@ pub enum Seen {
 }
 
 /// Looks at the topic every few seconds and sends what was seen. The future never ends by itself.
-pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: watch::Sender<Look>) {
+pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: watch::Sender<CommandTopicState>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let (consumer, topic) = (consumer.clone(), topic.clone());
@@ -49,7 +49,7 @@ pub async fn keep_looking(consumer: Arc<CommandConsumer>, topic: String, seen: w
     }
 }
 
-fn look(consumer: &CommandConsumer, topic: &str) -> Look {
+fn look(consumer: &CommandConsumer, topic: &str) -> CommandTopicState {
     let seen = match topic_id(consumer.client(), topic, TIMEOUT) {
         Ok(Some(id)) => Seen::There(id),
         Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Seen::Missing,
@@ -58,5 +58,5 @@ fn look(consumer: &CommandConsumer, topic: &str) -> Look {
     let assigned = consumer.assignment().unwrap_or_default();
     let partitions: Vec<Partition> = assigned.elements().iter().map(TopicPartitionListElem::partition).collect();
     let ends = (!partitions.is_empty()).then(|| readable_ends(consumer.client(), topic, &partitions, TIMEOUT).ok()).flatten();
-    Look { topic: seen, ends: ends.unwrap_or_default() }
+    CommandTopicState { topic: seen, ends: ends.unwrap_or_default() }
 }

@@ -6,7 +6,7 @@ use crate::domain::command::RawCommand;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::{RequestId, Rules};
 use crate::flow::RecordId;
-use crate::flow::intake::{Read, Reader};
+use crate::flow::intake::{ReadRecord, Reader};
 use crate::flow::lanes::{Foldable, Task, lane_of};
 use crate::kafka::record::{Record, borrowed};
 use crate::store::claims::Submission;
@@ -14,7 +14,7 @@ use crate::telemetry::spans::{self, CommandSpans};
 use crate::wire::command::WriterSchema;
 use crate::wire::frame::frame;
 use crate::wire::headers::CommandHeaders;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use crate::wire::schema_id::SchemaId;
 use crate::wire::unreadable::Unreadable;
 use std::sync::Arc;
@@ -97,11 +97,11 @@ pub struct JobReader {
     topic: Arc<str>,
     max_command_bytes: usize,
     rules: Rules,
-    registry: Arc<Registry>,
+    registry: Arc<RegistryClient>,
 }
 
 /// The headers and the frame of a record that is not decoded yet.
-pub struct Prepared {
+pub struct PreparedRecord {
     headers: CommandHeaders,
     framed: Result<Framed, Unreadable>,
 }
@@ -115,7 +115,7 @@ struct Framed {
 
 impl JobReader {
     /// Creates a reader of commands with the rules of the configuration.
-    pub fn new(config: &Config, registry: Arc<Registry>) -> Self {
+    pub fn new(config: &Config, registry: Arc<RegistryClient>) -> Self {
         Self {
             topic: config.kafka.topics.commands.as_str().into(),
             max_command_bytes: config.kafka.max_command_bytes,
@@ -140,7 +140,7 @@ impl JobReader {
 impl Reader for JobReader {
     type Record = Record;
     type Need = SchemaId;
-    type Prepared = Prepared;
+    type Prepared = PreparedRecord;
     type Command = CommandJob;
     type Answerable = AnswerJob;
     type Ahead = Arc<Submission>;
@@ -155,7 +155,7 @@ impl Reader for JobReader {
     }
 
     /// Also keeps the list of records that wait for a schema up to date.
-    fn prepare(&mut self, record: &Record) -> Result<Prepared, SchemaId> {
+    fn prepare(&mut self, record: &Record) -> Result<PreparedRecord, SchemaId> {
         let headers = CommandHeaders::parse(borrowed(&record.headers));
         let RecordId { partition, offset } = record.at;
         let framed = match self.frame(record, &headers) {
@@ -169,11 +169,11 @@ impl Reader for JobReader {
             Err(unreadable) => Err(unreadable),
         };
         self.registry.lacking().remove(partition);
-        Ok(Prepared { headers, framed })
+        Ok(PreparedRecord { headers, framed })
     }
 
-    fn read(&mut self, record: Record, prepared: Prepared) -> Read<Self> {
-        let Prepared { mut headers, framed } = prepared;
+    fn read(&mut self, record: Record, prepared: PreparedRecord) -> ReadRecord<Self> {
+        let PreparedRecord { mut headers, framed } = prepared;
         let at = record.at;
         let source = at.on(self.topic.clone());
         let spans = headers.trace.as_deref_mut().and_then(|trace| CommandSpans::begin(trace, &source));
@@ -206,9 +206,9 @@ impl Reader for JobReader {
         let incoming = Incoming { record, headers, spans };
         match checked {
             Ok(submission) => {
-                Read { lane, ahead: Some(submission.clone()), task: Task::Decide(CommandJob { incoming, submission }) }
+                ReadRecord { lane, ahead: Some(submission.clone()), task: Task::Decide(CommandJob { incoming, submission }) }
             }
-            Err(cause) => Read { lane, ahead: None, task: Task::Answer(AnswerJob { incoming, cause }) },
+            Err(cause) => ReadRecord { lane, ahead: None, task: Task::Answer(AnswerJob { incoming, cause }) },
         }
     }
 }

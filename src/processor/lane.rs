@@ -50,7 +50,7 @@ pub enum RunEvent {
 }
 
 /// Everything that the lanes share.
-pub struct Shared<S> {
+pub struct SharedByLanes<S> {
     /// Makes the outputs of records.
     pub answering: Answering,
     /// The claim protocol, which decides commands.
@@ -63,7 +63,7 @@ pub struct Shared<S> {
 /// [`RunEvent::Decided`] before that, so that the next run can be decided while this run's answers are encoded. The run can be aborted at
 /// any moment: whoever has the partition then decides its commands again.
 pub fn spawn<S: ConditionalStore>(
-    shared: Arc<Shared<S>>,
+    shared: Arc<SharedByLanes<S>>,
     run: Run<CommandJob, AnswerJob>,
     assignment: AssignmentId,
     events: mpsc::UnboundedSender<RunEvent>,
@@ -114,7 +114,7 @@ fn finished(
     Finished { at, outputs }
 }
 
-impl<S: ConditionalStore> Shared<S> {
+impl<S: ConditionalStore> SharedByLanes<S> {
     /// Decides commands that name the same entity, however long the store is away.
     async fn decide(&self, commands: &[(RecordId, CommandJob)]) -> Vec<Decided> {
         let submissions: Vec<&Submission> = commands.iter().map(|(_, job)| &*job.submission).collect();

@@ -32,7 +32,7 @@ use crate::flow::stream::{Action, Conclusion, Current, Stopping, Stream, Timing}
 use crate::flow::{Assignment, Fetching, Limits, Partition, RecordId, Uptime};
 use crate::kafka::callbacks::{GroupMembership, Notice};
 use crate::kafka::consumer::{self, Consuming, Order};
-use crate::kafka::login::{Client, Logins};
+use crate::kafka::login::{KafkaClient, Logins};
 use crate::kafka::partition_counts::PartitionCounts;
 use crate::kafka::publisher::Told;
 use crate::kafka::publishing::{self, Published, Publishing};
@@ -47,10 +47,10 @@ use crate::telemetry::labels::{Rebalance, TransactionResult};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::series::gauge;
 use crate::wire::answer::Encoder;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use crate::wire::schema_id::SchemaId;
-use answer::{Answering, Memo, Topics};
-use command_topic::{Look, Seen};
+use answer::{Answering, Memo, TopicNames};
+use command_topic::{CommandTopicState, Seen};
 use entity_keys::EntityKeys;
 use job::{AnswerJob, JobReader};
 use lag::Lag;
@@ -77,7 +77,7 @@ pub struct Setup<S> {
     /// The claim protocol, which decides commands.
     pub claims: Arc<Claims<S>>,
     /// The schema registry, which knows the writers' schemas.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<RegistryClient>,
     /// The encoder of replies and business transactions.
     pub encoder: Encoder,
     /// The process's metrics.
@@ -101,9 +101,9 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let consuming = consumer::start(kafka::consumer_config(kafka), &commands, Handle::current(), logins.clone())?;
     let configs = kafka::producer_configs(kafka);
     let (publishing, told) = publishing::start(configs, consuming.consumer.clone(), &commands, logins.clone())?;
-    let shared = Arc::new(lane::Shared {
+    let shared = Arc::new(lane::SharedByLanes {
         answering: Answering {
-            topics: Topics::new(kafka),
+            topics: TopicNames::new(kafka),
             partition_counts: Arc::new(PartitionCounts::new(consuming.consumer.clone())),
             encoder: setup.encoder,
             entity_keys: EntityKeys::new(),
@@ -120,7 +120,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         setup.metrics.clone(),
         setup.health.clone(),
     ));
-    let (seen, command_topic) = watch_channel::channel(Look::default());
+    let (seen, command_topic) = watch_channel::channel(CommandTopicState::default());
     looking.spawn(command_topic::keep_looking(consuming.consumer.clone(), commands.clone(), seen));
     let (run_event_sender, run_events) = run_channel();
     let (fetched, schemas) = schema_channel();
@@ -184,12 +184,12 @@ struct Channels {
 
 struct Processor<S> {
     limits: Limits,
-    shared: Arc<lane::Shared<S>>,
+    shared: Arc<lane::SharedByLanes<S>>,
     ahead: ReadAhead<S>,
     metrics: Arc<Metrics>,
     lag: Lag,
     health: Arc<Health>,
-    registry: Arc<Registry>,
+    registry: Arc<RegistryClient>,
     /// Tells the main loop, by [`Channels::schemas`], which schemas the registry has answered about.
     fetched: mpsc::UnboundedSender<SchemaId>,
     logins: Arc<Logins>,
@@ -208,7 +208,7 @@ struct Processor<S> {
     publishing: Publishing<Memo>,
     /// The command topic's name.
     commands: String,
-    command_topic: watch_channel::Receiver<Look>,
+    command_topic: watch_channel::Receiver<CommandTopicState>,
     /// Whether a stub takes the place of a record that can't be decoded.
     step_over: bool,
     watch: Watch,
@@ -299,7 +299,7 @@ impl<S: ConditionalStore> Processor<S> {
         let before = std::mem::replace(&mut self.brokers, brokers);
         self.metrics.kafka_brokers_connected.set(gauge(brokers));
         if before == 0 && brokers > 0 {
-            self.logins.let_in(Client::Consumer);
+            self.logins.let_in(KafkaClient::Consumer);
         }
         let trouble = self.logins.trouble(brokers > 0, Instant::now().into_std());
         let (logged_out, trouble) = if brokers == 0 { (trouble, None) } else { (None, trouble) };
@@ -418,7 +418,7 @@ impl<S: ConditionalStore> Processor<S> {
         if !self.command_topic.has_changed().unwrap_or_default() {
             return Ok(());
         }
-        let Look { topic: seen, ends } = self.command_topic.borrow_and_update().clone();
+        let CommandTopicState { topic: seen, ends } = self.command_topic.borrow_and_update().clone();
         self.unfetched.ends(&ends, Instant::now().into_std());
         let before = self.stream.current().and_then(|current| current.membership.topic_id.as_deref());
         match (&seen, before) {

@@ -33,7 +33,7 @@ struct Next {
 
 /// Partitions with records that the client has not fetched for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct UnfetchedPartitions {
     /// The partitions, each with the offset that is to be fetched next and the offset after its last record.
     pub partitions: Vec<(Partition, i64, i64)>,
     /// How long the first of them has waited.
@@ -62,13 +62,13 @@ impl Unfetched {
     }
 
     /// Returns the partitions whose records have waited for long. Returns `None` if there are none.
-    pub fn waiting(&self) -> Option<Waiting> {
+    pub fn waiting(&self) -> Option<UnfetchedPartitions> {
         let told = self.told?;
         let waited = |next: &Next| Some(told.saturating_duration_since(next.since?)).filter(|waited| *waited >= TELL_AFTER);
         let longest = self.partitions.values().filter_map(waited).max()?;
         let late = self.partitions.iter().filter(|(_, next)| waited(next).is_some());
         let partitions = late.filter_map(|(partition, next)| Some((*partition, next.offset, next.end?))).collect();
-        Some(Waiting { partitions, longest })
+        Some(UnfetchedPartitions { partitions, longest })
     }
 
     /// Forgets all partitions: they are somebody else's.
@@ -77,7 +77,7 @@ impl Unfetched {
     }
 }
 
-impl Waiting {
+impl UnfetchedPartitions {
     /// Returns what is wrong, in words.
     pub fn text(&self) -> String {
         let said = self.partitions.iter().map(|(partition, next, end)| format!("{partition} (offsets {next} to {})", end - 1));
@@ -151,7 +151,7 @@ mod tests {
                 }
             }
             let expected = (!partitions.is_empty())
-                .then(|| Waiting { partitions: partitions.to_vec(), longest: Duration::from_secs(longest) });
+                .then(|| UnfetchedPartitions { partitions: partitions.to_vec(), longest: Duration::from_secs(longest) });
             assert_eq!(unfetched.waiting(), expected, "{case}");
             unfetched.forget();
             assert_eq!(unfetched.waiting(), None, "{case}");

@@ -4,7 +4,7 @@
 use super::answer::Memo;
 use super::fault::RunFault;
 use super::progress::Progress;
-use super::unfetched::Waiting;
+use super::unfetched::UnfetchedPartitions;
 use crate::kafka::calls::{Call, Calls, UnderWay};
 use crate::kafka::publishing::{Publishing, Watched};
 use crate::telemetry::concerns::Concern;
@@ -45,7 +45,7 @@ pub struct Activity {
     /// When the oldest run under way began; `None` if there are none.
     pub oldest_run: Option<Instant>,
     /// The partitions with records that the client does not fetch; `None` if there are none.
-    pub unfetched: Option<Waiting>,
+    pub unfetched: Option<UnfetchedPartitions>,
 }
 
 impl Watch {
@@ -113,7 +113,7 @@ impl Watch {
         let unfetched = work.unfetched.as_ref();
         let is_unfetched = unfetched.is_some_and(|waiting| waiting.longest >= self.stuck_after);
         self.health.set_stuck(is_unfetched || self.progress.unexplained(now.into_std()) >= self.stuck_after);
-        self.health.tell(Concern::RecordsUnfetched, unfetched.map(Waiting::text));
+        self.health.tell(Concern::RecordsUnfetched, unfetched.map(UnfetchedPartitions::text));
 
         let is_stalled = stalled >= TELL_AFTER;
         let transaction = open.filter(|since| is_stalled && now - *since >= TELL_AFTER);

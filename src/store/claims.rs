@@ -47,9 +47,9 @@ use crate::telemetry::metrics::Metrics;
 use base::Base;
 use claim::Claimer;
 use data::Target;
-use fold::{Fold, NeededClaim, Write};
+use fold::{DecidedWrite, Fold, NeededClaim};
 use meter::Meter;
-use resolve::{Look, Resolver, Strictness};
+use resolve::{Resolution, Resolver, Strictness};
 use sight::Sight;
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -102,8 +102,8 @@ impl<S: ConditionalStore> Claims<S> {
 
     /// Brings the metrics of the cache's size up to date.
     pub fn measure_cache(&self) {
-        let [claims, entities] = self.base.cache.room();
-        self.base.meter.room(claims, entities);
+        let [claims, entities] = self.base.cache.occupancy();
+        self.base.meter.occupancy(claims, entities);
     }
 
     /// Decides a run of at most [`MAX_RUN`] submissions, in order, and returns one result for each. All of them must name the same entity
@@ -167,7 +167,7 @@ impl<S: ConditionalStore> Claims<S> {
         self.base.cache.forget(&target);
         loop {
             match self.resolver().look(&target, &[request.id.as_str()], Strictness::Serial).await? {
-                Look::Seen { sight, .. } => {
+                Resolution::Seen { sight, .. } => {
                     if !self.hold(std::slice::from_ref(submission), &sight).await? {
                         continue;
                     }
@@ -178,14 +178,14 @@ impl<S: ConditionalStore> Claims<S> {
                     let (holder, now) = (sight.holder(), self.base.now());
                     let outcome = Outcome::of(request, answer, holder.epoch(), now);
                     let row = self.base.retention.row(&target, holder, request, &outcome);
-                    let write = Write::of(&target, holder, vec![row], None, now);
+                    let write = DecidedWrite::of(&target, holder, vec![row], None, now);
                     if let Some(write) = write
                         && self.write(write).await? == Applied::Yes
                     {
                         return Ok(Decided::by(&outcome, request));
                     }
                 }
-                Look::Pending(claim) => self.claimer().complete_met(&claim).await?,
+                Resolution::Pending(claim) => self.claimer().complete_met(&claim).await?,
             }
             tokio::task::yield_now().await;
         }
@@ -231,8 +231,8 @@ impl<S: ConditionalStore> Claims<S> {
         let target = Target::of(first);
         let requests: Vec<&str> = open.iter().map(|s| s.borrow().request.id.as_str()).collect();
         let (sight, asked) = match self.resolver().look(&target, &requests, strictness).await? {
-            Look::Seen { sight, asked } => (sight, asked),
-            Look::Pending(claim) => {
+            Resolution::Seen { sight, asked } => (sight, asked),
+            Resolution::Pending(claim) => {
                 Box::pin(self.claimer().complete_met(&claim)).await?;
                 return Ok(Attempted::Contended);
             }
@@ -275,10 +275,10 @@ impl<S: ConditionalStore> Claims<S> {
         Ok(true)
     }
 
-    async fn write(&self, write: Write) -> Result<Applied, StoreFault> {
+    async fn write(&self, write: DecidedWrite) -> Result<Applied, StoreFault> {
         match write {
-            Write::Apply(write) => self.base.apply(write).await,
-            Write::Refuse(write) => self.base.store.refuse(write).await,
+            DecidedWrite::Apply(write) => self.base.apply(write).await,
+            DecidedWrite::Refuse(write) => self.base.store.refuse(write).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::cql::{CqlFill, CqlOptions, CqlPlain, CqlStore, TlsOptions};
 use super::embedded::EmbeddedStore;
 use super::erasable::{ErasableStore, Redaction};
+use super::metered::Metered;
 use super::scan::{Position, Scan};
 use super::topology::Topology;
 use super::{
@@ -20,6 +21,9 @@ pub enum ConfiguredStore {
     /// `kind = "embedded"`
     Embedded(EmbeddedStore),
 }
+
+/// The configured store with those who watch it, as the processes that serve use it.
+pub type MeteredStore = Metered<ConfiguredStore>;
 
 impl ConfiguredStore {
     /// Connects to the database, or opens the folder.

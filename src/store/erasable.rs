@@ -3,7 +3,7 @@
 //! This is a trait of its own, so that the protocol, which is written over [`ConditionalStore`], can't rewrite an outcome: for the
 //! protocol, an outcome that is there stays as it is. Whatever a decision looks at in an outcome must be the same afterwards.
 
-use super::{Applied, ConditionalStore, EntityKey, StoreFault};
+use super::{Applied, ApplyWrite, ClaimWrite, ConditionalStore, EntityKey, HoldWrite, RefuseWrite, StoreFault};
 use std::future::Future;
 
 /// A write that puts another outcome in the place of the one that was read, `IF outcome = expected_outcome`. The row lives on for as long
@@ -31,4 +31,37 @@ pub trait ErasableStore: ConditionalStore {
 
     /// Performs a [`Redaction`].
     fn redact(&self, redaction: Redaction) -> impl Future<Output = Result<Applied, StoreFault>> + Send;
+}
+
+/// Any of the writes that such a store takes: the protocol's four, or a redaction. Stores that queue writes or put them off keep them in
+/// this form.
+#[derive(Clone)]
+pub(super) enum AnyWrite {
+    Claim(ClaimWrite),
+    Apply(ApplyWrite),
+    Refuse(RefuseWrite),
+    Hold(HoldWrite),
+    Redact(Redaction),
+}
+
+impl AnyWrite {
+    /// Returns the name of the write's operation, as faults tell it.
+    pub(super) fn operation(&self) -> &'static str {
+        match self {
+            Self::Claim(_) => "claim",
+            Self::Apply(_) => "apply",
+            Self::Refuse(_) => "refuse",
+            Self::Hold(_) => "hold",
+            Self::Redact(_) => "redact",
+        }
+    }
+
+    /// Returns how many rows the write may add.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Apply(write) => write.rows.len(),
+            Self::Refuse(write) => write.rows.len(),
+            Self::Claim(_) | Self::Hold(_) | Self::Redact(_) => 1,
+        }
+    }
 }

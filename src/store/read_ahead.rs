@@ -14,7 +14,7 @@ const READERS: usize = 2;
 
 /// The readers and the queue of commands that they read for.
 pub struct ReadAhead<S> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<SharedByReaders<S>>,
 }
 
 /// The bounds of reading ahead.
@@ -33,7 +33,7 @@ impl Bounds {
     }
 }
 
-struct Shared<S> {
+struct SharedByReaders<S> {
     claims: Arc<Claims<S>>,
     bounds: Bounds,
     queue: Mutex<Queue>,
@@ -49,12 +49,12 @@ struct Queue {
 impl<S: ConditionalStore> ReadAhead<S> {
     /// Makes readers that read into the cache of `claims`. None runs yet.
     pub fn new(claims: Arc<Claims<S>>, bounds: Bounds) -> Self {
-        Self { shared: Arc::new(Shared { claims, bounds, queue: Mutex::default() }) }
+        Self { shared: Arc::new(SharedByReaders { claims, bounds, queue: Mutex::default() }) }
     }
 
     /// Takes commands that wait for their turn, and reads ahead for those that need it.
     pub fn take(&self, commands: Vec<Arc<Submission>>) {
-        let Shared { claims, bounds, .. } = &*self.shared;
+        let SharedByReaders { claims, bounds, .. } = &*self.shared;
         let mut unknown = commands.into_iter().filter(|s| claims.can_read_ahead(s)).peekable();
         if unknown.peek().is_none() {
             return;
@@ -77,7 +77,7 @@ impl<S: ConditionalStore> ReadAhead<S> {
     }
 }
 
-impl<S> Shared<S> {
+impl<S> SharedByReaders<S> {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,7 +93,7 @@ impl<S> Shared<S> {
     }
 }
 
-async fn read<S: ConditionalStore>(shared: Arc<Shared<S>>) {
+async fn read<S: ConditionalStore>(shared: Arc<SharedByReaders<S>>) {
     while let Some(submission) = shared.next() {
         // A panic is ignored here: the same bug shows when the command's turn comes, and is counted and answered there.
         let _ = AssertUnwindSafe(shared.claims.read_ahead(&submission)).catch_unwind().await;

@@ -7,14 +7,14 @@
 mod partition;
 mod random;
 
-use super::erasable::{ErasableStore, Redaction};
+use super::erasable::{AnyWrite, ErasableStore, Redaction};
 use super::expiry::{millis, until};
 use super::{
     Applied, ApplyWrite, Claim, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, EntityStatics, FaultKind, Held,
     HistoryRow, HoldWrite, IdKey, IdRead, NewStatics, RefuseWrite, StoreFault, assert_requests,
 };
 use crate::domain::Timestamp;
-use partition::{Partition, Row, row_until};
+use partition::{Row, SimulatedPartition, row_until};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,9 +59,9 @@ pub struct Simulated {
 struct Tables {
     random: Random,
     faults: Faults,
-    ids: HashMap<IdKey, Partition<IdStatics>>,
-    entities: HashMap<EntityKey, Partition<Option<EntityStatics>>>,
-    late: Vec<Write>,
+    ids: HashMap<IdKey, SimulatedPartition<IdStatics>>,
+    entities: HashMap<EntityKey, SimulatedPartition<Option<EntityStatics>>>,
+    late: Vec<AnyWrite>,
 }
 
 #[derive(Clone, Default)]
@@ -69,15 +69,6 @@ struct IdStatics {
     claim: Option<Claim>,
     refused: Option<Timestamp>,
     refused_until: Timestamp,
-}
-
-#[derive(Clone)]
-enum Write {
-    Claim(ClaimWrite),
-    Apply(ApplyWrite),
-    Refuse(RefuseWrite),
-    Hold(HoldWrite),
-    Redact(Redaction),
 }
 
 impl Simulated {
@@ -123,7 +114,7 @@ impl Simulated {
     }
 
     /// Returns whether a request meets a node that hangs. A write is then kept as one that is late.
-    fn meets_hanging_node(&self, write: Option<&Write>) -> bool {
+    fn meets_hanging_node(&self, write: Option<&AnyWrite>) -> bool {
         let mut tables = self.tables();
         let hung = tables.faults.hung;
         // Without hanging nodes no random number is drawn here, so that earlier seeds still mean the same.
@@ -156,12 +147,12 @@ impl Simulated {
         read
     }
 
-    async fn write(&self, operation: &'static str, write: Write) -> Result<Applied, StoreFault> {
+    async fn write(&self, write: AnyWrite) -> Result<Applied, StoreFault> {
         self.pause().await;
         if self.meets_hanging_node(Some(&write)) {
-            return Err(self.hang(operation).await);
+            return Err(self.hang(write.operation()).await);
         }
-        let performed = self.tables().send(operation, &write, self.now());
+        let performed = self.tables().send(&write, self.now());
         self.pause().await;
         let (applied, writes) = performed?;
         self.tables().settle(&write, writes);
@@ -172,8 +163,9 @@ impl Simulated {
 impl Tables {
     /// Performs a write, loses it, or puts it off, by chance. Returns whether it was applied, and the number of writes to the partition
     /// including this one.
-    fn send(&mut self, operation: &'static str, write: &Write, now: Timestamp) -> Result<(Applied, u64), StoreFault> {
+    fn send(&mut self, write: &AnyWrite, now: Timestamp) -> Result<(Applied, u64), StoreFault> {
         self.land(now);
+        let operation = write.operation();
         let Faults { unacknowledged, lost, late, .. } = self.faults;
         if self.random.chance(unacknowledged) {
             let _ = self.perform(write, now);
@@ -197,27 +189,27 @@ impl Tables {
         }
     }
 
-    fn put_off(&mut self, write: &Write) {
+    fn put_off(&mut self, write: &AnyWrite) {
         if self.late.len() == MOST_LATE {
             self.take_late();
         }
         self.late.push(write.clone());
     }
 
-    fn take_late(&mut self) -> Write {
+    fn take_late(&mut self) -> AnyWrite {
         let which = self.random.below(self.late.len() as u64);
         self.late.swap_remove(usize::try_from(which).expect("an index"))
     }
 
-    fn perform(&mut self, write: &Write, now: Timestamp) -> (Applied, u64) {
+    fn perform(&mut self, write: &AnyWrite, now: Timestamp) -> (Applied, u64) {
         match write {
-            Write::Claim(w) => {
+            AnyWrite::Claim(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
                 let refused = partition.statics.refused(now).is_some();
                 let holds = partition.statics.generation() == w.expected_generation && !(w.unrefused && refused);
                 partition.update(holds, &[], now, |s| s.claim = Some(w.claim.clone()))
             }
-            Write::Apply(w) => {
+            AnyWrite::Apply(w) => {
                 let partition = self.entities.entry(w.key).or_default();
                 let holds = partition.statics.as_ref().map(|s| s.entity.version) == w.expected_version;
                 partition.update(holds, &w.rows, now, |s| {
@@ -229,35 +221,35 @@ impl Tables {
                     }
                 })
             }
-            Write::Refuse(w) => {
+            AnyWrite::Refuse(w) => {
                 let partition = self.ids.entry(w.id.clone()).or_default();
                 let holds = partition.statics.generation() == w.expected_generation;
                 let until = w.rows.first().and_then(|row| row_until(row, now)).unwrap_or(Timestamp::MAX);
                 partition.update(holds, &w.rows, now, |s| (s.refused, s.refused_until) = (Some(w.refused), until))
             }
-            Write::Hold(HoldWrite { held: Held::ForEver(key), request_id, outcome }) => {
+            AnyWrite::Hold(HoldWrite { held: Held::ForEver(key), request_id, outcome }) => {
                 self.entities.entry(*key).or_default().hold(request_id, outcome, None, now, |_| ())
             }
-            Write::Hold(HoldWrite { held: Held::Anew { id, refused, ttl }, request_id, outcome }) => {
+            AnyWrite::Hold(HoldWrite { held: Held::Anew { id, refused, ttl }, request_id, outcome }) => {
                 let until = until(now, *ttl);
                 let mark = |s: &mut IdStatics| (s.refused, s.refused_until) = (Some(*refused), until);
                 self.ids.entry(id.clone()).or_default().hold(request_id, outcome, Some(until), now, mark)
             }
-            Write::Redact(w) => self.entities.entry(w.key).or_default().redact(w, now),
+            AnyWrite::Redact(w) => self.entities.entry(w.key).or_default().redact(w, now),
         }
     }
 
     /// Notes that the sender of a write is told what became of it. From now on every read sees the write.
-    fn settle(&mut self, write: &Write, writes: u64) {
+    fn settle(&mut self, write: &AnyWrite, writes: u64) {
         match write {
-            Write::Claim(ClaimWrite { id, .. })
-            | Write::Refuse(RefuseWrite { id, .. })
-            | Write::Hold(HoldWrite { held: Held::Anew { id, .. }, .. }) => {
+            AnyWrite::Claim(ClaimWrite { id, .. })
+            | AnyWrite::Refuse(RefuseWrite { id, .. })
+            | AnyWrite::Hold(HoldWrite { held: Held::Anew { id, .. }, .. }) => {
                 self.ids.get_mut(id).expect("it was written to").settle(writes);
             }
-            Write::Apply(ApplyWrite { key, .. })
-            | Write::Hold(HoldWrite { held: Held::ForEver(key), .. })
-            | Write::Redact(Redaction { key, .. }) => {
+            AnyWrite::Apply(ApplyWrite { key, .. })
+            | AnyWrite::Hold(HoldWrite { held: Held::ForEver(key), .. })
+            | AnyWrite::Redact(Redaction { key, .. }) => {
                 self.entities.get_mut(key).expect("it was written to").settle(writes);
             }
         }
@@ -308,19 +300,19 @@ impl ConditionalStore for Simulated {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        self.write("claim", Write::Claim(write)).await
+        self.write(AnyWrite::Claim(write)).await
     }
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
-        self.write("apply", Write::Apply(write)).await
+        self.write(AnyWrite::Apply(write)).await
     }
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
-        self.write("refuse", Write::Refuse(write)).await
+        self.write(AnyWrite::Refuse(write)).await
     }
 
     async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
-        self.write("hold", Write::Hold(write)).await
+        self.write(AnyWrite::Hold(write)).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
@@ -347,6 +339,6 @@ impl ErasableStore for Simulated {
     }
 
     async fn redact(&self, redaction: Redaction) -> Result<Applied, StoreFault> {
-        self.write("redact", Write::Redact(redaction)).await
+        self.write(AnyWrite::Redact(redaction)).await
     }
 }

@@ -85,7 +85,7 @@ pub struct Excess {
 
 /// The numbers of nodes of a data centre.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct NodeCount {
     /// All nodes, up or down.
     pub all: usize,
     /// The nodes that are up.
@@ -94,8 +94,8 @@ pub struct Count {
 
 impl Topology {
     /// Returns the data centres with their numbers of nodes.
-    pub fn datacenters(&self) -> BTreeMap<&str, Count> {
-        let mut datacenters = BTreeMap::<_, Count>::new();
+    pub fn datacenters(&self) -> BTreeMap<&str, NodeCount> {
+        let mut datacenters = BTreeMap::<_, NodeCount>::new();
         for node in &self.nodes {
             let count = datacenters.entry(node.datacenter.as_str()).or_default();
             count.all += 1;
@@ -144,7 +144,7 @@ impl Topology {
     /// what counts as `Part` may in truth be everything.
     pub fn reach(&self, replication: &Replication, quorum: Quorum<'_>) -> Reach {
         let there = self.datacenters();
-        let (wanted, counted): (usize, Vec<(usize, Count)>) = match (replication, quorum) {
+        let (wanted, counted): (usize, Vec<(usize, NodeCount)>) = match (replication, quorum) {
             (Replication::ByDatacenter(factors), Quorum::OfAll) => {
                 let counted = factors.iter().map(|(name, replicas)| (*replicas, there.get(name.as_str()).copied()));
                 let counted: Vec<_> = counted.map(|(replicas, count)| (replicas, count.unwrap_or_default())).collect();
@@ -156,7 +156,7 @@ impl Topology {
             }
             (Replication::Anywhere(replicas), _) => {
                 let up = self.nodes.iter().filter(|node| node.is_up).count();
-                (*replicas, vec![(*replicas, Count { all: self.nodes.len(), up })])
+                (*replicas, vec![(*replicas, NodeCount { all: self.nodes.len(), up })])
             }
             (Replication::Other(_), _) => return Reach::Everything,
         };

@@ -47,12 +47,12 @@ pub enum AdminFault {
 
 /// An address that is listened on, but not served yet.
 #[derive(Debug)]
-pub struct Admin {
+pub struct AdminListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Admin {
+impl AdminListener {
     /// Listens on `address`. Port 0 takes any free port.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_and_health_are_served_until_shutdown() {
-        let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let admin = AdminListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", admin.address());
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
         let (_filter, level) = LogLevel::new("info".into()).unwrap();
@@ -218,8 +218,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_use_is_a_fault_that_names_it() {
-        let first = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let fault = Admin::bind(first.address()).await.unwrap_err().to_string();
+        let first = AdminListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let fault = AdminListener::bind(first.address()).await.unwrap_err().to_string();
         assert!(fault.contains(&first.address().to_string()) && fault.contains("admin.listen"), "{fault}");
     }
 }

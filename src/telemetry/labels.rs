@@ -158,7 +158,7 @@ labels! {
 
 labels! {
     /// How a command names its entity.
-    Reference("by") {
+    ReferenceKind("by") {
         /// By the external id; a claim and an entity are looked up.
         ExternalId = "external_id",
         /// By the refId; an entity is looked up.
@@ -390,7 +390,7 @@ mod tests {
         check::<(Code, Replayed)>();
         check::<(Operation, FaultKind)>();
         check::<DeadLetter>();
-        check::<(Reference, CacheLookup)>();
+        check::<(ReferenceKind, CacheLookup)>();
         check::<Remembered>();
         check::<TransactionStep>();
         check::<CommandStage>();

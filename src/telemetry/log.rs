@@ -66,12 +66,12 @@ pub struct LogLevel(Arc<Changeable>);
 struct Changeable {
     configured: String,
     filter: reload::Handle<EnvFilter, Registry>,
-    change: Mutex<Option<Change>>,
+    change: Mutex<Option<TemporaryLevel>>,
 }
 
 /// A change of the level for a limited time.
 #[derive(Debug)]
-struct Change {
+struct TemporaryLevel {
     directives: String,
     until: Instant,
     /// The task that ends the change.
@@ -138,14 +138,14 @@ impl LogLevel {
             tokio::time::sleep_until(until).await;
             this.revert();
         });
-        *change = Some(Change { directives: directives.into(), until, timer: timer.abort_handle() });
+        *change = Some(TemporaryLevel { directives: directives.into(), until, timer: timer.abort_handle() });
         Ok(())
     }
 
     /// Ends a change, so that the configured filter is in force again.
     pub fn revert(&self) {
         let mut change = self.0.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Change { timer, .. }) = change.take() else { return };
+        let Some(TemporaryLevel { timer, .. }) = change.take() else { return };
         self.apply(parse(&self.0.configured).expect("it was in force before"));
         tracing::warn!(filter = self.0.configured, "the log level is as configured again");
         timer.abort();
@@ -156,7 +156,7 @@ impl LogLevel {
         let change = self.0.change.lock().unwrap_or_else(PoisonError::into_inner);
         let configured = self.0.configured.clone();
         match &*change {
-            Some(Change { directives, until, .. }) => {
+            Some(TemporaryLevel { directives, until, .. }) => {
                 Shown { filter: directives.clone(), configured, left: Some(until.saturating_duration_since(Instant::now())) }
             }
             None => Shown { filter: configured.clone(), configured, left: None },

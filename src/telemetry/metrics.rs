@@ -4,7 +4,7 @@
 
 use super::labels::{
     AbsurdTimestamp, CacheLookup, Code, CommandStage, ConditionalWrite, DeadLetter, FaultKind, HttpStatus, LookUp, Operation,
-    OutputTopic, Rebalance, Reference, Remembered, Replayed, TransactionResult, TransactionStep, Waits,
+    OutputTopic, Rebalance, ReferenceKind, Remembered, Replayed, TransactionResult, TransactionStep, Waits,
 };
 use super::process::ProcessCollector;
 use super::series::{BuildInfo, Family, PerNode, PerPartition, Series};
@@ -160,7 +160,7 @@ metrics! {
     /// first 64.
     store_node_faults: PerNode = "store_node_faults_total", NONE;
     /// Look-ups in the cache when a command's turn came, by how the command names its entity, and by result.
-    cache_lookups: Family<(Reference, CacheLookup), IntCounter> = "cache_lookups_total", NONE;
+    cache_lookups: Family<(ReferenceKind, CacheLookup), IntCounter> = "cache_lookups_total", NONE;
     /// Entities that were read into the cache before the turn of a command that waited for it.
     cache_read_aheads: IntCounter = "cache_read_aheads_total", NONE;
     /// Entries of the cache, by what they hold.

@@ -1,11 +1,11 @@
 //! The Kafka cluster of a configuration, as an administrator sees it: which brokers and topics there are, what their settings are, and how
 //! topics are made and deleted. The settings of topics that exist are never changed: such topics may hold somebody's records.
 
+use super::assessment::Assessment;
 use super::patience::patiently;
 use super::reach::{Probe, TIMEOUT, client_config};
 use super::replication::{Brokers, Placement, Safety};
 use super::topics::{Settings, Topic};
-use super::verdict::Verdict;
 use crate::config::Kafka;
 use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
@@ -40,7 +40,7 @@ pub struct Cluster {
 }
 
 /// The brokers and topics that a look at the cluster showed.
-pub struct Sight {
+pub struct ClusterView {
     /// The brokers that are up, and those that are down and hold replicas.
     pub brokers: Brokers,
     /// Each topic that we may see, the brokers' own among them.
@@ -58,7 +58,7 @@ impl Cluster {
     }
 
     /// Asks which brokers and topics there are.
-    pub async fn look(&self) -> anyhow::Result<Sight> {
+    pub async fn look(&self) -> anyhow::Result<ClusterView> {
         let (probe, kafka) = (self.probe.clone(), self.kafka.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = probe.reach(&kafka, "kafka.consumer")?;
@@ -73,7 +73,7 @@ impl Cluster {
             let up = metadata.brokers().iter().map(MetadataBroker::id).collect();
             let holders: BTreeSet<_> = topics.values().flat_map(|placement| &placement.holders).copied().collect();
             let down = holders.difference(&up).copied().collect();
-            Ok(Sight { brokers: Brokers { up, down }, topics })
+            Ok(ClusterView { brokers: Brokers { up, down }, topics })
         });
         asked.await?
     }
@@ -97,11 +97,11 @@ impl Cluster {
 
     /// Waits until the brokers show topics that were just made, with their replicas: the controller knows of new topics before the
     /// brokers do.
-    pub async fn until_shown(&self, topics: &[Topic]) -> anyhow::Result<Sight> {
+    pub async fn until_shown(&self, topics: &[Topic]) -> anyhow::Result<ClusterView> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            let sight = self.look().await?;
-            let Some(missing) = topics.iter().find(|t| !sight.topics.contains_key(&t.name)) else { return Ok(sight) };
+            let view = self.look().await?;
+            let Some(missing) = topics.iter().find(|t| !view.topics.contains_key(&t.name)) else { return Ok(view) };
             ensure!(
                 Instant::now() < deadline,
                 "the brokers don't show topic {} {} s after it was made: they are slow, or we lack the right to Describe it",
@@ -139,30 +139,30 @@ impl Cluster {
         }
     }
 
-    /// Returns the findings about those of `topics` that `sight` shows, each with the way out, and the other ways in which they differ from
-    /// the topics that `setup` makes. Topics that `sight` does not show count as if `setup` had made them: it may just have done so, and a
+    /// Returns the findings about those of `topics` that `view` shows, each with the way out, and the other ways in which they differ from
+    /// the topics that `setup` makes. Topics that `view` does not show count as if `setup` had made them: it may just have done so, and a
     /// broker may still describe a new topic by its defaults.
-    pub async fn findings(&self, topics: &[Topic], sight: &Sight) -> anyhow::Result<Vec<(String, Verdict)>> {
-        let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| sight.topics.contains_key(&t.name));
+    pub async fn findings(&self, topics: &[Topic], view: &ClusterView) -> anyhow::Result<Vec<(String, Assessment)>> {
+        let (there, made): (Vec<_>, Vec<_>) = topics.iter().partition(|t| view.topics.contains_key(&t.name));
         let names: Vec<_> = there.iter().map(|t| t.name.as_str()).collect();
         let mut described = self.settings(&names).await?;
         let mut settings: BTreeMap<_, _> = made.iter().map(|topic| (topic.key, Settings::as_made(topic))).collect();
         settings.extend(there.iter().filter_map(|t| Some((t.key, described.remove(&t.name)?))));
-        let mut verdicts = Vec::new();
-        let auto_create = self.makes_topics(sight).await == Some(true);
+        let mut assessments = Vec::new();
+        let auto_create = self.makes_topics(view).await == Some(true);
         for topic in there {
-            let (Some(of_topic), Some(placement)) = (settings.get(topic.key), sight.topics.get(&topic.name)) else { continue };
+            let (Some(of_topic), Some(placement)) = (settings.get(topic.key), view.topics.get(&topic.name)) else { continue };
             let findings =
-                of_topic.findings(topic, &settings, self.kafka.max_command_bytes as u64).into_iter().map(Verdict::Finding);
+                of_topic.findings(topic, &settings, self.kafka.max_command_bytes as u64).into_iter().map(Assessment::Finding);
             let differences = of_topic.differences(topic, placement.partitions, auto_create);
-            verdicts.extend(findings.chain(differences).map(|verdict| (topic.name.clone(), verdict)));
+            assessments.extend(findings.chain(differences).map(|assessment| (topic.name.clone(), assessment)));
         }
-        Ok(verdicts)
+        Ok(assessments)
     }
 
     /// Returns whether the brokers make a topic that is missing when a client asks for it. Returns `None` if they don't say.
-    pub async fn makes_topics(&self, sight: &Sight) -> Option<bool> {
-        let broker = *sight.brokers.up.first()?;
+    pub async fn makes_topics(&self, view: &ClusterView) -> Option<bool> {
+        let broker = *view.brokers.up.first()?;
         self.broker_settings(broker, &[AUTO_CREATE]).await.ok()?.get(AUTO_CREATE)?.parse().ok()
     }
 

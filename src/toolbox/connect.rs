@@ -6,7 +6,7 @@ use crate::domain::Timestamp;
 use crate::store::StoreFault;
 use crate::store::claims::{Claims, ClaimsOptions, Clock};
 use crate::store::configured::ConfiguredStore;
-use crate::wire::registry::{Registry, RegistryFault, RegistryOptions};
+use crate::wire::registry::{RegistryClient, RegistryFault, RegistryOptions};
 use anyhow::{Context as _, bail};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,7 +23,7 @@ fn now() -> Timestamp {
 }
 
 /// Creates the client of the configured registry. Nothing is sent yet.
-pub fn registry(config: &Config) -> anyhow::Result<Registry> {
+pub fn registry(config: &Config) -> anyhow::Result<RegistryClient> {
     let registry = &config.registry;
     let options = RegistryOptions {
         urls: registry.urls.clone(),
@@ -32,7 +32,7 @@ pub fn registry(config: &Config) -> anyhow::Result<Registry> {
         identity: registry.identity.clone(),
         odd_answer: registry.odd_answer,
     };
-    Registry::new(&options).context("the registry's client")
+    RegistryClient::new(&options).context("the registry's client")
 }
 
 /// Returns the claim protocol over the configured store, for a subcommand that is soon done: a store that does not answer is an error.

@@ -1,6 +1,6 @@
 //! The CRM's side of Kafka: writes commands, each with a correlation id, and waits for the replies that carry these ids.
 
-use super::reply::Reply;
+use super::reply::DecodedReply;
 use super::topic_reader::{Start, TopicReader};
 use crate::config;
 use crate::domain::attribute::Attribute;
@@ -11,7 +11,7 @@ use crate::kafka::PARTITIONER;
 use crate::wire;
 use crate::wire::headers::{ACTOR, CORRELATION_ID};
 use crate::wire::json::JsonDecoder;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use anyhow::{Context, anyhow};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
@@ -34,7 +34,7 @@ pub struct CrmClient {
     producer: FutureProducer,
     topics: config::Topics,
     schema_ids: HashMap<UseCase, u32>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitingCallers>,
     reading: JoinHandle<()>,
 }
 
@@ -45,11 +45,11 @@ pub struct Submitted {
     topics: config::Topics,
 }
 
-type ReplyOrReason = Result<Reply, String>;
+type ReplyOrReason = Result<DecodedReply, String>;
 
 /// The callers that wait for replies, by correlation id. There are as many as the caller has commands under way.
 #[derive(Default)]
-struct Waiting {
+struct WaitingCallers {
     by_id: Mutex<HashMap<String, oneshot::Sender<ReplyOrReason>>>,
     /// How many commands have got the reply that somebody waited for, or could not be queued.
     settled: AtomicU64,
@@ -103,11 +103,11 @@ impl CrmClient {
     ///
     /// # Errors
     /// Kafka or the registry don't answer, or `setup` has not been run.
-    pub async fn connect(kafka: &config::Kafka, registry: Registry) -> anyhow::Result<Self> {
+    pub async fn connect(kafka: &config::Kafka, registry: RegistryClient) -> anyhow::Result<Self> {
         let schema_ids = schema_ids(&registry, &kafka.topics.commands).await?;
         let producer = producer_config(kafka).create().context("can't make a Kafka producer")?;
         let reader = TopicReader::open(kafka, &kafka.topics.replies, Start::End).await?;
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(WaitingCallers::default());
         let reading = tokio::spawn(read_replies(reader, JsonDecoder::new(registry), waiting.clone()));
         Ok(Self { producer, topics: kafka.topics.clone(), schema_ids, waiting, reading })
     }
@@ -173,7 +173,7 @@ impl Submitted {
     ///
     /// # Errors
     /// There is no reply; [`NoReply`] says why.
-    pub async fn reply(self, within: Duration) -> Result<Reply, NoReply> {
+    pub async fn reply(self, within: Duration) -> Result<DecodedReply, NoReply> {
         let Self { delivery, answer, topics } = self;
         let mut delivered = None;
         let answered = timeout(within, async {
@@ -192,7 +192,7 @@ impl Submitted {
     }
 }
 
-impl Waiting {
+impl WaitingCallers {
     fn register(&self, correlation_id: &str) -> oneshot::Receiver<ReplyOrReason> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,7 +229,7 @@ pub fn key_of(command: &RawCommand) -> Option<String> {
 ///
 /// # Errors
 /// The registry does not answer, or `setup` has not registered a schema.
-pub async fn schema_ids(registry: &Registry, commands: &str) -> anyhow::Result<HashMap<UseCase, u32>> {
+pub async fn schema_ids(registry: &RegistryClient, commands: &str) -> anyhow::Result<HashMap<UseCase, u32>> {
     let mut ids = HashMap::new();
     for use_case in UseCase::ALL {
         let subject = wire::command_subject(commands, *use_case);
@@ -259,7 +259,7 @@ pub fn producer_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
-async fn read_replies(reader: TopicReader, mut decoder: JsonDecoder, waiting: Arc<Waiting>) {
+async fn read_replies(reader: TopicReader, mut decoder: JsonDecoder, waiting: Arc<WaitingCallers>) {
     loop {
         match reader.next().await {
             Ok(record) => {
@@ -276,7 +276,7 @@ async fn read_replies(reader: TopicReader, mut decoder: JsonDecoder, waiting: Ar
 
 async fn decode(decoder: &mut JsonDecoder, value: Option<&[u8]>) -> ReplyOrReason {
     let json = decoder.decode(value).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    Reply::read(json).map_err(|e| e.to_string())
+    DecodedReply::read(json).map_err(|e| e.to_string())
 }
 
 /// Returns the value of the last header of this name. Returns `None` if there is no such header, or if it has no value.

@@ -4,7 +4,7 @@
 //! In an outage the way out is to bring nodes back. An `ALTER KEYSPACE` is advised only if the keyspace wants more replicas than there are
 //! nodes at all, up or down; other changes of it are left to the runbook. Nobody is ever advised to drop the keyspace.
 
-use super::verdict::Verdict;
+use super::assessment::Assessment;
 use crate::config::{CommitConsistency, Cql, SerialConsistency};
 use crate::store::topology::{CommitLog, Quorum, Reach, Replication, Topology};
 use crate::telemetry::wording::counted;
@@ -16,12 +16,12 @@ const ENOUGH: usize = 3;
 /// Where the steps for more replicas are. One statement is not enough, because new replicas have no data at first.
 const CHANGE: &str = "docs/runbook.md, \"Changing the keyspace's replication\", has the steps";
 
-/// Returns all conclusions, each with the name of the thing that it is about.
-pub fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Verdict)> {
-    let mut verdicts = vec![("store", nodes(topology, cql))];
-    verdicts.extend(keyspace(topology, cql).into_iter().map(|verdict| ("keyspace", verdict)));
-    verdicts.extend(commit_logs(topology).into_iter().map(|verdict| ("commit log", verdict)));
-    verdicts
+/// Returns all assessments, each with the name of the thing that it is about.
+pub fn judge(topology: &Topology, cql: &Cql) -> Vec<(&'static str, Assessment)> {
+    let mut assessments = vec![("store", nodes(topology, cql))];
+    assessments.extend(keyspace(topology, cql).into_iter().map(|assessment| ("keyspace", assessment)));
+    assessments.extend(commit_logs(topology).into_iter().map(|assessment| ("commit log", assessment)));
+    assessments
 }
 
 /// A replication that does not fit the database's nodes, whether they are up or down.
@@ -69,18 +69,18 @@ fn fitting(topology: &Topology, wanted: &Replication) -> String {
     )
 }
 
-fn nodes(topology: &Topology, cql: &Cql) -> Verdict {
+fn nodes(topology: &Topology, cql: &Cql) -> Assessment {
     let count = topology.nodes.len();
     let down = topology.down();
     if down.is_empty() {
-        return Verdict::Ok(format!("{}, all up: {}", counted(count, "node"), datacenters(topology)));
+        return Assessment::Ok(format!("{}, all up: {}", counted(count, "node"), datacenters(topology)));
     }
     let which: Vec<_> = down.iter().map(|node| format!("{} ({})", node.address, node.datacenter)).collect();
     let (consequence, until_then) = match consequence(topology, cql) {
         None => ("all can be done without them".to_owned(), ""),
         Some(consequence) => (consequence, ": until then commands wait, and nothing is lost"),
     };
-    Verdict::Finding(format!(
+    Assessment::Finding(format!(
         "{} of {} down: {}; {consequence}; bring them back (`nodetool status` has the database's own view){until_then}",
         down.len(),
         counted(count, "node"),
@@ -150,17 +150,17 @@ fn describe(replication: &Replication, quorum: Quorum<'_>) -> String {
     }
 }
 
-fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
+fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Assessment> {
     let name = &cql.keyspace;
     let Some(replication) = &topology.keyspace else {
-        return vec![Verdict::Finding(match unfit_configuration(topology, cql) {
+        return vec![Assessment::Finding(match unfit_configuration(topology, cql) {
             Some(unfit) => format!("{name} is missing, and `crm-processor setup` does not make it: {unfit}"),
             None => format!("{name} is missing; `crm-processor setup` makes it"),
         })];
     };
     let troubles = troubles(topology, cql, replication);
-    let mut verdicts: Vec<_> = troubles.into_iter().map(Verdict::Finding).collect();
-    let mut finding = |text: String| verdicts.push(Verdict::Finding(format!("{name} {text}")));
+    let mut assessments: Vec<_> = troubles.into_iter().map(Assessment::Finding).collect();
+    let mut finding = |text: String| assessments.push(Assessment::Finding(format!("{name} {text}")));
     let replicas = replication.replicas();
     if let Some(replicas) = replicas.filter(|replicas| *replicas < ENOUGH && topology.nodes.len() >= ENOUGH) {
         finding(format!(
@@ -170,17 +170,17 @@ fn keyspace(topology: &Topology, cql: &Cql) -> Vec<Verdict> {
             topology.nodes.len()
         ));
     }
-    if verdicts.is_empty() {
-        verdicts.push(Verdict::Ok(format!("{name} has {}", shown(replication))));
+    if assessments.is_empty() {
+        assessments.push(Assessment::Ok(format!("{name} has {}", shown(replication))));
     }
     if replicas.is_some_and(|replicas| replicas < ENOUGH) && topology.nodes.len() < ENOUGH {
         let count = counted(topology.nodes.len(), "node");
-        verdicts.push(Verdict::Note(format!(
+        assessments.push(Assessment::Note(format!(
             "{count} can't keep {ENOUGH} replicas: what is acknowledged may be lost with a node's disk, or commands wait while one is \
              down"
         )));
     }
-    verdicts
+    assessments
 }
 
 /// Returns what is wrong with a keyspace's replication for the nodes that there are, up or down, each with the way out.
@@ -266,26 +266,26 @@ fn datacenters(topology: &Topology) -> String {
     there.collect::<Vec<_>>().join(", ")
 }
 
-fn commit_logs(topology: &Topology) -> Vec<Verdict> {
+fn commit_logs(topology: &Topology) -> Vec<Assessment> {
     let mut modes = BTreeMap::<&str, Vec<&str>>::new();
-    let mut verdicts = Vec::new();
+    let mut assessments = Vec::new();
     let mut scylla = 0;
     for node in topology.nodes.iter().filter(|node| node.is_up) {
         match &node.commit_log {
             CommitLog::ForConditionalWrites => scylla += 1,
             CommitLog::Mode(mode) => modes.entry(mode).or_default().push(&node.address),
             CommitLog::Unknown(reason) => {
-                verdicts.push(Verdict::Note(format!("that of {} is not known: {reason}", node.address)));
+                assessments.push(Assessment::Note(format!("that of {} is not known: {reason}", node.address)));
             }
         }
     }
     if scylla > 0 {
-        verdicts.push(Verdict::Ok("ScyllaDB has each conditional write on its disks before it acknowledges it".into()));
+        assessments.push(Assessment::Ok("ScyllaDB has each conditional write on its disks before it acknowledges it".into()));
     }
     for (mode, nodes) in modes {
         let on = nodes.join(", ");
         if mode != "periodic" {
-            verdicts.push(Verdict::Ok(format!("commitlog_sync is {mode} on {on}: what is acknowledged is on the disk")));
+            assessments.push(Assessment::Ok(format!("commitlog_sync is {mode} on {on}: what is acknowledged is on the disk")));
             continue;
         }
         let replicas = topology.keyspace.as_ref().and_then(Replication::replicas);
@@ -294,11 +294,11 @@ fn commit_logs(topology: &Topology) -> Vec<Verdict> {
         } else {
             "a node that is killed loses what it acknowledged in the last seconds"
         };
-        verdicts.push(Verdict::Note(format!(
+        assessments.push(Assessment::Note(format!(
             "commitlog_sync is periodic on {on}: {risk}; `group` or `batch` in cassandra.yaml lose nothing"
         )));
     }
-    verdicts
+    assessments
 }
 
 #[cfg(test)]

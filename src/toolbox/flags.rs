@@ -2,8 +2,8 @@
 //! meant.
 
 use crate::config::{Config, Findings, Setting};
-use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::domain::values::{Actor, ExternalId, parse_ref_id};
 use anyhow::anyhow;
 use std::io::IsTerminal as _;

@@ -6,8 +6,9 @@
 //! | Kafka as an administrator sees it | `reach`, `patience` (brokers that are not ready yet), `cluster`, `topics`, `replication` |
 //! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher`, `snapshots` |
 //! | registry and store | `connect`, `database` (its nodes), `shown` (an entity as JSON), `trial` (one real read and write), `walk` (through all entities), `pace` (how fast, with a bar) |
-//! | conclusions | `verdict` (what `check` and `setup` think of a thing) |
+//! | assessments | `assessment` (what `check` and `setup` think of a thing) |
 
+pub mod assessment;
 pub mod cluster;
 pub mod connect;
 pub mod crm_client;
@@ -31,7 +32,6 @@ pub mod topic_reader;
 pub mod topic_scan;
 pub mod topics;
 pub mod trial;
-pub mod verdict;
 pub mod walk;
 
 /// The exit code of a subcommand that failed.

@@ -11,18 +11,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// An error that may come from brokers which have not found out yet who answers.
-pub trait Refusal {
+pub trait BrokerError {
     /// Returns the brokers' code, if there is one.
     fn code(&self) -> Option<RDKafkaErrorCode>;
 }
 
-impl Refusal for RDKafkaErrorCode {
+impl BrokerError for RDKafkaErrorCode {
     fn code(&self) -> Option<RDKafkaErrorCode> {
         Some(*self)
     }
 }
 
-impl Refusal for KafkaError {
+impl BrokerError for KafkaError {
     fn code(&self) -> Option<RDKafkaErrorCode> {
         match self {
             Self::AdminOp(code) => Some(*code),
@@ -33,29 +33,29 @@ impl Refusal for KafkaError {
 }
 
 /// A call about several things may be refused for one of them, whose name comes with the error.
-impl Refusal for (String, KafkaError) {
+impl BrokerError for (String, KafkaError) {
     fn code(&self) -> Option<RDKafkaErrorCode> {
         self.1.code()
     }
 }
 
 /// Makes a call until the brokers have found out who answers it, or [`PATIENCE`] is over. Returns the last result.
-pub async fn patiently<T, E: Refusal>(mut call: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+pub async fn patiently<T, E: BrokerError>(mut call: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call().await {
-            Err(refusal) if is_passing(&refusal) && Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            Err(error) if is_passing(&error) && Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
             said => return said,
         }
     }
 }
 
 /// Does the same as [`patiently`] for a call that blocks.
-pub fn patiently_blocking<T, E: Refusal>(mut call: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+pub fn patiently_blocking<T, E: BrokerError>(mut call: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call() {
-            Err(refusal) if is_passing(&refusal) && Instant::now() < deadline => pause(),
+            Err(error) if is_passing(&error) && Instant::now() < deadline => pause(),
             said => return said,
         }
     }
@@ -66,12 +66,12 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// Returns whether a refusal says that the call was made too early, or of the wrong broker.
-fn is_passing(refusal: &impl Refusal) -> bool {
+/// Returns whether an error says that the call was made too early, or of the wrong broker.
+fn is_passing(error: &impl BrokerError) -> bool {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotController, NotCoordinator,
     };
-    refusal.code().is_some_and(|code| {
+    error.code().is_some_and(|code| {
         matches!(code, CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator | NotController | LeaderNotAvailable)
     })
 }

@@ -21,7 +21,7 @@ const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
 /// A record that is to be published.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct OutgoingRecord {
     pub topic: String,
     /// The partition to write to; `None` if the key decides.
     pub partition: Option<i32>,
@@ -30,13 +30,13 @@ pub struct Outgoing {
     pub headers: Headers,
 }
 
-/// A transactional producer.
-pub struct Publisher {
+/// A transactional producer that is the only one of its name.
+pub struct NamedPublisher {
     producer: FutureProducer,
     name: String,
 }
 
-impl Publisher {
+impl NamedPublisher {
     /// Takes the place of any other publisher of this name: its open transaction is aborted before this returns.
     ///
     /// # Errors
@@ -58,8 +58,8 @@ impl Publisher {
     /// Nothing was published; or it is not known whether anything was, and then the message says so.
     pub async fn publish(
         &self,
-        records: &[Outgoing],
-        then: impl FnOnce(&[RecordId]) -> Vec<Outgoing>,
+        records: &[OutgoingRecord],
+        then: impl FnOnce(&[RecordId]) -> Vec<OutgoingRecord>,
     ) -> anyhow::Result<Vec<RecordId>> {
         self.call(FutureProducer::begin_transaction).await?;
         let sent = async {
@@ -75,7 +75,7 @@ impl Publisher {
         Ok(delivered)
     }
 
-    async fn deliver(&self, records: &[Outgoing]) -> anyhow::Result<Vec<RecordId>> {
+    async fn deliver(&self, records: &[OutgoingRecord]) -> anyhow::Result<Vec<RecordId>> {
         let mut deliveries = Vec::with_capacity(records.len());
         for record in records {
             let mut future = FutureRecord::<[u8], [u8]>::to(&record.topic).headers(to_headers(&record.headers));

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// A record as it is shown, its parts in this order.
 #[derive(Serialize)]
-pub struct Line<'a> {
+pub struct RecordLine<'a> {
     topic: &'a str,
     partition: i32,
     offset: i64,
@@ -18,7 +18,7 @@ pub struct Line<'a> {
     value: Value,
 }
 
-impl<'a> Line<'a> {
+impl<'a> RecordLine<'a> {
     /// Shows a record with its decoded value.
     pub fn of(record: &'a OwnedMessage, value: Value) -> Self {
         Self {
@@ -83,6 +83,6 @@ mod tests {
             "headers": {"a": ["1", "2", "3"], "b": {"base64": "/w=="}, "c": null},
             "value": {"x": 1},
         });
-        assert_eq!(serde_json::to_value(Line::of(&record, json!({"x": 1}))).unwrap(), expected);
+        assert_eq!(serde_json::to_value(RecordLine::of(&record, json!({"x": 1}))).unwrap(), expected);
     }
 }

@@ -5,7 +5,7 @@
 //! no unclean election each acknowledged record is on two brokers at least, and one broker may be down while work goes on. A
 //! cluster of one or two brokers can't have that. It is legitimate, and no finding.
 
-use super::verdict::Verdict;
+use super::assessment::Assessment;
 use crate::telemetry::wording::counted;
 use std::collections::BTreeSet;
 
@@ -54,23 +54,23 @@ impl Brokers {
     }
 
     /// Returns whether all brokers are up.
-    pub fn verdict(&self) -> Verdict {
+    pub fn assessment(&self) -> Assessment {
         let count = self.count();
         if !self.down.is_empty() {
             let which = self.down.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Verdict::Finding(format!(
+            return Assessment::Finding(format!(
                 "{} of {count} brokers down: {which}; bring them back, and take no other down until all replicas are in sync",
                 self.down.len()
             ));
         }
-        Verdict::Ok(if count == 1 { "1 broker".into() } else { format!("{count} brokers, all up") })
+        Assessment::Ok(if count == 1 { "1 broker".into() } else { format!("{count} brokers, all up") })
     }
 
     /// Returns what a cluster of this size can't give. Returns `None` if it is large enough.
-    pub fn limits(&self) -> Option<Verdict> {
+    pub fn limits(&self) -> Option<Assessment> {
         let count = self.count();
         (count < ENOUGH).then(|| {
-            Verdict::Note(format!(
+            Assessment::Note(format!(
                 "{}: what is acknowledged may be lost with a broker's disk, or nothing is written while a broker is down; a cluster \
                  of {ENOUGH}, with as many replicas and min.insync.replicas {SAFE_IN_SYNC}, has neither problem",
                 if count == 1 { "one broker alone".to_owned() } else { format!("{count} brokers") }
@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn brokers_that_are_down_are_named_and_a_single_broker_is_legitimate() {
-        let finding = brokers(&[1], &[2, 3]).verdict();
+        let finding = brokers(&[1], &[2, 3]).assessment();
         assert!(finding.finding().is_some_and(|text| text.contains("2 of 3 brokers down: 2, 3")), "{finding:?}");
-        assert_eq!(brokers(&[7], &[]).verdict(), Verdict::Ok("1 broker".into()));
-        assert!(matches!(brokers(&[7], &[]).limits(), Some(Verdict::Note(_))));
+        assert_eq!(brokers(&[7], &[]).assessment(), Assessment::Ok("1 broker".into()));
+        assert!(matches!(brokers(&[7], &[]).limits(), Some(Assessment::Note(_))));
         assert_eq!(brokers(&[1, 2, 3], &[]).limits(), None);
     }
 }

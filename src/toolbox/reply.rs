@@ -1,19 +1,21 @@
-//! A reply as the command line sees it: the decoded record, and the parts of it that people and checks look at.
+//! A reply as the command line sees it: the decoded record, and the parts of it that people and checks look at. The gateway tells of
+//! findings in the same form.
 
 use super::paint::Paint;
-use serde::Deserialize;
+use crate::domain::rejection::Rejection;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A `crm.v1.Reply`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Reply {
+pub struct DecodedReply {
     /// The status: 200, 400 or 500.
     pub status_code: i32,
     /// The status in words, such as `OK`.
     pub status_message: String,
     /// All findings about the command.
-    pub errors: Vec<Finding>,
+    pub errors: Vec<ErrorEntry>,
     /// True if this is the stored answer to a duplicate.
     pub replayed: bool,
     /// What was done, or was found to be so already; `None` if the command was refused.
@@ -23,9 +25,9 @@ pub struct Reply {
     pub json: Value,
 }
 
-/// One entry of a reply's `errors`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Finding {
+/// One entry of a reply's `errors`: a finding about the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorEntry {
     /// The error code, `CASM-…`.
     pub code: String,
     /// The field of the command, such as `customer.externalId`; `None` if the finding is about no field.
@@ -45,7 +47,7 @@ pub struct BusinessTransaction {
     /// The entity's version before.
     pub previous_version: i64,
     /// The attributes that changed, or in a creation those that were given. Empty if the entity had the requested values already.
-    pub changes: Vec<Change>,
+    pub changes: Vec<DecodedChange>,
     customer: Option<AfterImage>,
     account: Option<AfterImage>,
     subscriber: Option<AfterImage>,
@@ -77,7 +79,7 @@ impl ChangeRow {
 
 /// A `crm.v1.Change`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Change {
+pub struct DecodedChange {
     /// The attribute, such as `customName`.
     pub field: String,
     /// The old value, or `None` if there was none.
@@ -92,7 +94,7 @@ struct AfterImage {
     external_id: String,
 }
 
-impl Reply {
+impl DecodedReply {
     /// Reads a decoded `crm.v1.Reply`.
     ///
     /// # Errors
@@ -123,8 +125,8 @@ impl Reply {
 
     /// Returns a line for each finding: code, field and message, in columns.
     pub fn findings(&self, paint: Paint) -> impl Iterator<Item = String> {
-        let width = |text: fn(&Finding) -> &str| self.errors.iter().map(|e| text(e).chars().count()).max().unwrap_or_default();
-        let (codes, fields) = (width(|e| &e.code), width(Finding::place));
+        let width = |text: fn(&ErrorEntry) -> &str| self.errors.iter().map(|e| text(e).chars().count()).max().unwrap_or_default();
+        let (codes, fields) = (width(|e| &e.code), width(ErrorEntry::place));
         self.errors.iter().map(move |error| {
             let code = paint.yellow(format!("{:codes$}", error.code));
             format!("{code}  {:fields$}  {}", error.place(), error.message)
@@ -132,7 +134,13 @@ impl Reply {
     }
 }
 
-impl Finding {
+impl From<&Rejection> for ErrorEntry {
+    fn from(rejection: &Rejection) -> Self {
+        Self { code: rejection.code().to_owned(), field: rejection.field().map(str::to_owned), message: rejection.message() }
+    }
+}
+
+impl ErrorEntry {
     fn place(&self) -> &str {
         self.field.as_deref().unwrap_or("-")
     }
@@ -174,7 +182,7 @@ impl BusinessTransaction {
     }
 }
 
-fn change(change: &Change) -> String {
+fn change(change: &DecodedChange) -> String {
     format!("{}: {} → {}", change.field, value(change.old.as_ref()), value(change.new.as_ref()))
 }
 
@@ -198,7 +206,7 @@ mod tests {
             },
             "processedAt": 0,
         });
-        let reply = Reply::read(json.clone()).unwrap();
+        let reply = DecodedReply::read(json.clone()).unwrap();
         assert_eq!(reply.json, json);
         assert_eq!(reply.headline(Paint::plain()), "200 OK, replayed: the stored answer");
         let transaction = reply.business_transaction.unwrap();
@@ -217,7 +225,7 @@ mod tests {
             },
             "processedAt": 0,
         });
-        let details: Vec<String> = Reply::read(json).unwrap().details(Paint::plain()).collect();
+        let details: Vec<String> = DecodedReply::read(json).unwrap().details(Paint::plain()).collect();
         assert_eq!(details, ["account a-1 created, version 1, customName: \"Ann\", customerRefId: \"c\"", "refId e"]);
     }
 
@@ -231,7 +239,7 @@ mod tests {
             ],
             "businessTransaction": null,
         });
-        let findings: Vec<String> = Reply::read(json).unwrap().findings(Paint::plain()).collect();
+        let findings: Vec<String> = DecodedReply::read(json).unwrap().findings(Paint::plain()).collect();
         assert_eq!(findings, ["CASM-A       requestId  is mandatory", "CASM-LONGER  -          is wrong"]);
     }
 }

@@ -1,13 +1,13 @@
 //! Snapshots as they are published: the record of an entity, and its row if there are rows.
 
 use super::connect;
-use super::publisher::Outgoing;
+use super::publisher::OutgoingRecord;
 use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::domain::entity::Entity;
 use crate::domain::transaction::Snapshot;
 use crate::wire;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use anyhow::anyhow;
 
 /// How many entities one Kafka transaction may hold: some 300 KiB.
@@ -55,7 +55,7 @@ impl Snapshots {
     }
 
     /// Returns the record of an entity, and its row if there are rows.
-    pub fn records(&self, entity: Entity, taken_at: Timestamp) -> impl Iterator<Item = Outgoing> {
+    pub fn records(&self, entity: Entity, taken_at: Timestamp) -> impl Iterator<Item = OutgoingRecord> {
         let snapshot = Snapshot { entity, taken_at };
         let row = self.changes.as_ref().map(|place| place.record(&snapshot, wire::row::snapshot(place.schema_id, &snapshot)));
         let place = &self.transactions;
@@ -64,14 +64,14 @@ impl Snapshots {
 }
 
 impl Destination {
-    async fn of(registry: &Registry, topic: &str, subject: &str, schema: &str) -> anyhow::Result<Self> {
+    async fn of(registry: &RegistryClient, topic: &str, subject: &str, schema: &str) -> anyhow::Result<Self> {
         let schema_id = registry.lookup(subject, schema).await?;
         let missing = || anyhow!("the schema registry has no schema of ours under {subject}: run `crm-processor setup` first");
         Ok(Self { topic: topic.into(), schema_id: schema_id.ok_or_else(missing)? })
     }
 
-    fn record(&self, snapshot: &Snapshot, value: Vec<u8>) -> Outgoing {
-        Outgoing {
+    fn record(&self, snapshot: &Snapshot, value: Vec<u8>) -> OutgoingRecord {
+        OutgoingRecord {
             topic: self.topic.clone(),
             partition: None,
             key: Some(snapshot.entity.key().into_bytes()),

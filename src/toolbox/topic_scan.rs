@@ -10,9 +10,9 @@ use rdkafka::message::{Message as _, OwnedMessage};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::VecDeque;
 
-/// A stretch of a partition.
+/// A range of offsets of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartitionRange {
     /// Which partition.
     pub partition: i32,
     /// The first offset.
@@ -25,58 +25,58 @@ pub struct Part {
 ///
 /// # Errors
 /// The brokers don't answer, or there is no such topic.
-pub async fn parts(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<Part>> {
+pub async fn ranges(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<PartitionRange>> {
     let consumer = consumer(kafka)?;
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
         let partitions = partitions(&kafka, &consumer, &topic)?;
-        let part = |partition| {
+        let range = |partition| {
             let (from, to) = watermarks(&consumer, &topic, partition)?;
-            Ok(Part { partition, from, to })
+            Ok(PartitionRange { partition, from, to })
         };
-        partitions.into_iter().map(part).collect()
+        partitions.into_iter().map(range).collect()
     })
     .await
 }
 
-/// Parts of a topic that are being read.
+/// Ranges of a topic that are being read.
 pub struct TopicScan {
     consumer: ReadingConsumer,
     topic: String,
-    /// The parts that are left, of which the first is being read.
-    parts: VecDeque<Part>,
+    /// The ranges that are left, of which the first is being read.
+    ranges: VecDeque<PartitionRange>,
 }
 
 impl TopicScan {
-    /// Begins to read `parts`, one after another.
+    /// Begins to read `ranges`, one after another.
     ///
     /// # Errors
     /// librdkafka does not take the configuration.
-    pub fn open(kafka: &config::Kafka, topic: &str, parts: impl IntoIterator<Item = Part>) -> anyhow::Result<Self> {
-        let parts = parts.into_iter().filter(|part| part.from < part.to).collect();
-        let scan = Self { consumer: consumer(kafka)?, topic: topic.to_owned(), parts };
+    pub fn open(kafka: &config::Kafka, topic: &str, ranges: impl IntoIterator<Item = PartitionRange>) -> anyhow::Result<Self> {
+        let ranges = ranges.into_iter().filter(|range| range.from < range.to).collect();
+        let scan = Self { consumer: consumer(kafka)?, topic: topic.to_owned(), ranges };
         scan.assign()?;
         Ok(scan)
     }
 
-    /// Returns the next record. Returns `None` at the end of the last part.
+    /// Returns the next record. Returns `None` at the end of the last range.
     ///
     /// # Errors
     /// The topic can't be read any more. Errors after which librdkafka tries again by itself are only logged.
     pub async fn next(&mut self) -> anyhow::Result<Option<OwnedMessage>> {
-        while let Some(&part) = self.parts.front() {
+        while let Some(&range) = self.ranges.front() {
             match receive(&self.consumer).await {
-                Ok(record) if record.partition() == part.partition && record.offset() >= part.from => {
+                Ok(record) if record.partition() == range.partition && record.offset() >= range.from => {
                     let record = record.detach();
-                    if record.offset() + 1 >= part.to {
+                    if record.offset() + 1 >= range.to {
                         self.go_on()?;
                     }
-                    if record.offset() < part.to {
+                    if record.offset() < range.to {
                         return Ok(Some(record));
                     }
                 }
-                Err(KafkaError::PartitionEOF(partition)) if partition == part.partition => self.go_on()?,
-                // This is left over from the part before.
+                Err(KafkaError::PartitionEOF(partition)) if partition == range.partition => self.go_on()?,
+                // This is left over from the range before.
                 Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
                 Err(error) => gives_up(&self.topic, &error)?,
             }
@@ -85,14 +85,14 @@ impl TopicScan {
     }
 
     fn go_on(&mut self) -> anyhow::Result<()> {
-        self.parts.pop_front();
+        self.ranges.pop_front();
         self.assign()
     }
 
     fn assign(&self) -> anyhow::Result<()> {
         let mut assignment = TopicPartitionList::new();
-        if let Some(part) = self.parts.front() {
-            assignment.add_partition_offset(&self.topic, part.partition, Offset::Offset(part.from))?;
+        if let Some(range) = self.ranges.front() {
+            assignment.add_partition_offset(&self.topic, range.partition, Offset::Offset(range.from))?;
         }
         self.consumer.assign(&assignment).with_context(|| format!("can't read from {}", self.topic))
     }

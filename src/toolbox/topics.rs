@@ -1,7 +1,7 @@
 //! The topics of a configuration: the settings that each should have, and what is wrong with those that it has.
 
+use super::assessment::Assessment;
 use super::replication::Safety;
-use super::verdict::Verdict;
 use crate::config::Config;
 use crate::telemetry::wording::counted;
 use rdkafka::admin::{ConfigResource, ConfigSource};
@@ -126,7 +126,7 @@ impl Settings {
 
     /// Returns in what the topic differs from one that `setup` makes, as far as that is no finding of [`Self::findings`], each with the
     /// way out.
-    pub fn differences(&self, topic: &Topic, partitions: usize, auto_create: bool) -> Vec<Verdict> {
+    pub fn differences(&self, topic: &Topic, partitions: usize, auto_create: bool) -> Vec<Assessment> {
         let name = &topic.name;
         let mut differences = Vec::new();
         if !self.is_set_up {
@@ -138,7 +138,7 @@ impl Settings {
                  nothing of worth is on it, delete it and run `setup`",
                 topic.max_bytes, topic.max_bytes
             );
-            differences.push(if auto_create { Verdict::Finding(text) } else { Verdict::Note(text) });
+            differences.push(if auto_create { Assessment::Finding(text) } else { Assessment::Note(text) });
         }
         if topic.is_commands() && self.timestamps.as_deref().is_some_and(|by| by != BY_BROKER) {
             let kept = match self.retention {
@@ -147,7 +147,7 @@ impl Settings {
                 }
                 _ => String::new(),
             };
-            differences.push(Verdict::Note(format!(
+            differences.push(Assessment::Note(format!(
                 "{TIMESTAMPS} is {}: producers say when a command was written{kept}; kafka-configs.sh --alter --entity-type topics \
                  --entity-name {name} --add-config {TIMESTAMPS}={BY_BROKER}",
                 self.timestamps.as_deref().unwrap_or_default()

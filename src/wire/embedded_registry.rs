@@ -123,9 +123,9 @@ struct Registered {
     levels: BTreeMap<String, String>,
 }
 
-type Shared = Arc<Mutex<Registered>>;
+type SharedContents = Arc<Mutex<Registered>>;
 
-fn lock(contents: &Shared) -> MutexGuard<'_, Registered> {
+fn lock(contents: &SharedContents) -> MutexGuard<'_, Registered> {
     contents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -204,11 +204,11 @@ fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|_| Failure::INVALID_REQUEST)
 }
 
-async fn subjects(State(contents): State<Shared>) -> Response {
+async fn subjects(State(contents): State<SharedContents>) -> Response {
     answer(&lock(&contents).subjects.keys().collect::<Vec<_>>())
 }
 
-async fn register(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
+async fn register(State(contents): State<SharedContents>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
     let offer: Offer = parse(&body)?;
     let mut contents = lock(&contents);
     let canonical = contents.check(&offer)?;
@@ -227,7 +227,7 @@ async fn register(State(contents): State<Shared>, Path(subject): Path<String>, b
     Ok(answer(&json!({ "id": id })))
 }
 
-async fn look_up(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
+async fn look_up(State(contents): State<SharedContents>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
     let offer: Offer = parse(&body)?;
     let contents = lock(&contents);
     let ids = contents.subjects.get(&subject).ok_or(Failure::NO_SUBJECT)?;
@@ -236,13 +236,16 @@ async fn look_up(State(contents): State<Shared>, Path(subject): Path<String>, bo
     registered(&contents, &subject, index)
 }
 
-async fn versions(State(contents): State<Shared>, Path(subject): Path<String>) -> Result<Response, Failure> {
+async fn versions(State(contents): State<SharedContents>, Path(subject): Path<String>) -> Result<Response, Failure> {
     let contents = lock(&contents);
     let ids = contents.subjects.get(&subject).ok_or(Failure::NO_SUBJECT)?;
     Ok(answer(&(1..=ids.len()).collect::<Vec<_>>()))
 }
 
-async fn version(State(contents): State<Shared>, Path((subject, version)): Path<(String, String)>) -> Result<Response, Failure> {
+async fn version(
+    State(contents): State<SharedContents>,
+    Path((subject, version)): Path<(String, String)>,
+) -> Result<Response, Failure> {
     let contents = lock(&contents);
     let ids = contents.subjects.get(&subject).ok_or(Failure::NO_SUBJECT)?;
     let index = match version.as_str() {
@@ -273,11 +276,11 @@ fn find<'a>(contents: &'a Registered, id: &str) -> Result<(usize, &'a Schema), F
     contents.schema(id).map(|schema| (id, schema)).ok_or(Failure::NO_SCHEMA)
 }
 
-async fn schema(State(contents): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+async fn schema(State(contents): State<SharedContents>, Path(id): Path<String>) -> Result<Response, Failure> {
     find(&lock(&contents), &id).map(|(_, schema)| answer(&described(schema)))
 }
 
-async fn schema_versions(State(contents): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+async fn schema_versions(State(contents): State<SharedContents>, Path(id): Path<String>) -> Result<Response, Failure> {
     let contents = lock(&contents);
     let (id, _) = find(&contents, &id)?;
     let uses = contents.subjects.iter().flat_map(|(subject, ids)| {
@@ -296,12 +299,16 @@ async fn set_config(body: Bytes) -> Result<Response, Failure> {
     Ok(answer(&json!({ "compatibility": asked_level(&body)? })))
 }
 
-async fn level(State(contents): State<Shared>, Path(subject): Path<String>) -> Response {
+async fn level(State(contents): State<SharedContents>, Path(subject): Path<String>) -> Response {
     let level = lock(&contents).levels.get(&subject).cloned();
     answer(&json!({ "compatibilityLevel": level.as_deref().unwrap_or("NONE") }))
 }
 
-async fn set_level(State(contents): State<Shared>, Path(subject): Path<String>, body: Bytes) -> Result<Response, Failure> {
+async fn set_level(
+    State(contents): State<SharedContents>,
+    Path(subject): Path<String>,
+    body: Bytes,
+) -> Result<Response, Failure> {
     let level = asked_level(&body)?;
     let mut contents = lock(&contents);
     if contents.levels.len() >= MAX_VERSIONS && !contents.levels.contains_key(&subject) {

@@ -3,7 +3,7 @@
 use super::avro::{parse, writer};
 use super::body::{Body, Malformed};
 use super::frame::frame;
-use super::registry::{Registry, RegistryFault};
+use super::registry::{RegistryClient, RegistryFault};
 use super::schema_id::SchemaId;
 use super::shape::Shape;
 use super::unreadable::Unreadable;
@@ -57,7 +57,7 @@ impl GenericSchema {
 /// A decoder for records of any schema that the registry has. It keeps the schemas that it has fetched.
 #[derive(Debug)]
 pub struct JsonDecoder {
-    registry: Registry,
+    registry: RegistryClient,
     schemas: HashMap<SchemaId, GenericSchema>,
 }
 
@@ -66,7 +66,7 @@ impl JsonDecoder {
     const MAX_SCHEMAS: usize = 100;
 
     /// Makes a decoder that has the schemas of `registry`.
-    pub fn new(registry: Registry) -> Self {
+    pub fn new(registry: RegistryClient) -> Self {
         Self { registry, schemas: HashMap::new() }
     }
 

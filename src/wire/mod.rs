@@ -8,6 +8,7 @@
 //! - [`stub`]: what stands for a record that can't be a dead letter as it came
 //! - [`registry`]: the client of the schema registry; [`registry_watch`]: tells operators whether the registry is there;
 //!   [`embedded_registry`]: a small registry in this process
+//! - [`bounded_body`]: the body of an HTTP answer, within a bound
 //! - [`json`]: any record as JSON, and commands from their fields, for the command line
 //!
 //! Values are in the Confluent wire format: byte 0, the schema id as 4 bytes big-endian, Avro binary.
@@ -21,6 +22,7 @@
 pub mod answer;
 mod avro;
 mod body;
+pub mod bounded_body;
 pub mod command;
 pub mod embedded_registry;
 pub mod frame;

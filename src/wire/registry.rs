@@ -28,7 +28,7 @@ use crate::config::OddAnswer;
 use crate::telemetry::labels::LookUp;
 use crate::telemetry::metrics::Metrics;
 use inner::{Inner, Ours, is_impossible, lock};
-use search::{Found, Search, Step};
+use search::{RegistryAnswer, SchemaSearch, SearchStep};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -43,15 +43,15 @@ const PAUSE_IN_A_CROWD: Duration = Duration::from_millis(2_500);
 
 /// A client of the schema registry. Clones share connections and cache.
 #[derive(Clone)]
-pub struct Registry(Arc<Inner>);
+pub struct RegistryClient(Arc<Inner>);
 
-impl fmt::Debug for Registry {
+impl fmt::Debug for RegistryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Registry").field(&self.0.http).finish()
+        f.debug_tuple("RegistryClient").field(&self.0.http).finish()
     }
 }
 
-impl Registry {
+impl RegistryClient {
     /// Sets the client up, and sends nothing yet.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Registry {
         Ok(Self(Arc::new(Inner::new(options, unknown_for)?)))
     }
 
-    /// Takes note of a schema of our own and the id that the registry gave it. [`Registry::look`] asks for it.
+    /// Takes note of a schema of our own and the id that the registry gave it. [`RegistryClient::look`] asks for it.
     pub fn note_ours(&self, id: u32, subject: &str, schema: &str) {
         lock(&self.0.ours).extend(Ours::new(id, subject, schema));
     }
@@ -84,7 +84,7 @@ impl Registry {
     /// Asks for the schema with this id until it is known, or known to be of no use. From then on it is [`cached`](Self::cached).
     pub async fn search(&self, id: SchemaId, metrics: &Metrics) {
         let concluded_before = self.0.cache.get(&id).is_some_and(|kept| kept.until.is_some());
-        lock(&self.0.searches).insert(id, Search::new(concluded_before));
+        lock(&self.0.searches).insert(id, SchemaSearch::new(concluded_before));
         let asking = Asking { inner: &self.0, id };
         while let Some(pause) = asking.once(metrics).await {
             tokio::time::sleep(pause).await;
@@ -188,27 +188,27 @@ impl Asking<'_> {
         };
         metrics.registry_lookups.of(if answer.is_ok() { LookUp::Answered } else { LookUp::Failed }).inc();
         let (found, print) = match answer {
-            Ok(Some((known, print))) => (Found::Known(known), print),
-            Ok(None) => (Found::Unknown, 0),
-            Err(fault) => (Found::Fault(fault), 0),
+            Ok(Some((known, print))) => (RegistryAnswer::Known(known), print),
+            Ok(None) => (RegistryAnswer::Unknown, 0),
+            Err(fault) => (RegistryAnswer::Fault(fault), 0),
         };
-        if let Found::Fault(fault) = &found
+        if let RegistryAnswer::Fault(fault) = &found
             && let Some(left_out) = inner.failures.due((), Instant::now())
         {
             tracing::warn!(schema = %id, error = %fault, left_out, "the schema registry has no answer about a schema; its partition waits");
         }
         let standing = inner.standing_since(Instant::now()).await;
-        let is_unknown = matches!(found, Found::Unknown);
+        let is_unknown = matches!(found, RegistryAnswer::Unknown);
         let (step, searches) = {
             let mut all = lock(&inner.searches);
-            let search = all.entry(id).or_insert_with(|| Search::new(false));
+            let search = all.entry(id).or_insert_with(|| SchemaSearch::new(false));
             let step = search.judge(id, found, &standing, inner.odd_answer, Instant::now());
             (step, all.len())
         };
         match step {
-            Step::AskAgain(pause) if is_unknown && searches > CROWD => Some(pause.max(PAUSE_IN_A_CROWD)),
-            Step::AskAgain(pause) => Some(pause),
-            Step::Conclude(known) => {
+            SearchStep::AskAgain(pause) if is_unknown && searches > CROWD => Some(pause.max(PAUSE_IN_A_CROWD)),
+            SearchStep::AskAgain(pause) => Some(pause),
+            SearchStep::Conclude(known) => {
                 if let Err(reason @ Unreadable::OddRegistryAnswer { .. }) = &known {
                     tracing::error!(schema = %id, %reason, "records with this schema go to the dead letter topic");
                 }

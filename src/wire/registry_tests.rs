@@ -2,7 +2,7 @@
 //! what is kept, and what is asked again.
 
 use super::*;
-use crate::config::{Credentials, RegistryCredentials, Secret};
+use crate::config::{RegistryCredentials, Secret, UserAndPassword};
 use crate::domain::use_case::UseCase;
 use crate::wire::embedded_registry::EmbeddedRegistry;
 use crate::wire::json::{JsonDecoder, encode_command};
@@ -53,17 +53,17 @@ async fn answer(State(scripted): State<Scripted>, uri: Uri, headers: HeaderMap) 
     (AxumStatus::from_u16(status).unwrap(), body)
 }
 
-fn client(url: &str) -> Registry {
-    Registry::new(&RegistryOptions { urls: vec![url.into()], ..RegistryOptions::default() }).unwrap()
+fn client(url: &str) -> RegistryClient {
+    RegistryClient::new(&RegistryOptions { urls: vec![url.into()], ..RegistryOptions::default() }).unwrap()
 }
 
 fn schema_answer(schema: &str) -> String {
     json!({ "schema": schema }).to_string()
 }
 
-impl Registry {
+impl RegistryClient {
     /// Asks once for the schema with this id, unless it is cached.
-    async fn writer_schema(&self, id: SchemaId) -> Result<search::Known, RegistryFault> {
+    async fn writer_schema(&self, id: SchemaId) -> Result<search::SchemaConclusion, RegistryFault> {
         if let Some(known) = self.cached(id) {
             return Ok(known);
         }
@@ -156,7 +156,7 @@ async fn an_unknown_id_is_asked_again_after_a_while_and_a_schema_never() {
     let answers = [UNKNOWN, UNKNOWN, (200, &schema_answer(SEGMENT))];
     let (scripted, url) = Scripted::start(&answers).await;
     let options = RegistryOptions { urls: vec![url], ..RegistryOptions::default() };
-    let registry = Registry::with_unknown_for(&options, Duration::ZERO).unwrap();
+    let registry = RegistryClient::with_unknown_for(&options, Duration::ZERO).unwrap();
     for expected in [false, false, true, true] {
         assert_eq!(registry.writer_schema(7.into()).await.unwrap().is_ok(), expected);
     }
@@ -226,10 +226,10 @@ async fn credentials_are_sent_and_the_path_of_the_base_url_is_kept() {
     for base in ["/registry", "/registry/"] {
         let options = RegistryOptions {
             urls: vec![format!("{url}{base}")],
-            credentials: RegistryCredentials::Basic(Credentials { user: "crm".into(), password: Secret::new("secret") }),
+            credentials: RegistryCredentials::Basic(UserAndPassword { user: "crm".into(), password: Secret::new("secret") }),
             ..RegistryOptions::default()
         };
-        Registry::new(&options).unwrap().writer_schema(1.into()).await.unwrap().unwrap_err();
+        RegistryClient::new(&options).unwrap().writer_schema(1.into()).await.unwrap().unwrap_err();
         assert!(!format!("{options:?}").contains("secret"));
     }
     assert_eq!(scripted.asked(), ["/registry/schemas/ids/1", "/registry/schemas/ids/1"]);
@@ -240,11 +240,11 @@ async fn credentials_are_sent_and_the_path_of_the_base_url_is_kept() {
 fn wrong_options_are_refused() {
     for url in ["", "127.0.0.1:8081", "localhost", "ftp://127.0.0.1", "http://"] {
         let options = RegistryOptions { urls: vec![url.into()], ..RegistryOptions::default() };
-        assert!(matches!(Registry::new(&options), Err(InvalidRegistryOptions::Url)), "{url:?}");
+        assert!(matches!(RegistryClient::new(&options), Err(InvalidRegistryOptions::Url)), "{url:?}");
     }
     let ca_file = Some("/does/not/exist.pem".into());
     let options = RegistryOptions { urls: vec!["https://127.0.0.1".into()], ca_file, ..RegistryOptions::default() };
-    assert!(matches!(Registry::new(&options), Err(InvalidRegistryOptions::CaFile { .. })));
+    assert!(matches!(RegistryClient::new(&options), Err(InvalidRegistryOptions::CaFile { .. })));
 }
 
 #[tokio::test]
@@ -324,7 +324,7 @@ impl Fickle {
 const NAME: &str = include_str!("../../schemas/UpdateCustomerCustomName.avsc");
 
 /// Starts a registry with our own schema as id 1 and a writer's as id 7, which the client has cached.
-async fn with_a_cached_schema() -> (Fickle, Registry) {
+async fn with_a_cached_schema() -> (Fickle, RegistryClient) {
     let (fickle, url) = Fickle::start().await;
     fickle.has(1, crate::wire::REPLY_SCHEMA);
     fickle.has(7, SEGMENT);

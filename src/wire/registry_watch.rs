@@ -4,7 +4,7 @@
 //! Operators are to know that the registry is away before a record comes whose schema has not been seen yet. Until such a record comes, the
 //! process stays ready.
 
-use super::registry::{Registry, Sameness, Wait};
+use super::registry::{RegistryClient, Sameness, Wait};
 use crate::config::OddAnswer;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::gathered::Gathered;
@@ -27,7 +27,7 @@ const MOST_NAMED: usize = 5;
 
 /// Looks at the registry and tells operators of it, for as long as somebody polls this future. `commands` is the topic of the records that
 /// wait.
-pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: Arc<Metrics>, health: Arc<Health>) {
+pub async fn keep_watching(registry: Arc<RegistryClient>, commands: String, metrics: Arc<Metrics>, health: Arc<Health>) {
     // The registry answered at the start, or the process would not have come here.
     health.set_registry_up(true);
     metrics.registry_up.set(1);
@@ -52,7 +52,7 @@ pub async fn keep_watching(registry: Arc<Registry>, commands: String, metrics: A
     futures::join!(look, tell);
 }
 
-fn tell(registry: &Registry, commands: &str, metrics: &Metrics, health: &Health) {
+fn tell(registry: &RegistryClient, commands: &str, metrics: &Metrics, health: &Health) {
     let waits = registry.waits(Instant::now());
     let is_up = !matches!(registry.standing(), Some(Sameness::Away(_)));
     metrics.registry_up.set(is_up.into());

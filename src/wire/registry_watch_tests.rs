@@ -1,7 +1,7 @@
 //! What operators are told of records that wait for schemas, and of a registry that is away.
 
 use super::*;
-use crate::wire::registry::{Registry, RegistryOptions};
+use crate::wire::registry::{RegistryClient, RegistryOptions};
 
 fn wait(partition: i32, odd: Option<(&str, u64)>) -> Wait {
     Wait {
@@ -40,7 +40,7 @@ async fn a_registry_that_is_away_is_an_obstacle_only_while_a_record_waits_for_it
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let registry = Registry::new(&RegistryOptions { urls: vec![url], ..RegistryOptions::default() }).unwrap();
+    let registry = RegistryClient::new(&RegistryOptions { urls: vec![url], ..RegistryOptions::default() }).unwrap();
     registry.note_ours(1, "crm.replies-value", crate::wire::REPLY_SCHEMA);
     let (metrics, health) = (Metrics::new(), Health::new());
     assert!(matches!(registry.look().await, Sameness::Away(_)));

@@ -2,7 +2,7 @@
 //! each schema. A record that can't be resolved has no resolution, so that reading a body meets nothing but bytes that don't match.
 
 use super::body::{Body, Malformed};
-use super::shape::{Record, Shape};
+use super::shape::{RecordShape, Shape};
 use crate::domain::attribute::{Attribute, RawValues};
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
@@ -58,7 +58,7 @@ pub(super) struct CommandRecord {
 #[derive(Debug)]
 enum Field {
     RequestId(Choice<Text>),
-    Reference(Choice<Reference>),
+    Reference(Choice<ReferenceBranch>),
     Value(Attribute, Choice<Text>),
     ExpectedVersion(Choice<Number>),
     /// A field that we don't know is skipped.
@@ -88,7 +88,7 @@ enum Number {
 }
 
 #[derive(Debug)]
-enum Reference {
+enum ReferenceBranch {
     Null,
     Record(Vec<ReferenceField>),
 }
@@ -98,7 +98,7 @@ impl CommandRecord {
     ///
     /// # Errors
     /// Returns the reason why some value that the record allows can't be read as ours, in words.
-    pub(super) fn resolve(use_case: UseCase, record: &Record) -> Result<Self, String> {
+    pub(super) fn resolve(use_case: UseCase, record: &RecordShape) -> Result<Self, String> {
         let fields = record.fields.iter().map(|field| Field::resolve(use_case, &field.name, &field.shape));
         Ok(Self { use_case, fields: fields.collect::<Result<_, _>>()? })
     }
@@ -140,8 +140,8 @@ impl Field {
             "expectedVersion" if !use_case.is_creation() => Choice::of_number(name, shape).map(Self::ExpectedVersion),
             name if use_case.reference_type().is_some_and(|of| of.name() == name) => {
                 // An error about a branch itself is reported before an error about a field within a branch.
-                Choice::of(shape, |branch| Reference::record(name, branch).map(drop))?;
-                Choice::of(shape, |branch| Reference::resolve(name, branch)).map(Self::Reference)
+                Choice::of(shape, |branch| ReferenceBranch::record(name, branch).map(drop))?;
+                Choice::of(shape, |branch| ReferenceBranch::resolve(name, branch)).map(Self::Reference)
             }
             name => match use_case.attributes().iter().find(|attribute| attribute.name() == name) {
                 Some(attribute) => Choice::of_text(name, shape).map(|text| Self::Value(*attribute, text)),
@@ -151,9 +151,9 @@ impl Field {
     }
 }
 
-impl Reference {
+impl ReferenceBranch {
     /// Returns the record of a branch, or `None` for null.
-    fn record<'s>(field: &str, branch: &'s Shape) -> Result<Option<&'s Record>, String> {
+    fn record<'s>(field: &str, branch: &'s Shape) -> Result<Option<&'s RecordShape>, String> {
         match branch {
             Shape::Null => Ok(None),
             Shape::Record(record) if record.name() == REFERENCE_RECORD => Ok(Some(record)),
@@ -211,9 +211,9 @@ impl Choice<Number> {
     }
 }
 
-impl Choice<Reference> {
+impl Choice<ReferenceBranch> {
     fn read(&self, body: &mut Body<'_>) -> Result<Option<RawReference>, Malformed> {
-        let Reference::Record(fields) = self.taken(body)? else { return Ok(None) };
+        let ReferenceBranch::Record(fields) = self.taken(body)? else { return Ok(None) };
         let mut reference = RawReference::default();
         for field in fields {
             match field {
@@ -248,7 +248,7 @@ mod tests {
                     let fields = reference
                         .all()
                         .iter()
-                        .filter_map(|r| if let Reference::Record(fields) = r { Some(fields) } else { None });
+                        .filter_map(|r| if let ReferenceBranch::Record(fields) = r { Some(fields) } else { None });
                     assert!(!fields.flatten().any(|f| matches!(f, ReferenceField::Unknown(_))), "{use_case:?}.{name}");
                 }
             }

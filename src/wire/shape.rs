@@ -28,12 +28,12 @@ pub(super) enum Shape {
     Array(Arc<Shape>),
     Map(Arc<Shape>),
     Union(Vec<Arc<Shape>>),
-    Record(Record),
+    Record(RecordShape),
 }
 
 /// A record's shape.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct RecordShape {
     /// The name with its namespace.
     pub full_name: Box<str>,
     pub fields: Vec<Field>,
@@ -48,7 +48,7 @@ pub(super) struct Field {
     pub shape: Arc<Shape>,
 }
 
-impl Record {
+impl RecordShape {
     /// Returns the name without its namespace.
     pub(super) fn name(&self) -> &str {
         self.full_name.rsplit('.').next().unwrap_or_default()
@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
                 fields.push(Field { name: name.into(), shape: node.shape });
             }
             let occupied = fields.iter().filter(|f| !f.shape.is_empty()).map(|f| f.shape.clone()).collect();
-            let record = Record { full_name: full_name.into(), fields, occupied };
+            let record = RecordShape { full_name: full_name.into(), fields, occupied };
             Ok(Node { shape: Arc::new(Shape::Record(record)), height: deeper(height)? })
         })
     }

@@ -6,7 +6,7 @@ mod files;
 mod paths;
 
 use paths::{Written, paths};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -151,6 +151,14 @@ fn no_file_uses_one_that_uses_it() {
 /// Frozen forms have types of their own, called as those of the domain were when the form was made.
 const FROZEN: &str = "store/stored/";
 
+/// The names that types of several files have, each with the reason why that misleads nobody.
+const REPEATED: &[(&str, &str)] = &[
+    ("Args", "clap's word for the arguments of a subcommand. Each file of a subcommand has its own"),
+    ("Context", "rdkafka's word for the callbacks of a client. Each client has its own, which no other module names"),
+    ("Publication", "one and the same thing: that of `kafka` is that of `flow` with Kafka's outputs and membership"),
+    ("Setup", "all that a process works with. A process is either a processor or a gateway, so no file uses both"),
+];
+
 #[test]
 fn each_type_of_the_glossary_is_defined_once() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("it is there");
@@ -160,17 +168,47 @@ fn each_type_of_the_glossary_is_defined_once() {
     assert!(types.contains("RecordId") && types.len() > 10, "{types:?}");
     let sources = sources();
     let defined = |name: &str| {
-        let defines = |line: &str| {
-            let line =
-                line.trim_start_matches("pub(super) ").trim_start_matches("pub(in crate::store) ").trim_start_matches("pub ");
-            let item = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| line.strip_prefix(kind));
-            item.is_some_and(|item| item.split(|c: char| !c.is_alphanumeric()).next() == Some(name))
-        };
-        let holds = |s: &&Source| !s.is_test() && !s.file.to_string_lossy().contains(FROZEN) && s.text.lines().any(defines);
+        let defines = |line: &str| defined_type(line).is_some_and(|(defined, _)| defined == name);
+        let holds = |s: &&Source| !s.is_test() && !s.is_frozen() && s.text.lines().any(defines);
         sources.iter().filter(holds).map(|s| s.file.display().to_string()).collect::<Vec<_>>()
     };
     for name in types {
         assert_eq!(defined(name).len(), 1, "the glossary's {name} is defined in {:?}: one name for one thing", defined(name));
+    }
+}
+
+#[test]
+fn no_two_types_that_other_files_see_share_a_name() {
+    let sources = sources();
+    let mut by_name = BTreeMap::<&str, BTreeSet<&Path>>::new();
+    for source in sources.iter().filter(|s| !s.is_test() && !s.is_frozen()) {
+        for (name, is_visible) in source.text.lines().filter_map(defined_type) {
+            if is_visible {
+                by_name.entry(name).or_default().insert(&source.file);
+            }
+        }
+    }
+    assert!(by_name.len() > 300, "only {} types were found", by_name.len());
+    by_name.retain(|_, files| files.len() > 1);
+    let shared: BTreeSet<_> = by_name.keys().copied().collect();
+    let allowed: BTreeSet<_> = REPEATED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(shared, allowed, "left: the names that several files define, right: those in REPEATED; {by_name:#?}");
+}
+
+#[test]
+fn the_type_that_a_line_defines_is_seen() {
+    for (line, expected) in [
+        ("pub struct Reply<'a> {", Some(("Reply", true))),
+        ("pub(super) enum Found {", Some(("Found", true))),
+        ("pub(in crate::store) struct Base<S> {", Some(("Base", true))),
+        ("pub(crate) type Digest = [u8; 16];", Some(("Digest", true))),
+        ("trait Label: Copy {", Some(("Label", false))),
+        ("    FaultKind(\"kind\") {", Some(("FaultKind", true))),
+        ("    pub struct Inner;", None),
+        ("pub use reply::Reply;", None),
+        ("pub(super) fn publish() {", None),
+    ] {
+        assert_eq!(defined_type(line), expected, "{line}");
     }
 }
 
@@ -258,6 +296,11 @@ impl Source {
     fn is_test(&self) -> bool {
         self.module.iter().any(|part| part == "tests" || part.ends_with("_tests"))
     }
+
+    /// Returns whether the file holds a frozen form.
+    fn is_frozen(&self) -> bool {
+        self.file.to_string_lossy().contains(FROZEN)
+    }
 }
 
 #[derive(Default)]
@@ -294,6 +337,27 @@ fn sources() -> Vec<Source> {
     sources.sort_by(|a, b| a.file.cmp(&b.file));
     assert!(!sources.is_empty(), "no sources in {}", root.display());
     sources
+}
+
+/// Returns the name of the type that a line defines outside of all blocks, and whether other files can see the type. Returns `None` if the
+/// line defines no type.
+fn defined_type(line: &str) -> Option<(&str, bool)> {
+    fn name(item: &str) -> &str {
+        &item[..item.find(|c: char| !c.is_alphanumeric()).unwrap_or(item.len())]
+    }
+    // The labels of metrics are defined by a macro: `    FaultKind("kind") {`.
+    let label = line.strip_prefix("    ").and_then(|line| line.strip_suffix("\") {")?.split_once("(\""));
+    if let Some((label, _)) = label.filter(|(label, _)| label.starts_with(char::is_uppercase) && name(label) == *label) {
+        return Some((label, true));
+    }
+    let after_pub = line.strip_prefix("pub");
+    let item = match after_pub {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.strip_prefix(' ')?,
+        None => line,
+    };
+    let item = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| item.strip_prefix(kind))?;
+    Some((name(item), after_pub.is_some()))
 }
 
 /// Returns the names of the packages in Cargo.toml, as paths spell them.

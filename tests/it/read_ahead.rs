@@ -18,7 +18,7 @@ use crm_processor::store::{
     RefuseWrite, StoreFault,
 };
 use crm_processor::telemetry::health::Health;
-use crm_processor::telemetry::labels::{CacheLookup, Operation, Reference};
+use crm_processor::telemetry::labels::{CacheLookup, Operation, ReferenceKind};
 use crm_processor::telemetry::metrics::Metrics;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
@@ -153,7 +153,7 @@ async fn slowly(store: CqlStore, prefix: &str, read_ahead: bool) {
     let seconds = begin.elapsed().as_secs_f64();
 
     let count = |operation| metrics.store_operation_duration.of(operation).get_sample_count();
-    let hits = metrics.cache_lookups.of((Reference::ExternalId, CacheLookup::Hit)).get();
+    let hits = metrics.cache_lookups.of((ReferenceKind::ExternalId, CacheLookup::Hit)).get();
     println!(
         "{} reading ahead: {:.0} commands/s with {IN_FLIGHT} in flight and {DELAY:?} a statement; {} reads of ids, {} of entities, \
          {} writes; {} read ahead, {hits} were there at their turn",

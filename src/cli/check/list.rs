@@ -1,6 +1,6 @@
 //! The lines that `check` prints, counted.
 
-use crate::toolbox::verdict::Verdict;
+use crate::toolbox::assessment::Assessment;
 
 /// How many things were looked at, and how many of them are findings.
 #[derive(Default)]
@@ -17,12 +17,12 @@ impl List {
     }
 
     /// Says what was concluded about something.
-    pub fn add(&mut self, subject: &str, verdict: &Verdict) {
-        match verdict {
-            Verdict::Ok(text) => self.ok(subject, text),
+    pub fn add(&mut self, subject: &str, assessment: &Assessment) {
+        match assessment {
+            Assessment::Ok(text) => self.ok(subject, text),
             // A note is no check that could fail, so it does not count.
-            Verdict::Note(text) => println!("  --  {subject}: {text}"),
-            Verdict::Finding(text) => self.finding(subject, text),
+            Assessment::Note(text) => println!("  --  {subject}: {text}"),
+            Assessment::Finding(text) => self.finding(subject, text),
         }
     }
 

@@ -8,11 +8,11 @@ mod store;
 
 use crate::config::{Config, Setting};
 use crate::kafka::{consumer_config, producer_config};
+use crate::toolbox::assessment::Assessment;
 use crate::toolbox::flags::ConfigFile;
-use crate::toolbox::verdict::Verdict;
 use crate::toolbox::{FAILED, connect};
 use crate::wire;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use list::List;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext};
@@ -99,7 +99,7 @@ async fn check_schemas(config: &Config, list: &mut List) {
             Ok(Some(id)) => {
                 list.ok("schema", &format!("{subject} has id {id}"));
                 if let Some(note) = compatibility(&registry, &subject).await {
-                    list.add("schema", &Verdict::Note(note));
+                    list.add("schema", &Assessment::Note(note));
                 }
             }
             Ok(None) => list.finding("schema", &format!("{subject} is not registered; `crm-processor setup` does it")),
@@ -110,7 +110,7 @@ async fn check_schemas(config: &Config, list: &mut List) {
 }
 
 /// Returns what there is to say about a subject's compatibility, or `None` if it is as `setup` sets it.
-async fn compatibility(registry: &Registry, subject: &str) -> Option<String> {
+async fn compatibility(registry: &RegistryClient, subject: &str) -> Option<String> {
     const RIGHT: &str = wire::COMPATIBILITY;
     match registry.compatibility(subject).await {
         Ok(Some(level)) if level == RIGHT => None,

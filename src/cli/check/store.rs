@@ -12,8 +12,8 @@ pub(super) async fn check(config: &Config, list: &mut List) {
     };
     let before = list.findings;
     if let (Some(topology), Backend::Cql(cql)) = (&topology, &config.store.backend) {
-        for (what, verdict) in database::judge(topology, cql) {
-            list.add(what, &verdict);
+        for (what, assessment) in database::judge(topology, cql) {
+            list.add(what, &assessment);
         }
         if topology.keyspace.is_none() {
             return;

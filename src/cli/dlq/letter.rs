@@ -9,7 +9,7 @@ use crate::domain::Timestamp;
 use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
 use crate::toolbox::record::all_headers;
-use crate::toolbox::topic_scan::{Part, TopicScan};
+use crate::toolbox::topic_scan::{PartitionRange, TopicScan};
 use crate::wire::stub::STUB;
 use rdkafka::message::{Message as _, OwnedMessage};
 use std::collections::{BTreeMap, HashMap};
@@ -112,9 +112,9 @@ pub(super) struct Mark {
 pub(super) struct Marks(HashMap<RecordId, Mark>);
 
 impl Marks {
-    /// Reads all marks in these parts.
-    pub async fn read(config: &Config, parts: &[Part]) -> anyhow::Result<Self> {
-        let mut scan = TopicScan::open(&config.kafka, &config.kafka.topics.dlq, parts.iter().copied())?;
+    /// Reads all marks in these ranges.
+    pub async fn read(config: &Config, ranges: &[PartitionRange]) -> anyhow::Result<Self> {
+        let mut scan = TopicScan::open(&config.kafka, &config.kafka.topics.dlq, ranges.iter().copied())?;
         let mut marks = Self::default();
         while let Some(record) = scan.next().await? {
             marks.0.extend(mark(&record));
@@ -142,7 +142,7 @@ pub(super) fn is_mark(record: &OwnedMessage) -> bool {
 
 /// How many letters there are for a reason.
 #[derive(Default)]
-pub(super) struct Count {
+pub(super) struct LetterCount {
     pub letters: usize,
     pub resent: usize,
     pub first: Option<Timestamp>,
@@ -151,9 +151,9 @@ pub(super) struct Count {
 
 /// The counts of letters, by reason.
 #[derive(Default)]
-pub(super) struct Counts(pub BTreeMap<String, Count>);
+pub(super) struct LetterCounts(pub BTreeMap<String, LetterCount>);
 
-impl Counts {
+impl LetterCounts {
     pub fn add(&mut self, letter: &Letter, resent: bool) {
         let count = self.0.entry(letter.reason()).or_default();
         count.letters += 1;

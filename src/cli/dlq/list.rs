@@ -1,6 +1,6 @@
 //! `dlq list`: lists the letters on the dead letter topic, and counts them by reason.
 
-use super::letter::{Counts, Letter, Mark, Marks};
+use super::letter::{Letter, LetterCounts, Mark, Marks};
 use super::selection::{Filters, Letters, Selection};
 use crate::domain::Timestamp;
 use crate::telemetry::log;
@@ -47,10 +47,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(&config.log).map_err(anyhow::Error::msg)?;
     let (paint, json) = (Paint::for_stdout(), args.form.is_json());
     let selection = Selection::new(args.filters, connect::clock()());
-    let parts = topic_scan::parts(&config.kafka, &config.kafka.topics.dlq).await?;
-    let marks = Marks::read(&config, &parts).await?;
-    let mut letters = Letters::open(&config, &parts, &selection)?;
-    let mut counts = Counts::default();
+    let ranges = topic_scan::ranges(&config.kafka, &config.kafka.topics.dlq).await?;
+    let marks = Marks::read(&config, &ranges).await?;
+    let mut letters = Letters::open(&config, &ranges, &selection)?;
+    let mut counts = LetterCounts::default();
     let mut out = io::stdout().lock();
     while let Some(letter) = letters.next().await? {
         let mark = marks.of(letter.id());
@@ -110,7 +110,7 @@ pub(super) fn time(at: Option<Timestamp>) -> String {
     at.map_or("no time".into(), rfc3339)
 }
 
-fn counts_as_json(counts: &Counts, out: &mut impl io::Write) -> io::Result<()> {
+fn counts_as_json(counts: &LetterCounts, out: &mut impl io::Write) -> io::Result<()> {
     for (reason, count) in &counts.0 {
         let line = json!({
             "reason": reason, "letters": count.letters, "resent": count.resent, "first": count.first, "last": count.last,
@@ -120,7 +120,7 @@ fn counts_as_json(counts: &Counts, out: &mut impl io::Write) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn counts_as_text(counts: &Counts, paint: Paint, out: &mut impl io::Write) -> io::Result<()> {
+pub(super) fn counts_as_text(counts: &LetterCounts, paint: Paint, out: &mut impl io::Write) -> io::Result<()> {
     let width = counts.0.keys().map(String::len).max().unwrap_or_default();
     let letters = counted(counts.letters(), "dead letter");
     writeln!(out, "{}", paint.bold(format!("{letters}, {} of them sent again", counts.resent())))?;

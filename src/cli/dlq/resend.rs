@@ -4,7 +4,7 @@
 //! id: once this resend has begun, no earlier one can commit any more, and each letter that was ever sent has a mark that can be read.
 //! Only then does it decide which letters it sends.
 
-use super::letter::{Counts, Letter, Marks, RESENT, RESENT_AS, RESENT_FROM};
+use super::letter::{Letter, LetterCounts, Marks, RESENT, RESENT_AS, RESENT_FROM};
 use super::list::{counts_as_text, sent};
 use super::selection::{Filters, Letters, Selection};
 use crate::config::Config;
@@ -14,8 +14,8 @@ use crate::telemetry::wording::counted;
 use crate::toolbox::connect;
 use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
-use crate::toolbox::publisher::{Outgoing, Publisher};
-use crate::toolbox::topic_scan::{self, Part};
+use crate::toolbox::publisher::{NamedPublisher, OutgoingRecord};
+use crate::toolbox::topic_scan::{self, PartitionRange};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use rdkafka::message::Message as _;
@@ -81,8 +81,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let resend = Resend { config: &config, selection, again: args.again, form: args.form };
 
-    let parts = topic_scan::parts(&config.kafka, &config.kafka.topics.dlq).await?;
-    let chosen = resend.look(&parts, named).await?;
+    let ranges = topic_scan::ranges(&config.kafka, &config.kafka.topics.dlq).await?;
+    let chosen = resend.look(&ranges, named).await?;
     if chosen.letters() == 0 {
         eprintln!("nothing to send");
         return Ok(ExitCode::SUCCESS);
@@ -91,12 +91,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("nothing was sent");
         return Ok(ExitCode::SUCCESS);
     }
-    let sent = resend.send(&parts).await?;
+    let sent = resend.send(&ranges).await?;
     eprintln!("{} sent to {}", counted(sent, "dead letter"), config.kafka.topics.commands);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn confirmed(chosen: &Counts, commands: &str) -> anyhow::Result<bool> {
+async fn confirmed(chosen: &LetterCounts, commands: &str) -> anyhow::Result<bool> {
     counts_as_text(chosen, Paint::for_stderr(), &mut io::stderr())?;
     if !io::stdin().is_terminal() {
         bail!("nobody can confirm it, because the input is no terminal: --yes sends without asking");
@@ -121,16 +121,16 @@ struct Resend<'a> {
 #[derive(Default)]
 struct Batch {
     ids: Vec<RecordId>,
-    commands: Vec<Outgoing>,
+    commands: Vec<OutgoingRecord>,
     bytes: usize,
 }
 
 impl Resend<'_> {
     /// Counts the letters that would be sent. Says which stubs are left out and, if letters are `named`, which were sent already.
-    async fn look(&self, parts: &[Part], named: bool) -> anyhow::Result<Counts> {
-        let marks = Marks::read(self.config, parts).await?;
-        let mut letters = Letters::open(self.config, parts, &self.selection)?;
-        let mut chosen = Counts::default();
+    async fn look(&self, ranges: &[PartitionRange], named: bool) -> anyhow::Result<LetterCounts> {
+        let marks = Marks::read(self.config, ranges).await?;
+        let mut letters = Letters::open(self.config, ranges, &self.selection)?;
+        let mut chosen = LetterCounts::default();
         while let Some(letter) = letters.next().await? {
             if letter.is_stub() {
                 let original = letter.origin().map_or("a place that is not known".to_owned(), |origin| origin.to_string());
@@ -149,14 +149,14 @@ impl Resend<'_> {
         Ok(chosen)
     }
 
-    /// Sends the chosen letters of `parts`. Returns how many it sent.
-    async fn send(&self, parts: &[Part]) -> anyhow::Result<usize> {
+    /// Sends the chosen letters of `ranges`. Returns how many it sent.
+    async fn send(&self, ranges: &[PartitionRange]) -> anyhow::Result<usize> {
         let topics = &self.config.kafka.topics;
-        let partitions = topic_scan::parts(&self.config.kafka, &topics.commands).await?.len();
-        let publisher = Publisher::open(&self.config.kafka, &format!("{}-dlq-resend", self.config.kafka.group_id)).await?;
+        let partitions = topic_scan::ranges(&self.config.kafka, &topics.commands).await?.len();
+        let publisher = NamedPublisher::open(&self.config.kafka, &format!("{}-dlq-resend", self.config.kafka.group_id)).await?;
         // Another resend may have marked some letters since we looked.
-        let marks = Marks::read(self.config, &topic_scan::parts(&self.config.kafka, &topics.dlq).await?).await?;
-        let mut letters = Letters::open(self.config, parts, &self.selection)?;
+        let marks = Marks::read(self.config, &topic_scan::ranges(&self.config.kafka, &topics.dlq).await?).await?;
+        let mut letters = Letters::open(self.config, ranges, &self.selection)?;
         let (mut batch, mut sent) = (Batch::default(), 0);
         while let Some(letter) = letters.next().await? {
             if !letter.is_stub() && (self.again || marks.of(letter.id()).is_none()) {
@@ -169,7 +169,7 @@ impl Resend<'_> {
         Ok(sent + self.publish(&publisher, batch).await?)
     }
 
-    async fn publish(&self, publisher: &Publisher, batch: Batch) -> anyhow::Result<usize> {
+    async fn publish(&self, publisher: &NamedPublisher, batch: Batch) -> anyhow::Result<usize> {
         let Batch { ids, commands, .. } = batch;
         let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(0) };
         let topics = &self.config.kafka.topics;
@@ -209,13 +209,13 @@ impl Batch {
 
 /// Returns the letter's command as it came. It goes to the partition that it came from, so that it stays in order with the other
 /// commands of its key.
-fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
+fn command(letter: &Letter, commands: &str, partitions: usize) -> OutgoingRecord {
     let origin = letter.origin().filter(|origin| *origin.topic == *commands).map(|origin| origin.partition);
     let own = letter.own_headers().filter(|(name, _)| *name != RESENT_FROM);
     // A header without a value means nothing to the processor, and other readers of the topic may throw on it.
     let own = own.filter_map(|(name, value)| Some((name.to_owned().into(), Some(Bytes::copy_from_slice(value?)))));
     let from = format!("{}/{}", letter.record.topic(), letter.id());
-    Outgoing {
+    OutgoingRecord {
         topic: commands.to_owned(),
         partition: origin.filter(|partition| usize::try_from(*partition).is_ok_and(|partition| partition < partitions)),
         key: letter.record.key().map(<[u8]>::to_vec),
@@ -224,10 +224,10 @@ fn command(letter: &Letter, commands: &str, partitions: usize) -> Outgoing {
     }
 }
 
-fn mark(dlq: &str, id: RecordId, commands: &str, at: RecordId) -> Outgoing {
+fn mark(dlq: &str, id: RecordId, commands: &str, at: RecordId) -> OutgoingRecord {
     let header = |name: &'static str, value: String| (name.into(), Some(Bytes::from(value)));
     let sent_as = format!("{commands}/{}/{}", at.partition, at.offset);
-    Outgoing {
+    OutgoingRecord {
         topic: dlq.to_owned(),
         partition: Some(id.partition),
         key: None,

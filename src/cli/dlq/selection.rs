@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::flow::RecordId;
 use crate::toolbox::moment::Moment;
-use crate::toolbox::topic_scan::{Part, TopicScan};
+use crate::toolbox::topic_scan::{PartitionRange, TopicScan};
 use rdkafka::message::Message as _;
 
 /// The flags that choose dead letters.
@@ -83,9 +83,9 @@ impl Selection {
         Self { ids: Some(ids), ..Self::default() }
     }
 
-    /// Returns the stretch of `part` in which letters may be chosen. Returns `None` if there is none.
-    pub fn within(&self, part: Part) -> Option<Part> {
-        let Part { partition, mut from, mut to } = part;
+    /// Returns that part of `range` in which letters may be chosen. Returns `None` if there is none.
+    pub fn within(&self, range: PartitionRange) -> Option<PartitionRange> {
+        let PartitionRange { partition, mut from, mut to } = range;
         if let Some(ids) = &self.ids {
             let offsets = || ids.iter().filter(|id| id.partition == partition).map(|id| id.offset);
             (from, to) = (from.max(offsets().min()?), to.min(offsets().max()? + 1));
@@ -96,7 +96,7 @@ impl Selection {
         if let Some(offsets) = &self.filters.offsets {
             (from, to) = (from.max(*offsets.start()), to.min(offsets.end().saturating_add(1)));
         }
-        (from < to).then_some(Part { partition, from, to })
+        (from < to).then_some(PartitionRange { partition, from, to })
     }
 
     /// Returns whether a letter is chosen that was read from a stretch of [`Self::within`].
@@ -119,9 +119,9 @@ pub(super) struct Letters<'a> {
 }
 
 impl<'a> Letters<'a> {
-    pub fn open(config: &Config, parts: &[Part], selection: &'a Selection) -> anyhow::Result<Self> {
-        let parts = parts.iter().filter_map(|part| selection.within(*part));
-        Ok(Self { scan: TopicScan::open(&config.kafka, &config.kafka.topics.dlq, parts)?, selection })
+    pub fn open(config: &Config, ranges: &[PartitionRange], selection: &'a Selection) -> anyhow::Result<Self> {
+        let ranges = ranges.iter().filter_map(|range| selection.within(*range));
+        Ok(Self { scan: TopicScan::open(&config.kafka, &config.kafka.topics.dlq, ranges)?, selection })
     }
 
     pub async fn next(&mut self) -> anyhow::Result<Option<Letter>> {
@@ -159,14 +159,17 @@ mod tests {
 
     #[test]
     fn only_what_can_be_meant_is_read() {
-        let part = Part { partition: 1, from: 10, to: 20 };
-        let with = |filters: Filters| Selection::new(filters, 0).within(part);
-        assert_eq!(with(Filters::default()), Some(part));
+        let range = PartitionRange { partition: 1, from: 10, to: 20 };
+        let with = |filters: Filters| Selection::new(filters, 0).within(range);
+        assert_eq!(with(Filters::default()), Some(range));
         assert_eq!(with(Filters { partition: vec![0, 2], ..Filters::default() }), None);
-        assert_eq!(with(Filters { offsets: Some(12..=14), ..Filters::default() }), Some(Part { from: 12, to: 15, ..part }));
+        assert_eq!(
+            with(Filters { offsets: Some(12..=14), ..Filters::default() }),
+            Some(PartitionRange { from: 12, to: 15, ..range })
+        );
         assert_eq!(with(Filters { offsets: Some(20..=i64::MAX), ..Filters::default() }), None);
         let ids = ["1/12", "0/11", "1/15"].map(|id| id.parse().unwrap());
-        assert_eq!(Selection::of(ids.into()).within(part), Some(Part { from: 12, to: 16, ..part }));
-        assert_eq!(Selection::of(vec!["0/11".parse().unwrap()]).within(part), None);
+        assert_eq!(Selection::of(ids.into()).within(range), Some(PartitionRange { from: 12, to: 16, ..range }));
+        assert_eq!(Selection::of(vec!["0/11".parse().unwrap()]).within(range), None);
     }
 }

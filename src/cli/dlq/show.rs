@@ -9,7 +9,7 @@ use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
 use crate::toolbox::record::{all_headers, headers, text};
-use crate::toolbox::topic_scan::{self, Part};
+use crate::toolbox::topic_scan::{self, PartitionRange};
 use crate::toolbox::{FAILED, connect};
 use crate::wire::frame::frame;
 use crate::wire::headers::hexadecimal;
@@ -51,13 +51,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?;
     log::start(&config.log).map_err(anyhow::Error::msg)?;
     let RecordId { partition, offset } = args.id;
-    let parts = topic_scan::parts(&config.kafka, &config.kafka.topics.dlq).await?;
+    let ranges = topic_scan::ranges(&config.kafka, &config.kafka.topics.dlq).await?;
     let selection = Selection::of(vec![args.id]);
-    let Some(letter) = Letters::open(&config, &parts, &selection)?.next().await? else {
+    let Some(letter) = Letters::open(&config, &ranges, &selection)?.next().await? else {
         eprintln!("there is no dead letter at {} on {}; `crm-processor dlq list` lists them", args.id, config.kafka.topics.dlq);
         return Ok(ExitCode::from(FAILED));
     };
-    let behind = parts.into_iter().filter(|part| part.partition == partition).map(|part| Part { from: offset + 1, ..part });
+    let behind =
+        ranges.into_iter().filter(|range| range.partition == partition).map(|range| PartitionRange { from: offset + 1, ..range });
     let marks = Marks::read(&config, &behind.collect::<Vec<_>>()).await?;
     let shown = Shown { mark: marks.of(args.id), contents: ShownValue::of(&letter, &config).await?, letter: &letter };
     let text = if args.form.is_json() { format!("{}\n", shown.as_json()) } else { shown.as_text(Paint::for_stdout()) };

@@ -1,7 +1,7 @@
 //! Compares two sides: bucket by bucket, and then entity by entity in the buckets that differ. Pure.
 
-use super::digest::{BUCKETS, Digest, bucket};
-use super::export::Line;
+use super::digest::{BUCKETS, EntityDigest, bucket};
+use super::export::ExportLine;
 use crate::domain::entity::EntityType;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ impl Sums {
         Self(vec![Sum::default(); BUCKETS])
     }
 
-    pub fn add(&mut self, ref_id: Uuid, digest: Digest) {
+    pub fn add(&mut self, ref_id: Uuid, digest: EntityDigest) {
         let sum = &mut self.0[bucket(ref_id)];
         sum.entities += 1;
         sum.digests = sum.digests.wrapping_add(u128::from_be_bytes(digest));
@@ -80,13 +80,13 @@ pub(super) struct Theirs(HashMap<(EntityType, Uuid), One>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct One {
     pub version: i64,
-    pub digest: Digest,
+    pub digest: EntityDigest,
     /// How many lines of the file are about the entity.
     pub times: u32,
 }
 
 impl Theirs {
-    pub fn add(&mut self, line: &Line) {
+    pub fn add(&mut self, line: &ExportLine) {
         let one = One { version: line.version, digest: line.digest, times: 0 };
         self.0.entry((line.entity_type, line.ref_id)).or_insert(one).times += 1;
     }
@@ -103,7 +103,7 @@ impl Theirs {
 }
 
 /// Compares an entity, as version and digest, with what the warehouse has. Returns `None` if they agree.
-pub(super) fn difference(ours: Option<(i64, Digest)>, theirs: Option<One>) -> Option<Difference> {
+pub(super) fn difference(ours: Option<(i64, EntityDigest)>, theirs: Option<One>) -> Option<Difference> {
     match (ours, theirs) {
         (None, None) => None,
         (None, Some(_)) => Some(Difference::Unknown),
@@ -119,7 +119,7 @@ pub(super) fn difference(ours: Option<(i64, Digest)>, theirs: Option<One>) -> Op
 mod tests {
     use super::*;
 
-    fn digest(n: u8) -> Digest {
+    fn digest(n: u8) -> EntityDigest {
         [n; 16]
     }
 

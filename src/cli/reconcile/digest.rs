@@ -15,16 +15,16 @@ use uuid::Uuid;
 pub(super) const BUCKETS: usize = 1 << 12;
 
 /// The MD5 of an entity's version and values.
-pub(super) type Digest = [u8; 16];
+pub(super) type EntityDigest = [u8; 16];
 
 /// Returns the bucket of an entity, below [`BUCKETS`].
 pub(super) fn bucket(ref_id: Uuid) -> usize {
-    let md5: Digest = Md5::digest(ref_id.to_string()).into();
+    let md5: EntityDigest = Md5::digest(ref_id.to_string()).into();
     usize::from(md5[0]) << 4 | usize::from(md5[1] >> 4)
 }
 
 /// Returns the digest of an entity.
-pub(super) fn digest(entity: &Entity) -> Digest {
+pub(super) fn digest(entity: &Entity) -> EntityDigest {
     Md5::digest(text(entity)).into()
 }
 

@@ -1,6 +1,6 @@
 //! The warehouse's side: a CSV file with a line for each entity, as the statement in `docs/warehouse.md` makes it.
 
-use super::digest::Digest;
+use super::digest::EntityDigest;
 use crate::domain::Timestamp;
 use crate::domain::entity::EntityType;
 use anyhow::{Context as _, anyhow, bail};
@@ -13,11 +13,11 @@ const COLUMNS: [&str; 5] = ["entitytype", "refid", "version", "digest", "exporte
 
 /// A line of the warehouse's file, which is about one entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ExportLine {
     pub entity_type: EntityType,
     pub ref_id: Uuid,
     pub version: i64,
-    pub digest: Digest,
+    pub digest: EntityDigest,
     /// When the file was made.
     pub exported_at: Timestamp,
 }
@@ -33,7 +33,7 @@ impl Export {
     }
 
     /// Reads the file, and hands over each line.
-    pub fn each(&self, mut with: impl FnMut(Line)) -> anyhow::Result<()> {
+    pub fn each(&self, mut with: impl FnMut(ExportLine)) -> anyhow::Result<()> {
         let path = self.path.display();
         let file = File::open(&self.path).with_context(|| format!("{path} can't be opened"))?;
         let mut reader = Reader::from_reader(std::io::BufReader::new(file));
@@ -64,10 +64,10 @@ fn places(header: &StringRecord) -> anyhow::Result<[usize; COLUMNS.len()]> {
     Ok(places)
 }
 
-fn line(record: &StringRecord, places: [usize; COLUMNS.len()]) -> Result<Line, String> {
+fn line(record: &StringRecord, places: [usize; COLUMNS.len()]) -> Result<ExportLine, String> {
     let [entity_type, ref_id, version, digest, exported_at] = places.map(|place| record.get(place).unwrap_or_default().trim());
     let number = |column: &str, text: &str| text.parse().map_err(|_| format!("{column} is no whole number: {text:?}"));
-    Ok(Line {
+    Ok(ExportLine {
         entity_type: EntityType::from_name(&entity_type.to_lowercase())
             .ok_or_else(|| format!("no entity type: {entity_type:?}"))?,
         ref_id: Uuid::parse_str(ref_id).map_err(|_| format!("refid is no UUID: {ref_id:?}"))?,
@@ -77,7 +77,7 @@ fn line(record: &StringRecord, places: [usize; COLUMNS.len()]) -> Result<Line, S
     })
 }
 
-fn hexadecimal(text: &str) -> Option<Digest> {
+fn hexadecimal(text: &str) -> Option<EntityDigest> {
     let is_digest = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_digest.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
 }
@@ -86,7 +86,7 @@ fn hexadecimal(text: &str) -> Option<Digest> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Line>, String> {
+    fn read(text: &str) -> Result<Vec<ExportLine>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.csv");
         std::fs::write(&path, text).unwrap();
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_file_is_read_whatever_the_order_and_case_of_its_columns() {
         let lines = read(&format!("entityType,refId,version,digest,exportedAt\n{LINE}\n")).unwrap();
-        let expected = Line {
+        let expected = ExportLine {
             entity_type: EntityType::Customer,
             ref_id: Uuid::from_u128(0x0198_c7a0_0000_7000_8000_0000_0000_000a),
             version: 3,

@@ -1,16 +1,16 @@
 //! Publishes what differs as snapshots, batch by batch, and notes in a file how much has been published.
 
 use super::compare::Difference;
-use super::search::Findings;
+use super::search::SearchResult;
 use crate::config::Config;
-use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::store::EntityKey;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::toolbox::connect;
 use crate::toolbox::pace::Throttle;
-use crate::toolbox::publisher::Publisher;
+use crate::toolbox::publisher::NamedPublisher;
 use crate::toolbox::snapshots::{Snapshots, batch_size};
 use crate::toolbox::state_file;
 use anyhow::{Context as _, ensure};
@@ -42,15 +42,15 @@ pub(super) struct Reconciliation {
 }
 
 impl Reconciliation {
-    pub fn of(warehouse: &Path, findings: Findings) -> Self {
+    pub fn of(warehouse: &Path, result: SearchResult) -> Self {
         Self {
             warehouse: warehouse.to_owned(),
-            exported_at: findings.exported_at,
-            entities_in_store: findings.ours,
-            lines_in_file: findings.theirs,
-            buckets_that_differ: findings.buckets,
-            under_way: findings.under_way,
-            differences: findings.differences.into_iter().map(|(key, found)| (key.entity_type, key.ref_id, found)).collect(),
+            exported_at: result.exported_at,
+            entities_in_store: result.ours,
+            lines_in_file: result.theirs,
+            buckets_that_differ: result.buckets,
+            under_way: result.under_way,
+            differences: result.differences.into_iter().map(|(key, found)| (key.entity_type, key.ref_id, found)).collect(),
             done: 0,
             published: 0,
             finished: false,
@@ -100,7 +100,7 @@ impl Reconciliation {
         self.note(file)?;
         if self.to_publish().next().is_some() {
             let snapshots = Snapshots::of(config).await?;
-            let publisher = Publisher::open(&config.kafka, &format!("{}-reconcile", config.kafka.group_id)).await?;
+            let publisher = NamedPublisher::open(&config.kafka, &format!("{}-reconcile", config.kafka.group_id)).await?;
             let (clock, throttle, before) = (connect::clock(), Throttle::start(rate), self.published);
             while self.done < self.differences.len() {
                 let batch = &self.differences[self.done..self.differences.len().min(self.done + batch_size(rate))];

@@ -1,12 +1,12 @@
 //! Finds what differs: reads the file and the store once to add up buckets, and both once more for the buckets that differ.
 
 use super::compare::{Difference, One, Sums, Theirs, difference};
-use super::digest::{BUCKETS, Digest, bucket, digest};
+use super::digest::{BUCKETS, EntityDigest, bucket, digest};
 use super::export::Export;
 use crate::config::Config;
 use crate::domain::Timestamp;
-use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
+use crate::domain::reference::Reference;
 use crate::store::EntityKey;
 use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
@@ -24,7 +24,7 @@ const MOST_AT_ONCE: u64 = 500_000;
 const AT_A_TIME: u64 = 100;
 
 /// The result of a search: how many entities there are on either side, and which of them differ.
-pub(super) struct Findings {
+pub(super) struct SearchResult {
     /// When the file was made, in milliseconds since 1970.
     pub exported_at: Timestamp,
     /// How many entities the store has.
@@ -55,7 +55,7 @@ impl Search {
     }
 
     /// Compares the store with the file.
-    pub async fn through(&mut self, export: &Export) -> anyhow::Result<Findings> {
+    pub async fn through(&mut self, export: &Export) -> anyhow::Result<SearchResult> {
         let (mut theirs, mut exported_at) = (Sums::new(), Timestamp::MAX);
         export.each(|line| {
             theirs.add(line.ref_id, line.digest);
@@ -65,7 +65,7 @@ impl Search {
         let mut ours = Sums::new();
         self.each("adding up", |entity| ours.add(entity.ref_id, digest(entity))).await?;
         let groups = ours.differing(&theirs, MOST_AT_ONCE);
-        let mut findings = Findings {
+        let mut result = SearchResult {
             exported_at,
             ours: ours.entities(),
             theirs: theirs.entities(),
@@ -75,10 +75,10 @@ impl Search {
         };
         for group in groups {
             let suspects = self.suspects(export, &group).await?;
-            self.look_again(suspects, &mut findings).await?;
+            self.look_again(suspects, &mut result).await?;
         }
-        findings.differences.sort_unstable_by_key(|(key, _)| (key.entity_type, key.ref_id));
-        Ok(findings)
+        result.differences.sort_unstable_by_key(|(key, _)| (key.entity_type, key.ref_id));
+        Ok(result)
     }
 
     /// Returns the entities of some buckets that seem to differ, with what the warehouse has.
@@ -108,19 +108,19 @@ impl Search {
     }
 
     /// Reads each suspect as it is now, and adds it to what differs or to what is under way.
-    async fn look_again(&self, suspects: Vec<(EntityKey, Option<One>)>, findings: &mut Findings) -> anyhow::Result<()> {
+    async fn look_again(&self, suspects: Vec<(EntityKey, Option<One>)>, result: &mut SearchResult) -> anyhow::Result<()> {
         let lag = Timestamp::try_from(self.lag.as_millis()).unwrap_or(Timestamp::MAX);
         for (key, one) in suspects {
             let shown = self.claims.show(key.entity_type, &Reference::RefId(key.ref_id)).await;
             let shown = shown.map_err(|fault| connect::store_trouble(&fault))?;
-            let ours: Option<(i64, Digest)> = shown.as_ref().map(|(now, _)| (now.entity.version, digest(&now.entity)));
+            let ours: Option<(i64, EntityDigest)> = shown.as_ref().map(|(now, _)| (now.entity.version, digest(&now.entity)));
             let Some(difference) = difference(ours, one) else { continue };
             let changed_at = shown.and_then(|(_, history)| Some(history.last()?.occurred_at));
             let may_be_on_its_way = matches!(difference, Difference::Missing | Difference::Stale);
-            if may_be_on_its_way && changed_at.is_some_and(|at| at.saturating_add(lag) > findings.exported_at) {
-                findings.under_way += 1;
+            if may_be_on_its_way && changed_at.is_some_and(|at| at.saturating_add(lag) > result.exported_at) {
+                result.under_way += 1;
             } else {
-                findings.differences.push((key, difference));
+                result.differences.push((key, difference));
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::toolbox::crm_client::{CrmClient, NoReply, Submitted};
 use crate::toolbox::flags::Form;
 use crate::toolbox::lines::{Line, open, read_lines};
 use crate::toolbox::paint::Paint;
-use crate::toolbox::reply::Reply;
+use crate::toolbox::reply::DecodedReply;
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
 use std::io::{self, Write as _};
@@ -19,7 +19,7 @@ const WINDOW: usize = 256;
 const READ_AHEAD: usize = 1_024;
 
 /// The reason why a line has no reply.
-enum Finding {
+enum Unanswered {
     /// The line is no command; the text says why.
     BadLine(String),
     /// The command has no reply, whether it was sent or not.
@@ -27,7 +27,7 @@ enum Finding {
 }
 
 /// The outcome of sending a file.
-pub(super) struct Sent {
+pub(super) struct SentFile {
     /// True if the status of each line is 200.
     pub all_ok: bool,
     /// The first command that got no reply in time, if there is one.
@@ -35,7 +35,7 @@ pub(super) struct Sent {
 }
 
 /// Sends the commands of the file at `path`, and prints the replies.
-pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: Form) -> anyhow::Result<Sent> {
+pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: Form) -> anyhow::Result<SentFile> {
     let (input, _) = open(path)?;
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let reading = tokio::task::spawn_blocking(move || read_lines(input, &sender));
@@ -44,24 +44,24 @@ pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: 
     // Commands are submitted one after another, in the order of the lines; only the waiting goes on side by side.
     let answers = lines.map(|line| (line.number, submit(crm, line))).map(async |(number, submitted)| {
         let answer = match submitted {
-            Ok(submitted) => submitted.reply(timeout).await.map_err(Finding::NoReply),
-            Err(finding) => Err(finding),
+            Ok(submitted) => submitted.reply(timeout).await.map_err(Unanswered::NoReply),
+            Err(unanswered) => Err(unanswered),
         };
         (number, answer)
     });
     let mut answers = std::pin::pin!(answers.buffered(WINDOW));
-    let mut sent = Sent { all_ok: true, no_reply: None };
+    let mut sent = SentFile { all_ok: true, no_reply: None };
     let paint = Paint::for_stdout();
     while let Some((number, answer)) = answers.next().await {
-        sent.all_ok &= answer.as_ref().is_ok_and(Reply::is_ok);
+        sent.all_ok &= answer.as_ref().is_ok_and(DecodedReply::is_ok);
         match answer {
             Ok(reply) if form.is_json() => writeln!(io::stdout(), "{}", reply.json)?,
             Ok(reply) => {
                 let details = reply.details(paint).fold(String::new(), |all, detail| all + "\n  " + &detail);
                 writeln!(io::stdout(), "{} {}{details}", paint.dim(format!("line {number}:")), reply.headline(paint))?;
             }
-            Err(Finding::BadLine(text)) => eprintln!("line {number}: {text}"),
-            Err(Finding::NoReply(no_reply)) => {
+            Err(Unanswered::BadLine(text)) => eprintln!("line {number}: {text}"),
+            Err(Unanswered::NoReply(no_reply)) => {
                 eprintln!("line {number}: {no_reply}");
                 let timed_out = Some(no_reply).filter(|no_reply| matches!(no_reply, NoReply::TimedOut { .. }));
                 sent.no_reply = sent.no_reply.or(timed_out);
@@ -72,8 +72,8 @@ pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: 
     Ok(sent)
 }
 
-fn submit(crm: &CrmClient, line: Line) -> Result<Submitted, Finding> {
-    let text = line.text.map_err(Finding::BadLine)?;
-    let outgoing = line::parse(&text).map_err(|findings| Finding::BadLine(findings.join("; ")))?;
-    crm.submit(&outgoing.command, outgoing.key.as_deref(), outgoing.actor.as_ref()).map_err(Finding::NoReply)
+fn submit(crm: &CrmClient, line: Line) -> Result<Submitted, Unanswered> {
+    let text = line.text.map_err(Unanswered::BadLine)?;
+    let outgoing = line::parse(&text).map_err(|findings| Unanswered::BadLine(findings.join("; ")))?;
+    crm.submit(&outgoing.command, outgoing.key.as_deref(), outgoing.actor.as_ref()).map_err(Unanswered::NoReply)
 }

@@ -1,7 +1,7 @@
 //! The flags of one command, and the command that they make. Values are sent as they are: the processor checks them. Only what the use
 //! case's record has no field for is refused here, because it can't be sent.
 
-use super::line::{Outgoing, new_request_id};
+use super::line::{CommandToSend, new_request_id};
 use crate::domain::attribute::Attribute;
 use crate::domain::command::{RawCommand, RawReference};
 use crate::domain::use_case::UseCase;
@@ -67,7 +67,7 @@ impl CommandArgs {
     ///
     /// # Errors
     /// Returns a sentence for each flag for which the use case's record has no field.
-    pub(super) fn outgoing(self) -> Result<Option<Outgoing>, Vec<String>> {
+    pub(super) fn outgoing(self) -> Result<Option<CommandToSend>, Vec<String>> {
         let Some(use_case) = self.use_case else { return Ok(None) };
         let findings = self.misfits(use_case);
         if !findings.is_empty() {
@@ -87,7 +87,7 @@ impl CommandArgs {
         let request_id = Some(self.request_id.unwrap_or_else(new_request_id));
         let values = values.with(Attribute::StateReason, reason);
         let command = RawCommand { use_case, request_id, reference, values, expected_version: self.expected_version };
-        Ok(Some(Outgoing { key: self.key.or_else(|| key_of(&command)), command, actor: self.actor }))
+        Ok(Some(CommandToSend { key: self.key.or_else(|| key_of(&command)), command, actor: self.actor }))
     }
 
     /// Returns a sentence for each flag that is given although commands of this use case have no place for it.
@@ -145,14 +145,14 @@ mod tests {
         Line::try_parse_from(["send"].iter().chain(flags)).unwrap().command
     }
 
-    fn outgoing(flags: &[&str]) -> Outgoing {
+    fn outgoing(flags: &[&str]) -> CommandToSend {
         parse(flags).outgoing().unwrap().unwrap()
     }
 
     #[test]
     fn flags_become_a_command_with_a_key_and_a_request_id() {
         let sent = outgoing(&["updateAccountExternalId", "--external-id", "a-1", "--value", "a-2", "--actor", "Zoe"]);
-        let Outgoing { command, key, actor } = sent;
+        let CommandToSend { command, key, actor } = sent;
         assert_eq!((command.use_case, key.as_deref()), (UseCase::UpdateAccountExternalId, Some("a-1")));
         assert!(command.request_id.is_some_and(|id| !id.is_empty()));
         assert_eq!(command.values.get(Attribute::ExternalId), Some("a-2"));
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_creation_has_a_flag_for_each_value_and_its_own_external_id_is_the_key() {
         let flags = ["createCustomer", "--external-id", "c-1", "--custom-name", "Ann", "--segment", "ENTERPRISE"];
-        let Outgoing { command, key, .. } = outgoing(&[&flags[..], &["--state", "INACTIVE", "--reason", "new"]].concat());
+        let CommandToSend { command, key, .. } = outgoing(&[&flags[..], &["--state", "INACTIVE", "--reason", "new"]].concat());
         let values = RawValues::default().with(Attribute::ExternalId, Some("c-1".into()));
         let values = values.with(Attribute::CustomName, Some("Ann".into())).with(Attribute::Segment, Some("ENTERPRISE".into()));
         let values = values.with(Attribute::State, Some("INACTIVE".into())).with(Attribute::StateReason, Some("new".into()));
@@ -172,7 +172,7 @@ mod tests {
             ("--superior-ref-id", RawReference { external_id: None, ref_id: Some("x".into()) }),
         ] {
             for use_case in ["createAccount", "createSubscriber"] {
-                let Outgoing { command, key, .. } = outgoing(&[use_case, "--external-id", "e-1", flag, "x"]);
+                let CommandToSend { command, key, .. } = outgoing(&[use_case, "--external-id", "e-1", flag, "x"]);
                 assert_eq!((command.reference.as_ref(), key.as_deref()), (Some(&reference), Some("e-1")), "{use_case} {flag}");
             }
         }
@@ -184,7 +184,7 @@ mod tests {
             let empty = outgoing(&[use_case.name(), "--request-id", ""]);
             let (request_id, values) = (Some(String::new()), RawValues::default());
             let expected = RawCommand { use_case: *use_case, request_id, reference: None, values, expected_version: None };
-            assert_eq!(empty, Outgoing { command: expected, key: None, actor: None });
+            assert_eq!(empty, CommandToSend { command: expected, key: None, actor: None });
         }
         let flags = ["updateCustomerSegment", "--external-id", "-1", "--ref-id", "-", "--expected-version", "-3", "--key", "k"];
         let both = outgoing(&flags);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// A command, the key of its record, and who asks for it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Outgoing {
+pub(super) struct CommandToSend {
     pub command: RawCommand,
     pub key: Option<String>,
     pub actor: Option<Actor>,
@@ -21,7 +21,7 @@ pub(super) struct Outgoing {
 ///
 /// # Errors
 /// All findings. Each begins with the field that it is about; one about the whole line begins with "is".
-pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
+pub(super) fn parse(line: &str) -> Result<CommandToSend, Vec<String>> {
     let object: Map<String, Value> = match serde_json::from_str(line) {
         Ok(Value::Object(object)) => object,
         Ok(_) => return Err(vec!["is no JSON object".into()]),
@@ -43,7 +43,7 @@ pub(super) fn parse(line: &str) -> Result<Outgoing, Vec<String>> {
     let key = fields.text("key", || key_of(&command));
     let actor = fields.actor();
     let findings = fields.finish(use_case.name());
-    if findings.is_empty() { Ok(Outgoing { command, key, actor }) } else { Err(findings) }
+    if findings.is_empty() { Ok(CommandToSend { command, key, actor }) } else { Err(findings) }
 }
 
 pub(super) fn new_request_id() -> String {
@@ -123,13 +123,13 @@ mod tests {
             values: RawValues::default().with(Attribute::CustomName, Some("Ann".into())),
             expected_version: Some(2),
         };
-        assert_eq!(parse(line), Ok(Outgoing { command, key: Some("k".into()), actor: Actor::parse("Zoe").ok() }));
+        assert_eq!(parse(line), Ok(CommandToSend { command, key: Some("k".into()), actor: Actor::parse("Zoe").ok() }));
     }
 
     #[test]
     fn a_creation_names_its_superior_and_has_its_own_id_as_the_key() {
         let line = r#"{"useCase":"createSubscriber","externalId":"s-1","account":{"refId":"x"},"customName":"Ann"}"#;
-        let Outgoing { command, key, actor } = parse(line).unwrap();
+        let CommandToSend { command, key, actor } = parse(line).unwrap();
         let values = RawValues::default().with(Attribute::ExternalId, Some("s-1".into()));
         assert_eq!(command.values, values.with(Attribute::CustomName, Some("Ann".into())));
         let superior = RawReference { external_id: None, ref_id: Some("x".into()) };

@@ -12,7 +12,7 @@ use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::paint::Paint;
 use crate::toolbox::{FAILED, WRONG_CONFIGURATION, connect};
 use flags::CommandArgs;
-use line::Outgoing;
+use line::CommandToSend;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,11 +111,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn send(
     config: &Config,
     crm: &CrmClient,
-    outgoing: &Outgoing,
+    outgoing: &CommandToSend,
     timeout: Duration,
     form: Form,
 ) -> io::Result<Result<bool, NoReply>> {
-    let Outgoing { command, key, actor } = outgoing;
+    let CommandToSend { command, key, actor } = outgoing;
     let paint = Paint::for_stdout();
     let mut out = io::stdout();
     let submitted = match crm.submit(command, key.as_deref(), actor.as_ref()) {

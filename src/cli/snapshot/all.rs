@@ -1,12 +1,12 @@
 //! Publishes all entities: scans the store, and publishes one batch after another.
 
-use super::progress::{Meter, Progress};
+use super::progress::{SnapshotMeter, SnapshotProgress};
 use crate::config::Config;
 use crate::domain::entity::EntityType;
 use crate::store::configured::ConfiguredStore;
 use crate::store::scan::{Position, Scanned};
 use crate::toolbox::interrupt::interrupted;
-use crate::toolbox::publisher::{Outgoing, Publisher};
+use crate::toolbox::publisher::{NamedPublisher, OutgoingRecord};
 use crate::toolbox::snapshots::{Snapshots, batch_size};
 use crate::toolbox::walk::Walk;
 use crate::toolbox::{FAILED, connect};
@@ -22,12 +22,12 @@ pub(super) fn publisher_name(config: &Config) -> String {
 
 /// `crm-processor snapshot --all`
 pub(super) async fn publish(config: &Config, types: &[EntityType], rate: u32, file: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let progress = Progress::new(config, types);
+    let progress = SnapshotProgress::new(config, types);
     let mut progress = file.map_or(Ok(progress.clone()), |file| progress.or_resumed(file))?;
     let store = ConfiguredStore::connect(&config.store).await.map_err(|fault| connect::store_trouble(&fault))?;
     let snapshots = Snapshots::of(config).await?;
-    let publisher = Publisher::open(&config.kafka, &publisher_name(config)).await?;
-    let meter = Meter::start(&progress, file, rate);
+    let publisher = NamedPublisher::open(&config.kafka, &publisher_name(config)).await?;
+    let meter = SnapshotMeter::start(&progress, file, rate);
     let mut run = Run { publisher, snapshots, meter, batch: Vec::new(), entities: 0, size: batch_size(rate) };
     let gone_through = run.go_through(Walk::begin(&store, progress.position), &mut progress).await;
     println!("{}", run.meter.conclude(&progress, &run.snapshots.topics()));
@@ -43,10 +43,10 @@ fn way_on(file: Option<&Path>) -> &'static str {
 }
 
 struct Run {
-    publisher: Publisher,
+    publisher: NamedPublisher,
     snapshots: Snapshots,
-    meter: Meter,
-    batch: Vec<Outgoing>,
+    meter: SnapshotMeter,
+    batch: Vec<OutgoingRecord>,
     /// How many entities the batch has.
     entities: usize,
     /// How many entities a batch may have.
@@ -55,7 +55,7 @@ struct Run {
 
 impl Run {
     /// Publishes all entities that the walk comes to. Returns true when all are published, and false after an interruption.
-    async fn go_through(&mut self, mut walk: Walk<'_>, progress: &mut Progress) -> anyhow::Result<bool> {
+    async fn go_through(&mut self, mut walk: Walk<'_>, progress: &mut SnapshotProgress) -> anyhow::Result<bool> {
         let mut interrupted = std::pin::pin!(interrupted());
         let clock = connect::clock();
         loop {
@@ -84,7 +84,12 @@ impl Run {
     }
 
     /// Publishes the batch, and notes how far the walk has come.
-    async fn commit(&mut self, progress: &mut Progress, position: Option<Position>, finished: bool) -> anyhow::Result<()> {
+    async fn commit(
+        &mut self,
+        progress: &mut SnapshotProgress,
+        position: Option<Position>,
+        finished: bool,
+    ) -> anyhow::Result<()> {
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
             self.publisher.publish(&batch, |_| Vec::new()).await?;

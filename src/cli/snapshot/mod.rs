@@ -12,7 +12,7 @@ use crate::config::{Config, Log};
 use crate::domain::entity::EntityType;
 use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, entity_type, no_such_entity, reference};
-use crate::toolbox::publisher::Publisher;
+use crate::toolbox::publisher::NamedPublisher;
 use crate::toolbox::snapshots::Snapshots;
 use crate::toolbox::{FAILED, connect};
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     };
     let snapshots = Snapshots::of(config).await?;
     // The publisher has a name of its own, so that it does not end a snapshot of all entities that is under way.
-    let publisher = Publisher::open(&config.kafka, &format!("{}-{}", all::publisher_name(config), Uuid::new_v4())).await?;
+    let publisher = NamedPublisher::open(&config.kafka, &format!("{}-{}", all::publisher_name(config), Uuid::new_v4())).await?;
     let records: Vec<_> = snapshots.records(statics.entity.clone(), connect::clock()()).collect();
     let delivered = publisher.publish(&records, |_| Vec::new()).await?;
     let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// its absence meant; a release that does not know it refuses the file, because it could pass over entities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Progress {
+pub(super) struct SnapshotProgress {
     /// The keyspace or folder of the store, in words.
     store: String,
     topic: String,
@@ -26,7 +26,7 @@ pub(super) struct Progress {
     pub finished: bool,
 }
 
-impl Progress {
+impl SnapshotProgress {
     pub fn new(config: &Config, types: &[EntityType]) -> Self {
         let store = match &config.store.backend {
             Backend::Cql(cql) => format!("keyspace {}", cql.keyspace),
@@ -58,7 +58,7 @@ impl Progress {
 }
 
 /// The meter of a run: it notes the progress, shows it, and keeps to the rate.
-pub(super) struct Meter {
+pub(super) struct SnapshotMeter {
     file: Option<PathBuf>,
     bar: Bar,
     throttle: Throttle,
@@ -66,25 +66,25 @@ pub(super) struct Meter {
     resumed_at: u64,
 }
 
-impl Meter {
-    pub fn start(progress: &Progress, file: Option<&Path>, rate: u32) -> Self {
+impl SnapshotMeter {
+    pub fn start(progress: &SnapshotProgress, file: Option<&Path>, rate: u32) -> Self {
         let bar = Bar::begin(progress.position, in_words(progress));
         Self { file: file.map(Path::to_owned), bar, throttle: Throttle::start(rate), resumed_at: progress.published }
     }
 
     /// Shows the progress and notes it in the file. It is called after each commit.
-    pub fn advance(&self, progress: &Progress) -> anyhow::Result<()> {
+    pub fn advance(&self, progress: &SnapshotProgress) -> anyhow::Result<()> {
         self.bar.advance(progress.position, in_words(progress));
         self.file.as_ref().map_or(Ok(()), |file| state_file::write(file, progress))
     }
 
     /// Waits until the next batch may be published.
-    pub async fn wait(&self, progress: &Progress) {
+    pub async fn wait(&self, progress: &SnapshotProgress) {
         self.throttle.wait(progress.published - self.resumed_at).await;
     }
 
     /// Removes the bar, and returns a line about this run, which published to these topics.
-    pub fn conclude(&self, progress: &Progress, topics: &str) -> String {
+    pub fn conclude(&self, progress: &SnapshotProgress, topics: &str) -> String {
         self.bar.remove();
         let published = progress.published - self.resumed_at;
         let (seconds, rate) = self.throttle.measured(published);
@@ -93,7 +93,7 @@ impl Meter {
     }
 }
 
-fn in_words(progress: &Progress) -> String {
+fn in_words(progress: &SnapshotProgress) -> String {
     format!("{} entities", progress.published)
 }
 
@@ -101,14 +101,14 @@ fn in_words(progress: &Progress) -> String {
 mod tests {
     use super::*;
 
-    fn progress() -> Progress {
+    fn progress() -> SnapshotProgress {
         let config = Config::parse("", Vec::new()).unwrap();
-        Progress::new(&config, &[EntityType::Account])
+        SnapshotProgress::new(&config, &[EntityType::Account])
     }
 
     #[test]
     fn files_of_earlier_releases_are_taken_up_again() {
-        let state = |store: &str, types: &[EntityType], position, published| Progress {
+        let state = |store: &str, types: &[EntityType], position, published| SnapshotProgress {
             store: store.into(),
             topic: "crm.transactions".into(),
             types: types.into(),
@@ -131,7 +131,7 @@ mod tests {
                 state("keyspace crm", &[EntityType::Subscriber], None, 0),
             ),
         ] {
-            assert_eq!(serde_json::from_str::<Progress>(text).unwrap(), expected, "{text}");
+            assert_eq!(serde_json::from_str::<SnapshotProgress>(text).unwrap(), expected, "{text}");
             assert_eq!(serde_json::to_string(&expected).unwrap(), text.trim_end(), "what is written is what is read");
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         assert_eq!(progress().or_resumed(&file).unwrap(), progress(), "there is no file");
-        let noted = Progress { position: Some(Position::Token(-7)), published: 3, ..progress() };
+        let noted = SnapshotProgress { position: Some(Position::Token(-7)), published: 3, ..progress() };
         state_file::write(&file, &noted).unwrap();
         state_file::write(&file, &noted).unwrap();
         assert_eq!(progress().or_resumed(&file).unwrap(), noted);
@@ -164,9 +164,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         for (noted, expected) in [
-            (Progress { finished: true, ..progress() }, "take another file to begin anew"),
-            (Progress { types: vec![EntityType::Customer], ..progress() }, "of another snapshot"),
-            (Progress { topic: "elsewhere".into(), ..progress() }, "of another snapshot"),
+            (SnapshotProgress { finished: true, ..progress() }, "take another file to begin anew"),
+            (SnapshotProgress { types: vec![EntityType::Customer], ..progress() }, "of another snapshot"),
+            (SnapshotProgress { topic: "elsewhere".into(), ..progress() }, "of another snapshot"),
         ] {
             state_file::write(&file, &noted).unwrap();
             let error = progress().or_resumed(&file).unwrap_err().to_string();

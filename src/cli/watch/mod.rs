@@ -11,7 +11,7 @@ use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::interrupt::interrupted;
 use crate::toolbox::moment::Moment;
 use crate::toolbox::paint::Paint;
-use crate::toolbox::record::{Line, base64};
+use crate::toolbox::record::{RecordLine, base64};
 use crate::toolbox::topic_reader::{Start, TopicReader};
 use crate::toolbox::topic_scan::{self, TopicScan};
 use crate::wire::json::JsonDecoder;
@@ -130,7 +130,7 @@ enum Source {
 impl Source {
     async fn open(kafka: &Kafka, topic: &str, past: bool, follow: bool) -> anyhow::Result<Self> {
         Ok(match (past, follow) {
-            (true, false) => Self::Scan(TopicScan::open(kafka, topic, topic_scan::parts(kafka, topic).await?)?),
+            (true, false) => Self::Scan(TopicScan::open(kafka, topic, topic_scan::ranges(kafka, topic).await?)?),
             (true, true) => Self::Reader(TopicReader::open(kafka, topic, Start::Beginning).await?),
             (false, _) => Self::Reader(TopicReader::open(kafka, topic, Start::End).await?),
         })
@@ -188,7 +188,7 @@ impl Show {
             (Some(paint), Watched::Replies | Watched::Transactions | Watched::Changes) => Ok(text::line(&record, decoded, paint)),
             (None, _) => {
                 let value = decoded.unwrap_or_else(|_| base64(record.payload().unwrap_or_default()));
-                serde_json::to_string(&Line::of(&record, value))
+                serde_json::to_string(&RecordLine::of(&record, value))
             }
         }
     }

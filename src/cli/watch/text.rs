@@ -2,7 +2,7 @@
 
 use crate::domain::transaction::Snapshot;
 use crate::toolbox::paint::Paint;
-use crate::toolbox::reply::{BusinessTransaction, ChangeRow, Reply};
+use crate::toolbox::reply::{BusinessTransaction, ChangeRow, DecodedReply};
 use crate::wire::headers::rfc3339;
 use rdkafka::message::{Message as _, OwnedMessage};
 use serde::Deserialize as _;
@@ -24,7 +24,7 @@ pub(super) fn line(record: &OwnedMessage, decoded: Result<Value, String>, paint:
     if let Ok(row) = ChangeRow::deserialize(&value) {
         return format!("{at}  {}  {}  {request}", paint.cyan(&row.use_case), row.summary());
     }
-    let Ok(reply) = Reply::read(value) else {
+    let Ok(reply) = DecodedReply::read(value) else {
         return format!("{at}  {}", paint.red("neither a reply nor a business transaction nor a change row"));
     };
     let done = reply.business_transaction.as_ref().map(|transaction| format!("  {}", transaction.summary()));

@@ -2,10 +2,11 @@
 
 use super::super::attribute::{Attribute, RawValues};
 use super::super::change::Creation;
-use super::super::command::{RawCommand, RawReference, Reference};
+use super::super::command::{RawCommand, RawReference};
 use super::super::contents::Contents;
 use super::super::decision::{create, decide};
 use super::super::entity::{Entity, EntityType, State};
+use super::super::reference::Reference;
 use super::super::rejection::Rejection;
 use super::super::request::{Request, SourceRecord};
 use super::super::use_case::UseCase;

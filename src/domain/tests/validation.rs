@@ -5,8 +5,9 @@
 //! the new value's (`customName`, …).
 
 use super::super::attribute::{Attribute, RawValues};
-use super::super::command::{Command, RawCommand, RawReference, Reference};
+use super::super::command::{Command, RawCommand, RawReference};
 use super::super::entity::EntityType;
+use super::super::reference::Reference;
 use super::super::use_case::UseCase;
 use super::{REF_ID, external_id, new_value, raw, rules, told, updates};
 

@@ -50,7 +50,7 @@ struct IdOwner {
 
 /// How many claims, or entities, are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct CacheOccupancy {
     /// The number of entries.
     pub entries: u64,
     /// The size of the entries in bytes, approximately.
@@ -132,9 +132,9 @@ impl Cache {
         self.entities.entries.capacity() == 0
     }
 
-    /// Returns the room that claims take, and that entities take.
-    pub fn room(&self) -> [Room; 2] {
-        [self.claims.room(), self.entities.room()]
+    /// Returns how many claims and how many entities are remembered.
+    pub fn occupancy(&self) -> [CacheOccupancy; 2] {
+        [self.claims.occupancy(), self.entities.occupancy()]
     }
 }
 
@@ -194,8 +194,8 @@ where
         Self { entries, evicted }
     }
 
-    fn room(&self) -> Room {
-        Room { entries: self.entries.len() as u64, bytes: self.entries.weight(), evicted: self.evicted.0.load(Relaxed) }
+    fn occupancy(&self) -> CacheOccupancy {
+        CacheOccupancy { entries: self.entries.len() as u64, bytes: self.entries.weight(), evicted: self.evicted.0.load(Relaxed) }
     }
 }
 
@@ -240,15 +240,15 @@ mod tests {
                 }
             });
             (at, all) = (until, all + more);
-            let [claims, entities] = cache.room();
+            let [claims, entities] = cache.occupancy();
             let said = claims.bytes + entities.bytes;
             println!(
                 "{until} customers: {} claims and {} entities are remembered, said to be {said} bytes, are {all}",
                 claims.entries, entities.entries
             );
             assert!(said <= BYTES, "{said} bytes");
-            for room in [claims, entities] {
-                assert_eq!(room.entries + room.evicted, until, "whoever is not there was evicted");
+            for occupancy in [claims, entities] {
+                assert_eq!(occupancy.entries + occupancy.evicted, until, "whoever is not there was evicted");
             }
             costs.push((said, all));
         }

@@ -1,8 +1,9 @@
 //! What the steps of the protocol hand on to one another.
 
 use crate::domain::answer::Answer;
-use crate::domain::command::{Command, Reference};
+use crate::domain::command::Command;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::domain::rejection::Rejection;
 use crate::domain::request::{Request, SourceRecord};
 use crate::domain::values::Actor;

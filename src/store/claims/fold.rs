@@ -31,7 +31,7 @@ pub(super) enum Fold<'a> {
         decided: Vec<Decided>,
         /// The write that must be applied before the decisions are final, because it stores the outcomes which are not stored yet. `None`
         /// if all were known.
-        write: Option<Write>,
+        write: Option<DecidedWrite>,
     },
     /// Nothing can be decided in memory: the first submission needs a claim.
     Needs(NeededClaim<'a>),
@@ -46,14 +46,14 @@ pub(super) enum NeededClaim<'a> {
 }
 
 /// The write that makes decisions final.
-pub(super) enum Write {
+pub(super) enum DecidedWrite {
     /// A write to the partition of an entity.
     Apply(ApplyWrite),
     /// A write to the partition of an external id that leads to no entity.
     Refuse(RefuseWrite),
 }
 
-impl Write {
+impl DecidedWrite {
     /// Returns the write that stores outcomes where they belong: with the entity, or, if there is none, with the reference. Returns
     /// `None` if there are no rows.
     pub fn of(target: &Target, holder: &Holder, rows: Vec<LogRow>, after: Option<EntityStatics>, now: Timestamp) -> Option<Self> {
@@ -126,7 +126,7 @@ impl<'a> Fold<'a> {
             (Some(Holder::Entity(seen)), Some(entity)) => Some(EntityStatics { entity: entity.clone(), ..*seen }),
             _ => None,
         };
-        let write = sight.holder.as_ref().and_then(|holder| Write::of(target, holder, rows.rows, after, now));
+        let write = sight.holder.as_ref().and_then(|holder| DecidedWrite::of(target, holder, rows.rows, after, now));
         Self::Head { decided: all, write }
     }
 }

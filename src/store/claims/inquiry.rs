@@ -3,11 +3,11 @@
 
 use super::Claims;
 use super::data::Target;
-use super::resolve::{Look, Strictness};
+use super::resolve::{Resolution, Strictness};
 use super::sight::{Holder, Sight};
 use crate::domain::answer::Answer;
-use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::domain::rejection::Rejection;
 use crate::domain::values::RequestId;
 use crate::store::{ConditionalStore, EntityStatics, StoreFault};
@@ -79,8 +79,8 @@ impl<S: ConditionalStore> Claims<S> {
         };
         loop {
             match self.resolver().look(&target, &[request_id], strictness).await? {
-                Look::Seen { sight, .. } => return Ok(sight),
-                Look::Pending(claim) => Box::pin(self.claimer().complete_met(&claim)).await?,
+                Resolution::Seen { sight, .. } => return Ok(sight),
+                Resolution::Pending(claim) => Box::pin(self.claimer().complete_met(&claim)).await?,
             }
             tokio::task::yield_now().await;
         }

@@ -1,8 +1,8 @@
 //! The metrics of the cache.
 
-use super::cache::Room;
+use super::cache::CacheOccupancy;
 use super::data::Target;
-use crate::telemetry::labels::{CacheLookup, Reference, Remembered};
+use crate::telemetry::labels::{CacheLookup, ReferenceKind, Remembered};
 use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ impl Meter {
     /// Counts that a command's turn came, and whether its target was remembered.
     pub fn looked_up(&self, target: &Target, found: bool) {
         let by = match target {
-            Target::Id(_) => Reference::ExternalId,
-            Target::Entity(_) => Reference::RefId,
+            Target::Id(_) => ReferenceKind::ExternalId,
+            Target::Entity(_) => ReferenceKind::RefId,
         };
         let result = if found { CacheLookup::Hit } else { CacheLookup::Miss };
         if let Some(metrics) = &self.0 {
@@ -29,13 +29,13 @@ impl Meter {
         }
     }
 
-    pub fn room(&self, claims: Room, entities: Room) {
+    pub fn occupancy(&self, claims: CacheOccupancy, entities: CacheOccupancy) {
         let Some(metrics) = &self.0 else { return };
-        for (what, room) in [(Remembered::Claims, claims), (Remembered::Entities, entities)] {
-            metrics.cache_entries.of(what).set(room.entries.cast_signed());
-            metrics.cache_bytes.of(what).set(room.bytes.cast_signed());
+        for (what, occupancy) in [(Remembered::Claims, claims), (Remembered::Entities, entities)] {
+            metrics.cache_entries.of(what).set(occupancy.entries.cast_signed());
+            metrics.cache_bytes.of(what).set(occupancy.bytes.cast_signed());
             let evictions = metrics.cache_evictions.of(what);
-            evictions.inc_by(room.evicted.saturating_sub(evictions.get()));
+            evictions.inc_by(occupancy.evicted.saturating_sub(evictions.get()));
         }
     }
 }

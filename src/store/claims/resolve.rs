@@ -45,7 +45,7 @@ impl Strictness {
 }
 
 /// The result of a look behind a reference.
-pub(super) enum Look {
+pub(super) enum Resolution {
     /// The first `asked` of the requests can be answered from this.
     Seen {
         /// What was seen.
@@ -90,7 +90,12 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     /// read may ask for.
     ///
     /// The futures that read are boxed, because a command that is decided from the cache does not need all that room.
-    pub(super) async fn look(&self, target: &Target, requests: &[&str], strictness: Strictness) -> Result<Look, StoreFault> {
+    pub(super) async fn look(
+        &self,
+        target: &Target,
+        requests: &[&str],
+        strictness: Strictness,
+    ) -> Result<Resolution, StoreFault> {
         let Self(base) = self;
         let mut _reading = None;
         if strictness == Strictness::Cache {
@@ -103,7 +108,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
             }
             if let Some(entity) = remembered {
                 let sight = Sight { known: Known::default(), holder: Some(Holder::Entity(entity)) };
-                return Ok(Look::Seen { sight, asked: requests.len() });
+                return Ok(Resolution::Seen { sight, asked: requests.len() });
             }
         }
         let requests = &requests[..requests.len().min(MAX_ASKED)];
@@ -111,13 +116,13 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         if strictness != Strictness::Serial
             && let Some(sight) = Box::pin(self.glance(target, requests)).await?
         {
-            return Ok(Look::Seen { sight, asked });
+            return Ok(Resolution::Seen { sight, asked });
         }
         match target {
             Target::Id(id) => Box::pin(self.resolve(id, requests)).await,
             Target::Entity(key) => {
                 let sight = Box::pin(self.look_up(*key, requests, Consistency::Serial)).await?;
-                Ok(Look::Seen { sight, asked })
+                Ok(Resolution::Seen { sight, asked })
             }
         }
     }
@@ -174,18 +179,18 @@ impl<S: ConditionalStore> Resolver<'_, S> {
     }
 
     /// Resolves an external id with serial reads.
-    async fn resolve(&self, id: &IdKey, requests: &[&str]) -> Result<Look, StoreFault> {
+    async fn resolve(&self, id: &IdKey, requests: &[&str]) -> Result<Resolution, StoreFault> {
         let asked = requests.len();
         let Traced { mut known, claimed } = self.trace(id, requests, Consistency::Serial).await?;
         let Some((claim, standing)) = claimed else {
             let holder = (!known.has_all(requests)).then_some(Holder::Nobody { generation: None });
-            return Ok(Look::Seen { sight: Sight { known, holder }, asked });
+            return Ok(Resolution::Seen { sight: Sight { known, holder }, asked });
         };
         let present = match standing {
             Standing::Current(entity) => Some(entity),
             Standing::Stale { .. } => None,
             // The claim may be completed at any moment, so nothing can be concluded beside it.
-            Standing::Pending(owner) => return Ok(Look::Pending(PendingClaim { id: id.clone(), claim, owner })),
+            Standing::Pending(owner) => return Ok(Resolution::Pending(PendingClaim { id: id.clone(), claim, owner })),
         };
         self.ask_previous_owners(id, &claim, present.as_ref(), requests, &mut known).await?;
         let holder = if known.has_all(requests) {
@@ -196,7 +201,7 @@ impl<S: ConditionalStore> Resolver<'_, S> {
         } else {
             Some(Holder::Nobody { generation: Some(claim.generation) })
         };
-        Ok(Look::Seen { sight: Sight { known, holder }, asked })
+        Ok(Resolution::Seen { sight: Sight { known, holder }, asked })
     }
 
     /// Reads the claim on an id, and the claim's owner. The owner is asked about requests that were refused under the id, too: it may have

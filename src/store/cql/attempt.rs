@@ -6,8 +6,8 @@
 //! An attempt that is given up may have written, or may still write when the node wakes up and reads its buffer. The same is true of an
 //! attempt that times out. The claim protocol then reads and decides again; the conditions of its writes are made for that.
 
-use super::cause::Cause;
-use super::nodes::{Node, Nodes, silent_last};
+use super::nodes::{NodeRecord, Nodes, silent_last};
+use super::statement_fault::StatementFault;
 use crate::store::FaultKind;
 use scylla::cluster::{ClusterState, NodeRef};
 use scylla::errors::{ExecutionError, RequestAttemptError};
@@ -25,7 +25,7 @@ tokio::task_local! {
 }
 
 /// An answer that a node owes us until this is dropped.
-struct Debt(Arc<Node>);
+struct Debt(Arc<NodeRecord>);
 
 impl Drop for Debt {
     fn drop(&mut self) {
@@ -37,21 +37,24 @@ impl Drop for Debt {
 pub(super) async fn ask<T>(
     nodes: &Nodes,
     request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>,
-) -> Result<T, Cause> {
+) -> Result<T, StatementFault> {
     ASKED.scope(RefCell::new(None), wait(nodes, request)).await
 }
 
-async fn wait<T>(nodes: &Nodes, mut request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>) -> Result<T, Cause> {
+async fn wait<T>(
+    nodes: &Nodes,
+    mut request: Pin<&mut impl Future<Output = Result<T, ExecutionError>>>,
+) -> Result<T, StatementFault> {
     loop {
         let ended = tokio::select! {
             biased;
             ended = request.as_mut() => Some(ended),
             () = nodes.reminded() => None,
         };
-        let cause = match ended {
+        let fault = match ended {
             Some(Ok(result)) => return Ok(result),
-            Some(Err(error)) => Cause::from(error),
-            None if asked_silent() => Cause {
+            Some(Err(error)) => StatementFault::from(error),
+            None if asked_silent() => StatementFault {
                 kind: FaultKind::SilentNode,
                 node: None,
                 text: "the node answers nobody while other nodes do, so its answer is not waited for any longer".into(),
@@ -59,7 +62,7 @@ async fn wait<T>(nodes: &Nodes, mut request: Pin<&mut impl Future<Output = Resul
             None => continue,
         };
         let node = ASKED.with(|asked| asked.borrow().as_ref().map(|debt| debt.0.address.clone()));
-        return Err(Cause { node, ..cause });
+        return Err(StatementFault { node, ..fault });
     }
 }
 
@@ -85,7 +88,7 @@ impl SilentLast {
     }
 
     /// Notes that the present attempt goes to this node now. Does nothing outside of an attempt.
-    fn write_down(&self, node: Arc<Node>) {
+    fn write_down(&self, node: Arc<NodeRecord>) {
         // An error means that `ask` did not begin this request: it is a page of a long read, for example.
         let _ = ASKED.try_with(|asked| {
             self.nodes.asked(&node, Instant::now());

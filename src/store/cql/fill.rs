@@ -2,8 +2,8 @@
 //! own keyspace, fills it with many entities before it begins.
 
 use super::CqlOptions;
-use super::cause::fault_of;
 use super::rows::{self, Values};
+use super::statement_fault::fault_of;
 use super::statements::prepare;
 use super::statics::{CLAIM, ENTITY};
 use crate::store::{

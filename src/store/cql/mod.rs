@@ -8,7 +8,6 @@
 //! up.
 
 mod attempt;
-mod cause;
 mod fill;
 mod nodes;
 mod options;
@@ -16,6 +15,7 @@ mod plain;
 mod redact;
 mod rows;
 mod schema;
+mod statement_fault;
 mod statements;
 mod statics;
 mod topology;
@@ -32,7 +32,6 @@ use super::{
     HoldWrite, IdKey, IdRead, LogRow, NodeState, RefuseWrite, StoreFault, StoreNode, assert_requests, assert_rows,
 };
 use attempt::ask;
-use cause::{Cause, described, fault_of};
 use futures::{StreamExt, TryStreamExt};
 use nodes::Nodes;
 use rows::{EntityPartition, EntityRow, IdRow, LogEntry, Values};
@@ -42,7 +41,8 @@ use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
-use statements::{Read, Redacting, Statements};
+use statement_fault::{StatementFault, described, fault_of};
+use statements::{PreparedRead, Redacting, Statements};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -139,7 +139,12 @@ impl CqlStore {
         present.map(|(id, address, connected)| StoreNode { address, state: state(id, connected) }).collect()
     }
 
-    async fn select(&self, read: &Read, consistency: Consistency, values: Values) -> Result<QueryRowsResult, Cause> {
+    async fn select(
+        &self,
+        read: &PreparedRead,
+        consistency: Consistency,
+        values: Values,
+    ) -> Result<QueryRowsResult, StatementFault> {
         let statement = match consistency {
             Consistency::Quorum => &read.quorum,
             Consistency::Serial => &read.serial,
@@ -148,7 +153,7 @@ impl CqlStore {
         Ok(result.into_rows_result().map_err(described)?)
     }
 
-    async fn select_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, Cause> {
+    async fn select_id(&self, id: &IdKey, requests: &[&str], consistency: Consistency) -> Result<IdRead, StatementFault> {
         let mut values = rows::id_values(id).to_vec();
         values.push(rows::set(rows_to_read(requests)));
         let result = self.select(&self.statements.read_id, consistency, values).await?;
@@ -163,7 +168,12 @@ impl CqlStore {
         Ok(read)
     }
 
-    async fn select_entity(&self, key: EntityKey, requests: &[&str], consistency: Consistency) -> Result<EntityRead, Cause> {
+    async fn select_entity(
+        &self,
+        key: EntityKey,
+        requests: &[&str],
+        consistency: Consistency,
+    ) -> Result<EntityRead, StatementFault> {
         let mut values = rows::entity_key_values(key).to_vec();
         values.push(rows::set(rows_to_read(requests)));
         let result = self.select(&self.statements.read_entity, consistency, values).await?;
@@ -184,7 +194,7 @@ impl CqlStore {
     }
 
     /// Runs conditional writes to one partition. Either all of them happen, or none.
-    async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, Cause> {
+    async fn decide(&self, mut writes: Vec<(&PreparedStatement, Values)>) -> Result<Applied, StatementFault> {
         let result = if writes.len() == 1 {
             let (statement, values) = writes.remove(0);
             ask(&self.nodes, pin!(self.session.execute_unpaged(statement, values))).await?

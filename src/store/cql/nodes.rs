@@ -50,7 +50,7 @@ const HELD_UP: Duration = Duration::from_millis(600);
 pub(super) struct Nodes {
     /// The beginning. Times in the records are milliseconds since then.
     started: Instant,
-    known: RwLock<HashMap<Uuid, Arc<Node>>>,
+    known: RwLock<HashMap<Uuid, Arc<NodeRecord>>>,
     any_silent: AtomicBool,
     /// Wakes the waiting attempts, so that they check whether their node is silent.
     reminder: Notify,
@@ -58,7 +58,7 @@ pub(super) struct Nodes {
 
 /// The record of one node. Requests write only a few atomics here.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct NodeRecord {
     pub(super) id: Uuid,
     /// `host:port`
     pub(super) address: Arc<str>,
@@ -75,7 +75,7 @@ impl Nodes {
     }
 
     /// Returns the record of a node, or `None` if the node is not known yet.
-    pub(super) fn get(&self, id: Uuid) -> Option<Arc<Node>> {
+    pub(super) fn get(&self, id: Uuid) -> Option<Arc<NodeRecord>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
@@ -98,7 +98,7 @@ impl Nodes {
     }
 
     /// Notes that a node was asked for something.
-    pub(super) fn asked(&self, node: &Node, now: Instant) {
+    pub(super) fn asked(&self, node: &NodeRecord, now: Instant) {
         if node.owed.load(Ordering::Relaxed) == 0 {
             node.owing_since.fetch_max(self.millis(now), Ordering::Relaxed);
         }
@@ -107,7 +107,7 @@ impl Nodes {
     }
 
     /// Notes that a node answered something, if only with an error.
-    pub(super) fn answered(&self, node: &Node, now: Instant) {
+    pub(super) fn answered(&self, node: &NodeRecord, now: Instant) {
         node.answered.fetch_max(self.millis(now), Ordering::Relaxed);
     }
 
@@ -120,12 +120,12 @@ impl Nodes {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, node| nodes.iter().any(|(other, address)| other == id && *address == node.address));
         for (id, address) in nodes {
-            known.entry(*id).or_insert_with(|| Arc::new(Node::new(*id, address.clone())));
+            known.entry(*id).or_insert_with(|| Arc::new(NodeRecord::new(*id, address.clone())));
         }
     }
 }
 
-impl Node {
+impl NodeRecord {
     fn new(id: Uuid, address: Arc<str>) -> Self {
         let (owed, owing_since, answered) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
         Self { id, address, owed, owing_since, answered, silent: AtomicBool::new(false) }
@@ -157,17 +157,17 @@ pub(super) fn silent_last<T>(plan: impl Iterator<Item = T>, is_silent: impl FnMu
     first
 }
 
-/// The judge of a session's nodes. Its owner must call [`Watch::look`] about ten times a second.
+/// The judge of a session's nodes. Its owner must call [`NodeJudge::look`] about ten times a second.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct NodeJudge {
     nodes: Arc<Nodes>,
-    watched: Vec<Watched>,
+    watched: Vec<WatchedNode>,
     looked: Instant,
 }
 
 #[derive(Debug)]
-struct Watched {
-    node: Arc<Node>,
+struct WatchedNode {
+    node: Arc<NodeRecord>,
     connected: bool,
     /// When the probe that is under way was sent; `None` if there is none.
     probe: Option<Instant>,
@@ -175,16 +175,16 @@ struct Watched {
 
 /// The result of a look at the nodes.
 #[derive(Debug, Default)]
-pub(super) struct Look {
+pub(super) struct Judgement {
     /// The nodes to be probed.
-    pub(super) probe: Vec<Arc<Node>>,
+    pub(super) probe: Vec<Arc<NodeRecord>>,
     /// The nodes that are silent from now on.
-    pub(super) silent: Vec<Arc<Node>>,
+    pub(super) silent: Vec<Arc<NodeRecord>>,
     /// The nodes that were silent and are so no longer.
-    pub(super) back: Vec<Arc<Node>>,
+    pub(super) back: Vec<Arc<NodeRecord>>,
 }
 
-impl Watch {
+impl NodeJudge {
     pub(super) fn new(nodes: Arc<Nodes>, now: Instant) -> Self {
         Self { nodes, watched: Vec::new(), looked: now }
     }
@@ -199,7 +199,7 @@ impl Watch {
             for (id, ..) in present {
                 let Some(node) = self.nodes.get(*id) else { continue };
                 let known = before.iter().position(|w| Arc::ptr_eq(&w.node, &node)).map(|at| before.swap_remove(at));
-                self.watched.push(known.unwrap_or(Watched { node, connected: true, probe: None }));
+                self.watched.push(known.unwrap_or(WatchedNode { node, connected: true, probe: None }));
             }
         }
         for watched in &mut self.watched {
@@ -208,22 +208,22 @@ impl Watch {
     }
 
     /// Looks at all nodes, and decides which are silent and which are to be probed.
-    pub(super) fn look(&mut self, now: Instant) -> Look {
-        let mut look = Look::default();
+    pub(super) fn look(&mut self, now: Instant) -> Judgement {
+        let mut judgement = Judgement::default();
         if now.saturating_duration_since(self.looked) > HELD_UP {
             self.watched.iter_mut().filter_map(|w| w.probe.as_mut()).for_each(|sent| *sent = now);
         }
         self.looked = now;
         if self.watched.len() > 1 {
-            self.judge(now, &mut look);
-            self.choose_whom_to_probe(now, &mut look);
+            self.judge(now, &mut judgement);
+            self.choose_whom_to_probe(now, &mut judgement);
         } else {
-            self.watched.iter().filter(|w| w.node.is_silent()).for_each(|w| look.back.push(w.node.clone()));
+            self.watched.iter().filter(|w| w.node.is_silent()).for_each(|w| judgement.back.push(w.node.clone()));
         }
-        look.silent.iter().for_each(|node| node.silent.store(true, Ordering::Relaxed));
-        look.back.iter().for_each(|node| node.silent.store(false, Ordering::Relaxed));
+        judgement.silent.iter().for_each(|node| node.silent.store(true, Ordering::Relaxed));
+        judgement.back.iter().for_each(|node| node.silent.store(false, Ordering::Relaxed));
         self.nodes.any_silent.store(self.watched.iter().any(|w| w.node.is_silent()), Ordering::Relaxed);
-        look
+        judgement
     }
 
     /// Notes the end of a node's probe: an answer, or a failure because the connection broke. Returns true if that ends the node's
@@ -241,32 +241,32 @@ impl Watch {
         back
     }
 
-    fn judge(&self, now: Instant, look: &mut Look) {
+    fn judge(&self, now: Instant, judgement: &mut Judgement) {
         let mut silent = self.watched.iter().filter(|w| w.node.is_silent()).count();
-        for Watched { node, probe, .. } in &self.watched {
+        for WatchedNode { node, probe, .. } in &self.watched {
             let mut others = self.watched.iter().filter(|w| w.node.id != node.id && !w.node.is_silent());
             let waited = |probe: Option<Instant>, by| probe.is_some_and(|sent| now.saturating_duration_since(sent) >= by);
             if node.is_silent() {
                 if others.all(|other| !other.connected || waited(other.probe, ALONE)) {
-                    look.back.push(node.clone());
+                    judgement.back.push(node.clone());
                 }
                 continue;
             }
             let quiet = probe.is_some_and(|sent| node.answered.load(Ordering::Relaxed) <= self.nodes.millis(sent));
-            let answered_just_now = |other: &Watched| {
+            let answered_just_now = |other: &WatchedNode| {
                 let answered = other.node.answered.load(Ordering::Relaxed);
                 answered > 0 && !self.is_before(answered, now, JUST_NOW)
             };
             let minority = 2 * (silent + 1) < self.watched.len();
             if minority && quiet && waited(*probe, PATIENCE) && others.any(answered_just_now) {
                 silent += 1;
-                look.silent.push(node.clone());
+                judgement.silent.push(node.clone());
             }
         }
     }
 
-    fn choose_whom_to_probe(&mut self, now: Instant, look: &mut Look) {
-        let suspected = |w: &Watched| {
+    fn choose_whom_to_probe(&mut self, now: Instant, judgement: &mut Judgement) {
+        let suspected = |w: &WatchedNode| {
             w.connected && (w.node.is_silent() || w.node.quiet_since().is_some_and(|at| self.is_before(at, now, SUSPICION)))
         };
         if !self.watched.iter().any(suspected) {
@@ -282,7 +282,7 @@ impl Watch {
             .collect();
         for (watched, _) in self.watched.iter_mut().zip(to_probe).filter(|(_, probe)| *probe) {
             watched.probe = Some(now);
-            look.probe.push(watched.node.clone());
+            judgement.probe.push(watched.node.clone());
         }
     }
 

@@ -3,7 +3,7 @@ use super::*;
 /// Up to three nodes, a judge, and a clock that advances by a step with each look.
 struct World {
     nodes: Arc<Nodes>,
-    watch: Watch,
+    judge: NodeJudge,
     start: Instant,
     millis: u64,
     /// Whether each node answers a probe.
@@ -19,23 +19,23 @@ impl World {
     fn of(count: usize) -> Self {
         let start = Instant::now();
         let nodes = Arc::new(Nodes::new(start));
-        let watch = Watch::new(nodes.clone(), start);
+        let judge = NodeJudge::new(nodes.clone(), start);
         let connected = std::array::from_fn(|n| n < count);
-        let mut world = Self { nodes, watch, start, millis: 1, answers: [true; 3], connected, probes: 0, silences: 0 };
+        let mut world = Self { nodes, judge, start, millis: 1, answers: [true; 3], connected, probes: 0, silences: 0 };
         world.set(count);
         world
     }
 
     fn set(&mut self, count: usize) {
         let present: Vec<_> = (0..count).map(|n| (id(n), format!("node-{n}:9042").into(), self.connected[n])).collect();
-        self.watch.set(&present);
+        self.judge.set(&present);
     }
 
     fn now(&self) -> Instant {
         self.start + Duration::from_millis(self.millis)
     }
 
-    fn node(&self, n: usize) -> Arc<Node> {
+    fn node(&self, n: usize) -> Arc<NodeRecord> {
         self.nodes.get(id(n)).unwrap()
     }
 
@@ -51,13 +51,13 @@ impl World {
     /// Looks again and again until `millis` have passed. Probes are answered before the next look.
     fn pass(&mut self, millis: u64) {
         for _ in 0..millis / STEP {
-            let look = self.watch.look(self.now());
-            self.probes += u32::try_from(look.probe.len()).unwrap();
-            self.silences += u32::try_from(look.silent.len()).unwrap();
+            let judgement = self.judge.look(self.now());
+            self.probes += u32::try_from(judgement.probe.len()).unwrap();
+            self.silences += u32::try_from(judgement.silent.len()).unwrap();
             self.millis += STEP;
             for n in 0..3 {
-                if self.answers[n] && self.watch.watched.iter().any(|w| w.node.id == id(n) && w.probe.is_some()) {
-                    self.watch.probed(id(n), true, self.now());
+                if self.answers[n] && self.judge.watched.iter().any(|w| w.node.id == id(n) && w.probe.is_some()) {
+                    self.judge.probed(id(n), true, self.now());
                 }
             }
         }
@@ -212,7 +212,7 @@ fn what_is_not_answered_while_this_process_is_held_up_is_held_against_nobody() {
     // The process is stopped and continued. It reads one answer before the look; the other answers still lie in their buffers.
     world.millis += 40_000;
     world.answers[1] = true;
-    world.watch.probed(id(1), true, world.now());
+    world.judge.probed(id(1), true, world.now());
     world.pass(STEP);
     assert_eq!(world.silences, 0);
     world.answers = [true; 3];

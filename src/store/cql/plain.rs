@@ -1,7 +1,7 @@
 //! The lightest conditional write that there is: one column and a version, in a table of its own, `IF version = ?`. A benchmark compares
 //! the store's writes with it. No other part of the program makes this table.
 
-use super::cause::{described, fault_of};
+use super::statement_fault::{described, fault_of};
 use super::statements::prepare;
 use super::{CqlOptions, applied, schema};
 use crate::store::{Applied, EntityKey, StoreFault};

@@ -4,8 +4,8 @@
 
 use super::CqlStore;
 use super::attempt::ask;
-use super::cause::{Cause, described, fault_of};
 use super::rows::{self, Values};
+use super::statement_fault::{StatementFault, described, fault_of};
 use super::statements::Redacting;
 use crate::store::erasable::{ErasableStore, Redaction};
 use crate::store::{Applied, EntityKey, StoreFault};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 impl CqlStore {
     /// Returns the values to bind to the statement `redact`, or `None` if there is no such row.
-    async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, Cause> {
+    async fn redaction_values(&self, redacting: &Redacting, redaction: Redaction) -> Result<Option<Values>, StatementFault> {
         let Redaction { key, request_id, expected_outcome, outcome } = redaction;
         let mut row = rows::entity_key_values(key).to_vec();
         row.push(rows::set(CqlValue::Text(request_id)));

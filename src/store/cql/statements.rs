@@ -15,15 +15,15 @@ use std::sync::Arc;
 const PAGE_ROWS: i32 = 500;
 
 /// A read, prepared for both consistencies.
-pub(super) struct Read {
+pub(super) struct PreparedRead {
     pub(super) quorum: PreparedStatement,
     pub(super) serial: PreparedStatement,
 }
 
 /// All statements. Values are bound in the order of the question marks.
 pub(super) struct Statements {
-    pub(super) read_id: Read,
-    pub(super) read_entity: Read,
+    pub(super) read_id: PreparedRead,
+    pub(super) read_entity: PreparedRead,
     pub(super) log: PreparedStatement,
     pub(super) ping: PreparedStatement,
     pub(super) claim: PreparedStatement,
@@ -62,7 +62,7 @@ impl Statements {
             CLAIM.set()
         );
         Ok(Self {
-            read_id: Read::new(
+            read_id: PreparedRead::new(
                 prepare(format!(
                     "SELECT {}, refused, request_id, outcome, TTL(outcome) AS time_left FROM {keyspace}.external_id \
                      WHERE {id} AND request_id IN ?",
@@ -71,7 +71,7 @@ impl Statements {
                 .await?,
                 serial,
             ),
-            read_entity: Read::new(
+            read_entity: PreparedRead::new(
                 prepare(format!(
                     "SELECT {}, request_id, outcome, TTL(outcome) AS time_left FROM {keyspace}.entity \
                      WHERE {entity} AND request_id IN ?",
@@ -81,8 +81,11 @@ impl Statements {
                 serial,
             ),
             log,
-            ping: Read::new(prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?, serial)
-                .serial,
+            ping: PreparedRead::new(
+                prepare(format!("SELECT generation FROM {keyspace}.external_id WHERE {id} LIMIT 1")).await?,
+                serial,
+            )
+            .serial,
             claim: prepare(claim.clone()).await?,
             claim_unrefused: prepare(claim + " AND refused = null").await?,
             refuse: prepare(format!(
@@ -109,7 +112,7 @@ impl Statements {
     }
 }
 
-impl Read {
+impl PreparedRead {
     fn new(statement: PreparedStatement, serial_consistency: Consistency) -> Self {
         let quorum = read(statement);
         let mut serial = quorum.clone();

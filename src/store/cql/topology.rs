@@ -1,6 +1,6 @@
 //! Questions to the database about its nodes, its data centres and the keyspace's replication.
 
-use super::cause::described;
+use super::statement_fault::described;
 use crate::store::topology::{CommitLog, Node, Replication, Topology};
 use futures::future::join_all;
 use scylla::client::session::Session;

@@ -1,7 +1,7 @@
 //! The task that looks at the nodes of a session again and again, and probes those that are suspected. It is the shell around
 //! [`super::nodes`].
 
-use super::nodes::{Look, Node, Nodes, Watch};
+use super::nodes::{Judgement, NodeJudge, NodeRecord, Nodes};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use scylla::client::session::Session;
@@ -33,12 +33,12 @@ impl Drop for Watching {
 
 /// Starts the task that keeps `nodes` up to date.
 pub(super) fn watch(session: Arc<Session>, nodes: Arc<Nodes>) -> Watching {
-    let mut watch = Watch::new(nodes.clone(), Instant::now());
-    watch.set(&present(&session));
-    Watching(tokio::spawn(keep_looking(session, nodes, watch)).abort_handle())
+    let mut judge = NodeJudge::new(nodes.clone(), Instant::now());
+    judge.set(&present(&session));
+    Watching(tokio::spawn(keep_looking(session, nodes, judge)).abort_handle())
 }
 
-async fn keep_looking(session: Arc<Session>, nodes: Arc<Nodes>, mut watch: Watch) {
+async fn keep_looking(session: Arc<Session>, nodes: Arc<Nodes>, mut judge: NodeJudge) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // There is at most one probe for each node.
@@ -46,8 +46,8 @@ async fn keep_looking(session: Arc<Session>, nodes: Arc<Nodes>, mut watch: Watch
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                watch.set(&present(&session));
-                let Look { probe, silent, back } = watch.look(Instant::now());
+                judge.set(&present(&session));
+                let Judgement { probe, silent, back } = judge.look(Instant::now());
                 nodes.remind();
                 probes.extend(probe.into_iter().map(|node| ask(&session, node)));
                 for node in silent {
@@ -58,7 +58,7 @@ async fn keep_looking(session: Arc<Session>, nodes: Arc<Nodes>, mut watch: Watch
                 }
             }
             Some((node, answered)) = probes.next() => {
-                if watch.probed(node.id, answered, Instant::now()) {
+                if judge.probed(node.id, answered, Instant::now()) {
                     say_back(&node.address);
                 }
             }
@@ -76,7 +76,7 @@ pub(super) fn present(session: &Session) -> Vec<(Uuid, Arc<str>, bool)> {
     cluster.get_nodes_info().iter().map(|node| (node.host_id, node.address.to_string().into(), node.is_connected())).collect()
 }
 
-async fn ask(session: &Session, node: Arc<Node>) -> (Arc<Node>, bool) {
+async fn ask(session: &Session, node: Arc<NodeRecord>) -> (Arc<NodeRecord>, bool) {
     let mut probe = Statement::new(PROBE);
     probe.set_consistency(Consistency::One);
     probe.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));

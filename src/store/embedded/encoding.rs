@@ -39,9 +39,9 @@ pub(super) enum Undecodable {
 
 /// The beginning of all keys of one partition.
 #[derive(Clone)]
-pub(super) struct Partition(Vec<u8>);
+pub(super) struct PartitionPrefix(Vec<u8>);
 
-impl Partition {
+impl PartitionPrefix {
     pub(super) fn of_id(id: &IdKey) -> Self {
         let text = id.external_id.as_str().as_bytes();
         let length = u16::try_from(text.len()).expect("an external id has 256 code points at most, so 1024 bytes");
@@ -80,7 +80,7 @@ impl Partition {
 
 /// Returns the range of the keys of all entities' cells, from those of `key` on, or from the first if that is `None`.
 pub(super) fn entities_from(key: Option<EntityKey>) -> std::ops::Range<Vec<u8>> {
-    let from = key.map_or_else(|| vec![ENTITY_TABLE], |key| Partition::of_entity(key).0);
+    let from = key.map_or_else(|| vec![ENTITY_TABLE], |key| PartitionPrefix::of_entity(key).0);
     from..vec![ENTITY_TABLE + 1]
 }
 

@@ -26,18 +26,18 @@ pub(super) struct Files {
     pub(super) expiries: Keyspace,
 }
 
-/// The reason why an operation failed.
+/// The reason why an operation on the database failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Failure(pub String);
+pub(super) struct EmbeddedFault(pub String);
 
-impl From<fjall::Error> for Failure {
+impl From<fjall::Error> for EmbeddedFault {
     fn from(error: fjall::Error) -> Self {
         Self(error.to_string())
     }
 }
 
-impl From<Undecodable> for Failure {
+impl From<Undecodable> for EmbeddedFault {
     fn from(error: Undecodable) -> Self {
         Self(error.to_string())
     }
@@ -47,7 +47,7 @@ impl From<Undecodable> for Failure {
 pub(super) struct Folder {
     path: PathBuf,
     /// The open database, or why there is none.
-    files: RwLock<Result<Files, Failure>>,
+    files: RwLock<Result<Files, EmbeddedFault>>,
 }
 
 impl Folder {
@@ -61,12 +61,12 @@ impl Folder {
     ///
     /// # Errors
     /// Returns the failure of the write after which the database was closed, if it is closed.
-    pub fn files(&self) -> Result<Files, Failure> {
+    pub fn files(&self) -> Result<Files, EmbeddedFault> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Closes the database because a write failed. It stays open for as long as a reader still holds it.
-    pub fn close(&self, why: Failure) {
+    pub fn close(&self, why: EmbeddedFault) {
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = Err(why);
     }
 
@@ -74,7 +74,7 @@ impl Folder {
     ///
     /// # Errors
     /// Returns a failure if the disk does not take the trial write, or a reader still holds the old database.
-    pub fn open_again(&self) -> Result<(), Failure> {
+    pub fn open_again(&self) -> Result<(), EmbeddedFault> {
         let files = open_files(&self.path)?;
         for value in [vec![0; PROBE_BYTES], Vec::new()] {
             let mut batch = files.database.batch().durability(Some(PersistMode::SyncData));

@@ -15,22 +15,22 @@ mod folder;
 mod golden_tests;
 mod writer;
 
-use super::erasable::{ErasableStore, Redaction};
+use super::erasable::{AnyWrite, ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
     OutcomeRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
-use encoding::{Cell, Partition};
+use encoding::{Cell, PartitionPrefix};
 use fjall::{Readable, Snapshot};
-use folder::{Failure, Files, Folder};
+use folder::{EmbeddedFault, Files, Folder};
 use futures::StreamExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-use writer::{MAX_GROUP, QueuedWrite, Write};
+use writer::{MAX_GROUP, QueuedWrite};
 
 /// A [`ConditionalStore`] in a folder of this machine, for one process at a time.
 pub struct EmbeddedStore {
@@ -84,7 +84,7 @@ impl EmbeddedStore {
         futures::stream::unfold(entities, async |mut entities| entities.recv().await.map(|entity| (entity, entities))).boxed()
     }
 
-    async fn write(&self, write: Write) -> Result<Applied, StoreFault> {
+    async fn write(&self, write: AnyWrite) -> Result<Applied, StoreFault> {
         let operation = write.operation();
         let gone = || StoreFault::new(operation, "the writer thread is gone");
         let (answer, answered) = oneshot::channel();
@@ -93,9 +93,9 @@ impl EmbeddedStore {
         answered.await.map_err(|_| gone())?
     }
 
-    fn read_id_now(&self, id: &IdKey, requests: &[&str]) -> Result<IdRead, Failure> {
+    fn read_id_now(&self, id: &IdKey, requests: &[&str]) -> Result<IdRead, EmbeddedFault> {
         let view = self.view()?;
-        let partition = Partition::of_id(id);
+        let partition = PartitionPrefix::of_id(id);
         let claim = match view.get(&partition.statics())? {
             Some(cell) => {
                 let refused = view.get(&partition.refused())?.map(|cell| encoding::decode_refused(&cell.body)).transpose()?;
@@ -106,9 +106,9 @@ impl EmbeddedStore {
         Ok(IdRead { claim, outcomes: view.outcomes(&partition, requests)? })
     }
 
-    fn read_entity_now(&self, key: EntityKey, requests: &[&str]) -> Result<EntityRead, Failure> {
+    fn read_entity_now(&self, key: EntityKey, requests: &[&str]) -> Result<EntityRead, EmbeddedFault> {
         let view = self.view()?;
-        let partition = Partition::of_entity(key);
+        let partition = PartitionPrefix::of_entity(key);
         let statics = view.get(&partition.statics())?.map(|cell| encoding::decode_entity(&cell.body)).transpose()?;
         Ok(EntityRead { statics, outcomes: view.outcomes(&partition, requests)? })
     }
@@ -121,7 +121,7 @@ impl EmbeddedStore {
             .map_err(fault_of(operation))
     }
 
-    fn view(&self) -> Result<View, Failure> {
+    fn view(&self) -> Result<View, EmbeddedFault> {
         let files = self.folder.files()?;
         Ok(View { snapshot: files.database.snapshot(), files, now: writer::now() })
     }
@@ -149,21 +149,21 @@ impl ConditionalStore for EmbeddedStore {
     }
 
     async fn claim(&self, write: ClaimWrite) -> Result<Applied, StoreFault> {
-        self.write(Write::Claim(write)).await
+        self.write(AnyWrite::Claim(write)).await
     }
 
     async fn apply(&self, write: ApplyWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
-        self.write(Write::Apply(write)).await
+        self.write(AnyWrite::Apply(write)).await
     }
 
     async fn refuse(&self, write: RefuseWrite) -> Result<Applied, StoreFault> {
         assert_rows(&write.rows);
-        self.write(Write::Refuse(write)).await
+        self.write(AnyWrite::Refuse(write)).await
     }
 
     async fn hold(&self, write: HoldWrite) -> Result<Applied, StoreFault> {
-        self.write(Write::Hold(write)).await
+        self.write(AnyWrite::Hold(write)).await
     }
 
     async fn history(&self, key: EntityKey) -> Result<Vec<HistoryRow>, StoreFault> {
@@ -187,7 +187,7 @@ impl ErasableStore for EmbeddedStore {
     }
 
     async fn redact(&self, redaction: Redaction) -> Result<Applied, StoreFault> {
-        self.write(Write::Redact(redaction)).await
+        self.write(AnyWrite::Redact(redaction)).await
     }
 }
 
@@ -199,12 +199,12 @@ struct View {
 }
 
 impl View {
-    fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
+    fn get(&self, key: &[u8]) -> Result<Option<Cell>, EmbeddedFault> {
         let Some(bytes) = self.snapshot.get(&self.files.cells, key)? else { return Ok(None) };
         Ok(Some(Cell::decode(&bytes)?).filter(|cell| cell.is_live(self.now)))
     }
 
-    fn outcomes(&self, partition: &Partition, requests: &[&str]) -> Result<Vec<OutcomeRow>, Failure> {
+    fn outcomes(&self, partition: &PartitionPrefix, requests: &[&str]) -> Result<Vec<OutcomeRow>, EmbeddedFault> {
         let mut outcomes = Vec::new();
         for request in requests {
             if let Some(cell) = self.get(&partition.row(request))? {
@@ -232,8 +232,8 @@ impl Row {
 }
 
 /// Returns all rows of an entity's log that have not expired.
-fn read_rows(files: &Files, key: EntityKey) -> Result<Vec<Row>, Failure> {
-    let first = Partition::of_entity(key).row(super::FIRST_ROW);
+fn read_rows(files: &Files, key: EntityKey) -> Result<Vec<Row>, EmbeddedFault> {
+    let first = PartitionPrefix::of_entity(key).row(super::FIRST_ROW);
     let now = writer::now();
     let mut rows = Vec::new();
     for entry in files.cells.prefix(&first) {
@@ -249,7 +249,7 @@ fn read_rows(files: &Files, key: EntityKey) -> Result<Vec<Row>, Failure> {
 }
 
 /// Returns the entity, or `None` if the cell is not that of an entity's statics.
-fn scanned_from(entry: fjall::Result<(fjall::Slice, fjall::Slice)>) -> Result<Option<Scanned>, Failure> {
+fn scanned_from(entry: fjall::Result<(fjall::Slice, fjall::Slice)>) -> Result<Option<Scanned>, EmbeddedFault> {
     let (key, bytes) = entry?;
     if !encoding::is_statics(&key) {
         return Ok(None);
@@ -259,6 +259,6 @@ fn scanned_from(entry: fjall::Result<(fjall::Slice, fjall::Slice)>) -> Result<Op
     Ok(Some(Scanned { entity, position }))
 }
 
-fn fault_of(operation: &'static str) -> impl Fn(Failure) -> StoreFault {
+fn fault_of(operation: &'static str) -> impl Fn(EmbeddedFault) -> StoreFault {
     move |failure| StoreFault::new(operation, failure.to_string())
 }

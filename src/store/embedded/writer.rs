@@ -3,10 +3,10 @@
 //!
 //! Now and then the same batch also removes expired cells.
 
-use super::encoding::{self, Cell, Partition};
-use super::folder::{Failure, Files, Folder};
+use super::encoding::{self, Cell, PartitionPrefix};
+use super::folder::{EmbeddedFault, Files, Folder};
 use crate::domain::Timestamp;
-use crate::store::erasable::Redaction;
+use crate::store::erasable::{AnyWrite, Redaction};
 use crate::store::expiry::{millis, until};
 use crate::store::{Applied, ApplyWrite, ClaimWrite, Held, HoldWrite, LogRow, RefuseWrite, StoreFault};
 use fjall::PersistMode;
@@ -22,39 +22,9 @@ const ROWS_PER_SWEEP: usize = 1024;
 /// The number of cells that a sweep may remove if few rows were written, which takes a few milliseconds.
 const MIN_SWEEP: usize = 4096;
 
-/// One of the conditional writes.
-pub(super) enum Write {
-    Claim(ClaimWrite),
-    Apply(ApplyWrite),
-    Refuse(RefuseWrite),
-    Hold(HoldWrite),
-    Redact(Redaction),
-}
-
-impl Write {
-    /// Returns how many rows the write may add.
-    fn rows(&self) -> usize {
-        match self {
-            Self::Apply(write) => write.rows.len(),
-            Self::Refuse(write) => write.rows.len(),
-            Self::Claim(_) | Self::Hold(_) | Self::Redact(_) => 1,
-        }
-    }
-
-    pub(super) fn operation(&self) -> &'static str {
-        match self {
-            Self::Claim(_) => "claim",
-            Self::Apply(_) => "apply",
-            Self::Refuse(_) => "refuse",
-            Self::Hold(_) => "hold",
-            Self::Redact(_) => "redact",
-        }
-    }
-}
-
 /// A write, and the channel to the caller that waits for its answer.
 pub(super) struct QueuedWrite {
-    pub(super) write: Write,
+    pub(super) write: AnyWrite,
     pub(super) answer: oneshot::Sender<Result<Applied, StoreFault>>,
 }
 
@@ -103,7 +73,7 @@ pub(super) fn run(folder: &Folder, mut queue: mpsc::Receiver<QueuedWrite>) {
 }
 
 /// Writes until the store is dropped, or until a commit fails.
-fn write(files: &Files, queue: &mut mpsc::Receiver<QueuedWrite>) -> Result<(), Failure> {
+fn write(files: &Files, queue: &mut mpsc::Receiver<QueuedWrite>) -> Result<(), EmbeddedFault> {
     let mut sweeping = Sweeping::FIRST;
     let mut waiting = Vec::with_capacity(MAX_GROUP);
     while queue.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
@@ -119,7 +89,7 @@ fn open_again(folder: &Folder, queue: &mut mpsc::Receiver<QueuedWrite>) -> bool 
     loop {
         match queue.try_recv() {
             Ok(QueuedWrite { write, answer }) => {
-                let failure = folder.files().err().unwrap_or_else(|| Failure("it is being opened again".into()));
+                let failure = folder.files().err().unwrap_or_else(|| EmbeddedFault("it is being opened again".into()));
                 let _ = answer.send(Err(StoreFault::new(write.operation(), failure.0)));
                 continue;
             }
@@ -151,7 +121,12 @@ fn pause() {
 ///
 /// # Errors
 /// Returns the failure of the commit. It is then not known whether the writes were committed, and the database takes no more writes.
-fn commit_group(files: &Files, writes: impl Iterator<Item = QueuedWrite>, now: Timestamp, sweep: usize) -> Result<(), Failure> {
+fn commit_group(
+    files: &Files,
+    writes: impl Iterator<Item = QueuedWrite>,
+    now: Timestamp,
+    sweep: usize,
+) -> Result<(), EmbeddedFault> {
     let mut group = Group { files, now, cells: HashMap::new(), swept: Vec::new() };
     let decided: Vec<_> = writes
         .map(|QueuedWrite { write, answer }| {
@@ -165,7 +140,7 @@ fn commit_group(files: &Files, writes: impl Iterator<Item = QueuedWrite>, now: T
     let committed = group.commit();
     for (applied, operation, answer) in decided {
         // A failed commit also fails the writes that were not applied, because the writes with which they were compared may be lost.
-        let result = committed.clone().and(applied).map_err(|Failure(cause)| StoreFault::new(operation, cause));
+        let result = committed.clone().and(applied).map_err(|EmbeddedFault(cause)| StoreFault::new(operation, cause));
         // An error means that nobody waits any more. The write happened all the same, as it may with any store.
         let _ = answer.send(result);
     }
@@ -183,18 +158,18 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn decide(&mut self, write: Write) -> Result<Applied, Failure> {
+    fn decide(&mut self, write: AnyWrite) -> Result<Applied, EmbeddedFault> {
         match write {
-            Write::Claim(write) => self.claim(&write),
-            Write::Apply(write) => self.apply(&write),
-            Write::Refuse(write) => self.refuse(&write),
-            Write::Hold(write) => self.hold(&write),
-            Write::Redact(write) => self.redact(&write),
+            AnyWrite::Claim(write) => self.claim(&write),
+            AnyWrite::Apply(write) => self.apply(&write),
+            AnyWrite::Refuse(write) => self.refuse(&write),
+            AnyWrite::Hold(write) => self.hold(&write),
+            AnyWrite::Redact(write) => self.redact(&write),
         }
     }
 
-    fn claim(&mut self, write: &ClaimWrite) -> Result<Applied, Failure> {
-        let partition = Partition::of_id(&write.id);
+    fn claim(&mut self, write: &ClaimWrite) -> Result<Applied, EmbeddedFault> {
+        let partition = PartitionPrefix::of_id(&write.id);
         if self.generation(&partition)? != write.expected_generation
             || write.unrefused && self.get(&partition.refused())?.is_some()
         {
@@ -204,8 +179,8 @@ impl Group<'_> {
         Ok(Applied::Yes)
     }
 
-    fn apply(&mut self, write: &ApplyWrite) -> Result<Applied, Failure> {
-        let partition = Partition::of_entity(write.key);
+    fn apply(&mut self, write: &ApplyWrite) -> Result<Applied, EmbeddedFault> {
+        let partition = PartitionPrefix::of_entity(write.key);
         let statics = self.get(&partition.statics())?.map(|cell| encoding::decode_entity(&cell.body)).transpose()?;
         if statics.map(|statics| statics.entity.version) != write.expected_version || self.any_decided(&partition, &write.rows)? {
             return Ok(Applied::No);
@@ -217,8 +192,8 @@ impl Group<'_> {
         Ok(Applied::Yes)
     }
 
-    fn refuse(&mut self, write: &RefuseWrite) -> Result<Applied, Failure> {
-        let partition = Partition::of_id(&write.id);
+    fn refuse(&mut self, write: &RefuseWrite) -> Result<Applied, EmbeddedFault> {
+        let partition = PartitionPrefix::of_id(&write.id);
         if self.generation(&partition)? != write.expected_generation || self.any_decided(&partition, &write.rows)? {
             return Ok(Applied::No);
         }
@@ -228,10 +203,10 @@ impl Group<'_> {
         Ok(Applied::Yes)
     }
 
-    fn hold(&mut self, write: &HoldWrite) -> Result<Applied, Failure> {
+    fn hold(&mut self, write: &HoldWrite) -> Result<Applied, EmbeddedFault> {
         let (partition, ttl) = match &write.held {
-            Held::ForEver(key) => (Partition::of_entity(*key), None),
-            Held::Anew { id, ttl, .. } => (Partition::of_id(id), Some(*ttl)),
+            Held::ForEver(key) => (PartitionPrefix::of_entity(*key), None),
+            Held::Anew { id, ttl, .. } => (PartitionPrefix::of_id(id), Some(*ttl)),
         };
         let (key, expires) = (partition.row(&write.request_id), self.expiry(ttl));
         let Some(cell) = self.get(&key)? else { return Ok(Applied::No) };
@@ -245,8 +220,8 @@ impl Group<'_> {
         Ok(Applied::Yes)
     }
 
-    fn redact(&mut self, write: &Redaction) -> Result<Applied, Failure> {
-        let key = Partition::of_entity(write.key).row(&write.request_id);
+    fn redact(&mut self, write: &Redaction) -> Result<Applied, EmbeddedFault> {
+        let key = PartitionPrefix::of_entity(write.key).row(&write.request_id);
         let Some(cell) = self.get(&key)? else { return Ok(Applied::No) };
         let (changed_to, outcome) = encoding::decode_row(&cell.body)?;
         if outcome != write.expected_outcome {
@@ -256,12 +231,12 @@ impl Group<'_> {
         Ok(Applied::Yes)
     }
 
-    fn generation(&self, partition: &Partition) -> Result<Option<i64>, Failure> {
+    fn generation(&self, partition: &PartitionPrefix) -> Result<Option<i64>, EmbeddedFault> {
         let Some(cell) = self.get(&partition.statics())? else { return Ok(None) };
         Ok(Some(encoding::decode_claim(&cell.body, None)?.generation))
     }
 
-    fn any_decided(&self, partition: &Partition, rows: &[LogRow]) -> Result<bool, Failure> {
+    fn any_decided(&self, partition: &PartitionPrefix, rows: &[LogRow]) -> Result<bool, EmbeddedFault> {
         for row in rows {
             if self.get(&partition.row(&row.request_id))?.is_some() {
                 return Ok(true);
@@ -270,7 +245,7 @@ impl Group<'_> {
         Ok(false)
     }
 
-    fn put_rows(&mut self, partition: &Partition, rows: &[LogRow]) {
+    fn put_rows(&mut self, partition: &PartitionPrefix, rows: &[LogRow]) {
         for row in rows {
             let cell = Cell { expires: self.expiry(row.ttl), body: encoding::encode_row(row.changed_to, &row.outcome) };
             self.put(partition.row(&row.request_id), cell);
@@ -286,11 +261,11 @@ impl Group<'_> {
     }
 
     /// Returns the cell at `key`, or `None` if there is none or it has expired.
-    fn get(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
+    fn get(&self, key: &[u8]) -> Result<Option<Cell>, EmbeddedFault> {
         Ok(self.get_even_if_expired(key)?.filter(|cell| cell.is_live(self.now)))
     }
 
-    fn get_even_if_expired(&self, key: &[u8]) -> Result<Option<Cell>, Failure> {
+    fn get_even_if_expired(&self, key: &[u8]) -> Result<Option<Cell>, EmbeddedFault> {
         if let Some(cell) = self.cells.get(key) {
             return Ok(cell.clone());
         }
@@ -298,7 +273,7 @@ impl Group<'_> {
     }
 
     /// Removes the cells that expired first, up to `most` of them.
-    fn sweep(&mut self, most: usize) -> Result<(), Failure> {
+    fn sweep(&mut self, most: usize) -> Result<(), EmbeddedFault> {
         for entry in self.files.expiries.range(..self.now.to_be_bytes()).take(most) {
             let entry = entry.key()?;
             let (expires, key) = encoding::parse_expiry_key(&entry)?;
@@ -311,7 +286,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn commit(self) -> Result<(), Failure> {
+    fn commit(self) -> Result<(), EmbeddedFault> {
         let Files { database, cells, expiries } = self.files;
         // fdatasync suffices, because it also makes the journal's length durable.
         let mut batch = database.batch().durability(Some(PersistMode::SyncData));
@@ -340,7 +315,7 @@ mod tests {
     use crate::store::{Claim, EntityKey, IdKey};
     use uuid::Uuid;
 
-    fn claim(expected_generation: Option<i64>, generation: i64) -> Write {
+    fn claim(expected_generation: Option<i64>, generation: i64) -> AnyWrite {
         let claim = Claim {
             generation,
             owner: Uuid::from_u128(1),
@@ -350,21 +325,21 @@ mod tests {
             previous_owners: vec![],
             refused: None,
         };
-        Write::Claim(ClaimWrite { id: id(), expected_generation, unrefused: false, claim })
+        AnyWrite::Claim(ClaimWrite { id: id(), expected_generation, unrefused: false, claim })
     }
 
     fn id() -> IdKey {
         IdKey { entity_type: EntityType::Customer, external_id: crate::domain::values::ExternalId::parse("x").unwrap() }
     }
 
-    fn rejection(request: &str, ttl: Option<Duration>) -> Write {
+    fn rejection(request: &str, ttl: Option<Duration>) -> AnyWrite {
         let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
         let row = LogRow { request_id: request.into(), changed_to: None, outcome: vec![], ttl };
-        Write::Apply(ApplyWrite { key, expected_version: None, after: None, rows: vec![row] })
+        AnyWrite::Apply(ApplyWrite { key, expected_version: None, after: None, rows: vec![row] })
     }
 
     /// Commits `writes` as one group, and returns for each whether it was applied.
-    fn commit(files: &Files, writes: Vec<Write>, now: Timestamp, sweep: usize) -> Vec<Applied> {
+    fn commit(files: &Files, writes: Vec<AnyWrite>, now: Timestamp, sweep: usize) -> Vec<Applied> {
         let (queued, answers): (Vec<_>, Vec<_>) = writes
             .into_iter()
             .map(|write| {
@@ -421,7 +396,12 @@ mod tests {
         let files = super::super::folder::open_files(folder.path()).unwrap();
         let redact = |request: &str, read: &[u8], outcome: &[u8]| {
             let key = EntityKey { entity_type: EntityType::Customer, ref_id: Uuid::from_u128(1) };
-            Write::Redact(Redaction { key, request_id: request.into(), expected_outcome: read.into(), outcome: outcome.into() })
+            AnyWrite::Redact(Redaction {
+                key,
+                request_id: request.into(),
+                expected_outcome: read.into(),
+                outcome: outcome.into(),
+            })
         };
         let writes = vec![rejection("r", Some(Duration::from_secs(1))), rejection("kept", None), redact("r", b"", b"new")];
         assert_eq!(commit(&files, writes, 5_000, 0), [Applied::Yes; 3]);

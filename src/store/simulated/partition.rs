@@ -10,15 +10,15 @@ use std::time::Duration;
 
 /// The statics and rows of a partition, and what a plain read may still show instead.
 #[derive(Default)]
-pub(super) struct Partition<T> {
+pub(super) struct SimulatedPartition<T> {
     pub statics: T,
     pub rows: BTreeMap<String, Row>,
-    under_way: Option<UnderWay<T>>,
+    unacknowledged: Option<UnacknowledgedWrite<T>>,
     writes: u64,
 }
 
 /// The latest write, if nobody was told yet that it was applied: the statics before the write, and the rows that it brought.
-struct UnderWay<T> {
+struct UnacknowledgedWrite<T> {
     before: T,
     rows: Vec<String>,
 }
@@ -29,12 +29,12 @@ pub(super) struct Row {
     until: Option<Timestamp>,
 }
 
-impl<T: Clone + Default> Partition<T> {
+impl<T: Clone + Default> SimulatedPartition<T> {
     /// Performs a conditional write; `holds` is its condition on the statics. Returns what became of it, and how many writes there were.
     pub fn update(&mut self, holds: bool, rows: &[LogRow], now: Timestamp, statics: impl FnOnce(&mut T)) -> (Applied, u64) {
         self.writes += 1;
         // Whether this write is applied or not, the one that was under way is completed first.
-        self.under_way = None;
+        self.unacknowledged = None;
         if !holds || rows.iter().any(|row| self.row(&row.request_id, now).is_some()) {
             return (Applied::No, self.writes);
         }
@@ -44,14 +44,14 @@ impl<T: Clone + Default> Partition<T> {
             let stored = Row { changed_to: row.changed_to, outcome: row.outcome.clone(), until: row_until(row, now) };
             self.rows.insert(row.request_id.clone(), stored);
         }
-        self.under_way = Some(UnderWay { before, rows: rows.iter().map(|r| r.request_id.clone()).collect() });
+        self.unacknowledged = Some(UnacknowledgedWrite { before, rows: rows.iter().map(|r| r.request_id.clone()).collect() });
         (Applied::Yes, self.writes)
     }
 
     /// Performs a redaction. Plain reads see it at once: which of the two outcomes they show makes no difference.
     pub fn redact(&mut self, redaction: &Redaction, now: Timestamp) -> (Applied, u64) {
         self.writes += 1;
-        self.under_way = None;
+        self.unacknowledged = None;
         let live = self.rows.get_mut(&redaction.request_id).filter(|row| row.is_live(now));
         let Some(row) = live.filter(|row| row.outcome == redaction.expected_outcome) else { return (Applied::No, self.writes) };
         row.outcome.clone_from(&redaction.outcome);
@@ -68,7 +68,7 @@ impl<T: Clone + Default> Partition<T> {
         statics: impl FnOnce(&mut T),
     ) -> (Applied, u64) {
         self.writes += 1;
-        self.under_way = None;
+        self.unacknowledged = None;
         let live = self.rows.get_mut(request).filter(|row| row.is_live(now));
         let Some(row) = live.filter(|row| row.outcome == outcome) else { return (Applied::No, self.writes) };
         row.until = until;
@@ -84,15 +84,15 @@ impl<T: Clone + Default> Partition<T> {
 
     pub fn settle(&mut self, writes: u64) {
         if self.writes == writes {
-            self.under_way = None;
+            self.unacknowledged = None;
         }
     }
 
     pub fn show(&mut self, requests: &[&str], consistency: Consistency, missing: bool, now: Timestamp) -> (T, Vec<OutcomeRow>) {
         if consistency == Consistency::Serial {
-            self.under_way = None;
+            self.unacknowledged = None;
         }
-        let missed = self.under_way.as_ref().filter(|_| missing);
+        let missed = self.unacknowledged.as_ref().filter(|_| missing);
         let shown = |request: &&&str| missed.is_none_or(|m| !m.rows.iter().any(|r| r == **request));
         let row = |request: &&str| {
             let row = self.row(request, now)?;

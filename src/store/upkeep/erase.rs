@@ -13,8 +13,8 @@
 use crate::domain::answer::Answer;
 use crate::domain::attribute::Attribute;
 use crate::domain::change::Creation;
-use crate::domain::command::Reference;
 use crate::domain::entity::{Entity, EntityType};
+use crate::domain::reference::Reference;
 use crate::domain::request::Request;
 use crate::domain::transaction::Transaction;
 use crate::domain::values::CustomName;
@@ -43,14 +43,14 @@ pub struct Erased {
     /// The entity as it was at the beginning. What was decided later was left alone.
     pub entity: Entity,
     /// The rows of the entity's log.
-    pub rows: Found,
+    pub rows: ErasureCount,
     /// The entity's own claims on the external ids that it has or had.
-    pub claims: Found,
+    pub claims: ErasureCount,
 }
 
 /// The numbers of rows or claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct ErasureCount {
     /// Those that were looked at.
     pub all: usize,
     /// Those that held a former custom name.
@@ -80,7 +80,7 @@ struct Eraser<'a, S> {
 
 impl<S: ErasableStore> Eraser<'_, S> {
     async fn erase(&self) -> Result<Erased, StoreFault> {
-        let (mut rows, mut claims) = (Found::default(), Found::default());
+        let (mut rows, mut claims) = (ErasureCount::default(), ErasureCount::default());
         let present = &self.present.entity;
         let mut external_ids = HashSet::from([present.external_id.clone()]);
         for (request_id, blob) in self.store.log(self.present.key()).await? {
@@ -194,7 +194,7 @@ impl<S: ErasableStore> Eraser<'_, S> {
     }
 }
 
-impl Found {
+impl ErasureCount {
     fn count(&mut self, former: bool) {
         self.all += 1;
         self.former += usize::from(former);

@@ -3,8 +3,8 @@
 
 use crate::domain::Timestamp;
 use crate::domain::answer::Answer;
-use crate::domain::command::Reference;
 use crate::domain::entity::EntityType;
+use crate::domain::reference::Reference;
 use crate::domain::transaction::Change;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::{Actor, RequestId};

@@ -100,8 +100,8 @@ fn each_trouble_is_told_from_the_others_and_none_is_answered_with_advice_that_lo
             ],
         ),
     ] {
-        let verdicts = judge(&topology(nodes, keyspace), &cql(toml));
-        let findings: Vec<_> = verdicts.iter().filter_map(|(_, verdict)| verdict.finding()).collect();
+        let assessments = judge(&topology(nodes, keyspace), &cql(toml));
+        let findings: Vec<_> = assessments.iter().filter_map(|(_, assessment)| assessment.finding()).collect();
         let case = format!("{nodes} with {keyspace} and {toml:?}: {findings:#?}");
         assert_eq!(findings.len(), expected.len(), "{case}");
         assert!(findings.iter().zip(expected).all(|(got, expected)| got.contains(expected)), "{case}\nexpected {expected:#?}");
@@ -141,17 +141,19 @@ fn a_keyspace_that_could_not_work_is_not_made() {
 #[test]
 fn commit_logs_that_are_written_late_are_told_of_and_no_finding() {
     for (mode, keyspace, expected) in [
-        (CommitLog::Mode("batch".into()), "dc1:3", Verdict::Ok("commitlog_sync is batch on 10.0.0.1:9042".into())),
-        (CommitLog::Mode("periodic".into()), "dc1:3", Verdict::Note("don't fail together".into())),
-        (CommitLog::Mode("periodic".into()), "dc1:1", Verdict::Note("loses what it acknowledged".into())),
-        (CommitLog::ForConditionalWrites, "dc1:1", Verdict::Ok("ScyllaDB".into())),
-        (CommitLog::Unknown("no right".into()), "dc1:1", Verdict::Note("no right".into())),
+        (CommitLog::Mode("batch".into()), "dc1:3", Assessment::Ok("commitlog_sync is batch on 10.0.0.1:9042".into())),
+        (CommitLog::Mode("periodic".into()), "dc1:3", Assessment::Note("don't fail together".into())),
+        (CommitLog::Mode("periodic".into()), "dc1:1", Assessment::Note("loses what it acknowledged".into())),
+        (CommitLog::ForConditionalWrites, "dc1:1", Assessment::Ok("ScyllaDB".into())),
+        (CommitLog::Unknown("no right".into()), "dc1:1", Assessment::Note("no right".into())),
     ] {
         let mut topology = topology("dc1+ dc1-", keyspace);
         topology.nodes.iter_mut().for_each(|node| node.commit_log = mode.clone());
         let got = commit_logs(&topology);
         let fits = match (&*got, &expected) {
-            ([Verdict::Ok(got)], Verdict::Ok(part)) | ([Verdict::Note(got)], Verdict::Note(part)) => got.contains(part),
+            ([Assessment::Ok(got)], Assessment::Ok(part)) | ([Assessment::Note(got)], Assessment::Note(part)) => {
+                got.contains(part)
+            }
             _ => false,
         };
         assert!(fits, "{mode:?} with {keyspace}: {got:?}, expected {expected:?}");
@@ -183,8 +185,8 @@ fn what_setup_would_not_make_is_said_with_a_replication_that_fits() {
     let cql = cql("");
     let unfit = unfit_replication(&topology("dc1+ dc2+ dc2+", ""), &cql).expect("3 replicas where 1 node is");
     assert!(unfit.contains("store.replication = { class = \"NetworkTopologyStrategy\", dc1 = 1, dc2 = 2 }"), "{unfit}");
-    let verdicts = keyspace(&topology("dc1+", ""), &cql);
-    let said = verdicts[0].finding().unwrap_or_default();
-    assert!(said.contains("does not make it: store.replication asks") && said.ends_with("dc1 = 1 }"), "{verdicts:?}");
+    let assessments = keyspace(&topology("dc1+", ""), &cql);
+    let said = assessments[0].finding().unwrap_or_default();
+    assert!(said.contains("does not make it: store.replication asks") && said.ends_with("dc1 = 1 }"), "{assessments:?}");
     assert_eq!(unfit_replication(&topology("dc1+ dc1+ dc1+", ""), &cql), None);
 }

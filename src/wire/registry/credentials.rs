@@ -3,6 +3,7 @@
 
 use super::fault::causes;
 use crate::config::{OAuth, RegistryCredentials};
+use crate::wire::bounded_body::bounded_body;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url};
 use serde::Deserialize;
@@ -100,12 +101,7 @@ async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), 
     let mut response = request.send().await.map_err(|e| failed(format!("can't be asked: {}", causes(&e.without_url()))))?;
     let status = response.status();
     let unreadable = |e: reqwest::Error| failed(format!("answered {status}, but not to the end: {}", causes(&e.without_url())));
-    let mut body = Vec::new();
-    while body.len() <= MAX_TOKEN_BYTES
-        && let Some(chunk) = response.chunk().await.map_err(unreadable)?
-    {
-        body.extend_from_slice(&chunk);
-    }
+    let body = bounded_body(&mut response, MAX_TOKEN_BYTES).await.map_err(unreadable)?;
     if !status.is_success() {
         // The body may hold anything, so only the fields that the standard names are shown.
         let said = serde_json::from_slice::<TokenError>(&body).ok();

@@ -4,6 +4,7 @@ use super::client::{InvalidRegistryOptions, RegistryOptions, client};
 use super::credentials::Credentials;
 use super::fault::{RegistryFault, causes};
 use super::rules::RuleSet;
+use crate::wire::bounded_body::bounded_body;
 use crate::wire::schema_id::SchemaId;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use serde::Deserialize;
@@ -256,13 +257,7 @@ impl Http {
             let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
             return Err(fault(&redirected(status, location), Some(status)));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| fault(&causes(&e.without_url()), None))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER_BYTES {
-                break;
-            }
-        }
+        let body = bounded_body(&mut response, MAX_ANSWER_BYTES).await.map_err(|e| fault(&causes(&e.without_url()), None))?;
         if status.is_success() {
             if body.len() > MAX_ANSWER_BYTES {
                 return Ok(HttpAnswer::TooLong);

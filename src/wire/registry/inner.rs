@@ -5,7 +5,7 @@ use super::client::{InvalidRegistryOptions, RegistryOptions};
 use super::fault::RegistryFault;
 use super::http::{Http, HttpAnswer, MAX_ANSWER_BYTES, SchemaAnswer, SchemaReference};
 use super::rules::RuleSet;
-use super::search::{Known, Sameness, Search};
+use super::search::{Sameness, SchemaConclusion, SchemaSearch};
 use super::waits::Lacking;
 use crate::config::OddAnswer;
 use crate::telemetry::gathered::Gathered;
@@ -28,7 +28,7 @@ pub(super) const MAX_REFERENCES: usize = 64;
 /// How many requests are under way at once. There may be any number of records with ids that no registry gave.
 const MAX_REQUESTS: usize = 8;
 
-/// The state that all clones of a [`Registry`](super::Registry) share.
+/// The state that all clones of a [`RegistryClient`](super::RegistryClient) share.
 pub(super) struct Inner {
     pub http: Http,
     pub odd_answer: OddAnswer,
@@ -47,7 +47,7 @@ pub(super) struct Inner {
     pub suspended: AtomicBool,
     /// In which way the ids mean other schemas; `None` if they mean the same.
     pub differs: Mutex<Option<Arc<str>>>,
-    pub searches: Mutex<BTreeMap<SchemaId, Search>>,
+    pub searches: Mutex<BTreeMap<SchemaId, SchemaSearch>>,
     pub lacking: Lacking,
     pub failures: Gathered<()>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Inner {
 /// What is known of a schema id.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
-    pub known: Known,
+    pub known: SchemaConclusion,
     /// Until when the conclusion holds; `None` if it holds for ever.
     pub until: Option<Instant>,
     /// The print of the answer from which it was concluded: see [`SchemaAnswer::print`].
@@ -136,7 +136,7 @@ impl Inner {
         *lock(&self.replaced) = Some(message);
     }
 
-    pub fn keep(&self, id: SchemaId, known: Known, print: u64) {
+    pub fn keep(&self, id: SchemaId, known: SchemaConclusion, print: u64) {
         let for_now = matches!(known, Err(Unreadable::UnknownSchemaId { .. } | Unreadable::OddRegistryAnswer { .. }));
         let until = for_now.then(|| Instant::now() + self.unknown_for);
         self.cache.insert(id, Kept { known, until, print });
@@ -144,7 +144,7 @@ impl Inner {
 
     /// Fetches the schema with this id, and those that it refers to. Returns the conclusion and the answer's print, or `None` if the
     /// registry says that it has no such schema.
-    pub async fn look_up(&self, id: SchemaId) -> Result<Option<(Known, u64)>, RegistryFault> {
+    pub async fn look_up(&self, id: SchemaId) -> Result<Option<(SchemaConclusion, u64)>, RegistryFault> {
         let answer = match self.schema(id).await? {
             None => return Ok(None),
             Some(Err(error)) => return Ok(Some((Err(error), 0))),

@@ -35,13 +35,13 @@ const LONGEST_WHILE_UNKNOWN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// A conclusion about a schema id: the schema, or the reason why records with this id can't be read.
-pub(super) type Known = Result<Arc<WriterSchema>, Unreadable>;
+pub(super) type SchemaConclusion = Result<Arc<WriterSchema>, Unreadable>;
 
 /// An answer of the registry about one schema.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum RegistryAnswer {
     /// The registry has the schema, be it one that can't be used.
-    Known(Known),
+    Known(SchemaConclusion),
     /// The registry says that it has no such schema.
     Unknown,
     /// The registry answered something else, or nothing.
@@ -61,7 +61,7 @@ pub enum Sameness {
 
 /// The search for one schema.
 #[derive(Clone, Debug)]
-pub(super) struct Search {
+pub(super) struct SchemaSearch {
     /// Since when the registry says that it does not know the schema.
     unknown_since: Option<Instant>,
     /// Since when the registry's answers are odd.
@@ -75,36 +75,43 @@ pub(super) struct Search {
 
 /// The next step of a search.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum SearchStep {
     /// End the search with this conclusion.
-    Conclude(Known),
+    Conclude(SchemaConclusion),
     /// Ask again after this time.
     AskAgain(Duration),
 }
 
-impl Search {
+impl SchemaSearch {
     pub(super) fn new(concluded_before: bool) -> Self {
         Self { unknown_since: None, odd_since: None, last: None, concluded_before, pauses: Pauses::new(FIRST_PAUSE, LONGEST) }
     }
 
     /// Judges an answer. `standing` is what a look found that began after the answer.
-    pub(super) fn judge(&mut self, id: SchemaId, found: Found, standing: &Sameness, odd_answer: OddAnswer, now: Instant) -> Step {
-        let longest = match (found, standing) {
-            (Found::Known(known), Sameness::Same) => return Step::Conclude(known),
-            (Found::Unknown, Sameness::Same) => {
+    pub(super) fn judge(
+        &mut self,
+        id: SchemaId,
+        answer: RegistryAnswer,
+        standing: &Sameness,
+        odd_answer: OddAnswer,
+        now: Instant,
+    ) -> SearchStep {
+        let longest = match (answer, standing) {
+            (RegistryAnswer::Known(known), Sameness::Same) => return SearchStep::Conclude(known),
+            (RegistryAnswer::Unknown, Sameness::Same) => {
                 self.odd_since = None;
                 let since = *self.unknown_since.get_or_insert(now);
                 if self.concluded_before || now - since >= UNKNOWN_AFTER {
-                    return Step::Conclude(Err(Unreadable::UnknownSchemaId { id }));
+                    return SearchStep::Conclude(Err(Unreadable::UnknownSchemaId { id }));
                 }
                 self.last = Some("it knows no such schema".into());
                 LONGEST_WHILE_UNKNOWN
             }
-            (Found::Fault(fault), Sameness::Same) => {
+            (RegistryAnswer::Fault(fault), Sameness::Same) => {
                 let reason: Arc<str> = fault.to_string().into();
                 let since = *self.odd_since.get_or_insert(now);
                 if odd_answer.is_over(now - since) || (self.concluded_before && odd_answer != OddAnswer::Wait) {
-                    return Step::Conclude(Err(Unreadable::OddRegistryAnswer { id, reason }));
+                    return SearchStep::Conclude(Err(Unreadable::OddRegistryAnswer { id, reason }));
                 }
                 self.last = Some(reason);
                 LONGEST
@@ -114,7 +121,7 @@ impl Search {
                 LONGEST
             }
         };
-        Step::AskAgain(self.pauses.next_pause().min(longest))
+        SearchStep::AskAgain(self.pauses.next_pause().min(longest))
     }
 
     /// Returns what the registry says about this schema while it answers well about others, and for how long it has said so. Returns `None`

@@ -19,11 +19,11 @@ fn differs() -> Sameness {
 }
 
 /// Returns the class of the conclusion, "a schema" if the schema is known; `None` if the registry is asked again.
-fn class(step: Step) -> Option<&'static str> {
+fn class(step: SearchStep) -> Option<&'static str> {
     match step {
-        Step::Conclude(Ok(_)) => Some("a schema"),
-        Step::Conclude(Err(reason)) => Some(reason.class_name()),
-        Step::AskAgain(pause) => {
+        SearchStep::Conclude(Ok(_)) => Some("a schema"),
+        SearchStep::Conclude(Err(reason)) => Some(reason.class_name()),
+        SearchStep::AskAgain(pause) => {
             assert!(!pause.is_zero() && pause <= LONGEST, "{pause:?}");
             None
         }
@@ -33,9 +33,9 @@ fn class(step: Step) -> Option<&'static str> {
 #[test]
 fn an_id_is_unknown_only_after_some_seconds_in_which_the_registry_knew_our_own() {
     let start = Instant::now();
-    let mut search = Search::new(false);
+    let mut search = SchemaSearch::new(false);
     let mut after = |seconds: u64, standing: &Sameness| {
-        class(search.judge(ID, Found::Unknown, standing, ODD, start + Duration::from_secs(seconds)))
+        class(search.judge(ID, RegistryAnswer::Unknown, standing, ODD, start + Duration::from_secs(seconds)))
     };
     assert_eq!(after(0, &Sameness::Same), None);
     assert_eq!(after(4, &Sameness::Same), None);
@@ -51,11 +51,11 @@ fn an_id_is_unknown_only_after_some_seconds_in_which_the_registry_knew_our_own()
 fn an_odd_answer_is_final_after_what_the_operator_chose_and_only_while_the_registry_answers_about_others() {
     let start = Instant::now();
     for (odd_answer, expected) in [(ODD, Some("crm.OddRegistryAnswer")), (OddAnswer::Wait, None)] {
-        let mut search = Search::new(false);
+        let mut search = SchemaSearch::new(false);
         let mut after = |seconds: u64, standing: &Sameness| {
             let now = start + Duration::from_secs(seconds);
             (
-                class(search.judge(ID, Found::Fault(fault()), standing, odd_answer, now)),
+                class(search.judge(ID, RegistryAnswer::Fault(fault()), standing, odd_answer, now)),
                 search.odd(now).map(|(_, lasts)| lasts.as_secs()),
             )
         };
@@ -72,34 +72,35 @@ fn an_odd_answer_is_final_after_what_the_operator_chose_and_only_while_the_regis
 fn what_was_concluded_before_needs_one_more_answer_and_no_more_time() {
     let now = Instant::now();
     for (found, odd_answer, expected) in [
-        (Found::Unknown, ODD, Some("crm.UnknownSchemaId")),
-        (Found::Fault(fault()), ODD, Some("crm.OddRegistryAnswer")),
-        (Found::Fault(fault()), OddAnswer::Wait, None),
+        (RegistryAnswer::Unknown, ODD, Some("crm.UnknownSchemaId")),
+        (RegistryAnswer::Fault(fault()), ODD, Some("crm.OddRegistryAnswer")),
+        (RegistryAnswer::Fault(fault()), OddAnswer::Wait, None),
     ] {
         let what = format!("{found:?} {odd_answer:?}");
-        assert_eq!(class(Search::new(true).judge(ID, found, &Sameness::Same, odd_answer, now)), expected, "{what}");
-        assert_eq!(class(Search::new(true).judge(ID, Found::Unknown, &away(), odd_answer, now)), None, "{what}");
+        assert_eq!(class(SchemaSearch::new(true).judge(ID, found, &Sameness::Same, odd_answer, now)), expected, "{what}");
+        assert_eq!(class(SchemaSearch::new(true).judge(ID, RegistryAnswer::Unknown, &away(), odd_answer, now)), None, "{what}");
     }
 }
 
 #[test]
 fn a_schema_is_known_at_once_but_not_from_a_registry_that_has_lost_ours() {
     let now = Instant::now();
-    let known = || Found::Known(Err(Unreadable::UnknownRecordName { name: "x".into() }));
+    let known = || RegistryAnswer::Known(Err(Unreadable::UnknownRecordName { name: "x".into() }));
     for (standing, expected) in [(Sameness::Same, Some("crm.UnknownRecordName")), (differs(), None), (away(), None)] {
-        assert_eq!(class(Search::new(false).judge(ID, known(), &standing, ODD, now)), expected, "{standing:?}");
+        assert_eq!(class(SchemaSearch::new(false).judge(ID, known(), &standing, ODD, now)), expected, "{standing:?}");
     }
 }
 
 #[test]
 fn questions_become_rarer_up_to_a_bound() {
     let now = Instant::now();
-    let cases: [(fn() -> Found, Duration); 2] = [(|| Found::Unknown, LONGEST_WHILE_UNKNOWN), (|| Found::Fault(fault()), LONGEST)];
+    let cases: [(fn() -> RegistryAnswer, Duration); 2] =
+        [(|| RegistryAnswer::Unknown, LONGEST_WHILE_UNKNOWN), (|| RegistryAnswer::Fault(fault()), LONGEST)];
     for (found, longest) in cases {
-        let mut search = Search::new(false);
+        let mut search = SchemaSearch::new(false);
         let mut pauses = Vec::new();
         for _ in 0..10 {
-            let Step::AskAgain(pause) = search.judge(ID, found(), &Sameness::Same, ODD, now) else { panic!("not yet") };
+            let SearchStep::AskAgain(pause) = search.judge(ID, found(), &Sameness::Same, ODD, now) else { panic!("not yet") };
             pauses.push(pause);
         }
         assert_eq!(pauses[..3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4]);

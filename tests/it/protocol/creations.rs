@@ -3,9 +3,10 @@
 use super::world::{World, assert_replay, changed, decide, published, refused, rejection};
 use crm_processor::domain::attribute::Attribute;
 use crm_processor::domain::change::Creation;
-use crm_processor::domain::command::{RawReference, Reference};
+use crm_processor::domain::command::RawReference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, State};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::CustomName;

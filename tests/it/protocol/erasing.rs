@@ -2,15 +2,15 @@
 
 use super::world::{World, assert_replay, changed, decide, published, rejection};
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::CustomName;
 use crm_processor::store::erasable::ErasableStore;
 use crm_processor::store::outcome::Outcome;
-use crm_processor::store::upkeep::erase::{ERASED, Erased, Erasure, Found};
+use crm_processor::store::upkeep::erase::{ERASED, Erased, Erasure, ErasureCount};
 use crm_processor::store::{Applied, ApplyWrite, ConditionalStore, Consistency, EntityKey, EntityStatics, IdKey, LogRow};
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub async fn former_names_are_erased_and_the_present_one_stays<S: ErasableStore>
     let refused = decide(&process, &conflict).await;
     let before = process.show(Customer, &Reference::RefId(w.ref_id("c"))).await.expect("no faults").expect("it is there").0;
 
-    let found = |rows, claims| (Found { all: 5, former: rows }, Found { all: 1, former: claims });
+    let found = |rows, claims| (ErasureCount { all: 5, former: rows }, ErasureCount { all: 1, former: claims });
     for (erasure, rows, claims, expected) in
         [(Erasure::Counted, 3, 1, 0), (Erasure::Done, 3, 1, 4), (Erasure::Done, 0, 0, 0), (Erasure::Counted, 0, 0, 0)]
     {
@@ -99,7 +99,7 @@ pub async fn a_present_name_that_was_one_before_stays<S: ErasableStore>(w: &Worl
         published(&decide(&process, &w.name(request, w.by_id("c"), name)).await);
     }
     let erased = erase(w, Customer, "c", Erasure::Done).await;
-    assert_eq!(erased.rows, Found { all: 4, former: 2 });
+    assert_eq!(erased.rows, ErasureCount { all: 4, former: 2 });
     let blobs = blobs(w, Customer, "c").await;
     assert!(blobs.contains("Ada") && !blobs.contains("Bea"), "{blobs:?}");
 }
@@ -119,7 +119,7 @@ pub async fn what_is_decided_meanwhile_is_left_to_the_next_run<S: ErasableStore>
     // `erase` has read the entity, and has not read the log yet.
     let erased = w.stalled(1, process.erase(Customer, &by_ref, Erasure::Done), meanwhile).await;
     let erased = erased.expect("no faults").expect("it is there");
-    assert_eq!((erased.rows, erased.entity.version), (Found { all: 4, former: 2 }, 3));
+    assert_eq!((erased.rows, erased.entity.version), (ErasureCount { all: 4, former: 2 }, 3));
     let text = blobs(w, Customer, "c").await;
     assert_eq!(["Ada", "Bea", "Cleo"].map(|name| text.contains(name)), [false, true, true], "{text:?}");
     assert_eq!(erase(w, Customer, "c", Erasure::Done).await.rows.former, 2);
@@ -140,7 +140,7 @@ pub async fn who_held_an_id_is_known_after_erasing<S: ErasableStore>(w: &World<S
     let pending = w.rename("r3", w.by_id("y"), "z");
     w.dies_after(1, &pending).await;
     let erased = erase(w, Account, "a", Erasure::Done).await;
-    assert_eq!((erased.rows, erased.claims), (Found { all: 4, former: 2 }, Found { all: 3, former: 1 }));
+    assert_eq!((erased.rows, erased.claims), (ErasureCount { all: 4, former: 2 }, ErasureCount { all: 3, former: 1 }));
     let blobs = blobs(w, Account, "a").await;
     assert!(!blobs.contains("Ada"), "{blobs:?}");
     assert_eq!(published(&decide(&w.process(), &pending).await).entity.version, 5);
@@ -157,7 +157,7 @@ pub async fn who_held_an_id_is_known_after_erasing<S: ErasableStore>(w: &World<S
     }
     // The ids belong to b now.
     let erased = erase(w, Account, "a", Erasure::Done).await;
-    assert_eq!((erased.rows.former, erased.claims), (0, Found { all: 2, former: 0 }));
+    assert_eq!((erased.rows.former, erased.claims), (0, ErasureCount { all: 2, former: 0 }));
 }
 
 pub async fn nobody_is_there_to_be_erased<S: ErasableStore>(w: &World<S>) {

@@ -1,9 +1,9 @@
 //! Tests imports, and what is shown of an entity.
 
 use super::world::{World, decide, published};
-use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::store::ConditionalStore;
 use crm_processor::store::upkeep::import::Imported;

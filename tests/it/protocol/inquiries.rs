@@ -3,9 +3,9 @@
 
 use super::world::{World, decide, published};
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::Entity;
 use crm_processor::domain::entity::EntityType::{Account, Customer};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::use_case::UseCase::UpdateCustomerCustomName;
 use crm_processor::domain::values::RequestId;

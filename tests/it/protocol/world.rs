@@ -2,8 +2,9 @@
 
 use crm_processor::domain::answer::Answer;
 use crm_processor::domain::attribute::RawValues;
-use crm_processor::domain::command::{RawCommand, RawReference, Reference};
+use crm_processor::domain::command::{RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::domain::request::{Request, SourceRecord};
 use crm_processor::domain::transaction::Transaction;

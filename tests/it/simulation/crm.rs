@@ -4,8 +4,9 @@
 //! segments and states. Commands about accounts create and rename them and set their states, have keys of all kinds or none, and contend
 //! for few ids. So do, now and then, commands that create and rename other customers, and that create subscribers.
 
-use crm_processor::domain::command::{Command, RawCommand, RawReference, Reference};
+use crm_processor::domain::command::{Command, RawCommand, RawReference};
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::use_case::UseCase;
 use crm_processor::domain::values::{ExternalId, Rules, SegmentCode};
 use crm_processor::flow::{Partition, RecordId};

@@ -5,9 +5,10 @@
 use super::crm::{Body, Incoming, entities, is_foretold};
 use crm_processor::domain::Timestamp;
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::{Command, Reference};
+use crm_processor::domain::command::Command;
 use crm_processor::domain::decision::decide;
 use crm_processor::domain::entity::{Entity, EntityType};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::rejection::Rejection;
 use crm_processor::flow::RecordId;
 use crm_processor::store::claims::Decided;

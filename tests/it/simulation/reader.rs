@@ -5,9 +5,9 @@ use super::Defect;
 use super::crm::{Body, Incoming};
 use super::happened::Happened;
 use super::lane::{AnswerJob, CommandJob};
-use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType;
-use crm_processor::flow::intake::{Read, Reader};
+use crm_processor::domain::reference::Reference;
+use crm_processor::flow::intake::{ReadRecord, Reader};
 use crm_processor::flow::lanes::{Task, lane_of};
 use crm_processor::flow::{Partition, RecordId};
 use crm_processor::store::claims::Submission;
@@ -85,7 +85,7 @@ impl Reader for JobReader {
         if known.deaf { Err(NEVER) } else { Ok(()) }
     }
 
-    fn read(&mut self, record: Incoming, (): ()) -> Read<Self> {
+    fn read(&mut self, record: Incoming, (): ()) -> ReadRecord<Self> {
         self.known.borrow_mut().read.insert(record.at.partition, record.at.offset);
         let (at, named, key) = (record.at, record.named, record.key.as_deref().map(str::as_bytes));
         let lane = |entity: Option<(EntityType, &Reference)>| match self.defect {
@@ -96,12 +96,16 @@ impl Reader for JobReader {
             Body::Command(command) => {
                 let submission = record.submission(command);
                 let ahead = Some(submission.clone());
-                Read { lane: lane(Some(submission.entity_named())), task: Task::Decide(CommandJob { named, submission }), ahead }
+                ReadRecord {
+                    lane: lane(Some(submission.entity_named())),
+                    task: Task::Decide(CommandJob { named, submission }),
+                    ahead,
+                }
             }
-            Body::Invalid => Read { lane: lane(None), task: Task::Answer(AnswerJob::Invalid { named }), ahead: None },
+            Body::Invalid => ReadRecord { lane: lane(None), task: Task::Answer(AnswerJob::Invalid { named }), ahead: None },
             Body::Unreadable { correlated } => {
                 let unreadable = AnswerJob::Unreadable { named, correlated: *correlated };
-                Read { lane: lane(None), task: Task::Answer(unreadable), ahead: None }
+                ReadRecord { lane: lane(None), task: Task::Answer(unreadable), ahead: None }
             }
         }
     }

@@ -3,8 +3,8 @@
 
 use super::Simulation;
 use crm_processor::domain::answer::Answer;
-use crm_processor::domain::command::Reference;
 use crm_processor::domain::entity::EntityType;
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::transaction::Transaction;
 use crm_processor::domain::values::CustomName;
 use crm_processor::store::upkeep::erase::{ERASED, Erasure};

@@ -4,9 +4,10 @@ use super::{Simulation, pick};
 use crate::polls::complete;
 use crate::protocol::world::World;
 use crm_processor::domain::attribute::Attribute;
-use crm_processor::domain::command::{RawReference, Reference};
+use crm_processor::domain::command::RawReference;
 use crm_processor::domain::entity::EntityType::{Account, Customer, Subscriber};
 use crm_processor::domain::entity::{Entity, EntityType, State};
+use crm_processor::domain::reference::Reference;
 use crm_processor::domain::use_case::UseCase::{
     CreateAccount, CreateCustomer, CreateSubscriber, UpdateAccountExternalId, UpdateAccountState, UpdateCustomerCustomName,
     UpdateCustomerExternalId, UpdateCustomerSegment, UpdateCustomerState, UpdateSubscriberExternalId, UpdateSubscriberState,

@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 /// The reason that the database or its driver gives, with its kind and the node that was asked last.
 #[derive(Debug)]
-pub(super) struct Cause {
+pub(super) struct StatementFault {
     pub(super) kind: FaultKind,
     pub(super) node: Option<Arc<str>>,
     pub(super) text: String,
 }
 
-impl From<String> for Cause {
+impl From<String> for StatementFault {
     fn from(text: String) -> Self {
         Self { kind: FaultKind::Other, node: None, text }
     }
 }
 
-impl From<ExecutionError> for Cause {
+impl From<ExecutionError> for StatementFault {
     fn from(error: ExecutionError) -> Self {
         Self { kind: kind_of(&error), node: None, text: error.to_string() }
     }
@@ -30,9 +30,9 @@ pub(super) fn described(error: impl Display) -> String {
     error.to_string()
 }
 
-pub(super) fn fault_of<C: Into<Cause>>(operation: &'static str) -> impl Fn(C) -> StoreFault {
-    move |cause| {
-        let Cause { kind, node, text } = cause.into();
+pub(super) fn fault_of<C: Into<StatementFault>>(operation: &'static str) -> impl Fn(C) -> StoreFault {
+    move |fault| {
+        let StatementFault { kind, node, text } = fault.into();
         StoreFault { operation, kind, node, cause: text }
     }
 }
@@ -93,8 +93,9 @@ mod tests {
 
     #[test]
     fn a_fault_names_the_node_that_was_asked() {
-        let cause = Cause { node: Some("127.0.0.1:9042".into()), ..Cause::from(ExecutionError::EmptyPlan) };
-        let fault = fault_of("apply")(cause);
+        let of_statement =
+            StatementFault { node: Some("127.0.0.1:9042".into()), ..StatementFault::from(ExecutionError::EmptyPlan) };
+        let fault = fault_of("apply")(of_statement);
         assert!(fault.to_string().starts_with("apply failed at 127.0.0.1:9042: "), "{fault}");
     }
 }

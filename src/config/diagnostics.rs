@@ -11,13 +11,13 @@ const ALIKE: f64 = 0.85;
 
 /// The findings, settings and unknown keys that were gathered so far.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct Diagnostics {
     findings: RefCell<Vec<Finding>>,
     settings: RefCell<Vec<Setting>>,
     unknown: RefCell<Vec<(String, Given)>>,
 }
 
-impl Gathered {
+impl Diagnostics {
     /// Adds a finding.
     pub fn add(&self, finding: Finding) {
         self.findings.borrow_mut().push(finding);

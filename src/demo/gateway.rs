@@ -10,7 +10,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::toolbox::connect;
 use crate::toolbox::crm_client::schema_ids;
 use crate::wire::json::JsonDecoder;
-use crate::wire::registry::Registry;
+use crate::wire::registry::RegistryClient;
 use anyhow::Context as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use tokio::task::{JoinHandle, JoinSet};
 /// How long open requests may take when the demo ends.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A gateway that serves.
-pub struct Http {
+/// The gateway, while it serves.
+pub struct DemoGateway {
     /// Its address.
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -30,11 +30,11 @@ pub struct Http {
     tasks: JoinSet<()>,
 }
 
-impl Http {
+impl DemoGateway {
     /// Begins to serve on the configured port if it is free, otherwise on any other.
     pub async fn open<S: ConditionalStore>(
         config: &Arc<Config>,
-        registry: &Registry,
+        registry: &RegistryClient,
         claims: Arc<Claims<S>>,
         metrics: &Arc<Metrics>,
         health: &Arc<Health>,

@@ -1,8 +1,8 @@
-//! The conclusion about one thing that `check` or `setup` looked at.
+//! The assessment of one thing that `check` or `setup` looked at.
 
-/// A conclusion, with its text.
+/// An assessment, with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Assessment {
     /// Nothing is wrong with it.
     Ok(String),
     /// It is legitimate, and worth knowing.
@@ -11,8 +11,8 @@ pub enum Verdict {
     Finding(String),
 }
 
-impl Verdict {
-    /// Returns the same conclusion, with the name of the thing that it is about in front of its text.
+impl Assessment {
+    /// Returns the same assessment, with the name of the thing that it is about in front of its text.
     pub fn about(&self, name: &str) -> Self {
         match self {
             Self::Ok(text) => Self::Ok(format!("{name}: {text}")),
