@@ -305,3 +305,52 @@ fn state_in(column: Option<&str>) -> Result<State, String> {
 fn missing(column: &str) -> String {
     format!("column {column} is missing or unknown")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::values::{CustomName, ExternalId, SegmentCode, StateReason};
+
+    /// If a change of another column brings the row into another form, `state` must be written, too. Otherwise an older release would not
+    /// notice that the row has something that it does not know.
+    #[test]
+    fn a_change_of_the_form_writes_the_column_that_tells_it() {
+        let plain = Entity::new(EntityType::Customer, Uuid::nil(), ExternalId::parse("c").unwrap());
+        let state = plain.state;
+        // All fields are named, so that the compiler asks here for a change of a new one.
+        let changes: [(&str, Entity); 6] = [
+            ("custom_name", Entity { custom_name: Some(CustomName::parse("Ann").unwrap()), ..plain.clone() }),
+            ("segment", Entity { segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()), ..plain.clone() }),
+            ("segment_valid_from", Entity { segment_valid_from: Some(1), ..plain.clone() }),
+            ("superior", Entity { superior: Some(Uuid::max()), ..plain.clone() }),
+            ("state_reason", Entity { state_reason: Some(StateReason::parse("unpaid").unwrap()), ..plain.clone() }),
+            ("state_valid_from", Entity { state_valid_from: Some(1), ..plain.clone() }),
+        ];
+        let Entity {
+            entity_type: _,
+            ref_id: _,
+            external_id: _,
+            version: _,
+            state: _,
+            custom_name: _,
+            segment: _,
+            segment_valid_from: _,
+            superior: _,
+            state_reason: _,
+            state_valid_from: _,
+        } = &plain;
+        let statics = |entity: &Entity| EntityStatics { entity: entity.clone(), epoch: 1, generation: 1 };
+        let mut forms = 0;
+        for (what, changed) in &changes {
+            assert_eq!(changed.state, state);
+            for (before, after) in [(&plain, changed), (changed, &plain)] {
+                if state_column(before) != state_column(after) {
+                    forms += 1;
+                    let written = Columns::between(Some(&statics(before)), &statics(after));
+                    assert!(written.contains(Columns::STATE), "{what}");
+                }
+            }
+        }
+        assert_eq!(forms, 4, "two columns came after the first release, and each comes and goes");
+    }
+}

@@ -6,7 +6,9 @@ use crate::crm::{Entity, Kind, create, unique};
 use crate::examples::{java, python};
 use crate::servers;
 use crate::world::{self, Shared};
+use crm_processor::domain::use_case::UseCase;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -79,7 +81,7 @@ fn command(request: &str, entity: &Entity, reference: &Value, values: &Value) ->
 
 /// Each use case by each kind of reference, followed by the same request again.
 fn use_cases(entities: &[Entity]) -> Vec<Case> {
-    let mut cases = Vec::new();
+    let (mut cases, mut tried) = (Vec::new(), BTreeSet::new());
     for entity in entities {
         let kind = entity.kind.name();
         let name = kind[..1].to_uppercase() + &kind[1..];
@@ -111,8 +113,11 @@ fn use_cases(entities: &[Entity]) -> Vec<Case> {
             };
             cases.push(asked(false));
             cases.push(asked(true).has("idempotent-replayed", "true"));
+            tried.insert(use_case);
         }
     }
+    let updates = UseCase::ALL.iter().filter(|use_case| !use_case.is_creation()).map(|use_case| use_case.name().to_owned());
+    assert_eq!(tried, updates.collect(), "left: the use cases that are tried, right: those that there are");
     cases
 }
 
