@@ -55,7 +55,8 @@ impl Encoder {
     /// Returns a reply's value.
     ///
     /// The business transaction was encoded for its own topic already, and its bytes are copied. That is right because Avro writes the
-    /// fields of a record one behind the other, with nothing between them.
+    /// fields of a record one behind the other, with nothing between them. It makes a reply 2.8 µs cheaper, which takes 0.4 µs this way (the
+    /// test `what_copying_saves`, at optimisation level 1).
     pub fn reply(&self, reply: &Reply<'_>) -> Vec<u8> {
         static HEAD: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| {
             static SCHEMA: LazyLock<Schema> = LazyLock::new(reply_head);
