@@ -29,8 +29,7 @@ use uuid::Uuid;
 const SESSION_TIMEOUT_MS: &str = "120000";
 /// The time after which a processor that is told to end drops the commands that it has: nobody needs them.
 const SHUTDOWN_GRACE: &str = "2s";
-/// How long to go on with attempts to delete a group: its members may be leaving, or the broker may not have noticed yet that they are
-/// gone.
+/// How long to go on with attempts to delete a group. Its members may be leaving, or the broker may not have noticed that they have left.
 const LEAVING: Duration = Duration::from_secs(15);
 /// The pause between two of these attempts.
 const TRY_AGAIN: Duration = Duration::from_millis(200);

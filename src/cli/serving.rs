@@ -19,8 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// How often the driver is asked what it knows of the nodes, and the store is asked for a sign of life if it has answered nothing for a
-/// while.
+/// How often the driver is asked what it knows of the nodes, and a store that has lately answered nothing is asked for a sign of life.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs a process until it ends by itself or a signal comes. After the first signal it ends in good order, after a second one at once;
@@ -84,9 +83,8 @@ pub(super) async fn schema_id(registry: &RegistryClient, subject: &str, schema: 
     }
 }
 
-/// Keeps asking the store for a sign of life whenever it has answered nothing for a while. Otherwise readiness could not tell that the
-/// store is away while nothing is processed; and it would count the store as away if only one entity is processed, and the writes to it
-/// fail.
+/// Keeps asking the store for a sign of life whenever it has answered nothing for a while. Otherwise readiness would miss that the store is
+/// away while nothing is processed. And if only one entity is processed, and the writes to it fail, it would count the store as away.
 pub(super) async fn keep_asking_store(store: Arc<MeteredStore>, health: Arc<Health>) {
     let mut ticks = every(LOOK);
     let gathered = Gathered::default();

@@ -76,12 +76,12 @@ pub struct Publication<O, G> {
     pub offsets: Vec<OffsetCommit>,
 }
 
-/// Whether the consumer fetches records of a partition.
+/// A change in whether the consumer fetches records of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetching {
-    /// It does not, until the partition is resumed.
+    /// The consumer stops fetching.
     Paused,
-    /// It does again.
+    /// The consumer fetches again.
     Resumed,
 }
 

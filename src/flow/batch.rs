@@ -38,12 +38,12 @@ pub trait Publishable {
     fn redirect(&mut self, record: RecordId, output: usize, why: Why) -> Redirection<Self::Refused>;
 }
 
-/// What is done about an output that the broker refuses. `R` is a report on the refusal.
+/// The answer of [`Publishable::redirect`]. `R` is the type of the report.
 #[derive(Debug)]
 pub struct Redirection<R> {
-    /// Whether the output goes to another place now.
+    /// Whether there is another place, to which the output goes from now on.
     pub has_other_place: bool,
-    /// The report.
+    /// The report on the refusal.
     pub report: R,
 }
 

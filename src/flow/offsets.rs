@@ -95,7 +95,7 @@ pub enum Delivery {
     Known,
     /// It is too far above the lowest incomplete record, and must be delivered again when that one is done.
     TooFar,
-    /// Its offset is below the lowest one that is not done, although it is not the first record of its partition in this assignment. So the
+    /// Every offset up to the record's own is done already, and the record is not the first of its partition in this assignment. So the
     /// partition begins anew: its topic was made again, or its log was cut off. Nothing of this assignment holds any more.
     Backwards,
 }

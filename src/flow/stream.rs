@@ -56,9 +56,8 @@ pub enum Action<R: Reader, O, G> {
     AbortRuns,
     /// Let the consumer go on with the revocation, if it waits: no further transaction begins for its partitions.
     Drained {
-        /// `true` if nothing was under way any more, because all was committed or the partitions were lost before. `false` if the grace was
-        /// over, or the next assignment came first: a transaction that is under way may still commit, and all other records are delivered
-        /// again.
+        /// Whether everything had ended: all was committed, or the partitions were lost before. If not, the grace was over, or the next
+        /// assignment came first: a transaction under way may still commit, and all other records are delivered again.
         in_time: bool,
     },
     /// Leave the group, and end.

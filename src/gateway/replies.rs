@@ -9,6 +9,7 @@ use crate::pauses::Pauses;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
 use crate::toolbox::topic_reader::{ReadingConsumer, consumer_config, consumer_of, receive, watermarks};
 use crate::wire::headers::KAFKA_CORRELATION_ID;
 use crate::wire::json::JsonDecoder;
@@ -112,7 +113,7 @@ impl Replies {
                     looking = None;
                     let seen = seen.unwrap_or_else(|error| Err(RepliesFault::End(error.to_string())));
                     let brokers = seen.as_ref().map_or(0, |seen| seen.brokers);
-                    awaited.metrics.kafka_brokers_connected.set(i64::try_from(brokers).unwrap_or(i64::MAX));
+                    awaited.metrics.kafka_brokers_connected.set(gauge(brokers));
                     let seen = seen.and_then(|seen| self.add_new(&seen.partitions));
                     awaited.health.tell(Concern::GatewayWithoutKafka, seen.err().map(|fault| fault.to_string()));
                 }

@@ -1,6 +1,7 @@
 //! Room for the requests that may be open at once. A request that finds none is refused at once: waiting for room would take memory, too,
 //! which nothing bounds.
 
+use crate::telemetry::series::gauge;
 use prometheus::IntGauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -19,7 +20,7 @@ pub struct Permit<'a> {
 impl Room {
     /// Makes room for `most` at once. From now on the metric `taken` is how many there are, and `limit` is how many there may be.
     pub fn new(most: usize, taken: &IntGauge, limit: &IntGauge) -> Self {
-        limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+        limit.set(gauge(most));
         Self { places: Semaphore::new(most), taken: taken.clone() }
     }
 

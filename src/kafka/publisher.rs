@@ -175,19 +175,22 @@ impl<M> Publisher<M> {
             self.tell(Told { publisher: self.id, verdict, pace: Pace::Usual, steps: Vec::new() })?;
         }
         while let Ok(instruction) = self.instructions.recv() {
-            let Instruction::Publish(publication) = instruction else {
-                for _ in 0..2 {
-                    self.renew_if_outdated()?;
+            match instruction {
+                Instruction::Publish(publication) => {
+                    let told = self.publish(&publication)?;
                     self.producers.give_turn();
+                    // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records
+                    // without a copy.
+                    drop(publication);
+                    self.tell(told)?;
                 }
-                continue;
-            };
-            let told = self.publish(&publication)?;
-            self.producers.give_turn();
-            // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records without a
-            // copy.
-            drop(publication);
-            self.tell(told)?;
+                Instruction::Renew => {
+                    for _ in 0..2 {
+                        self.renew_if_outdated()?;
+                        self.producers.give_turn();
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -27,6 +27,18 @@ pub enum Right {
     DescribeConfigs,
 }
 
+impl Right {
+    /// Returns the right's name, as `kafka-acls.sh` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Write => "Write",
+            Self::Describe => "Describe",
+            Self::DescribeConfigs => "DescribeConfigs",
+        }
+    }
+}
+
 /// Returns what this client may do with a topic.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use crate::telemetry::concerns::Concern;
 use crate::telemetry::gathered::Gathered;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ fn tell(registry: &RegistryClient, commands: &str, metrics: &Metrics, health: &H
 
     let missing: Vec<_> = waits.iter().filter(|wait| wait.odd.is_some() || wait.lasts >= NAMED_AFTER).collect();
     let odd = waits.iter().filter(|wait| wait.odd.is_some()).count();
-    metrics.partitions_without_schema.set(i64::try_from(odd).unwrap_or(i64::MAX));
+    metrics.partitions_without_schema.set(gauge(odd));
     let text = (!missing.is_empty()).then(|| {
         let named: Vec<_> = missing.iter().take(MOST_NAMED).map(|wait| describe(wait, commands, registry.odd_answer())).collect();
         let rest = missing.len().saturating_sub(MOST_NAMED);

@@ -75,22 +75,12 @@ fn missing(
     let finding = |need: Need| match ask(&need) {
         Ok(rights) if rights.contains(&need.right) => None,
         Ok(_) | Err(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
-            Some(not_allowed(name(need.right), need.on, &need.name, properties))
+            Some(not_allowed(need.right.name(), need.on, &need.name, properties))
         }
         Err(UnknownTopic | UnknownTopicOrPartition) => None,
         Err(code) => Some(format!("{} {}: the rights on it can't be asked for: {code}", need.on, need.name)),
     };
     needs.into_iter().filter_map(finding).collect()
-}
-
-/// Returns the name of a right, as `kafka-acls.sh` has it.
-fn name(right: Right) -> &'static str {
-    match right {
-        Right::Read => "Read",
-        Right::Write => "Write",
-        Right::Describe => "Describe",
-        Right::DescribeConfigs => "DescribeConfigs",
-    }
 }
 
 fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> String {
@@ -120,7 +110,7 @@ fn transactional_id(kafka: &Kafka, said: KafkaResult<()>) -> Option<String> {
         Ok(()) => None,
         Err(KafkaError::Transaction(e)) if e.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
             let prefix = format!("{}- --resource-pattern-type prefixed", kafka.group_id);
-            Some(not_allowed(name(Right::Write), "transactional id", &prefix, &kafka.producer))
+            Some(not_allowed(Right::Write.name(), "transactional id", &prefix, &kafka.producer))
         }
         Err(error) => Some(format!("transactional id {}: {error}", checked_id(kafka))),
     }

@@ -1,6 +1,5 @@
 //! `import`: creates the entities of a file of JSON lines. The file is streamed, so it may be larger than memory. Many lines are processed
-//! at once, but the outcome is the same as if they came one after another: a line waits for earlier lines that name the same entity or the
-//! same external id.
+//! at once, and the result is that of one after another: a line waits for earlier ones that name its entity or its external id.
 
 mod line;
 

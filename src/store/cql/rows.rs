@@ -315,34 +315,33 @@ mod tests {
     /// notice that the row has something that it does not know.
     #[test]
     fn a_change_of_the_form_writes_the_column_that_tells_it() {
-        let plain = Entity::new(EntityType::Customer, Uuid::nil(), ExternalId::parse("c").unwrap());
-        let state = plain.state;
-        // All fields are named, so that the compiler asks here for a change of a new one.
-        let changes: [(&str, Entity); 6] = [
-            ("custom_name", Entity { custom_name: Some(CustomName::parse("Ann").unwrap()), ..plain.clone() }),
-            ("segment", Entity { segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()), ..plain.clone() }),
-            ("segment_valid_from", Entity { segment_valid_from: Some(1), ..plain.clone() }),
-            ("superior", Entity { superior: Some(Uuid::max()), ..plain.clone() }),
-            ("state_reason", Entity { state_reason: Some(StateReason::parse("unpaid").unwrap()), ..plain.clone() }),
-            ("state_valid_from", Entity { state_valid_from: Some(1), ..plain.clone() }),
+        // All fields are named, so that the compiler asks here for a new one.
+        let full = Entity {
+            entity_type: EntityType::Customer,
+            ref_id: Uuid::nil(),
+            external_id: ExternalId::parse("c").unwrap(),
+            version: 1,
+            state: State::Active,
+            custom_name: Some(CustomName::parse("Ann").unwrap()),
+            segment: Some(SegmentCode::parse("RESIDENTIAL").unwrap()),
+            segment_valid_from: Some(1),
+            superior: Some(Uuid::max()),
+            state_reason: Some(StateReason::parse("unpaid").unwrap()),
+            state_valid_from: Some(1),
+        };
+        let plain = Entity::new(full.entity_type, full.ref_id, full.external_id.clone());
+        let changes = [
+            ("custom_name", Entity { custom_name: full.custom_name, ..plain.clone() }),
+            ("segment", Entity { segment: full.segment, ..plain.clone() }),
+            ("segment_valid_from", Entity { segment_valid_from: full.segment_valid_from, ..plain.clone() }),
+            ("superior", Entity { superior: full.superior, ..plain.clone() }),
+            ("state_reason", Entity { state_reason: full.state_reason, ..plain.clone() }),
+            ("state_valid_from", Entity { state_valid_from: full.state_valid_from, ..plain.clone() }),
         ];
-        let Entity {
-            entity_type: _,
-            ref_id: _,
-            external_id: _,
-            version: _,
-            state: _,
-            custom_name: _,
-            segment: _,
-            segment_valid_from: _,
-            superior: _,
-            state_reason: _,
-            state_valid_from: _,
-        } = &plain;
         let statics = |entity: &Entity| EntityStatics { entity: entity.clone(), epoch: 1, generation: 1 };
         let mut forms = 0;
         for (what, changed) in &changes {
-            assert_eq!(changed.state, state);
+            assert_eq!(changed.state, plain.state);
             for (before, after) in [(&plain, changed), (changed, &plain)] {
                 if state_column(before) != state_column(after) {
                     forms += 1;
