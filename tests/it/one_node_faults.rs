@@ -267,7 +267,8 @@ impl Course<'_> {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             let state = || format!("{} sent, {} answered, {:?}", self.traffic.sent(), self.answered(), self.fleet);
-            assert!(Instant::now() < deadline, "expected: {what}\ngot: {}", state());
+            // What was expected comes last: the state is long, and CI may keep only the end.
+            assert!(Instant::now() < deadline, "got: {}\nexpected: {what}", state());
             self.tend();
             crate::pause();
         }

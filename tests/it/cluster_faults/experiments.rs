@@ -4,7 +4,7 @@
 //! | test | what | variables |
 //! |---|---|---|
 //! | `cluster_faults::experiments::scale` | `bench` on three brokers and three database nodes, with one, two and three processors | `CRM_BENCH_COMMANDS=n`: commands in a run (20,000) |
-//! | `cluster_faults::experiments::coordinators_killed_and_frozen` | the coordinators of the group and of a processor's transactions are killed, and frozen for 30 s | `CRM_TIMES=n`: how often each (20); `CRM_ONLY="group coordinator frozen"`: those whose name begins so |
+//! | `cluster_faults::experiments::coordinators_killed_and_frozen` | the coordinators of the group and of a processor's transactions are killed, and frozen for 30 s | `CRM_TIMES=n`: how often each (20); `CRM_ONLY="group coordinator frozen"`: those whose name begins so; `CRM_RATE=n`: commands a second (20) |
 //! | `cluster_faults::experiments::a_frozen_node` | one of three database nodes is frozen for 40 s, at a constant load | `CRM_RATE=n`: commands a second (100) |
 
 use super::course::{Course, Installation};
@@ -30,17 +30,18 @@ fn coordinators_killed_and_frozen() {
     let _turn = turn();
     let times = number("CRM_TIMES").unwrap_or(20);
     let only = only();
+    let rate = rate(RATE);
     let Some(Round { seed, .. }) = rounds().next() else { return };
     let Some(installation) = Installation::prepare(Layout::Racks, seed) else { return };
     let report = installation.go(|course| {
-        course.traffic.flow(RATE);
+        course.traffic.flow(rate);
         // Servers that have just started are so slow on two cores that the first fault would be longer than the others.
         course.section("warming up", |c| c.rest(CALM));
         for _ in 0..times {
             super::coordinators_killed_and_frozen(course, &only);
         }
     });
-    println!("CRM_SEED={seed}\n{report}");
+    println!("CRM_SEED={seed}, {rate} commands a second\n{report}");
     report.assert_clean();
 }
 
@@ -48,7 +49,7 @@ fn coordinators_killed_and_frozen() {
 #[ignore = "it measures; see the module"]
 fn a_frozen_node() {
     let _turn = turn();
-    let rate = usize::try_from(number("CRM_RATE").unwrap_or(100)).expect("a rate");
+    let rate = rate(100);
     let Some(Round { seed, .. }) = rounds().next() else { return };
     let Some(installation) = Installation::prepare(Layout::Racks, seed) else { return };
     let node = usize::try_from(seed % 3).expect("is small");
@@ -79,6 +80,11 @@ fn scale() {
         let told = installation.world().cli("bench", &run).succeeded();
         println!("{instances} processors: {}", told.stdout.trim());
     }
+}
+
+/// Returns how many commands a second are sent: `CRM_RATE`, or `otherwise`.
+fn rate(otherwise: usize) -> usize {
+    number("CRM_RATE").map_or(otherwise, |rate| usize::try_from(rate).expect("a rate"))
 }
 
 /// The processors' counters and states during a stretch of time.
