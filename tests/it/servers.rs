@@ -14,7 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -22,9 +22,12 @@ use std::time::{Duration, Instant};
 
 pub mod cluster;
 pub mod own;
+mod ports;
 pub mod secured;
 
-/// How often a server is started before the run gives up: somebody else may take a port between its choice and its use.
+pub use ports::free_port;
+
+/// How often a server is started before the run gives up: a program that is not of this run may take a port between its choice and its use.
 const TRIES: usize = 3;
 /// The name of a server's folder in the cache, and its pom.
 const KAFKA: (&str, &str) = ("kafka-4.1.0", include_str!("servers/kafka.pom.xml"));
@@ -129,12 +132,6 @@ pub fn log_dir() -> &'static Path {
         fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
         dir
     })
-}
-
-/// Returns a port of the loopback interface that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 enum Server {

@@ -4,6 +4,7 @@
 use super::certificates::Identity;
 use super::registry::TlsListener;
 use crate::runtime;
+use crate::servers::free_port;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -15,7 +16,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sign::Signer;
 use serde_json::{Value as Json, json};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -52,9 +53,8 @@ impl TokenEndpoint {
     pub fn start(identity: &Identity, secret: &str) -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let issuer = Arc::new(Issuer { key, secret: secret.to_owned(), issued: AtomicUsize::new(0) });
-        let listener = bind("127.0.0.1:0".parse().unwrap());
-        let address = listener.local_addr().unwrap();
-        let serving = serve(listener, issuer.clone());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let serving = serve(bind(address), issuer.clone());
         let secure = TlsListener::new(bind("127.0.0.1:0".parse().unwrap()), identity);
         let secure_address = secure.address();
         let router = router(issuer.clone());

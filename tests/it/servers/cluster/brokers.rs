@@ -2,14 +2,13 @@
 //! them have it.
 
 use super::super::own::{OwnServer, Start};
-use super::super::{has_brokers, prepare_kafka_at};
-use super::{MEMBERS, addresses, steady_ports, until};
+use super::super::{free_port, has_brokers, prepare_kafka_at};
+use super::{MEMBERS, addresses, until};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ impl Brokers {
     pub fn start() -> Option<Self> {
         let brokers = Self(OwnServer::start_all(
             || {
-                let ports: [u16; 2 * MEMBERS] = steady_ports(&[Ipv4Addr::LOCALHOST]);
+                let ports = [(); 2 * MEMBERS].map(|()| free_port());
                 let (ports, controllers) = ports.split_at(MEMBERS);
                 let voters: Vec<_> = controllers.iter().zip(1..).map(|(port, id)| format!("{id}@127.0.0.1:{port}")).collect();
                 let voters = voters.join(",");

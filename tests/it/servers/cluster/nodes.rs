@@ -2,8 +2,9 @@
 //! nothing.
 
 use super::super::own::{OwnServer, Start};
+use super::super::ports::free_port_on;
 use super::super::{Place, prepare_cassandra_at};
-use super::{MEMBERS, addresses, steady_ports, until};
+use super::{MEMBERS, addresses, until};
 use crate::runtime;
 use crm_processor::store::simulated::Random;
 use scylla::client::execution_profile::ExecutionProfile;
@@ -53,7 +54,7 @@ impl Nodes {
         let nodes = Self(OwnServer::start_all(
             || {
                 let hosts = hosts();
-                let [port, storage_port] = steady_ports(&hosts);
+                let [port, storage_port] = [free_port_on(&hosts), free_port_on(&hosts)];
                 let prepare = |(n, rack): (usize, &'static str)| {
                     let rack = Some((layout.data_centre(n), rack));
                     let place = Place { address: hosts[n], port, storage_port, seeds: &hosts[..1], rack };
