@@ -74,6 +74,8 @@ impl Installation {
             set("store", "contact_points", vec![proxy.address()].into());
             set("store", "keyspace", KEYSPACE.into());
             set("store", "request_timeout", "1s".into());
+            // As many as a Cassandra on a busy machine answers within that second.
+            set("kafka", "max_in_flight", 64.into());
             set("registry", "url", format!("http://{}", registry.address()).into());
             let session = [("session.timeout.ms", 3000), ("heartbeat.interval.ms", 500)];
             set("kafka", "consumer", Value::Table(session.map(|(k, v)| (k.to_owned(), v.into())).into_iter().collect()));
