@@ -85,10 +85,12 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. Calls may nest: when the inner one is
-    /// over, the outer one is announced again, with a deadline that is later by the time that the inner one took.
+    /// Runs `act` and announces it meanwhile as `call`, whose own time-out ends at `until`. A call that begins later than that must return at
+    /// once. Calls may nest: when the inner one is over, the outer one is announced again, with a deadline that is later by the time that
+    /// the inner one took.
     pub fn during<T>(&self, call: Call, until: Instant, act: impl FnOnce() -> T) -> T {
-        let made = UnderWay { call, since: Instant::now(), deadline: until + SLACK };
+        let since = Instant::now();
+        let made = UnderWay { call, since, deadline: until.max(since) + SLACK };
         // One call may make another: a poll runs the rebalance callbacks.
         let outer = self.set(Some(made));
         let _ended =
@@ -104,6 +106,16 @@ impl Calls {
     /// Returns the call that is past its deadline, if there is one.
     pub fn overdue(&self, now: Instant) -> Option<UnderWay> {
         self.under_way().filter(|call| now >= call.deadline)
+    }
+
+    /// Gives the call that is under way as much more time as it `lost`, because the process did not run meanwhile. No call has lost more time
+    /// than it has taken until `now`.
+    pub fn excuse(&self, lost: Duration, now: Instant) {
+        if let Some(call) = &mut *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) {
+            let lost = lost.min(now.saturating_duration_since(call.since));
+            call.since += lost;
+            call.deadline += lost;
+        }
     }
 
     /// Tells the thread that another has taken its place. The thread sees that when its call returns, and ends.
@@ -144,6 +156,38 @@ mod tests {
             assert_eq!(calls.overdue(until + SLACK).map(|c| c.call), Some(Call::SendOffsets));
         });
         assert!(calls.overdue(until + SLACK).is_none(), "it has returned");
+    }
+
+    #[test]
+    fn a_call_that_begins_after_its_time_out_is_overdue_when_the_slack_is_over() {
+        let calls = Calls::default();
+        let now = Instant::now();
+        calls.during(Call::SendOffsets, now.checked_sub(Duration::from_secs(60)).unwrap(), || {
+            assert!(calls.overdue(now).is_none());
+            assert!(calls.overdue(now + 2 * SLACK).is_some());
+        });
+    }
+
+    #[test]
+    fn a_call_is_excused_for_the_time_in_which_the_process_did_not_run() {
+        let calls = Calls::default();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        // The seconds at which the process was frozen and thawed, and then for how long the call is still on time. It begins at second 0,
+        // and its time-out ends at second 9.
+        for (frozen, thawed, left) in [(1, 101, 10), (8, 108, 3), (0, 5, 11)] {
+            calls.during(Call::Flush, now + 9 * second, || {
+                let thawed_at = now + thawed * second;
+                calls.excuse((thawed - frozen) * second, thawed_at);
+                let at_least = thawed_at + (left - 1) * second;
+                assert!(calls.overdue(at_least).is_none(), "{frozen} to {thawed}");
+                assert!(calls.overdue(at_least + 2 * second).is_some(), "{frozen} to {thawed}");
+            });
+        }
+        calls.during(Call::Flush, now + 9 * second, || {
+            calls.excuse(3600 * second, Instant::now());
+            assert!(calls.overdue(now + 13 * second).is_some(), "it began after the thaw");
+        });
     }
 
     #[test]

@@ -189,6 +189,11 @@ impl<M: Clone + Send + Sync + 'static> Publishing<M> {
         Ok(Watched::Abandoned(overdue))
     }
 
+    /// Gives the present publisher's call as much more time as it `lost`, because the process did not run meanwhile.
+    pub fn excuse(&self, lost: Duration, now: Instant) {
+        self.present.calls.excuse(lost, now);
+    }
+
     /// Returns the call that the present publisher has under way, if there is one.
     pub fn call(&self) -> Option<UnderWay> {
         self.present.calls.under_way()

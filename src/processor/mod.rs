@@ -70,6 +70,10 @@ use watch::Watch;
 /// How often the processor looks after what may hang, and brings the metrics up to date.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How much later than it should the processor may look after what may hang. If it is later still, something kept the whole process from
+/// running.
+const LATE: Duration = Duration::from_secs(2);
+
 /// Everything that the processor works with.
 pub struct Setup<S> {
     /// The configuration.
@@ -150,6 +154,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         logins,
         brokers: 0,
         began: Instant::now(),
+        looked: Instant::now(),
         stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
         revoked: None,
         unfetched: Unfetched::default(),
@@ -197,6 +202,8 @@ struct Processor<S> {
     brokers: usize,
     /// The moment from which the stream's times count.
     began: Instant,
+    /// When the processor last looked after what may hang.
+    looked: Instant,
     stream: Stream<JobReader, Outputs<Memo>, GroupMembership>,
     /// Lets the consumer go on, if it waits in a revocation.
     revoked: Option<std_mpsc::SyncSender<()>>,
@@ -433,6 +440,11 @@ impl<S: ConditionalStore> Processor<S> {
     /// Looks at whatever may hang.
     fn look_after(&mut self) -> Result<(), RunFault> {
         let now = Instant::now();
+        let lost = (now - std::mem::replace(&mut self.looked, now)).saturating_sub(TICK);
+        if lost >= LATE {
+            self.publishing.excuse(lost, now.into_std());
+            self.watch.excuse(lost, now);
+        }
         let assignment = self.stream.current().map(|current| &current.assignment);
         let at = watch::Activity {
             waiting: assignment.map_or(0, |assignment| assignment.open() - assignment.held()) + self.stream.waiting(),

@@ -65,6 +65,17 @@ impl Watch {
         }
     }
 
+    /// Takes note that the process did not run for the time that it `lost`: nothing counts as late because of that.
+    pub fn excuse(&mut self, lost: Duration, now: Instant) {
+        tracing::warn!(
+            seconds = lost.as_secs(),
+            "the processor did not come round for some time, most likely because the process or its machine was frozen: the group may have \
+             given its partitions to others, and nothing is lost"
+        );
+        self.consumer.excuse(lost, now.into_std());
+        self.progress.explained(now.into_std());
+    }
+
     /// Takes note of what a look at the publisher led to.
     pub fn publisher(&mut self, watched: Watched) {
         let Watched::Abandoned(overdue) = watched else { return };

@@ -168,4 +168,7 @@ fn a_processor_that_was_frozen_while_another_took_over_does_no_harm() {
         crate::pause();
     }
     backlog.close(&[&first, &second]);
+    let log = first.log();
+    assert!(log.contains("the processor did not come round for some time"), "{log}");
+    assert!(!log.contains("does not return"), "no call hung: {log}");
 }
