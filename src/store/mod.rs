@@ -65,12 +65,37 @@ pub struct StoreFault {
     pub node: Option<Arc<str>>,
     /// The words of the database or its driver. They hold no values of entities.
     pub cause: String,
+    /// What an operator can do about the fault; `None` if the fault does not show it.
+    pub remedy: Option<Remedy>,
+}
+
+/// What an operator can do about a fault of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// To create the keyspace, a table or a column, which is missing, with `crm-processor setup`.
+    Setup,
+    /// To configure a data centre that the database has.
+    NameDatacenter,
+    /// To end the other process that has the embedded store's folder.
+    FreeFolder,
+    /// To configure the authority that signed the nodes' certificates.
+    TrustAuthority,
+    /// To configure a user and a password that the database knows.
+    Login,
+    /// To grant the user a right.
+    Grant,
 }
 
 impl StoreFault {
-    /// Returns a fault of no particular kind, at no particular node.
+    /// Returns a fault of no particular kind, at no particular node, which shows no remedy.
     pub fn new(operation: &'static str, cause: impl Into<String>) -> Self {
-        Self { operation, kind: FaultKind::Other, node: None, cause: cause.into() }
+        Self { operation, kind: FaultKind::Other, node: None, cause: cause.into(), remedy: None }
+    }
+
+    /// Returns the fault with its remedy.
+    #[must_use]
+    pub fn with(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::database::{self, Unfit};
 use crate::config::{Backend, Config};
 use crate::domain::Timestamp;
-use crate::store::StoreFault;
 use crate::store::claims::{Claims, ClaimsOptions, Clock};
 use crate::store::configured::ConfiguredStore;
+use crate::store::{Remedy, StoreFault};
 use crate::wire::registry::{RegistryClient, RegistryFault, RegistryOptions};
 use anyhow::{Context as _, bail};
 use std::sync::Arc;
@@ -59,36 +59,24 @@ pub fn claims_options(config: &Config) -> ClaimsOptions {
     ClaimsOptions { outcome_retention: config.store.outcome_retention, cache_bytes: config.store.cache_bytes }
 }
 
-/// Returns whether only an operator can mend a fault, so that waiting does not help: the keyspace or its tables are missing, the database
-/// does not let us in, another process has the folder, or no data centre has the configured name.
+/// Returns whether only an operator can mend a fault, so that waiting does not help. (Rights are often granted while a process waits, and
+/// certificates changed.)
 pub fn needs_operator(fault: &StoreFault) -> bool {
-    const SIGNS: [&str; 4] = ["crm-processor setup", "Authentication", "in use by another process", "store.local_datacenter"];
-    SIGNS.iter().any(|sign| fault.cause.contains(sign))
-}
-
-/// Words in a fault's cause that show what is wrong, each with the way out to be said. The first words that occur count. The way out is
-/// empty if the cause names it itself.
-const STORE_SIGNS: [(&str, &str); 6] = [
-    ("crm-processor setup", ""),
-    ("store.local_datacenter", ""),
-    ("in use by another process", ""),
-    (
-        "certificate verify failed",
-        " (store.tls.ca_file must name a PEM file of the authority that signed the nodes' certificates)",
-    ),
-    ("Authentication", " (store.user and store.password are not what the database knows)"),
-    ("permission", " (an administrator grants it: docs/security.md has the statements)"),
-];
-
-/// Returns whether the fault's own words show a trouble that has a way out, whatever the nodes are like.
-pub fn has_way_out(fault: &StoreFault) -> bool {
-    STORE_SIGNS.iter().any(|(sign, _)| fault.cause.contains(sign))
+    matches!(fault.remedy, Some(Remedy::Setup | Remedy::Login | Remedy::FreeFolder | Remedy::NameDatacenter))
 }
 
 /// Returns a fault of the store with the way out.
 pub fn store_trouble(fault: &StoreFault) -> anyhow::Error {
-    let sign = STORE_SIGNS.iter().find(|(sign, _)| fault.cause.contains(sign));
-    let way_out = sign.map_or(" (store.contact_points says where we look for it)", |(_, way_out)| way_out);
+    let way_out = match fault.remedy {
+        // The cause names it.
+        Some(Remedy::Setup | Remedy::NameDatacenter | Remedy::FreeFolder) => "",
+        Some(Remedy::TrustAuthority) => {
+            " (store.tls.ca_file must name a PEM file of the authority that signed the nodes' certificates)"
+        }
+        Some(Remedy::Login) => " (store.user and store.password are not what the database knows)",
+        Some(Remedy::Grant) => " (an administrator grants it: docs/security.md has the statements)",
+        None => " (store.contact_points says where we look for it)",
+    };
     anyhow::anyhow!("the store: {fault}{way_out}")
 }
 

@@ -33,7 +33,7 @@ impl TrialFault {
     pub fn explained(&self, because: Option<&str>) -> String {
         match self {
             Self::Wrong(_) => self.to_string(),
-            Self::Store(fault) if connect::has_way_out(fault) => format!("{:#}", connect::store_trouble(fault)),
+            Self::Store(fault) if fault.remedy.is_some() => format!("{:#}", connect::store_trouble(fault)),
             Self::Store(fault) => match because {
                 Some(because) => format!("a read or write comes to no end, because {because} ({fault})"),
                 None => format!(

@@ -2,10 +2,11 @@
 
 use super::attempt::SilentLast;
 use super::nodes::Nodes;
+use super::statement_fault::fault_of;
 use super::topology;
 use crate::config::{CommitConsistency, SerialConsistency};
-use crate::store::StoreFault;
 use crate::store::topology::unfit_datacenter;
+use crate::store::{Remedy, StoreFault};
 use openssl::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
@@ -105,7 +106,7 @@ impl CqlOptions {
     /// Opens a session that sends each statement once, without retries (the claim protocol reads and decides again instead) and without
     /// speculative execution. Its requests write the records of `nodes`, which the caller must [watch](super::watch).
     pub(super) async fn open_session(&self, operation: &'static str, nodes: &Arc<Nodes>) -> Result<Session, StoreFault> {
-        let fault = |cause: &dyn Display| StoreFault::new(operation, cause.to_string());
+        let fault = |cause: &dyn Display| fault_of(operation)(cause.to_string());
         if !is_keyspace_name(&self.keyspace) {
             return Err(fault(&format!(
                 "{:?} is not a keyspace name (lower-case letters, digits and underscores)",
@@ -134,7 +135,7 @@ impl CqlOptions {
         let is_local_serial = self.serial_consistency == SerialConsistency::LocalSerial;
         // Without this check each statement would fail because there is no node to ask, and would not say why.
         match unfit_datacenter(&topology::nodes(&session), self.local_datacenter.as_deref(), is_local_serial) {
-            Some(unfit) => Err(fault(&unfit)),
+            Some(unfit) => Err(fault(&unfit).with(Remedy::NameDatacenter)),
             None => Ok(session),
         }
     }

@@ -2,6 +2,7 @@
 //! the columns that they lack.
 
 use super::CqlOptions;
+use super::statement_fault::fault_of;
 use super::statics::{CLAIM, ENTITY};
 use crate::store::StoreFault;
 use scylla::client::session::Session;
@@ -110,5 +111,5 @@ fn replication(options: &CqlOptions) -> String {
 }
 
 fn fault(cause: String) -> StoreFault {
-    StoreFault::new("setup", cause)
+    fault_of("setup")(cause)
 }

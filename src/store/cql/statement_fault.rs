@@ -1,6 +1,6 @@
 //! Why a statement failed, before it is known to which operation the statement belongs.
 
-use crate::store::{FaultKind, StoreFault};
+use crate::store::{FaultKind, Remedy, StoreFault};
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError, WriteType};
 use scylla::statement::Consistency;
 use std::fmt::Display;
@@ -33,8 +33,16 @@ pub(super) fn described(error: impl Display) -> String {
 pub(super) fn fault_of<C: Into<StatementFault>>(operation: &'static str) -> impl Fn(C) -> StoreFault {
     move |fault| {
         let StatementFault { kind, node, text } = fault.into();
-        StoreFault { operation, kind, node, cause: text }
+        StoreFault { operation, kind, node, remedy: remedy_in(&text), cause: text }
     }
+}
+
+/// Returns the remedy that the words of the database or its driver show. The driver nests its errors differently in each kind of call, and
+/// keeps the words of TLS as a text.
+fn remedy_in(words: &str) -> Option<Remedy> {
+    const SIGNS: [(&str, Remedy); 3] =
+        [("certificate verify failed", Remedy::TrustAuthority), ("Authentication", Remedy::Login), ("permission", Remedy::Grant)];
+    SIGNS.into_iter().find_map(|(sign, remedy)| words.contains(sign).then_some(remedy))
 }
 
 fn kind_of(error: &ExecutionError) -> FaultKind {
@@ -67,6 +75,7 @@ fn kind_of_answer(error: &DbError) -> FaultKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scylla::errors::ConnectionSetupRequestErrorKind;
     use std::time::Duration;
 
     #[test]
@@ -88,6 +97,24 @@ mod tests {
             (answer(DbError::Overloaded), FaultKind::Other),
         ] {
             assert_eq!(kind_of(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_database_and_driver_show_the_remedy() {
+        let answer =
+            |error, words: &str| ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, words.into())).to_string();
+        for (words, expected) in [
+            (answer(DbError::AuthenticationError, "Provided username crm and/or password are incorrect"), Some(Remedy::Login)),
+            (ConnectionSetupRequestErrorKind::MissingAuthentication.to_string(), Some(Remedy::Login)),
+            (answer(DbError::Unauthorized, "User crm has no MODIFY permission on <table crm.entity>"), Some(Remedy::Grant)),
+            (
+                "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed".into(),
+                Some(Remedy::TrustAuthority),
+            ),
+            (answer(DbError::Overloaded, "too many requests"), None),
+        ] {
+            assert_eq!(fault_of::<String>("apply")(words.clone()).remedy, expected, "{words}");
         }
     }
 

@@ -2,8 +2,9 @@
 //! replica. With a literal in the key the driver could not.
 
 use super::CqlOptions;
+use super::statement_fault::fault_of;
 use super::statics::{CLAIM, ENTITY};
-use crate::store::StoreFault;
+use crate::store::{Remedy, StoreFault};
 use scylla::client::session::Session;
 use scylla::errors::{DbError, PrepareError, RequestAttemptError};
 use scylla::policies::retry::DefaultRetryPolicy;
@@ -151,7 +152,8 @@ pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> 
         } else {
             String::new()
         };
-        StoreFault::new("prepare", format!("{error}{advice}"))
+        let fault = fault_of("prepare")(format!("{error}{advice}"));
+        if missing { fault.with(Remedy::Setup) } else { fault }
     })
 }
 

@@ -19,7 +19,7 @@ use super::erasable::{AnyWrite, ErasableStore, Redaction};
 use super::scan::{Position, Scan, Scanned};
 use super::{
     Applied, ApplyWrite, ClaimWrite, ConditionalStore, Consistency, EntityKey, EntityRead, HistoryRow, HoldWrite, IdKey, IdRead,
-    OutcomeRow, RefuseWrite, StoreFault, assert_requests, assert_rows,
+    OutcomeRow, RefuseWrite, Remedy, StoreFault, assert_requests, assert_rows,
 };
 use crate::domain::Timestamp;
 use encoding::{Cell, PartitionPrefix};
@@ -49,7 +49,9 @@ impl EmbeddedStore {
     pub fn open(path: &Path) -> Result<Self, StoreFault> {
         let fault = |cause: String| StoreFault::new("open", format!("{}: {cause}", path.display()));
         let folder = Arc::new(Folder::open(path).map_err(|error| match error {
-            fjall::Error::Locked => fault("in use by another process; the embedded store is for one at a time".into()),
+            fjall::Error::Locked => {
+                fault("in use by another process; the embedded store is for one at a time".into()).with(Remedy::FreeFolder)
+            }
             error => fault(error.to_string()),
         })?);
         let (queue, waiting) = mpsc::channel(MAX_GROUP);
