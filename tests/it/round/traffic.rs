@@ -155,13 +155,14 @@ impl Traffic {
     /// The CRM does not wait for a partition that is away before it sends to another one.
     fn send_to(&self, world: &World) {
         let mut deliveries = Vec::new();
-        loop {
+        for tick in 0.. {
             let due = {
                 let mut state = self.state();
                 if state.stopped {
                     break;
                 }
-                let due = (state.allowed - state.sent.len()).min(state.per_second.div_ceil(TICKS));
+                let until = |tick: usize| tick * state.per_second / TICKS;
+                let due = (state.allowed - state.sent.len()).min(until(tick + 1) - until(tick));
                 (0..due).map(|_| self.next(&mut state)).collect::<Vec<_>>()
             };
             let taken = |delivery| async move {
