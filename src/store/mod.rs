@@ -92,7 +92,7 @@ impl StoreFault {
         Self { operation, kind: FaultKind::Other, node: None, cause: cause.into(), remedy: None }
     }
 
-    /// Returns the fault with its remedy.
+    /// Returns the fault with this remedy.
     #[must_use]
     pub fn with(self, remedy: Remedy) -> Self {
         Self { remedy: Some(remedy), ..self }

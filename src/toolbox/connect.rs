@@ -59,8 +59,8 @@ pub fn claims_options(config: &Config) -> ClaimsOptions {
     ClaimsOptions { outcome_retention: config.store.outcome_retention, cache_bytes: config.store.cache_bytes }
 }
 
-/// Returns whether only an operator can mend a fault, so that waiting does not help. (Rights are often granted while a process waits, and
-/// certificates changed.)
+/// Returns whether it is of no use to wait, because the configuration must be changed or `crm-processor setup` run. (A right may be granted
+/// while a process waits, and a certificate exchanged.)
 pub fn needs_operator(fault: &StoreFault) -> bool {
     matches!(fault.remedy, Some(Remedy::Setup | Remedy::Login | Remedy::FreeFolder | Remedy::NameDatacenter))
 }

@@ -18,7 +18,7 @@ pub fn free_port() -> u16 {
 
 /// Returns a port that was free on all `hosts` a moment ago, and that no client gets.
 pub(super) fn free_port_on(hosts: &[Ipv4Addr]) -> u16 {
-    /// The ports that were returned: whose server has not started yet, or is down, looks free.
+    /// Random numbers, and the ports that were returned. One whose server has not started yet, or is down, looks free.
     static TAKEN: LazyLock<Mutex<(Random, HashSet<u16>)>> =
         LazyLock::new(|| Mutex::new((Random::new(Uuid::new_v4().as_u64_pair().0), HashSet::new())));
     let mut state = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
