@@ -29,6 +29,8 @@ use toml::{Table, Value};
 /// The number of commands in a round.
 const COMMANDS: usize = 20_000;
 const KEYSPACE: &str = "faults";
+/// How often something is looked for: a look goes through all replies, or asks all processors for their metrics.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long anything may take while nothing is wrong.
 const PATIENCE: Duration = Duration::from_secs(180);
 const KILLS: u32 = 24;
@@ -271,8 +273,7 @@ impl Course<'_> {
             let state = || format!("{} sent, {} answered, {:?}", self.traffic.sent(), self.answered(), self.fleet);
             // What was expected comes last: the state is long, and CI may keep only the end.
             assert!(Instant::now() < deadline, "got: {}\nexpected: {what}", state());
-            self.tend();
-            crate::pause();
+            self.rest(LOOK);
         }
     }
 
