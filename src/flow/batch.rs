@@ -41,7 +41,7 @@ pub trait Publishable {
 /// The answer of [`Publishable::redirect`]. `R` is the type of the report.
 #[derive(Debug)]
 pub struct Redirection<R> {
-    /// Whether there is another place, to which the output goes from now on.
+    /// Whether the output has another place to go to. If so, it goes there from now on.
     pub has_other_place: bool,
     /// The report on the refusal.
     pub report: R,

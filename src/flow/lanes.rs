@@ -56,8 +56,8 @@ pub struct Run<C, A> {
     pub id: RunId,
     /// The commands to decide, or the record to answer.
     pub work: Work<C, A>,
-    /// Whether more tasks wait behind the run in its lane. If so, call [`Lanes::decided`] as soon as this run is decided, and they can begin.
-    /// Without that call they wait until the run is finished.
+    /// Whether more tasks wait behind the run in its lane. They can begin when [`Lanes::decided`] says that this run is decided. If nobody
+    /// calls that, they wait until the run is finished.
     pub awaited: bool,
 }
 

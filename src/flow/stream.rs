@@ -56,8 +56,9 @@ pub enum Action<R: Reader, O, G> {
     AbortRuns,
     /// Let the consumer go on with the revocation, if it waits: no further transaction begins for its partitions.
     Drained {
-        /// Whether everything had ended: all was committed, or the partitions were lost before. If not, the grace was over, or the next
-        /// assignment came first: a transaction under way may still commit, and all other records are delivered again.
+        /// True if nothing is under way any more, because all was committed, or the partitions were lost before. False if the grace was
+        /// over, or the next assignment came first. A transaction under way may then still commit, while all other records are
+        /// delivered again.
         in_time: bool,
     },
     /// Leave the group, and end.

@@ -179,8 +179,7 @@ impl<M> Publisher<M> {
                 Instruction::Publish(publication) => {
                     let told = self.publish(&publication)?;
                     self.producers.give_turn();
-                    // Dropped before the verdict is told, so that the processor then holds the only reference and can take the records
-                    // without a copy.
+                    // When the verdict is told, the processor must hold the only reference. Otherwise it would have to copy the records.
                     drop(publication);
                     self.tell(told)?;
                 }

@@ -31,6 +31,7 @@ use crate::flow::lanes::RunId;
 use crate::flow::stream::{Action, Conclusion, Current, Stopping, Stream, Timing};
 use crate::flow::{Assignment, Fetching, Limits, Partition, RecordId, Uptime};
 use crate::kafka::callbacks::{GroupMembership, Notice};
+use crate::kafka::calls::SLACK;
 use crate::kafka::consumer::{self, Consuming, Order};
 use crate::kafka::login::{KafkaClient, Logins};
 use crate::kafka::partition_counts::PartitionCounts;
@@ -69,10 +70,6 @@ use watch::Watch;
 
 /// How often the processor looks after what may hang, and brings the metrics up to date.
 const TICK: Duration = Duration::from_millis(250);
-
-/// How much later than it should the processor may look after what may hang. If it is later still, something kept the whole process from
-/// running.
-const LATE: Duration = Duration::from_secs(2);
 
 /// Everything that the processor works with.
 pub struct Setup<S> {
@@ -441,7 +438,8 @@ impl<S: ConditionalStore> Processor<S> {
     fn look_after(&mut self) -> Result<(), RunFault> {
         let now = Instant::now();
         let lost = (now - std::mem::replace(&mut self.looked, now)).saturating_sub(TICK);
-        if lost >= LATE {
+        // A look that is later than a call may be means that something kept the whole process from running.
+        if lost >= SLACK {
             self.publishing.excuse(lost, now.into_std());
             self.watch.excuse(lost, now);
         }

@@ -65,24 +65,24 @@ pub struct StoreFault {
     pub node: Option<Arc<str>>,
     /// The words of the database or its driver. They hold no values of entities.
     pub cause: String,
-    /// What an operator can do about the fault; `None` if the fault does not show it.
+    /// The way out that the fault shows. `None` if it shows none.
     pub remedy: Option<Remedy>,
 }
 
-/// What an operator can do about a fault of the store.
+/// The way out of a fault of the store, for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// To create the keyspace, a table or a column, which is missing, with `crm-processor setup`.
+    /// Run `crm-processor setup`, because the keyspace, a table or a column is missing.
     Setup,
-    /// To configure a data centre that the database has.
+    /// Configure a data centre that the database has.
     NameDatacenter,
-    /// To end the other process that has the embedded store's folder.
+    /// End the other process that has the embedded store's folder.
     FreeFolder,
-    /// To configure the authority that signed the nodes' certificates.
+    /// Configure the authority that signed the nodes' certificates.
     TrustAuthority,
-    /// To configure a user and a password that the database knows.
+    /// Configure a user and a password that the database knows.
     Login,
-    /// To grant the user a right.
+    /// Grant the user a right.
     Grant,
 }
 

@@ -271,7 +271,7 @@ impl Course<'_> {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             let state = || format!("{} sent, {} answered, {:?}", self.traffic.sent(), self.answered(), self.fleet);
-            // What was expected comes last: the state is long, and CI may keep only the end.
+            // The expectation comes last, because the state is long and CI may keep only the end.
             assert!(Instant::now() < deadline, "got: {}\nexpected: {what}", state());
             self.rest(LOOK);
         }

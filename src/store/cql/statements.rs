@@ -147,13 +147,13 @@ pub(super) async fn prepare(session: &Session, keyspace: &str, text: String) -> 
             &error,
             PrepareError::AllAttemptsFailed { first_attempt: RequestAttemptError::DbError(DbError::Invalid, _) }
         );
-        let advice = if missing {
-            format!("; to create keyspace {keyspace} and its tables, or after an upgrade to add the columns that they lack, run `crm-processor setup`")
-        } else {
-            String::new()
-        };
-        let fault = fault_of("prepare")(format!("{error}{advice}"));
-        if missing { fault.with(Remedy::Setup) } else { fault }
+        if !missing {
+            return fault_of("prepare")(error.to_string());
+        }
+        let advice = format!(
+            "to create keyspace {keyspace} and its tables, or after an upgrade to add the columns that they lack, run `crm-processor setup`"
+        );
+        fault_of("prepare")(format!("{error}; {advice}")).with(Remedy::Setup)
     })
 }
 
