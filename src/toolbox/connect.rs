@@ -6,7 +6,7 @@ use crate::domain::Timestamp;
 use crate::store::claims::{Claims, ClaimsOptions, Clock};
 use crate::store::configured::ConfiguredStore;
 use crate::store::{Remedy, StoreFault};
-use crate::wire::registry::{RegistryClient, RegistryFault, RegistryOptions};
+use crate::wire::registry::{RegistryClient, RegistryFault, RegistryOptions, RegistryRemedy};
 use anyhow::{Context as _, bail};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -82,18 +82,16 @@ pub fn store_trouble(fault: &StoreFault) -> anyhow::Error {
 
 /// Returns a fault of the registry with the way out.
 pub fn registry_trouble(fault: &RegistryFault) -> String {
-    let text = fault.to_string();
-    // Such a fault names the key to change.
-    if text.contains(" registry.") {
-        return text;
-    }
-    let way_out = match fault.status() {
-        Some(401) => "registry.user and registry.password, registry.token or registry.oauth are not what the registry knows",
-        Some(403) => "this user may not do that: docs/security.md says what is needed",
-        None if text.contains("certificate verify failed") => {
+    let way_out = match fault.remedy {
+        RegistryRemedy::Named => return fault.to_string(),
+        RegistryRemedy::Address => "registry.url says where we look for it",
+        RegistryRemedy::TrustAuthority => {
             "registry.ca_file must name a PEM file of the authority that signed the registry's certificate"
         }
-        _ => "registry.url says where we look for it",
+        RegistryRemedy::Login => {
+            "registry.user and registry.password, registry.token or registry.oauth are not what the registry knows"
+        }
+        RegistryRemedy::Grant => "this user may not do that: docs/security.md says what is needed",
     };
     format!("{fault} ({way_out})")
 }

@@ -17,7 +17,7 @@ mod search;
 mod waits;
 
 pub use client::{InvalidRegistryOptions, RegistryOptions};
-pub use fault::RegistryFault;
+pub use fault::{RegistryFault, RegistryRemedy};
 pub use search::Sameness;
 pub use waits::{Lacking, Wait};
 

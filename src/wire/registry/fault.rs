@@ -1,6 +1,13 @@
 //! The fault of a call to the registry.
 
+use openssl::error::ErrorStack;
+use reqwest::StatusCode;
 use std::sync::Arc;
+
+/// The number of OpenSSL's part for TLS, `ERR_LIB_SSL`.
+const TLS: i32 = 20;
+/// The number of a reason in that part, `SSL_R_CERTIFICATE_VERIFY_FAILED`.
+const CERTIFICATE_VERIFY_FAILED: i32 = 134;
 
 /// The registry could not be asked, or gave an answer from which nothing can be concluded. The call may be tried again.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -9,22 +16,56 @@ pub struct RegistryFault {
     call: Arc<str>,
     pub(super) base: Arc<str>,
     pub(super) failure: Arc<str>,
-    pub(super) status: Option<u16>,
+    /// The way out.
+    pub remedy: RegistryRemedy,
+}
+
+/// The way out of a fault of the registry, for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryRemedy {
+    /// Change the key that the fault's text names.
+    Named,
+    /// Configure where the registry is.
+    Address,
+    /// Configure the authority that signed the registry's certificate.
+    TrustAuthority,
+    /// Configure credentials that the registry knows.
+    Login,
+    /// Grant the user a right.
+    Grant,
 }
 
 impl RegistryFault {
-    /// Describes a fault: the call, the registry's address, what became of the call, and the HTTP status if there was an answer.
-    pub(crate) fn new(call: &str, base: &str, failure: &str, status: Option<u16>) -> Self {
-        Self { call: call.into(), base: base.into(), failure: failure.into(), status }
+    /// Describes a fault: the call, the registry's address, what became of the call, and the way out.
+    pub(crate) fn new(call: &str, base: &str, failure: &str, remedy: RegistryRemedy) -> Self {
+        Self { call: call.into(), base: base.into(), failure: failure.into(), remedy }
     }
+}
 
-    /// Returns the HTTP status, or `None` if there was no answer.
-    pub fn status(&self) -> Option<u16> {
-        self.status
+impl RegistryRemedy {
+    /// Returns the way out of an answer with an HTTP status that is an error.
+    pub(super) fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Login,
+            StatusCode::FORBIDDEN => Self::Grant,
+            _ => Self::Address,
+        }
     }
 }
 
 /// Returns the messages of an error and of its causes, which reqwest's own messages leave out.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Returns whether a connection failed because the other side's certificate is not by an authority that we trust.
+pub(super) fn is_distrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    chain(error)
+        .filter_map(|e| e.downcast_ref::<ErrorStack>())
+        .flat_map(ErrorStack::errors)
+        .any(|e| (e.library_code(), e.reason_code()) == (TLS, CERTIFICATE_VERIFY_FAILED))
+}
+
+fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |e| e.source())
 }

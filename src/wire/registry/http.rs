@@ -2,7 +2,7 @@
 
 use super::client::{InvalidRegistryOptions, RegistryOptions, client};
 use super::credentials::Credentials;
-use super::fault::{RegistryFault, causes};
+use super::fault::{RegistryFault, RegistryRemedy, causes, is_distrusted};
 use super::rules::RuleSet;
 use crate::wire::bounded_body::bounded_body;
 use crate::wire::schema_id::SchemaId;
@@ -154,7 +154,9 @@ impl Http {
             self.client.get(url)
         };
         match self.send(&call, request).await? {
-            HttpAnswer::NotFound { .. } => Err(self.fault(&call, "it has none, though a schema refers to it", Some(404))),
+            HttpAnswer::NotFound { .. } => {
+                Err(self.fault(&call, "it has none, though a schema refers to it", RegistryRemedy::Address))
+            }
             other => Ok(other),
         }
     }
@@ -166,7 +168,7 @@ impl Http {
         match self.send::<IdAnswer>(&call, request).await? {
             HttpAnswer::Found(answer) => Ok(answer.id),
             HttpAnswer::NotFound { .. } => Err(self.not_a_registry(&call)),
-            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", RegistryRemedy::Address)),
         }
     }
 
@@ -177,7 +179,7 @@ impl Http {
             HttpAnswer::Found(answer) => Ok(Some(answer.id)),
             HttpAnswer::NotFound { has_code: true } => Ok(None),
             HttpAnswer::NotFound { has_code: false } => Err(self.not_a_registry(&call)),
-            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", RegistryRemedy::Address)),
         }
     }
 
@@ -193,7 +195,7 @@ impl Http {
         match self.send::<LevelAnswer>(&call, request).await? {
             HttpAnswer::Found(answer) => Ok(Some(answer.level)),
             HttpAnswer::NotFound { .. } => Ok(None),
-            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", RegistryRemedy::Address)),
         }
     }
 
@@ -203,7 +205,7 @@ impl Http {
         match self.send::<serde_json::Value>(&call, request).await? {
             HttpAnswer::Found(_) => Ok(()),
             HttpAnswer::NotFound { .. } => Err(self.not_a_registry(&call)),
-            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", None)),
+            HttpAnswer::TooLong => Err(self.fault(&call, "its answer is too long", RegistryRemedy::Address)),
         }
     }
 
@@ -230,11 +232,11 @@ impl Http {
         }
         match faults.as_slice() {
             [] if not_found => Ok(HttpAnswer::NotFound { has_code: false }),
-            [] => Err(self.fault(call, "there is nobody to ask", None)),
+            [] => Err(self.fault(call, "there is nobody to ask", RegistryRemedy::Address)),
             [fault] => Err(fault.clone()),
             faults => {
                 let failures: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.base, fault.failure)).collect();
-                Err(self.fault(call, &failures.join("; "), faults[0].status))
+                Err(self.fault(call, &failures.join("; "), faults[0].remedy))
             }
         }
     }
@@ -249,20 +251,20 @@ impl Http {
         if response.status() == StatusCode::UNAUTHORIZED && self.credentials.can_be_renewed() {
             response = self.response(base, call, request(base), true).await?;
         }
-        let fault = |failure: &str, status: Option<StatusCode>| {
-            RegistryFault::new(call, &base.shown, failure, status.map(|status| status.as_u16()))
-        };
+        let fault = |failure: &str, remedy| RegistryFault::new(call, &base.shown, failure, remedy);
         let status = response.status();
         if status.is_redirection() {
             let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-            return Err(fault(&redirected(status, location), Some(status)));
+            return Err(fault(&redirected(status, location), RegistryRemedy::Named));
         }
-        let body = bounded_body(&mut response, MAX_ANSWER_BYTES).await.map_err(|e| fault(&causes(&e.without_url()), None))?;
+        let body = bounded_body(&mut response, MAX_ANSWER_BYTES)
+            .await
+            .map_err(|e| fault(&causes(&e.without_url()), RegistryRemedy::Address))?;
         if status.is_success() {
             if body.len() > MAX_ANSWER_BYTES {
                 return Ok(HttpAnswer::TooLong);
             }
-            let unreadable = |e| fault(&format!("its answer can't be read: {e}"), None);
+            let unreadable = |e| fault(&format!("its answer can't be read: {e}"), RegistryRemedy::Address);
             return serde_json::from_slice(&body).map(HttpAnswer::Found).map_err(unreadable);
         }
         let error = serde_json::from_slice::<ErrorAnswer>(&body).ok();
@@ -273,26 +275,32 @@ impl Http {
             Some(ErrorAnswer { error_code, message }) => format!("it answered {status} ({error_code}: {message})"),
             None => format!("it answered {status}"),
         };
-        Err(fault(&failure, Some(status)))
+        Err(fault(&failure, RegistryRemedy::of(status)))
     }
 
     /// Sends one request with our credentials.
     async fn response(&self, base: &Base, call: &str, request: RequestBuilder, renewed: bool) -> Result<Response, RegistryFault> {
-        let fault = |failure: &str| RegistryFault::new(call, &base.shown, failure, None);
+        let fault = |failure: &str, remedy| RegistryFault::new(call, &base.shown, failure, remedy);
         let mut request = request.header(header::ACCEPT, CONTENT_TYPE);
-        if let Some(credentials) = self.credentials.header(&self.client, renewed).await.map_err(|reason| fault(&reason))? {
+        if let Some(credentials) =
+            self.credentials.header(&self.client, renewed).await.map_err(|reason| fault(&reason, RegistryRemedy::Named))?
+        {
             request = request.header(header::AUTHORIZATION, credentials);
         }
-        request.send().await.map_err(|e| fault(&causes(&e.without_url())))
+        request.send().await.map_err(|e| {
+            let e = e.without_url();
+            fault(&causes(&e), if is_distrusted(&e) { RegistryRemedy::TrustAuthority } else { RegistryRemedy::Address })
+        })
     }
 
     /// Returns the fault for a 404 to a call that a registry answers in another way.
     pub(super) fn not_a_registry(&self, call: &str) -> RegistryFault {
-        self.fault(call, "it answered 404 Not Found and not as a registry does: is the path of registry.url right?", Some(404))
+        let failure = "it answered 404 Not Found and not as a registry does: is the path of registry.url right?";
+        self.fault(call, failure, RegistryRemedy::Named)
     }
 
-    fn fault(&self, call: &str, failure: &str, status: Option<u16>) -> RegistryFault {
-        RegistryFault::new(call, &self.shown(), failure, status)
+    fn fault(&self, call: &str, failure: &str, remedy: RegistryRemedy) -> RegistryFault {
+        RegistryFault::new(call, &self.shown(), failure, remedy)
     }
 }
 

@@ -76,7 +76,9 @@ async fn a_token_is_read_again_with_each_question() {
         assert_eq!(server.asked(), [format!("/schemas/ids/7 Bearer {token}")]);
     }
     std::fs::remove_file(&file).unwrap();
-    let fault = is_found(&http).await.unwrap_err().to_string();
+    let fault = is_found(&http).await.unwrap_err();
+    assert_eq!(fault.remedy, RegistryRemedy::Named);
+    let fault = fault.to_string();
     assert!(fault.contains("registry.token") && fault.contains("can't be read") && !fault.contains("second"), "{fault}");
     assert_eq!(server.asked(), [""; 0]);
 }
@@ -221,7 +223,11 @@ async fn a_certificate_is_shown_whatever_form_its_key_has() {
         let options = RegistryOptions { identity: Some((cert.clone(), key)), ..options.clone() };
         assert!(is_found(&Http::new(&options).unwrap()).await.unwrap());
     }
-    assert!(is_found(&Http::new(&options).unwrap()).await.is_err(), "without a certificate nobody gets in");
+    let fault = is_found(&Http::new(&options).unwrap()).await.expect_err("without a certificate nobody gets in");
+    assert_eq!(fault.remedy, RegistryRemedy::Address, "{fault}");
+    let distrusting = RegistryOptions { ca_file: Some(cert.clone()), ..options.clone() };
+    let fault = is_found(&Http::new(&distrusting).unwrap()).await.unwrap_err();
+    assert_eq!(fault.remedy, RegistryRemedy::TrustAuthority, "{fault}");
     let wrong = RegistryOptions { identity: Some((cert.clone(), cert)), ..options };
     let error = Http::new(&wrong).unwrap_err().to_string();
     assert!(error.contains("registry.cert_file") && error.contains("registry.key_file"), "{error}");

@@ -1,13 +1,14 @@
 //! What is concluded from each answer, by what the registry says about our own schemas, and after how long.
 
 use super::*;
+use crate::wire::registry::RegistryRemedy;
 
 const ID: SchemaId = SchemaId::Number(7);
 const BOUND: Duration = Duration::from_secs(60);
 const ODD: OddAnswer = OddAnswer::DeadLetterAfter(BOUND);
 
 fn fault() -> RegistryFault {
-    RegistryFault::new("fetching the schema with id 7", "http://registry", "it answered 403 Forbidden", Some(403))
+    RegistryFault::new("fetching the schema with id 7", "http://registry", "it answered 403 Forbidden", RegistryRemedy::Grant)
 }
 
 fn away() -> Sameness {
