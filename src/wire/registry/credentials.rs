@@ -7,11 +7,14 @@ use crate::wire::bounded_body::bounded_body;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url};
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// How long a token holds if its server does not say.
 const USUAL_LIFE: Duration = Duration::from_secs(300);
+/// The longest time for which a token is used, whatever its server says.
+const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 /// The part of a token's life for which it is used, so that a request under way does not outlive its token.
 const USED: f64 = 0.8;
 /// The longest answer of an authorisation server that is read, in bytes. Tokens have a few KiB.
@@ -28,8 +31,9 @@ pub(super) struct Credentials {
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
+    /// How many seconds it holds: a number, but some servers write it as a text.
     #[serde(default)]
-    expires_in: Option<u64>,
+    expires_in: Value,
 }
 
 #[derive(Deserialize)]
@@ -110,7 +114,14 @@ async fn ask(client: &Client, oauth: &OAuth) -> Result<(HeaderValue, Duration), 
     }
     let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| failed("gave no access_token".into()))?;
     let token = bearer(&answer.access_token).ok_or_else(|| failed("gave a token that no header can hold".into()))?;
-    Ok((token, answer.expires_in.map_or(USUAL_LIFE, Duration::from_secs)))
+    Ok((token, life(&answer.expires_in)))
+}
+
+/// Returns how long a token holds, by what the authorisation server says in seconds.
+fn life(expires_in: &Value) -> Duration {
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.trim().parse().ok());
+    let seconds = seconds.filter(|seconds| *seconds >= 0.0).map(|seconds| seconds.min(LONGEST_LIFE.as_secs_f64()));
+    seconds.map_or(USUAL_LIFE, Duration::from_secs_f64)
 }
 
 fn form(scope: Option<&str>) -> String {
@@ -132,6 +143,24 @@ fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_token_holds_as_long_as_its_server_says_in_any_form() {
+        for (said, expected) in [
+            (json!(3599), 3_599),
+            (json!("3599"), 3_599),
+            (json!(59.5), 59),
+            (json!(0), 0),
+            (json!(u64::MAX), 86_400),
+            (Value::Null, 300),
+            (json!(-1), 300),
+            (json!("soon"), 300),
+            (json!("NaN"), 300),
+        ] {
+            assert_eq!(life(&said).as_secs(), expected, "{said}");
+        }
+    }
 
     #[test]
     fn forms_are_encoded() {
