@@ -5,6 +5,7 @@ use super::open::{CommandProgress, OpenRequests};
 use super::reply::JsonReply;
 use super::writer::Name;
 use crate::config::Kafka;
+use crate::kafka::foreign;
 use crate::pauses::Pauses;
 use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
@@ -15,7 +16,7 @@ use crate::wire::headers::KAFKA_CORRELATION_ID;
 use crate::wire::json::JsonDecoder;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::Arc;
@@ -164,8 +165,8 @@ fn look(consumer: &ReadingConsumer, topic: &str) -> Result<Seen, RepliesFault> {
 /// Hands a reply to the requests that wait for it. Skips a reply that is another client's, or that nobody waits for any more.
 async fn take(record: &BorrowedMessage<'_>, decoder: &mut JsonDecoder, awaited: &Awaited) {
     let Awaited { name, open, metrics, health } = awaited;
-    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    let mark = headers.filter(|header| header.key == KAFKA_CORRELATION_ID).filter_map(|header| header.value).last();
+    let headers = foreign::headers(record).into_iter();
+    let mark = headers.filter(|(name, _)| *name == KAFKA_CORRELATION_ID).filter_map(|(_, value)| value).next_back();
     let Some(token) = mark.and_then(|mark| name.token(mark)).filter(|token| open.is_awaited(*token)) else {
         metrics.gateway_skipped_replies.inc();
         return;

@@ -3,14 +3,14 @@
 //! A record that is tiny when it is compressed may be huge when it is inflated. No broker would take such a record in a request again,
 //! and a process with little memory can't keep it. So only a [`Digest`] of it is kept.
 
+use super::foreign;
 use crate::domain::request::SourceRecord;
 use crate::flow::RecordId;
 use crate::wire::headers::Headers;
 use crate::wire::stub::{StubContents, stub};
 use bytes::Bytes;
 use openssl::sha::sha256;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use rdkafka::message::{BorrowedMessage, Message};
 use std::time::Instant;
 
 /// The size up to which a record is kept as it came: key, value and headers, in bytes. Brokers drop a request of more than 100 MiB,
@@ -96,7 +96,7 @@ impl Record {
     pub(super) fn of(message: &BorrowedMessage<'_>) -> Self {
         let at = RecordId { partition: message.partition(), offset: message.offset() };
         let (timestamp, taken) = (message.timestamp().to_millis(), Instant::now());
-        let (key, value, headers) = (message.key(), message.payload(), headers(message));
+        let (key, value, headers) = (message.key(), message.payload(), foreign::headers(message));
         let sizes = Sizes::of(key, value, headers.iter().copied());
         if sizes.total() > LARGEST {
             let digest = Some(Box::new(Digest::new(value, sizes)));
@@ -132,13 +132,6 @@ pub fn stub_of(record: &SourceRecord, digest: Option<&Digest>) -> Bytes {
         first: &digest.first,
     });
     stub(record, contents).into()
-}
-
-/// Returns the headers, without those whose names are not UTF-8, because rdkafka panics on these.
-fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, Option<&'m [u8]>)> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    let read = |n| catch_unwind(AssertUnwindSafe(|| headers.try_get(n))).ok().flatten();
-    (0..headers.count()).filter_map(read).map(|header| (header.key, header.value)).collect()
 }
 
 /// Returns headers as their texts and bytes.

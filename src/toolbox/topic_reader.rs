@@ -4,6 +4,7 @@
 use super::reach::{Probe, client_config};
 use crate::config;
 use crate::kafka::bootstrap::{Bootstrap, Reminded};
+use crate::kafka::foreign;
 use anyhow::{Context, bail, ensure};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -63,7 +64,7 @@ impl TopicReader {
     pub async fn next(&self) -> anyhow::Result<OwnedMessage> {
         loop {
             match receive(&self.consumer).await {
-                Ok(record) => return Ok(record.detach()),
+                Ok(record) => return Ok(foreign::detached(&record)),
                 Err(error) => gives_up(&self.topic, &error)?,
             }
         }

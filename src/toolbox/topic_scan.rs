@@ -3,6 +3,7 @@
 
 use super::topic_reader::{ReadingConsumer, blocking, consumer_config, consumer_of, gives_up, partitions, receive, watermarks};
 use crate::config;
+use crate::kafka::foreign;
 use anyhow::Context as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -67,7 +68,7 @@ impl TopicScan {
         while let Some(&range) = self.ranges.front() {
             match receive(&self.consumer).await {
                 Ok(record) if record.partition() == range.partition && record.offset() >= range.from => {
-                    let record = record.detach();
+                    let record = foreign::detached(&record);
                     if record.offset() + 1 >= range.to {
                         self.go_on()?;
                     }

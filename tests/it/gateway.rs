@@ -15,9 +15,12 @@ use crate::crm::{Entity, Kind, unique};
 use crate::inbox::{self, Inbox, Record};
 use crate::runtime;
 use crate::servers::own::OwnServer;
-use crate::world::{self, World};
+use crate::world::{self, OUTPUT_PARTITIONS, PARTITIONS, World};
 use client::{Gateway, Got};
 use futures::future::join_all;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -289,6 +292,41 @@ fn open_requests_are_finished_before_the_process_ends() {
     let got = runtime().block_on(open).unwrap();
     assert_eq!(got.status, 200, "{got:?}");
     assert_eq!(gateway.wait(), 0);
+}
+
+#[test]
+fn a_header_whose_name_is_no_text_ends_no_reader() {
+    let Some(mut world) = World::set_up("odd-header", |_| {}) else { return };
+    // The tests' own would end at such a header.
+    world.inbox = Inbox::open(world.kafka(), &[], &[]);
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    let (processor, gateway) = (world.run(), Gateway::start(&world, &[]));
+    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", world.kafka()).create().expect("a producer");
+    for (topic, partitions) in [(&world.replies, OUTPUT_PARTITIONS), (&world.commands, PARTITIONS)] {
+        for partition in 0..partitions {
+            let headers = OwnedHeaders::new().insert(Header { key: no_text(), value: Some("x") });
+            let record = FutureRecord::<[u8], _>::to(topic).partition(partition).payload("foreign").headers(headers);
+            runtime().block_on(producer.send(record, Inbox::PATIENCE)).expect("the broker takes it");
+        }
+    }
+    let got = gateway.ask(NAME, &[WAIT], &naming(&unique("r"), &customer.by_ref_id(), "Ann"));
+    assert_eq!(got.status, 200, "{got:?}");
+    processor.until_metric("crm_dlq_records_total", u64::from(PARTITIONS.unsigned_abs()));
+    for (what, least) in [("dlq", PARTITIONS), ("replies", OUTPUT_PARTITIONS + 1)] {
+        let shown = world.cli("watch", &[what, "--from-beginning"]).succeeded();
+        assert!(shown.stdout.lines().count() >= least.unsigned_abs() as usize, "{what}: {shown}");
+    }
+    for log in [gateway.log(), processor.log()] {
+        assert!(!log.contains("a panic"), "{log}");
+    }
+}
+
+/// Returns a name of a header that no client should use.
+#[allow(unsafe_code, reason = "rdkafka takes only texts as names")]
+fn no_text() -> &'static str {
+    // SAFETY: rdkafka copies the bytes, and reads no text from them.
+    unsafe { std::str::from_utf8_unchecked(vec![0xff, 0xfe].leak()) }
 }
 
 #[test]

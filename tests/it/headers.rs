@@ -2,7 +2,7 @@
 
 use crate::crm::{Draft, custom_name, segment, unique};
 use crate::inbox::Record;
-use crate::world::{Shared, shared};
+use crate::world::{OUTPUT_PARTITIONS, Shared, shared};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
@@ -264,8 +264,6 @@ fn refused_topics(shared: &Shared) -> u64 {
 
 #[test]
 fn a_key_goes_to_the_partition_that_javas_clients_choose() {
-    /// How many partitions the topics of the shared installation have.
-    const PARTITIONS: i32 = 3;
     // The values are those of Kafka's own test of its hash.
     for (key, hash) in [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)] {
         assert_eq!(murmur2(key.as_bytes()), hash, "{key}");
@@ -279,7 +277,12 @@ fn a_key_goes_to_the_partition_that_javas_clients_choose() {
             let transaction = world.transaction(&customer, &request);
             for record in [&reply, &transaction] {
                 let key = record.key_text().expect("has a key");
-                assert_eq!(record.partition, (murmur2(key.as_bytes()) & i32::MAX) % PARTITIONS, "{key} on {}", record.topic);
+                assert_eq!(
+                    record.partition,
+                    (murmur2(key.as_bytes()) & i32::MAX) % OUTPUT_PARTITIONS,
+                    "{key} on {}",
+                    record.topic
+                );
             }
             transaction.partition
         })

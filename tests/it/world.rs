@@ -23,6 +23,8 @@ use toml::{Table, Value};
 
 /// How many partitions the command topics of the tests have.
 pub const PARTITIONS: i32 = 4;
+/// How many partitions the topics have that `setup` makes for the tests.
+pub const OUTPUT_PARTITIONS: i32 = 3;
 /// The largest record that the tests' command topics take: more than `max_command_bytes`, which keeps its default.
 pub const LARGEST_RECORD: usize = 4 << 20;
 /// All states that an entity may have.
@@ -96,7 +98,8 @@ impl World {
         let replicas = members(kafka).len().to_string();
         // With one broker, `setup` gets no replication factor, so that its default is tested.
         let replicas: &[&str] = if replicas == "1" { &[] } else { &["--replication-factor", &replicas] };
-        run_cli(&[&["setup", "--partitions", "3", "--config", &path_text], replicas].concat()).succeeded();
+        run_cli(&[&["setup", "--partitions", &OUTPUT_PARTITIONS.to_string(), "--config", &path_text], replicas].concat())
+            .succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
         // A front before the registry of the tests has that registry's schemas; a real registry has its own.

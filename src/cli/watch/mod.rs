@@ -11,7 +11,7 @@ use crate::toolbox::flags::{ConfigFile, Form};
 use crate::toolbox::interrupt::interrupted;
 use crate::toolbox::moment::Moment;
 use crate::toolbox::paint::Paint;
-use crate::toolbox::record::{RecordLine, base64};
+use crate::toolbox::record::{RecordLine, all_headers, base64};
 use crate::toolbox::topic_reader::{Start, TopicReader};
 use crate::toolbox::topic_scan::{self, TopicScan};
 use crate::wire::json::JsonDecoder;
@@ -166,7 +166,9 @@ impl Show {
             }
             let decoded = match record.payload() {
                 None => Ok(Value::Null),
-                Some(bytes) => decoder.decode(Some(bytes)).await?.map_err(|unreadable| unreadable.to_string()),
+                Some(bytes) => {
+                    decoder.decode_record(Some(bytes), all_headers(&record)).await?.map_err(|unreadable| unreadable.to_string())
+                }
             };
             if self.entity.as_ref().is_some_and(|entity| !entity.matches(record.key(), decoded.as_ref().ok())) {
                 continue;
