@@ -175,6 +175,11 @@ impl<R: Reader> Intake<R> {
         std::mem::take(&mut self.ahead)
     }
 
+    /// Returns whether records of the partition wait.
+    pub(super) fn has_waiting(&self, partition: Partition) -> bool {
+        self.waiting.contains_key(&partition)
+    }
+
     /// Returns how many records wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.values().map(VecDeque::len).sum()

@@ -193,10 +193,14 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     }
 
     /// Takes note of a record that the client library can't decode; `answerable` stands for it. Returns whether the consumer may go on
-    /// behind the record. Returns `false` if the record is too far above the lowest incomplete one or below what is done, or nothing is
-    /// assigned.
+    /// behind the record. Returns `false` if the record is too far above the lowest incomplete one or below what is done, if records before
+    /// it still wait to be admitted, or if nothing is assigned.
     pub fn handle_undecodable(&mut self, id: RecordId, answerable: R::Answerable) -> bool {
         let Some(Current { assignment, .. }) = &mut self.current else { return false };
+        // Their offsets would count as left out by the broker, and the records as known.
+        if self.intake.has_waiting(id.partition) {
+            return false;
+        }
         match assignment.deliver(id) {
             Delivery::New => {
                 assignment.admit(id, lane_of(id, None, None::<()>), Task::Answer(answerable));

@@ -7,6 +7,7 @@
 
 use super::bootstrap::Bootstrap;
 use super::calls::{Call, Calls};
+use super::foreign;
 use super::inquiry::topic_id;
 use super::login::{KafkaClient, Logins};
 use crate::flow::offsets::Committed;
@@ -19,7 +20,6 @@ use rdkafka::statistics::{self, Statistics};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
@@ -125,8 +125,8 @@ pub struct Context {
 struct Undecodable {
     /// When librdkafka last reported data that it can't decode.
     told: Option<Instant>,
-    /// The next offset of each partition that had records to fetch, a second ago.
-    next: BTreeMap<Partition, i64>,
+    /// The next offset of each partition that had records to fetch when it was looked last, and since when it was this one.
+    next: BTreeMap<Partition, (i64, Instant)>,
     /// The partitions that were last found to stand still.
     found: Vec<RecordId>,
 }
@@ -134,12 +134,17 @@ struct Undecodable {
 impl Undecodable {
     /// Returns the partitions that stand still, which may be none. Returns `None` if there were none the last time either. `open` holds
     /// the next offset of each partition that has records to fetch.
-    fn look(&mut self, open: BTreeMap<Partition, i64>, now: Instant) -> Option<Vec<RecordId>> {
-        let is_told = self.told.is_some_and(|told| now.duration_since(told) < UNDECODABLE_FOR);
-        let stands = |(partition, next): (&Partition, &i64)| self.next.get(partition) == Some(next);
-        let still = open.iter().filter(|at| is_told && stands(*at));
-        let found: Vec<_> = still.map(|(partition, offset)| RecordId { partition: *partition, offset: *offset }).collect();
-        self.next = open;
+    fn look(&mut self, open: &BTreeMap<Partition, i64>, now: Instant) -> Option<Vec<RecordId>> {
+        let told = self.told.filter(|told| now.duration_since(*told) < UNDECODABLE_FOR);
+        let before = std::mem::take(&mut self.next);
+        let since = |partition: &Partition, next: i64| match before.get(partition) {
+            Some((was, since)) if *was == next => *since,
+            _ => now,
+        };
+        self.next = open.iter().map(|(partition, next)| (*partition, (*next, since(partition, *next)))).collect();
+        // What was told before a partition came to its offset was about another record.
+        let still = self.next.iter().filter(|(_, (_, since))| told.is_some_and(|told| told > *since));
+        let found: Vec<_> = still.map(|(partition, (offset, _))| RecordId { partition: *partition, offset: *offset }).collect();
         let before = std::mem::replace(&mut self.found, found.clone());
         (!found.is_empty() || !before.is_empty()).then_some(found)
     }
@@ -154,7 +159,7 @@ impl ClientContext for Context {
         let is_open = |p: &&statistics::Partition| p.fetchq_cnt == 0 && !paused.contains(&p.partition);
         let behind =
             known().filter(is_open).filter(|p| p.next_offset < p.ls_offset).map(|p| (p.partition, p.next_offset)).collect();
-        let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).look(behind, Instant::now());
+        let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).look(&behind, Instant::now());
         if let Some(undecodable) = undecodable {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
@@ -306,6 +311,8 @@ impl Context {
 
     fn revoked(&self, lost: bool) {
         self.assignment.fetch_add(1, Ordering::SeqCst);
+        // If the partitions come back, they stand where they are assigned.
+        self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).next.clear();
         let (done, wait) = std_mpsc::sync_channel(1);
         if self.notices.send(Notice::Revoked { lost, done }).is_ok() {
             let until = Instant::now() + REVOKE_TIMEOUT;
@@ -347,11 +354,10 @@ pub fn committed(
         asked.add_partition(topic, partition);
     }
     let answer = consumer.committed_offsets(asked, COMMITTED_TIMEOUT)?;
-    let each = answer.elements().into_iter().map(|p| {
+    let metadata = foreign::metadata(&answer);
+    let each = answer.elements().into_iter().zip(metadata).map(|(p, metadata)| {
         p.error()?;
         let offset = if let Offset::Offset(offset) = p.offset() { Some(offset) } else { None };
-        // rdkafka panics on metadata that is not UTF-8. Such metadata is not ours and counts as none.
-        let metadata = catch_unwind(AssertUnwindSafe(|| p.metadata().to_owned())).unwrap_or_default();
         Ok((p.partition(), Committed { offset, metadata }))
     });
     each.collect()
@@ -360,4 +366,36 @@ pub fn committed(
 #[expect(clippy::disallowed_methods, reason = "for milliseconds, in a callback of librdkafka that has nothing to wait on")]
 fn pause(duration: Duration) {
     std::thread::sleep(duration);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_undecodable_if_that_is_told_while_it_stands_still() {
+        // Each look: when, in milliseconds; when it was last told; what is open; what is found, and `None` if nothing need be said.
+        type Look<'a> = (u64, u64, &'a [(Partition, i64)], Option<&'a [(Partition, i64)]>);
+        let begin = Instant::now();
+        let looks: [Look; 9] = [
+            (1_000, 900, &[(0, 20)], None),
+            (2_000, 1_900, &[(0, 20), (1, 7)], Some(&[(0, 20)])),
+            (3_000, 2_900, &[(0, 20), (1, 7)], Some(&[(0, 20), (1, 7)])),
+            // It was stepped over, and what was told was about the record before.
+            (4_000, 3_900, &[(0, 21), (1, 8)], Some(&[])),
+            (5_000, 3_900, &[(0, 21)], None),
+            (6_000, 5_900, &[(0, 21)], Some(&[(0, 21)])),
+            (8_800, 5_900, &[(0, 21)], Some(&[(0, 21)])),
+            (9_000, 5_900, &[(0, 21)], Some(&[])),
+            (9_900, 5_900, &[(0, 21)], None),
+        ];
+        let mut undecodable = Undecodable::default();
+        for (ms, told, open, expected) in looks {
+            undecodable.told = Some(begin + Duration::from_millis(told));
+            let found = undecodable.look(&open.iter().copied().collect(), begin + Duration::from_millis(ms));
+            let expected =
+                expected.map(|all| all.iter().map(|(partition, offset)| RecordId { partition: *partition, offset: *offset }));
+            assert_eq!(found, expected.map(Iterator::collect), "after {ms} ms");
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod progress;
 mod refused;
 mod shapes;
 mod stages;
+mod step_over;
 mod unfetched;
 mod watch;
 
@@ -61,6 +62,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
+use step_over::Suspects;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{AbortHandle, JoinSet};
@@ -155,6 +157,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         stream: Stream::new(limits, Timing::new(kafka.shutdown_grace), JobReader::new(&setup.config, setup.registry)),
         revoked: None,
         unfetched: Unfetched::default(),
+        suspects: Suspects::default(),
         looking,
         held: HeldRecords::default(),
         orders,
@@ -205,6 +208,8 @@ struct Processor<S> {
     /// Lets the consumer go on, if it waits in a revocation.
     revoked: Option<std_mpsc::SyncSender<()>>,
     unfetched: Unfetched,
+    /// The records that may be undecodable.
+    suspects: Suspects,
     /// The tasks that look at topics. They never end by themselves.
     looking: JoinSet<()>,
     held: HeldRecords,
@@ -238,7 +243,7 @@ impl<S: ConditionalStore> Processor<S> {
             let timeout = self.stream.poll_timeout().map(|uptime| self.began + uptime);
             tokio::select! {
                 biased;
-                Some(notice) = channels.notices.recv() => self.noticed(notice),
+                Some(notice) = channels.notices.recv() => self.noticed(notice, room && channels.batches.is_empty()),
                 Some(told) = channels.told.recv() => self.told(told),
                 _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
                     events.drain(..).for_each(|event| self.run_reported(event));
@@ -262,7 +267,8 @@ impl<S: ConditionalStore> Processor<S> {
         self.began.elapsed()
     }
 
-    fn noticed(&mut self, notice: Notice) {
+    /// Takes what the consumer says. `is_all_taken` tells whether all records that it has handed on are taken in.
+    fn noticed(&mut self, notice: Notice, is_all_taken: bool) {
         match notice {
             Notice::Assigned { assignment, partitions, unread, membership } => {
                 let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
@@ -289,7 +295,7 @@ impl<S: ConditionalStore> Processor<S> {
                 self.stream.handle_revoked(lost, self.now());
                 self.revoked = Some(done);
             }
-            Notice::Undecodable(stopped) => self.undecodable(&stopped),
+            Notice::Undecodable(stopped) => self.undecodable(&stopped, is_all_taken),
             Notice::Statistics { ends, to_fetch, brokers } => {
                 self.lag.ends(&ends);
                 self.unfetched.next(&to_fetch, Instant::now().into_std());
@@ -312,7 +318,8 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     /// Takes note of the partitions that stand still because their next records can't be decoded.
-    fn undecodable(&mut self, stopped: &[RecordId]) {
+    /// Only if all records before them are taken in are they stepped over, because no record is taken in after a later one.
+    fn undecodable(&mut self, stopped: &[RecordId], is_all_taken: bool) {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
         let records: Vec<_> =
             stopped.iter().map(|at| format!("{}/{} at offset {}", self.commands, at.partition, at.offset)).collect();
@@ -324,9 +331,10 @@ impl<S: ConditionalStore> Processor<S> {
         let text =
             format!("the records at {} can't be read (their compression or checksum is broken): {what_now}", records.join(", "));
         self.health.tell(Concern::Undecodable, Some(text).filter(|_| !stopped.is_empty()));
-        for at in stopped.iter().filter(|_| self.step_over) {
-            if self.stream.handle_undecodable(*at, AnswerJob::undecodable(*at)) {
-                let _ = self.orders.send(Order::StepOver(*at));
+        let suspected = if self.step_over && is_all_taken { stopped } else { &[] };
+        for at in self.suspects.due(suspected, Instant::now().into_std()) {
+            if self.stream.handle_undecodable(at, AnswerJob::undecodable(at)) {
+                let _ = self.orders.send(Order::StepOver(at));
             }
         }
     }

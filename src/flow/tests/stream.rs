@@ -368,4 +368,14 @@ fn a_record_that_can_t_be_decoded_is_stepped_over_if_it_is_near_enough() {
     assert_eq!(stream.current().map(|a| a.assignment.open()), Some(1));
     let mut stream = Tested::new(Limits::default(), AT_ONCE, TestReader::default());
     assert!(!stream.handle_undecodable(at(0), super::Answerable), "nothing is assigned");
+    let reader = TestReader::default();
+    let mut stream = Tested::new(Limits::default(), AT_ONCE, reader.clone());
+    stream.handle_assigned(1, "first", &[(0, Committed::default())]);
+    stream.handle_records(1, [Record { lacks: "schema", ..record(0, 0) }]);
+    assert!(!stream.handle_undecodable(at(1), super::Answerable), "a record before it waits");
+    reader.fetched("schema");
+    stream.handle_fetched(&"schema");
+    asked(&mut stream, NOW);
+    assert!(stream.handle_undecodable(at(1), super::Answerable));
+    assert_eq!(stream.current().map(|a| a.assignment.open()), Some(2));
 }
