@@ -1,7 +1,8 @@
 //! Decides who a client is, and what it may do: by its certificate or its bearer token, unless everybody may do everything.
 
 use super::keys::PresentKeys;
-use super::problem::{Problem, with};
+use super::problem::{Problem, unavailable, with};
+use super::tokens::TokenRefusal;
 use crate::domain::Timestamp;
 use crate::domain::values::Actor;
 use axum::body::Bytes;
@@ -45,7 +46,7 @@ impl Access {
     /// scope that the request needs, or `None` if any client that is known may make it.
     ///
     /// # Errors
-    /// The client did not show who it is (401), or may not do that (403). The response says so.
+    /// The client did not show who it is (401), may not do that (403), or can't be known at present (503). The response says so.
     pub async fn principal(
         &self,
         headers: &HeaderMap,
@@ -69,7 +70,10 @@ impl Access {
         let seconds = now as f64 / 1000.0;
         let bearer = keys.bearer(token, seconds).await.map_err(|refusal| {
             tracing::debug!(%refusal, "a token was refused");
-            unauthorized("the bearer token is not taken", Some("Bearer error=\"invalid_token\""))
+            match refusal {
+                TokenRefusal::NoKeys => unavailable("the keys that verify bearer tokens can't be read at present"),
+                _ => unauthorized("the bearer token is not taken", Some("Bearer error=\"invalid_token\"")),
+            }
         })?;
         match scope {
             Some(scope) if !bearer.scopes.iter().any(|has| has == scope.name()) => Err(forbidden(scope)),

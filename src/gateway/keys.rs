@@ -30,14 +30,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest key set that is read, in bytes. It has room for some hundred keys; issuers publish about ten.
 const LONGEST: usize = 256 << 10;
 
+/// An attempt to read the keys.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Instant,
+    succeeded: bool,
+}
+
 /// The present keys.
 pub struct PresentKeys {
     jwt: Jwt,
     rhythm: Rhythm,
     keys: RwLock<Arc<Keys>>,
     wanted: Notify,
-    /// When the keys were last read; `None` before the first time.
-    readings: watch::Sender<Option<Instant>>,
+    /// The last attempt to read the keys; `None` before the first one.
+    readings: watch::Sender<Option<Reading>>,
     client: reqwest::Client,
 }
 
@@ -58,21 +65,27 @@ impl PresentKeys {
         let mut pauses = fresh;
         loop {
             let read = self.read().await;
-            self.readings.send_replace(Some(Instant::now()));
+            self.readings.send_replace(Some(Reading { at: Instant::now(), succeeded: read.is_ok() }));
             match read {
                 Ok(keys) => {
                     *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
                     pauses = fresh;
-                    sleep(self.rhythm.rest).await;
-                    // An error means that nobody asked, and that it is time.
-                    let _ = timeout(self.rhythm.refresh, self.wanted.notified()).await;
+                    self.pause(self.rhythm.rest + self.rhythm.refresh).await;
                 }
                 Err(error) => {
                     tracing::warn!(error, "the keys of tokens can't be read; the former ones, if any, stay");
-                    pauses.wait().await;
+                    self.pause(pauses.next_pause()).await;
                 }
             }
         }
+    }
+
+    /// Waits for so long, or, after a rest, until a token names a key that is not known.
+    async fn pause(&self, pause: Duration) {
+        let rest = pause.min(self.rhythm.rest);
+        sleep(rest).await;
+        // An error means that nobody asked, and that it is time.
+        let _ = timeout(pause.saturating_sub(rest), self.wanted.notified()).await;
     }
 
     /// Checks a token at the time `now`, in seconds since 1970. If the token names a key that is not known, and the keys were not read just
@@ -86,13 +99,18 @@ impl PresentKeys {
         if checked != Err(TokenRefusal::UnknownKey) {
             return checked;
         }
-        if readings.borrow_and_update().is_some_and(|at| at.elapsed() < self.rhythm.rest) {
-            return checked;
+        let is_fresh = readings.borrow_and_update().is_some_and(|reading| reading.at.elapsed() < self.rhythm.rest);
+        if !is_fresh {
+            self.wanted.notify_one();
+            // If the keys can't be read in time, the present ones are all that there is.
+            let _ = timeout(PATIENCE, readings.changed()).await;
         }
-        self.wanted.notify_one();
-        // If the keys can't be read in time, the present ones are all that there is.
-        let _ = timeout(PATIENCE, readings.changed()).await;
-        self.present().bearer(token, &self.jwt, now)
+        match self.present().bearer(token, &self.jwt, now) {
+            Err(TokenRefusal::UnknownKey) if !readings.borrow().is_some_and(|reading| reading.succeeded) => {
+                Err(TokenRefusal::NoKeys)
+            }
+            checked => checked,
+        }
     }
 
     fn present(&self) -> Arc<Keys> {

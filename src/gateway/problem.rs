@@ -42,6 +42,11 @@ fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
     serializer.serialize_u16(status.as_u16())
 }
 
+/// Returns the answer to a request of which nothing is known, because something is away: it may be asked again.
+pub fn unavailable(detail: &str) -> Response<Bytes> {
+    with(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).response(), header::RETRY_AFTER, RETRY_AFTER)
+}
+
 impl Problem {
     /// Returns a problem without findings. `kind` completes the URN `urn:crm:…`.
     pub fn new(status: StatusCode, kind: &str, detail: impl Into<Box<str>>) -> Self {

@@ -212,8 +212,8 @@ impl<S: ConditionalStore> Service<S> {
             let detail = "the answer is application/json, which Accept excludes";
             return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail).response();
         }
-        let Some(claims) = self.claims.get() else { return unread("the store can't be read at present") };
-        let Some(_place) = self.reads.take() else { return unread("too many reads are open") };
+        let Some(claims) = self.claims.get() else { return problem::unavailable("the store can't be read at present") };
+        let Some(_place) = self.reads.take() else { return problem::unavailable("too many reads are open") };
         let reader = StoreReader { claims, headers };
         let read = match question {
             Question::Entity(entity_type, reference) => reader.entity(entity_type, &reference).await,
@@ -229,7 +229,7 @@ impl<S: ConditionalStore> Service<S> {
         if let Some(left_out) = self.faults.due((), Instant::now()) {
             tracing::warn!(%fault, left_out, "the store can't be read for a client");
         }
-        unread("the store can't be read at present")
+        problem::unavailable("the store can't be read at present")
     }
 }
 
@@ -253,11 +253,6 @@ fn unwritten(prepared: &PreparedCommand, detail: &str) -> Response<Bytes> {
 
 fn of(problem: Problem, prepared: &PreparedCommand) -> Response<Bytes> {
     let problem = problem.about(Some(prepared.identity.request_id.as_str()), Some(prepared.correlation_id()));
-    with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
-}
-
-fn unread(detail: &str) -> Response<Bytes> {
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
     with(problem.response(), header::RETRY_AFTER, RETRY_AFTER)
 }
 

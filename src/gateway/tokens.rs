@@ -62,6 +62,9 @@ pub enum TokenRefusal {
     /// No key of the set fits. The set may have been renewed since it was read.
     #[error("the token is signed with a key that is not in the set")]
     UnknownKey,
+    /// No key of the set fits, and the set can't be read at present. The token may be good.
+    #[error("the token is signed with a key that is not in the set, which can't be read at present")]
+    NoKeys,
     /// The signature is not that of the key.
     #[error("the signature is wrong")]
     Signature,
