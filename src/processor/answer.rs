@@ -259,7 +259,8 @@ impl Answering {
         tracing::warn!(
             request_id = request_id.filter(|id| RequestId::parse(id).is_ok()),
             trace_id = incoming.trace_id(),
-            "a command asks for a reply topic that is not on the allow-list, or is missing; the reply goes to the default one"
+            "a command asks for a reply topic that is not on the allow-list, or is missing, or that kafka.consumer has no right to describe; \
+             the reply goes to the default one"
         );
     }
 

@@ -93,9 +93,12 @@ impl NamedPublisher {
     async fn commit(&self) -> anyhow::Result<()> {
         match self.call(|producer| producer.commit_transaction(PATIENCE)).await {
             Ok(()) => Ok(()),
-            Err(error) if error.downcast_ref().is_some_and(|error| requires_abort(error) || is_fenced(error)) => {
-                Err(self.give_up(error).await)
-            }
+            Err(error) if error.downcast_ref().is_some_and(requires_abort) => Err(self.give_up(error).await),
+            // The answer to a first attempt may be lost, and the second be fenced: then the first may have committed.
+            Err(error) if error.downcast_ref().is_some_and(is_fenced) => Err(anyhow!(
+                "another {:?} has begun and taken the place of this one; it is not known whether the last batch was published",
+                self.name
+            )),
             Err(error) => Err(error.context("it is not known whether the last batch was published")),
         }
     }

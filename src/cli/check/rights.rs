@@ -39,7 +39,10 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
         [as_consumer, as_producer]
     });
     let found = found.await.unwrap_or_else(|bug| [vec![bug.to_string()], Vec::new()]);
-    let good = ["Read on the command topic and the group", "Write on the other topics and the transactional id"];
+    let good = [
+        "Read on the command topic and the group, Describe on the reply topics",
+        "Write on the other topics and the transactional id",
+    ];
     for (findings, good) in found.iter().zip(good) {
         for finding in findings {
             list.finding("rights", finding);
@@ -51,10 +54,17 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
 }
 
 fn consumer_needs(kafka: &Kafka) -> Vec<Need> {
-    vec![
+    let mut needs = vec![
         Need { right: Right::Read, on: "topic", name: kafka.topics.commands.clone() },
         Need { right: Right::Read, on: "group", name: kafka.group_id.clone() },
-    ]
+    ];
+    // The consumer asks how many partitions they have. A topic that it may not see counts as missing.
+    needs.extend(kafka.reply_topic_allow_list.iter().map(|name| Need {
+        right: Right::Describe,
+        on: "topic",
+        name: name.clone(),
+    }));
+    needs
 }
 
 fn producer_needs(kafka: &Kafka) -> Vec<Need> {
