@@ -22,20 +22,20 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
     let kafka = config.kafka.clone();
     let admin = cluster.admin.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let as_consumer = missing(consumer_needs(&kafka), &kafka.consumer, |need| match need.on {
-            "group" => patiently_blocking(|| rights::on_group(admin.inner(), &need.name)),
-            _ => rights::on_topic(admin.inner(), &need.name),
-        });
-        let as_producer = producer(&kafka).map_or_else(
-            |error| vec![format!("{error:#}")],
+        let (unwritable, as_producer) = producer(&kafka).map_or_else(
+            |error| (Vec::new(), vec![format!("{error:#}")]),
             |producer| {
-                let mut findings = missing(producer_needs(&kafka), &kafka.producer, |need| {
-                    rights::on_topic(producer.producer().client(), &need.name)
-                });
+                let ask = |need: &Need| rights::on_topic(producer.producer().client(), &need.name);
+                let (unwritable, mut findings) = missing(producer_needs(&kafka), &kafka.producer, ask);
                 findings.extend(transactional_id(&kafka, patiently_blocking(|| producer.producer().init_transactions(TIMEOUT))));
-                findings
+                (unwritable, findings)
             },
         );
+        let ask = |need: &Need| match need.on {
+            "group" => patiently_blocking(|| rights::on_group(admin.inner(), &need.name)),
+            _ => rights::on_topic(admin.inner(), &need.name),
+        };
+        let (_, as_consumer) = missing(consumer_needs(&kafka, &unwritable), &kafka.consumer, ask);
         [as_consumer, as_producer]
     });
     let found = found.await.unwrap_or_else(|bug| [vec![bug.to_string()], Vec::new()]);
@@ -53,17 +53,15 @@ pub(super) async fn check(config: &Config, cluster: &Cluster, list: &mut List) {
     }
 }
 
-fn consumer_needs(kafka: &Kafka) -> Vec<Need> {
+/// Returns what the consumer needs. The topics in `unwritable` have a finding already, and who may write to a topic may describe it.
+fn consumer_needs(kafka: &Kafka, unwritable: &[String]) -> Vec<Need> {
     let mut needs = vec![
         Need { right: Right::Read, on: "topic", name: kafka.topics.commands.clone() },
         Need { right: Right::Read, on: "group", name: kafka.group_id.clone() },
     ];
     // The consumer asks how many partitions they have. A topic that it may not see counts as missing.
-    needs.extend(kafka.reply_topic_allow_list.iter().map(|name| Need {
-        right: Right::Describe,
-        on: "topic",
-        name: name.clone(),
-    }));
+    let replies = kafka.reply_topic_allow_list.iter().filter(|name| !unwritable.contains(name));
+    needs.extend(replies.map(|name| Need { right: Right::Describe, on: "topic", name: name.clone() }));
     needs
 }
 
@@ -75,14 +73,14 @@ fn producer_needs(kafka: &Kafka) -> Vec<Need> {
     topics.map(|name| Need { right: Right::Write, on: "topic", name: name.clone() }).collect()
 }
 
-/// Returns a finding for each right that is missing. Topics that do not exist are reported elsewhere.
+/// Returns the names of what a right is missing on, and a finding for each. Topics that do not exist are reported elsewhere.
 fn missing(
     needs: Vec<Need>,
     properties: &Properties,
     ask: impl Fn(&Need) -> Result<Vec<Right>, RDKafkaErrorCode>,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<String>) {
     use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
-    let finding = |need: Need| match ask(&need) {
+    let finding = |need: &Need| match ask(need) {
         Ok(rights) if rights.contains(&need.right) => None,
         Ok(_) | Err(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
             Some(not_allowed(need.right.name(), need.on, &need.name, properties))
@@ -90,7 +88,7 @@ fn missing(
         Err(UnknownTopic | UnknownTopicOrPartition) => None,
         Err(code) => Some(format!("{} {}: the rights on it can't be asked for: {code}", need.on, need.name)),
     };
-    needs.into_iter().filter_map(finding).collect()
+    needs.into_iter().filter_map(|need| finding(&need).map(|finding| (need.name, finding))).unzip()
 }
 
 fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> String {
