@@ -24,7 +24,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC CARGO_INCREMENTAL=0 CARGO_TARGET_DIR="$built/target"
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$sources=/crm-processor"$'\x1f'"--remap-path-prefix=$cargo_home=/cargo"$'\x1f'"--remap-path-prefix=$sysroot=/rust"
 
-cargo build --profile release-lto --locked --bin crm-processor
+cargo build --profile release-lto --features vendored-openssl --locked --bin crm-processor
 
 mkdir -p target/dist
 install -m 755 "$built/target/release-lto/crm-processor" target/dist/crm-processor

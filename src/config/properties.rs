@@ -110,7 +110,7 @@ pub(super) fn properties(table: Section<'_>, path: &str, parent: &Section<'_>) -
 }
 
 /// Makes librdkafka verify the token endpoint's certificate with the system's authorities, unless others are named. By default librdkafka
-/// looks in the folder that OpenSSL was built for, and that of our statically linked OpenSSL is empty. With `probe` it looks where
+/// looks in the folder that OpenSSL was built for, and that of an OpenSSL that is linked statically is empty. With `probe` it looks where
 /// systems keep their authorities.
 fn trust_the_systems_authorities(properties: &mut Properties, path: &str, parent: &Section<'_>) {
     const LOCATION: &str = "https.ca.location";

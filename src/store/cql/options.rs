@@ -190,7 +190,7 @@ impl TlsOptions {
             }
             builder.set_cert_store(trusted.build());
         } else {
-            // The folder in which our OpenSSL would look is empty: it is linked statically, and was configured for another machine.
+            // An OpenSSL that is linked statically would look in a folder that is empty: it was configured for another machine.
             let system = openssl_probe::probe();
             if let Some(file) = &system.cert_file {
                 builder.set_ca_file(file).map_err(|e| format!("{}: {e}", file.display()))?;
