@@ -1,7 +1,7 @@
 //! The schema registry of the tests, and the tests' own Avro. Records are encoded and decoded with schemas that are written down
 //! here or fetched by id, without the project's code, as other systems would do it.
 
-use crate::runtime;
+use crate::{runtime, servers};
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
@@ -88,7 +88,7 @@ pub fn set_compatibility(url: &str, subject: &str, level: &str) {
 /// Sends a body to a registry, and returns the status and what the registry says.
 fn send(method: reqwest::Method, url: &str, body: &Json) -> (u16, Json) {
     runtime().block_on(async {
-        let request = reqwest::Client::new().request(method, url);
+        let request = client().request(method, url);
         let request = request.header("content-type", "application/vnd.schemaregistry.v1+json").body(body.to_string());
         let response = request.send().await.unwrap_or_else(|e| panic!("{url}: {e}"));
         let status = response.status().as_u16();
@@ -166,11 +166,11 @@ fn id_of(subject: &str, schema: &Json) -> u32 {
     id
 }
 
-/// Only schemas of the tests' own registry are kept: another registry may lose its schemas, and give an id again.
+/// Only schemas of registries that live as long as the tests are kept: another one may lose its schemas, and give an id again.
 fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
     static SCHEMAS: OnceLock<Mutex<HashMap<String, Arc<Schema>>>> = OnceLock::new();
     let schemas = SCHEMAS.get_or_init(Mutex::default);
-    let is_kept = url == self::url();
+    let is_kept = url == self::url() || servers::is_shared_apicurio(url);
     let url = format!("{url}/schemas/ids/{id}");
     if let Some(schema) = schemas.lock().expect("no holder panics").get(&url) {
         return schema.clone();
@@ -186,17 +186,27 @@ fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
 
 /// Passes a request for another registry on to the tests' registry.
 pub async fn forward(request: axum::extract::Request) -> (axum::http::StatusCode, String) {
-    const PATIENCE: Duration = Duration::from_secs(10);
     let url = format!("{}{}", url(), request.uri());
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("is small");
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
-    let mut forwarded = client.request(parts.method, url).body(body);
+    let mut forwarded = client().request(parts.method, url).body(body);
     if let Some(kind) = parts.headers.get("content-type") {
         forwarded = forwarded.header("content-type", kind);
     }
     let response = forwarded.send().await.expect("the registry is up");
     (response.status(), response.text().await.expect("the registry is up"))
+}
+
+/// Returns the client of the tests' own requests over plain HTTP. Each request has a connection of its own, so that it shows whether the
+/// other side takes one. There is one client, because to make one reads all authorities that the system trusts, which takes longer than
+/// a request.
+fn client() -> &'static reqwest::Client {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0);
+        client.build().expect("a client")
+    })
 }
 
 /// Returns status and body of a GET. The status is 0 if nobody answers, for instance because the process is frozen.
@@ -206,10 +216,8 @@ pub fn get(url: &str) -> (u16, String) {
 
 /// Returns status and body of any request without a body of its own. The status is 0 if nobody answers.
 pub fn request(method: reqwest::Method, url: &str) -> (u16, String) {
-    const PATIENCE: Duration = Duration::from_secs(10);
     runtime().block_on(async {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
-        match client.request(method, url).send().await {
+        match client().request(method, url).send().await {
             Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
             Err(e) => (0, e.to_string()),
         }

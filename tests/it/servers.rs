@@ -65,9 +65,15 @@ pub fn cassandra() -> Option<&'static str> {
 /// Returns the base URL of a real schema registry's Confluent API, or `None` if it can't be had here; the reason has been
 /// printed, and the test returns.
 pub fn apicurio() -> Option<String> {
-    static APICURIO: OnceLock<Server> = OnceLock::new();
-    let address = APICURIO.get_or_init(|| Server::start("Apicurio Registry", prepare_apicurio)).address()?;
+    let address = SHARED_APICURIO.get_or_init(|| Server::start("Apicurio Registry", prepare_apicurio)).address()?;
     Some(format!("http://{address}{REGISTRY_PATH}"))
+}
+
+static SHARED_APICURIO: OnceLock<Server> = OnceLock::new();
+
+/// Returns whether this is the URL of the registry that [`apicurio`] has started.
+pub fn is_shared_apicurio(url: &str) -> bool {
+    matches!(SHARED_APICURIO.get(), Some(Server::Up { address, .. }) if *url == format!("http://{address}{REGISTRY_PATH}"))
 }
 
 /// Prints on standard error, past the test runner's capture, that the running test is skipped. With `CI=true` the test fails
@@ -392,12 +398,14 @@ fn jars(name: &str, pom: &str) -> Result<PathBuf, NoStart> {
 }
 
 fn needs_java_and_maven() -> Result<(), NoStart> {
-    for (tool, argument, package) in [("java", "-version", "openjdk-17-jdk-headless"), ("mvn", "-version", "maven")] {
-        if Command::new(tool).arg(argument).output().is_err() {
-            return Err(NoStart::Missing(format!("{tool} is not installed (Debian: apt-get install {package})")));
-        }
-    }
-    Ok(())
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let missing = MISSING.get_or_init(|| {
+        let tools = [("java", "-version", "openjdk-17-jdk-headless"), ("mvn", "-version", "maven")];
+        let is_missing = |tool: &str, argument: &str| Command::new(tool).arg(argument).output().is_err();
+        let (tool, _, package) = tools.into_iter().find(|(tool, argument, _)| is_missing(tool, argument))?;
+        Some(format!("{tool} is not installed (Debian: apt-get install {package})"))
+    });
+    missing.clone().map_or(Ok(()), |missing| Err(NoStart::Missing(missing)))
 }
 
 /// A directory for a server's configuration and data, removed by its watchdog.
