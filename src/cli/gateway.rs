@@ -17,6 +17,7 @@ use crate::telemetry::concerns::Concern;
 use crate::telemetry::health::Health;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::series::gauge;
 use crate::telemetry::watchdog;
 use crate::toolbox::connect;
 use crate::toolbox::flags::ConfigFile;
@@ -69,6 +70,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::of_gateway()));
+    // By this metric alerts know a gateway, also one that does not get ready.
+    metrics.gateway_open_requests_limit.set(gauge(config.gateway.max_open_requests));
     let admin = AdminListener::bind(config.admin.listen).await?;
     let listening = Listening::on(config.gateway.listen).await?;
     tracing::info!(
@@ -79,7 +82,7 @@ async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<b
     );
     let (admin_stop, admin_stopping) = watch::channel(false);
     let administration = tokio::spawn(admin.serve(metrics.clone(), health.clone(), level, stopped(admin_stopping)));
-    health.tell(Concern::GatewayWithoutKafka, Some("the reply topic is not read yet".into()));
+    health.tell(Concern::GatewayWithoutKafka, Some("the schema registry was not asked for the commands' schemas yet".into()));
     let registry = Arc::new(connect::registry(&config)?);
     let mut beside = JoinSet::new();
     beside.spawn(keep_watching(registry.clone(), config.kafka.topics.commands.clone(), metrics.clone(), health.clone()));
@@ -137,6 +140,7 @@ async fn begin(
         let subject = command_subject(&config.kafka.topics.commands, *use_case);
         schema_ids.insert(*use_case, schema_id(registry, &subject, use_case.schema()).await?);
     }
+    health.tell(Concern::GatewayWithoutKafka, Some("the reply topic is not read yet".into()));
     let mut pauses = Pauses::WHILE_AWAY;
     loop {
         let setup = Setup {

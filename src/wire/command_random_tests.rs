@@ -1,5 +1,5 @@
 //! Compares our reader with apache-avro on random writers' schemas and bodies. apache-avro encodes bodies that we must read; and if we can
-//! read a body that was damaged at random, apache-avro must read the same. Set `SEED` to the number that a failure prints to see it
+//! read a body that was damaged at random, apache-avro must read the same. Set `CRM_SEED` to the number that a failure prints to see it
 //! again.
 
 use super::*;
@@ -223,8 +223,8 @@ pub(super) fn damage(random: &mut Random, body: &[u8]) -> Vec<u8> {
 #[test]
 fn what_apache_avro_writes_is_read_and_what_is_read_of_damaged_bytes_apache_avro_reads_the_same() {
     let now = || u64::from_be_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap());
-    let seed = std::env::var("SEED").ok().map_or_else(now, |seed| seed.parse().unwrap());
-    println!("SEED={seed}");
+    let seed = std::env::var("CRM_SEED").ok().map_or_else(now, |seed| seed.parse().unwrap());
+    println!("CRM_SEED={seed}");
     let mut random = Random(seed);
     let (mut read, mut unreadable) = (0_u32, 0_u32);
     for _ in 0..SCHEMAS {

@@ -89,7 +89,9 @@ fn page_about_metrics() -> String {
         let (labels, [alerts, rows]) = (labels_of(metric), uses_of(name, &metrics));
         let _ = writeln!(page, "| `{name}` | {kind} | {} | {labels} | {help} | {alerts} | {rows} |", unit_of(name));
     }
-    page.push_str("\n## Buckets\n\nOf the histograms: upper bounds, in the metric's unit.\n\n| metric | |\n|---|---|\n");
+    page.push_str(
+        "\n## Buckets\n\nThe upper bounds of each histogram's buckets, in the metric's unit.\n\n| metric | |\n|---|---|\n",
+    );
     for metric in metrics.iter().filter(|metric| metric.kind == "histogram") {
         let bounds = metric.labels["le"].iter().filter(|bound| *bound != "+Inf").map(String::as_str);
         let _ = writeln!(page, "| `{}` | {} |", metric.name, bounds.collect::<Vec<_>>().join(", "));

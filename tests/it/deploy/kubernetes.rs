@@ -2,9 +2,11 @@
 //! example's secrets, and with itself.
 
 use super::{config, file, tools};
+use crm_processor::config::Config;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -15,32 +17,39 @@ const AUTHORITIES: &str = "/etc/crm-authorities/ca.pem";
 /// How long a Kafka transaction that is under way when `kafka.shutdown_grace` ends may still take. Leaving the group is quick.
 const LAST_TRANSACTION: Duration = Duration::from_secs(10);
 
-/// Returns the valid manifests that the example overlay builds, by kind: there is one of each. Returns `None` if they can't be
-/// built here; then the test returns.
-fn manifests() -> Option<&'static BTreeMap<String, Json>> {
-    static MANIFESTS: OnceLock<Option<BTreeMap<String, Json>>> = OnceLock::new();
+/// The manifests that the example overlay builds, by kind: there is one of each.
+struct Manifests {
+    /// Those of the processors and of the set-up.
+    processor: BTreeMap<String, Json>,
+    gateway: BTreeMap<String, Json>,
+}
+
+/// Returns the valid manifests of the example overlay. Returns `None` if they can't be built here; then the test returns.
+fn manifests() -> Option<&'static Manifests> {
+    static MANIFESTS: OnceLock<Option<Manifests>> = OnceLock::new();
     // Each test asks for the tools, so that each says why it is skipped.
     tools()?;
     MANIFESTS.get_or_init(build).as_ref()
 }
 
-fn build() -> Option<BTreeMap<String, Json>> {
-    built(OVERLAY)
-}
-
-/// Returns the valid manifests of a folder, by kind.
-fn built(folder: &str) -> Option<BTreeMap<String, Json>> {
+fn build() -> Option<Manifests> {
     let mut kubectl = Command::new(tools()?.join("kubectl"));
-    let output = kubectl.arg("kustomize").arg(super::path(folder)).output().expect("it is installed");
+    let output = kubectl.arg("kustomize").arg(super::path(OVERLAY)).output().expect("it is installed");
     let said = String::from_utf8_lossy(&output.stderr);
     // kustomize warns of deprecated fields.
-    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {folder}: {}\n{said}", output.status);
+    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {OVERLAY}: {}\n{said}", output.status);
     let documents = valid(&String::from_utf8_lossy(&output.stdout))?;
+    let is_gateways = |document: &Json| document["metadata"]["name"].as_str().is_some_and(|name| name == "crm-gateway");
+    let (gateway, processor) = documents.into_iter().partition(is_gateways);
+    Some(Manifests { processor: by_kind(processor), gateway: by_kind(gateway) })
+}
+
+fn by_kind(documents: Vec<Json>) -> BTreeMap<String, Json> {
     let count = documents.len();
     let kind = |document: &Json| document["kind"].as_str().expect("is mandatory").to_owned();
     let by_kind: BTreeMap<_, _> = documents.into_iter().map(|document| (kind(&document), document)).collect();
     assert_eq!(by_kind.len(), count, "two of a kind: {:?}", by_kind.keys());
-    Some(by_kind)
+    by_kind
 }
 
 /// Returns manifests as JSON, and fails the test if they are not valid by the schemas. Returns `None` if that can't be checked
@@ -88,7 +97,7 @@ fn variables(maker: &Json, secret: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_gateways_manifests_are_valid_and_start_the_gateway() {
-    let Some(manifests) = built("kubernetes/gateway") else { return };
+    let Some(Manifests { processor, gateway: manifests }) = manifests() else { return };
     let ingress = valid(&file("kubernetes/gateway/ingress.yaml")).expect("the tools are there");
     let deployment = &manifests["Deployment"];
     assert_eq!(container(deployment)["args"][0], "gateway");
@@ -99,9 +108,10 @@ fn the_gateways_manifests_are_valid_and_start_the_gateway() {
         let selected = selector.get("matchLabels").unwrap_or(selector);
         assert_eq!(selected, labels, "{kind}");
     }
-    let text = |json: &Json| json.as_str().expect("is a text").to_owned();
-    let variables = list(&container(deployment)["env"]).iter().map(|v| (text(&v["name"]), text(&v["value"])));
-    let config = config("", variables.collect());
+    let authorities = tempfile::NamedTempFile::new().expect("there is room");
+    let toml = configuration(&processor["ConfigMap"], deployment, authorities.path());
+    let config = config(&toml, variables(deployment, "secret-gateway.env.example"));
+    check_egress(&manifests["NetworkPolicy"], &config);
     let grace = pods(deployment)["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds");
     assert!(grace >= config.gateway.max_wait.as_secs() + 10, "killed after {grace} s");
     let port = |name: &str| {
@@ -117,7 +127,7 @@ fn the_gateways_manifests_are_valid_and_start_the_gateway() {
 
 #[test]
 fn a_schema_or_the_operators_models_refuse_what_is_wrong_with_a_manifest() {
-    let Some(manifests) = manifests() else { return };
+    let Some(Manifests { processor: manifests, .. }) = manifests() else { return };
     let wrongs = [
         ("StatefulSet", "/spec", "replica", Json::from(3)),
         ("PodDisruptionBudget", "/spec", "selector", "crm-processor".into()),
@@ -147,23 +157,13 @@ fn the_alert_rules_become_a_valid_prometheus_rule_as_the_page_about_deployment_s
 
 #[test]
 fn the_configuration_of_pods_and_of_the_set_up_is_accepted() {
-    let Some(manifests) = manifests() else { return };
-    let (map, authorities) = (&manifests["ConfigMap"], tempfile::NamedTempFile::new().expect("there is room"));
+    let Some(Manifests { processor: manifests, .. }) = manifests() else { return };
+    let authorities = tempfile::NamedTempFile::new().expect("there is room");
     for (kind, subcommand, secret) in [("StatefulSet", "run", "secret.env.example"), ("Job", "setup", "secret-setup.env.example")]
     {
         let maker = &manifests[kind];
-        let mounts: BTreeMap<_, _> =
-            list(&container(maker)["volumeMounts"]).iter().map(|m| (m["name"].as_str(), m["mountPath"].as_str())).collect();
-        let named = |volume: &&Json| volume["configMap"]["name"] == map["metadata"]["name"];
-        let volume = list(&pods(maker)["spec"]["volumes"]).iter().find(named).expect("the ConfigMap is mounted");
-        let folder = mounts[&volume["name"].as_str()].expect("a mount has a path");
-        assert!(mounts.values().any(|path| path.is_some_and(|p| AUTHORITIES.starts_with(p))), "{kind}: {mounts:?}");
-        let args = list(&container(maker)["args"]).iter().map(|a| a.as_str().expect("is a text")).collect::<Vec<_>>();
-        let [given, "--config", path] = *args else { panic!("{kind}: {args:?}") };
-        assert_eq!(given, subcommand);
-        let name = path.strip_prefix(folder).expect("the configuration is in the mounted folder").trim_start_matches('/');
-        let toml = map["data"][name].as_str().unwrap_or_else(|| panic!("{kind}: {name} is not in {map}"));
-        let toml = toml.replace(AUTHORITIES, &authorities.path().display().to_string());
+        assert_eq!(container(maker)["args"][0], subcommand);
+        let toml = configuration(&manifests["ConfigMap"], maker, authorities.path());
         let config = config(&toml, variables(maker, secret));
         if kind == "StatefulSet" {
             check_run(manifests, &config);
@@ -171,8 +171,23 @@ fn the_configuration_of_pods_and_of_the_set_up_is_accepted() {
     }
 }
 
-fn check_run(manifests: &BTreeMap<String, Json>, config: &crm_processor::config::Config) {
-    let (set, policy) = (&manifests["StatefulSet"], &manifests["NetworkPolicy"]);
+/// Returns the configuration of a pod, which is in the `ConfigMap`. The authorities' certificates are another file.
+fn configuration(map: &Json, maker: &Json, authorities: &Path) -> String {
+    let mounts: BTreeMap<_, _> =
+        list(&container(maker)["volumeMounts"]).iter().map(|m| (m["name"].as_str(), m["mountPath"].as_str())).collect();
+    let named = |volume: &&Json| volume["configMap"]["name"] == map["metadata"]["name"];
+    let volume = list(&pods(maker)["spec"]["volumes"]).iter().find(named).expect("the ConfigMap is mounted");
+    let folder = mounts[&volume["name"].as_str()].expect("a mount has a path");
+    assert!(mounts.values().any(|path| path.is_some_and(|p| AUTHORITIES.starts_with(p))), "{mounts:?}");
+    let args = list(&container(maker)["args"]).iter().map(|a| a.as_str().expect("is a text")).collect::<Vec<_>>();
+    let [_, "--config", path] = *args else { panic!("{args:?}") };
+    let name = path.strip_prefix(folder).expect("the configuration is in the mounted folder").trim_start_matches('/');
+    let toml = map["data"][name].as_str().unwrap_or_else(|| panic!("{name} is not in {map}"));
+    toml.replace(AUTHORITIES, &authorities.display().to_string())
+}
+
+fn check_run(manifests: &BTreeMap<String, Json>, config: &Config) {
+    let set = &manifests["StatefulSet"];
     // The pod's name is stable, and only one pod has it at a time.
     assert_eq!(config.kafka.instance_id, "crm-processor-0");
     assert!(config.admin.listen.ip().is_unspecified(), "who is outside of the pod can't come to {}", config.admin.listen);
@@ -185,6 +200,11 @@ fn check_run(manifests: &BTreeMap<String, Json>, config: &crm_processor::config:
         let get = &container(set)[probe]["httpGet"];
         assert_eq!((&get["path"], &get["port"]), (&path.into(), &"admin".into()), "{probe}");
     }
+    check_egress(&manifests["NetworkPolicy"], config);
+}
+
+/// Checks that the network policy lets pods talk to all servers of their configuration.
+fn check_egress(policy: &Json, config: &Config) {
     let crm_processor::config::Backend::Cql(cql) = &config.store.backend else { panic!("several pods have no one folder") };
     let servers = std::iter::once(&config.kafka.bootstrap_servers).chain(&config.registry.urls).chain(&cql.contact_points);
     let open: Vec<_> = list(&policy["spec"]["egress"]).iter().flat_map(|rule| list(&rule["ports"])).map(|p| &p["port"]).collect();
@@ -196,7 +216,7 @@ fn check_run(manifests: &BTreeMap<String, Json>, config: &crm_processor::config:
 
 #[test]
 fn everything_that_selects_pods_selects_the_processors() {
-    let Some(manifests) = manifests() else { return };
+    let Some(Manifests { processor: manifests, .. }) = manifests() else { return };
     let set = &manifests["StatefulSet"];
     let labels = &pods(set)["metadata"]["labels"];
     let spread = list(&pods(set)["spec"]["topologySpreadConstraints"]).iter().map(|c| &c["labelSelector"]["matchLabels"]);
@@ -223,8 +243,8 @@ fn everything_that_selects_pods_selects_the_processors() {
 /// Checks that the pods satisfy the Pod Security Standard "restricted", and that their root file system is read-only.
 #[test]
 fn pods_have_no_rights_that_they_do_not_need() {
-    let Some(manifests) = manifests() else { return };
-    for maker in [&manifests["StatefulSet"], &manifests["Job"]] {
+    let Some(Manifests { processor, gateway }) = manifests() else { return };
+    for maker in [&processor["StatefulSet"], &processor["Job"], &gateway["Deployment"]] {
         let (pod, container) = (&pods(maker)["spec"], &container(maker)["securityContext"]);
         let expected = [
             (&pod["automountServiceAccountToken"], Json::from(false)),
