@@ -138,8 +138,8 @@ pub fn consumer_config(kafka: &config::Kafka) -> ClientConfig {
         .set("queued.min.messages", "500")
         .set("fetch.message.max.bytes", "65536")
         // A fetch leaves out a partition whose commands still wait in the client, and only the next fetch includes it again. So a fetch
-        // that finds the other partitions empty must end soon. (With 100 ms a hot key spent half its time waiting for fetches to end. The
-        // shorter wait costs an idle processor nothing.)
+        // that finds the other partitions empty must end soon: with 100 ms a hot key is a quarter slower. The brokers of an idle processor
+        // pay for that (docs/performance.md has both figures).
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "10")
         // This is as long as the session time-out. After it, a question to a frozen broker, such as who coordinates the group, is put to
