@@ -1,7 +1,7 @@
 //! The Kafka clients, which do what `flow` decides. One thread consumes the command topic
 //! ([`consumer`], with its [`callbacks`]). Another publishes in transactions ([`publisher`]) and is watched ([`publishing`]). Besides there
-//! are the sizes of topics ([`partition_counts`]), the texts that other clients wrote ([`foreign`]), questions to the brokers about a topic ([`inquiry`]) and about what a client may do
-//! ([`rights`]), and the reasons why a client can't log in ([`login`]).
+//! are the sizes of topics ([`partition_counts`]), the texts that other clients wrote ([`foreign`]), questions to the brokers about a topic
+//! ([`inquiry`]) and about what a client may do ([`rights`]), and the reasons why a client can't log in ([`login`]).
 
 pub mod bootstrap;
 pub mod callbacks;

@@ -62,7 +62,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
-use step_over::Suspects;
+use step_over::{Suspects, TakenIn};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{AbortHandle, JoinSet};
@@ -158,6 +158,7 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
         revoked: None,
         unfetched: Unfetched::default(),
         suspects: Suspects::default(),
+        batches: 0,
         looking,
         held: HeldRecords::default(),
         orders,
@@ -210,6 +211,8 @@ struct Processor<S> {
     unfetched: Unfetched,
     /// The records that may be undecodable.
     suspects: Suspects,
+    /// How many batches were taken in.
+    batches: u64,
     /// The tasks that look at topics. They never end by themselves.
     looking: JoinSet<()>,
     held: HeldRecords,
@@ -243,7 +246,11 @@ impl<S: ConditionalStore> Processor<S> {
             let timeout = self.stream.poll_timeout().map(|uptime| self.began + uptime);
             tokio::select! {
                 biased;
-                Some(notice) = channels.notices.recv() => self.noticed(notice, room && channels.batches.is_empty()),
+                Some(notice) = channels.notices.recv() => {
+                    let most_waiting = u64::try_from(channels.batches.max_capacity()).expect("is small") + 1;
+                    let all = room && channels.batches.is_empty();
+                    self.noticed(notice, TakenIn { batches: self.batches, all, most_waiting });
+                }
                 Some(told) = channels.told.recv() => self.told(told),
                 _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
                     events.drain(..).for_each(|event| self.run_reported(event));
@@ -267,8 +274,8 @@ impl<S: ConditionalStore> Processor<S> {
         self.began.elapsed()
     }
 
-    /// Takes what the consumer says. `is_all_taken` tells whether all records that it has handed on are taken in.
-    fn noticed(&mut self, notice: Notice, is_all_taken: bool) {
+    /// Takes what the consumer says. `taken` is what is taken in of what it has handed on.
+    fn noticed(&mut self, notice: Notice, taken: TakenIn) {
         match notice {
             Notice::Assigned { assignment, partitions, unread, membership } => {
                 let numbers: Vec<Partition> = partitions.iter().map(|(p, _)| *p).collect();
@@ -295,7 +302,7 @@ impl<S: ConditionalStore> Processor<S> {
                 self.stream.handle_revoked(lost, self.now());
                 self.revoked = Some(done);
             }
-            Notice::Undecodable(stopped) => self.undecodable(&stopped, is_all_taken),
+            Notice::Undecodable(stopped) => self.undecodable(&stopped, taken),
             Notice::Statistics { ends, to_fetch, brokers } => {
                 self.lag.ends(&ends);
                 self.unfetched.next(&to_fetch, Instant::now().into_std());
@@ -319,7 +326,7 @@ impl<S: ConditionalStore> Processor<S> {
 
     /// Takes note of the partitions that stand still because their next records can't be decoded.
     /// Only if all records before them are taken in are they stepped over, because no record is taken in after a later one.
-    fn undecodable(&mut self, stopped: &[RecordId], is_all_taken: bool) {
+    fn undecodable(&mut self, stopped: &[RecordId], taken: TakenIn) {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
         let records: Vec<_> =
             stopped.iter().map(|at| format!("{}/{} at offset {}", self.commands, at.partition, at.offset)).collect();
@@ -331,8 +338,8 @@ impl<S: ConditionalStore> Processor<S> {
         let text =
             format!("the records at {} can't be read (their compression or checksum is broken): {what_now}", records.join(", "));
         self.health.tell(Concern::Undecodable, Some(text).filter(|_| !stopped.is_empty()));
-        let suspected = if self.step_over && is_all_taken { stopped } else { &[] };
-        for at in self.suspects.due(suspected, Instant::now().into_std()) {
+        let suspected = if self.step_over { stopped } else { &[] };
+        for at in self.suspects.due(suspected, taken, Instant::now().into_std()) {
             if self.stream.handle_undecodable(at, AnswerJob::undecodable(at)) {
                 let _ = self.orders.send(Order::StepOver(at));
             }
@@ -340,6 +347,7 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     fn arrived(&mut self, batch: consumer::Batch) {
+        self.batches += 1;
         let now = (self.shared.answering.clock)();
         let records = batch.records.into_iter().map(|mut record| {
             record.timestamp = self.lag.taken(record.at, record.timestamp, now);

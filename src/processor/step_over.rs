@@ -13,17 +13,44 @@ const ALONE: Duration = Duration::from_millis(500);
 /// The same if there are several: longer than a change of leaders takes.
 const AMONG_SEVERAL: Duration = Duration::from_secs(30);
 
-/// The records before which partitions stand still, and since when that has been reported.
+/// The records before which partitions stand still.
 #[derive(Debug, Default)]
-pub struct Suspects(BTreeMap<RecordId, Instant>);
+pub struct Suspects(BTreeMap<RecordId, Suspect>);
+
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    /// When it was reported first.
+    since: Instant,
+    /// How many batches had been taken in then.
+    batches: u64,
+    /// Whether all records before it are taken in. None of them comes later, for its partition stands still.
+    is_next: bool,
+}
+
+/// How much of what the consumer has polled is taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenIn {
+    /// How many batches there were so far.
+    pub batches: u64,
+    /// Whether no batch waits.
+    pub all: bool,
+    /// The most batches that may wait, with the one that the consumer has in hand.
+    pub most_waiting: u64,
+}
 
 impl Suspects {
     /// Takes the records before which partitions stand still now, and returns those that may be stepped over. Forgets all others.
-    pub fn due(&mut self, stopped: &[RecordId], now: Instant) -> Vec<RecordId> {
-        self.0 = stopped.iter().map(|at| (*at, self.0.get(at).copied().unwrap_or(now))).collect();
+    pub fn due(&mut self, stopped: &[RecordId], taken: TakenIn, now: Instant) -> Vec<RecordId> {
+        let suspect = |at: &RecordId| {
+            let new = Suspect { since: now, batches: taken.batches, is_next: false };
+            let Suspect { since, batches, is_next } = self.0.get(at).copied().unwrap_or(new);
+            let is_next = is_next || taken.all || taken.batches - batches >= taken.most_waiting;
+            (*at, Suspect { since, batches, is_next })
+        };
+        self.0 = stopped.iter().map(suspect).collect();
         let patience = if self.0.len() == 1 { ALONE } else { AMONG_SEVERAL };
-        let due = self.0.iter().filter(|(_, since)| now.saturating_duration_since(**since) >= patience);
-        due.map(|(at, _)| *at).collect()
+        let is_due = |suspect: &Suspect| suspect.is_next && now.saturating_duration_since(suspect.since) >= patience;
+        self.0.iter().filter(|(_, suspect)| is_due(suspect)).map(|(at, _)| *at).collect()
     }
 }
 
@@ -52,8 +79,30 @@ mod tests {
             (39, &[bad], &[bad]),
         ];
         let mut suspects = Suspects::default();
+        let taken = TakenIn { batches: 9, all: true, most_waiting: 5 };
         for (second, stopped, expected) in reports {
-            assert_eq!(suspects.due(stopped, begin + Duration::from_secs(second)), expected, "after {second} s");
+            assert_eq!(suspects.due(stopped, taken, begin + Duration::from_secs(second)), expected, "after {second} s");
+        }
+    }
+
+    #[test]
+    fn no_record_is_stepped_over_while_one_before_it_may_not_be_taken_in() {
+        let begin = Instant::now();
+        let at = RecordId { partition: 0, offset: 20 };
+        // Of each case, the reports: how many batches were taken in, whether these are all, and whether the record may be stepped over.
+        let cases: [&[(u64, bool, bool)]; 4] = [
+            &[(9, true, false), (9, false, true)],
+            &[(9, false, false), (9, false, false), (9, true, true), (9, false, true)],
+            &[(9, false, false), (13, false, false), (14, false, true)],
+            &[(9, false, false), (40, false, true)],
+        ];
+        for reports in cases {
+            let mut suspects = Suspects::default();
+            for ((batches, all, expected), second) in reports.iter().copied().zip(0..) {
+                let taken = TakenIn { batches, all, most_waiting: 5 };
+                let due = suspects.due(&[at], taken, begin + Duration::from_secs(second));
+                assert_eq!(due, if expected { vec![at] } else { vec![] }, "report {second} of {reports:?}");
+            }
         }
     }
 }
