@@ -70,7 +70,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::of_gateway()));
-    // By this metric alerts know a gateway, also one that does not get ready.
+    // Alerts tell gateways from processors by this metric, so it is set before the gateway is ready.
     metrics.gateway_open_requests_limit.set(gauge(config.gateway.max_open_requests));
     let admin = AdminListener::bind(config.admin.listen).await?;
     let listening = Listening::on(config.gateway.listen).await?;

@@ -197,7 +197,7 @@ impl<R: Reader, O: Publishable, G: Clone> Stream<R, O, G> {
     /// it still wait to be admitted, or if nothing is assigned.
     pub fn handle_undecodable(&mut self, id: RecordId, answerable: R::Answerable) -> bool {
         let Some(Current { assignment, .. }) = &mut self.current else { return false };
-        // Their offsets would count as left out by the broker, and the records as known.
+        // This record would move the partition's next offset past those that wait, and they would then be skipped as known.
         if self.intake.has_waiting(id.partition) {
             return false;
         }

@@ -80,7 +80,7 @@ impl PresentKeys {
         }
     }
 
-    /// Waits for so long, or, after a rest, until a token names a key that is not known.
+    /// Waits for `pause`, or until a token names a key that is not known, but for the rest at least.
     async fn pause(&self, pause: Duration) {
         let rest = pause.min(self.rhythm.rest);
         sleep(rest).await;

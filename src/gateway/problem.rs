@@ -42,7 +42,7 @@ fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
     serializer.serialize_u16(status.as_u16())
 }
 
-/// Returns the answer to a request of which nothing is known, because something is away: it may be asked again.
+/// Returns the answer 503 to a request that can't be answered at present, with the time after which to ask again.
 pub fn unavailable(detail: &str) -> Response<Bytes> {
     with(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).response(), header::RETRY_AFTER, RETRY_AFTER)
 }

@@ -125,7 +125,7 @@ pub struct Context {
 struct Undecodable {
     /// When librdkafka last reported data that it can't decode.
     told: Option<Instant>,
-    /// The next offset of each partition that had records to fetch when it was looked last, and since when it was this one.
+    /// For each partition that had records to fetch at the last look: its next offset, and when that offset was first seen.
     next: BTreeMap<Partition, (i64, Instant)>,
     /// The partitions that were last found to stand still.
     found: Vec<RecordId>,
@@ -142,7 +142,7 @@ impl Undecodable {
             _ => now,
         };
         self.next = open.iter().map(|(partition, next)| (*partition, (*next, since(partition, *next)))).collect();
-        // What was told before a partition came to its offset was about another record.
+        // A report from before the partition reached this offset is about an earlier record.
         let still = self.next.iter().filter(|(_, (_, since))| told.is_some_and(|told| told > *since));
         let found: Vec<_> = still.map(|(partition, (offset, _))| RecordId { partition: *partition, offset: *offset }).collect();
         let before = std::mem::replace(&mut self.found, found.clone());
@@ -311,7 +311,7 @@ impl Context {
 
     fn revoked(&self, lost: bool) {
         self.assignment.fetch_add(1, Ordering::SeqCst);
-        // If the partitions come back, they stand where they are assigned.
+        // A later assignment may begin at the same offset, which does not mean that the partition stood still.
         self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).next.clear();
         let (done, wait) = std_mpsc::sync_channel(1);
         if self.notices.send(Notice::Revoked { lost, done }).is_ok() {

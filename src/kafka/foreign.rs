@@ -1,5 +1,5 @@
-//! Texts that any client may have written: the names of headers, and the metadata of committed offsets. rdkafka panics where such a text is
-//! not UTF-8, and so would every reader of the topic. Here such a header is left out, and such metadata counts as none.
+//! Texts that any client may have written: the names of headers, and the metadata of committed offsets. rdkafka panics if such a text is
+//! not UTF-8, so one record could end every reader of its topic. Here such a header is left out, and such metadata counts as none.
 
 #![allow(unsafe_code, reason = "rdkafka gives these texts only as UTF-8")]
 

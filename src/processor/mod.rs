@@ -212,7 +212,7 @@ struct Processor<S> {
     /// The records that may be undecodable.
     suspects: Suspects,
     /// How many batches were taken in.
-    batches: u64,
+    batches: usize,
     /// The tasks that look at topics. They never end by themselves.
     looking: JoinSet<()>,
     held: HeldRecords,
@@ -247,9 +247,8 @@ impl<S: ConditionalStore> Processor<S> {
             tokio::select! {
                 biased;
                 Some(notice) = channels.notices.recv() => {
-                    let most_waiting = u64::try_from(channels.batches.max_capacity()).expect("is small") + 1;
-                    let all = room && channels.batches.is_empty();
-                    self.noticed(notice, TakenIn { batches: self.batches, all, most_waiting });
+                    let taken = TakenIn { batches: self.batches, all: room && channels.batches.is_empty() };
+                    self.noticed(notice, taken);
                 }
                 Some(told) = channels.told.recv() => self.told(told),
                 _ = channels.run_events.recv_many(&mut events, self.limits.max_in_flight) => {
@@ -325,7 +324,8 @@ impl<S: ConditionalStore> Processor<S> {
     }
 
     /// Takes note of the partitions that stand still because their next records can't be decoded.
-    /// Only if all records before them are taken in are they stepped over, because no record is taken in after a later one.
+    ///
+    /// A record is stepped over only if all records before it are taken in, because none is taken in after a later one.
     fn undecodable(&mut self, stopped: &[RecordId], taken: TakenIn) {
         self.metrics.partitions_undecodable.set(gauge(stopped.len()));
         let records: Vec<_> =

@@ -5,6 +5,7 @@
 //! stepped over is a stub in the dead letter topic and has no reply, so a suspicion must last.
 
 use crate::flow::RecordId;
+use crate::kafka::consumer::BATCHES;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 const ALONE: Duration = Duration::from_millis(500);
 /// The same if there are several: longer than a change of leaders takes.
 const AMONG_SEVERAL: Duration = Duration::from_secs(30);
+
+/// The most batches that may wait, with the one that the consumer has in hand.
+const MOST_WAITING: usize = BATCHES + 1;
 
 /// The records before which partitions stand still.
 #[derive(Debug, Default)]
@@ -22,20 +26,18 @@ struct Suspect {
     /// When it was reported first.
     since: Instant,
     /// How many batches had been taken in then.
-    batches: u64,
-    /// Whether all records before it are taken in. None of them comes later, for its partition stands still.
+    batches: usize,
+    /// Whether all records before it are taken in. That stays so, because no more records come from a partition that stands still.
     is_next: bool,
 }
 
 /// How much of what the consumer has polled is taken in.
 #[derive(Clone, Copy, Debug)]
 pub struct TakenIn {
-    /// How many batches there were so far.
-    pub batches: u64,
-    /// Whether no batch waits.
+    /// How many batches were taken in so far.
+    pub batches: usize,
+    /// Whether these are all batches that the consumer has handed on.
     pub all: bool,
-    /// The most batches that may wait, with the one that the consumer has in hand.
-    pub most_waiting: u64,
 }
 
 impl Suspects {
@@ -44,7 +46,7 @@ impl Suspects {
         let suspect = |at: &RecordId| {
             let new = Suspect { since: now, batches: taken.batches, is_next: false };
             let Suspect { since, batches, is_next } = self.0.get(at).copied().unwrap_or(new);
-            let is_next = is_next || taken.all || taken.batches - batches >= taken.most_waiting;
+            let is_next = is_next || taken.all || taken.batches - batches >= MOST_WAITING;
             (*at, Suspect { since, batches, is_next })
         };
         self.0 = stopped.iter().map(suspect).collect();
@@ -79,7 +81,7 @@ mod tests {
             (39, &[bad], &[bad]),
         ];
         let mut suspects = Suspects::default();
-        let taken = TakenIn { batches: 9, all: true, most_waiting: 5 };
+        let taken = TakenIn { batches: 9, all: true };
         for (second, stopped, expected) in reports {
             assert_eq!(suspects.due(stopped, taken, begin + Duration::from_secs(second)), expected, "after {second} s");
         }
@@ -89,8 +91,9 @@ mod tests {
     fn no_record_is_stepped_over_while_one_before_it_may_not_be_taken_in() {
         let begin = Instant::now();
         let at = RecordId { partition: 0, offset: 20 };
-        // Of each case, the reports: how many batches were taken in, whether these are all, and whether the record may be stepped over.
-        let cases: [&[(u64, bool, bool)]; 4] = [
+        // Each case is a list of reports. A report has the number of batches taken in so far, whether no more wait, and whether the
+        // record may be stepped over then.
+        let cases: [&[(usize, bool, bool)]; 4] = [
             &[(9, true, false), (9, false, true)],
             &[(9, false, false), (9, false, false), (9, true, true), (9, false, true)],
             &[(9, false, false), (13, false, false), (14, false, true)],
@@ -99,7 +102,7 @@ mod tests {
         for reports in cases {
             let mut suspects = Suspects::default();
             for ((batches, all, expected), second) in reports.iter().copied().zip(0..) {
-                let taken = TakenIn { batches, all, most_waiting: 5 };
+                let taken = TakenIn { batches, all };
                 let due = suspects.due(&[at], taken, begin + Duration::from_secs(second));
                 assert_eq!(due, if expected { vec![at] } else { vec![] }, "report {second} of {reports:?}");
             }

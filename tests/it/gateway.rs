@@ -297,7 +297,7 @@ fn open_requests_are_finished_before_the_process_ends() {
 #[test]
 fn a_header_whose_name_is_no_text_ends_no_reader() {
     let Some(mut world) = World::set_up("odd-header", |_| {}) else { return };
-    // The tests' own would end at such a header.
+    // The tests' own inbox would panic at such a header.
     world.inbox = Inbox::open(world.kafka(), &[], &[]);
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));

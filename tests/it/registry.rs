@@ -197,9 +197,8 @@ pub async fn forward(request: axum::extract::Request) -> (axum::http::StatusCode
     (response.status(), response.text().await.expect("the registry is up"))
 }
 
-/// Returns the client of the tests' own requests over plain HTTP. Each request has a connection of its own, so that it shows whether the
-/// other side takes one. There is one client, because to make one reads all authorities that the system trusts, which takes longer than
-/// a request.
+/// Returns the client of the tests' own requests over plain HTTP. Each request opens a connection, so that it shows whether the other side
+/// accepts one. All requests share the client, because making a client reads all authorities that the system trusts.
 fn client() -> &'static reqwest::Client {
     const PATIENCE: Duration = Duration::from_secs(10);
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();

@@ -66,14 +66,18 @@ pub fn cassandra() -> Option<&'static str> {
 /// printed, and the test returns.
 pub fn apicurio() -> Option<String> {
     let address = SHARED_APICURIO.get_or_init(|| Server::start("Apicurio Registry", prepare_apicurio)).address()?;
-    Some(format!("http://{address}{REGISTRY_PATH}"))
+    Some(apicurio_url(address))
 }
 
 static SHARED_APICURIO: OnceLock<Server> = OnceLock::new();
 
 /// Returns whether this is the URL of the registry that [`apicurio`] has started.
 pub fn is_shared_apicurio(url: &str) -> bool {
-    matches!(SHARED_APICURIO.get(), Some(Server::Up { address, .. }) if *url == format!("http://{address}{REGISTRY_PATH}"))
+    matches!(SHARED_APICURIO.get(), Some(Server::Up { address, .. }) if *url == apicurio_url(address))
+}
+
+fn apicurio_url(address: &str) -> String {
+    format!("http://{address}{REGISTRY_PATH}")
 }
 
 /// Prints on standard error, past the test runner's capture, that the running test is skipped. With `CI=true` the test fails
@@ -344,7 +348,7 @@ fn prepare_apicurio() -> Result<Prepared, NoStart> {
     java.arg(format!("-Dquarkus.http.port={port}")).arg("-jar").arg(lib.join("apicurio-registry-app-2.6.13.Final-runner.jar"));
     java.current_dir(&dir);
     let log = log_dir().join(format!("apicurio-{port}.log"));
-    let up = |address: &str| crate::registry::get(&format!("http://{address}{REGISTRY_PATH}/subjects")).0 == 200;
+    let up = |address: &str| crate::registry::get(&format!("{}/subjects", apicurio_url(address))).0 == 200;
     Ok(Prepared { name: "Apicurio Registry", address: format!("127.0.0.1:{port}"), command: java, dir, log, up })
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Credentials {
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
-    /// How many seconds it holds: a number, but some servers write it as a text.
+    /// The token's life in seconds: a number, or a text, as some servers write it.
     #[serde(default)]
     expires_in: Value,
 }

@@ -16,11 +16,11 @@ pub struct RegistryFault {
     call: Arc<str>,
     pub(super) base: Arc<str>,
     pub(super) failure: Arc<str>,
-    /// The way out.
+    /// How an operator can mend the fault.
     pub remedy: RegistryRemedy,
 }
 
-/// The way out of a fault of the registry, for an operator.
+/// How an operator can mend a fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistryRemedy {
     /// Change the key that the fault's text names.
@@ -36,14 +36,14 @@ pub enum RegistryRemedy {
 }
 
 impl RegistryFault {
-    /// Describes a fault: the call, the registry's address, what became of the call, and the way out.
+    /// Describes a fault: the call, the registry's address, what became of the call, and how to mend it.
     pub(crate) fn new(call: &str, base: &str, failure: &str, remedy: RegistryRemedy) -> Self {
         Self { call: call.into(), base: base.into(), failure: failure.into(), remedy }
     }
 }
 
 impl RegistryRemedy {
-    /// Returns the way out of an answer with an HTTP status that is an error.
+    /// Returns how to mend what makes the registry answer with an error status.
     pub(super) fn of(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Login,

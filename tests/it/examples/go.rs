@@ -23,7 +23,7 @@ fn client() -> Option<PathBuf> {
     let folder = servers::cache(&format!("go-client-{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, &sources).simple()));
     let built = servers::make_once(&folder, |partial| {
         let mut build = Command::new(&go);
-        // It runs for seconds. To optimise all that it is made of would take minutes.
+        // The client runs for seconds, and to optimise it with its packages would take minutes.
         build.args(["build", "-mod=readonly", "-buildvcs=false", "-gcflags=all=-N -l", "-o"]).env("CGO_ENABLED", "0");
         build.arg(partial.join("client")).arg(".");
         servers::finish(build.current_dir(example("go")))
