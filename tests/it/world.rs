@@ -445,9 +445,9 @@ impl Processor {
     }
 
     /// Returns the sum of all series of a counter or gauge, rounded down; or the value of one series if `name` includes its
-    /// labels.
+    /// labels. Waits until there is one: what is set once a second is not there from the start.
     pub fn metric(&self, name: &str) -> u64 {
-        self.metric_so_far(name).unwrap_or_else(|| panic!("there is no metric {name}"))
+        self.until_metric_is(name, "a number", |_| true)
     }
 
     /// Returns the same sum, or `None` if there is no such metric, or the process does not answer.
@@ -475,12 +475,13 @@ impl Processor {
         self.until_metric_is(name, &format!("{value} or more"), |now| now >= value);
     }
 
-    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) {
+    /// Returns the value that was reached.
+    fn until_metric_is(&self, name: &str, what: &str, reached: impl Fn(u64) -> bool) -> u64 {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
             let now = self.metric_so_far(name);
-            if now.is_some_and(&reached) {
-                return;
+            if let Some(value) = now.filter(|value| reached(*value)) {
+                return value;
             }
             assert!(Instant::now() < deadline, "expected: {name} becomes {what}\ngot: {now:?}; {}", self.log_tail());
             crate::pause();
@@ -683,6 +684,9 @@ fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], 
                 ("group_id", text(group)),
                 ("reply_topic_allow_list", Value::Array(allow_list)),
                 ("topics", names),
+                // Nearly all that the tests' processors do is to wait for commands, several of them at once. With the program's own 10 ms
+                // the broker would take much of the CPU for that.
+                ("consumer", table(&[("fetch.wait.max.ms", Value::Integer(100))])),
             ]),
         ),
         ("registry".to_owned(), table(&[("url", text(registry::url()))])),
