@@ -302,7 +302,7 @@ impl Context {
                     let _ = self.notices.send(Notice::Assigned { assignment, partitions: committed, unread, membership });
                     return readable;
                 }
-                Err(error) => tracing::warn!(%error, "can't learn the committed offsets, trying again"),
+                Err(error) => self.trouble(&error, "the committed offsets can't be learnt"),
             }
             pause(COMMITTED_PAUSE);
         }

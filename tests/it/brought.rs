@@ -58,9 +58,10 @@ fn an_open_transaction_of_a_crm_is_told_with_what_it_holds_back_and_all_is_answe
     let behind: Vec<_> = (0..5).map(|_| (command(), unique("behind"))).collect();
     let drafts: Vec<_> = behind.iter().map(|(draft, correlation)| draft.clone().header("correlation-id", correlation)).collect();
     assert!(world.send_all(&drafts).iter().all(|sent| sent.partition == partition));
-    let said = processor.until_readyz(|body| body.contains("left a transaction open"));
+    // A measurement may have come when only the transaction itself was there.
+    let said = processor.until_readyz(|body| body.contains("left a transaction open") && body.contains("6 offsets"));
     let named = format!("of {}, partition {partition}, from offset ", world.commands);
-    assert!(said.contains("6 offsets") && said.contains(&named) && said.contains("\"ready\":true"), "{said}");
+    assert!(said.contains(&named) && said.contains("\"ready\":true"), "{said}");
     assert_eq!(in_partition(&processor, "crm_stable_offset_behind_records", partition), 6);
     assert!(in_partition(&processor, "crm_stable_offset_stuck_seconds", partition) >= 5);
     assert!(in_partition(&processor, "crm_consumer_lag_records", partition) >= 6, "what is held back is lag");
@@ -164,8 +165,10 @@ fn times_that_cannot_be_true_are_counted_and_no_latency() {
         let of_request = |r: &crate::inbox::Record| r.topic == world.replies && r.body["requestId"] == draft.request();
         world.inbox.first("a reply", of_request);
     }
-    processor.until_metric("crm_absurd_timestamps_total{in=\"past\"}", 2);
-    assert_eq!(processor.metric("crm_command_duration_seconds_count"), 2);
+    // A record that is read again after a rebalance is counted again.
+    processor.until_metric_at_least("crm_absurd_timestamps_total{in=\"past\"}", 2);
+    // The CRM may read a reply before the processor knows that it is committed.
+    processor.until_metric("crm_command_duration_seconds_count", 2);
     let day = 24 * 60 * 60;
     assert!(processor.metric("crm_command_duration_seconds_sum") < day, "the histogram holds no such age");
     assert!(processor.metric("crm_consumer_lag_seconds") < day);

@@ -91,7 +91,6 @@ impl Cage {
         let adjust = |config: &mut Table| {
             let store = config["store"].as_table_mut().expect("is a table");
             store.insert("contact_points".into(), vec![gate.address()].into());
-            store.insert("request_timeout".into(), "1s".into());
             let section = |key: &str, value: &str| Value::Table(Table::from_iter([(key.to_owned(), value.into())]));
             config.insert("log".into(), section("format", "json"));
             config.insert("telemetry".into(), section("otlp_endpoint", &collector.url));

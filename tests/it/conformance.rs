@@ -19,6 +19,8 @@ use uuid::Uuid;
 const NOW: Timestamp = 1_750_000_000_123;
 /// The shortest TTL that CQL knows.
 const SHORT: Option<Duration> = Some(Duration::from_secs(1));
+/// A TTL that ends within a test, but not before the next write, even on a machine that stands still for some seconds.
+const SOON: Option<Duration> = Some(Duration::from_secs(8));
 const LONG: Option<Duration> = Some(Duration::from_secs(3600));
 
 macro_rules! checks {
@@ -389,9 +391,8 @@ async fn a_refusal_expires_with_its_time<S: ConditionalStore>(store: Arc<S>) {
 async fn an_outcome_that_is_held_never_expires<S: ConditionalStore>(store: Arc<S>) {
     let key = any_entity();
     let created = create(&*store, key).await;
-    let soon = Some(Duration::from_secs(4));
     let write =
-        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, soon)] };
+        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, SOON), row("s", None, SOON)] };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes);
     assert_eq!(store.hold(hold(Held::ForEver(key), "r")).await.unwrap(), Applied::Yes, "it is safe to repeat");
@@ -404,11 +405,11 @@ async fn an_outcome_that_is_held_never_expires<S: ConditionalStore>(store: Arc<S
 }
 
 async fn a_refusal_that_is_held_is_kept_anew<S: ConditionalStore>(store: Arc<S>) {
-    let (id, soon) = (any_id(), Some(Duration::from_secs(4)));
+    let id = any_id();
     let claimed = ClaimWrite { id: id.clone(), expected_generation: None, unrefused: false, claim: claim(1) };
     assert_eq!(store.claim(claimed).await.unwrap(), Applied::Yes);
     for request in ["r", "s", "t"] {
-        let write = RefuseWrite { rows: vec![row(request, None, soon)], ..refusal(&id, Some(1), request, NOW) };
+        let write = RefuseWrite { rows: vec![row(request, None, SOON)], ..refusal(&id, Some(1), request, NOW) };
         assert_eq!(store.refuse(write).await.unwrap(), Applied::Yes);
     }
     let anew = |refused, ttl| Held::Anew { id: id.clone(), refused, ttl };
@@ -592,9 +593,8 @@ async fn an_outcome_that_was_read_can_be_replaced<S: ErasableStore>(store: Arc<S
 async fn a_redacted_row_expires_with_its_time<S: ErasableStore>(store: Arc<S>) {
     let key = any_entity();
     create(&*store, key).await;
-    let soon = Some(Duration::from_secs(4));
     let write =
-        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, soon), row("s", None, None)] };
+        ApplyWrite { key, expected_version: Some(1), after: None, rows: vec![row("r", None, SOON), row("s", None, None)] };
     assert_eq!(store.apply(write).await.unwrap(), Applied::Yes);
     for request in ["r", "s"] {
         let redaction = Redaction { key, request_id: request.into(), expected_outcome: blob(request), outcome: b"new".to_vec() };

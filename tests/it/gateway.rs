@@ -26,6 +26,9 @@ use std::time::Instant;
 
 const NAME: &str = "/v1/updateCustomerCustomName";
 const WAIT: (&str, &str) = ("prefer", "wait=30");
+/// A request's wait where the processor starts meanwhile, which may take long on a busy machine, and what the gateway needs for it.
+const LONG_WAIT: (&str, &str) = ("prefer", "wait=120");
+const LONG_WAIT_ALLOWED: (&str, &str) = ("CRM__GATEWAY__MAX_WAIT", "120s");
 
 /// Returns a command that gives a customer a name.
 fn naming(request: &str, customer: &Value, name: &str) -> Value {
@@ -129,7 +132,7 @@ fn without_a_processor_only_request_validation_answers_and_everything_else_says_
     let Some(world) = World::set_up("gateway-alone", |_| {}) else { return };
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));
-    let gateway = Gateway::start(&world, &[("CRM__GATEWAY__MAX_OPEN_REQUESTS", "2")]);
+    let gateway = Gateway::start(&world, &[("CRM__GATEWAY__MAX_OPEN_REQUESTS", "2"), LONG_WAIT_ALLOWED]);
     let by_id = customer.by_external_id();
 
     // What needs no entity is answered at once.
@@ -159,7 +162,8 @@ fn without_a_processor_only_request_validation_answers_and_everything_else_says_
     // Two requests are open, one of them twice: the third is refused, and nothing of it is written.
     let (slow, other) = (unique("r"), unique("r"));
     let command = naming(&slow, &by_id, "Ann");
-    let open = [gateway.post(NAME, &[WAIT], &command), gateway.post(NAME, &[WAIT, ("correlation-id", "mine")], &command)];
+    let open =
+        [gateway.post(NAME, &[LONG_WAIT], &command), gateway.post(NAME, &[LONG_WAIT, ("correlation-id", "mine")], &command)];
     let open = runtime().spawn(join_all(open));
     gateway.until_metric("crm_gateway_open_requests 2");
     let refused = gateway.ask(NAME, &[], &naming(&other, &by_id, "Bob"));
@@ -284,8 +288,8 @@ fn open_requests_are_finished_before_the_process_ends() {
     let Some(world) = World::set_up("gateway-ends", |_| {}) else { return };
     let customer = Entity::new(Kind::Customer, "ACTIVE");
     world.import(std::slice::from_ref(&customer));
-    let gateway = Gateway::start(&world, &[]);
-    let open = runtime().spawn(gateway.post(NAME, &[WAIT], &naming(&unique("r"), &customer.by_ref_id(), "Ann")));
+    let gateway = Gateway::start(&world, &[LONG_WAIT_ALLOWED]);
+    let open = runtime().spawn(gateway.post(NAME, &[LONG_WAIT], &naming(&unique("r"), &customer.by_ref_id(), "Ann")));
     gateway.until_metric("crm_gateway_open_requests 1");
     gateway.terminate();
     let _processor = world.run();

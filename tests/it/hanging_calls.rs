@@ -23,20 +23,23 @@ fn a_publisher_whose_call_does_not_return_is_replaced_and_nothing_is_lost_or_dou
     processor.until_metric("crm_publishers_abandoned_total", 1);
     processor.until_ready();
     let correlations: Vec<_> = (0..60).map(|_| unique("c")).collect();
-    for (number, correlation) in correlations.iter().enumerate() {
+    let draft = |correlation: &String| {
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), correlation).key(&customer.ref_id);
-        world.send(&draft.header("correlation-id", correlation));
-        if number == 0 {
-            // The others are in a later transaction, however slow the machine is.
-            world.inbox.first("the first reply", |r| {
-                r.topic == world.replies && r.header("correlation-id") == Some(correlation.as_bytes())
-            });
+        draft.header("correlation-id", correlation)
+    };
+    world.send(&draft(&correlations[0]));
+    // The others are in a later transaction, however slow the machine is.
+    let is_first = |r: &crate::inbox::Record| r.header("correlation-id") == Some(correlations[0].as_bytes());
+    world.inbox.first("the first reply", |r| r.topic == world.replies && is_first(r));
+    world.send_all(&correlations[1..].iter().map(draft).collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        // It is said for the few seconds until the publisher is abandoned.
+        let named = scope.spawn(|| until_readyz_names(&processor, "send_offsets_to_transaction"));
+        for age in ["crm_kafka_transaction_age_seconds", "crm_oldest_call_age_seconds", "crm_stalled_seconds"] {
+            processor.until_metric_at_least(age, 1);
         }
-    }
-    for age in ["crm_kafka_transaction_age_seconds", "crm_oldest_call_age_seconds", "crm_stalled_seconds"] {
-        processor.until_metric_at_least(age, 1);
-    }
-    assert_eq!(until_readyz_names(&processor, "send_offsets_to_transaction"), 503);
+        assert_eq!(named.join().expect("it is named"), 503);
+    });
     assert_eq!(processor.get("/livez").0, 200, "it helps itself");
     processor.until_metric("crm_publishers_abandoned_total", 2);
     let ledger = Ledger::close(&world, &correlations);
@@ -57,7 +60,8 @@ fn a_process_whose_calls_all_hang_ends_with_an_error_that_says_so() {
     processor.until_ready();
     let draft = custom_name(&unique("r"), &customer.by_ref_id(), "late").header("correlation-id", unique("c"));
     world.send(&draft);
-    assert_eq!(processor.wait(), 1, "{}", processor.log_tail());
+    // One publisher after another is given up, each after 11 s.
+    assert_eq!(processor.wait_for(2 * Inbox::PATIENCE), 1, "{}", processor.log_tail());
     let (log, left) = (processor.log(), ABANDONED_AT_MOST + 1);
     let message = format!("{left} calls into the Kafka client have not returned");
     assert!(log.contains(&message) && log.contains("send_offsets_to_transaction"), "{log}");

@@ -30,7 +30,7 @@ pub use ports::free_port;
 /// How often a server is started before the run gives up: a program that is not of this run may take a port between its choice and its use.
 const TRIES: usize = 3;
 /// The name of a server's folder in the cache, and its pom.
-const KAFKA: (&str, &str) = ("kafka-4.1.0", include_str!("servers/kafka.pom.xml"));
+const KAFKA: (&str, &str) = ("kafka-4.1.1", include_str!("servers/kafka.pom.xml"));
 /// The name of Apicurio Registry's folder, and its artifact.
 const APICURIO: (&str, &str) = ("apicurio-registry-2.6.13", "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all");
 /// The path below which Apicurio Registry has Confluent's API.
@@ -38,8 +38,9 @@ pub const REGISTRY_PATH: &str = "/apis/ccompat/v7";
 /// The JVM's options for a server that lives for minutes. The optimising compiler would take as much CPU as the start.
 const SHORT_LIVED: [&str; 2] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 /// How the shared Cassandra makes writes durable: some time after it acknowledges them. That is quick, and no test kills this
-/// server.
-const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
+/// server. Its time-outs are so long that a machine that stands still for some seconds does not exceed them.
+const PERIODIC: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms\ncas_contention_timeout: 30000ms\n\
+                        write_request_timeout: 30000ms\nread_request_timeout: 30000ms";
 
 /// Returns the bootstrap servers of a real Kafka, or `None` if it can't be had here; the reason has been printed, and the test
 /// returns.

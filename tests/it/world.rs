@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 /// How many partitions the command topics of the tests have.
@@ -62,6 +62,10 @@ pub struct Sent {
     pub offset: i64,
 }
 
+/// Variable and value for subcommands that do not try again what takes too long, where that is not the subject: a busy machine may
+/// stand still for longer than the default of 5 s.
+pub const PATIENT_STORE: (&str, &str) = ("CRM__STORE__REQUEST_TIMEOUT", "60s");
+
 /// The output and exit code of a subcommand that has ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -98,8 +102,8 @@ impl World {
         let replicas = members(kafka).len().to_string();
         // With one broker, `setup` gets no replication factor, so that its default is tested.
         let replicas: &[&str] = if replicas == "1" { &[] } else { &["--replication-factor", &replicas] };
-        run_cli(&[&["setup", "--partitions", &OUTPUT_PARTITIONS.to_string(), "--config", &path_text], replicas].concat())
-            .succeeded();
+        let setup = ["setup", "--partitions", &OUTPUT_PARTITIONS.to_string(), "--config", &path_text];
+        run_cli_with(&[&setup, replicas].concat(), &[PATIENT_STORE]).succeeded();
 
         let encoded = [&*replies, &*transactions, &*other, &*refused];
         // A front before the registry of the tests has that registry's schemas; a real registry has its own.
@@ -352,7 +356,12 @@ impl Processor {
 
     /// Waits for the end of the process, and returns its exit code.
     pub fn wait(&self) -> i32 {
-        self.process().wait(Inbox::PATIENCE).code().unwrap_or(-1)
+        self.wait_for(Inbox::PATIENCE)
+    }
+
+    /// Waits at most so long until the process ends, and returns its exit code, or -1 if a signal ended it.
+    pub fn wait_for(&self, at_most: Duration) -> i32 {
+        self.process().wait(at_most).code().unwrap_or(-1)
     }
 
     /// Returns the process id.

@@ -23,7 +23,8 @@ fn people_use_the_page_by_mouse_and_by_keyboard() {
     let Some(world) = World::set_up("gateway-page", |_| {}) else { return };
     let (customer, deactivated) = (Entity::new(Kind::Customer, "ACTIVE"), Entity::new(Kind::Customer, "DEACTIVATED"));
     world.import(&[customer.clone(), deactivated.clone()]);
-    let gateway = Gateway::start(&world, &[("CRM__GATEWAY__REPLY_TIMEOUT", "2s")]);
+    // Twice the page waits so long for nothing. Later it must have its answers within this time.
+    let gateway = Gateway::start(&world, &[("CRM__GATEWAY__REPLY_TIMEOUT", "6s")]);
     let key = Key::new("people");
     let keys = world.dir().join("keys.json");
     std::fs::write(&keys, key.set()).unwrap();
@@ -48,6 +49,7 @@ fn people_use_the_page_by_mouse_and_by_keyboard() {
     for line in from.lines().map(Result::unwrap) {
         if line == "processor, please" {
             processor = Some(world.run());
+            world.inbox.first("the reply to what the page has sent", |r| world.holds_replies(&r.topic));
             to.write_all(b"it runs\n").unwrap();
         }
         last = line;

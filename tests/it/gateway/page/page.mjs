@@ -12,7 +12,7 @@ import { chromium } from 'playwright-core';
 
 const { base, guarded, reader, writer, customer, deactivated, pictures } = JSON.parse(process.argv[2]);
 const EVIL = `<img src=x onerror="document.title='broken in'"> \u202eevil`;
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 const executablePath = execFileSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).trim();
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
