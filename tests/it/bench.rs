@@ -6,7 +6,7 @@ use crate::crm::unique;
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
 use crate::servers;
-use crate::world::{Finished, PATIENT_STORE, run_cli, run_cli_with, shared};
+use crate::world::{Finished, PATIENT_STORE, World, run_cli, run_cli_with, shared};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use scylla::client::session_builder::SessionBuilder;
@@ -57,12 +57,18 @@ fn of<'a>(lines: &'a [(String, Json)], case: &str) -> &'a Json {
     &lines.iter().find(|(name, _)| name == case).unwrap_or_else(|| panic!("{case} is among {lines:?}")).1
 }
 
+/// Runs `bench` on the servers of an installation.
+fn on_servers(world: &World, args: &[&str]) -> Finished {
+    let config = world.config.display().to_string();
+    run_cli_with(&[&["bench", "--config", &config], args].concat(), &[PATIENT_STORE]).succeeded()
+}
+
 #[test]
 fn each_case_prints_a_line_beside_its_ceiling_and_leaves_nothing_behind() {
     let Some(shared) = shared() else { return };
-    let (prefix, config) = (prefix(), shared.config.display().to_string());
+    let prefix = prefix();
     let sizes = ["--commands", "300", "--entities", "300", "--partitions", "3", "--prefix", &prefix];
-    let finished = run_cli_with(&[&["bench", "--config", &config], &sizes[..]].concat(), &[PATIENT_STORE]).succeeded();
+    let finished = on_servers(shared, &sizes);
     let lines = lines(&finished);
     let cases: Vec<_> = lines.iter().map(|(case, _)| case.as_str()).collect();
     let expected = ["name", "segment", "rename", "state", "create", "mixed", "hot", "skewed", "duplicates", "rejected", "copy"];
@@ -80,9 +86,10 @@ fn each_case_prints_a_line_beside_its_ceiling_and_leaves_nothing_behind() {
 #[test]
 fn latency_at_a_rate_stands_beside_that_of_its_two_parts() {
     let Some(shared) = shared() else { return };
-    let (prefix, config) = (prefix(), shared.config.display().to_string());
-    let how = ["--warm", "--instances", "2", "--rate", "100", "--commands", "50", "--entities", "20", "--prefix", &prefix];
-    let finished = run_cli_with(&[&["bench", "name", "--config", &config], &how[..]].concat(), &[PATIENT_STORE]).succeeded();
+    let prefix = prefix();
+    let how =
+        ["name", "--warm", "--instances", "2", "--rate", "100", "--commands", "50", "--entities", "20", "--prefix", &prefix];
+    let finished = on_servers(shared, &how);
     let lines = lines(&finished);
     let cases: Vec<_> = lines.iter().map(|(case, _)| case.as_str()).collect();
     assert_eq!(cases, ["name", "one-lwt", "one-transaction"]);
@@ -117,9 +124,9 @@ fn assert_steps(line: &Json) {
 #[test]
 fn the_ceiling_can_be_measured_by_itself() {
     let Some(shared) = shared() else { return };
-    let (prefix, config) = (prefix(), shared.config.display().to_string());
-    let how = ["rename", "state", "create", "hot", "--commands", "128", "--entities", "50", "--prefix", &prefix];
-    let finished = run_cli_with(&[&["bench", "ceiling", "--config", &config], &how[..]].concat(), &[PATIENT_STORE]).succeeded();
+    let prefix = prefix();
+    let how = ["ceiling", "rename", "state", "create", "hot", "--commands", "128", "--entities", "50", "--prefix", &prefix];
+    let finished = on_servers(shared, &how);
     let lines = lines(&finished);
     for (case, lwts) in [
         ("ceiling:rename", 2.0),
@@ -136,9 +143,9 @@ fn the_ceiling_can_be_measured_by_itself() {
 #[test]
 fn the_database_can_be_made_slower() {
     let Some(shared) = shared() else { return };
-    let (prefix, config) = (prefix(), shared.config.display().to_string());
-    let how = ["--store-delay", "40ms", "--rate", "100", "--commands", "20", "--entities", "20", "--prefix", &prefix];
-    let finished = run_cli_with(&[&["bench", "name", "--config", &config], &how[..]].concat(), &[PATIENT_STORE]).succeeded();
+    let prefix = prefix();
+    let how = ["name", "--store-delay", "40ms", "--rate", "100", "--commands", "20", "--entities", "20", "--prefix", &prefix];
+    let finished = on_servers(shared, &how);
     let lines = lines(&finished);
     for (case, answers) in [("name", 2.0), ("one-lwt", 1.0)] {
         // A cold command has a read, or several, before its write.

@@ -26,8 +26,9 @@ use std::time::Instant;
 
 const NAME: &str = "/v1/updateCustomerCustomName";
 const WAIT: (&str, &str) = ("prefer", "wait=30");
-/// A request's wait where the processor starts meanwhile, which may take long on a busy machine, and what the gateway needs for it.
+/// A request's wait where the processor starts or stands still meanwhile, which may take long on a busy machine.
 const LONG_WAIT: (&str, &str) = ("prefer", "wait=120");
+/// What a gateway needs to take a [`LONG_WAIT`].
 const LONG_WAIT_ALLOWED: (&str, &str) = ("CRM__GATEWAY__MAX_WAIT", "120s");
 
 /// Returns a command that gives a customer a name.

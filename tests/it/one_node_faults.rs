@@ -20,7 +20,7 @@ use crate::round::fleet::{Fleet, SLOTS};
 use crate::round::traffic::Traffic;
 use crate::round::{Fault, Round, chosen, number, only, rounds, turn};
 use crate::servers::own::OwnServer;
-use crate::world::{PARTITIONS, World};
+use crate::world::{PARTITIONS, World, quickly_missed};
 use crm_processor::store::simulated::Random;
 use report::Report;
 use std::time::{Duration, Instant};
@@ -79,8 +79,7 @@ impl Installation {
             // As many as a Cassandra on a busy machine answers within that second.
             set("kafka", "max_in_flight", 64.into());
             set("registry", "url", format!("http://{}", registry.address()).into());
-            let session = [("session.timeout.ms", 3000), ("heartbeat.interval.ms", 500)];
-            set("kafka", "consumer", Value::Table(session.map(|(k, v)| (k.to_owned(), v.into())).into_iter().collect()));
+            quickly_missed(config);
         };
         let world = World::set_up_on(kafka.address(), cassandra.address(), "faults", adjust);
         let traffic = Traffic::new(seed, COMMANDS);

@@ -21,7 +21,7 @@ use crate::crm::{Entity, Kind};
 use crate::inbox::Inbox;
 use crate::round::{number, turn};
 use crate::servers::own::OwnServer;
-use crate::world::{Processor, World};
+use crate::world::{Processor, World, consumer_properties};
 use answers::Answers;
 use load::Load;
 use report::{Report, Sample};
@@ -84,8 +84,8 @@ struct Soak {
 impl Soak {
     fn prepare(kafka: OwnServer, cassandra: OwnServer) -> Self {
         let mut world = World::set_up_on(kafka.address(), cassandra.address(), "soak", |config| {
-            // What is measured here is the program with its own settings.
-            config["kafka"].as_table_mut().expect("a table").remove("consumer");
+            // A soak measures the program with its own settings.
+            consumer_properties(config).clear();
         });
         // An inbox keeps all records. Those of hours are too many.
         world.inbox = Inbox::open(kafka.address(), &[], &[]);

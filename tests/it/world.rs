@@ -664,6 +664,17 @@ pub fn members(addresses: &str) -> Vec<&str> {
     addresses.split(',').collect()
 }
 
+/// Returns the properties of the processors' consumer in a test's configuration, to which the test adds its own.
+pub fn consumer_properties(config: &mut Table) -> &mut Table {
+    config["kafka"]["consumer"].as_table_mut().expect("is a table")
+}
+
+/// Lets the group give up a processor that is silent for three seconds.
+pub fn quickly_missed(config: &mut Table) {
+    let session = [("session.timeout.ms", 3000), ("heartbeat.interval.ms", 500)];
+    consumer_properties(config).extend(session.map(|(name, value)| (name.to_owned(), Value::Integer(value))));
+}
+
 /// Most installations share the run's keyspace, because making one takes seconds.
 fn configuration(group: &str, kafka: &str, cassandra: &str, topics: &[&str; 4], allowed: &[&str]) -> Table {
     static KEYSPACE: OnceLock<String> = OnceLock::new();

@@ -4,7 +4,7 @@
 
 use super::access::{Key, now, taking_tokens};
 use super::client::{Gateway, Got};
-use super::{NAME, naming};
+use super::{LONG_WAIT, LONG_WAIT_ALLOWED, NAME, naming};
 use crate::crm::{Entity, Kind, unique};
 use crate::inbox::header_counts;
 use crate::world::World;
@@ -195,13 +195,12 @@ fn of_far_too_many_open_requests_the_ones_within_the_bound_are_answered_and_the_
     let Some(world) = World::set_up("gateway-crowd", |_| {}) else { return };
     let customers: Vec<_> = (0..8).map(|_| Entity::new(Kind::Customer, "ACTIVE")).collect();
     world.import(&customers);
-    let gateway =
-        Gateway::start(&world, &[("CRM__GATEWAY__MAX_OPEN_REQUESTS", &bound.to_string()), ("CRM__GATEWAY__MAX_WAIT", "120s")]);
+    let gateway = Gateway::start(&world, &[("CRM__GATEWAY__MAX_OPEN_REQUESTS", &bound.to_string()), LONG_WAIT_ALLOWED]);
     let processor = world.run();
     processor.signal("STOP");
     let command = |n: usize| naming(&unique("r"), &customers[n % customers.len()].by_ref_id(), &format!("name {n}"));
     // Nobody who is refused asks again: all of them want to be open at once.
-    let all: Vec<_> = (0..wanted).map(|n| runtime().spawn(gateway.post(NAME, &[("prefer", "wait=120")], &command(n)))).collect();
+    let all: Vec<_> = (0..wanted).map(|n| runtime().spawn(gateway.post(NAME, &[LONG_WAIT], &command(n)))).collect();
     gateway.until_metric(&format!("crm_gateway_open_requests {bound}"));
     let done = || all.iter().filter(|asked| asked.is_finished()).count();
     let deadline = std::time::Instant::now() + crate::inbox::Inbox::PATIENCE;

@@ -7,7 +7,7 @@ use super::client::{Gateway, Got};
 use crate::crm::{Entity, Kind, create, custom_name, rename, state, unique};
 use crate::inbox::{Inbox, Record};
 use crate::servers::own::OwnServer;
-use crate::world::{Processor, World};
+use crate::world::{Processor, World, quickly_missed};
 use crate::{runtime, servers};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use toml::{Table, Value as Toml};
 
 /// How many requests there are, unless the environment says otherwise.
 const REQUESTS: usize = 240;
@@ -230,11 +229,6 @@ impl Course<'_> {
 fn each_request_has_one_effect_and_one_answer_whatever_dies() {
     let count = std::env::var("CRM_HTTP_REQUESTS").map_or(REQUESTS, |n| n.parse().expect("CRM_HTTP_REQUESTS is a number"));
     let (Some(mut kafka), Some(cassandra)) = (OwnServer::kafka(), servers::cassandra()) else { return };
-    let quickly_missed = |config: &mut Table| {
-        let session = [("session.timeout.ms", 3000), ("heartbeat.interval.ms", 500)];
-        let session = session.map(|(key, value)| (key.to_owned(), Toml::from(value)));
-        config["kafka"].as_table_mut().expect("a table").insert("consumer".into(), Toml::Table(session.into_iter().collect()));
-    };
     let world = World::set_up_on(kafka.address(), cassandra, "gateway-faults", quickly_missed);
     let entities = Entities::new();
     world.import(&entities.all());

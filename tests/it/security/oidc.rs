@@ -6,7 +6,7 @@ use super::tokens::{AUDIENCE, CLIENT_ID, ISSUER, SCOPE, TokenEndpoint};
 use crate::crm::{Entity, Kind, custom_name, unique};
 use crate::inbox::Inbox;
 use crate::servers::own::OwnServer;
-use crate::world::{Finished, LARGEST_RECORD, Processor, World, run_cli_with};
+use crate::world::{Finished, LARGEST_RECORD, Processor, World, consumer_properties, run_cli_with};
 use crate::{servers, topics};
 use std::path::Path;
 use std::time::Instant;
@@ -76,9 +76,9 @@ fn log_in(config: &mut Table, listener: &str, tokens: &TokenEndpoint, secret: &P
         ("sasl.oauthbearer.extensions", "logicalCluster=lkc-1,identityPoolId=pool-1".to_owned()),
     ];
     let properties: Table = properties.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
+    consumer_properties(config).extend(properties.clone());
     let kafka = config["kafka"].as_table_mut().expect("a table");
     kafka.insert("bootstrap_servers".into(), Value::String(listener.to_owned()));
-    kafka.insert("consumer".into(), Value::Table(properties.clone()));
     kafka.insert("producer".into(), Value::Table(properties));
 }
 
