@@ -18,9 +18,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// The most records between intake and commit. At this bound nothing more is taken in.
     pub max_queued: usize,
-    /// The number of tasks waiting in one lane at which the lane's partition is paused, so that one key can't take all the room. The
-    /// partition resumes when fewer than half as many wait. Half as many are about one run, which keeps the lane busy until new records
-    /// arrive some milliseconds later.
+    /// The number of records that wait in one lane, or are held in it behind a record that the broker refuses, at which the lane's
+    /// partition is paused, so that one key can't take all the room. The partition resumes when fewer than half as many wait. Half as many
+    /// are about one run, which keeps the lane busy until new records arrive some milliseconds later.
     pub max_lane: usize,
     /// The most commands that are decided together, by as few conditional writes as possible; see `store::claims::MAX_RUN`.
     pub max_run: usize,
@@ -148,7 +148,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
     /// Puts the task of a record that is new into its lane.
     pub fn admit(&mut self, at: RecordId, lane: LaneId, task: Task<C, A>) {
         let depth = self.lanes.push(lane, at, task);
-        if depth >= self.limits.max_lane && self.long_lanes.insert(lane, at.partition).is_none() {
+        if depth + self.batches.held_in(lane) >= self.limits.max_lane && self.long_lanes.insert(lane, at.partition).is_none() {
             self.partition(at.partition).long_lanes += 1;
         }
     }
@@ -157,7 +157,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
     /// allowed ([`Limits::max_in_flight`]) are being decided.
     pub fn next_run(&mut self, now: Uptime) -> Option<Run<C, A>> {
         let run = self.lanes.start(now)?;
-        if self.lanes.depth(run.id.lane) < self.limits.max_lane / 2
+        if self.length(run.id.lane) < self.limits.max_lane / 2
             && let Some(partition) = self.long_lanes.remove(&run.id.lane)
         {
             self.partition(partition).long_lanes -= 1;
@@ -215,7 +215,9 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
             return None;
         }
         let commit = |partition: Partition| {
-            let (offset, metadata) = self.partitions[&partition].offsets.to_commit();
+            let offsets = &mut self.partition(partition).offsets;
+            let (offset, metadata) = offsets.to_commit();
+            offsets.begin(offset);
             OffsetCommit { partition, offset, metadata }
         };
         let offsets = behind.into_iter().map(commit).collect();
@@ -248,6 +250,7 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         self.publishing = false;
         self.partitions.values_mut().for_each(|p| p.offsets.abort());
         self.batches.ended(records, refused);
+        self.shorten_lanes();
     }
 
     /// Takes note that nothing of the transaction took effect, because the coordinator takes less metadata with an offset than the
@@ -265,7 +268,14 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         records: Vec<Finished<O>>,
         now: &[(Partition, Committed)],
     ) -> (Vec<Finished<O>>, Vec<Finished<O>>) {
-        let covered = |at: RecordId| now.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
+        let (nothing, mut told) = (Committed::default(), Vec::new());
+        for (partition, assigned) in &mut self.partitions {
+            let found = now.iter().find(|(p, _)| p == partition);
+            if assigned.offsets.found(found.map_or(&nothing, |(_, committed)| committed)) {
+                told.extend(found);
+            }
+        }
+        let covered = |at: RecordId| told.iter().any(|(p, c)| *p == at.partition && c.covers(at.offset));
         let (done, not_done): (Vec<_>, Vec<_>) = records.into_iter().partition(|r| covered(r.at));
         // `settled` completes what is still marked as committing. If only some records are not done, their partition has passed to
         // another instance, which went on from before the transaction.
@@ -282,6 +292,23 @@ impl<C: Foldable, A, O: Publishable> Assignment<C, A, O> {
         self.open -= committed;
         self.partitions.values_mut().for_each(|p| p.offsets.commit());
         self.batches.ended(again, refused);
+        self.shorten_lanes();
+    }
+
+    /// Returns how many records of a lane wait for their turn, or for a record ahead of them that the broker refuses.
+    fn length(&self, lane: LaneId) -> usize {
+        self.lanes.depth(lane) + self.batches.held_in(lane)
+    }
+
+    /// Lets partitions go on whose lanes have become short, because less is held in them.
+    fn shorten_lanes(&mut self) {
+        let short = |lane: &LaneId| self.length(*lane) < self.limits.max_lane / 2;
+        let short: Vec<LaneId> = self.long_lanes.keys().copied().filter(short).collect();
+        for lane in short {
+            if let Some(partition) = self.long_lanes.remove(&lane) {
+                self.partition(partition).long_lanes -= 1;
+            }
+        }
     }
 
     /// Takes note that some time has passed, so that a record whose outputs were refused may be tried again.

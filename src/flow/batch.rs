@@ -259,6 +259,11 @@ impl<O: Publishable> Batches<O> {
         !self.held.is_empty()
     }
 
+    /// Returns how many records are held in a lane, without one that is being tried.
+    pub fn held_in(&self, lane: LaneId) -> usize {
+        self.held.get(&lane).map_or(0, VecDeque::len)
+    }
+
     /// Returns how many records are held: those that the broker refused, and what has finished behind them in their lanes.
     pub fn held(&self) -> usize {
         let tried = self.under_way.iter().filter(|(lane, _)| self.held.contains_key(lane)).count();

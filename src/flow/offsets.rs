@@ -46,6 +46,13 @@ impl Committed {
         self.metadata.strip_prefix(NAMED)?.split_once(':').map(|(id, _)| id)
     }
 
+    /// Returns the same, or nothing if the offset belongs to another topic than the one with this id, as far as both are known.
+    #[must_use]
+    pub fn of_topic(self, id: Option<&str>) -> Self {
+        let is_of_another = self.topic_id().is_some_and(|own| id.is_some_and(|id| own != id));
+        if is_of_another { Self::default() } else { self }
+    }
+
     /// Returns whether a newer release has committed the offset, in a form that this release can't read. Then it is not known which records
     /// above the offset are done, and no record of the partition may be taken in: its answers could be published twice. (Any other text
     /// that this release can't read comes from a tool that has set the offset, and counts as absent.)
@@ -80,10 +87,23 @@ pub struct Offsets {
     window: VecDeque<Slot>,
     /// The offset after the last one delivered.
     next: i64,
-    /// Whether records were skipped since the last commit. If so, there may be something to commit although no record has outputs.
+    /// Whether records were skipped of which the coordinator was not told yet. If so, there may be something to commit although no record
+    /// has outputs.
     skipped: bool,
+    /// The commit under way, if the transaction under way carries an offset of this partition.
+    under_way: Option<OffsetUnderWay>,
+    /// The committed offset from which the partition was to go on, if it began below that: the offset is that of another log.
+    void: Option<i64>,
     /// Whether no record was delivered yet.
     fresh: bool,
+}
+
+/// An offset in the transaction under way.
+#[derive(Clone, Copy, Debug)]
+struct OffsetUnderWay {
+    offset: i64,
+    /// Whether it tells the coordinator of records that were skipped.
+    tells: bool,
 }
 
 /// The way in which a record that was delivered is to be handled.
@@ -105,7 +125,7 @@ impl Offsets {
     pub fn resume(committed: &Committed) -> Self {
         let low = committed.offset.unwrap_or(0);
         let window = bits(&committed.metadata).take(MAX_SPAN).map(|done| if done { Slot::Done } else { Slot::Absent }).collect();
-        Self { low, window, next: low, skipped: false, fresh: true }
+        Self { low, window, next: low, skipped: false, under_way: None, void: None, fresh: true }
     }
 
     /// Takes note of a record that was delivered, and returns what is to be done with it.
@@ -116,6 +136,7 @@ impl Offsets {
                 return Delivery::Backwards;
             }
             // The consumer began below the committed offset, so that offset is not on the topic any more.
+            self.void = Some(self.low);
             (self.low, self.next, self.skipped) = (offset, offset, false);
             self.window.clear();
         } else if offset < self.next {
@@ -156,15 +177,37 @@ impl Offsets {
         (self.low + i64::try_from(lowest).expect("a window is short"), encode(self.window.iter().skip(lowest)))
     }
 
+    /// Takes note that a transaction with this offset begins.
+    pub fn begin(&mut self, offset: i64) {
+        self.under_way = Some(OffsetUnderWay { offset, tells: std::mem::take(&mut self.skipped) });
+    }
+
+    /// Takes note of what the coordinator has, because it is not known whether the transaction under way was committed. Returns whether
+    /// that says anything about the records that are there.
+    pub fn found(&mut self, committed: &Committed) -> bool {
+        let is_void = self.void.is_some() && committed.offset == self.void;
+        let behind = |offset| committed.offset.is_none_or(|found| found < offset);
+        if let Some(OffsetUnderWay { offset, tells }) = self.under_way
+            && (is_void || behind(offset))
+        {
+            self.skipped |= tells;
+            self.under_way = None;
+        }
+        !is_void
+    }
+
     /// Takes note that the transaction under way was committed.
     pub fn commit(&mut self) {
-        self.skipped = false;
+        if self.under_way.take().is_some() {
+            self.void = None;
+        }
         self.settle(Slot::Done);
         self.advance();
     }
 
     /// Takes note that the transaction under way was not committed.
     pub fn abort(&mut self) {
+        self.skipped |= self.under_way.take().is_some_and(|under_way| under_way.tells);
         self.settle(Slot::Open);
     }
 

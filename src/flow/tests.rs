@@ -198,6 +198,86 @@ fn an_aborted_transaction_completes_nothing() {
     assert_eq!(offsets.low(), 1);
 }
 
+#[test]
+fn a_record_that_is_skipped_is_told_to_the_coordinator_by_a_transaction_that_begins_after_it() {
+    let mut before = Offsets::resume(&Committed::default());
+    (0..2).for_each(|offset| assert_eq!(before.deliver(offset), Delivery::New));
+    before.committing(1);
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(Limits::default(), &[(0, committed(&before))]);
+    assert_eq!(assignment.deliver(at(0)), Delivery::New);
+    assignment.admit(at(0), 0, names(0));
+    let run = assignment.next_run(NOW).expect("a lane is ready");
+    assignment.finish_run(run.id, vec![Finished { at: at(0), outputs: 1 }]);
+    let offset = |assignment: &mut Assignment<Names, Answerable, usize>| {
+        assignment.next_transaction().map(|transaction| (transaction.offsets[0].offset, transaction.records.len()))
+    };
+    assert_eq!(offset(&mut assignment), Some((1, 1)));
+    assert_eq!(assignment.deliver(at(1)), Delivery::Known);
+    assignment.committed(1);
+    let now = |offset| [(0, Committed { offset: Some(offset), metadata: String::new() })];
+    assert_eq!(offset(&mut assignment), Some((2, 0)));
+    assignment.aborted(Vec::new(), Vec::new());
+    for found in [1, 2] {
+        assert_eq!(offset(&mut assignment), Some((2, 0)), "before the coordinator is found to have {found}");
+        drop(assignment.told_apart(Vec::new(), &now(found)));
+        assignment.settled(0, Vec::new(), Vec::new());
+    }
+    assert_eq!(offset(&mut assignment), None);
+}
+
+#[test]
+fn an_offset_above_where_the_partition_begins_anew_proves_nothing_of_the_records_that_are_there_now() {
+    let of_another_log = Committed { offset: Some(1_000), metadata: String::new() };
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(Limits::default(), &[(0, of_another_log.clone())]);
+    assert_eq!(assignment.deliver(at(0)), Delivery::New);
+    assignment.admit(at(0), 0, names(0));
+    let run = assignment.next_run(NOW).expect("a lane is ready");
+    assignment.finish_run(run.id, vec![Finished { at: at(0), outputs: 1 }]);
+    // Nobody knows what became of the transaction, and the coordinator has the old offset: nothing was committed.
+    let records = assignment.next_transaction().expect("one has finished").records;
+    let (done, again) = assignment.told_apart(records, &[(0, of_another_log)]);
+    assert_eq!((done.len(), again.len()), (0, 1));
+    assignment.settled(0, again, Vec::new());
+    let records = assignment.next_transaction().expect("it is tried again").records;
+    let (done, again) = assignment.told_apart(records, &[(0, Committed { offset: Some(1), metadata: String::new() })]);
+    assert_eq!((done.len(), again.len()), (1, 0));
+    assignment.settled(1, again, Vec::new());
+    // From now on any offset is the new log's, the old one's number included.
+    assert_eq!(assignment.deliver(at(999)), Delivery::New);
+    assignment.admit(at(999), 0, names(0));
+    let run = assignment.next_run(NOW).expect("a lane is ready");
+    assignment.finish_run(run.id, vec![Finished { at: at(999), outputs: 1 }]);
+    let records = assignment.next_transaction().expect("one has finished").records;
+    let (done, _) = assignment.told_apart(records, &[(0, Committed { offset: Some(1_000), metadata: String::new() })]);
+    assert_eq!(done.len(), 1);
+}
+
+#[test]
+fn what_is_held_behind_a_refused_record_counts_for_the_length_of_its_lane() {
+    let limits = Limits { max_lane: 8, max_run: 1, ..Limits::default() };
+    let mut assignment: Assignment<Names, Answerable, usize> = Assignment::new(limits, &[(0, Committed::default())]);
+    let mut offset = 0;
+    let mut finish_one = |assignment: &mut Assignment<Names, Answerable, usize>| {
+        assert_eq!(assignment.deliver(at(offset)), Delivery::New);
+        assignment.admit(at(offset), 0, names(0));
+        let run = assignment.next_run(NOW).expect("a lane is ready");
+        assignment.finish_run(run.id, vec![Finished { at: at(offset), outputs: 1 }]);
+        offset += 1;
+    };
+    finish_one(&mut assignment);
+    let refused = assignment.next_transaction().expect("one has finished").records;
+    assignment.aborted(Vec::new(), refused);
+    while assignment.pauses().is_empty() {
+        assert!(assignment.held() <= 8, "{} records are held", assignment.held());
+        finish_one(&mut assignment);
+    }
+    assert_eq!(assignment.held(), 8);
+    assignment.try_held();
+    let records = assignment.next_transaction().expect("it is tried").records;
+    assignment.committed(records.len());
+    assert_eq!((assignment.held(), assignment.pauses()), (0, vec![(0, Fetching::Resumed)]));
+}
+
 /// What each release has written is in `tests/golden/offsets`, a file for each form: the offset, its metadata, and what it says.
 #[test]
 fn offsets_that_earlier_releases_committed_are_read() {

@@ -20,7 +20,7 @@ use rdkafka::statistics::{self, Statistics};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -64,10 +64,12 @@ pub enum Notice {
         /// The ends of the partitions that librdkafka knows.
         ends: Vec<End>,
         /// The next offset of each assigned partition from which librdkafka should fetch: one that is not paused, and whose fetched records
-        /// were all polled. Empty if a poll reported in the last 15 s that records can't be fetched.
+        /// were all polled. Empty if a poll reported in the last 15 s that records can't be fetched, or if reading is denied.
         to_fetch: Vec<(Partition, i64)>,
         /// The number of brokers that the consumer is connected to.
         brokers: usize,
+        /// Whether the brokers do not let the consumer read the topic.
+        denied: bool,
     },
 }
 
@@ -82,6 +84,8 @@ pub struct End {
     pub stable: i64,
     /// The high watermark: the offset after the last record or marker.
     pub high: i64,
+    /// Whether the partition is paused. Then nothing is fetched, and the rest is what was known before.
+    pub is_paused: bool,
 }
 
 /// How long one request for the committed offsets may take.
@@ -113,6 +117,9 @@ pub struct Context {
     troubles: Gathered<Option<i32>>,
     /// When a poll last reported that records can't be fetched.
     unfetchable: Mutex<Option<Instant>>,
+    /// Whether the brokers last refused to let the consumer read. librdkafka says it once, when it begins to fetch, and nothing says when
+    /// it is over but the next record.
+    denied: AtomicBool,
     undecodable: Mutex<Undecodable>,
     /// The complaints of clients that can't log in.
     logins: Arc<Logins>,
@@ -157,14 +164,18 @@ impl ClientContext for Context {
         let known = || partitions.clone().filter(|p| p.partition >= 0 && p.ls_offset >= 0);
         let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = |p: &&statistics::Partition| p.fetchq_cnt == 0 && !paused.contains(&p.partition);
-        let behind =
-            known().filter(is_open).filter(|p| p.next_offset < p.ls_offset).map(|p| (p.partition, p.next_offset)).collect();
+        let behind = known()
+            .filter(|p| p.desired && p.next_offset < p.ls_offset)
+            .filter(is_open)
+            .map(|p| (p.partition, p.next_offset))
+            .collect();
         let undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).look(&behind, Instant::now());
         if let Some(undecodable) = undecodable {
             let _ = self.notices.send(Notice::Undecodable(undecodable));
         }
         let told = *self.unfetchable.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_explained = told.is_some_and(|at| at.elapsed() < UNFETCHABLE_FOR);
+        let denied = self.denied.load(Ordering::Relaxed);
+        let is_explained = denied || told.is_some_and(|at| at.elapsed() < UNFETCHABLE_FOR);
         let to_fetch = partitions.clone().filter(|p| p.desired && p.next_offset >= 0 && !is_explained).filter(is_open);
         let to_fetch = to_fetch.map(|p| (p.partition, p.next_offset)).collect();
         let ends = known().map(|p| end_of(p, paused.contains(&p.partition))).collect();
@@ -173,7 +184,7 @@ impl ClientContext for Context {
         let is_up =
             |broker: &&statistics::Broker| ["UP", "REAUTH"].contains(&broker.state.as_str()) && broker.source != "logical";
         let brokers = statistics.brokers.values().filter(is_up).count();
-        let _ = self.notices.send(Notice::Statistics { ends, to_fetch, brokers });
+        let _ = self.notices.send(Notice::Statistics { ends, to_fetch, brokers, denied });
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -222,6 +233,7 @@ impl Context {
             calls,
             troubles: Gathered::default(),
             unfetchable: Mutex::default(),
+            denied: AtomicBool::new(false),
             undecodable: Mutex::default(),
             logins,
             bootstrap,
@@ -253,6 +265,11 @@ impl Context {
     /// Takes note that a poll reports that records can't be fetched.
     pub(super) fn met_unfetchable(&self) {
         *self.unfetchable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Takes note of whether the brokers let the consumer read the topic.
+    pub(super) fn reading(&self, is_denied: bool) {
+        self.denied.store(is_denied, Ordering::Relaxed);
     }
 
     /// Logs that something failed. librdkafka tries again and repeats its complaint, so the lines are gathered by error code.
@@ -337,15 +354,15 @@ fn without(unread: &[Partition], partitions: &TopicPartitionList) -> TopicPartit
 fn end_of(partition: &statistics::Partition, paused: bool) -> End {
     let (stable, high) = (partition.ls_offset, partition.hi_offset.max(partition.ls_offset));
     let all_handed_on = partition.next_offset >= stable && partition.fetchq_cnt == 0 && !paused && stable >= high;
-    End { partition: partition.partition, all_handed_on, stable, high }
+    End { partition: partition.partition, all_handed_on, stable, high, is_paused: paused }
 }
 
 /// Returns what the group coordinator has committed for some partitions of `topic`. Waits for transactions that are being committed.
 ///
 /// # Errors
 /// Returns an error if the coordinator can't be reached, or answers with an error for one of the partitions.
-pub fn committed(
-    consumer: &CommandConsumer,
+pub fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: impl Iterator<Item = Partition>,
 ) -> KafkaResult<Vec<(Partition, Committed)>> {

@@ -14,6 +14,7 @@ use crate::flow::{AssignmentId, Partition, RecordId};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
@@ -100,6 +101,7 @@ pub fn start(
         orders: order_receiver,
         runtime,
         to_be_paused: BTreeSet::new(),
+        all_paused: Cell::new(false),
         assignment: 0,
         stopping: false,
     };
@@ -132,6 +134,8 @@ struct ConsumerThread {
     runtime: Handle,
     /// The partitions that the processor asked to be paused.
     to_be_paused: BTreeSet<Partition>,
+    /// Whether all partitions are paused, because there is no room for a batch.
+    all_paused: Cell<bool>,
     assignment: AssignmentId,
     stopping: bool,
 }
@@ -157,7 +161,10 @@ impl ConsumerThread {
                 }
                 Ok(Order::Resume(partition)) => {
                     self.to_be_paused.remove(&partition);
-                    self.set_paused(&[partition], false);
+                    // While there is no room for a batch, all stay paused.
+                    if !self.all_paused.get() {
+                        self.set_paused(&[partition], false);
+                    }
                 }
                 Ok(Order::StepOver(at)) => self.step_over(at),
                 Ok(Order::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return self.stopping = true,
@@ -196,6 +203,7 @@ impl ConsumerThread {
             }
             match polled {
                 Some(Ok(message)) => {
+                    consumer.context().reading(false);
                     let record = Record::of(&message);
                     bytes += record.size();
                     records.push(record);
@@ -212,6 +220,7 @@ impl ConsumerThread {
         self.assignment = assignment;
         self.to_be_paused.clear();
         self.set_all_paused(false);
+        self.consumer.context().reading(false);
     }
 
     /// Hands a batch on as soon as there is room for it. If there is none for a while, pauses fetching until there is, and goes on
@@ -252,6 +261,7 @@ impl ConsumerThread {
 
     /// Pauses all assigned partitions, or resumes all but those that the processor wants paused.
     fn set_all_paused(&self, paused: bool) {
+        self.all_paused.set(paused);
         let ask = || self.consumer.assignment();
         let assigned = self.calls.during(Call::Local, Instant::now() + LOCAL, ask).unwrap_or_default();
         let numbers = assigned.elements();
@@ -289,6 +299,10 @@ impl ConsumerThread {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut) => {}
             Some(Code::BadCompression | Code::BadMessage) => {
                 context.met_undecodable();
+                context.met_unfetchable();
+            }
+            Some(Code::TopicAuthorizationFailed) => {
+                context.reading(true);
                 context.met_unfetchable();
             }
             _ => context.met_unfetchable(),

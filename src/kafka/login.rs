@@ -184,13 +184,14 @@ impl Logins {
         self.said().remove(&client);
     }
 
-    /// Returns why clients can't log in, with the ways out. If `is_connected`, only complaints of the last 90 s count; otherwise all
-    /// count that were not forgotten. Returns `None` if there is no such complaint.
+    /// Returns why clients can't log in, with the ways out. While `is_connected`, complaints are forgotten after 90 s, so that a later loss
+    /// of the connections is not explained by them; otherwise they stay. Returns `None` if there is no such complaint.
     pub fn trouble(&self, is_connected: bool, now: Instant) -> Option<String> {
-        let said = self.said();
-        let counts = |said: &Said| !is_connected || now.saturating_duration_since(said.at) < COUNTS_FOR;
-        let texts: Vec<_> =
-            said.iter().filter(|(_, said)| counts(said)).map(|(client, said)| text(*client, &said.text)).collect();
+        let mut said = self.said();
+        if is_connected {
+            said.retain(|_, said| now.saturating_duration_since(said.at) < COUNTS_FOR);
+        }
+        let texts: Vec<_> = said.iter().map(|(client, said)| text(*client, &said.text)).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 
@@ -300,10 +301,13 @@ mod tests {
     fn what_was_said_counts_for_a_while_or_for_as_long_as_there_is_no_connection() {
         let (logins, start) = (Logins::default(), Instant::now());
         logins.failed(KafkaClient::Consumer, &refused(), "SASL authentication error", start);
-        for (seconds, is_connected, expected) in [(1, true, true), (89, true, true), (90, true, false), (3600, false, true)] {
-            let told = logins.trouble(is_connected, start + Duration::from_secs(seconds));
-            assert_eq!(told.is_some(), expected, "after {seconds} s, connected: {is_connected}: {told:?}");
+        for (seconds, expected) in [(1, true), (89, true), (90, false)] {
+            let told = logins.trouble(true, start + Duration::from_secs(seconds));
+            assert_eq!(told.is_some(), expected, "after {seconds} s: {told:?}");
         }
+        assert_eq!(logins.trouble(false, start), None, "the connections are lost for another reason");
+        logins.failed(KafkaClient::Consumer, &refused(), "SASL authentication error", start);
+        assert!(logins.trouble(false, start + Duration::from_secs(3600)).is_some());
         logins.let_in(KafkaClient::Consumer);
         assert_eq!(logins.trouble(false, start), None);
     }

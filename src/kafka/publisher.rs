@@ -395,7 +395,12 @@ impl<M> Publisher<M> {
             let partitions = publication.offsets.iter().map(|o| o.partition);
             let ask = || committed(consumer, topic, partitions);
             match self.calls.during(Call::CommittedOffsets, Instant::now() + COMMITTED_TIMEOUT, ask) {
-                Ok(committed) => return Ok(Verdict::Uncertain(committed)),
+                Ok(committed) => {
+                    // The offset of an earlier topic of the same name says nothing about these records.
+                    let id = publication.membership.topic_id.as_deref();
+                    let ours = committed.into_iter().map(|(partition, committed)| (partition, committed.of_topic(id)));
+                    return Ok(Verdict::Uncertain(ours.collect()));
+                }
                 Err(error) => self.rest(&error, "can't learn the committed offsets, trying again")?,
             }
         }

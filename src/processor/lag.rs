@@ -52,6 +52,8 @@ struct Tail {
     level: Option<Timestamp>,
     /// The records that an open transaction holds back.
     held_back: Option<HeldBack>,
+    /// Whether the client does not fetch the partition, because it is paused.
+    is_paused: bool,
 }
 
 /// Records that stand behind the beginning of an open transaction.
@@ -99,11 +101,23 @@ impl Lag {
 
     /// Takes note of where some partitions end.
     pub fn ends(&mut self, ends: &[End]) {
-        for End { partition, all_handed_on, stable, high } in ends.iter().copied() {
+        for End { partition, all_handed_on, stable, high, is_paused } in ends.iter().copied() {
             let tail = self.partitions.entry(partition).or_default();
-            tail.end = Some(if all_handed_on { tail.next } else { high });
+            let end = if all_handed_on { tail.next } else { high };
+            // The client learns nothing new of a paused partition.
+            tail.end = Some(tail.end.filter(|_| is_paused).map_or(end, |known| known.max(end)));
+            tail.is_paused = is_paused;
             let since = tail.held_back.filter(|before| before.stable == stable).and_then(|before| before.since);
-            tail.held_back = (stable < high).then_some(HeldBack { stable, high, since });
+            tail.held_back = (stable < high && !is_paused).then_some(HeldBack { stable, high, since });
+        }
+    }
+
+    /// Takes note of where partitions end by the brokers' answer to us, which counts for those that are paused.
+    pub fn asked(&mut self, ends: &BTreeMap<Partition, i64>) {
+        for (partition, end) in ends {
+            if let Some(tail) = self.partitions.get_mut(partition).filter(|tail| tail.is_paused) {
+                tail.end = Some(tail.end.map_or(*end, |known| known.max(*end)));
+            }
         }
     }
 
@@ -233,7 +247,7 @@ mod tests {
 
     /// Returns an end up to which all can be read, with no record beyond those handed on.
     fn level(partition: Partition, high: i64) -> End {
-        End { partition, all_handed_on: true, stable: high, high }
+        End { partition, all_handed_on: true, stable: high, high, is_paused: false }
     }
 
     fn assert_told(metrics: &Metrics, lines: &[&str]) {
@@ -261,11 +275,30 @@ mod tests {
     }
 
     #[test]
+    fn of_a_paused_partition_the_lag_grows_by_what_the_brokers_say_and_no_transaction_is_told() {
+        let metrics = Arc::new(Metrics::new());
+        let (mut lag, health) = lag(&metrics);
+        lag.taken(RecordId { partition: 2, offset: 7 }, Some(1_000), 1_000);
+        for now in [1_000, 60_000] {
+            lag.ends(&[End { partition: 2, all_handed_on: false, stable: 8, high: 9, is_paused: true }]);
+            lag.asked(&BTreeMap::from([(2, 30), (3, 30)]));
+            lag.ends(&[End { partition: 2, all_handed_on: false, stable: 8, high: 9, is_paused: true }]);
+            lag.tell([(2, 7)].into_iter(), now);
+        }
+        assert_eq!(health.warnings().join(""), "");
+        assert_told(&metrics, &["consumer_lag_records{partition=\"2\"} 23", "stable_offset_stuck_seconds{partition=\"2\"} 0"]);
+        lag.ends(&[level(2, 8)]);
+        lag.asked(&BTreeMap::from([(2, 30)]));
+        lag.tell([(2, 8)].into_iter(), 61_000);
+        assert_told(&metrics, &["consumer_lag_records{partition=\"2\"} 0"]);
+    }
+
+    #[test]
     fn what_is_given_up_is_not_told_any_more() {
         let metrics = Arc::new(Metrics::new());
         let (mut lag, _) = lag(&metrics);
         lag.taken(RecordId { partition: 2, offset: 7 }, Some(1_000), 1_000);
-        lag.ends(&[End { partition: 2, all_handed_on: false, stable: 9, high: 9 }]);
+        lag.ends(&[End { partition: 2, all_handed_on: false, stable: 9, high: 9, is_paused: false }]);
         lag.tell([(2, 7)].into_iter(), 3_500);
         assert_told(&metrics, &["consumer_lag_records{partition=\"2\"} 2", "consumer_lag_seconds{partition=\"2\"} 2.5"]);
         lag.forget();
@@ -277,7 +310,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let (mut lag, health) = lag(&metrics);
         let look = |lag: &mut Lag, stable, high, now| {
-            lag.ends(&[End { partition: 2, all_handed_on: false, stable, high }]);
+            lag.ends(&[End { partition: 2, all_handed_on: false, stable, high, is_paused: false }]);
             lag.tell([(2, 8)].into_iter(), now);
             health.warnings().join("")
         };

@@ -130,6 +130,8 @@ pub async fn run<S: ConditionalStore>(setup: Setup<S>, shutdown: impl Future<Out
     let limits = Limits {
         max_in_flight: kafka.max_in_flight,
         max_queued: kafka.max_queued,
+        // With less, a lane that is too long could never become short.
+        max_lane: Limits::default().max_lane.min(kafka.max_queued / 2).max(2),
         max_run: MAX_RUN,
         max_transaction_records: kafka.transaction_cap,
         ..Limits::default()
@@ -281,6 +283,7 @@ impl<S: ConditionalStore> Processor<S> {
                 tracing::info!(partitions = ?numbers, "partitions assigned");
                 self.metrics.rebalances.of(Rebalance::Assigned).inc();
                 self.metrics.partitions_assigned.set(gauge(partitions.len()));
+                self.metrics.partitions_unread.set(gauge(unread.len()));
                 self.health.set_group_joined(true);
                 let text = format!(
                     "partitions {unread:?} of {} wait for this process to be upgraded: a newer release has committed their offsets",
@@ -294,6 +297,7 @@ impl<S: ConditionalStore> Processor<S> {
                 self.metrics.rebalances.of(if lost { Rebalance::Lost } else { Rebalance::Revoked }).inc();
                 self.health.set_group_joined(false);
                 self.health.tell(Concern::NewerOffsets, None);
+                self.metrics.partitions_unread.set(0);
                 self.registry.lacking().clear();
                 if lost {
                     self.publishing.renew();
@@ -302,23 +306,29 @@ impl<S: ConditionalStore> Processor<S> {
                 self.revoked = Some(done);
             }
             Notice::Undecodable(stopped) => self.undecodable(&stopped, taken),
-            Notice::Statistics { ends, to_fetch, brokers } => {
+            Notice::Statistics { ends, to_fetch, brokers, denied } => {
                 self.lag.ends(&ends);
                 self.unfetched.next(&to_fetch, Instant::now().into_std());
-                self.connected(brokers);
+                self.connected(brokers, denied);
             }
         }
     }
 
-    /// Takes note of how many brokers the consumer is connected to.
-    fn connected(&mut self, brokers: usize) {
+    /// Takes note of how many brokers the consumer is connected to, and of whether they do not let it read.
+    fn connected(&mut self, brokers: usize, denied: bool) {
         let before = std::mem::replace(&mut self.brokers, brokers);
         self.metrics.kafka_brokers_connected.set(gauge(brokers));
         if before == 0 && brokers > 0 {
             self.logins.let_in(KafkaClient::Consumer);
         }
         let trouble = self.logins.trouble(brokers > 0, Instant::now().into_std());
-        let (logged_out, trouble) = if brokers == 0 { (trouble, None) } else { (None, trouble) };
+        let denied = denied.then(|| format!("kafka.consumer may not read {}: grant its user Read on that topic", self.commands));
+        let (logged_out, trouble) = if brokers == 0 {
+            (trouble, None)
+        } else {
+            let both: Vec<_> = denied.into_iter().chain(trouble).collect();
+            (None, (!both.is_empty()).then(|| both.join("; ")))
+        };
         self.health.tell(Concern::LoggedOut, logged_out);
         self.health.tell(Concern::LoginTrouble, trouble);
     }
@@ -439,6 +449,7 @@ impl<S: ConditionalStore> Processor<S> {
             return Ok(());
         }
         let CommandTopicState { topic: seen, ends } = self.command_topic.borrow_and_update().clone();
+        self.lag.asked(&ends);
         self.unfetched.ends(&ends, Instant::now().into_std());
         let before = self.stream.current().and_then(|current| current.membership.topic_id.as_deref());
         match (&seen, before) {

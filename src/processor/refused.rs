@@ -121,18 +121,24 @@ impl RefusedOutput {
 /// The records that are held because outputs of theirs are refused, as far as an operator is told of them.
 #[derive(Debug, Default)]
 pub struct HeldRecords {
-    /// Why outputs were refused, by their topic, since records began to be held.
+    /// The records that had refused outputs and are not committed yet.
+    records: BTreeMap<RecordId, HeldRecord>,
+}
+
+/// A record that had refused outputs.
+#[derive(Debug)]
+struct HeldRecord {
+    timestamp: Option<Timestamp>,
+    /// Why outputs were refused, by their topic.
     topics: BTreeMap<Arc<str>, Why>,
-    /// The records that had refused outputs and are not committed yet, with their timestamps.
-    records: BTreeMap<RecordId, Timestamp>,
 }
 
 impl HeldRecords {
     /// Takes note of a refused output.
     pub fn add(&mut self, refused: &RefusedOutput) {
         if refused.handling == Handling::Held {
-            self.topics.insert(refused.topic.clone(), refused.why);
-            self.records.extend(refused.timestamp.map(|timestamp| (refused.at, timestamp)));
+            let held = || HeldRecord { timestamp: refused.timestamp, topics: BTreeMap::new() };
+            self.records.entry(refused.at).or_insert_with(held).topics.insert(refused.topic.clone(), refused.why);
         }
     }
 
@@ -150,7 +156,8 @@ impl HeldRecords {
         if held == 0 {
             return None;
         }
-        let topics: Vec<_> = self.topics.iter().map(|(topic, why)| format!("{topic} ({})", what(*why))).collect();
+        let topics: BTreeMap<_, _> = self.records.values().flat_map(|record| &record.topics).collect();
+        let topics: Vec<_> = topics.into_iter().map(|(topic, why)| format!("{topic} ({})", what(*why))).collect();
         let (records, topics) = (counted(held, "record"), topics.join(", "));
         Some(format!("the processor holds {records}, because the broker refuses what is written to {topics}"))
     }
@@ -162,7 +169,7 @@ impl HeldRecords {
 
     /// Returns the timestamp of the oldest record that had a refused output, or `None` if there is no such record.
     pub fn oldest(&self) -> Option<Timestamp> {
-        self.records.values().min().copied()
+        self.records.values().filter_map(|record| record.timestamp).min()
     }
 }
 
@@ -243,6 +250,19 @@ mod tests {
         held.committed(&[done]);
         assert_eq!((held.oldest(), held.concern(0)), (None, None));
         held.forget();
-        assert_eq!(held.topics.len(), 0);
+        assert_eq!(held.records.len(), 0);
+    }
+
+    #[test]
+    fn a_topic_that_takes_records_again_is_not_told_any_more() {
+        let mut held = HeldRecords::default();
+        let other = RecordId { offset: 18, ..AT };
+        held.add(&outputs(OutputKind::Reply, 9, Fallback::None).redirect(AT, 0, Why::TooLarge).report);
+        let mut elsewhere = outputs(OutputKind::Reply, 9, Fallback::None);
+        elsewhere.outputs[0].topic = "elsewhere".into();
+        held.add(&elsewhere.redirect(other, 0, Why::Missing).report);
+        assert!(held.concern(2).is_some_and(|told| told.contains("asked-for") && told.contains("elsewhere")));
+        held.committed(&[Finished { at: AT, outputs: outputs(OutputKind::Reply, 9, Fallback::None) }]);
+        assert!(held.concern(1).is_some_and(|told| !told.contains("asked-for") && told.contains("elsewhere")));
     }
 }

@@ -31,7 +31,7 @@ pub enum Concern {
     TopicMissing,
     /// The consumer is connected to no broker, because it can't log in.
     LoggedOut,
-    /// A client can't log in any more, but there are still connections.
+    /// A client can't log in any more, or may not read the command topic, but there are still connections.
     LoginTrouble,
     /// The keyspace asks for more nodes than the database has, and nothing, or not everything, can be decided.
     KeyspaceUnworkable,
@@ -74,7 +74,7 @@ impl Concern {
             Self::NewerOffsets => (Weight::Warning, "no partition waits for this process to be upgraded any more"),
             Self::TopicMissing => (Weight::Halt, "the command topic is there again"),
             Self::LoggedOut => (Weight::Obstacle, "the consumer is connected to Kafka again"),
-            Self::LoginTrouble => (Weight::Warning, "no Kafka client reports trouble with logging in any more"),
+            Self::LoginTrouble => (Weight::Warning, "no Kafka client reports trouble with logging in or with reading any more"),
             Self::KeyspaceUnworkable => (Weight::Obstacle, "the database has the nodes that the keyspace needs to decide"),
             Self::KeyspaceUnfit => (Weight::Warning, "the keyspace's replication fits the database's nodes"),
             Self::SchemasMissing => (Weight::Warning, "no partition waits for a schema any more"),

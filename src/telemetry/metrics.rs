@@ -110,6 +110,8 @@ metrics! {
     partitions_paused: IntGauge = "partitions_paused", NONE;
     /// Assigned partitions that stand still, because their next records can't be decompressed.
     partitions_undecodable: IntGauge = "partitions_undecodable", NONE;
+    /// Assigned partitions that are not read, because a newer release has committed their offsets. They have no lag.
+    partitions_unread: IntGauge = "partitions_unread", NONE;
     /// 1 while the group's coordinator takes less metadata with an offset than a partition may need, so that the partition pauses
     /// earlier; 0 otherwise.
     offset_metadata_short: IntGauge = "offset_metadata_short", NONE;

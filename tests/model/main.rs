@@ -21,6 +21,7 @@
 //! `--test-threads=1`. A violation prints the shortest way to it. `--nocapture` shows the number of states.
 
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "that claims and statics are small is the model's doing")]
+#![allow(clippy::print_stdout, reason = "the tests say how many states there were")]
 
 mod attempt;
 mod check;
@@ -66,6 +67,7 @@ hold! {
     expiry_of_a_refusal_beside_a_zombie,
     expiry_of_previous_owners,
     expiry_of_a_reused_request_id,
+    expiry_of_a_reused_request_id_in_a_run,
     reused_request_id,
     reused_request_id_of_nobody,
     shared_request_id,

@@ -187,6 +187,18 @@ pub fn expiry_of_a_reused_request_id() -> Scenario {
     }
 }
 
+/// A name is refused, and in the same run a rename with the same request id is answered with that. The rename comes once more, elsewhere.
+pub fn expiry_of_a_reused_request_id_in_a_run() -> Scenario {
+    let commands = vec![at_version(2, name(1, A, 1)), rename(1, A, X), rename(1, A, X), name(2, X, 2)];
+    Scenario {
+        faults: faults(1, 1),
+        expiry: true,
+        progress: true,
+        reaches: &[Reached::Helped, Reached::Reused, Reached::Held],
+        ..Scenario::new("expiry of a reused request id in a run", commands, &[(&[0, 1], 2), (&[2], 1), (&[3], 1)])
+    }
+}
+
 /// A request id comes with other contents: another value, another use case.
 pub fn reused_request_id() -> Scenario {
     let commands = vec![rename(1, A, X), rename(1, A, Y), name(1, A, 1), name(1, A, 1)];

@@ -42,6 +42,18 @@ pub(super) fn fault_of<C: Into<StatementFault>>(operation: &'static str) -> impl
 fn remedy_in(words: &str) -> Option<Remedy> {
     const SIGNS: [(&str, Remedy); 3] =
         [("certificate verify failed", Remedy::TrustAuthority), ("Authentication", Remedy::Login), ("permission", Remedy::Grant)];
+    /// A database that can't look at its own table of users, because replicas of it are away, does not know whether a password is right.
+    /// Cassandra and ScyllaDB answer with the same error as to a wrong one.
+    const UNCHECKED: [&str; 5] = [
+        "Unable to perform authentication",
+        "Could not verify password",
+        "Cannot achieve consistency level",
+        "Operation timed out",
+        "Operation failed",
+    ];
+    if UNCHECKED.into_iter().any(|sign| words.contains(sign)) {
+        return None;
+    }
     SIGNS.into_iter().find_map(|(sign, remedy)| words.contains(sign).then_some(remedy))
 }
 
@@ -106,6 +118,22 @@ mod tests {
             |error, words: &str| ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, words.into())).to_string();
         for (words, expected) in [
             (answer(DbError::AuthenticationError, "Provided username crm and/or password are incorrect"), Some(Remedy::Login)),
+            (
+                answer(
+                    DbError::AuthenticationError,
+                    "Unable to perform authentication: Cannot achieve consistency level LOCAL_ONE requires 1 alive 0",
+                ),
+                None,
+            ),
+            (answer(DbError::AuthenticationError, "Could not verify password"), None),
+            (answer(DbError::AuthenticationError, "Cannot achieve consistency level for cl ONE. Requires 1, alive 0"), None),
+            (
+                answer(
+                    DbError::AuthenticationError,
+                    "Unable to perform authentication: Operation timed out - received only 0 responses.",
+                ),
+                None,
+            ),
             (ConnectionSetupRequestErrorKind::MissingAuthentication.to_string(), Some(Remedy::Login)),
             (answer(DbError::Unauthorized, "User crm has no MODIFY permission on <table crm.entity>"), Some(Remedy::Grant)),
             (
