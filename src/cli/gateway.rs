@@ -2,7 +2,7 @@
 //! open; a second signal ends it at once.
 
 use super::serving::{LOOK, every, keep_asking_store, schema_id, stopped, store, until_told};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::domain::use_case::UseCase;
 use crate::gateway::replies::RepliesFault;
 use crate::gateway::serve::Listening;
@@ -146,6 +146,7 @@ async fn begin(
         let setup = Setup {
             config: config.clone(),
             schema_ids: schema_ids.clone(),
+            registry: registry.clone(),
             decoder: JsonDecoder::new(connect::registry(config)?),
             metrics: metrics.clone(),
             health: health.clone(),
@@ -170,6 +171,13 @@ async fn keep_store(
     health: Arc<Health>,
     connected: watch::Sender<Option<Arc<MeteredStore>>>,
 ) {
+    if matches!(config.store.backend, Backend::Embedded { .. }) {
+        // Opening it would lock its processor out.
+        health
+            .store()
+            .failed_because("the embedded store belongs to its processor alone: reads over HTTP need ScyllaDB or Cassandra");
+        std::future::pending::<()>().await;
+    }
     let inner = loop {
         match store(&config).await {
             Ok(inner) => break inner,

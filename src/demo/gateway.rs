@@ -46,6 +46,7 @@ impl DemoGateway {
         let setup = Setup {
             config: config.clone(),
             schema_ids: schema_ids(registry, &config.kafka.topics.commands).await?,
+            registry: registry.clone(),
             decoder: JsonDecoder::new(registry.clone()),
             metrics: metrics.clone(),
             health: health.clone(),

@@ -71,7 +71,7 @@ impl Access {
         let bearer = keys.bearer(token, seconds).await.map_err(|refusal| {
             tracing::debug!(%refusal, "a token was refused");
             match refusal {
-                TokenRefusal::NoKeys => unavailable("the keys that verify bearer tokens can't be read at present"),
+                TokenRefusal::NoKeys => unavailable("there are no keys at present that verify bearer tokens"),
                 _ => unauthorized("the bearer token is not taken", Some("Bearer error=\"invalid_token\"")),
             }
         })?;

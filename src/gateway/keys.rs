@@ -59,23 +59,32 @@ impl PresentKeys {
         Ok(Self { jwt: jwt.clone(), rhythm, keys, wanted, readings, client })
     }
 
-    /// Keeps reading the keys. After a failure the former keys stay.
+    /// Keeps reading the keys. After a failure the former keys stay. A set without a key that can be used is none: the issuer has withdrawn
+    /// the former ones.
     pub async fn keep(&self) {
         let fresh = Pauses::new(self.rhythm.first_pause, self.rhythm.refresh);
         let mut pauses = fresh;
         loop {
-            let read = self.read().await;
-            self.readings.send_replace(Some(Reading { at: Instant::now(), succeeded: read.is_ok() }));
-            match read {
+            let succeeded = match self.read().await {
                 Ok(keys) => {
+                    let is_usable = !keys.is_empty();
+                    if !is_usable {
+                        tracing::error!("the key set has no public key for RS256, ES256 or EdDSA, so no token is taken");
+                    }
                     *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-                    pauses = fresh;
-                    self.pause(self.rhythm.rest + self.rhythm.refresh).await;
+                    is_usable
                 }
                 Err(error) => {
                     tracing::warn!(error, "the keys of tokens can't be read; the former ones, if any, stay");
-                    self.pause(pauses.next_pause()).await;
+                    false
                 }
+            };
+            self.readings.send_replace(Some(Reading { at: Instant::now(), succeeded }));
+            if succeeded {
+                pauses = fresh;
+                self.pause(self.rhythm.rest + self.rhythm.refresh).await;
+            } else {
+                self.pause(pauses.next_pause()).await;
             }
         }
     }

@@ -133,9 +133,7 @@ async fn while_the_url_is_away_the_former_keys_count_and_it_is_asked_again() {
     let keeping = keep(&keys);
     assert!(keys.bearer(&token, 0.0).await.is_ok());
     let long = "x".repeat(LONGEST + 1);
-    for (status, body) in
-        [("500 Oops", ""), ("302 Found", ""), ("200 OK", "no JSON"), ("200 OK", "{\"keys\":[]}"), ("200 OK", &long)]
-    {
+    for (status, body) in [("500 Oops", ""), ("302 Found", ""), ("200 OK", "no JSON"), ("200 OK", "{}"), ("200 OK", &long)] {
         issuer.says(status, body);
         let before = issuer.asked();
         // This has the keys read, which fails, and then again and again. A reading that began before may still succeed.
@@ -147,6 +145,24 @@ async fn while_the_url_is_away_the_former_keys_count_and_it_is_asked_again() {
         assert!(keys.bearer(&token, 0.0).await.is_ok(), "after {status} {body:.20}");
         issuer.says("200 OK", &set);
         while keys.read().await.is_err() {}
+    }
+    keeping.abort();
+    issuer.serving.abort();
+}
+
+#[tokio::test]
+async fn an_issuer_withdraws_its_last_key_by_a_set_that_has_none_for_us() {
+    let (issuer, (set, token), (_, foreign)) = (Issuer::start().await, key("first"), key("foreign"));
+    let of_another_kind = json!({"keys": [{"kty": "oct", "kid": "next", "k": "AA"}]}).to_string();
+    let keys = Arc::new(PresentKeys::new(&issuer.jwt(), WHEN_ASKED).unwrap());
+    let keeping = keep(&keys);
+    for without in ["{\"keys\":[]}", &of_another_kind] {
+        issuer.says("200 OK", &set);
+        while keys.bearer(&token, 0.0).await.is_err() {}
+        issuer.says("200 OK", without);
+        // This has the set read.
+        while keys.bearer(&foreign, 0.0).await != Err(TokenRefusal::NoKeys) {}
+        assert_eq!(keys.bearer(&token, 0.0).await, Err(TokenRefusal::NoKeys), "{without}");
     }
     keeping.abort();
     issuer.serving.abort();

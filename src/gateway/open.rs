@@ -17,9 +17,9 @@ pub enum CommandProgress {
     Sent,
     /// The command is on the topic.
     Written,
-    /// The command is certainly not on the topic, and never will be.
-    Unwritten,
-    /// It is not known whether the command is on the topic.
+    /// The command is certainly not on the topic, and never will be, for this reason.
+    Unwritten(&'static str),
+    /// It is not known whether the command is on the topic, or its reply can't be read.
     Unknown,
     /// The reply has come.
     Answered(Arc<JsonReply>),
@@ -72,7 +72,12 @@ impl OpenRequests {
         let Some(entry) = table.by_token.get(&token) else { return false };
         let is_over = !matches!(progress, CommandProgress::Written | CommandProgress::Sent);
         entry.progress.send_if_modified(|known| {
-            let is_news = !matches!(known, CommandProgress::Answered(_));
+            let is_news = match (&*known, &progress) {
+                (CommandProgress::Answered(_), _) => false,
+                // The report that a command is written may come after its reply, which was known to be unreadable.
+                (known, CommandProgress::Written) => matches!(known, CommandProgress::Sent),
+                _ => true,
+            };
             if is_news {
                 *known = progress;
             }
@@ -181,7 +186,7 @@ mod tests {
         open.note(first.token, CommandProgress::Unknown);
         assert_eq!(*first.progress.borrow(), answered());
         let failed = open.wait_for(&request("s", 1));
-        open.note(failed.token, CommandProgress::Unwritten);
+        open.note(failed.token, CommandProgress::Unwritten("no Kafka"));
         let next = open.wait_for(&request("s", 1));
         assert!(next.is_first);
         drop(failed);

@@ -175,6 +175,7 @@ fn add_reads(entity_type: EntityType, paths: &mut Map<String, Value>, schemas: &
             "useCase": { "type": "string" },
             "requestId": { "type": "string" },
             "changes": { "type": "array", "items": reference("schemas", "Change") },
+            "actor": { "type": "string" },
         },
         "required": ["version", "occurredAt", "useCase", "requestId", "changes"],
     });

@@ -42,9 +42,9 @@ fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
     serializer.serialize_u16(status.as_u16())
 }
 
-/// Returns the answer 503 to a request that can't be answered at present, with the time after which to ask again.
+/// Returns the answer 503 to a request that can't be answered at present.
 pub fn unavailable(detail: &str) -> Response<Bytes> {
-    with(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).response(), header::RETRY_AFTER, RETRY_AFTER)
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).response()
 }
 
 impl Problem {
@@ -87,10 +87,11 @@ impl Problem {
         Self { request_id: owned(request_id), correlation_id: owned(correlation_id), ..self }
     }
 
-    /// Returns the response that tells of the problem.
+    /// Returns the response that tells of the problem; with the status 503 also the time after which to ask again.
     pub fn response(&self) -> Response<Bytes> {
         let body = serde_json::to_vec(self).expect("a problem is texts and numbers");
-        response(self.status, PROBLEM_JSON, body)
+        let response = response(self.status, PROBLEM_JSON, body);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE { with(response, header::RETRY_AFTER, RETRY_AFTER) } else { response }
     }
 }
 

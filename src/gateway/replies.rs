@@ -113,8 +113,12 @@ impl Replies {
                 seen = async { looking.as_mut().expect("there is a look").await }, if looking.is_some() => {
                     looking = None;
                     let seen = seen.unwrap_or_else(|error| Err(RepliesFault::End(error.to_string())));
-                    let brokers = seen.as_ref().map_or(0, |seen| seen.brokers);
-                    awaited.metrics.kafka_brokers_connected.set(gauge(brokers));
+                    match &seen {
+                        Ok(seen) => awaited.metrics.kafka_brokers_connected.set(gauge(seen.brokers)),
+                        // Brokers have answered.
+                        Err(RepliesFault::NoTopic(_)) => {}
+                        Err(_) => awaited.metrics.kafka_brokers_connected.set(0),
+                    }
                     let seen = seen.and_then(|seen| self.add_new(&seen.partitions));
                     awaited.health.tell(Concern::GatewayWithoutKafka, seen.err().map(|fault| fault.to_string()));
                 }
@@ -178,14 +182,18 @@ async fn take(record: &BorrowedMessage<'_>, decoder: &mut JsonDecoder, awaited: 
     while open.is_awaited(token) {
         health.beat();
         match decoder.decode(record.payload()).await {
-            Ok(Ok(json)) => {
-                if let Some(reply) = JsonReply::read(json) {
-                    open.note(token, CommandProgress::Answered(reply.into()));
-                }
-                return;
-            }
-            Ok(Err(reason)) => {
-                tracing::error!(%reason, "a reply can't be read; who waits for it must ask again");
+            Ok(decoded) => {
+                let reply = decoded.map_err(|reason| reason.to_string());
+                let reply =
+                    reply.and_then(|json| JsonReply::read(json).ok_or_else(|| "it is not of the kind that we know".into()));
+                let progress = match reply {
+                    Ok(reply) => CommandProgress::Answered(reply.into()),
+                    Err(reason) => {
+                        tracing::error!(reason, "a reply can't be read; who waits for it must ask again");
+                        CommandProgress::Unknown
+                    }
+                };
+                open.note(token, progress);
                 return;
             }
             Err(fault) => tracing::warn!(%fault, "the schema of a reply can't be had, trying again"),

@@ -10,11 +10,11 @@ use super::hosts::Hosts;
 use super::open::{CommandProgress, OpenRequests, Waiter};
 use super::problem::{self, Problem, RETRY_AFTER, with};
 use super::reads::StoreReader;
-use super::received::received;
+use super::received::{Bodies, drop_body};
 use super::room::Room;
 use super::route::{Astray, Guarded, Question, Route};
 use super::traced::TracedRequest;
-use super::writer::CommandWriter;
+use super::writer::{CommandWriter, NO_KAFKA};
 use crate::config;
 use crate::domain::use_case::UseCase;
 use crate::domain::values::Rules;
@@ -25,6 +25,7 @@ use crate::telemetry::labels::HttpStatus;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::RequestSpans;
 use crate::wire::headers::{CORRELATION_ID, TRACEPARENT, TRACESTATE};
+use crate::wire::registry::RegistryClient;
 use crate::wire::unreadable::MAX_CORRELATION_BYTES;
 use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -47,8 +48,12 @@ pub struct Service<S> {
     pub hosts: Hosts,
     /// The writer of commands.
     pub writer: CommandWriter,
+    /// The registry that gave out the ids of the commands' schemas.
+    pub registry: RegistryClient,
     /// The requests that wait for their replies.
     pub open: OpenRequests,
+    /// Room for the bodies of commands.
+    pub bodies: Bodies,
     /// Room for commands that wait for their replies.
     pub room: Room,
     /// Room for reads. They have room of their own, so that neither readers nor senders keep the others out.
@@ -72,10 +77,10 @@ impl<S: ConditionalStore> Service<S> {
         let route = route.and_then(|()| Route::of(&parts.method, parts.uri.path(), parts.uri.query()));
         let kind = route.as_ref().map_or("none", Route::kind);
         let spans = command::trace(&parts.headers).and_then(|trace| RequestSpans::begin(trace, kind));
-        let body = received(&parts.headers, body).await;
         let guarded = match route {
             // Everybody may read the documents, and their responses echo nothing.
             Ok(Route::Document(document)) => {
+                drop_body(&parts.headers, body).await;
                 let response = documents::response(document, &parts.headers);
                 self.metrics.gateway_reads.of(HttpStatus::of(response.status().as_u16())).inc();
                 return response;
@@ -89,7 +94,11 @@ impl<S: ConditionalStore> Service<S> {
             Err(_) => (None, None),
         };
         let response = match self.access.principal(&parts.headers, certificate, scope, (self.clock)()).await {
-            Err(response) => response,
+            // Whoever may not send commands takes no memory for a body either.
+            Err(response) => {
+                drop_body(&parts.headers, body).await;
+                response
+            }
             Ok(principal) => {
                 let span = spans.as_ref().map_or_else(Span::none, |spans| spans.request().clone());
                 self.answer_to(principal, guarded, &parts.headers, body, spans.as_ref()).instrument(span).await
@@ -114,14 +123,22 @@ impl<S: ConditionalStore> Service<S> {
         principal: Principal,
         guarded: Result<Guarded, Astray>,
         headers: &HeaderMap,
-        body: Result<Bytes, Problem>,
+        body: Body,
         spans: Option<&RequestSpans>,
     ) -> Response<Bytes> {
-        match guarded {
+        let question = match guarded {
+            Ok(Guarded::Command(use_case)) => {
+                let body = self.bodies.received(headers, body).await;
+                return self.command(use_case, principal, headers, body, spans).await;
+            }
+            Ok(Guarded::Question(question)) => Ok(question),
+            Err(astray) => Err(astray),
+        };
+        drop_body(headers, body).await;
+        match question {
+            Ok(question) => self.read(question, headers).await,
             Err(Astray { problem, allow: None }) => problem.response(),
             Err(Astray { problem, allow: Some(methods) }) => with(problem.response(), header::ALLOW, methods),
-            Ok(Guarded::Command(use_case)) => self.command(use_case, principal, headers, body, spans).await,
-            Ok(Guarded::Question(question)) => self.read(question, headers).await,
         }
     }
 
@@ -150,11 +167,10 @@ impl<S: ConditionalStore> Service<S> {
             TracedRequest::joining(spans)
         };
         if waiter.is_first
-            && let Err(error) = self.writer.send(&prepared, waiter.token, actor.as_ref())
+            && let Err(reason) = self.write(&prepared, waiter.token, &actor)
         {
-            tracing::debug!(%error, "a command was not taken");
             // Whoever joined meanwhile is told, too.
-            self.open.note(waiter.token, CommandProgress::Unwritten);
+            self.open.note(waiter.token, CommandProgress::Unwritten(reason));
         }
         self.wait(&prepared, waiter, traced, preferences(headers)).await
     }
@@ -162,6 +178,18 @@ impl<S: ConditionalStore> Service<S> {
     fn prepare(&self, use_case: UseCase, headers: &HeaderMap, body: Result<Bytes, Problem>) -> Result<PreparedCommand, Problem> {
         command::negotiate(headers)?;
         command::prepare(use_case, headers, &body?, &self.rules)
+    }
+
+    /// Gives a command to the Kafka client, or returns the reason why it will not be written.
+    fn write(&self, prepared: &PreparedCommand, token: u64, actor: &Principal) -> Result<(), &'static str> {
+        // Processors could read the command as another one.
+        if self.registry.differs().is_some() {
+            return Err("the schema registry has other schemas than before, and nothing was written");
+        }
+        self.writer.send(prepared, token, actor.as_ref()).map_err(|error| {
+            tracing::debug!(%error, "a command was not taken");
+            NO_KAFKA
+        })
     }
 
     /// Waits for the reply, or until the client is to be told that it has not come.
@@ -179,7 +207,7 @@ impl<S: ConditionalStore> Service<S> {
             match progress {
                 CommandProgress::Sent => false,
                 CommandProgress::Written => respond_async,
-                CommandProgress::Unwritten | CommandProgress::Unknown | CommandProgress::Answered(_) => true,
+                CommandProgress::Unwritten(_) | CommandProgress::Unknown | CommandProgress::Answered(_) => true,
             }
         });
         let progress = match timeout(applied.unwrap_or(self.config.reply_timeout), decisive).await {
@@ -194,7 +222,7 @@ impl<S: ConditionalStore> Service<S> {
                 let reply = Arc::unwrap_or_clone(reply).to(prepared.correlation_id());
                 reply.response(prepared.is_conditional)
             }
-            CommandProgress::Unwritten => unwritten(prepared, "Kafka can't be reached, and nothing was written"),
+            CommandProgress::Unwritten(reason) => unwritten(prepared, reason),
             CommandProgress::Sent | CommandProgress::Unknown => {
                 self.metrics.gateway_timeouts.inc();
                 in_progress(prepared)
@@ -241,7 +269,7 @@ fn accepted(prepared: &PreparedCommand) -> Response<Bytes> {
 }
 
 fn in_progress(prepared: &PreparedCommand) -> Response<Bytes> {
-    let detail = "the reply did not come in time; the command may still take effect: ask again with the same request id";
+    let detail = "there is no reply yet that can be read; the command may still take effect: ask again with the same request id";
     let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "in-progress", detail);
     let response = of(problem, prepared);
     with(response, header::LOCATION, prepared.location())

@@ -4,6 +4,7 @@ use super::access::Access;
 use super::hosts::Hosts;
 use super::keys::{PresentKeys, RHYTHM};
 use super::open::OpenRequests;
+use super::received::Bodies;
 use super::replies::{Awaited, Replies, RepliesFault};
 use super::room::Room;
 use super::service::Service;
@@ -17,6 +18,7 @@ use crate::telemetry::gathered::Gathered;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::json::JsonDecoder;
+use crate::wire::registry::RegistryClient;
 use rdkafka::error::KafkaError;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -28,6 +30,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// The ids that the registry gave to the commands' schemas.
     pub schema_ids: HashMap<UseCase, u32>,
+    /// The registry that gave these ids out, which somebody looks at all the time.
+    pub registry: RegistryClient,
     /// The decoder of replies.
     pub decoder: JsonDecoder,
     /// The process's metrics.
@@ -70,7 +74,7 @@ pub struct Started<S> {
 /// # Errors
 /// Kafka can't be reached, or the reply topic is missing.
 pub async fn start<S: ConditionalStore>(setup: Setup) -> Result<Started<S>, GatewayStartFault> {
-    let Setup { config, schema_ids, decoder, metrics, health, clock } = setup;
+    let Setup { config, schema_ids, registry, decoder, metrics, health, clock } = setup;
     let (gateway, open, name) = (config.gateway.clone(), OpenRequests::default(), Name::random());
     let replies = Replies::open(&config.kafka, &gateway.reply_topic).await?;
     let tls = gateway.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);
@@ -95,7 +99,9 @@ pub async fn start<S: ConditionalStore>(setup: Setup) -> Result<Started<S>, Gate
         access,
         hosts: Hosts::of(&gateway),
         writer: writer.map_err(GatewayStartFault::Producer)?,
+        registry,
         open,
+        bodies: Bodies::default(),
         room: Room::new(gateway.max_open_requests, &metrics.gateway_open_requests, &metrics.gateway_open_requests_limit),
         reads: Room::new(gateway.max_open_reads, &metrics.gateway_open_reads, &metrics.gateway_open_reads_limit),
         claims: OnceLock::new(),

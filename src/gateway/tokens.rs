@@ -62,8 +62,8 @@ pub enum TokenRefusal {
     /// No key of the set fits. The set may have been renewed since it was read.
     #[error("the token is signed with a key that is not in the set")]
     UnknownKey,
-    /// No key of the set fits, and the set can't be read at present. The token may be good.
-    #[error("the token is signed with a key that is not in the set, which can't be read at present")]
+    /// No key of the set fits, and the set can't be read at present, or has no key for us. The token may be good.
+    #[error("the token is signed with a key that is not in the set, which can't be read at present or has no key that is taken")]
     NoKeys,
     /// The signature is not that of the key.
     #[error("the signature is wrong")]
@@ -90,12 +90,16 @@ impl Keys {
     /// Reads a JSON Web Key Set. Keys of other kinds and for other purposes are left out.
     ///
     /// # Errors
-    /// The text is no key set, or has no key that can be used. The error says so in words.
+    /// The text is no key set. The error says so in words.
     pub fn read(text: &str) -> Result<Self, String> {
         let set: Value = serde_json::from_str(text).map_err(|error| format!("the key set is no JSON: {error}"))?;
         let keys = set["keys"].as_array().ok_or("the key set has no list named keys")?;
-        let usable: Vec<Key> = keys.iter().filter_map(key).collect();
-        if usable.is_empty() { Err("the key set has no public key for RS256, ES256 or EdDSA".into()) } else { Ok(Self(usable)) }
+        Ok(Self(keys.iter().filter_map(key).collect()))
+    }
+
+    /// Returns whether no key can be used, so that no token is taken.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Checks a token at the time `now`, in seconds since 1970.

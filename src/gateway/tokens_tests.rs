@@ -193,7 +193,7 @@ fn keys_that_are_not_for_signing_are_left_out() {
         json!({}),
     ];
     for jwk in &unusable {
-        assert!(Keys::read(&json!({"keys": [jwk]}).to_string()).is_err(), "{jwk}");
+        assert!(Keys::read(&json!({"keys": [jwk]}).to_string()).is_ok_and(|keys| keys.is_empty()), "{jwk}");
     }
     for text in ["", "[]", "{}", "{\"keys\": 7}"] {
         assert!(Keys::read(text).is_err(), "{text}");

@@ -30,7 +30,7 @@ impl<'a> TracedRequest<'a> {
         let (result, is_written) = match progress {
             CommandProgress::Sent => return,
             CommandProgress::Written | CommandProgress::Answered(_) => ("written", true),
-            CommandProgress::Unwritten => ("unwritten", false),
+            CommandProgress::Unwritten(_) => ("unwritten", false),
             CommandProgress::Unknown => ("unknown", false),
         };
         if let Some(produce) = self.produce.take() {

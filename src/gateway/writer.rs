@@ -68,6 +68,9 @@ impl Name {
     }
 }
 
+/// Why a command that was given to the Kafka client is not on the topic.
+pub const NO_KAFKA: &str = "Kafka can't be reached, and nothing was written";
+
 impl CommandWriter {
     /// Gets ready to write. Nothing is sent yet.
     ///
@@ -176,27 +179,20 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         let progress = match result {
             Ok(_) => CommandProgress::Written,
-            Err((_, message)) if was_never_sent(message) => CommandProgress::Unwritten,
-            Err((error, _)) if is_refused(error) => CommandProgress::Unwritten,
+            Err((_, message)) if is_nowhere(message) => CommandProgress::Unwritten(NO_KAFKA),
             Err(_) => CommandProgress::Unknown,
         };
         self.open.note(token as u64, progress);
     }
 }
 
-/// Returns whether librdkafka knows of an undelivered record that no broker has it.
+/// Returns whether librdkafka knows that no broker has an undelivered record: it was never sent, or each broker that was asked refused the
+/// record.
 #[allow(unsafe_code, reason = "rdkafka offers no other way to ask for the status of a record")]
-fn was_never_sent(message: &BorrowedMessage<'_>) -> bool {
+fn is_nowhere(message: &BorrowedMessage<'_>) -> bool {
     use rdkafka::bindings::{rd_kafka_message_status, rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED};
     // SAFETY: the pointer is that of the message of the delivery report, which is alive during the callback.
     unsafe { rd_kafka_message_status(message.ptr()) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED }
-}
-
-/// Returns whether the brokers or the client refused the record itself, so that it is on no topic.
-fn is_refused(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    let refusals = [Code::TopicAuthorizationFailed, Code::UnknownTopic, Code::UnknownTopicOrPartition, Code::MessageSizeTooLarge];
-    error.rdkafka_error_code().is_some_and(|code| refusals.contains(&code))
 }
 
 #[cfg(test)]
