@@ -10,6 +10,7 @@ use super::part::Part;
 use super::round::Round;
 use super::table::{TableLine, mib};
 use super::workbench::Bench;
+use crate::toolbox::output::remark;
 
 /// How many rows `bench ceiling hot` puts into each write, one number after another.
 const HOT_ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
@@ -28,7 +29,7 @@ impl Bench {
                         _ => format!("ceiling:{}", case.name()),
                     })),
                     // Databases bound the size of a batch: Cassandra takes 50 KiB by default.
-                    Err(error) if *rows > 1 => eprintln!("{rows} rows in one write: {error:#}"),
+                    Err(error) if *rows > 1 => remark(format_args!("{rows} rows in one write: {error:#}")),
                     Err(error) => return Err(error),
                 }
             }

@@ -37,6 +37,7 @@ pub use part::measure_part;
 use crate::config::{Log, LogFormat};
 use crate::telemetry::log;
 use crate::toolbox::interrupt::interrupted;
+use crate::toolbox::output::remark;
 use crate::toolbox::{FAILED, WRONG_CONFIGURATION};
 use place::Place;
 use std::io::IsTerminal as _;
@@ -47,7 +48,7 @@ use workbench::Bench;
 pub async fn run(options: Options, only_ceiling: bool) -> anyhow::Result<ExitCode> {
     log::start(&Log { format: LogFormat::Text, level: "error".into() }).map_err(anyhow::Error::msg)?;
     if options.embedded && options.instances > 1 {
-        eprintln!("crm-processor: the embedded store is for one process: --instances must be 1 with --embedded");
+        remark("crm-processor: the embedded store is for one process: --instances must be 1 with --embedded");
         return Ok(ExitCode::from(WRONG_CONFIGURATION));
     }
     let place = Place::open(options.wish()).await?;
@@ -56,14 +57,14 @@ pub async fn run(options: Options, only_ceiling: bool) -> anyhow::Result<ExitCod
     let measured = tokio::select! {
         measured = course::run(&mut bench, only_ceiling) => measured.map(|()| ExitCode::SUCCESS),
         interrupted = interrupted() => interrupted.map(|()| {
-            eprintln!("crm-processor: interrupted, removing what was made");
+            remark("crm-processor: interrupted, removing what was made");
             ExitCode::from(FAILED)
         }),
     };
     let closed = bench.place.close().await;
     if let (Err(_), Err(left)) = (&measured, &closed) {
         // This function returns the other error.
-        eprintln!("crm-processor: {left:#}");
+        remark(format_args!("crm-processor: {left:#}"));
     }
     let code = measured?;
     closed?;

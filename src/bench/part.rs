@@ -7,6 +7,7 @@ use super::copy_loop::{self, CopyLoad};
 use super::measured::Measured;
 use super::round::{Round, child};
 use crate::config::Config;
+use crate::toolbox::output::say;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::process::Stdio;
@@ -29,7 +30,7 @@ pub enum Part {
 pub async fn measure_part(config: &Config, part: &str) -> anyhow::Result<()> {
     let part: Part = serde_json::from_str(part).context("the part can't be read")?;
     let measured = Box::pin(part.measure(config)).await?;
-    println!("{}", serde_json::to_string(&measured)?);
+    say(serde_json::to_string(&measured)?);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::domain::use_case::UseCase;
 use crate::store::upkeep::erase::{ERASED, Erased, Erasure, ErasureCount};
 use crate::toolbox::flags::ConfigFile;
 use crate::toolbox::flags::Named;
+use crate::toolbox::output::remark;
 use crate::toolbox::{FAILED, connect};
 use anyhow::Context as _;
 use std::io::Write as _;
@@ -48,7 +49,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let erasure = if args.yes { Erasure::Done } else { Erasure::Counted };
     let erased = claims.erase(args.named.entity_type, &reference, erasure).await.map_err(|fault| connect::store_trouble(&fault));
     let Some(erased) = erased.context("not everything was looked at; run it again")? else {
-        eprintln!("{}", args.named.missing());
+        remark(args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
     std::io::stdout().write_all(report(&erased, erasure).as_bytes())?;

@@ -19,6 +19,7 @@ mod snapshot;
 mod watch;
 
 use crate::config::Findings;
+use crate::toolbox::output::remark;
 use crate::toolbox::{FAILED, WRONG_CONFIGURATION};
 use clap::{Parser, Subcommand};
 use std::io;
@@ -108,7 +109,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("crm-processor: {error:#}");
+    remark(format_args!("crm-processor: {error:#}"));
     ExitCode::from(if error.is::<Findings>() { WRONG_CONFIGURATION } else { FAILED })
 }
 

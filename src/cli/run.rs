@@ -61,17 +61,12 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     let (admin_stop, admin_stopping) = watch::channel(false);
     let serving = tokio::spawn(admin.serve(metrics.clone(), health.clone(), level, stopped(admin_stopping)));
 
-    let configured = config.clone();
+    let mut beside = Beside::default();
     let started = tokio::select! {
-        setup = prepare(&config, &metrics, &health) => Some(setup?),
+        setup = prepare(&config, &metrics, &health, &mut beside) => Some(setup?),
         () = stopped(stopping.clone()) => None,
     };
-    if let Some((setup, store)) = started {
-        let commands = config.kafka.topics.commands.clone();
-        let mut beside = JoinSet::new();
-        beside.spawn(keep_looking_at_nodes(store.clone(), configured, health.clone()));
-        beside.spawn(keep_asking_store(store, health.clone()));
-        beside.spawn(keep_watching(setup.registry.clone(), commands, metrics, health.clone()));
+    if let Some(setup) = started {
         watchdog::start(health)?;
         // The processor is a task beside those of its lanes. On the main thread it would have to be woken for each command.
         let processing = tokio::spawn(processor::run(setup, stopped(stopping)));
@@ -79,7 +74,8 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
         let ended = |part| anyhow!("{part} ended because of a bug; what was being processed will be processed again");
         tokio::select! {
             done = processing => done.map_err(|_| ended("the processor"))??,
-            Some(_) = beside.join_next() => return Err(ended("a task that looks at the store or the registry")),
+            Some(_) = beside.of_store.join_next() => return Err(ended("a task that looks at the store")),
+            Some(_) = beside.of_registry.join_next() => return Err(ended("the task that looks at the registry")),
         }
     }
     tracing::info!("stopped");
@@ -89,20 +85,40 @@ async fn process(config: Arc<Config>, level: LogLevel, stopping: watch::Receiver
     Ok(())
 }
 
-/// Connects to the store and to the registry, however long that takes.
+/// The tasks that look at the store and at the registry, and tell operators of them. They never end by themselves.
+#[derive(Default)]
+struct Beside {
+    of_store: JoinSet<()>,
+    of_registry: JoinSet<()>,
+}
+
+/// Connects to the store and to the registry, however long that takes. Each is looked at as soon as it has answered, so that the absence of
+/// one is not told as that of both.
 async fn prepare(
     config: &Arc<Config>,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-) -> anyhow::Result<(processor::Setup<MeteredStore>, Arc<MeteredStore>)> {
-    let registry = connect::registry(config)?;
-    let (store, encoder) = tokio::try_join!(store(config), encoder(config, &registry))?;
-    let store = Arc::new(Metered::new(store, metrics.clone(), health.clone()));
+    Beside { of_store, of_registry }: &mut Beside,
+) -> anyhow::Result<processor::Setup<MeteredStore>> {
+    let registry = Arc::new(connect::registry(config)?);
+    let connected = async {
+        let store = Arc::new(Metered::new(store(config).await?, metrics.clone(), health.clone()));
+        of_store.spawn(keep_looking_at_nodes(store.clone(), config.clone(), health.clone()));
+        of_store.spawn(keep_asking_store(store.clone(), health.clone()));
+        anyhow::Ok(store)
+    };
+    let known = async {
+        let encoder = encoder(config, &registry).await?;
+        let commands = config.kafka.topics.commands.clone();
+        of_registry.spawn(keep_watching(registry.clone(), commands, metrics.clone(), health.clone()));
+        anyhow::Ok(encoder)
+    };
+    let (store, encoder) = tokio::try_join!(connected, known)?;
     let clock = connect::clock();
-    let claims = Claims::new(store.clone(), &connect::claims_options(config), clock.clone());
+    let claims = Claims::new(store, &connect::claims_options(config), clock.clone());
     let claims = Arc::new(claims.counting_in(metrics.clone()));
     let (config, metrics, health) = (config.clone(), metrics.clone(), health.clone());
-    Ok((processor::Setup { config, claims, registry: Arc::new(registry), encoder, metrics, health, clock }, store))
+    Ok(processor::Setup { config, claims, registry, encoder, metrics, health, clock })
 }
 
 /// Returns the encoder of answers, with the ids that the registry has for their schemas.

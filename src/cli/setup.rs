@@ -8,6 +8,7 @@ use crate::store::topology::Topology;
 use crate::toolbox::assessment::Assessment;
 use crate::toolbox::cluster::{Cluster, Layout};
 use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::output::say;
 use crate::toolbox::topics;
 use crate::toolbox::{FAILED, connect, database, trial};
 use crate::wire;
@@ -51,10 +52,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     set_up_schemas(&config).await?;
     set_up_store(&config).await?;
     if findings == 0 {
-        println!("all is set up");
+        say("all is set up");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("all is set up, except for what the lines with ! say: mend that, and run setup again");
+    say("all is set up, except for what the lines with ! say: mend that, and run setup again");
     Ok(ExitCode::from(FAILED))
 }
 
@@ -80,15 +81,15 @@ async fn set_up_topics(config: &Config, layout: Layout) -> anyhow::Result<usize>
         done("topic", &topic.name, &format!("{what}, with {}{whose}", placement.shown(safety)));
         // This is a note and no finding: the reason may be the brokers' own settings and nothing that `setup` did.
         for risk in placement.findings(&topic.name, safety, &view.brokers) {
-            println!("  note      {}: {risk}", topic.name);
+            say(format_args!("  note      {}: {risk}", topic.name));
         }
     }
     let assessments = cluster.findings(&topics, &before).await?;
     for (topic, assessment) in &assessments {
         match assessment {
             Assessment::Ok(_) => {}
-            Assessment::Note(text) => println!("  note      {topic}: {text}"),
-            Assessment::Finding(text) => println!("! topic     {topic}: {text}"),
+            Assessment::Note(text) => say(format_args!("  note      {topic}: {text}")),
+            Assessment::Finding(text) => say(format_args!("! topic     {topic}: {text}")),
         }
     }
     Ok(assessments.iter().filter(|(_, assessment)| assessment.finding().is_some()).count())
@@ -120,7 +121,7 @@ async fn set_compatibility(registry: &RegistryClient, subject: &str) {
     };
     match registry.set_compatibility(subject, wire::COMPATIBILITY).await {
         Ok(()) => done("schema", subject, &format!("compatibility set to {}; it was {before}", wire::COMPATIBILITY)),
-        Err(fault) => println!("  note      {subject}: its compatibility is {before}, and stays so: {fault}"),
+        Err(fault) => say(format_args!("  note      {subject}: its compatibility is {before}, and stays so: {fault}")),
     }
 }
 
@@ -155,5 +156,5 @@ async fn because(config: &Config) -> Option<String> {
 }
 
 fn done(kind: &str, name: &str, what: &str) {
-    println!("  {kind:<8}  {name}: {what}");
+    say(format_args!("  {kind:<8}  {name}: {what}"));
 }

@@ -7,6 +7,7 @@ use crate::store::outcome::ImportOutcome;
 use crate::store::upkeep::show::HistoryEntry;
 use crate::store::{EntityKey, EntityStatics};
 use crate::toolbox::flags::{ConfigFile, Named};
+use crate::toolbox::output::remark;
 use crate::toolbox::shown;
 use crate::toolbox::{FAILED, connect};
 use crate::wire::headers::rfc3339;
@@ -44,7 +45,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let claims = connect::claims(&config).await?;
     let shown = claims.show(args.named.entity_type, &reference).await.map_err(|fault| connect::store_trouble(&fault))?;
     let Some((statics, history)) = shown else {
-        eprintln!("{}", args.named.missing());
+        remark(args.named.missing());
         return Ok(ExitCode::from(FAILED));
     };
     let text = if args.json {

@@ -71,14 +71,19 @@ pub(super) fn is_secret(key: &str) -> bool {
     SIGNS.iter().any(|sign| key.contains(sign)) || key.split('.').next_back() == Some("key")
 }
 
-/// Returns `https://***@host` for `https://user:password@host`.
-fn without_credentials(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
-    let authority = rest.find(['/', '?', '#', '"', ' ']).unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://***{}", &rest[at..]),
-        None => text.into(),
+/// Returns `https://***@host` for `https://user:password@host`, wherever that stands in the text.
+pub(super) fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // Up to here a password may reach: it may hold a slash, though it should not.
+        let end = part.find(['"', ' ']).unwrap_or(part.len());
+        let from = part[..end].rfind('@');
+        shown += "://";
+        shown += if from.is_some() { "***" } else { "" };
+        shown += &part[from.unwrap_or(0)..];
     }
+    shown
 }
 
 #[cfg(test)]
@@ -96,6 +101,9 @@ mod tests {
             ("kafka.consumer.sasl.password", "hunter2", "***"),
             ("kafka.consumer.ssl.key.pem", "-----BEGIN", "***"),
             ("registry.url", "http://me:hunter2@host:8081/x", "\"http://***@host:8081/x\""),
+            ("registry.url", "http://a:8081,http://me:hunter2@b:8081", "\"http://a:8081,http://***@b:8081\""),
+            ("kafka.consumer.sasl.oauthbearer.token.endpoint.url", "https://me:hun,ter2@idp/x", "\"https://***@idp/x\""),
+            ("registry.url", "http://me:hun/ter2@host", "\"http://***@host\""),
             ("kafka.consumer.sasl.oauthbearer.client.secret", "hunter2", "***"),
             ("kafka.consumer.sasl.oauthbearer.token.endpoint.url", "https://me:hunter2@idp/token", "\"https://***@idp/token\""),
             ("kafka.group_id", "crm", "\"crm\""),
@@ -103,6 +111,12 @@ mod tests {
         for (key, value, expected) in cases {
             assert_eq!(shown(key, &toml::Value::String(value.into())), expected, "{key}");
         }
+    }
+
+    #[test]
+    fn a_list_of_urls_shows_no_secret_either() {
+        let urls = toml::Value::Array(vec!["http://a".into(), "http://me:hunter2@b:8081".into()]);
+        assert_eq!(shown("registry.url", &urls), "[\"http://a\", \"http://***@b:8081\"]");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! variable's value is that text. Otherwise it is read as TOML (`5`, `true`, `["a", "b"]`, `{ a = 1 }`), and a list may be written with
 //! commas (`a,b`).
 
+use super::findings::without_credentials;
 use super::settings::Source;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -94,7 +95,7 @@ pub(super) fn list<T, E: Display>(parse: impl Fn(&str) -> Result<T, E>) -> impl 
         };
         let items = array.iter().enumerate().map(|(at, item)| {
             let text = item.as_str().ok_or_else(|| format!("item {} must be text, but is {}", at + 1, kind(item)))?;
-            parse(text).map_err(|reason| format!("item {} ({text:?}) {reason}", at + 1))
+            parse(text).map_err(|reason| format!("item {} ({:?}) {reason}", at + 1, without_credentials(text)))
         });
         // The error names every bad item, not just the first.
         let (good, bad): (Vec<_>, Vec<_>) = items.partition(Result::is_ok);

@@ -61,6 +61,31 @@ pub enum UndecodableBatches {
 
 /// The suffix that tells a slot's second transactional id from its first.
 const SECOND: &str = "+2";
+/// The suffix of the transactional id under which `check` tries a slot's rights.
+const CHECK: &str = "+check";
+
+/// A tool that publishes in Kafka transactions. In its transactional id its name stands where that of a slot would, so no slot has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `snapshot`.
+    Snapshot,
+    /// `reconcile`.
+    Reconcile,
+    /// `dlq resend`.
+    Resend,
+}
+
+impl Tool {
+    const ALL: [Self; 3] = [Self::Snapshot, Self::Reconcile, Self::Resend];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Reconcile => "reconcile",
+            Self::Resend => "dlq-resend",
+        }
+    }
+}
 
 impl Kafka {
     /// Returns the transactional id of the first of the two producers, which is unique for each slot and group.
@@ -72,6 +97,16 @@ impl Kafka {
     /// none may end in this suffix.
     pub fn second_transactional_id(&self) -> String {
         self.transactional_id() + SECOND
+    }
+
+    /// Returns the transactional id under which `check` tries the rights of this slot. No slot has it either.
+    pub fn transactional_id_to_check(&self) -> String {
+        self.transactional_id() + CHECK
+    }
+
+    /// Returns the transactional id of a tool, which all its runs for this group share.
+    pub fn transactional_id_of(&self, tool: Tool) -> String {
+        format!("{}-{}", self.group_id, tool.name())
     }
 }
 
@@ -140,6 +175,10 @@ pub(super) fn kafka(mut section: Section<'_>, is_embedded: bool) -> Kafka {
 fn slot(text: &str) -> Result<String, String> {
     if text.ends_with(SECOND) {
         Err(format!("must not end in {SECOND}, which marks a slot's second producer"))
+    } else if text.ends_with(CHECK) {
+        Err(format!("must not end in {CHECK}, which marks the producer with which `check` tries rights"))
+    } else if let Some(tool) = Tool::ALL.into_iter().find(|tool| tool.name() == text) {
+        Err(format!("must not be {}, the name of a tool: the tool and the processor would fence each other", tool.name()))
     } else {
         client_name(text)
     }

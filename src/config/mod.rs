@@ -25,7 +25,7 @@ pub use access::UserAndPassword;
 pub use datacenters::{CommitConsistency, SerialConsistency};
 pub use findings::{Finding, Findings};
 pub use gateway::{Auth, Gateway, GatewayTls, JwksSource, Jwt};
-pub use kafka::{Kafka, Topics, UndecodableBatches};
+pub use kafka::{Kafka, Tool, Topics, UndecodableBatches};
 pub use properties::Properties;
 pub use registry::{OAuth, OddAnswer, Registry, RegistryCredentials};
 pub use secrets::{RotatingSecret, Secret};

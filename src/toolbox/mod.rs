@@ -2,7 +2,7 @@
 //!
 //! | for | files |
 //! |---|---|
-//! | the command line | `flags`, `moment`, `lines` (files line by line), `interrupt` (Ctrl-C), `paint` (what people see), `state_file` (how far it has come) |
+//! | the command line | `flags`, `moment`, `lines` (files line by line), `interrupt` (Ctrl-C), `output` (what a tool says), `paint` (its colours), `state_file` (how far it has come) |
 //! | Kafka as an administrator sees it | `reach`, `patience` (brokers that are not ready yet), `cluster`, `topics`, `replication` |
 //! | records as a CRM or a tool sees them | `crm_client`, `reply`, `record`, `topic_reader`, `topic_scan`, `publisher`, `snapshots` |
 //! | registry and store | `connect`, `database` (its nodes), `shown` (an entity as JSON), `trial` (one real read and write), `walk` (through all entities), `pace` (how fast, with a bar) |
@@ -17,6 +17,7 @@ pub mod flags;
 pub mod interrupt;
 pub mod lines;
 pub mod moment;
+pub mod output;
 pub mod pace;
 pub mod paint;
 pub mod patience;

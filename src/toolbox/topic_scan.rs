@@ -1,15 +1,24 @@
 //! Reads the records that are on a topic now, partition after partition, and ends: for tools that look at a topic as it is. Like
 //! [`TopicReader`](super::topic_reader), it sees committed records only, belongs to no group and commits nothing.
 
+use super::output::remark;
 use super::topic_reader::{ReadingConsumer, blocking, consumer_config, consumer_of, gives_up, partitions, receive, watermarks};
 use crate::config;
 use crate::kafka::foreign;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message as _, OwnedMessage};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long transactions that are open on a topic may take to end: longer than brokers let a processor's live on.
+const TRANSACTIONS_END: Duration = Duration::from_secs(120);
+/// The pause between two looks at whether they have ended.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const NO_CONSUMER: &str = "can't make a Kafka consumer";
 
 /// A range of offsets of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +36,42 @@ pub struct PartitionRange {
 /// # Errors
 /// The brokers don't answer, or there is no such topic.
 pub async fn ranges(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<PartitionRange>> {
-    let consumer = consumer(kafka)?;
+    ranges_for(consumer(kafka)?, kafka, topic).await
+}
+
+/// Returns the same as [`ranges`], but waits until the transactions that are open on the topic have ended. So the ranges hold all committed
+/// records that were written before this call.
+///
+/// # Errors
+/// The brokers don't answer, or there is no such topic, or a transaction stays open for two minutes.
+pub async fn complete_ranges(kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<PartitionRange>> {
+    let mut uncommitted = consumer_config(kafka);
+    uncommitted.set("isolation.level", "read_uncommitted");
+    let written = ranges_for(consumer_of(uncommitted).context(NO_CONSUMER)?, kafka, topic).await?;
+    let deadline = Instant::now() + TRANSACTIONS_END;
+    let mut is_told = false;
+    loop {
+        let committed = ranges(kafka, topic).await?;
+        let is_short = |all: &&PartitionRange| committed.iter().any(|now| now.partition == all.partition && now.to < all.to);
+        let Some(short) = written.iter().find(is_short) else { return Ok(committed) };
+        ensure!(
+            Instant::now() < deadline,
+            "a transaction on {topic}, partition {}, has been open for {} s, and what is behind it can't be read: \
+             `kafka-transactions.sh find-hanging` names it",
+            short.partition,
+            TRANSACTIONS_END.as_secs()
+        );
+        if !std::mem::replace(&mut is_told, true) {
+            remark(format_args!(
+                "waiting until the transactions that are open on {topic}, partition {}, have ended",
+                short.partition
+            ));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn ranges_for(consumer: ReadingConsumer, kafka: &config::Kafka, topic: &str) -> anyhow::Result<Vec<PartitionRange>> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
         let partitions = partitions(&kafka, &consumer, &topic)?;
@@ -103,5 +147,5 @@ fn consumer(kafka: &config::Kafka) -> anyhow::Result<ReadingConsumer> {
     let mut config = consumer_config(kafka);
     // Transaction markers may follow the last record. No consumer sees them, so only the end of the partition tells that they were passed.
     config.set("enable.partition.eof", "true");
-    consumer_of(config).context("can't make a Kafka consumer")
+    consumer_of(config).context(NO_CONSUMER)
 }

@@ -8,8 +8,24 @@ use crate::store::{EntityKey, StoreFault};
 use futures::StreamExt as _;
 use std::collections::HashSet;
 
-/// How many times the next entity is tried before the walk is given up. With the pauses, that takes about half a minute.
+/// How many times the store is asked before a tool gives up. With the pauses, that takes about half a minute.
 const ATTEMPTS: u32 = 10;
+
+/// Asks the store until it answers, and returns the answer.
+///
+/// # Errors
+/// The store has not answered for half a minute.
+pub async fn until_it_answers<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreFault>) -> anyhow::Result<T> {
+    let mut pauses = Pauses::WHILE_AWAY;
+    for _ in 1..ATTEMPTS {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(fault) => tracing::warn!(%fault, "the store does not answer, trying again"),
+        }
+        pauses.wait().await;
+    }
+    ask().await.map_err(|fault| connect::store_trouble(&fault))
+}
 
 /// A walk through the entities of a store. After a fault, the walk begins another scan at the position where the broken scan ended.
 pub struct Walk<'a> {
@@ -36,15 +52,7 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// The store has not answered for half a minute.
     pub async fn next(&mut self) -> anyhow::Result<Option<Scanned>> {
-        let mut pauses = Pauses::WHILE_AWAY;
-        for _ in 1..ATTEMPTS {
-            match self.try_next().await {
-                Ok(next) => return Ok(next),
-                Err(fault) => tracing::warn!(%fault, "the store does not answer, trying again"),
-            }
-            pauses.wait().await;
-        }
-        self.try_next().await.map_err(|fault| connect::store_trouble(&fault))
+        until_it_answers(async || self.try_next().await).await
     }
 
     async fn try_next(&mut self) -> Result<Option<Scanned>, StoreFault> {

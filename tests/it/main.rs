@@ -9,6 +9,7 @@
 //! - `use_cases`, `rejections` and `duplicates` specify the contract; `one_node_faults` and `simulation` test it while everything goes wrong.
 
 #![allow(clippy::unwrap_used, reason = "in tests")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured, and with which seed")]
 
 mod acceptance;
 mod architecture;

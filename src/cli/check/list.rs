@@ -1,6 +1,7 @@
 //! The lines that `check` prints, counted.
 
 use crate::toolbox::assessment::Assessment;
+use crate::toolbox::output::say;
 
 /// How many things were looked at, and how many of them are findings.
 #[derive(Default)]
@@ -13,7 +14,7 @@ impl List {
     /// Says that nothing is wrong with something.
     pub fn ok(&mut self, subject: &str, text: &str) {
         self.looked_at += 1;
-        println!("  ok  {subject}: {text}");
+        say(format_args!("  ok  {subject}: {text}"));
     }
 
     /// Says what was concluded about something.
@@ -21,7 +22,7 @@ impl List {
         match assessment {
             Assessment::Ok(text) => self.ok(subject, text),
             // A note is no check that could fail, so it does not count.
-            Assessment::Note(text) => println!("  --  {subject}: {text}"),
+            Assessment::Note(text) => say(format_args!("  --  {subject}: {text}")),
             Assessment::Finding(text) => self.finding(subject, text),
         }
     }
@@ -30,6 +31,6 @@ impl List {
     pub fn finding(&mut self, subject: &str, text: &str) {
         self.looked_at += 1;
         self.findings += 1;
-        println!("  !!  {subject}: {text}");
+        say(format_args!("  !!  {subject}: {text}"));
     }
 }

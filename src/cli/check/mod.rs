@@ -10,6 +10,7 @@ use crate::config::{Config, Setting};
 use crate::kafka::{consumer_config, producer_config};
 use crate::toolbox::assessment::Assessment;
 use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::output::say;
 use crate::toolbox::{FAILED, connect};
 use crate::wire;
 use crate::wire::registry::RegistryClient;
@@ -50,10 +51,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     check_schemas(&config, &mut list).await;
     store::check(&config, &mut list).await;
     if list.findings == 0 {
-        println!("all is well");
+        say("all is well");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} of {} checks failed", list.findings, list.looked_at);
+    say(format_args!("{} of {} checks failed", list.findings, list.looked_at));
     Ok(ExitCode::from(FAILED))
 }
 
@@ -67,12 +68,12 @@ fn show(settings: &[Setting]) {
     let width = lines.iter().map(|line| line.chars().count()).filter(|width| *width <= WIDTH).max().unwrap_or_default();
     for (line, Setting { value, source, .. }) in lines.iter().zip(settings) {
         if value.is_some() {
-            println!("{line:width$}  # {source}");
+            say(format_args!("{line:width$}  # {source}"));
         } else {
-            println!("{line}");
+            say(format_args!("{line}"));
         }
     }
-    println!();
+    say("");
 }
 
 /// Checks that librdkafka takes the properties together. Properties may be right one by one and still contradict each other.

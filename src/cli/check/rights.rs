@@ -103,14 +103,10 @@ fn not_allowed(right: &str, on: &str, name: &str, properties: &Properties) -> St
 /// Returns a producer that has found its brokers. Its transactional id is one that no process uses, so it fences nobody.
 fn producer(kafka: &Kafka) -> anyhow::Result<Probe> {
     let mut config = client_config(kafka, &kafka.producer);
-    config.set("transactional.id", checked_id(kafka));
+    config.set("transactional.id", kafka.transactional_id_to_check());
     let probe = Probe::new(config)?;
     probe.reach(kafka, "kafka.producer")?;
     Ok(probe)
-}
-
-fn checked_id(kafka: &Kafka) -> String {
-    format!("{}-check", kafka.transactional_id())
 }
 
 fn transactional_id(kafka: &Kafka, said: KafkaResult<()>) -> Option<String> {
@@ -120,6 +116,6 @@ fn transactional_id(kafka: &Kafka, said: KafkaResult<()>) -> Option<String> {
             let prefix = format!("{}- --resource-pattern-type prefixed", kafka.group_id);
             Some(not_allowed(Right::Write.name(), "transactional id", &prefix, &kafka.producer))
         }
-        Err(error) => Some(format!("transactional id {}: {error}", checked_id(kafka))),
+        Err(error) => Some(format!("transactional id {}: {error}", kafka.transactional_id_to_check())),
     }
 }

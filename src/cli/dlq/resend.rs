@@ -7,12 +7,13 @@
 use super::letter::{Letter, LetterCounts, Marks, RESENT, RESENT_AS, RESENT_FROM};
 use super::list::{counts_as_text, sent};
 use super::selection::{Filters, Letters, Selection};
-use crate::config::Config;
+use crate::config::{Config, Tool};
 use crate::flow::RecordId;
 use crate::telemetry::log;
 use crate::telemetry::wording::counted;
 use crate::toolbox::connect;
 use crate::toolbox::flags::{ConfigFile, Form};
+use crate::toolbox::output::{remark, say};
 use crate::toolbox::paint::Paint;
 use crate::toolbox::publisher::{NamedPublisher, OutgoingRecord};
 use crate::toolbox::topic_scan::{self, PartitionRange};
@@ -84,15 +85,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ranges = topic_scan::ranges(&config.kafka, &config.kafka.topics.dlq).await?;
     let chosen = resend.look(&ranges, named).await?;
     if chosen.letters() == 0 {
-        eprintln!("nothing to send");
+        remark("nothing to send");
         return Ok(ExitCode::SUCCESS);
     }
     if !args.yes && !confirmed(&chosen, &config.kafka.topics.commands).await? {
-        eprintln!("nothing was sent");
+        remark("nothing was sent");
         return Ok(ExitCode::SUCCESS);
     }
     let sent = resend.send(&ranges).await?;
-    eprintln!("{} sent to {}", counted(sent, "dead letter"), config.kafka.topics.commands);
+    remark(format_args!("{} sent to {}", counted(sent, "dead letter"), config.kafka.topics.commands));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,7 +102,7 @@ async fn confirmed(chosen: &LetterCounts, commands: &str) -> anyhow::Result<bool
     if !io::stdin().is_terminal() {
         bail!("nobody can confirm it, because the input is no terminal: --yes sends without asking");
     }
-    eprint!("Send {} to {commands}? [y/N] ", counted(chosen.letters(), "dead letter"));
+    write!(io::stderr(), "Send {} to {commands}? [y/N] ", counted(chosen.letters(), "dead letter"))?;
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)
@@ -134,13 +135,13 @@ impl Resend<'_> {
         while let Some(letter) = letters.next().await? {
             if letter.is_stub() {
                 let original = letter.origin().map_or("a place that is not known".to_owned(), |origin| origin.to_string());
-                eprintln!("{} is left out: it is a stub, and its original stands at {original}", letter.id());
+                remark(format_args!("{} is left out: it is a stub, and its original stands at {original}", letter.id()));
                 continue;
             }
             match marks.of(letter.id()) {
                 Some(mark) if !self.again => {
                     if named {
-                        eprintln!("{} is left out: {}; --again sends it once more", letter.id(), sent(mark));
+                        remark(format_args!("{} is left out: {}; --again sends it once more", letter.id(), sent(mark)));
                     }
                 }
                 mark => chosen.add(&letter, mark.is_some()),
@@ -153,9 +154,10 @@ impl Resend<'_> {
     async fn send(&self, ranges: &[PartitionRange]) -> anyhow::Result<usize> {
         let topics = &self.config.kafka.topics;
         let partitions = topic_scan::ranges(&self.config.kafka, &topics.commands).await?.len();
-        let publisher = NamedPublisher::open(&self.config.kafka, &format!("{}-dlq-resend", self.config.kafka.group_id)).await?;
-        // Another resend may have marked some letters since we looked.
-        let marks = Marks::read(self.config, &topic_scan::ranges(&self.config.kafka, &topics.dlq).await?).await?;
+        let publisher = NamedPublisher::open(&self.config.kafka, &self.config.kafka.transactional_id_of(Tool::Resend)).await?;
+        // Another resend may have marked some letters since we looked. Its marks may stand behind a transaction of a processor that is
+        // still open.
+        let marks = Marks::read(self.config, &topic_scan::complete_ranges(&self.config.kafka, &topics.dlq).await?).await?;
         let mut letters = Letters::open(self.config, ranges, &self.selection)?;
         let (mut batch, mut sent) = (Batch::default(), 0);
         while let Some(letter) = letters.next().await? {
@@ -180,14 +182,13 @@ impl Resend<'_> {
         let delivered = delivered.with_context(|| {
             format!("sending the dead letters from {first} to {last}; run it again when that is mended: what was sent is marked")
         })?;
-        let mut out = io::stdout().lock();
         for (id, at) in ids.iter().zip(&delivered) {
             let (topic, RecordId { partition, offset }) = (&topics.commands, *at);
             if self.form.is_json() {
                 let sent_as = json!({"topic": topic, "partition": partition, "offset": offset});
-                writeln!(out, "{}", json!({"partition": id.partition, "offset": id.offset, "sentAs": sent_as}))?;
+                say(json!({"partition": id.partition, "offset": id.offset, "sentAs": sent_as}));
             } else {
-                writeln!(out, "{id} sent as {topic}/{partition}/{offset}")?;
+                say(format_args!("{id} sent as {topic}/{partition}/{offset}"));
             }
         }
         Ok(delivered.len())

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::flow::RecordId;
 use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, Form};
+use crate::toolbox::output::remark;
 use crate::toolbox::paint::Paint;
 use crate::toolbox::record::{all_headers, headers, text};
 use crate::toolbox::topic_scan::{self, PartitionRange};
@@ -54,7 +55,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ranges = topic_scan::ranges(&config.kafka, &config.kafka.topics.dlq).await?;
     let selection = Selection::of(vec![args.id]);
     let Some(letter) = Letters::open(&config, &ranges, &selection)?.next().await? else {
-        eprintln!("there is no dead letter at {} on {}; `crm-processor dlq list` lists them", args.id, config.kafka.topics.dlq);
+        remark(format_args!(
+            "there is no dead letter at {} on {}; `crm-processor dlq list` lists them",
+            args.id, config.kafka.topics.dlq
+        ));
         return Ok(ExitCode::from(FAILED));
     };
     let behind =

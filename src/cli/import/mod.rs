@@ -12,6 +12,7 @@ use crate::store::upkeep::import::{Imported, Importing};
 use crate::store::{EntityKey, IdKey, StoreFault};
 use crate::toolbox::flags::{ConfigFile, actor};
 use crate::toolbox::lines::{Line, open, read_lines};
+use crate::toolbox::output::{remark, say};
 use crate::toolbox::pace::measured;
 use crate::toolbox::{FAILED, connect};
 use anyhow::{Context as _, bail};
@@ -178,14 +179,14 @@ impl Tally {
 
     fn finding(&mut self, number: u64, text: &str) {
         self.findings += 1;
-        self.bar.suspend(|| eprintln!("line {number}: {text}"));
+        self.bar.suspend(|| remark(format_args!("line {number}: {text}")));
     }
 
     fn conclude(self) -> ExitCode {
         self.bar.finish_and_clear();
         let Self { created, existed, findings, start, .. } = self;
         let (seconds, rate) = measured(start, created + existed);
-        println!("{created} created, {existed} existed, {findings} findings, in {seconds:.1} s ({rate:.0} entities/s)");
+        say(format_args!("{created} created, {existed} existed, {findings} findings, in {seconds:.1} s ({rate:.0} entities/s)"));
         if findings == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Log;
 use crate::store::configured::ConfiguredStore;
 use crate::telemetry::log;
 use crate::toolbox::flags::ConfigFile;
+use crate::toolbox::output::{remark, say};
 use crate::toolbox::{FAILED, connect};
 use export::Export;
 use publish::Reconciliation;
@@ -35,8 +36,9 @@ Entities that the warehouse has and the store does not are named on standard err
 Processors may run meanwhile. An entity whose latest change is later than --lag before the file was made counts as under way, not as
 different. If the store is the embedded one, stop the processor first.
 
-With --state, the file holds what is to be published, and says after each Kafka transaction how much has been. After an interruption the
-same command goes on from there. A file that says "finished" is refused: take another one to compare anew.
+With --state, the file holds what is to be published, and says how much has been: after each Kafka transaction, or after some if writing
+the file takes long. After an interruption the same command goes on from there. A file that says "finished" is refused: take another one
+to compare anew.
 
 Exit codes: 0 nothing differs, 1 something does (published or not), or the command failed, 2 wrong usage or configuration."#;
 
@@ -82,15 +84,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => Reconciliation::of(&args.warehouse, search.through(&Export::at(&args.warehouse)).await?),
     };
     for (key, _) in work.unknown() {
-        eprintln!("{} {}: not in the store", key.entity_type, key.ref_id);
+        remark(format_args!("{} {}: not in the store", key.entity_type, key.ref_id));
     }
     if args.dry_run {
         for (key, difference) in work.to_publish() {
-            eprintln!("{} {}: {}", key.entity_type, key.ref_id, difference.in_words());
+            remark(format_args!("{} {}: {}", key.entity_type, key.ref_id, difference.in_words()));
         }
     } else {
         work.publish(&config, &search.claims, args.rate, args.state.as_deref()).await?;
     }
-    println!("{}", if args.json { work.as_json() } else { work.as_text(args.dry_run) });
+    say(if args.json { work.as_json() } else { work.as_text(args.dry_run) });
     Ok(if work.differs() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

@@ -2,7 +2,7 @@
 
 use super::compare::Difference;
 use super::search::SearchResult;
-use crate::config::Config;
+use crate::config::{Config, Tool};
 use crate::domain::entity::EntityType;
 use crate::domain::reference::Reference;
 use crate::store::EntityKey;
@@ -13,11 +13,13 @@ use crate::toolbox::pace::Throttle;
 use crate::toolbox::publisher::NamedPublisher;
 use crate::toolbox::snapshots::{Snapshots, batch_size};
 use crate::toolbox::state_file;
+use crate::toolbox::walk::until_it_answers;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The differences to publish, and how many of them have been published. A difference counts as published when the Kafka transaction with
@@ -97,36 +99,46 @@ impl Reconciliation {
         rate: u32,
         file: Option<&Path>,
     ) -> anyhow::Result<()> {
-        self.note(file)?;
+        let mut notes = Notes::begin(file);
+        notes.write(self)?;
         if self.to_publish().next().is_some() {
-            let snapshots = Snapshots::of(config).await?;
-            let publisher = NamedPublisher::open(&config.kafka, &format!("{}-reconcile", config.kafka.group_id)).await?;
-            let (clock, throttle, before) = (connect::clock(), Throttle::start(rate), self.published);
-            while self.done < self.differences.len() {
-                let batch = &self.differences[self.done..self.differences.len().min(self.done + batch_size(rate))];
-                let (mut records, mut published) = (Vec::new(), 0);
-                for (entity_type, ref_id, found) in batch.iter().filter(|(.., found)| *found != Difference::Unknown) {
-                    let now = claims.present(*entity_type, &Reference::RefId(*ref_id)).await;
-                    let now = now.map_err(|fault| connect::store_trouble(&fault))?;
-                    let now = now.with_context(|| format!("{entity_type} {ref_id} ({}) is gone", found.in_words()))?;
-                    records.extend(snapshots.records(now.entity, clock()));
-                    published += 1;
-                }
-                if !records.is_empty() {
-                    publisher.publish(&records, |_| Vec::new()).await?;
-                }
-                self.done += batch.len();
-                self.published += published;
-                self.note(file)?;
-                throttle.wait(self.published - before).await;
-            }
+            let published = self.publish_rest(config, claims, rate, &mut notes).await;
+            let noted = notes.write(self);
+            published.and(noted)?;
         }
         self.finished = true;
-        self.note(file)
+        notes.write(self)
     }
 
-    fn note(&self, file: Option<&Path>) -> anyhow::Result<()> {
-        file.map_or(Ok(()), |file| state_file::write(file, self))
+    async fn publish_rest(
+        &mut self,
+        config: &Config,
+        claims: &Claims<ConfiguredStore>,
+        rate: u32,
+        notes: &mut Notes<'_>,
+    ) -> anyhow::Result<()> {
+        let snapshots = Snapshots::of(config).await?;
+        let publisher = NamedPublisher::open(&config.kafka, &config.kafka.transactional_id_of(Tool::Reconcile)).await?;
+        let (clock, throttle, before) = (connect::clock(), Throttle::start(rate), self.published);
+        while self.done < self.differences.len() {
+            let batch = &self.differences[self.done..self.differences.len().min(self.done + batch_size(rate))];
+            let (mut records, mut published) = (Vec::new(), 0);
+            for (entity_type, ref_id, found) in batch.iter().filter(|(.., found)| *found != Difference::Unknown) {
+                let reference = Reference::RefId(*ref_id);
+                let now = until_it_answers(async || claims.present(*entity_type, &reference).await).await?;
+                let now = now.with_context(|| format!("{entity_type} {ref_id} ({}) is gone", found.in_words()))?;
+                records.extend(snapshots.records(now.entity, clock()));
+                published += 1;
+            }
+            if !records.is_empty() {
+                publisher.publish(&records, |_| Vec::new()).await?;
+            }
+            self.done += batch.len();
+            self.published += published;
+            notes.keep_up(self)?;
+            throttle.wait(self.published - before).await;
+        }
+        Ok(())
     }
 
     fn counts(&self) -> BTreeMap<Difference, u64> {
@@ -158,6 +170,40 @@ impl Reconciliation {
             "unknown": count(Difference::Unknown), "underWay": self.under_way, "published": self.published,
         })
         .to_string()
+    }
+}
+
+/// Writes a reconciliation to its file, if it has one. The file holds all differences, so writing it takes longer the more there are.
+struct Notes<'a> {
+    file: Option<&'a Path>,
+    /// When it was written last, and how long that took.
+    written: (Instant, Duration),
+}
+
+impl<'a> Notes<'a> {
+    /// A file that takes longer to write is not written again before [`Notes::REST`] times the rest of that time has passed.
+    const QUICK: Duration = Duration::from_millis(200);
+    const REST: u32 = 9;
+    /// But it is written after this time.
+    const MOST: Duration = Duration::from_secs(30);
+
+    fn begin(file: Option<&'a Path>) -> Self {
+        Self { file, written: (Instant::now(), Duration::ZERO) }
+    }
+
+    fn write(&mut self, work: &Reconciliation) -> anyhow::Result<()> {
+        let Some(file) = self.file else { return Ok(()) };
+        let start = Instant::now();
+        state_file::write(file, work)?;
+        self.written = (Instant::now(), start.elapsed());
+        Ok(())
+    }
+
+    /// Writes the file unless it was written just now.
+    fn keep_up(&mut self, work: &Reconciliation) -> anyhow::Result<()> {
+        let (at, cost) = self.written;
+        let rest = (cost.saturating_sub(Self::QUICK) * Self::REST).min(Self::MOST);
+        if at.elapsed() < rest { Ok(()) } else { self.write(work) }
     }
 }
 

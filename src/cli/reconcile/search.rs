@@ -12,7 +12,7 @@ use crate::store::claims::Claims;
 use crate::store::configured::ConfiguredStore;
 use crate::toolbox::connect;
 use crate::toolbox::pace::{Bar, Throttle};
-use crate::toolbox::walk::Walk;
+use crate::toolbox::walk::{Walk, until_it_answers};
 use anyhow::ensure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Search {
     async fn look_again(&self, suspects: Vec<(EntityKey, Option<One>)>, result: &mut SearchResult) -> anyhow::Result<()> {
         let lag = Timestamp::try_from(self.lag.as_millis()).unwrap_or(Timestamp::MAX);
         for (key, one) in suspects {
-            let shown = self.claims.show(key.entity_type, &Reference::RefId(key.ref_id)).await;
-            let shown = shown.map_err(|fault| connect::store_trouble(&fault))?;
+            let reference = Reference::RefId(key.ref_id);
+            let shown = until_it_answers(async || self.claims.show(key.entity_type, &reference).await).await?;
             let ours: Option<(i64, EntityDigest)> = shown.as_ref().map(|(now, _)| (now.entity.version, digest(&now.entity)));
             let Some(difference) = difference(ours, one) else { continue };
             let changed_at = shown.and_then(|(_, history)| Some(history.last()?.occurred_at));

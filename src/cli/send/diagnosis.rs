@@ -1,16 +1,17 @@
 //! Looks for the reason why a command has no reply: whether a processor is ready, and how far its consumer group has got.
 
 use crate::config::Config;
+use crate::flow::offsets::Committed;
+use crate::kafka::callbacks;
 use crate::toolbox::patience::patiently_blocking;
 use crate::toolbox::topic_reader::{blocking, consumer_config};
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::future_producer::Delivery;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long the processor may take to answer, and how long the brokers may.
+/// How long the processor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Returns what was found out, in sentences. `delivered` is where the command lies, if that is known.
@@ -57,16 +58,14 @@ async fn group(config: &Config, partition: i32, offset: i64) -> String {
         let mut client = consumer_config(&kafka);
         // The client only asks about the group; it does not join it.
         let consumer: BaseConsumer = client.set("group.id", &kafka.group_id).create().context("can't make a Kafka consumer")?;
-        let mut wanted = TopicPartitionList::new();
-        wanted.add_partition(&kafka.topics.commands, partition);
-        let found = patiently_blocking(|| consumer.committed_offsets(wanted.clone(), PATIENCE))?;
-        Ok(found.find_partition(&kafka.topics.commands, partition).map(|p| p.offset()))
+        let committed = patiently_blocking(|| callbacks::committed(&consumer, &kafka.topics.commands, [partition].into_iter()))?;
+        Ok(committed.into_iter().next().map(|(_, committed)| committed).unwrap_or_default())
     });
     match committed.await {
-        Ok(Some(Offset::Offset(next))) if next > offset => {
+        Ok(committed) if committed.covers(offset) => {
             format!("Group {name} has answered the command: its reply went to another topic, or its correlation id was changed.")
         }
-        Ok(Some(Offset::Offset(next))) => {
+        Ok(Committed { offset: Some(next), .. }) => {
             let before = offset - next;
             format!(
                 "Group {name} has not answered the command: {before} offsets before it in {topic}, partition {partition}, are open, too."

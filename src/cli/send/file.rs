@@ -4,11 +4,11 @@ use super::line;
 use crate::toolbox::crm_client::{CrmClient, NoReply, Submitted};
 use crate::toolbox::flags::Form;
 use crate::toolbox::lines::{Line, open, read_lines};
+use crate::toolbox::output::{remark, say};
 use crate::toolbox::paint::Paint;
 use crate::toolbox::reply::DecodedReply;
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -55,14 +55,14 @@ pub(super) async fn send(crm: &CrmClient, path: &Path, timeout: Duration, form: 
     while let Some((number, answer)) = answers.next().await {
         sent.all_ok &= answer.as_ref().is_ok_and(DecodedReply::is_ok);
         match answer {
-            Ok(reply) if form.is_json() => writeln!(io::stdout(), "{}", reply.json)?,
+            Ok(reply) if form.is_json() => say(reply.json),
             Ok(reply) => {
                 let details = reply.details(paint).fold(String::new(), |all, detail| all + "\n  " + &detail);
-                writeln!(io::stdout(), "{} {}{details}", paint.dim(format!("line {number}:")), reply.headline(paint))?;
+                say(format_args!("{} {}{details}", paint.dim(format!("line {number}:")), reply.headline(paint)));
             }
-            Err(Unanswered::BadLine(text)) => eprintln!("line {number}: {text}"),
+            Err(Unanswered::BadLine(text)) => remark(format_args!("line {number}: {text}")),
             Err(Unanswered::NoReply(no_reply)) => {
-                eprintln!("line {number}: {no_reply}");
+                remark(format_args!("line {number}: {no_reply}"));
                 let timed_out = Some(no_reply).filter(|no_reply| matches!(no_reply, NoReply::TimedOut { .. }));
                 sent.no_reply = sent.no_reply.or(timed_out);
             }

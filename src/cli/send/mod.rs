@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::telemetry::log;
 use crate::toolbox::crm_client::{CrmClient, NoReply};
 use crate::toolbox::flags::{ConfigFile, Form};
+use crate::toolbox::output::remark;
 use crate::toolbox::paint::Paint;
 use crate::toolbox::{FAILED, WRONG_CONFIGURATION, connect};
 use flags::CommandArgs;
@@ -73,7 +74,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(outgoing) => outgoing,
         Err(findings) => {
             for finding in findings {
-                eprintln!("crm-processor: {finding}");
+                remark(format_args!("crm-processor: {finding}"));
             }
             return Ok(ExitCode::from(WRONG_CONFIGURATION));
         }
@@ -98,7 +99,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             let sent = sent?;
             if let Some(no_reply) = &sent.no_reply {
-                eprintln!("{}", way_out(&config, no_reply).await);
+                remark(way_out(&config, no_reply).await);
             }
             sent.all_ok
         }
@@ -166,7 +167,7 @@ async fn silence(crm: &CrmClient) {
 async fn say_that_it_waits(config: &Config, timeout: Duration) {
     let found = diagnosis::of(config, None).await.join("\n");
     let (so_far, timeout) = (humantime::format_duration(SILENCE), humantime::format_duration(timeout));
-    eprintln!("No reply for {so_far}; waiting for up to {timeout}. {found}");
+    remark(format_args!("No reply for {so_far}; waiting for up to {timeout}. {found}"));
 }
 
 async fn with_way_out(config: &Config, no_reply: &NoReply) -> anyhow::Error {

@@ -1,11 +1,12 @@
 //! Publishes all entities: scans the store, and publishes one batch after another.
 
 use super::progress::{SnapshotMeter, SnapshotProgress};
-use crate::config::Config;
+use crate::config::{Config, Tool};
 use crate::domain::entity::EntityType;
 use crate::store::configured::ConfiguredStore;
 use crate::store::scan::{Position, Scanned};
 use crate::toolbox::interrupt::interrupted;
+use crate::toolbox::output::{remark, say};
 use crate::toolbox::publisher::{NamedPublisher, OutgoingRecord};
 use crate::toolbox::snapshots::{Snapshots, batch_size};
 use crate::toolbox::walk::Walk;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 /// Returns the transactional id of a snapshot of all entities, which is also the beginning of the id of a snapshot of one entity. It begins
 /// with the group's id, because the rights to write in transactions are granted for that prefix.
 pub(super) fn publisher_name(config: &Config) -> String {
-    format!("{}-snapshot", config.kafka.group_id)
+    config.kafka.transactional_id_of(Tool::Snapshot)
 }
 
 /// `crm-processor snapshot --all`
@@ -30,11 +31,11 @@ pub(super) async fn publish(config: &Config, types: &[EntityType], rate: u32, fi
     let meter = SnapshotMeter::start(&progress, file, rate);
     let mut run = Run { publisher, snapshots, meter, batch: Vec::new(), entities: 0, size: batch_size(rate) };
     let gone_through = run.go_through(Walk::begin(&store, progress.position), &mut progress).await;
-    println!("{}", run.meter.conclude(&progress, &run.snapshots.topics()));
+    say(run.meter.conclude(&progress, &run.snapshots.topics()));
     if gone_through.with_context(|| way_on(file))? {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("interrupted; {}", way_on(file));
+    remark(format_args!("interrupted; {}", way_on(file)));
     Ok(ExitCode::from(FAILED))
 }
 

@@ -12,6 +12,7 @@ use crate::config::{Config, Log};
 use crate::domain::entity::EntityType;
 use crate::telemetry::log;
 use crate::toolbox::flags::{ConfigFile, entity_type, no_such_entity, reference};
+use crate::toolbox::output::{remark, say};
 use crate::toolbox::publisher::NamedPublisher;
 use crate::toolbox::snapshots::Snapshots;
 use crate::toolbox::{FAILED, connect};
@@ -78,7 +79,7 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     let reference = reference(id, is_ref_id)?;
     let present = connect::claims(config).await?.present(entity_type, &reference).await;
     let Some(statics) = present.map_err(|fault| connect::store_trouble(&fault))? else {
-        eprintln!("{}", no_such_entity(entity_type, is_ref_id));
+        remark(no_such_entity(entity_type, is_ref_id));
         return Ok(ExitCode::from(FAILED));
     };
     let snapshots = Snapshots::of(config).await?;
@@ -89,6 +90,9 @@ async fn one(config: &Config, entity_type: EntityType, id: &str, is_ref_id: bool
     let (topic, at, entity) = (&config.kafka.topics.transactions, delivered[0], &statics.entity);
     let (partition, offset) = (at.partition, at.offset);
     let rows = config.kafka.topics.changes.as_ref().map(|topic| format!(", and as a row of {topic}")).unwrap_or_default();
-    println!("{entity_type} {}, version {}, published as {topic}/{partition}/{offset}{rows}", entity.external_id, entity.version);
+    say(format_args!(
+        "{entity_type} {}, version {}, published as {topic}/{partition}/{offset}{rows}",
+        entity.external_id, entity.version
+    ));
     Ok(ExitCode::SUCCESS)
 }
