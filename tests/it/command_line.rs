@@ -1,8 +1,9 @@
 //! Tests the subcommands as a person or a script calls them: what they print, and their exit codes.
 
 use crate::crm::{Entity, Kind, custom_name, json_lines, rename, segment, unique};
-use crate::world::{World, run_cli, shared};
+use crate::world::{PATIENT_STORE, World, binary, run_cli, shared};
 use serde_json::{Value as Json, json};
+use std::process::{Command, Stdio};
 
 fn show(world: &World, args: &[&str]) -> Json {
     let shown = world.cli("show", &[args, &["--json"]].concat()).succeeded();
@@ -124,6 +125,24 @@ fn show_agrees_with_the_last_business_transaction_and_lists_the_history() {
     shared.cli("show", &["customer", "--ref-id", &Entity::new(Kind::Customer, "ACTIVE").ref_id]).exits(1);
     let for_people = shared.cli("show", &["customer", &customer.external_id]).succeeded();
     assert!(for_people.stdout.contains("ENTERPRISE"), "{for_people}");
+}
+
+#[test]
+fn a_subcommand_does_its_work_though_nobody_reads_what_it_says() {
+    let Some(shared) = shared() else { return };
+    let config = shared.config.display().to_string();
+    for subcommand in ["setup", "check"] {
+        let mut command = Command::new(binary());
+        command.args([subcommand, "--config", &config]).envs([
+            PATIENT_STORE,
+            // The tests' configuration allows a reply topic that does not exist.
+            ("CRM__KAFKA__REPLY_TOPIC_ALLOW_LIST", &*shared.replies),
+        ]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built");
+        drop(process.stdout.take());
+        let ended = process.wait_with_output().expect("it was started");
+        assert_eq!(ended.status.code(), Some(0), "{subcommand}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
 }
 
 #[test]

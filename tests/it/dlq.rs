@@ -2,10 +2,15 @@
 //! operators `dlq resend` is called.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
+use crate::guarded::Guarded;
 use crate::inbox::{self, Inbox, Record};
-use crate::world::{Finished, Sent, World, run_on_terminal};
+use crate::world::{Finished, OUTPUT_PARTITIONS, Sent, World, binary, run_on_terminal};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value as Json, json};
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A limit below the size of the padded commands.
 const SMALL: &str = "1024";
@@ -14,6 +19,13 @@ impl World {
     fn dlq_command(&self, what: &str, args: &[&str]) -> Finished {
         let config = self.config.display().to_string();
         crate::world::run_cli(&[&["dlq", what, "--config", &config], args].concat())
+    }
+
+    /// Makes a dead letter as the processor writes it.
+    fn dead_letter(&self, n: usize) -> Draft {
+        let headers = [("topic", self.commands.clone()), ("partition", "0".into()), ("offset", n.to_string())];
+        let draft = Draft::raw(Some(n.to_string().into_bytes()));
+        headers.into_iter().fold(draft, |draft, (name, value)| draft.header(&format!("__connect.errors.{name}"), value))
     }
 
     fn dlq_lines(&self, what: &str, args: &[&str]) -> Vec<Json> {
@@ -178,12 +190,7 @@ fn dead_letters_are_listed_shown_and_sent_again_once_their_cause_is_mended() {
 fn resends_at_the_same_time_send_each_dead_letter_once() {
     const LETTERS: usize = 150;
     let Some(world) = World::set_up("dlq-race", |_| {}) else { return };
-    let dead = |n: usize| {
-        let headers = [("topic", world.commands.clone()), ("partition", "0".into()), ("offset", n.to_string())];
-        let draft = Draft::raw(Some(n.to_string().into_bytes()));
-        headers.into_iter().fold(draft, |draft, (name, value)| draft.header(&format!("__connect.errors.{name}"), value))
-    };
-    world.send_all_to(&world.dlq, &(0..LETTERS).map(dead).collect::<Vec<_>>());
+    world.send_all_to(&world.dlq, &(0..LETTERS).map(|n| world.dead_letter(n)).collect::<Vec<_>>());
     std::thread::scope(|scope| {
         let racers: Vec<_> = (0..3).map(|_| scope.spawn(|| world.dlq_command("resend", &["--all", "--yes"]))).collect();
         for racer in racers {
@@ -200,4 +207,36 @@ fn resends_at_the_same_time_send_each_dead_letter_once() {
     let different: std::collections::BTreeSet<_> = values.iter().collect();
     assert_eq!((different.len(), inbox::count(world.kafka(), &[&world.commands])), (LETTERS, LETTERS));
     assert_eq!(world.dlq_lines("list", &["--pending"]), Vec::<Json>::new());
+}
+
+#[test]
+fn a_resend_waits_for_the_marks_of_an_earlier_one_behind_a_transaction_that_is_open() {
+    let Some(world) = World::set_up("dlq-open", |_| {}) else { return };
+    let letter = world.send_all_to(&world.dlq, &[world.dead_letter(0)])[0];
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", world.kafka()).set("transactional.id", unique("open"));
+    let open: BaseProducer = config.create().expect("a producer");
+    open.init_transactions(Inbox::PATIENCE).expect("Kafka is there");
+    open.begin_transaction().expect("it is initialised");
+    for partition in 0..OUTPUT_PARTITIONS {
+        open.send(BaseRecord::to(&world.dlq).partition(partition).key("k").payload("v")).expect("there is room");
+    }
+    open.flush(Inbox::PATIENCE).expect("the broker takes them");
+    // The mark stands behind these records, so that readers of what is committed do not see it yet.
+    let place = format!("{}/{}", letter.partition, letter.offset);
+    let mark = Draft::raw(None).header("crm-dlq-resent", place).header("crm-dlq-resent-as", format!("{}/0/0", world.commands));
+    world.send_all_to(&world.dlq, &[mark]);
+
+    let mut resend = Command::new(binary());
+    resend.args(["dlq", "resend", "--all", "--yes", "--config"]).arg(&world.config);
+    let mut resend = Guarded::spawn(&resend, &world.dir().join("resend.log"), None);
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    while !resend.log().contains("waiting until") {
+        assert!(resend.ended().is_none() && Instant::now() < deadline, "it does not wait; {}", resend.log_tail());
+        crate::pause();
+    }
+    open.abort_transaction(Inbox::PATIENCE).expect("it is open");
+    assert_eq!(resend.wait(Inbox::PATIENCE).code(), Some(0), "{}", resend.log_tail());
+    assert!(resend.log().contains("0 dead letters sent"), "{}", resend.log_tail());
+    assert_eq!(inbox::count(world.kafka(), &[&world.commands]), 0);
 }

@@ -1,7 +1,9 @@
 //! A gate in front of a server. While it is shut, nobody gets through, and connections that were open are cut.
 
+use crate::inbox::Inbox;
 use crate::runtime;
 use std::net::SocketAddr;
+use std::time::Instant;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -26,9 +28,15 @@ impl Gate {
         self.address.to_string()
     }
 
-    /// Shuts the gate: ends all connections, and each new one at once.
+    /// Shuts the gate: ends all connections, and each new one at once. Returns when all that were open are cut.
     pub fn shut(&self) {
         self.open.send_replace(false);
+        let deadline = Instant::now() + Inbox::PATIENCE;
+        // One receiver is that of the listener; each connection has another.
+        while self.open.receiver_count() > 1 {
+            assert!(Instant::now() < deadline, "{} connections are not cut", self.open.receiver_count() - 1);
+            crate::pause();
+        }
     }
 
     /// Opens the gate: lets connections through again.

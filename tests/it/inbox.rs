@@ -176,18 +176,21 @@ pub fn header_counts(kafka: &str, topic: &str, header: &str) -> HashMap<String, 
 /// Goes through all committed records on `topics`, from their beginning to their present end.
 fn each(kafka: &str, topics: &[&str], mut with: impl FnMut(&BorrowedMessage<'_>)) {
     let (consumer, mut open) = consumer(kafka, topics);
-    let deadline = Instant::now() + Inbox::PATIENCE;
+    let mut deadline = Instant::now() + Inbox::PATIENCE;
     let mut count = 0;
     while open > 0 {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 count += 1;
                 with(&message);
+                deadline = Instant::now() + Inbox::PATIENCE;
             }
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-            Some(Err(e)) => panic!("reading {topics:?}: {e}"),
-            None => assert!(Instant::now() < deadline, "{open} partitions of {topics:?} have no end; {count} records so far"),
+            // librdkafka goes on by itself after most errors.
+            Some(Err(e)) => tracing::debug!("reading {topics:?}: {e}"),
+            None => {}
         }
+        assert!(Instant::now() < deadline, "{open} partitions of {topics:?} have no end; {count} records so far");
     }
 }
 

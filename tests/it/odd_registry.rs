@@ -2,7 +2,9 @@
 //! concerned waits, for as long as the operator chose, and operators are told which record it is.
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
-use crate::inbox::Inbox;
+use crate::gateway::client::Gateway;
+use crate::inbox;
+use crate::real_registry::id_of;
 use crate::world::{Processor, Sent, World};
 use crate::{registry, runtime};
 use axum::extract::Request;
@@ -109,17 +111,9 @@ fn buried(world: &World, draft: &Draft) -> String {
     dead.text("__connect.errors.exception.class.name").expect("each has one").to_owned()
 }
 
-/// Waits until `/readyz` has all these texts in its obstacles or warnings, and returns its status.
-fn until_readyz_says(processor: &Processor, wanted: &[String]) -> u16 {
-    let deadline = Instant::now() + Inbox::PATIENCE;
-    loop {
-        let (status, body) = processor.get("/readyz");
-        if wanted.iter().all(|w| body.contains(w.as_str())) {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "expected {wanted:?} in {body}; {}", processor.log_tail());
-        crate::pause();
-    }
+/// Waits until `/readyz` has this status and says all of this.
+fn until_readyz_says(processor: &Processor, status: u16, wanted: &[String]) {
+    processor.until_readyz_is(|now, body| now == status && wanted.iter().all(|part| body.contains(part.as_str())));
 }
 
 /// Checks that commands in all partitions but this one are answered.
@@ -155,8 +149,8 @@ fn a_schema_that_the_registry_is_odd_about_is_dead_lettered_after_the_configured
     for (draft, id, status) in &drafts {
         let sent = world.send(draft);
         let wanted = [format!("{}[{}] has waited at offset {}", world.commands, sent.partition, sent.offset), format!("id {id}")];
-        let readyz = until_readyz_says(&processor, &wanted);
-        assert_eq!(readyz, 200, "one schema is no reason to take nothing: {status}");
+        // One schema is no reason to take nothing.
+        until_readyz_says(&processor, 200, &wanted);
         processor.until_metric("crm_partitions_without_schema", 1);
         others_go_on(&world, &customer, sent);
         assert_eq!(buried(&world, draft), "crm.OddRegistryAnswer", "{status}");
@@ -168,7 +162,7 @@ fn a_schema_that_the_registry_is_odd_about_is_dead_lettered_after_the_configured
         );
     }
     processor.until_metric("crm_partitions_without_schema", 0);
-    assert_eq!(processor.metric("crm_registry_up"), 1);
+    processor.until_metric("crm_registry_up", 1);
 }
 
 #[test]
@@ -235,7 +229,7 @@ fn an_operator_may_have_a_schema_waited_for_as_long_as_that_takes() {
     fickle.says(id, 403, "", None);
     let sent = world.send(&draft);
     let wanted = ["it is waited for as long as that takes".to_owned(), format!("[{}]", sent.partition), format!("id {id}")];
-    assert_eq!(until_readyz_says(&processor, &wanted), 200);
+    until_readyz_says(&processor, 200, &wanted);
     others_go_on(&world, &customer, sent);
     assert!(!has_reply(&world, &draft));
     fickle.forgets_what_it_says();
@@ -249,24 +243,41 @@ fn foreign() -> String {
 }
 
 #[test]
+fn while_the_ids_of_commands_mean_other_schemas_a_gateway_writes_none() {
+    let fickle = Fickle::start();
+    let Some((world, customer)) = set_up("registry-gateway", &fickle, "60s") else { return };
+    let (_processor, gateway) = (world.run(), Gateway::start(&world, &[]));
+    let name = json!({"requestId": unique("r"), "customer": customer.by_ref_id(), "customName": "Ann"});
+    let ask = || gateway.ask("/v1/updateCustomerCustomName", &[], &name);
+    let ours = id_of(registry::url(), &format!("{}-crm.v1.UpdateCustomerCustomName", world.commands));
+    fickle.says(ours, 200, &foreign(), None);
+    gateway.until_not_ready();
+    let refused = ask();
+    assert_eq!((refused.status, refused.header("retry-after").is_empty()), (503, false), "{refused:?}");
+    assert_eq!(inbox::count(world.kafka(), &[&world.commands]), 0);
+    fickle.forgets_what_it_says();
+    gateway.until_ready();
+    assert_eq!(ask().status, 200);
+}
+
+#[test]
 fn while_our_own_ids_mean_other_schemas_nothing_is_taken_and_operators_are_told() {
     let fickle = Fickle::start();
     let Some((world, customer)) = set_up("registry-emptied", &fickle, "60s") else { return };
     let processor = world.run();
     world.ask(&custom_name(&unique("r"), &customer.by_ref_id(), "before"));
-    let subject = format!("{}/subjects/{}-value/versions/latest", registry::url(), world.replies);
-    let latest: Json = serde_json::from_str(&registry::get(&subject).1).expect("is JSON");
-    let ours = u32::try_from(latest["id"].as_u64().expect("is a number")).expect("is small");
+    let ours = id_of(registry::url(), &format!("{}-value", world.replies));
     for (status, body) in [(200, foreign()), (404, r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned())] {
         fickle.says(ours, status, &body, None);
         processor.until_metric("crm_registry_differs", 1);
         let wanted = ["other schemas than before".to_owned(), format!("id {ours}"), "crm-processor setup".to_owned()];
-        assert_eq!(until_readyz_says(&processor, &wanted), 503);
-        assert_eq!(processor.metric("crm_registry_up"), 1, "it answers");
+        until_readyz_says(&processor, 503, &wanted);
+        processor.until_metric("crm_registry_up", 1);
         // The processor must not use the schemas that it knows any more.
         let draft = custom_name(&unique("r"), &customer.by_ref_id(), "meanwhile").header("correlation-id", unique("c"));
         let sent = world.send(&draft);
-        until_readyz_says(&processor, &[format!("{}[{}] has waited at offset {}", world.commands, sent.partition, sent.offset)]);
+        let waits = format!("{}[{}] has waited at offset {}", world.commands, sent.partition, sent.offset);
+        until_readyz_says(&processor, 503, &[waits]);
         assert!(!has_reply(&world, &draft), "{body}");
         fickle.forgets_what_it_says();
         assert_eq!(reply(&world, &draft)["statusCode"], 200, "{body}");

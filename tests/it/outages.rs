@@ -84,7 +84,7 @@ fn writes_whose_answer_was_lost_are_resolved_and_not_repeated() {
     let Some(world) = World::set_up("cuts", through_gate) else { return };
     let entities = entities();
     world.import(&entities);
-    let _processor = world.run();
+    let processor = world.run();
     let (drafts, correlations) = commands(&entities, COMMANDS);
     for (n, part) in drafts.chunks(COMMANDS / CUTS).enumerate() {
         world.send_all(part);
@@ -96,6 +96,7 @@ fn writes_whose_answer_was_lost_are_resolved_and_not_repeated() {
         gate.shut();
         gate.open();
     }
+    processor.until_metric_at_least("crm_store_faults_total", 1);
     let ledger = Ledger::close(&world, &correlations);
     assert_eq!(ledger.with_status(200), COMMANDS);
     assert!(ledger.replies.values().all(|r| r.body["replayed"] == false), "a new try is no duplicate");

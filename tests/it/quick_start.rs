@@ -3,7 +3,7 @@
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
 use crate::servers::own::OwnServer;
-use crate::world::binary;
+use crate::world::{PATIENT_STORE, binary};
 use crate::{registry, servers};
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ impl Desk<'_> {
         let mut shell = Command::new("sh");
         // `exec` replaces the shell, so that a signal reaches the program.
         shell.arg("-c").arg(format!("exec {line}")).current_dir(self.folder);
-        shell.env("PATH", path).env("CRM__ADMIN__LISTEN", &self.admin);
+        shell.env("PATH", path).env("CRM__ADMIN__LISTEN", &self.admin).envs([PATIENT_STORE]);
         shell
     }
 

@@ -1,6 +1,7 @@
 //! The schema registry of the tests, and the tests' own Avro. Records are encoded and decoded with schemas that are written down
 //! here or fetched by id, without the project's code, as other systems would do it.
 
+use crate::inbox::Inbox;
 use crate::{runtime, servers};
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -10,7 +11,7 @@ use crm_processor::wire::embedded_registry;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Returns the URL of the tests' registry, which is started when it is first asked for.
 pub fn url() -> &'static str {
@@ -175,7 +176,15 @@ fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
     if let Some(schema) = schemas.lock().expect("no holder panics").get(&url) {
         return schema.clone();
     }
-    let answer: Json = serde_json::from_str(&get(&url).1).unwrap_or_else(|e| panic!("GET {url}: {e}"));
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    let (status, body) = loop {
+        let said = get(&url);
+        if said.0 != 0 || Instant::now() > deadline {
+            break said;
+        }
+        crate::pause();
+    };
+    let answer: Json = serde_json::from_str(&body).unwrap_or_else(|e| panic!("GET {url}: {status} {body}: {e}"));
     let text = answer["schema"].as_str().unwrap_or_else(|| panic!("GET {url} answered {answer}"));
     let schema = Arc::new(Schema::parse_str(text).unwrap_or_else(|e| panic!("{text} is no schema: {e}")));
     if is_kept {

@@ -15,7 +15,7 @@ mod tokens;
 use crate::crm::{Entity, Kind, json_lines, unique};
 use crate::servers::own::OwnServer;
 use crate::servers::{free_port, log_dir};
-use crate::world::{Finished, Processor, run_cli_with};
+use crate::world::{Finished, PATIENT_STORE, Processor, run_cli_with};
 use administrator::Administrator;
 use certificates::{Authority, STORE_PASSWORD};
 use document::statements;
@@ -139,7 +139,8 @@ impl Place {
     fn cli(&self, user: &User, subcommand: &str, args: &[&str], environment: &[(&str, &str)]) -> Finished {
         let config = self.config(user).display().to_string();
         let words: Vec<_> = subcommand.split(' ').collect();
-        let finished = run_cli_with(&[&words, &["--config", config.as_str()][..], args].concat(), environment);
+        let finished =
+            run_cli_with(&[&words, &["--config", config.as_str()][..], args].concat(), &[&[PATIENT_STORE], environment].concat());
         assert!(!finished.to_string().contains(SECRET), "shows a secret: {finished}");
         finished
     }

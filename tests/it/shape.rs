@@ -5,15 +5,15 @@ mod cluster;
 
 use crate::crm::unique;
 use crate::servers;
-use crate::world::{Finished, Shared, run_cli_with, shared};
+use crate::world::{Finished, PATIENT_STORE, World, run_cli_with, shared};
 use scylla::client::session_builder::SessionBuilder;
 use std::path::PathBuf;
 
 /// Returns the output of a subcommand with these variables over the installation's configuration.
-fn cli(shared: &Shared, subcommand: &str, environment: &[(&str, &str)]) -> Finished {
-    let config = shared.config.display().to_string();
+fn cli(world: &World, subcommand: &str, environment: &[(&str, &str)]) -> Finished {
+    let config = world.config.display().to_string();
     // The tests' configuration allows a reply topic that does not exist.
-    let environment = [&[("CRM__KAFKA__REPLY_TOPIC_ALLOW_LIST", shared.replies.as_str())], environment].concat();
+    let environment = [&[PATIENT_STORE, ("CRM__KAFKA__REPLY_TOPIC_ALLOW_LIST", world.replies.as_str())], environment].concat();
     run_cli_with(&[subcommand, "--config", &config], &environment)
 }
 
@@ -92,21 +92,21 @@ fn a_local_data_centre_that_there_is_not_is_an_error_that_names_those_that_there
 
 #[test]
 fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is_told_of_without_advice_that_loses_data() {
-    let Some(shared) = shared() else { return };
+    let Some(world) = World::set_up("greedy", |_| {}) else { return };
     let keyspace = unique("greedy").replace('-', "_");
     let environment = [("CRM__STORE__KEYSPACE", keyspace.as_str()), ("CRM__STORE__REPLICATION", "{ replication_factor = 3 }")];
-    let refused = cli(shared, "setup", &environment).exits(1);
+    let refused = cli(&world, "setup", &environment).exits(1);
     for part in ["asks for 3 replicas where data centre datacenter1 has 1 node", "was not made"] {
         assert!(refused.stderr.contains(part), "{part:?}: {refused}");
     }
-    let checked = cli(shared, "check", &environment).exits(1);
+    let checked = cli(&world, "check", &environment).exits(1);
     let said = lines(&checked, "!!", "keyspace");
     let parts = ["is missing", "store.replication asks for 3 replicas", "datacenter1 = 1 }"];
     assert!(said.len() == 1 && parts.iter().all(|part| said[0].contains(part)), "{checked}");
 
     make_keyspace(&keyspace);
-    let setup = cli(shared, "setup", &environment).exits(1);
-    let checked = cli(shared, "check", &environment).exits(1);
+    let setup = cli(&world, "setup", &environment).exits(1);
+    let checked = cli(&world, "check", &environment).exits(1);
     let alter = format!("ALTER KEYSPACE {keyspace} WITH replication = {{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}}");
     for text in [&setup.stderr, &checked.stdout] {
         assert!(text.contains("asks for 3 replicas") && text.contains(&alter) && !text.contains("drop"), "{text}");
@@ -114,13 +114,13 @@ fn a_keyspace_with_more_replicas_than_nodes_is_not_made_and_one_that_is_there_is
     assert!(checked.stdout.ends_with(" checks failed\n"), "{checked}");
 
     // Subcommands that use the store report the trouble at once, and don't wait in vain.
-    let config = shared.config.display().to_string();
+    let config = world.config.display().to_string();
     for words in [&["import", "--config", &config, "/dev/null"][..], &["show", "--config", &config, "customer", "c-1"]] {
         let refused = run_cli_with(words, &environment).exits(1);
         assert!(refused.stderr.contains("asks for 3 replicas") && refused.stderr.contains(&alter), "{refused}");
     }
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, &**value)).collect();
-    let processor = shared.start_with(&unique("slot"), &environment);
+    let processor = world.start_with(&unique("slot"), &environment);
     let said = processor.until_readyz(|body| body.contains("asks for 3 replicas"));
     assert!(said.contains(&format!("keyspace {keyspace} asks for 3 replicas")) && said.contains("\"ready\":false"), "{said}");
     assert!(processor.log().contains("asks for 3 replicas"), "{}", processor.log_tail());

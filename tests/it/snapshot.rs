@@ -117,7 +117,7 @@ fn a_snapshot_of_all_is_taken_up_where_it_was_interrupted() {
 
     let state = world.dir().join("state.json").display().to_string();
     let mut slow = Command::new(env!("CARGO_BIN_EXE_crm-processor"));
-    slow.args(["snapshot", "--all", "--rate", "4", "--state", &state, "--config"]).arg(&world.config);
+    slow.args(["snapshot", "--all", "--rate", "1", "--state", &state, "--config"]).arg(&world.config);
     let mut slow = Guarded::spawn(&slow, &world.dir().join("snapshot.log"), None);
     until_published(&world, 3);
     slow.signal("INT");
@@ -127,9 +127,13 @@ fn a_snapshot_of_all_is_taken_up_where_it_was_interrupted() {
     let other = world.cli("snapshot", &["--all", "--type", "account", "--state", &state]).exits(1);
     assert!(other.stderr.contains("state of another snapshot"), "{other}");
     world.cli("snapshot", &["--all", "--rate", "100000", "--state", &state]).succeeded();
-    until_published(&world, fleet.len());
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    while published(&world).len() < fleet.len() {
+        assert!(Instant::now() < deadline, "not each of them: {:?}", published(&world));
+        crate::pause();
+    }
     let counts = published(&world);
-    assert_eq!(counts.len(), fleet.len(), "each of them: {counts:?}");
+    assert_eq!(counts.len(), fleet.len(), "no others: {counts:?}");
     // The entity at which `snapshot` goes on comes again.
     assert!(counts.values().sum::<usize>() <= fleet.len() + 1, "{counts:?}");
     let changed = world.inbox.first("the changed one", |r| is_snapshot(r, &world) && r.body["refId"] == fleet[0].ref_id.as_str());

@@ -5,7 +5,7 @@
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::{Inbox, Record};
 use crate::servers::own::OwnServer;
-use crate::world::{LARGEST_RECORD, PARTITIONS, Processor, Sent, World};
+use crate::world::{LARGEST_RECORD, PARTITIONS, Sent, World};
 use crate::{runtime, servers, topics};
 use openssl::sha::sha256;
 use rdkafka::ClientConfig;
@@ -92,18 +92,6 @@ fn assert_answered_once(world: &World, drafts: &[&Draft]) {
     assert!(twice.is_empty(), "answered more than once: {twice:?}");
 }
 
-fn readiness(processor: &Processor, saying: &str) -> (u16, String) {
-    let deadline = Instant::now() + Inbox::PATIENCE;
-    loop {
-        let (status, body) = processor.get("/readyz");
-        if body.contains(saying) {
-            return (status, body);
-        }
-        assert!(Instant::now() < deadline, "/readyz does not say {saying:?}: {status} {body}; {}", processor.log_tail());
-        crate::pause();
-    }
-}
-
 /// Returns the drafts on partition 0, and the others.
 fn by_partition<'a>(drafts: &'a [Draft], sent: &[Sent], partition: i32) -> (Vec<&'a Draft>, Vec<&'a Draft>) {
     let (there, others): (Vec<_>, Vec<_>) = drafts.iter().zip(sent).partition(|(_, sent)| sent.partition == partition);
@@ -150,8 +138,9 @@ fn what_can_t_be_decompressed_stops_its_partition_and_says_so_until_the_operator
     let (behind, others) = by_partition(&drafts, &sent, 0);
     assert!(!behind.is_empty() && !others.is_empty(), "{sent:?}");
     assert_answered_once(&world, &others);
-    let (status, body) = readiness(&processor, &format!("{}/0 at offset {offset}", world.commands));
-    assert_eq!(status, 200, "the others' commands are taken: {body}");
+    // The others' commands are taken.
+    let stands = format!("{}/0 at offset {offset}", world.commands);
+    processor.until_readyz_is(|status, body| status == 200 && body.contains(&stands));
     processor.until_metric("crm_partitions_undecodable", 1);
     processor.signal("TERM");
     assert_eq!(processor.wait(), 0);
@@ -212,8 +201,7 @@ fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_reques
     let (beside, others) = by_partition(&drafts, &sent, partition);
     assert!(beside.len() > 600, "{} on partition {partition}", beside.len());
     assert_answered_once(&world, &others);
-    let (status, body) = readiness(&processor, "offset.metadata.max.bytes");
-    assert_eq!(status, 200, "{body}");
+    processor.until_readyz_is(|status, body| status == 200 && body.contains("offset.metadata.max.bytes"));
     processor.until_metric("crm_offset_metadata_short", 1);
     processor.until_metric("crm_partitions_paused", 1);
 
@@ -240,8 +228,8 @@ fn a_coordinator_that_takes_little_metadata_and_a_broker_that_drops_large_reques
     world.send_all(&after);
     assert_answered_once(&world, &after.iter().collect::<Vec<_>>());
     processor.until_metric("crm_records_held", 1);
-    let (status, body) = readiness(&processor, "the processor holds");
-    assert!(status == 200 && body.contains(&world.replies) && body.contains("not taken in time"), "{status} {body}");
+    let says = ["the processor holds", &world.replies, "not taken in time"];
+    processor.until_readyz_is(|status, body| status == 200 && says.iter().all(|part| body.contains(part)));
     processor.until_metric_at_least("crm_oldest_held_record_age_seconds", 1);
 }
 

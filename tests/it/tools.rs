@@ -3,8 +3,9 @@
 use crate::crm::{Draft, Kind, custom_name, rename, unique};
 use crate::guarded::Guarded;
 use crate::inbox::Inbox;
-use crate::servers;
-use crate::world::{World, binary, run_cli, run_cli_with, run_on_terminal, shared};
+use crate::world::{PARTITIONS, World, binary, run_cli, run_cli_with, run_on_terminal, shared};
+use crate::{servers, topics};
+use rdkafka::Offset;
 use serde_json::{Value as Json, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -208,6 +209,17 @@ fn send_says_what_to_look_at_where_nobody_answers() {
     for part in ["no reply within 1s", commands, "/readyz", "crm_consumer_lag_records", &ready, answered] {
         assert!(waited.stderr.contains(part), "{part}: {waited}");
     }
+
+    // Only the metadata of the committed offset says that the command is done: bits for the 24,000 records above it.
+    let group = unique("group");
+    let all_done = format!("1:{}", "/".repeat(4_000));
+    for partition in 0..PARTITIONS {
+        topics::commit(shared.kafka(), &group, (commands, partition), Offset::Offset(0), &all_done);
+    }
+    elsewhere["kafka"]["group_id"] = group.into();
+    std::fs::write(&path, elsewhere.to_string()).expect("there is room");
+    let waited = run_cli(&[&["send", "--config", &path.display().to_string()], &flags[..]].concat()).exits(1);
+    assert!(waited.stderr.contains(answered), "{waited}");
 
     // The group has no members, and nobody listens at the address.
     elsewhere["kafka"]["group_id"] = unique("group").into();

@@ -2,11 +2,12 @@
 
 use crate::inbox::Inbox;
 use crate::{runtime, servers};
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::time::Instant;
 
 /// Makes topics with these numbers of partitions and the brokers' default number of replicas. They take records of up to
@@ -22,6 +23,22 @@ pub fn create(kafka: &str, topics: &[(&str, i32)], largest: usize) {
     for result in created {
         result.unwrap_or_else(|(topic, e)| panic!("cannot create {topic}: {e}"));
     }
+}
+
+/// Commits an offset with its metadata for a group that has no members.
+#[expect(clippy::disallowed_methods, reason = "no processor is running")]
+pub fn commit(kafka: &str, group: &str, (topic, partition): (&str, i32), offset: Offset, metadata: &str) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    let mut offsets = TopicPartitionList::new();
+    let mut element = offsets.add_partition(topic, partition);
+    element.set_offset(offset).expect("a valid offset");
+    element.set_metadata(metadata);
+    consumer.commit(&offsets, CommitMode::Sync).expect("the group is empty");
 }
 
 /// Deletes a topic of the shared Kafka with all its records.

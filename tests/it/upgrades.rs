@@ -3,10 +3,9 @@
 
 use crate::crm::{Draft, Entity, Kind, custom_name, unique};
 use crate::inbox::Record;
-use crate::runtime;
-use crate::servers;
 use crate::world::{Processor, World};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use crate::{runtime, servers, topics};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use scylla::client::session_builder::SessionBuilder;
 use std::time::Duration;
@@ -67,6 +66,7 @@ fn a_partition_whose_offset_only_a_newer_release_can_read_waits_and_the_others_g
     let processor = world.start(&unique("slot"));
     let said = processor.until_readyz(|body| body.contains("wait for this process to be upgraded"));
     assert!(said.contains(&format!("[{waits}]")), "{said}");
+    processor.until_metric("crm_partitions_unread", 1);
     let correlation = unique("c");
     let later: Draft = name(waiting).header("correlation-id", &correlation);
     world.send(&later);
@@ -95,22 +95,13 @@ fn until(it_is_so: impl Fn() -> bool, processor: &Processor) {
 }
 
 /// Writes other metadata to the committed offset of a partition, and returns the offset.
-#[expect(clippy::disallowed_methods, reason = "no processor is running")]
 fn commit(world: &World, partition: i32, metadata: &str) -> Offset {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", world.kafka())
-        .set("group.id", world.group())
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let mut offsets = TopicPartitionList::new();
-    let mut element = offsets.add_partition(&world.commands, partition);
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", world.kafka()).set("group.id", world.group()).create().expect("a consumer");
     let mut asked = TopicPartitionList::new();
     asked.add_partition(&world.commands, partition);
     let offset = consumer.committed_offsets(asked, Duration::from_secs(30)).expect("the broker answers").elements()[0].offset();
-    element.set_offset(offset).expect("a valid offset");
-    element.set_metadata(metadata);
-    consumer.commit(&offsets, CommitMode::Sync).expect("the group is empty");
+    topics::commit(world.kafka(), world.group(), (&world.commands, partition), offset, metadata);
     offset
 }
 

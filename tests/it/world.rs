@@ -180,7 +180,7 @@ impl World {
     /// Runs a subcommand of the binary to its end, with `--config` of this installation.
     pub fn cli(&self, subcommand: &str, args: &[&str]) -> Finished {
         let config = self.config.display().to_string();
-        run_cli(&[&[subcommand, "--config", &config], args].concat())
+        run_cli_with(&[&[subcommand, "--config", &config], args].concat(), &[PATIENT_STORE])
     }
 
     /// Imports entities, and fails if `import` rejects one.
@@ -193,7 +193,7 @@ impl World {
     pub fn import_lines(&self, lines: &str) -> Finished {
         let file = self.dir.join(format!("{}.jsonl", unique("import")));
         std::fs::write(&file, lines).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
-        self.cli("import", &[&file.display().to_string()])
+        run_cli(&["import", "--config", &self.config.display().to_string(), &file.display().to_string()])
     }
 
     /// The bootstrap servers of its Kafka.
@@ -394,12 +394,12 @@ impl Processor {
         self.until_ready_is(true);
     }
 
-    /// Waits until `/readyz` answers 200, or, with `false`, anything else.
+    /// Waits until `/readyz` answers 200, or, with `false`, 503.
     pub fn until_ready_is(&self, ready: bool) {
-        let deadline = Instant::now() + Inbox::PATIENCE;
+        let (deadline, expected) = (Instant::now() + Inbox::PATIENCE, if ready { 200 } else { 503 });
         loop {
             let (status, body) = self.get("/readyz");
-            if (status == 200) == ready {
+            if status == expected {
                 return;
             }
             let ended = self.process().ended();
@@ -414,10 +414,15 @@ impl Processor {
 
     /// Waits until the body of `/readyz` fulfils a condition, whatever its status, and returns the body.
     pub fn until_readyz(&self, says: impl Fn(&str) -> bool) -> String {
+        self.until_readyz_is(|_, body| says(body))
+    }
+
+    /// Waits until the status and the body of `/readyz` fulfil a condition, and returns the body.
+    pub fn until_readyz_is(&self, fulfil: impl Fn(u16, &str) -> bool) -> String {
         let deadline = Instant::now() + Inbox::PATIENCE;
         loop {
             let (status, body) = self.get("/readyz");
-            if says(&body) {
+            if fulfil(status, &body) {
                 return body;
             }
             assert!(Instant::now() < deadline, "/readyz: {status} {body}; {}", self.log_tail());

@@ -113,7 +113,9 @@ fn the_gateways_manifests_are_valid_and_start_the_gateway() {
     let config = config(&toml, variables(deployment, "secret-gateway.env.example"));
     check_egress(&manifests["NetworkPolicy"], &config);
     let grace = pods(deployment)["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds");
-    assert!(grace >= config.gateway.max_wait.as_secs() + 10, "killed after {grace} s");
+    let sleep =
+        container(deployment)["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().expect("connections are taken for a while");
+    assert!(grace >= sleep + config.gateway.max_wait.as_secs() + 10, "killed after {grace} s");
     let port = |name: &str| {
         let ports = list(&container(deployment)["ports"]);
         ports.iter().find(|port| port["name"] == name).and_then(|port| port["containerPort"].as_u64())

@@ -11,8 +11,8 @@ import kubernetes_validate
 import yaml
 from cloudcoil.models.prometheus_operator import v1 as operator
 
-# unhealthyPodEvictionPolicy is there, and on, since 1.27.
-VERSIONS = ["1.27", "1.37"]
+# The sleep of preStop is there, and on, since 1.30.
+VERSIONS = ["1.30", "1.37"]
 
 
 def check_operators(document):

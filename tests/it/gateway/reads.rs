@@ -4,6 +4,7 @@ use super::client::Gateway;
 use super::{NAME, WAIT, naming};
 use crate::crm::{Entity, Kind, create, unique};
 use crate::inbox::Inbox;
+use crate::world::World;
 use crate::{runtime, world};
 use futures::future::{join, join_all};
 use reqwest::Method;
@@ -162,4 +163,17 @@ fn of_too_many_reads_at_once_those_within_the_bound_are_answered_and_no_command_
     assert_eq!(gateway.get(&path, &[]).status, 200, "there is room again");
     gateway.until_metric("crm_gateway_open_reads 0");
     gateway.until_metric("crm_gateway_open_reads_limit 1");
+}
+
+#[test]
+fn a_gateway_leaves_an_embedded_store_to_its_processor() {
+    let Some(world) = World::set_up("gateway-embedded", world::embedded) else { return };
+    let customer = Entity::new(Kind::Customer, "ACTIVE");
+    world.import(std::slice::from_ref(&customer));
+    // The store is not in use yet, so the gateway could open it.
+    let gateway = Gateway::start(&world, &[]);
+    let _processor = world.run();
+    assert_eq!(gateway.ask(NAME, &[], &naming(&unique("r"), &customer.by_ref_id(), "Ann")).status, 200);
+    let read = gateway.get(&format!("/v1/customers/{}", customer.ref_id), &[]);
+    assert_eq!((read.status, read.header("retry-after").is_empty()), (503, false), "{read:?}");
 }

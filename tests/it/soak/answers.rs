@@ -98,13 +98,16 @@ impl Seen {
         loop {
             consumer.context().0.remind(consumer.client());
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => self.note(&message, message.topic() == replies),
+                Some(Ok(message)) => {
+                    quiet_polls = 0;
+                    self.note(&message, message.topic() == replies);
+                }
                 // A partition's end is said once for each time that it is reached.
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(e)) => tracing::debug!("reading: {e}"),
                 None if self.last.load(Ordering::Acquire) => {
                     quiet_polls += 1;
-                    // Nobody writes any more, and each partition had the time of a poll to deliver what is left.
+                    // Nobody writes any more, and since the last record each partition had the time of a poll to deliver the next.
                     if quiet_polls > partitions {
                         return;
                     }
