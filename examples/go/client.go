@@ -4,7 +4,8 @@
 //	go run . 127.0.0.1:9092 http://127.0.0.1:8081 crm.commands crm.replies r-1 c-1 'Ada Lovelace'
 //
 // The last three arguments are the request id, the customer's external id and the new custom name. Prints the reply as JSON. Exit
-// code 0: done, 1: refused, 3: no reply in time; then send it again, with the same request id.
+// code 0: done, 1: refused, or an error that it prints, 3: no reply in time; after an error and after 3 send it
+// again, with the same request id.
 package main
 
 import (

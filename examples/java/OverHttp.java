@@ -25,7 +25,7 @@ import java.util.concurrent.ThreadLocalRandom;
 public final class OverHttp {
     private static final Duration PATIENCE = Duration.ofSeconds(60);
     /** The answers after which nobody knows what became of the command. */
-    private static final Set<Integer> UNSETTLED = Set.of(408, 502, 503, 504);
+    private static final Set<Integer> UNSETTLED = Set.of(408, 429, 502, 503, 504);
 
     private final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
 

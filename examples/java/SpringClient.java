@@ -8,7 +8,7 @@
 //
 // The reply topic must exist and be on `kafka.reply_topic_allow_list`; the number is the partition of it that is this
 // instance's own. Then come the request id, the customer's external id and the new custom name. Prints the reply as JSON. Exit
-// code 0: done, 1: refused.
+// code 0: done, 1: refused, 3: no reply, although the command was sent three times; then send it again, with the same request id.
 
 import java.time.Duration;
 import java.util.Map;
@@ -55,6 +55,9 @@ public final class SpringClient {
             ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed",
             ConsumerConfig.KEY_DESERIALIZER_CLASS_CONFIG, StringDeserializer.class,
             ConsumerConfig.VALUE_DESERIALIZER_CLASS_CONFIG, WireFormat.Deserializer.class));
+        Schema schema = new WireFormat.Registry(registry).latest(commands + "-crm.v1.UpdateCustomerCustomName");
+        GenericRecord command = Commands.customName(schema, arguments[5], arguments[6], arguments[7]);
+
         var properties = new ContainerProperties(ownPartition);
         properties.setGroupId("crm-spring-example-" + ownPartition.getPartition());
         var template = new ReplyingKafkaTemplate<>(producers, new ConcurrentMessageListenerContainer<>(consumers, properties));
@@ -62,14 +65,16 @@ public final class SpringClient {
         template.start();
         template.waitForAssignment(PATIENCE);
 
-        Schema schema = new WireFormat.Registry(registry).latest(commands + "-crm.v1.UpdateCustomerCustomName");
-        GenericRecord command = Commands.customName(schema, arguments[5], arguments[6], arguments[7]);
-        GenericRecord reply = ask(template, commands, arguments[6], command).value();
-        System.out.println(reply);
-
+        GenericRecord reply = null;
+        try {
+            reply = ask(template, commands, arguments[6], command).value();
+            System.out.println(reply);
+        } catch (ExecutionException e) {
+            System.err.println(e.getCause());
+        }
         template.destroy();
         producers.destroy();
-        System.exit((int) reply.get("statusCode") == 200 ? 0 : 1);
+        System.exit(reply == null ? 3 : (int) reply.get("statusCode") == 200 ? 0 : 1);
     }
 
     /** Sends a command until it is answered. The same request id each time, so it takes effect once. */

@@ -1,8 +1,8 @@
 // Avro in the Confluent wire format for Kafka's Java client: byte 0, the schema's id as 4 bytes big-endian, Avro binary.
 //
 // The smallest stand-in for Confluent's KafkaAvroSerializer and KafkaAvroDeserializer, which are in Confluent's own Maven
-// repository. If you have that, leave this file out, name those two where the clients name `WireFormat.Serializer` and
-// `WireFormat.Deserializer`, and add to the producer's configuration
+// repository. If you have that, name those two where the clients name `WireFormat.Serializer` and `WireFormat.Deserializer`, keep of
+// this file `REGISTRY_URL` and `Registry`, by which the clients get the command's schema, and add to the producer's configuration
 //
 //     auto.register.schemas = false
 //     value.subject.name.strategy = io.confluent.kafka.serializers.subject.TopicRecordNameStrategy

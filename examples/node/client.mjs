@@ -6,7 +6,7 @@
 //         c-1 UpdateCustomerCustomName '{"requestId": "r-1", "customer": {"externalId": "c-1"}, "customName": "Ada"}'
 //
 // c-1 is the record's key. Fields of the command that are left out are null. Prints the reply as JSON. Exit code 0: done,
-// 1: refused, 3: no reply in time; then send it again, with the same request id.
+// 1: refused, or an error that it prints, 3: no reply in time; after an error and after 3 send it again, with the same request id.
 
 import avro from 'avsc';
 import { randomUUID } from 'node:crypto';
@@ -30,7 +30,9 @@ async function ask(key, name, fields) {
   // KafkaJS leaves records of aborted transactions out (read_committed) unless it is told `readUncommitted: true`.
   const consumer = kafka.consumer({ groupId: `crm-node-example-${correlationId}` });
   // The key names the entity, so that its commands stay in order. This partitioner puts it where Java's does.
-  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner });
+  const createPartitioner = Partitioners.DefaultPartitioner;
+  // Its own retries neither double a command nor put it behind a later one.
+  const producer = kafka.producer({ createPartitioner, idempotent: true, maxInFlightRequests: 1 });
   const admin = kafka.admin();
   await Promise.all([consumer.connect(), producer.connect(), admin.connect()]);
   try {

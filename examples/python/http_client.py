@@ -25,7 +25,7 @@ def ask(client: httpx.Client, gateways: list[str], use_case: str, command: dict)
     while time.monotonic() < deadline:
         try:
             response = client.post(f"{gateways[attempt % len(gateways)]}/v1/{use_case}", json=command)
-            if response.status_code not in (408, 502, 503, 504):
+            if response.status_code not in (408, 429, 502, 503, 504):
                 return response
             pause = max(pause, float(response.headers.get("retry-after", 0)))
         except httpx.TransportError:

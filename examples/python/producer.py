@@ -38,6 +38,8 @@ def main() -> int:
         "bootstrap.servers": arguments.bootstrap_servers,
         # A command that is sent twice by a retry would be recognised by its request id, but why send it twice.
         "enable.idempotence": True,
+        # Where Java and Node put a key, too: the commands of one key are in order only within one partition.
+        "partitioner": "murmur2_random",
     })
     serializers: dict[str, AvroSerializer] = {}
     undelivered = []

@@ -6,7 +6,8 @@
         --key c-1 UpdateCustomerCustomName '{"requestId": "r-1", "customer": {"externalId": "c-1"}, "customName": "Ada"}'
 
 The command is an Avro record in crm.v1, see schemas/; fields that are left out are null. Prints the reply as JSON. Exit code 0:
-done, 1: refused, 3: no reply in time, although the command was sent three times.
+done, 1: refused, or an error that it prints, 3: no reply in time, although the command was sent three times. After an error and after 3
+send it again, with the same request id.
 """
 
 import argparse
