@@ -60,7 +60,8 @@ fn of<'a>(lines: &'a [(String, Json)], case: &str) -> &'a Json {
 /// Runs `bench` on the servers of an installation.
 fn on_servers(world: &World, args: &[&str]) -> Finished {
     let config = world.config.display().to_string();
-    run_cli_with(&[&["bench", "--config", &config], args].concat(), &[PATIENT_STORE]).succeeded()
+    // `ceiling` must come before the flags.
+    run_cli_with(&[&["bench"], args, &["--config", &config]].concat(), &[PATIENT_STORE]).succeeded()
 }
 
 #[test]

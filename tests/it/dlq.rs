@@ -6,6 +6,7 @@ use crate::guarded::Guarded;
 use crate::inbox::{self, Inbox, Record};
 use crate::world::{Finished, OUTPUT_PARTITIONS, Sent, World, binary, run_on_terminal};
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value as Json, json};
 use std::process::Command;
@@ -224,8 +225,12 @@ fn a_resend_waits_for_the_marks_of_an_earlier_one_behind_a_transaction_that_is_o
     open.flush(Inbox::PATIENCE).expect("the broker takes them");
     // The mark stands behind these records, so that readers of what is committed do not see it yet.
     let place = format!("{}/{}", letter.partition, letter.offset);
-    let mark = Draft::raw(None).header("crm-dlq-resent", place).header("crm-dlq-resent-as", format!("{}/0/0", world.commands));
-    world.send_all_to(&world.dlq, &[mark]);
+    let headers = [("crm-dlq-resent", place), ("crm-dlq-resent-as", format!("{}/0/0", world.commands))];
+    let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+    let marking: BaseProducer = ClientConfig::new().set("bootstrap.servers", world.kafka()).create().expect("a producer");
+    let mark = BaseRecord::<(), ()>::to(&world.dlq).partition(letter.partition).headers(headers);
+    marking.send(mark).expect("there is room");
+    marking.flush(Inbox::PATIENCE).expect("the broker takes it");
 
     let mut resend = Command::new(binary());
     resend.args(["dlq", "resend", "--all", "--yes", "--config"]).arg(&world.config);
