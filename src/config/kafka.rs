@@ -67,11 +67,11 @@ const CHECK: &str = "+check";
 /// A tool that publishes in Kafka transactions. In its transactional id its name stands where that of a slot would, so no slot has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// `snapshot`.
+    /// The subcommand `snapshot --all`.
     Snapshot,
-    /// `reconcile`.
+    /// The subcommand `reconcile`.
     Reconcile,
-    /// `dlq resend`.
+    /// The subcommand `dlq resend`.
     Resend,
 }
 

@@ -87,8 +87,8 @@ pub struct Offsets {
     window: VecDeque<Slot>,
     /// The offset after the last one delivered.
     next: i64,
-    /// Whether records were skipped of which the coordinator was not told yet. If so, there may be something to commit although no record
-    /// has outputs.
+    /// Set while the coordinator has not been told of all records that were skipped. Then there may be something to commit although no
+    /// record has outputs.
     skipped: bool,
     /// The commit under way, if the transaction under way carries an offset of this partition.
     under_way: Option<OffsetUnderWay>,
@@ -102,7 +102,7 @@ pub struct Offsets {
 #[derive(Clone, Copy, Debug)]
 struct OffsetUnderWay {
     offset: i64,
-    /// Whether it tells the coordinator of records that were skipped.
+    /// Set if this offset tells the coordinator of records that were skipped.
     tells: bool,
 }
 

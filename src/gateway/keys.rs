@@ -59,8 +59,8 @@ impl PresentKeys {
         Ok(Self { jwt: jwt.clone(), rhythm, keys, wanted, readings, client })
     }
 
-    /// Keeps reading the keys. After a failure the former keys stay. A set without a key that can be used is none: the issuer has withdrawn
-    /// the former ones.
+    /// Keeps reading the keys. After a failure the former keys stay. A set that was read and has no key for us is no failure: with it the
+    /// issuer has withdrawn the former keys.
     pub async fn keep(&self) {
         let fresh = Pauses::new(self.rhythm.first_pause, self.rhythm.refresh);
         let mut pauses = fresh;

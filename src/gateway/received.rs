@@ -19,8 +19,8 @@ const LONGEST_DROPPED: usize = 1 << 20;
 /// How long such a body is received.
 const DROPPING: Duration = Duration::from_secs(1);
 
-/// The bytes of all bodies that are on their way at once. Usual bodies have some 200 and are there at once, so only clients that misbehave
-/// come so far.
+/// The most bytes of all bodies that are on their way together. A usual body has some 200 bytes and arrives at once, so only clients that
+/// misbehave fill this room.
 const ALL_BODIES: usize = 64 << 20;
 
 /// Room for the bodies of commands that are on their way.
@@ -66,7 +66,7 @@ impl Bodies {
         };
         match timeout(BODY_TIMEOUT, receive).await {
             Ok(Ok(())) => {}
-            // What came may be a whole command all the same. But the client has not finished it, so it is not carried out.
+            // The part that came may be a whole command. But the client has not finished it, so it is not carried out.
             Ok(Err(Broken::Off)) => return Err(Problem::unreadable(None, "the body broke off")),
             Ok(Err(Broken::NoRoom)) => {
                 let detail = "too many bodies are on their way, and nothing was written";

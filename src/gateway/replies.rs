@@ -115,7 +115,7 @@ impl Replies {
                     let seen = seen.unwrap_or_else(|error| Err(RepliesFault::End(error.to_string())));
                     match &seen {
                         Ok(seen) => awaited.metrics.kafka_brokers_connected.set(gauge(seen.brokers)),
-                        // Brokers have answered.
+                        // The brokers have answered that there is no such topic, so they are still connected.
                         Err(RepliesFault::NoTopic(_)) => {}
                         Err(_) => awaited.metrics.kafka_brokers_connected.set(0),
                     }

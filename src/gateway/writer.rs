@@ -186,8 +186,8 @@ impl ProducerContext for Context {
     }
 }
 
-/// Returns whether librdkafka knows that no broker has an undelivered record: it was never sent, or each broker that was asked refused the
-/// record.
+/// Returns whether librdkafka knows that no broker has an undelivered record. Either it was never sent, or each broker that was asked has
+/// refused it.
 #[allow(unsafe_code, reason = "rdkafka offers no other way to ask for the status of a record")]
 fn is_nowhere(message: &BorrowedMessage<'_>) -> bool {
     use rdkafka::bindings::{rd_kafka_message_status, rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED};

@@ -176,14 +176,7 @@ fn schema_by_id(url: &str, id: u32) -> Arc<Schema> {
     if let Some(schema) = schemas.lock().expect("no holder panics").get(&url) {
         return schema.clone();
     }
-    let deadline = Instant::now() + Inbox::PATIENCE;
-    let (status, body) = loop {
-        let said = get(&url);
-        if said.0 != 0 || Instant::now() > deadline {
-            break said;
-        }
-        crate::pause();
-    };
+    let (status, body) = get_patiently(&url);
     let answer: Json = serde_json::from_str(&body).unwrap_or_else(|e| panic!("GET {url}: {status} {body}: {e}"));
     let text = answer["schema"].as_str().unwrap_or_else(|| panic!("GET {url} answered {answer}"));
     let schema = Arc::new(Schema::parse_str(text).unwrap_or_else(|e| panic!("{text} is no schema: {e}")));
@@ -220,6 +213,18 @@ fn client() -> &'static reqwest::Client {
 /// Returns status and body of a GET. The status is 0 if nobody answers, for instance because the process is frozen.
 pub fn get(url: &str) -> (u16, String) {
     request(reqwest::Method::GET, url)
+}
+
+/// Returns the same once somebody answers. While the machine stands still, a server that is there may not.
+pub fn get_patiently(url: &str) -> (u16, String) {
+    let deadline = Instant::now() + Inbox::PATIENCE;
+    loop {
+        let said = get(url);
+        if said.0 != 0 || Instant::now() > deadline {
+            return said;
+        }
+        crate::pause();
+    }
 }
 
 /// Returns status and body of any request without a body of its own. The status is 0 if nobody answers.

@@ -155,8 +155,7 @@ impl Resend<'_> {
         let topics = &self.config.kafka.topics;
         let partitions = topic_scan::ranges(&self.config.kafka, &topics.commands).await?.len();
         let publisher = NamedPublisher::open(&self.config.kafka, &self.config.kafka.transactional_id_of(Tool::Resend)).await?;
-        // Another resend may have marked some letters since we looked. Its marks may stand behind a transaction of a processor that is
-        // still open.
+        // Another resend may have marked letters since we looked, and its marks may stand behind a processor's open transaction.
         let marks = Marks::read(self.config, &topic_scan::complete_ranges(&self.config.kafka, &topics.dlq).await?).await?;
         let mut letters = Letters::open(self.config, ranges, &self.selection)?;
         let (mut batch, mut sent) = (Batch::default(), 0);

@@ -129,15 +129,8 @@ impl Prometheus {
     }
 
     fn api(&self, request: &str) -> Json {
-        let deadline = Instant::now() + Inbox::PATIENCE;
-        loop {
-            let (status, body) = registry::get(&format!("{}/api/v1/{request}", self.url));
-            // It does not answer while the machine stands still.
-            if status != 0 || Instant::now() > deadline {
-                return serde_json::from_str(&body).unwrap_or_else(|e| panic!("{request}: {e} in {status} {body:?}"));
-            }
-            crate::pause();
-        }
+        let (status, body) = registry::get_patiently(&format!("{}/api/v1/{request}", self.url));
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{request}: {e} in {status} {body:?}"))
     }
 }
 
